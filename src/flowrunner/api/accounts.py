@@ -1,0 +1,105 @@
+"""Accounts over REST."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from flowrunner.api.answers import BODY_ERRORS, Answer, Message, answer, errors, listing, rfc3339
+from flowrunner.api.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
+from flowrunner.api.routing import AdminRoute, ProtectedRoute, caller_of
+from flowrunner.domain.account import Account, Role
+from flowrunner.domain.values import AccountId
+
+_PREFIX = "/api/v1/accounts"
+router = APIRouter(prefix=_PREFIX, tags=["Accounts"], route_class=ProtectedRoute)
+admin = APIRouter(prefix=_PREFIX, tags=["Accounts"], route_class=AdminRoute)
+
+
+class CreateAccount(Body):
+    name: str = Field(min_length=1, max_length=200)
+    email: str = Field(max_length=320)
+    password: str = Field(max_length=1024, description="At least 12 characters.")
+    role: Role = "user"
+
+
+class UpdateAccount(Body):
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    email: str | None = Field(default=None, max_length=320)
+    role: Role | None = None
+    password: str | None = Field(default=None, max_length=1024, description="Ends the account's sessions.")
+
+
+class AccountAnswer(Answer):
+    id: str
+    name: str
+    email: str
+    role: Role
+    created_at: str
+    updated_at: str
+
+
+class AccountList(Answer):
+    accounts: list[AccountAnswer]
+    total: int
+    limit: int
+    offset: int
+
+
+def account_json(account: Account) -> dict[str, Any]:
+    return {
+        "id": account.id,
+        "name": account.name,
+        "email": account.email,
+        "role": account.role,
+        "created_at": rfc3339(account.created_at),
+        "updated_at": rfc3339(account.updated_at),
+    }
+
+
+@admin.get("", response_model=AccountList, responses=errors(401, 403, 422))
+async def list_accounts(
+    request: Request,
+    role: Annotated[Role | None, Query(description="Only accounts with this role.")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    offset: Offset = 0,
+) -> Response:
+    page = page_of(limit, offset)
+    accounts, total = await services_of(request).accounts.page(role=role, page=page)
+    return listing("accounts", [account_json(account) for account in accounts], total, page)
+
+
+@admin.post("", response_model=AccountAnswer, status_code=201, responses=errors(401, 403, 409, *BODY_ERRORS))
+async def create_account(request: Request, body: CreateAccount) -> Response:
+    account = await services_of(request).accounts.create(
+        name=body.name, email=body.email, password=body.password, role=body.role
+    )
+    return answer(account_json(account), 201)
+
+
+@router.get("/{id}", response_model=AccountAnswer, responses=errors(401, 404))
+async def get_account(request: Request, id: str) -> Response:
+    """An admin sees every account, others their own."""
+    return answer(account_json(await services_of(request).accounts.get(caller_of(request), AccountId(id))))
+
+
+@router.put("/{id}", response_model=AccountAnswer, responses=errors(401, 403, 404, 409, *BODY_ERRORS))
+async def update_account(request: Request, id: str, body: UpdateAccount) -> Response:
+    """Change what is given. Only an admin can change a role, or another account."""
+    account = await services_of(request).accounts.update(
+        caller_of(request),
+        AccountId(id),
+        name=body.name,
+        email=body.email,
+        role=body.role,
+        password=body.password,
+    )
+    return answer(account_json(account))
+
+
+@admin.delete("/{id}", response_model=Message, responses=errors(401, 403, 404, 409))
+async def delete_account(request: Request, id: str) -> Response:
+    """End the account's sessions, erase its secrets and cancel its executions."""
+    await services_of(request).accounts.delete(AccountId(id))
+    return answer({"message": "Account deleted successfully"})

@@ -1,0 +1,88 @@
+"""The bodies of answers: their models for the documentation, and how they are written."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from flowrunner.ports import Page
+
+
+class Answer(BaseModel):
+    """Base of the documented answers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Message(Answer):
+    message: str
+
+
+class ErrorEntry(Answer):
+    pointer: str = Field(description="JSON pointer to the faulty value of the request.")
+    path: str = Field(description="Dotted path of the faulty value, in the flow document where it is one's.")
+    code: str
+    message: str
+    line: int | None = Field(default=None, description="Line in the flow document, from 1.")
+    column: int | None = None
+    hint: str | None = None
+
+
+class ErrorDetails(Answer):
+    field: str | None = Field(default=None, description="The faulty field, if there is just one.")
+    reason: str | None = None
+    errors: list[ErrorEntry] = []
+
+
+class ErrorBody(Answer):
+    code: str
+    message: str
+    details: ErrorDetails
+    request_id: str
+    hint: str | None = None
+
+
+class Error(Answer):
+    error: ErrorBody
+
+
+_DESCRIPTIONS = {
+    400: "The request cannot be read",
+    401: "Authentication is required, or failed",
+    403: "The caller does not have permission",
+    404: "There is no such thing, or not one the caller may know of",
+    409: "The request conflicts with the present state",
+    413: "The request body is too large",
+    415: "The request body is not JSON",
+    422: "The request failed validation",
+    500: "An internal error occurred",
+    503: "The server cannot do this at the moment",
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that can answer with these errors."""
+    return {
+        status: {"model": Error, "description": _DESCRIPTIONS[status]} for status in sorted({*statuses, 500, 503})
+    }
+
+
+BODY_ERRORS = (400, 413, 415, 422)
+
+ExecutionStatus = Literal["running", "waiting", "completed", "failed", "cancelled"]
+
+
+def rfc3339(at: datetime) -> str:
+    """UTC, in whole milliseconds."""
+    return at.isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def answer(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(body), status, headers, "application/json")
+
+
+def listing(name: str, items: list[dict[str, Any]], total: int, page: Page) -> Response:
+    return answer({name: items, "total": total, "limit": page.limit, "offset": page.offset})

@@ -1,0 +1,191 @@
+"""One table that turns what happened into an answer."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from flowrunner.domain.errors import (
+    Conflict,
+    Fault,
+    FlowRunnerError,
+    Forbidden,
+    InvalidFlow,
+    InvalidInput,
+    NotFound,
+    Unauthorized,
+    Unavailable,
+)
+
+logger = structlog.get_logger()
+
+STATUS: Final[Mapping[type[Exception], tuple[int, str]]] = {
+    Unauthorized: (401, "unauthorized"),
+    Forbidden: (403, "forbidden"),
+    NotFound: (404, "not_found"),
+    Conflict: (409, "conflict"),
+    InvalidFlow: (422, "validation_error"),
+    InvalidInput: (422, "validation_error"),
+    Unavailable: (503, "unavailable"),
+}
+
+CODES: Final[Mapping[int, str]] = {
+    400: "invalid_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+    422: "validation_error",
+    500: "internal_error",
+    503: "unavailable",
+}
+
+
+class InvalidRequest(FlowRunnerError):
+    """A request that cannot be read."""
+
+    def __init__(self, message: str, *, status: int = 400, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.hint = hint
+
+
+def error_answer(
+    request_id: str,
+    status: int,
+    message: str,
+    *,
+    details: Mapping[str, Any] | None = None,
+    hint: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    error: dict[str, Any] = {
+        "code": CODES.get(status, "invalid_request" if status < 500 else "internal_error"),
+        "message": message,
+        "details": details or {},
+        "request_id": request_id,
+    }
+    if hint is not None:
+        error["hint"] = hint
+    sent = dict(headers or {})
+    if status == HTTPStatus.UNAUTHORIZED:
+        sent["WWW-Authenticate"] = "Bearer"
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        sent["Retry-After"] = "1"
+    return Response(msgspec.json.encode({"error": error}), status, sent, "application/json")
+
+
+def details_of(faults: Sequence[Fault], *, document: str | None = None) -> dict[str, Any]:
+    """Every fault; with one alone, also the reference's `field` and `reason`.
+
+    Args:
+        document: The field of the request that holds the document whose faults these are.
+    """
+    errors = []
+    for fault in faults:
+        entry: dict[str, Any] = {
+            "pointer": f"/{document}" if document else "".join(f"/{key}" for key in fault.path.split(".") if key),
+            "path": fault.path,
+            "code": fault.code,
+            "message": fault.message,
+        }
+        if fault.line is not None:
+            entry |= {"line": fault.line, "column": fault.column}
+        if fault.hint is not None:
+            entry["hint"] = fault.hint
+        errors.append(entry)
+    details: dict[str, Any] = {"errors": errors}
+    if len(faults) == 1:
+        details = {"field": document or faults[0].path, "reason": faults[0].message, **details}
+    return details
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(FlowRunnerError, _domain_error)
+    app.add_exception_handler(InvalidRequest, _invalid_request)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+
+
+async def _domain_error(request: Request, error: Exception) -> Response:
+    found = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
+    if found is None:
+        raise error
+    status, _ = found
+    request_id = request.scope["request_id"]
+    match error:
+        case InvalidFlow():
+            return error_answer(
+                request_id,
+                status,
+                _counted(error.faults, "The flow definition has {}"),
+                details=details_of(error.faults, document="definition"),
+            )
+        case InvalidInput():
+            return _faulty(request_id, error.faults)
+        case _:
+            return error_answer(request_id, status, str(error))
+
+
+async def _invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidRequest), "registered for this class"
+    return error_answer(request.scope["request_id"], error.status, str(error), hint=error.hint)
+
+
+_MESSAGES: Final = {
+    "extra_forbidden": "is not a field of this request",
+    "json_invalid": "is not valid JSON",
+}
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError), "registered for this class"
+    faults = []
+    for found in error.errors():
+        location = [str(part) for part in found["loc"][1:]]
+        path = ".".join(location)
+        if found["type"] == "missing":
+            name = location[-1].replace("_", " ").capitalize() if location else "A JSON body"
+            message = f"{name} is required"
+        else:
+            message = _MESSAGES.get(found["type"], found["msg"].removeprefix("Value error, "))
+        faults.append(Fault(path=path, code=_code(found["type"]), message=message))
+    return _faulty(request.scope["request_id"], faults)
+
+
+def _code(kind: str) -> str:
+    return {"missing": "required", "extra_forbidden": "unknown_key"}.get(kind, kind)
+
+
+def _faulty(request_id: str, faults: Sequence[Fault]) -> Response:
+    message = _counted(faults, "The request has {}")
+    if len(faults) == 1:
+        fault = faults[0]
+        message = fault.message if fault.code == "required" or not fault.path else f"{fault.path}: {fault.message}"
+    hint = faults[0].hint if len(faults) == 1 else None
+    return error_answer(request_id, 422, message, details=details_of(faults), hint=hint)
+
+
+def _counted(faults: Sequence[Fault], text: str) -> str:
+    return text.format("1 fault" if len(faults) == 1 else f"{len(faults)} faults")
+
+
+_HTTP_MESSAGES: Final = {
+    404: "There is nothing at this address",
+    405: "This address does not take the method {method}",
+}
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for this class"
+    message = _HTTP_MESSAGES.get(error.status_code, str(error.detail)).format(method=request.method)
+    return error_answer(request.scope["request_id"], error.status_code, message, headers=error.headers)

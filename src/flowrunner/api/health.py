@@ -1,0 +1,38 @@
+"""Whether the server lives, and whether it can serve."""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from flowrunner.api.answers import Answer, answer, errors
+from flowrunner.api.routing import PublicRoute
+
+router = APIRouter(tags=["Operation"], route_class=PublicRoute)
+
+# Why the server cannot serve at the moment; None when it can.
+Readiness = Callable[[], Awaitable[str | None]]
+
+
+class Health(Answer):
+    status: str
+
+
+@router.get("/healthz", response_model=Health, responses=errors())
+async def healthz(request: Request) -> Response:
+    """The process is alive."""
+    return answer({"status": "ok"})
+
+
+@router.get("/readyz", response_model=Health, responses=errors())
+async def readyz(request: Request) -> Response:
+    """The server can serve: the database answers and the engine is active."""
+    problem = await request.app.state.readiness()
+    return answer({"status": "ready"}) if problem is None else answer({"status": problem}, 503)
+
+
+@router.get("/metrics", responses={200: {"content": {"text/plain": {}}, "description": "Metrics for Prometheus"}})
+async def metrics(request: Request) -> Response:
+    """Counts of what the process has done; no names, no values."""
+    text: bytes = request.app.state.metrics()
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,251 @@
+"""An execution's events, live over a WebSocket."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any, Final, assert_never
+
+import msgspec
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from flowrunner.api.answers import rfc3339
+from flowrunner.api.errors import STATUS, error_answer
+from flowrunner.api.routing import authenticate
+from flowrunner.broadcast import LocalBroadcast
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import FlowRunnerError, invalid
+from flowrunner.domain.execution import (
+    Cancelled,
+    Completed,
+    Failed,
+    Logged,
+    NodeCompleted,
+    NodeFailed,
+    NodeStarted,
+    Started,
+    Status,
+    TimerSet,
+)
+from flowrunner.domain.values import AccountId, ExecutionId
+from flowrunner.ports import Clock, Journal, Recorded
+from flowrunner.services.bundle import Services
+
+PROTOCOL: Final = "flowrunner.v1"
+_TICKET: Final = "ticket."
+_PAGE: Final = 200
+# A subscriber that takes nothing for so long is let go.
+_SEND_SECONDS: Final = 30.0
+
+NORMAL_CLOSE: Final = 1000
+GOING_AWAY: Final = 1012
+TOO_SLOW: Final = 1013
+SESSION_ENDED: Final = 4401
+
+
+class Live:
+    """The open sockets of this process."""
+
+    def __init__(self, services: Services, journal: Journal, broadcast: LocalBroadcast, clock: Clock) -> None:
+        self._services = services
+        self._journal = journal
+        self._broadcast = broadcast
+        self._clock = clock
+        self._sockets: dict[AccountId, set[_Socket]] = {}
+
+    def route(self) -> WebSocketRoute:
+        return WebSocketRoute("/ws/executions/{execution_id}", self.serve)
+
+    @property
+    def open_sockets(self) -> int:
+        return sum(map(len, self._sockets.values()))
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """Authenticate, send what has happened, then what happens, and close at the end."""
+        id = ExecutionId(websocket.path_params["execution_id"])
+        try:
+            caller, protocol = await self._caller_of(websocket)
+            after = _after(websocket.query_params.get("after"))
+            await self._services.executions.get(caller, id)
+        except FlowRunnerError as error:
+            status, _ = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+            request_id = websocket.scope["request_id"]
+            await websocket.send_denial_response(error_answer(request_id, status, str(error)))
+            return
+        await websocket.accept(subprotocol=protocol)
+        socket = _Socket(websocket, caller)
+        self._sockets.setdefault(caller.account_id, set()).add(socket)
+        try:
+            await self._until_closed(socket, id, after)
+        finally:
+            sockets = self._sockets[caller.account_id]
+            sockets.discard(socket)
+            if not sockets:
+                del self._sockets[caller.account_id]
+
+    async def _caller_of(self, websocket: WebSocket) -> tuple[Caller, str | None]:
+        """Who connects, by header or by ticket, and the subprotocol to answer with."""
+        offered: list[str] = websocket.scope.get("subprotocols", [])
+        protocol = PROTOCOL if PROTOCOL in offered else None
+        ticket = next((p.removeprefix(_TICKET) for p in offered if p.startswith(_TICKET)), None)
+        if ticket is not None:
+            return await self._services.identity.redeem_ticket(ticket), protocol
+        return await authenticate(websocket), protocol
+
+    async def _until_closed(self, socket: "_Socket", id: ExecutionId, after: int) -> None:
+        seconds = (socket.caller.expires_at - self._clock.now()).total_seconds()
+        sending = asyncio.create_task(self._send(socket, id, after))
+        receiving = asyncio.create_task(socket.receive())
+        ending = asyncio.create_task(socket.ending.wait())
+        tasks = (sending, receiving, ending)
+        try:
+            done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if receiving in done and sending not in done:
+                return
+            code = socket.close_code if ending in done else SESSION_ENDED
+            if sending in done:
+                code = sending.result()
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await socket.websocket.close(code)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send(self, socket: "_Socket", id: ExecutionId, after: int) -> int:
+        """Send events until the last, each once; gives the code to close with."""
+        subscription = self._broadcast.subscribe(id)
+        try:
+            while True:
+                # What was recorded before the subscription, or missed by it, is in the journal.
+                while page := await self._journal.events(id, after=after, limit=_PAGE):
+                    for recorded in page:
+                        await _send_one(socket.websocket, id, recorded)
+                        after = recorded.seq
+                        if _is_last(recorded):
+                            return NORMAL_CLOSE
+                while (taken := await subscription.take()) is not None:
+                    for recorded in taken:
+                        if recorded.seq <= after:
+                            continue
+                        await _send_one(socket.websocket, id, recorded)
+                        after = recorded.seq
+                        if _is_last(recorded):
+                            return NORMAL_CLOSE
+        except TimeoutError:
+            return TOO_SLOW
+        except (WebSocketDisconnect, RuntimeError):
+            return NORMAL_CLOSE
+        finally:
+            self._broadcast.unsubscribe(id, subscription)
+
+    async def end_sessions(self, account_id: AccountId) -> None:
+        """Close the account's sockets whose session has ended."""
+        for socket in list(self._sockets.get(account_id, ())):
+            if not await self._services.identity.is_alive(socket.caller.session_id):
+                socket.end(SESSION_ENDED)
+
+    async def close(self) -> None:
+        """Tell every subscriber that the server goes away."""
+        sockets = [socket for sockets in self._sockets.values() for socket in sockets]
+        for socket in sockets:
+            socket.end(GOING_AWAY)
+        deadline = asyncio.get_running_loop().time() + 2.0
+        while self._sockets and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
+
+
+class _Socket:
+    def __init__(self, websocket: WebSocket, caller: Caller) -> None:
+        self.websocket = websocket
+        self.caller = caller
+        self.ending = asyncio.Event()
+        self.close_code = NORMAL_CLOSE
+
+    def end(self, code: int) -> None:
+        self.close_code = code
+        self.ending.set()
+
+    async def receive(self) -> None:
+        """Done when the other side has gone. What it says means nothing here."""
+        while (await self.websocket.receive())["type"] != "websocket.disconnect":
+            pass
+
+
+def _after(text: str | None) -> int:
+    if text is None:
+        return 0
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise invalid("after", "after must be the seq of an event: a whole number from 0")
+    return int(text)
+
+
+async def _send_one(websocket: WebSocket, id: ExecutionId, recorded: Recorded) -> None:
+    async with asyncio.timeout(_SEND_SECONDS):
+        await websocket.send_text(msgspec.json.encode(message(id, recorded)).decode())
+
+
+def _is_last(recorded: Recorded) -> bool:
+    return isinstance(recorded.event, Completed | Failed | Cancelled)
+
+
+def message(id: ExecutionId, recorded: Recorded) -> Mapping[str, Any]:
+    """The message that tells of an event: one of the reference's five types, with its ``seq``."""
+    body = {"type": "", "execution_id": id, "seq": recorded.seq, **_told(recorded)}
+    body["timestamp"] = rfc3339(recorded.at)
+    return {name: value for name, value in body.items() if value is not None or name == "result"}
+
+
+def _told(recorded: Recorded) -> dict[str, Any]:
+    match recorded.event:
+        case Started() as event:
+            return _update(Status.RUNNING, event.node, event.node_type)
+        case NodeStarted() as event:
+            return _update(Status.RUNNING, event.node, event.node_type) | {"attempt": event.attempt}
+        case NodeFailed() as event:
+            waits = event.retry_at is not None
+            return _update(Status.WAITING if waits else Status.RUNNING, event.node, event.node_type) | {
+                "attempt": event.attempt,
+                "error": event.error.message,
+                "retry_at": rfc3339(event.retry_at) if event.retry_at else None,
+            }
+        case TimerSet() as event:
+            update = _update(Status.WAITING, event.node, event.node_type)
+            return update | {"until": rfc3339(event.until)}
+        case NodeCompleted() as event:
+            return {
+                "type": "node_completed",
+                "node_id": event.node,
+                "node_type": event.node_type,
+                "action": event.action,
+                "result": event.result,
+            }
+        case Logged() as event:
+            return {
+                "type": "log",
+                "level": event.level,
+                "message": event.message,
+                "node_id": event.node,
+                "node_type": event.node_type,
+                "data": event.data,
+            }
+        case Completed() as event:
+            return {"type": "execution_completed", "status": Status.COMPLETED.value, "result": event.result}
+        case Failed() as event:
+            return {
+                "type": "execution_failed",
+                "status": Status.FAILED.value,
+                "error": event.error.message,
+                "error_type": event.error.type,
+                "node_id": event.error.node,
+                "node_type": event.node_type,
+            }
+        case Cancelled():
+            return {"type": "execution_update", "status": Status.CANCELLED.value}
+        case _:
+            assert_never(recorded.event)
+
+
+def _update(status: Status, node: str, node_type: str) -> dict[str, Any]:
+    return {"type": "execution_update", "status": status.value, "node_id": node, "node_type": node_type}

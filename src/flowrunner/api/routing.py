@@ -1,0 +1,128 @@
+"""How a route treats a request before its function is called.
+
+Every route asks for a caller, except the ones made as a `PublicRoute`: forgetting to say so
+leaves a route closed, never open.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from flowrunner.api import strict_json
+from flowrunner.api.errors import InvalidRequest
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import Forbidden, Unauthorized
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+# A definition of 1 MiB may take more than twice that as a JSON text.
+MAX_FLOW_BODY_BYTES: Final = 3 * 1024 * 1024
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class StrictRequest(Request):
+    """A request whose body is bounded, and JSON that every reader understands alike."""
+
+    most_bytes = MAX_BODY_BYTES
+    _value: Any
+
+    async def parse(self) -> None:
+        """Read the body.
+
+        Raises:
+            InvalidRequest: 413 if it is too large, 415 if it is not JSON by its headers, 400 if
+                it is not by its content.
+        """
+        data = await self._read()
+        self._body = data
+        if not data:
+            return
+        _check_media_type(self.headers.get("content-type"), self.headers.get("content-encoding"))
+        try:
+            self._value = strict_json.loads(data)
+        except strict_json.InvalidJson as error:
+            raise InvalidRequest(f"The request body cannot be read: {error}") from None
+
+    async def _read(self) -> bytes:
+        length = self.headers.get("content-length")
+        if length is not None and (not length.isdigit() or int(length[:20]) > self.most_bytes):
+            raise self._too_large()
+        chunks, size = [], 0
+        async for chunk in self.stream():
+            size += len(chunk)
+            if size > self.most_bytes:
+                raise self._too_large()
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _too_large(self) -> InvalidRequest:
+        return InvalidRequest(f"The request body has more than {self.most_bytes} bytes", status=413)
+
+    async def json(self) -> Any:
+        return self._value
+
+
+def _check_media_type(content_type: str | None, encoding: str | None) -> None:
+    media_type, _, parameters = (content_type or "").partition(";")
+    charset = parameters.replace(" ", "").lower()
+    if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
+        raise InvalidRequest(
+            "The request body must be JSON", status=415, hint="send it with 'Content-Type: application/json'"
+        )
+    if encoding is not None and encoding.lower() != "identity":
+        raise InvalidRequest("The request body must not be compressed", status=415)
+
+
+class PublicRoute(APIRoute):
+    """A route for callers that nobody knows yet."""
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+        most_bytes = (self.openapi_extra or {}).get("x-max-bytes", MAX_BODY_BYTES)
+        takes_body = self.body_field is not None
+
+        async def handler(request: Request) -> Response:
+            await self.admit(request)
+            if takes_body:
+                request = StrictRequest(request.scope, request.receive)
+                request.most_bytes = most_bytes
+                await request.parse()
+            return await handle(request)
+
+        return handler
+
+    async def admit(self, request: Request) -> None:
+        """Let the request in, or raise."""
+
+
+class ProtectedRoute(PublicRoute):
+    """A route for accounts."""
+
+    async def admit(self, request: Request) -> None:
+        request.scope["caller"] = await authenticate(request)
+
+
+class AdminRoute(ProtectedRoute):
+    """A route for admins."""
+
+    async def admit(self, request: Request) -> None:
+        await super().admit(request)
+        if not caller_of(request).is_admin:
+            raise Forbidden("Only an admin can do this")
+
+
+async def authenticate(request: Any) -> Caller:
+    """The caller of a request or a WebSocket, by its `Authorization` header. Raises: Unauthorized."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthorized("Authentication is required: send 'Authorization: Bearer <token>'")
+    caller: Caller = await request.app.state.services.identity.authenticate(token.strip())
+    return caller
+
+
+def caller_of(request: Request) -> Caller:
+    caller: Caller = request.scope["caller"]
+    return caller

@@ -1,0 +1,95 @@
+"""Reads JSON as other systems will read it again: what they would disagree on is refused."""
+
+import json
+from typing import Any, Final, NoReturn
+
+from flowrunner.domain.values import JSON
+
+MAX_DEPTH: Final = 64
+_TOO_DEEP: Final = f"the JSON is more than {MAX_DEPTH} levels deep"
+
+
+class InvalidJson(ValueError):
+    """The text is no JSON, or holds what not every reader takes."""
+
+
+def loads(data: bytes) -> JSON:
+    """The value of a JSON text.
+
+    Refused are also: duplicate keys, NaN and infinities, numbers beyond 64 bits, lone surrogates,
+    NUL characters, and more than 64 levels.
+
+    Raises:
+        InvalidJson: With what is wrong, and where that is known.
+    """
+    try:
+        value = _DECODER.decode(data.decode())
+    except UnicodeDecodeError as error:
+        raise InvalidJson(f"the body is not UTF-8 (byte {error.start + 1})") from None
+    except json.JSONDecodeError as error:
+        raise InvalidJson(f"the body is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
+    except RecursionError:
+        raise InvalidJson(_TOO_DEEP) from None
+    _check(value, MAX_DEPTH)
+    # Both can only have come from an escape, so most texts need no second look.
+    if b"\\u" in data:
+        _check_text(value)
+    return value  # type: ignore[no-any-return] # made of JSON only
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise InvalidJson(f"the key '{twice[:60]}' is given twice")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= (number := int(text)) < 2**64:
+        raise InvalidJson("a whole number does not fit 64 bits: send it as text")
+    return number
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise InvalidJson("a number is too large")
+    return number
+
+
+def _constant(text: str) -> NoReturn:
+    raise InvalidJson(f"{text} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
+)
+
+
+def _check(value: Any, depth: int) -> None:
+    if isinstance(value, dict | list):
+        if depth == 0:
+            raise InvalidJson(_TOO_DEEP)
+        for item in value.values() if isinstance(value, dict) else value:
+            if isinstance(item, dict | list):
+                _check(item, depth - 1)
+
+
+def _check_text(value: Any) -> None:
+    match value:
+        case str():
+            if "\x00" in value:
+                raise InvalidJson("text must not hold a NUL character")
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise InvalidJson("text holds half of a surrogate pair") from None
+        case dict():
+            for key, item in value.items():
+                _check_text(key)
+                _check_text(item)
+        case list():
+            for item in value:
+                _check_text(item)

@@ -1,0 +1,389 @@
+"""Builds the running program from its settings; the only module that sees all of it."""
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import logging
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from flowrunner.api.live import Live
+from flowrunner.api.server import build_app
+from flowrunner.broadcast import LocalBroadcast
+from flowrunner.dispatch.local import LocalDispatcher
+from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput, Unavailable
+from flowrunner.domain.values import AccountId
+from flowrunner.engine.world import World
+from flowrunner.metrics import CountingBroadcast, Metrics
+from flowrunner.nodes import built_in
+from flowrunner.security.credentials import Argon2Hasher, JwtIssuer
+from flowrunner.security.egress import EgressClient, EgressPolicy
+from flowrunner.security.keys import load_keys, open_data_dir, write_private
+from flowrunner.security.vault import AesVault, MasterKey, WrongKey
+from flowrunner.services.accounts import Accounts
+from flowrunner.services.bundle import Services
+from flowrunner.services.executions import Executions
+from flowrunner.services.flows import Flows, ReadyFlows
+from flowrunner.services.identity import Identity
+from flowrunner.services.secrets import Secrets
+from flowrunner.services.setup import FirstAccount
+from flowrunner.settings import Settings
+from flowrunner.storage.migrations import migrate_sqlite
+from flowrunner.storage.sqlite.accounts import SqliteAccounts
+from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.executions import SqliteExecutions
+from flowrunner.storage.sqlite.flows import SqliteFlows
+from flowrunner.storage.sqlite.journal import AppendWork, SqliteJournal, append_together
+from flowrunner.storage.sqlite.secrets import SqliteSecrets
+from flowrunner.storage.sqlite.sessions import SqliteSessions
+
+logger = structlog.get_logger()
+
+DATABASE_FILE: Final = "flowrunner.db"
+SETUP_TOKEN_FILE: Final = "setup-token"
+_HOUSEKEEPING_SECONDS: Final = 3600.0
+_READY_SECONDS: Final = 1.0
+
+
+class SystemClock:
+    """Fills `ports.Clock`."""
+
+    def now(self) -> datetime:
+        now = datetime.now(UTC)
+        return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+@dataclass(slots=True, kw_only=True)
+class Program:
+    """The parts that starting and stopping has to do with."""
+
+    app: FastAPI
+    services: Services
+    setup: FirstAccount
+    live: Live
+    dispatcher: LocalDispatcher
+    database: Database
+    vault: AesVault
+    is_stopping: bool = False
+
+    async def readiness(self) -> str | None:
+        if self.is_stopping:
+            return "stopping"
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await self.database.read(lambda connection: connection.execute("SELECT 1").fetchone())
+        except (TimeoutError, Unavailable):
+            return "the database does not answer"
+        return None
+
+
+@contextlib.asynccontextmanager
+async def open_program(settings: Settings, *, own_ports: frozenset[int] = frozenset()) -> AsyncIterator[Program]:
+    """The whole program but its network side, with every unfinished execution going on.
+
+    Raises:
+        FlowRunnerError: If the data directory, the keys or the database are not fit to start with.
+    """
+    open_data_dir(settings.data_dir)
+    with _lock(settings.data_dir):
+        path = settings.data_dir / DATABASE_FILE
+        keys = load_keys(settings.data_dir, has_data=path.exists())
+        _make_private(path)
+        migrate_sqlite(path)
+        clock, metrics = SystemClock(), Metrics()
+        database = Database(
+            path, bulk={AppendWork: append_together}, on_commit=metrics.commit_size.observe
+        )
+        hasher = Argon2Hasher()
+        http = EgressClient(EgressPolicy(settings.egress_allow, own_ports))
+        try:
+            secret_store = SqliteSecrets(database)
+            master_key = MasterKey(keys.master)
+            await _check_master_key(secret_store, master_key)
+            vault = AesVault(secret_store, master_key)
+            program = _assemble(
+                settings, database, clock, metrics, vault, secret_store, hasher, JwtIssuer(keys.signing), http
+            )
+            await program.dispatcher.open()
+            try:
+                yield program
+            finally:
+                await program.dispatcher.close()
+        finally:
+            await http.close()
+            hasher.close()
+            await database.close()
+
+
+def _assemble(
+    settings: Settings,
+    database: Database,
+    clock: SystemClock,
+    metrics: Metrics,
+    vault: AesVault,
+    secret_store: SqliteSecrets,
+    hasher: Argon2Hasher,
+    tokens: JwtIssuer,
+    http: EgressClient,
+) -> Program:
+    node_types = built_in()
+    specs = {name: node_type.spec() for name, node_type in node_types.items()}
+    journal, broadcast = SqliteJournal(database), LocalBroadcast()
+    flow_store, account_store, reader = SqliteFlows(database), SqliteAccounts(database), SqliteExecutions(database)
+    library = ReadyFlows(flow_store, specs)
+    world = World(
+        journal=journal,
+        library=library,
+        vault=vault,
+        broadcast=CountingBroadcast(broadcast, metrics),
+        node_types=node_types,
+        http=http,
+        clock=clock,
+        draw=random.SystemRandom().random,
+    )
+    dispatcher = LocalDispatcher(world, most_active=settings.max_active)
+    identity = Identity(
+        account_store,
+        SqliteSessions(database),
+        hasher,
+        tokens,
+        clock,
+        token_life=timedelta(seconds=settings.token_life),
+    )
+    executions = Executions(reader, flow_store, library, dispatcher, clock)
+
+    async def on_delete(account_id: AccountId) -> None:
+        await executions.cancel_all(account_id)
+        vault.forget(account_id)
+
+    accounts = Accounts(account_store, hasher, clock, end_sessions=identity.end_sessions, on_delete=on_delete)
+    services = Services(
+        identity=identity,
+        accounts=accounts,
+        secrets=Secrets(secret_store, vault, clock),
+        flows=Flows(flow_store, specs, clock),
+        executions=executions,
+    )
+    live = Live(services, journal, broadcast, clock)
+    identity.on_end(live.end_sessions)
+    token_file = settings.data_dir / SETUP_TOKEN_FILE
+    setup = FirstAccount(accounts, clock, on_done=lambda: token_file.unlink(missing_ok=True))
+    metrics.gauge("flowrunner_executions_active", "Executions in memory.", lambda: dispatcher.active)
+    metrics.gauge("flowrunner_executions_queued", "Executions that wait for room.", lambda: dispatcher.queued)
+    metrics.gauge("flowrunner_sockets_open", "Open WebSockets.", lambda: live.open_sockets)
+
+    async def readiness() -> str | None:
+        return await program.readiness()
+
+    app = build_app(services, live, setup=setup, readiness=readiness, metrics=metrics.text)
+    program = Program(
+        app=app,
+        services=services,
+        setup=setup,
+        live=live,
+        dispatcher=dispatcher,
+        database=database,
+        vault=vault,
+    )
+    return program
+
+
+async def _check_master_key(store: SqliteSecrets, master_key: MasterKey) -> None:
+    found = await store.any_data_key()
+    if found is None:
+        return
+    try:
+        master_key.unwrap(*found)
+    except WrongKey:
+        raise WrongKey(
+            "The master key in the data directory is not the one that the stored secrets were "
+            "encrypted with: restore keys/master.key from your backup"
+        ) from None
+
+
+@contextlib.contextmanager
+def _lock(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory, which one server may use at a time."""
+    with (data_dir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FlowRunnerError(
+                f"Another FlowRunner server is using {data_dir}: stop it, or choose another --data-dir"
+            ) from None
+        yield
+
+
+def _make_private(path: Path) -> None:
+    if not path.exists():
+        path.touch(mode=0o600)
+
+
+async def serve(settings: Settings) -> None:
+    """Run the server until a signal ends it.
+
+    Raises:
+        FlowRunnerError: If it cannot start; the message says what to do.
+    """
+    configure_logging(settings)
+    listener = _listen(settings)
+    port = listener.getsockname()[1]
+    with contextlib.closing(listener):
+        async with open_program(settings, own_ports=frozenset({port})) as program:
+            await _first_admin(settings, program, port)
+            await _serve(settings, program, listener)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise FlowRunnerError(
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}; choose another with --port"
+        ) from None
+    listener.listen(2048)
+    return listener
+
+
+async def _serve(settings: Settings, program: Program, listener: socket.socket) -> None:
+    server = _Server(
+        uvicorn.Config(
+            program.app,
+            loop="none",
+            http="httptools",
+            ws="websockets-sansio",
+            ws_max_size=64 * 1024,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
+    )
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    host, port = listener.getsockname()[:2]
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(server.serve(sockets=[listener]), name="http")
+        housekeeping = tasks.create_task(_keep_house(settings, program), name="housekeeping")
+        logger.info("server.started", url=f"http://{host}:{port}", data_dir=str(settings.data_dir))
+        _settle_memory()
+        await stop.wait()
+        logger.info("server.stopping")
+        program.is_stopping = True
+        housekeeping.cancel()
+        draining = tasks.create_task(program.dispatcher.drain(seconds=settings.drain_time), name="drain")
+        hurrying = tasks.create_task(hurry.wait(), name="hurry")
+        await asyncio.wait((draining, hurrying), return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
+        hurrying.cancel()
+        await program.live.close()
+        server.should_exit = True
+        await serving
+    logger.info("server.stopped")
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # Signals are ours: a stop has more to do than to close the sockets.
+        yield
+
+
+def _settle_memory() -> None:
+    # What is there now stays for ever: the collector need not walk it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    # The writer and the readers of the database give the lock up between rows; they should not
+    # wait long to get it back.
+    sys.setswitchinterval(0.001)
+
+
+async def _keep_house(settings: Settings, program: Program) -> None:
+    while True:
+        try:
+            purged = await program.services.executions.purge(older_than=timedelta(seconds=settings.retention))
+            await program.services.identity.purge()
+            if purged:
+                logger.info("executions.purged", count=purged)
+        except Unavailable as error:
+            logger.warning("housekeeping.failed", error=str(error))
+        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+async def _first_admin(settings: Settings, program: Program, port: int) -> None:
+    accounts = program.services.accounts
+    token_file = settings.data_dir / SETUP_TOKEN_FILE
+    if await accounts.is_set_up():
+        token_file.unlink(missing_ok=True)
+        return
+    if settings.admin_email is not None and settings.admin_password is not None:
+        try:
+            await accounts.create_first(
+                name=settings.admin_email.partition("@")[0] or "admin",
+                email=settings.admin_email,
+                password=settings.admin_password,
+            )
+        except InvalidInput as error:
+            raise FlowRunnerError(f"The first admin cannot be made: {error}") from None
+        except Conflict:
+            pass
+        return
+    token_file.unlink(missing_ok=True)
+    token = program.setup.issue_token()
+    write_private(token_file, token + "\n")
+    url = f"http://{settings.host}:{port}/api/v1/setup"
+    print(
+        f"There is no account yet. Create the first admin within 24 hours:\n\n"
+        f"  curl {url} -H 'Content-Type: application/json' -d '{{\"token\": \"{token}\",\n"
+        f'    "name": "Your Name", "email": "you@example.com", "password": "…"}}\'\n\n'
+        f"The token is also in {token_file}.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def configure_logging(settings: Settings) -> None:
+    """Events with fields, one a line, on standard error."""
+    level = getattr(logging, settings.log_level.upper())
+    logging.basicConfig(level=max(level, logging.WARNING), format="%(levelname)s %(name)s: %(message)s")
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([structlog.processors.dict_tracebacks] if settings.log_format == "json" else []),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

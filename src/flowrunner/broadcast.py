@@ -1,0 +1,66 @@
+"""Sends recorded events to live subscribers."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports import Recorded
+
+# A subscriber that has not taken this many events reads the journal instead.
+MAX_PENDING: Final = 256
+
+
+class Subscription:
+    """The events of one execution from now on, kept until they are taken.
+
+    One that falls behind loses nothing: it is told, and reads what it missed from the journal.
+    """
+
+    def __init__(self) -> None:
+        self._pending: deque[Recorded] = deque()
+        self._changed = asyncio.Event()
+        self._fell_behind = False
+
+    def put(self, records: Sequence[Recorded]) -> None:
+        if len(self._pending) + len(records) > MAX_PENDING:
+            self._pending.clear()
+            self._fell_behind = True
+        elif not self._fell_behind:
+            self._pending.extend(records)
+        self._changed.set()
+
+    async def take(self) -> Sequence[Recorded] | None:
+        """The events since the last call, at least one; None if some were dropped meanwhile."""
+        while not self._pending and not self._fell_behind:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._fell_behind:
+            self._fell_behind = False
+            return None
+        taken = list(self._pending)
+        self._pending.clear()
+        return taken
+
+
+class LocalBroadcast:
+    """Fills `ports.Broadcast` within one process."""
+
+    def __init__(self) -> None:
+        self._subscriptions: dict[ExecutionId, set[Subscription]] = {}
+
+    def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None:
+        for subscription in self._subscriptions.get(execution_id, ()):
+            subscription.put(records)
+
+    def subscribe(self, execution_id: ExecutionId) -> Subscription:
+        subscription = Subscription()
+        self._subscriptions.setdefault(execution_id, set()).add(subscription)
+        return subscription
+
+    def unsubscribe(self, execution_id: ExecutionId, subscription: Subscription) -> None:
+        subscriptions = self._subscriptions.get(execution_id, set())
+        subscriptions.discard(subscription)
+        if not subscriptions:
+            self._subscriptions.pop(execution_id, None)

@@ -1,0 +1,5 @@
+"""The command `flowrunner`."""
+
+from flowrunner.cli.main import main
+
+__all__ = ["main"]

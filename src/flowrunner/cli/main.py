@@ -1,0 +1,68 @@
+"""Starts the server, and shows what it would start with.
+
+Everything heavy is imported by the command that needs it: `--help` should not take a second.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Final, TypeVar
+
+import click
+
+from flowrunner import __version__
+from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.settings import InvalidSettings, Settings, describe, load_settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="flowrunner %(version)s")
+def main() -> None:
+    """Run flows: YAML documents of named nodes joined by named edges."""
+
+
+def _settings_options(function: F) -> F:
+    for known in reversed(fields(Settings)):
+        # A secret given as an argument could be read by every user of the machine.
+        if not known.metadata["secret"]:
+            flag = f"--{known.name.replace('_', '-')}"
+            function = click.option(flag, known.name, help=known.metadata["help"])(function)
+    return function
+
+
+def _load(flags: dict[str, str | None]) -> Settings:
+    try:
+        return load_settings(flags, os.environ)
+    except InvalidSettings as error:
+        click.echo(f"The settings have mistakes:\n{error}", err=True)
+        sys.exit(EXIT_USAGE)
+
+
+@main.command()
+@_settings_options
+def serve(**flags: str | None) -> None:
+    """Start the server."""
+    settings = _load(flags)
+    import uvloop
+
+    from flowrunner.bootstrap import serve as run
+
+    try:
+        uvloop.run(run(settings))
+    except FlowRunnerError as error:
+        click.echo(f"flowrunner: {error}", err=True)
+        sys.exit(EXIT_FAILED)
+
+
+@main.command()
+@_settings_options
+def config(**flags: str | None) -> None:
+    """Print the settings in force, secrets masked."""
+    for name, value, help in describe(_load(flags)):
+        click.echo(f"# {help}\n{name} = {value}\n")

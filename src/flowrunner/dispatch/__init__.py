@@ -1,0 +1,1 @@
+"""Who advances an execution."""

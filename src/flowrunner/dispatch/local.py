@@ -1,0 +1,294 @@
+"""Advances executions in the server's own process."""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from flowrunner.domain.errors import Conflict, InvalidFlow, NotFound, Unavailable
+from flowrunner.domain.execution import Failure, Status
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.engine.run import Run
+from flowrunner.engine.world import World
+from flowrunner.ports import Fenced, NewExecution
+
+logger = structlog.get_logger()
+
+_PAGE: Final = 500
+# How soon an execution that could not go on is looked at again.
+_RETRY_SECONDS: Final = 1.0
+_LONGEST_NAP_SECONDS: Final = 60.0
+
+
+@dataclass(slots=True)
+class _Slot:
+    """An execution that is in memory, or on its way there.
+
+    Attributes:
+        left: Done when it has left memory again.
+    """
+
+    run: Run | None = None
+    cancel_reason: str | None = None
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class LocalDispatcher:
+    """Fills `ports.Dispatcher`.
+
+    Args:
+        most_active: Executions in memory at once; further ones wait their turn, as rows.
+    """
+
+    def __init__(self, world: World, *, most_active: int) -> None:
+        self._world = world
+        self._most_active = most_active
+        self._slots: dict[ExecutionId, _Slot] = {}
+        self._queue: OrderedDict[ExecutionId, None] = OrderedDict()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._timer = asyncio.Event()
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+        self._owner: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[None] | None = None
+
+    @property
+    def active(self) -> int:
+        return len(self._slots)
+
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
+    async def open(self) -> None:
+        """Claim the journal and go on with every execution that has not ended."""
+        self._ready = asyncio.get_running_loop().create_future()
+        self._owner = asyncio.create_task(self._own(self._ready), name="dispatcher")
+        await self._ready
+
+    async def _own(self, ready: "asyncio.Future[None]") -> None:
+        try:
+            self._world.epoch = await self._world.journal.claim()
+            async with asyncio.TaskGroup() as self._tasks:
+                ready.set_result(None)
+                self._tasks.create_task(self._recover(), name="recovery")
+                self._tasks.create_task(self._watch_timers(), name="timers")
+        except BaseException as error:
+            if not ready.done():
+                ready.set_exception(error)
+                return
+            raise
+
+    async def drain(self, *, seconds: float) -> None:
+        """Begin no further step, and wait for the ones under way."""
+        self._world.is_stopping = True
+        self._queue.clear()
+        for slot in self._slots.values():
+            if slot.run is not None:
+                slot.run.nudge()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._is_empty.wait()
+        except TimeoutError:
+            logger.warning("dispatcher.drain_timed_out", still_running=len(self._slots))
+
+    async def close(self) -> None:
+        """Let go of whatever is still in memory: it goes on at the next start."""
+        self._world.is_stopping = True
+        if self._owner is not None:
+            self._owner.cancel()
+            await asyncio.gather(self._owner, return_exceptions=True)
+
+    # Ports
+
+    async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
+        if self._world.is_stopping or self._tasks is None:
+            raise Unavailable("The server is stopping: try again in a moment")
+        has_room = len(self._slots) < self._most_active and not self._queue
+        if not has_room:
+            await Run.begin(self._world, new, flow, input, at_once=False)
+            self._enqueue(new.id)
+            return
+        slot = self._take_slot(new.id)
+        try:
+            slot.run = await Run.begin(self._world, new, flow, input, at_once=True)
+        except BaseException:
+            self._leave(new.id, slot)
+            raise
+        self._tasks.create_task(self._advance(new.id, slot), name=f"execution {new.id}")
+
+    async def cancel(self, id: ExecutionId, *, reason: str) -> None:
+        while True:
+            slot = self._slots.get(id)
+            if slot is None:
+                if self._world.is_stopping or self._tasks is None:
+                    raise Unavailable("The server is stopping: try again in a moment")
+                self._queue.pop(id, None)
+                slot = self._take_slot(id)
+                slot.cancel_reason = reason
+                self._tasks.create_task(self._resume(id, slot), name=f"execution {id}")
+            elif slot.run is None:
+                slot.cancel_reason = reason
+            else:
+                slot.run.cancel(reason)
+            await slot.left.wait()
+            status = slot.run.status if slot.run is not None else await self._stored_status(id)
+            if status is Status.CANCELLED:
+                return
+            if status.is_final:
+                raise Conflict(f"The execution has already ended: it is {status.value}")
+
+    async def _stored_status(self, id: ExecutionId) -> Status:
+        stored, _ = await self._world.journal.load(id)
+        return stored.status
+
+    # Executions in memory
+
+    def _take_slot(self, id: ExecutionId) -> _Slot:
+        slot = self._slots[id] = _Slot()
+        self._is_empty.clear()
+        return slot
+
+    def _leave(self, id: ExecutionId, slot: _Slot) -> None:
+        del self._slots[id]
+        slot.left.set()
+        if not self._slots:
+            self._is_empty.set()
+        self._fill()
+
+    def _enqueue(self, id: ExecutionId) -> None:
+        if id not in self._slots:
+            self._queue[id] = None
+            self._fill()
+
+    def _fill(self) -> None:
+        """Let waiting executions in, in their order, while there is room."""
+        while self._queue and len(self._slots) < self._most_active and not self._world.is_stopping:
+            assert self._tasks is not None, "the queue fills only while the dispatcher is open"
+            id, _ = self._queue.popitem(last=False)
+            slot = self._take_slot(id)
+            self._tasks.create_task(self._resume(id, slot), name=f"execution {id}")
+
+    async def _resume(self, id: ExecutionId, slot: _Slot) -> None:
+        try:
+            slot.run = await self._load(id)
+        except Exception:
+            # Not now; the execution is where it was, and is looked at again.
+            logger.exception("execution.load_failed", execution_id=id)
+            self._retry_later(id, slot)
+            return
+        if slot.run is None:
+            self._leave(id, slot)
+            return
+        if slot.cancel_reason is not None:
+            slot.run.cancel(slot.cancel_reason)
+        await self._advance(id, slot)
+
+    async def _load(self, id: ExecutionId) -> Run | None:
+        """The execution, ready to go on; None if it has ended."""
+        stored, events = await self._world.journal.load(id)
+        if stored.status.is_final:
+            return None
+        try:
+            flow = await self._world.library.get(stored.account_id, stored.revision_id)
+        except (InvalidFlow, NotFound) as error:
+            message = f"The flow can no longer be read: {error}"
+            run = await Run.resume(self._world, stored, events, _NO_FLOW)
+            await run.fail(Failure(type="flow.invalid", message=message[:2000]))
+            return None
+        return await Run.resume(self._world, stored, events, flow)
+
+    async def _advance(self, id: ExecutionId, slot: _Slot) -> None:
+        assert slot.run is not None, "an execution is loaded before it advances"
+        try:
+            due_at = await slot.run.advance()
+        except (Fenced, Unavailable) as error:
+            logger.warning("execution.interrupted", execution_id=id, reason=str(error))
+            self._retry_later(id, slot)
+            return
+        except Exception:
+            # A fault of ours must not leave the execution running for ever.
+            logger.exception("execution.crashed", execution_id=id)
+            await self._give_up(id)
+            self._leave(id, slot)
+            return
+        except asyncio.CancelledError:
+            self._leave(id, slot)
+            raise
+        self._leave(id, slot)
+        if due_at is not None:
+            self._timer.set()
+
+    async def _give_up(self, id: ExecutionId) -> None:
+        try:
+            stored, events = await self._world.journal.load(id)
+            if not stored.status.is_final:
+                run = await Run.resume(self._world, stored, events, _NO_FLOW)
+                await run.fail(
+                    Failure(type="internal", message="An internal error ended this execution: see the server's log")
+                )
+        except Exception:
+            logger.exception("execution.give_up_failed", execution_id=id)
+
+    def _retry_later(self, id: ExecutionId, slot: _Slot) -> None:
+        self._leave(id, slot)
+        if not self._world.is_stopping:
+            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._enqueue_unless_stopping, id)
+
+    def _enqueue_unless_stopping(self, id: ExecutionId) -> None:
+        if not self._world.is_stopping:
+            self._enqueue(id)
+
+    # What time sets in motion
+
+    async def _recover(self) -> None:
+        """Take up every execution that was running when the last owner ended."""
+        after: ExecutionId | None = None
+        count = 0
+        while True:
+            try:
+                ids = await self._world.journal.unfinished(status=Status.RUNNING, after=after, limit=_PAGE)
+            except Unavailable:
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            for id in ids:
+                self._enqueue(id)
+            count += len(ids)
+            if len(ids) < _PAGE:
+                break
+            after = ids[-1]
+        if count:
+            logger.info("dispatcher.recovered", executions=count)
+
+    async def _watch_timers(self) -> None:
+        while True:
+            self._timer.clear()
+            try:
+                nap = await self._wake_due()
+            except Unavailable:
+                nap = _RETRY_SECONDS
+            try:
+                async with asyncio.timeout(nap):
+                    await self._timer.wait()
+            except TimeoutError:
+                pass
+
+    async def _wake_due(self) -> float:
+        """Take up what is due; gives the seconds until there may be more."""
+        now = self._world.clock.now()
+        # Those that are in memory already may still be due by their rows: they do not count.
+        known = len(self._slots) + len(self._queue)
+        for id in await self._world.journal.due(now=now, limit=_PAGE + known):
+            if id not in self._slots:
+                self._enqueue(id)
+        at = await self._world.journal.next_wake()
+        if at is None:
+            return _LONGEST_NAP_SECONDS
+        # Rows that are due and in memory would otherwise make this loop spin.
+        return min(max((at - self._world.clock.now()).total_seconds(), 0.05), _LONGEST_NAP_SECONDS)
+
+
+_NO_FLOW: Final = Flow(name="", description="", version="", tags=(), start="", nodes={}, vars={})

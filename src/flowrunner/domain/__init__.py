@@ -1,0 +1,1 @@
+"""The rules of FlowRunner as values and pure functions: no I/O, no clock, no randomness."""

@@ -1,0 +1,46 @@
+"""How flow documents write lengths of time."""
+
+import re
+from typing import Final
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SHORT: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_ISO: Final = re.compile(r"P(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
+
+LONGEST_SECONDS: Final = 10 * 366 * 86400.0
+
+HINT: Final = "write a duration as 500ms, 10s, 5m, 2h, 1d or PT10S"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds meant by ``text``: `500ms`, `10s`, `1h30m`, `1d`, or ISO 8601 (`PT10S`, `P1DT2H`).
+
+    Raises:
+        ValueError: If it is neither, or longer than ten years.
+    """
+    seconds = _parse_short(text)
+    if seconds is None:
+        seconds = _parse_iso(text)
+    if seconds is None:
+        raise ValueError(f"'{text[:40]}' is not a duration: {HINT}")
+    if seconds > LONGEST_SECONDS:
+        raise ValueError(f"'{text[:40]}' is longer than ten years")
+    return seconds
+
+
+def _parse_short(text: str) -> float | None:
+    total, end = 0.0, 0
+    for part in _SHORT.finditer(text):
+        if part.start() != end:
+            return None
+        total += float(part[1]) * _UNITS[part[2]]
+        end = part.end()
+    return total if end == len(text) and end > 0 else None
+
+
+def _parse_iso(text: str) -> float | None:
+    match = _ISO.fullmatch(text)
+    if match is None or not any(match.groups()):
+        return None
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

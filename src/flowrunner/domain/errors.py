@@ -1,0 +1,73 @@
+"""What can go wrong, said once for every way in.
+
+The core raises these; `flowrunner.api.errors` turns each into a status.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One thing wrong with a document or a request, and where.
+
+    Attributes:
+        path: Dotted path of the faulty value (`nodes.fetch.params.url`); "" is the whole.
+        code: Stable name of the kind of fault, for programs.
+        line: Line of the value in a flow document, counted from 1; None outside one.
+        column: Column of the value, counted from 1; None outside a flow document.
+        hint: What to do about it, where that is known.
+    """
+
+    path: str
+    message: str
+    code: str
+    line: int | None = None
+    column: int | None = None
+    hint: str | None = None
+
+
+class FlowRunnerError(Exception):
+    """Base of everything the core raises on purpose."""
+
+
+class NotFound(FlowRunnerError):
+    """No such thing, or not one that the caller may know of."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what[0].upper()}{what[1:]} not found")
+
+
+class Conflict(FlowRunnerError):
+    """The request does not fit the present state of things."""
+
+
+class Forbidden(FlowRunnerError):
+    """The caller is known and may not do this."""
+
+
+class Unauthorized(FlowRunnerError):
+    """The caller is not known."""
+
+
+class Unavailable(FlowRunnerError):
+    """The server cannot do this now; the same request may succeed later."""
+
+
+class _Faulty(FlowRunnerError):
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(f"{f.path}: {f.message}" if f.path else f.message for f in faults))
+        self.faults = tuple(faults)
+
+
+class InvalidFlow(_Faulty):
+    """A flow document has faults: all of them, in the order of the document."""
+
+
+class InvalidInput(_Faulty):
+    """Values of a request have faults: all of them."""
+
+
+def invalid(field: str, message: str, *, code: str = "invalid", hint: str | None = None) -> InvalidInput:
+    """The error for one faulty field of a request."""
+    return InvalidInput([Fault(path=field, message=message, code=code, hint=hint)])

@@ -1,0 +1,88 @@
+"""When to try a failed step again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+# What is worth another try when a flow does not say: faults of the moment, not of the request.
+PASSING_ERRORS: Final = ("timeout", "connection", "http.408", "http.429", "http.5xx")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often and after which waits a failed step is tried again.
+
+    Attributes:
+        max_retries: Extra tries after the first.
+        first_delay: Seconds before the first extra try.
+        backoff: Factor by which each wait is longer than the one before.
+        longest_delay: Seconds that no computed wait exceeds.
+        jitter: Share of each wait, 0 to 1, that is drawn at random.
+        errors: Error types (`timeout`, `http.503`, `http.5xx`) that are tried again.
+        max_elapsed: Seconds since the step's first start after which no try begins, or None.
+    """
+
+    max_retries: int
+    first_delay: float = 1.0
+    backoff: float = 2.0
+    longest_delay: float = 60.0
+    jitter: float = 0.2
+    errors: tuple[str, ...] = PASSING_ERRORS
+    max_elapsed: float | None = None
+
+    def delay_after(
+        self, failure: int, *, draw: float, elapsed: float = 0.0, at_least: float = 0.0
+    ) -> float | None:
+        """Seconds to wait after the ``failure``-th failed try, or None when no tries remain.
+
+        Args:
+            failure: Failed tries so far, this one included, counted from 1.
+            draw: A uniform sample from [0, 1). Passed in, so this stays pure.
+            elapsed: Seconds since the step's first try began.
+            at_least: Seconds the other side asked for (`Retry-After`); wins over a shorter wait.
+
+        Raises:
+            ValueError: If ``failure`` is below 1.
+
+        Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015, with the
+        random share of the wait set by ``jitter`` (1.0 is "full jitter").
+        """
+        if failure < 1:
+            raise ValueError("failures are counted from 1")
+        if failure > self.max_retries:
+            return None
+        # The exponent is capped because a large power overflows a float.
+        growth = max(self.backoff, 1.0) ** min(failure - 1, 64)
+        full = min(self.longest_delay, self.first_delay * growth)
+        wait = max(full * (1.0 - self.jitter * draw), at_least)
+        if self.max_elapsed is not None and elapsed + wait > self.max_elapsed:
+            return None
+        return wait
+
+    def covers(self, error_type: str) -> bool:
+        """Whether an error of this type is tried again at all."""
+        return any(matches_error(pattern, error_type) for pattern in self.errors)
+
+
+def matches_error(pattern: str, error_type: str) -> bool:
+    """Whether ``pattern`` names ``error_type``, a whole family of it, or a class of statuses.
+
+    `http` covers every `http.…`; `http.5xx` covers `http.500` to `http.599`; `*` covers all.
+    """
+    return pattern == "*" or pattern in error_patterns(error_type)
+
+
+def error_patterns(error_type: str) -> Sequence[str]:
+    """The patterns that cover ``error_type``, the most exact first.
+
+    >>> error_patterns("http.404")
+    ['http.404', 'http.4xx', 'http']
+    """
+    patterns = [error_type]
+    head, _, tail = error_type.rpartition(".")
+    if len(tail) == 3 and tail.isdigit() and head:
+        patterns.append(f"{head}.{tail[0]}xx")
+    while head:
+        patterns.append(head)
+        head = head.rpartition(".")[0]
+    return patterns

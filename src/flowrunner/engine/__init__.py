@@ -1,0 +1,1 @@
+"""Advances executions: load, decide, run nodes, record."""

@@ -1,0 +1,72 @@
+"""Makes events fit to be stored: encoded, bounded, and free of secrets.
+
+Whatever is stored, logged, sent or shown of an execution has passed here, and the execution
+itself goes on with what was recorded: a replay sees the same values.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.execution import Event, Failed, Failure, Logged, NodeCompleted, NodeFailed
+from flowrunner.domain.values import JSON
+from flowrunner.ports import Recorded, Redactor
+
+MAX_EVENT_BYTES: Final = 2 * 1024 * 1024
+MAX_LOG_BYTES: Final = 64 * 1024
+MAX_ERROR_BYTES: Final = 256 * 1024
+
+# Members that carry values of users; the rest are names that the program goes by.
+_PAYLOADS: Final = ("input", "result", "message", "data", "reason")
+
+
+def record(event: Event, *, seq: int, at: datetime, redactor: Redactor) -> Recorded:
+    """The event as it is stored. It may differ from ``event``: secrets are hidden, and what is too
+    large to be kept gives way to an error that says so."""
+    encoded = msgspec.json.encode(event)
+    if redactor.found_in(encoded):
+        event = _redacted(event, msgspec.json.decode(encoded), redactor)
+        encoded = msgspec.json.encode(event)
+    if len(encoded) > MAX_LOG_BYTES:
+        bounded = _bounded(event, len(encoded))
+        if bounded is not event:
+            event, encoded = bounded, msgspec.json.encode(bounded)
+    return Recorded(seq, at, event, encoded)
+
+
+def _redacted(event: Event, fields: dict[str, Any], redactor: Redactor) -> Event:
+    for name in _PAYLOADS:
+        if name in fields:
+            fields[name] = redactor.redact(fields[name])
+    error = fields.get("error")
+    if isinstance(error, dict):
+        for name in ("type", "message", "data"):
+            error[name] = redactor.redact(error[name])
+    return msgspec.convert(fields, type(event))
+
+
+def _bounded(event: Event, size: int) -> Event:
+    match event:
+        case Logged():
+            note: JSON = {"truncated": f"the data of this line had {size} bytes; {MAX_LOG_BYTES} are kept at most"}
+            return replace(event, message=event.message[:10_000], data=note)
+        case NodeCompleted() if size > MAX_EVENT_BYTES:
+            return NodeFailed(
+                node=event.node,
+                node_type=event.node_type,
+                iteration=event.iteration,
+                attempt=event.attempt,
+                error=Failure(
+                    type="node.result_too_large",
+                    node=event.node,
+                    message=f"The result has {size} bytes; {MAX_EVENT_BYTES} can be kept. "
+                    "Keep the part you need with 'output'",
+                ),
+            )
+        case NodeFailed() | Failed() if size > MAX_ERROR_BYTES:
+            note = {"truncated": f"the data of this error had {size} bytes; {MAX_ERROR_BYTES} are kept at most"}
+            return replace(event, error=replace(event.error, message=event.error.message[:10_000], data=note))
+        case _:
+            return event

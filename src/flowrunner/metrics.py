@@ -1,0 +1,62 @@
+"""Counts of what the process does, for Prometheus."""
+
+from collections.abc import Callable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from flowrunner.domain.execution import Cancelled, Completed, Failed, NodeStarted, Started
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports import Broadcast, Recorded
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.commit_size = Histogram(
+            "flowrunner_commit_size",
+            "Pieces of work that shared a commit.",
+            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+            registry=self._registry,
+        )
+        self._started = Counter(
+            "flowrunner_executions_started", "Executions accepted.", registry=self._registry
+        )
+        self._ended = Counter(
+            "flowrunner_executions_ended", "Executions ended, by status.", ["status"], registry=self._registry
+        )
+        self._steps = Counter("flowrunner_steps_started", "Tries of steps begun.", registry=self._registry)
+
+    def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
+        """A value that is read when it is asked for."""
+        Gauge(name, help, registry=self._registry).set_function(read)
+
+    def count(self, records: Sequence[Recorded]) -> None:
+        for recorded in records:
+            match recorded.event:
+                case NodeStarted():
+                    self._steps.inc()
+                case Started():
+                    self._started.inc()
+                case Completed():
+                    self._ended.labels("completed").inc()
+                case Failed():
+                    self._ended.labels("failed").inc()
+                case Cancelled():
+                    self._ended.labels("cancelled").inc()
+                case _:
+                    pass
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)
+
+
+class CountingBroadcast:
+    """Counts events on their way to the subscribers. Fills `ports.Broadcast`."""
+
+    def __init__(self, inner: Broadcast, metrics: Metrics) -> None:
+        self._inner = inner
+        self._metrics = metrics
+
+    def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None:
+        self._metrics.count(records)
+        self._inner.publish(execution_id, records)

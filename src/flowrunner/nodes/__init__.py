@@ -1,0 +1,17 @@
+"""The built-in node types, one a module; each uses `flowrunner.plugin` like anyone else."""
+
+from collections.abc import Mapping
+
+from flowrunner.nodes.control import Fail, Return
+from flowrunner.nodes.delay import Delay
+from flowrunner.nodes.http_request import HttpRequest
+from flowrunner.nodes.log import Log
+from flowrunner.nodes.transform import Transform
+from flowrunner.nodes.webhook import Webhook
+from flowrunner.plugin import NodeType
+
+
+def built_in() -> Mapping[str, NodeType]:  # type: ignore[type-arg] # each has parameters of its own
+    """The node types that come with FlowRunner, by name."""
+    types = (HttpRequest(), Webhook(), Transform(), Delay(), Log(), Fail(), Return())
+    return {node_type.type: node_type for node_type in types}

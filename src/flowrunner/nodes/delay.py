@@ -1,0 +1,59 @@
+"""`delay`: wait for a while, or until a moment."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from flowrunner.domain.duration import parse_duration
+from flowrunner.plugin import NodeType, Params, StepContext, Suspend
+
+
+class DelayParams(Params):
+    duration: str | None = Field(default=None, description="How long to wait: 500ms, 10s, 5m, 2h, 1d or PT10S.")
+    until: str | None = Field(default=None, description="The moment to wait for: 2027-01-31T08:00:00Z.")
+
+    @field_validator("duration")
+    @classmethod
+    def _duration(cls, value: str | None) -> str | None:
+        if value is not None and "${" not in value:
+            parse_duration(value)
+        return value
+
+    @field_validator("until")
+    @classmethod
+    def _until(cls, value: str | None) -> str | None:
+        if value is not None and "${" not in value:
+            parse_moment(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.duration is None) == (self.until is None):
+            raise ValueError("give either 'duration' or 'until'")
+        return self
+
+
+def parse_moment(text: str) -> datetime:
+    """Raises: ValueError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"'{text[:40]}' is not a moment: write it as 2027-01-31T08:00:00Z") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"'{text[:40]}' has no time zone: add Z or an offset")
+    return moment.astimezone(UTC)
+
+
+class Delay(NodeType[DelayParams]):
+    """Waits, without keeping the execution in memory. Gives its input."""
+
+    type = "delay"
+    Params = DelayParams
+    pure = True
+
+    async def run(self, params: DelayParams, context: StepContext) -> Suspend:
+        if params.until is not None:
+            return Suspend(parse_moment(params.until), context.input)
+        assert params.duration is not None, "the model wants one of them"
+        return Suspend(context.now() + timedelta(seconds=parse_duration(params.duration)), context.input)

@@ -1,0 +1,124 @@
+"""What `http.request` and `webhook` have in common: sending, judging and reading an answer."""
+
+import base64
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from flowrunner.plugin import JSON, HttpAnswer, NodeFailure, StepContext
+
+ERRORS: Final = ("http", "connection", "timeout", "egress")
+TIMEOUT_SECONDS: Final = 30.0
+ResponseKind: TypeAlias = Literal["json", "text", "base64"]
+
+
+async def send(
+    context: StepContext,
+    *,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    max_redirects: int = 0,
+    expected: frozenset[int] | None = None,
+    kind: ResponseKind | None = None,
+    said: str = "HTTP request",
+) -> JSON:
+    """Send one request and give the node's result.
+
+    Args:
+        expected: Statuses that are a success; 200 to 299 when None.
+        kind: How to read the body; by its content type when None.
+        said: What the log calls it.
+
+    Raises:
+        NodeFailure: `http.<status>` for a status that was not expected, or the client's own.
+    """
+    begun = time.perf_counter()
+    # The receiver can tell a repeat, after a crash or by a retry, from a second wish.
+    sent = headers if _has(headers, "idempotency-key") else {**headers, "Idempotency-Key": context.idempotency_key}
+    answer = await context.http.request(method, url, headers=sent, body=body, max_redirects=max_redirects)
+    milliseconds = round((time.perf_counter() - begun) * 1000, 3)
+    succeeded = answer.status in expected if expected is not None else 200 <= answer.status <= 299
+    facts: dict[str, JSON] = {"status_code": answer.status, "url": answer.url}
+    if not succeeded:
+        context.log("error", f"{said} failed with status {answer.status}", facts)
+        raise NodeFailure(
+            f"http.{answer.status}",
+            f"HTTP request failed with status {answer.status}",
+            data={**facts, "headers": dict(answer.headers), "body": read_body(answer, None)},
+            retry_after=_retry_after(answer.headers.get("retry-after"), context.now()),
+        )
+    context.log("info", f"{said} successful", facts)
+    return {
+        "status_code": answer.status,
+        "headers": dict(answer.headers),
+        "body": read_body(answer, kind),
+        "metadata": {
+            "url": answer.url,
+            "method": method,
+            "timing_ms": milliseconds,
+            "content_type": answer.headers.get("content-type"),
+            "content_length": len(answer.body),
+            "redirects": answer.redirects,
+        },
+    }
+
+
+def _has(headers: Mapping[str, str], name: str) -> bool:
+    return any(key.lower() == name for key in headers)
+
+
+def json_body(value: JSON, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
+    """A body and its headers: text as it is, everything else as JSON."""
+    if isinstance(value, str):
+        body, kind = value.encode(), "text/plain; charset=utf-8"
+    else:
+        body, kind = msgspec.json.encode(value), "application/json"
+    return body, headers if _has(headers, "content-type") else {**headers, "Content-Type": kind}
+
+
+def read_body(answer: HttpAnswer, kind: ResponseKind | None) -> JSON:
+    """The body of an answer as a value.
+
+    Raises:
+        NodeFailure: `http.invalid_answer` if ``kind`` is `json` and it is no JSON.
+    """
+    content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "json" or (kind is None and (content_type == "application/json" or content_type.endswith("+json"))):
+        try:
+            value: JSON = msgspec.json.decode(answer.body)
+            return value
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            if kind == "json":
+                raise NodeFailure("http.invalid_answer", f"The answer is not valid JSON: {error}") from None
+    if kind == "base64":
+        return base64.b64encode(answer.body).decode()
+    if kind is None and not answer.body:
+        return None
+    try:
+        text = answer.body.decode()
+    except UnicodeDecodeError:
+        if kind is None:
+            return base64.b64encode(answer.body).decode()
+        text = answer.body.decode(errors="replace")
+    # A NUL has no place in the text of a database.
+    return text.replace("\x00", "\ufffd")
+
+
+def _retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds meant by a `Retry-After` header: a number, or a date."""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return min(float(value), 86400.0)
+    try:
+        moment = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max((moment - now).total_seconds(), 0.0), 86400.0)

@@ -1,0 +1,144 @@
+"""`http.request`: ask a server something."""
+
+import asyncio
+import base64
+import urllib.parse
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Self
+
+from pydantic import AliasChoices, Field, field_validator, model_validator
+
+from flowrunner.domain.duration import parse_duration
+from flowrunner.nodes.http import ERRORS, TIMEOUT_SECONDS, ResponseKind, json_body, send
+from flowrunner.plugin import JSON, NodeFailure, NodeType, Params, StepContext
+
+MAX_REDIRECTS: Final = 5
+METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+# RFC 9110, 9.2.2: sending these twice does what sending them once does.
+REPEATABLE_METHODS: Final = METHODS - {"POST", "PATCH"}
+
+
+class Auth(Params):
+    username: str | None = None
+    password: str | None = None
+    token: str | None = Field(default=None, description="Sent as a bearer token.")
+    api_key: str | None = None
+    key_name: str = Field(default="X-API-Key", description="The header that carries `api_key`.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        given = [self.username is not None, self.token is not None, self.api_key is not None]
+        if sum(given) != 1:
+            raise ValueError("give one of: username and password, token, api_key")
+        return self
+
+    def headers(self) -> Mapping[str, str]:
+        if self.username is not None:
+            pair = f"{self.username}:{self.password or ''}".encode()
+            return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+        if self.token is not None:
+            return {"Authorization": f"Bearer {self.token}"}
+        return {self.key_name: self.api_key or ""}
+
+
+Scalar = str | int | float | bool
+
+
+class HttpRequestParams(Params):
+    url: str = Field(min_length=1, max_length=8192)
+    method: str = Field(default="GET", description="GET, HEAD, OPTIONS, POST, PUT, PATCH or DELETE.")
+    headers: dict[str, Scalar] = {}
+    query: dict[str, Scalar | list[Scalar]] = Field(default={}, description="Added to the URL.")
+    body: Any = Field(default=None, description="Text, or any value to be sent as JSON.")
+    form: dict[str, Scalar] | None = Field(default=None, description="Sent as application/x-www-form-urlencoded.")
+    auth: Auth | None = None
+    timeout: str | None = Field(default=None, description="How long one try may take.")
+    follow_redirects: Annotated[
+        bool, Field(default=False, validation_alias=AliasChoices("follow_redirects", "follow_redirect"))
+    ]
+    expect_status: int | list[int] | None = Field(default=None, description="200 to 299 if absent.")
+    response: ResponseKind | None = Field(default=None, description="By content type if absent.")
+
+    @field_validator("method")
+    @classmethod
+    def _method(cls, value: str) -> str:
+        if "${" not in value and value.upper() not in METHODS:
+            raise ValueError(f"must be one of {', '.join(sorted(METHODS))}")
+        return value.upper() if "${" not in value else value
+
+    @field_validator("timeout")
+    @classmethod
+    def _timeout(cls, value: str | None) -> str | None:
+        if value is not None and "${" not in value and parse_duration(value) <= 0:
+            raise ValueError("must be longer than nothing")
+        return value
+
+    @model_validator(mode="after")
+    def _one_body(self) -> Self:
+        if self.form is not None and self.body is not None:
+            raise ValueError("give either 'body' or 'form'")
+        return self
+
+
+class HttpRequest(NodeType[HttpRequestParams]):
+    """Sends a request and gives the answer."""
+
+    type = "http.request"
+    Params = HttpRequestParams
+    errors: ClassVar[tuple[str, ...]] = ERRORS
+    timeout_seconds = TIMEOUT_SECONDS
+
+    def repeatable(self, params: Mapping[str, JSON]) -> bool:
+        return str(params.get("method", "GET")).upper() in REPEATABLE_METHODS
+
+    async def run(self, params: HttpRequestParams, context: StepContext) -> JSON:
+        headers: Mapping[str, str] = {name: text_of(value) for name, value in params.headers.items()}
+        if params.auth is not None:
+            headers = {**headers, **params.auth.headers()}
+        body: bytes | None = None
+        if params.form is not None:
+            body = urllib.parse.urlencode({k: text_of(v) for k, v in params.form.items()}).encode()
+            headers = {"Content-Type": "application/x-www-form-urlencoded", **headers}
+        elif params.body is not None:
+            body, headers = json_body(params.body, headers)
+        statuses = params.expect_status
+        seconds = None if params.timeout is None else parse_duration(params.timeout)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._send(params, context, headers, body, statuses)
+        except TimeoutError:
+            raise NodeFailure("timeout", f"No answer from {params.url[:200]} within {params.timeout}") from None
+
+    async def _send(
+        self,
+        params: HttpRequestParams,
+        context: StepContext,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        statuses: int | list[int] | None,
+    ) -> JSON:
+        return await send(
+            context,
+            method=params.method,
+            url=with_query(params.url, params.query),
+            headers=headers,
+            body=body,
+            max_redirects=MAX_REDIRECTS if params.follow_redirects else 0,
+            expected=None if statuses is None else frozenset([statuses] if isinstance(statuses, int) else statuses),
+            kind=params.response,
+        )
+
+
+def with_query(url: str, query: Mapping[str, Scalar | list[Scalar]]) -> str:
+    if not query:
+        return url
+    pairs = [(k, text_of(v)) for k, vs in query.items() for v in (vs if isinstance(vs, list) else [vs])]
+    base, mark, fragment = url.partition("#")
+    joint = "" if base.endswith(("?", "&")) else "&" if "?" in base else "?"
+    return f"{base}{joint}{urllib.parse.urlencode(pairs)}{mark}{fragment}"
+
+
+def text_of(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+

@@ -1,0 +1,25 @@
+"""`log`: a line in the execution's log."""
+
+from typing import Any
+
+from pydantic import Field
+
+from flowrunner.plugin import JSON, LogLevel, NodeType, Params, StepContext
+
+
+class LogParams(Params):
+    message: str = Field(max_length=10_000)
+    level: LogLevel = "info"
+    data: Any = None
+
+
+class Log(NodeType[LogParams]):
+    """Adds a line to the log. Gives its input."""
+
+    type = "log"
+    Params = LogParams
+    pure = True
+
+    async def run(self, params: LogParams, context: StepContext) -> JSON:
+        context.log(params.level, params.message, params.data)
+        return context.input

@@ -1,0 +1,427 @@
+"""What the core needs from the outside, as protocols; `bootstrap` fills them with adapters."""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from flowrunner.domain.account import Account, Caller, Role
+from flowrunner.domain.execution import Event, Status
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, SessionId
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The present, in UTC, in whole milliseconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    limit: int
+    offset: int
+
+
+# The journal
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event as it is stored: numbered, encoded, and free of secrets.
+
+    Attributes:
+        data: The event's fields as a JSON object.
+    """
+
+    seq: int
+    at: datetime
+    event: Event
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What lists of executions show; stored beside the events, in the same transaction.
+
+    Attributes:
+        wake_at: When a waiting execution has something to do.
+    """
+
+    status: Status
+    completed_at: datetime | None = None
+    error: str | None = None
+    wake_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewExecution:
+    """An execution that does not exist yet.
+
+    Attributes:
+        idempotency_key: Given by the caller; the same key never makes a second execution.
+        request_digest: What was asked with that key, to tell a repeat from a mistake.
+    """
+
+    id: ExecutionId
+    account_id: AccountId
+    flow_id: FlowId
+    revision_id: RevisionId
+    started_at: datetime
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """Events of one execution that become durable together, with the summary they lead to.
+
+    Attributes:
+        create: Set for the first events of an execution.
+        epoch: The writer's epoch. A write with an old one changes nothing.
+        after: Number of the last event before these.
+    """
+
+    execution_id: ExecutionId
+    epoch: int
+    after: int
+    records: Sequence[Recorded]
+    summary: Summary
+    create: NewExecution | None = None
+
+
+class Fenced(Exception):
+    """The append was refused: another process owns the execution, or it has ended."""
+
+
+class DuplicateRequest(Exception):
+    """An execution was already accepted under this idempotency key."""
+
+    def __init__(self, execution_id: ExecutionId, request_digest: str | None) -> None:
+        super().__init__(execution_id)
+        self.execution_id = execution_id
+        self.request_digest = request_digest
+
+
+@dataclass(frozen=True, slots=True)
+class StoredExecution:
+    """An execution that has not ended, as the engine picks it up."""
+
+    id: ExecutionId
+    account_id: AccountId
+    flow_id: FlowId
+    revision_id: RevisionId
+    status: Status
+
+
+class Journal(Protocol):
+    """The append-only events of every execution."""
+
+    def append(self, append: Append) -> Awaitable[None]:
+        """Done when the events are durable. Nothing else makes an execution change.
+
+        Raises:
+            Fenced: Nothing was written: the epoch is old, or ``after`` is not the last event.
+            DuplicateRequest: Nothing was written: the idempotency key is taken.
+        """
+        ...
+
+    async def claim(self) -> int:
+        """Make this process the only one whose appends count; gives its epoch."""
+        ...
+
+    async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
+        """An execution with all its events.
+
+        Raises:
+            NotFound: If there is none.
+        """
+        ...
+
+    async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]: ...
+
+    async def unfinished(self, *, status: Status, after: ExecutionId | None, limit: int) -> Sequence[ExecutionId]:
+        """Executions in ``status``, by id, beyond ``after``."""
+        ...
+
+    async def due(self, *, now: datetime, limit: int) -> Sequence[ExecutionId]:
+        """Waiting executions whose time has come."""
+        ...
+
+    async def next_wake(self) -> datetime | None: ...
+
+
+# What people see of executions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionView:
+    id: ExecutionId
+    flow_id: FlowId
+    status: Status
+    started_at: datetime
+    completed_at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionDetail(ExecutionView):
+    """``input`` and ``result`` are JSON texts; None where there is no such value yet."""
+
+    input: bytes | None
+    result: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    timestamp: datetime
+    level: str
+    message: str
+    node_id: str | None
+    node_type: str | None
+    data: JSON
+
+
+class ExecutionReader(Protocol):
+    async def get(self, account_id: AccountId, id: ExecutionId) -> ExecutionDetail:
+        """Raises: NotFound."""
+        ...
+
+    async def page(
+        self, account_id: AccountId, *, flow_id: FlowId | None, statuses: Sequence[Status], page: Page
+    ) -> tuple[Sequence[ExecutionView], int]:
+        """The newest first, with the total."""
+        ...
+
+    async def logs(
+        self, account_id: AccountId, id: ExecutionId, *, level: str | None, page: Page
+    ) -> tuple[Sequence[LogLine], int]:
+        """In the order of their events, with the total. Raises: NotFound."""
+        ...
+
+    async def purge(self, *, ended_before: datetime, limit: int) -> int:
+        """Delete ended executions, and unowned rows, at most ``limit``; gives how many."""
+        ...
+
+
+# Flows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowView:
+    id: FlowId
+    name: str
+    description: str
+    version: str
+    tags: Sequence[str]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedFlow(FlowView):
+    definition: str
+    revision_id: RevisionId
+
+
+class FlowStore(Protocol):
+    async def create(self, account_id: AccountId, flow: SavedFlow) -> None: ...
+
+    async def update(self, account_id: AccountId, flow: SavedFlow) -> None:
+        """Raises: NotFound."""
+        ...
+
+    async def delete(self, account_id: AccountId, id: FlowId, *, at: datetime) -> None:
+        """Raises: NotFound."""
+        ...
+
+    async def get(self, account_id: AccountId, id: FlowId) -> SavedFlow:
+        """Raises: NotFound."""
+        ...
+
+    async def revision_of(self, account_id: AccountId, id: FlowId) -> RevisionId:
+        """The revision an execution started now is bound to. Raises: NotFound."""
+        ...
+
+    async def definition(self, account_id: AccountId, revision_id: RevisionId) -> str:
+        """Raises: NotFound."""
+        ...
+
+    async def page(
+        self, account_id: AccountId, *, tag: str | None, page: Page
+    ) -> tuple[Sequence[FlowView], int]:
+        """The oldest first, with the total."""
+        ...
+
+
+class FlowLibrary(Protocol):
+    """Flows that are ready to run, by revision."""
+
+    async def get(self, account_id: AccountId, revision_id: RevisionId) -> Flow:
+        """Raises: NotFound, or InvalidFlow if the language has moved on since it was saved."""
+        ...
+
+
+# Accounts, sessions, secrets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    account: Account
+    password_hash: str
+
+
+class AccountStore(Protocol):
+    async def create(self, account: Account, *, password_hash: str, only_if_first: bool = False) -> None:
+        """Raises: Conflict if the address is taken, or if ``only_if_first`` and it is not."""
+        ...
+
+    async def update(self, account: Account, *, password_hash: str | None) -> None:
+        """Raises: NotFound; Conflict if the address is taken or no admin would remain."""
+        ...
+
+    async def delete(self, id: AccountId, *, at: datetime) -> None:
+        """Ends its sessions and erases its secrets too.
+
+        Raises: NotFound; Conflict if no admin would remain.
+        """
+        ...
+
+    async def get(self, id: AccountId) -> Account:
+        """Raises: NotFound."""
+        ...
+
+    async def credential(self, email: str) -> Credential | None: ...
+    async def set_password_hash(self, id: AccountId, password_hash: str) -> None: ...
+    async def page(self, *, role: Role | None, page: Page) -> tuple[Sequence[Account], int]: ...
+    async def any(self) -> bool: ...
+
+
+class SessionStore(Protocol):
+    async def open(self, caller: Caller) -> None: ...
+
+    async def find(self, id: SessionId) -> Caller | None:
+        """The live session with its account's present role, or None."""
+        ...
+
+    async def replace(self, old: SessionId, new: Caller, *, old_ends_at: datetime) -> bool:
+        """Open ``new`` and let ``old`` end; False, and nothing done, if ``old`` was replaced before."""
+        ...
+
+    async def end(self, id: SessionId) -> None:
+        """End the session and the one it replaced, if that is still alive."""
+        ...
+
+    async def end_all(self, account_id: AccountId) -> None: ...
+    async def save_ticket(self, digest: str, session_id: SessionId, *, expires_at: datetime) -> None: ...
+
+    async def take_ticket(self, digest: str, *, now: datetime) -> SessionId | None:
+        """The session of a ticket, which is used up by this."""
+        ...
+
+    async def purge(self, *, now: datetime) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretView:
+    key: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedSecret:
+    """A secret at rest: its value encrypted under version ``key_version`` of the account's data key."""
+
+    key: str
+    key_version: int
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrappedKey:
+    """A data key encrypted under the master key whose id is ``master_key_id``."""
+
+    version: int
+    master_key_id: str
+    wrapped: bytes
+
+
+class SecretStore(Protocol):
+    async def save(self, account_id: AccountId, secret: SealedSecret, *, at: datetime) -> tuple[SecretView, bool]:
+        """Write or replace; the flag says whether it is new. Raises: NotFound for no such account."""
+        ...
+
+    async def delete(self, account_id: AccountId, key: str) -> None:
+        """Raises: NotFound."""
+        ...
+
+    async def list(self, account_id: AccountId) -> Sequence[SecretView]: ...
+    async def sealed(self, account_id: AccountId) -> Sequence[SealedSecret]: ...
+    async def data_keys(self, account_id: AccountId) -> Sequence[WrappedKey]: ...
+
+    async def add_data_key(self, account_id: AccountId, key: WrappedKey) -> WrappedKey:
+        """Add the key unless its version exists; gives the one that is stored."""
+        ...
+
+
+class PasswordHasher(Protocol):
+    async def hash(self, password: str) -> str: ...
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Takes as long for None, which stands for no such account, as for a wrong password."""
+        ...
+
+    def is_outdated(self, password_hash: str) -> bool: ...
+
+
+class TokenIssuer(Protocol):
+    def issue(self, caller: Caller, *, now: datetime) -> str: ...
+
+    def verify(self, token: str) -> SessionId:
+        """The session a token stands for. Raises: Unauthorized."""
+        ...
+
+
+class Redactor(Protocol):
+    """Hides the values of an account's secrets."""
+
+    def redact(self, value: JSON) -> JSON:
+        """The value with `***` for every secret, at any depth, in keys too."""
+        ...
+
+    def found_in(self, encoded: bytes) -> bool:
+        """Whether a JSON text may hold a secret; False is certain."""
+        ...
+
+
+class Vault(Protocol):
+    async def set(self, account_id: AccountId, key: str, value: str, *, at: datetime) -> tuple[SecretView, bool]: ...
+    async def delete(self, account_id: AccountId, key: str) -> None: ...
+
+    async def redactor(self, account_id: AccountId) -> Redactor:
+        """Hides every value that the account's secrets have had since the process started."""
+        ...
+
+    async def values(self, account_id: AccountId) -> Mapping[str, str]: ...
+    def forget(self, account_id: AccountId) -> None: ...
+
+
+class Dispatcher(Protocol):
+    """Decides which process advances an execution."""
+
+    async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
+        """Done when the execution is durable; it runs by itself from then on.
+
+        Raises:
+            DuplicateRequest: If its idempotency key is taken.
+            Unavailable: If the server is stopping.
+        """
+        ...
+
+    async def cancel(self, id: ExecutionId, *, reason: str) -> None:
+        """Done when the execution has ended. Raises: Conflict if it had ended before."""
+        ...
+
+
+class Broadcast(Protocol):
+    def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None: ...

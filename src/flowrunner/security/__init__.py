@@ -1,0 +1,1 @@
+"""Passwords and tokens, secrets at rest, and where nodes may connect."""

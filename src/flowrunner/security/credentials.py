@@ -1,0 +1,117 @@
+"""Who somebody is: password hashes and signed tokens."""
+
+import asyncio
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, Final
+
+import argon2
+import jwt
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import Unauthorized
+from flowrunner.domain.values import SessionId
+
+# OWASP's minimum for argon2id: 19 MiB, two passes, one lane.
+_ARGON2: Final = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=argon2.Type.ID)
+_AT_ONCE: Final = 2
+
+
+class Argon2Hasher:
+    """Fills `ports.PasswordHasher`, a few at a time so that logins cannot eat the memory."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="argon2")
+        # Verified in place of a hash that does not exist, so that the answer takes as long.
+        self._dummy: str | None = None
+
+    async def hash(self, password: str) -> str:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _ARGON2.hash, _bytes(password))
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        if self._dummy is None:
+            self._dummy = await self.hash("a password that nobody has")
+        matches = await asyncio.get_running_loop().run_in_executor(
+            self._threads, _matches, password_hash or self._dummy, _bytes(password)
+        )
+        return matches and password_hash is not None
+
+    def is_outdated(self, password_hash: str) -> bool:
+        return _ARGON2.check_needs_rehash(password_hash)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _bytes(password: str) -> bytes:
+    return password.encode("utf-8", "surrogatepass")
+
+
+def _matches(password_hash: str, password: bytes) -> bool:
+    try:
+        return _ARGON2.verify(password_hash, password)
+    except argon2.exceptions.VerificationError:
+        return False
+    except argon2.exceptions.InvalidHashError:
+        return False
+
+
+ISSUER: Final = "flowrunner"
+AUDIENCE: Final = "flowrunner-api"
+ACCESS: Final = "access"
+_ALGORITHM: Final = "HS256"
+_REQUIRED: Final = ("exp", "nbf", "iat", "iss", "aud", "sub", "jti", "typ")
+_HEADER: Final = {"alg", "typ", "kid"}
+LONGEST_TOKEN: Final = 2048
+
+
+class JwtIssuer:
+    """Fills `ports.TokenIssuer` with HMAC-signed JWTs.
+
+    A token names its session (`jti`); whether that still lives is the session's own matter.
+    """
+
+    def __init__(self, signing_key: bytes) -> None:
+        if len(signing_key) < 32:
+            raise ValueError("a signing key has at least 256 bits")
+        self._key = signing_key
+        self._key_id = hashlib.sha256(b"flowrunner key id" + signing_key).hexdigest()[:16]
+
+    def issue(self, caller: Caller, *, now: datetime) -> str:
+        issued_at = int(now.timestamp())
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "typ": ACCESS,
+            "sub": caller.account_id,
+            "jti": caller.session_id,
+            "iat": issued_at,
+            "nbf": issued_at,
+            "exp": int(caller.expires_at.timestamp()),
+        }
+        return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"kid": self._key_id})
+
+    def verify(self, token: str) -> SessionId:
+        if len(token) > LONGEST_TOKEN:
+            raise Unauthorized("The token is not valid: log in again")
+        try:
+            header = jwt.get_unverified_header(token)
+            if not header.keys() <= _HEADER or header.get("kid") != self._key_id:
+                raise Unauthorized("The token is not valid: log in again")
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._key,
+                algorithms=[_ALGORITHM],
+                issuer=ISSUER,
+                audience=AUDIENCE,
+                options={"require": list(_REQUIRED)},
+            )
+        except jwt.ExpiredSignatureError:
+            raise Unauthorized("The token has expired: log in again") from None
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            # Beside its own errors the library lets those of base64 and JSON through.
+            raise Unauthorized("The token is not valid: log in again") from None
+        if claims["typ"] != ACCESS:
+            raise Unauthorized("The token is not valid: log in again")
+        return SessionId(claims["jti"])

@@ -1,0 +1,94 @@
+"""The keys in the data directory: made once, never again over data."""
+
+import os
+import secrets
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from flowrunner.domain.errors import FlowRunnerError
+
+KEY_BYTES: Final = 32
+
+
+class UnsafeDataDir(FlowRunnerError):
+    """The data directory cannot be trusted, or lacks what it must hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    master: bytes = field(repr=False)
+    signing: bytes = field(repr=False)
+
+
+def open_data_dir(path: Path) -> None:
+    """Make the directory, for its owner alone; refuse one that others can enter.
+
+    Raises:
+        UnsafeDataDir.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnsafeDataDir(f"Cannot make the data directory {path}: {error.strerror}") from None
+    _check_private(path, 0o700)
+
+
+def load_keys(data_dir: Path, *, has_data: bool) -> Keys:
+    """The keys of this installation, made if it is new.
+
+    Args:
+        has_data: There is a database already. Then a missing key is an error: a new one could
+            open nothing of what is stored.
+
+    Raises:
+        UnsafeDataDir.
+    """
+    directory = data_dir / "keys"
+    if not directory.exists() and not has_data:
+        directory.mkdir(mode=0o700)
+    if directory.exists():
+        _check_private(directory, 0o700)
+    return Keys(
+        master=_load(directory / "master.key", may_make=not has_data),
+        signing=_load(directory / "signing.key", may_make=not has_data),
+    )
+
+
+def _load(path: Path, *, may_make: bool) -> bytes:
+    if not path.exists():
+        if not may_make:
+            raise UnsafeDataDir(
+                f"{path} is missing, but there is a database: restore the key from your backup. "
+                "FlowRunner never makes a new key over existing data"
+            )
+        write_private(path, secrets.token_hex(KEY_BYTES) + "\n")
+    _check_private(path, 0o600)
+    try:
+        key = bytes.fromhex(path.read_text().strip())
+    except (ValueError, OSError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise UnsafeDataDir(f"{path} does not hold a key: 64 hexadecimal digits")
+    return key
+
+
+def write_private(path: Path, text: str) -> None:
+    """Make a file that only its owner can read. Raises: FileExistsError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _check_private(path: Path, mode: int) -> None:
+    actual = stat.S_IMODE(path.stat().st_mode)
+    if actual & 0o077:
+        raise UnsafeDataDir(f"{path} can be read by others (mode {actual:04o}): run 'chmod {mode:o} {path}'")

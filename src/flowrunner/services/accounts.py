@@ -1,0 +1,127 @@
+"""Accounts: made, changed and deleted by admins; seen and changed by their own."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from flowrunner.domain.account import Account, Caller, Role, normal_email, password_faults
+from flowrunner.domain.errors import Fault, Forbidden, InvalidInput, NotFound
+from flowrunner.domain.values import AccountId
+from flowrunner.ports import AccountStore, Clock, Page, PasswordHasher
+from flowrunner.services.ids import new_id
+
+
+class Accounts:
+    """Args:
+    on_change: Told of an account whose sessions must be looked up anew, or have ended.
+    on_delete: Told of an account that is gone, by the caller that it was.
+    """
+
+    def __init__(
+        self,
+        store: AccountStore,
+        hasher: PasswordHasher,
+        clock: Clock,
+        *,
+        end_sessions: Callable[[AccountId], Awaitable[None]],
+        on_delete: Callable[[AccountId], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._hasher = hasher
+        self._clock = clock
+        self._end_sessions = end_sessions
+        self._on_delete = on_delete
+
+    async def create(self, *, name: str, email: str, password: str, role: Role) -> Account:
+        """Raises: InvalidInput; Conflict if the address is taken."""
+        return await self._create(name=name, email=email, password=password, role=role, only_if_first=False)
+
+    async def create_first(self, *, name: str, email: str, password: str) -> Account:
+        """The account that sets the server up. Raises: InvalidInput; Conflict if there is one."""
+        return await self._create(name=name, email=email, password=password, role="admin", only_if_first=True)
+
+    async def _create(self, *, name: str, email: str, password: str, role: Role, only_if_first: bool) -> Account:
+        email = _checked(name=name, email=email, password=password)
+        now = self._clock.now()
+        account = Account(
+            id=AccountId(new_id("account", now)),
+            name=name,
+            email=email,
+            role=role,
+            created_at=now,
+            updated_at=now,
+        )
+        password_hash = await self._hasher.hash(password)
+        await self._store.create(account, password_hash=password_hash, only_if_first=only_if_first)
+        return account
+
+    async def get(self, caller: Caller, id: AccountId) -> Account:
+        """Raises: NotFound, also for an account that the caller may not see."""
+        if not (caller.is_admin or caller.account_id == id):
+            raise NotFound("account")
+        return await self._store.get(id)
+
+    async def page(self, *, role: Role | None, page: Page) -> tuple[Sequence[Account], int]:
+        return await self._store.page(role=role, page=page)
+
+    async def update(
+        self,
+        caller: Caller,
+        id: AccountId,
+        *,
+        name: str | None,
+        email: str | None,
+        role: Role | None,
+        password: str | None,
+    ) -> Account:
+        """Change what is given. A new role or password ends the account's sessions.
+
+        Raises: NotFound, InvalidInput, Forbidden; Conflict if the address is taken or no admin
+            would remain.
+        """
+        before = await self.get(caller, id)
+        if role is not None and role != before.role and not caller.is_admin:
+            raise Forbidden("Only an admin can change a role")
+        after = replace(
+            before,
+            name=before.name if name is None else name,
+            role=before.role if role is None else role,
+            updated_at=self._clock.now(),
+        )
+        checked = _checked(
+            name=after.name, email=before.email if email is None else email, password=password
+        )
+        after = replace(after, email=checked)
+        password_hash = None if password is None else await self._hasher.hash(password)
+        await self._store.update(after, password_hash=password_hash)
+        if password is not None or after.role != before.role:
+            await self._end_sessions(id)
+        return after
+
+    async def delete(self, id: AccountId) -> None:
+        """End its sessions, erase its secrets and cancel its executions.
+
+        Raises: NotFound; Conflict if no admin would remain.
+        """
+        await self._store.delete(id, at=self._clock.now())
+        await self._end_sessions(id)
+        await self._on_delete(id)
+
+    async def is_set_up(self) -> bool:
+        return await self._store.any()
+
+
+def _checked(*, name: str, email: str, password: str | None) -> str:
+    """The address in its normal form. Raises: InvalidInput with every fault."""
+    faults: list[Fault] = []
+    if not name.strip():
+        faults.append(Fault(path="name", code="required", message="Name is required"))
+    normal = email
+    try:
+        normal = normal_email(email)
+    except ValueError as error:
+        faults.append(Fault(path="email", code="email", message=str(error)))
+    if password is not None:
+        faults += password_faults(password, email=normal, name=name)
+    if faults:
+        raise InvalidInput(faults)
+    return normal

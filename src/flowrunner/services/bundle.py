@@ -1,0 +1,18 @@
+"""All the use cases, as the API is given them."""
+
+from dataclasses import dataclass
+
+from flowrunner.services.accounts import Accounts
+from flowrunner.services.executions import Executions
+from flowrunner.services.flows import Flows
+from flowrunner.services.identity import Identity
+from flowrunner.services.secrets import Secrets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    identity: Identity
+    accounts: Accounts
+    secrets: Secrets
+    flows: Flows
+    executions: Executions

@@ -1,0 +1,174 @@
+"""Who is calling: login, refresh, logout, and the proof of a session."""
+
+import hashlib
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from flowrunner.domain.account import Account, Caller, normal_email
+from flowrunner.domain.errors import Unauthorized
+from flowrunner.domain.values import AccountId, SessionId
+from flowrunner.ports import AccountStore, Clock, PasswordHasher, SessionStore, TokenIssuer
+
+# How long a refreshed token lives on, so that requests under way with it do not fail.
+REFRESH_GRACE: Final = timedelta(seconds=10)
+TICKET_LIFE: Final = timedelta(seconds=30)
+_KEPT_SESSIONS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    token: str
+    expires_at: datetime
+    account_id: AccountId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """Opens one WebSocket, once, for clients that cannot set headers."""
+
+    ticket: str
+    expires_at: datetime
+
+
+class Identity:
+    """Args: token_life: How long a login lasts without a refresh."""
+
+    def __init__(
+        self,
+        accounts: AccountStore,
+        sessions: SessionStore,
+        hasher: PasswordHasher,
+        tokens: TokenIssuer,
+        clock: Clock,
+        *,
+        token_life: timedelta,
+    ) -> None:
+        self._accounts = accounts
+        self._sessions = sessions
+        self._hasher = hasher
+        self._tokens = tokens
+        self._clock = clock
+        self._token_life = token_life
+        # Live sessions by token. Whatever ends a session goes through this class, which then
+        # forgets it here: an entry never outlives its session.
+        self._kept: OrderedDict[str, Caller] = OrderedDict()
+        self._ends = 0
+        self._on_end: Callable[[AccountId], Awaitable[None]] | None = None
+
+    def on_end(self, listener: Callable[[AccountId], Awaitable[None]]) -> None:
+        """Tell ``listener`` of every account of which sessions have ended."""
+        self._on_end = listener
+
+    async def login(self, username: str, password: str) -> Token:
+        """Raises: Unauthorized, the same for an unknown name and a wrong password."""
+        try:
+            credential = await self._accounts.credential(normal_email(username))
+        except ValueError:
+            credential = None
+        known = None if credential is None else credential.password_hash
+        if not await self._hasher.verify(known, password) or credential is None:
+            raise Unauthorized("The username or the password is wrong")
+        if self._hasher.is_outdated(credential.password_hash):
+            await self._accounts.set_password_hash(credential.account.id, await self._hasher.hash(password))
+        return await self._open(credential.account)
+
+    async def _open(self, account: Account) -> Token:
+        now = self._clock.now()
+        caller = Caller(
+            account_id=account.id, role=account.role, session_id=_new_session_id(), expires_at=now + self._token_life
+        )
+        await self._sessions.open(caller)
+        return self._token(caller, now)
+
+    def _token(self, caller: Caller, now: datetime) -> Token:
+        token = self._tokens.issue(caller, now=now)
+        return Token(token=token, expires_at=caller.expires_at, account_id=caller.account_id)
+
+    async def authenticate(self, token: str) -> Caller:
+        """Raises: Unauthorized."""
+        caller = self._kept.get(token)
+        if caller is None:
+            ends = self._ends
+            caller = await self._find(self._tokens.verify(token))
+            # A session may have ended while it was looked up.
+            if ends == self._ends:
+                self._kept[token] = caller
+                if len(self._kept) > _KEPT_SESSIONS:
+                    self._kept.popitem(last=False)
+        if caller.expires_at <= self._clock.now():
+            self._kept.pop(token, None)
+            raise Unauthorized("The token has expired: log in again")
+        return caller
+
+    async def _find(self, id: SessionId) -> Caller:
+        caller = await self._sessions.find(id)
+        if caller is None:
+            raise Unauthorized("The session has ended: log in again")
+        return caller
+
+    async def is_alive(self, id: SessionId) -> bool:
+        """Whether a session that was authenticated before still is."""
+        caller = await self._sessions.find(id)
+        return caller is not None and caller.expires_at > self._clock.now()
+
+    async def refresh(self, caller: Caller) -> Token:
+        """Raises: Unauthorized if the token was refreshed before."""
+        now = self._clock.now()
+        new = replace(caller, session_id=_new_session_id(), expires_at=now + self._token_life)
+        replaced = await self._sessions.replace(caller.session_id, new, old_ends_at=now + REFRESH_GRACE)
+        self._forget(lambda kept: kept.session_id == caller.session_id)
+        if not replaced:
+            raise Unauthorized("The token was refreshed before: use the newer one")
+        return self._token(new, now)
+
+    async def logout(self, caller: Caller) -> None:
+        """End the session, with what it was refreshed from or into."""
+        await self._sessions.end(caller.session_id)
+        await self._ended(caller.account_id)
+
+    async def end_sessions(self, account_id: AccountId) -> None:
+        """End every session of an account."""
+        await self._sessions.end_all(account_id)
+        await self._ended(account_id)
+
+    async def _ended(self, account_id: AccountId) -> None:
+        self._forget(lambda kept: kept.account_id == account_id)
+        if self._on_end is not None:
+            await self._on_end(account_id)
+
+    def _forget(self, concerns: Callable[[Caller], bool]) -> None:
+        self._ends += 1
+        for token in [token for token, kept in self._kept.items() if concerns(kept)]:
+            del self._kept[token]
+
+    async def issue_ticket(self, caller: Caller) -> Ticket:
+        ticket = secrets.token_urlsafe(32)
+        expires_at = self._clock.now() + TICKET_LIFE
+        await self._sessions.save_ticket(_digest(ticket), caller.session_id, expires_at=expires_at)
+        return Ticket(ticket=ticket, expires_at=expires_at)
+
+    async def redeem_ticket(self, ticket: str) -> Caller:
+        """Raises: Unauthorized if it was used, has expired, or its session has ended."""
+        session_id = await self._sessions.take_ticket(_digest(ticket), now=self._clock.now())
+        if session_id is None:
+            raise Unauthorized("The ticket is not valid: it can be used once, within 30 seconds")
+        caller = await self._find(session_id)
+        if caller.expires_at <= self._clock.now():
+            raise Unauthorized("The session has ended: log in again")
+        return caller
+
+    async def purge(self) -> None:
+        """Delete sessions and tickets that have expired."""
+        await self._sessions.purge(now=self._clock.now())
+
+
+def _new_session_id() -> SessionId:
+    return SessionId(secrets.token_urlsafe(18))
+
+
+def _digest(ticket: str) -> str:
+    return hashlib.sha256(ticket.encode()).hexdigest()

@@ -1,0 +1,54 @@
+"""Secrets: written, listed by name and deleted; no way leads back to a value."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import Fault, InvalidInput, NotFound
+from flowrunner.domain.values import AccountId
+from flowrunner.ports import Clock, SecretStore, SecretView, Vault
+
+_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+# A shorter value would be found, and hidden, in text that has nothing to do with it.
+MIN_VALUE_CHARACTERS: Final = 8
+MAX_VALUE_BYTES: Final = 64 * 1024
+
+
+class Secrets:
+    def __init__(self, store: SecretStore, vault: Vault, clock: Clock) -> None:
+        self._store = store
+        self._vault = vault
+        self._clock = clock
+
+    async def set(self, caller: Caller, account_id: AccountId, key: str, value: str) -> tuple[SecretView, bool]:
+        """Write or replace a secret; the flag says whether it is new. Raises: NotFound, InvalidInput."""
+        _own(caller, account_id)
+        faults = []
+        if not _KEY.fullmatch(key):
+            message = "must be 1 to 128 letters, digits and underscores, and not start with a digit"
+            faults.append(Fault(path="key", code="key", message=message))
+        if len(value) < MIN_VALUE_CHARACTERS:
+            message = f"must have at least {MIN_VALUE_CHARACTERS} characters, so that it can be hidden in logs"
+            faults.append(Fault(path="value", code="too_short", message=message))
+        if len(value.encode("utf-8", "surrogatepass")) > MAX_VALUE_BYTES:
+            faults.append(Fault(path="value", code="too_long", message=f"must have at most {MAX_VALUE_BYTES} bytes"))
+        if faults:
+            raise InvalidInput(faults)
+        return await self._vault.set(account_id, key, value, at=self._clock.now())
+
+    async def list(self, caller: Caller, account_id: AccountId) -> Sequence[SecretView]:
+        """Raises: NotFound."""
+        _own(caller, account_id)
+        return await self._store.list(account_id)
+
+    async def delete(self, caller: Caller, account_id: AccountId, key: str) -> None:
+        """Raises: NotFound."""
+        _own(caller, account_id)
+        await self._vault.delete(account_id, key)
+
+
+def _own(caller: Caller, account_id: AccountId) -> None:
+    # An admin manages accounts, and still has no business with their secrets.
+    if caller.account_id != account_id:
+        raise NotFound("account")

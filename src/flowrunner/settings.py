@@ -1,0 +1,187 @@
+"""Every setting, read once: a flag, a `FLOWRUNNER_…` variable, or a key of `flowrunner.toml`."""
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from flowrunner.domain.duration import parse_duration
+from flowrunner.domain.errors import FlowRunnerError
+
+PREFIX: Final = "FLOWRUNNER_"
+CONFIG_FILE: Final = "flowrunner.toml"
+MASK: Final = "***"
+# Read by programs that talk to a server, not by the server.
+_OF_CLIENTS: Final = frozenset({f"{PREFIX}TOKEN", f"{PREFIX}URL", f"{PREFIX}SERVER"})
+
+
+class InvalidSettings(FlowRunnerError):
+    """Settings have mistakes: all of them, a line each."""
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _port(value: str) -> int:
+    port = int(value)
+    if not 0 <= port <= 65535:
+        raise ValueError("must be between 0 and 65535")
+    return port
+
+
+def _count(value: str) -> int:
+    count = int(value)
+    if count < 1:
+        raise ValueError("must be at least 1")
+    return count
+
+
+def _networks(value: str) -> tuple[Any, ...]:
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    return tuple(ipaddress.ip_network(part) for part in parts)
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
+
+    return parse
+
+
+def _path(value: str) -> Path:
+    return Path(value).expanduser()
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "flowrunner"
+
+
+def setting(
+    parse: Callable[[str], Any], help: str, *, default: Any = None, make: Callable[[], Any] | None = None,
+    secret: bool = False,
+) -> Any:  # fmt: skip
+    """A field of `Settings`, with how its text is read and what `flowrunner config` says of it."""
+    metadata = {"parse": parse, "help": help, "secret": secret}
+    if make is not None:
+        return field(default_factory=make, metadata=metadata, repr=not secret)
+    return field(default=default, metadata=metadata, repr=not secret)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    host: str = setting(_text, "Address to listen on. Anything but a loopback address is reachable by others.",
+                        default="127.0.0.1")  # fmt: skip
+    port: int = setting(_port, "Port to listen on; 0 picks a free one.", default=8080)
+    data_dir: Path = setting(_path, "Where the database and the keys are.", make=_default_data_dir)
+    admin_email: str | None = setting(_text, "E-mail address of the first admin, made if there is no account.")
+    admin_password: str | None = setting(_text, "Password of the first admin.", secret=True)
+    egress_allow: tuple[Any, ...] = setting(
+        _networks, "Address ranges that flows may connect to although they are closed by default.", default=()
+    )
+    token_life: float = setting(parse_duration, "How long a login lasts without a refresh.", default=86400.0)
+    retention: float = setting(parse_duration, "How long an ended execution is kept.", default=30 * 86400.0)
+    max_active: int = setting(
+        _count, "Executions advanced at once; further ones wait their turn in the database.", default=1000
+    )
+    drain_time: float = setting(
+        parse_duration, "How long running nodes may take to end when the server stops.", default=30.0
+    )
+    log_level: str = setting(
+        _choice("debug", "info", "warning", "error"), "Least severe level that the server logs.", default="info"
+    )
+    log_format: str = setting(_choice("text", "json"), "How the server writes its log.", default="text")
+
+
+def load_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Settings:
+    """The settings in force: a flag wins over a variable, that over the file, that over the default.
+
+    `FLOWRUNNER_…_FILE` reads a value from a file. The configuration file is `flowrunner.toml` in
+    the working directory, or the one that `FLOWRUNNER_CONFIG` names.
+
+    Raises:
+        InvalidSettings: With every mistake.
+    """
+    faults: list[str] = []
+    known = {f.name: f for f in fields(Settings)}
+    texts = _from_file(environ, known, faults)
+    texts |= _from_environment(environ, known, faults)
+    texts |= {name: (f"--{name.replace('_', '-')}", value) for name, value in flags.items() if value is not None}
+    values: dict[str, Any] = {}
+    for name, (source, text) in texts.items():
+        try:
+            values[name] = known[name].metadata["parse"](text)
+        except ValueError as error:
+            faults.append(f"{source}: {error}")
+    if ("admin_email" in values) != ("admin_password" in values):
+        faults.append(f"{PREFIX}ADMIN_EMAIL and {PREFIX}ADMIN_PASSWORD: give both, or neither")
+    if faults:
+        raise InvalidSettings("\n".join(faults))
+    return Settings(**values)
+
+
+def _from_file(
+    environ: Mapping[str, str], known: Mapping[str, Field[Any]], faults: list[str]
+) -> dict[str, tuple[str, str]]:
+    named = environ.get(f"{PREFIX}CONFIG")
+    path = Path(named or CONFIG_FILE)
+    if named is None and not path.exists():
+        return {}
+    try:
+        document = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        faults.append(f"{path}: {error}")
+        return {}
+    texts = {}
+    for name, value in document.items():
+        if name not in known:
+            faults.append(f"{path}: unknown key '{name}'; known keys: {', '.join(known)}")
+            continue
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        texts[name] = (f"{path}: {name}", text)
+    return texts
+
+
+def _from_environment(
+    environ: Mapping[str, str], known: Mapping[str, Field[Any]], faults: list[str]
+) -> dict[str, tuple[str, str]]:
+    texts = {}
+    for name in known:
+        variable = f"{PREFIX}{name.upper()}"
+        if variable in environ and f"{variable}_FILE" in environ:
+            faults.append(f"{variable} and {variable}_FILE: give one of them")
+        elif variable in environ:
+            texts[name] = (variable, environ[variable])
+        elif (path := environ.get(f"{variable}_FILE")) is not None:
+            try:
+                texts[name] = (f"{variable}_FILE", Path(path).read_text().removesuffix("\n"))
+            except (OSError, UnicodeDecodeError) as error:
+                faults.append(f"{variable}_FILE: {error}")
+    allowed = {f"{PREFIX}{name.upper()}{end}" for name in known for end in ("", "_FILE")} | {f"{PREFIX}CONFIG"}
+    for variable in environ:
+        if variable.startswith(PREFIX) and variable not in allowed | _OF_CLIENTS:
+            faults.append(f"{variable}: there is no such setting; see 'flowrunner config'")
+    return texts
+
+
+def describe(settings: Settings) -> list[tuple[str, str, str]]:
+    """Name, value and meaning of each setting, secrets masked."""
+    rows = []
+    for known in fields(Settings):
+        value = getattr(settings, known.name)
+        if known.metadata["secret"] and value is not None:
+            text = MASK
+        elif isinstance(value, tuple):
+            text = ",".join(map(str, value))
+        elif known.metadata["parse"] is parse_duration:
+            text = f"{value:g}s"
+        else:
+            text = "" if value is None else str(value)
+        rows.append((known.name, text, known.metadata["help"]))
+    return rows

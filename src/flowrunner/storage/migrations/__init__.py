@@ -1,0 +1,55 @@
+"""Brings a database to the schema this program expects.
+
+Alembic is imported only when the schema is behind: the import alone takes longer than a start.
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from flowrunner.domain.errors import FlowRunnerError
+
+HEAD: Final = "0001"
+
+
+class SchemaTooNew(FlowRunnerError):
+    """The database was written by a later version of FlowRunner."""
+
+
+def migrate_sqlite(path: Path) -> None:
+    """Create the database at ``path`` if there is none, and bring it to the newest schema.
+
+    Raises:
+        SchemaTooNew: If it was written by a later version.
+    """
+    current = _revision_of(path)
+    if current == HEAD:
+        return
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["sqlite_path"] = path
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise SchemaTooNew(
+            f"The database {path} has the schema '{current}', which this version does not know: "
+            "start the version of FlowRunner that wrote it, or a newer one"
+        ) from error
+
+
+def _revision_of(path: Path) -> str | None:
+    with sqlite3.connect(path) as connection:
+        try:
+            # Takes effect only while the database is still empty; lets a purge give space back.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA journal_mode = WAL")
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return None
+            raise
+    return None if row is None else str(row[0])

@@ -1,0 +1,170 @@
+"""Accounts, sessions, secrets, flows, executions and their events."""
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+# Times are whole milliseconds since 1970, UTC.
+SQLITE = """
+-- Which process may write executions. Whoever claims it raises the epoch.
+CREATE TABLE engine (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    epoch INTEGER NOT NULL
+) STRICT;
+INSERT INTO engine (only, epoch) VALUES (1, 0);
+
+CREATE TABLE accounts (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    email TEXT NOT NULL,
+    role TEXT NOT NULL CHECK (role IN ('admin', 'user')),
+    password_hash TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    deleted_at INTEGER
+) STRICT;
+CREATE UNIQUE INDEX accounts_email ON accounts (email) WHERE deleted_at IS NULL;
+
+CREATE TRIGGER accounts_keep_an_admin BEFORE UPDATE ON accounts
+WHEN OLD.role = 'admin' AND OLD.deleted_at IS NULL
+     AND (NEW.role <> 'admin' OR NEW.deleted_at IS NOT NULL)
+     AND NOT EXISTS (SELECT 1 FROM accounts
+                      WHERE role = 'admin' AND deleted_at IS NULL AND id <> OLD.id)
+BEGIN
+    SELECT RAISE(ABORT, 'last admin');
+END;
+
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY,
+    -- The login it goes back to: a refresh replaces a session by another of the same family.
+    family TEXT NOT NULL,
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    expires_at INTEGER NOT NULL,
+    replaced_by TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_account ON sessions (account_id);
+CREATE INDEX sessions_family ON sessions (family);
+CREATE INDEX sessions_expiry ON sessions (expires_at);
+
+CREATE TABLE tickets (
+    digest TEXT PRIMARY KEY,
+    session_id TEXT NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE data_keys (
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    version INTEGER NOT NULL,
+    master_key_id TEXT NOT NULL,
+    wrapped BLOB NOT NULL,
+    PRIMARY KEY (account_id, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE secrets (
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    key TEXT NOT NULL,
+    key_version INTEGER NOT NULL,
+    sealed BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (account_id, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE flows (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    version TEXT NOT NULL,
+    tags TEXT NOT NULL CHECK (json_type(tags) = 'array'),
+    revision_id TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    deleted_at INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX flows_account ON flows (account_id, id) WHERE deleted_at IS NULL;
+
+CREATE TABLE revisions (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    flow_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    definition TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    UNIQUE (flow_id, number)
+) STRICT;
+
+CREATE TABLE executions (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    flow_id TEXT NOT NULL,
+    revision_id TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('running', 'waiting', 'completed', 'failed', 'cancelled')),
+    started_at INTEGER NOT NULL,
+    completed_at INTEGER,
+    error TEXT,
+    wake_at INTEGER,
+    epoch INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    idempotency_key TEXT,
+    request_digest TEXT,
+    CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
+    CHECK ((status = 'failed') = (error IS NOT NULL)),
+    CHECK (wake_at IS NULL OR status = 'waiting')
+) STRICT, WITHOUT ROWID;
+CREATE INDEX executions_account ON executions (account_id, id);
+CREATE INDEX executions_flow ON executions (account_id, flow_id, id);
+CREATE INDEX executions_open ON executions (status, id) WHERE status IN ('running', 'waiting');
+CREATE INDEX executions_wake ON executions (wake_at) WHERE wake_at IS NOT NULL;
+CREATE INDEX executions_ended ON executions (completed_at) WHERE completed_at IS NOT NULL;
+CREATE UNIQUE INDEX executions_request ON executions (account_id, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+
+CREATE TRIGGER executions_final BEFORE UPDATE ON executions
+WHEN OLD.status IN ('completed', 'failed', 'cancelled')
+BEGIN
+    SELECT RAISE(ABORT, 'the execution has ended');
+END;
+
+CREATE TABLE events (
+    execution_id TEXT NOT NULL,
+    seq INTEGER NOT NULL CHECK (seq > 0),
+    at INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    data TEXT NOT NULL,
+    PRIMARY KEY (execution_id, seq)
+) STRICT, WITHOUT ROWID;
+
+-- The summary is moved on first, so an event beyond it belongs to no legal append. Since an ended
+-- execution's summary never moves, no event can follow its last one.
+CREATE TRIGGER events_follow_the_summary BEFORE INSERT ON events
+WHEN NEW.seq > coalesce((SELECT last_seq FROM executions WHERE id = NEW.execution_id), 0)
+BEGIN
+    SELECT RAISE(ABORT, 'an event beyond its execution');
+END;
+
+CREATE TRIGGER events_are_append_only BEFORE UPDATE ON events
+BEGIN
+    SELECT RAISE(ABORT, 'events are append-only');
+END;
+"""
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    for statement in _statements(SQLITE):
+        connection.exec_driver_sql(statement)
+
+
+def _statements(script: str) -> list[str]:
+    """The statements of a script; the ones inside a trigger's body stay together."""
+    import sqlite3
+
+    statements, pending = [], ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending) and pending.strip():
+            statements.append(pending)
+            pending = ""
+    return statements

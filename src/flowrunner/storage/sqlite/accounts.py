@@ -1,0 +1,143 @@
+"""Accounts, and what an account's end takes with it."""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from flowrunner.domain.account import Account, Role
+from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.values import AccountId
+from flowrunner.ports import Credential, Page
+from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.rows import from_ms, to_ms
+
+CREATE: Final = """
+INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at)
+VALUES (:id, :name, :email, :role, :password_hash, :created_at, :updated_at)
+"""
+UPDATE: Final = """
+UPDATE accounts
+   SET name = :name, email = :email, role = :role, updated_at = :updated_at,
+       password_hash = coalesce(:password_hash, password_hash)
+ WHERE id = :id AND deleted_at IS NULL
+"""
+DELETE: Final = "UPDATE accounts SET deleted_at = :at WHERE id = :id AND deleted_at IS NULL"
+# Without its data key nothing of the account's secrets can be read, wherever a copy may lie.
+ERASE: Final = (
+    "DELETE FROM sessions WHERE account_id = :id",
+    "DELETE FROM secrets WHERE account_id = :id",
+    "DELETE FROM data_keys WHERE account_id = :id",
+    "UPDATE flows SET deleted_at = :at WHERE account_id = :id AND deleted_at IS NULL",
+)
+COLUMNS: Final = "id, name, email, role, created_at, updated_at"
+GET: Final = f"SELECT {COLUMNS} FROM accounts WHERE id = :id AND deleted_at IS NULL"
+CREDENTIAL: Final = f"SELECT {COLUMNS}, password_hash FROM accounts WHERE email = :email AND deleted_at IS NULL"
+SET_PASSWORD_HASH: Final = "UPDATE accounts SET password_hash = :password_hash WHERE id = :id"
+PAGE: Final = f"""
+SELECT {COLUMNS} FROM accounts WHERE deleted_at IS NULL AND (:role IS NULL OR role = :role)
+ ORDER BY id LIMIT :limit OFFSET :offset
+"""
+COUNT: Final = "SELECT count(*) FROM accounts WHERE deleted_at IS NULL AND (:role IS NULL OR role = :role)"
+ANY: Final = "SELECT EXISTS (SELECT 1 FROM accounts)"
+
+
+class SqliteAccounts:
+    """Fills `ports.AccountStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, account: Account, *, password_hash: str, only_if_first: bool = False) -> None:
+        def create(connection: sqlite3.Connection) -> None:
+            if only_if_first and connection.execute(ANY).fetchone()[0]:
+                raise Conflict("The server has been set up already: log in instead")
+            with _rules():
+                connection.execute(CREATE, _values(account) | {"password_hash": password_hash})
+
+        await self._database.write(create)
+
+    async def update(self, account: Account, *, password_hash: str | None) -> None:
+        def update(connection: sqlite3.Connection) -> None:
+            values = _values(account) | {"password_hash": password_hash}
+            with _rules():
+                if connection.execute(UPDATE, values).rowcount == 0:
+                    raise NotFound("account")
+
+        await self._database.write(update)
+
+    async def delete(self, id: AccountId, *, at: datetime) -> None:
+        def delete(connection: sqlite3.Connection) -> None:
+            values = {"id": id, "at": to_ms(at)}
+            with _rules():
+                if connection.execute(DELETE, values).rowcount == 0:
+                    raise NotFound("account")
+            for statement in ERASE:
+                connection.execute(statement, values)
+
+        await self._database.write(delete)
+
+    async def get(self, id: AccountId) -> Account:
+        row = await self._database.read(lambda connection: connection.execute(GET, {"id": id}).fetchone())
+        if row is None:
+            raise NotFound("account")
+        return _account(row)
+
+    async def credential(self, email: str) -> Credential | None:
+        row = await self._database.read(
+            lambda connection: connection.execute(CREDENTIAL, {"email": email}).fetchone()
+        )
+        return None if row is None else Credential(account=_account(row), password_hash=row[6])
+
+    async def set_password_hash(self, id: AccountId, password_hash: str) -> None:
+        values = {"id": id, "password_hash": password_hash}
+        await self._database.write(lambda connection: connection.execute(SET_PASSWORD_HASH, values).rowcount)
+
+    async def page(self, *, role: Role | None, page: Page) -> tuple[Sequence[Account], int]:
+        values = {"role": role, "limit": page.limit, "offset": page.offset}
+        rows, total = await self._database.read(
+            lambda connection: (
+                connection.execute(PAGE, values).fetchall(),
+                connection.execute(COUNT, values).fetchone()[0],
+            )
+        )
+        return [_account(row) for row in rows], total
+
+    async def any(self) -> bool:
+        row = await self._database.read(lambda connection: connection.execute(ANY).fetchone())
+        return bool(row[0])
+
+
+class _rules:  # noqa: N801 # reads as a statement at its uses
+    """Turns a refusal of the schema into the rule behind it."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.IntegrityError):
+            if "last admin" in str(error):
+                raise Conflict("The last admin cannot be deleted or demoted: make another account admin first")
+            if "accounts" in str(error) and "email" in str(error):
+                raise Conflict("An account with this e-mail address exists already")
+
+
+def _account(row: tuple[Any, ...]) -> Account:
+    return Account(
+        id=AccountId(row[0]),
+        name=row[1],
+        email=row[2],
+        role=row[3],
+        created_at=from_ms(row[4]),
+        updated_at=from_ms(row[5]),
+    )
+
+
+def _values(account: Account) -> dict[str, Any]:
+    return {
+        "id": account.id,
+        "name": account.name,
+        "email": account.email,
+        "role": account.role,
+        "created_at": to_ms(account.created_at),
+        "updated_at": to_ms(account.updated_at),
+    }

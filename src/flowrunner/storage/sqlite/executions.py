@@ -1,0 +1,186 @@
+"""What people see of executions: lists, details and logs; and what is deleted in time."""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.execution import Status
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId
+from flowrunner.ports import ExecutionDetail, ExecutionView, LogLine, Page
+from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms
+
+# The input is the first event's, the result the last one's: neither is stored twice.
+GET: Final = """
+SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, x.error, first.data, last.data
+  FROM executions x
+  JOIN events first ON first.execution_id = x.id AND first.seq = 1
+  LEFT JOIN events last
+    ON last.execution_id = x.id AND last.seq = x.last_seq AND x.status = 'completed'
+ WHERE x.id = :id AND x.account_id = :account_id
+"""
+
+# Ids sort by the time they were made.
+PAGE: Final = """
+SELECT id, flow_id, status, started_at, completed_at, error FROM executions
+ WHERE account_id = :account_id
+   AND (:flow_id IS NULL OR flow_id = :flow_id)
+   AND (:statuses IS NULL OR status IN (SELECT value FROM json_each(:statuses)))
+ ORDER BY id DESC LIMIT :limit OFFSET :offset
+"""
+COUNT: Final = """
+SELECT count(*) FROM executions
+ WHERE account_id = :account_id
+   AND (:flow_id IS NULL OR flow_id = :flow_id)
+   AND (:statuses IS NULL OR status IN (SELECT value FROM json_each(:statuses)))
+"""
+
+EXISTS: Final = "SELECT 1 FROM executions WHERE id = :id AND account_id = :account_id"
+LOGS: Final = """
+SELECT at, data FROM events
+ WHERE execution_id = :id AND type = 'log' AND (:level IS NULL OR data ->> '$.level' = :level)
+ ORDER BY seq LIMIT :limit OFFSET :offset
+"""
+COUNT_LOGS: Final = """
+SELECT count(*) FROM events
+ WHERE execution_id = :id AND type = 'log' AND (:level IS NULL OR data ->> '$.level' = :level)
+"""
+
+OLD: Final = """
+SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :before
+ ORDER BY completed_at LIMIT :limit
+"""
+PURGE_EVENTS: Final = "DELETE FROM events WHERE execution_id = ?"
+PURGE_EXECUTION: Final = "DELETE FROM executions WHERE id = ?"
+# Pages that the deletions freed go back to the file system, a few at a time.
+GIVE_BACK: Final = "PRAGMA incremental_vacuum(2000)"
+
+
+class SqliteExecutions:
+    """Fills `ports.ExecutionReader`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, account_id: AccountId, id: ExecutionId) -> ExecutionDetail:
+        row = await self._database.read(
+            lambda connection: connection.execute(GET, {"id": id, "account_id": account_id}).fetchone()
+        )
+        if row is None:
+            raise NotFound("execution")
+        view = _view(row)
+        return ExecutionDetail(
+            id=view.id,
+            flow_id=view.flow_id,
+            status=view.status,
+            started_at=view.started_at,
+            completed_at=view.completed_at,
+            error=view.error,
+            input=_member(row[6], "input"),
+            result=None if row[7] is None else _member(row[7], "result"),
+        )
+
+    async def page(
+        self, account_id: AccountId, *, flow_id: FlowId | None, statuses: Sequence[Status], page: Page
+    ) -> tuple[Sequence[ExecutionView], int]:
+        values = {
+            "account_id": account_id,
+            "flow_id": flow_id,
+            "statuses": msgspec.json.encode([s.value for s in statuses]).decode() if statuses else None,
+            "limit": page.limit,
+            "offset": page.offset,
+        }
+        rows, total = await self._database.read(lambda connection: _page(connection, PAGE, COUNT, values))
+        return [_view(row) for row in rows], total
+
+    async def logs(
+        self, account_id: AccountId, id: ExecutionId, *, level: str | None, page: Page
+    ) -> tuple[Sequence[LogLine], int]:
+        values = {
+            "account_id": account_id,
+            "id": id,
+            "level": level,
+            "limit": page.limit,
+            "offset": page.offset,
+        }
+
+        def logs(connection: sqlite3.Connection) -> tuple[list[Any], int]:
+            if connection.execute(EXISTS, values).fetchone() is None:
+                raise NotFound("execution")
+            return _page(connection, LOGS, COUNT_LOGS, values)
+
+        rows, total = await self._database.read(logs)
+        return [_log_line(at, data) for at, data in rows], total
+
+    async def purge(self, *, ended_before: datetime, limit: int) -> int:
+        def purge(connection: sqlite3.Connection) -> int:
+            old = connection.execute(OLD, {"before": to_ms(ended_before), "limit": limit}).fetchall()
+            connection.executemany(PURGE_EVENTS, old)
+            connection.executemany(PURGE_EXECUTION, old)
+            return len(old)
+
+        purged = await self._database.write(purge)
+        if purged:
+            await self._database.write(lambda connection: connection.execute(GIVE_BACK).fetchall())
+        return purged
+
+
+def _page(connection: sqlite3.Connection, page: str, count: str, values: dict[str, Any]) -> tuple[list[Any], int]:
+    """The rows and the total, of one moment."""
+    connection.execute("BEGIN")
+    try:
+        return connection.execute(page, values).fetchall(), connection.execute(count, values).fetchone()[0]
+    finally:
+        connection.execute("COMMIT")
+
+
+def _view(row: tuple[Any, ...]) -> ExecutionView:
+    return ExecutionView(
+        id=ExecutionId(row[0]),
+        flow_id=FlowId(row[1]),
+        status=Status(row[2]),
+        started_at=from_ms(row[3]),
+        completed_at=from_ms_or_none(row[4]),
+        error=row[5],
+    )
+
+
+class _Ends(msgspec.Struct):
+    """The two members of events that a detail shows, left as JSON."""
+
+    input: msgspec.Raw = msgspec.Raw(b"null")
+    result: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_ENDS: Final = msgspec.json.Decoder(_Ends)
+
+
+def _member(data: str, name: str) -> bytes:
+    return bytes(getattr(_ENDS.decode(data), name))
+
+
+class _Log(msgspec.Struct):
+    level: str
+    message: str
+    node: str | None = None
+    node_type: str | None = None
+    data: Any = None
+
+
+_LOG: Final = msgspec.json.Decoder(_Log)
+
+
+def _log_line(at: int, data: str) -> LogLine:
+    log = _LOG.decode(data)
+    return LogLine(
+        timestamp=from_ms(at),
+        level=log.level,
+        message=log.message,
+        node_id=log.node,
+        node_type=log.node_type,
+        data=log.data,
+    )

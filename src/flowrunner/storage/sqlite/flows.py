@@ -1,0 +1,167 @@
+"""Flows and the revisions of their definitions."""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.values import AccountId, FlowId, RevisionId
+from flowrunner.ports import FlowView, Page, SavedFlow
+from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.rows import from_ms, to_ms
+
+CREATE: Final = """
+INSERT INTO flows (id, account_id, name, description, version, tags, revision_id, created_at, updated_at)
+VALUES (:id, :account_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at)
+"""
+UPDATE: Final = """
+UPDATE flows
+   SET name = :name, description = :description, version = :version, tags = :tags,
+       revision_id = :revision_id, updated_at = :updated_at
+ WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
+"""
+# A definition that did not change keeps its revision.
+ADD_REVISION: Final = """
+INSERT INTO revisions (id, account_id, flow_id, number, definition, created_at)
+SELECT :revision_id, :account_id, :id,
+       1 + coalesce((SELECT max(number) FROM revisions WHERE flow_id = :id), 0), :definition, :updated_at
+ WHERE NOT EXISTS (SELECT 1 FROM revisions WHERE id = :revision_id)
+"""
+# Executions under way go on with their revision, and their history stays readable.
+DELETE: Final = """
+UPDATE flows SET deleted_at = :at WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
+"""
+GET: Final = """
+SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at, r.definition, r.id
+  FROM flows f JOIN revisions r ON r.id = f.revision_id
+ WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL
+"""
+REVISION_OF: Final = """
+SELECT revision_id FROM flows WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
+"""
+DEFINITION: Final = "SELECT definition FROM revisions WHERE id = :id AND account_id = :account_id"
+
+# The page and the total in one row of one text, because a query gives up and takes back the
+# interpreter's lock for every row.
+PAGE: Final = """
+SELECT (SELECT count(*) FROM flows
+         WHERE account_id = :account_id AND deleted_at IS NULL
+           AND (:tag IS NULL OR :tag IN (SELECT value FROM json_each(tags)))),
+       json_group_array(json_array(id, name, description, version, json(tags), created_at, updated_at))
+  FROM (SELECT * FROM flows
+         WHERE account_id = :account_id AND deleted_at IS NULL
+           AND (:tag IS NULL OR :tag IN (SELECT value FROM json_each(tags)))
+         ORDER BY id LIMIT :limit OFFSET :offset)
+"""
+
+
+class SqliteFlows:
+    """Fills `ports.FlowStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, account_id: AccountId, flow: SavedFlow) -> None:
+        def create(connection: sqlite3.Connection) -> None:
+            values = _values(account_id, flow)
+            connection.execute(CREATE, values)
+            connection.execute(ADD_REVISION, values)
+
+        await self._database.write(create)
+
+    async def update(self, account_id: AccountId, flow: SavedFlow) -> None:
+        def update(connection: sqlite3.Connection) -> None:
+            values = _values(account_id, flow)
+            if connection.execute(UPDATE, values).rowcount == 0:
+                raise NotFound("flow")
+            connection.execute(ADD_REVISION, values)
+
+        await self._database.write(update)
+
+    async def delete(self, account_id: AccountId, id: FlowId, *, at: datetime) -> None:
+        def delete(connection: sqlite3.Connection) -> None:
+            values = {"id": id, "account_id": account_id, "at": to_ms(at)}
+            if connection.execute(DELETE, values).rowcount == 0:
+                raise NotFound("flow")
+
+        await self._database.write(delete)
+
+    async def get(self, account_id: AccountId, id: FlowId) -> SavedFlow:
+        row = await self._one(GET, account_id, id)
+        return SavedFlow(
+            id=FlowId(row[0]),
+            name=row[1],
+            description=row[2],
+            version=row[3],
+            tags=msgspec.json.decode(row[4]),
+            created_at=from_ms(row[5]),
+            updated_at=from_ms(row[6]),
+            definition=row[7],
+            revision_id=RevisionId(row[8]),
+        )
+
+    async def revision_of(self, account_id: AccountId, id: FlowId) -> RevisionId:
+        return RevisionId((await self._one(REVISION_OF, account_id, id))[0])
+
+    async def definition(self, account_id: AccountId, revision_id: RevisionId) -> str:
+        definition: str = (await self._one(DEFINITION, account_id, revision_id))[0]
+        return definition
+
+    async def page(
+        self, account_id: AccountId, *, tag: str | None, page: Page
+    ) -> tuple[Sequence[FlowView], int]:
+        values = {"account_id": account_id, "tag": tag, "limit": page.limit, "offset": page.offset}
+        total, rows = await self._database.read(lambda connection: connection.execute(PAGE, values).fetchone())
+        return [_flow_view(row) for row in _ROWS.decode(rows)], total
+
+    async def _one(self, statement: str, account_id: AccountId, id: str) -> tuple[Any, ...]:
+        values = {"id": id, "account_id": account_id}
+        row: tuple[Any, ...] | None = await self._database.read(
+            lambda connection: connection.execute(statement, values).fetchone()
+        )
+        if row is None:
+            raise NotFound("flow")
+        return row
+
+
+class _FlowRow(msgspec.Struct, array_like=True):
+    id: str
+    name: str
+    description: str
+    version: str
+    tags: list[str]
+    created_at: int
+    updated_at: int
+
+
+_ROWS: Final = msgspec.json.Decoder(list[_FlowRow])
+
+
+def _flow_view(row: _FlowRow) -> FlowView:
+    return FlowView(
+        id=FlowId(row.id),
+        name=row.name,
+        description=row.description,
+        version=row.version,
+        tags=row.tags,
+        created_at=from_ms(row.created_at),
+        updated_at=from_ms(row.updated_at),
+    )
+
+
+def _values(account_id: AccountId, flow: SavedFlow) -> dict[str, Any]:
+    return {
+        "id": flow.id,
+        "account_id": account_id,
+        "name": flow.name,
+        "description": flow.description,
+        "version": flow.version,
+        "tags": msgspec.json.encode(flow.tags).decode(),
+        "revision_id": flow.revision_id,
+        "definition": flow.definition,
+        "created_at": to_ms(flow.created_at),
+        "updated_at": to_ms(flow.updated_at),
+    }

@@ -1,0 +1,190 @@
+"""The events of executions, and the summaries they add up to."""
+
+import sqlite3
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.execution import EVENT_TYPES, Event, Status
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
+from flowrunner.ports import Append, DuplicateRequest, Fenced, Recorded, StoredExecution
+from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
+
+# Nothing is created by a process whose claim has been taken over.
+CREATE: Final = """
+INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
+                        error, wake_at, epoch, last_seq, idempotency_key, request_digest)
+SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
+       :error, :wake_at, :epoch, :last_seq, :idempotency_key, :request_digest
+ WHERE :epoch = (SELECT epoch FROM engine)
+"""
+
+# Moves a summary on only from the event it is known to stand at, and only for the process that
+# owns the execution: a late write finds no row.
+ADVANCE: Final = """
+UPDATE executions
+   SET status = :status, completed_at = :completed_at, error = :error, wake_at = :wake_at,
+       last_seq = :last_seq
+ WHERE id = :id AND last_seq = :after AND epoch = :epoch
+"""
+
+ADD_EVENT: Final = "INSERT INTO events (execution_id, seq, at, type, data) VALUES (?, ?, ?, ?, ?)"
+
+REQUEST: Final = """
+SELECT id, request_digest FROM executions
+ WHERE account_id = :account_id AND idempotency_key = :idempotency_key
+"""
+
+CLAIM: Final = "UPDATE engine SET epoch = epoch + 1 RETURNING epoch"
+ADOPT: Final = "UPDATE executions SET epoch = :epoch WHERE status IN ('running', 'waiting')"
+
+HEADER: Final = "SELECT account_id, flow_id, revision_id, status FROM executions WHERE id = ?"
+EVENTS: Final = """
+SELECT seq, at, type, data FROM events
+ WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :limit
+"""
+UNFINISHED: Final = """
+SELECT id FROM executions WHERE status = :status AND status IN ('running', 'waiting') AND id > :after
+ ORDER BY id LIMIT :limit
+"""
+DUE: Final = """
+SELECT id FROM executions WHERE wake_at IS NOT NULL AND wake_at <= :now ORDER BY wake_at LIMIT :limit
+"""
+NEXT_WAKE: Final = "SELECT min(wake_at) FROM executions WHERE wake_at IS NOT NULL"
+
+_ALL: Final = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class AppendWork:
+    """One append as a piece of the writer's work."""
+
+    append: Append
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        try:
+            append_together(connection, [self])
+        except sqlite3.IntegrityError as error:
+            new = self.append.create
+            if new is not None and new.idempotency_key is not None:
+                row = connection.execute(
+                    REQUEST, {"account_id": new.account_id, "idempotency_key": new.idempotency_key}
+                ).fetchone()
+                if row is not None:
+                    raise DuplicateRequest(ExecutionId(row[0]), row[1]) from None
+            raise Fenced(str(error)) from error
+
+
+def append_together(connection: sqlite3.Connection, works: Sequence[AppendWork]) -> None:
+    """Do all the appends.
+
+    Raises:
+        Fenced: If at least one of them must not be done; which, their own `run` tells.
+    """
+    created: list[dict[str, Any]] = []
+    advanced: list[dict[str, Any]] = []
+    events: list[tuple[str, int, int, str, str]] = []
+    for work in works:
+        append = work.append
+        (created if append.create is not None else advanced).append(_summary_row(append))
+        events.extend(
+            (append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records
+        )
+    for statement, rows in ((CREATE, created), (ADVANCE, advanced)):
+        if rows and connection.executemany(statement, rows).rowcount != len(rows):
+            raise Fenced("the execution is owned by another process, or has moved on")
+    connection.executemany(ADD_EVENT, events)
+
+
+def _summary_row(append: Append) -> dict[str, Any]:
+    summary = append.summary
+    row: dict[str, Any] = {
+        "id": append.execution_id,
+        "status": summary.status.value,
+        "completed_at": to_ms_or_none(summary.completed_at),
+        "error": summary.error,
+        "wake_at": to_ms_or_none(summary.wake_at),
+        "epoch": append.epoch,
+        "last_seq": append.after + len(append.records),
+    }
+    if append.create is None:
+        row["after"] = append.after
+    else:
+        new = append.create
+        row |= {
+            "account_id": new.account_id,
+            "flow_id": new.flow_id,
+            "revision_id": new.revision_id,
+            "started_at": to_ms(new.started_at),
+            "idempotency_key": new.idempotency_key,
+            "request_digest": new.request_digest,
+        }
+    return row
+
+
+class SqliteJournal:
+    """The journal in one SQLite file. Fills `ports.Journal`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, append: Append) -> Awaitable[None]:
+        return self._database.submit(AppendWork(append))
+
+    async def claim(self) -> int:
+        def claim(connection: sqlite3.Connection) -> int:
+            epoch: int = connection.execute(CLAIM).fetchone()[0]
+            connection.execute(ADOPT, {"epoch": epoch})
+            return epoch
+
+        return await self._database.write(claim)
+
+    async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
+        def load(connection: sqlite3.Connection) -> tuple[Any, list[Any]]:
+            header = connection.execute(HEADER, (id,)).fetchone()
+            if header is None:
+                raise NotFound("execution")
+            return header, connection.execute(EVENTS, {"id": id, "after": 0, "limit": _ALL}).fetchall()
+
+        (account_id, flow_id, revision_id, status), rows = await self._database.read(load)
+        stored = StoredExecution(
+            id, AccountId(account_id), FlowId(flow_id), RevisionId(revision_id), Status(status)
+        )
+        return stored, [(decode_event(type, data), from_ms(at)) for _, at, type, data in rows]
+
+    async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
+        rows = await self._database.read(
+            lambda connection: connection.execute(EVENTS, {"id": id, "after": after, "limit": limit}).fetchall()
+        )
+        return [
+            Recorded(seq, from_ms(at), decode_event(type, data), data.encode()) for seq, at, type, data in rows
+        ]
+
+    async def unfinished(self, *, status: Status, after: ExecutionId | None, limit: int) -> Sequence[ExecutionId]:
+        return await self._ids(UNFINISHED, {"status": status.value, "after": after or "", "limit": limit})
+
+    async def due(self, *, now: datetime, limit: int) -> Sequence[ExecutionId]:
+        return await self._ids(DUE, {"now": to_ms(now), "limit": limit})
+
+    async def next_wake(self) -> datetime | None:
+        row = await self._database.read(lambda connection: connection.execute(NEXT_WAKE).fetchone())
+        return from_ms_or_none(row[0])
+
+    async def _ids(self, statement: str, values: dict[str, Any]) -> list[ExecutionId]:
+        rows = await self._database.read(lambda connection: connection.execute(statement, values).fetchall())
+        return [ExecutionId(row[0]) for row in rows]
+
+
+@cache
+def _decoder(type: str) -> msgspec.json.Decoder[Event]:
+    return msgspec.json.Decoder(EVENT_TYPES[type])
+
+
+def decode_event(type: str, data: str) -> Event:
+    return _decoder(type).decode(data)

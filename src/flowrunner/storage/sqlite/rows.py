@@ -1,0 +1,24 @@
+"""How values stand in the columns of a SQLite table."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def to_ms(at: datetime) -> int:
+    """Whole milliseconds since 1970, UTC."""
+    return (at - EPOCH) // _MILLISECOND
+
+
+def to_ms_or_none(at: datetime | None) -> int | None:
+    return None if at is None else (at - EPOCH) // _MILLISECOND
+
+
+def from_ms(ms: int) -> datetime:
+    return EPOCH + timedelta(milliseconds=ms)
+
+
+def from_ms_or_none(ms: int | None) -> datetime | None:
+    return None if ms is None else EPOCH + timedelta(milliseconds=ms)

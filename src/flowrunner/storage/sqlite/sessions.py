@@ -1,0 +1,98 @@
+"""Sessions, and the one-use tickets made from them."""
+
+import sqlite3
+from datetime import datetime
+from typing import Any, Final
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.values import AccountId, SessionId
+from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.rows import from_ms, to_ms
+
+# Only for an account that still exists: a login that races with its account's end opens nothing.
+OPEN: Final = """
+INSERT INTO sessions (id, family, account_id, expires_at)
+SELECT :id, :family, :account_id, :expires_at
+ WHERE EXISTS (SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL)
+"""
+FIND: Final = """
+SELECT s.account_id, a.role, s.expires_at
+  FROM sessions s JOIN accounts a ON a.id = s.account_id AND a.deleted_at IS NULL
+ WHERE s.id = :id
+"""
+RETIRE: Final = """
+UPDATE sessions SET expires_at = min(expires_at, :ends_at), replaced_by = :new
+ WHERE id = :old AND replaced_by IS NULL
+RETURNING family
+"""
+END: Final = "DELETE FROM sessions WHERE family = (SELECT family FROM sessions WHERE id = :id)"
+END_ALL: Final = "DELETE FROM sessions WHERE account_id = :account_id"
+SAVE_TICKET: Final = """
+INSERT INTO tickets (digest, session_id, expires_at) VALUES (:digest, :session_id, :expires_at)
+"""
+TAKE_TICKET: Final = "DELETE FROM tickets WHERE digest = :digest RETURNING session_id, expires_at"
+PURGE: Final = (
+    "DELETE FROM sessions WHERE expires_at < :now",
+    "DELETE FROM tickets WHERE expires_at < :now",
+)
+
+
+class SqliteSessions:
+    """Fills `ports.SessionStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open(self, caller: Caller) -> None:
+        await self._database.write(
+            lambda connection: connection.execute(OPEN, _values(caller, family=caller.session_id)).rowcount
+        )
+
+    async def find(self, id: SessionId) -> Caller | None:
+        row = await self._database.read(lambda connection: connection.execute(FIND, {"id": id}).fetchone())
+        if row is None:
+            return None
+        return Caller(
+            account_id=AccountId(row[0]), role=row[1], session_id=id, expires_at=from_ms(row[2])
+        )
+
+    async def replace(self, old: SessionId, new: Caller, *, old_ends_at: datetime) -> bool:
+        def replace(connection: sqlite3.Connection) -> bool:
+            values = {"old": old, "new": new.session_id, "ends_at": to_ms(old_ends_at)}
+            row = connection.execute(RETIRE, values).fetchone()
+            return row is not None and connection.execute(OPEN, _values(new, family=row[0])).rowcount == 1
+
+        return await self._database.write(replace)
+
+    async def end(self, id: SessionId) -> None:
+        await self._database.write(lambda connection: connection.execute(END, {"id": id}).rowcount)
+
+    async def end_all(self, account_id: AccountId) -> None:
+        values = {"account_id": account_id}
+        await self._database.write(lambda connection: connection.execute(END_ALL, values).rowcount)
+
+    async def save_ticket(self, digest: str, session_id: SessionId, *, expires_at: datetime) -> None:
+        values = {"digest": digest, "session_id": session_id, "expires_at": to_ms(expires_at)}
+        await self._database.write(lambda connection: connection.execute(SAVE_TICKET, values).rowcount)
+
+    async def take_ticket(self, digest: str, *, now: datetime) -> SessionId | None:
+        row = await self._database.write(
+            lambda connection: connection.execute(TAKE_TICKET, {"digest": digest}).fetchone()
+        )
+        return SessionId(row[0]) if row is not None and row[1] >= to_ms(now) else None
+
+    async def purge(self, *, now: datetime) -> None:
+        def purge(connection: sqlite3.Connection) -> None:
+            for statement in PURGE:
+                connection.execute(statement, {"now": to_ms(now)})
+
+        await self._database.write(purge)
+
+
+def _values(caller: Caller, *, family: str) -> dict[str, Any]:
+    return {
+        "id": caller.session_id,
+        "family": family,
+        "account_id": caller.account_id,
+        "expires_at": to_ms(caller.expires_at),
+    }
