@@ -52,7 +52,7 @@ from flowrunner.storage.sqlite.sessions import SqliteSessions
 logger = structlog.get_logger()
 
 DATABASE_FILE: Final = "flowrunner.db"
-SETUP_TOKEN_FILE: Final = "setup-token"
+SETUP_TOKEN_FILE: Final = "setup-token"  # noqa: S105 # a file's name
 _HOUSEKEEPING_SECONDS: Final = 3600.0
 _READY_SECONDS: Final = 1.0
 
@@ -103,9 +103,7 @@ async def open_program(settings: Settings, *, own_ports: frozenset[int] = frozen
         _make_private(path)
         migrate_sqlite(path)
         clock, metrics = SystemClock(), Metrics()
-        database = Database(
-            path, bulk={AppendWork: append_together}, on_commit=metrics.commit_size.observe
-        )
+        database = Database(path, bulk={AppendWork: append_together}, on_commit=metrics.commit_size.observe)
         hasher = Argon2Hasher()
         http = EgressClient(EgressPolicy(settings.egress_allow, own_ports))
         try:
@@ -114,7 +112,15 @@ async def open_program(settings: Settings, *, own_ports: frozenset[int] = frozen
             await _check_master_key(secret_store, master_key)
             vault = AesVault(secret_store, master_key)
             program = _assemble(
-                settings, database, clock, metrics, vault, secret_store, hasher, JwtIssuer(keys.signing), http
+                settings=settings,
+                database=database,
+                clock=clock,
+                metrics=metrics,
+                vault=vault,
+                secret_store=secret_store,
+                hasher=hasher,
+                tokens=JwtIssuer(keys.signing),
+                http=http,
             )
             await program.dispatcher.open()
             try:
@@ -128,6 +134,7 @@ async def open_program(settings: Settings, *, own_ports: frozenset[int] = frozen
 
 
 def _assemble(
+    *,
     settings: Settings,
     database: Database,
     clock: SystemClock,
@@ -359,7 +366,7 @@ async def _first_admin(settings: Settings, program: Program, port: int) -> None:
     url = f"http://{settings.host}:{port}/api/v1/setup"
     print(
         f"There is no account yet. Create the first admin within 24 hours:\n\n"
-        f"  curl {url} -H 'Content-Type: application/json' -d '{{\"token\": \"{token}\",\n"
+        f'  curl {url} -H \'Content-Type: application/json\' -d \'{{"token": "{token}",\n'
         f'    "name": "Your Name", "email": "you@example.com", "password": "…"}}\'\n\n'
         f"The token is also in {token_file}.",
         file=sys.stderr,

@@ -18,9 +18,7 @@ class Metrics:
             buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
             registry=self._registry,
         )
-        self._started = Counter(
-            "flowrunner_executions_started", "Executions accepted.", registry=self._registry
-        )
+        self._started = Counter("flowrunner_executions_started", "Executions accepted.", registry=self._registry)
         self._ended = Counter(
             "flowrunner_executions_ended", "Executions ended, by status.", ["status"], registry=self._registry
         )

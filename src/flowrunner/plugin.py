@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Final, Generic, Protocol, TypeVar
+from typing import ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -144,12 +144,16 @@ class StepContext(Protocol):
 P = TypeVar("P", bound=Params)
 
 
+# Named here because `type` means something else inside the class.
+ParamsClass: TypeAlias = type[Params]
+
+
 class NodeType(ABC, Generic[P]):
     """A kind of node.
 
     Attributes:
         type: The name flows use.
-        Params: The model of its parameters.
+        Params: The model of its parameters, the class that `P` stands for.
         actions: Actions it can end with on success.
         errors: Error types, or families of them (`http` for `http.404`), that it can fail with.
         pure: It touches nothing outside the execution, so repeating it changes nothing.
@@ -157,7 +161,7 @@ class NodeType(ABC, Generic[P]):
     """
 
     type: ClassVar[str]
-    Params: ClassVar[type[Params]]
+    Params: ClassVar[ParamsClass]
     actions: ClassVar[frozenset[str]] = frozenset({DEFAULT_ACTION})
     errors: ClassVar[tuple[str, ...]] = ()
     pure: ClassVar[bool] = False
@@ -182,9 +186,11 @@ class NodeType(ABC, Generic[P]):
             NodeFailure: `input.invalid`, with every fault in its message.
         """
         try:
-            return self.Params.model_validate(params)  # type: ignore[return-value] # Params is P's class
+            return cast("P", self.Params.model_validate(params))
         except ValidationError as error:
-            faults = [self._fault(e["loc"], e["type"], e["msg"]) for e in error.errors(include_input=False, include_url=False)]
+            faults = [
+                self._fault(e["loc"], e["type"], e["msg"]) for e in error.errors(include_input=False, include_url=False)
+            ]
             message = "; ".join(f"{'.'.join(map(str, f.keys))}: {f.message}" for f in faults)
             raise NodeFailure("input.invalid", f"The parameters of {self.type} are invalid: {message}") from None
 
@@ -232,10 +238,9 @@ def _is_filled_in_later(params: JSON, location: tuple[str | int, ...]) -> bool:
     for key in location:
         if isinstance(value, str):
             break
-        if isinstance(value, Mapping) and isinstance(key, str) and key in value:
-            value = value[key]
-        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
-            value = value[key]
+        known = isinstance(key, str) and isinstance(value, Mapping) and key in value
+        if known or (isinstance(key, int) and isinstance(value, list) and key < len(value)):
+            value = value[key]  # type: ignore[index] # checked above
         # Other parts of a location name a branch of the model, not a key of the document.
     return isinstance(value, str) and _EXPRESSION.search(value) is not None
 

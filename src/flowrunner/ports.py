@@ -247,9 +247,7 @@ class FlowStore(Protocol):
         """Raises: NotFound."""
         ...
 
-    async def page(
-        self, account_id: AccountId, *, tag: str | None, page: Page
-    ) -> tuple[Sequence[FlowView], int]:
+    async def page(self, account_id: AccountId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
         """The oldest first, with the total."""
         ...
 

@@ -164,9 +164,11 @@ def _from_environment(
             except (OSError, UnicodeDecodeError) as error:
                 faults.append(f"{variable}_FILE: {error}")
     allowed = {f"{PREFIX}{name.upper()}{end}" for name in known for end in ("", "_FILE")} | {f"{PREFIX}CONFIG"}
-    for variable in environ:
-        if variable.startswith(PREFIX) and variable not in allowed | _OF_CLIENTS:
-            faults.append(f"{variable}: there is no such setting; see 'flowrunner config'")
+    faults += [
+        f"{variable}: there is no such setting; see 'flowrunner config'"
+        for variable in environ
+        if variable.startswith(PREFIX) and variable not in allowed | _OF_CLIENTS
+    ]
     return texts
 
 

@@ -65,9 +65,7 @@ _DESCRIPTIONS = {
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that can answer with these errors."""
-    return {
-        status: {"model": Error, "description": _DESCRIPTIONS[status]} for status in sorted({*statuses, 500, 503})
-    }
+    return {status: {"model": Error, "description": _DESCRIPTIONS[status]} for status in sorted({*statuses, 500, 503})}
 
 
 BODY_ERRORS = (400, 413, 415, 422)

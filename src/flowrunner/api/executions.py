@@ -100,10 +100,8 @@ def _log_json(line: LogLine) -> dict[str, Any]:
         "level": line.level,
         "message": line.message,
     }
-    for name, value in (("node_id", line.node_id), ("node_type", line.node_type), ("data", line.data)):
-        if value is not None:
-            body[name] = value
-    return body
+    details = {"node_id": line.node_id, "node_type": line.node_type, "data": line.data}
+    return body | {name: value for name, value in details.items() if value is not None}
 
 
 @router.post(
@@ -119,9 +117,7 @@ async def run_flow(
     request: Request,
     id: str,
     body: RunFlow | None = None,
-    idempotency_key: Annotated[
-        str | None, Header(description="The same key never starts a second execution.")
-    ] = None,
+    idempotency_key: Annotated[str | None, Header(description="The same key never starts a second execution.")] = None,
 ) -> Response:
     """Start an execution. Once this has answered, no crash of the server loses it."""
     if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):

@@ -91,9 +91,7 @@ async def get_flow(request: Request, id: str) -> Response:
     return answer({**_flow_json(flow), "definition": flow.definition})
 
 
-@router.post(
-    "", response_model=FlowAnswer, status_code=201, responses=errors(401, *BODY_ERRORS), openapi_extra=_LARGE
-)
+@router.post("", response_model=FlowAnswer, status_code=201, responses=errors(401, *BODY_ERRORS), openapi_extra=_LARGE)
 async def create_flow(request: Request, body: CreateFlow) -> Response:
     draft = FlowDraft(definition=body.definition, name=body.name, description=body.description, tags=body.tags)
     return answer(_flow_json(await services_of(request).flows.create(caller_of(request), draft)), 201)

@@ -36,6 +36,7 @@ _TICKET: Final = "ticket."
 _PAGE: Final = 200
 # A subscriber that takes nothing for so long is let go.
 _SEND_SECONDS: Final = 30.0
+_CLOSE_SECONDS: Final = 2.0
 
 NORMAL_CLOSE: Final = 1000
 GOING_AWAY: Final = 1012
@@ -52,6 +53,8 @@ class Live:
         self._broadcast = broadcast
         self._clock = clock
         self._sockets: dict[AccountId, set[_Socket]] = {}
+        self._all_closed = asyncio.Event()
+        self._all_closed.set()
 
     def route(self) -> WebSocketRoute:
         return WebSocketRoute("/ws/executions/{execution_id}", self.serve)
@@ -75,6 +78,7 @@ class Live:
         await websocket.accept(subprotocol=protocol)
         socket = _Socket(websocket, caller)
         self._sockets.setdefault(caller.account_id, set()).add(socket)
+        self._all_closed.clear()
         try:
             await self._until_closed(socket, id, after)
         finally:
@@ -82,6 +86,8 @@ class Live:
             sockets.discard(socket)
             if not sockets:
                 del self._sockets[caller.account_id]
+            if not self._sockets:
+                self._all_closed.set()
 
     async def _caller_of(self, websocket: WebSocket) -> tuple[Caller, str | None]:
         """Who connects, by header or by ticket, and the subprotocol to answer with."""
@@ -151,9 +157,9 @@ class Live:
         sockets = [socket for sockets in self._sockets.values() for socket in sockets]
         for socket in sockets:
             socket.end(GOING_AWAY)
-        deadline = asyncio.get_running_loop().time() + 2.0
-        while self._sockets and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._all_closed.wait()
 
 
 class _Socket:

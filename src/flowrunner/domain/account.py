@@ -4,6 +4,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Final, Literal, TypeAlias, get_args
 
 from flowrunner.domain.errors import Fault
@@ -73,7 +74,7 @@ def password_faults(password: str, *, email: str, name: str) -> list[Fault]:
     folded = password.casefold()
     if len(set(folded)) < 4:
         return fault("too_simple", "must not repeat a few characters")
-    steps = {ord(b) - ord(a) for a, b in zip(folded, folded[1:], strict=False)}
+    steps = {ord(b) - ord(a) for a, b in pairwise(folded)}
     if len(steps) == 1:
         return fault("too_simple", "must not be a run of characters")
     for word in (*_COMMON_WORDS, email.partition("@")[0], name.casefold()):

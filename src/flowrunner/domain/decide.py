@@ -58,9 +58,7 @@ class Finish:
 Decision: TypeAlias = Start | Record | Wait | Finish
 
 
-def decide(
-    flow: Flow, state: ExecutionState, *, running: Container[Step], now: datetime
-) -> tuple[Decision, ...]:
+def decide(flow: Flow, state: ExecutionState, *, running: Container[Step], now: datetime) -> tuple[Decision, ...]:
     """What to do next; empty when all there is to do is being done, or the execution has ended.
 
     Args:
@@ -91,9 +89,7 @@ def decide(
             assert_never(current.status)
 
 
-def failed_try(
-    flow: Flow, current: StepState, error: Failure, *, now: datetime, draw: float
-) -> NodeFailed:
+def failed_try(flow: Flow, current: StepState, error: Failure, *, now: datetime, draw: float) -> NodeFailed:
     """The event for a failed try of a running step, with its next try where one is due.
 
     Args:

@@ -110,9 +110,7 @@ Template: TypeAlias = Constant | Value | Text | ListOf | MapOf
 Report: TypeAlias = Callable[[tuple[str | int, ...], ExpressionSyntax], None]
 
 
-def compile_template(
-    value: JSON, names: frozenset[str], report: Report, at: tuple[str | int, ...] = ()
-) -> Template:
+def compile_template(value: JSON, names: frozenset[str], report: Report, at: tuple[str | int, ...] = ()) -> Template:
     """The template that ``value`` writes: every string in it may hold expressions.
 
     Args:
@@ -129,9 +127,7 @@ def compile_template(
                 report(at, fault)
                 return Constant(value)
         case Mapping():
-            template = MapOf(
-                tuple((k, compile_template(v, names, report, (*at, k))) for k, v in value.items())
-            )
+            template = MapOf(tuple((k, compile_template(v, names, report, (*at, k))) for k, v in value.items()))
             return template if _has_expression(template.items) else Constant(value)
         case Sequence():
             parts = tuple(compile_template(v, names, report, (*at, i)) for i, v in enumerate(value))

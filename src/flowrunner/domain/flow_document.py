@@ -148,7 +148,9 @@ class _Reader:
             params=template,
             mentions=mentions_of(template) if output is None else mentions_of(template, output),
             next=edges,
-            timeout_seconds=next(t for t in (timeout, inherited.timeout_seconds, spec.timeout_seconds) if t is not None),
+            timeout_seconds=next(
+                t for t in (timeout, inherited.timeout_seconds, spec.timeout_seconds) if t is not None
+            ),
             retry=_policy(settings) if settings else None,
             output=output,
             repeatable=idempotent is not False,
@@ -230,7 +232,10 @@ class _Reader:
         for name in nodes:
             if name not in reached:
                 self.fault(
-                    ("nodes", name), "node.unreachable", f"no edge leads to '{name}' from the start, '{start}'", key=True
+                    ("nodes", name),
+                    "node.unreachable",
+                    f"no edge leads to '{name}' from the start, '{start}'",
+                    key=True,
                 )
         return start
 
@@ -261,7 +266,7 @@ class _Reader:
         """The keys of the string below ``at`` that holds the path."""
         value: JSON = self.source.value
         for key in at:
-            value = value[key]  # type: ignore[index,call-overload] # the keys come from this value
+            value = value[key]  # type: ignore[index] # the keys come from this value
         return next((keys for keys, text in _strings(value, at) if path.text in text), at)
 
     def constant_only(self, value: JSON, at: Keys) -> None:

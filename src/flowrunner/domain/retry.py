@@ -30,9 +30,7 @@ class RetryPolicy:
     errors: tuple[str, ...] = PASSING_ERRORS
     max_elapsed: float | None = None
 
-    def delay_after(
-        self, failure: int, *, draw: float, elapsed: float = 0.0, at_least: float = 0.0
-    ) -> float | None:
+    def delay_after(self, failure: int, *, draw: float, elapsed: float = 0.0, at_least: float = 0.0) -> float | None:
         """Seconds to wait after the ``failure``-th failed try, or None when no tries remain.
 
         Args:

@@ -143,7 +143,8 @@ class _Builder:
     nodes: int = 0
 
     def take(self, event: yaml.Event) -> None:
-        place = Place(event.start_mark.line + 1, event.start_mark.column + 1)
+        mark = event.start_mark
+        place = Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)
         match event:
             case yaml.DocumentStartEvent():
                 self.documents += 1
@@ -173,7 +174,7 @@ class _Builder:
             raise InvalidFlow(self.faults)
         return Source(self.root, self.places, self.key_places)
 
-    def _open(self, event: yaml.Event, place: Place) -> None:
+    def _open(self, event: yaml.CollectionStartEvent, place: Place) -> None:
         self._count(place, 1)
         self._reject_tag(event, place)
         if self._wants_key():
@@ -200,7 +201,11 @@ class _Builder:
         elif key in parent.value:
             first = self.key_places[keys]
             self._note(
-                place, keys, "yaml.duplicate_key", f"'{key}' is already given in line {first.line}", "keep one of the two"
+                place,
+                keys,
+                "yaml.duplicate_key",
+                f"'{key}' is already given in line {first.line}",
+                "keep one of the two",
             )
         self.key_places.setdefault(keys, place)
         parent.key = key

@@ -61,14 +61,13 @@ class Run:
         self,
         world: World,
         identity: Identity,
-        flow: Flow,
         redactor: Redactor,
         state: ExecutionState,
         create: NewExecution | None = None,
     ) -> None:
         self._world = world
         self._identity = identity
-        self._flow = flow
+        self._flow = identity.flow
         self._redactor = redactor
         self._state = state
         self._create = create
@@ -86,9 +85,9 @@ class Run:
         Args:
             at_once: Its first step starts now, and is recorded as started in the same append.
         """
-        identity = Identity(execution_id=new.id, account_id=new.account_id, flow_id=new.flow_id)
+        identity = Identity(execution_id=new.id, account_id=new.account_id, flow_id=new.flow_id, flow=flow)
         redactor = await world.vault.redactor(new.account_id)
-        run = cls(world, identity, flow, redactor, ExecutionState(), create=new)
+        run = cls(world, identity, redactor, ExecutionState(), create=new)
         start = flow.nodes[flow.start]
         run._record(Started(node=start.name, node_type=start.type, input=input))
         run._record(Logged(level="info", message="Execution started", node=start.name, node_type=start.type))
@@ -102,11 +101,9 @@ class Run:
         cls, world: World, stored: StoredExecution, events: Sequence[tuple[Event, datetime]], flow: Flow
     ) -> Self:
         """A run of an execution as it is stored."""
-        identity = Identity(
-            execution_id=stored.id, account_id=stored.account_id, flow_id=stored.flow_id
-        )
+        identity = Identity(execution_id=stored.id, account_id=stored.account_id, flow_id=stored.flow_id, flow=flow)
         redactor = await world.vault.redactor(stored.account_id)
-        return cls(world, identity, flow, redactor, replay(events))
+        return cls(world, identity, redactor, replay(events))
 
     @property
     def status(self) -> Status:
@@ -175,9 +172,7 @@ class Run:
                 return due_at
             # Nothing outside sees a pure node run, so its start need not be durable before.
             self._running.pop(pure)
-            result = await run_step(
-                self._world, self._identity, self._flow, self._state, pure, self._record_log
-            )
+            result = await run_step(self._world, self._identity, self._state, pure, self._record_log)
             self._record_result(pure, result)
 
     def _decide(self) -> datetime | None:
@@ -215,7 +210,7 @@ class Run:
                 self._running[step] = asyncio.create_task(self._perform(step), name=f"step {step}")
 
     async def _perform(self, step: Step) -> None:
-        result = await run_step(self._world, self._identity, self._flow, self._state, step, self._report)
+        result = await run_step(self._world, self._identity, self._state, step, self._report)
         self._inbox.append((step, result))
         self._wake.set()
 
@@ -293,9 +288,7 @@ class Run:
         if self._state.log_lines < MAX_LOG_LINES:
             self._record(line)
         elif self._state.log_lines == MAX_LOG_LINES:
-            self._record(
-                Logged(level="warn", message=f"Log truncated: {MAX_LOG_LINES} lines are kept of an execution")
-            )
+            self._record(Logged(level="warn", message=f"Log truncated: {MAX_LOG_LINES} lines are kept of an execution"))
 
     def _finish(self, event: Completed | Failed | Cancelled) -> None:
         cursor = self._state.steps.get(self._state.cursor) if self._state.cursor is not None else None
@@ -317,9 +310,7 @@ class Run:
     # Events to the journal
 
     def _record(self, event: Event) -> None:
-        recorded = record(
-            event, seq=self._state.seq + 1, at=self._world.clock.now(), redactor=self._redactor
-        )
+        recorded = record(event, seq=self._state.seq + 1, at=self._world.clock.now(), redactor=self._redactor)
         self._state.apply(recorded.event, recorded.at)
         self._unrecorded.append(recorded)
 

@@ -36,6 +36,7 @@ class Identity:
     execution_id: ExecutionId
     account_id: AccountId
     flow_id: FlowId
+    flow: Flow
 
 
 @dataclass(slots=True)
@@ -63,13 +64,12 @@ class Context:
 async def run_step(
     world: World,
     identity: Identity,
-    flow: Flow,
     state: ExecutionState,
     step: Step,
     report: Callable[[Logged], None],
 ) -> StepResult:
     """The outcome of the current try of ``step``. A failure is an outcome, not an exception."""
-    node = flow.nodes[step.node]
+    node = identity.flow.nodes[step.node]
     current = state.steps[step.node]
     attempt = current.attempts
     context = Context(
@@ -84,7 +84,7 @@ async def run_step(
         report,
     )
     try:
-        outcome, result = await _outcome(world, identity, flow, state, current, node, context)
+        outcome, result = await _outcome(world, identity, state, node, context)
     except NodeFailure as error:
         return Failure(
             type=error.type,
@@ -125,9 +125,7 @@ async def run_step(
 async def _outcome(
     world: World,
     identity: Identity,
-    flow: Flow,
     state: ExecutionState,
-    current: StepState,
     node: Node,
     context: Context,
 ) -> tuple[JSON | Outcome | Suspend, JSON]:
@@ -135,7 +133,7 @@ async def _outcome(
     node_type: NodeType[Any] = world.node_types[node.type]
     scope: dict[str, JSON] = {}
     if not isinstance(node.params, Constant) or node.output is not None:
-        scope = await _scope(world, identity, flow, state, current, node)
+        scope = await _scope(world, identity, state, node)
     params = node_type.read(node.params.render(scope))
     try:
         async with asyncio.timeout(node.timeout_seconds) as limit:
@@ -150,12 +148,10 @@ async def _outcome(
     return outcome, result
 
 
-async def _scope(
-    world: World, identity: Identity, flow: Flow, state: ExecutionState, current: StepState, node: Node
-) -> dict[str, JSON]:
+async def _scope(world: World, identity: Identity, state: ExecutionState, node: Node) -> dict[str, JSON]:
     """The names that this node's expressions start from; secrets only the ones they mention."""
-    roots = node.mentions.roots
-    scope: dict[str, JSON] = {"input": current.input, "vars": flow.vars}
+    roots, flow = node.mentions.roots, identity.flow
+    scope: dict[str, JSON] = {"input": state.steps[node.name].input, "vars": flow.vars}
     if "flow" in roots:
         scope["flow"] = {
             "id": identity.flow_id,

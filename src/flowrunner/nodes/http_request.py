@@ -47,7 +47,7 @@ Scalar = str | int | float | bool
 class HttpRequestParams(Params):
     url: str = Field(min_length=1, max_length=8192)
     method: str = Field(default="GET", description="GET, HEAD, OPTIONS, POST, PUT, PATCH or DELETE.")
-    headers: dict[str, Scalar] = {}
+    headers: dict[str, Scalar] = Field(default={})
     query: dict[str, Scalar | list[Scalar]] = Field(default={}, description="Added to the URL.")
     body: Any = Field(default=None, description="Text, or any value to be sent as JSON.")
     form: dict[str, Scalar] | None = Field(default=None, description="Sent as application/x-www-form-urlencoded.")
@@ -140,5 +140,3 @@ def with_query(url: str, query: Mapping[str, Scalar | list[Scalar]]) -> str:
 
 def text_of(value: Scalar) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-

@@ -17,7 +17,7 @@ from flowrunner.plugin import JSON, NodeType, Params, StepContext
 class WebhookParams(Params):
     url: str = Field(min_length=1, max_length=8192)
     method: str = "POST"
-    headers: dict[str, Scalar] = {}
+    headers: dict[str, Scalar] = Field(default={})
     body: Any = Field(default=None, description="The node's input if absent.")
     secret: str | None = Field(
         default=None, min_length=1, description="Signs the request as Standard Webhooks 1.0 says."
@@ -49,9 +49,7 @@ class Webhook(NodeType[WebhookParams]):
         if params.secret is not None:
             timestamp = str(int(context.now().timestamp()))
             headers = {**headers, **signature(params.secret, context.idempotency_key, timestamp, body)}
-        return await send(
-            context, method=params.method, url=params.url, headers=headers, body=body, said="Webhook"
-        )
+        return await send(context, method=params.method, url=params.url, headers=headers, body=body, said="Webhook")
 
 
 def signature(secret: str, id: str, timestamp: str, body: bytes) -> Mapping[str, str]:

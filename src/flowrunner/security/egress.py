@@ -175,7 +175,9 @@ class EgressClient:
             if answer.status not in (301, 302, 303, 307, 308) or location is None or max_redirects == 0:
                 return answer
             if redirects >= max_redirects:
-                raise NodeFailure("http.redirects", f"More than {max_redirects} redirects, the last to {location[:200]}")
+                raise NodeFailure(
+                    "http.redirects", f"More than {max_redirects} redirects, the last to {location[:200]}"
+                )
             redirects += 1
             following = _parse_url(location, base=target)
             if following.origin() != target.origin():
@@ -214,8 +216,8 @@ _PRIVATE_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authoriza
 def _joined(headers: Any) -> dict[str, str]:
     joined: dict[str, str] = {}
     for name, value in headers:
-        name = name.lower()
-        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+        key = name.lower()
+        joined[key] = f"{joined[key]}, {value}" if key in joined else value
     return joined
 
 
@@ -251,7 +253,9 @@ def _check_request(method: str, headers: Mapping[str, str]) -> None:
 def _parse_url(text: str, *, base: yarl.URL | None = None) -> yarl.URL:
     """The address as the client itself reads it: there is no second parser to disagree with."""
     if _BAD_IN_URL.search(text):
-        raise NodeFailure("http.invalid_request", "The URL holds spaces, backslashes or control characters: encode them")
+        raise NodeFailure(
+            "http.invalid_request", "The URL holds spaces, backslashes or control characters: encode them"
+        )
     try:
         url = yarl.URL(text)
         url = url if base is None else base.join(url)
@@ -303,5 +307,3 @@ def _causes(error: BaseException) -> Sequence[BaseException]:
 
 def _reason(error: BaseException) -> str:
     return str(error).replace("\n", " ")[:200] or type(error).__name__
-
-

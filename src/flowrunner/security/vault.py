@@ -77,9 +77,7 @@ class AesVault:
         sealed = seal(data_key, value.encode(), context=_context(_FORMAT, account_id, key, version))
         # Hidden before it can be used: an execution may read it the moment it is stored.
         (await self.redactor(account_id)).add([value])
-        return await self._store.save(
-            account_id, SealedSecret(key=key, key_version=version, sealed=sealed), at=at
-        )
+        return await self._store.save(account_id, SealedSecret(key=key, key_version=version, sealed=sealed), at=at)
 
     async def delete(self, account_id: AccountId, key: str) -> None:
         await self._store.delete(account_id, key)
@@ -110,8 +108,7 @@ class AesVault:
 
     async def _data_keys(self, account_id: AccountId) -> Mapping[int, bytes]:
         return {
-            key.version: self._master_key.unwrap(account_id, key)
-            for key in await self._store.data_keys(account_id)
+            key.version: self._master_key.unwrap(account_id, key) for key in await self._store.data_keys(account_id)
         }
 
     async def _newest_data_key(self, account_id: AccountId) -> tuple[int, bytes]:

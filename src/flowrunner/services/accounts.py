@@ -87,9 +87,7 @@ class Accounts:
             role=before.role if role is None else role,
             updated_at=self._clock.now(),
         )
-        checked = _checked(
-            name=after.name, email=before.email if email is None else email, password=password
-        )
+        checked = _checked(name=after.name, email=before.email if email is None else email, password=password)
         after = replace(after, email=checked)
         password_hash = None if password is None else await self._hasher.hash(password)
         await self._store.update(after, password_hash=password_hash)

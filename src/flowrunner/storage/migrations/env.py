@@ -17,5 +17,7 @@ with engine.connect() as connection:
     context.configure(connection=connection, transactional_ddl=True, transaction_per_migration=False)
     with context.begin_transaction():
         context.run_migrations()
-    connection.exec_driver_sql("COMMIT") if connection.connection.driver_connection.in_transaction else None
+    driver = connection.connection.driver_connection
+    if driver is not None and driver.in_transaction:
+        connection.exec_driver_sql("COMMIT")
 engine.dispose()

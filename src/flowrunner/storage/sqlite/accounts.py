@@ -30,12 +30,18 @@ ERASE: Final = (
     "DELETE FROM data_keys WHERE account_id = :id",
     "UPDATE flows SET deleted_at = :at WHERE account_id = :id AND deleted_at IS NULL",
 )
-COLUMNS: Final = "id, name, email, role, created_at, updated_at"
-GET: Final = f"SELECT {COLUMNS} FROM accounts WHERE id = :id AND deleted_at IS NULL"
-CREDENTIAL: Final = f"SELECT {COLUMNS}, password_hash FROM accounts WHERE email = :email AND deleted_at IS NULL"
-SET_PASSWORD_HASH: Final = "UPDATE accounts SET password_hash = :password_hash WHERE id = :id"
-PAGE: Final = f"""
-SELECT {COLUMNS} FROM accounts WHERE deleted_at IS NULL AND (:role IS NULL OR role = :role)
+GET: Final = """
+SELECT id, name, email, role, created_at, updated_at FROM accounts
+ WHERE id = :id AND deleted_at IS NULL
+"""
+CREDENTIAL: Final = """
+SELECT id, name, email, role, created_at, updated_at, password_hash FROM accounts
+ WHERE email = :email AND deleted_at IS NULL
+"""
+REHASH: Final = "UPDATE accounts SET password_hash = :password_hash WHERE id = :id"
+PAGE: Final = """
+SELECT id, name, email, role, created_at, updated_at FROM accounts
+ WHERE deleted_at IS NULL AND (:role IS NULL OR role = :role)
  ORDER BY id LIMIT :limit OFFSET :offset
 """
 COUNT: Final = "SELECT count(*) FROM accounts WHERE deleted_at IS NULL AND (:role IS NULL OR role = :role)"
@@ -84,14 +90,12 @@ class SqliteAccounts:
         return _account(row)
 
     async def credential(self, email: str) -> Credential | None:
-        row = await self._database.read(
-            lambda connection: connection.execute(CREDENTIAL, {"email": email}).fetchone()
-        )
+        row = await self._database.read(lambda connection: connection.execute(CREDENTIAL, {"email": email}).fetchone())
         return None if row is None else Credential(account=_account(row), password_hash=row[6])
 
     async def set_password_hash(self, id: AccountId, password_hash: str) -> None:
         values = {"id": id, "password_hash": password_hash}
-        await self._database.write(lambda connection: connection.execute(SET_PASSWORD_HASH, values).rowcount)
+        await self._database.write(lambda connection: connection.execute(REHASH, values).rowcount)
 
     async def page(self, *, role: Role | None, page: Page) -> tuple[Sequence[Account], int]:
         values = {"role": role, "limit": page.limit, "offset": page.offset}

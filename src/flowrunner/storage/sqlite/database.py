@@ -78,10 +78,7 @@ class Database:
         self._closed = False
         self._threads = [
             threading.Thread(target=self._write_loop, name="sqlite-writer", daemon=True),
-            *(
-                threading.Thread(target=self._read_loop, name=f"sqlite-reader-{n}", daemon=True)
-                for n in range(READERS)
-            ),
+            *(threading.Thread(target=self._read_loop, name=f"sqlite-reader-{n}", daemon=True) for n in range(READERS)),
         ]
         for thread in self._threads:
             thread.start()

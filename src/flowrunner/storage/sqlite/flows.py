@@ -110,9 +110,7 @@ class SqliteFlows:
         definition: str = (await self._one(DEFINITION, account_id, revision_id))[0]
         return definition
 
-    async def page(
-        self, account_id: AccountId, *, tag: str | None, page: Page
-    ) -> tuple[Sequence[FlowView], int]:
+    async def page(self, account_id: AccountId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
         values = {"account_id": account_id, "tag": tag, "limit": page.limit, "offset": page.offset}
         total, rows = await self._database.read(lambda connection: connection.execute(PAGE, values).fetchone())
         return [_flow_view(row) for row in _ROWS.decode(rows)], total

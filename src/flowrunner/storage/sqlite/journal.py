@@ -93,9 +93,7 @@ def append_together(connection: sqlite3.Connection, works: Sequence[AppendWork])
     for work in works:
         append = work.append
         (created if append.create is not None else advanced).append(_summary_row(append))
-        events.extend(
-            (append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records
-        )
+        events.extend((append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records)
     for statement, rows in ((CREATE, created), (ADVANCE, advanced)):
         if rows and connection.executemany(statement, rows).rowcount != len(rows):
             raise Fenced("the execution is owned by another process, or has moved on")
@@ -153,18 +151,14 @@ class SqliteJournal:
             return header, connection.execute(EVENTS, {"id": id, "after": 0, "limit": _ALL}).fetchall()
 
         (account_id, flow_id, revision_id, status), rows = await self._database.read(load)
-        stored = StoredExecution(
-            id, AccountId(account_id), FlowId(flow_id), RevisionId(revision_id), Status(status)
-        )
+        stored = StoredExecution(id, AccountId(account_id), FlowId(flow_id), RevisionId(revision_id), Status(status))
         return stored, [(decode_event(type, data), from_ms(at)) for _, at, type, data in rows]
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
         rows = await self._database.read(
             lambda connection: connection.execute(EVENTS, {"id": id, "after": after, "limit": limit}).fetchall()
         )
-        return [
-            Recorded(seq, from_ms(at), decode_event(type, data), data.encode()) for seq, at, type, data in rows
-        ]
+        return [Recorded(seq, from_ms(at), decode_event(type, data), data.encode()) for seq, at, type, data in rows]
 
     async def unfinished(self, *, status: Status, after: ExecutionId | None, limit: int) -> Sequence[ExecutionId]:
         return await self._ids(UNFINISHED, {"status": status.value, "after": after or "", "limit": limit})

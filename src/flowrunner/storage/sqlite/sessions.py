@@ -52,9 +52,7 @@ class SqliteSessions:
         row = await self._database.read(lambda connection: connection.execute(FIND, {"id": id}).fetchone())
         if row is None:
             return None
-        return Caller(
-            account_id=AccountId(row[0]), role=row[1], session_id=id, expires_at=from_ms(row[2])
-        )
+        return Caller(account_id=AccountId(row[0]), role=row[1], session_id=id, expires_at=from_ms(row[2]))
 
     async def replace(self, old: SessionId, new: Caller, *, old_ends_at: datetime) -> bool:
         def replace(connection: sqlite3.Connection) -> bool:
