@@ -1,0 +1,1 @@
+"""What tests of several layers share: builders, doubles for the clock and the network, and the invariants."""
