@@ -9,6 +9,7 @@ import random
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -61,8 +62,7 @@ class SystemClock:
     """Fills `ports.Clock`."""
 
     def now(self) -> datetime:
-        now = datetime.now(UTC)
-        return now.replace(microsecond=now.microsecond // 1000 * 1000)
+        return datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1000, UTC)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,6 +81,8 @@ class Program:
     async def readiness(self) -> str | None:
         if self.is_stopping:
             return "stopping"
+        if not self.dispatcher.is_open:
+            return "the engine is not active"
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 await self.database.read(lambda connection: connection.execute("SELECT 1").fetchone())

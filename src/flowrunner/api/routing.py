@@ -20,6 +20,8 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 # A definition of 1 MiB may take more than twice that as a JSON text.
 MAX_FLOW_BODY_BYTES: Final = 3 * 1024 * 1024
 
+SECURITY_SCHEME: Final = "token"
+
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -100,6 +102,10 @@ class PublicRoute(APIRoute):
 
 class ProtectedRoute(PublicRoute):
     """A route for accounts."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        extra = {**(options.pop("openapi_extra", None) or {}), "security": [{SECURITY_SCHEME: []}]}
+        super().__init__(path, endpoint, openapi_extra=extra, **options)
 
     async def admit(self, request: Request) -> None:
         request.scope["caller"] = await authenticate(request)

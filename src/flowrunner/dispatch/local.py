@@ -1,8 +1,10 @@
 """Advances executions in the server's own process."""
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -50,10 +52,16 @@ class LocalDispatcher:
         self._queue: OrderedDict[ExecutionId, None] = OrderedDict()
         self._tasks: asyncio.TaskGroup | None = None
         self._timer = asyncio.Event()
+        self._next_look_at = world.clock.now()
         self._is_empty = asyncio.Event()
         self._is_empty.set()
         self._owner: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether executions advance."""
+        return self._owner is not None and not self._owner.done()
 
     @property
     def active(self) -> int:
@@ -118,6 +126,8 @@ class LocalDispatcher:
         except BaseException:
             self._leave(new.id, slot)
             raise
+        if slot.cancel_reason is not None:
+            slot.run.cancel(slot.cancel_reason)
         self._tasks.create_task(self._advance(new.id, slot), name=f"execution {new.id}")
 
     async def cancel(self, id: ExecutionId, *, reason: str) -> None:
@@ -219,7 +229,7 @@ class LocalDispatcher:
             self._leave(id, slot)
             raise
         self._leave(id, slot)
-        if due_at is not None:
+        if due_at is not None and due_at < self._next_look_at:
             self._timer.set()
 
     async def _give_up(self, id: ExecutionId) -> None:
@@ -251,7 +261,9 @@ class LocalDispatcher:
         while True:
             try:
                 ids = await self._world.journal.unfinished(status=Status.RUNNING, after=after, limit=_PAGE)
-            except Unavailable:
+            except Exception as error:
+                # As with timers: what is not taken up now would stay "running" for ever.
+                logger.error("dispatcher.recovery_failed", error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             for id in ids:
@@ -268,13 +280,14 @@ class LocalDispatcher:
             self._timer.clear()
             try:
                 nap = await self._wake_due()
-            except Unavailable:
+            except Exception as error:
+                # Whatever it was, the next look may go well; without one every wait would be for ever.
+                logger.error("dispatcher.timers_failed", error=str(error))
                 nap = _RETRY_SECONDS
-            try:
+            self._next_look_at = self._world.clock.now() + timedelta(seconds=nap)
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(nap):
                     await self._timer.wait()
-            except TimeoutError:
-                pass
 
     async def _wake_due(self) -> float:
         """Take up what is due; gives the seconds until there may be more."""
@@ -287,8 +300,9 @@ class LocalDispatcher:
         at = await self._world.journal.next_wake()
         if at is None:
             return _LONGEST_NAP_SECONDS
-        # Rows that are due and in memory would otherwise make this loop spin.
-        return min(max((at - self._world.clock.now()).total_seconds(), 0.05), _LONGEST_NAP_SECONDS)
+        # Rows that are due, and in memory or in the queue already, must not make this loop spin.
+        shortest = 0.5 if self._queue else 0.05
+        return min(max((at - self._world.clock.now()).total_seconds(), shortest), _LONGEST_NAP_SECONDS)
 
 
 _NO_FLOW: Final = Flow(name="", description="", version="", tags=(), start="", nodes={}, vars={})
