@@ -1,0 +1,1 @@
+"""How fast FlowRunner is, measured side by side with what limits it."""

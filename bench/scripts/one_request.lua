@@ -1,0 +1,51 @@
+-- The same request again and again, with a token; at most so many a thread if a number is given.
+--
+--   wrk -s one_request.lua URL -- METHOD PATH [MOST]
+
+local answered, most = 0, nil
+failed = 0
+example = ""
+
+function init(args)
+  wrk.method, wrk.path = args[1], args[2]
+  wrk.headers["Authorization"] = "Bearer " .. os.getenv("BENCH_TOKEN")
+  if wrk.method == "POST" then
+    wrk.headers["Content-Type"] = "application/json"
+    wrk.body = "{}"
+  end
+  most = tonumber(args[3])
+  -- Looking at every answer costs the client time; wrk counts the bad ones by itself.
+  if not most then
+    response = nil
+  end
+end
+
+function response(status, headers, body)
+  if status ~= 200 and status ~= 201 then
+    failed = failed + 1
+    example = body:sub(1, 300)
+  end
+  answered = answered + 1
+  if answered >= most then
+    wrk.thread:stop()
+  end
+end
+
+local threads = {}
+
+function setup(thread)
+  threads[#threads + 1] = thread
+end
+
+function done(summary, latency, requests)
+  local text = ""
+  for _, thread in ipairs(threads) do
+    text = text ~= "" and text or thread:get("example")
+  end
+  local errors = summary.errors
+  io.write(string.format('{"seconds":%.6f,"requests":%d,"not_2xx":%d,"socket_errors":%d,"example":"%s",',
+    summary.duration / 1e6, summary.requests, errors.status,
+    errors.connect + errors.read + errors.write + errors.timeout, text:gsub('[%c"\\]', " ")))
+  io.write(string.format('"p50_ms":%.3f,"p99_ms":%.3f}\n',
+    latency:percentile(50) / 1000, latency:percentile(99) / 1000))
+end
