@@ -1,0 +1,46 @@
+"""What tests from outside share: a running server, somebody for it to call, and accounts."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.client import Client
+from support.receiver import Receiver
+from support.server import Server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all tests that do not stop it: each makes accounts of its own."""
+    running = Server(tmp_path_factory.mktemp("server"))
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    """One receiver for all tests: each uses paths of its own where it counts what arrived."""
+    running = Receiver(tmp_path_factory.mktemp("receiver"))
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def admin(server: Server) -> Client:
+    return server.admin()
+
+
+@pytest.fixture
+def account(admin: Client) -> Client:
+    """A new account that nobody else uses, logged in."""
+    return admin.new_account()
+
+
+@pytest.fixture
+def other(admin: Client) -> Client:
+    """A second new account."""
+    return admin.new_account()

@@ -1,0 +1,159 @@
+"""A server that flows call, in a process of its own: what reaches it is on disk before it answers."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from aiohttp import web
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A request as the receiver got it. Header names are in lower case."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: str
+
+    @property
+    def key(self) -> str | None:
+        return self.headers.get("idempotency-key")
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Receiver:
+    """The process, as tests see it.
+
+    `/ok`, `/status/{status}`, `/slow?seconds=`, `/echo`, `/wait?most=` (a random moment), and
+    `/redirect?to=&status=`, with any method and any further path behind `/ok` and `/wait`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._ledger = directory / "effects.jsonl"
+        self._port_file = directory / "port"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    def start(self) -> Self:
+        root = Path(__file__).resolve().parent.parent
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "support.receiver", str(self._ledger), str(self._port_file)], cwd=root
+        )
+        deadline = time.monotonic() + 20.0
+        while not self._port_file.exists():
+            assert self._process.poll() is None, "the receiver did not start"
+            assert time.monotonic() < deadline, "the receiver is not ready"
+            time.sleep(0.01)
+        self.url = f"http://127.0.0.1:{self._port_file.read_text()}"
+        return self
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(10)
+
+    def effects(self, path: str = "") -> Sequence[Effect]:
+        """What it got so far, in order, at paths that start so."""
+        if not self._ledger.exists():
+            return []
+        lines = self._ledger.read_text().splitlines()
+        found = [Effect(**json.loads(line)) for line in lines]
+        return [effect for effect in found if effect.path.startswith(path)]
+
+
+def _app(ledger: int) -> web.Application:
+    draw = random.Random(1)
+
+    @web.middleware
+    async def record(request: web.Request, handler: Any) -> web.StreamResponse:
+        line = {
+            "method": request.method,
+            "path": request.path,
+            "query": request.query_string,
+            "headers": {name.lower(): value for name, value in request.headers.items()},
+            "body": (await request.read()).decode(errors="replace"),
+        }
+        os.write(ledger, json.dumps(line).encode() + b"\n")
+        os.fdatasync(ledger)
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async def ok(request: web.Request) -> web.Response:
+        return web.json_response({"key": "value"})
+
+    async def status(request: web.Request) -> web.Response:
+        number = int(request.match_info["status"])
+        return web.json_response({"said": number}, status=number)
+
+    async def slow(request: web.Request) -> web.Response:
+        await asyncio.sleep(float(request.query.get("seconds", "30")))
+        return web.json_response({"slow": True})
+
+    async def wait(request: web.Request) -> web.Response:
+        await asyncio.sleep(draw.random() * float(request.query.get("most", "0.05")))
+        return web.json_response({"key": "value"})
+
+    async def echo(request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "method": request.method,
+                "url": str(request.url),
+                "headers": {name.lower(): value for name, value in request.headers.items()},
+                "body": (await request.read()).decode(errors="replace"),
+            }
+        )
+
+    async def redirect(request: web.Request) -> web.Response:
+        return web.Response(status=int(request.query.get("status", "302")), headers={"Location": request.query["to"]})
+
+    app = web.Application(middlewares=[record], client_max_size=8 * 1024 * 1024)
+    for path, handler in (
+        ("/ok", ok),
+        ("/ok/{rest:.*}", ok),
+        ("/status/{status:[0-9]{3}}", status),
+        ("/slow", slow),
+        ("/wait", wait),
+        ("/wait/{rest:.*}", wait),
+        ("/echo", echo),
+        ("/redirect", redirect),
+    ):
+        app.router.add_route("*", path, handler)
+    return app
+
+
+async def _serve(ledger: str, port_file: str) -> None:
+    descriptor = os.open(ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    runner = web.AppRunner(_app(descriptor), shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    _announce(port_file, runner.addresses[0][1])
+    await stop.wait()
+    await runner.cleanup()
+
+
+def _announce(port_file: str, port: int) -> None:
+    # In one step: whoever waits for the file must not read half of a number.
+    written = Path(f"{port_file}.new")
+    written.write_text(str(port))
+    written.rename(port_file)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(*sys.argv[1:]))

@@ -1,0 +1,137 @@
+"""A real server as a child process, on a data directory of its own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, Self
+
+from support.client import Client
+
+ADMIN_EMAIL: Final = "root@example.com"
+ADMIN_PASSWORD: Final = "seven-grey-herons-wade"
+LOOPBACK: Final = "127.0.0.0/8,::1/128"
+_STARTED: Final = re.compile(r"server\.started\s.*?url=(http://\S+)")
+_PATIENCE_SECONDS: Final = 30.0
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """The environment without settings that somebody may have made for a server of their own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWRUNNER_")}
+    return {**kept, "PYTHONUNBUFFERED": "1", **extra}
+
+
+class Server:
+    """`flowrunner serve` on a free port; restarts keep the data and may change the port.
+
+    Args:
+        settings: `FLOWRUNNER_…` variables without their prefix; None leaves one of the defaults out.
+    """
+
+    def __init__(
+        self, directory: Path, settings: Mapping[str, str | None] | None = None, flags: Sequence[str] = ()
+    ) -> None:
+        self.data_dir = directory / "data"
+        self.log_path = directory / "server.log"
+        self._directory = directory
+        self._flags = tuple(flags)
+        self._settings: dict[str, str | None] = {
+            "ADMIN_EMAIL": ADMIN_EMAIL,
+            "ADMIN_PASSWORD": ADMIN_PASSWORD,
+            "EGRESS_ALLOW": LOOPBACK,
+            **(settings or {}),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+        self.url = ""
+
+    @property
+    def database(self) -> Path:
+        return self.data_dir / "flowrunner.db"
+
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
+    @property
+    def log(self) -> str:
+        """What all processes on this data directory have written so far."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def spawn(self) -> Self:
+        """Start the process without waiting for anything."""
+        assert self._process is None or self._process.poll() is not None, "one process at a time"
+        self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
+        self.url = ""
+        settings = {f"FLOWRUNNER_{name}": value for name, value in self._settings.items() if value is not None}
+        command = [sys.executable, "-m", "flowrunner", "serve", "--port", "0", "--data-dir", str(self.data_dir)]
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *self._flags],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._directory,
+                env=clean_environment(**settings),
+            )
+        return self
+
+    def find_url(self) -> str | None:
+        """The address of the present process, once it has said so."""
+        if not self.url and self.log_path.exists():
+            with self.log_path.open("rb") as log:
+                log.seek(self._log_start)
+                found = _STARTED.search(log.read().decode(errors="replace"))
+            self.url = found[1] if found else ""
+        return self.url or None
+
+    def wait_until_ready(self, seconds: float = _PATIENCE_SECONDS) -> Self:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self._running().poll() is not None:
+                raise AssertionError(f"the server ended with {self._running().returncode}:\n{self.log[-4000:]}")
+            if self.find_url() is not None and self.client().get("/readyz").status == 200:
+                return self
+            time.sleep(0.01)
+        raise AssertionError(f"the server is not ready after {seconds} s:\n{self.log[-4000:]}")
+
+    def start(self) -> Self:
+        return self.spawn().wait_until_ready()
+
+    def kill(self) -> None:
+        """End it as a crash would: nothing of it runs any more when this returns."""
+        self._running().send_signal(signal.SIGKILL)
+        self._running().wait()
+
+    def terminate(self) -> None:
+        self._running().send_signal(signal.SIGTERM)
+
+    def wait(self, seconds: float = _PATIENCE_SECONDS) -> int:
+        return self._running().wait(seconds)
+
+    def has_ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
+    def stop(self) -> None:
+        """Make sure that it does not run, whatever state it is in."""
+        if self.has_ended():
+            return
+        self.terminate()
+        try:
+            self.wait(15.0)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def client(self, token: str | None = None) -> Client:
+        return Client(self.url, token)
+
+    def admin(self) -> Client:
+        return self.client().login(ADMIN_EMAIL, ADMIN_PASSWORD)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "not started"
+        return self._process
