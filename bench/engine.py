@@ -1,0 +1,187 @@
+"""How many executions a second does the engine run by itself: real journal, real dispatcher, no HTTP?
+
+python -m bench.engine DIRECTORY NODE_TYPE NODES SECONDS
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from bench.processes import BenchFailed
+from flowrunner.bootstrap import SystemClock, _settle_memory
+from flowrunner.dispatch.local import LocalDispatcher
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.flow_document import read_flow
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
+from flowrunner.engine.world import World
+from flowrunner.metrics import CountingBroadcast, Metrics
+from flowrunner.nodes import built_in
+from flowrunner.plugin import NodeType, Params, StepContext
+from flowrunner.ports import Journal, NewExecution, Recorded
+from flowrunner.security.egress import EgressClient, EgressPolicy
+from flowrunner.security.vault import AesVault, MasterKey
+from flowrunner.services.flows import ReadyFlows
+from flowrunner.services.ids import new_id
+from flowrunner.storage.migrations import migrate_sqlite
+from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.flows import SqliteFlows
+from flowrunner.storage.sqlite.journal import AppendWork, SqliteJournal, append_together
+from flowrunner.storage.sqlite.secrets import SqliteSecrets
+
+IN_FLIGHT: Final = 100
+_WARM_UP_SECONDS: Final = 0.5
+_MOST_ACTIVE: Final = 1000
+_ACCOUNT: Final = AccountId("account-bench")
+_FLOW: Final = FlowId("flow-bench")
+_REVISION: Final = RevisionId("rev-bench")
+
+
+class Nothing(Params):
+    pass
+
+
+class NoOp(NodeType[Nothing]):
+    """Does nothing, but says that it might: each of its starts is durable before it runs."""
+
+    type = "bench.noop"
+    Params = Nothing
+    pure = False
+
+    async def run(self, params: Nothing, context: StepContext) -> JSON:
+        return None
+
+
+def definition(node_type: str, nodes: int) -> str:
+    """A flow of so many nodes in a row."""
+    lines = [f'metadata: {{name: "{nodes} of {node_type}", version: "1.0.0"}}', "nodes:"]
+    params = "{value: {n: 1}}" if node_type == "transform" else "{}"
+    for number in range(1, nodes + 1):
+        following = f", next: {{default: n{number + 1}}}" if number < nodes else ""
+        lines.append(f"  n{number}: {{type: {node_type}, params: {params}{following}}}")
+    return "\n".join(lines) + "\n"
+
+
+class Ends:
+    """Tells whoever waits for an execution that its end is durable. Fills `ports.Broadcast`."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[ExecutionId, asyncio.Future[None]] = {}
+
+    def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None:
+        if records[-1].event.type.startswith("execution.completed"):
+            self.waiting.pop(execution_id).set_result(None)
+
+
+@dataclass(slots=True)
+class Engine:
+    dispatcher: LocalDispatcher
+    database: Database
+    ends: Ends
+    flow: Flow
+    clock: SystemClock
+
+    async def run_one(self) -> ExecutionId:
+        """An execution from its acceptance to its durable end."""
+        now = self.clock.now()
+        id = ExecutionId(new_id("exec", now))
+        ended = self.ends.waiting[id] = asyncio.get_running_loop().create_future()
+        new = NewExecution(id=id, account_id=_ACCOUNT, flow_id=_FLOW, revision_id=_REVISION, started_at=now)
+        await self.dispatcher.start(new, self.flow, {})
+        await ended
+        return id
+
+
+@contextlib.asynccontextmanager
+async def open_engine(
+    path: Path,
+    text: str,
+    *,
+    wrap: Callable[[Journal], Journal] = lambda journal: journal,
+    on_commit: Callable[[int], None] = lambda size: None,
+) -> AsyncIterator[Engine]:
+    """The engine as the server has it, on a new database, with one flow."""
+    migrate_sqlite(path)
+    node_types: dict[str, NodeType[Any]] = {**built_in(), NoOp.type: NoOp()}
+    specs = {name: node_type.spec() for name, node_type in node_types.items()}
+    database = Database(path, bulk={AppendWork: append_together}, on_commit=on_commit)
+    http, clock, ends = EgressClient(EgressPolicy((), frozenset())), SystemClock(), Ends()
+    world = World(
+        journal=wrap(SqliteJournal(database)),
+        library=ReadyFlows(SqliteFlows(database), specs),
+        vault=AesVault(SqliteSecrets(database), MasterKey(secrets.token_bytes(32))),
+        broadcast=CountingBroadcast(ends, Metrics()),
+        node_types=node_types,
+        http=http,
+        clock=clock,
+        draw=random.SystemRandom().random,
+    )
+    dispatcher = LocalDispatcher(world, most_active=_MOST_ACTIVE)
+    try:
+        await dispatcher.open()
+        yield Engine(dispatcher, database, ends, read_flow(text, specs), clock)
+    finally:
+        await dispatcher.close()
+        await http.close()
+        await database.close()
+
+
+async def measure(path: Path, text: str, seconds: float) -> dict[str, Any]:
+    commits: list[int] = []
+    async with open_engine(path, text, on_commit=commits.append) as engine:
+        _settle_memory()
+        done = 0
+        stopping = False
+
+        async def keep_one_in_flight() -> None:
+            nonlocal done
+            while not stopping:
+                await engine.run_one()
+                done += 1
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(IN_FLIGHT):
+                tasks.create_task(keep_one_in_flight())
+            await asyncio.sleep(_WARM_UP_SECONDS)
+            begun, done_before, commits_before = time.perf_counter(), done, len(commits)
+            await asyncio.sleep(seconds)
+            elapsed, counted, measured = time.perf_counter() - begun, done - done_before, commits[commits_before:]
+            stopping = True
+        await _check(engine, done)
+    return {
+        "per_second": counted / elapsed,
+        "commits_per_second": len(measured) / elapsed,
+        "appends_per_commit": sum(measured) / max(len(measured), 1),
+    }
+
+
+async def _check(engine: Engine, done: int) -> None:
+    """Every execution is there, and ended, with an end and all steps among its events."""
+    nodes = len(engine.flow.nodes)
+    completed, steps = await engine.database.read(
+        lambda connection: (
+            connection.execute("SELECT count(*) FROM executions WHERE status = 'completed'").fetchone()[0],
+            connection.execute("SELECT count(*) FROM events WHERE type = 'node.completed'").fetchone()[0],
+        )
+    )
+    if (completed, steps) != (done, done * nodes):
+        raise BenchFailed(f"{done} executions were run; {completed} are completed, with {steps} steps")
+
+
+def main() -> None:
+    directory, node_type, nodes, seconds = sys.argv[1:]
+    report = uvloop.run(measure(Path(directory) / "engine.db", definition(node_type, int(nodes)), float(seconds)))
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""How many executions a second could be written at all, if nothing but their rows had to be?
+
+A bare loop that writes, for executions of two no-op nodes, the rows that the product writes: the
+same schema, statements and pragmas, 100 executions in flight, each transaction holding the next
+append of every one of them. There is no engine, no thread and no event loop.
+
+    python -m bench.limit DIRECTORY SECONDS
+"""
+
+import json
+import sqlite3
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import uvloop
+
+from bench.engine import IN_FLIGHT, NoOp, definition, open_engine
+from bench.processes import BenchFailed
+from flowrunner.bootstrap import SystemClock
+from flowrunner.ports import Append, Journal
+from flowrunner.services.ids import new_id
+from flowrunner.storage.migrations import migrate_sqlite
+from flowrunner.storage.sqlite.journal import AppendWork, append_together
+
+_WARM_UP_SECONDS: Final = 0.5
+_PRAGMAS: Final = ("synchronous", "cache_size", "foreign_keys", "wal_autocheckpoint", "temp_store", "mmap_size")
+
+Row: TypeAlias = tuple[Any, ...] | dict[str, Any]
+MakeRow: TypeAlias = Callable[[str], Row]
+
+
+class _Keeping:
+    """A journal that also keeps what is appended."""
+
+    def __init__(self, journal: Journal, appends: list[Append]) -> None:
+        self._journal = journal
+        self._appends = appends
+
+    def append(self, append: Append) -> Awaitable[None]:
+        self._appends.append(append)
+        return self._journal.append(append)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+class _Listening:
+    """Stands where a connection would, and keeps the statements it is asked to execute."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, list[Row]]] = []
+
+    def executemany(self, statement: str, rows: Sequence[Row]) -> Any:
+        if rows:
+            self.calls.append((statement, list(rows)))
+        self.rowcount = len(rows)
+        return self
+
+    def execute(self, statement: str, row: Row = ()) -> Any:
+        return self.executemany(statement, [row])
+
+
+async def _observe(path: Path) -> tuple[list[Append], list[tuple[str, Any]]]:
+    """The appends of one execution, and the pragmas of the connection that wrote them."""
+    appends: list[Append] = []
+    async with open_engine(path, definition(NoOp.type, 2), wrap=lambda journal: _Keeping(journal, appends)) as engine:  # type: ignore[arg-type,return-value]
+        await engine.run_one()
+        pragmas = await engine.database.write(
+            lambda connection: [(name, connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in _PRAGMAS]
+        )
+    return appends, pragmas
+
+
+def _statements(appends: Sequence[Append]) -> list[tuple[str, list[Row]]]:
+    connection = _Listening()
+    append_together(connection, [AppendWork(append) for append in appends])  # type: ignore[arg-type]
+    return connection.calls
+
+
+def _for_any(row: Row, id: str) -> MakeRow:
+    """Makes the same row for another execution."""
+    if isinstance(row, dict) and [name for name, value in row.items() if value == id] == ["id"]:
+        return lambda other: {**row, "id": other}
+    if isinstance(row, tuple) and [index for index, value in enumerate(row) if value == id] == [0]:
+        rest = row[1:]
+        return lambda other: (other, *rest)
+    raise BenchFailed(f"a row that does not name its execution once: {row}")
+
+
+def measure(path: Path, seconds: float) -> dict[str, Any]:
+    appends, pragmas = uvloop.run(_observe(path.with_name("observed.db")))
+    id = appends[0].execution_id
+    order = [statement for statement, _ in _statements(appends)]
+    stages = [
+        [(statement, [_for_any(row, id) for row in rows]) for statement, rows in _statements([append])]
+        for append in appends
+    ]
+    migrate_sqlite(path)
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+    for name, value in pragmas:
+        connection.execute(f"PRAGMA {name} = {value}")
+    # The journal takes rows of the process that claimed it.
+    connection.execute("UPDATE engine SET epoch = ?", (appends[0].epoch,))
+    try:
+        return _loop(connection, order, stages, seconds) | {"appends": len(stages), "pragmas": dict(pragmas)}
+    finally:
+        connection.close()
+
+
+def _loop(
+    connection: sqlite3.Connection,
+    order: Sequence[str],
+    stages: Sequence[Sequence[tuple[str, Sequence[MakeRow]]]],
+    seconds: float,
+) -> dict[str, Any]:
+    clock = SystemClock()
+    # Not all at the same stage: each transaction holds some of every append, as in a server.
+    flights = [("", -(number % len(stages))) for number in range(IN_FLIGHT)]
+    done = commits = done_before = commits_before = 0
+    start = time.perf_counter()
+    begun = 0.0
+    while True:
+        now = time.perf_counter()
+        if not begun and now - start >= _WARM_UP_SECONDS:
+            begun, done_before, commits_before = now, done, commits
+        if begun and now - begun >= seconds:
+            break
+        rows: dict[str, list[Row]] = {statement: [] for statement in order}
+        for number, (id, stage) in enumerate(flights):
+            if stage == 0:
+                id = new_id("exec", clock.now())
+            if stage >= 0:
+                for statement, makers in stages[stage]:
+                    rows[statement] += [make(id) for make in makers]
+            flights[number] = (id, stage + 1)
+        connection.execute("BEGIN IMMEDIATE")
+        for statement, some in rows.items():
+            if some and connection.executemany(statement, some).rowcount != len(some):
+                raise BenchFailed(f"not every row was written by: {statement}")
+        connection.execute("COMMIT")
+        commits += 1
+        for number, (id, stage) in enumerate(flights):
+            if stage == len(stages):
+                done += 1
+                flights[number] = (id, 0)
+    completed = connection.execute("SELECT count(*) FROM executions WHERE status = 'completed'").fetchone()[0]
+    if completed != done:
+        raise BenchFailed(f"{done} executions were written; {completed} are completed")
+    elapsed = now - begun
+    return {"per_second": (done - done_before) / elapsed, "commits_per_second": (commits - commits_before) / elapsed}
+
+
+def main() -> None:
+    directory, seconds = sys.argv[1:]
+    print(json.dumps(measure(Path(directory) / "limit.db", float(seconds))))
+
+
+if __name__ == "__main__":
+    main()
