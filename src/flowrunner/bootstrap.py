@@ -85,7 +85,7 @@ class Program:
             return "the engine is not active"
         try:
             async with asyncio.timeout(_READY_SECONDS):
-                await self.database.read(lambda connection: connection.execute("SELECT 1").fetchone())
+                await self.database.read_long(lambda connection: connection.execute("SELECT 1").fetchone())
         except (TimeoutError, Unavailable):
             return "the database does not answer"
         return None
@@ -282,6 +282,7 @@ async def _serve(settings: Settings, program: Program, listener: socket.socket) 
             lifespan="off",
             log_config=None,
             access_log=False,
+            proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=5,
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -73,6 +74,8 @@ BODY_ERRORS = (400, 413, 415, 422)
 ExecutionStatus = Literal["running", "waiting", "completed", "failed", "cancelled"]
 
 
+# Lists are full of moments that the request before showed too.
+@lru_cache(maxsize=16_384)
 def rfc3339(at: datetime) -> str:
     """UTC, in whole milliseconds."""
     return at.isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from flowrunner.api.answers import Answer, answer, errors
 from flowrunner.api.routing import PublicRoute
+from flowrunner.domain.errors import Unavailable
 
 router = APIRouter(tags=["Operation"], route_class=PublicRoute)
 
@@ -28,7 +29,9 @@ async def healthz(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """The server can serve: the database answers and the engine is active."""
     problem = await request.app.state.readiness()
-    return answer({"status": "ready"}) if problem is None else answer({"status": problem}, 503)
+    if problem is not None:
+        raise Unavailable(f"The server is not ready: {problem}")
+    return answer({"status": "ready"})
 
 
 @router.get("/metrics", responses={200: {"content": {"text/plain": {}}, "description": "Metrics for Prometheus"}})

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, TypeAlias
 
 from flowrunner.domain.errors import FlowRunnerError
@@ -300,9 +301,30 @@ def _as_text(path: Path, value: JSON) -> str:
             return value
         case bool():
             return "true" if value else "false"
-        case float() if value.is_integer() and abs(value) < 1e21:
-            return str(int(value))
-        case int() | float():
-            return str(value)
         case _:
-            return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            return _json_text(value)
+
+
+def _json_text(value: JSON) -> str:
+    """The value as JavaScript's `JSON.stringify` writes it."""
+    match value:
+        case Mapping():
+            return f"{{{','.join(f'{_json_text(k)}:{_json_text(v)}' for k, v in value.items())}}}"
+        case str() | bool() | None:
+            return json.dumps(value, ensure_ascii=False)
+        case Sequence():
+            return f"[{','.join(map(_json_text, value))}]"
+        case float():
+            return _number_text(value)
+        case _:
+            return str(value)
+
+
+def _number_text(value: float) -> str:
+    if value.is_integer() and abs(value) < 1e21:
+        return str(int(value))
+    digits, mark, exponent = repr(value).partition("e")
+    if not mark:
+        return digits
+    # JavaScript writes the zeros out down to a millionth, and no zero before an exponent.
+    return f"{Decimal(repr(value)):f}" if -7 < int(exponent) < 0 else f"{digits}e{int(exponent):+d}"

@@ -113,7 +113,7 @@ class SqliteExecutions:
                 raise NotFound("execution")
             return _page(connection, LOGS, COUNT_LOGS, values)
 
-        rows, total = await self._database.read(logs)
+        rows, total = await self._database.read_long(logs)
         return [_log_line(at, data) for at, data in rows], total
 
     async def purge(self, *, ended_before: datetime, limit: int) -> int:

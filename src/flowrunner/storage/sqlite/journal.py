@@ -150,12 +150,12 @@ class SqliteJournal:
                 raise NotFound("execution")
             return header, connection.execute(EVENTS, {"id": id, "after": 0, "limit": _ALL}).fetchall()
 
-        (account_id, flow_id, revision_id, status), rows = await self._database.read(load)
+        (account_id, flow_id, revision_id, status), rows = await self._database.read_long(load)
         stored = StoredExecution(id, AccountId(account_id), FlowId(flow_id), RevisionId(revision_id), Status(status))
         return stored, [(decode_event(type, data), from_ms(at)) for _, at, type, data in rows]
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
-        rows = await self._database.read(
+        rows = await self._database.read_long(
             lambda connection: connection.execute(EVENTS, {"id": id, "after": after, "limit": limit}).fetchall()
         )
         return [Recorded(seq, from_ms(at), decode_event(type, data), data.encode()) for seq, at, type, data in rows]
@@ -171,7 +171,7 @@ class SqliteJournal:
         return from_ms_or_none(row[0])
 
     async def _ids(self, statement: str, values: dict[str, Any]) -> list[ExecutionId]:
-        rows = await self._database.read(lambda connection: connection.execute(statement, values).fetchall())
+        rows = await self._database.read_long(lambda connection: connection.execute(statement, values).fetchall())
         return [ExecutionId(row[0]) for row in rows]
 
 

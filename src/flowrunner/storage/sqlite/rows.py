@@ -1,6 +1,7 @@
 """How values stand in the columns of a SQLite table."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -16,6 +17,8 @@ def to_ms_or_none(at: datetime | None) -> int | None:
     return None if at is None else (at - EPOCH) // _MILLISECOND
 
 
+# The rows that are read most often are read again and again.
+@lru_cache(maxsize=16_384)
 def from_ms(ms: int) -> datetime:
     return EPOCH + timedelta(milliseconds=ms)
 
