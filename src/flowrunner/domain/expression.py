@@ -322,7 +322,8 @@ def _json_text(value: JSON) -> str:
 
 def _number_text(value: float) -> str:
     if value.is_integer() and abs(value) < 1e21:
-        return str(int(value))
+        # By way of its shortest digits: JavaScript fills up with zeros beyond them.
+        return str(int(Decimal(repr(value))))
     digits, mark, exponent = repr(value).partition("e")
     if not mark:
         return digits

@@ -1,0 +1,59 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowrunner.domain.duration import LONGEST_SECONDS, parse_duration
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("500ms", 0.5),
+        ("10s", 10.0),
+        ("1.5s", 1.5),
+        ("5m", 300.0),
+        ("2h", 7200.0),
+        ("1d", 86400.0),
+        ("1h30m", 5400.0),
+        ("0s", 0.0),
+        ("PT10S", 10.0),
+        ("PT0.5S", 0.5),
+        ("P1D", 86400.0),
+        ("P1DT2H", 93600.0),
+        ("PT1H30M5S", 5405.0),
+    ],
+)
+def test_a_duration_is_read_in_seconds(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "10", "s", "10 s", "-1s", "1e3s", "10S", "1w", "PT", "P", "P1DT", "T10S", "PT10", "P1M", "1s\n", "1.s",
+     ".5s", "10s,5m", "٣s", "NaNs", "infs"],
+)  # fmt: skip
+def test_what_is_no_duration_is_refused_with_the_way_to_write_one(text: str) -> None:
+    with pytest.raises(ValueError, match="write a duration as 500ms, 10s, 5m, 2h, 1d or PT10S"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["3661d", "P99999D", "9" * 400 + "s"])
+def test_more_than_ten_years_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="longer than ten years"):
+        parse_duration(text)
+
+
+@given(st.text(max_size=30))
+def test_no_text_breaks_the_reader_of_durations(text: str) -> None:
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        return
+    assert 0 <= seconds <= LONGEST_SECONDS
+
+
+@given(st.integers(0, 3659), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
+def test_both_spellings_mean_the_same(days: int, hours: int, minutes: int, seconds: int) -> None:
+    short = parse_duration(f"{days}d{hours}h{minutes}m{seconds}s")
+
+    assert parse_duration(f"P{days}DT{hours}H{minutes}M{seconds}S") == short

@@ -1,0 +1,18 @@
+"""Flows for tests, from as little text as says what matters."""
+
+from collections.abc import Mapping
+from functools import cache
+
+from flowrunner.domain.flow import Flow, NodeTypeSpec
+from flowrunner.domain.flow_document import read_flow
+from flowrunner.nodes import built_in
+
+
+@cache
+def specs() -> Mapping[str, NodeTypeSpec]:
+    """The built-in node types, as the reader of documents knows them."""
+    return {name: node_type.spec() for name, node_type in built_in().items()}
+
+
+def flow_of(document: str, types: Mapping[str, NodeTypeSpec] | None = None) -> Flow:
+    return read_flow(document, specs() if types is None else types)
