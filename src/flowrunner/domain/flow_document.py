@@ -139,7 +139,8 @@ class _Reader:
         if spec is None:
             return None
         for fault in spec.check(params):
-            self.fault((*at, "params", *fault.keys), fault.code, fault.message, fault.hint)
+            is_key = fault.code == "unknown_key"
+            self.fault((*at, "params", *fault.keys), fault.code, fault.message, fault.hint, key=is_key)
         may_repeat = spec.repeatable(params) if idempotent is None else bool(idempotent)
         settings = {**inherited.retry, **retry} if may_repeat else retry
         return Node(

@@ -81,10 +81,10 @@ def read_yaml(text: str) -> Source:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             builder.take(event)
     except yaml.reader.ReaderError as error:
-        position = error.position
-        before = text[:position]
+        # The parser counts bytes here, and characters everywhere else.
+        before = text.encode()[: error.position].decode(errors="ignore")
         _fail(
-            Place(before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1),
+            Place(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1),
             (),
             "yaml.character",
             "the document holds a character that YAML does not allow",
@@ -259,7 +259,7 @@ class _Builder:
         if text in _WORDS:
             return _WORDS[text]
         if _INT.fullmatch(text):
-            number = int(text, 0) if text[:2] in ("0o", "0x") else int(text) if len(text) < 20 else 2**64
+            number = int(text, 0) if text[:2] in ("0o", "0x") else int(text) if len(text) <= 20 else 2**64
             if not -(2**63) <= number < 2**63:
                 self._note(place, keys, "yaml.number", "the number does not fit 64 bits", "quote it to keep it as text")
             return number
