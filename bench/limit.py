@@ -129,9 +129,8 @@ def _loop(
         if begun and now - begun >= seconds:
             break
         rows: dict[str, list[Row]] = {statement: [] for statement in order}
-        for number, (id, stage) in enumerate(flights):
-            if stage == 0:
-                id = new_id("exec", clock.now())
+        for number, (before, stage) in enumerate(flights):
+            id = new_id("exec", clock.now()) if stage == 0 else before
             if stage >= 0:
                 for statement, makers in stages[stage]:
                     rows[statement] += [make(id) for make in makers]

@@ -45,8 +45,8 @@ def stop(process: "subprocess.Popen[Any]") -> None:
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="flowrunner-bench-") as directory:
+def scratch(within: Path | None = None) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="flowrunner-bench-", dir=within) as directory:
         yield Path(directory)
 
 

