@@ -1,0 +1,185 @@
+"""Runs the benchmark: `python -m bench [--quick] [--only a,b,…]`, from the project's directory."""
+
+import argparse
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from bench import memory, report
+from bench.engine import NoOp
+from bench.machine import describe
+from bench.processes import BenchFailed, run_module, scratch
+from bench.rest import RestBench, rest_bench
+from bench.startup import start_twice
+from bench.wrk import missing
+
+RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
+PARTS: Final = {
+    "a": "bare group-commit loop",
+    "b": "engine alone",
+    "c": "executions over REST",
+    "d": "lists over REST",
+    "e": "memory",
+    "f": "start-up",
+}
+_NEED_WRK: Final = frozenset("cde")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How long to measure. Seconds are those of one measurement in one round."""
+
+    rounds: int
+    engine_seconds: float
+    many_seconds: float
+    one_seconds: float
+    list_seconds: float
+    finished: int
+    memory_seconds: float
+
+
+FULL: Final = Effort(
+    rounds=5, engine_seconds=3, many_seconds=5, one_seconds=3, list_seconds=3, finished=100_000, memory_seconds=150
+)
+QUICK: Final = Effort(
+    rounds=2, engine_seconds=1, many_seconds=2, one_seconds=1, list_seconds=1, finished=10_000, memory_seconds=20
+)
+
+
+@dataclass(slots=True)
+class Bench:
+    """One run of the benchmark: what is measured, and what went wrong."""
+
+    directory: Path
+    effort: Effort
+    parts: frozenset[str]
+    rounds: dict[str, list[Any]] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    def run(self) -> None:
+        self._say_what_is_left_out()
+        with contextlib.ExitStack() as stack:
+            rest = None
+            if self.parts & {"c", "d"}:
+                rest = stack.enter_context(rest_bench(self.directory))
+            steps = self._steps(rest)
+            # One round after the other: what disturbs the machine for a while disturbs every figure alike.
+            for number in range(self.effort.rounds):
+                say(f"round {number + 1} of {self.effort.rounds}")
+                for name, step in steps:
+                    self._measure(name, step)
+        if "e" in self.parts:
+            seconds = self.effort.memory_seconds
+            self._measure("parked", lambda: memory.parked(self.directory, seconds=seconds, say=say))
+            self._measure(
+                "finished",
+                lambda: memory.finished(self.directory, total=self.effort.finished, seconds=seconds, say=say),
+            )
+
+    def _say_what_is_left_out(self) -> None:
+        if self.parts & _NEED_WRK and (problem := missing()):
+            left_out = sorted(self.parts & _NEED_WRK)
+            self.faults.append(f"{', '.join(left_out)} left out: {problem}")
+            say(f"LEFT OUT {', '.join(PARTS[part] for part in left_out)}: {problem}")
+            self.parts -= _NEED_WRK
+
+    def _steps(self, rest: RestBench | None) -> list[tuple[str, Callable[[], Any]]]:
+        effort = self.effort
+        steps: list[tuple[str, str, Callable[[], Any]]] = [
+            ("a", "limit", lambda: self._alone("bench.limit")),
+            ("b", "noop-2", lambda: self._alone("bench.engine", NoOp.type, 2)),
+            ("b", "noop-10", lambda: self._alone("bench.engine", NoOp.type, 10)),
+            ("b", "transform-2", lambda: self._alone("bench.engine", "transform", 2)),
+        ]
+        if rest is not None:
+            steps += [
+                ("c", "many", lambda: rest.run_many(effort.many_seconds)),
+                ("c", "one", lambda: rest.run_one(effort.one_seconds)),
+                ("d", "list", lambda: rest.list_flows(effort.list_seconds)),
+            ]
+        steps.append(("f", "startup", self._start_twice))
+        return [(name, step) for part, name, step in steps if part in self.parts]
+
+    def _alone(self, module: str, *arguments: object) -> Any:
+        with scratch(self.directory) as directory:
+            seconds = self.effort.engine_seconds
+            return run_module(module, directory, *arguments, seconds, seconds=seconds + 30)
+
+    def _start_twice(self) -> Any:
+        with scratch(self.directory) as directory:
+            fresh, existing = start_twice(directory / "data")
+            return {"fresh_seconds": fresh, "existing_seconds": existing}
+
+    def _measure(self, name: str, step: Callable[[], Any]) -> None:
+        if any(fault.startswith(f"{name}: ") for fault in self.faults):
+            return
+        try:
+            result = step()
+        except (BenchFailed, OSError, subprocess.SubprocessError) as error:
+            self.faults.append(f"{name}: {error}")
+            say(f"  {name} FAILED: {error}")
+            return
+        self.rounds.setdefault(name, []).append(result)
+        first = next(iter(result.items()))
+        say(f"  {name}: {first[0]} {first[1]:,.3f}" if isinstance(first[1], float) else f"  {name}")
+
+
+def say(text: str) -> None:
+    """Progress goes beside the table, which can so be piped."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    # Leaves through every `finally`, so that no process of ours outlives this one.
+    raise SystemExit(128 + number)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="under a minute; the spread will be wide")
+    parser.add_argument(
+        "--only", default=",".join(PARTS), metavar="PARTS", help=", ".join(map(" ".join, PARTS.items()))
+    )
+    parser.add_argument("--directory", type=Path, help="where the databases go; on the disk that is to be measured")
+    options = parser.parse_args(arguments)
+    parts = frozenset(options.only.replace(" ", "").split(","))
+    if unknown := parts - PARTS.keys():
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, _end)
+    begun = time.monotonic()
+    with scratch(options.directory) as directory:
+        machine = describe(directory)
+        if machine["file_system"] in ("tmpfs", "ramfs"):
+            say(f"{directory} is in memory, where a commit costs nothing: choose a disk with --directory")
+        bench = Bench(directory, QUICK if options.quick else FULL, parts)
+        bench.run()
+    rows = report.rows(bench.rounds)
+    print("{cpu}, {cores} cores, {memory_mb} MB, {kernel}, {file_system}, Python {python}, SQLite {sqlite}, {date}\n"
+          .format_map(machine))  # fmt: skip
+    print(report.table(rows))
+    for fault in bench.faults:
+        print(f"\nFAILED {fault}")
+    seconds = time.monotonic() - begun
+    RESULTS.parent.mkdir(exist_ok=True)
+    result = {
+        "machine": machine,
+        "quick": options.quick,
+        "seconds": round(seconds, 1),
+        "figures": [row.as_json() for row in rows],
+        "faults": bench.faults,
+        "rounds": bench.rounds,
+    }
+    RESULTS.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    say(f"\n{seconds:.0f} s; written to {RESULTS.relative_to(Path(__file__).parent.parent)}")
+    return 1 if bench.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

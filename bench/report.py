@@ -1,0 +1,145 @@
+"""What was measured, beside what must be reached: a table for people and JSON for programs."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bench.memory import ENOUGH_FOR_CACHES
+
+Rounds = Mapping[str, Sequence[Mapping[str, Any]]]
+PART_OF: Final = {
+    "limit": "a", "noop-2": "b", "noop-10": "b", "transform-2": "b", "many": "c", "one": "c", "list": "d",
+    "parked": "e", "startup": "f",
+}  # fmt: skip
+# A server that has finished executions behind it may still grow by so much over as many again.
+FLAT_PERCENT: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Required:
+    bound: float
+    at_least: bool
+    text: str
+
+    def is_met_by(self, value: float) -> bool:
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure: its value in every round, and what its median must be."""
+
+    part: str
+    name: str
+    unit: str
+    values: Sequence[float]
+    required: Required | None = None
+    digits: int = 0
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def is_met(self) -> bool | None:
+        return None if self.required is None else self.required.is_met_by(self.median)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "part": self.part,
+            "name": self.name,
+            "unit": self.unit,
+            "median": self.median,
+            "min": min(self.values),
+            "max": max(self.values),
+            "required": None if self.required is None else self.required.text,
+            "met": self.is_met,
+            "rounds": list(self.values),
+        }
+
+
+def at_least(bound: float, text: str) -> Required:
+    return Required(bound, True, f"≥ {text}")
+
+
+def at_most(bound: float, text: str) -> Required:
+    return Required(bound, False, f"≤ {text}")
+
+
+def rows(rounds: Rounds) -> list[Row]:
+    """The figures of whatever was measured."""
+    found: list[Row] = []
+
+    def add(name: str, unit: str, source: str, required: Required | None = None, *, digits: int = 0) -> None:
+        step, field = source.split(".")
+        if measured := rounds.get(step):
+            found.append(Row(PART_OF[step], name, unit, [one[field] for one in measured], required, digits))
+
+    add("bare group-commit loop, 2 nodes", "executions/s", "limit.per_second")
+    add("engine alone, 2 no-op nodes", "executions/s", "noop-2.per_second", at_least(2000, "2,000"))
+    if (engine := rounds.get("noop-2")) and (limit := rounds.get("limit")):
+        ratios = [one["per_second"] / bare["per_second"] for one, bare in zip(engine, limit, strict=False)]
+        found.append(Row("b", "engine alone ÷ bare loop", "", ratios, at_least(0.25, "1/4"), 2))
+    add("engine alone, 10 no-op nodes", "executions/s", "noop-10.per_second")
+    add("engine alone, 2 transform nodes", "executions/s", "transform-2.per_second")
+    add("REST, 2 HTTP calls, 32 clients", "executions/s", "many.per_second", at_least(650, "650"))
+    add("  from run to completed, p50", "ms", "many.p50_ms", digits=1)
+    add("  from run to completed, p99", "ms", "many.p99_ms", digits=1)
+    add("REST, 2 HTTP calls, 1 client", "executions/s", "one.per_second")
+    add("  from run to completed, p50", "ms", "one.p50_ms", at_most(4, "4"), digits=2)
+    add("  from run to completed, p99", "ms", "one.p99_ms", digits=2)
+    add("GET /api/v1/flows, 32 clients", "requests/s", "list.per_second", at_least(4000, "4,000"))
+    add("a parked execution, young server", "bytes", "parked.bytes_each", at_most(2048, "2 KB"))
+    if finished := rounds.get("finished"):
+        found += _after_finished(finished[0])
+    add("start to /readyz, fresh data", "s", "startup.fresh_seconds", at_most(1.5, "1.5"), digits=2)
+    add("start to /readyz, existing data", "s", "startup.existing_seconds", at_most(1.5, "1.5"), digits=2)
+    return found
+
+
+def _after_finished(report: Mapping[str, Any]) -> list[Row]:
+    points: Sequence[tuple[int, int]] = report["points"]
+    (_, start), (half, at_half), (count, at_end) = points[0], points[len(points) // 2], points[-1]
+    # Until the database's page caches are full, growth says nothing about what comes after.
+    is_full = count >= ENOUGH_FOR_CACHES
+    flat = at_most(FLAT_PERCENT, f"{FLAT_PERCENT:g} (flat)") if is_full else None
+    found = [
+        Row("e", "memory at the start", "MB", [start / 1e6], None, 1),
+        Row("e", f"memory after {count:,} finished", "MB", [at_end / 1e6], None, 1),
+        Row("e", f"  growth from {half:,} to there", "%", [(at_end / at_half - 1) * 100], flat, 1),
+        Row("e", "light executions, started over REST", "executions/s", [report["per_second"]]),
+    ]
+    if (then := report["then_parked"]) is not None:
+        found.append(Row("e", "a parked execution, after those", "bytes", [then["bytes_each"]], at_most(2048, "2 KB")))
+    return found
+
+
+_COLUMNS: Final = ("", "figure", "unit", "median", "min–max", "required", "")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Lines of a table in Markdown, which is fit to be read as it is, too."""
+    lines = [_COLUMNS] + [_cells(row) for row in rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_COLUMNS))]
+    aligns: Sequence[Callable[[str, int], str]] = (
+        str.ljust, str.ljust, str.ljust, str.rjust, str.rjust, str.rjust, str.ljust,
+    )  # fmt: skip
+    shown = [
+        "| " + " | ".join(align(cell, width) for align, cell, width in zip(aligns, line, widths, strict=True)) + " |"
+        for line in lines
+    ]
+    rules = "|" + "|".join(
+        "-" * (width + 1) + (":" if align is str.rjust else "-") for align, width in zip(aligns, widths, strict=True)
+    )
+    return "\n".join([shown[0], rules + "|", *shown[1:]])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    def number(value: float) -> str:
+        return f"{value:,.{row.digits}f}"
+
+    spread = f"{number(min(row.values))}–{number(max(row.values))}" if len(row.values) > 1 else ""
+    verdict = {None: "", True: "met", False: "MISSED"}[row.is_met]
+    required = row.required.text if row.required else ""
+    return row.part, row.name, row.unit, number(row.median), spread, required, verdict
