@@ -182,7 +182,7 @@ class Database:
                 for pending in batch:
                     _apply_alone(connection, pending)
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             logger.error("storage.commit_failed", error=str(error), size=len(batch))

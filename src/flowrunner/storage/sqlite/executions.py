@@ -56,8 +56,11 @@ SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :bef
 """
 PURGE_EVENTS: Final = "DELETE FROM events WHERE execution_id = ?"
 PURGE_EXECUTION: Final = "DELETE FROM executions WHERE id = ?"
-# Pages that the deletions freed go back to the file system, a few at a time.
-GIVE_BACK: Final = "PRAGMA incremental_vacuum(2000)"
+# Pages that the deletions freed go back to the file system, a few at a time. The driver takes one
+# step of this statement, and each step gives back one page.
+FREE_PAGES: Final = "PRAGMA freelist_count"
+GIVE_BACK: Final = "PRAGMA incremental_vacuum(1)"
+_PAGES_A_COMMIT: Final = 2000
 
 
 class SqliteExecutions:
@@ -125,8 +128,17 @@ class SqliteExecutions:
 
         purged = await self._database.write(purge)
         if purged:
-            await self._database.write(lambda connection: connection.execute(GIVE_BACK).fetchall())
+            while await self._database.write(_give_back):
+                pass
         return purged
+
+
+def _give_back(connection: sqlite3.Connection) -> bool:
+    """Shorten the file a little; whether there is more to do."""
+    free: int = connection.execute(FREE_PAGES).fetchone()[0]
+    for _ in range(min(free, _PAGES_A_COMMIT)):
+        connection.execute(GIVE_BACK)
+    return free > _PAGES_A_COMMIT
 
 
 def _page(connection: sqlite3.Connection, page: str, count: str, values: dict[str, Any]) -> tuple[list[Any], int]:

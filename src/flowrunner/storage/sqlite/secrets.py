@@ -13,7 +13,8 @@ from flowrunner.storage.sqlite.rows import from_ms, to_ms
 
 SAVE: Final = """
 INSERT INTO secrets (account_id, key, key_version, sealed, created_at, updated_at)
-VALUES (:account_id, :key, :key_version, :sealed, :at, :at)
+SELECT :account_id, :key, :key_version, :sealed, :at, :at
+ WHERE EXISTS (SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL)
     ON CONFLICT (account_id, key) DO UPDATE
    SET key_version = :key_version, sealed = :sealed, updated_at = :at
 RETURNING created_at
@@ -55,12 +56,12 @@ class SqliteSecrets:
 
         def save(connection: sqlite3.Connection) -> tuple[int, bool]:
             is_new = connection.execute(EXISTS, values).fetchone() is None
-            return connection.execute(SAVE, values).fetchone()[0], is_new
+            row = connection.execute(SAVE, values).fetchone()
+            if row is None:
+                raise NotFound("account")
+            return row[0], is_new
 
-        try:
-            created_at, is_new = await self._database.write(save)
-        except sqlite3.IntegrityError:
-            raise NotFound("account") from None
+        created_at, is_new = await self._database.write(save)
         return SecretView(key=secret.key, created_at=from_ms(created_at), updated_at=at), is_new
 
     async def delete(self, account_id: AccountId, key: str) -> None:

@@ -1,0 +1,191 @@
+import asyncio
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from flowrunner.domain.errors import Conflict, Unavailable
+from flowrunner.storage.sqlite.database import Database
+from support.databases import open_database, rows_of
+
+INSERT = "INSERT INTO tickets (digest, session_id, expires_at) VALUES (?, 's', 0)"
+
+
+async def hold(database: Database) -> threading.Event:
+    """Keep the writer busy until the event is set, so that what follows shares one commit."""
+    entered, released = threading.Event(), threading.Event()
+
+    def wait(connection: sqlite3.Connection) -> None:
+        entered.set()
+        released.wait(10)
+
+    asyncio.ensure_future(database.write(wait))  # noqa: RUF006 # ends when the event is set
+    await asyncio.to_thread(entered.wait, 10)
+    return released
+
+
+def insert(database: Database, digest: str) -> "asyncio.Task[int]":
+    return asyncio.ensure_future(database.write(lambda connection: connection.execute(INSERT, (digest,)).rowcount))
+
+
+def digests(path: Path) -> set[str]:
+    return {row[0] for row in rows_of(path, "SELECT digest FROM tickets")}
+
+
+async def test_what_gathers_while_the_writer_is_busy_shares_a_commit(path: Path) -> None:
+    sizes: list[int] = []
+    database = open_database(path, on_commit=sizes.append)
+    held = await hold(database)
+    writes = [insert(database, str(n)) for n in range(50)]
+    await asyncio.sleep(0)
+    held.set()
+    await asyncio.gather(*writes)
+    await database.close()
+
+    assert sizes == [1, 50]
+    assert digests(path) == {str(n) for n in range(50)}
+
+
+async def test_a_failing_write_leaves_its_neighbours_alone(database: Database, path: Path) -> None:
+    def fail_after_writing(connection: sqlite3.Connection) -> None:
+        connection.execute(INSERT, ("undone",))
+        raise Conflict("no")
+
+    held = await hold(database)
+    before, failing, after = (
+        insert(database, "before"),
+        asyncio.ensure_future(database.write(fail_after_writing)),
+        insert(database, "after"),
+    )
+    await asyncio.sleep(0)
+    held.set()
+
+    assert await before == 1
+    assert await after == 1
+    with pytest.raises(Conflict):
+        await failing
+    assert digests(path) == {"before", "after"}
+
+
+async def test_a_write_is_durable_when_it_returns(database: Database, path: Path) -> None:
+    await insert(database, "a")
+
+    assert digests(path) == {"a"}
+
+
+async def test_a_read_sees_what_was_written_before(database: Database) -> None:
+    await insert(database, "a")
+
+    assert await database.read(lambda c: c.execute("SELECT count(*) FROM tickets").fetchone()) == (1,)
+    assert await database.read_long(lambda c: c.execute("SELECT count(*) FROM tickets").fetchone()) == (1,)
+
+
+async def test_a_reader_cannot_write(database: Database, path: Path) -> None:
+    for read in (database.read, database.read_long):
+        with pytest.raises((Unavailable, sqlite3.Error)):
+            await read(lambda connection: connection.execute(INSERT, ("a",)))
+
+    assert digests(path) == set()
+
+
+async def test_a_long_read_does_not_hold_the_loop_and_gives_its_answer(database: Database) -> None:
+    count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT count(*) FROM n"
+    threads: list[int] = []
+
+    def read(connection: sqlite3.Connection) -> int:
+        threads.append(threading.get_ident())
+        connection.execute("BEGIN")
+        try:
+            counted: int = connection.execute(count).fetchone()[0]
+            return counted
+        finally:
+            connection.execute("COMMIT")
+
+    assert await database.read(read) == 300_000
+    assert threads[0] == threading.get_ident() != threads[-1]
+    # The connection that was interrupted is as good as new.
+    assert await database.read(lambda c: c.execute("SELECT 1").fetchone()) == (1,)
+
+
+async def test_a_full_disk_refuses_the_batch_and_nothing_of_it_happens(database: Database, path: Path) -> None:
+    pages = await database.write(lambda c: c.execute("PRAGMA page_count").fetchone()[0])
+    await database.write(lambda c: c.execute(f"PRAGMA max_page_count = {pages + 2}").fetchone())
+    held = await hold(database)
+    writes = [insert(database, f"{n}-" + "x" * 3000) for n in range(20)]
+    await asyncio.sleep(0)
+    held.set()
+
+    results = await asyncio.gather(*writes, return_exceptions=True)
+
+    assert [type(result) for result in results] == [Unavailable] * 20
+    assert digests(path) == set()
+
+
+async def test_writing_goes_on_when_there_is_room_again(database: Database, path: Path) -> None:
+    pages = await database.write(lambda c: c.execute("PRAGMA page_count").fetchone()[0])
+    await database.write(lambda c: c.execute(f"PRAGMA max_page_count = {pages + 2}").fetchone())
+    with pytest.raises(Unavailable):
+        await asyncio.gather(*(insert(database, f"{n}-" + "x" * 3000) for n in range(20)))
+    await database.write(lambda c: c.execute("PRAGMA max_page_count = 1000000").fetchone())
+
+    await insert(database, "again")
+
+    assert "again" in digests(path)
+
+
+async def test_running_out_of_memory_refuses_the_batch_and_the_writer_lives(database: Database, path: Path) -> None:
+    def gluttonous(connection: sqlite3.Connection) -> None:
+        raise MemoryError
+
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(database.write(gluttonous), 5)
+
+    assert await asyncio.wait_for(insert(database, "after"), 5) == 1
+
+
+async def test_a_locked_database_is_unavailable_and_then_works_again(path: Path) -> None:
+    database = open_database(path)
+    await database.write(lambda c: c.execute("PRAGMA busy_timeout = 50").fetchone())
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(Unavailable):
+        await insert(database, "a")
+    other.execute("COMMIT")
+    other.close()
+
+    assert await insert(database, "b") == 1
+    await database.close()
+    assert digests(path) == {"b"}
+
+
+async def test_what_was_submitted_before_the_end_is_still_committed(path: Path) -> None:
+    database = open_database(path)
+    writes = [insert(database, str(n)) for n in range(2500)]
+    await asyncio.sleep(0)
+
+    await database.close()
+
+    assert len(digests(path)) == 2500
+    assert await asyncio.gather(*writes) == [1] * 2500
+
+
+async def test_a_closed_database_is_unavailable(path: Path) -> None:
+    database = open_database(path)
+    await database.close()
+
+    with pytest.raises(Unavailable):
+        await insert(database, "a")
+
+
+async def test_a_writer_that_gave_up_waiting_does_not_disturb_the_others(database: Database, path: Path) -> None:
+    held = await hold(database)
+    impatient, patient = insert(database, "impatient"), insert(database, "patient")
+    await asyncio.sleep(0)
+    impatient.cancel()
+    held.set()
+
+    assert await patient == 1
+    with pytest.raises(asyncio.CancelledError):
+        await impatient

@@ -1,0 +1,355 @@
+import asyncio
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.execution import Cancelled, Failed, Failure, Started, Status, TimerSet
+from flowrunner.domain.values import AccountId, ExecutionId
+from flowrunner.ports import Append, DuplicateRequest, Fenced, Summary
+from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.journal import SqliteJournal
+from support.databases import (
+    NOON,
+    completion,
+    contents_of,
+    creation,
+    following,
+    log_line,
+    open_database,
+    recorded,
+    rows_of,
+)
+from support.invariants import check_database
+
+
+async def test_an_append_is_read_back_as_it_was_written(journal: SqliteJournal, path: Path) -> None:
+    epoch = await journal.claim()
+    first, last = creation("e1", epoch=epoch), completion("e1", epoch=epoch, result={"é": [1, None, 2.5, "😀"]})
+    await journal.append(first)
+    await journal.append(last)
+
+    stored, events = await journal.load(ExecutionId("e1"))
+
+    assert (stored.status, stored.account_id) == (Status.COMPLETED, "account-mara")
+    written = [*first.records, *last.records]
+    assert events == [(r.event, r.at) for r in written]
+    assert await journal.events(ExecutionId("e1"), after=0, limit=100) == written
+    assert await journal.events(ExecutionId("e1"), after=1, limit=2) == written[1:3]
+    assert check_database(path) == []
+
+
+async def test_an_execution_that_does_not_exist_is_not_found(journal: SqliteJournal) -> None:
+    with pytest.raises(NotFound):
+        await journal.load(ExecutionId("e1"))
+
+
+async def test_a_failing_append_leaves_its_neighbours_in_the_batch_alone(path: Path) -> None:
+    sizes: list[int] = []
+    database = open_database(path, on_commit=sizes.append)
+    journal = SqliteJournal(database)
+    epoch = await journal.claim()
+    await journal.append(creation("taken", epoch=epoch, key="k", digest="d"))
+    appends: list[Append] = []
+    for n in range(10):
+        appends.append(creation(f"good-{n}", epoch=epoch))
+        appends.append(completion(f"good-{n}", epoch=epoch))
+    appends[3:3] = [creation("old", epoch=epoch - 1)]
+    appends[7:7] = [following("taken", log_line(), epoch=epoch, after=1)]
+    appends[9:9] = [creation("repeat", epoch=epoch, key="k", digest="d")]
+    appends[12:12] = [following("nobody", log_line(), epoch=epoch, after=0)]
+    sizes.clear()
+    futures = [asyncio.ensure_future(journal.append(append)) for append in appends]
+
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    await database.close()
+
+    failed = {a.execution_id: type(r) for a, r in zip(appends, results, strict=True) if r is not None}
+    assert failed == {"old": Fenced, "taken": Fenced, "repeat": DuplicateRequest, "nobody": Fenced}
+    assert len(sizes) <= 2
+    assert {row[0] for row in rows_of(path, "SELECT id FROM executions WHERE status = 'completed'")} == {
+        f"good-{n}" for n in range(10)
+    }
+    assert check_database(path, all_ended=False) == []
+
+
+# One owner
+
+
+async def test_a_write_with_an_old_epoch_changes_nothing(journal: SqliteJournal, path: Path) -> None:
+    old = await journal.claim()
+    await journal.append(creation("e1", epoch=old))
+    await journal.claim()
+    before = contents_of(path)
+
+    for append in (
+        completion("e1", epoch=old),
+        creation("e2", epoch=old),
+        following("e1", log_line(), epoch=0, after=2),
+    ):
+        with pytest.raises(Fenced):
+            await journal.append(append)
+
+    assert contents_of(path) == before
+
+
+async def test_a_claim_takes_over_what_has_not_ended(journal: SqliteJournal, path: Path) -> None:
+    old = await journal.claim()
+    await journal.append(creation("open", epoch=old))
+    await journal.append(creation("ended", epoch=old))
+    await journal.append(completion("ended", epoch=old))
+
+    new = await journal.claim()
+    await journal.append(completion("open", epoch=new))
+
+    assert new == old + 1
+    assert rows_of(path, "SELECT id, epoch, status FROM executions ORDER BY id") == [
+        ("ended", old, "completed"),
+        ("open", new, "completed"),
+    ]
+
+
+async def test_two_processes_that_claim_at_once_get_two_epochs(path: Path) -> None:
+    first, second = open_database(path), open_database(path)
+
+    epochs = await asyncio.gather(*(SqliteJournal(d).claim() for d in (first, second) * 5))
+    await first.close()
+    await second.close()
+
+    assert sorted(epochs) == list(range(1, 11))
+
+
+async def test_a_process_whose_claim_was_taken_over_writes_nothing_even_by_another_connection(path: Path) -> None:
+    first, second = open_database(path), open_database(path)
+    loser, winner = SqliteJournal(first), SqliteJournal(second)
+    old = await loser.claim()
+    await loser.append(creation("e1", epoch=old))
+    new = await winner.claim()
+
+    results = await asyncio.gather(
+        loser.append(completion("e1", epoch=old, result="late")),
+        winner.append(completion("e1", epoch=new, result="in time")),
+        return_exceptions=True,
+    )
+    await first.close()
+    await second.close()
+
+    assert [type(r) for r in results] == [Fenced, type(None)]
+    assert rows_of(path, "SELECT data ->> '$.result' FROM events WHERE type = 'execution.completed'") == [("in time",)]
+
+
+# One order
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 100])
+async def test_an_append_goes_behind_the_last_event_or_nowhere(journal: SqliteJournal, path: Path, after: int) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    before = contents_of(path)
+
+    with pytest.raises(Fenced):
+        await journal.append(following("e1", log_line(), epoch=epoch, after=after))
+
+    assert contents_of(path) == before
+
+
+async def test_of_two_appends_behind_the_same_event_one_wins(journal: SqliteJournal, path: Path) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+
+    results = await asyncio.gather(
+        *(
+            asyncio.ensure_future(journal.append(following("e1", log_line(str(n)), epoch=epoch, after=2)))
+            for n in range(5)
+        ),
+        return_exceptions=True,
+    )
+
+    assert sorted(str(type(r).__name__) for r in results) == ["Fenced"] * 4 + ["NoneType"]
+    assert rows_of(path, "SELECT count(*) FROM events") == [(3,)]
+
+
+async def test_an_execution_is_created_once(journal: SqliteJournal, path: Path) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    before = contents_of(path)
+
+    with pytest.raises(Fenced):
+        await journal.append(creation("e1", epoch=epoch))
+
+    assert contents_of(path) == before
+
+
+# Final states
+
+
+@pytest.mark.parametrize("ending", [None, Failed(error=Failure(type="x", message="m")), Cancelled(reason="r")])
+async def test_nothing_follows_a_final_event(
+    journal: SqliteJournal, path: Path, ending: Failed | Cancelled | None
+) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    last = completion("e1", epoch=epoch) if ending is None else following("e1", ending, epoch=epoch, after=2)
+    await journal.append(last)
+    before = contents_of(path)
+
+    for after in range(6):
+        with pytest.raises(Fenced):
+            await journal.append(following("e1", log_line(), epoch=epoch, after=after))
+    with pytest.raises(Fenced):
+        await journal.append(completion("e1", epoch=epoch, after=2 + len(last.records)))
+
+    assert contents_of(path) == before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE executions SET status = 'running', completed_at = NULL",
+        "UPDATE executions SET last_seq = last_seq + 1",
+        "UPDATE executions SET epoch = 99",
+        "UPDATE executions SET status = status",
+        "UPDATE events SET data = '{}'",
+        "UPDATE events SET seq = seq + 100",
+        "INSERT INTO events VALUES ('e1', 5, 0, 'log', '{}')",
+        "INSERT INTO events VALUES ('e1', 4, 0, 'log', '{}')",
+        "INSERT INTO events VALUES ('e1', 0, 0, 'log', '{}')",
+        "INSERT INTO events VALUES ('nobody', 1, 0, 'log', '{}')",
+        "INSERT OR REPLACE INTO events VALUES ('e1', 9, 0, 'log', '{}')",
+        "INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, epoch, last_seq)"
+        " VALUES ('e2', 'a', 'f', 'r', 'crashed', 0, 1, 0)",
+        "INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, epoch, last_seq)"
+        " VALUES ('e2', 'a', 'f', 'r', 'completed', 0, 1, 0)",
+    ],
+)
+async def test_the_database_itself_refuses_what_must_never_be(
+    journal: SqliteJournal, database: Database, path: Path, statement: str
+) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    await journal.append(completion("e1", epoch=epoch))
+    await database.close()
+    before = contents_of(path)
+
+    with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.IntegrityError):
+        connection.execute(statement)
+
+    assert contents_of(path) == before
+
+
+# Requests
+
+
+async def test_a_request_makes_one_execution(journal: SqliteJournal, path: Path) -> None:
+    epoch = await journal.claim()
+    appends = [creation(f"e{n}", epoch=epoch, key="k", digest=f"d{n}") for n in range(5)]
+
+    results = await asyncio.gather(*(journal.append(a) for a in appends), return_exceptions=True)
+    with pytest.raises(DuplicateRequest):
+        await journal.append(appends[0])
+
+    assert results[0] is None
+    for result in results[1:]:
+        assert isinstance(result, DuplicateRequest)
+        assert (result.execution_id, result.request_digest) == ("e0", "d0")
+    assert rows_of(path, "SELECT id FROM executions") == [("e0",)]
+
+
+async def test_each_account_has_keys_of_its_own(journal: SqliteJournal, path: Path) -> None:
+    epoch = await journal.claim()
+
+    await journal.append(creation("e1", epoch=epoch, key="k"))
+    await journal.append(creation("e2", epoch=epoch, key="k", account_id=AccountId("account-omar")))
+    await journal.append(creation("e3", epoch=epoch))
+    await journal.append(creation("e4", epoch=epoch))
+
+    assert rows_of(path, "SELECT count(*) FROM executions") == [(4,)]
+
+
+# What is to be done
+
+
+async def test_open_executions_are_listed_page_by_page(journal: SqliteJournal) -> None:
+    epoch = await journal.claim()
+    for n in range(7):
+        await journal.append(creation(f"e{n}", epoch=epoch))
+    await journal.append(completion("e3", epoch=epoch))
+
+    first = await journal.unfinished(status=Status.RUNNING, after=None, limit=4)
+    second = await journal.unfinished(status=Status.RUNNING, after=first[-1], limit=4)
+
+    assert [*first, *second] == ["e0", "e1", "e2", "e4", "e5", "e6"]
+    assert await journal.unfinished(status=Status.WAITING, after=None, limit=4) == []
+    assert await journal.unfinished(status=Status.COMPLETED, after=None, limit=4) == []
+
+
+async def test_waiting_executions_are_due_at_their_time(journal: SqliteJournal) -> None:
+    epoch = await journal.claim()
+    for n, hours in enumerate((3, 1, 2)):
+        await journal.append(creation(f"e{n}", epoch=epoch))
+        until = NOON + timedelta(hours=hours)
+        timer = TimerSet(node="a", node_type="delay", iteration=1, attempt=1, until=until, result=None)
+        await journal.append(
+            Append(
+                execution_id=ExecutionId(f"e{n}"),
+                epoch=epoch,
+                after=2,
+                records=recorded([timer], after=2),
+                summary=Summary(status=Status.WAITING, wake_at=until),
+            )
+        )
+
+    assert await journal.next_wake() == NOON + timedelta(hours=1)
+    assert await journal.due(now=NOON + timedelta(minutes=59), limit=9) == []
+    assert await journal.due(now=NOON + timedelta(hours=2), limit=9) == ["e1", "e2"]
+    assert await journal.due(now=NOON + timedelta(hours=9), limit=2) == ["e1", "e2"]
+
+
+@pytest.mark.parametrize("microseconds", [1, 500, 999])
+async def test_a_timer_is_never_due_early_by_the_part_of_a_millisecond(
+    journal: SqliteJournal, microseconds: int
+) -> None:
+    epoch = await journal.claim()
+    until = NOON + timedelta(microseconds=microseconds)
+    event = TimerSet(node="a", node_type="delay", iteration=1, attempt=1, until=until, result=None)
+    await journal.append(creation("e1", epoch=epoch))
+    await journal.append(
+        Append(
+            execution_id=ExecutionId("e1"),
+            epoch=epoch,
+            after=2,
+            records=recorded([event], after=2),
+            summary=Summary(status=Status.WAITING, wake_at=until),
+        )
+    )
+
+    _, events = await journal.load(ExecutionId("e1"))
+
+    assert events[-1][0] == event
+
+
+async def test_nothing_waits_in_an_empty_journal(journal: SqliteJournal) -> None:
+    assert await journal.next_wake() is None
+    assert await journal.due(now=NOON, limit=9) == []
+
+
+async def test_a_second_start_event_cannot_slip_in(journal: SqliteJournal, path: Path) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    start = Started(node="a", node_type="log", input=None)
+
+    with pytest.raises(Fenced):
+        await journal.append(
+            Append(
+                execution_id=ExecutionId("e1"),
+                epoch=epoch,
+                after=0,
+                records=recorded([start], after=0),
+                summary=Summary(status=Status.RUNNING),
+            )
+        )
+
+    assert check_database(path, all_ended=False) == []

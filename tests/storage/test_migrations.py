@@ -1,0 +1,141 @@
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from flowrunner.storage import migrations
+from flowrunner.storage.migrations import HEAD, SchemaTooNew, migrate_sqlite
+from support.databases import contents_of, rows_of
+
+
+class Halted(Exception):
+    """Stands for whatever may go wrong at a statement."""
+
+
+TABLES = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'"
+
+
+def scripts() -> ScriptDirectory:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    return ScriptDirectory.from_config(config)
+
+
+def test_the_program_knows_the_newest_schema() -> None:
+    assert scripts().get_current_head() == HEAD
+
+
+def test_a_new_database_gets_the_newest_schema(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+
+    migrate_sqlite(path)
+
+    assert rows_of(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+    assert rows_of(path, "PRAGMA journal_mode") == [("wal",)]
+    assert rows_of(path, "PRAGMA auto_vacuum") == [(2,)]
+
+
+def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    migrate_sqlite(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE engine SET epoch = 7")
+    before = contents_of(path)
+
+    migrate_sqlite(path)
+
+    assert contents_of(path) == before
+
+
+def test_a_database_of_a_later_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    migrate_sqlite(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = contents_of(path)
+
+    with pytest.raises(SchemaTooNew, match="9999"):
+        migrate_sqlite(path)
+
+    assert contents_of(path) == before
+
+
+def test_a_migration_that_fails_at_any_statement_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Fails at the n-th statement, for every n, until the migration runs through."""
+    n = 0
+    while True:
+        n += 1
+        path = tmp_path / f"{n}.db"
+        count = 0
+
+        def fail(*args: object, until: int = n) -> None:
+            nonlocal count
+            count += 1
+            if count == until:
+                raise Halted
+
+        event.listen(Engine, "before_cursor_execute", fail)
+        try:
+            migrate_sqlite(path)
+            break
+        except Halted:
+            assert rows_of(path, TABLES) == [(0,)], f"after statement {n}"
+        finally:
+            event.remove(Engine, "before_cursor_execute", fail)
+        migrate_sqlite(path)
+        assert rows_of(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+
+    assert n > 20
+
+
+# Runs the migration in children that end without a word before their n-th statement.
+KILLED = """
+import os, sys
+from pathlib import Path
+from alembic import command
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from flowrunner.storage.migrations import migrate_sqlite
+
+directory, n = Path(sys.argv[1]), 0
+while True:
+    n += 1
+    child = os.fork()
+    if child == 0:
+        left = n
+        def end(*args):
+            global left
+            left -= 1
+            if left == 0:
+                os._exit(9)
+        event.listen(Engine, "before_cursor_execute", end)
+        migrate_sqlite(directory / f"{n}.db")
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+        break
+print(n)
+"""
+
+
+def test_a_migration_that_is_killed_at_any_statement_is_finished_by_the_next_start(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, check=True, env=os.environ
+    )
+    statements = int(ran.stdout)
+
+    assert statements > 20
+    for n in range(1, statements + 1):
+        path = tmp_path / f"{n}.db"
+        if n < statements:
+            assert rows_of(path, TABLES) == [(0,)], f"killed before statement {n}"
+        migrate_sqlite(path)
+        assert rows_of(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+        assert rows_of(path, "PRAGMA integrity_check") == [("ok",)]

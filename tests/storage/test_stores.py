@@ -1,0 +1,506 @@
+"""Accounts, sessions, tickets, secrets and flows, as the database keeps them."""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flowrunner.domain.account import Account, Caller
+from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.execution import Status
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, SessionId
+from flowrunner.ports import Page, SavedFlow, SealedSecret, WrappedKey
+from flowrunner.storage.sqlite.accounts import SqliteAccounts
+from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.executions import SqliteExecutions
+from flowrunner.storage.sqlite.flows import SqliteFlows
+from flowrunner.storage.sqlite.journal import SqliteJournal
+from flowrunner.storage.sqlite.secrets import SqliteSecrets
+from flowrunner.storage.sqlite.sessions import SqliteSessions
+from support.databases import MARA, NOON, account, completion, creation, following, log_line, rows_of
+
+OMAR = AccountId("account-omar")
+ALL = Page(limit=1000, offset=0)
+
+
+@pytest.fixture
+async def accounts(database: Database) -> SqliteAccounts:
+    """Mara, an admin, and Omar, who is not."""
+    store = SqliteAccounts(database)
+    await store.create(account(MARA), password_hash="hash-mara")
+    await store.create(account(OMAR, role="user"), password_hash="hash-omar")
+    return store
+
+
+# Accounts
+
+
+async def test_an_account_is_read_back(accounts: SqliteAccounts) -> None:
+    assert await accounts.get(MARA) == account(MARA)
+    credential = await accounts.credential("account-omar@example.com")
+    assert credential is not None
+    assert (credential.account, credential.password_hash) == (account(OMAR, role="user"), "hash-omar")
+    assert await accounts.credential("nobody@example.com") is None
+    with pytest.raises(NotFound):
+        await accounts.get(AccountId("nobody"))
+
+
+async def test_accounts_are_listed_by_role_with_their_total(accounts: SqliteAccounts) -> None:
+    assert await accounts.page(role=None, page=Page(limit=1, offset=1)) == ([account(OMAR, role="user")], 2)
+    assert await accounts.page(role="admin", page=ALL) == ([account(MARA)], 1)
+
+
+async def test_an_address_belongs_to_one_account(accounts: SqliteAccounts) -> None:
+    with pytest.raises(Conflict, match="e-mail address"):
+        await accounts.create(account("third", email="account-mara@example.com"), password_hash="x")
+    with pytest.raises(Conflict, match="e-mail address"):
+        await accounts.update(account(OMAR, email="account-mara@example.com", role="user"), password_hash=None)
+
+    assert (await accounts.get(OMAR)).email == "account-omar@example.com"
+
+
+async def test_the_address_of_a_deleted_account_is_free(accounts: SqliteAccounts) -> None:
+    await accounts.delete(OMAR, at=NOON)
+
+    await accounts.create(account("third", email="account-omar@example.com"), password_hash="x")
+
+
+async def test_only_the_first_account_is_the_first(database: Database) -> None:
+    store = SqliteAccounts(database)
+    results = await asyncio.gather(
+        *(store.create(account(f"a{n}"), password_hash="x", only_if_first=True) for n in range(5)),
+        return_exceptions=True,
+    )
+
+    assert [type(r) for r in results].count(Conflict) == 4
+    assert (await store.page(role=None, page=ALL))[1] == 1
+
+
+async def test_an_account_that_is_not_there_cannot_change(accounts: SqliteAccounts) -> None:
+    await accounts.delete(OMAR, at=NOON)
+
+    with pytest.raises(NotFound):
+        await accounts.update(account(OMAR), password_hash="x")
+    with pytest.raises(NotFound):
+        await accounts.delete(OMAR, at=NOON)
+    with pytest.raises(NotFound):
+        await accounts.get(OMAR)
+
+
+async def test_a_password_stays_when_none_is_given(accounts: SqliteAccounts, path: Path) -> None:
+    await accounts.update(replace(account(OMAR, role="user"), name="Omar"), password_hash=None)
+
+    assert rows_of(path, "SELECT name, password_hash FROM accounts WHERE id = ?", OMAR) == [("Omar", "hash-omar")]
+
+
+async def test_the_last_admin_stays(accounts: SqliteAccounts) -> None:
+    with pytest.raises(Conflict, match="last admin"):
+        await accounts.delete(MARA, at=NOON)
+    with pytest.raises(Conflict, match="last admin"):
+        await accounts.update(account(MARA, role="user"), password_hash=None)
+
+    await accounts.update(account(OMAR, role="admin"), password_hash=None)
+    await accounts.delete(MARA, at=NOON)
+
+
+@pytest.mark.parametrize("how", ["delete", "demote"])
+async def test_of_two_last_admins_that_go_at_once_one_stays(accounts: SqliteAccounts, how: str) -> None:
+    await accounts.update(account(OMAR, role="admin"), password_hash=None)
+
+    def go(id: AccountId) -> object:
+        return (
+            accounts.delete(id, at=NOON)
+            if how == "delete"
+            else accounts.update(account(id, role="user"), password_hash=None)
+        )
+
+    results = await asyncio.gather(go(MARA), go(OMAR), return_exceptions=True)  # type: ignore[arg-type]
+
+    assert sorted(type(r).__name__ for r in results) == ["Conflict", "NoneType"]
+    assert (await accounts.page(role="admin", page=ALL))[1] == 1
+
+
+async def test_the_database_itself_keeps_the_last_admin(accounts: SqliteAccounts, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        for change in ("role = 'user'", "deleted_at = 1"):
+            with pytest.raises(sqlite3.IntegrityError, match="last admin"):
+                connection.execute(f"UPDATE accounts SET {change}")
+
+
+async def test_a_deleted_account_leaves_nothing_that_opens_its_secrets(
+    accounts: SqliteAccounts, database: Database, path: Path
+) -> None:
+    sessions, secrets = SqliteSessions(database), SqliteSecrets(database)
+    await sessions.open(caller("s1", OMAR))
+    await secrets.add_data_key(OMAR, WrappedKey(version=1, master_key_id="m", wrapped=b"w"))
+    await secrets.save(OMAR, SealedSecret(key="K", key_version=1, sealed=b"s"), at=NOON)
+
+    await accounts.delete(OMAR, at=NOON)
+
+    assert await sessions.find(SessionId("s1")) is None
+    for table in ("sessions", "secrets", "data_keys"):
+        assert rows_of(path, f"SELECT count(*) FROM {table} WHERE account_id = ?", OMAR) == [(0,)]
+
+
+# Sessions and tickets
+
+
+def caller(id: str, account_id: AccountId = MARA, *, seconds: float = 3600) -> Caller:
+    role = "admin" if account_id == MARA else "user"
+    return Caller(
+        account_id=account_id, role=role, session_id=SessionId(id), expires_at=NOON + timedelta(seconds=seconds)
+    )
+
+
+@pytest.fixture
+def sessions(database: Database, accounts: SqliteAccounts) -> SqliteSessions:
+    return SqliteSessions(database)
+
+
+async def test_a_session_stands_for_its_account_as_it_is_now(
+    sessions: SqliteSessions, accounts: SqliteAccounts
+) -> None:
+    await sessions.open(caller("s1", OMAR))
+    assert await sessions.find(SessionId("s1")) == caller("s1", OMAR)
+
+    await accounts.update(account(OMAR, role="admin"), password_hash=None)
+
+    found = await sessions.find(SessionId("s1"))
+    assert found is not None
+    assert found.is_admin
+
+
+async def test_no_session_opens_for_an_account_that_is_gone(sessions: SqliteSessions, accounts: SqliteAccounts) -> None:
+    await accounts.delete(OMAR, at=NOON)
+
+    await sessions.open(caller("s1", OMAR))
+
+    assert await sessions.find(SessionId("s1")) is None
+
+
+async def test_a_replaced_session_lives_on_for_a_moment(sessions: SqliteSessions) -> None:
+    await sessions.open(caller("s1"))
+
+    assert await sessions.replace(SessionId("s1"), caller("s2"), old_ends_at=NOON + timedelta(seconds=10))
+
+    assert await sessions.find(SessionId("s1")) == caller("s1", seconds=10)
+    assert await sessions.find(SessionId("s2")) == caller("s2")
+
+
+async def test_replacing_never_makes_a_session_live_longer(sessions: SqliteSessions) -> None:
+    await sessions.open(caller("s1", seconds=5))
+
+    await sessions.replace(SessionId("s1"), caller("s2"), old_ends_at=NOON + timedelta(seconds=10))
+
+    assert await sessions.find(SessionId("s1")) == caller("s1", seconds=5)
+
+
+async def test_a_session_is_replaced_once(sessions: SqliteSessions) -> None:
+    await sessions.open(caller("s1"))
+
+    replaced = await asyncio.gather(
+        *(sessions.replace(SessionId("s1"), caller(f"n{n}"), old_ends_at=NOON) for n in range(5))
+    )
+
+    assert sorted(replaced) == [False] * 4 + [True]
+    assert [bool(await sessions.find(SessionId(f"n{n}"))) for n in range(5)] == replaced
+
+
+async def test_a_session_that_is_gone_is_not_replaced(sessions: SqliteSessions) -> None:
+    assert not await sessions.replace(SessionId("s1"), caller("s2"), old_ends_at=NOON)
+    assert await sessions.find(SessionId("s2")) is None
+
+
+@pytest.mark.parametrize("ended", ["s1", "s2", "s3"])
+async def test_ending_a_session_ends_what_it_was_refreshed_from_and_into(sessions: SqliteSessions, ended: str) -> None:
+    await sessions.open(caller("s1"))
+    await sessions.replace(SessionId("s1"), caller("s2"), old_ends_at=NOON)
+    await sessions.replace(SessionId("s2"), caller("s3"), old_ends_at=NOON)
+    await sessions.open(caller("other login"))
+
+    await sessions.end(SessionId(ended))
+
+    assert [await sessions.find(SessionId(id)) for id in ("s1", "s2", "s3")] == [None] * 3
+    assert await sessions.find(SessionId("other login")) is not None
+
+
+async def test_all_sessions_of_an_account_end_and_no_others(sessions: SqliteSessions) -> None:
+    for id, owner in (("s1", OMAR), ("s2", OMAR), ("s3", MARA)):
+        await sessions.open(caller(id, owner))
+
+    await sessions.end_all(OMAR)
+
+    assert [bool(await sessions.find(SessionId(id))) for id in ("s1", "s2", "s3")] == [False, False, True]
+
+
+async def test_a_ticket_is_used_once(sessions: SqliteSessions) -> None:
+    await sessions.save_ticket("digest", SessionId("s1"), expires_at=NOON)
+
+    taken = await asyncio.gather(*(sessions.take_ticket("digest", now=NOON) for _ in range(5)))
+
+    assert sorted(taken, key=str) == [None] * 4 + ["s1"]
+
+
+async def test_a_ticket_expires(sessions: SqliteSessions) -> None:
+    await sessions.save_ticket("digest", SessionId("s1"), expires_at=NOON)
+
+    assert await sessions.take_ticket("digest", now=NOON + timedelta(milliseconds=1)) is None
+    assert await sessions.take_ticket("digest", now=NOON) is None
+
+
+async def test_what_has_expired_is_purged(sessions: SqliteSessions, path: Path) -> None:
+    await sessions.open(caller("old", seconds=1))
+    await sessions.open(caller("new"))
+    await sessions.save_ticket("old", SessionId("old"), expires_at=NOON + timedelta(seconds=1))
+    await sessions.save_ticket("new", SessionId("new"), expires_at=NOON + timedelta(hours=1))
+
+    await sessions.purge(now=NOON + timedelta(seconds=2))
+
+    assert rows_of(path, "SELECT id FROM sessions") == [("new",)]
+    assert rows_of(path, "SELECT digest FROM tickets") == [("new",)]
+
+
+# Secrets
+
+
+@pytest.fixture
+def secrets(database: Database, accounts: SqliteAccounts) -> SqliteSecrets:
+    return SqliteSecrets(database)
+
+
+async def test_a_secret_is_new_once_and_then_replaced(secrets: SqliteSecrets) -> None:
+    first, is_new = await secrets.save(MARA, SealedSecret(key="K", key_version=1, sealed=b"1"), at=NOON)
+    assert is_new
+    later = NOON + timedelta(hours=1)
+
+    second, is_new = await secrets.save(MARA, SealedSecret(key="K", key_version=2, sealed=b"2"), at=later)
+
+    assert not is_new
+    assert (first.created_at, second.created_at, second.updated_at) == (NOON, NOON, later)
+    assert await secrets.sealed(MARA) == [SealedSecret(key="K", key_version=2, sealed=b"2")]
+    assert await secrets.list(MARA) == [second]
+
+
+async def test_secrets_belong_to_their_account(secrets: SqliteSecrets) -> None:
+    await secrets.save(MARA, SealedSecret(key="K", key_version=1, sealed=b"1"), at=NOON)
+
+    assert await secrets.list(OMAR) == []
+    assert await secrets.sealed(OMAR) == []
+    with pytest.raises(NotFound):
+        await secrets.delete(OMAR, "K")
+    await secrets.delete(MARA, "K")
+    with pytest.raises(NotFound):
+        await secrets.delete(MARA, "K")
+
+
+async def test_nobody_s_secret_is_not_saved(secrets: SqliteSecrets) -> None:
+    with pytest.raises(NotFound):
+        await secrets.save(AccountId("nobody"), SealedSecret(key="K", key_version=1, sealed=b"1"), at=NOON)
+
+
+async def test_a_data_key_is_added_once(secrets: SqliteSecrets) -> None:
+    keys = [WrappedKey(version=1, master_key_id="m", wrapped=bytes([n])) for n in range(5)]
+
+    stored = await asyncio.gather(*(secrets.add_data_key(MARA, key) for key in keys))
+
+    assert set(stored) == {stored[0]}
+    assert await secrets.data_keys(MARA) == [stored[0]]
+    assert await secrets.any_data_key() == (MARA, stored[0])
+
+
+async def test_no_data_key_is_made_for_an_account_that_is_gone(
+    secrets: SqliteSecrets, accounts: SqliteAccounts
+) -> None:
+    await accounts.delete(OMAR, at=NOON)
+
+    with pytest.raises(NotFound):
+        await secrets.add_data_key(OMAR, WrappedKey(version=1, master_key_id="m", wrapped=b"w"))
+    assert await secrets.any_data_key() is None
+
+
+async def test_no_secret_is_saved_for_an_account_that_is_gone(
+    secrets: SqliteSecrets, accounts: SqliteAccounts, path: Path
+) -> None:
+    await accounts.delete(OMAR, at=NOON)
+
+    with pytest.raises(NotFound):
+        await secrets.save(OMAR, SealedSecret(key="K", key_version=1, sealed=b"s"), at=NOON)
+    assert rows_of(path, "SELECT count(*) FROM secrets") == [(0,)]
+
+
+# Flows
+
+
+def flow(
+    id: str = "flow-1", *, revision: str = "rev-1", definition: str = "nodes: …", tags: Sequence[str] = ("x",)
+) -> SavedFlow:
+    return SavedFlow(
+        id=FlowId(id),
+        name="é 'n'",
+        description="d",
+        version="1",
+        tags=list(tags),
+        created_at=NOON,
+        updated_at=NOON,
+        definition=definition,
+        revision_id=RevisionId(revision),
+    )
+
+
+@pytest.fixture
+def flows(database: Database, accounts: SqliteAccounts) -> SqliteFlows:
+    return SqliteFlows(database)
+
+
+async def test_a_flow_is_read_back_byte_for_byte(flows: SqliteFlows) -> None:
+    definition = "\ufeffnodes:\r\n  é😀: {}  # \t \n\n"
+    await flows.create(MARA, flow(definition=definition))
+
+    assert await flows.get(MARA, FlowId("flow-1")) == flow(definition=definition)
+    assert await flows.definition(MARA, RevisionId("rev-1")) == definition
+
+
+async def test_a_changed_definition_is_a_new_revision_and_the_old_one_stays(flows: SqliteFlows, path: Path) -> None:
+    await flows.create(MARA, flow())
+    await flows.update(MARA, flow(revision="rev-2", definition="two"))
+    await flows.update(MARA, flow(revision="rev-2", definition="two"))
+
+    assert await flows.revision_of(MARA, FlowId("flow-1")) == "rev-2"
+    assert await flows.definition(MARA, RevisionId("rev-1")) == "nodes: …"
+    assert rows_of(path, "SELECT id, number FROM revisions ORDER BY number") == [("rev-1", 1), ("rev-2", 2)]
+
+
+async def test_flows_belong_to_their_account(flows: SqliteFlows) -> None:
+    await flows.create(MARA, flow())
+
+    for attempt in (
+        flows.get(OMAR, FlowId("flow-1")),
+        flows.update(OMAR, flow()),
+        flows.delete(OMAR, FlowId("flow-1"), at=NOON),
+        flows.revision_of(OMAR, FlowId("flow-1")),
+        flows.definition(OMAR, RevisionId("rev-1")),
+    ):
+        with pytest.raises(NotFound):
+            await attempt
+    assert await flows.page(OMAR, tag=None, page=ALL) == ([], 0)
+
+
+async def test_a_deleted_flow_is_gone_and_its_revisions_stay(flows: SqliteFlows) -> None:
+    await flows.create(MARA, flow())
+    await flows.delete(MARA, FlowId("flow-1"), at=NOON)
+
+    with pytest.raises(NotFound):
+        await flows.get(MARA, FlowId("flow-1"))
+    with pytest.raises(NotFound):
+        await flows.revision_of(MARA, FlowId("flow-1"))
+    assert await flows.page(MARA, tag=None, page=ALL) == ([], 0)
+    assert await flows.definition(MARA, RevisionId("rev-1")) == "nodes: …"
+
+
+async def test_flows_are_listed_in_pages_and_by_tag(flows: SqliteFlows) -> None:
+    for n in range(5):
+        await flows.create(MARA, flow(f"flow-{n}", revision=f"rev-{n}", tags=["all", f"'t{n % 2}'"]))
+
+    page, total = await flows.page(MARA, tag=None, page=Page(limit=2, offset=1))
+    assert ([f.id for f in page], total) == (["flow-1", "flow-2"], 5)
+    page, total = await flows.page(MARA, tag="'t1'", page=ALL)
+    assert ([f.id for f in page], total) == (["flow-1", "flow-3"], 2)
+    assert page[0].tags == ["all", "'t1'"]
+    assert await flows.page(MARA, tag="none", page=ALL) == ([], 0)
+    assert await flows.page(MARA, tag=None, page=Page(limit=2, offset=9)) == ([], 5)
+
+
+# Executions, as people see them
+
+
+@pytest.fixture
+async def executions(database: Database, journal: SqliteJournal) -> SqliteExecutions:
+    """Ten of Mara's, the even ones completed, an hour apart; one of Omar's."""
+    epoch = await journal.claim()
+    for n in range(10):
+        at = NOON + timedelta(hours=n)
+        await journal.append(creation(f"e{n}", epoch=epoch, flow_id=f"flow-{n % 3}", at=at))
+        if n % 2 == 0:
+            await journal.append(completion(f"e{n}", epoch=epoch, result={"n": n}, at=at))
+    await journal.append(creation("omars", epoch=epoch, account_id=OMAR))
+    return SqliteExecutions(database)
+
+
+async def test_an_execution_shows_its_input_and_result(executions: SqliteExecutions) -> None:
+    ended, running = await executions.get(MARA, ExecutionId("e4")), await executions.get(MARA, ExecutionId("e5"))
+
+    assert (ended.status, ended.input, ended.result) == (Status.COMPLETED, b'{"n":1}', b'{"n":4}')
+    assert (running.status, running.input, running.result) == (Status.RUNNING, b'{"n":1}', None)
+    for id in ("omars", "nobody"):
+        with pytest.raises(NotFound):
+            await executions.get(MARA, ExecutionId(id))
+        with pytest.raises(NotFound):
+            await executions.logs(MARA, ExecutionId(id), level=None, page=ALL)
+
+
+async def test_executions_are_listed_the_newest_first(executions: SqliteExecutions) -> None:
+    page, total = await executions.page(MARA, flow_id=None, statuses=(), page=Page(limit=3, offset=1))
+    assert ([e.id for e in page], total) == (["e8", "e7", "e6"], 10)
+    page, total = await executions.page(MARA, flow_id=FlowId("flow-1"), statuses=(Status.COMPLETED,), page=ALL)
+    assert ([e.id for e in page], total) == (["e4"], 1)
+    page, total = await executions.page(MARA, flow_id=None, statuses=(Status.RUNNING, Status.FAILED), page=ALL)
+    assert ([e.id for e in page], total) == (["e9", "e7", "e5", "e3", "e1"], 5)
+
+
+async def test_logs_are_listed_by_level(executions: SqliteExecutions, journal: SqliteJournal) -> None:
+    lines = [replace(log_line(str(n)), level="error" if n % 2 else "info", node="a") for n in range(6)]
+    await journal.append(following("e1", *lines, epoch=1, after=2))
+
+    page, total = await executions.logs(MARA, ExecutionId("e1"), level=None, page=Page(limit=2, offset=3))
+    assert ([line.message for line in page], total) == (["3", "4"], 6)
+    page, total = await executions.logs(MARA, ExecutionId("e1"), level="error", page=ALL)
+    assert ([line.message for line in page], total) == (["1", "3", "5"], 3)
+    assert page[0].node_id == "a"
+
+
+async def test_old_executions_are_purged_with_their_events_and_open_ones_stay(
+    executions: SqliteExecutions, path: Path
+) -> None:
+    purged = [await executions.purge(ended_before=NOON + timedelta(hours=5), limit=2) for _ in range(3)]
+
+    assert purged == [2, 1, 0]
+    ids = [row[0] for row in rows_of(path, "SELECT id FROM executions ORDER BY id")]
+    assert ids == ["e1", "e3", "e5", "e6", "e7", "e8", "e9", "omars"]
+    assert rows_of(path, "SELECT DISTINCT execution_id FROM events ORDER BY 1") == [(id,) for id in ids]
+
+
+async def test_a_purge_gives_space_back_to_the_disk(database: Database, journal: SqliteJournal, path: Path) -> None:
+    epoch = await journal.claim()
+    for n in range(40):
+        await journal.append(creation(f"e{n}", epoch=epoch))
+        await journal.append(completion(f"e{n}", epoch=epoch, result="x" * 100_000))
+    executions = SqliteExecutions(database)
+    pages = "PRAGMA page_count"
+    full = rows_of(path, pages)[0][0]
+
+    while await executions.purge(ended_before=NOON + timedelta(days=1), limit=10):
+        pass
+
+    assert rows_of(path, pages)[0][0] < full / 10
+    await database.write(lambda connection: None)
+    assert rows_of(path, "PRAGMA integrity_check") == [("ok",)]
+    await database.close()
+    # The last connection to close has written everything into the file itself.
+    assert await asyncio.to_thread(lambda: path.stat().st_size) < full * 4096 / 10
+
+
+async def test_an_account_keeps_its_order_whatever_it_is_called(accounts: SqliteAccounts) -> None:
+    names = ["'; DROP TABLE accounts; --", "é😀", "\x00", "%_"]
+    made: list[Account] = []
+    for n, name in enumerate(names):
+        made.append(replace(account(f"b{n}", role="user"), name=name))
+        await accounts.create(made[-1], password_hash="x")
+
+    page, total = await accounts.page(role="user", page=Page(limit=10, offset=1))
+
+    assert (page, total) == (made, 5)
