@@ -21,6 +21,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from flowrunner.api.live import Live
+from flowrunner.api.protocol import JoinedHttpProtocol
 from flowrunner.api.server import build_app
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.dispatch.local import LocalDispatcher
@@ -275,7 +276,7 @@ async def _serve(settings: Settings, program: Program, listener: socket.socket) 
         uvicorn.Config(
             program.app,
             loop="none",
-            http="httptools",
+            http=JoinedHttpProtocol,
             ws="websockets-sansio",
             ws_max_size=64 * 1024,
             ws_per_message_deflate=False,
