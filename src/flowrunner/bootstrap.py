@@ -341,8 +341,9 @@ async def _keep_house(settings: Settings, program: Program) -> None:
             await program.services.identity.purge()
             if purged:
                 logger.info("executions.purged", count=purged)
-        except Unavailable as error:
-            logger.warning("housekeeping.failed", error=str(error))
+        except Exception:
+            # It is tried again in time, and nothing else waits for it.
+            logger.exception("housekeeping.failed")
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
 

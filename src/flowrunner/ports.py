@@ -200,7 +200,7 @@ class ExecutionReader(Protocol):
         ...
 
     async def purge(self, *, ended_before: datetime, limit: int) -> int:
-        """Delete ended executions, and unowned rows, at most ``limit``; gives how many."""
+        """Delete ended executions with their events, at most ``limit``; gives how many."""
         ...
 
 

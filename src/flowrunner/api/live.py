@@ -14,7 +14,7 @@ from flowrunner.api.errors import STATUS, error_answer
 from flowrunner.api.routing import authenticate
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import FlowRunnerError, invalid
+from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid
 from flowrunner.domain.execution import (
     Cancelled,
     Completed,
@@ -40,7 +40,7 @@ _CLOSE_SECONDS: Final = 2.0
 
 NORMAL_CLOSE: Final = 1000
 GOING_AWAY: Final = 1012
-TOO_SLOW: Final = 1013
+TRY_AGAIN: Final = 1013
 SESSION_ENDED: Final = 4401
 
 
@@ -139,8 +139,8 @@ class Live:
                         after = recorded.seq
                         if _is_last(recorded):
                             return NORMAL_CLOSE
-        except TimeoutError:
-            return TOO_SLOW
+        except (TimeoutError, Unavailable):
+            return TRY_AGAIN
         except (WebSocketDisconnect, RuntimeError):
             return NORMAL_CLOSE
         finally:

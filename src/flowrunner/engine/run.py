@@ -163,7 +163,8 @@ class Run:
     async def _go_on(self) -> datetime | None:
         """Decide, record, act, as long as there is something to do; gives what it waits for."""
         while True:
-            due_at = None if self._world.is_stopping else self._decide()
+            has_more = self._cancel_reason is None and not self._world.is_stopping
+            due_at = self._decide() if has_more else None
             pure = self._pure_step()
             if pure is None or len(self._unrecorded) >= MAX_UNRECORDED_EVENTS:
                 await self._flush()

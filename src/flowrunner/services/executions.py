@@ -1,5 +1,6 @@
 """Executions: started, watched, cancelled, and forgotten in time."""
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from flowrunner.ports import (
 from flowrunner.services.ids import new_id
 
 _PURGE_BATCH: Final = 200
+_PURGE_PAUSE_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,4 +132,6 @@ class Executions:
         total = 0
         while purged := await self._reader.purge(ended_before=before, limit=_PURGE_BATCH):
             total += purged
+            # Executions under way go first.
+            await asyncio.sleep(_PURGE_PAUSE_SECONDS)
         return total

@@ -289,5 +289,7 @@ def _connect(path: Path, *, cache_mib: int) -> sqlite3.Connection:
     connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # What a burst of writes made the log grow to is given back.
+    connection.execute("PRAGMA journal_size_limit = 67108864")
     connection.execute(f"PRAGMA cache_size = -{cache_mib * 1024}")
     return connection
