@@ -23,6 +23,7 @@ from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.flow_document import read_flow
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
+from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
 from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.nodes import built_in
@@ -125,7 +126,7 @@ async def open_engine(
         clock=clock,
         draw=random.SystemRandom().random,
     )
-    dispatcher = LocalDispatcher(world, most_active=_MOST_ACTIVE)
+    dispatcher = LocalDispatcher(FlowEngine(world), world.journal, world.clock, most_active=_MOST_ACTIVE)
     try:
         await dispatcher.open()
         yield Engine(dispatcher, database, ends, read_flow(text, specs), clock)

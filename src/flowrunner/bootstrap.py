@@ -27,6 +27,7 @@ from flowrunner.broadcast import LocalBroadcast
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput, Unavailable
 from flowrunner.domain.values import AccountId
+from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
 from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.nodes import built_in
@@ -163,7 +164,7 @@ def _assemble(
         clock=clock,
         draw=random.SystemRandom().random,
     )
-    dispatcher = LocalDispatcher(world, most_active=settings.max_active)
+    dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=settings.max_active)
     identity = Identity(
         account_store,
         SqliteSessions(database),

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import Recorded
+from flowrunner.ports import Recorded, Subscription
 
 # A subscriber that has not taken this many events reads the journal instead.
 MAX_PENDING: Final = 256
 
 
-class Subscription:
+class LocalSubscription:
     """The events of one execution from now on, kept until they are taken.
 
     One that falls behind loses nothing: it is told, and reads what it missed from the journal.
@@ -32,7 +32,6 @@ class Subscription:
         self._changed.set()
 
     async def take(self) -> Sequence[Recorded] | None:
-        """The events since the last call, at least one; None if some were dropped meanwhile."""
         while not self._pending and not self._fell_behind:
             self._changed.clear()
             await self._changed.wait()
@@ -45,22 +44,22 @@ class Subscription:
 
 
 class LocalBroadcast:
-    """Fills `ports.Broadcast` within one process."""
+    """Fills `ports.Broadcast` and `ports.LiveEvents` within one process."""
 
     def __init__(self) -> None:
-        self._subscriptions: dict[ExecutionId, set[Subscription]] = {}
+        self._subscriptions: dict[ExecutionId, set[LocalSubscription]] = {}
 
     def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None:
         for subscription in self._subscriptions.get(execution_id, ()):
             subscription.put(records)
 
-    def subscribe(self, execution_id: ExecutionId) -> Subscription:
-        subscription = Subscription()
+    def subscribe(self, execution_id: ExecutionId) -> LocalSubscription:
+        subscription = LocalSubscription()
         self._subscriptions.setdefault(execution_id, set()).add(subscription)
         return subscription
 
     def unsubscribe(self, execution_id: ExecutionId, subscription: Subscription) -> None:
         subscriptions = self._subscriptions.get(execution_id, set())
-        subscriptions.discard(subscription)
+        subscriptions.difference_update({subscription})
         if not subscriptions:
             self._subscriptions.pop(execution_id, None)

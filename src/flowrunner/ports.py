@@ -421,5 +421,81 @@ class Dispatcher(Protocol):
         ...
 
 
+class ActiveExecution(Protocol):
+    """An execution while it is in memory."""
+
+    @property
+    def status(self) -> Status: ...
+
+    async def advance(self) -> datetime | None:
+        """Go on until the execution ends, or has to wait, or the engine stops.
+
+        Returns:
+            When a waiting execution is due; None if it has ended or the engine is stopping.
+
+        Raises:
+            Fenced: Another process owns the execution, or it has ended there.
+        """
+        ...
+
+    def cancel(self, reason: str) -> None:
+        """End the execution soon, whatever it is doing."""
+        ...
+
+    def nudge(self) -> None:
+        """Look again whether the engine is stopping."""
+        ...
+
+
+class Engine(Protocol):
+    """Advances executions; which ones and when is the dispatcher's matter."""
+
+    @property
+    def is_stopping(self) -> bool: ...
+
+    async def open(self) -> None:
+        """Make this process the only one whose appends count."""
+        ...
+
+    def stop(self) -> None:
+        """Begin no further step; the ones under way may end."""
+        ...
+
+    async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> ActiveExecution:
+        """A new execution, durable when this returns.
+
+        Args:
+            at_once: Its first step starts now, and is recorded as started in the same append.
+
+        Raises:
+            DuplicateRequest: If its idempotency key is taken.
+        """
+        ...
+
+    async def load(self, id: ExecutionId) -> ActiveExecution | None:
+        """A stored execution, ready to go on; None if it has ended. Raises: NotFound."""
+        ...
+
+    async def give_up(self, id: ExecutionId) -> None:
+        """End an execution that a fault of ours keeps from going on, as failed."""
+        ...
+
+
 class Broadcast(Protocol):
     def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None: ...
+
+
+class Subscription(Protocol):
+    async def take(self) -> Sequence[Recorded] | None:
+        """The events since the last call, at least one; None if some were dropped meanwhile."""
+        ...
+
+
+class LiveEvents(Protocol):
+    """The events of executions as they become durable."""
+
+    def subscribe(self, execution_id: ExecutionId) -> Subscription:
+        """The events of one execution from now on."""
+        ...
+
+    def unsubscribe(self, execution_id: ExecutionId, subscription: Subscription) -> None: ...

@@ -12,7 +12,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from flowrunner.api.answers import rfc3339
 from flowrunner.api.errors import STATUS, error_answer
 from flowrunner.api.routing import authenticate
-from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid
 from flowrunner.domain.execution import (
@@ -28,7 +27,7 @@ from flowrunner.domain.execution import (
     TimerSet,
 )
 from flowrunner.domain.values import AccountId, ExecutionId
-from flowrunner.ports import Clock, Journal, Recorded
+from flowrunner.ports import Clock, Journal, LiveEvents, Recorded
 from flowrunner.services.bundle import Services
 
 PROTOCOL: Final = "flowrunner.v1"
@@ -47,10 +46,10 @@ SESSION_ENDED: Final = 4401
 class Live:
     """The open sockets of this process."""
 
-    def __init__(self, services: Services, journal: Journal, broadcast: LocalBroadcast, clock: Clock) -> None:
+    def __init__(self, services: Services, journal: Journal, events: LiveEvents, clock: Clock) -> None:
         self._services = services
         self._journal = journal
-        self._broadcast = broadcast
+        self._events = events
         self._clock = clock
         self._sockets: dict[AccountId, set[_Socket]] = {}
         self._all_closed = asyncio.Event()
@@ -121,7 +120,7 @@ class Live:
 
     async def _send(self, socket: "_Socket", id: ExecutionId, after: int) -> int:
         """Send events until the last, each once; gives the code to close with."""
-        subscription = self._broadcast.subscribe(id)
+        subscription = self._events.subscribe(id)
         try:
             while True:
                 # What was recorded before the subscription, or missed by it, is in the journal.
@@ -144,7 +143,7 @@ class Live:
         except (WebSocketDisconnect, RuntimeError):
             return NORMAL_CLOSE
         finally:
-            self._broadcast.unsubscribe(id, subscription)
+            self._events.unsubscribe(id, subscription)
 
     async def end_sessions(self, account_id: AccountId) -> None:
         """Close the account's sockets whose session has ended."""

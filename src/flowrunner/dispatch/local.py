@@ -9,13 +9,11 @@ from typing import Final
 
 import structlog
 
-from flowrunner.domain.errors import Conflict, InvalidFlow, NotFound, Unavailable
-from flowrunner.domain.execution import Failure, Status
+from flowrunner.domain.errors import Conflict, NotFound, Unavailable
+from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId
-from flowrunner.engine.run import Run
-from flowrunner.engine.world import World
-from flowrunner.ports import Fenced, NewExecution
+from flowrunner.ports import ActiveExecution, Clock, Engine, Fenced, Journal, NewExecution
 
 logger = structlog.get_logger()
 
@@ -33,7 +31,7 @@ class _Slot:
         left: Done when it has left memory again.
     """
 
-    run: Run | None = None
+    run: ActiveExecution | None = None
     cancel_reason: str | None = None
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -45,14 +43,16 @@ class LocalDispatcher:
         most_active: Executions in memory at once; further ones wait their turn, as rows.
     """
 
-    def __init__(self, world: World, *, most_active: int) -> None:
-        self._world = world
+    def __init__(self, engine: Engine, journal: Journal, clock: Clock, *, most_active: int) -> None:
+        self._engine = engine
+        self._journal = journal
+        self._clock = clock
         self._most_active = most_active
         self._slots: dict[ExecutionId, _Slot] = {}
         self._queue: OrderedDict[ExecutionId, None] = OrderedDict()
         self._tasks: asyncio.TaskGroup | None = None
         self._timer = asyncio.Event()
-        self._next_look_at = world.clock.now()
+        self._next_look_at = clock.now()
         self._is_empty = asyncio.Event()
         self._is_empty.set()
         self._owner: asyncio.Task[None] | None = None
@@ -79,7 +79,7 @@ class LocalDispatcher:
 
     async def _own(self, ready: "asyncio.Future[None]") -> None:
         try:
-            self._world.epoch = await self._world.journal.claim()
+            await self._engine.open()
             async with asyncio.TaskGroup() as self._tasks:
                 ready.set_result(None)
                 self._tasks.create_task(self._recover(), name="recovery")
@@ -92,7 +92,7 @@ class LocalDispatcher:
 
     async def drain(self, *, seconds: float) -> None:
         """Begin no further step, and wait for the ones under way."""
-        self._world.is_stopping = True
+        self._engine.stop()
         self._queue.clear()
         for slot in self._slots.values():
             if slot.run is not None:
@@ -105,7 +105,7 @@ class LocalDispatcher:
 
     async def close(self) -> None:
         """Let go of whatever is still in memory: it goes on at the next start."""
-        self._world.is_stopping = True
+        self._engine.stop()
         if self._owner is not None:
             self._owner.cancel()
             await asyncio.gather(self._owner, return_exceptions=True)
@@ -113,16 +113,20 @@ class LocalDispatcher:
     # Ports
 
     async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
-        if self._world.is_stopping or self._tasks is None:
+        if self._engine.is_stopping or self._tasks is None:
             raise Unavailable("The server is stopping: try again in a moment")
         has_room = len(self._slots) < self._most_active and not self._queue
         if not has_room:
-            await Run.begin(self._world, new, flow, input, at_once=False)
+            await self._engine.begin(new, flow, input, at_once=False)
             self._enqueue(new.id)
             return
         slot = self._take_slot(new.id)
         try:
-            slot.run = await Run.begin(self._world, new, flow, input, at_once=True)
+            slot.run = await self._engine.begin(new, flow, input, at_once=True)
+        except asyncio.CancelledError:
+            # Whoever asked has gone, but what they asked for may have become durable.
+            self._retry_later(new.id, slot)
+            raise
         except BaseException:
             self._leave(new.id, slot)
             raise
@@ -134,7 +138,7 @@ class LocalDispatcher:
         while True:
             slot = self._slots.get(id)
             if slot is None:
-                if self._world.is_stopping or self._tasks is None:
+                if self._engine.is_stopping or self._tasks is None:
                     raise Unavailable("The server is stopping: try again in a moment")
                 self._queue.pop(id, None)
                 slot = self._take_slot(id)
@@ -152,7 +156,7 @@ class LocalDispatcher:
                 raise Conflict(f"The execution has already ended: it is {status.value}")
 
     async def _stored_status(self, id: ExecutionId) -> Status:
-        stored, _ = await self._world.journal.load(id)
+        stored, _ = await self._journal.load(id)
         return stored.status
 
     # Executions in memory
@@ -176,7 +180,7 @@ class LocalDispatcher:
 
     def _fill(self) -> None:
         """Let waiting executions in, in their order, while there is room."""
-        while self._queue and len(self._slots) < self._most_active and not self._world.is_stopping:
+        while self._queue and len(self._slots) < self._most_active and not self._engine.is_stopping:
             assert self._tasks is not None, "the queue fills only while the dispatcher is open"
             id, _ = self._queue.popitem(last=False)
             slot = self._take_slot(id)
@@ -184,7 +188,10 @@ class LocalDispatcher:
 
     async def _resume(self, id: ExecutionId, slot: _Slot) -> None:
         try:
-            slot.run = await self._load(id)
+            slot.run = await self._engine.load(id)
+        except NotFound:
+            self._leave(id, slot)
+            return
         except Exception:
             # Not now; the execution is where it was, and is looked at again.
             logger.exception("execution.load_failed", execution_id=id)
@@ -196,20 +203,6 @@ class LocalDispatcher:
         if slot.cancel_reason is not None:
             slot.run.cancel(slot.cancel_reason)
         await self._advance(id, slot)
-
-    async def _load(self, id: ExecutionId) -> Run | None:
-        """The execution, ready to go on; None if it has ended."""
-        stored, events = await self._world.journal.load(id)
-        if stored.status.is_final:
-            return None
-        try:
-            flow = await self._world.library.get(stored.account_id, stored.revision_id)
-        except (InvalidFlow, NotFound) as error:
-            message = f"The flow can no longer be read: {error}"
-            run = await Run.resume(self._world, stored, events, _NO_FLOW)
-            await run.fail(Failure(type="flow.invalid", message=message[:2000]))
-            return None
-        return await Run.resume(self._world, stored, events, flow)
 
     async def _advance(self, id: ExecutionId, slot: _Slot) -> None:
         assert slot.run is not None, "an execution is loaded before it advances"
@@ -234,22 +227,17 @@ class LocalDispatcher:
 
     async def _give_up(self, id: ExecutionId) -> None:
         try:
-            stored, events = await self._world.journal.load(id)
-            if not stored.status.is_final:
-                run = await Run.resume(self._world, stored, events, _NO_FLOW)
-                await run.fail(
-                    Failure(type="internal", message="An internal error ended this execution: see the server's log")
-                )
+            await self._engine.give_up(id)
         except Exception:
             logger.exception("execution.give_up_failed", execution_id=id)
 
     def _retry_later(self, id: ExecutionId, slot: _Slot) -> None:
         self._leave(id, slot)
-        if not self._world.is_stopping:
+        if not self._engine.is_stopping:
             asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._enqueue_unless_stopping, id)
 
     def _enqueue_unless_stopping(self, id: ExecutionId) -> None:
-        if not self._world.is_stopping:
+        if not self._engine.is_stopping:
             self._enqueue(id)
 
     # What time sets in motion
@@ -260,7 +248,7 @@ class LocalDispatcher:
         count = 0
         while True:
             try:
-                ids = await self._world.journal.unfinished(status=Status.RUNNING, after=after, limit=_PAGE)
+                ids = await self._journal.unfinished(status=Status.RUNNING, after=after, limit=_PAGE)
             except Exception as error:
                 # As with timers: what is not taken up now would stay "running" for ever.
                 logger.error("dispatcher.recovery_failed", error=str(error))
@@ -284,25 +272,22 @@ class LocalDispatcher:
                 # Whatever it was, the next look may go well; without one every wait would be for ever.
                 logger.error("dispatcher.timers_failed", error=str(error))
                 nap = _RETRY_SECONDS
-            self._next_look_at = self._world.clock.now() + timedelta(seconds=nap)
+            self._next_look_at = self._clock.now() + timedelta(seconds=nap)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(nap):
                     await self._timer.wait()
 
     async def _wake_due(self) -> float:
         """Take up what is due; gives the seconds until there may be more."""
-        now = self._world.clock.now()
+        now = self._clock.now()
         # Those that are in memory already may still be due by their rows: they do not count.
         known = len(self._slots) + len(self._queue)
-        for id in await self._world.journal.due(now=now, limit=_PAGE + known):
+        for id in await self._journal.due(now=now, limit=_PAGE + known):
             if id not in self._slots:
                 self._enqueue(id)
-        at = await self._world.journal.next_wake()
+        at = await self._journal.next_wake()
         if at is None:
             return _LONGEST_NAP_SECONDS
         # Rows that are due, and in memory or in the queue already, must not make this loop spin.
         shortest = 0.5 if self._queue else 0.05
-        return min(max((at - self._world.clock.now()).total_seconds(), shortest), _LONGEST_NAP_SECONDS)
-
-
-_NO_FLOW: Final = Flow(name="", description="", version="", tags=(), start="", nodes={}, vars={})
+        return min(max((at - self._clock.now()).total_seconds(), shortest), _LONGEST_NAP_SECONDS)

@@ -55,7 +55,7 @@ _Message: TypeAlias = tuple[Step, StepResult] | Logged
 
 
 class Run:
-    """One execution in memory; `advance` takes it as far as it goes."""
+    """One execution in memory. Fills `ports.ActiveExecution`."""
 
     def __init__(
         self,
@@ -80,11 +80,7 @@ class Run:
 
     @classmethod
     async def begin(cls, world: World, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> Self:
-        """A run of a new execution, which exists when this returns.
-
-        Args:
-            at_once: Its first step starts now, and is recorded as started in the same append.
-        """
+        """A run of a new execution, which exists when this returns."""
         identity = Identity(execution_id=new.id, account_id=new.account_id, flow_id=new.flow_id, flow=flow)
         redactor = await world.vault.redactor(new.account_id)
         run = cls(world, identity, redactor, ExecutionState(), create=new)
@@ -110,12 +106,10 @@ class Run:
         return self._state.status
 
     def cancel(self, reason: str) -> None:
-        """End the execution soon, whatever it is doing."""
         self._cancel_reason = self._cancel_reason or reason
         self._wake.set()
 
     def nudge(self) -> None:
-        """Look again whether the engine is stopping."""
         self._wake.set()
 
     async def fail(self, failure: Failure) -> None:
@@ -124,14 +118,6 @@ class Run:
         await self._flush()
 
     async def advance(self) -> datetime | None:
-        """Go on until the execution ends, or has to wait, or the engine stops.
-
-        Returns:
-            When a waiting execution is due; None if it has ended or the engine is stopping.
-
-        Raises:
-            Fenced: Another process owns the execution, or it has ended there.
-        """
         try:
             while True:
                 if self._cancel_reason is not None and not self._state.status.is_final:

@@ -82,6 +82,8 @@ class Database:
         self._wakeup_is_due = False
         self._closed = False
         self._at_hand = _connect_to_read(path)
+        # Another program may hold the file for a moment; a thread can wait for that, this one not.
+        self._at_hand.execute("PRAGMA busy_timeout = 0")
         self._turns_at_hand = 0
         self._at_hand.set_progress_handler(self._is_long_read, _INSTRUCTIONS_A_TURN)
         self._threads = [
@@ -115,7 +117,7 @@ class Database:
         try:
             return function(self._at_hand)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY):
                 raise _as_unavailable(error) from error
         return await self.read_long(function)
 
