@@ -142,6 +142,7 @@ class Client:
 
     def watch(self, id: str, *, query: str = "", **options: Any) -> ClientConnection:
         """An open socket on an execution; close it, or use it in a `with`."""
+        options.setdefault("max_size", None)
         options.setdefault("additional_headers", {} if self.token is None else self.bearer())
         url = f"{self.url.replace('http', 'ws', 1)}/ws/executions/{id}{query}"
         return connect(url, proxy=None, open_timeout=20, close_timeout=5, **options)

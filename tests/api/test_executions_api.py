@@ -1,0 +1,386 @@
+"""Executions and their logs over REST, as the reference has them."""
+
+import json
+import time
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+
+from api.shapes import SMALLEST, assert_error, assert_recent, moment
+from support.client import Client
+from support.receiver import Receiver
+
+SUMMARY: Final = {"id", "flow_id", "status", "started_at"}
+ENDED: Final = SUMMARY | {"completed_at", "duration"}
+
+
+def example(receiver: Receiver, *, path: str = "ok") -> str:
+    """The flow of the reference, with addresses that exist here."""
+    return f"""metadata:
+  name: "My Flow"
+  description: "A simple flow"
+  version: "1.0.0"
+
+nodes:
+  start:
+    type: "http.request"
+    params:
+      url: "{receiver.url}/{path}"
+      method: "GET"
+    next:
+      default: "end"
+
+  end:
+    type: "webhook"
+    params:
+      url: "{receiver.url}/ok/callback"
+      method: "POST"
+"""
+
+
+SLOW: Final = """nodes:
+  hang:
+    type: http.request
+    params: {{url: "{url}/slow?seconds=60"}}
+    timeout: 90s
+"""
+DELAY: Final = "nodes:\n  nap: {type: delay, params: {duration: 1h}}\n"
+FAILING: Final = "nodes:\n  stop: {type: fail, params: {error: orders.none, message: There are no orders}}\n"
+
+
+def test_a_run_is_accepted_as_running(account: Client, receiver: Receiver) -> None:
+    flow_id = account.new_flow(example(receiver))
+
+    reply = account.post(f"/api/v1/flows/{flow_id}/run", {"input": {"key": "value"}})
+
+    assert reply.status == 201
+    assert reply.json.keys() == {"execution_id", "flow_id", "status", "created_at"}
+    assert reply.json["flow_id"] == flow_id
+    assert reply.json["status"] == "running"
+    assert_recent(reply.json["created_at"])
+    account.ended(reply.json["execution_id"])
+
+
+def test_the_flow_of_the_reference_runs_to_its_end(account: Client, receiver: Receiver) -> None:
+    flow_id = account.new_flow(example(receiver, path="ok/of-the-reference"))
+    id = account.run(flow_id, {"key": "value"})
+
+    execution = account.ended(id)
+
+    assert execution.keys() == ENDED | {"input", "result"}
+    assert (execution["id"], execution["flow_id"], execution["status"]) == (id, flow_id, "completed")
+    assert execution["input"] == {"key": "value"}
+    assert execution["result"]["status_code"] == 200
+    assert execution["result"]["body"] == {"key": "value"}
+    begun, ended = moment(execution["started_at"]), moment(execution["completed_at"])
+    assert type(execution["duration"]) is int
+    assert timedelta(milliseconds=execution["duration"]) == ended - begun
+    (effect,) = receiver.effects("/ok/of-the-reference")
+    assert effect.key == f"{id}.start.1"
+
+
+def test_durations_are_milliseconds(account: Client) -> None:
+    execution = account.run_to_end("nodes:\n  nap: {type: delay, params: {duration: 300ms}}\n")
+
+    assert 300 <= execution["duration"] < 10_000
+
+
+def test_a_failed_execution_says_why(account: Client, receiver: Receiver) -> None:
+    execution = account.run_to_end(example(receiver, path="status/500"))
+
+    assert execution.keys() == ENDED | {"input", "error"}
+    assert execution["status"] == "failed"
+    assert execution["error"] == "HTTP request failed with status 500"
+
+
+def test_an_open_execution_has_no_end_no_duration_and_no_result(account: Client) -> None:
+    id = account.run(account.new_flow(DELAY))
+
+    execution = account.reaching(id, frozenset({"waiting"}))
+
+    assert execution.keys() == SUMMARY | {"input"}
+    (listed,) = account.get("/api/v1/executions").json["executions"]
+    assert listed.keys() == SUMMARY
+    account.delete(f"/api/v1/executions/{id}")
+
+
+@pytest.mark.parametrize("body", [None, {}, {"input": {}}])
+def test_the_input_may_be_left_out(account: Client, body: Any) -> None:
+    flow_id = account.new_flow(SMALLEST)
+
+    reply = account.post(f"/api/v1/flows/{flow_id}/run", body)
+
+    assert reply.status == 201
+    assert account.ended(reply.json["execution_id"])["input"] == {}
+
+
+def test_an_input_comes_back_as_it_was(account: Client) -> None:
+    given = {
+        "text": "é 日本語 🙂 \u2028 ${secrets.X} </script>",
+        "numbers": [0, -1, 2**63, -(2**63), 2**64 - 1, 1.5, 1e-300, 0.1],
+        "nested": {"a": {"b": [[], {}, None, True, False, ""]}},
+        "": "an empty key",
+    }
+    execution = account.run_to_end("nodes:\n  r: {type: return, params: {value: '${flow.input}'}}\n", given)
+
+    assert execution["input"] == given
+    assert execution["result"] == given
+
+
+@pytest.mark.parametrize("value", [None, False, 0, "", [], {}, "text", [1, {"a": None}]])
+def test_every_kind_of_result_is_told(account: Client, value: Any) -> None:
+    definition = f"nodes:\n  r: {{type: return, params: {{value: {json.dumps(value)}}}}}\n"
+
+    assert account.run_to_end(definition)["result"] == value
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"input": []}, "input"),
+        ({"input": "text"}, "input"),
+        ({"input": None}, "input"),
+        ({"input": {}, "status": "completed"}, "status"),
+        ({"inputs": {}}, "inputs"),
+    ],
+)
+def test_an_input_is_an_object(account: Client, body: Any, field: str) -> None:
+    flow_id = account.new_flow(SMALLEST)
+
+    details = assert_error(account.post(f"/api/v1/flows/{flow_id}/run", body), 422)
+
+    assert details["field"] == field
+    assert account.get("/api/v1/executions").json["total"] == 0
+
+
+def test_what_does_not_exist_is_not_found(account: Client) -> None:
+    for reply in (
+        account.get("/api/v1/executions/exec-1"),
+        account.delete("/api/v1/executions/exec-1"),
+        account.get("/api/v1/executions/exec-1/logs"),
+    ):
+        assert_error(reply, 404, "Execution not found")
+    assert_error(account.post("/api/v1/flows/flow-1/run", {}), 404, "Flow not found")
+
+
+def test_the_same_idempotency_key_starts_one_execution(account: Client) -> None:
+    path = f"/api/v1/flows/{account.new_flow(SMALLEST)}/run"
+
+    first = account.post(path, {"input": {"n": 1}}, Idempotency_Key="order-7")
+    again = account.post(path, {"input": {"n": 1}}, Idempotency_Key="order-7")
+    another = account.post(path, {"input": {"n": 2}}, Idempotency_Key="order-7")
+
+    assert (first.status, again.status) == (201, 200)
+    assert again.json["execution_id"] == first.json["execution_id"]
+    assert again.headers["idempotent-replayed"] == "true"
+    assert_error(another, 409)
+    assert account.get("/api/v1/executions").json["total"] == 1
+
+
+def test_idempotency_keys_of_accounts_are_apart(account: Client, other: Client) -> None:
+    replies = [
+        client.post(f"/api/v1/flows/{client.new_flow(SMALLEST)}/run", {}, Idempotency_Key="the-same")
+        for client in (account, other)
+    ]
+
+    assert [reply.status for reply in replies] == [201, 201]
+
+
+# Lists
+
+
+@pytest.fixture
+def some(account: Client) -> dict[str, str]:
+    """Two completed, one failed, one cancelled and one waiting execution of two flows, by a name."""
+    good, bad, long = account.new_flow(SMALLEST), account.new_flow(FAILING), account.new_flow(DELAY)
+    ids = {"good": good, "bad": bad, "long": long}
+    for name, flow in (("c1", good), ("f1", bad), ("c2", good), ("x1", long), ("w1", long)):
+        ids[name] = account.run(flow)
+        time.sleep(0.002)
+    for name in ("c1", "f1", "c2"):
+        account.ended(ids[name])
+    account.delete(f"/api/v1/executions/{ids['x1']}")
+    account.reaching(ids["w1"], frozenset({"waiting"}))
+    return ids
+
+
+def _listed(account: Client, **query: Any) -> tuple[list[str], int]:
+    page = account.get("/api/v1/executions", **query).json
+    assert page.keys() == {"executions", "total", "limit", "offset"}
+    return [execution["id"] for execution in page["executions"]], page["total"]
+
+
+def test_executions_are_listed_the_newest_first(account: Client, some: dict[str, str]) -> None:
+    assert _listed(account) == ([some[name] for name in ("w1", "x1", "c2", "f1", "c1")], 5)
+
+    page = account.get("/api/v1/executions").json
+    assert (page["limit"], page["offset"]) == (10, 0)
+    by_id = {execution["id"]: execution for execution in page["executions"]}
+    assert by_id[some["c1"]].keys() == ENDED
+    assert by_id[some["x1"]].keys() == ENDED
+    assert by_id[some["w1"]].keys() == SUMMARY
+    assert by_id[some["f1"]].keys() == ENDED | {"error"}
+    assert by_id[some["f1"]]["error"] == "There are no orders"
+    for id, execution in by_id.items():
+        whole = account.execution(id)
+        assert {name: whole[name] for name in execution} == execution
+
+
+def test_executions_are_filtered_by_flow_and_status(account: Client, some: dict[str, str]) -> None:
+    def ids(*names: str) -> tuple[list[str], int]:
+        return [some[name] for name in names], len(names)
+
+    assert _listed(account, status="completed") == ids("c2", "c1")
+    assert _listed(account, status="failed") == ids("f1")
+    assert _listed(account, status="cancelled") == ids("x1")
+    assert _listed(account, status="waiting") == ids("w1")
+    assert _listed(account, status="running") == ids()
+    assert _listed(account, status="failed,completed") == ids("c2", "f1", "c1")
+    assert _listed(account, flow_id=some["good"]) == ids("c2", "c1")
+    assert _listed(account, flow_id=some["long"], status="waiting") == ids("w1")
+    assert _listed(account, flow_id=some["long"], status="completed") == ids()
+    assert _listed(account, flow_id="flow-1") == ids()
+    assert _listed(account, flow_id="%") == ids()
+    assert _listed(account, status="completed", limit=1) == ([some["c2"]], 2)
+    assert _listed(account, limit=2, offset=3) == ([some["f1"], some["c1"]], 5)
+    assert _listed(account, offset=5) == ([], 5)
+
+
+@pytest.mark.parametrize("status", ["", "done", "Completed", "running,", "failed;completed", "*", "null"])
+def test_a_status_that_there_is_not_is_refused(account: Client, status: str) -> None:
+    details = assert_error(account.get("/api/v1/executions", status=status), 422)
+
+    assert details["field"] == "status"
+
+
+def test_executions_of_a_deleted_flow_can_still_be_read(account: Client) -> None:
+    flow_id = account.new_flow(SMALLEST)
+    id = account.run(flow_id)
+    account.ended(id)
+
+    account.delete(f"/api/v1/flows/{flow_id}")
+
+    assert account.execution(id)["flow_id"] == flow_id
+    assert _listed(account, flow_id=flow_id) == ([id], 1)
+
+
+def test_an_execution_goes_on_with_the_definition_that_it_began_with(account: Client) -> None:
+    definition = (
+        "nodes:\n  nap: {type: delay, params: {duration: 400ms}, next: r}\n  r: {type: return, params: {value: old}}\n"
+    )
+    flow_id = account.new_flow(definition)
+    id = account.run(flow_id)
+
+    account.put(f"/api/v1/flows/{flow_id}", {"definition": definition.replace("old", "new")})
+
+    assert account.ended(id)["result"] == "old"
+    assert account.ended(account.run(flow_id))["result"] == "new"
+
+
+# Cancel
+
+
+def test_a_cancelled_execution_ends_within_a_second_of_a_slow_call(account: Client, receiver: Receiver) -> None:
+    id = account.run(account.new_flow(SLOW.format(url=receiver.url)))
+    time.sleep(0.3)
+    begun = time.monotonic()
+
+    reply = account.delete(f"/api/v1/executions/{id}")
+
+    assert time.monotonic() - begun < 1.0
+    assert reply.status == 200
+    assert reply.json == {"message": "Execution cancelled successfully"}
+    execution = account.execution(id)
+    assert execution["status"] == "cancelled"
+    assert execution.keys() == ENDED | {"input"}
+
+
+def test_a_waiting_execution_can_be_cancelled(account: Client) -> None:
+    id = account.run(account.new_flow(DELAY))
+    account.reaching(id, frozenset({"waiting"}))
+
+    assert account.delete(f"/api/v1/executions/{id}").status == 200
+    assert account.execution(id)["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("kind", ["completed", "failed", "cancelled"])
+def test_an_ended_execution_cannot_be_cancelled(account: Client, kind: str) -> None:
+    definition = {"completed": SMALLEST, "failed": FAILING, "cancelled": DELAY}[kind]
+    id = account.run(account.new_flow(definition))
+    if kind == "cancelled":
+        account.delete(f"/api/v1/executions/{id}")
+    before = account.ended(id)
+
+    reply = account.delete(f"/api/v1/executions/{id}")
+
+    assert_error(reply, 409, f"The execution has already ended: it is {kind}")
+    assert account.execution(id) == before
+
+
+# Logs
+
+LOGGING: Final = """nodes:
+  a: {type: log, params: {level: debug, message: one}, next: b}
+  b: {type: log, params: {level: info, message: two, data: {n: 2}}, next: c}
+  c: {type: log, params: {level: warn, message: three}, next: d}
+  d: {type: log, params: {level: error, message: four}}
+"""
+
+
+def test_the_log_tells_what_happened(account: Client, receiver: Receiver) -> None:
+    id = account.run(account.new_flow(example(receiver)))
+    account.ended(id)
+
+    reply = account.get(f"/api/v1/executions/{id}/logs")
+
+    assert reply.status == 200
+    page = reply.json
+    assert page.keys() == {"logs", "total", "limit", "offset"}
+    assert (page["total"], page["limit"], page["offset"]) == (len(page["logs"]), 10, 0)
+    for line in page["logs"]:
+        assert line.keys() - {"data"} == {"timestamp", "level", "message", "node_id", "node_type"}
+        assert line["level"] in ("debug", "info", "warn", "error")
+        moment(line["timestamp"])
+    first, last = page["logs"][0], page["logs"][-1]
+    assert (first["message"], first["node_id"], first["node_type"]) == ("Execution started", "start", "http.request")
+    assert "data" not in first
+    assert (last["message"], last["node_id"], last["node_type"]) == ("Execution completed", "end", "webhook")
+    request = next(line for line in page["logs"] if line["message"] == "HTTP request successful")
+    assert (request["level"], request["node_id"]) == ("info", "start")
+    assert request["data"] == {"status_code": 200, "url": f"{receiver.url}/ok"}
+    assert [line["timestamp"] for line in page["logs"]] == sorted(line["timestamp"] for line in page["logs"])
+
+
+def test_logs_are_filtered_by_level_and_paged(account: Client) -> None:
+    id = account.run(account.new_flow(LOGGING))
+    account.ended(id)
+
+    def messages(**query: Any) -> tuple[list[str], int]:
+        page = account.get(f"/api/v1/executions/{id}/logs", **query).json
+        return [line["message"] for line in page["logs"]], page["total"]
+
+    everything, total = messages()
+    assert everything == ["Execution started", "one", "two", "three", "four", "Execution completed"]
+    assert total == 6
+    assert messages(level="debug") == (["one"], 1)
+    assert messages(level="info") == (["Execution started", "two", "Execution completed"], 3)
+    assert messages(level="warn") == (["three"], 1)
+    assert messages(level="error") == (["four"], 1)
+    assert messages(level="info", limit=1, offset=1) == (["two"], 3)
+    assert messages(limit=2, offset=4) == (["four", "Execution completed"], 6)
+    assert messages(offset=6) == ([], 6)
+
+
+@pytest.mark.parametrize("level", ["", "warning", "INFO", "trace", "error,warn", "%"])
+def test_a_level_that_there_is_not_is_refused(account: Client, level: str) -> None:
+    id = account.run(account.new_flow(SMALLEST))
+
+    assert assert_error(account.get(f"/api/v1/executions/{id}/logs", level=level), 422)["field"] == "level"
+
+
+@pytest.mark.parametrize(("name", "value"), [("limit", "0"), ("limit", "1001"), ("offset", "-1")])
+def test_pages_of_logs_are_bounded(account: Client, name: str, value: str) -> None:
+    id = account.run(account.new_flow(SMALLEST))
+
+    assert assert_error(account.get(f"/api/v1/executions/{id}/logs", **{name: value}), 422)["field"] == name

@@ -1,0 +1,445 @@
+"""An execution's events over a WebSocket: all of them, once, in order, to whoever may see them."""
+
+import base64
+import json
+import random
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection
+
+from api.shapes import CODES, SMALLEST, moment
+from support.client import PASSWORD, Client
+from support.receiver import Receiver
+from support.server import Server
+
+NAP: Final = "nodes:\n  nap: {type: delay, params: {duration: 1h}}\n"
+
+
+def waiting(account: Client) -> str:
+    """An execution that waits for long."""
+    id = account.run(account.new_flow(NAP))
+    account.reaching(id, frozenset({"waiting"}))
+    return id
+
+
+def refused(account: Client, id: str, status: int, **options: Any) -> Any:
+    """Check that a socket is refused before it is accepted; gives the error."""
+    with pytest.raises(InvalidStatus) as caught:
+        account.watch(id, **options)
+    response = caught.value.response
+    assert response.status_code == status
+    error = json.loads(response.body)["error"]
+    assert error["code"] == CODES[status]
+    assert error["request_id"]
+    return {**error, "request_id": ""}
+
+
+def read(connection: ClientConnection, count: int) -> list[Any]:
+    return [json.loads(connection.recv(timeout=20)) for _ in range(count)]
+
+
+def close_code(connection: ClientConnection, seconds: float = 10.0) -> int | None:
+    """The code that the server closes with; whatever comes before is read."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            connection.recv(timeout=0.2)
+        except TimeoutError:
+            continue
+        except ConnectionClosed:
+            return connection.close_code
+    return None
+
+
+def chain(*nodes: str) -> str:
+    """A flow of these nodes, one after the other."""
+    lines = [
+        f"  n{number}: {{{node}{f', next: n{number + 1}' if number + 1 < len(nodes) else ''}}}"
+        for number, node in enumerate(nodes)
+    ]
+    return "nodes:\n" + "\n".join(lines) + "\n"
+
+
+# Messages
+
+
+def test_a_completed_execution_is_told_in_the_messages_of_the_reference(account: Client, receiver: Receiver) -> None:
+    definition = f"""nodes:
+  start: {{type: http.request, params: {{url: "{receiver.url}/ok"}}, next: end}}
+  end: {{type: return, params: {{value: {{output: value}}}}}}
+"""
+    id = account.run(account.new_flow(definition))
+
+    messages = account.messages(id)
+
+    for message in messages:
+        assert message["execution_id"] == id
+        moment(message["timestamp"])
+    assert [message["seq"] for message in messages] == list(range(1, len(messages) + 1))
+    update = next(m for m in messages if m["type"] == "execution_update")
+    assert update.keys() == {"type", "execution_id", "seq", "status", "node_id", "node_type", "timestamp"}
+    assert (update["status"], update["node_id"], update["node_type"]) == ("running", "start", "http.request")
+    node = next(m for m in messages if m["type"] == "node_completed")
+    assert node.keys() == {
+        "type", "execution_id", "seq", "node_id", "node_type", "action", "result", "timestamp"
+    }  # fmt: skip
+    assert (node["node_id"], node["node_type"]) == ("start", "http.request")
+    assert node["result"]["status_code"] == 200
+    assert node["result"]["body"] == {"key": "value"}
+    log = next(m for m in messages if m["type"] == "log" and m["message"] == "HTTP request successful")
+    assert log.keys() == {
+        "type", "execution_id", "seq", "level", "message", "node_id", "node_type", "data", "timestamp"
+    }  # fmt: skip
+    assert (log["level"], log["node_id"], log["node_type"]) == ("info", "start", "http.request")
+    assert log["data"] == {"status_code": 200, "url": f"{receiver.url}/ok"}
+    last = messages[-1]
+    assert last.keys() == {"type", "execution_id", "seq", "status", "result", "timestamp"}
+    assert (last["type"], last["status"], last["result"]) == ("execution_completed", "completed", {"output": "value"})
+
+
+def test_a_failed_execution_is_told_as_in_the_reference(account: Client, receiver: Receiver) -> None:
+    definition = f'nodes:\n  start: {{type: http.request, params: {{url: "{receiver.url}/status/500"}}}}\n'
+    id = account.run(account.new_flow(definition))
+
+    last = account.messages(id)[-1]
+
+    assert last.keys() >= {"type", "execution_id", "seq", "status", "error", "node_id", "node_type", "timestamp"}
+    assert (last["type"], last["status"]) == ("execution_failed", "failed")
+    assert last["error"] == "HTTP request failed with status 500"
+    assert (last["node_id"], last["node_type"]) == ("start", "http.request")
+
+
+def test_a_cancelled_execution_is_told_and_the_socket_closed(account: Client) -> None:
+    id = waiting(account)
+    with account.watch(id) as connection:
+        account.delete(f"/api/v1/executions/{id}")
+        messages = [json.loads(text) for text in connection]
+
+    assert messages[-1]["type"] == "execution_update"
+    assert messages[-1]["status"] == "cancelled"
+    assert connection.close_code == 1000
+
+
+def test_an_ended_execution_is_replayed_and_the_socket_closed(account: Client) -> None:
+    id = account.run(account.new_flow(SMALLEST))
+    account.ended(id)
+
+    first, second = account.messages(id), account.messages(id)
+
+    assert first == second
+    assert [message["seq"] for message in first] == list(range(1, len(first) + 1))
+    assert first[-1]["type"] == "execution_completed"
+
+
+def test_live_messages_are_the_ones_that_are_replayed(account: Client) -> None:
+    id = account.run(account.new_flow(chain("type: delay, params: {duration: 300ms}", "type: return")))
+
+    live = account.messages(id)
+
+    assert live == account.messages(id)
+    assert any(message.get("status") == "waiting" for message in live)
+
+
+def test_logs_are_the_same_over_rest_and_live(account: Client) -> None:
+    id = account.run(account.new_flow(chain("type: log, params: {message: hello, data: [1]}", "type: return")))
+    messages = [message for message in account.messages(id) if message["type"] == "log"]
+
+    names = ("timestamp", "level", "message", "node_id", "node_type", "data")
+    assert account.logs(id) == [{name: message[name] for name in names if name in message} for message in messages]
+
+
+# From where
+
+
+def test_after_leaves_out_what_is_known(account: Client) -> None:
+    id = account.run(account.new_flow(SMALLEST))
+    whole = account.messages(id)
+
+    for after in range(len(whole)):
+        assert account.messages(id, query=f"?after={after}") == whole[after:]
+
+
+@pytest.mark.parametrize("after", ["-1", "x", "", "1.5", "99999999999999999999", "0x1", "1e3", "%20", "%00", "١"])
+def test_an_after_that_is_no_number_is_refused(account: Client, after: str) -> None:
+    error = refused(account, waiting(account), 422, query=f"?after={after}")
+
+    assert "after" in error["message"]
+
+
+def test_subscribers_that_join_at_any_moment_see_every_event_once(account: Client) -> None:
+    draw = random.Random(7)
+    steps = ["type: delay, params: {duration: 15ms}", "type: log, params: {message: hello}"] * 25
+    id = account.run(account.new_flow(chain(*steps)))
+
+    def subscribe(pause: float) -> tuple[int, list[int], int | None]:
+        time.sleep(pause)
+        after = draw.choice([0, 0, 1, 5, 20])
+        with account.watch(id, query=f"?after={after}") as connection:
+            numbers = [json.loads(text)["seq"] for text in connection]
+        return after, numbers, connection.close_code
+
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(subscribe, [draw.random() * 0.8 for _ in range(16)]))
+
+    total = len(account.messages(id))
+    assert total > 100
+    for after, numbers, code in found:
+        assert numbers == list(range(after + 1, total + 1))
+        assert code == 1000
+
+
+def test_a_subscriber_that_fell_behind_loses_nothing(account: Client) -> None:
+    text = "x" * 20_000
+    steps = ["type: delay, params: {duration: 300ms}"] + [
+        "type: transform, params: {value: '${flow.input.text}'}"
+    ] * 150
+    id = account.run(account.new_flow(chain(*steps)), {"text": text})
+    # One message waits in the client, the rest in the network and then in the server.
+    with account.watch(id, max_queue=1) as connection:
+        account.ended(id)
+        numbers = [json.loads(message)["seq"] for message in connection]
+
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) > 300
+    assert connection.close_code == 1000
+
+
+# A subscriber that does not read
+
+
+@contextmanager
+def deaf(account: Client, id: str) -> Iterator[socket.socket]:
+    """A subscriber that asks, and then never takes anything."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(20)
+    try:
+        connection.connect(account.address)
+        key = base64.b64encode(secrets.token_bytes(16)).decode()
+        connection.sendall(
+            f"GET /ws/executions/{id} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {account.token}\r\n\r\n"
+            .encode()
+        )  # fmt: skip
+        assert connection.recv(12) == b"HTTP/1.1 101"
+        yield connection
+    finally:
+        connection.close()
+
+
+def test_subscribers_that_do_not_read_delay_nobody(account: Client) -> None:
+    steps = ["type: delay, params: {duration: 700ms}"] + ["type: transform, params: {value: '${flow.input.text}'}"] * 60
+    definition = chain(*steps)
+    id = account.run(account.new_flow(definition), {"text": "x" * 100_000})
+    with deaf(account, id), deaf(account, id), deaf(account, id), deaf(account, id), deaf(account, id):
+        begun = time.monotonic()
+        messages = account.messages(id)
+        took = time.monotonic() - begun
+        elsewhere = account.run_to_end(SMALLEST)
+
+    assert sum(len(json.dumps(message)) for message in messages) > 5_000_000
+    assert [message["seq"] for message in messages] == list(range(1, len(messages) + 1))
+    assert took < 15
+    assert elsewhere["status"] == "completed"
+
+
+def test_subscribers_that_go_away_leave_nothing_behind(account: Client, server: Server) -> None:
+    id = waiting(account)
+    before = _open_sockets(server)
+
+    for _ in range(20):
+        account.watch(id, legacy=True).socket.shutdown(socket.SHUT_RDWR)
+        with deaf(account, id):
+            pass
+
+    deadline = time.monotonic() + 10
+    while _open_sockets(server) > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _open_sockets(server) <= before
+
+
+def _open_sockets(server: Server) -> float:
+    metrics = server.client().get("/metrics").body.decode()
+    return next(float(line.split()[1]) for line in metrics.splitlines() if line.startswith("flowrunner_sockets_open "))
+
+
+# Who
+
+
+def test_without_a_token_a_socket_is_refused_before_it_is_accepted(account: Client) -> None:
+    id = waiting(account)
+
+    for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": "Basic YTpi"}, {"Authorization": "Bearer "}):
+        refused(account, id, 401, additional_headers=headers)
+
+
+def test_no_token_is_taken_from_a_url(account: Client) -> None:
+    id = waiting(account)
+    ticket = account.post("/api/v1/auth/ws-ticket").json["ticket"]
+
+    for name in ("token", "access_token", "authorization", "Authorization", "ticket"):
+        refused(account, id, 401, query=f"?{name}={account.token}", additional_headers={})
+        refused(account, id, 401, query=f"?{name}={ticket}", additional_headers={})
+
+
+def test_no_token_is_taken_from_a_cookie(account: Client) -> None:
+    refused(account, waiting(account), 401, additional_headers={"Cookie": f"token={account.token}"})
+
+
+def test_an_execution_of_another_account_looks_like_none(account: Client, other: Client, admin: Client) -> None:
+    id = waiting(account)
+
+    for client in (other, admin):
+        foreign, absent = refused(client, id, 404), refused(client, "exec-1", 404)
+        assert foreign == absent
+        assert foreign["message"] == "Execution not found"
+
+
+@pytest.mark.parametrize("path", ["/ws/executions/", "/ws/executions", "/ws", "/ws/flows/1", "/ws/executions/a/b"])
+def test_other_sockets_do_not_exist(account: Client, path: str) -> None:
+    with pytest.raises(InvalidStatus) as caught:
+        account.watch("..", query=f"/..{path}")
+    assert caught.value.response.status_code in (401, 403, 404)
+
+
+def test_a_ticket_opens_one_socket(account: Client) -> None:
+    id = waiting(account)
+    ticket = account.post("/api/v1/auth/ws-ticket").json["ticket"]
+    offer: Any = {"additional_headers": {}, "subprotocols": ["flowrunner.v1", f"ticket.{ticket}"]}
+
+    with account.watch(id, **offer) as connection:
+        assert connection.subprotocol == "flowrunner.v1", "the ticket must not come back"
+        assert read(connection, 1)[0]["seq"] == 1
+        refused(account, id, 401, **offer)
+    refused(account, id, 401, **offer)
+
+
+def test_a_ticket_taken_by_many_at_once_opens_one_socket(account: Client) -> None:
+    id = waiting(account)
+    ticket = account.post("/api/v1/auth/ws-ticket").json["ticket"]
+    barrier = threading.Barrier(8)
+
+    def attempt(_: int) -> bool:
+        protocols: Any = ["flowrunner.v1", f"ticket.{ticket}"]
+        barrier.wait()
+        try:
+            with account.watch(id, additional_headers={}, subprotocols=protocols):
+                return True
+        except InvalidStatus:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(attempt, range(8))) == 1
+
+
+def test_a_ticket_sees_no_more_than_its_account(account: Client, other: Client) -> None:
+    id = waiting(account)
+    ticket = other.post("/api/v1/auth/ws-ticket").json["ticket"]
+
+    refused(account, id, 404, additional_headers={}, subprotocols=["flowrunner.v1", f"ticket.{ticket}"])
+
+
+@pytest.mark.parametrize("ticket", ["", "x", "' OR 1=1 --", "%00"])
+def test_a_ticket_that_was_never_made_is_refused(account: Client, ticket: str) -> None:
+    offered = f"ticket.{ticket}".replace(" ", "").replace("=", "").replace("'", "")
+    refused(account, waiting(account), 401, additional_headers={}, subprotocols=["flowrunner.v1", offered])
+
+
+def test_a_ticket_ends_with_its_session(account: Client) -> None:
+    id = waiting(account)
+    ticket = account.post("/api/v1/auth/ws-ticket").json["ticket"]
+    account.post("/api/v1/auth/logout")
+
+    refused(account, id, 401, additional_headers={}, subprotocols=["flowrunner.v1", f"ticket.{ticket}"])
+
+
+# When the session ends
+
+
+def test_a_logout_closes_the_sockets_of_its_session_alone(account: Client) -> None:
+    id = waiting(account)
+    second = Client(account.url).login(account.email, PASSWORD)
+    with account.watch(id) as mine, second.watch(id) as theirs:
+        read(mine, 1)
+        read(theirs, 1)
+        account.post("/api/v1/auth/logout")
+
+        assert close_code(mine, 5.0) == 4401
+        second.delete(f"/api/v1/executions/{id}")
+        assert close_code(theirs) == 1000
+
+
+def test_a_socket_that_a_ticket_opened_is_closed_by_the_logout(account: Client) -> None:
+    id = waiting(account)
+    ticket = account.post("/api/v1/auth/ws-ticket").json["ticket"]
+    protocols: Any = ["flowrunner.v1", f"ticket.{ticket}"]
+    with account.watch(id, additional_headers={}, subprotocols=protocols) as connection:
+        account.post("/api/v1/auth/logout")
+
+        assert close_code(connection, 5.0) == 4401
+
+
+def test_a_deleted_account_loses_its_sockets_and_its_executions(account: Client, admin: Client) -> None:
+    id = waiting(account)
+    with account.watch(id) as connection:
+        read(connection, 1)
+        admin.delete(f"/api/v1/accounts/{account.account_id}")
+
+        assert close_code(connection, 5.0) == 4401
+
+
+def test_a_changed_password_or_role_closes_the_sockets(account: Client, admin: Client) -> None:
+    id = waiting(account)
+    path = f"/api/v1/accounts/{account.account_id}"
+    for change in ({"role": "admin"}, {"role": "user"}, {"password": "another-quiet-heron-1"}):
+        account.login(account.email, PASSWORD)
+        with account.watch(id) as connection:
+            read(connection, 1)
+            assert admin.put(path, change).status == 200
+            assert close_code(connection, 5.0) == 4401
+
+
+def test_a_refreshed_session_keeps_its_sockets_no_longer_than_its_token(account: Client) -> None:
+    id = waiting(account)
+    with account.watch(id) as connection:
+        read(connection, 1)
+        newer = Client(account.url, account.post("/api/v1/auth/refresh").json["token"])
+        newer.post("/api/v1/auth/logout")
+
+        assert close_code(connection, 5.0) == 4401
+
+
+# What clients send
+
+
+@pytest.mark.parametrize("text", ["hello", "", "x" * 60_000, '{"after": 0}', "\x00"])
+def test_what_a_subscriber_says_means_nothing(account: Client, text: str) -> None:
+    id = waiting(account)
+    with account.watch(id) as connection:
+        connection.send(text)
+        connection.send(text.encode())
+        account.delete(f"/api/v1/executions/{id}")
+        assert close_code(connection) == 1000
+
+
+def test_a_message_that_is_too_large_closes_its_socket_alone(account: Client) -> None:
+    id = waiting(account)
+    with account.watch(id) as loud, account.watch(id) as quiet:
+        loud.send("x" * 100_000)
+        assert close_code(loud) == 1009
+        account.delete(f"/api/v1/executions/{id}")
+        assert close_code(quiet) == 1000
+
+
+def test_messages_are_not_compressed(account: Client) -> None:
+    with account.watch(waiting(account), compression="deflate") as connection:
+        assert "sec-websocket-extensions" not in connection.response.headers  # type: ignore[union-attr]

@@ -1,0 +1,302 @@
+"""Requests that cannot be read, and answers that everything has in common."""
+
+import json
+import socket
+import time
+from typing import Any, Final
+
+import pytest
+
+from api.shapes import SMALLEST, assert_error
+from support.client import Client, Reply, raw_request
+
+JSON_TYPE: Final = {"Content-Type": "application/json"}
+WRITES: Final = ("POST /api/v1/flows", "PUT /api/v1/flows/flow-1", "POST /api/v1/flows/flow-1/run",
+                 "POST /api/v1/accounts/account-1/secrets", "PUT /api/v1/accounts/account-1",
+                 "POST /api/v1/accounts", "POST /api/v1/auth/login", "POST /api/v1/setup")  # fmt: skip
+
+
+def send(client: Client, body: bytes, **headers: str) -> Reply:
+    return client.request("POST", "/api/v1/flows", body, {**JSON_TYPE, **headers})
+
+
+def deep(levels: int) -> bytes:
+    """A body with so many levels, its own included."""
+    return b'{"input": ' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "/api", "/api/v1", "/api/v1/nothing", "/api/v2/flows", "/api/v1/flows/", "/api/v1//flows",
+        "/API/v1/flows", "/api/v1/flows/a/b/c", "/api/v1/flows/a/run/", "/docs", "/redoc", "/openapi.json",
+        "/api/v1/flows;x=1", "/healthz/", "/metrics/x", "/favicon.ico", "/.env", "/api/v1/auth",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_address_that_there_is_not_is_a_404(account: Client, path: str, method: str) -> None:
+    assert_error(account.request(method, path), 404, "There is nothing at this address")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PATCH", "/api/v1/flows"), ("DELETE", "/api/v1/flows"), ("PUT", "/api/v1/flows"),
+        ("POST", "/api/v1/flows/flow-1"), ("GET", "/api/v1/flows/flow-1/run"), ("GET", "/api/v1/auth/login"),
+        ("POST", "/api/v1/executions"), ("PUT", "/api/v1/executions/exec-1"), ("POST", "/healthz"),
+        ("DELETE", "/api/v1/executions/exec-1/logs"), ("GET", "/api/v1/setup"), ("PATCH", "/api/v1/accounts/a"),
+        ("TRACE", "/api/v1/flows"), ("OPTIONS", "/api/v1/flows"), ("PURGE", "/api/v1/flows"),
+    ],
+)  # fmt: skip
+def test_a_method_that_an_address_does_not_take_is_a_405(account: Client, method: str, path: str) -> None:
+    reply = account.request(method, path)
+
+    assert_error(reply, 405, f"This address does not take the method {method}")
+    assert reply.headers["allow"]
+    assert method not in reply.headers["allow"].split(", ")
+
+
+def test_a_header_cannot_change_the_method(account: Client) -> None:
+    id = account.new_flow(SMALLEST)
+
+    for name in ("X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method"):
+        account.request("POST", f"/api/v1/flows/{id}/run", b"{}", {**JSON_TYPE, name: "DELETE"})
+        account.request("GET", f"/api/v1/flows/{id}?_method=DELETE", headers={name: "DELETE"})
+
+    assert account.get(f"/api/v1/flows/{id}").status == 200
+
+
+# Bodies that are no JSON
+
+BROKEN: Final[dict[str, bytes]] = {
+    "nothing but a space": b" ",
+    "brace": b"{",
+    "unclosed text": b'{"name": "x',
+    "trailing comma": b'{"name": "x",}',
+    "single quotes": b"{'name': 'x'}",
+    "comment": b'{"name": "x" /* y */}',
+    "two values": b"{}{}",
+    "yaml": b"name: x",
+    "bare word": b"null x",
+    "NaN": b'{"input": NaN}',
+    "Infinity": b'{"input": Infinity}',
+    "-Infinity": b'{"input": [-Infinity]}',
+    "infinite by exponent": b'{"input": 1e999}',
+    "a key twice": b'{"name": "a", "name": "b"}',
+    "a deep key twice": b'{"input": [{"a": 1, "b": {"c": 1, "c": 1}}]}',
+    "a key twice by escapes": b'{"name": "a", "n\\u0061me": "b"}',
+    "65 levels": deep(65),
+    "100,000 levels": b"[" * 100_000,
+    "100,000 objects": b'{"a":' * 100_000,
+    "lone high surrogate": b'{"name": "\\ud800"}',
+    "lone low surrogate": b'{"name": "\\udc00x"}',
+    "surrogates in the wrong order": b'{"name": "\\udc00\\ud800"}',
+    "surrogate in a key": b'{"\\ud800": 1}',
+    "surrogate bytes": b'{"name": "\xed\xa0\x80"}',
+    "NUL by escape": b'{"name": "a\\u0000b"}',
+    "NUL in a key": b'{"a\\u0000": 1}',
+    "NUL as a byte": b'{"name": "a\x00b"}',
+    "line break in text": b'{"name": "a\nb"}',
+    "huge number": b'{"input": 18446744073709551616}',
+    "huge negative number": b'{"input": -9223372036854775809}',
+    "5,000 digits": b'{"input": ' + b"9" * 5000 + b"}",
+    "not UTF-8": b'{"name": "\xff"}',
+    "cut UTF-8": b'{"name": "\xc3"}',
+    "overlong UTF-8": b'{"name": "\xc0\xaf"}',
+    "UTF-16": '{"name": "x"}'.encode("utf-16"),
+    "UTF-32": '{"name": "x"}'.encode("utf-32"),
+    "leading zero": b'{"input": 01}',
+    "plus sign": b'{"input": +1}',
+    "hexadecimal": b'{"input": 0x1}',
+    "bad escape": b'{"name": "\\x41"}',
+    "BOM": b"\xef\xbb\xbf{}",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_s43_json_that_not_every_reader_takes_is_refused(account: Client, name: str) -> None:
+    for path in ("/api/v1/flows", f"/api/v1/flows/{account.account_id}/run"):
+        reply = account.request("POST", path, BROKEN[name], JSON_TYPE)
+
+        assert_error(reply, 400)
+        assert reply.error["message"].startswith("The request body cannot be read: ")
+        assert len(reply.body) < 1000
+
+
+def test_the_place_of_a_mistake_in_json_is_told(account: Client) -> None:
+    reply = send(account, b'{"name": "x",\n "tags": [}')
+
+    assert "line 2, column 11" in reply.error["message"]
+
+
+def test_json_with_64_levels_is_taken(account: Client) -> None:
+    path = f"/api/v1/flows/{account.new_flow(SMALLEST)}/run"
+
+    assert account.request("POST", path, deep(64), JSON_TYPE).status == 422, "the input is a list"
+    nested: Any = 1
+    for _ in range(62):
+        nested = {"a": nested}
+    assert account.post(path, {"input": nested}).status == 201
+
+
+def test_surrogate_pairs_and_large_numbers_are_taken(account: Client) -> None:
+    path = f"/api/v1/flows/{account.new_flow(SMALLEST)}/run"
+    body = b'{"input": {"smile": "\\ud83d\\ude42", "n": 18446744073709551615, "m": -9223372036854775808}}'
+
+    reply = account.request("POST", path, body, JSON_TYPE)
+
+    assert account.execution(reply.json["execution_id"])["input"] == {"smile": "🙂", "n": 2**64 - 1, "m": -(2**63)}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        None, "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/json",
+        "application/json; charset=utf-7", "application/json; charset=utf-16", "application/jsonx", "application",
+        "application/json, text/plain", "application/yaml", "application/merge-patch+json", "json",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("write", WRITES)
+def test_s44_bodies_of_another_type_are_refused(admin: Client, kind: str | None, write: str) -> None:
+    method, path = write.split()
+    body = b'{"name": "N", "definition": "nodes: {a: {type: return}}"}'
+
+    reply = admin.request(method, path, body, {} if kind is None else {"Content-Type": kind})
+
+    assert_error(reply, 415)
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/json; charset=utf-8", "Application/JSON;charset=UTF-8"]
+)
+def test_bodies_that_say_json_are_taken(account: Client, kind: str) -> None:
+    body = json.dumps({"name": "N", "definition": SMALLEST}).encode()
+
+    assert account.request("POST", "/api/v1/flows", body, {"Content-Type": kind}).status == 201
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, identity", "x"])
+def test_s48_compressed_bodies_are_refused(account: Client, encoding: str) -> None:
+    assert_error(send(account, b"\x1f\x8b\x08\x00", **{"Content-Encoding": encoding}), 415)
+
+
+# Sizes
+
+
+def test_a_body_that_is_too_large_is_refused(account: Client) -> None:
+    flow = account.new_flow(SMALLEST)
+    large = json.dumps({"input": {"x": "y" * (1024 * 1024)}}).encode()
+
+    assert_error(account.request("POST", f"/api/v1/flows/{flow}/run", large, JSON_TYPE), 413)
+    assert account.get("/api/v1/executions").json["total"] == 0
+
+
+def test_a_body_is_refused_by_its_announced_length(account: Client) -> None:
+    begun = time.monotonic()
+    for length in (b"999999999999999999999999", b"4000000"):
+        headers = (
+            b"Content-Type: application/json\r\nAuthorization: Bearer "
+            + str(account.token).encode()
+            + b"\r\nContent-Length: "
+            + length
+            + b"\r\n"
+        )
+        reply = raw_request(account.address, b"/api/v1/flows", method=b"POST", headers=headers)
+        assert reply.status in (400, 413)
+    assert time.monotonic() - begun < 10
+
+
+def test_a_chunked_body_that_never_ends_is_cut_off(account: Client) -> None:
+    with socket.create_connection(account.address, timeout=20) as connection:
+        connection.sendall(
+            b"POST /api/v1/flows/flow-1/run HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Transfer-Encoding: chunked\r\nAuthorization: Bearer " + str(account.token).encode() + b"\r\n\r\n"
+        )
+        chunk, sent = b"10000\r\n" + b" " * 0x10000 + b"\r\n", 0
+        try:
+            while sent < 64 * 1024 * 1024:
+                connection.sendall(chunk)
+                sent += 0x10000
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        connection.settimeout(5)
+        try:
+            answer = connection.recv(4096)
+        except (ConnectionResetError, TimeoutError):
+            answer = b""
+    assert answer[:12] in (b"HTTP/1.1 413", b"")
+    assert account.get("/api/v1/flows").status == 200
+
+
+def test_the_largest_definition_fits(account: Client) -> None:
+    filler = "#" + '"' * 1000 + "\n"
+    definition = SMALLEST + filler * ((1024 * 1024 - len(SMALLEST)) // len(filler))
+
+    id = account.new_flow(definition)
+
+    assert account.get(f"/api/v1/flows/{id}").json["definition"] == definition
+    body = {"name": "N", "definition": SMALLEST + "#" * 1024 * 1024}
+    assert account.post("/api/v1/flows", body).status in (413, 422)
+
+
+# What all answers have
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/healthz", 200), ("GET", "/readyz", 200), ("GET", "/metrics", 200), ("GET", "/nothing", 404),
+        ("GET", "/api/v1/flows", 200), ("PATCH", "/api/v1/flows", 405), ("GET", "/api/v1/flows/x", 404),
+        ("POST", "/api/v1/flows", 422), ("GET", "/api/v1/openapi.json", 200), ("GET", "/api/v1/accounts", 403),
+    ],
+)  # fmt: skip
+def test_s50_every_answer_has_the_headers_that_protect_browsers(
+    account: Client, method: str, path: str, status: int
+) -> None:
+    reply = account.request(method, path)
+
+    assert reply.status == status
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert reply.headers["cache-control"] == "no-store"
+    assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]
+    assert reply.headers["referrer-policy"] == "no-referrer"
+    assert reply.headers["cross-origin-opener-policy"] == "same-origin"
+    assert "server" not in reply.headers
+    assert reply.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["null", "https://example.com", "http://127.0.0.1", "http://localhost:8080", "file://", "*"],
+)
+def test_s51_other_origins_get_no_permission(account: Client, origin: str) -> None:
+    for method in ("GET", "OPTIONS"):
+        headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        reply = account.request(method, "/api/v1/flows", headers=headers)
+        assert not [name for name in reply.headers if name.startswith("access-control-")]
+
+
+def test_a_request_id_that_is_given_comes_back(account: Client) -> None:
+    for path in ("/api/v1/flows", "/nothing"):
+        assert account.request("GET", path, headers={"X-Request-ID": "trace-1.a_B"}).headers["x-request-id"] == (
+            "trace-1.a_B"
+        )
+
+
+@pytest.mark.parametrize("id", ["x" * 65, "a b", "<script>", "é", "a\tb", "", "a;b"])
+def test_a_request_id_that_is_no_id_is_replaced(account: Client, id: str) -> None:
+    reply = account.request("GET", "/nothing", headers={"X-Request-ID": id.encode("latin-1").decode("latin-1")})
+
+    assert reply.headers["x-request-id"] not in ("", id)
+    assert reply.error["request_id"] == reply.headers["x-request-id"]
+
+
+def test_two_requests_have_two_ids(account: Client) -> None:
+    assert account.get("/nothing").error["request_id"] != account.get("/nothing").error["request_id"]
+
+
+def test_a_head_request_is_answered_without_a_body_or_refused(account: Client) -> None:
+    reply = account.request("HEAD", "/api/v1/flows")
+
+    assert reply.status in (200, 405)
+    assert reply.body == b""
