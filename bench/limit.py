@@ -66,7 +66,7 @@ class _Listening:
 async def _observe(path: Path) -> tuple[list[Append], list[tuple[str, Any]]]:
     """The appends of one execution, and the pragmas of the connection that wrote them."""
     appends: list[Append] = []
-    async with open_engine(path, definition(NoOp.type, 2), wrap=lambda journal: _Keeping(journal, appends)) as engine:  # type: ignore[arg-type,return-value]
+    async with open_engine(path, definition(NoOp.type, 2), wrap=lambda journal: _Keeping(journal, appends)) as engine:
         await engine.run_one()
         pragmas = await engine.database.write(
             lambda connection: [(name, connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in _PRAGMAS]
