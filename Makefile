@@ -1,0 +1,104 @@
+# Everything a developer does, on a machine with git, make and Python 3.11 or later with venv.
+#
+# The first target that needs it makes .venv and installs into it exactly what the lock files in
+# requirements/ say, by hash. It is done once, and again when a lock changes.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+# Named by this path and not by an activated environment: whatever else is installed stays out.
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check --no-input
+# An interpreter of your own choice: make PYTHON=/opt/python3.12/bin/python3 test
+PYTHON ?=
+ARGS ?=
+CHECKED := src tests demo bench
+
+.PHONY: help
+help: ## Show this list
+	@echo 'FlowRunner: make TARGET'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: $(VENV)/.runtime ## Start a server, run a flow on it, and show what happens
+	@$(RUN) -m demo $(ARGS)
+
+.PHONY: serve
+serve: $(VENV)/.runtime ## Start the server; ARGS='--port 9000 --data-dir data' goes to it
+	@exec $(RUN) -m flowrunner serve $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.dev ## Run the tests; ARGS='tests/domain -k retry' goes to pytest
+	@$(RUN) -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Check format, style, types and imports
+	$(RUN) -m ruff format --check $(CHECKED)
+	$(RUN) -m ruff check $(CHECKED)
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
+
+.PHONY: check
+check: lint test ## Everything that must hold before a change is reviewed: lint and test
+
+.PHONY: format
+format: $(VENV)/.dev ## Write all files in the common format
+	$(RUN) -m ruff format $(CHECKED)
+	$(RUN) -m ruff check --fix $(CHECKED)
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Measure how fast it is here; ARGS=--quick takes a minute
+	@$(RUN) -m bench $(ARGS)
+
+.PHONY: campaign
+campaign: $(VENV)/.dev ## Kill the server 300 times under load; takes its time
+	@CAMPAIGN_KILLS=$${CAMPAIGN_KILLS:-300} $(RUN) -m pytest tests/scenarios $(ARGS)
+
+# The lock is made for every platform and Python at once, and names no host that it came from.
+COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-header $(ARGS)
+
+.PHONY: lock
+lock: $(RUN) ## Lock the dependencies anew; ARGS=--upgrade takes newer ones
+	$(PIP) install --quiet uv
+	$(COMPILE) requirements/dev.in --output-file requirements/dev.txt
+	$(COMPILE) requirements/build.in --constraint requirements/dev.txt --output-file requirements/runtime.txt
+
+.PHONY: clean
+clean: ## Delete the environment and what tools have cached
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What is installed.
+
+$(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(RUN)
+	@echo 'Installing what FlowRunner needs into $(VENV), once' >&2
+	@$(PIP) install --quiet --require-hashes --requirement requirements/runtime.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# It holds all that the runtime needs, at the same versions.
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(RUN)
+	@echo 'Installing what the tests need into $(VENV), once' >&2
+	@$(PIP) install --quiet --require-hashes --requirement requirements/dev.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(VENV)/.runtime $@
+
+# Some commands of these names are there and do not work, so each is tried. Debian leaves ensurepip
+# out until python3-venv is installed.
+SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+
+$(RUN):
+	@for python in '$(PYTHON)' python3.13 python3.12 python3.11 python3; do \
+	    if [ -n "$$python" ] && "$$python" -c '$(SUITABLE)' >/dev/null 2>&1; then \
+	        "$$python" -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }; \
+	        exit 0; \
+	    elif [ -n '$(PYTHON)' ]; then \
+	        echo "$$python is not Python 3.11 or later with the modules venv and ensurepip" >&2; \
+	        exit 1; \
+	    fi; \
+	done; \
+	echo 'FlowRunner needs Python 3.11 or later with the modules venv and ensurepip.' >&2; \
+	echo 'On Debian and Ubuntu: apt install python3-venv. Or say where it is: make PYTHON=/path/to/python3' >&2; \
+	exit 1

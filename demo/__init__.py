@@ -1,0 +1,1 @@
+"""Shows FlowRunner at work: `make demo`."""
