@@ -159,7 +159,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if machine["file_system"] in ("tmpfs", "ramfs"):
             say(f"{directory} is in memory, where a commit costs nothing: choose a disk with --directory")
         bench = Bench(directory, QUICK if options.quick else FULL, parts)
-        bench.run()
+        try:
+            bench.run()
+        except BenchFailed as error:
+            # What was measured before is still worth showing.
+            bench.faults.append(str(error))
     rows = report.rows(bench.rounds)
     print("{cpu}, {cores} cores, {memory_mb} MB, {kernel}, {file_system}, Python {python}, SQLite {sqlite}, {date}\n"
           .format_map(machine))  # fmt: skip
