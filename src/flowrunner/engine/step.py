@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
+import msgspec
 import structlog
 
 from flowrunner.domain.execution import (
@@ -95,8 +96,12 @@ async def run_step(
         )
     except ExpressionFailed as error:
         return Failure(type="expression", message=str(error), node=node.name)
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
         # Node types may be anybody's code: whatever they raise ends their node, not the server.
+        # Only a cancellation that somebody asked for goes its way.
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+            raise
         logger.exception("node.crashed", execution_id=identity.execution_id, node=node.name, type=node.type)
         return Failure(
             type="node.crashed",
@@ -145,7 +150,9 @@ async def _outcome(
     result = outcome.result if isinstance(outcome, Outcome | Suspend) else outcome
     if node.output is not None:
         result = node.output.render({**scope, "result": result})
-    return outcome, result
+    # Later nodes see what a replay will see, whatever Python object it was. Raises for what has no
+    # JSON form.
+    return outcome, msgspec.to_builtins(result, str_keys=True)
 
 
 async def _scope(world: World, identity: Identity, state: ExecutionState, node: Node) -> dict[str, JSON]:
