@@ -182,7 +182,7 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
         elif isinstance(value, tuple):
             text = ",".join(map(str, value))
         elif known.metadata["parse"] is parse_duration:
-            text = f"{value:g}s"
+            text = f"{value:.12g}s"
         else:
             text = "" if value is None else str(value)
         rows.append((known.name, text, known.metadata["help"]))
