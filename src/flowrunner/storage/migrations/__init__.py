@@ -3,6 +3,7 @@
 Alembic is imported only when the schema is behind: the import alone takes longer than a start.
 """
 
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -42,7 +43,7 @@ def migrate_sqlite(path: Path) -> None:
 
 
 def _revision_of(path: Path) -> str | None:
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         try:
             # Takes effect only while the database is still empty; lets a purge give space back.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
