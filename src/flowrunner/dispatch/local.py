@@ -117,7 +117,11 @@ class LocalDispatcher:
             raise Unavailable("The server is stopping: try again in a moment")
         has_room = len(self._slots) < self._most_active and not self._queue
         if not has_room:
-            await self._engine.begin(new, flow, input, at_once=False)
+            try:
+                await self._engine.begin(new, flow, input, at_once=False)
+            except asyncio.CancelledError:
+                self._look_again(new.id)
+                raise
             self._enqueue(new.id)
             return
         slot = self._take_slot(new.id)
@@ -233,6 +237,9 @@ class LocalDispatcher:
 
     def _retry_later(self, id: ExecutionId, slot: _Slot) -> None:
         self._leave(id, slot)
+        self._look_again(id)
+
+    def _look_again(self, id: ExecutionId) -> None:
         if not self._engine.is_stopping:
             asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._enqueue_unless_stopping, id)
 

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Final, Literal, TypeAlias, assert_never
+from typing import ClassVar, Final, Literal, TypeAlias, assert_never, get_args
 
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import JSON
 
 LogLevel: TypeAlias = Literal["debug", "info", "warn", "error"]
+LOG_LEVELS: Final[frozenset[LogLevel]] = frozenset(get_args(LogLevel))
 
 
 class Status(StrEnum):

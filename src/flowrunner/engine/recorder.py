@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.execution import Event, Failed, Failure, Logged, NodeCompleted, NodeFailed
+from flowrunner.domain.execution import Event, Failed, Failure, Logged, NodeCompleted, NodeFailed, TimerSet
 from flowrunner.domain.values import JSON
 from flowrunner.ports import Recorded, Redactor
 
@@ -25,7 +25,11 @@ _PAYLOADS: Final = ("input", "result", "message", "data", "reason")
 def record(event: Event, *, seq: int, at: datetime, redactor: Redactor) -> Recorded:
     """The event as it is stored. It may differ from ``event``: secrets are hidden, and what is too
     large to be kept gives way to an error that says so."""
-    encoded = msgspec.json.encode(event)
+    try:
+        encoded = msgspec.json.encode(event)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        event = _encodable(event, type(error).__name__)
+        encoded = msgspec.json.encode(event)
     if redactor.found_in(encoded):
         event = _redacted(event, msgspec.json.decode(encoded), redactor)
         encoded = msgspec.json.encode(event)
@@ -47,24 +51,48 @@ def _redacted(event: Event, fields: dict[str, Any], redactor: Redactor) -> Event
     return msgspec.convert(fields, type(event))
 
 
+def _encodable(event: Event, reason: str) -> Event:
+    """What stands for an event whose values, which a node gave, are no JSON."""
+    note: JSON = {"omitted": f"the data cannot be written as JSON ({reason})"}
+    match event:
+        case NodeCompleted() | TimerSet():
+            return _failed(event, "node.crashed", f"The result cannot be written as JSON ({reason})")
+        case Logged():
+            return replace(event, message=_clean(event.message), data=note)
+        case NodeFailed() | Failed():
+            error = event.error
+            return replace(
+                event, error=replace(error, type=_clean(error.type), message=_clean(error.message), data=note)
+            )
+        case _:
+            raise TypeError(f"{event.type} cannot be written as JSON ({reason})")
+
+
+def _clean(text: str) -> str:
+    """The text without halves of surrogate pairs, which no encoding has a form for."""
+    return text.encode(errors="replace").decode()
+
+
+def _failed(event: NodeCompleted | TimerSet, type: str, message: str) -> NodeFailed:
+    return NodeFailed(
+        node=event.node,
+        node_type=event.node_type,
+        iteration=event.iteration,
+        attempt=event.attempt,
+        error=Failure(type=type, node=event.node, message=message),
+    )
+
+
 def _bounded(event: Event, size: int) -> Event:
     match event:
         case Logged():
             note: JSON = {"truncated": f"the data of this line had {size} bytes; {MAX_LOG_BYTES} are kept at most"}
             return replace(event, message=event.message[:10_000], data=note)
-        case NodeCompleted() if size > MAX_EVENT_BYTES:
-            return NodeFailed(
-                node=event.node,
-                node_type=event.node_type,
-                iteration=event.iteration,
-                attempt=event.attempt,
-                error=Failure(
-                    type="node.result_too_large",
-                    node=event.node,
-                    message=f"The result has {size} bytes; {MAX_EVENT_BYTES} can be kept. "
-                    "Keep the part you need with 'output'",
-                ),
+        case NodeCompleted() | TimerSet() if size > MAX_EVENT_BYTES:
+            message = (
+                f"The result has {size} bytes; {MAX_EVENT_BYTES} can be kept. Keep the part you need with 'output'"
             )
+            return _failed(event, "node.result_too_large", message)
         case NodeFailed() | Failed() if size > MAX_ERROR_BYTES:
             note = {"truncated": f"the data of this error had {size} bytes; {MAX_ERROR_BYTES} are kept at most"}
             return replace(event, error=replace(event.error, message=event.error.message[:10_000], data=note))

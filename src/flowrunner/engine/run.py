@@ -243,7 +243,10 @@ class Run:
                 self._log_failure(event)
                 self._record(event)
             case NodeCompleted() | TimerSet():
-                self._record(result)
+                recorded = self._record(result)
+                if isinstance(recorded, NodeFailed):
+                    # A result that cannot be kept.
+                    self._log_failure(recorded)
             case _:
                 assert_never(result)
 
@@ -296,10 +299,12 @@ class Run:
 
     # Events to the journal
 
-    def _record(self, event: Event) -> None:
+    def _record(self, event: Event) -> Event:
+        """Take an event into account; gives it as it is stored, which may be another one."""
         recorded = record(event, seq=self._state.seq + 1, at=self._world.clock.now(), redactor=self._redactor)
         self._state.apply(recorded.event, recorded.at)
         self._unrecorded.append(recorded)
+        return recorded.event
 
     async def _flush(self) -> None:
         """Make what was recorded durable, and tell the subscribers."""

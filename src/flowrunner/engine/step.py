@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import msgspec
 import structlog
 
 from flowrunner.domain.execution import (
+    LOG_LEVELS,
     ExecutionState,
     Failure,
     Logged,
@@ -59,7 +60,9 @@ class Context:
         return f"{self.execution_id}.{self.node}.{self.iteration}"
 
     def log(self, level: LogLevel, message: str, data: JSON = None) -> None:
-        self.report(Logged(level=level, message=message, node=self.node, node_type=self.node_type, data=data))
+        # A node type may be anybody's code, and what is stored has to be read again.
+        level = level if level in LOG_LEVELS else "info"
+        self.report(Logged(level=level, message=str(message), node=self.node, node_type=self.node_type, data=data))
 
 
 async def run_step(
@@ -88,8 +91,8 @@ async def run_step(
         outcome, result = await _outcome(world, identity, state, node, context)
     except NodeFailure as error:
         return Failure(
-            type=error.type,
-            message=error.message,
+            type=str(error.type),
+            message=str(error.message),
             node=node.name,
             data=error.data,
             retry_after=error.retry_after,
@@ -122,7 +125,7 @@ async def run_step(
         node_type=node.type,
         iteration=step.iteration,
         attempt=attempt,
-        action=outcome.action if isinstance(outcome, Outcome) else DEFAULT_ACTION,
+        action=str(outcome.action) if isinstance(outcome, Outcome) else DEFAULT_ACTION,
         result=result,
     )
 
@@ -150,9 +153,7 @@ async def _outcome(
     result = outcome.result if isinstance(outcome, Outcome | Suspend) else outcome
     if node.output is not None:
         result = node.output.render({**scope, "result": result})
-    # Later nodes see what a replay will see, whatever Python object it was. Raises for what has no
-    # JSON form.
-    return outcome, msgspec.to_builtins(result, str_keys=True)
+    return outcome, _as_json(result)
 
 
 async def _scope(world: World, identity: Identity, state: ExecutionState, node: Node) -> dict[str, JSON]:
@@ -189,6 +190,23 @@ async def _secrets(world: World, identity: Identity, node: Node) -> dict[str, JS
         if name not in values:
             raise ExpressionFailed(f"${{secrets.{name}}}: the account has no secret '{name}'")
     return {name: values[name] for name in node.mentions.secrets}
+
+
+def _as_json(value: Any) -> JSON:
+    """The value as a replay will see it, whatever Python object it was; raises if it has no JSON form."""
+    decoded: JSON = msgspec.json.decode(msgspec.json.encode(value))
+    return decoded
+
+
+def _json_or_note(value: Any) -> JSON:
+    try:
+        return None if value is None else _as_json(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        return {"unreadable": f"the value has no JSON form ({type(error).__name__})"}
+
+
+def _text(value: Any) -> str:
+    return str(value).encode(errors="replace").decode()
 
 
 def _seen(step: StepState) -> JSON:
