@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # What was measured before is still worth showing.
             bench.faults.append(str(error))
     rows = report.rows(bench.rounds)
-    print("{cpu}, {cores} cores, {memory_mb} MB, {kernel}, {file_system}, Python {python}, SQLite {sqlite}, {date}\n"
+    print("{cpu}, {cores} cores, {memory_mb} MB, {kernel}, {file_system}, Python {python}, SQLite {sqlite}, load {load_before:.1f} before, {date}\n"
           .format_map(machine))  # fmt: skip
     print(report.table(rows))
     for fault in bench.faults:
