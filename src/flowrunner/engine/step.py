@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import msgspec
 import structlog
@@ -153,7 +153,9 @@ async def _outcome(
     result = outcome.result if isinstance(outcome, Outcome | Suspend) else outcome
     if node.output is not None:
         result = node.output.render({**scope, "result": result})
-    return outcome, _as_json(result)
+    # Later nodes see what a replay will see, whatever Python object it was. Raises for what has no
+    # JSON form.
+    return outcome, msgspec.to_builtins(result, str_keys=True)
 
 
 async def _scope(world: World, identity: Identity, state: ExecutionState, node: Node) -> dict[str, JSON]:
@@ -190,23 +192,6 @@ async def _secrets(world: World, identity: Identity, node: Node) -> dict[str, JS
         if name not in values:
             raise ExpressionFailed(f"${{secrets.{name}}}: the account has no secret '{name}'")
     return {name: values[name] for name in node.mentions.secrets}
-
-
-def _as_json(value: Any) -> JSON:
-    """The value as a replay will see it, whatever Python object it was; raises if it has no JSON form."""
-    decoded: JSON = msgspec.json.decode(msgspec.json.encode(value))
-    return decoded
-
-
-def _json_or_note(value: Any) -> JSON:
-    try:
-        return None if value is None else _as_json(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        return {"unreadable": f"the value has no JSON form ({type(error).__name__})"}
-
-
-def _text(value: Any) -> str:
-    return str(value).encode(errors="replace").decode()
 
 
 def _seen(step: StepState) -> JSON:
