@@ -165,8 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # What was measured before is still worth showing.
             bench.faults.append(str(error))
     rows = report.rows(bench.rounds)
-    print("{cpu}, {cores} cores, {memory_mb} MB, {kernel}, {file_system}, Python {python}, SQLite {sqlite}, load {load_before:.1f} before, {date}\n"
-          .format_map(machine))  # fmt: skip
+    print("{cpu}, {cores} cores, {memory_mb} MB, {kernel}, {file_system}".format_map(machine))
+    print("Python {python}, SQLite {sqlite}, {date}, load before {load_before:.1f}\n".format_map(machine))
     print(report.table(rows))
     for fault in bench.faults:
         print(f"\nFAILED {fault}")
