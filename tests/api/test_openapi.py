@@ -1,0 +1,230 @@
+"""The OpenAPI document says what the server does."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from api.shapes import SMALLEST
+from api.test_routes import ADMINS_ONLY, OPEN
+from support.client import PASSWORD, Client, Reply
+
+REFERENCE: Final = {
+    "POST /api/v1/auth/login", "POST /api/v1/auth/refresh", "POST /api/v1/auth/logout",
+    "GET /api/v1/flows", "GET /api/v1/flows/{id}", "POST /api/v1/flows", "PUT /api/v1/flows/{id}",
+    "DELETE /api/v1/flows/{id}", "POST /api/v1/flows/{id}/run", "GET /api/v1/executions/{id}",
+    "GET /api/v1/executions", "DELETE /api/v1/executions/{id}", "GET /api/v1/executions/{id}/logs",
+    "GET /api/v1/accounts", "GET /api/v1/accounts/{id}", "POST /api/v1/accounts", "PUT /api/v1/accounts/{id}",
+    "DELETE /api/v1/accounts/{id}", "GET /api/v1/accounts/{account_id}/secrets",
+    "POST /api/v1/accounts/{account_id}/secrets", "DELETE /api/v1/accounts/{account_id}/secrets/{key}",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def document(admin: Client) -> Any:
+    reply = Client(admin.url).get("/api/v1/openapi.json")
+    assert reply.status == 200
+    assert reply.headers["content-type"] == "application/json"
+    return reply.json
+
+
+def operations(document: Any) -> Mapping[str, Any]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+
+
+def test_every_route_of_the_reference_is_described(document: Any) -> None:
+    assert document["openapi"].startswith("3.1")
+    assert operations(document).keys() >= REFERENCE
+
+
+def test_its_schemas_are_schemas(document: Any) -> None:
+    for schema in document["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+
+
+def test_every_route_says_who_may_call_it(document: Any) -> None:
+    (scheme,) = document["components"]["securitySchemes"]
+    assert document["components"]["securitySchemes"][scheme]["scheme"] == "bearer"
+    for name, operation in operations(document).items():
+        method, path = name.split()
+        if (method, path) in OPEN:
+            assert "security" not in operation, name
+        else:
+            assert operation["security"] == [{scheme: []}], name
+            assert "401" in operation["responses"], name
+        assert ("403" in operation["responses"]) >= ((method, path) in ADMINS_ONLY), name
+
+
+def test_every_route_says_its_errors(document: Any) -> None:
+    for name, operation in operations(document).items():
+        if name == "GET /metrics":
+            continue
+        wanted = {"500"}
+        if "requestBody" in operation:
+            wanted |= {"400", "413", "415", "422"}
+        if any(parameter["in"] == "query" for parameter in operation.get("parameters", ())):
+            wanted |= {"422"}
+        if "{" in name:
+            wanted |= {"404"}
+        assert wanted <= operation["responses"].keys(), name
+        for status, response in operation["responses"].items():
+            schema = response["content"]["application/json"]["schema"]
+            assert (schema == {"$ref": "#/components/schemas/Error"}) == (status >= "400"), (name, status)
+
+
+def test_answers_allow_no_field_that_is_not_described(document: Any) -> None:
+    for name, operation in operations(document).items():
+        for status, response in operation["responses"].items():
+            schema = response["content"].get("application/json", {}).get("schema")
+            if schema is not None:
+                model = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+                assert model["additionalProperties"] is False, (name, status)
+
+
+class Tour:
+    """Makes requests, and keeps each answer under the operation that it belongs to."""
+
+    def __init__(self) -> None:
+        self.replies: dict[str, list[Reply]] = defaultdict(list)
+
+    def go(self, client: Client, operation: str, body: Any = None, query: str = "", **parts: str) -> Reply:
+        method, path = operation.split()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        reply = client.request(method, path.format(**parts) + query, data, headers)
+        self.replies[operation].append(reply)
+        return reply
+
+
+Go = Callable[..., Reply]
+
+
+def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
+    """Every operation, as it succeeds and as it fails."""
+    made, nobody = Tour(), Client(admin.url)
+    for operation in ("GET /healthz", "GET /readyz"):
+        made.go(nobody, operation)
+    _flows_and_executions(made.go, account)
+    _secrets(made.go, account)
+    _accounts(made.go, admin, account)
+    _identity(made.go, nobody, account)
+    for operation in list(made.replies):
+        if operation.split()[1].startswith("/api/v1/") and (*operation.split(),) not in OPEN:
+            parts = dict.fromkeys(("id", "account_id", "key"), "x")
+            assert made.go(nobody, operation, **parts).status == 401
+    return made.replies
+
+
+def _flows_and_executions(go: Go, account: Client) -> None:
+    flows, flow = "/api/v1/flows", "/api/v1/flows/{id}"
+    faulty = "nodes:\n  a: {type: htp.request}\n  b: {next: c}\n"
+    id = go(account, f"POST {flows}", {"name": "N", "definition": SMALLEST, "tags": ["t"]}).json["id"]
+    for body in (b"{", {}, {"name": "N", "definition": faulty}, {"name": "N", "definition": "a: [", "x": 1}):
+        go(account, f"POST {flows}", body)
+    go(account, f"GET {flows}", query="?tag=t&limit=5")
+    go(account, f"GET {flows}", query="?limit=0&offset=x")
+    for operation in (f"GET {flow}", f"PUT {flow}"):
+        for one in (id, "flow-1"):
+            go(account, operation, {"name": "M"} if "PUT" in operation else None, id=one)
+    go(account, f"PUT {flow}", {"tags": 1}, id=id)
+
+    run, execution = f"POST {flow}/run", "/api/v1/executions/{id}"
+    done = go(account, run, {"input": {}}, id=id).json["execution_id"]
+    account.ended(done)
+    failed = account.run(account.new_flow("nodes:\n  a: {type: fail, params: {message: no}}\n"))
+    account.ended(failed)
+    open_one = account.run(account.new_flow("nodes:\n  a: {type: delay, params: {duration: 1h}}\n"))
+    account.reaching(open_one, frozenset({"waiting"}))
+    for body in (None, {}, {"input": 1}, b"[", {"input": {}, "x": 1}):
+        go(account, run, body, id=id)
+    go(account, run, {}, id="flow-1")
+    for one in (done, failed, open_one, "exec-1"):
+        go(account, f"GET {execution}", id=one)
+        go(account, f"GET {execution}/logs", id=one)
+    go(account, f"GET {execution}/logs", id=done, query="?level=loud")
+    for query in ("", "?status=completed,failed", "?status=x", f"?flow_id={id}&limit=1"):
+        go(account, "GET /api/v1/executions", query=query)
+    for one in (open_one, done, "exec-1"):
+        go(account, f"DELETE {execution}", id=one)
+    go(account, f"GET {execution}", id=open_one)
+    go(account, f"DELETE {flow}", id=id)
+    go(account, f"DELETE {flow}", id=id)
+
+
+def _secrets(go: Go, account: Client) -> None:
+    path, own = "/api/v1/accounts/{account_id}/secrets", {"account_id": account.account_id}
+    for body in ({"key": "K", "value": "a long value"}, {"key": "K", "value": "another value"}, {"key": "?"}, b"x"):
+        go(account, f"POST {path}", body, **own)
+    go(account, f"POST {path}", {"key": "K", "value": "a long value"}, account_id="account-1")
+    for target in (own, {"account_id": "account-1"}):
+        go(account, f"GET {path}", **target)
+    for _ in range(2):
+        go(account, f"DELETE {path}/{{key}}", key="K", **own)
+
+
+def _accounts(go: Go, admin: Client, account: Client) -> None:
+    accounts, one = "/api/v1/accounts", "/api/v1/accounts/{id}"
+    body = {"name": "N", "email": f"tour-{account.account_id}@example.com", "password": PASSWORD, "role": "user"}
+    new = go(admin, f"POST {accounts}", body).json["id"]
+    for wrong in (body, {**body, "email": "x", "name": ""}, b"{"):
+        go(admin, f"POST {accounts}", wrong)
+    for client in (admin, account):
+        go(client, f"GET {accounts}")
+        go(client, f"POST {accounts}", {})
+    go(admin, f"GET {accounts}", query="?role=user&limit=1")
+    go(admin, f"GET {accounts}", query="?role=x")
+    for id in (new, "account-1"):
+        go(admin, f"GET {one}", id=id)
+        go(admin, f"PUT {one}", {"name": "M"}, id=id)
+        go(admin, f"DELETE {one}", id=id)
+        go(account, f"DELETE {one}", id=id)
+    for change in ({"role": "admin"}, {"email": admin.email}, {"email": "x"}):
+        go(account, f"PUT {one}", change, id=account.account_id)
+
+
+def _identity(go: Go, nobody: Client, account: Client) -> None:
+    for body in ({"username": account.email, "password": PASSWORD}, {"username": "x", "password": "y"}, {}, b"{"):
+        go(nobody, "POST /api/v1/auth/login", body)
+    for body in ({"token": "x", "name": "N", "email": "e@example.com", "password": PASSWORD}, {}, b"{"):
+        go(nobody, "POST /api/v1/setup", body)
+    for operation in ("ws-ticket", "refresh", "logout"):
+        go(account, f"POST /api/v1/auth/{operation}")
+
+
+def test_s18_every_answer_is_as_described(document: Any, admin: Client, account: Client) -> None:
+    described, replies = operations(document), tour(admin, account)
+
+    assert replies.keys() == described.keys() - {"GET /metrics"}, "an operation that nobody has tried"
+    wrong, successes = [], set()
+    for name, answers in replies.items():
+        for reply in answers:
+            response = described[name]["responses"].get(str(reply.status))
+            if response is None:
+                wrong.append(f"{name} answers {reply.status}, which is not described: {reply.body[:200]!r}")
+                continue
+            assert reply.headers["content-type"] == "application/json"
+            schema = {**response["content"]["application/json"]["schema"], "components": document["components"]}
+            wrong += [
+                f"{name} {reply.status}: {error.json_path} {error.message}"
+                for error in Draft202012Validator(schema).iter_errors(reply.json)
+            ]
+            if reply.status < 300:
+                successes.add(name)
+    assert wrong == []
+    # The set-up of a server that is set up cannot succeed.
+    assert successes == replies.keys() - {"POST /api/v1/setup"}
+
+
+def test_the_check_of_answers_sees_a_field_that_is_not_described(document: Any) -> None:
+    schema = {"$ref": "#/components/schemas/Message", "components": document["components"]}
+
+    assert not list(Draft202012Validator(schema).iter_errors({"message": "x"}))
+    assert list(Draft202012Validator(schema).iter_errors({"message": "x", "password_hash": "y"}))
+    assert list(Draft202012Validator(schema).iter_errors({}))

@@ -1,0 +1,156 @@
+"""Every route is closed, unless it is on a list of open ones."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.routing import WebSocketRoute
+from structlog.testing import capture_logs
+
+from api.shapes import assert_error
+from flowrunner.api.routing import AdminRoute, ProtectedRoute
+from support.asgi import call, program_at
+
+PASSWORD: Final = "five-blue-otters-swim"
+# A route that is not protected has to be added here, by somebody who has thought about it.
+OPEN: Final = {
+    ("POST", "/api/v1/auth/login"),
+    ("POST", "/api/v1/setup"),
+    ("GET", "/api/v1/openapi.json"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),
+}
+SOCKETS: Final = {"/ws/executions/{execution_id}"}
+ADMINS_ONLY: Final = {
+    ("GET", "/api/v1/accounts"),
+    ("POST", "/api/v1/accounts"),
+    ("DELETE", "/api/v1/accounts/{id}"),
+}
+
+
+def unknown_routes(app: FastAPI) -> list[str]:
+    """Routes of which nobody has said who may use them."""
+    found = []
+    for route in app.routes:
+        match route:
+            case ProtectedRoute():
+                continue
+            case APIRoute():
+                found += [f"{method} {route.path}" for method in route.methods if (method, route.path) not in OPEN]
+            case WebSocketRoute() if route.path in SOCKETS:
+                continue
+            case _:
+                found.append(repr(route))
+    return found
+
+
+def protected(app: FastAPI) -> Iterable[tuple[str, str, APIRoute]]:
+    for route in app.routes:
+        if isinstance(route, ProtectedRoute):
+            for method in sorted(route.methods):
+                yield method, route.path, route
+
+
+async def test_s15_every_route_is_protected_or_on_the_list(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        assert unknown_routes(program.app) == []
+        assert {(m, r.path) for r in program.app.routes if isinstance(r, APIRoute) for m in r.methods} >= OPEN
+
+        @program.app.get("/api/v1/forgotten")
+        async def forgotten() -> str:
+            return "open"
+
+        assert unknown_routes(program.app) == ["GET /api/v1/forgotten"], "this test sees a forgotten route"
+
+
+async def test_s13_s15_s16_every_protected_route_refuses_whoever_may_not(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        tokens = await _callers(program.services)
+        routes = list(protected(program.app))
+        assert len(routes) >= 20
+        admin_routes = set()
+        for method, path, route in routes:
+            address = re.sub(r"\{\w+\}", "x", path)
+            for name in ("nobody", "logged out", "deleted", "garbage"):
+                reply = await call(program.app, method, address, token=tokens[name], body=b"{")
+                assert_error(reply, 401)
+                assert reply.headers["www-authenticate"] == "Bearer", (name, method, path)
+            # A login for each, since some of them end it.
+            token = (await program.services.identity.login("user@example.com", PASSWORD)).token
+            reply = await call(program.app, method, address, token=token)
+            assert reply.status != 401
+            if reply.status == 403:
+                admin_routes.add((method, path))
+            assert isinstance(route, AdminRoute) == (reply.status == 403)
+        assert admin_routes == ADMINS_ONLY
+
+
+async def _callers(services: Any) -> dict[str, str | None]:
+    """A token for each kind of caller."""
+    await services.accounts.create(name="Root", email="root@example.com", password=PASSWORD, role="admin")
+    tokens: dict[str, str | None] = {"nobody": None, "garbage": "a.b.c"}
+    for name in ("user", "logged out", "deleted"):
+        email = f"{name.replace(' ', '')}@example.com"
+        account = await services.accounts.create(name="U", email=email, password=PASSWORD, role="user")
+        token = await services.identity.login(email, PASSWORD)
+        tokens[name] = token.token
+        if name == "logged out":
+            await services.identity.logout(await services.identity.authenticate(token.token))
+        if name == "deleted":
+            await services.accounts.delete(account.id)
+    return tokens
+
+
+class Broken:
+    """A service of which every call fails as a bug would."""
+
+    def __getattr__(self, name: str) -> Any:
+        async def fail(*args: Any, **options: Any) -> None:
+            raise ZeroDivisionError("SELECT password FROM /secret/place")
+
+        return fail
+
+
+async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        services = program.services
+        token = (await _callers(services))["user"]
+        await services.accounts.create(name="Boss", email="boss@example.com", password=PASSWORD, role="admin")
+        boss = (await services.identity.login("boss@example.com", PASSWORD)).token
+        program.app.state.services = dataclasses.replace(
+            services,
+            accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),
+        )  # fmt: skip
+        bodies = {
+            "/api/v1/flows": {"name": "N", "definition": "x"},
+            "/api/v1/accounts": {"name": "N", "email": "e@example.com", "password": PASSWORD},
+            "/api/v1/accounts/{account_id}/secrets": {"key": "K", "value": "long enough"},
+            "/api/v1/flows/{id}": {"name": "N"},
+            "/api/v1/flows/{id}/run": {"input": {}},
+            "/api/v1/accounts/{id}": {"name": "N"},
+        }
+        seen = 0
+        for method, path, _ in protected(program.app):
+            if path.startswith("/api/v1/auth"):
+                continue
+            body = json.dumps(bodies[path]).encode() if method in ("POST", "PUT") else b""
+            with capture_logs() as lines:
+                reply = await call(program.app, method, re.sub(r"\{\w+\}", "x", path), token=boss, body=body)
+
+            details = assert_error(reply, 500, "An internal error occurred; its id is in request_id")
+            assert details == {}
+            for word in (b"ZeroDivision", b"SELECT", b"secret", b"Traceback", b".py", b"flowrunner"):
+                assert word not in reply.body
+            assert reply.headers["x-content-type-options"] == "nosniff"
+            (line,) = lines
+            assert (line["event"], line["request_id"]) == ("request.crashed", reply.error["request_id"])
+            seen += 1
+        assert seen >= 17
+        program.app.state.services = services
+        assert (await call(program.app, "GET", "/api/v1/flows", token=token)).status == 200, "it goes on"

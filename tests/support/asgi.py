@@ -1,0 +1,59 @@
+"""The program in the test's own process, called without a network: for what has to be broken inside."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from flowrunner.bootstrap import Program, open_program
+from flowrunner.settings import Settings
+from support.client import Reply
+
+
+@asynccontextmanager
+async def program_at(data_dir: Path, **settings: Any) -> AsyncIterator[Program]:
+    async with open_program(Settings(data_dir=data_dir, **settings)) as program:
+        yield program
+
+
+async def call(
+    app: Any,
+    method: str,
+    path: str,
+    *,
+    token: str | None = None,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """One request to an ASGI application."""
+    path, _, query = path.partition("?")
+    sent = {"host": "test", **({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
+    if body:
+        sent.setdefault("content-type", "application/json")
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in sent.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "state": {},
+    }
+    answers: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    await app(scope, receive, send)
+    start = answers[0]
+    found = {name.decode().lower(): value.decode("latin-1") for name, value in start["headers"]}
+    return Reply(start["status"], found, b"".join(answer.get("body", b"") for answer in answers[1:]))
