@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from flowrunner.api.answers import Answer, answer, errors
 from flowrunner.api.routing import PublicRoute
@@ -34,7 +34,7 @@ async def readyz(request: Request) -> Response:
     return answer({"status": "ready"})
 
 
-@router.get("/metrics", responses={200: {"content": {"text/plain": {}}, "description": "Metrics for Prometheus"}})
+@router.get("/metrics", response_class=PlainTextResponse, responses={200: {"description": "Metrics for Prometheus"}})
 async def metrics(request: Request) -> Response:
     """Counts of what the process has done; no names, no values."""
     text: bytes = request.app.state.metrics()

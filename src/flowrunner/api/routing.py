@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fastapi import Request
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from flowrunner.api import strict_json
@@ -53,11 +54,14 @@ class StrictRequest(Request):
         if length is not None and (not length.isdigit() or int(length[:20]) > self.most_bytes):
             raise self._too_large()
         chunks, size = [], 0
-        async for chunk in self.stream():
-            size += len(chunk)
-            if size > self.most_bytes:
-                raise self._too_large()
-            chunks.append(chunk)
+        try:
+            async for chunk in self.stream():
+                size += len(chunk)
+                if size > self.most_bytes:
+                    raise self._too_large()
+                chunks.append(chunk)
+        except ClientDisconnect:
+            raise InvalidRequest("The request body was cut off") from None
         return b"".join(chunks)
 
     def _too_large(self) -> InvalidRequest:

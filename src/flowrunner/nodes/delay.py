@@ -42,7 +42,10 @@ def parse_moment(text: str) -> datetime:
         raise ValueError(f"'{text[:40]}' is not a moment: write it as 2027-01-31T08:00:00Z") from None
     if moment.tzinfo is None:
         raise ValueError(f"'{text[:40]}' has no time zone: add Z or an offset")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"'{text[:40]}' is outside the years 1 to 9999") from None
 
 
 class Delay(NodeType[DelayParams]):
