@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
@@ -27,6 +27,13 @@ from flowrunner.ports import ExecutionView, LogLine
 
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
 
+IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key never starts a second execution.",
+    "schema": {"type": "string", "maxLength": 255},
+}
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -112,14 +119,11 @@ def _log_json(line: LogLine) -> dict[str, Any]:
         200: {"model": RunAnswer, "description": "Started before, by the same Idempotency-Key"},
         **errors(401, 404, 409, *BODY_ERRORS),
     },
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
 )
-async def run_flow(
-    request: Request,
-    id: str,
-    body: RunFlow | None = None,
-    idempotency_key: Annotated[str | None, Header(description="The same key never starts a second execution.")] = None,
-) -> Response:
+async def run_flow(request: Request, id: str, body: RunFlow | None = None) -> Response:
     """Start an execution. Once this has answered, no crash of the server loses it."""
+    idempotency_key = request.headers.get("idempotency-key")
     if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise invalid("Idempotency-Key", "must be 1 to 255 visible characters")
     accepted = await services_of(request).executions.run(

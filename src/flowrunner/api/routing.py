@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fastapi import Request
+from fastapi._compat import ModelField
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -101,22 +103,26 @@ class PublicRoute(APIRoute):
         return handler
 
     def _direct(self) -> Handler | None:
-        """The function itself, if the request and parts of the path are all it takes.
+        """The function itself, if the request, parts of the path and a body are all it takes.
 
-        There is nothing to convert or to validate then, and leaving the framework's machinery out
+        There is little to convert or to validate then, and leaving the framework's machinery out
         saves a quarter of the time of such a request.
         """
         takes = self.dependant
-        if takes.query_params or takes.header_params or takes.cookie_params or takes.body_params:
+        if takes.query_params or takes.header_params or takes.cookie_params or len(takes.body_params) > 1:
             return None
         if takes.dependencies or takes.request_param_name is None:
             return None
         if any(param.field_info.annotation is not str for param in takes.path_params):
             return None
         function, name = self.endpoint, takes.request_param_name
+        body = takes.body_params[0] if takes.body_params else None
 
         async def call(request: Request) -> Response:
-            response: Response = await function(**{name: request}, **request.path_params)
+            values: dict[str, Any] = {name: request, **request.path_params}
+            if body is not None:
+                values[body.name] = await _validated(request, body)
+            response: Response = await function(**values)
             return response
 
         return call
@@ -143,6 +149,18 @@ class AdminRoute(ProtectedRoute):
         await super().admit(request)
         if not caller_of(request).is_admin:
             raise Forbidden("Only an admin can do this")
+
+
+async def _validated(request: Request, body: ModelField) -> Any:
+    """The body as the model, or its default if none was sent. Raises: RequestValidationError."""
+    if not await request.body():
+        if body.field_info.is_required():
+            raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
+        return body.get_default()
+    value, errors = body.validate(await request.json(), {}, loc=("body",))
+    if errors:
+        raise RequestValidationError(errors)
+    return value
 
 
 async def authenticate(request: Any) -> Caller:
