@@ -152,7 +152,7 @@ class Database:
     # On the writer's thread
 
     def _write_loop(self) -> None:
-        connection = _connect(self._path, cache_mib=64)
+        connection = _connect(self._path, cache_mib=8)
         try:
             while (batch := self._next_batch()) is not None:
                 self._commit(connection, batch)
@@ -281,7 +281,7 @@ def _as_unavailable(error: Exception) -> Exception:
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
-    connection = _connect(path, cache_mib=16)
+    connection = _connect(path, cache_mib=4)
     connection.execute("PRAGMA query_only = ON")
     return connection
 
@@ -293,5 +293,6 @@ def _connect(path: Path, *, cache_mib: int) -> sqlite3.Connection:
     connection.execute("PRAGMA foreign_keys = ON")
     # What a burst of writes made the log grow to is given back.
     connection.execute("PRAGMA journal_size_limit = 67108864")
+    # Small, because the system keeps the file's pages anyway; these would be a second copy.
     connection.execute(f"PRAGMA cache_size = -{cache_mib * 1024}")
     return connection
