@@ -1,0 +1,43 @@
+"""The documents of the project, as tests read them."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+README: Final = ROOT / "README.md"
+ARCHITECTURE: Final = ROOT / "docs" / "architecture.md"
+FLOW_LANGUAGE: Final = ROOT / "docs" / "flow-language.md"
+
+_FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def all_pages() -> list[Path]:
+    return [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for found, text in _FENCE.findall(page.read_text()) if found == language]
+
+
+def section(page: Path, title: str) -> str:
+    """What stands below a heading, up to the next one of the same or a higher level."""
+    text = page.read_text()
+    heading = re.search(rf"^(#+) {re.escape(title)}$", text, re.MULTILINE)
+    assert heading is not None, f"{page.name} has no heading '{title}'"
+    following = re.search(rf"^#{{1,{len(heading[1])}}} ", text[heading.end() :], re.MULTILINE)
+    return text[heading.end() : heading.end() + following.start()] if following else text[heading.end() :]
+
+
+def rows(text: str) -> Iterator[Sequence[str]]:
+    """The rows of the tables in ``text``, without their heads."""
+    lines = text.splitlines()
+    for before, line in zip(["", *lines], lines, strict=False):
+        if line.startswith("| ") and not line.startswith("| ---") and before.startswith("|"):
+            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
+
+
+def first_words(text: str) -> list[str]:
+    """What stands as code in the first column of the tables in ``text``."""
+    return [word for row in rows(text) for word in re.findall(r"`([^`]+)`", row[0])]

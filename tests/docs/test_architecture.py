@@ -1,0 +1,69 @@
+"""What docs/architecture.md says is how the program is built."""
+
+import ast
+import configparser
+import re
+import sys
+from typing import Final
+
+import pytest
+
+from docs.pages import ARCHITECTURE, ROOT, blocks
+from flowrunner.domain.execution import EVENT_TYPES, TRANSITIONS, Status
+
+SOURCE: Final = ROOT / "src" / "flowrunner"
+# One parser of text, of which only the events are used: docs/decisions/0002.
+OUTSIDE_THE_STANDARD_LIBRARY: Final = {"yaml"}
+WORLDLY: Final = {
+    "asyncio", "concurrent", "ctypes", "fcntl", "http", "importlib", "io", "logging", "multiprocessing", "os",
+    "pathlib", "random", "secrets", "select", "shutil", "signal", "socket", "sqlite3", "ssl", "subprocess", "sys",
+    "tempfile", "threading", "time", "urllib", "uuid",
+}  # fmt: skip
+
+
+def test_the_diagram_shows_every_transition_and_no_other() -> None:
+    (diagram,) = blocks(ARCHITECTURE, "mermaid")
+    arrows = re.findall(r"^\s*(\S+) --> (\S+)$", diagram, re.MULTILINE)
+
+    between = {(before, after) for before, after in arrows if "[*]" not in (before, after)}
+    assert between == {(before.value, after.value) for before in TRANSITIONS for after in TRANSITIONS[before]}
+    assert [after for before, after in arrows if before == "[*]"] == ["running"]
+    assert {before for before, after in arrows if after == "[*]"} == {s.value for s in Status if s.is_final}
+    assert len(arrows) == len(set(arrows))
+
+
+def test_the_layers_are_the_ones_that_are_checked() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / ".importlinter")
+    checked = [
+        {part.strip() for part in line.split("|")} - {"(sandbox)"}
+        for line in config["importlinter:contract:layers"]["layers"].split("\n")
+        if line.strip() not in ("", "__main__")
+    ]
+    text = next(block for block in blocks(ARCHITECTURE, "text") if "bootstrap >" in block)
+
+    assert [{part.strip() for part in layer.split("|")} for layer in text.split(">")] == checked
+
+
+def test_every_kind_of_event_is_named() -> None:
+    text = ARCHITECTURE.read_text()
+
+    assert [kind for kind in EVENT_TYPES if f"`{kind}`" not in text] == []
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "domain").glob("*.py")), ids=lambda path: path.stem)
+def test_the_domain_imports_nothing_that_touches_the_world(path) -> None:  # type: ignore[no-untyped-def]
+    tops = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            tops |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            tops.add(node.module.partition(".")[0])
+
+    assert tops & WORLDLY == set()
+    assert tops - {"flowrunner"} - OUTSIDE_THE_STANDARD_LIBRARY <= set(sys.stdlib_module_names)
+
+
+def test_the_domain_never_asks_for_the_time() -> None:
+    for path in (SOURCE / "domain").glob("*.py"):
+        assert not re.search(r"\.(now|utcnow|today)\(", path.read_text()), path

@@ -1,0 +1,113 @@
+"""What docs/flow-language.md says is what flows can do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docs.pages import FLOW_LANGUAGE, README, ROOT, all_pages, blocks, first_words, rows, section
+from flowrunner.api import routing
+from flowrunner.domain import decide, flow_document, yaml_source
+from flowrunner.domain.duration import parse_duration
+from flowrunner.domain.expression import OUTPUT_NAMES
+from flowrunner.domain.flow import COMMON_ERRORS
+from flowrunner.domain.flow_document import read_flow
+from flowrunner.domain.retry import RetryPolicy
+from flowrunner.engine import recorder, run
+from flowrunner.nodes import built_in
+from flowrunner.security import egress
+
+NODE_TYPES = built_in()
+
+
+def samples() -> Iterator[Any]:
+    for page in all_pages():
+        for number, text in enumerate(blocks(page, "yaml"), 1):
+            yield pytest.param(text, id=f"{page.relative_to(ROOT)} {number}")
+    for script in blocks(README, "sh"):
+        if "<<'YAML'\n" in script:
+            yield pytest.param(script.split("<<'YAML'\n")[1].split("\nYAML\n")[0], id="README.md")
+    for path in sorted(Path(ROOT / "demo").glob("*.yaml")):
+        yield pytest.param(path.read_text(), id=str(path.relative_to(ROOT)))
+
+
+@pytest.mark.parametrize("text", list(samples()))
+def test_every_sample_loads_as_a_flow(text: str) -> None:
+    flow = read_flow(text, {name: node_type.spec() for name, node_type in NODE_TYPES.items()})
+
+    assert flow.nodes
+
+
+def test_there_are_samples() -> None:
+    assert len(list(samples())) >= 4
+
+
+def test_the_keys_of_a_document_and_of_a_node_are_described() -> None:
+    assert set(first_words(section(FLOW_LANGUAGE, "The document"))) >= set(flow_document._FLOW_KEYS)
+    assert [row[0].strip("`") for row in rows(section(FLOW_LANGUAGE, "The document"))] == [
+        key for key in ("metadata", "start", "vars", "defaults", "nodes") if key in flow_document._FLOW_KEYS
+    ]
+    assert set(first_words(section(FLOW_LANGUAGE, "A node"))) == set(flow_document._NODE_KEYS)
+
+
+def test_the_names_of_expressions_are_described() -> None:
+    assert set(first_words(section(FLOW_LANGUAGE, "Expressions"))) == OUTPUT_NAMES
+
+
+def test_the_defaults_of_retries_are_described() -> None:
+    policy = RetryPolicy(max_retries=3)
+    said = {row[0].strip("`"): row[1].strip("`") for row in rows(section(FLOW_LANGUAGE, "Retries"))}
+
+    assert tuple(said) == flow_document._RETRY_KEYS
+    assert int(said["max"]) == flow_document._policy({"delay": 1.0}).max_retries
+    assert parse_duration(said["delay"]) == policy.first_delay
+    assert float(said["backoff"]) == policy.backoff
+    assert parse_duration(said["max_delay"]) == policy.longest_delay
+    assert float(said["jitter"]) == policy.jitter
+    assert tuple(said["errors"].strip("[]").split(", ")) == policy.errors
+    assert said["max_elapsed"] == ""
+    assert policy.max_elapsed is None
+
+
+@pytest.mark.parametrize("name", NODE_TYPES)
+def test_the_parameters_of_each_node_type_are_described(name: str) -> None:
+    described = [row[0].strip("`") for row in rows(section(FLOW_LANGUAGE, name))]
+
+    assert sorted(described) == sorted(NODE_TYPES[name].Params.model_fields)
+
+
+def test_only_node_types_that_exist_are_described() -> None:
+    titles = [line.removeprefix("### ") for line in FLOW_LANGUAGE.read_text().splitlines() if line.startswith("### ")]
+
+    assert titles == list(first_words(section(README, "What flows can do today")))
+    assert sorted(titles) == sorted(NODE_TYPES)
+
+
+def test_the_errors_that_any_node_can_have_are_described() -> None:
+    described = first_words(section(FLOW_LANGUAGE, "Errors that any node can have"))
+
+    families = {error.partition(".")[0] for error in described} | set(described)
+    # `limit` ends the execution, whatever edges there are.
+    assert set(COMMON_ERRORS) - {"limit"} <= families
+
+
+def test_the_limits_are_the_ones_in_force() -> None:
+    said = dict(rows(section(FLOW_LANGUAGE, "Limits")))
+
+    assert said == {
+        "flow document": f"{_size(yaml_source.MAX_BYTES)}, {yaml_source.MAX_DEPTH} levels, "
+        f"{yaml_source.MAX_NODES:,} YAML nodes",
+        "answer of a server": _size(egress.MAX_ANSWER_BYTES),
+        "result of a node": _size(recorder.MAX_EVENT_BYTES),
+        "log lines of an execution": f"{run.MAX_LOG_LINES:,}, with a mark where they were cut",
+        "data of a log line": _size(recorder.MAX_LOG_BYTES),
+        "steps of an execution": f"{decide.MAX_STEPS:,}",
+        "request to the API": f"{_size(routing.MAX_BODY_BYTES)}; {_size(routing.MAX_FLOW_BODY_BYTES)} "
+        "for one that saves a flow",
+    }
+    assert f"died {decide.MAX_INTERRUPTIONS + 1} times" in FLOW_LANGUAGE.read_text()
+
+
+def _size(count: int) -> str:
+    return f"{count // 1024**2} MiB" if count % 1024**2 == 0 else f"{count // 1024} KiB"

@@ -1,0 +1,112 @@
+"""A stranger can do what the README says."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from docs.pages import README, ROOT, all_pages, rows, section
+from flowrunner.settings import Settings
+from support.client import PASSWORD, Client
+from support.server import Server
+
+BASH: Final = shutil.which("bash")
+
+
+def test_every_setting_is_described_with_its_default() -> None:
+    said = {row[0].strip("`"): row[1].strip("`") for row in rows(section(README, "Settings"))}
+
+    assert list(said) == [setting.name for setting in fields(Settings)]
+    for setting in fields(Settings):
+        if setting.default is MISSING:
+            assert said[setting.name] == "$XDG_DATA_HOME/flowrunner"
+        elif setting.default in (None, ()):
+            assert said[setting.name] == ""
+        else:
+            assert setting.metadata["parse"](said[setting.name]) == setting.default
+
+
+def test_the_variables_that_documents_name_exist() -> None:
+    known = {setting.name.upper() for setting in fields(Settings)} | {"CONFIG"}
+    for page in all_pages():
+        for name in re.findall(r"FLOWRUNNER_([A-Z][A-Z_]*)", page.read_text()):
+            assert name.removesuffix("_FILE") in known, f"{page.name} names FLOWRUNNER_{name}"
+
+
+def test_the_flags_that_documents_name_exist() -> None:
+    known = {setting.name.replace("_", "-") for setting in fields(Settings) if not setting.metadata["secret"]}
+    for page in all_pages():
+        for line in page.read_text().splitlines():
+            if "flowrunner serve" in line:
+                assert set(re.findall(r"--([a-z-]+)", line)) <= known, line
+
+
+def test_the_targets_that_documents_name_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for page in all_pages() for name in re.findall(r"^make ([a-z]+)|`make ([a-z]+)", page.read_text())}
+    named = {name for pair in named for name in pair if name}
+
+    assert {"demo", "test", "serve", "check", "bench"} <= targets
+    assert named <= targets
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    links = 0
+    for page in all_pages():
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            if target.startswith("https://"):
+                continue
+            links += 1
+            path, _, anchor = target.partition("#")
+            found = (page.parent / path).resolve() if path else page
+            assert found.exists(), f"{page.name}: {target}"
+            if anchor:
+                assert anchor in _anchors(found), f"{page.name}: {target}"
+    assert links > 10
+
+
+def _anchors(page: Path) -> Sequence[str]:
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+def test_every_decision_is_listed() -> None:
+    directory = ROOT / "docs" / "decisions"
+    listed = re.findall(r"\]\((\d{4}-[^)]+)\)", (directory / "README.md").read_text())
+
+    assert listed == sorted(path.name for path in directory.glob("[0-9]*.md"))
+
+
+def test_no_document_knows_where_it_was_written() -> None:
+    for page in [*all_pages(), ROOT / "Makefile", ROOT / ".ci" / "run", *ROOT.glob("requirements/*")]:
+        assert not re.search(r"/(work|root|home)/|pypi|pythonhosted", page.read_text()), page
+
+
+@pytest.mark.skipif(BASH is None or shutil.which("curl") is None, reason="needs bash and curl")
+def test_the_first_flow_runs_as_written(server: Server, account: Client, tmp_path: Path) -> None:
+    parts = re.findall(r"<!-- tested -->\n```sh\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    script = "set -euo pipefail\n" + "\n".join(parts)
+    for written, here in {
+        "http://127.0.0.1:8080": server.url,
+        "ada@example.com": account.email,
+        "nine-quiet-herons": PASSWORD,
+        # The same with less patience.
+        "duration: 2s": "duration: 100ms",
+        "sleep 3": "sleep 2",
+    }.items():
+        assert written in script
+        script = script.replace(written, here)
+
+    done = subprocess.run(
+        [str(BASH), "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"status":"completed"' in done.stdout
+    assert '"result":"Hello, Ada!"' in done.stdout
+    assert '"message":"Hello, Ada!"' in done.stdout
