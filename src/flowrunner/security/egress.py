@@ -22,7 +22,7 @@ CLOSED: Final[tuple[Network, ...]] = tuple(
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
         "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15",
         "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-        "::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/32",
+        "::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/32",
         "2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10",
         "ff00::/8",
     )
@@ -31,8 +31,10 @@ CLOSED: Final[tuple[Network, ...]] = tuple(
 # Services that hand out the machine's own credentials: closed whatever is allowed.
 ALWAYS_CLOSED: Final[tuple[Network, ...]] = tuple(
     ipaddress.ip_network(text)
-    for text in ("169.254.169.254/32", "169.254.170.2/32", "169.254.170.23/32", "100.100.100.200/32",
-                 "192.0.0.192/32", "168.63.129.16/32", "fd00:ec2::254/128", "fd00:ec2::23/128")
+    for text in ("169.254.169.254/32", "169.254.170.2/32", "169.254.170.23/32", "169.254.42.42/32",
+                 "100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32", "fd00:ec2::254/128",
+                 "fd00:ec2::23/128", "fd20:ce::254/128", "fd00:c1::a9fe:a9fe/128", "fd00:42::42/128",
+                 "fe80::a9fe:a9fe/128")
 )  # fmt: skip
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
@@ -86,15 +88,24 @@ class EgressPolicy:
                 )
 
 
+# Forms of IPv6 addresses whose last 32 bits are an IPv4 one: compatible, mapped, translated, NAT64.
+_WITH_IPV4: Final[tuple[Network, ...]] = tuple(
+    ipaddress.ip_network(text)
+    for text in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/96")
+)
+
+
 def _forms(address: Address) -> tuple[Address, ...]:
-    """The address, and the IPv4 one that an IPv6 one stands for."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address in ipaddress.ip_network("64:ff9b::/96"):
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return (address, inner)
-    return (address,)
+    """The address, and the IPv4 ones that an IPv6 one stands for."""
+    if not isinstance(address, ipaddress.IPv6Address):
+        return (address,)
+    forms: list[Address] = [address]
+    if any(address in network for network in _WITH_IPV4):
+        forms.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    if address.sixtofour is not None:
+        forms.append(address.sixtofour)
+    forms += address.teredo or ()
+    return tuple(forms)
 
 
 def _is_this_machine(address: Address) -> bool:
