@@ -227,7 +227,9 @@ async def _check_master_key(store: SqliteSecrets, master_key: MasterKey) -> None
 @contextlib.contextmanager
 def _lock(data_dir: Path) -> Iterator[None]:
     """Hold the data directory, which one server may use at a time."""
-    with (data_dir / "lock").open("w") as file:
+    path = data_dir / "lock"
+    _make_private(path)
+    with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -46,7 +46,6 @@ async def send(
     succeeded = answer.status in expected if expected is not None else 200 <= answer.status <= 299
     facts: dict[str, JSON] = {"status_code": answer.status, "url": answer.url}
     if not succeeded:
-        context.log("error", f"{said} failed with status {answer.status}", facts)
         raise NodeFailure(
             f"http.{answer.status}",
             f"HTTP request failed with status {answer.status}",
