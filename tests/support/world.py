@@ -273,8 +273,8 @@ async def machine(
             draw=draw,
         )
         dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=most_active)
-        await dispatcher.open()
         try:
+            await dispatcher.open()
             yield Machine(path, database, journal, world, dispatcher, clock, http, broadcast, vault, library, known)
         finally:
             await dispatcher.close()

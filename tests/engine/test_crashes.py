@@ -1,0 +1,78 @@
+"""Exhaustive: the process dies at the n-th write, for every n until the scenario goes through untouched."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from flowrunner.domain.execution import Completed, Status
+from flowrunner.plugin import HttpAnswer
+from flowrunner.ports import Fenced
+from support.databases import contents_of, rows_of
+from support.invariants import check_database
+from support.world import FakeHttp, Request, answer, machine
+
+from .crashes import Fate, Moment, Scenario
+
+# More than the scenario has writes: a guard against a loop that never ends.
+MOST_WRITES = 200
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_crash_at_any_write_breaks_no_promise(tmp_path: Path, moment: Moment) -> None:
+    for n in range(1, MOST_WRITES):
+        path = tmp_path / f"{n}.db"
+        fate = Fate([n], moment)
+        scenario = Scenario(path, fate)
+
+        violations = await scenario.play()
+
+        assert violations == [], f"process died {moment} write {n}"
+        assert rows_of(path, "SELECT flow_id, status FROM executions ORDER BY id") == [
+            ("ordinary", "completed"),
+            ("slow", "cancelled"),
+        ], f"process died {moment} write {n}"
+        if fate.deaths == 0:
+            break
+    else:
+        pytest.fail("the scenario never went through")
+    assert n > 10, "the scenario has fewer writes than it must have"
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_crash_during_the_recovery_from_a_crash_breaks_no_promise(tmp_path: Path, moment: Moment) -> None:
+    for first in range(1, 14):
+        for second in (1, 2, 3):
+            path = tmp_path / f"{first}-{second}.db"
+
+            violations = await Scenario(path, Fate([first, second, 1], moment)).play()
+
+            assert violations == [], f"processes died {moment} writes {first}, {second} and 1"
+
+
+async def test_a_process_that_was_paused_and_comes_back_does_no_harm(tmp_path: Path) -> None:
+    """Two processes on one file: the first sleeps in a request while the second takes over."""
+    path = tmp_path / "flowrunner.db"
+    let_go = asyncio.Event()
+
+    async def late(request: Request) -> HttpAnswer:
+        await let_go.wait()
+        return answer(body='"late"')
+
+    http = FakeHttp()
+    http.at("http://peer/", late, answer(body='"in time"'))
+    async with machine(path, http=http) as paused:
+        await paused.save("nodes: {a: {type: webhook, params: {url: 'http://peer/'}, output: '${result.body}'}}")
+        await paused.start()
+        await paused.until_requested("http://peer/")
+        async with machine(path, http=http) as second:
+            assert await second.until_ended() is Status.COMPLETED
+            before = contents_of(path)
+            let_go.set()
+            await asyncio.sleep(0.1)
+            with pytest.raises(Fenced):
+                await paused.start(id="exec-2")
+
+            assert contents_of(path) == before
+            assert (await second.events())[-1] == Completed(result="in time")
+    assert check_database(path) == []

@@ -1,0 +1,219 @@
+"""The crash tests are worth something only if they catch what they are for.
+
+Each test here plants a bug of the kind that the peers of this program have had, plays the scenario
+of the crash tests, and asserts that a violation is found.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.decide import decide
+from flowrunner.domain.values import ExecutionId
+from flowrunner.engine import run
+from flowrunner.engine.step import Context
+from flowrunner.ports import Append, DuplicateRequest, Fenced, Journal
+from flowrunner.storage.sqlite import journal as sqlite_journal
+from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.journal import SqliteJournal
+from flowrunner.storage.sqlite.rows import to_ms
+from support.databases import completion, contents_of, creation, new_database_file, open_database
+
+from .crashes import CrashingJournal, Fate, Moment, Scenario, Wrap
+
+
+async def violations_of(
+    directory: Path, moment: Moment, *, writes: Sequence[int] = range(1, 14), wrap: Wrap | None = None
+) -> list[str]:
+    """What is found when processes die at the given writes, one scenario each; stops at the first find."""
+    for n in writes:
+        scenario = Scenario(directory / f"{moment}-{n}.db", Fate([n], moment), patience_seconds=1.0)
+        if wrap is not None:
+            scenario.wrap = wrap
+        if violations := await scenario.play():
+            return violations
+    return []
+
+
+class HastyJournal(CrashingJournal):
+    """Answers for a new execution before it is durable."""
+
+    def __init__(self, inner: Journal, fate: Fate, database: Database) -> None:
+        super().__init__(inner, fate)
+        self._under_way: dict[ExecutionId, asyncio.Task[None]] = {}
+
+    async def append(self, append: Append) -> None:
+        if append.create is not None and not self.fate.is_dead:
+            creating = asyncio.ensure_future(super().append(append))
+            # Nobody waits for it, which is the bug.
+            creating.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._under_way[append.execution_id] = creating
+            return
+        if append.execution_id in self._under_way:
+            await asyncio.shield(self._under_way[append.execution_id])
+        await super().append(append)
+
+
+async def test_an_answer_before_the_commit_is_caught(tmp_path: Path) -> None:
+    violations = await violations_of(tmp_path, "before", wrap=HastyJournal)
+
+    assert any("was accepted and is lost" in violation for violation in violations)
+
+
+@contextlib.contextmanager
+def connection_rules(append: Append) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise DuplicateRequest(ExecutionId(f"{append.execution_id[:-1]}1"), None) from None
+
+
+class TornJournal(CrashingJournal):
+    """Writes the summary and the events in two transactions."""
+
+    def __init__(self, inner: Journal, fate: Fate, database: Database) -> None:
+        super().__init__(inner, fate)
+        self._database = database
+
+    async def append(self, append: Append) -> None:
+        row = sqlite_journal._summary_row(append)
+        statement = sqlite_journal.ADVANCE if append.create is None else sqlite_journal.CREATE
+        events = [(append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records]
+
+        def summary(connection: sqlite3.Connection) -> None:
+            with connection_rules(append):
+                if connection.execute(statement, row).rowcount != 1:
+                    raise Fenced
+
+        await self.point("before")
+        await self._database.write(summary)
+        await self.point("between")
+        await self._database.write(lambda connection: connection.executemany(sqlite_journal.ADD_EVENT, events))
+        await self.point("after")
+
+
+async def test_events_outside_the_transaction_are_caught(tmp_path: Path) -> None:
+    violations = await violations_of(tmp_path, "between", wrap=TornJournal)
+
+    assert any("its summary stands at event" in violation for violation in violations)
+
+
+async def test_a_journal_in_two_transactions_without_a_crash_passes(tmp_path: Path) -> None:
+    """It is the crash that shows the bug, not the double itself."""
+    assert await violations_of(tmp_path, "between", writes=[0], wrap=TornJournal) == []
+
+
+OVERWRITE = "UPDATE executions SET status = 'running', completed_at = NULL, error = NULL WHERE completed_at > 0"
+
+
+class OverwritingJournal(CrashingJournal):
+    """Takes everything for interrupted when a process starts, also what has ended."""
+
+    def __init__(self, inner: Journal, fate: Fate, database: Database) -> None:
+        super().__init__(inner, fate)
+        self._database = database
+
+    async def claim(self) -> int:
+        epoch = await super().claim()
+        await self._database.write(self._mark_all)
+        return epoch
+
+    def _mark_all(self, connection: sqlite3.Connection) -> None:
+        connection.execute(OVERWRITE)
+
+
+class OverwritingJournalWithoutTriggers(OverwritingJournal):
+    def _mark_all(self, connection: sqlite3.Connection) -> None:
+        connection.execute("DROP TRIGGER IF EXISTS executions_final")
+        super()._mark_all(connection)
+
+
+async def test_a_recovery_that_overwrites_a_final_state_is_caught(tmp_path: Path) -> None:
+    violations = await violations_of(tmp_path, "before", writes=[0], wrap=OverwritingJournalWithoutTriggers)
+
+    assert any("is running after ['execution.completed']" in violation for violation in violations)
+
+
+async def test_the_database_itself_stops_a_recovery_that_overwrites_a_final_state(tmp_path: Path) -> None:
+    with pytest.raises(sqlite3.IntegrityError, match="has ended"):
+        await violations_of(tmp_path, "before", writes=[0], wrap=OverwritingJournal)
+
+
+async def late_writes(path: Path) -> list[str]:
+    """Which writes of a process that was taken over get through."""
+    database = open_database(new_database_file(path))
+    journal = SqliteJournal(database)
+    old = await journal.claim()
+    await journal.append(creation("e1", epoch=old))
+    await journal.claim()
+    violations = []
+    for append in (creation("e2", epoch=old), completion("e1", epoch=old)):
+        before = contents_of(path)
+        with contextlib.suppress(Fenced):
+            await journal.append(append)
+        if contents_of(path) != before:
+            violations.append(f"a late write of {append.execution_id} was accepted")
+    await database.close()
+    return violations
+
+
+async def test_no_late_write_gets_through(tmp_path: Path) -> None:
+    assert await late_writes(tmp_path / "flowrunner.db") == []
+
+
+async def test_a_journal_without_fencing_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fence = " WHERE :epoch = (SELECT epoch FROM engine)"
+    assert fence in sqlite_journal.CREATE
+    assert " AND epoch = :epoch" in sqlite_journal.ADVANCE
+    monkeypatch.setattr(sqlite_journal, "CREATE", sqlite_journal.CREATE.replace(fence, ""))
+    monkeypatch.setattr(sqlite_journal, "ADVANCE", sqlite_journal.ADVANCE.replace(" AND epoch = :epoch", ""))
+
+    assert await late_writes(tmp_path / "flowrunner.db") == [
+        "a late write of e2 was accepted",
+        "a late write of e1 was accepted",
+    ]
+
+
+async def test_a_key_that_differs_between_tries_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def key(self: Context) -> str:
+        return f"{self.execution_id}.{self.node}.{self.iteration}.{self.attempt}"
+
+    monkeypatch.setattr(Context, "idempotency_key", property(key))
+
+    violations = await violations_of(tmp_path, "before", writes=[0])
+
+    assert any("which is that of no step" in violation for violation in violations)
+
+
+async def test_a_timer_that_fires_early_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def early(*args: Any, now: datetime, **more: Any) -> Any:
+        return decide(*args, now=now + timedelta(days=1), **more)
+
+    monkeypatch.setattr(run, "decide", early)
+
+    violations = await violations_of(tmp_path, "before", writes=[0])
+
+    assert any("waited until" in violation for violation in violations)
+
+
+class ForgetfulJournal(CrashingJournal):
+    """Gives a process that starts the events up to the last start of a node, as if no result had been kept."""
+
+    async def load(self, id: ExecutionId) -> Any:
+        stored, events = await super().load(id)
+        starts = [i for i, (event, _) in enumerate(events) if event.type == "node.started"]
+        return stored, events[: starts[-2] + 1] if len(starts) > 1 and not stored.status.is_final else events
+
+
+async def test_a_process_that_forgets_results_gets_nowhere_and_is_caught(tmp_path: Path) -> None:
+    violations = await violations_of(
+        tmp_path, "after", writes=[4], wrap=lambda inner, fate, database: ForgetfulJournal(inner, fate)
+    )
+
+    assert any("has not ended" in violation or "which has completed" in violation for violation in violations)
