@@ -113,7 +113,7 @@ def _retry_after(value: str | None, now: datetime) -> float | None:
     """Seconds meant by a `Retry-After` header: a number, or a date."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if value.isascii() and value.strip().isdigit():
         return min(float(value), 86400.0)
     try:
         moment = parsedate_to_datetime(value)

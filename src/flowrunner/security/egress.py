@@ -192,8 +192,8 @@ class EgressClient:
             redirects += 1
             following = _parse_url(location, base=target)
             if following.origin() != target.origin():
-                sent = {k: v for k, v in sent.items() if k.lower() not in _PRIVATE_HEADERS}
-            if answer.status == 303 or (answer.status in (301, 302) and method == "POST"):
+                sent = {k: v for k, v in sent.items() if k.lower() in _PUBLIC_HEADERS}
+            if (answer.status == 303 and method != "HEAD") or (answer.status in (301, 302) and method == "POST"):
                 method, body = "GET", None
                 sent = {k: v for k, v in sent.items() if not k.lower().startswith("content-")}
             target = following
@@ -220,8 +220,11 @@ class EgressClient:
         await self._session.close()
 
 
-# What must not reach another host than the one it was meant for.
-_PRIVATE_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
+# What may reach another host than the one it was meant for. Any other header may carry a credential:
+# a flow chooses the name of the one for its key.
+_PUBLIC_HEADERS: Final = frozenset(
+    {"accept", "accept-language", "cache-control", "content-language", "content-type", "idempotency-key", "user-agent"}
+)
 
 
 def _joined(headers: Any) -> dict[str, str]:

@@ -1,0 +1,636 @@
+"""`http.request` and `webhook` against a real server."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import ssl
+import tracemalloc
+import urllib.parse
+from collections.abc import Mapping
+from datetime import timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from flowrunner.nodes.http_request import HttpRequest
+from flowrunner.nodes.webhook import Webhook
+from flowrunner.plugin import NodeFailure
+from flowrunner.security.egress import MAX_ANSWER_BYTES, EgressClient, EgressPolicy
+from support.contexts import PlainContext
+from support.databases import NOON
+from support.networks import LOOPBACK, unused_port
+
+from .conftest import Peer, bomb
+
+
+class Nodes:
+    def __init__(self, client: EgressClient) -> None:
+        self.context = PlainContext(client)
+
+    async def request(self, url: str, **params: Any) -> Any:
+        node_type = HttpRequest()
+        return await node_type.run(node_type.read({"url": url, **params}), self.context)
+
+    async def webhook(self, url: str, *, input: Any = None, **params: Any) -> Any:
+        node_type = Webhook()
+        self.context.input = input
+        return await node_type.run(node_type.read({"url": url, **params}), self.context)
+
+    async def failure(self, url: str, **params: Any) -> NodeFailure:
+        with pytest.raises(NodeFailure) as failure:
+            await self.request(url, **params)
+        return failure.value
+
+
+@pytest.fixture
+def nodes(client: EgressClient) -> Nodes:
+    return Nodes(client)
+
+
+JSON_TYPE: Mapping[str, str] = {"Content_Type": "application/json; charset=utf-8"}
+
+
+# Results
+
+
+async def test_an_answer_is_given_with_all_its_facts(nodes: Nodes, peer: Peer) -> None:
+    url = peer.give("/a", 201, '{"id": 7}', X_Trace="t", **JSON_TYPE)
+
+    result = await nodes.request(url)
+
+    assert result["status_code"] == 201
+    assert result["body"] == {"id": 7}
+    assert result["headers"]["x-trace"] == "t"
+    metadata = result["metadata"]
+    assert metadata.pop("timing_ms") > 0
+    assert metadata == {
+        "url": url,
+        "method": "GET",
+        "content_type": "application/json; charset=utf-8",
+        "content_length": 9,
+        "redirects": 0,
+    }
+    assert nodes.context.lines == [("info", "HTTP request successful", {"status_code": 201, "url": url})]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "value"),
+    [
+        (('{"a": 1}', "application/json"), None, {"a": 1}),
+        (('{"a": 1}', "application/problem+json"), None, {"a": 1}),
+        (('{"a": 1}', "APPLICATION/JSON"), None, {"a": 1}),
+        (('{"a": 1}', "text/plain"), None, '{"a": 1}'),
+        (('{"a": 1}', "text/plain"), "json", {"a": 1}),
+        (('{"a": 1}', "application/json"), "text", '{"a": 1}'),
+        (('{"a": 1}', "application/json"), "base64", base64.b64encode(b'{"a": 1}').decode()),
+        (("not json", "application/json"), None, "not json"),
+        (("né", "text/plain"), None, "né"),
+        ((b"\xff\xfe\x00", "application/octet-stream"), None, base64.b64encode(b"\xff\xfe\x00").decode()),
+        ((b"\xffa", "text/plain"), "text", "\ufffda"),
+        ((b"a\x00b", "text/plain"), None, "a\ufffdb"),
+        ((b"", "application/json"), None, None),
+        ((b"", "text/plain"), None, None),
+        ((b"", "text/plain"), "text", ""),
+        ((b"", "text/plain"), "base64", ""),
+        (("null", "application/json"), None, None),
+        (('"\\u0000"', "application/json"), None, "\x00"),
+    ],
+)
+async def test_a_body_is_read_by_its_kind(
+    nodes: Nodes, peer: Peer, answer: tuple[str | bytes, str], kind: str | None, value: object
+) -> None:
+    body, content_type = answer
+    url = peer.give("/a", 200, body, Content_Type=content_type)
+
+    result = await nodes.request(url, **({} if kind is None else {"response": kind}))
+
+    assert result["body"] == value
+
+
+async def test_a_body_that_must_be_json_and_is_not_is_an_error(nodes: Nodes, peer: Peer) -> None:
+    failure = await nodes.failure(peer.give("/a", 200, "<html>"), response="json")
+
+    assert failure.type == "http.invalid_answer"
+
+
+async def test_a_packed_body_is_unpacked(nodes: Nodes, peer: Peer) -> None:
+    import gzip
+
+    url = peer.give("/a", 200, gzip.compress(b'{"a": 1}'), Content_Encoding="gzip", **JSON_TYPE)
+
+    assert (await nodes.request(url))["body"] == {"a": 1}
+
+
+async def test_a_header_given_twice_is_joined(nodes: Nodes, peer: Peer) -> None:
+    result = await nodes.request(peer.give("/a", 200, "", Set_Cookie="a=1"))
+
+    assert result["headers"]["set-cookie"] == "a=1"
+
+
+# What is sent
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "delete"])
+async def test_every_method_is_sent(nodes: Nodes, peer: Peer, method: str) -> None:
+    result = await nodes.request(peer.url + "/a", method=method)
+
+    assert peer.seen[0].method == method.upper() == result["metadata"]["method"]
+
+
+@pytest.mark.parametrize(
+    ("params", "sent", "content_type"),
+    [
+        ({}, b"", None),
+        ({"body": None}, b"", None),
+        ({"body": {"a": [1, None]}}, b'{"a":[1,null]}', "application/json"),
+        ({"body": [1, 2]}, b"[1,2]", "application/json"),
+        ({"body": False}, b"false", "application/json"),
+        ({"body": "né"}, "né".encode(), "text/plain; charset=utf-8"),
+        ({"body": "<a/>", "headers": {"content-type": "text/xml"}}, b"<a/>", "text/xml"),
+        ({"form": {"a": "b c", "d": 1, "e": True}}, b"a=b+c&d=1&e=true", "application/x-www-form-urlencoded"),
+        ({"form": {}}, b"", "application/x-www-form-urlencoded"),
+    ],
+)
+async def test_a_body_is_sent_in_its_form(
+    nodes: Nodes, peer: Peer, params: Any, sent: bytes, content_type: str | None
+) -> None:
+    await nodes.request(peer.url + "/a", method="POST", **params)
+
+    assert peer.seen[0].body == sent
+    if content_type is not None:
+        assert peer.seen[0].headers["content-type"] == content_type
+
+
+@pytest.mark.parametrize(
+    ("url", "query", "sent"),
+    [
+        ("/a", {"q": "x y&z", "n": 5, "yes": True}, "q=x+y%26z&n=5&yes=true"),
+        ("/a?b=1", {"c": "2"}, "b=1&c=2"),
+        ("/a?", {"c": "2"}, "c=2"),
+        ("/a?b=1&", {"c": "2"}, "b=1&c=2"),
+        ("/a#f", {"c": "2"}, "c=2"),
+        ("/a", {"c": ["1", "2"]}, "c=1&c=2"),
+        ("/a?b=%20", {}, "b=%20"),
+    ],
+)
+async def test_a_query_is_added_to_the_url(nodes: Nodes, peer: Peer, url: str, query: Any, sent: str) -> None:
+    await nodes.request(peer.url + url, query=query)
+
+    assert urllib.parse.parse_qsl(peer.seen[0].query) == urllib.parse.parse_qsl(sent)
+
+
+@pytest.mark.parametrize(
+    ("auth", "header", "value"),
+    [
+        ({"username": "u", "password": "pä:"}, "authorization", "Basic " + base64.b64encode("u:pä:".encode()).decode()),
+        ({"username": "u"}, "authorization", "Basic " + base64.b64encode(b"u:").decode()),
+        ({"token": "t"}, "authorization", "Bearer t"),
+        ({"api_key": "k"}, "x-api-key", "k"),
+        ({"api_key": "k", "key_name": "X-Other"}, "x-other", "k"),
+    ],
+)
+async def test_credentials_are_sent_in_their_header(
+    nodes: Nodes, peer: Peer, auth: Any, header: str, value: str
+) -> None:
+    await nodes.request(peer.url + "/a", auth=auth)
+
+    assert peer.seen[0].headers[header] == value
+
+
+async def test_headers_are_sent_as_text(nodes: Nodes, peer: Peer) -> None:
+    await nodes.request(peer.url + "/a", headers={"X-N": 5, "X-Yes": True, "X-T": "a\tb"})
+
+    headers = peer.seen[0].headers
+    assert (headers["x-n"], headers["x-yes"], headers["x-t"]) == ("5", "true", "a\tb")
+    assert headers["user-agent"] == "FlowRunner"
+
+
+async def test_every_request_carries_the_key_of_its_step(nodes: Nodes, peer: Peer) -> None:
+    nodes.context.attempt = 3
+    await nodes.request(peer.url + "/a")
+    await nodes.webhook(peer.url + "/a")
+    await nodes.request(peer.url + "/a", headers={"idempotency-key": "my own"})
+
+    assert [s.headers["idempotency-key"] for s in peer.seen] == ["exec-1.a.1", "exec-1.a.1", "my own"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Host": "x"}, {"content-length": "5"}, {"Transfer-Encoding": "chunked"}, {"Connection": "close"},
+     {"A B": "x"}, {"": "x"}, {"A:": "x"}, {"A": "x\r\nB: y"}, {"A": "x\n"}, {"A": "\x00"}, {"Ä": "x"}],
+)  # fmt: skip
+async def test_headers_that_would_change_the_request_itself_are_refused(
+    nodes: Nodes, peer: Peer, headers: dict[str, str]
+) -> None:
+    failure = await nodes.failure(peer.url + "/a", headers=headers)
+
+    assert failure.type == "http.invalid_request"
+    assert peer.seen == []
+
+
+# Statuses
+
+
+@pytest.mark.parametrize("status", [300, 400, 401, 404, 418, 429, 500, 503, 599])
+async def test_another_status_is_an_error_that_says_which(nodes: Nodes, peer: Peer, status: int) -> None:
+    url = peer.give("/a", status, '{"why": "x"}', X_Trace="t", **JSON_TYPE)
+
+    failure = await nodes.failure(url)
+
+    assert (failure.type, failure.message) == (f"http.{status}", f"HTTP request failed with status {status}")
+    assert isinstance(failure.data, dict)
+    assert (failure.data["status_code"], failure.data["body"]) == (status, {"why": "x"})
+    assert failure.data["headers"]["x-trace"] == "t"
+
+
+@pytest.mark.parametrize(
+    ("expect", "status", "succeeds"),
+    [(404, 404, True), (404, 200, False), ([200, 404], 404, True), ([200, 404], 201, False), (None, 204, True)],
+)
+async def test_expected_statuses_are_the_only_successes(
+    nodes: Nodes, peer: Peer, expect: Any, status: int, succeeds: bool
+) -> None:
+    url = peer.give("/a", status)
+    if succeeds:
+        assert (await nodes.request(url, expect_status=expect))["status_code"] == status
+    else:
+        assert (await nodes.failure(url, expect_status=expect)).type == f"http.{status}"
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120.0),
+        (" 7 ", 7.0),
+        ("0", 0.0),
+        ("999999999", 86400.0),
+        (format_datetime(NOON + timedelta(seconds=90), usegmt=True), 90.0),
+        (format_datetime(NOON - timedelta(days=1), usegmt=True), 0.0),
+        ("soon", None),
+        ("-5", None),
+        ("1.5", None),
+        ("٣", None),
+        ("Wed, 99 Foo 2027", None),
+    ],
+)
+async def test_the_wish_to_wait_is_understood(nodes: Nodes, peer: Peer, value: str, seconds: float | None) -> None:
+    failure = await nodes.failure(peer.give("/a", 503, Retry_After=value))
+
+    assert failure.retry_after == seconds
+
+
+# Redirects
+
+
+async def test_redirects_are_not_followed_unless_wanted(nodes: Nodes, peer: Peer) -> None:
+    failure = await nodes.failure(peer.give("/a", 302, Location="/b"))
+
+    assert failure.type == "http.302"
+    assert [s.path for s in peer.seen] == ["/a"]
+
+
+@pytest.mark.parametrize("name", ["follow_redirects", "follow_redirect"])
+async def test_redirects_are_followed_to_the_end(nodes: Nodes, peer: Peer, name: str) -> None:
+    peer.give("/b", 307, Location="c?x=1")
+    url = peer.give("/a", 301, Location=peer.url + "/b")
+
+    result = await nodes.request(url, **{name: True})
+
+    assert [s.path for s in peer.seen] == ["/a", "/b", "/c"]
+    assert (result["metadata"]["redirects"], result["metadata"]["url"]) == (2, peer.url + "/c?x=1")
+
+
+async def test_too_many_redirects_are_an_error(nodes: Nodes, peer: Peer) -> None:
+    failure = await nodes.failure(peer.give("/a", 302, Location="/a"), follow_redirects=True)
+
+    assert failure.type == "http.redirects"
+    assert len(peer.seen) == 6
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "then"),
+    [(301, "POST", "GET"), (302, "POST", "GET"), (303, "POST", "GET"), (303, "PUT", "GET"), (307, "POST", "POST"),
+     (308, "PUT", "PUT"), (302, "PUT", "PUT"), (303, "HEAD", "HEAD")],
+)  # fmt: skip
+async def test_a_redirect_keeps_or_changes_the_method_as_http_says(
+    nodes: Nodes, peer: Peer, status: int, method: str, then: str
+) -> None:
+    params = {} if method == "HEAD" else {"body": {"a": 1}}
+    await nodes.request(
+        peer.give("/a", status, Location="/b"),
+        method=method,
+        follow_redirects=True,
+        **params,  # type: ignore[arg-type]
+    )
+
+    last = peer.seen[-1]
+    assert last.method == then
+    assert last.body == (b'{"a":1}' if then == method and params else b"")
+    if then != method:
+        assert last.headers.get("content-type", "application/octet-stream") == "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    ("auth", "header"),
+    [
+        ({"token": "t"}, "authorization"),
+        ({"api_key": "k"}, "x-api-key"),
+        ({"api_key": "k", "key_name": "X-Mine"}, "x-mine"),
+    ],
+)
+async def test_credentials_do_not_follow_to_another_host(nodes: Nodes, peer: Peer, auth: Any, header: str) -> None:
+    peer.give("/same", 302, Location="/end")
+    peer.give("/other", 302, Location=peer.url.replace("127.0.0.1", "localhost") + "/end")
+
+    await nodes.request(peer.url + "/same", auth=auth, headers={"Cookie": "c=1"}, follow_redirects=True)
+    await nodes.request(peer.url + "/other", auth=auth, headers={"Cookie": "c=1"}, follow_redirects=True)
+
+    same, other = peer.seen[1], peer.seen[3]
+    assert header in same.headers
+    assert "cookie" in same.headers
+    assert header not in other.headers
+    assert "cookie" not in other.headers
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/", "http://a b/", "//\\x"])
+async def test_a_redirect_to_what_is_no_web_address_is_an_error(nodes: Nodes, peer: Peer, location: str) -> None:
+    failure = await nodes.failure(peer.give("/a", 302, Location=location), follow_redirects=True)
+
+    assert failure.type == "http.invalid_request"
+
+
+async def test_a_redirect_cannot_lead_to_a_closed_address(nodes: Nodes, peer: Peer) -> None:
+    for location in ("http://169.254.169.254/latest", "http://10.0.0.1/", "http://[::1]:1/", "http://0x0a000001/"):
+        failure = await nodes.failure(peer.give("/a", 302, Location=location), follow_redirects=True)
+        assert failure.type == "egress.forbidden", location
+
+
+# The network
+
+
+async def test_a_refused_connection_is_an_error(nodes: Nodes) -> None:
+    assert (await nodes.failure(f"http://127.0.0.1:{unused_port()}/")).type == "connection.refused"
+
+
+async def test_a_name_that_does_not_exist_is_an_error(nodes: Nodes) -> None:
+    assert (await nodes.failure("http://name.invalid/")).type == "connection.dns"
+
+
+@pytest.mark.parametrize("path", ["/lost", "/nothing"])
+async def test_a_connection_that_breaks_off_is_an_error(nodes: Nodes, peer: Peer, path: str) -> None:
+    assert (await nodes.failure(peer.url + path)).type == "connection.lost"
+
+
+async def test_a_lost_connection_is_not_tried_again_by_the_client_itself(nodes: Nodes, peer: Peer) -> None:
+    await nodes.request(peer.url + "/first")
+    await nodes.failure(peer.url + "/nothing", method="POST", body={})
+
+    assert [s.path for s in peer.seen] == ["/first", "/nothing"]
+
+
+async def test_an_answer_that_is_no_http_is_an_error(nodes: Nodes, peer: Peer) -> None:
+    assert (await nodes.failure(peer.url + "/garbage")).type == "http.invalid_answer"
+
+
+async def test_a_server_without_tls_is_an_error_over_https(nodes: Nodes, peer: Peer) -> None:
+    failure = await nodes.failure(peer.url.replace("http:", "https:"))
+
+    assert failure.type == "connection.tls"
+
+
+async def test_an_untrusted_certificate_is_an_error(nodes: Nodes, tmp_path: Any) -> None:
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0, ssl=untrusted(tmp_path))
+    port = server.sockets[0].getsockname()[1]
+
+    failure = await nodes.failure(f"https://127.0.0.1:{port}/")
+
+    assert failure.type == "connection.tls"
+    server.close()
+    await server.wait_closed()
+
+
+def untrusted(directory: Any) -> ssl.SSLContext:
+    """A certificate that nobody has signed but itself."""
+    from datetime import UTC, datetime
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    path = directory / "cert.pem"
+    pem = serialization.Encoding.PEM
+    path.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(pem)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+async def test_no_answer_within_the_timeout_is_an_error(nodes: Nodes, peer: Peer) -> None:
+    failure = await nodes.failure(peer.url + "/hang", timeout="100ms")
+
+    assert failure.type == "timeout"
+    assert "100ms" in failure.message
+
+
+async def test_a_cancelled_request_ends_at_once(nodes: Nodes, peer: Peer) -> None:
+    running = asyncio.ensure_future(nodes.request(peer.url + "/hang"))
+    await peer.was_asked.wait()
+
+    running.cancel()
+    async with asyncio.timeout(1):
+        await asyncio.wait([running])
+
+    assert running.cancelled()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "example.com", "ftp://127.0.0.1/", "file:///etc/passwd", "http://", "http:///x", "http://a:99999/",
+     "http://127.0.0.1:0/", "http://127.0.0.1/ x", "http://127.0.0.1\\@evil/", "http://127.0.0.1/\r\nX: y", "gopher://x",
+     "http://[::1", "javascript:alert(1)", "http://x\x00/"],
+)  # fmt: skip
+async def test_what_is_no_web_address_is_refused(nodes: Nodes, url: str) -> None:
+    assert (await nodes.failure(url)).type in ("http.invalid_request", "input.invalid")
+
+
+async def test_closed_addresses_are_refused(peer: Peer) -> None:
+    port = peer.url.rpartition(":")[2]
+    client = EgressClient(EgressPolicy())
+    nodes = Nodes(client)
+    for host in ("127.0.0.1", "localhost", "127.1", "0x7f000001", "2130706433", "[::ffff:127.0.0.1]", "0.0.0.0"):
+        failure = await nodes.failure(f"http://{host}:{port}/")
+        # A spelling that the resolver does not know leads nowhere either.
+        assert failure.type in ("egress.forbidden", "connection.dns"), host
+    await client.close()
+
+    assert peer.seen == []
+
+
+async def test_the_server_s_own_port_is_closed_even_when_its_address_is_open(peer: Peer) -> None:
+    client = EgressClient(EgressPolicy([LOOPBACK], own_ports={int(peer.url.rpartition(":")[2])}))
+
+    assert (await Nodes(client).failure(peer.url + "/a")).type == "egress.forbidden"
+
+    await client.close()
+    assert peer.seen == []
+
+
+# Bounds
+
+
+async def test_the_largest_answer_allowed_is_read(nodes: Nodes, peer: Peer) -> None:
+    url = peer.give("/a", 200, b"x" * MAX_ANSWER_BYTES)
+
+    assert len((await nodes.request(url))["body"]) == MAX_ANSWER_BYTES
+
+
+async def test_a_larger_answer_is_an_error(nodes: Nodes, peer: Peer) -> None:
+    failure = await nodes.failure(peer.give("/a", 200, b"x" * (MAX_ANSWER_BYTES + 1)))
+
+    assert failure.type == "http.too_large"
+
+
+async def test_an_answer_without_end_is_an_error(nodes: Nodes, peer: Peer) -> None:
+    async with asyncio.timeout(10):
+        failure = await nodes.failure(peer.url + "/endless")
+
+    assert failure.type == "http.too_large"
+
+
+async def test_a_small_answer_that_unpacks_to_a_huge_one_takes_no_memory(nodes: Nodes, peer: Peer) -> None:
+    bomb()
+    tracemalloc.start()
+    failure = await nodes.failure(peer.url + "/bomb")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert failure.type == "http.too_large"
+    assert most < 32 * 1024 * 1024
+
+
+# Parameters
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"url": 5},
+        {"url": ""},
+        {"url": "x" * 9000},
+        {"url": "x", "method": "FETCH"},
+        {"url": "x", "method": 5},
+        {"url": "x", "headers": [1]},
+        {"url": "x", "headers": {"a": [1]}},
+        {"url": "x", "body": {}, "form": {}},
+        {"url": "x", "auth": {}},
+        {"url": "x", "auth": {"token": "a", "username": "b"}},
+        {"url": "x", "auth": {"password": "a"}},
+        {"url": "x", "timeout": "soon"},
+        {"url": "x", "timeout": "0s"},
+        {"url": "x", "timeout": 5},
+        {"url": "x", "expect_status": "200"},
+        {"url": "x", "response": "xml"},
+        {"url": "x", "follow_redirects": "yes"},
+        {"url": "x", "unknown": 1},
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused_when_saved_and_when_run(params: Any) -> None:
+    assert HttpRequest().check(params)
+    with pytest.raises(NodeFailure) as failure:
+        HttpRequest().read(params)
+    assert failure.value.type == "input.invalid"
+
+
+def test_parameters_that_are_still_expressions_are_checked_when_run() -> None:
+    names = ("url", "method", "timeout", "headers", "expect_status", "follow_redirects")
+    params: dict[str, Any] = {name: f"${{input.{name}}}" for name in names}
+    params["auth"] = {"token": "${secrets.T}"}
+
+    assert HttpRequest().check(params) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "repeatable"),
+    [(None, True), ("GET", True), ("put", True), ("DELETE", True), ("POST", False), ("patch", False), ("${x}", False)],
+)
+def test_what_may_be_sent_twice_is_known(method: str | None, repeatable: bool) -> None:
+    params = {} if method is None else {"method": method}
+
+    assert HttpRequest().repeatable(params) is repeatable
+
+
+# Webhooks
+
+
+async def test_a_webhook_posts_its_input(nodes: Nodes, peer: Peer) -> None:
+    result = await nodes.webhook(peer.give("/hook", 202, "ok"), input={"a": 1})
+
+    seen = peer.seen[0]
+    assert (seen.method, seen.body, seen.headers["content-type"]) == ("POST", b'{"a":1}', "application/json")
+    assert (result["status_code"], result["body"]) == (202, "ok")
+    assert nodes.context.lines[0][:2] == ("info", "Webhook successful")
+
+
+@pytest.mark.parametrize(
+    ("params", "sent"), [({"body": {"b": 2}}, b'{"b":2}'), ({"body": None}, b"null"), ({"body": "text"}, b"text")]
+)
+async def test_a_webhook_s_own_body_wins(nodes: Nodes, peer: Peer, params: Any, sent: bytes) -> None:
+    await nodes.webhook(peer.url + "/hook", input={"a": 1}, **params)
+
+    assert peer.seen[0].body == sent
+
+
+@pytest.mark.parametrize(
+    ("secret", "key"),
+    [
+        ("whsec_" + base64.b64encode(b"the key itself 123456789").decode(), b"the key itself 123456789"),
+        ("plain secret", b"plain secret"),
+        ("whsec_not base64!", b"whsec_not base64!"),
+    ],
+)
+async def test_a_webhook_is_signed_as_standard_webhooks_say(nodes: Nodes, peer: Peer, secret: str, key: bytes) -> None:
+    await nodes.webhook(peer.url + "/hook", input={"a": "é"}, secret=secret)
+
+    seen = peer.seen[0]
+    id, timestamp = seen.headers["webhook-id"], seen.headers["webhook-timestamp"]
+    signed = f"{id}.{timestamp}.".encode() + seen.body
+    expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    assert seen.headers["webhook-signature"] == f"v1,{expected}"
+    assert (id, timestamp) == ("exec-1.a.1", str(int(NOON.timestamp())))
+
+
+async def test_the_example_of_standard_webhooks_is_signed_as_printed_there() -> None:
+    from flowrunner.nodes.webhook import signature
+
+    headers = signature(
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", b'{"test": 2432232314}'
+    )
+
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+async def test_a_webhook_that_fails_says_so(nodes: Nodes, peer: Peer) -> None:
+    with pytest.raises(NodeFailure) as failure:
+        await nodes.webhook(peer.give("/hook", 500))
+
+    assert failure.value.type == "http.500"
+    assert failure.value.message == "HTTP request failed with status 500"
