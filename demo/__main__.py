@@ -112,7 +112,6 @@ async def _run(client: Client, shop: Shop, flow_id: str) -> None:
         [
             "Execution started",
             "HTTP request failed with status 503",
-            "HTTP request failed with status 503",
             "HTTP request successful",
             "Webhook successful",
             "Execution completed",
