@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.execution import Event, Status, TimerSet
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import HttpAnswer
@@ -182,6 +182,8 @@ class Scenario:
                 id = await process.start(name, id=f"{name}-{self.asked}", key=f"key-of-{name}")
             except DuplicateRequest as repeat:
                 id = repeat.execution_id
+            except Unavailable:
+                return await self._start(process, name)
             self.accepted[name] = id
         return self.accepted[name]
 
@@ -225,3 +227,15 @@ class Scenario:
 async def _hang(request: Request) -> HttpAnswer:
     await asyncio.Event().wait()
     raise AssertionError("unreachable")
+
+
+class RefusingJournal(CrashingJournal):
+    """A journal whose write at a chosen moment is answered as refused, in a process that lives on.
+
+    Refused before, nothing was written; refused after, it was, and nobody can tell.
+    """
+
+    async def point(self, moment: Moment) -> None:
+        if moment == self.fate.moment and self.fate.is_last_write():
+            self.fate.deaths += 1
+            raise Unavailable("The database cannot be written at the moment")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.execution import Completed, Status
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports import Fenced
@@ -12,7 +13,7 @@ from support.databases import contents_of, rows_of
 from support.invariants import check_database
 from support.world import FakeHttp, Request, answer, machine
 
-from .crashes import Fate, Moment, Scenario
+from .crashes import Fate, Moment, RefusingJournal, Scenario
 
 # More than the scenario has writes: a guard against a loop that never ends.
 MOST_WRITES = 200
@@ -48,6 +49,42 @@ async def test_a_crash_during_the_recovery_from_a_crash_breaks_no_promise(tmp_pa
             violations = await Scenario(path, Fate([first, second, 1], moment)).play()
 
             assert violations == [], f"processes died {moment} writes {first}, {second} and 1"
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_write_that_is_refused_is_made_up_for_without_a_restart(tmp_path: Path, moment: Moment) -> None:
+    for n in range(2, MOST_WRITES):
+        path = tmp_path / f"{n}.db"
+        fate = Fate([n], moment)
+        scenario = Scenario(path, fate, wrap=lambda inner, fate, database: RefusingJournal(inner, fate))
+        try:
+            violations = await scenario.play()
+        except Unavailable:
+            # A process that cannot claim the journal does not start.
+            continue
+        assert violations == [], f"refused {moment} write {n}"
+        if fate.deaths == 0:
+            break
+    else:
+        pytest.fail("the scenario never went through")
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_an_execution_whose_start_was_refused_never_stands_still(tmp_path: Path, moment: Moment) -> None:
+    """Refused after it was written, it exists and must end, although nobody was told of it."""
+    path = tmp_path / "flowrunner.db"
+    fate = Fate([2], moment)
+    async with machine(path, wrap=lambda inner, database: RefusingJournal(inner, fate)) as process:
+        await process.save("nodes: {a: {type: webhook, params: {url: 'http://peer/'}}}")
+        with pytest.raises(Unavailable):
+            await process.start()
+
+        async def none_is_open() -> bool:
+            return rows_of(path, "SELECT count(*) FROM executions WHERE completed_at IS NULL") == [(0,)]
+
+        await process.until(none_is_open, seconds=5)
+
+    assert rows_of(path, "SELECT count(*) FROM executions") == [(0 if moment == "before" else 1,)]
 
 
 async def test_a_process_that_was_paused_and_comes_back_does_no_harm(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ class LocalDispatcher:
         if not has_room:
             try:
                 await self._engine.begin(new, flow, input, at_once=False)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, Unavailable):
                 self._look_again(new.id)
                 raise
             self._enqueue(new.id)
@@ -127,8 +127,8 @@ class LocalDispatcher:
         slot = self._take_slot(new.id)
         try:
             slot.run = await self._engine.begin(new, flow, input, at_once=True)
-        except asyncio.CancelledError:
-            # Whoever asked has gone, but what they asked for may have become durable.
+        except (asyncio.CancelledError, Unavailable):
+            # Whoever asked has gone, or is told that it failed, but it may have become durable.
             self._retry_later(new.id, slot)
             raise
         except BaseException:
