@@ -38,8 +38,10 @@ class Effect:
 class Receiver:
     """The process, as tests see it.
 
-    `/ok`, `/status/{status}`, `/slow?seconds=`, `/echo`, `/wait?most=` (a random moment), and
-    `/redirect?to=&status=`, with any method and any further path behind `/ok` and `/wait`.
+    `/ok`, `/status/{status}`, `/slow?seconds=`, `/echo`, `/wait?most=` (a random moment),
+    `/redirect?to=&status=`, `/say?type=&status=` (the body it was sent, as it is) and
+    `/keep/{name}?type=&status=` (the body that a PUT there brought), with any method and any further
+    path behind `/ok` and `/wait`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -77,6 +79,7 @@ class Receiver:
 
 def _app(ledger: int) -> web.Application:
     draw = random.Random(1)
+    kept: dict[str, bytes] = {}
 
     @web.middleware
     async def record(request: web.Request, handler: Any) -> web.StreamResponse:
@@ -117,8 +120,27 @@ def _app(ledger: int) -> web.Application:
             }
         )
 
+    async def say(request: web.Request) -> web.Response:
+        return web.Response(
+            body=await request.read(),
+            status=int(request.query.get("status", "200")),
+            content_type=request.query.get("type", "application/json"),
+        )
+
+    async def keep(request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if request.method == "PUT":
+            kept[name] = await request.read()
+        return web.Response(
+            body=kept.get(name, b""),
+            status=int(request.query.get("status", "200")),
+            content_type=request.query.get("type", "application/json"),
+        )
+
     async def redirect(request: web.Request) -> web.Response:
-        return web.Response(status=int(request.query.get("status", "302")), headers={"Location": request.query["to"]})
+        return web.Response(
+            status=int(request.query.get("status", "302")), headers={"Location": request.query.get("to", "/redirect")}
+        )
 
     app = web.Application(middlewares=[record], client_max_size=8 * 1024 * 1024)
     for path, handler in (
@@ -130,6 +152,8 @@ def _app(ledger: int) -> web.Application:
         ("/wait/{rest:.*}", wait),
         ("/echo", echo),
         ("/redirect", redirect),
+        ("/say", say),
+        ("/keep/{name}", keep),
     ):
         app.router.add_route("*", path, handler)
     return app

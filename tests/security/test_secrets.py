@@ -1,0 +1,468 @@
+"""Secrets: sealed at rest, used by their own account alone, and hidden wherever they would show."""
+
+import base64
+import html
+import json
+import secrets
+import shlex
+import sqlite3
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowrunner.domain.values import AccountId
+from flowrunner.security.vault import MasterKey, WrongKey, seal, unseal
+from support.asgi import program_at
+from support.client import Client
+from support.receiver import Receiver
+from support.server import Server
+
+# Long, so that a part of it is noticed; without a repeat, so that no part is found by chance.
+PLAIN: Final = "kD7xQ2mZ9vLpT4bWcR8nHsY3gJfA6uEeK1qMiXoPzBtCwNhVyGdS5rFlUjOa0IkT"
+SPECIAL: Final = "p@ss'w\"rd<&>/+=%\\é✓;$(x)`|-Q7vN2kX9"
+
+
+# Sealing
+
+
+@given(key=st.binary(min_size=32, max_size=32), plain=st.binary(max_size=200), context=st.text(max_size=50))
+def test_s22_what_is_sealed_opens_again(key: bytes, plain: bytes, context: str) -> None:
+    assert unseal(key, seal(key, plain, context=context), context=context) == plain
+
+
+@given(plain=st.binary(min_size=1, max_size=100), bit=st.integers(min_value=0))
+def test_s22_a_changed_bit_does_not_open(plain: bytes, bit: int) -> None:
+    key = bytes(32)
+    sealed = bytearray(seal(key, plain, context="c"))
+    position = bit % (len(sealed) * 8)
+    sealed[position // 8] ^= 1 << position % 8
+
+    with pytest.raises(WrongKey):
+        unseal(key, bytes(sealed), context="c")
+
+
+@pytest.mark.parametrize("sealed", [b"", b"x", b"\0" * 12, b"\0" * 27, b"\0" * 28])
+def test_s22_what_was_never_sealed_does_not_open(sealed: bytes) -> None:
+    with pytest.raises(WrongKey):
+        unseal(bytes(32), sealed, context="c")
+
+
+def test_s22_another_key_or_context_does_not_open() -> None:
+    sealed = seal(bytes(32), b"plain", context="c")
+
+    for key, context in ((b"\1" * 32, "c"), (bytes(32), "d"), (bytes(32), "")):
+        with pytest.raises(WrongKey):
+            unseal(key, sealed, context=context)
+
+
+def test_s23_the_same_value_is_never_sealed_the_same() -> None:
+    assert len({seal(bytes(32), b"plain", context="c")[:12] for _ in range(20_000)}) == 20_000
+
+
+def test_s22_a_data_key_opens_for_its_account_and_version_alone() -> None:
+    master = MasterKey(bytes(range(32)))
+    wrapped = master.wrap(AccountId("account-1"), 1, b"k" * 32)
+
+    assert master.unwrap(AccountId("account-1"), wrapped) == b"k" * 32
+    with pytest.raises(WrongKey):
+        master.unwrap(AccountId("account-2"), wrapped)
+    with pytest.raises(WrongKey):
+        MasterKey(bytes(32)).unwrap(AccountId("account-1"), wrapped)
+
+
+# Rows that somebody exchanged
+
+
+def _exchange(database: Path, statement: str) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        for table in ("secrets", "data_keys"):
+            connection.execute(f"CREATE TEMP TABLE old_{table} AS SELECT * FROM {table}")
+        assert connection.execute(statement).rowcount > 0
+        connection.commit()
+
+
+_OTHER_NAME: Final = "o.account_id = secrets.account_id AND o.key <> secrets.key"
+_OTHER_ACCOUNT: Final = "o.account_id <> secrets.account_id AND o.key = secrets.key"
+EXCHANGES: Final = {
+    "names": f"UPDATE secrets SET sealed = (SELECT sealed FROM old_secrets o WHERE {_OTHER_NAME})",
+    "accounts": f"UPDATE secrets SET sealed = (SELECT sealed FROM old_secrets o WHERE {_OTHER_ACCOUNT})",
+    "renamed": "UPDATE secrets SET key = key || '_2'",
+    "a byte": "UPDATE secrets SET sealed = CAST(sealed || x'00' AS BLOB)",
+    "empty": "UPDATE secrets SET sealed = x''",
+    "data keys": "UPDATE data_keys SET wrapped = (SELECT wrapped FROM old_data_keys o"
+    " WHERE o.account_id <> data_keys.account_id)",
+    "no data keys": "DELETE FROM data_keys",
+    "versions": "UPDATE data_keys SET version = version + 1",
+    "both versions": "UPDATE secrets SET key_version = key_version + 1",
+}
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+async def test_s22_exchanged_rows_fail_closed(tmp_path: Path, exchange: str) -> None:
+    async with program_at(tmp_path / "data") as program:
+        ids = []
+        for name in ("a", "b"):
+            account = await program.services.accounts.create(
+                name=name, email=f"{name}@example.com", password="five-blue-otters-swim", role="user"
+            )
+            ids.append(account.id)
+            for key in ("ONE", "TWO"):
+                await program.vault.set(account.id, key, f"the value {key} of {name}", at=account.created_at)
+            assert (await program.vault.values(account.id))["ONE"] == f"the value ONE of {name}"
+
+        _exchange(tmp_path / "data" / "flowrunner.db", EXCHANGES[exchange])
+
+        for id in ids:
+            with pytest.raises(WrongKey) as caught:
+                await program.vault.values(id)
+            assert "the value" not in str(caught.value)
+
+
+def _contents(directory: Path) -> Any:
+    """What the keys and the database hold, whatever the database did to its own files."""
+    files = [path for path in sorted(directory.rglob("*")) if path.is_file() and "flowrunner.db" not in path.name]
+    with closing(sqlite3.connect(directory / "flowrunner.db")) as connection:
+        return list(connection.iterdump()), [(path, path.read_bytes()) for path in files]
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Iterator[Server]:
+    """A server that has stored a secret and was stopped."""
+    server = Server(tmp_path)
+    try:
+        admin = server.start().admin()
+        admin.new_secret("KEY", PLAIN)
+        server.terminate()
+        assert server.wait() == 0
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    "fault", ["wrong master", "no master", "short master", "empty master", "no signing", "no keys", "key is a folder"]
+)
+def test_s24_without_its_keys_the_server_refuses_to_start_and_changes_nothing(stopped: Server, fault: str) -> None:
+    keys = stopped.data_dir / "keys"
+    master, signing = keys / "master.key", keys / "signing.key"
+    kept = {path: path.read_text() for path in (master, signing)}
+    match fault:
+        case "wrong master":
+            master.write_text(secrets.token_hex(32))
+        case "no master":
+            master.unlink()
+        case "short master":
+            master.write_text(kept[master][:40])
+        case "empty master":
+            master.write_text("")
+        case "no signing":
+            signing.unlink()
+        case "no keys":
+            master.unlink()
+            signing.unlink()
+            keys.rmdir()
+        case "key is a folder":
+            master.unlink()
+            master.mkdir(mode=0o700)
+    before = _contents(stopped.data_dir)
+
+    stopped.spawn()
+
+    assert stopped.wait(20) != 0
+    assert _contents(stopped.data_dir) == before
+    assert "Traceback" not in stopped.log
+    assert "flowrunner: " in stopped.log.splitlines()[-1]
+    # With the keys back all is as it was.
+    if master.is_dir():
+        master.rmdir()
+    keys.mkdir(mode=0o700, exist_ok=True)
+    for path, text in kept.items():
+        path.write_text(text)
+        path.chmod(0o600)
+    admin = stopped.start().admin()
+    execution = admin.run_to_end(
+        "nodes:\n  a: {type: transform, params: {value: '${secrets.KEY}'}, next: r}\n"
+        "  r: {type: return, params: {value: done}}\n"
+    )
+    assert execution["status"] == "completed"
+
+
+# Files
+
+
+def _modes(directory: Path) -> dict[str, int]:
+    return {str(p.relative_to(directory)): p.stat().st_mode & 0o777 for p in [directory, *directory.rglob("*")]}
+
+
+def test_s30_s58_only_the_owner_can_read_the_data(tmp_path: Path) -> None:
+    server = Server(tmp_path, {"ADMIN_EMAIL": None, "ADMIN_PASSWORD": None})
+    try:
+        server.start()
+        modes = _modes(server.data_dir)
+    finally:
+        server.stop()
+
+    assert {name for name in modes if modes[name] & 0o077} == set()
+    assert {"keys/master.key", "keys/signing.key", "flowrunner.db", "setup-token"} <= modes.keys()
+
+
+@pytest.mark.parametrize(
+    ("place", "mode"),
+    [
+        ("", 0o755), ("", 0o701), ("", 0o770), ("keys", 0o750), ("keys/master.key", 0o644),
+        ("keys/master.key", 0o640), ("keys/master.key", 0o604), ("keys/signing.key", 0o644),
+    ],
+)  # fmt: skip
+def test_s30_what_others_can_read_is_refused(stopped: Server, place: str, mode: int) -> None:
+    path = stopped.data_dir / place
+    path.chmod(mode)
+
+    stopped.spawn()
+
+    assert stopped.wait(20) != 0
+    assert str(path) in stopped.log
+    assert "chmod" in stopped.log
+    assert "Traceback" not in stopped.log
+
+
+def test_s12_keys_are_not_in_the_database(stopped: Server) -> None:
+    data = b"".join(path.read_bytes() for path in stopped.data_dir.glob("flowrunner.db*"))
+
+    for name in ("master", "signing"):
+        key = bytes.fromhex((stopped.data_dir / "keys" / f"{name}.key").read_text().strip())
+        assert len(key) == 32
+        for form in (key, key.hex().encode(), base64.b64encode(key)):
+            assert form not in data
+
+
+def test_s01_passwords_are_stored_as_argon2id(stopped: Server) -> None:
+    with closing(sqlite3.connect(stopped.database)) as connection:
+        hashes = [row[0] for row in connection.execute("SELECT password_hash FROM accounts")]
+
+    assert hashes
+    assert all(hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$") for hash in hashes)
+
+
+# Canaries
+
+
+def forms(value: str) -> dict[str, str]:
+    """A value as it commonly travels."""
+    raw = value.encode()
+    percent = urllib.parse.quote(raw, safe="")
+    found = {
+        "raw": value,
+        "base64url": base64.urlsafe_b64encode(raw).decode().rstrip("=")[:-1],
+        "percent": percent,
+        "percent, lower case": "".join(chr(b) if chr(b).isascii() and chr(b).isalnum() else f"%{b:02x}" for b in raw),
+        "every byte percent": "".join(f"%{b:02X}" for b in raw),
+        "every byte percent, lower case": "".join(f"%{b:02x}" for b in raw),
+        "double percent": urllib.parse.quote(percent, safe=""),
+        "plus": urllib.parse.quote_plus(raw),
+        "JSON": json.dumps(value)[1:-1],
+        "JSON of JSON": json.dumps(json.dumps(value)[1:-1])[1:-1],
+        "JSON, all escaped": "".join(f"\\u{ord(c):04x}" for c in value),
+        "HTML": html.escape(value),
+        "HTML, decimal": "".join(f"&#{ord(c)};" for c in value),
+        "HTML, hexadecimal": "".join(f"&#x{ord(c):x};" for c in value),
+        "hex": raw.hex(),
+        "HEX": raw.hex().upper(),
+        "shell": shlex.quote(value),
+        "SQL": value.replace("'", "''"),
+        "UTF-16": "\x00".join(value),
+        "UTF-16 after NULs were replaced": "\ufffd".join(value),
+    }
+    for offset in range(3):
+        # The characters that depend on this value alone, whatever stands around it.
+        encoded = base64.b64encode(b"\0" * offset + raw).decode()
+        found[f"base64 at {offset}"] = encoded[(0, 2, 3)[offset] : (offset + len(raw)) * 8 // 6]
+    return found
+
+
+def parts(value: str, length: int = 10) -> dict[str, str]:
+    """Pieces of a value, as cutting it leaves them."""
+    return {f"characters {i} to {i + length}": value[i : i + length] for i in range(len(value) - length + 1)}
+
+
+def leaks(sinks: dict[str, str], values: tuple[str, ...]) -> list[str]:
+    found = []
+    for value in values:
+        for name, form in {**forms(value), **parts(value)}.items():
+            written = {form, json.dumps(form)[1:-1], json.dumps(form, ensure_ascii=False)[1:-1]}
+            found += [
+                f"{name} of {value[:4]}… in {sink}" for sink, text in sinks.items() if any(w in text for w in written)
+            ]
+    return found
+
+
+def prepare_answers(receiver: Receiver) -> None:
+    """Let the receiver know both values in all their forms, so that it answers what no flow sent."""
+    client = Client(receiver.url)
+    for name, value in (("PLAIN", PLAIN), ("SPECIAL", SPECIAL)):
+        nest: Any = {name: value, value: name}
+        for _ in range(60):
+            nest = [{"a": nest}]
+        said = {"forms": forms(value), "keys": dict.fromkeys(forms(value).values(), 1), "nest": nest}
+        client.request("PUT", f"/keep/{name}", json.dumps(said).encode())
+    client.request("PUT", "/keep/utf16", f"{PLAIN} {SPECIAL}".encode("utf-16-le"))
+
+
+def flows(receiver: Receiver) -> dict[str, str]:
+    """Flows that let every node type have both secrets, where it succeeds and where it fails."""
+    url, pad = receiver.url, "p" * 150
+    two = "${secrets.PLAIN} and ${secrets.SPECIAL}"
+    http: dict[str, str] = {
+        "header": f'url: "{url}/echo", headers: {{X-A: "${{secrets.PLAIN}}", X-B: "Bearer ${{secrets.PLAIN}}"}}',
+        "query": f'url: "{url}/echo", query: {{a: "${{secrets.PLAIN}}", b: "${{secrets.SPECIAL}}"}}',
+        "body": f'url: "{url}/echo", method: POST, body: {{a: ["{two}"]}}',
+        "text": f'url: "{url}/echo", method: POST, body: "{two}"',
+        "form": f'url: "{url}/echo", method: POST, form: {{a: "{two}"}}',
+        "basic": f'url: "{url}/echo", auth: {{username: me, password: "${{secrets.SPECIAL}}"}}',
+        "basic too": f'url: "{url}/echo", auth: {{username: "${{secrets.PLAIN}}", password: "${{secrets.PLAIN}}"}}',
+        "bearer": f'url: "{url}/echo", auth: {{token: "${{secrets.PLAIN}}"}}',
+        "api key": f'url: "{url}/echo", auth: {{api_key: "${{secrets.PLAIN}}"}}',
+        "path": f'url: "{url}/ok/${{secrets.PLAIN}}"',
+        "not found": f'url: "{url}/nothing/${{secrets.PLAIN}}"',
+        "status 400": f'url: "{url}/say?status=400", method: POST, body: {{a: "{two}"}}',
+        "status 500": f'url: "{url}/say?status=500&type=text/plain", method: POST, body: "{two}"',
+        "bad host": 'url: "http://${secrets.PLAIN}.invalid/"',
+        "bad port": 'url: "http://127.0.0.1:1/${secrets.PLAIN}"',
+        "closed": 'url: "http://10.0.0.1/${secrets.PLAIN}"',
+        "no url": 'url: "${secrets.SPECIAL}"',
+        "no url too": 'url: "${secrets.PLAIN}"',
+        "long bad host": f'url: "http://127.0.0.1:99999/{pad}{pad}${{secrets.PLAIN}}"',
+        "tls": f'url: "{url.replace("http:", "https:")}/${{secrets.PLAIN}}"',
+        "method": f'url: "{url}/ok", method: "${{secrets.PLAIN}}"',
+        "header value": f'url: "{url}/ok", headers: {{X: "${{secrets.PLAIN}}\\n"}}',
+        "timeout value": f'url: "{url}/ok", timeout: "${{secrets.PLAIN}}"',
+        "time-out": f'url: "{url}/slow?seconds=9&{pad}${{secrets.PLAIN}}", timeout: 200ms',
+        "time-out cut": f'url: "{url}/slow?seconds=9&{"p" * 120}${{secrets.PLAIN}}", timeout: 200ms',
+        "response": f'url: "{url}/ok", response: "${{secrets.PLAIN}}"',
+        "redirect": f'url: "{url}/redirect", follow_redirects: true, query: {{to: "/ok/${{secrets.PLAIN}}"}}',
+        "redirect loop": f'url: "{url}/redirect", follow_redirects: true,'
+        f' query: {{to: "{url}/redirect?to=/redirect&x={"p" * 130}${{secrets.PLAIN}}"}}',
+        "redirect bad": f'url: "{url}/redirect", follow_redirects: true, query: {{to: "ftp://${{secrets.PLAIN}}/"}}',
+        "not JSON": f'url: "{url}/say?type=text/plain", method: POST, response: json, body: "{two}"',
+    }
+    nodes = {name: f"type: http.request, params: {{{params}}}" for name, params in http.items()}
+    for name in ("PLAIN", "SPECIAL", "utf16"):
+        for status in (200, 422):
+            nodes[f"answer {name} {status}"] = (
+                f'type: http.request, params: {{url: "{url}/keep/{name}?status={status}"}}'
+            )
+    nodes |= {
+        "webhook": f'type: webhook, params: {{url: "{url}/echo", secret: "${{secrets.PLAIN}}", body: {{a: "{two}"}}}}',
+        "webhook fails": f'type: webhook, params: {{url: "{url}/say?status=503", body: "{two}"}},'
+        " retry: {max: 1, delay: 10ms}",
+        "transform": f'type: transform, params: {{value: {{a: "${{secrets.PLAIN}}", b: ["{two}"],'
+        ' c: {d: "${secrets.SPECIAL}"}}}',
+        "log": f'type: log, params: {{message: "{two}", data: {{a: "{two}"}}}}',
+        "long log": f'type: log, params: {{message: "{"p" * 9_930}${{secrets.PLAIN}}"}}',
+        "too long log": f'type: log, params: {{message: "{"p" * 9_960}${{secrets.PLAIN}}"}}',
+        "large log": f'type: log, params: {{message: "{two}", data: "{"p" * 65_500}${{secrets.PLAIN}}"}}',
+        "fail": f'type: fail, params: {{message: "{two}", data: "{two}"}}',
+        "fail error": 'type: fail, params: {error: "${secrets.PLAIN}"}',
+        "return": f'type: return, params: {{value: "{two}"}}',
+        "delay": 'type: delay, params: {duration: "${secrets.PLAIN}"}',
+        "delay until": 'type: delay, params: {until: "${secrets.PLAIN}"}',
+        "delay special": 'type: delay, params: {duration: "${secrets.SPECIAL}"}',
+        "no such secret": 'type: log, params: {message: "${secrets.PLAIN} ${secrets.OTHER}"}',
+        "output": f'type: http.request, params: {{url: "{url}/echo", headers: {{X-A: "${{secrets.PLAIN}}"}}}},'
+        ' output: "${result.body}"',
+    }  # fmt: skip
+    return {name: f"nodes:\n  a: {{{node}}}\n" for name, node in nodes.items()}
+
+
+def test_s26_s27_no_secret_shows_in_any_form_anywhere(tmp_path: Path, receiver: Receiver) -> None:
+    server = Server(tmp_path, {"LOG_LEVEL": "debug"})
+    try:
+        admin = server.start().admin()
+        account = admin.new_account()
+        account.new_secret("PLAIN", PLAIN)
+        account.new_secret("SPECIAL", SPECIAL)
+        prepare_answers(receiver)
+        began = len(receiver.effects())
+
+        endings, sinks = _run_all(account, flows(receiver))
+
+        sinks["metrics"] = server.client().get("/metrics").body.decode()
+        sinks["other lists"] = account.get("/api/v1/executions", limit=1000).body.decode()
+        sent = "".join(effect.body + str(effect.headers) + effect.query for effect in receiver.effects()[began:])
+    finally:
+        server.stop()
+    sinks["server log"] = server.log
+    sinks["tables"] = _tables(server.database)
+    sinks["files"] = "".join(
+        path.read_bytes().decode("latin-1") for path in server.data_dir.rglob("*") if path.is_file()
+    )
+
+    assert PLAIN in sent, "the flows did send it where they were told to"
+    assert SPECIAL in sent
+    assert {"completed", "failed"} == set(endings.values())
+    assert sum(ending == "completed" for ending in endings.values()) > 15
+    assert sum(ending == "failed" for ending in endings.values()) > 15
+    assert "***" in sinks["tables"]
+    assert leaks(sinks, (PLAIN, SPECIAL)) == []
+
+
+def _run_all(account: Client, definitions: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """How each ended, and all that the API told of them."""
+    ids = {}
+    for name, definition in definitions.items():
+        reply = account.post("/api/v1/flows", {"name": name, "definition": definition})
+        assert reply.status == 201, (name, reply.body)
+        # The value may also come from outside: then it is hidden all the same.
+        ids[name] = account.run(reply.json["id"], {"given": f"{PLAIN} {SPECIAL}", PLAIN: 1})
+    endings, sinks = {}, {}
+    for name, id in ids.items():
+        endings[name] = account.ended(id)["status"]
+        sinks[f"execution of {name}"] = account.get(f"/api/v1/executions/{id}").body.decode()
+        sinks[f"log of {name}"] = account.get(f"/api/v1/executions/{id}/logs", limit=1000).body.decode()
+        with account.watch(id) as socket:
+            sinks[f"messages of {name}"] = "".join(str(message) for message in socket)
+    return endings, sinks
+
+
+def _tables(database: Path) -> str:
+    """Everything in the database but the flows as their authors wrote them."""
+    with closing(sqlite3.connect(database)) as connection:
+        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return "\n".join(
+            str(row) for name in names if name != "revisions" for row in connection.execute(f"SELECT * FROM {name}")
+        )
+
+
+def test_the_search_for_leaks_finds_them() -> None:
+    for name, form in forms(PLAIN).items():
+        assert leaks({"sink": f"…{form}…"}, (PLAIN,)), name
+    assert leaks({"sink": f"…{json.dumps(SPECIAL)}…"}, (SPECIAL,))
+    assert leaks({"sink": PLAIN[5:20]}, (PLAIN,))
+    assert not leaks({"sink": "***"}, (PLAIN, SPECIAL))
+    assert len(forms(PLAIN)) >= 12
+
+
+def test_s29_private_headers_do_not_follow_a_redirect_to_another_host(account: Client, receiver: Receiver) -> None:
+    account.new_secret("PLAIN", PLAIN)
+    began = len(receiver.effects())
+    elsewhere = receiver.url.replace("127.0.0.1", "localhost")
+    definition = f"""nodes:
+  a:
+    type: http.request
+    params:
+      url: "{receiver.url}/redirect"
+      query: {{to: "{elsewhere}/echo"}}
+      follow_redirects: true
+      headers: {{Authorization: "Bearer ${{secrets.PLAIN}}", Cookie: "a=${{secrets.PLAIN}}"}}
+"""
+    account.run_to_end(definition)
+
+    arrived = receiver.effects()[began:]
+    assert PLAIN in arrived[0].headers["authorization"]
+    for effect in arrived[1:]:
+        assert PLAIN not in str(effect)
