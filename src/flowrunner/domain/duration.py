@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from flowrunner.domain.errors import quoted
+
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SHORT: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _ISO: Final = re.compile(r"P(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.ASCII)
@@ -22,9 +24,9 @@ def parse_duration(text: str) -> float:
     if seconds is None:
         seconds = _parse_iso(text)
     if seconds is None:
-        raise ValueError(f"'{text[:40]}' is not a duration: {HINT}")
+        raise ValueError(f"{quoted(text)} is not a duration: {HINT}")
     if seconds > LONGEST_SECONDS:
-        raise ValueError(f"'{text[:40]}' is longer than ten years")
+        raise ValueError(f"{quoted(text)} is longer than ten years")
     return seconds
 
 

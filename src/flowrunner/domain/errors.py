@@ -5,6 +5,7 @@ The core raises these; `flowrunner.api.errors` turns each into a status.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,14 @@ class Unavailable(FlowRunnerError):
     """The server cannot do this now; the same request may succeed later."""
 
 
+class TooManyRequests(FlowRunnerError):
+    """The caller has to wait before they ask again."""
+
+    def __init__(self, message: str, *, retry_after: timedelta) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class _Faulty(FlowRunnerError):
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__("; ".join(f"{f.path}: {f.message}" if f.path else f.message for f in faults))
@@ -66,6 +75,14 @@ class InvalidFlow(_Faulty):
 
 class InvalidInput(_Faulty):
     """Values of a request have faults: all of them."""
+
+
+def quoted(text: str, *, most: int = 60) -> str:
+    """A value within a message: the whole of it, or its length alone.
+
+    Never a part: half of a secret is a secret too, and only whole ones are found and hidden later.
+    """
+    return f"'{text}'" if len(text) <= most else f"a text of {len(text)} characters"
 
 
 def invalid(field: str, message: str, *, code: str = "invalid", hint: str | None = None) -> InvalidInput:

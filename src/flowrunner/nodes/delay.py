@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from flowrunner.domain.duration import parse_duration
+from flowrunner.domain.errors import quoted
 from flowrunner.plugin import NodeType, Params, StepContext, Suspend
 
 
@@ -39,13 +40,13 @@ def parse_moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"'{text[:40]}' is not a moment: write it as 2027-01-31T08:00:00Z") from None
+        raise ValueError(f"{quoted(text)} is not a moment: write it as 2027-01-31T08:00:00Z") from None
     if moment.tzinfo is None:
-        raise ValueError(f"'{text[:40]}' has no time zone: add Z or an offset")
+        raise ValueError(f"{quoted(text)} has no time zone: add Z or an offset")
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"'{text[:40]}' is outside the years 1 to 9999") from None
+        raise ValueError(f"{quoted(text)} is outside the years 1 to 9999") from None
 
 
 class Delay(NodeType[DelayParams]):

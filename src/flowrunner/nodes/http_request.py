@@ -107,7 +107,7 @@ class HttpRequest(NodeType[HttpRequestParams]):
             async with asyncio.timeout(seconds):
                 return await self._send(params, context, headers, body, statuses)
         except TimeoutError:
-            raise NodeFailure("timeout", f"No answer from {params.url[:200]} within {params.timeout}") from None
+            raise NodeFailure("timeout", f"No answer from {params.url} within {params.timeout}") from None
 
     async def _send(
         self,

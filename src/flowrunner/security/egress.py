@@ -10,6 +10,7 @@ import aiohttp
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from flowrunner.domain.errors import quoted
 from flowrunner.plugin import HttpAnswer, NodeFailure
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -186,9 +187,7 @@ class EgressClient:
             if answer.status not in (301, 302, 303, 307, 308) or location is None or max_redirects == 0:
                 return answer
             if redirects >= max_redirects:
-                raise NodeFailure(
-                    "http.redirects", f"More than {max_redirects} redirects, the last to {location[:200]}"
-                )
+                raise NodeFailure("http.redirects", f"More than {max_redirects} redirects, the last to {location}")
             redirects += 1
             following = _parse_url(location, base=target)
             if following.origin() != target.origin():
@@ -254,10 +253,10 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 def _check_request(method: str, headers: Mapping[str, str]) -> None:
     if not _METHOD.fullmatch(method):
-        raise NodeFailure("http.invalid_request", f"'{method[:20]}' is not an HTTP method")
+        raise NodeFailure("http.invalid_request", f"{quoted(method)} is not an HTTP method")
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
-            raise NodeFailure("http.invalid_request", f"'{name[:60]}' is not a header name")
+            raise NodeFailure("http.invalid_request", f"{quoted(name)} is not a header name")
         if name.lower() in _FORBIDDEN_HEADERS:
             raise NodeFailure("http.invalid_request", f"The header '{name}' is set by FlowRunner itself")
         if _BAD_IN_HEADER.search(value):
@@ -300,7 +299,7 @@ def _as_failure(error: Exception, url: yarl.URL) -> NodeFailure:
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | OSError():
             return NodeFailure("connection.lost", f"{where} ended the connection before its answer was complete")
         case aiohttp.ClientResponseError():
-            return NodeFailure("http.invalid_answer", f"The answer of {where} is not valid HTTP: {error.message[:200]}")
+            return NodeFailure("http.invalid_answer", f"The answer of {where} is not valid HTTP: {error.message}")
         case _:
             return NodeFailure("http.invalid_request", f"The request cannot be sent: {_reason(error)}")
 
@@ -320,4 +319,4 @@ def _causes(error: BaseException) -> Sequence[BaseException]:
 
 
 def _reason(error: BaseException) -> str:
-    return str(error).replace("\n", " ")[:200] or type(error).__name__
+    return str(error).replace("\n", " ") or type(error).__name__

@@ -8,9 +8,15 @@ import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from flowrunner.domain.values import JSON
 
 MASK: Final = "***"
+# A pattern of few alternatives is the fastest on short texts. On others its time grows with the
+# product of both, where looking for one form after the other stays fast.
+_SHORT_BYTES: Final = 4096
+_FEW_NEEDLES: Final = 200
 
 
 class SecretRedactor:
@@ -21,26 +27,33 @@ class SecretRedactor:
 
     def __init__(self) -> None:
         self._values: set[str] = set()
-        self._plain: re.Pattern[str] | None = None
-        self._encoded: re.Pattern[bytes] | None = None
+        # Each form with how it is written within JSON; the longest first, so that no form is
+        # hidden by a shorter one within it.
+        self._forms: dict[str, frozenset[bytes]] = {}
+        self._needles: list[bytes] = []
+        self._pattern: re.Pattern[bytes] | None = None
 
     def add(self, values: Iterable[str]) -> None:
         new = {value for value in values if value} - self._values
         if not new:
             return
         self._values |= new
-        forms = {form for value in self._values for form in forms_of(value)}
-        # The longest first, so that no form is hidden by a shorter one within it.
+        forms = {form for value in new for form in forms_of(value)} | self._forms.keys()
         ordered = sorted(forms, key=lambda form: (-len(form), form))
-        self._plain = re.compile("|".join(map(re.escape, ordered)))
-        in_json = {json_form for form in ordered for json_form in _in_json(form)}
-        self._encoded = re.compile(b"|".join(re.escape(form.encode()) for form in sorted(in_json)))
+        self._forms = {form: self._forms.get(form) or frozenset(_in_json(form)) for form in ordered}
+        self._needles = sorted({needle for needles in self._forms.values() for needle in needles})
+        few = len(self._needles) <= _FEW_NEEDLES
+        self._pattern = re.compile(b"|".join(map(re.escape, self._needles))) if few else None
 
     def found_in(self, encoded: bytes) -> bool:
-        return self._encoded is not None and self._encoded.search(encoded) is not None
+        if self._pattern is not None and len(encoded) <= _SHORT_BYTES:
+            return self._pattern.search(encoded) is not None
+        return any(needle in encoded for needle in self._needles)
 
     def redact(self, value: JSON) -> JSON:
-        return value if self._plain is None else _redact(value, self._plain)
+        encoded = msgspec.json.encode(value)
+        found = [form for form, needles in self._forms.items() if any(needle in encoded for needle in needles)]
+        return _redact(value, re.compile("|".join(map(re.escape, found)))) if found else value
 
 
 def _redact(value: JSON, pattern: re.Pattern[str]) -> JSON:
@@ -61,25 +74,38 @@ def forms_of(secret: str) -> set[str]:
     """A secret as it is, and as encoders commonly write it."""
     raw = secret.encode("utf-8", "surrogatepass")
     percent = urllib.parse.quote(raw, safe="")
+    strictly = "".join(chr(byte) if chr(byte).isascii() and chr(byte).isalnum() else f"%{byte:02X}" for byte in raw)
     escaped = json.dumps(secret)[1:-1]
     forms = {
         secret,
-        percent,
-        re.sub("%[0-9A-F]{2}", lambda m: m[0].lower(), percent),
+        *_both_cases(percent),
+        *_both_cases(strictly),
+        *_both_cases("".join(f"%{byte:02X}" for byte in raw)),
         urllib.parse.quote_plus(raw),
         urllib.parse.quote(percent, safe=""),
         escaped,
+        json.dumps(escaped)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],
         "".join(f"\\u{unit:04x}" for unit in _utf16_units(secret)),
         html.escape(secret),
+        "".join(f"&#{ord(character)};" for character in secret),
+        "".join(f"&#x{ord(character):x};" for character in secret),
         raw.hex(),
         raw.hex().upper(),
         secret.replace("'", "''"),
         secret.replace("'", "'\\''"),
-        "\x00".join(secret) + "\x00",
+        secret.replace("'", "'\"'\"'"),
+        # UTF-16 read as bytes, and as the text that is kept of it.
+        "\x00".join(secret),
+        "\ufffd".join(secret),
         *_base64_forms(raw),
     }
     return {form for form in forms if form}
+
+
+def _both_cases(percent: str) -> Iterable[str]:
+    yield percent
+    yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), percent)
 
 
 def _base64_forms(raw: bytes) -> Iterable[str]:
@@ -100,6 +126,6 @@ def _utf16_units(text: str) -> list[int]:
     return [int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2)]
 
 
-def _in_json(form: str) -> Iterable[str]:
-    yield json.dumps(form, ensure_ascii=False)[1:-1]
-    yield json.dumps(form)[1:-1]
+def _in_json(form: str) -> Iterable[bytes]:
+    yield json.dumps(form, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
+    yield json.dumps(form)[1:-1].encode()
