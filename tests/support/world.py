@@ -35,8 +35,8 @@ PATIENCE_SECONDS: Final = 20.0
 class SteppingClock:
     """Moves a millisecond at each look, so that order is visible, and further by hand."""
 
-    def __init__(self) -> None:
-        self._now = NOON
+    def __init__(self, start: datetime = NOON) -> None:
+        self._now = start
 
     def now(self) -> datetime:
         self._now += timedelta(milliseconds=1)

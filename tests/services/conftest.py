@@ -1,0 +1,38 @@
+"""The use cases on a real database, with the clock made by hand."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.values import AccountId, SessionId
+from flowrunner.services.flows import Flows
+from flowrunner.storage.sqlite.flows import SqliteFlows
+from support.databases import MARA, NOON
+from support.flows import specs
+from support.world import Machine, machine
+
+from .callers import caller_of
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Machine]:
+    async with machine(tmp_path / "flowrunner.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def mara() -> Caller:
+    """The admin that every database of these tests begins with."""
+    return Caller(account_id=MARA, role="admin", session_id=SessionId("s-mara"), expires_at=NOON)
+
+
+@pytest.fixture
+def omar() -> Caller:
+    return caller_of(AccountId("account-omar"))
+
+
+@pytest.fixture
+def flows(engine: Machine) -> Flows:
+    return Flows(SqliteFlows(engine.database), specs(), engine.clock)

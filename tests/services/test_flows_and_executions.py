@@ -1,0 +1,227 @@
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import Conflict, InvalidFlow, InvalidInput, NotFound
+from flowrunner.domain.execution import Status
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports import Page
+from flowrunner.services.executions import Executions
+from flowrunner.services.flows import FlowDraft, Flows
+from flowrunner.storage.sqlite.executions import SqliteExecutions
+from flowrunner.storage.sqlite.flows import SqliteFlows
+from support.databases import rows_of
+from support.world import Machine, never
+
+SMALL = "metadata: {name: N, description: D, version: '1', tags: [a]}\nnodes: {a: {type: return}}\n"
+ALL = Page(limit=1000, offset=0)
+
+
+@pytest.fixture
+def executions(engine: Machine) -> Executions:
+    return Executions(
+        SqliteExecutions(engine.database), SqliteFlows(engine.database), engine.library, engine.dispatcher, engine.clock
+    )
+
+
+# Flows
+
+
+async def test_a_flow_takes_its_metadata_from_its_definition(flows: Flows, mara: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+
+    assert (saved.name, saved.description, saved.version, list(saved.tags)) == ("N", "D", "1", ["a"])
+    assert replace(await flows.get(mara, saved.id), tags=()) == replace(saved, tags=())
+
+
+async def test_what_is_given_beside_the_definition_wins(flows: Flows, mara: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL, name="M", description="", tags=[]))
+
+    assert (saved.name, saved.description, list(saved.tags), saved.version) == ("M", "", [], "1")
+
+
+async def test_a_flow_needs_a_name_from_somewhere(flows: Flows, mara: Caller) -> None:
+    for draft in (FlowDraft(definition="nodes: {a: {type: return}}"), FlowDraft(definition=SMALL, name="  ")):
+        with pytest.raises(InvalidInput):
+            await flows.create(mara, draft)
+
+    assert await flows.page(mara, tag=None, page=ALL) == ([], 0)
+
+
+async def test_a_flow_with_faults_is_not_saved(flows: Flows, mara: Caller) -> None:
+    with pytest.raises(InvalidFlow):
+        await flows.create(mara, FlowDraft(definition="metadata: {name: N}\nnodes: {a: {type: nothing}}"))
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+    with pytest.raises(InvalidFlow):
+        await flows.update(mara, saved.id, definition="nodes: []", name=None, description=None, tags=None)
+
+    assert replace(await flows.get(mara, saved.id), tags=()) == replace(saved, tags=())
+
+
+async def test_a_change_of_the_name_alone_makes_no_revision(flows: Flows, mara: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+
+    renamed = await flows.update(mara, saved.id, definition=None, name="M", description=None, tags=None)
+    same = await flows.update(mara, saved.id, definition=SMALL, name="M", description=None, tags=None)
+    changed = await flows.update(mara, saved.id, definition=SMALL + "# x", name="M", description=None, tags=None)
+
+    assert renamed.revision_id == same.revision_id == saved.revision_id != changed.revision_id
+    assert (renamed.name, renamed.definition, renamed.version) == ("M", SMALL, "1")
+    assert renamed.updated_at > saved.updated_at
+
+
+async def test_another_s_flow_does_not_exist(flows: Flows, mara: Caller, omar: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+
+    with pytest.raises(NotFound):
+        await flows.get(omar, saved.id)
+    with pytest.raises(NotFound):
+        await flows.update(omar, saved.id, definition=None, name="M", description=None, tags=None)
+    with pytest.raises(NotFound):
+        await flows.delete(omar, saved.id)
+
+
+# Executions
+
+
+async def test_an_execution_exists_when_it_has_been_accepted(
+    flows: Flows, executions: Executions, engine: Machine, mara: Caller
+) -> None:
+    flow = await flows.create(mara, FlowDraft(definition=SMALL))
+
+    accepted = await executions.run(mara, flow.id, {"a": 1})
+
+    assert (await executions.get(mara, accepted.id)).input == b'{"a":1}'
+    assert accepted.status is Status.RUNNING
+    assert await engine.until_ended(accepted.id) is Status.COMPLETED
+
+
+async def test_an_execution_goes_on_with_the_revision_it_started_with(
+    flows: Flows, executions: Executions, engine: Machine, mara: Caller
+) -> None:
+    waiting = (
+        "metadata: {name: N}\n"
+        "nodes: {a: {type: delay, params: {duration: 1h}, next: b}, b: {type: return, params: {value: %d}}}"
+    )
+    flow = await flows.create(mara, FlowDraft(definition=waiting % 1))
+    accepted = await executions.run(mara, flow.id, None)
+    await engine.until_parked(accepted.id)
+
+    await flows.update(mara, flow.id, definition=waiting % 2, name=None, description=None, tags=None)
+    await flows.delete(mara, flow.id)
+    engine.clock.advance(hours=2)
+    engine.look_at_timers()
+    await engine.until_ended(accepted.id)
+
+    assert (await executions.get(mara, accepted.id)).result == b"1"
+    with pytest.raises(NotFound):
+        await executions.run(mara, flow.id, None)
+
+
+async def test_the_same_request_makes_one_execution(
+    flows: Flows, executions: Executions, engine: Machine, mara: Caller
+) -> None:
+    flow = await flows.create(mara, FlowDraft(definition=SMALL))
+    asked = [executions.run(mara, flow.id, {"a": 1, "b": [2]}, idempotency_key="k") for _ in range(5)]
+
+    accepted = await asyncio.gather(*asked)
+    later = await executions.run(mara, flow.id, {"b": [2], "a": 1}, idempotency_key="k")
+
+    assert len({a.id for a in (*accepted, later)}) == 1
+    assert [a.is_repeat for a in accepted].count(False) == 1
+    assert later.is_repeat
+    assert rows_of(engine.path, "SELECT count(*) FROM executions") == [(1,)]
+
+
+async def test_the_same_key_for_another_request_is_a_conflict(
+    flows: Flows, executions: Executions, mara: Caller
+) -> None:
+    flow, other = (
+        await flows.create(mara, FlowDraft(definition=SMALL)),
+        await flows.create(mara, FlowDraft(definition=SMALL)),
+    )
+    await executions.run(mara, flow.id, {"a": 1}, idempotency_key="k")
+
+    for flow_id, input in ((flow.id, {"a": 2}), (other.id, {"a": 1}), (flow.id, None)):
+        with pytest.raises(Conflict, match="another request"):
+            await executions.run(mara, flow_id, input, idempotency_key="k")
+
+
+async def test_another_s_execution_does_not_exist(
+    flows: Flows, executions: Executions, engine: Machine, mara: Caller, omar: Caller
+) -> None:
+    engine.http.at("http://peer/", never)
+    flow = await flows.create(
+        mara,
+        FlowDraft(definition="metadata: {name: N}\nnodes: {a: {type: http.request, params: {url: 'http://peer/'}}}"),
+    )
+    accepted = await executions.run(mara, flow.id, None)
+
+    with pytest.raises(NotFound):
+        await executions.get(omar, accepted.id)
+    with pytest.raises(NotFound):
+        await executions.logs(omar, accepted.id, level=None, page=ALL)
+    with pytest.raises(NotFound):
+        await executions.cancel(omar, accepted.id)
+    with pytest.raises(NotFound):
+        await executions.run(omar, flow.id, None)
+    assert await executions.page(omar, flow_id=None, statuses=(), page=ALL) == ([], 0)
+    assert (await executions.get(mara, accepted.id)).status is Status.RUNNING
+
+
+async def test_a_cancel_returns_when_the_execution_has_ended(
+    flows: Flows, executions: Executions, engine: Machine, mara: Caller
+) -> None:
+    engine.http.at("http://peer/", never)
+    flow = await flows.create(
+        mara,
+        FlowDraft(definition="metadata: {name: N}\nnodes: {a: {type: http.request, params: {url: 'http://peer/'}}}"),
+    )
+    accepted = await executions.run(mara, flow.id, None)
+
+    await executions.cancel(mara, accepted.id)
+
+    assert (await executions.get(mara, accepted.id)).status is Status.CANCELLED
+    with pytest.raises(Conflict):
+        await executions.cancel(mara, accepted.id)
+    with pytest.raises(NotFound):
+        await executions.cancel(mara, ExecutionId("nobody"))
+
+
+async def test_all_of_an_account_s_executions_are_cancelled(
+    flows: Flows, executions: Executions, engine: Machine, mara: Caller
+) -> None:
+    flow = await flows.create(
+        mara, FlowDraft(definition="metadata: {name: N}\nnodes: {a: {type: delay, params: {duration: 1h}}}")
+    )
+    for _ in range(250):
+        await executions.run(mara, flow.id, None)
+
+    await executions.cancel_all(mara.account_id)
+
+    assert rows_of(engine.path, "SELECT status, count(*) FROM executions GROUP BY status") == [("cancelled", 250)]
+
+
+async def test_what_ended_long_ago_is_purged_and_nothing_else(
+    flows: Flows, executions: Executions, engine: Machine, mara: Caller
+) -> None:
+    flow = await flows.create(mara, FlowDraft(definition=SMALL))
+    waiting = await flows.create(
+        mara, FlowDraft(definition="metadata: {name: N}\nnodes: {a: {type: delay, params: {duration: 9d}}}")
+    )
+    old = [(await executions.run(mara, flow.id, None)).id for _ in range(450)]
+    parked = (await executions.run(mara, waiting.id, None)).id
+    for id in old:
+        await engine.until_ended(id)
+    engine.clock.advance(days=2)
+    recent = (await executions.run(mara, flow.id, None)).id
+    await engine.until_ended(recent)
+
+    assert await executions.purge(older_than=timedelta(days=1)) == 450
+
+    left, total = await executions.page(mara, flow_id=None, statuses=(), page=ALL)
+    assert ({e.id for e in left}, total) == ({parked, recent}, 2)
+    assert rows_of(engine.path, "SELECT count(DISTINCT execution_id) FROM events") == [(2,)]
