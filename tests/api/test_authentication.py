@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import http.client
 import json
 import secrets
 import time
@@ -304,3 +305,24 @@ def test_times_of_an_account_are_told(account: Client) -> None:
 
     assert_recent(found["created_at"])
     assert_recent(found["updated_at"])
+
+
+def test_s03_guesses_are_throttled_and_the_owner_logs_in_from_elsewhere(account: Client) -> None:
+    def log_in(password: str, source: str) -> int:
+        connection = http.client.HTTPConnection(*account.address, timeout=30, source_address=(source, 0))
+        try:
+            body = json.dumps({"username": account.email, "password": password})
+            connection.request("POST", "/api/v1/auth/login", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            if answer.status == 429:
+                assert 1 <= int(answer.headers["Retry-After"]) <= 900
+                assert json.loads(answer.read())["error"]["code"] == "too_many_requests"
+            return answer.status
+        finally:
+            connection.close()
+
+    guesses = [log_in(f"wrong-password-{n}", "127.0.0.1") for n in range(60)]
+
+    assert guesses == [401] * 20 + [429] * 40
+    assert log_in(PASSWORD, "127.0.0.1") == 429
+    assert log_in(PASSWORD, "127.0.0.2") == 200

@@ -59,6 +59,7 @@ _DESCRIPTIONS = {
     413: "The request body is too large",
     415: "The request body is not JSON",
     422: "The request failed validation",
+    429: "Too many requests: wait as long as Retry-After says",
     500: "An internal error occurred",
     503: "The server cannot do this at the moment",
 }

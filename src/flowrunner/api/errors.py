@@ -1,5 +1,6 @@
 """One table that turns what happened into an answer."""
 
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -19,20 +20,22 @@ from flowrunner.domain.errors import (
     InvalidFlow,
     InvalidInput,
     NotFound,
+    TooManyRequests,
     Unauthorized,
     Unavailable,
 )
 
 logger = structlog.get_logger()
 
-STATUS: Final[Mapping[type[Exception], tuple[int, str]]] = {
-    Unauthorized: (401, "unauthorized"),
-    Forbidden: (403, "forbidden"),
-    NotFound: (404, "not_found"),
-    Conflict: (409, "conflict"),
-    InvalidFlow: (422, "validation_error"),
-    InvalidInput: (422, "validation_error"),
-    Unavailable: (503, "unavailable"),
+STATUS: Final[Mapping[type[Exception], int]] = {
+    Unauthorized: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    InvalidFlow: 422,
+    InvalidInput: 422,
+    TooManyRequests: 429,
+    Unavailable: 503,
 }
 
 CODES: Final[Mapping[int, str]] = {
@@ -45,6 +48,7 @@ CODES: Final[Mapping[int, str]] = {
     413: "payload_too_large",
     415: "unsupported_media_type",
     422: "validation_error",
+    429: "too_many_requests",
     500: "internal_error",
     503: "unavailable",
 }
@@ -84,6 +88,11 @@ def error_answer(
     return Response(msgspec.json.encode({"error": error}), status, sent, "application/json")
 
 
+def status_of(error: Exception) -> int | None:
+    """The status that an error of the core is answered with; None for one that is a bug."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
+
+
 def details_of(faults: Sequence[Fault], *, document: str | None = None) -> dict[str, Any]:
     """Every fault; with one alone, also the reference's `field` and `reason`.
 
@@ -117,10 +126,9 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 async def _domain_error(request: Request, error: Exception) -> Response:
-    found = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
-    if found is None:
+    status = status_of(error)
+    if status is None:
         raise error
-    status, _ = found
     request_id = request.scope["request_id"]
     match error:
         case InvalidFlow():
@@ -132,6 +140,9 @@ async def _domain_error(request: Request, error: Exception) -> Response:
             )
         case InvalidInput():
             return _faulty(request_id, error.faults)
+        case TooManyRequests():
+            seconds = max(math.ceil(error.retry_after.total_seconds()), 1)
+            return error_answer(request_id, status, str(error), headers={"Retry-After": str(seconds)})
         case _:
             return error_answer(request_id, status, str(error))
 

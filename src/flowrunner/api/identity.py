@@ -43,10 +43,11 @@ def _token_json(token: Token) -> dict[str, Any]:
     return {"token": token.token, "expires_at": rfc3339(token.expires_at), "account_id": token.account_id}
 
 
-@public.post("/auth/login", response_model=TokenAnswer, responses=errors(401, *BODY_ERRORS))
+@public.post("/auth/login", response_model=TokenAnswer, responses=errors(401, 429, *BODY_ERRORS))
 async def login(request: Request, body: Login) -> Response:
     """Authenticate and get a token."""
-    return answer(_token_json(await services_of(request).identity.login(body.username, body.password)))
+    address = request.client.host if request.client is not None else ""
+    return answer(_token_json(await services_of(request).identity.login(body.username, body.password, address=address)))
 
 
 @router.post("/refresh", response_model=TokenAnswer, responses=errors(401))

@@ -10,7 +10,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from flowrunner.api.answers import rfc3339
-from flowrunner.api.errors import STATUS, error_answer
+from flowrunner.api.errors import error_answer, status_of
 from flowrunner.api.routing import authenticate
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid
@@ -70,7 +70,9 @@ class Live:
             after = _after(websocket.query_params.get("after"))
             await self._services.executions.get(caller, id)
         except FlowRunnerError as error:
-            status, _ = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+            status = status_of(error)
+            if status is None:
+                raise
             request_id = websocket.scope["request_id"]
             await websocket.send_denial_response(error_answer(request_id, status, str(error)))
             return

@@ -1,5 +1,6 @@
 """Who is calling: login, refresh, logout, and the proof of a session."""
 
+import contextlib
 import hashlib
 import secrets
 from collections import OrderedDict
@@ -12,6 +13,7 @@ from flowrunner.domain.account import Account, Caller, normal_email
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.ports import AccountStore, Clock, PasswordHasher, SessionStore, TokenIssuer
+from flowrunner.services.throttle import Throttle
 
 # How long a refreshed token lives on, so that requests under way with it do not fail.
 REFRESH_GRACE: Final = timedelta(seconds=10)
@@ -53,6 +55,7 @@ class Identity:
         self._tokens = tokens
         self._clock = clock
         self._token_life = token_life
+        self._throttle = Throttle()
         # Live sessions by token. Whatever ends a session goes through this class, which then
         # forgets it here: an entry never outlives its session.
         self._kept: OrderedDict[str, Caller] = OrderedDict()
@@ -63,15 +66,23 @@ class Identity:
         """Tell ``listener`` of every account of which sessions have ended."""
         self._on_end = listener
 
-    async def login(self, username: str, password: str) -> Token:
-        """Raises: Unauthorized, the same for an unknown name and a wrong password."""
-        try:
-            credential = await self._accounts.credential(normal_email(username))
-        except ValueError:
-            credential = None
+    async def login(self, username: str, password: str, *, address: str) -> Token:
+        """Raises: Unauthorized, the same for an unknown name and a wrong password; TooManyRequests.
+
+        Args:
+            address: Where the request comes from; failures are counted by it too.
+        """
+        name = username.casefold()
+        with contextlib.suppress(ValueError):
+            name = normal_email(username)
+        self._throttle.check(name, address, now=self._clock.now())
+        # Counted before the outcome is known, so that many guesses at once are not free.
+        self._throttle.failed(name, address, now=self._clock.now())
+        credential = await self._accounts.credential(name)
         known = None if credential is None else credential.password_hash
         if not await self._hasher.verify(known, password) or credential is None:
             raise Unauthorized("The username or the password is wrong")
+        self._throttle.succeeded(name, address)
         if self._hasher.is_outdated(credential.password_hash):
             await self._accounts.set_password_hash(credential.account.id, await self._hasher.hash(password))
         return await self._open(credential.account)

@@ -1,0 +1,44 @@
+"""How often somebody may fail before they have to wait.
+
+Failures are counted by name and address together: who guesses a password is slowed down, and its
+owner, who comes from elsewhere, is not locked out by them.
+"""
+
+from collections import OrderedDict
+from datetime import datetime, timedelta
+from typing import Final
+
+from flowrunner.domain.errors import TooManyRequests
+
+FAILURES: Final = 20
+WINDOW: Final = timedelta(minutes=15)
+# Guesses under ever new names must not fill the memory; the oldest are forgotten first.
+_KEPT: Final = 100_000
+
+
+class Throttle:
+    """Counts failures within a sliding window."""
+
+    def __init__(self) -> None:
+        self._failures: OrderedDict[tuple[str, str], list[datetime]] = OrderedDict()
+
+    def check(self, name: str, address: str, *, now: datetime) -> None:
+        """Raises: TooManyRequests, with the time to wait, after too many failures."""
+        recent = self._recent(name, address, now)
+        if len(recent) >= FAILURES:
+            raise TooManyRequests(
+                "Too many failed logins: wait before the next one", retry_after=recent[0] + WINDOW - now
+            )
+
+    def failed(self, name: str, address: str, *, now: datetime) -> None:
+        key = (name, address)
+        self._failures[key] = [*self._recent(name, address, now), now]
+        self._failures.move_to_end(key)
+        if len(self._failures) > _KEPT:
+            self._failures.popitem(last=False)
+
+    def succeeded(self, name: str, address: str) -> None:
+        self._failures.pop((name, address), None)
+
+    def _recent(self, name: str, address: str, now: datetime) -> list[datetime]:
+        return [at for at in self._failures.get((name, address), ()) if now - at < WINDOW]
