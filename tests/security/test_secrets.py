@@ -5,6 +5,7 @@ import html
 import json
 import secrets
 import shlex
+import shutil
 import sqlite3
 import urllib.parse
 from collections.abc import Iterator
@@ -131,15 +132,26 @@ def _contents(directory: Path) -> Any:
         return list(connection.iterdump()), [(path, path.read_bytes()) for path in files]
 
 
-@pytest.fixture
-def stopped(tmp_path: Path) -> Iterator[Server]:
-    """A server that has stored a secret and was stopped."""
-    server = Server(tmp_path)
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a server that has stored a secret and was stopped."""
+    directory = tmp_path_factory.mktemp("prepared")
+    server = Server(directory)
     try:
-        admin = server.start().admin()
-        admin.new_secret("KEY", PLAIN)
+        server.start().admin().new_secret("KEY", PLAIN)
         server.terminate()
         assert server.wait() == 0
+    finally:
+        server.stop()
+    return directory
+
+
+@pytest.fixture
+def stopped(prepared: Path, tmp_path: Path) -> Iterator[Server]:
+    """A server of its own with that data."""
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    server = Server(tmp_path)
+    try:
         yield server
     finally:
         server.stop()
