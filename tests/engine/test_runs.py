@@ -484,6 +484,31 @@ async def test_a_step_between_two_tries_is_cancelled(engine: Machine) -> None:
     assert await engine.status() is Status.CANCELLED
 
 
+async def test_a_node_that_ignores_its_timeout_does_not_keep_its_execution(path: Path) -> None:
+    released = asyncio.Event()
+    tries: list[int] = []
+
+    async def stubborn(value: Any, context: StepContext) -> Any:
+        tries.append(context.attempt)
+        while not released.is_set():
+            try:
+                await released.wait()
+            except asyncio.CancelledError:
+                continue
+        return "too late"
+
+    flow = "nodes: {a: {type: act, timeout: 50ms, retry: {max: 1, delay: 10ms}}}"
+    async with machine(path, types=[Acting("act", stubborn)]) as engine:
+        events = await engine.run(flow)
+        released.set()
+        await asyncio.sleep(0)
+
+    assert isinstance(end := ending(events), Failed)
+    assert end.error.type == "timeout"
+    assert tries == [1, 2]
+    assert check_database(path) == []
+
+
 async def test_a_node_that_ignores_cancellation_does_not_keep_its_execution(path: Path) -> None:
     let_go = asyncio.Event()
 

@@ -18,7 +18,7 @@ from flowrunner.ports import ActiveExecution, Clock, Engine, Fenced, Journal, Ne
 logger = structlog.get_logger()
 
 _PAGE: Final = 500
-# How soon an execution that could not go on is looked at again.
+# How soon an execution that could not go on is looked at again; each time later than before.
 _RETRY_SECONDS: Final = 1.0
 _LONGEST_NAP_SECONDS: Final = 60.0
 
@@ -50,6 +50,8 @@ class LocalDispatcher:
         self._most_active = most_active
         self._slots: dict[ExecutionId, _Slot] = {}
         self._queue: OrderedDict[ExecutionId, None] = OrderedDict()
+        # How often each execution that could not go on was looked at again.
+        self._tries: dict[ExecutionId, int] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._timer = asyncio.Event()
         self._next_look_at = clock.now()
@@ -194,6 +196,7 @@ class LocalDispatcher:
         try:
             slot.run = await self._engine.load(id)
         except NotFound:
+            self._tries.pop(id, None)
             self._leave(id, slot)
             return
         except Exception:
@@ -201,6 +204,7 @@ class LocalDispatcher:
             logger.exception("execution.load_failed", execution_id=id)
             self._retry_later(id, slot)
             return
+        self._tries.pop(id, None)
         if slot.run is None:
             self._leave(id, slot)
             return
@@ -241,7 +245,9 @@ class LocalDispatcher:
 
     def _look_again(self, id: ExecutionId) -> None:
         if not self._engine.is_stopping:
-            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._enqueue_unless_stopping, id)
+            tries = self._tries[id] = self._tries.get(id, 0) + 1
+            seconds = min(_RETRY_SECONDS * 2.0 ** min(tries - 1, 10), _LONGEST_NAP_SECONDS)
+            asyncio.get_running_loop().call_later(seconds, self._enqueue_unless_stopping, id)
 
     def _enqueue_unless_stopping(self, id: ExecutionId) -> None:
         if not self._engine.is_stopping:

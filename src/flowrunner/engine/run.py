@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self, TypeAlias, assert_never
 
@@ -34,7 +35,7 @@ from flowrunner.domain.execution import (
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON
 from flowrunner.engine.recorder import record
-from flowrunner.engine.step import Identity, StepResult, run_step
+from flowrunner.engine.step import Identity, StepResult, run_step, timed_out
 from flowrunner.engine.world import World
 from flowrunner.ports import Append, NewExecution, Recorded, Redactor, StoredExecution, Summary
 
@@ -51,7 +52,17 @@ MAX_UNRECORDED_EVENTS: Final = 64
 MAX_LOG_LINES: Final = 10_000
 _RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 3.0)
 
-_Message: TypeAlias = tuple[Step, StepResult] | Logged
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What a try of a step came to; one that nobody waits for any more means nothing."""
+
+    step: Step
+    attempt: int
+    outcome: StepResult
+
+
+_Message: TypeAlias = _Result | Logged
 
 
 class Run:
@@ -75,6 +86,7 @@ class Run:
         self._wake = asyncio.Event()
         self._log_timer: asyncio.TimerHandle | None = None
         self._running: dict[Step, asyncio.Task[None] | None] = {}
+        self._abandoned: set[asyncio.Task[None]] = set()
         self._unrecorded: list[Recorded] = []
         self._cancel_reason: str | None = None
 
@@ -197,8 +209,21 @@ class Run:
                 self._running[step] = asyncio.create_task(self._perform(step), name=f"step {step}")
 
     async def _perform(self, step: Step) -> None:
-        result = await run_step(self._world, self._identity, self._state, step, self._report)
-        self._inbox.append((step, result))
+        attempt = self._state.steps[step.node].attempts
+        seconds = self._flow.nodes[step.node].timeout_seconds
+        # The step ends itself when its time is up, unless the node type does not let itself be
+        # cancelled: then nobody waits for it any longer than that.
+        timer = asyncio.get_running_loop().call_later(
+            seconds + CANCEL_GRACE_SECONDS, self._deliver, _Result(step, attempt, timed_out(step.node, seconds))
+        )
+        try:
+            outcome = await run_step(self._world, self._identity, self._state, step, self._report)
+        finally:
+            timer.cancel()
+        self._deliver(_Result(step, attempt, outcome))
+
+    def _deliver(self, result: _Result) -> None:
+        self._inbox.append(result)
         self._wake.set()
 
     async def _stop_steps(self) -> None:
@@ -225,10 +250,19 @@ class Run:
             message = self._inbox.popleft()
             if isinstance(message, Logged):
                 self._record_log(message)
-            else:
-                step, result = message
-                self._running.pop(step, None)
-                self._record_result(step, result)
+            elif self._is_awaited(message):
+                self._let_go(message.step)
+                self._record_result(message.step, message.outcome)
+
+    def _let_go(self, step: Step) -> None:
+        task = self._running.pop(step)
+        if task is not None and not task.done():
+            # It goes on as long as it likes; what it comes to means nothing any more.
+            self._abandoned.add(task)
+            task.add_done_callback(self._abandoned.discard)
+
+    def _is_awaited(self, result: _Result) -> bool:
+        return result.step in self._running and self._state.steps[result.step.node].attempts == result.attempt
 
     def _record_result(self, step: Step, result: StepResult) -> None:
         match result:

@@ -130,6 +130,10 @@ async def run_step(
     )
 
 
+def timed_out(node: str, seconds: float) -> Failure:
+    return Failure(type="timeout", node=node, message=f"The node did not end within {seconds:g} seconds")
+
+
 async def _outcome(
     world: World,
     identity: Identity,
@@ -149,7 +153,8 @@ async def _outcome(
     except TimeoutError:
         if not limit.expired():
             raise
-        raise NodeFailure("timeout", f"The node did not end within {node.timeout_seconds:g} seconds") from None
+        failure = timed_out(node.name, node.timeout_seconds)
+        raise NodeFailure(failure.type, failure.message) from None
     result = outcome.result if isinstance(outcome, Outcome | Suspend) else outcome
     if node.output is not None:
         result = node.output.render({**scope, "result": result})
