@@ -1,0 +1,367 @@
+"""How the server is told what to do, and what it says when it cannot."""
+
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosedError
+
+from flowrunner.settings import Settings
+from support.server import ADMIN_PASSWORD, Server, clean_environment
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Runs `flowrunner …` in an empty directory, with these variables and no others of ours."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        variables = clean_environment(XDG_DATA_HOME=str(tmp_path / "xdg"), HOME=str(tmp_path), **environment)
+        return subprocess.run(
+            [sys.executable, "-m", "flowrunner", *arguments],
+            cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    found = Server(tmp_path)
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+def values(output: str) -> Mapping[str, str]:
+    lines = [line for line in output.splitlines() if line and not line.startswith("#")]
+    return {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in lines)}
+
+
+# Settings
+
+
+def test_config_prints_every_setting_with_what_it_means(command: Command, tmp_path: Path) -> None:
+    done = command("config")
+
+    assert done.returncode == 0
+    assert values(done.stdout).keys() == {field.name for field in fields(Settings)}
+    assert done.stdout.count("# ") == len(fields(Settings))
+    found = values(done.stdout)
+    assert (found["host"], found["port"]) == ("127.0.0.1", "8080")
+    assert found["data_dir"] == str(tmp_path / "xdg" / "flowrunner")
+    assert not (tmp_path / "xdg").exists(), "it only prints"
+
+
+def test_a_flag_wins_over_a_variable_that_over_the_file_that_over_the_default(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "flowrunner.toml").write_text('port = 1001\nhost = "127.0.0.3"\nlog_level = "error"\n')
+
+    found = values(command("config", "--port", "1003", FLOWRUNNER_PORT="1002", FLOWRUNNER_HOST="127.0.0.2").stdout)
+
+    assert (found["port"], found["host"], found["log_level"]) == ("1003", "127.0.0.2", "error")
+
+
+def test_the_file_can_be_named(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text('egress_allow = ["10.0.0.0/8", "::1/128"]\nretention = "7d"\n')
+
+    found = values(command("config", FLOWRUNNER_CONFIG=str(tmp_path / "other.toml")).stdout)
+
+    assert found["egress_allow"] == "10.0.0.0/8,::1/128"
+    assert found["retention"] == f"{7 * 86400}s"
+
+
+def test_a_value_can_be_read_from_a_file(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "email").write_text("me@example.com\n")
+    (tmp_path / "password").write_text("a password in a file\n")
+
+    done = command(
+        "config",
+        FLOWRUNNER_ADMIN_EMAIL_FILE=str(tmp_path / "email"),
+        FLOWRUNNER_ADMIN_PASSWORD_FILE=str(tmp_path / "password"),
+    )
+
+    assert values(done.stdout)["admin_email"] == "me@example.com"
+    assert values(done.stdout)["admin_password"] == "***"
+    assert "a password in a file" not in done.stdout + done.stderr
+
+
+def test_config_masks_what_is_secret(command: Command) -> None:
+    done = command("config", FLOWRUNNER_ADMIN_EMAIL="me@example.com", FLOWRUNNER_ADMIN_PASSWORD="hunter2-hunter2")
+
+    assert values(done.stdout)["admin_password"] == "***"
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_a_secret_is_no_flag(command: Command) -> None:
+    done = command("serve", "--admin-password", "hunter2-hunter2")
+
+    assert done.returncode == 2
+    assert "No such option" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["config", "serve"])
+def test_all_mistakes_are_told_at_once(command: Command, tmp_path: Path, name: str) -> None:
+    (tmp_path / "flowrunner.toml").write_text('prot = 1\nlog_format = "xml"\n')
+
+    done = command(
+        name, "--max-active", "0",
+        FLOWRUNNER_PORT="x", FLOWRUNNER_EGRESS_ALLOW="10.0.0.0/33", FLOWRUNNER_TOKEN_LIFE="soon",
+        FLOWRUNNER_ADMIN_EMAIL="me@example.com", FLOWRUNNER_LOG_LEVEL="loud", FLOWRUNNER_NOTHING="1",
+        FLOWRUNNER_HOST="127.0.0.1", FLOWRUNNER_HOST_FILE="x", FLOWRUNNER_RETENTION_FILE="/nowhere",
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    for word in (
+        "prot", "log_format", "--max-active", "FLOWRUNNER_PORT", "FLOWRUNNER_EGRESS_ALLOW", "FLOWRUNNER_TOKEN_LIFE",
+        "FLOWRUNNER_ADMIN_PASSWORD", "FLOWRUNNER_LOG_LEVEL", "FLOWRUNNER_NOTHING", "FLOWRUNNER_HOST_FILE",
+        "FLOWRUNNER_RETENTION_FILE",
+    ):  # fmt: skip
+        assert word in done.stderr, word
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "xdg").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["port = ", "= 1", "port = 1\nport = 2", "\x00", "[server]\nport = 1", "port = {a = 1}", "port = true"]
+)
+def test_a_broken_file_is_told(command: Command, tmp_path: Path, text: str) -> None:
+    (tmp_path / "flowrunner.toml").write_text(text)
+
+    done = command("config")
+
+    assert done.returncode == 2
+    assert "flowrunner.toml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "65536"), ("PORT", "-1"), ("PORT", ""), ("PORT", "8080.0"), ("EGRESS_ALLOW", "everything"),
+        ("EGRESS_ALLOW", "10.0.0.1/8"), ("DRAIN_TIME", "-1s"), ("DRAIN_TIME", ""), ("MAX_ACTIVE", "-5"),
+        ("TOKEN_LIFE", "1"), ("LOG_FORMAT", "JSON"),
+    ],
+)  # fmt: skip
+def test_a_value_that_is_none_is_told_by_its_name(command: Command, name: str, value: str) -> None:
+    done = command("config", **{f"FLOWRUNNER_{name}": value})
+
+    assert done.returncode == 2
+    assert f"FLOWRUNNER_{name}: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_secret_with_a_mistake_is_not_printed(command: Command) -> None:
+    done = command("config", FLOWRUNNER_ADMIN_PASSWORD="hunter2-hunter2", FLOWRUNNER_PORT="x")
+
+    assert done.returncode == 2
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_help_and_version_are_quick_and_plain(command: Command) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    version, help, nothing = command("--version"), command("serve", "--help"), command("frobnicate")
+
+    assert version.stdout.startswith(f"{project['project']['name']} ")
+    assert help.returncode == 0
+    for field in fields(Settings):
+        flag = f"--{field.name.replace('_', '-')}"
+        assert (flag in help.stdout) == (not field.metadata["secret"]), flag
+    assert nothing.returncode == 2
+
+
+# The first start
+
+
+def test_the_data_directory_is_made_for_its_owner_alone(server: Server) -> None:
+    server.start()
+
+    assert stat.S_IMODE(server.data_dir.stat().st_mode) == 0o700
+    for name in ("keys/master.key", "keys/signing.key", "flowrunner.db"):
+        assert stat.S_IMODE((server.data_dir / name).stat().st_mode) == 0o600
+
+
+def test_keys_and_data_stay_over_restarts(server: Server) -> None:
+    admin = server.start().admin()
+    admin.new_secret("KEY", "a value to be kept")
+    flow = admin.new_flow(
+        "nodes:\n  a: {type: log, params: {message: '${secrets.KEY}'}, next: r}\n  r: {type: return}\n"
+    )
+    first = admin.ended(admin.run(flow))
+    keys = {path.name: path.read_text() for path in (server.data_dir / "keys").iterdir()}
+
+    for end in (server.kill, server.terminate):
+        end()
+        server.wait()
+        server.start()
+        again = server.client(admin.token)
+        assert again.execution(first["id"]) == first
+        assert again.ended(again.run(flow))["status"] == "completed"
+        assert {path.name: path.read_text() for path in (server.data_dir / "keys").iterdir()} == keys
+
+
+def test_a_token_that_was_logged_out_stays_useless_after_a_restart(server: Server) -> None:
+    admin, second = server.start().admin(), server.admin()
+    admin.post("/api/v1/auth/logout")
+
+    server.kill()
+    server.start()
+
+    assert server.client(admin.token).get("/api/v1/flows").status == 401
+    assert server.client(second.token).get("/api/v1/flows").status == 200
+
+
+def test_a_refreshed_token_ends_in_time_also_over_a_restart(server: Server) -> None:
+    admin = server.start().admin()
+    refreshed, newer = time.monotonic(), admin.post("/api/v1/auth/refresh").json["token"]
+    server.kill()
+    server.start()
+
+    while server.client(admin.token).get("/api/v1/flows").status == 200:
+        assert time.monotonic() - refreshed < 12
+        time.sleep(0.2)
+    assert server.client(newer).get("/api/v1/flows").status == 200
+
+
+def test_a_token_ends_when_it_says(tmp_path: Path) -> None:
+    server = Server(tmp_path, {"TOKEN_LIFE": "2s"})
+    try:
+        admin = server.start().admin()
+        nap = admin.run(admin.new_flow("nodes:\n  a: {type: delay, params: {duration: 1h}}\n"))
+        assert admin.get("/api/v1/flows").status == 200
+        with admin.watch(nap) as connection:
+            begun = time.monotonic()
+            with pytest.raises(ConnectionClosedError):
+                list(connection)
+            assert connection.close_code == 4401, "a socket ends with the token that opened it"
+        assert time.monotonic() - begun < 10
+        reply = admin.get("/api/v1/flows")
+        assert reply.status == 401
+        assert "expired" in reply.error["message"]
+        assert admin.post("/api/v1/auth/refresh").status == 401
+    finally:
+        server.stop()
+
+
+# Health
+
+
+def test_health_readiness_and_metrics_need_nobody(server: Server) -> None:
+    nobody = server.start().client()
+
+    assert nobody.get("/healthz").json == {"status": "ok"}
+    assert nobody.get("/readyz").json == {"status": "ready"}
+    metrics = nobody.get("/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "flowrunner_executions_active" in metrics.body.decode()
+
+
+def test_the_server_is_ready_soon(server: Server) -> None:
+    server.start()
+    server.kill()
+
+    # The first start also makes the database; this is any later one.
+    begun = time.monotonic()
+    server.start()
+    assert time.monotonic() - begun < 10
+
+
+# Starts that cannot be
+
+
+def test_a_second_server_on_the_same_data_refuses(server: Server, tmp_path: Path) -> None:
+    admin = server.start().admin()
+    second = Server(tmp_path)
+    second.log_path = tmp_path / "second.log"
+    second.spawn()
+
+    assert second.wait(20) == 1
+    assert f"Another FlowRunner server is using {server.data_dir}" in second.log
+    assert "Traceback" not in second.log
+    assert admin.get("/api/v1/flows").status == 200
+    server.kill()
+    # The lock of a server that was killed holds nobody up.
+    second.start()
+    second.stop()
+
+
+def test_a_port_that_is_taken_is_told(command: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = command("serve", "--port", str(taken.getsockname()[1]))
+
+    assert done.returncode == 1
+    assert "choose another with --port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_address_that_is_none_is_told(command: Command) -> None:
+    for host in ("192.0.2.1", "not a host", "::g", "300.1.1.1"):
+        done = command("serve", "--host", host, "--port", "0")
+
+        assert done.returncode == 1, host
+        assert "Traceback" not in done.stderr, host
+        assert host in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["a file", "below a file"])
+def test_a_data_directory_that_cannot_be_is_told(command: Command, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "file").write_text("x")
+    path = tmp_path / "file" if kind == "a file" else tmp_path / "file" / "data"
+
+    done = command("serve", "--port", "0", "--data-dir", str(path))
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert str(path) in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 1000, b"SQLite format 3\x00" + b"\xff" * 5000])
+def test_a_database_that_is_none_is_told_and_left_alone(server: Server, content: bytes) -> None:
+    server.start()
+    server.terminate()
+    server.wait()
+    for path in server.data_dir.glob("flowrunner.db*"):
+        path.unlink()
+    server.database.write_bytes(content)
+    server.database.chmod(0o600)
+
+    server.spawn()
+
+    assert server.wait(20) == 1
+    assert "Traceback" not in server.log
+    assert server.database.read_bytes() == content
+
+
+def test_a_database_of_a_later_version_is_told_and_left_alone(server: Server) -> None:
+    server.start()
+    server.terminate()
+    server.wait()
+    with closing(sqlite3.connect(server.database)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+
+    server.spawn()
+
+    assert server.wait(20) == 1
+    assert "Traceback" not in server.log
+    assert "newer" in server.log or "9999" in server.log
+
+
+def test_the_environment_of_flows_holds_nothing_of_the_servers(server: Server) -> None:
+    admin = server.start().admin()
+    for path in ("env.PATH", "process.env", "execution.env", "flow.admin_password", "settings.admin_password"):
+        definition = f"nodes:\n  a: {{type: return, params: {{value: '${{{path}}}'}}}}\n"
+        reply = admin.post("/api/v1/flows", {"name": "N", "definition": definition})
+        assert reply.status == 422, path
+    assert ADMIN_PASSWORD not in server.log
