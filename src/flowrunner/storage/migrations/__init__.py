@@ -17,11 +17,16 @@ class SchemaTooNew(FlowRunnerError):
     """The database was written by a later version of FlowRunner."""
 
 
+class UnusableDatabase(FlowRunnerError):
+    """The file is not a database, is damaged, or cannot be written."""
+
+
 def migrate_sqlite(path: Path) -> None:
     """Create the database at ``path`` if there is none, and bring it to the newest schema.
 
     Raises:
         SchemaTooNew: If it was written by a later version.
+        UnusableDatabase: If it cannot even be asked which schema it has.
     """
     current = _revision_of(path)
     if current == HEAD:
@@ -49,8 +54,10 @@ def _revision_of(path: Path) -> str | None:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             if "no such table" in str(error):
                 return None
-            raise
+            raise UnusableDatabase(
+                f"The database {path} cannot be used ({error}): restore it from your backup"
+            ) from error
     return None if row is None else str(row[0])
