@@ -168,6 +168,23 @@ def test_after_leaves_out_what_is_known(account: Client) -> None:
         assert account.messages(id, query=f"?after={after}") == whole[after:]
 
 
+def test_a_subscriber_that_knows_the_end_already_is_let_go(account: Client) -> None:
+    id = account.run_to_end("nodes:\n  a: {type: transform, params: {value: 1}}\n")["id"]
+    last = account.messages(id)[-1]["seq"]
+
+    # As one does whose connection broke between the last message and the close.
+    with account.watch(id, query=f"?after={last}") as socket:
+        assert close_code(socket) == 1000
+
+
+def test_a_subscriber_ahead_of_the_events_is_let_go_at_the_end(account: Client) -> None:
+    id = waiting(account)
+
+    with account.watch(id, query="?after=1000000") as socket:
+        assert account.delete(f"/api/v1/executions/{id}").status == 200
+        assert close_code(socket) == 1000
+
+
 @pytest.mark.parametrize("after", ["-1", "x", "", "1.5", "99999999999999999999", "0x1", "1e3", "%20", "%00", "١"])
 def test_an_after_that_is_no_number_is_refused(account: Client, after: str) -> None:
     error = refused(account, waiting(account), 422, query=f"?after={after}")
@@ -198,18 +215,20 @@ def test_subscribers_that_join_at_any_moment_see_every_event_once(account: Clien
 
 
 def test_a_subscriber_that_fell_behind_loses_nothing(account: Client) -> None:
-    text = "x" * 20_000
-    steps = ["type: delay, params: {duration: 300ms}"] + [
+    steps = ["type: delay, params: {duration: 500ms}"] + [
         "type: transform, params: {value: '${flow.input.text}'}"
-    ] * 150
-    id = account.run(account.new_flow(chain(*steps)), {"text": text})
-    # One message waits in the client, the rest in the network and then in the server.
-    with account.watch(id, max_queue=1) as connection:
+    ] * 300
+    id = account.run(account.new_flow(chain(*steps)), {"text": "x" * 50_000})
+    # Little room on the way, so that most events have to wait in the server, or to be dropped there.
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    narrow.connect(account.address)
+    with account.watch(id, sock=narrow, max_queue=1) as connection:
         account.ended(id)
         numbers = [json.loads(message)["seq"] for message in connection]
 
     assert numbers == list(range(1, len(numbers) + 1))
-    assert len(numbers) > 300
+    assert len(numbers) > 600
     assert connection.close_code == 1000
 
 

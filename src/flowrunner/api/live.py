@@ -68,7 +68,7 @@ class Live:
         try:
             caller, protocol = await self._caller_of(websocket)
             after = _after(websocket.query_params.get("after"))
-            await self._services.executions.get(caller, id)
+            execution = await self._services.executions.get(caller, id)
         except FlowRunnerError as error:
             status = status_of(error)
             if status is None:
@@ -81,7 +81,7 @@ class Live:
         self._sockets.setdefault(caller.account_id, set()).add(socket)
         self._all_closed.clear()
         try:
-            await self._until_closed(socket, id, after)
+            await self._until_closed(socket, id, after, has_ended=execution.status.is_final)
         finally:
             sockets = self._sockets[caller.account_id]
             sockets.discard(socket)
@@ -99,9 +99,9 @@ class Live:
             return await self._services.identity.redeem_ticket(ticket), protocol
         return await authenticate(websocket), protocol
 
-    async def _until_closed(self, socket: "_Socket", id: ExecutionId, after: int) -> None:
+    async def _until_closed(self, socket: "_Socket", id: ExecutionId, after: int, *, has_ended: bool) -> None:
         seconds = (socket.caller.expires_at - self._clock.now()).total_seconds()
-        sending = asyncio.create_task(self._send(socket, id, after))
+        sending = asyncio.create_task(self._send(socket, id, after, has_ended=has_ended))
         receiving = asyncio.create_task(socket.receive())
         ending = asyncio.create_task(socket.ending.wait())
         tasks = (sending, receiving, ending)
@@ -120,7 +120,7 @@ class Live:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _send(self, socket: "_Socket", id: ExecutionId, after: int) -> int:
+    async def _send(self, socket: "_Socket", id: ExecutionId, after: int, *, has_ended: bool) -> int:
         """Send events until the last, each once; gives the code to close with."""
         subscription = self._events.subscribe(id)
         try:
@@ -132,12 +132,14 @@ class Live:
                         after = recorded.seq
                         if _is_last(recorded):
                             return NORMAL_CLOSE
+                if has_ended:
+                    # The subscriber knows the last event already: nothing more will come.
+                    return NORMAL_CLOSE
                 while (taken := await subscription.take()) is not None:
                     for recorded in taken:
-                        if recorded.seq <= after:
-                            continue
-                        await _send_one(socket.websocket, id, recorded)
-                        after = recorded.seq
+                        if recorded.seq > after:
+                            await _send_one(socket.websocket, id, recorded)
+                            after = recorded.seq
                         if _is_last(recorded):
                             return NORMAL_CLOSE
         except (TimeoutError, Unavailable):
