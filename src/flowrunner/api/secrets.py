@@ -17,7 +17,7 @@ router = APIRouter(prefix="/api/v1/accounts/{account_id}/secrets", tags=["Secret
 
 class CreateSecret(Body):
     key: str = Field(max_length=128, description="Flows read it as `${secrets.<key>}`.")
-    value: str = Field(max_length=64 * 1024, description="At least 8 characters. Nothing gives it back.")
+    value: str = Field(max_length=8 * 1024, description="At least 8 characters. Nothing gives it back.")
 
 
 class SecretAnswer(Answer):
@@ -48,7 +48,7 @@ async def list_secrets(request: Request, account_id: str) -> Response:
     "",
     response_model=SecretAnswer,
     status_code=201,
-    responses={200: {"model": SecretAnswer, "description": "Replaced"}, **errors(401, 404, *BODY_ERRORS)},
+    responses={200: {"model": SecretAnswer, "description": "Replaced"}, **errors(401, 404, 409, *BODY_ERRORS)},
 )
 async def create_secret(request: Request, account_id: str, body: CreateSecret) -> Response:
     """Create a secret (201), or give an existing one a new value (200)."""

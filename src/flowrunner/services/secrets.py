@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import Fault, InvalidInput, NotFound
+from flowrunner.domain.errors import Conflict, Fault, InvalidInput, NotFound
 from flowrunner.domain.values import AccountId
 from flowrunner.ports import Clock, SecretStore, SecretView, Vault
 
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 # A shorter value would be found, and hidden, in text that has nothing to do with it.
 MIN_VALUE_CHARACTERS: Final = 8
-MAX_VALUE_BYTES: Final = 64 * 1024
+MAX_VALUE_BYTES: Final = 8 * 1024
+MAX_SECRETS: Final = 200
 
 
 class Secrets:
@@ -22,7 +23,7 @@ class Secrets:
         self._clock = clock
 
     async def set(self, caller: Caller, account_id: AccountId, key: str, value: str) -> tuple[SecretView, bool]:
-        """Write or replace a secret; the flag says whether it is new. Raises: NotFound, InvalidInput."""
+        """Write or replace a secret; the flag says whether it is new. Raises: NotFound, InvalidInput, Conflict."""
         _own(caller, account_id)
         faults = []
         if not _KEY.fullmatch(key):
@@ -35,6 +36,9 @@ class Secrets:
             faults.append(Fault(path="value", code="too_long", message=f"must have at most {MAX_VALUE_BYTES} bytes"))
         if faults:
             raise InvalidInput(faults)
+        keys = {secret.key for secret in await self._store.list(account_id)}
+        if len(keys | {key}) > MAX_SECRETS:
+            raise Conflict(f"An account has at most {MAX_SECRETS} secrets: delete one that is not needed")
         return await self._vault.set(account_id, key, value, at=self._clock.now())
 
     async def list(self, caller: Caller, account_id: AccountId) -> Sequence[SecretView]:
