@@ -26,15 +26,22 @@ def _text(value: str) -> str:
     return value
 
 
+def _whole_number(value: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError("must be a whole number") from None
+
+
 def _port(value: str) -> int:
-    port = int(value)
+    port = _whole_number(value)
     if not 0 <= port <= 65535:
         raise ValueError("must be between 0 and 65535")
     return port
 
 
 def _count(value: str) -> int:
-    count = int(value)
+    count = _whole_number(value)
     if count < 1:
         raise ValueError("must be at least 1")
     return count

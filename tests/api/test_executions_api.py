@@ -384,3 +384,15 @@ def test_pages_of_logs_are_bounded(account: Client, name: str, value: str) -> No
     id = account.run(account.new_flow(SMALLEST))
 
     assert assert_error(account.get(f"/api/v1/executions/{id}/logs", **{name: value}), 422)["field"] == name
+
+
+def test_a_list_shows_the_beginning_of_a_long_error_and_the_execution_all_of_it(account: Client) -> None:
+    long = "".join(f"{number:06}" for number in range(1000))
+    definition = "nodes:\n  stop: {type: fail, params: {message: '${flow.input.message}'}}\n"
+    id = account.run(account.new_flow(definition), {"message": long})
+    account.ended(id)
+
+    (listed,) = account.get("/api/v1/executions").json["executions"]
+
+    assert listed["error"] == long[:1999] + "…"
+    assert account.execution(id)["error"] == long

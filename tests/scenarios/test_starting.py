@@ -162,6 +162,14 @@ def test_a_value_that_is_none_is_told_by_its_name(command: Command, name: str, v
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("name", ["PORT", "MAX_ACTIVE"])
+def test_a_number_that_is_none_is_told_in_words(command: Command, name: str) -> None:
+    done = command("config", **{f"FLOWRUNNER_{name}": "abc"})
+
+    assert f"FLOWRUNNER_{name}: must be a whole number" in done.stderr
+    assert "literal" not in done.stderr
+
+
 def test_a_secret_with_a_mistake_is_not_printed(command: Command) -> None:
     done = command("config", FLOWRUNNER_ADMIN_PASSWORD="hunter2-hunter2", FLOWRUNNER_PORT="x")
 

@@ -34,6 +34,8 @@ IDEMPOTENCY_KEY: Final = {
     "description": "The same key never starts a second execution.",
     "schema": {"type": "string", "maxLength": 255},
 }
+# A whole list must stay something to look over; the execution itself tells all of its error.
+LONGEST_LISTED_ERROR: Final = 2000
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -101,6 +103,13 @@ def _execution_json(execution: ExecutionView) -> dict[str, Any]:
     return body
 
 
+def _listed_json(execution: ExecutionView) -> dict[str, Any]:
+    body = _execution_json(execution)
+    if len(body.get("error", "")) > LONGEST_LISTED_ERROR:
+        body["error"] = body["error"][: LONGEST_LISTED_ERROR - 1] + "…"
+    return body
+
+
 def _log_json(line: LogLine) -> dict[str, Any]:
     body: dict[str, Any] = {
         "timestamp": rfc3339(line.timestamp),
@@ -157,7 +166,7 @@ async def list_executions(
         statuses=_statuses(status),
         page=page,
     )
-    return listing("executions", [_execution_json(execution) for execution in executions], total, page)
+    return listing("executions", [_listed_json(execution) for execution in executions], total, page)
 
 
 def _statuses(text: str | None) -> list[Status]:
