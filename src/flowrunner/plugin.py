@@ -156,7 +156,8 @@ class NodeType(ABC, Generic[P]):
         Params: The model of its parameters, the class that `P` stands for.
         actions: Actions it can end with on success.
         errors: Error types, or families of them (`http` for `http.404`), that it can fail with.
-        pure: It touches nothing outside the execution, so repeating it changes nothing.
+        pure: It touches nothing outside the execution and never waits: repeating it changes nothing,
+            and it shares a commit with the node after it. Leave it False for anything slow.
         timeout_seconds: How long one try may take when the flow does not say.
     """
 
@@ -178,6 +179,10 @@ class NodeType(ABC, Generic[P]):
     def repeatable(self, params: Mapping[str, JSON]) -> bool:
         """Whether a node with these parameters, as written, may run twice without harm."""
         return self.pure
+
+    def timeout_of(self, params: Mapping[str, JSON]) -> float:
+        """Seconds that a node with these parameters, as written, may run when its flow does not say."""
+        return self.timeout_seconds
 
     def read(self, params: JSON) -> P:
         """The parameters as the model.
@@ -225,7 +230,7 @@ class NodeType(ABC, Generic[P]):
             check=self.check,
             repeatable=self.repeatable,
             pure=self.pure,
-            timeout_seconds=self.timeout_seconds,
+            timeout_of=self.timeout_of,
         )
 
 

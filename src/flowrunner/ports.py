@@ -1,6 +1,6 @@
 """What the core needs from the outside, as protocols; `bootstrap` fills them with adapters."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -400,7 +400,10 @@ class Vault(Protocol):
         """Hides every value that the account's secrets have had since the process started."""
         ...
 
-    async def values(self, account_id: AccountId) -> Mapping[str, str]: ...
+    async def reveal(self, account_id: AccountId, names: Collection[str]) -> Mapping[str, str]:
+        """The values of the named secrets that exist. Raises: WrongKey if one cannot be opened."""
+        ...
+
     def forget(self, account_id: AccountId) -> None: ...
 
 

@@ -174,7 +174,8 @@ def test_every_flow_without_loops_ends(simulation: Simulation) -> None:
     ending = simulation.run()
 
     assert isinstance(ending, Completed | Failed)
-    assert simulation.state.started_steps <= len(simulation.flow.nodes)
+    assert len(simulation.state.steps) <= len(simulation.flow.nodes)
+    assert all(step.step.iteration == 1 for step in simulation.state.steps.values())
 
 
 @given(simulations(), st.lists(st.booleans(), max_size=60))
@@ -316,7 +317,7 @@ def test_a_loop_ends_with_a_clear_error() -> None:
 
     assert isinstance(ending, Failed)
     assert ending.error.type == "limit.steps"
-    assert run.state.started_steps == MAX_STEPS
+    assert run.state.started_tries == MAX_STEPS
 
 
 def test_a_loop_counts_the_visits_of_a_node() -> None:

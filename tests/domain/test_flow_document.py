@@ -407,3 +407,35 @@ def test_a_written_flow_reads_back(order: list[str], data: st.DataObject) -> Non
             chain[name]["retry"]["max"],
             chain[name]["retry"]["jitter"],
         )
+
+
+def test_each_unknown_name_is_placed_where_it_stands_and_not_at_one_like_it() -> None:
+    document = """\
+vars: {apis: [a]}
+nodes:
+  a:
+    type: transform
+    params:
+      value:
+        one: "${vars.apis}"
+        two: "${vars.api}"
+        three: "${vars.api}"
+"""
+
+    assert faults_of(document) == [
+        ("expression.unknown_name", 8, 14),
+        ("expression.unknown_name", 9, 16),
+    ]
+
+
+def test_nodes_alone_are_no_value() -> None:
+    ((code, _, _),) = faults_of('nodes: {a: {type: transform, params: {value: "${nodes}"}}}')
+
+    assert code == "expression.node"
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), [("2m", 121.0), ("1s", 2.0)])
+def test_the_timeout_of_a_request_is_not_cut_short_by_its_type(timeout: str, seconds: float) -> None:
+    node = f"{{type: http.request, params: {{url: 'http://a', timeout: {timeout}}}}}"
+
+    assert flow_of(f"nodes: {{a: {node}}}").nodes["a"].timeout_seconds == seconds

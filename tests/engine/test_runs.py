@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from flowrunner.domain import decide
 from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.execution import (
     Cancelled,
@@ -940,3 +941,117 @@ async def test_a_secret_that_was_replaced_is_still_hidden(engine: Machine, path:
     )
 
     assert ending(events) == Completed(result="*** ***")
+
+
+async def test_a_pure_node_that_keeps_ending_the_process_is_given_up(path: Path) -> None:
+    starts = 0
+    begun = asyncio.Event()
+
+    async def deadly(value: Any, context: StepContext) -> Any:
+        nonlocal starts
+        starts += 1
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with machine(path, types=[Acting("act", deadly, pure=True)]) as engine:
+        await engine.save("nodes: {a: {type: act}}")
+        await engine.start()
+        await begun.wait()
+    for _ in range(decide.MAX_INTERRUPTIONS + 3):
+        begun.clear()
+        async with machine(path, types=[Acting("act", deadly, pure=True)]) as engine:
+            ended = asyncio.create_task(engine.until_ended())
+            await asyncio.wait((ended, asyncio.create_task(begun.wait())), return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                break
+            ended.cancel()
+
+    async with machine(path, types=[Acting("act", deadly, pure=True)]) as engine:
+        events = await engine.events()
+    assert isinstance(end := ending(events), Failed)
+    assert end.error.type == "worker_crashed"
+    assert starts <= decide.MAX_INTERRUPTIONS + 2
+    assert check_database(path) == []
+
+
+async def test_one_long_value_named_many_times_is_an_error_and_not_a_flood(engine: Machine) -> None:
+    many = ", ".join(['"${input.x}"'] * 3000)
+    texts = "${input.x}" * 3000
+
+    listed = await engine.run(f"nodes: {{a: {{type: transform, params: {{value: [{many}]}}}}}}", {"x": "y" * 600_000})
+    joined = await engine.run(
+        f'nodes: {{a: {{type: transform, params: {{value: "{texts}"}}}}}}', {"x": "y" * 600_000}, id="exec-2"
+    )
+
+    for events in (listed, joined):
+        assert isinstance(end := ending(events), Failed)
+        assert end.error.type == "expression"
+        assert "together" in end.error.message
+
+
+async def test_tries_count_towards_the_steps_of_an_execution(engine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decide, "MAX_STEPS", 50)
+
+    events = await engine.run("nodes: {a: {type: fail, retry: {max: 1000, delay: 0s, errors: ['*']}}}")
+
+    assert isinstance(end := ending(events), Failed)
+    assert end.error.type == "limit.steps"
+    assert len(of_type(NodeStarted, events)) == 50
+
+
+async def test_lines_about_failed_tries_are_capped_like_others(
+    engine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "MAX_LOG_LINES", 10)
+
+    events = await engine.run("nodes: {a: {type: fail, retry: {max: 40, delay: 0s, errors: ['*']}}}")
+
+    lines = [line.message for line in of_type(Logged, events)]
+    assert len(lines) == 10 + 1 + 1
+    assert lines[-2].startswith("Log truncated")
+    assert lines[-1].startswith("Execution failed")
+
+
+async def test_an_error_that_a_retry_overcame_is_none_for_later_nodes(engine: Machine) -> None:
+    engine.http.at("http://peer/a", answer(503), answer(200))
+
+    events = await engine.run(
+        """
+        nodes:
+          a: {type: http.request, params: {url: "http://peer/a"}, retry: {max: 1, delay: 1ms}, next: b}
+          b: {type: return, params: {value: ["${error}", "${nodes.a.error}", "${nodes.a.attempts}"]}}
+        """
+    )
+
+    assert ending(events) == Completed(result=[None, None, 2])
+
+
+async def test_a_cancellation_that_did_not_become_durable_is_not_reported_as_done(path: Path) -> None:
+    class Refusing:
+        """A journal that takes nothing more once it is told to."""
+
+        def __init__(self, journal: Any) -> None:
+            self.journal, self.refuses = journal, False
+
+        def append(self, append: Any) -> Any:
+            async def refused() -> None:
+                raise Unavailable("full")
+
+            return refused() if self.refuses else self.journal.append(append)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.journal, name)
+
+    async def waits(value: Any, context: StepContext) -> Any:
+        await asyncio.Event().wait()
+
+    async with machine(path, types=[Acting("act", waits)], wrap=lambda journal, _: Refusing(journal)) as engine:  # type: ignore[arg-type,return-value]
+        await engine.save("nodes: {a: {type: act}}")
+        id = await engine.start()
+        engine.journal.refuses = True  # type: ignore[attr-defined]
+        cancelling = asyncio.create_task(engine.dispatcher.cancel(id, reason="by hand"))
+        await asyncio.sleep(0.05)
+        await engine.dispatcher.drain(seconds=10)
+        with pytest.raises(Unavailable):
+            await cancelling
+        assert await engine.status() is Status.RUNNING

@@ -115,13 +115,13 @@ async def test_s22_exchanged_rows_fail_closed(tmp_path: Path, exchange: str) -> 
             ids.append(account.id)
             for key in ("ONE", "TWO"):
                 await program.vault.set(account.id, key, f"the value {key} of {name}", at=account.created_at)
-            assert (await program.vault.values(account.id))["ONE"] == f"the value ONE of {name}"
+            assert (await program.vault.reveal(account.id, ["ONE"]))["ONE"] == f"the value ONE of {name}"
 
         _exchange(tmp_path / "data" / "flowrunner.db", EXCHANGES[exchange])
 
         for id in ids:
             with pytest.raises(WrongKey) as caught:
-                await program.vault.values(id)
+                await program.vault.reveal(id, ["ONE", "ONE_2"])
             assert "the value" not in str(caught.value)
 
 

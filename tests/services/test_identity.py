@@ -342,7 +342,7 @@ async def test_a_secret_is_set_listed_and_deleted_by_name_alone(
     assert (is_new, is_new_again) == (True, False)
     assert [v.key for v in await secrets.list(mara, MARA)] == ["KEY"]
     assert "value" not in repr(view)
-    assert await engine.vault.values(MARA) == {"KEY": "another value"}
+    assert await engine.vault.reveal(MARA, ["KEY"]) == {"KEY": "another value"}
     await secrets.delete(mara, MARA, "KEY")
     assert await secrets.list(mara, MARA) == []
     with pytest.raises(NotFound):

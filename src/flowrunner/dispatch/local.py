@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
@@ -223,8 +223,10 @@ class LocalDispatcher:
         except Exception:
             # A fault of ours must not leave the execution running for ever.
             logger.exception("execution.crashed", execution_id=id)
-            await self._give_up(id)
-            self._leave(id, slot)
+            if await self._give_up(id):
+                self._leave(id, slot)
+            else:
+                self._retry_later(id, slot)
             return
         except asyncio.CancelledError:
             self._leave(id, slot)
@@ -233,11 +235,14 @@ class LocalDispatcher:
         if due_at is not None and due_at < self._next_look_at:
             self._timer.set()
 
-    async def _give_up(self, id: ExecutionId) -> None:
+    async def _give_up(self, id: ExecutionId) -> bool:
+        """Whether the execution has ended by it."""
         try:
             await self._engine.give_up(id)
         except Exception:
             logger.exception("execution.give_up_failed", execution_id=id)
+            return False
+        return True
 
     def _retry_later(self, id: ExecutionId, slot: _Slot) -> None:
         self._leave(id, slot)
@@ -279,6 +284,8 @@ class LocalDispatcher:
     async def _watch_timers(self) -> None:
         while True:
             self._timer.clear()
+            # While the rows are read, whoever parks cannot tell whether this look still sees them.
+            self._next_look_at = datetime.max.replace(tzinfo=UTC)
             try:
                 nap = await self._wake_due()
             except Exception as error:

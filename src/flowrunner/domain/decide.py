@@ -22,7 +22,7 @@ from flowrunner.domain.execution import (
     StepState,
     StepStatus,
 )
-from flowrunner.domain.flow import DEFAULT_ACTION, RETURN_ACTION, Flow
+from flowrunner.domain.flow import DEFAULT_ACTION, RETURN_ACTION, Flow, Node
 
 MAX_STEPS: Final = 10_000
 # A node whose runs keep ending with the process is the likely cause of it.
@@ -76,6 +76,8 @@ def decide(flow: Flow, state: ExecutionState, *, running: Container[Step], now: 
         case StepStatus.RETRYING:
             if current.due_at is not None and now < current.due_at:
                 return (Wait(current.due_at),)
+            if state.started_tries >= MAX_STEPS:
+                return (_too_many(flow.nodes[current.step.node]),)
             return (_try_again(current, interrupted=False),)
         case StepStatus.WAITING:
             if current.due_at is not None and now < current.due_at:
@@ -117,16 +119,16 @@ def failed_try(flow: Flow, current: StepState, error: Failure, *, now: datetime,
 
 def _enter(flow: Flow, state: ExecutionState, name: str) -> Decision:
     node = flow.nodes[name]
-    if state.started_steps >= MAX_STEPS:
-        error = Failure(
-            type="limit.steps",
-            node=name,
-            message=f"The execution has run {MAX_STEPS} steps: its edges seem to lead round for ever",
-        )
-        return Finish(Failed(error=error, node_type=node.type))
+    if state.started_tries >= MAX_STEPS:
+        return _too_many(node)
     before = state.steps.get(name)
     iteration = before.step.iteration + 1 if before else 1
     return Start(NodeStarted(node=name, node_type=node.type, iteration=iteration, attempt=1))
+
+
+def _too_many(node: Node) -> Finish:
+    message = f"The execution has begun {MAX_STEPS} steps, tries counted: its edges seem to lead round for ever"
+    return Finish(Failed(error=Failure(type="limit.steps", node=node.name, message=message), node_type=node.type))
 
 
 def _try_again(current: StepState, *, interrupted: bool) -> Start:

@@ -215,9 +215,9 @@ class ExecutionState:
         seq: Number of the last event; the next is one higher.
         cursor: The node whose state decides what happens next; None before the first.
         steps: The latest step of each node visited, by node.
-        started_steps: Steps begun so far; loops are bounded by it.
+        started_tries: Tries of steps begun so far; loops are bounded by it.
         flowing: What flows into the next node: the last result, or the input.
-        error: The last failure that led along an error edge; what `${error}` reads.
+        error: The last failure of a step that had no tries left; what `${error}` reads.
         log_lines: Log events so far; they are capped.
     """
 
@@ -227,7 +227,7 @@ class ExecutionState:
     input: JSON = None
     cursor: str | None = None
     steps: dict[str, StepState] = field(default_factory=dict)
-    started_steps: int = 0
+    started_tries: int = 0
     flowing: JSON = None
     error: Failure | None = None
     log_lines: int = 0
@@ -251,7 +251,7 @@ class ExecutionState:
             case NodeCompleted():
                 current = self._current(event, StepStatus.RUNNING, StepStatus.WAITING)
                 current.status = StepStatus.COMPLETED
-                current.action, current.result, current.due_at = event.action, event.result, None
+                current.action, current.result, current.error, current.due_at = event.action, event.result, None, None
                 self.status, self.flowing = Status.RUNNING, event.result
             case NodeFailed():
                 current = self._current(event, StepStatus.RUNNING)
@@ -260,7 +260,7 @@ class ExecutionState:
                 retries = event.retry_at is not None
                 current.status = StepStatus.RETRYING if retries else StepStatus.FAILED
                 self.status = Status.WAITING if retries else Status.RUNNING
-                self.error = event.error
+                self.error = self.error if retries else event.error
             case TimerSet():
                 current = self._current(event, StepStatus.RUNNING)
                 current.status = StepStatus.WAITING
@@ -294,7 +294,7 @@ class ExecutionState:
             if event.iteration != (before.step.iteration if before else 0) + 1 or event.attempt != 1:
                 raise IllegalEvent(f"{step} out of turn")
             self.steps[event.node] = StepState(step, event.node_type, StepStatus.RUNNING, at, self.flowing)
-            self.started_steps += 1
+        self.started_tries += 1
         self.cursor, self.status = event.node, Status.RUNNING
 
     def _current(self, event: NodeCompleted | NodeFailed | TimerSet, *allowed: StepStatus) -> StepState:

@@ -17,6 +17,9 @@ from flowrunner.domain.values import JSON
 
 Scope: TypeAlias = Mapping[str, JSON]
 
+# Somewhat more than a result may have, so that a result that is too large is told as such.
+MAX_RENDERED: Final = 4 * 1024 * 1024
+
 PARAMETER_NAMES: Final = frozenset({"input", "flow", "nodes", "vars", "secrets", "execution", "error"})
 OUTPUT_NAMES: Final = PARAMETER_NAMES | {"result"}
 
@@ -86,7 +89,13 @@ class Text:
     parts: tuple[str | Path, ...]
 
     def render(self, scope: Scope) -> str:
-        return "".join(p if isinstance(p, str) else _as_text(p, p.evaluate(scope)) for p in self.parts)
+        texts, size = [], 0
+        for part in self.parts:
+            texts.append(part if isinstance(part, str) else _as_text(part, part.evaluate(scope)))
+            size += len(texts[-1])
+            if size > MAX_RENDERED:
+                raise _too_large()
+        return "".join(texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,33 +114,83 @@ class MapOf:
         return {key: item.render(scope) for key, item in self.items}
 
 
+def render(template: "Template", scope: Scope) -> JSON:
+    """The value of a template.
+
+    Raises:
+        ExpressionFailed: If an expression in it has no value, or if the values come to more than
+            `MAX_RENDERED` together. Without a bound a short template could name one long value a
+            thousand times.
+    """
+    value = template.render(scope)
+    if isinstance(template, ListOf | MapOf) and _exceeds(value, MAX_RENDERED):
+        raise _too_large()
+    return value
+
+
+def _too_large() -> ExpressionFailed:
+    return ExpressionFailed(f"The values filled in come to more than {MAX_RENDERED} characters together")
+
+
+def _exceeds(value: JSON, limit: int) -> bool:
+    """Whether a value is larger than ``limit``, in characters and elements; stops as soon as it is."""
+    left, todo = limit, [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str):
+            left -= len(item)
+        elif isinstance(item, Mapping):
+            left -= len(item) + sum(map(len, item))
+            todo.extend(item.values())
+        elif isinstance(item, Sequence):
+            left -= len(item)
+            todo.extend(item)
+        else:
+            left -= 1
+        if left < 0:
+            return True
+    return False
+
+
 Template: TypeAlias = Constant | Value | Text | ListOf | MapOf
 
-# Called with the keys that lead to a faulty string, and what is wrong with it.
+# Called with the keys that lead to a string that is no template, and what is wrong with it.
 Report: TypeAlias = Callable[[tuple[str | int, ...], ExpressionSyntax], None]
+# Called with the keys that lead to a string, and each path in it.
+Visit: TypeAlias = Callable[[tuple[str | int, ...], "Path"], None]
 
 
-def compile_template(value: JSON, names: frozenset[str], report: Report, at: tuple[str | int, ...] = ()) -> Template:
+def compile_template(
+    value: JSON,
+    names: frozenset[str],
+    report: Report,
+    at: tuple[str | int, ...] = (),
+    visit: Visit = lambda at, path: None,
+) -> Template:
     """The template that ``value`` writes: every string in it may hold expressions.
 
     Args:
         names: Names an expression may start from.
         report: Told of each string that is no template; a constant stands in for it.
         at: Keys that lead from the document to ``value``.
+        visit: Told of each path, to check what it names.
     """
     template: Template
     match value:
         case str():
             try:
-                return compile_text(value, names)
+                template = compile_text(value, names)
             except ExpressionSyntax as fault:
                 report(at, fault)
                 return Constant(value)
+            for path in paths_of(template):
+                visit(at, path)
+            return template
         case Mapping():
-            template = MapOf(tuple((k, compile_template(v, names, report, (*at, k))) for k, v in value.items()))
+            template = MapOf(tuple((k, compile_template(v, names, report, (*at, k), visit)) for k, v in value.items()))
             return template if _has_expression(template.items) else Constant(value)
         case Sequence():
-            parts = tuple(compile_template(v, names, report, (*at, i)) for i, v in enumerate(value))
+            parts = tuple(compile_template(v, names, report, (*at, i), visit) for i, v in enumerate(value))
             return ListOf(parts) if any(not isinstance(p, Constant) for p in parts) else Constant(value)
         case _:
             return Constant(value)
@@ -227,6 +286,10 @@ def parse_path(source: str, names: frozenset[str]) -> Path:
             f"'${{{text}}}' starts from the unknown name '{root}'",
             code="expression.unknown_name",
             hint=f"did you mean '{near[0]}'?" if near else f"known names: {', '.join(sorted(names))}",
+        )
+    if root == "nodes" and not keys:
+        raise ExpressionSyntax(
+            "'${nodes}' must name a node", code="expression.node", hint="write ${nodes.<name>.result}"
         )
     if root == "secrets" and not (len(keys) == 1 and isinstance(keys[0], str)):
         raise ExpressionSyntax(

@@ -31,9 +31,10 @@ class NodeTypeSpec:
         errors: Error types, or families of them, that it can fail with, beside the common ones.
         check: Faults of parameters as written, where any value may still be an expression.
         repeatable: Whether a node with these parameters may run twice without harm.
-        pure: Whether it touches nothing outside the execution, so that its result need not be
-            durable before the next node starts.
-        timeout_seconds: How long a node of this type may run when its flow does not say.
+        pure: Whether it touches nothing outside the execution and never waits, so that its result
+            need not be durable before the next node starts.
+        timeout_of: Seconds that a node with these parameters, as written, may run when its flow does
+            not say.
     """
 
     name: str
@@ -41,12 +42,12 @@ class NodeTypeSpec:
     errors: tuple[str, ...] = ()
     check: Callable[[Mapping[str, JSON]], Sequence[ParamFault]]
     repeatable: Callable[[Mapping[str, JSON]], bool]
+    timeout_of: Callable[[Mapping[str, JSON]], float]
     pure: bool = False
-    timeout_seconds: float = 300.0
 
 
 # Errors that the engine itself can give any node.
-COMMON_ERRORS: Final = ("timeout", "expression", "input.invalid", "interrupted", "worker_crashed", "node", "limit")
+COMMON_ERRORS: Final = ("timeout", "expression", "input.invalid", "interrupted", "worker_crashed", "node")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

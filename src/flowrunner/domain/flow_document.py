@@ -16,7 +16,6 @@ from flowrunner.domain.expression import (
     Path,
     Template,
     compile_template,
-    paths_of,
 )
 from flowrunner.domain.flow import COMMON_ERRORS, Flow, Node, NodeTypeSpec, mentions_of
 from flowrunner.domain.retry import PASSING_ERRORS, RetryPolicy
@@ -125,11 +124,10 @@ class _Reader:
         self.text_at(node, at, "description", limit=10_000)
         spec = self.node_type(node, at)
         params = self.map_at(node, at, "params")
-        template = self.template(params, (*at, "params"), PARAMETER_NAMES)
-        output = self.template(node["output"], (*at, "output"), OUTPUT_NAMES) if "output" in node else None
-        for found, where in ((template, "params"), (output, "output")):
-            if found is not None:
-                self.check_paths(paths_of(found), (*at, where), inherited.siblings, inherited.variables)
+        template = self.template(params, (*at, "params"), PARAMETER_NAMES, inherited)
+        output = None
+        if "output" in node:
+            output = self.template(node["output"], (*at, "output"), OUTPUT_NAMES, inherited)
         timeout = self.duration_at(node, at, "timeout")
         idempotent = node.get("idempotent")
         if idempotent is not None and not isinstance(idempotent, bool):
@@ -150,7 +148,7 @@ class _Reader:
             mentions=mentions_of(template) if output is None else mentions_of(template, output),
             next=edges,
             timeout_seconds=next(
-                t for t in (timeout, inherited.timeout_seconds, spec.timeout_seconds) if t is not None
+                t for t in (timeout, inherited.timeout_seconds, spec.timeout_of(params)) if t is not None
             ),
             retry=_policy(settings) if settings else None,
             output=output,
@@ -242,33 +240,28 @@ class _Reader:
 
     # Expressions
 
-    def template(self, value: JSON, at: Keys, names: frozenset[str]) -> Template:
+    def template(self, value: JSON, at: Keys, names: frozenset[str], inherited: "_Inherited") -> Template:
+        known: Mapping[str, Collection[str]] = {
+            **_KNOWN_KEYS,
+            "nodes": inherited.siblings,
+            "vars": inherited.variables,
+        }
+
         def report(keys: Keys, syntax: ExpressionSyntax) -> None:
             self.fault(keys, syntax.code, str(syntax), syntax.hint)
 
-        return compile_template(value, names, report, at)
-
-    def check_paths(
-        self, paths: Iterable[Path], at: Keys, nodes: Mapping[str, JSON], variables: Mapping[str, JSON]
-    ) -> None:
-        known: Mapping[str, Collection[str]] = {**_KNOWN_KEYS, "nodes": nodes, "vars": variables}
-        for path in paths:
+        def visit(keys: Keys, path: Path) -> None:
             if path.root not in known or not path.keys or path.keys[0] in known[path.root]:
-                continue
-            keys = known[path.root]
+                return
+            names = known[path.root]
             self.fault(
-                self.place_of(path, at),
+                keys,
                 "expression.unknown_name",
                 f"'${{{path.text}}}': {path.root} has no '{path.keys[0]}'",
-                _did_you_mean(str(path.keys[0]), keys) or (f"known: {', '.join(sorted(keys))}" if keys else None),
+                _did_you_mean(str(path.keys[0]), names) or (f"known: {', '.join(sorted(names))}" if names else None),
             )
 
-    def place_of(self, path: Path, at: Keys) -> Keys:
-        """The keys of the string below ``at`` that holds the path."""
-        value: JSON = self.source.value
-        for key in at:
-            value = value[key]  # type: ignore[index] # the keys come from this value
-        return next((keys for keys, text in _strings(value, at) if path.text in text), at)
+        return compile_template(value, names, report, at, visit)
 
     def constant_only(self, value: JSON, at: Keys) -> None:
         for keys, text in _strings(value, at):

@@ -49,6 +49,7 @@ LOG_DELAY_SECONDS: Final = 0.1
 CANCEL_GRACE_SECONDS: Final = 0.5
 # Results of pure nodes wait for company, up to so many events.
 MAX_UNRECORDED_EVENTS: Final = 64
+MAX_UNRECORDED_BYTES: Final = 1024 * 1024
 MAX_LOG_LINES: Final = 10_000
 _RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 3.0)
 
@@ -88,6 +89,12 @@ class Run:
         self._running: dict[Step, asyncio.Task[None] | None] = {}
         self._abandoned: set[asyncio.Task[None]] = set()
         self._unrecorded: list[Recorded] = []
+        self._unrecorded_bytes = 0
+        # What the database has: what is in memory may not become durable.
+        self._durable_status = state.status
+        # Also pure nodes are recorded as started before they run: the one before may be what ended
+        # the process, and would end it again and again if nothing counted its tries.
+        self._is_careful = state.seq > 0
         self._cancel_reason: str | None = None
 
     @classmethod
@@ -115,7 +122,7 @@ class Run:
 
     @property
     def status(self) -> Status:
-        return self._state.status
+        return self._durable_status
 
     def cancel(self, reason: str) -> None:
         self._cancel_reason = self._cancel_reason or reason
@@ -164,7 +171,7 @@ class Run:
             has_more = self._cancel_reason is None and not self._world.is_stopping
             due_at = self._decide() if has_more else None
             pure = self._pure_step()
-            if pure is None or len(self._unrecorded) >= MAX_UNRECORDED_EVENTS:
+            if pure is None or self._is_careful or self._is_much_unrecorded():
                 await self._flush()
             if pure is None:
                 self._launch()
@@ -173,6 +180,9 @@ class Run:
             self._running.pop(pure)
             result = await run_step(self._world, self._identity, self._state, pure, self._record_log)
             self._record_result(pure, result)
+
+    def _is_much_unrecorded(self) -> bool:
+        return len(self._unrecorded) >= MAX_UNRECORDED_EVENTS or self._unrecorded_bytes >= MAX_UNRECORDED_BYTES
 
     def _decide(self) -> datetime | None:
         while True:
@@ -288,7 +298,7 @@ class Run:
         data: dict[str, JSON] = {"type": event.error.type, "attempt": event.attempt}
         if event.retry_at is not None:
             data["retry_at"] = event.retry_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._record(
+        self._record_log(
             Logged(
                 level="error" if event.retry_at is None else "warn",
                 message=event.error.message,
@@ -338,13 +348,14 @@ class Run:
         recorded = record(event, seq=self._state.seq + 1, at=self._world.clock.now(), redactor=self._redactor)
         self._state.apply(recorded.event, recorded.at)
         self._unrecorded.append(recorded)
+        self._unrecorded_bytes += len(recorded.data)
         return recorded.event
 
     async def _flush(self) -> None:
         """Make what was recorded durable, and tell the subscribers."""
         if not self._unrecorded:
             return
-        records, self._unrecorded = self._unrecorded, []
+        records, self._unrecorded, self._unrecorded_bytes = self._unrecorded, [], 0
         append = Append(
             execution_id=self._identity.execution_id,
             epoch=self._world.epoch,
@@ -362,6 +373,7 @@ class Run:
                     raise
                 await asyncio.sleep(seconds)
         self._create = None
+        self._durable_status = append.summary.status
         self._world.broadcast.publish(self._identity.execution_id, records)
 
     def _patience(self) -> Iterator[float | None]:

@@ -20,7 +20,7 @@ from flowrunner.domain.execution import (
     StepState,
     TimerSet,
 )
-from flowrunner.domain.expression import Constant, ExpressionFailed
+from flowrunner.domain.expression import Constant, ExpressionFailed, render
 from flowrunner.domain.flow import DEFAULT_ACTION, Flow, Node
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
 from flowrunner.engine.world import World
@@ -146,7 +146,7 @@ async def _outcome(
     scope: dict[str, JSON] = {}
     if not isinstance(node.params, Constant) or node.output is not None:
         scope = await _scope(world, identity, state, node)
-    params = node_type.read(node.params.render(scope))
+    params = node_type.read(render(node.params, scope))
     try:
         async with asyncio.timeout(node.timeout_seconds) as limit:
             outcome: JSON | Outcome | Suspend = await node_type.run(params, context)
@@ -157,7 +157,7 @@ async def _outcome(
         raise NodeFailure(failure.type, failure.message) from None
     result = outcome.result if isinstance(outcome, Outcome | Suspend) else outcome
     if node.output is not None:
-        result = node.output.render({**scope, "result": result})
+        result = render(node.output, {**scope, "result": result})
     # Later nodes see what a replay will see, whatever Python object it was. Raises for what has no
     # JSON form.
     return outcome, msgspec.to_builtins(result, str_keys=True)
@@ -192,11 +192,10 @@ async def _scope(world: World, identity: Identity, state: ExecutionState, node: 
 
 
 async def _secrets(world: World, identity: Identity, node: Node) -> dict[str, JSON]:
-    values = await world.vault.values(identity.account_id)
-    for name in sorted(node.mentions.secrets):
-        if name not in values:
-            raise ExpressionFailed(f"${{secrets.{name}}}: the account has no secret '{name}'")
-    return {name: values[name] for name in node.mentions.secrets}
+    values = await world.vault.reveal(identity.account_id, node.mentions.secrets)
+    for name in sorted(node.mentions.secrets - values.keys()):
+        raise ExpressionFailed(f"${{secrets.{name}}}: the account has no secret '{name}'")
+    return dict(values)
 
 
 def _seen(step: StepState) -> JSON:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from flowrunner.domain.duration import parse_duration
+from flowrunner.domain.duration import LONGEST_SECONDS, parse_duration
 from flowrunner.nodes.http import ERRORS, TIMEOUT_SECONDS, ResponseKind, json_body, send
 from flowrunner.plugin import JSON, NodeFailure, NodeType, Params, StepContext
 
@@ -90,6 +90,17 @@ class HttpRequest(NodeType[HttpRequestParams]):
 
     def repeatable(self, params: Mapping[str, JSON]) -> bool:
         return str(params.get("method", "GET")).upper() in REPEATABLE_METHODS
+
+    def timeout_of(self, params: Mapping[str, JSON]) -> float:
+        written = params.get("timeout")
+        if written is None:
+            return self.timeout_seconds
+        try:
+            # A little more than its own, so that its own is the one that is told of.
+            return parse_duration(str(written)) + 1.0
+        except ValueError:
+            # An expression, whose value is not known yet: the parameter alone counts then.
+            return LONGEST_SECONDS
 
     async def run(self, params: HttpRequestParams, context: StepContext) -> JSON:
         headers: Mapping[str, str] = {name: text_of(value) for name, value in params.headers.items()}

@@ -2,10 +2,11 @@
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final
 
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -13,6 +14,8 @@ from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import AccountId
 from flowrunner.ports import SealedSecret, SecretStore, SecretView, WrappedKey
 from flowrunner.security.redaction import SecretRedactor
+
+logger = structlog.get_logger()
 
 _FORMAT: Final = "flowrunner.secret.v1"
 _KEY_FORMAT: Final = "flowrunner.data-key.v1"
@@ -41,6 +44,14 @@ def unseal(key: bytes, sealed: bytes, *, context: str) -> bytes:
 def _context(*parts: str | int) -> str:
     # Lengths are part of it, so that no two sets of parts read the same.
     return "".join(f"{len(str(part))}:{part}" for part in parts)
+
+
+def _open(account_id: AccountId, secret: SealedSecret, keys: Mapping[int, bytes]) -> str:
+    """Raises: WrongKey."""
+    if secret.key_version not in keys:
+        raise WrongKey("A secret's data key is missing")
+    context = _context(_FORMAT, account_id, secret.key, secret.key_version)
+    return unseal(keys[secret.key_version], secret.sealed, context=context).decode()
 
 
 class MasterKey:
@@ -82,25 +93,32 @@ class AesVault:
     async def delete(self, account_id: AccountId, key: str) -> None:
         await self._store.delete(account_id, key)
 
-    async def values(self, account_id: AccountId) -> Mapping[str, str]:
-        sealed = await self._store.sealed(account_id)
+    async def reveal(self, account_id: AccountId, names: Collection[str]) -> Mapping[str, str]:
+        sealed = [secret for secret in await self._store.sealed(account_id) if secret.key in names]
         if not sealed:
             return {}
         keys = await self._data_keys(account_id)
-        values = {}
-        for secret in sealed:
-            if secret.key_version not in keys:
-                raise WrongKey("A secret's data key is missing")
-            context = _context(_FORMAT, account_id, secret.key, secret.key_version)
-            values[secret.key] = unseal(keys[secret.key_version], secret.sealed, context=context).decode()
-        return values
+        return {secret.key: _open(account_id, secret, keys) for secret in sealed}
 
     async def redactor(self, account_id: AccountId) -> SecretRedactor:
         redactor = self._redactors.setdefault(account_id, SecretRedactor())
         if account_id not in self._complete:
-            redactor.add((await self.values(account_id)).values())
+            redactor.add(await self._readable(account_id))
             self._complete.add(account_id)
         return redactor
+
+    async def _readable(self, account_id: AccountId) -> list[str]:
+        """Every value that can be opened. One that cannot is of no use to anybody, and must not keep
+        the account's flows from running."""
+        keys: Mapping[int, bytes] = {}
+        values = []
+        for secret in await self._store.sealed(account_id):
+            try:
+                keys = keys or await self._data_keys(account_id)
+                values.append(_open(account_id, secret, keys))
+            except WrongKey as error:
+                logger.error("vault.unreadable", account_id=account_id, key=secret.key, error=str(error))
+        return values
 
     def forget(self, account_id: AccountId) -> None:
         self._redactors.pop(account_id, None)
