@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from flowrunner.domain.errors import Conflict, Unavailable
+from flowrunner.domain.execution import Status
+from flowrunner.ports import Page
 from flowrunner.storage.sqlite.database import Database
-from support.databases import open_database, rows_of
+from flowrunner.storage.sqlite.executions import SqliteExecutions
+from support.databases import MARA, open_database, rows_of
 
 INSERT = "INSERT INTO tickets (digest, session_id, expires_at) VALUES (?, 's', 0)"
 
@@ -189,3 +192,29 @@ async def test_a_writer_that_gave_up_waiting_does_not_disturb_the_others(databas
     assert await patient == 1
     with pytest.raises(asyncio.CancelledError):
         await impatient
+
+
+async def test_a_list_that_is_interrupted_does_not_leave_its_transaction_open(path: Path) -> None:
+    database = open_database(path)
+    try:
+        executions = SqliteExecutions(database)
+        await database.write(_many)
+        for limit in range(1, 400):
+            page = Page(limit=limit, offset=0)
+            rows, total = await executions.page(MARA, flow_id=None, statuses=(Status.CANCELLED,), page=page)
+            assert (len(rows), total) == (limit, 3000)
+
+        await database.write(lambda c: c.execute("DELETE FROM executions").rowcount)
+
+        assert await executions.page(MARA, flow_id=None, statuses=(), page=Page(limit=1, offset=0)) == ([], 0)
+    finally:
+        await database.close()
+
+
+def _many(connection: sqlite3.Connection) -> None:
+    connection.executemany(
+        "INSERT INTO executions"
+        " (id, account_id, flow_id, revision_id, status, started_at, completed_at, epoch, last_seq)"
+        " VALUES (?, ?, 'flow-1', 'rev-1', 'cancelled', 1, 2, 0, 1)",
+        [(f"exec-{n:05}", MARA) for n in range(3000)],
+    )

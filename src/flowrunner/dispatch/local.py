@@ -20,7 +20,8 @@ logger = structlog.get_logger()
 _PAGE: Final = 500
 # How soon an execution that could not go on is looked at again; each time later than before.
 _RETRY_SECONDS: Final = 1.0
-_LONGEST_NAP_SECONDS: Final = 60.0
+# Also how late a wait may end after the clock was set forward.
+_LONGEST_NAP_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -160,6 +161,8 @@ class LocalDispatcher:
                 return
             if status.is_final:
                 raise Conflict(f"The execution has already ended: it is {status.value}")
+            if slot.run is None:
+                raise Unavailable("The execution cannot be loaded at the moment: try again")
 
     async def _stored_status(self, id: ExecutionId) -> Status:
         stored, _ = await self._journal.load(id)

@@ -226,8 +226,13 @@ class Run:
         timer = asyncio.get_running_loop().call_later(
             seconds + CANCEL_GRACE_SECONDS, self._deliver, _Result(step, attempt, timed_out(step.node, seconds))
         )
+        outcome: StepResult
         try:
             outcome = await run_step(self._world, self._identity, self._state, step, self._report)
+        except Exception as error:
+            # A fault of ours; without an outcome the execution would wait for this step for ever.
+            logger.exception("step.crashed", execution_id=self._identity.execution_id, step=str(step))
+            outcome = Failure(type="node.crashed", message=f"The step failed: {type(error).__name__}", node=step.node)
         finally:
             timer.cancel()
         self._deliver(_Result(step, attempt, outcome))

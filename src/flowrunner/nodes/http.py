@@ -117,7 +117,7 @@ def _retry_after(value: str | None, now: datetime) -> float | None:
         return min(float(value), 86400.0)
     try:
         moment = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return min(max((moment - now).total_seconds(), 0.0), 86400.0)

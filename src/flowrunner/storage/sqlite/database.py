@@ -119,7 +119,17 @@ class Database:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode not in (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY):
                 raise _as_unavailable(error) from error
+        finally:
+            if self._at_hand.in_transaction:
+                self._end_transaction_at_hand()
         return await self.read_long(function)
+
+    def _end_transaction_at_hand(self) -> None:
+        # What interrupted the read would interrupt its end too, and the connection would then see
+        # the database as it is now for ever.
+        self._at_hand.set_progress_handler(None, _INSTRUCTIONS_A_TURN)
+        self._at_hand.execute("ROLLBACK")
+        self._at_hand.set_progress_handler(self._is_long_read, _INSTRUCTIONS_A_TURN)
 
     def _is_long_read(self) -> bool:
         self._turns_at_hand += 1
@@ -184,12 +194,13 @@ class Database:
                 for pending in batch:
                     _apply_alone(connection, pending)
             connection.execute("COMMIT")
-        except (sqlite3.Error, MemoryError) as error:
+        except Exception as error:
+            # Whatever it is, this thread must live on: without it nothing is ever written again.
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
-            logger.error("storage.commit_failed", error=str(error), size=len(batch))
             for pending in batch:
                 pending.error = Unavailable("The database cannot be written at the moment")
+            logger.error("storage.commit_failed", error=str(error), size=len(batch))
         self._on_commit(len(batch))
 
     def _apply_together(self, connection: sqlite3.Connection, batch: "list[_Pending]") -> bool:
