@@ -8,7 +8,7 @@ import pytest
 
 from docs.pages import FLOW_LANGUAGE, README, ROOT, all_pages, blocks, first_words, rows, section
 from flowrunner.api import routing
-from flowrunner.domain import decide, flow_document, yaml_source
+from flowrunner.domain import decide, expression, flow_document, yaml_source
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.expression import OUTPUT_NAMES
 from flowrunner.domain.flow import COMMON_ERRORS
@@ -17,6 +17,7 @@ from flowrunner.domain.retry import RetryPolicy
 from flowrunner.engine import recorder, run
 from flowrunner.nodes import built_in
 from flowrunner.security import egress
+from flowrunner.services import secrets
 
 NODE_TYPES = built_in()
 
@@ -102,7 +103,9 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "result of a node": _size(recorder.MAX_EVENT_BYTES),
         "log lines of an execution": f"{run.MAX_LOG_LINES:,}, with a mark where they were cut",
         "data of a log line": _size(recorder.MAX_LOG_BYTES),
-        "steps of an execution": f"{decide.MAX_STEPS:,}",
+        "steps of an execution, tries counted": f"{decide.MAX_STEPS:,}",
+        "values filled into a node's parameters or output": f"{_size(expression.MAX_RENDERED)} together",
+        "secrets of an account": f"{secrets.MAX_SECRETS}, of {_size(secrets.MAX_VALUE_BYTES)} each",
         "request to the API": f"{_size(routing.MAX_BODY_BYTES)}; {_size(routing.MAX_FLOW_BODY_BYTES)} "
         "for one that saves a flow",
     }
