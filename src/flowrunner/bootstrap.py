@@ -179,7 +179,7 @@ def _assemble(
         await executions.cancel_all(account_id)
         vault.forget(account_id)
 
-    accounts = Accounts(account_store, hasher, clock, end_sessions=identity.end_sessions, on_delete=on_delete)
+    accounts = Accounts(account_store, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete)
     services = Services(
         identity=identity,
         accounts=accounts,

@@ -274,8 +274,29 @@ class AccountStore(Protocol):
         """Raises: Conflict if the address is taken, or if ``only_if_first`` and it is not."""
         ...
 
-    async def update(self, account: Account, *, password_hash: str | None) -> None:
-        """Raises: NotFound; Conflict if the address is taken or no admin would remain."""
+    async def update(
+        self,
+        id: AccountId,
+        *,
+        by: AccountId,
+        at: datetime,
+        name: str | None = None,
+        email: str | None = None,
+        role: Role | None = None,
+        password_hash: str | None = None,
+    ) -> tuple[Account, bool]:
+        """Change what is given and nothing else; the flag says whether this ended the account's sessions.
+
+        A new role and a new password do.
+
+        Args:
+            by: Who changes it, with the rights that they have at this moment.
+
+        Raises:
+            NotFound: Also if ``by`` may not see the account.
+            Forbidden: If the role is a new one and ``by`` is no admin.
+            Conflict: If the address is taken or no admin would remain.
+        """
         ...
 
     async def delete(self, id: AccountId, *, at: datetime) -> None:
@@ -290,13 +311,19 @@ class AccountStore(Protocol):
         ...
 
     async def credential(self, email: str) -> Credential | None: ...
-    async def set_password_hash(self, id: AccountId, password_hash: str) -> None: ...
+
+    async def rehash(self, id: AccountId, *, old: str, new: str) -> bool:
+        """Put another hash of the same password in the place of ``old``; False if that is not there any more."""
+        ...
+
     async def page(self, *, role: Role | None, page: Page) -> tuple[Sequence[Account], int]: ...
     async def any(self) -> bool: ...
 
 
 class SessionStore(Protocol):
-    async def open(self, caller: Caller) -> None: ...
+    async def open(self, caller: Caller, *, password_hash: str) -> bool:
+        """False, and nothing done, if the account has another password or role by now, or is gone."""
+        ...
 
     async def find(self, id: SessionId) -> Caller | None:
         """The live session with its account's present role, or None."""
@@ -310,7 +337,6 @@ class SessionStore(Protocol):
         """End the session and the one it replaced, if that is still alive."""
         ...
 
-    async def end_all(self, account_id: AccountId) -> None: ...
     async def save_ticket(self, digest: str, session_id: SessionId, *, expires_at: datetime) -> None: ...
 
     async def take_ticket(self, digest: str, *, now: datetime) -> SessionId | None:

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from flowrunner.services.setup import FirstAccount
 from flowrunner.storage.sqlite.accounts import SqliteAccounts
 from flowrunner.storage.sqlite.secrets import SqliteSecrets
 from flowrunner.storage.sqlite.sessions import SqliteSessions
-from support.databases import MARA
+from support.databases import MARA, rows_of
 from support.world import Machine, SteppingClock, machine
 
 from .callers import caller_of
@@ -41,7 +42,7 @@ class Office:
             self.deleted.append(id)
 
         self.accounts = Accounts(
-            store, self.hasher, self.clock, end_sessions=self.identity.end_sessions, on_delete=on_delete
+            store, self.hasher, self.clock, on_sessions_end=self.identity.sessions_ended, on_delete=on_delete
         )
 
     def new_identity(self) -> Identity:
@@ -62,6 +63,32 @@ class Office:
 
     async def login(self, username: str = "omar@example.com", password: str = PASSWORD) -> Token:
         return await self.identity.login(username, password, address="192.0.2.7")
+
+
+class HeldHasher:
+    """Hashes, but gives nothing away before it is let. Fills `ports.PasswordHasher`."""
+
+    def __init__(self, inner: Argon2Hasher, *, finds_outdated: bool = False) -> None:
+        self._inner = inner
+        self._finds_outdated = finds_outdated
+        self.begun, self.held = asyncio.Event(), asyncio.Event()
+
+    async def hash(self, password: str) -> str:
+        hashed = await self._inner.hash(password)
+        await self._hold()
+        return hashed
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        is_right = await self._inner.verify(password_hash, password)
+        await self._hold()
+        return is_right
+
+    def is_outdated(self, password_hash: str) -> bool:
+        return self._finds_outdated or self._inner.is_outdated(password_hash)
+
+    async def _hold(self) -> None:
+        self.begun.set()
+        await self.held.wait()
 
 
 @pytest.fixture
@@ -170,7 +197,7 @@ async def test_whoever_listens_is_told_of_ended_sessions(office: Office) -> None
     caller = await office.add("omar")
     office.identity.on_end(listen)
     await office.identity.logout(caller)
-    await office.identity.end_sessions(caller.account_id)
+    await office.identity.sessions_ended(caller.account_id)
 
     assert told == [caller.account_id] * 2
 
@@ -228,6 +255,75 @@ async def test_a_new_password_ends_every_session(office: Office) -> None:
         await office.identity.authenticate(token)
     with pytest.raises(Unauthorized):
         await office.login()
+    await office.login(password=OTHER_PASSWORD)
+
+
+async def test_a_slow_change_of_the_own_password_keeps_no_role_that_was_taken_meanwhile(office: Office) -> None:
+    caller = await office.add("omar", role="admin")
+    hashing = HeldHasher(office.hasher)
+    office.accounts._hasher = hashing
+
+    changing = asyncio.create_task(
+        office.accounts.update(caller, caller.account_id, name=None, email=None, role=None, password=OTHER_PASSWORD)
+    )
+    await hashing.begun.wait()
+    admin = caller_of(MARA, role="admin")
+    await office.accounts.update(admin, caller.account_id, name="O", email=None, role="user", password=None)
+    hashing.held.set()
+    await changing
+
+    after = await office.accounts.get(admin, caller.account_id)
+    assert (after.name, after.role) == ("O", "user")
+    await office.login(password=OTHER_PASSWORD)
+
+
+async def test_a_demoted_admin_does_not_take_the_role_back_with_a_request_that_was_under_way(office: Office) -> None:
+    caller = await office.add("omar", role="admin")
+    hashing = HeldHasher(office.hasher)
+    office.accounts._hasher = hashing
+
+    changing = asyncio.create_task(
+        office.accounts.update(caller, caller.account_id, name=None, email=None, role="admin", password=OTHER_PASSWORD)
+    )
+    await hashing.begun.wait()
+    admin = caller_of(MARA, role="admin")
+    await office.accounts.update(admin, caller.account_id, name=None, email=None, role="user", password=None)
+    hashing.held.set()
+
+    with pytest.raises(Forbidden):
+        await changing
+    assert (await office.accounts.get(admin, caller.account_id)).role == "user"
+
+
+async def test_a_login_with_the_old_password_opens_nothing_after_the_change(office: Office) -> None:
+    caller = await office.add("omar")
+    hashing = HeldHasher(office.hasher)
+    office.identity._hasher = hashing
+
+    login = asyncio.create_task(office.login())
+    await hashing.begun.wait()
+    await office.accounts.update(caller, caller.account_id, name=None, email=None, role=None, password=OTHER_PASSWORD)
+    hashing.held.set()
+
+    with pytest.raises(Unauthorized):
+        await login
+    assert rows_of(office.engine.path, "SELECT count(*) FROM sessions") == [(0,)]
+    await office.login(password=OTHER_PASSWORD)
+
+
+async def test_a_login_that_renews_an_outdated_hash_does_not_bring_the_old_password_back(office: Office) -> None:
+    caller = await office.add("omar")
+    hashing = HeldHasher(office.hasher, finds_outdated=True)
+    office.identity._hasher = hashing
+
+    login = asyncio.create_task(office.login())
+    await hashing.begun.wait()
+    await office.accounts.update(caller, caller.account_id, name=None, email=None, role=None, password=OTHER_PASSWORD)
+    hashing.held.set()
+
+    with pytest.raises(Unauthorized):
+        await login
+    office.identity._hasher = office.hasher
     await office.login(password=OTHER_PASSWORD)
 
 

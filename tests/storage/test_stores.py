@@ -7,11 +7,12 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flowrunner.domain.account import Account, Caller
-from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.errors import Conflict, Forbidden, NotFound
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, SessionId
 from flowrunner.ports import Page, SavedFlow, SealedSecret, WrappedKey
@@ -59,7 +60,7 @@ async def test_an_address_belongs_to_one_account(accounts: SqliteAccounts) -> No
     with pytest.raises(Conflict, match="e-mail address"):
         await accounts.create(account("third", email="account-mara@example.com"), password_hash="x")
     with pytest.raises(Conflict, match="e-mail address"):
-        await accounts.update(account(OMAR, email="account-mara@example.com", role="user"), password_hash=None)
+        await accounts.update(OMAR, by=OMAR, at=NOON, email="account-mara@example.com")
 
     assert (await accounts.get(OMAR)).email == "account-omar@example.com"
 
@@ -85,7 +86,7 @@ async def test_an_account_that_is_not_there_cannot_change(accounts: SqliteAccoun
     await accounts.delete(OMAR, at=NOON)
 
     with pytest.raises(NotFound):
-        await accounts.update(account(OMAR), password_hash="x")
+        await accounts.update(OMAR, by=OMAR, at=NOON, password_hash="x")
     with pytest.raises(NotFound):
         await accounts.delete(OMAR, at=NOON)
     with pytest.raises(NotFound):
@@ -93,35 +94,66 @@ async def test_an_account_that_is_not_there_cannot_change(accounts: SqliteAccoun
 
 
 async def test_a_password_stays_when_none_is_given(accounts: SqliteAccounts, path: Path) -> None:
-    await accounts.update(replace(account(OMAR, role="user"), name="Omar"), password_hash=None)
+    await accounts.update(OMAR, by=OMAR, at=NOON, name="Omar")
 
     assert rows_of(path, "SELECT name, password_hash FROM accounts WHERE id = ?", OMAR) == [("Omar", "hash-omar")]
+
+
+async def test_changes_at_once_undo_nothing_of_each_other(accounts: SqliteAccounts) -> None:
+    await asyncio.gather(
+        accounts.update(OMAR, by=MARA, at=NOON, role="admin"),
+        accounts.update(OMAR, by=OMAR, at=NOON, password_hash="new"),
+        accounts.update(OMAR, by=OMAR, at=NOON, name="Omar"),
+        accounts.update(OMAR, by=OMAR, at=NOON, email="omar@example.com"),
+    )
+
+    credential = await accounts.credential("omar@example.com")
+    assert credential is not None
+    assert (credential.account.name, credential.account.role, credential.password_hash) == ("Omar", "admin", "new")
+
+
+async def test_who_is_no_admin_any_more_changes_nobody_else_and_no_role(accounts: SqliteAccounts) -> None:
+    with pytest.raises(NotFound):
+        await accounts.update(MARA, by=OMAR, at=NOON, name="x")
+    with pytest.raises(Forbidden):
+        await accounts.update(OMAR, by=OMAR, at=NOON, role="admin")
+
+    assert [a.role for a in (await accounts.page(role=None, page=ALL))[0]] == ["admin", "user"]
+
+
+async def test_a_deleted_account_leaves_nothing_that_tells_whose_it_was(accounts: SqliteAccounts, path: Path) -> None:
+    await accounts.create(account("third", role="user"), password_hash="hash-third")
+
+    await accounts.delete(OMAR, at=NOON)
+    await accounts.delete(AccountId("third"), at=NOON)
+
+    assert rows_of(path, "SELECT name, email, password_hash FROM accounts WHERE deleted_at IS NOT NULL") == [
+        ("", "", ""),
+        ("", "", ""),
+    ]
+    assert await accounts.credential("") is None
 
 
 async def test_the_last_admin_stays(accounts: SqliteAccounts) -> None:
     with pytest.raises(Conflict, match="last admin"):
         await accounts.delete(MARA, at=NOON)
     with pytest.raises(Conflict, match="last admin"):
-        await accounts.update(account(MARA, role="user"), password_hash=None)
+        await accounts.update(MARA, by=MARA, at=NOON, role="user")
 
-    await accounts.update(account(OMAR, role="admin"), password_hash=None)
+    await accounts.update(OMAR, by=MARA, at=NOON, role="admin")
     await accounts.delete(MARA, at=NOON)
 
 
 @pytest.mark.parametrize("how", ["delete", "demote"])
 async def test_of_two_last_admins_that_go_at_once_one_stays(accounts: SqliteAccounts, how: str) -> None:
-    await accounts.update(account(OMAR, role="admin"), password_hash=None)
+    await accounts.update(OMAR, by=MARA, at=NOON, role="admin")
 
     def go(id: AccountId) -> object:
-        return (
-            accounts.delete(id, at=NOON)
-            if how == "delete"
-            else accounts.update(account(id, role="user"), password_hash=None)
-        )
+        return accounts.delete(id, at=NOON) if how == "delete" else accounts.update(id, by=id, at=NOON, role="user")
 
     results = await asyncio.gather(go(MARA), go(OMAR), return_exceptions=True)  # type: ignore[arg-type]
 
-    assert sorted(type(r).__name__ for r in results) == ["Conflict", "NoneType"]
+    assert sorted(type(r).__name__ for r in results) == ["Conflict", "NoneType" if how == "delete" else "tuple"]
     assert (await accounts.page(role="admin", page=ALL))[1] == 1
 
 
@@ -136,7 +168,7 @@ async def test_a_deleted_account_leaves_nothing_that_opens_its_secrets(
     accounts: SqliteAccounts, database: Database, path: Path
 ) -> None:
     sessions, secrets = SqliteSessions(database), SqliteSecrets(database)
-    await sessions.open(caller("s1", OMAR))
+    await log_in(sessions, caller("s1", OMAR))
     await secrets.add_data_key(OMAR, WrappedKey(version=1, master_key_id="m", wrapped=b"w"))
     await secrets.save(OMAR, SealedSecret(key="K", key_version=1, sealed=b"s"), at=NOON)
 
@@ -157,34 +189,66 @@ def caller(id: str, account_id: AccountId = MARA, *, seconds: float = 3600) -> C
     )
 
 
+async def log_in(sessions: SqliteSessions, caller: Caller) -> bool:
+    return await sessions.open(caller, password_hash=caller.account_id.replace("account-", "hash-"))
+
+
 @pytest.fixture
 def sessions(database: Database, accounts: SqliteAccounts) -> SqliteSessions:
     return SqliteSessions(database)
 
 
-async def test_a_session_stands_for_its_account_as_it_is_now(
-    sessions: SqliteSessions, accounts: SqliteAccounts
-) -> None:
-    await sessions.open(caller("s1", OMAR))
+async def test_an_opened_session_is_found(sessions: SqliteSessions) -> None:
+    assert await log_in(sessions, caller("s1", OMAR))
+
     assert await sessions.find(SessionId("s1")) == caller("s1", OMAR)
 
-    await accounts.update(account(OMAR, role="admin"), password_hash=None)
 
-    found = await sessions.find(SessionId("s1"))
-    assert found is not None
-    assert found.is_admin
+@pytest.mark.parametrize("change", [{"role": "admin"}, {"password_hash": "hash-omar-2"}])
+async def test_a_new_role_or_password_ends_the_sessions_together_with_its_own_commit(
+    sessions: SqliteSessions, accounts: SqliteAccounts, path: Path, change: dict[str, Any]
+) -> None:
+    for id, owner in (("s1", OMAR), ("s2", OMAR), ("s3", MARA)):
+        await log_in(sessions, caller(id, owner))
+
+    _, has_ended_sessions = await accounts.update(OMAR, by=MARA, at=NOON, **change)
+
+    assert has_ended_sessions
+    assert rows_of(path, "SELECT id FROM sessions") == [("s3",)]
 
 
-async def test_no_session_opens_for_an_account_that_is_gone(sessions: SqliteSessions, accounts: SqliteAccounts) -> None:
-    await accounts.delete(OMAR, at=NOON)
+async def test_another_change_leaves_the_sessions_alone(sessions: SqliteSessions, accounts: SqliteAccounts) -> None:
+    await log_in(sessions, caller("s1", OMAR))
 
-    await sessions.open(caller("s1", OMAR))
+    _, has_ended_sessions = await accounts.update(OMAR, by=MARA, at=NOON, name="O", email="o@example.com", role="user")
+
+    assert not has_ended_sessions
+    assert await sessions.find(SessionId("s1")) is not None
+
+
+@pytest.mark.parametrize("change", [{"role": "admin"}, {"password_hash": "hash-omar-2"}, None])
+async def test_no_session_opens_for_an_account_that_has_changed_since_the_proof(
+    sessions: SqliteSessions, accounts: SqliteAccounts, change: dict[str, Any] | None
+) -> None:
+    if change is None:
+        await accounts.delete(OMAR, at=NOON)
+    else:
+        await accounts.update(OMAR, by=MARA, at=NOON, **change)
+
+    assert not await log_in(sessions, caller("s1", OMAR))
 
     assert await sessions.find(SessionId("s1")) is None
 
 
+async def test_a_hash_is_renewed_only_over_the_one_that_was_verified(accounts: SqliteAccounts, path: Path) -> None:
+    assert await accounts.rehash(OMAR, old="hash-omar", new="slower")
+    assert not await accounts.rehash(OMAR, old="hash-omar", new="from the old password")
+
+    assert rows_of(path, "SELECT password_hash FROM accounts WHERE id = ?", OMAR) == [("slower",)]
+
+
 async def test_a_replaced_session_lives_on_for_a_moment(sessions: SqliteSessions) -> None:
-    await sessions.open(caller("s1"))
+    await log_in(sessions, caller("s1"))
 
     assert await sessions.replace(SessionId("s1"), caller("s2"), old_ends_at=NOON + timedelta(seconds=10))
 
@@ -193,7 +257,7 @@ async def test_a_replaced_session_lives_on_for_a_moment(sessions: SqliteSessions
 
 
 async def test_replacing_never_makes_a_session_live_longer(sessions: SqliteSessions) -> None:
-    await sessions.open(caller("s1", seconds=5))
+    await log_in(sessions, caller("s1", seconds=5))
 
     await sessions.replace(SessionId("s1"), caller("s2"), old_ends_at=NOON + timedelta(seconds=10))
 
@@ -201,7 +265,7 @@ async def test_replacing_never_makes_a_session_live_longer(sessions: SqliteSessi
 
 
 async def test_a_session_is_replaced_once(sessions: SqliteSessions) -> None:
-    await sessions.open(caller("s1"))
+    await log_in(sessions, caller("s1"))
 
     replaced = await asyncio.gather(
         *(sessions.replace(SessionId("s1"), caller(f"n{n}"), old_ends_at=NOON) for n in range(5))
@@ -218,24 +282,15 @@ async def test_a_session_that_is_gone_is_not_replaced(sessions: SqliteSessions) 
 
 @pytest.mark.parametrize("ended", ["s1", "s2", "s3"])
 async def test_ending_a_session_ends_what_it_was_refreshed_from_and_into(sessions: SqliteSessions, ended: str) -> None:
-    await sessions.open(caller("s1"))
+    await log_in(sessions, caller("s1"))
     await sessions.replace(SessionId("s1"), caller("s2"), old_ends_at=NOON)
     await sessions.replace(SessionId("s2"), caller("s3"), old_ends_at=NOON)
-    await sessions.open(caller("other login"))
+    await log_in(sessions, caller("other login"))
 
     await sessions.end(SessionId(ended))
 
     assert [await sessions.find(SessionId(id)) for id in ("s1", "s2", "s3")] == [None] * 3
     assert await sessions.find(SessionId("other login")) is not None
-
-
-async def test_all_sessions_of_an_account_end_and_no_others(sessions: SqliteSessions) -> None:
-    for id, owner in (("s1", OMAR), ("s2", OMAR), ("s3", MARA)):
-        await sessions.open(caller(id, owner))
-
-    await sessions.end_all(OMAR)
-
-    assert [bool(await sessions.find(SessionId(id))) for id in ("s1", "s2", "s3")] == [False, False, True]
 
 
 async def test_a_ticket_is_used_once(sessions: SqliteSessions) -> None:
@@ -254,8 +309,8 @@ async def test_a_ticket_expires(sessions: SqliteSessions) -> None:
 
 
 async def test_what_has_expired_is_purged(sessions: SqliteSessions, path: Path) -> None:
-    await sessions.open(caller("old", seconds=1))
-    await sessions.open(caller("new"))
+    await log_in(sessions, caller("old", seconds=1))
+    await log_in(sessions, caller("new"))
     await sessions.save_ticket("old", SessionId("old"), expires_at=NOON + timedelta(seconds=1))
     await sessions.save_ticket("new", SessionId("new"), expires_at=NOON + timedelta(hours=1))
 

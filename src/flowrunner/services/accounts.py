@@ -1,7 +1,6 @@
 """Accounts: made, changed and deleted by admins; seen and changed by their own."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 from flowrunner.domain.account import Account, Caller, Role, normal_email, password_faults
 from flowrunner.domain.errors import Fault, Forbidden, InvalidInput, NotFound
@@ -12,8 +11,8 @@ from flowrunner.services.ids import new_id
 
 class Accounts:
     """Args:
-    on_change: Told of an account whose sessions must be looked up anew, or have ended.
-    on_delete: Told of an account that is gone, by the caller that it was.
+    on_sessions_end: Told of an account whose sessions have ended.
+    on_delete: Told of an account that is gone.
     """
 
     def __init__(
@@ -22,13 +21,13 @@ class Accounts:
         hasher: PasswordHasher,
         clock: Clock,
         *,
-        end_sessions: Callable[[AccountId], Awaitable[None]],
+        on_sessions_end: Callable[[AccountId], Awaitable[None]],
         on_delete: Callable[[AccountId], Awaitable[None]],
     ) -> None:
         self._store = store
         self._hasher = hasher
         self._clock = clock
-        self._end_sessions = end_sessions
+        self._on_sessions_end = on_sessions_end
         self._on_delete = on_delete
 
     async def create(self, *, name: str, email: str, password: str, role: Role) -> Account:
@@ -81,18 +80,23 @@ class Accounts:
         before = await self.get(caller, id)
         if role is not None and role != before.role and not caller.is_admin:
             raise Forbidden("Only an admin can change a role")
-        after = replace(
-            before,
+        checked = _checked(
             name=before.name if name is None else name,
-            role=before.role if role is None else role,
-            updated_at=self._clock.now(),
+            email=before.email if email is None else email,
+            password=password,
         )
-        checked = _checked(name=after.name, email=before.email if email is None else email, password=password)
-        after = replace(after, email=checked)
         password_hash = None if password is None else await self._hasher.hash(password)
-        await self._store.update(after, password_hash=password_hash)
-        if password is not None or after.role != before.role:
-            await self._end_sessions(id)
+        after, has_ended_sessions = await self._store.update(
+            id,
+            by=caller.account_id,
+            at=self._clock.now(),
+            name=name,
+            email=None if email is None else checked,
+            role=role,
+            password_hash=password_hash,
+        )
+        if has_ended_sessions:
+            await self._on_sessions_end(id)
         return after
 
     async def delete(self, id: AccountId) -> None:
@@ -101,7 +105,7 @@ class Accounts:
         Raises: NotFound; Conflict if no admin would remain.
         """
         await self._store.delete(id, at=self._clock.now())
-        await self._end_sessions(id)
+        await self._on_sessions_end(id)
         await self._on_delete(id)
 
     async def is_set_up(self) -> bool:

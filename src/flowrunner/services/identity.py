@@ -56,8 +56,8 @@ class Identity:
         self._clock = clock
         self._token_life = token_life
         self._throttle = Throttle()
-        # Live sessions by token. Whatever ends a session goes through this class, which then
-        # forgets it here: an entry never outlives its session.
+        # Live sessions by token. Whoever ends a session says so here afterwards, so that it is
+        # forgotten: no entry outlives its session by more than that moment.
         self._kept: OrderedDict[str, Caller] = OrderedDict()
         self._ends = 0
         self._on_end: Callable[[AccountId], Awaitable[None]] | None = None
@@ -83,16 +83,20 @@ class Identity:
         if not await self._hasher.verify(known, password) or credential is None:
             raise Unauthorized("The username or the password is wrong")
         self._throttle.succeeded(name, address)
-        if self._hasher.is_outdated(credential.password_hash):
-            await self._accounts.set_password_hash(credential.account.id, await self._hasher.hash(password))
-        return await self._open(credential.account)
+        verified = credential.password_hash
+        if self._hasher.is_outdated(verified):
+            renewed = await self._hasher.hash(password)
+            if await self._accounts.rehash(credential.account.id, old=verified, new=renewed):
+                verified = renewed
+        return await self._open(credential.account, verified)
 
-    async def _open(self, account: Account) -> Token:
+    async def _open(self, account: Account, password_hash: str) -> Token:
         now = self._clock.now()
         caller = Caller(
             account_id=account.id, role=account.role, session_id=_new_session_id(), expires_at=now + self._token_life
         )
-        await self._sessions.open(caller)
+        if not await self._sessions.open(caller, password_hash=password_hash):
+            raise Unauthorized("The account was changed meanwhile: log in again")
         return self._token(caller, now)
 
     def _token(self, caller: Caller, now: datetime) -> Token:
@@ -139,14 +143,10 @@ class Identity:
     async def logout(self, caller: Caller) -> None:
         """End the session, with what it was refreshed from or into."""
         await self._sessions.end(caller.session_id)
-        await self._ended(caller.account_id)
+        await self.sessions_ended(caller.account_id)
 
-    async def end_sessions(self, account_id: AccountId) -> None:
-        """End every session of an account."""
-        await self._sessions.end_all(account_id)
-        await self._ended(account_id)
-
-    async def _ended(self, account_id: AccountId) -> None:
+    async def sessions_ended(self, account_id: AccountId) -> None:
+        """Take note that sessions of an account have ended in the store."""
         self._forget(lambda kept: kept.account_id == account_id)
         if self._on_end is not None:
             await self._on_end(account_id)

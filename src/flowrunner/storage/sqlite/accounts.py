@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.account import Account, Role
-from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.errors import Conflict, Forbidden, NotFound
 from flowrunner.domain.values import AccountId
 from flowrunner.ports import Credential, Page
 from flowrunner.storage.sqlite.database import Database
@@ -18,14 +18,20 @@ VALUES (:id, :name, :email, :role, :password_hash, :created_at, :updated_at)
 """
 UPDATE: Final = """
 UPDATE accounts
-   SET name = :name, email = :email, role = :role, updated_at = :updated_at,
-       password_hash = coalesce(:password_hash, password_hash)
+   SET name = coalesce(:name, name), email = coalesce(:email, email), role = coalesce(:role, role),
+       password_hash = coalesce(:password_hash, password_hash), updated_at = :at
+ WHERE id = :id AND deleted_at IS NULL
+RETURNING id, name, email, role, created_at, updated_at
+"""
+END_SESSIONS: Final = "DELETE FROM sessions WHERE account_id = :id"
+# The row stays, because executions refer to it; nothing in it says any more whose it was.
+DELETE: Final = """
+UPDATE accounts SET deleted_at = :at, name = '', email = '', password_hash = ''
  WHERE id = :id AND deleted_at IS NULL
 """
-DELETE: Final = "UPDATE accounts SET deleted_at = :at WHERE id = :id AND deleted_at IS NULL"
 # Without its data key nothing of the account's secrets can be read, wherever a copy may lie.
 ERASE: Final = (
-    "DELETE FROM sessions WHERE account_id = :id",
+    END_SESSIONS,
     "DELETE FROM secrets WHERE account_id = :id",
     "DELETE FROM data_keys WHERE account_id = :id",
     "UPDATE flows SET deleted_at = :at WHERE account_id = :id AND deleted_at IS NULL",
@@ -38,7 +44,12 @@ CREDENTIAL: Final = """
 SELECT id, name, email, role, created_at, updated_at, password_hash FROM accounts
  WHERE email = :email AND deleted_at IS NULL
 """
-REHASH: Final = "UPDATE accounts SET password_hash = :password_hash WHERE id = :id"
+# Only over the hash that was verified: the password may have been changed since.
+REHASH: Final = """
+UPDATE accounts SET password_hash = :new
+ WHERE id = :id AND password_hash = :old AND deleted_at IS NULL
+"""
+ROLE_OF: Final = "SELECT role FROM accounts WHERE id = :id AND deleted_at IS NULL"
 PAGE: Final = """
 SELECT id, name, email, role, created_at, updated_at FROM accounts
  WHERE deleted_at IS NULL AND (:role IS NULL OR role = :role)
@@ -63,14 +74,41 @@ class SqliteAccounts:
 
         await self._database.write(create)
 
-    async def update(self, account: Account, *, password_hash: str | None) -> None:
-        def update(connection: sqlite3.Connection) -> None:
-            values = _values(account) | {"password_hash": password_hash}
-            with _rules():
-                if connection.execute(UPDATE, values).rowcount == 0:
-                    raise NotFound("account")
+    async def update(
+        self,
+        id: AccountId,
+        *,
+        by: AccountId,
+        at: datetime,
+        name: str | None = None,
+        email: str | None = None,
+        role: Role | None = None,
+        password_hash: str | None = None,
+    ) -> tuple[Account, bool]:
+        values = {
+            "id": id,
+            "at": to_ms(at),
+            "name": name,
+            "email": email,
+            "role": role,
+            "password_hash": password_hash,
+        }
 
-        await self._database.write(update)
+        def update(connection: sqlite3.Connection) -> tuple[Account, bool]:
+            role_before = _role_of(connection, id)
+            is_new_role = role is not None and role != role_before
+            if role_before is None or (by != id and _role_of(connection, by) != "admin"):
+                raise NotFound("account")
+            if is_new_role and _role_of(connection, by) != "admin":
+                raise Forbidden("Only an admin can change a role")
+            with _rules():
+                row = connection.execute(UPDATE, values).fetchone()
+            ends_sessions = is_new_role or password_hash is not None
+            if ends_sessions:
+                connection.execute(END_SESSIONS, values)
+            return _account(row), ends_sessions
+
+        return await self._database.write(update)
 
     async def delete(self, id: AccountId, *, at: datetime) -> None:
         def delete(connection: sqlite3.Connection) -> None:
@@ -93,9 +131,9 @@ class SqliteAccounts:
         row = await self._database.read(lambda connection: connection.execute(CREDENTIAL, {"email": email}).fetchone())
         return None if row is None else Credential(account=_account(row), password_hash=row[6])
 
-    async def set_password_hash(self, id: AccountId, password_hash: str) -> None:
-        values = {"id": id, "password_hash": password_hash}
-        await self._database.write(lambda connection: connection.execute(REHASH, values).rowcount)
+    async def rehash(self, id: AccountId, *, old: str, new: str) -> bool:
+        values = {"id": id, "old": old, "new": new}
+        return await self._database.write(lambda connection: connection.execute(REHASH, values).rowcount == 1)
 
     async def page(self, *, role: Role | None, page: Page) -> tuple[Sequence[Account], int]:
         values = {"role": role, "limit": page.limit, "offset": page.offset}
@@ -123,6 +161,11 @@ class _rules:  # noqa: N801 # reads as a statement at its uses
                 raise Conflict("The last admin cannot be deleted or demoted: make another account admin first")
             if "accounts" in str(error) and "email" in str(error):
                 raise Conflict("An account with this e-mail address exists already")
+
+
+def _role_of(connection: sqlite3.Connection, id: AccountId) -> str | None:
+    row = connection.execute(ROLE_OF, {"id": id}).fetchone()
+    return None if row is None else row[0]
 
 
 def _account(row: tuple[Any, ...]) -> Account:

@@ -9,11 +9,14 @@ from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.rows import from_ms, to_ms
 
-# Only for an account that still exists: a login that races with its account's end opens nothing.
+# Only for an account that is still what it was when the caller proved to be its owner: a login that
+# races with a new password, a new role or the account's end opens nothing.
 OPEN: Final = """
 INSERT INTO sessions (id, family, account_id, expires_at)
 SELECT :id, :family, :account_id, :expires_at
- WHERE EXISTS (SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL)
+ WHERE EXISTS (SELECT 1 FROM accounts
+                WHERE id = :account_id AND deleted_at IS NULL AND role = :role
+                  AND password_hash = coalesce(:password_hash, password_hash))
 """
 FIND: Final = """
 SELECT s.account_id, a.role, s.expires_at
@@ -26,7 +29,6 @@ UPDATE sessions SET expires_at = min(expires_at, :ends_at), replaced_by = :new
 RETURNING family
 """
 END: Final = "DELETE FROM sessions WHERE family = (SELECT family FROM sessions WHERE id = :id)"
-END_ALL: Final = "DELETE FROM sessions WHERE account_id = :account_id"
 SAVE_TICKET: Final = """
 INSERT INTO tickets (digest, session_id, expires_at) VALUES (:digest, :session_id, :expires_at)
 """
@@ -43,10 +45,9 @@ class SqliteSessions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def open(self, caller: Caller) -> None:
-        await self._database.write(
-            lambda connection: connection.execute(OPEN, _values(caller, family=caller.session_id)).rowcount
-        )
+    async def open(self, caller: Caller, *, password_hash: str) -> bool:
+        values = _values(caller, family=caller.session_id) | {"password_hash": password_hash}
+        return await self._database.write(lambda connection: connection.execute(OPEN, values).rowcount == 1)
 
     async def find(self, id: SessionId) -> Caller | None:
         row = await self._database.read(lambda connection: connection.execute(FIND, {"id": id}).fetchone())
@@ -64,10 +65,6 @@ class SqliteSessions:
 
     async def end(self, id: SessionId) -> None:
         await self._database.write(lambda connection: connection.execute(END, {"id": id}).rowcount)
-
-    async def end_all(self, account_id: AccountId) -> None:
-        values = {"account_id": account_id}
-        await self._database.write(lambda connection: connection.execute(END_ALL, values).rowcount)
 
     async def save_ticket(self, digest: str, session_id: SessionId, *, expires_at: datetime) -> None:
         values = {"digest": digest, "session_id": session_id, "expires_at": to_ms(expires_at)}
@@ -92,5 +89,7 @@ def _values(caller: Caller, *, family: str) -> dict[str, Any]:
         "id": caller.session_id,
         "family": family,
         "account_id": caller.account_id,
+        "role": caller.role,
+        "password_hash": None,
         "expires_at": to_ms(caller.expires_at),
     }
