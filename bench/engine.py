@@ -18,7 +18,7 @@ from typing import Any, Final
 import uvloop
 
 from bench.processes import BenchFailed
-from flowrunner.bootstrap import SystemClock, _settle_memory
+from flowrunner.bootstrap import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.flow_document import read_flow
@@ -33,6 +33,7 @@ from flowrunner.security.egress import EgressClient, EgressPolicy
 from flowrunner.security.vault import AesVault, MasterKey
 from flowrunner.services.flows import ReadyFlows
 from flowrunner.services.ids import new_id
+from flowrunner.serving import settle_memory
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.flows import SqliteFlows
@@ -139,7 +140,7 @@ async def open_engine(
 async def measure(path: Path, text: str, seconds: float) -> dict[str, Any]:
     commits: list[int] = []
     async with open_engine(path, text, on_commit=commits.append) as engine:
-        _settle_memory()
+        settle_memory()
         done = 0
         stopping = False
 

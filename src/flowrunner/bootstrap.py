@@ -1,13 +1,12 @@
-"""Builds the running program from its settings; the only module that sees all of it."""
+"""Builds the running program from its settings; the only module that sees all of it.
+
+What the program does by itself, its first admin and the housekeeping, is here too.
+"""
 
 import asyncio
 import contextlib
 import fcntl
-import gc
-import logging
 import random
-import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -17,11 +16,9 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-import uvicorn
 from fastapi import FastAPI
 
 from flowrunner.api.live import Live
-from flowrunner.api.protocol import JoinedHttpProtocol
 from flowrunner.api.server import build_app
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.dispatch.local import LocalDispatcher
@@ -67,20 +64,15 @@ class SystemClock:
         return datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1000, UTC)
 
 
-@dataclass(slots=True, kw_only=True)
-class Program:
-    """The parts that starting and stopping has to do with."""
+@dataclass(slots=True)
+class Readiness:
+    """Tells why the program cannot serve at the moment; None when it can."""
 
-    app: FastAPI
-    services: Services
-    setup: FirstAccount
-    live: Live
     dispatcher: LocalDispatcher
     database: Database
-    vault: AesVault
     is_stopping: bool = False
 
-    async def readiness(self) -> str | None:
+    async def __call__(self) -> str | None:
         if self.is_stopping:
             return "stopping"
         if not self.dispatcher.is_open:
@@ -91,6 +83,20 @@ class Program:
         except (TimeoutError, Unavailable):
             return "the database does not answer"
         return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """The parts that starting and stopping has to do with."""
+
+    app: FastAPI
+    services: Services
+    setup: FirstAccount
+    live: Live
+    dispatcher: LocalDispatcher
+    database: Database
+    vault: AesVault
+    readiness: Readiness
 
 
 @contextlib.asynccontextmanager
@@ -195,20 +201,17 @@ def _assemble(
     metrics.gauge("flowrunner_executions_queued", "Executions that wait for room.", lambda: dispatcher.queued)
     metrics.gauge("flowrunner_sockets_open", "Open WebSockets.", lambda: live.open_sockets)
 
-    async def readiness() -> str | None:
-        return await program.readiness()
-
-    app = build_app(services, live, setup=setup, readiness=readiness, metrics=metrics.text)
-    program = Program(
-        app=app,
+    readiness = Readiness(dispatcher, database)
+    return Program(
+        app=build_app(services, live, setup=setup, readiness=readiness, metrics=metrics.text),
         services=services,
         setup=setup,
         live=live,
         dispatcher=dispatcher,
         database=database,
         vault=vault,
+        readiness=readiness,
     )
-    return program
 
 
 async def _check_master_key(store: SqliteSecrets, master_key: MasterKey) -> None:
@@ -244,100 +247,8 @@ def _make_private(path: Path) -> None:
         path.touch(mode=0o600)
 
 
-async def serve(settings: Settings) -> None:
-    """Run the server until a signal ends it.
-
-    Raises:
-        FlowRunnerError: If it cannot start; the message says what to do.
-    """
-    configure_logging(settings)
-    listener = _listen(settings)
-    port = listener.getsockname()[1]
-    with contextlib.closing(listener):
-        async with open_program(settings, own_ports=frozenset({port})) as program:
-            await _first_admin(settings, program, port)
-            await _serve(settings, program, listener)
-
-
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        raise FlowRunnerError(
-            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}; choose another with --port"
-        ) from None
-    listener.listen(2048)
-    return listener
-
-
-async def _serve(settings: Settings, program: Program, listener: socket.socket) -> None:
-    server = _Server(
-        uvicorn.Config(
-            program.app,
-            loop="none",
-            http=JoinedHttpProtocol,
-            ws="websockets-sansio",
-            ws_max_size=64 * 1024,
-            ws_per_message_deflate=False,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=5,
-        )
-    )
-    stop, hurry = asyncio.Event(), asyncio.Event()
-
-    def on_signal() -> None:
-        (hurry if stop.is_set() else stop).set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    host, port = listener.getsockname()[:2]
-    async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(server.serve(sockets=[listener]), name="http")
-        housekeeping = tasks.create_task(_keep_house(settings, program), name="housekeeping")
-        logger.info("server.started", url=f"http://{host}:{port}", data_dir=str(settings.data_dir))
-        _settle_memory()
-        await stop.wait()
-        logger.info("server.stopping")
-        program.is_stopping = True
-        housekeeping.cancel()
-        draining = tasks.create_task(program.dispatcher.drain(seconds=settings.drain_time), name="drain")
-        hurrying = tasks.create_task(hurry.wait(), name="hurry")
-        await asyncio.wait((draining, hurrying), return_when=asyncio.FIRST_COMPLETED)
-        draining.cancel()
-        hurrying.cancel()
-        await program.live.close()
-        server.should_exit = True
-        await serving
-    logger.info("server.stopped")
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        # Signals are ours: a stop has more to do than to close the sockets.
-        yield
-
-
-def _settle_memory() -> None:
-    # What is there now stays for ever: the collector need not walk it again and again.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-    # The writer and the readers of the database give the lock up between rows; they should not
-    # wait long to get it back.
-    sys.setswitchinterval(0.001)
-
-
-async def _keep_house(settings: Settings, program: Program) -> None:
+async def keep_house(settings: Settings, program: Program) -> None:
+    """Delete what has been kept for long enough, now and then."""
     while True:
         try:
             purged = await program.services.executions.purge(older_than=timedelta(seconds=settings.retention))
@@ -350,7 +261,12 @@ async def _keep_house(settings: Settings, program: Program) -> None:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
 
-async def _first_admin(settings: Settings, program: Program, port: int) -> None:
+async def first_admin(settings: Settings, program: Program, port: int) -> None:
+    """Make the account that makes all others, or tell how to.
+
+    Raises:
+        FlowRunnerError: If the settings name one that cannot be made.
+    """
     accounts = program.services.accounts
     token_file = settings.data_dir / SETUP_TOKEN_FILE
     if await accounts.is_set_up():
@@ -379,26 +295,4 @@ async def _first_admin(settings: Settings, program: Program, port: int) -> None:
         f"The token is also in {token_file}.",
         file=sys.stderr,
         flush=True,
-    )
-
-
-def configure_logging(settings: Settings) -> None:
-    """Events with fields, one a line, on standard error."""
-    level = getattr(logging, settings.log_level.upper())
-    logging.basicConfig(level=max(level, logging.WARNING), format="%(levelname)s %(name)s: %(message)s")
-    renderer = (
-        structlog.processors.JSONRenderer()
-        if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([structlog.processors.dict_tracebacks] if settings.log_format == "json" else []),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
     )

@@ -40,7 +40,7 @@ def test_the_layers_are_the_ones_that_are_checked() -> None:
         for line in config["importlinter:contract:layers"]["layers"].split("\n")
         if line.strip() not in ("", "__main__")
     ]
-    text = next(block for block in blocks(ARCHITECTURE, "text") if "bootstrap >" in block)
+    text = next(block for block in blocks(ARCHITECTURE, "text") if "serving >" in block)
 
     assert [{part.strip() for part in layer.split("|")} for layer in text.split(">")] == checked
 

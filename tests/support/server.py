@@ -15,7 +15,7 @@ from support.client import Client
 ADMIN_EMAIL: Final = "root@example.com"
 ADMIN_PASSWORD: Final = "seven-grey-herons-wade"
 LOOPBACK: Final = "127.0.0.0/8,::1/128"
-_STARTED: Final = re.compile(r"server\.started\s.*?url=(http://\S+)")
+_STARTED: Final = re.compile(r'(?:server\.started\s.*?url=|"url": ")(http://[^\s"]+)')
 _PATIENCE_SECONDS: Final = 30.0
 
 
@@ -29,12 +29,18 @@ class Server:
     """`flowrunner serve` on a free port; restarts keep the data and may change the port.
 
     Args:
+        program: What the interpreter is given to run, for one with something planted in it.
         settings: `FLOWRUNNER_…` variables without their prefix; None leaves one of the defaults out.
     """
 
     def __init__(
-        self, directory: Path, settings: Mapping[str, str | None] | None = None, flags: Sequence[str] = ()
+        self,
+        directory: Path,
+        settings: Mapping[str, str | None] | None = None,
+        flags: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "flowrunner"),
     ) -> None:
+        self._program = tuple(program)
         self.data_dir = directory / "data"
         self.log_path = directory / "server.log"
         self._directory = directory
@@ -68,7 +74,7 @@ class Server:
         self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         self.url = ""
         settings = {f"FLOWRUNNER_{name}": value for name, value in self._settings.items() if value is not None}
-        command = [sys.executable, "-m", "flowrunner", "serve", "--port", "0", "--data-dir", str(self.data_dir)]
+        command = [sys.executable, *self._program, "serve", "--port", "0", "--data-dir", str(self.data_dir)]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *self._flags],

@@ -51,7 +51,7 @@ def serve(**flags: str | None) -> None:
     settings = _load(flags)
     import uvloop
 
-    from flowrunner.bootstrap import serve as run
+    from flowrunner.serving import serve as run
 
     try:
         uvloop.run(run(settings))

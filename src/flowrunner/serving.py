@@ -1,0 +1,132 @@
+"""Runs the program behind its socket, from the start to a signal."""
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+import structlog
+import uvicorn
+
+from flowrunner.api.protocol import JoinedHttpProtocol
+from flowrunner.bootstrap import Program, first_admin, keep_house, open_program
+from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.logs import configure_logging
+from flowrunner.settings import Settings
+
+logger = structlog.get_logger()
+
+_LOOK_SECONDS: Final = 1.0
+
+
+async def serve(settings: Settings) -> None:
+    """Run the server until a signal ends it.
+
+    Raises:
+        FlowRunnerError: If it cannot start; the message says what to do.
+    """
+    configure_logging(settings)
+    listener = _listen(settings)
+    port = listener.getsockname()[1]
+    with contextlib.closing(listener):
+        async with open_program(settings, own_ports=frozenset({port})) as program:
+            await first_admin(settings, program, port)
+            await _serve(settings, program, listener)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise FlowRunnerError(
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}; choose another with --port"
+        ) from None
+    listener.listen(2048)
+    return listener
+
+
+async def _serve(settings: Settings, program: Program, listener: socket.socket) -> None:
+    server = _Server(
+        uvicorn.Config(
+            program.app,
+            loop="none",
+            http=JoinedHttpProtocol,
+            ws="websockets-sansio",
+            ws_max_size=64 * 1024,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
+    )
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    host, port = listener.getsockname()[:2]
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(server.serve(sockets=[listener]), name="http")
+        housekeeping = tasks.create_task(keep_house(settings, program), name="housekeeping")
+        logger.info("server.started", url=f"http://{host}:{port}", data_dir=str(settings.data_dir))
+        settle_memory()
+        stopping = tasks.create_task(stop.wait(), name="stop")
+        advancing = tasks.create_task(_until_nothing_advances(program), name="advancing")
+        await asyncio.wait((stopping, advancing), return_when=asyncio.FIRST_COMPLETED)
+        is_crippled = not stop.is_set()
+        if is_crippled:
+            stop.set()
+            logger.critical("engine.ended", hint="the server stops, and goes on with everything when it starts again")
+        stopping.cancel()
+        advancing.cancel()
+        logger.info("server.stopping")
+        program.readiness.is_stopping = True
+        housekeeping.cancel()
+        draining = tasks.create_task(program.dispatcher.drain(seconds=settings.drain_time), name="drain")
+        hurrying = tasks.create_task(hurry.wait(), name="hurry")
+        await asyncio.wait((draining, hurrying), return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
+        hurrying.cancel()
+        await program.live.close()
+        server.should_exit = True
+        await serving
+    logger.info("server.stopped")
+    if is_crippled:
+        raise FlowRunnerError("The engine has ended unexpectedly: start the server again")
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # Signals are ours: a stop has more to do than to close the sockets.
+        yield
+
+
+def settle_memory() -> None:
+    """Tune the interpreter for a process that has loaded what it needs."""
+    # What is there now stays for ever: the collector need not walk it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    # The writer and the readers of the database give the lock up between rows; they should not
+    # wait long to get it back.
+    sys.setswitchinterval(0.001)
+
+
+async def _until_nothing_advances(program: Program) -> None:
+    while program.dispatcher.is_open:  # noqa: ASYNC110 # it may end in any way, also without a word
+        await asyncio.sleep(_LOOK_SECONDS)
