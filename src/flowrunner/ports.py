@@ -1,6 +1,6 @@
 """What the core needs from the outside, as protocols; `bootstrap` fills them with adapters."""
 
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -225,10 +225,19 @@ class SavedFlow(FlowView):
 
 
 class FlowStore(Protocol):
-    async def create(self, account_id: AccountId, flow: SavedFlow) -> None: ...
+    async def create(self, account_id: AccountId, flow: SavedFlow) -> None:
+        """Raises: NotFound for no such account."""
+        ...
 
-    async def update(self, account_id: AccountId, flow: SavedFlow) -> None:
-        """Raises: NotFound."""
+    async def update(self, account_id: AccountId, id: FlowId, change: Callable[[SavedFlow], SavedFlow]) -> SavedFlow:
+        """Put what ``change`` makes of the flow as it is at this moment in its place; gives that.
+
+        Args:
+            change: Is called on another thread. What it raises leaves the flow as it was.
+
+        Raises:
+            NotFound.
+        """
         ...
 
     async def delete(self, account_id: AccountId, id: FlowId, *, at: datetime) -> None:

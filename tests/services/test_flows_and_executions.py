@@ -73,6 +73,22 @@ async def test_a_change_of_the_name_alone_makes_no_revision(flows: Flows, mara: 
     assert renamed.updated_at > saved.updated_at
 
 
+async def test_changes_of_different_parts_at_once_all_happen(flows: Flows, mara: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+    plain = "nodes: {a: {type: return}}"
+
+    await asyncio.gather(
+        flows.update(mara, saved.id, definition=plain, name=None, description=None, tags=None),
+        flows.update(mara, saved.id, definition=None, name="M", description=None, tags=None),
+        flows.update(mara, saved.id, definition=None, name=None, description="E", tags=None),
+        flows.update(mara, saved.id, definition=None, name=None, description=None, tags=["b"]),
+    )
+
+    after = await flows.get(mara, saved.id)
+    assert (after.definition, after.name, after.description, list(after.tags)) == (plain, "M", "E", ["b"])
+    assert after.revision_id != saved.revision_id
+
+
 async def test_another_s_flow_does_not_exist(flows: Flows, mara: Caller, omar: Caller) -> None:
     saved = await flows.create(mara, FlowDraft(definition=SMALL))
 

@@ -422,12 +422,31 @@ async def test_a_flow_is_read_back_byte_for_byte(flows: SqliteFlows) -> None:
 
 async def test_a_changed_definition_is_a_new_revision_and_the_old_one_stays(flows: SqliteFlows, path: Path) -> None:
     await flows.create(MARA, flow())
-    await flows.update(MARA, flow(revision="rev-2", definition="two"))
-    await flows.update(MARA, flow(revision="rev-2", definition="two"))
+    for _ in range(2):
+        await flows.update(MARA, FlowId("flow-1"), lambda before: flow(revision="rev-2", definition="two"))
 
     assert await flows.revision_of(MARA, FlowId("flow-1")) == "rev-2"
     assert await flows.definition(MARA, RevisionId("rev-1")) == "nodes: …"
     assert rows_of(path, "SELECT id, number FROM revisions ORDER BY number") == [("rev-1", 1), ("rev-2", 2)]
+
+
+async def test_a_change_that_fails_leaves_the_flow_as_it_was(flows: SqliteFlows) -> None:
+    def refuse(before: SavedFlow) -> SavedFlow:
+        raise Conflict("no")
+
+    await flows.create(MARA, flow())
+
+    with pytest.raises(Conflict):
+        await flows.update(MARA, FlowId("flow-1"), refuse)
+
+    assert await flows.get(MARA, FlowId("flow-1")) == flow()
+
+
+async def test_no_flow_is_made_for_an_account_that_is_gone(flows: SqliteFlows, accounts: SqliteAccounts) -> None:
+    await accounts.delete(OMAR, at=NOON)
+
+    with pytest.raises(NotFound):
+        await flows.create(OMAR, flow())
 
 
 async def test_flows_belong_to_their_account(flows: SqliteFlows) -> None:
@@ -435,7 +454,7 @@ async def test_flows_belong_to_their_account(flows: SqliteFlows) -> None:
 
     for attempt in (
         flows.get(OMAR, FlowId("flow-1")),
-        flows.update(OMAR, flow()),
+        flows.update(OMAR, FlowId("flow-1"), lambda before: before),
         flows.delete(OMAR, FlowId("flow-1"), at=NOON),
         flows.revision_of(OMAR, FlowId("flow-1")),
         flows.definition(OMAR, RevisionId("rev-1")),

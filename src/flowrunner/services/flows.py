@@ -64,25 +64,28 @@ class Flows:
 
         Raises: NotFound, InvalidFlow, InvalidInput.
         """
-        before = await self._store.get(caller.account_id, id)
+        await self._store.get(caller.account_id, id)
         now = self._clock.now()
-        changed = definition is not None and definition != before.definition
+        revision_id = RevisionId(new_id("rev", now))
         flow = read_flow(definition, self._node_types) if definition is not None else None
-        saved = SavedFlow(
-            id=id,
-            name=_named(name if name is not None else (flow.name if flow else "") or before.name),
-            description=(
-                description if description is not None else (flow.description if flow else "") or before.description
-            ),
-            version=flow.version if flow else before.version,
-            tags=tags if tags is not None else (flow.tags if flow else ()) or before.tags,
-            created_at=before.created_at,
-            updated_at=now,
-            definition=definition if definition is not None else before.definition,
-            revision_id=RevisionId(new_id("rev", now)) if changed else before.revision_id,
-        )
-        await self._store.update(caller.account_id, saved)
-        return saved
+
+        def change(before: SavedFlow) -> SavedFlow:
+            is_new_revision = definition is not None and definition != before.definition
+            return SavedFlow(
+                id=id,
+                name=_named(name if name is not None else (flow.name if flow else "") or before.name),
+                description=(
+                    description if description is not None else (flow.description if flow else "") or before.description
+                ),
+                version=flow.version if flow else before.version,
+                tags=tags if tags is not None else (flow.tags if flow else ()) or before.tags,
+                created_at=before.created_at,
+                updated_at=now,
+                definition=definition if definition is not None else before.definition,
+                revision_id=revision_id if is_new_revision else before.revision_id,
+            )
+
+        return await self._store.update(caller.account_id, id, change)
 
     async def delete(self, caller: Caller, id: FlowId) -> None:
         """Executions under way go on. Raises: NotFound."""

@@ -1,7 +1,7 @@
 """Flows and the revisions of their definitions."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,9 +13,12 @@ from flowrunner.ports import FlowView, Page, SavedFlow
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.rows import from_ms, to_ms
 
+# Only for an account that still exists: an account's end takes the flows there are, and no other may
+# follow.
 CREATE: Final = """
 INSERT INTO flows (id, account_id, name, description, version, tags, revision_id, created_at, updated_at)
-VALUES (:id, :account_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at)
+SELECT :id, :account_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at
+ WHERE EXISTS (SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL)
 """
 UPDATE: Final = """
 UPDATE flows
@@ -67,19 +70,24 @@ class SqliteFlows:
     async def create(self, account_id: AccountId, flow: SavedFlow) -> None:
         def create(connection: sqlite3.Connection) -> None:
             values = _values(account_id, flow)
-            connection.execute(CREATE, values)
+            if connection.execute(CREATE, values).rowcount == 0:
+                raise NotFound("account")
             connection.execute(ADD_REVISION, values)
 
         await self._database.write(create)
 
-    async def update(self, account_id: AccountId, flow: SavedFlow) -> None:
-        def update(connection: sqlite3.Connection) -> None:
-            values = _values(account_id, flow)
-            if connection.execute(UPDATE, values).rowcount == 0:
+    async def update(self, account_id: AccountId, id: FlowId, change: Callable[[SavedFlow], SavedFlow]) -> SavedFlow:
+        def update(connection: sqlite3.Connection) -> SavedFlow:
+            row = connection.execute(GET, {"id": id, "account_id": account_id}).fetchone()
+            if row is None:
                 raise NotFound("flow")
+            after = change(_saved_flow(row))
+            values = _values(account_id, after)
+            connection.execute(UPDATE, values)
             connection.execute(ADD_REVISION, values)
+            return after
 
-        await self._database.write(update)
+        return await self._database.write(update)
 
     async def delete(self, account_id: AccountId, id: FlowId, *, at: datetime) -> None:
         def delete(connection: sqlite3.Connection) -> None:
@@ -90,18 +98,7 @@ class SqliteFlows:
         await self._database.write(delete)
 
     async def get(self, account_id: AccountId, id: FlowId) -> SavedFlow:
-        row = await self._one(GET, account_id, id)
-        return SavedFlow(
-            id=FlowId(row[0]),
-            name=row[1],
-            description=row[2],
-            version=row[3],
-            tags=msgspec.json.decode(row[4]),
-            created_at=from_ms(row[5]),
-            updated_at=from_ms(row[6]),
-            definition=row[7],
-            revision_id=RevisionId(row[8]),
-        )
+        return _saved_flow(await self._one(GET, account_id, id))
 
     async def revision_of(self, account_id: AccountId, id: FlowId) -> RevisionId:
         return RevisionId((await self._one(REVISION_OF, account_id, id))[0])
@@ -123,6 +120,20 @@ class SqliteFlows:
         if row is None:
             raise NotFound("flow")
         return row
+
+
+def _saved_flow(row: tuple[Any, ...]) -> SavedFlow:
+    return SavedFlow(
+        id=FlowId(row[0]),
+        name=row[1],
+        description=row[2],
+        version=row[3],
+        tags=msgspec.json.decode(row[4]),
+        created_at=from_ms(row[5]),
+        updated_at=from_ms(row[6]),
+        definition=row[7],
+        revision_id=RevisionId(row[8]),
+    )
 
 
 class _FlowRow(msgspec.Struct, array_like=True):
