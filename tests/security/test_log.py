@@ -13,11 +13,18 @@ from support.server import Server
 # and in those of whatever it calls, when it fails.
 CRASHING: Final = """
 import json
+import os
 from flowrunner.cli.main import main
 from flowrunner.nodes.transform import Transform
 
 async def run(self, params, context):
     header = f"Bearer {params.value}"
+    if "cut the log" in params.value:
+        reading, writing = os.pipe()
+        os.dup2(writing, 2)
+        os.close(reading)
+    if "choke" in params.value:
+        raise ValueError(f"cannot digest {params.value}")
     return json.loads(params.value)["nothing"]
 
 Transform.run = run
@@ -44,4 +51,32 @@ def test_the_log_of_a_crash_shows_where_it_was_and_no_secret(tmp_path: Path, log
     if log_format == "json":
         events = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
         (crash,) = [event for event in events if event["event"] == "node.crashed"]
-        assert crash["exception"][0]["frames"][-1]["name"] == "run"
+        assert "in run" in crash["exception"]
+
+
+def test_s26_what_an_exception_says_of_a_secret_is_hidden_in_the_log(tmp_path: Path) -> None:
+    server = Server(tmp_path, program=("-c", CRASHING))
+    try:
+        account = server.start().admin().new_account()
+        account.new_secret("PLAIN", PLAIN)
+        ended = account.run_to_end("nodes:\n  a: {type: transform, params: {value: 'choke on ${secrets.PLAIN}'}}\n")
+    finally:
+        server.stop()
+
+    assert ended["status"] == "failed"
+    assert "cannot digest choke on ***" in server.log
+    assert leaks({"log": server.log}, (PLAIN,)) == []
+
+
+def test_a_log_that_nobody_reads_any_more_stops_nothing(tmp_path: Path) -> None:
+    server = Server(tmp_path, program=("-c", CRASHING))
+    try:
+        account = server.start().admin().new_account()
+        ended = account.run_to_end("nodes:\n  a: {type: transform, params: {value: cut the log and choke}}\n")
+        server.terminate()
+        code = server.wait()
+    finally:
+        server.stop()
+
+    assert ended["status"] == "failed"
+    assert code == 0

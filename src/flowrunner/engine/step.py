@@ -1,6 +1,7 @@
 """Runs one try of one step: fills in the parameters, calls the node type, judges the outcome."""
 
 import asyncio
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,7 +106,12 @@ async def run_step(
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
             raise
-        logger.exception("node.crashed", execution_id=identity.execution_id, node=node.name, type=node.type)
+        # What an exception says may be what it choked on.
+        redactor = await world.vault.redactor(identity.account_id)
+        trace = redactor.redact("".join(traceback.format_exception(error)))
+        logger.error(
+            "node.crashed", execution_id=identity.execution_id, node=node.name, type=node.type, exception=trace
+        )
         return Failure(
             type="node.crashed",
             message=f"The node type {node.type} failed unexpectedly ({type(error).__name__})",
