@@ -82,6 +82,11 @@ class Readiness:
                 await self.database.read_long(lambda connection: connection.execute("SELECT 1").fetchone())
         except (TimeoutError, Unavailable):
             return "the database does not answer"
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await self.database.check_writable()
+        except (TimeoutError, Unavailable):
+            return "the database cannot be written"
         return None
 
 

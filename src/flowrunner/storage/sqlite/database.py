@@ -10,6 +10,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ READERS: Final = 2
 # They are counted in turns, because SQLite goes on counting from one use of a statement to the next.
 _INSTRUCTIONS_A_TURN: Final = 1000
 LONGEST_READ_TURNS: Final = 10
+# What the last commit told about writing holds for so long: if it went well, and if it failed.
+_TRUST_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = 1.0
 OLDEST_SQLITE: Final = (3, 38, 0)
 
 logger = structlog.get_logger()
@@ -81,6 +85,9 @@ class Database:
         self._done: deque[_Pending] = deque()
         self._wakeup_is_due = False
         self._closed = False
+        # When the last commit ended, and whether it failed.
+        self._last_commit = (time.monotonic(), False)
+        self._trial: asyncio.Future[None] | None = None
         self._at_hand = _connect_to_read(path)
         # Another program may hold the file for a moment; a thread can wait for that, this one not.
         self._at_hand.execute("PRAGMA busy_timeout = 0")
@@ -148,6 +155,24 @@ class Database:
             to.put(_Pending(work, future))
         return future
 
+    async def check_writable(self) -> None:
+        """Find out whether writing works: by the last commit, or by one more if that says too little.
+
+        Raises:
+            Unavailable: It does not.
+        """
+        if not self._threads[0].is_alive():
+            raise Unavailable("The database's writer has ended")
+        ended_at, has_failed = self._last_commit
+        if time.monotonic() - ended_at < (_RETRY_SECONDS if has_failed else _TRUST_SECONDS):
+            if has_failed:
+                raise Unavailable("The last commit failed")
+            return
+        if self._trial is None or self._trial.done():
+            self._trial = self.submit(Call(_write_nothing))
+        # One trial for all who ask meanwhile: it must outlive the one who is tired of waiting.
+        await asyncio.shield(self._trial)
+
     async def close(self) -> None:
         """Commit what was submitted, then end the threads."""
         self._closed = True
@@ -200,7 +225,10 @@ class Database:
                 connection.execute("ROLLBACK")
             for pending in batch:
                 pending.error = Unavailable("The database cannot be written at the moment")
+            self._last_commit = (time.monotonic(), True)
             logger.error("storage.commit_failed", error=str(error), size=len(batch))
+        else:
+            self._last_commit = (time.monotonic(), False)
         self._on_commit(len(batch))
 
     def _apply_together(self, connection: sqlite3.Connection, batch: "list[_Pending]") -> bool:
@@ -269,6 +297,12 @@ class _Pending:
 
 # The database is in trouble, rather than the work wrong.
 _SYSTEM_ERRORS: Final = (sqlite3.OperationalError, sqlite3.InternalError, MemoryError)
+
+
+def _write_nothing(connection: sqlite3.Connection) -> None:
+    """Change nothing, but have a page written all the same."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute(f"PRAGMA user_version = {version:d}")
 
 
 def _apply_alone(connection: sqlite3.Connection, pending: _Pending) -> None:

@@ -1,0 +1,87 @@
+"""A server that cannot write says that it is not ready, and is again when it can."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from api.shapes import SMALLEST, assert_error
+from support.asgi import call, program_at
+from support.client import Client
+from support.server import Server
+
+NOT_WRITABLE: Final = "The server is not ready: the database cannot be written"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, which can be filled without harm."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(directory)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root may mount a file system")
+    yield directory
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def ready_in(client: Client, seconds: float, *, status: int) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if client.get("/readyz").status == status:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_full_disk_makes_the_server_not_ready_until_there_is_room(small_disk: Path) -> None:
+    server = Server(small_disk)
+    try:
+        client = server.start().client()
+        account = server.admin()
+        flow = account.new_flow(SMALLEST)
+        with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+            while True:
+                filler.write(bytes(4096))
+
+        for _ in range(500):
+            if account.post(f"/api/v1/flows/{flow}/run", {"input": {"text": "x" * 20_000}}).status == 503:
+                break
+        else:
+            pytest.fail("the disk is not full")
+        assert ready_in(client, 2, status=503)
+        assert_error(client.get("/readyz"), 503, NOT_WRITABLE)
+        assert client.get("/healthz").status == 200
+
+        (small_disk / "filler").unlink()
+        assert ready_in(client, 5, status=200)
+        assert account.run_to_end(SMALLEST)["status"] == "completed"
+    finally:
+        server.stop()
+
+
+async def test_a_writer_that_has_ended_makes_the_server_not_ready(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        assert (await call(program.app, "GET", "/readyz")).status == 200
+
+        program.database._writes.put(None)
+        program.database._threads[0].join(10)
+
+        assert_error(await call(program.app, "GET", "/readyz"), 503, NOT_WRITABLE)
+
+
+async def test_asking_whether_the_server_is_ready_writes_seldom(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        sizes: list[int] = []
+        program.database._on_commit = sizes.append
+        program.database._last_commit = (0.0, False)
+
+        for _ in range(100):
+            assert (await call(program.app, "GET", "/readyz")).status == 200
+
+    assert len(sizes) <= 3
