@@ -338,6 +338,14 @@ class SessionStore(Protocol):
         """The live session with its account's present role, or None."""
         ...
 
+    async def family(self, id: SessionId) -> str | None:
+        """What a session and whatever it is refreshed into have in common; None if it has ended."""
+        ...
+
+    async def is_family_alive(self, family: str, *, now: datetime) -> bool:
+        """Whether any session of the family is."""
+        ...
+
     async def replace(self, old: SessionId, new: Caller, *, old_ends_at: datetime) -> bool:
         """Open ``new`` and let ``old`` end; False, and nothing done, if ``old`` was replaced before."""
         ...

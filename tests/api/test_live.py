@@ -39,7 +39,9 @@ def refused(account: Client, id: str, status: int, **options: Any) -> Any:
     assert response.status_code == status
     error = json.loads(response.body)["error"]
     assert error["code"] == CODES[status]
-    assert error["request_id"]
+    assert error["request_id"] == response.headers["X-Request-Id"]
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
     return {**error, "request_id": ""}
 
 
@@ -189,7 +191,9 @@ def test_a_subscriber_ahead_of_the_events_is_let_go_at_the_end(account: Client) 
 def test_an_after_that_is_no_number_is_refused(account: Client, after: str) -> None:
     error = refused(account, waiting(account), 422, query=f"?after={after}")
 
-    assert "after" in error["message"]
+    assert error["message"] == "after: must be the seq of an event: a whole number from 0"
+    (fault,) = error["details"]["errors"]
+    assert (fault["path"], error["details"]["field"]) == ("after", "after")
 
 
 def test_subscribers_that_join_at_any_moment_see_every_event_once(account: Client) -> None:
@@ -327,7 +331,9 @@ def test_an_execution_of_another_account_looks_like_none(account: Client, other:
 def test_other_sockets_do_not_exist(account: Client, path: str) -> None:
     with pytest.raises(InvalidStatus) as caught:
         account.watch("..", query=f"/..{path}")
-    assert caught.value.response.status_code in (401, 403, 404)
+    response = caught.value.response
+    assert response.status_code in (401, 404)
+    assert json.loads(response.body)["error"]["code"] == CODES[response.status_code]
 
 
 def test_a_ticket_opens_one_socket(account: Client) -> None:
@@ -435,6 +441,20 @@ def test_a_refreshed_session_keeps_its_sockets_no_longer_than_its_token(account:
         newer.post("/api/v1/auth/logout")
 
         assert close_code(connection, 5.0) == 4401
+
+
+def test_a_refreshed_session_keeps_its_sockets_when_another_session_ends(account: Client) -> None:
+    id = waiting(account)
+    second = Client(account.url).login(account.email, PASSWORD)
+    with account.watch(id) as connection:
+        read(connection, 1)
+        newer = Client(account.url, account.post("/api/v1/auth/refresh").json["token"])
+        # Until the token that was refreshed has ended.
+        time.sleep(11)
+        second.post("/api/v1/auth/logout")
+        newer.delete(f"/api/v1/executions/{id}")
+
+        assert close_code(connection, 5.0) == 1000
 
 
 # What clients send

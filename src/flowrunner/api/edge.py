@@ -8,7 +8,7 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flowrunner.api.errors import error_answer
+from flowrunner.api.errors import NOTHING_HERE, error_answer
 
 logger = structlog.get_logger()
 
@@ -21,6 +21,7 @@ SECURITY_HEADERS: Final = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+CRASHED: Final = "An internal error occurred; its id is in request_id"
 
 
 class Edge:
@@ -35,8 +36,8 @@ class Edge:
             return
         request_id = _request_id(scope)
         scope["request_id"] = request_id
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+        if scope["type"] == "websocket":
+            await self._serve_socket(scope, receive, send)
             return
         has_started = False
 
@@ -44,11 +45,7 @@ class Edge:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", request_id.encode()),
-                    *SECURITY_HEADERS,
-                ]
+                _add_headers(message, request_id)
             await send(message)
 
         try:
@@ -58,8 +55,40 @@ class Edge:
             logger.exception("request.crashed", request_id=request_id, method=scope["method"])
             if has_started:
                 raise
-            answer = error_answer(request_id, 500, "An internal error occurred; its id is in request_id")
+            answer = error_answer(request_id, 500, CRASHED)
             await answer(scope, receive, send_with_headers)
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same for a socket: until it is accepted, it is a request like others."""
+        request_id = scope["request_id"]
+        has_started = False
+
+        async def send_denial(message: Message) -> None:
+            if message["type"] == "websocket.http.response.start":
+                _add_headers(message, request_id)
+            await send(message)
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal has_started
+            if message["type"] == "websocket.close" and not has_started:
+                # Closed before it was accepted: nobody serves it.
+                has_started = True
+                await error_answer(request_id, 404, NOTHING_HERE)(scope, receive, send_denial)
+                return
+            has_started = True
+            await send_denial(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            logger.exception("request.crashed", request_id=request_id, method="WEBSOCKET")
+            if has_started:
+                raise
+            await error_answer(request_id, 500, CRASHED)(scope, receive, send_denial)
+
+
+def _add_headers(message: Message, request_id: str) -> None:
+    message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *SECURITY_HEADERS]
 
 
 def _request_id(scope: Scope) -> str:

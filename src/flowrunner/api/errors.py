@@ -49,9 +49,13 @@ CODES: Final[Mapping[int, str]] = {
     415: "unsupported_media_type",
     422: "validation_error",
     429: "too_many_requests",
+    431: "headers_too_large",
     500: "internal_error",
     503: "unavailable",
 }
+
+
+NOTHING_HERE: Final = "There is nothing at this address"
 
 
 class InvalidRequest(FlowRunnerError):
@@ -88,7 +92,7 @@ def error_answer(
     return Response(msgspec.json.encode({"error": error}), status, sent, "application/json")
 
 
-def status_of(error: Exception) -> int | None:
+def _status_of(error: Exception) -> int | None:
     """The status that an error of the core is answered with; None for one that is a bug."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
 
@@ -126,10 +130,19 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 async def _domain_error(request: Request, error: Exception) -> Response:
-    status = status_of(error)
+    assert isinstance(error, FlowRunnerError), "registered for this class"
+    return answer_to(request.scope["request_id"], error)
+
+
+def answer_to(request_id: str, error: FlowRunnerError) -> Response:
+    """What an error of the core is answered with, over HTTP and before a WebSocket alike.
+
+    Raises:
+        FlowRunnerError: The error itself, if it is a bug.
+    """
+    status = _status_of(error)
     if status is None:
         raise error
-    request_id = request.scope["request_id"]
     match error:
         case InvalidFlow():
             return error_answer(
@@ -191,7 +204,7 @@ def _counted(faults: Sequence[Fault], text: str) -> str:
 
 
 _HTTP_MESSAGES: Final = {
-    404: "There is nothing at this address",
+    404: NOTHING_HERE,
     405: "This address does not take the method {method}",
 }
 

@@ -10,7 +10,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from flowrunner.api.answers import rfc3339
-from flowrunner.api.errors import error_answer, status_of
+from flowrunner.api.errors import answer_to
 from flowrunner.api.routing import authenticate
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid
@@ -69,18 +69,17 @@ class Live:
             caller, protocol = await self._caller_of(websocket)
             after = _after(websocket.query_params.get("after"))
             execution = await self._services.executions.get(caller, id)
+            family = await self._services.identity.family_of(caller)
         except FlowRunnerError as error:
-            status = status_of(error)
-            if status is None:
-                raise
-            request_id = websocket.scope["request_id"]
-            await websocket.send_denial_response(error_answer(request_id, status, str(error)))
+            await websocket.send_denial_response(answer_to(websocket.scope["request_id"], error))
             return
         await websocket.accept(subprotocol=protocol)
-        socket = _Socket(websocket, caller)
+        socket = _Socket(websocket, caller, family)
         self._sockets.setdefault(caller.account_id, set()).add(socket)
         self._all_closed.clear()
         try:
+            # It may have ended before this socket was one to be told.
+            await self._end_unless_alive(socket)
             await self._until_closed(socket, id, after, has_ended=execution.status.is_final)
         finally:
             sockets = self._sockets[caller.account_id]
@@ -152,8 +151,11 @@ class Live:
     async def end_sessions(self, account_id: AccountId) -> None:
         """Close the account's sockets whose session has ended."""
         for socket in list(self._sockets.get(account_id, ())):
-            if not await self._services.identity.is_alive(socket.caller.session_id):
-                socket.end(SESSION_ENDED)
+            await self._end_unless_alive(socket)
+
+    async def _end_unless_alive(self, socket: "_Socket") -> None:
+        if not await self._services.identity.is_alive(socket.family):
+            socket.end(SESSION_ENDED)
 
     async def close(self) -> None:
         """Tell every subscriber that the server goes away."""
@@ -166,9 +168,10 @@ class Live:
 
 
 class _Socket:
-    def __init__(self, websocket: WebSocket, caller: Caller) -> None:
+    def __init__(self, websocket: WebSocket, caller: Caller, family: str) -> None:
         self.websocket = websocket
         self.caller = caller
+        self.family = family
         self.ending = asyncio.Event()
         self.close_code = NORMAL_CLOSE
 
@@ -186,7 +189,7 @@ def _after(text: str | None) -> int:
     if text is None:
         return 0
     if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise invalid("after", "after must be the seq of an event: a whole number from 0")
+        raise invalid("after", "must be the seq of an event: a whole number from 0")
     return int(text)
 
 

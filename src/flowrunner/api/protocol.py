@@ -1,13 +1,28 @@
-"""HTTP on the wire: an answer leaves in one piece.
+"""HTTP on the wire: an answer leaves in one piece, and what comes in has bounds.
 
 The server writes the head of an answer and its body one after the other, and each write is a
 system call that wakes the other side. Joined, the two cost what the first one did.
 """
 
 import asyncio
-from typing import Any
+import secrets
+from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from flowrunner.api.edge import SECURITY_HEADERS
+from flowrunner.api.errors import error_answer
+
+# Of a request's line and headers; also of anything else that is neither a head nor a body.
+MAX_HEAD_BYTES: Final = 64 * 1024
+# ": " and the end of the line.
+_BYTES_A_HEADER: Final = 4
+# From the first byte of a head (or from the connection's start) to its last.
+HEAD_SECONDS: Final = 10.0
+# Between two pieces of a body.
+BODY_SECONDS: Final = 60.0
+# How long a connection that was refused is still read, so that its end does not overtake the answer.
+_LINGER_SECONDS: Final = 1.0
 
 
 class JoinedWrites:
@@ -29,6 +44,10 @@ class JoinedWrites:
             self._pending.clear()
             self._transport.write(data)
 
+    def write_eof(self) -> None:
+        self._send()
+        self._transport.write_eof()
+
     def close(self) -> None:
         self._send()
         self._transport.close()
@@ -40,8 +59,138 @@ class JoinedWrites:
         return getattr(self._transport, name)
 
 
+class _HeadTooLarge(Exception):
+    """Makes the parser stop."""
+
+
 class JoinedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol on such a transport."""
+    """uvicorn's protocol on such a transport, for callers that nobody knows yet.
+
+    The parser gathers a header until it ends, however long it is. So bytes are counted where they
+    come in, and looked at more closely only if they are many.
+    """
+
+    _patience: asyncio.TimerHandle | None = None
+    # What is waited for: the end of a head since then, the next piece of a body since then, or nothing.
+    _head_since: float | None = None
+    _body_since: float | None = None
+    # Bytes since the last head or piece of a body ended.
+    _loose_bytes = 0
+    _is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # only narrower
         super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type] # walks like one
+        self._head_since = self.loop.time()
+        self._patience = self.loop.call_later(HEAD_SECONDS, self._look_at_time)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lose_patience()
+        super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self) -> None:
+        self._lose_patience()
+        super().handle_websocket_upgrade()
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
+        self._loose_bytes += len(data)
+        if self._body_since is not None:
+            self._body_since = self.loop.time()
+        elif self._head_since is None:
+            self._head_since = self.loop.time()
+        super().data_received(data)
+        if self._loose_bytes > MAX_HEAD_BYTES:
+            self._refuse_head()
+
+    # What the parser finds
+
+    def on_headers_complete(self) -> None:
+        if self._loose_bytes > MAX_HEAD_BYTES and self._size_of_head() > MAX_HEAD_BYTES:
+            self._refuse_head()
+            raise _HeadTooLarge
+        self._loose_bytes = 0
+        self._head_since = None
+        self._body_since = self.loop.time()
+        super().on_headers_complete()
+
+    def _size_of_head(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + _BYTES_A_HEADER for name, value in self.headers)
+
+    def on_body(self, body: bytes) -> None:
+        self._loose_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._loose_bytes = 0
+        self._body_since = None
+        super().on_message_complete()
+
+    # What is refused
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "This is not an HTTP request that can be read")
+
+    def _refuse_head(self) -> None:
+        self._refuse(431, f"The request's line and headers have more than {MAX_HEAD_BYTES} bytes")
+
+    def _refuse(self, status: int, message: str) -> None:
+        if self._is_refused or self.transport is None or self.transport.is_closing():
+            return
+        self._is_refused = True
+        self._lose_patience()
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if not cycle.more_body:
+                # Another request is being answered: the connection ends with that answer.
+                cycle.keep_alive = False
+                return
+            if cycle.response_started or self.pipeline:
+                self.transport.close()
+                return
+            # It is the body of this request: nothing else is to be answered to it.
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.transport.write(_refusal(status, message))
+        self.transport.write_eof()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+    # What takes too long
+
+    def _look_at_time(self) -> None:
+        now = self.loop.time()
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        deadline = now + HEAD_SECONDS
+        if self._head_since is not None:
+            if is_answering:
+                # The answer to the request before comes first.
+                self._head_since = now
+            deadline = self._head_since + HEAD_SECONDS
+        elif self._body_since is not None:
+            if self.flow.read_paused:
+                # It is the server that does not read.
+                self._body_since = now
+            deadline = self._body_since + BODY_SECONDS
+        if deadline <= now:
+            self.transport.close()
+        else:
+            self._patience = self.loop.call_at(min(deadline, now + HEAD_SECONDS), self._look_at_time)
+
+    def _lose_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+
+def _refusal(status: int, message: str) -> bytes:
+    """An answer in the shape of all others, to what never became a request."""
+    request_id = secrets.token_hex(8)
+    answer = error_answer(request_id, status, message)
+    headers = [
+        *answer.raw_headers,
+        (b"x-request-id", request_id.encode()),
+        *SECURITY_HEADERS,
+        (b"connection", b"close"),
+    ]
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+    return STATUS_LINE[status] + lines + b"\r\n" + bytes(answer.body)

@@ -125,10 +125,16 @@ class Identity:
             raise Unauthorized("The session has ended: log in again")
         return caller
 
-    async def is_alive(self, id: SessionId) -> bool:
-        """Whether a session that was authenticated before still is."""
-        caller = await self._sessions.find(id)
-        return caller is not None and caller.expires_at > self._clock.now()
+    async def family_of(self, caller: Caller) -> str:
+        """What to ask `is_alive` with. Raises: Unauthorized if the session has ended."""
+        family = await self._sessions.family(caller.session_id)
+        if family is None:
+            raise Unauthorized("The session has ended: log in again")
+        return family
+
+    async def is_alive(self, family: str) -> bool:
+        """Whether a session, or what it was refreshed into, has not ended."""
+        return await self._sessions.is_family_alive(family, now=self._clock.now())
 
     async def refresh(self, caller: Caller) -> Token:
         """Raises: Unauthorized if the token was refreshed before."""

@@ -23,6 +23,8 @@ SELECT s.account_id, a.role, s.expires_at
   FROM sessions s JOIN accounts a ON a.id = s.account_id AND a.deleted_at IS NULL
  WHERE s.id = :id
 """
+FAMILY: Final = "SELECT family FROM sessions WHERE id = :id"
+IS_FAMILY_ALIVE: Final = "SELECT 1 FROM sessions WHERE family = :family AND expires_at > :now LIMIT 1"
 RETIRE: Final = """
 UPDATE sessions SET expires_at = min(expires_at, :ends_at), replaced_by = :new
  WHERE id = :old AND replaced_by IS NULL
@@ -54,6 +56,15 @@ class SqliteSessions:
         if row is None:
             return None
         return Caller(account_id=AccountId(row[0]), role=row[1], session_id=id, expires_at=from_ms(row[2]))
+
+    async def family(self, id: SessionId) -> str | None:
+        row = await self._database.read(lambda connection: connection.execute(FAMILY, {"id": id}).fetchone())
+        return None if row is None else str(row[0])
+
+    async def is_family_alive(self, family: str, *, now: datetime) -> bool:
+        values = {"family": family, "now": to_ms(now)}
+        row = await self._database.read(lambda connection: connection.execute(IS_FAMILY_ALIVE, values).fetchone())
+        return row is not None
 
     async def replace(self, old: SessionId, new: Caller, *, old_ends_at: datetime) -> bool:
         def replace(connection: sqlite3.Connection) -> bool:

@@ -1,0 +1,193 @@
+"""Bytes on the wire that never become a request, or take their time."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from typing import Final
+
+import pytest
+
+from api.shapes import assert_error
+from support.client import Client, Reply, send_raw
+from support.server import Server
+
+LIMIT: Final = 64 * 1024
+TOO_MANY: Final = "The request's line and headers have more than 65536 bytes"
+UNREADABLE: Final = "This is not an HTTP request that can be read"
+
+
+@pytest.fixture
+def connection(server: Server) -> Iterator[socket.socket]:
+    with closing(socket.create_connection(server.client().address, timeout=20)) as opened:
+        yield opened
+
+
+def reply_of(answer: bytes) -> Reply:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
+    return Reply(int(lines[0].split()[1]), headers, body)
+
+
+def sent(server: Server, data: bytes) -> Reply:
+    """The answer to bytes, after which the server closes the connection."""
+    begun = time.monotonic()
+    reply = reply_of(send_raw(server.client().address, data, seconds=20))
+    assert time.monotonic() - begun < 10, "the server must end the connection"
+    return reply
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    received = b""
+    with suppress(ConnectionResetError):
+        while chunk := connection.recv(65536):
+            received += chunk
+    return received
+
+
+def head(*headers: bytes, path: bytes = b"/healthz") -> bytes:
+    return b"\r\n".join((b"GET " + path + b" HTTP/1.1", b"Host: x", *headers, b"", b""))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        head(b"X: " + b"a" * LIMIT),
+        head(*[b"X: y"] * (LIMIT // 5)),
+        head(path=b"/" + b"a" * LIMIT),
+        # Without an end
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 2 * LIMIT,
+        b"GET /" + b"a" * 2 * LIMIT,
+        b"\r\n" * LIMIT,
+        head(b"Connection: Upgrade", b"Upgrade: websocket", b"X: " + b"a" * LIMIT),
+    ],
+    ids=["a header", "headers", "a path", "no end", "no end of a path", "empty lines", "a WebSocket"],
+)
+def test_a_head_that_is_too_large_is_refused(server: Server, data: bytes) -> None:
+    reply = sent(server, data)
+
+    assert_error(reply, 431, TOO_MANY)
+    assert reply.headers["connection"] == "close"
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_head_that_is_just_small_enough_is_served(server: Server) -> None:
+    reply = sent(server, head(b"Connection: close", b"X: " + b"a" * (LIMIT - 200)))
+
+    assert reply.status == 200
+
+
+def test_many_requests_on_one_connection_are_no_large_head(server: Server) -> None:
+    one = head(b"X: " + b"a" * 1000)
+
+    answer = send_raw(server.client().address, one * 200 + head(b"Connection: close"))
+
+    assert answer.count(b"HTTP/1.1 200 OK") == 201
+
+
+def test_megabytes_of_headers_are_not_taken_in(server: Server) -> None:
+    before = resident_bytes(server)
+    with closing(socket.create_connection(server.client().address, timeout=20)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+        with suppress(OSError):
+            for number in range(60):
+                connection.sendall(b"X-%d: " % number + b"a" * 1_000_000 + b"\r\n")
+        assert_error(reply_of(until_closed(connection)), 431, TOO_MANY)
+
+    assert resident_bytes(server) - before < 20_000_000
+
+
+def resident_bytes(server: Server) -> int:
+    with open(f"/proc/{server.pid}/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+@pytest.mark.parametrize(
+    "trailer", [b"0\r\nX: " + b"a" * 2_000_000, b"0\r\n" + b"X: y\r\n" * 400_000, b"1;" + b"a" * 2_000_000]
+)
+def test_what_comes_with_a_body_has_bounds_too(account: Client, trailer: bytes) -> None:
+    lines = (b"POST /api/v1/auth/login HTTP/1.1", b"Host: x", b"Content-Type: application/json",
+             b"Transfer-Encoding: chunked", b"", b"")  # fmt: skip
+
+    reply = reply_of(send_raw(account.address, b"\r\n".join(lines) + b"1\r\n{\r\n" + trailer))
+
+    assert_error(reply, 431)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"GARBAGE\r\n\r\n", b"\x00" * 100, b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nHost\r\n\r\n",
+     b"\xff" * 200_000, head() [:-2] + b"Content-Length: x\r\n\r\n"],
+)  # fmt: skip
+def test_garbage_is_told_in_the_shape_of_all_errors(server: Server, data: bytes) -> None:
+    reply = sent(server, data)
+
+    assert_error(reply, 400, UNREADABLE)
+    assert reply.headers["connection"] == "close"
+    assert reply.headers["cache-control"] == "no-store"
+
+
+def test_garbage_after_a_request_does_not_answer_it(server: Server) -> None:
+    answer = send_raw(server.client().address, head() + b"GARBAGE\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_a_body_that_breaks_off_in_garbage_is_told(server: Server) -> None:
+    lines = (b"POST /api/v1/auth/login HTTP/1.1", b"Host: x", b"Content-Type: application/json",
+             b"Transfer-Encoding: chunked", b"", b"zz\r\n")  # fmt: skip
+
+    assert_error(sent(server, b"\r\n".join(lines)), 400, UNREADABLE)
+
+
+# Slowly
+
+
+def test_a_head_that_does_not_end_is_not_waited_for(server: Server) -> None:
+    def drip(connection: socket.socket, stop: threading.Event) -> None:
+        with suppress(OSError):
+            connection.sendall(b"GET /healthz HTTP/1.1\r\n")
+            while not stop.wait(0.5):
+                connection.sendall(b"X: y\r\n")
+
+    address = server.client().address
+    stop = threading.Event()
+    begun = time.monotonic()
+    with (
+        closing(socket.create_connection(address, timeout=25)) as silent,
+        closing(socket.create_connection(address, timeout=25)) as dripping,
+        closing(socket.create_connection(address, timeout=25)) as second,
+        closing(socket.create_connection(address, timeout=25)) as slow_body,
+        closing(socket.create_connection(address, timeout=25)) as empty_lines,
+    ):
+        thread = threading.Thread(target=drip, args=(dripping, stop))
+        thread.start()
+        second.sendall(head())
+        assert second.recv(65536).startswith(b"HTTP/1.1 200")
+        second.sendall(b"GET /hea")
+        empty_lines.sendall(b"\r\n")
+        body = b'{"username": "nobody@example.com", "password": "x"}'
+        slow_body.sendall(b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        slow_body.sendall(b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:5])
+
+        for connection in (silent, dripping, second, empty_lines):
+            with suppress(ConnectionResetError):
+                assert connection.recv(65536) == b""
+        took = time.monotonic() - begun
+        stop.set()
+        thread.join()
+        time.sleep(max(0.0, 11 - took))
+        slow_body.sendall(body[5:])
+        assert_error(reply_of(until_closed(slow_body)), 401)
+
+    assert 5 < took < 20
+
+
+def test_a_connection_is_kept_between_requests(connection: socket.socket) -> None:
+    for _ in range(4):
+        connection.sendall(head())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        time.sleep(3)
