@@ -20,6 +20,7 @@ import uvloop
 from bench.processes import BenchFailed
 from flowrunner.bootstrap import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
+from flowrunner.domain.account import Account
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.flow_document import read_flow
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
@@ -28,13 +29,14 @@ from flowrunner.engine.world import World
 from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType, Params, StepContext
-from flowrunner.ports import Journal, NewExecution, Recorded
+from flowrunner.ports import Journal, NewExecution, Recorded, SavedFlow
 from flowrunner.security.egress import EgressClient, EgressPolicy
 from flowrunner.security.vault import AesVault, MasterKey
 from flowrunner.services.flows import ReadyFlows
 from flowrunner.services.ids import new_id
 from flowrunner.serving import settle_memory
 from flowrunner.storage.migrations import migrate_sqlite
+from flowrunner.storage.sqlite.accounts import SqliteAccounts
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.flows import SqliteFlows
 from flowrunner.storage.sqlite.journal import AppendWork, SqliteJournal, append_together
@@ -129,12 +131,31 @@ async def open_engine(
     )
     dispatcher = LocalDispatcher(FlowEngine(world), world.journal, world.clock, most_active=_MOST_ACTIVE)
     try:
+        await _save(database, text, clock)
         await dispatcher.open()
         yield Engine(dispatcher, database, ends, read_flow(text, specs), clock)
     finally:
         await dispatcher.close()
         await http.close()
         await database.close()
+
+
+async def _save(database: Database, text: str, clock: SystemClock) -> None:
+    now = clock.now()
+    account = Account(id=_ACCOUNT, name="bench", email="bench@example.com", role="user", created_at=now, updated_at=now)
+    await SqliteAccounts(database).create(account, password_hash="")
+    flow = SavedFlow(
+        id=_FLOW,
+        name="bench",
+        description="",
+        version="1",
+        tags=(),
+        created_at=now,
+        updated_at=now,
+        definition=text,
+        revision_id=_REVISION,
+    )
+    await SqliteFlows(database).create(_ACCOUNT, flow)
 
 
 async def measure(path: Path, text: str, seconds: float) -> dict[str, Any]:

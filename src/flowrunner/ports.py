@@ -103,15 +103,20 @@ class DuplicateRequest(Exception):
         self.request_digest = request_digest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredExecution:
-    """An execution that has not ended, as the engine picks it up."""
+    """An execution as the engine picks it up.
+
+    Attributes:
+        account_is_gone: Its account was deleted, so it must not go on.
+    """
 
     id: ExecutionId
     account_id: AccountId
     flow_id: FlowId
     revision_id: RevisionId
     status: Status
+    account_is_gone: bool
 
 
 class Journal(Protocol):
@@ -123,6 +128,7 @@ class Journal(Protocol):
         Raises:
             Fenced: Nothing was written: the epoch is old, or ``after`` is not the last event.
             DuplicateRequest: Nothing was written: the idempotency key is taken.
+            NotFound: Nothing was written: the flow of a new execution is gone, or its account.
         """
         ...
 
@@ -140,8 +146,8 @@ class Journal(Protocol):
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]: ...
 
-    async def unfinished(self, *, status: Status, after: ExecutionId | None, limit: int) -> Sequence[ExecutionId]:
-        """Executions in ``status``, by id, beyond ``after``."""
+    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[ExecutionId]:
+        """Running executions, by id, beyond ``after``; the waiting ones are ``due`` in time."""
         ...
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[ExecutionId]:
@@ -185,6 +191,10 @@ class LogLine:
 class ExecutionReader(Protocol):
     async def get(self, account_id: AccountId, id: ExecutionId) -> ExecutionDetail:
         """Raises: NotFound."""
+        ...
+
+    async def request(self, account_id: AccountId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
+        """What was accepted under the key, with the digest of what was asked; None if it is free."""
         ...
 
     async def page(
@@ -458,6 +468,7 @@ class Dispatcher(Protocol):
 
         Raises:
             DuplicateRequest: If its idempotency key is taken.
+            NotFound: If its flow is gone, or its account.
             Unavailable: If the server is stopping.
         """
         ...
@@ -515,6 +526,7 @@ class Engine(Protocol):
 
         Raises:
             DuplicateRequest: If its idempotency key is taken.
+            NotFound: If its flow is gone, or its account.
         """
         ...
 

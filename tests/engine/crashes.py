@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
-from flowrunner.domain.execution import Event, Status, TimerSet
+from flowrunner.domain.execution import Event, TimerSet
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports import Append, DuplicateRequest, Journal, Recorded, StoredExecution
@@ -99,8 +99,8 @@ class CrashingJournal:
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
         return await self._inner.events(id, after=after, limit=limit)
 
-    async def unfinished(self, *, status: Status, after: ExecutionId | None, limit: int) -> Sequence[ExecutionId]:
-        return await self._inner.unfinished(status=status, after=after, limit=limit)
+    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[ExecutionId]:
+        return await self._inner.unfinished(after=after, limit=limit)
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[ExecutionId]:
         return await self._inner.due(now=now, limit=limit)

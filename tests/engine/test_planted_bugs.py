@@ -23,7 +23,7 @@ from flowrunner.storage.sqlite import journal as sqlite_journal
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.journal import SqliteJournal
 from flowrunner.storage.sqlite.rows import to_ms
-from support.databases import completion, contents_of, creation, new_database_file, open_database
+from support.databases import add_flows, completion, contents_of, creation, new_database_file, open_database
 
 from .crashes import CrashingJournal, Fate, Moment, Scenario, Wrap
 
@@ -147,7 +147,7 @@ async def test_the_database_itself_stops_a_recovery_that_overwrites_a_final_stat
 
 async def late_writes(path: Path) -> list[str]:
     """Which writes of a process that was taken over get through."""
-    database = open_database(new_database_file(path))
+    database = open_database(add_flows(new_database_file(path)))
     journal = SqliteJournal(database)
     old = await journal.claim()
     await journal.append(creation("e1", epoch=old))

@@ -26,7 +26,8 @@ from flowrunner.domain.execution import (
 from flowrunner.engine import recorder, run
 from flowrunner.plugin import HttpAnswer, NodeFailure, StepContext
 from flowrunner.ports import DuplicateRequest
-from support.databases import rows_of
+from flowrunner.storage.sqlite.accounts import SqliteAccounts
+from support.databases import MARA, account, rows_of
 from support.invariants import check_database
 from support.world import Acting, FakeHttp, Machine, Request, SteppingClock, answer, detail_of, machine, never, secret
 
@@ -1055,3 +1056,29 @@ async def test_a_cancellation_that_did_not_become_durable_is_not_reported_as_don
         with pytest.raises(Unavailable):
             await cancelling
         assert await engine.status() is Status.RUNNING
+
+
+# Accounts that are gone
+
+
+async def test_after_a_kill_nothing_of_a_deleted_account_goes_on(path: Path) -> None:
+    http = FakeHttp()
+    http.at("http://peer/", never)
+    async with machine(path, http=http, most_active=2) as engine:
+        await engine.save("nodes: {a: {type: delay, params: {duration: 9d}, next: b}, b: {type: return}}", "waits")
+        await engine.save("nodes: {a: {type: http.request, params: {url: 'http://peer/'}}}", "runs")
+        await engine.start("waits", id="waiting")
+        await engine.until_parked("waiting")
+        for id in ("running-1", "running-2", "queued"):
+            await engine.start("runs", id=id)
+        await engine.until_requested("http://peer/", 2)
+        accounts = SqliteAccounts(engine.database)
+        await accounts.create(account("another", role="admin"), password_hash="x")
+        await accounts.delete(MARA, at=engine.clock.now())
+
+    async with machine(path, http=http, clock=engine.clock) as engine:
+        for id in ("waiting", "running-1", "running-2", "queued"):
+            assert await engine.until_ended(id) is Status.CANCELLED
+            assert (await engine.events(id))[-1] == Cancelled(reason="the account was deleted")
+    assert len(http.requests) == 2
+    assert check_database(path) == []

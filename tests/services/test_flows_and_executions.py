@@ -7,7 +7,8 @@ import pytest
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict, InvalidFlow, InvalidInput, NotFound
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.values import AccountId, ExecutionId, RevisionId
 from flowrunner.ports import Page
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import FlowDraft, Flows
@@ -150,6 +151,44 @@ async def test_the_same_request_makes_one_execution(
     assert [a.is_repeat for a in accepted].count(False) == 1
     assert later.is_repeat
     assert rows_of(engine.path, "SELECT count(*) FROM executions") == [(1,)]
+
+
+async def test_a_repeated_request_gets_its_first_answer_also_when_the_flow_is_gone(
+    flows: Flows, executions: Executions, engine: Machine, mara: Caller
+) -> None:
+    flow = await flows.create(mara, FlowDraft(definition=SMALL))
+    first = await executions.run(mara, flow.id, {"a": 1}, idempotency_key="k")
+    await engine.until_ended(first.id)
+    await flows.delete(mara, flow.id)
+
+    again = await executions.run(mara, flow.id, {"a": 1}, idempotency_key="k")
+
+    assert (again.id, again.is_repeat, again.created_at) == (first.id, True, first.created_at)
+    with pytest.raises(Conflict, match="another request"):
+        await executions.run(mara, flow.id, {"a": 2}, idempotency_key="k")
+    for key in (None, "other"):
+        with pytest.raises(NotFound):
+            await executions.run(mara, flow.id, {"a": 1}, idempotency_key=key)
+
+
+async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_exist(
+    flows: Flows, engine: Machine, mara: Caller
+) -> None:
+    class Library:
+        """Ready flows; the flow is deleted while it is made ready. Fills `ports.FlowLibrary`."""
+
+        async def get(self, account_id: AccountId, revision_id: RevisionId) -> Flow:
+            await flows.delete(mara, saved.id)
+            return await engine.library.get(account_id, revision_id)
+
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+    store, reader = SqliteFlows(engine.database), SqliteExecutions(engine.database)
+
+    with pytest.raises(NotFound):
+        await Executions(reader, store, Library(), engine.dispatcher, engine.clock).run(mara, saved.id, None)
+
+    assert rows_of(engine.path, "SELECT count(*) FROM executions") == [(0,)]
+    assert engine.dispatcher.active == 0
 
 
 async def test_the_same_key_for_another_request_is_a_conflict(

@@ -7,7 +7,7 @@ import pytest
 
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.journal import SqliteJournal
-from support.databases import new_database_file, open_database
+from support.databases import add_flows, new_database_file, open_database
 
 
 @pytest.fixture
@@ -23,5 +23,6 @@ async def database(path: Path) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def journal(database: Database) -> SqliteJournal:
+def journal(database: Database, path: Path) -> SqliteJournal:
+    add_flows(path)
     return SqliteJournal(database)

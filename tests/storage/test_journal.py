@@ -8,12 +8,17 @@ import pytest
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.execution import Cancelled, Failed, Failure, Started, Status, TimerSet
-from flowrunner.domain.values import AccountId, ExecutionId
+from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports import Append, DuplicateRequest, Fenced, Summary
+from flowrunner.storage.sqlite.accounts import SqliteAccounts
 from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.flows import SqliteFlows
 from flowrunner.storage.sqlite.journal import SqliteJournal
 from support.databases import (
+    MARA,
     NOON,
+    OMAR,
+    add_flows,
     completion,
     contents_of,
     creation,
@@ -49,7 +54,7 @@ async def test_an_execution_that_does_not_exist_is_not_found(journal: SqliteJour
 
 async def test_a_failing_append_leaves_its_neighbours_in_the_batch_alone(path: Path) -> None:
     sizes: list[int] = []
-    database = open_database(path, on_commit=sizes.append)
+    database = open_database(add_flows(path), on_commit=sizes.append)
     journal = SqliteJournal(database)
     epoch = await journal.claim()
     await journal.append(creation("taken", epoch=epoch, key="k", digest="d"))
@@ -123,7 +128,7 @@ async def test_two_processes_that_claim_at_once_get_two_epochs(path: Path) -> No
 
 
 async def test_a_process_whose_claim_was_taken_over_writes_nothing_even_by_another_connection(path: Path) -> None:
-    first, second = open_database(path), open_database(path)
+    first, second = open_database(add_flows(path)), open_database(path)
     loser, winner = SqliteJournal(first), SqliteJournal(second)
     old = await loser.claim()
     await loser.append(creation("e1", epoch=old))
@@ -262,11 +267,39 @@ async def test_each_account_has_keys_of_its_own(journal: SqliteJournal, path: Pa
     epoch = await journal.claim()
 
     await journal.append(creation("e1", epoch=epoch, key="k"))
-    await journal.append(creation("e2", epoch=epoch, key="k", account_id=AccountId("account-omar")))
+    await journal.append(creation("e2", epoch=epoch, key="k", account_id=OMAR, flow_id="flow-omar"))
     await journal.append(creation("e3", epoch=epoch))
     await journal.append(creation("e4", epoch=epoch))
 
     assert rows_of(path, "SELECT count(*) FROM executions") == [(4,)]
+
+
+@pytest.mark.parametrize("gone", ["flow", "account", "another's"])
+async def test_nothing_is_created_of_a_flow_that_is_gone(
+    journal: SqliteJournal, database: Database, path: Path, gone: str
+) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("before", epoch=epoch, key="k", digest="d"))
+    other = creation("other", epoch=epoch, account_id=OMAR, flow_id="flow-omar")
+    flow_id = "flow-1"
+    match gone:
+        case "flow":
+            await SqliteFlows(database).delete(MARA, FlowId("flow-1"), at=NOON)
+        case "account":
+            await SqliteAccounts(database).delete(MARA, at=NOON)
+        case _:
+            flow_id = "flow-omar"
+
+    results = await asyncio.gather(
+        journal.append(creation("e1", epoch=epoch, flow_id=flow_id)),
+        journal.append(creation("e2", epoch=epoch, flow_id=flow_id, key="k", digest="d")),
+        journal.append(creation("e3", epoch=epoch, flow_id=flow_id, key="new")),
+        journal.append(other),
+        return_exceptions=True,
+    )
+
+    assert [type(r) for r in results] == [NotFound, DuplicateRequest, NotFound, type(None)]
+    assert rows_of(path, "SELECT id FROM executions ORDER BY id") == [("before",), ("other",)]
 
 
 # What is to be done
@@ -278,12 +311,10 @@ async def test_open_executions_are_listed_page_by_page(journal: SqliteJournal) -
         await journal.append(creation(f"e{n}", epoch=epoch))
     await journal.append(completion("e3", epoch=epoch))
 
-    first = await journal.unfinished(status=Status.RUNNING, after=None, limit=4)
-    second = await journal.unfinished(status=Status.RUNNING, after=first[-1], limit=4)
+    first = await journal.unfinished(after=None, limit=4)
+    second = await journal.unfinished(after=first[-1], limit=4)
 
     assert [*first, *second] == ["e0", "e1", "e2", "e4", "e5", "e6"]
-    assert await journal.unfinished(status=Status.WAITING, after=None, limit=4) == []
-    assert await journal.unfinished(status=Status.COMPLETED, after=None, limit=4) == []
 
 
 async def test_waiting_executions_are_due_at_their_time(journal: SqliteJournal) -> None:

@@ -23,9 +23,8 @@ from flowrunner.storage.sqlite.flows import SqliteFlows
 from flowrunner.storage.sqlite.journal import SqliteJournal
 from flowrunner.storage.sqlite.secrets import SqliteSecrets
 from flowrunner.storage.sqlite.sessions import SqliteSessions
-from support.databases import MARA, NOON, account, completion, creation, following, log_line, rows_of
+from support.databases import MARA, NOON, OMAR, account, completion, creation, following, log_line, rows_of
 
-OMAR = AccountId("account-omar")
 ALL = Page(limit=1000, offset=0)
 
 
@@ -501,7 +500,7 @@ async def executions(database: Database, journal: SqliteJournal) -> SqliteExecut
         await journal.append(creation(f"e{n}", epoch=epoch, flow_id=f"flow-{n % 3}", at=at))
         if n % 2 == 0:
             await journal.append(completion(f"e{n}", epoch=epoch, result={"n": n}, at=at))
-    await journal.append(creation("omars", epoch=epoch, account_id=OMAR))
+    await journal.append(creation("omars", epoch=epoch, account_id=OMAR, flow_id="flow-omar"))
     return SqliteExecutions(database)
 
 

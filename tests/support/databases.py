@@ -31,6 +31,7 @@ from flowrunner.storage.sqlite.journal import AppendWork, append_together
 
 NOON: Final = datetime(2027, 1, 1, 12, tzinfo=UTC)
 MARA: Final = AccountId("account-mara")
+OMAR: Final = AccountId("account-omar")
 
 
 @cache
@@ -46,6 +47,24 @@ def _template() -> bytes:
 def new_database_file(path: Path) -> Path:
     """A database of the newest schema, made once and copied: migrating takes longer than most tests."""
     path.write_bytes(_template())
+    return path
+
+
+def add_flows(path: Path) -> Path:
+    """What `creation` refers to: Mara with a few flows, and Omar with one."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for id in (MARA, OMAR):
+            connection.execute(
+                "INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at)"
+                " VALUES (?, ?, ?, 'user', 'x', 0, 0)",
+                (id, id, f"{id}@example.com"),
+            )
+        for id, owner in [*((f"flow-{n}", MARA) for n in range(3)), ("flow-omar", OMAR)]:
+            connection.execute(
+                "INSERT INTO flows (id, account_id, name, description, version, tags, revision_id, created_at,"
+                " updated_at) VALUES (?, ?, 'N', '', '1', '[]', 'rev-1', 0, 0)",
+                (id, owner),
+            )
     return path
 
 

@@ -269,7 +269,7 @@ class LocalDispatcher:
         count = 0
         while True:
             try:
-                ids = await self._journal.unfinished(status=Status.RUNNING, after=after, limit=_PAGE)
+                ids = await self._journal.unfinished(after=after, limit=_PAGE)
             except Exception as error:
                 # As with timers: what is not taken up now would stay "running" for ever.
                 logger.error("dispatcher.recovery_failed", error=str(error))

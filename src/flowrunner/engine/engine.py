@@ -38,6 +38,10 @@ class FlowEngine:
         stored, events = await self._world.journal.load(id)
         if stored.status.is_final:
             return None
+        if stored.account_is_gone:
+            run = await Run.resume(self._world, stored, events, _NO_FLOW)
+            run.cancel("the account was deleted")
+            return run
         try:
             flow = await self._world.library.get(stored.account_id, stored.revision_id)
         except (InvalidFlow, NotFound) as error:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import Conflict
+from flowrunner.domain.errors import Conflict, InvalidFlow, NotFound
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
 from flowrunner.ports import (
@@ -64,13 +64,22 @@ class Executions:
 
         Raises: NotFound; Conflict if the key was used for another request; Unavailable.
         """
-        revision_id = await self._flows.revision_of(caller.account_id, flow_id)
-        flow = await self._library.get(caller.account_id, revision_id)
-        now = self._clock.now()
         digest = None
         if idempotency_key is not None:
             asked = msgspec.json.encode([flow_id, input], order="deterministic")
             digest = hashlib.sha256(asked).hexdigest()
+        try:
+            revision_id = await self._flows.revision_of(caller.account_id, flow_id)
+            flow = await self._library.get(caller.account_id, revision_id)
+        except (NotFound, InvalidFlow):
+            # A request that was accepted keeps its answer, whatever has become of the flow.
+            before = None
+            if idempotency_key is not None:
+                before = await self._reader.request(caller.account_id, idempotency_key)
+            if before is None:
+                raise
+            return await self._repeat(caller, *before, asked=digest)
+        now = self._clock.now()
         new = NewExecution(
             id=ExecutionId(new_id("exec", now)),
             account_id=caller.account_id,
@@ -83,11 +92,14 @@ class Executions:
         try:
             await self._dispatcher.start(new, flow, input)
         except DuplicateRequest as repeat:
-            if repeat.request_digest != digest:
-                raise Conflict("This Idempotency-Key was used before, with another request") from None
-            before = await self._reader.get(caller.account_id, repeat.execution_id)
-            return Accepted(id=before.id, status=before.status, created_at=before.started_at, is_repeat=True)
+            return await self._repeat(caller, repeat.execution_id, repeat.request_digest, asked=digest)
         return Accepted(id=new.id, status=Status.RUNNING, created_at=now)
+
+    async def _repeat(self, caller: Caller, id: ExecutionId, digest: str | None, *, asked: str | None) -> Accepted:
+        if digest != asked:
+            raise Conflict("This Idempotency-Key was used before, with another request")
+        before = await self._reader.get(caller.account_id, id)
+        return Accepted(id=before.id, status=before.status, created_at=before.started_at, is_repeat=True)
 
     async def get(self, caller: Caller, id: ExecutionId) -> ExecutionDetail:
         """Raises: NotFound."""

@@ -35,6 +35,8 @@ ERASE: Final = (
     "DELETE FROM secrets WHERE account_id = :id",
     "DELETE FROM data_keys WHERE account_id = :id",
     "UPDATE flows SET deleted_at = :at WHERE account_id = :id AND deleted_at IS NULL",
+    # Due at once, and cancelled then: also by the next process, should this one end right here.
+    "UPDATE executions SET wake_at = :at WHERE account_id = :id AND status = 'waiting'",
 )
 GET: Final = """
 SELECT id, name, email, role, created_at, updated_at FROM accounts

@@ -12,6 +12,7 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId
 from flowrunner.ports import ExecutionDetail, ExecutionView, LogLine, Page
 from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.journal import REQUEST
 from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms
 
 # The input is the first event's, the result the last one's: neither is stored twice.
@@ -86,6 +87,11 @@ class SqliteExecutions:
             input=_member(row[6], "input"),
             result=None if row[7] is None else _member(row[7], "result"),
         )
+
+    async def request(self, account_id: AccountId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
+        values = {"account_id": account_id, "idempotency_key": idempotency_key}
+        row = await self._database.read(lambda connection: connection.execute(REQUEST, values).fetchone())
+        return None if row is None else (ExecutionId(row[0]), row[1])
 
     async def page(
         self, account_id: AccountId, *, flow_id: FlowId | None, statuses: Sequence[Status], page: Page

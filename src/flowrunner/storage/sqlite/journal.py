@@ -12,17 +12,22 @@ import msgspec
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.execution import EVENT_TYPES, Event, Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
-from flowrunner.ports import Append, DuplicateRequest, Fenced, Recorded, StoredExecution
+from flowrunner.ports import Append, DuplicateRequest, Fenced, NewExecution, Recorded, StoredExecution
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 
-# Nothing is created by a process whose claim has been taken over.
+# Nothing is created by a process whose claim has been taken over, and nothing of a flow that is gone.
+# An account takes its flows with it when it is deleted.
 CREATE: Final = """
 INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
                         error, wake_at, epoch, last_seq, idempotency_key, request_digest)
 SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
        :error, :wake_at, :epoch, :last_seq, :idempotency_key, :request_digest
  WHERE :epoch = (SELECT epoch FROM engine)
+   AND EXISTS (SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL)
+"""
+FLOW_IS_THERE: Final = """
+SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL
 """
 
 # Moves a summary on only from the event it is known to stand at, and only for the process that
@@ -44,14 +49,17 @@ SELECT id, request_digest FROM executions
 CLAIM: Final = "UPDATE engine SET epoch = epoch + 1 RETURNING epoch"
 ADOPT: Final = "UPDATE executions SET epoch = :epoch WHERE status IN ('running', 'waiting')"
 
-HEADER: Final = "SELECT account_id, flow_id, revision_id, status FROM executions WHERE id = ?"
+HEADER: Final = """
+SELECT account_id, flow_id, revision_id, status,
+       EXISTS (SELECT 1 FROM accounts WHERE id = account_id AND deleted_at IS NOT NULL)
+  FROM executions WHERE id = ?
+"""
 EVENTS: Final = """
 SELECT seq, at, type, data FROM events
  WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :limit
 """
 UNFINISHED: Final = """
-SELECT id FROM executions WHERE status = :status AND status IN ('running', 'waiting') AND id > :after
- ORDER BY id LIMIT :limit
+SELECT id FROM executions WHERE status = 'running' AND id > :after ORDER BY id LIMIT :limit
 """
 DUE: Final = """
 SELECT id FROM executions WHERE wake_at IS NOT NULL AND wake_at <= :now ORDER BY wake_at LIMIT :limit
@@ -70,14 +78,16 @@ class AppendWork:
     def run(self, connection: sqlite3.Connection) -> None:
         try:
             append_together(connection, [self])
-        except sqlite3.IntegrityError as error:
+        except (sqlite3.IntegrityError, Fenced) as error:
             new = self.append.create
-            if new is not None and new.idempotency_key is not None:
-                row = connection.execute(
-                    REQUEST, {"account_id": new.account_id, "idempotency_key": new.idempotency_key}
-                ).fetchone()
+            if new is not None:
+                values = _creation_row(new)
+                # The first answer to a request stays the answer, whatever has become of the flow.
+                row = connection.execute(REQUEST, values).fetchone()
                 if row is not None:
                     raise DuplicateRequest(ExecutionId(row[0]), row[1]) from None
+                if connection.execute(FLOW_IS_THERE, values).fetchone() is None:
+                    raise NotFound("flow") from None
             raise Fenced(str(error)) from error
 
 
@@ -85,7 +95,7 @@ def append_together(connection: sqlite3.Connection, works: Sequence[AppendWork])
     """Do all the appends.
 
     Raises:
-        Fenced: If at least one of them must not be done; which, their own `run` tells.
+        Fenced: If at least one of them must not be done; which and why, their own `run` tells.
     """
     created: list[dict[str, Any]] = []
     advanced: list[dict[str, Any]] = []
@@ -114,16 +124,19 @@ def _summary_row(append: Append) -> dict[str, Any]:
     if append.create is None:
         row["after"] = append.after
     else:
-        new = append.create
-        row |= {
-            "account_id": new.account_id,
-            "flow_id": new.flow_id,
-            "revision_id": new.revision_id,
-            "started_at": to_ms(new.started_at),
-            "idempotency_key": new.idempotency_key,
-            "request_digest": new.request_digest,
-        }
+        row |= _creation_row(append.create)
     return row
+
+
+def _creation_row(new: NewExecution) -> dict[str, Any]:
+    return {
+        "account_id": new.account_id,
+        "flow_id": new.flow_id,
+        "revision_id": new.revision_id,
+        "started_at": to_ms(new.started_at),
+        "idempotency_key": new.idempotency_key,
+        "request_digest": new.request_digest,
+    }
 
 
 class SqliteJournal:
@@ -150,8 +163,15 @@ class SqliteJournal:
                 raise NotFound("execution")
             return header, connection.execute(EVENTS, {"id": id, "after": 0, "limit": _ALL}).fetchall()
 
-        (account_id, flow_id, revision_id, status), rows = await self._database.read_long(load)
-        stored = StoredExecution(id, AccountId(account_id), FlowId(flow_id), RevisionId(revision_id), Status(status))
+        (account_id, flow_id, revision_id, status, is_gone), rows = await self._database.read_long(load)
+        stored = StoredExecution(
+            id=id,
+            account_id=AccountId(account_id),
+            flow_id=FlowId(flow_id),
+            revision_id=RevisionId(revision_id),
+            status=Status(status),
+            account_is_gone=bool(is_gone),
+        )
         return stored, [(decode_event(type, data), from_ms(at)) for _, at, type, data in rows]
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
@@ -160,8 +180,8 @@ class SqliteJournal:
         )
         return [Recorded(seq, from_ms(at), decode_event(type, data), data.encode()) for seq, at, type, data in rows]
 
-    async def unfinished(self, *, status: Status, after: ExecutionId | None, limit: int) -> Sequence[ExecutionId]:
-        return await self._ids(UNFINISHED, {"status": status.value, "after": after or "", "limit": limit})
+    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[ExecutionId]:
+        return await self._ids(UNFINISHED, {"after": after or "", "limit": limit})
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[ExecutionId]:
         return await self._ids(DUE, {"now": to_ms(now), "limit": limit})
