@@ -48,6 +48,7 @@ def load_keys(data_dir: Path, *, has_data: bool) -> Keys:
     directory = data_dir / "keys"
     if not directory.exists() and not has_data:
         directory.mkdir(mode=0o700)
+        _sync_directory(data_dir)
     if directory.exists():
         _check_private(directory, 0o700)
     return Keys(
@@ -75,13 +76,28 @@ def _load(path: Path, *, may_make: bool) -> bytes:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Make a file that only its owner can read. Raises: FileExistsError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """Make a file that only its owner can read; however this ends, it is there whole or not at all.
+
+    Raises:
+        FileExistsError.
+    """
+    # Whoever writes here holds the data directory: nobody else makes the file meanwhile, and a draft
+    # that is there is left over from a kill.
+    if path.exists():
+        raise FileExistsError(path)
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    directory = os.open(path.parent, os.O_RDONLY)
+    draft.rename(path)
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:

@@ -1,0 +1,66 @@
+"""The keys of an installation, also when the process that makes them is killed."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowrunner.security.keys import load_keys, write_private
+
+# Makes the keys, and kills itself at the call of the system that it is told.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from flowrunner.security.keys import load_keys
+
+def die(*args, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+call, number, before = sys.argv[2], int(sys.argv[3]), getattr(os, sys.argv[2])
+count = 0
+
+def counting(*args, **options):
+    global count
+    count += 1
+    if count == number:
+        die()
+    return before(*args, **options)
+
+setattr(os, call, counting)
+load_keys(Path(sys.argv[1]), has_data=False)
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [("fsync", 1), ("fsync", 2), ("fsync", 3), ("fsync", 4), ("rename", 1), ("rename", 2)],
+)
+def test_a_kill_while_the_keys_are_made_leaves_an_installation_that_starts(
+    tmp_path: Path, call: str, number: int
+) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), call, str(number)], check=False, timeout=30)
+    assert killed.returncode == -signal.SIGKILL
+    made = {path.name: path.read_text() for path in (tmp_path / "keys").glob("*.key")}
+
+    keys = load_keys(tmp_path, has_data=False)
+
+    assert load_keys(tmp_path, has_data=True) == keys
+    files = {path.name: path for path in (tmp_path / "keys").iterdir()}
+    assert set(files) == {"master.key", "signing.key"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}
+    assert {name: files[name].read_text() for name in made} == made, "what was made before the kill is kept"
+
+
+def test_a_file_that_is_there_is_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.key"
+    write_private(path, "first")
+
+    with pytest.raises(FileExistsError):
+        write_private(path, "second")
+
+    assert path.read_text() == "first"
+    assert os.listdir(tmp_path) == ["a.key"]
