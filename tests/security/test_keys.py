@@ -37,7 +37,16 @@ load_keys(Path(sys.argv[1]), has_data=False)
 
 @pytest.mark.parametrize(
     ("call", "number"),
-    [("fsync", 1), ("fsync", 2), ("fsync", 3), ("fsync", 4), ("rename", 1), ("rename", 2)],
+    [
+        ("fdopen", 1),
+        ("fdopen", 2),
+        ("fsync", 1),
+        ("fsync", 2),
+        ("fsync", 3),
+        ("fsync", 4),
+        ("rename", 1),
+        ("rename", 2),
+    ],
 )
 def test_a_kill_while_the_keys_are_made_leaves_an_installation_that_starts(
     tmp_path: Path, call: str, number: int
