@@ -172,9 +172,9 @@ class ExecutionView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionDetail(ExecutionView):
-    """``input`` and ``result`` are JSON texts; None where there is no such value yet."""
+    """``input`` and ``result`` are JSON texts; there is no result before the end."""
 
-    input: bytes | None
+    input: bytes
     result: bytes | None
 
 
@@ -209,8 +209,16 @@ class ExecutionReader(Protocol):
         """In the order of their events, with the total. Raises: NotFound."""
         ...
 
-    async def purge(self, *, ended_before: datetime, limit: int) -> int:
-        """Delete ended executions with their events, at most ``limit``; gives how many."""
+    async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
+        """Delete some ended executions with their events, at most ``limit``, as far as a short commit goes.
+
+        Returns:
+            How many were deleted, and whether there may be more to delete.
+        """
+        ...
+
+    async def give_space_back(self) -> bool:
+        """Give a little of what a purge made free back to the disk; whether there is more."""
         ...
 
 
@@ -447,7 +455,6 @@ class Redactor(Protocol):
 
 class Vault(Protocol):
     async def set(self, account_id: AccountId, key: str, value: str, *, at: datetime) -> tuple[SecretView, bool]: ...
-    async def delete(self, account_id: AccountId, key: str) -> None: ...
 
     async def redactor(self, account_id: AccountId) -> Redactor:
         """Hides every value that the account's secrets have had since the process started."""

@@ -1,6 +1,7 @@
 """Accounts, sessions, tickets, secrets and flows, as the database keeps them."""
 
 import asyncio
+import itertools
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -541,10 +542,33 @@ async def test_old_executions_are_purged_with_their_events_and_open_ones_stay(
 ) -> None:
     purged = [await executions.purge(ended_before=NOON + timedelta(hours=5), limit=2) for _ in range(3)]
 
-    assert purged == [2, 1, 0]
+    assert purged == [(2, True), (1, False), (0, False)]
     ids = [row[0] for row in rows_of(path, "SELECT id FROM executions ORDER BY id")]
     assert ids == ["e1", "e3", "e5", "e6", "e7", "e8", "e9", "omars"]
     assert rows_of(path, "SELECT DISTINCT execution_id FROM events ORDER BY 1") == [(id,) for id in ids]
+
+
+async def test_a_long_execution_is_purged_in_several_commits_and_not_shown_meanwhile(
+    executions: SqliteExecutions, database: Database, journal: SqliteJournal, path: Path
+) -> None:
+    lines = [log_line(str(n)) for n in range(7000)]
+    await journal.append(following("e1", *lines, epoch=1, after=2))
+    await journal.append(completion("e1", epoch=1, after=7002))
+    left = []
+    has_more, purged = True, 0
+    while has_more:
+        gone, has_more = await executions.purge(ended_before=NOON + timedelta(minutes=10), limit=10)
+        purged += gone
+        left.append(rows_of(path, "SELECT count(*) FROM events WHERE execution_id = 'e1'")[0][0])
+        with pytest.raises(NotFound):
+            await executions.get(MARA, ExecutionId("e1"))
+        with pytest.raises(NotFound):
+            await executions.logs(MARA, ExecutionId("e1"), level=None, page=ALL)
+        assert bool(rows_of(path, "SELECT 1 FROM executions WHERE id = 'e1'")) == (left[-1] > 0)
+
+    assert purged == 2, "e0 and e1"
+    assert left[-1] == 0
+    assert max(before - after for before, after in itertools.pairwise([7004, *left])) <= 2000
 
 
 async def test_a_purge_gives_space_back_to_the_disk(database: Database, journal: SqliteJournal, path: Path) -> None:
@@ -556,7 +580,9 @@ async def test_a_purge_gives_space_back_to_the_disk(database: Database, journal:
     pages = "PRAGMA page_count"
     full = rows_of(path, pages)[0][0]
 
-    while await executions.purge(ended_before=NOON + timedelta(days=1), limit=10):
+    while (await executions.purge(ended_before=NOON + timedelta(days=1), limit=10))[1]:
+        pass
+    while await executions.give_space_back():
         pass
 
     assert rows_of(path, pages)[0][0] < full / 10

@@ -180,7 +180,7 @@ def _statuses(text: str | None) -> list[Status]:
 async def get_execution(request: Request, id: str) -> Response:
     execution = await services_of(request).executions.get(caller_of(request), ExecutionId(id))
     body = _execution_json(execution)
-    body["input"] = msgspec.Raw(execution.input or b"null")
+    body["input"] = msgspec.Raw(execution.input)
     if execution.result is not None:
         body["result"] = msgspec.Raw(execution.result)
     return answer(body)

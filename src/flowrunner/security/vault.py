@@ -90,9 +90,6 @@ class AesVault:
         (await self.redactor(account_id)).add([value])
         return await self._store.save(account_id, SealedSecret(key=key, key_version=version, sealed=sealed), at=at)
 
-    async def delete(self, account_id: AccountId, key: str) -> None:
-        await self._store.delete(account_id, key)
-
     async def reveal(self, account_id: AccountId, names: Collection[str]) -> Mapping[str, str]:
         sealed = [secret for secret in await self._store.sealed(account_id) if secret.key in names]
         if not sealed:

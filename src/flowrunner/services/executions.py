@@ -141,9 +141,14 @@ class Executions:
     async def purge(self, *, older_than: timedelta) -> int:
         """Delete what ended longer ago than that, a little at a time; gives how many were."""
         before = self._clock.now() - older_than
-        total = 0
-        while purged := await self._reader.purge(ended_before=before, limit=_PURGE_BATCH):
+        total, has_more = 0, True
+        while has_more:
+            purged, has_more = await self._reader.purge(ended_before=before, limit=_PURGE_BATCH)
             total += purged
             # Executions under way go first.
+            await asyncio.sleep(_PURGE_PAUSE_SECONDS)
+        has_more = True
+        while has_more:
+            has_more = await self._reader.give_space_back()
             await asyncio.sleep(_PURGE_PAUSE_SECONDS)
         return total

@@ -49,7 +49,7 @@ class Secrets:
     async def delete(self, caller: Caller, account_id: AccountId, key: str) -> None:
         """Raises: NotFound."""
         _own(caller, account_id)
-        await self._vault.delete(account_id, key)
+        await self._store.delete(account_id, key)
 
 
 def _own(caller: Caller, account_id: AccountId) -> None:

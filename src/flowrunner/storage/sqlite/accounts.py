@@ -10,6 +10,7 @@ from flowrunner.domain.errors import Conflict, Forbidden, NotFound
 from flowrunner.domain.values import AccountId
 from flowrunner.ports import Credential, Page
 from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.paging import page_and_total
 from flowrunner.storage.sqlite.rows import from_ms, to_ms
 
 CREATE: Final = """
@@ -139,12 +140,7 @@ class SqliteAccounts:
 
     async def page(self, *, role: Role | None, page: Page) -> tuple[Sequence[Account], int]:
         values = {"role": role, "limit": page.limit, "offset": page.offset}
-        rows, total = await self._database.read(
-            lambda connection: (
-                connection.execute(PAGE, values).fetchall(),
-                connection.execute(COUNT, values).fetchone()[0],
-            )
-        )
+        rows, total = await self._database.read(lambda connection: page_and_total(connection, PAGE, COUNT, values))
         return [_account(row) for row in rows], total
 
     async def any(self) -> bool:

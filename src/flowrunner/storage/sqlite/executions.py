@@ -1,6 +1,7 @@
 """What people see of executions: lists, details and logs; and what is deleted in time."""
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -13,6 +14,7 @@ from flowrunner.domain.values import AccountId, ExecutionId, FlowId
 from flowrunner.ports import ExecutionDetail, ExecutionView, LogLine, Page
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.journal import REQUEST
+from flowrunner.storage.sqlite.paging import page_and_total
 from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms
 
 # The input is the first event's, the result the last one's: neither is stored twice.
@@ -40,7 +42,10 @@ SELECT count(*) FROM executions
    AND (:statuses IS NULL OR status IN (SELECT value FROM json_each(:statuses)))
 """
 
-EXISTS: Final = "SELECT 1 FROM executions WHERE id = :id AND account_id = :account_id"
+EXISTS: Final = """
+SELECT 1 FROM executions x JOIN events first ON first.execution_id = x.id AND first.seq = 1
+ WHERE x.id = :id AND x.account_id = :account_id
+"""
 LOGS: Final = """
 SELECT at, data FROM events
  WHERE execution_id = :id AND type = 'log' AND (:level IS NULL OR data ->> '$.level' = :level)
@@ -55,8 +60,18 @@ OLD: Final = """
 SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :before
  ORDER BY completed_at LIMIT :limit
 """
-PURGE_EVENTS: Final = "DELETE FROM events WHERE execution_id = ?"
-PURGE_EXECUTION: Final = "DELETE FROM executions WHERE id = ?"
+# From the first event on, and the execution last: one without its first event is not shown any more,
+# and one that is there is looked at again.
+PURGE_EVENTS: Final = """
+DELETE FROM events
+ WHERE execution_id = :id AND seq < :events + (SELECT min(seq) FROM events WHERE execution_id = :id)
+"""
+PURGE_EXECUTION: Final = "DELETE FROM executions WHERE id = :id"
+# Executions under way wait for a commit that deletes: this is as long as one may take. How long an
+# event takes depends on its size.
+_EVENTS_A_COMMIT: Final = 2000
+_EVENTS_AT_ONCE: Final = 100
+_SECONDS_A_COMMIT: Final = 0.02
 # Pages that the deletions freed go back to the file system, a few at a time. The driver takes one
 # step of this statement, and each step gives back one page.
 FREE_PAGES: Final = "PRAGMA freelist_count"
@@ -103,7 +118,7 @@ class SqliteExecutions:
             "limit": page.limit,
             "offset": page.offset,
         }
-        rows, total = await self._database.read(lambda connection: _page(connection, PAGE, COUNT, values))
+        rows, total = await self._database.read(lambda connection: page_and_total(connection, PAGE, COUNT, values))
         return [_view(row) for row in rows], total
 
     async def logs(
@@ -120,23 +135,33 @@ class SqliteExecutions:
         def logs(connection: sqlite3.Connection) -> tuple[list[Any], int]:
             if connection.execute(EXISTS, values).fetchone() is None:
                 raise NotFound("execution")
-            return _page(connection, LOGS, COUNT_LOGS, values)
+            return page_and_total(connection, LOGS, COUNT_LOGS, values)
 
         rows, total = await self._database.read_long(logs)
         return [_log_line(at, data) for at, data in rows], total
 
-    async def purge(self, *, ended_before: datetime, limit: int) -> int:
-        def purge(connection: sqlite3.Connection) -> int:
+    async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
+        def purge(connection: sqlite3.Connection) -> tuple[int, bool]:
+            until = time.monotonic() + _SECONDS_A_COMMIT
+            events = purged = 0
             old = connection.execute(OLD, {"before": to_ms(ended_before), "limit": limit}).fetchall()
-            connection.executemany(PURGE_EVENTS, old)
-            connection.executemany(PURGE_EXECUTION, old)
-            return len(old)
+            for (id,) in old:
+                values = {"id": id, "events": _EVENTS_AT_ONCE}
+                while (deleted := connection.execute(PURGE_EVENTS, values).rowcount) == _EVENTS_AT_ONCE:
+                    events += deleted
+                    if events >= _EVENTS_A_COMMIT or time.monotonic() > until:
+                        return purged, True
+                connection.execute(PURGE_EXECUTION, values)
+                events += deleted
+                purged += 1
+                if events >= _EVENTS_A_COMMIT or time.monotonic() > until:
+                    return purged, True
+            return purged, len(old) == limit
 
-        purged = await self._database.write(purge)
-        if purged:
-            while await self._database.write(_give_back):
-                pass
-        return purged
+        return await self._database.write(purge)
+
+    async def give_space_back(self) -> bool:
+        return await self._database.write(_give_back)
 
 
 def _give_back(connection: sqlite3.Connection) -> bool:
@@ -145,15 +170,6 @@ def _give_back(connection: sqlite3.Connection) -> bool:
     for _ in range(min(free, _PAGES_A_COMMIT)):
         connection.execute(GIVE_BACK)
     return free > _PAGES_A_COMMIT
-
-
-def _page(connection: sqlite3.Connection, page: str, count: str, values: dict[str, Any]) -> tuple[list[Any], int]:
-    """The rows and the total, of one moment."""
-    connection.execute("BEGIN")
-    try:
-        return connection.execute(page, values).fetchall(), connection.execute(count, values).fetchone()[0]
-    finally:
-        connection.execute("COMMIT")
 
 
 def _view(row: tuple[Any, ...]) -> ExecutionView:
