@@ -131,7 +131,7 @@ async def open_engine(
     )
     dispatcher = LocalDispatcher(FlowEngine(world), world.journal, world.clock, most_active=_MOST_ACTIVE)
     try:
-        await _save(database, text, clock)
+        await save_flow(database, text, clock)
         await dispatcher.open()
         yield Engine(dispatcher, database, ends, read_flow(text, specs), clock)
     finally:
@@ -140,7 +140,8 @@ async def open_engine(
         await database.close()
 
 
-async def _save(database: Database, text: str, clock: SystemClock) -> None:
+async def save_flow(database: Database, text: str, clock: SystemClock) -> None:
+    """The account and the flow that every execution belongs to; the journal takes no others."""
     now = clock.now()
     account = Account(id=_ACCOUNT, name="bench", email="bench@example.com", role="user", created_at=now, updated_at=now)
     await SqliteAccounts(database).create(account, password_hash="")

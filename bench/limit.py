@@ -17,12 +17,13 @@ from typing import Any, Final, TypeAlias
 
 import uvloop
 
-from bench.engine import IN_FLIGHT, NoOp, definition, open_engine
+from bench.engine import IN_FLIGHT, NoOp, definition, open_engine, save_flow
 from bench.processes import BenchFailed
 from flowrunner.bootstrap import SystemClock
 from flowrunner.ports import Append, Journal
 from flowrunner.services.ids import new_id
 from flowrunner.storage.migrations import migrate_sqlite
+from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.journal import AppendWork, append_together
 
 _WARM_UP_SECONDS: Final = 0.5
@@ -74,6 +75,16 @@ async def _observe(path: Path) -> tuple[list[Append], list[tuple[str, Any]]]:
     return appends, pragmas
 
 
+async def _prepare(path: Path) -> None:
+    """A database as the engine finds it."""
+    migrate_sqlite(path)
+    database = Database(path)
+    try:
+        await save_flow(database, definition(NoOp.type, 2), SystemClock())
+    finally:
+        await database.close()
+
+
 def _statements(appends: Sequence[Append]) -> list[tuple[str, list[Row]]]:
     connection = _Listening()
     append_together(connection, [AppendWork(append) for append in appends])  # type: ignore[arg-type]
@@ -98,7 +109,7 @@ def measure(path: Path, seconds: float) -> dict[str, Any]:
         [(statement, [_for_any(row, id) for row in rows]) for statement, rows in _statements([append])]
         for append in appends
     ]
-    migrate_sqlite(path)
+    uvloop.run(_prepare(path))
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
     for name, value in pragmas:
         connection.execute(f"PRAGMA {name} = {value}")
