@@ -76,7 +76,7 @@ ExecutionStatus = Literal["running", "waiting", "completed", "failed", "cancelle
 
 
 # Lists are full of moments that the request before showed too.
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4096)
 def rfc3339(at: datetime) -> str:
     """UTC, in whole milliseconds."""
     return at.isoformat(timespec="milliseconds")[:-6] + "Z"

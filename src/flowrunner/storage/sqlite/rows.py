@@ -18,7 +18,7 @@ def to_ms_or_none(at: datetime | None) -> int | None:
 
 
 # The rows that are read most often are read again and again.
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4096)
 def from_ms(ms: int) -> datetime:
     return EPOCH + timedelta(milliseconds=ms)
 
