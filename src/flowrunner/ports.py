@@ -109,6 +109,7 @@ class StoredExecution:
 
     Attributes:
         account_is_gone: Its account was deleted, so it must not go on.
+        size: Characters that its events take.
     """
 
     id: ExecutionId
@@ -117,6 +118,7 @@ class StoredExecution:
     revision_id: RevisionId
     status: Status
     account_is_gone: bool
+    size: int
 
 
 class Journal(Protocol):

@@ -101,6 +101,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         f"{yaml_source.MAX_NODES:,} YAML nodes",
         "answer of a server": _size(egress.MAX_ANSWER_BYTES),
         "result of a node": _size(recorder.MAX_EVENT_BYTES),
+        "all events of an execution": _size(run.MAX_EXECUTION_BYTES),
         "log lines of an execution": f"{run.MAX_LOG_LINES:,}, with a mark where they were cut",
         "data of a log line": _size(recorder.MAX_LOG_BYTES),
         "steps of an execution, tries counted": f"{decide.MAX_STEPS:,}",

@@ -1082,3 +1082,35 @@ async def test_after_a_kill_nothing_of_a_deleted_account_goes_on(path: Path) -> 
             assert (await engine.events(id))[-1] == Cancelled(reason="the account was deleted")
     assert len(http.requests) == 2
     assert check_database(path) == []
+
+
+async def test_what_an_execution_records_is_bounded_also_over_a_restart(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "MAX_EXECUTION_BYTES", 1_000_000)
+    flow = """
+    start: a
+    nodes:
+      a: {type: transform, params: {value: "${flow.input}"}, next: b}
+      b: {type: delay, params: {duration: 10s}, next: a}
+    """
+    clock = SteppingClock()
+    async with machine(path, clock=clock) as engine:
+        await engine.save(flow)
+        await engine.start(input="x" * 100_000)
+        await engine.until_parked()
+    for _ in range(10):
+        clock.advance(seconds=11)
+        async with machine(path, clock=clock) as engine:
+            ended = asyncio.create_task(engine.until_ended())
+            parked = asyncio.create_task(engine.until_parked())
+            await asyncio.wait((ended, parked), return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+            parked.cancel()
+            if (await engine.status()).is_final:
+                break
+
+    async with machine(path, clock=clock) as engine:
+        assert isinstance(end := ending(await engine.events()), Failed)
+        assert end.error.type == "limit.size"
+    assert check_database(path) == []

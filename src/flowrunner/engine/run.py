@@ -51,7 +51,13 @@ CANCEL_GRACE_SECONDS: Final = 0.5
 MAX_UNRECORDED_EVENTS: Final = 64
 MAX_UNRECORDED_BYTES: Final = 1024 * 1024
 MAX_LOG_LINES: Final = 10_000
+MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
 _RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 3.0)
+
+_TOO_MUCH: Final = Failure(
+    type="limit.size",
+    message=f"The events of this execution take more than {MAX_EXECUTION_BYTES // 1024**2} MiB",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ class Run:
         self._abandoned: set[asyncio.Task[None]] = set()
         self._unrecorded: list[Recorded] = []
         self._unrecorded_bytes = 0
+        self._size = 0
         # What the database has: what is in memory may not become durable.
         self._durable_status = state.status
         # Also pure nodes are recorded as started before they run: the one before may be what ended
@@ -118,7 +125,9 @@ class Run:
         """A run of an execution as it is stored."""
         identity = Identity(execution_id=stored.id, account_id=stored.account_id, flow_id=stored.flow_id, flow=flow)
         redactor = await world.vault.redactor(stored.account_id)
-        return cls(world, identity, redactor, replay(events))
+        run = cls(world, identity, redactor, replay(events))
+        run._size = stored.size
+        return run
 
     @property
     def status(self) -> Status:
@@ -186,6 +195,8 @@ class Run:
 
     def _decide(self) -> datetime | None:
         while True:
+            if self._size > MAX_EXECUTION_BYTES and self._state.ending is None:
+                self._finish(Failed(error=_TOO_MUCH))
             now = self._world.clock.now()
             decisions = decide(self._flow, self._state, running=self._running, now=now)
             if not decisions:
@@ -354,6 +365,7 @@ class Run:
         self._state.apply(recorded.event, recorded.at)
         self._unrecorded.append(recorded)
         self._unrecorded_bytes += len(recorded.data)
+        self._size += len(recorded.data)
         return recorded.event
 
     async def _flush(self) -> None:

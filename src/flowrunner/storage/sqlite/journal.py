@@ -157,13 +157,16 @@ class SqliteJournal:
         return await self._database.write(claim)
 
     async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
-        def load(connection: sqlite3.Connection) -> tuple[Any, list[Any]]:
+        # Decoded there as well: a long execution would hold up the event loop.
+        def load(connection: sqlite3.Connection) -> tuple[Any, list[tuple[Event, datetime]], int]:
             header = connection.execute(HEADER, (id,)).fetchone()
             if header is None:
                 raise NotFound("execution")
-            return header, connection.execute(EVENTS, {"id": id, "after": 0, "limit": _ALL}).fetchall()
+            rows = connection.execute(EVENTS, {"id": id, "after": 0, "limit": _ALL}).fetchall()
+            events = [(decode_event(type, data), from_ms(at)) for _, at, type, data in rows]
+            return header, events, sum(len(row[3]) for row in rows)
 
-        (account_id, flow_id, revision_id, status, is_gone), rows = await self._database.read_long(load)
+        (account_id, flow_id, revision_id, status, is_gone), events, size = await self._database.read_long(load)
         stored = StoredExecution(
             id=id,
             account_id=AccountId(account_id),
@@ -171,14 +174,16 @@ class SqliteJournal:
             revision_id=RevisionId(revision_id),
             status=Status(status),
             account_is_gone=bool(is_gone),
+            size=size,
         )
-        return stored, [(decode_event(type, data), from_ms(at)) for _, at, type, data in rows]
+        return stored, events
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
-        rows = await self._database.read_long(
-            lambda connection: connection.execute(EVENTS, {"id": id, "after": after, "limit": limit}).fetchall()
-        )
-        return [Recorded(seq, from_ms(at), decode_event(type, data), data.encode()) for seq, at, type, data in rows]
+        def events(connection: sqlite3.Connection) -> list[Recorded]:
+            rows = connection.execute(EVENTS, {"id": id, "after": after, "limit": limit})
+            return [Recorded(seq, from_ms(at), decode_event(type, data), data.encode()) for seq, at, type, data in rows]
+
+        return await self._database.read_long(events)
 
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[ExecutionId]:
         return await self._ids(UNFINISHED, {"after": after or "", "limit": limit})
