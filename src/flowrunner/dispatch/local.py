@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import traceback
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -91,6 +92,9 @@ class LocalDispatcher:
             if not ready.done():
                 ready.set_exception(error)
                 return
+            if not isinstance(error, asyncio.CancelledError):
+                # Nobody awaits this task, so this is where its end is told.
+                logger.error("dispatcher.failed", exception="".join(traceback.format_exception(error)))
             raise
 
     async def drain(self, *, seconds: float) -> None:
