@@ -53,7 +53,7 @@ bench: $(VENV)/.dev ## Measure how fast it is here; ARGS=--quick takes a minute
 
 .PHONY: campaign
 campaign: $(VENV)/.dev ## Kill the server 300 times under load; takes its time
-	@CAMPAIGN_KILLS=$${CAMPAIGN_KILLS:-300} $(RUN) -m pytest tests/scenarios $(ARGS)
+	@CAMPAIGN_KILLS=$${CAMPAIGN_KILLS:-300} $(RUN) -m pytest -s tests/scenarios/test_crashes.py $(ARGS)
 
 # The lock is made for every platform and Python at once, and names no host that it came from.
 COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \

@@ -5,13 +5,12 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias
 
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.values import AccountId, SessionId
 
 Role: TypeAlias = Literal["admin", "user"]
-ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 MIN_PASSWORD_CHARACTERS: Final = 12
 MAX_PASSWORD_CHARACTERS: Final = 1024

@@ -5,14 +5,30 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
+from pydantic import AfterValidator
 
 from flowrunner.plugin import JSON, HttpAnswer, NodeFailure, StepContext
 
 ERRORS: Final = ("http", "connection", "timeout", "egress")
 TIMEOUT_SECONDS: Final = 30.0
+METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+# RFC 9110, 9.2.2: sending these twice does what sending them once does.
+REPEATABLE_METHODS: Final = METHODS - {"POST", "PATCH"}
+
+
+def _known_method(value: str) -> str:
+    # As written in a flow it may still be an expression.
+    if "${" in value:
+        return value
+    if value.upper() not in METHODS:
+        raise ValueError(f"must be one of {', '.join(sorted(METHODS))}")
+    return value.upper()
+
+
+Method: TypeAlias = Annotated[str, AfterValidator(_known_method)]
 ResponseKind: TypeAlias = Literal["json", "text", "base64"]
 
 

@@ -9,13 +9,10 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from flowrunner.domain.duration import LONGEST_SECONDS, parse_duration
-from flowrunner.nodes.http import ERRORS, TIMEOUT_SECONDS, ResponseKind, json_body, send
+from flowrunner.nodes.http import ERRORS, REPEATABLE_METHODS, TIMEOUT_SECONDS, Method, ResponseKind, json_body, send
 from flowrunner.plugin import JSON, NodeFailure, NodeType, Params, StepContext
 
 MAX_REDIRECTS: Final = 5
-METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-# RFC 9110, 9.2.2: sending these twice does what sending them once does.
-REPEATABLE_METHODS: Final = METHODS - {"POST", "PATCH"}
 
 
 class Auth(Params):
@@ -46,7 +43,7 @@ Scalar = str | int | float | bool
 
 class HttpRequestParams(Params):
     url: str = Field(min_length=1, max_length=8192)
-    method: str = Field(default="GET", description="GET, HEAD, OPTIONS, POST, PUT, PATCH or DELETE.")
+    method: Method = Field(default="GET", description="GET, HEAD, OPTIONS, POST, PUT, PATCH or DELETE.")
     headers: dict[str, Scalar] = Field(default={})
     query: dict[str, Scalar | list[Scalar]] = Field(default={}, description="Added to the URL.")
     body: Any = Field(default=None, description="Text, or any value to be sent as JSON.")
@@ -58,13 +55,6 @@ class HttpRequestParams(Params):
     ]
     expect_status: int | list[int] | None = Field(default=None, description="200 to 299 if absent.")
     response: ResponseKind | None = Field(default=None, description="By content type if absent.")
-
-    @field_validator("method")
-    @classmethod
-    def _method(cls, value: str) -> str:
-        if "${" not in value and value.upper() not in METHODS:
-            raise ValueError(f"must be one of {', '.join(sorted(METHODS))}")
-        return value.upper() if "${" not in value else value
 
     @field_validator("timeout")
     @classmethod

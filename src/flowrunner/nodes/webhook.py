@@ -7,28 +7,21 @@ import hmac
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from flowrunner.nodes.http import ERRORS, TIMEOUT_SECONDS, json_body, send
-from flowrunner.nodes.http_request import METHODS, REPEATABLE_METHODS, Scalar, text_of
+from flowrunner.nodes.http import ERRORS, REPEATABLE_METHODS, TIMEOUT_SECONDS, Method, json_body, send
+from flowrunner.nodes.http_request import Scalar, text_of
 from flowrunner.plugin import JSON, NodeType, Params, StepContext
 
 
 class WebhookParams(Params):
     url: str = Field(min_length=1, max_length=8192)
-    method: str = "POST"
+    method: Method = "POST"
     headers: dict[str, Scalar] = Field(default={})
     body: Any = Field(default=None, description="The node's input if absent.")
     secret: str | None = Field(
         default=None, min_length=1, description="Signs the request as Standard Webhooks 1.0 says."
     )
-
-    @field_validator("method")
-    @classmethod
-    def _method(cls, value: str) -> str:
-        if "${" not in value and value.upper() not in METHODS:
-            raise ValueError(f"must be one of {', '.join(sorted(METHODS))}")
-        return value.upper() if "${" not in value else value
 
 
 class Webhook(NodeType[WebhookParams]):
