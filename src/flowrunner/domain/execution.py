@@ -243,6 +243,7 @@ class ExecutionState:
             raise IllegalEvent(f"{event.type} after {self.ending.type}")
         if (self.seq == 0) != isinstance(event, Started):
             raise IllegalEvent(f"{event.type} as event {self.seq + 1}")
+        before = self.status
         match event:
             case Logged():
                 self.log_lines += 1
@@ -276,6 +277,8 @@ class ExecutionState:
                 self.status, self.ending = Status.CANCELLED, event
             case _:
                 assert_never(event)
+        if self.status not in TRANSITIONS[before]:
+            raise IllegalEvent(f"{event.type} makes {before} {self.status}")
         self.seq += 1
 
     def _start(self, event: NodeStarted, at: datetime) -> None:
