@@ -42,6 +42,10 @@ lint: $(VENV)/.dev ## Check format, style, types and imports
 .PHONY: check
 check: lint test ## Everything that must hold before a change is reviewed: lint and test
 
+.PHONY: security
+security: $(VENV)/.dev ## Attack it in every way that the tests know; print what was tried
+	@$(RUN) -m pytest --scoreboard $(ARGS)
+
 .PHONY: format
 format: $(VENV)/.dev ## Write all files in the common format
 	$(RUN) -m ruff format $(CHECKED)

@@ -8,6 +8,8 @@ from support.client import Client
 from support.receiver import Receiver
 from support.server import Server
 
+pytest_plugins = ["support.scoreboard"]
+
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
