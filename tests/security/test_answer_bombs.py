@@ -218,7 +218,7 @@ BOMBS: Final[dict[str, tuple[Callable[[], Iterator[bytes]], set[str]]]] = {
     "gzip in chunks": (_gzip_in_chunks, {"http.too_large"}),
     "gzip without content": (_gzip_of_nothing, {"timeout", "http.too_large"}),
     "chunks without end": (_chunks, {"http.too_large"}),
-    "chunks of one byte": (_chunks_of_one, {"http.too_large"}),
+    "chunks of one byte": (_chunks_of_one, {"http.too_large", "timeout"}),
     "a chunk of 2^60 bytes": (_chunk_that_is_huge, {"http.too_large", "http.invalid_answer", "connection.lost"}),
     "a chunk extension without end": (_chunk_extension, {"timeout", "http.invalid_answer", "connection.lost"}),
     "a chunk size without end": (_chunk_size_that_never_ends, {"timeout", "http.invalid_answer", "connection.lost"}),

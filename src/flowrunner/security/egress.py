@@ -71,7 +71,8 @@ class EgressPolicy:
     def check(self, host: str, port: int) -> None:
         """Raise EgressForbidden unless a connection to this address is allowed."""
         try:
-            address = ipaddress.ip_address(host.partition("%")[0])
+            # Only an address of IPv6 has a zone.
+            address = ipaddress.ip_address(host.partition("%")[0] if ":" in host else host)
         except ValueError:
             raise EgressForbidden(f"'{host}' is not an address") from None
         for form in _forms(address):
