@@ -1,0 +1,1 @@
+"""JavaScript in jailed worker processes. Fills `ports.Sandbox`."""

@@ -1,0 +1,310 @@
+"""Who evaluates which script, when, and for how long."""
+
+import asyncio
+import re
+from collections import Counter, OrderedDict, deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
+from flowrunner.domain.values import JSON, AccountId
+from flowrunner.sandbox.nursery import Nursery, Worker, WorkerLost
+from flowrunner.sandbox.worker import ENGINE_SECONDS, MAX_REQUEST, PREFIX
+
+logger = structlog.get_logger()
+
+# A worker that has not answered by then is killed. The engine's own limit comes first where it can.
+_WALL_SECONDS: Final = ENGINE_SECONDS + 0.3
+_QUEUE_SECONDS: Final = 10.0
+# An account whose script has run into its time limit leaves a worker to the others for so long.
+_SLOW_SECONDS: Final = 10.0
+# An engine that leaks a little for every evaluation is replaced before it matters.
+_EXCHANGES_OF_A_WORKER: Final = 10_000
+
+_TOO_LONG: Final = f"the scripts of one evaluation took longer than {ENGINE_SECONDS:g} s"
+_LOST: Final = "the process that evaluated the script ended unexpectedly"
+_LEFT_OUT: Final = "not evaluated, because a script before it went over its limit"
+
+# `at <anonymous> (<input>:3:12)`; without brackets it is a place in a text that did not parse.
+_FRAME: Final = re.compile(r"\(<input>:(\d+):(\d+)\)$", re.MULTILINE)
+_SYNTAX: Final = re.compile(r"at <input>:(\d+):(\d+)$", re.MULTILINE)
+_LONE_SURROGATE: Final = re.compile(rb"\\\\|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+
+class _Answer(msgspec.Struct):
+    value: Any = None
+    fault: str | None = None
+    kind: str | None = None
+    stack: str = ""
+    limit: str | None = None
+    lines: list[tuple[str, str]] = []
+
+
+_decode: Final = msgspec.json.Decoder(_Answer).decode
+_encode_scope: Final = msgspec.json.Encoder().encode
+
+
+class JailedSandbox:
+    """Fills `ports.Sandbox`. Starts nothing before the first script.
+
+    A worker that has seen an account's scripts is never given to another account: it is kept for a while, and then
+    ends. Fresh ones wait ready in their place.
+
+    Args:
+        workers: How many scripts are evaluated at a time.
+    """
+
+    def __init__(self, workers: int = 2) -> None:
+        self._workers = workers
+        self._nursery: Nursery | None = None
+        self._starting = asyncio.Lock()
+        self._fresh: deque[Worker] = deque()
+        # The least recently used first.
+        self._idle: list[Worker] = []
+        self._running: Counter[AccountId | None] = Counter()
+        self._waiting: OrderedDict[AccountId | None, deque[asyncio.Future[None]]] = OrderedDict()
+        self._slow: dict[AccountId | None, float] = {}
+        self._refilling: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    async def evaluate(
+        self, account_id: AccountId, scripts: Sequence[Script], scope: Mapping[str, JSON]
+    ) -> Sequence[ScriptOutcome]:
+        answers = await self._exchange(account_id, b"E", scripts, _encode_scope(scope))
+        return [
+            ScriptOutcome(answer.value, _fault(answer, script), tuple(answer.lines))
+            for script, answer in zip(scripts, answers, strict=True)
+        ]
+
+    async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptFault | None]:
+        answers = await self._exchange(None, b"C", scripts, b"")
+        return [_fault(answer, script) for script, answer in zip(scripts, answers, strict=True)]
+
+    async def close(self) -> None:
+        """End all processes. Evaluations under way end with Unavailable."""
+        self._is_closed = True
+        for waiting in self._waiting.values():
+            for turn in waiting:
+                if not turn.done():
+                    turn.set_exception(Unavailable("the server is stopping"))
+        if self._refilling is not None:
+            self._refilling.cancel()
+        async with self._starting:
+            for worker in (*self._fresh, *self._idle):
+                worker.retire()
+            self._fresh.clear()
+            self._idle.clear()
+            if self._nursery is not None:
+                await self._nursery.close()
+
+    async def _exchange(
+        self, account_id: AccountId | None, kind: bytes, scripts: Sequence[Script], scope: bytes
+    ) -> list[_Answer]:
+        if not scripts:
+            return []
+        message = _message(kind, scripts, scope)
+        if len(message) > MAX_REQUEST:
+            size = f"the scripts and what they can see take {len(message)} bytes"
+            return [_Answer(fault=size, limit="memory") for _ in scripts]
+        await self._take_turn(account_id)
+        try:
+            return await self._ask(account_id, message, len(scripts))
+        finally:
+            self._give_turn_back(account_id)
+
+    async def _ask(self, account_id: AccountId | None, message: bytes, count: int) -> list[_Answer]:
+        worker = await self._take_worker(account_id)
+        lost = None
+        deadline = asyncio.get_running_loop().time() + _WALL_SECONDS
+        for attempt in (1, 2):
+            lost = None
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await worker.request(message, count)
+            except TimeoutError:
+                lost = _Answer(fault=_TOO_LONG, limit="time")
+            except WorkerLost:
+                lost = _Answer(fault=_LOST)
+            except BaseException:
+                worker.retire()
+                raise
+            try:
+                answers = [_read(answer) for answer in worker.answers[:count]]
+            except msgspec.DecodeError:
+                worker.retire()
+                return [_Answer(fault=_LOST)] * count
+            over = bool(answers) and answers[-1].limit in ("time", "memory")
+            if lost is None or lost.limit or over or attempt == 2:
+                break
+            # It may have been killed for no fault of the scripts.
+            worker.retire()
+            worker = await self._take_worker(account_id)
+        if any(answer.limit == "time" for answer in (*answers, *([lost] if lost else []))):
+            self._slow[account_id] = asyncio.get_running_loop().time() + _SLOW_SECONDS
+        if lost is not None or over:
+            worker.retire()
+            if lost is not None and not over and len(answers) < count:
+                answers.append(lost)
+        else:
+            self._put_back(worker)
+        limit = answers[-1].limit
+        return answers + [_Answer(fault=_LEFT_OUT, limit=limit)] * (count - len(answers))
+
+    # Turns
+
+    async def _take_turn(self, account_id: AccountId | None) -> None:
+        if self._is_closed:
+            raise Unavailable("the server is stopping")
+        if account_id not in self._waiting and self._may_run(account_id):
+            self._running[account_id] += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(account_id, deque()).append(turn)
+        try:
+            async with asyncio.timeout(_QUEUE_SECONDS):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._give_turn_back(account_id)
+            else:
+                self._leave_queue(account_id, turn)
+            if isinstance(error, TimeoutError):
+                raise Unavailable("JavaScript cannot be evaluated now: too much of it is waiting") from None
+            raise
+
+    def _leave_queue(self, account_id: AccountId | None, turn: "asyncio.Future[None]") -> None:
+        waiting = self._waiting.get(account_id)
+        if waiting is not None and turn in waiting:
+            waiting.remove(turn)
+            if not waiting:
+                del self._waiting[account_id]
+
+    def _give_turn_back(self, account_id: AccountId | None) -> None:
+        self._running[account_id] -= 1
+        if not self._running[account_id]:
+            del self._running[account_id]
+        # One of each account in turn, whoever has more waiting.
+        for waiting_id in list(self._waiting):
+            if not self._may_run(waiting_id):
+                continue
+            waiting = self._waiting[waiting_id]
+            turn = waiting.popleft()
+            if waiting:
+                self._waiting.move_to_end(waiting_id)
+            else:
+                del self._waiting[waiting_id]
+            if not turn.done():
+                self._running[waiting_id] += 1
+                turn.set_result(None)
+
+    def _may_run(self, account_id: AccountId | None) -> bool:
+        running = self._running.total()
+        if running >= self._workers:
+            return False
+        slow_until = self._slow.get(account_id)
+        if slow_until is None:
+            return True
+        if slow_until < asyncio.get_running_loop().time():
+            del self._slow[account_id]
+            return True
+        return self._running[account_id] < max(1, self._workers - 1)
+
+    # Workers
+
+    async def _take_worker(self, account_id: AccountId | None) -> Worker:
+        for index in range(len(self._idle) - 1, -1, -1):
+            if self._idle[index].account_id == account_id:
+                worker = self._idle.pop(index)
+                if not worker.is_lost:
+                    return worker
+                worker.retire()
+        while self._fresh:
+            worker = self._fresh.popleft()
+            self._refill()
+            if not worker.is_lost:
+                break
+            worker.retire()
+        else:
+            worker = await self._new_worker()
+            self._refill()
+        worker.account_id = account_id
+        return worker
+
+    def _put_back(self, worker: Worker) -> None:
+        worker.exchanges += 1
+        # What only checks has no account to be kept for.
+        if worker.account_id is None or worker.is_lost or self._is_closed or worker.exchanges >= _EXCHANGES_OF_A_WORKER:
+            worker.retire()
+            return
+        self._idle.append(worker)
+        if len(self._idle) > self._workers:
+            self._idle.pop(0).retire()
+
+    def _refill(self) -> None:
+        if self._refilling is None or self._refilling.done():
+            self._refilling = asyncio.create_task(self._fill())
+
+    async def _fill(self) -> None:
+        try:
+            while len(self._fresh) < self._workers and not self._is_closed:
+                self._fresh.append(await self._new_worker())
+        except Unavailable:
+            # Whoever needs one next is told.
+            return
+
+    async def _new_worker(self) -> Worker:
+        for _ in range(2):
+            async with self._starting:
+                if self._is_closed:
+                    raise Unavailable("the server is stopping")
+                if self._nursery is None or self._nursery.is_lost:
+                    if self._nursery is not None:
+                        await self._nursery.close()
+                        logger.warning("sandbox.lost")
+                    self._nursery = None
+                    self._nursery = await Nursery.start()
+                nursery = self._nursery
+            try:
+                return await nursery.worker()
+            except OSError:
+                await nursery.close()
+        raise Unavailable("JavaScript cannot be evaluated now: no process can be had")
+
+
+def _message(kind: bytes, scripts: Sequence[Script], scope: bytes) -> bytes:
+    parts = [kind, len(scripts).to_bytes(4, "little")]
+    for script in scripts:
+        # What is not Unicode is no JavaScript either; the engine then says so.
+        source = script.source.encode(errors="replace")
+        parts += (b"b" if script.is_body else b"e", len(source).to_bytes(4, "little"), source)
+    parts.append(scope)
+    return b"".join(parts)
+
+
+def _read(answer: bytes) -> _Answer:
+    try:
+        return _decode(answer)
+    except msgspec.DecodeError:
+        # Half a pair of surrogates has no UTF-8: it becomes what JavaScript itself makes of it on the way out.
+        return _decode(_LONE_SURROGATE.sub(lambda m: m[0] if m[0] == b"\\\\" else rb"\ufffd", answer))
+
+
+def _fault(answer: _Answer, script: Script) -> ScriptFault | None:
+    if answer.fault is None:
+        return None
+    place = None
+    if answer.kind in ("syntax", "error"):
+        place = (_SYNTAX if answer.kind == "syntax" else _FRAME).search(answer.stack)
+    if place is None:
+        return ScriptFault(answer.fault, limit=answer.limit)
+    line, column = int(place[1]), int(place[2])
+    if line == 1:
+        column -= PREFIX
+    if column < 1 or line > script.source.count("\n") + 1:
+        # Beyond its end, as when a bracket is missing there.
+        return ScriptFault(answer.fault, limit=answer.limit)
+    return ScriptFault(answer.fault, line, column, answer.limit)

@@ -1,0 +1,480 @@
+"""What runs in the jail: a nursery, which forks, and its workers, which evaluate JavaScript.
+
+Started as `python -I -S worker.py ENGINE PRELUDE`, with a control socket as its only file. It imports nothing of
+FlowRunner, and nothing at all once it is jailed.
+
+The nursery never sees a script. It takes messages of five bytes, a letter and the number of a worker:
+
+    F   fork a worker, which serves the socket that comes with the message
+    K   kill the worker
+
+A worker takes requests and gives answers. Both are preceded by their length in four bytes, little-endian. A request is
+a letter (`E`: evaluate, `C`: check), the number of scripts, each script (`e`: expression, `b`: body) with the length of
+its UTF-8 text, and then the scope as a JSON text. An answer is a JSON object, one for each script and in their order.
+"""
+
+import os
+import sys
+import time
+from typing import Any, Final, NoReturn
+
+ENGINE_SECONDS: Final = 1.0
+MEMORY_BYTES: Final = 64 * 1024 * 1024
+OUTPUT_BYTES: Final = 1024 * 1024
+MAX_LINES: Final = 100
+MAX_LINE: Final = 10_000
+MAX_MESSAGE: Final = 2_000
+MAX_REQUEST: Final = 32 * 1024 * 1024
+
+# Between the engine's heap and the texts that go in and out there is room for both.
+_BESIDE_THE_HEAP: Final = 192 * 1024 * 1024
+_JS_STACK: Final = 1024 * 1024
+_C_STACK: Final = 8 * 1024 * 1024
+# An answer under way is not held back longer, so that what was done is known when the worker is killed.
+_HOLD_BACK_SECONDS: Final = 0.02
+
+_INTERRUPTED: Final = "InternalError: interrupted"
+_OUT_OF_MEMORY: Final = "InternalError: out of memory"
+_CAUGHT_OUT_OF_MEMORY: Final = f'"fault":"{_OUT_OF_MEMORY}"'
+_TOO_LONG: Final = f"the scripts of one evaluation took longer than {ENGINE_SECONDS:g} s"
+_TOO_BIG: Final = f"a script needs more than {MEMORY_BYTES // 1024 // 1024} MB"
+_TOO_MUCH: Final = f"the values of one evaluation take more than {OUTPUT_BYTES // 1024 // 1024} MB as JSON"
+_PENDING: Final = "the promise is still pending and nothing is left that could settle it"
+
+# All as long as the longest, so that a column of the first line is found by one subtraction.
+PREFIX: Final = 27
+_WRAPPINGS: Final = {
+    (b"e", False): ("()=>(", "\n)"),
+    (b"e", True): ("async()=>(", "\n)"),
+    (b"b", False): ("(function(){", "\n})"),
+    (b"b", True): ("(async function(){", "\n})"),
+}
+# A source that leaves its brackets cannot leave both kinds.
+_OTHER_WRAPPINGS: Final = {
+    (b"e", False): ("()=>[", "\n]"),
+    (b"e", True): ("async()=>[", "\n]"),
+    (b"b", False): ("(function(){{", "\n}})"),
+    (b"b", True): ("(async function(){{", "\n}})"),
+}
+
+
+def main(engine_path: str, prelude_path: str) -> NoReturn:
+    import _socket
+
+    control = _socket.socket(fileno=0)
+    try:
+        engine = _load(engine_path)
+        with open(prelude_path, encoding="utf-8") as file:
+            prelude = file.read()
+        jail = _Jail()
+        notes = jail.enter()
+    except Exception as error:
+        os.write(0, f"failed {type(error).__name__}: {error}\n".encode())
+        os._exit(1)
+    try:
+        os.write(0, f"ready {notes}\n".encode())
+        _Nursery(control, jail, engine, prelude).serve()
+    finally:
+        os._exit(1)
+
+
+def _load(path: str) -> Any:
+    """The engine's extension module alone: no search, and no package around it."""
+    from importlib.machinery import ExtensionFileLoader, ModuleSpec
+
+    loader = ExtensionFileLoader("_quickjs", path)
+    module = loader.create_module(ModuleSpec("_quickjs", loader, origin=path))
+    loader.exec_module(module)
+    return module
+
+
+class _Nursery:
+    def __init__(self, control: Any, jail: "_Jail", engine: Any, prelude: str) -> None:
+        self._control = control
+        self._jail = jail
+        self._engine = engine
+        self._prelude = prelude
+        self._pids: dict[int, int] = {}
+
+    def serve(self) -> NoReturn:
+        while True:
+            message, ancillary, _, _ = self._control.recvmsg(5, 64)
+            if len(message) < 5:
+                # The server is gone.
+                for number in list(self._pids):
+                    self._kill(number)
+                os._exit(0)
+            number = int.from_bytes(message[1:], "little")
+            if message[:1] == b"K":
+                self._kill(number)
+                continue
+            fd = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
+            pid = os.fork()
+            if pid == 0:
+                self._become_a_worker(fd)
+            os.close(fd)
+            self._pids[number] = pid
+
+    def _kill(self, number: int) -> None:
+        pid = self._pids.pop(number, None)
+        if pid is not None:
+            # Nobody has waited for it yet, so the pid is still its own, dead or alive.
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+
+    def _become_a_worker(self, fd: int) -> NoReturn:
+        try:
+            # Takes the place of the control socket.
+            os.dup2(fd, 0)
+            os.closerange(1, 64)
+            self._jail.close()
+            _Worker(self._engine, self._prelude).serve()
+        finally:
+            os._exit(1)
+
+
+class _Worker:
+    def __init__(self, engine: Any, prelude: str) -> None:
+        self._engine = engine
+        self._prelude = prelude
+        self._held = bytearray()
+        self._held_since = 0.0
+
+    def serve(self) -> NoReturn:
+        while True:
+            # Made before it is asked for.
+            ready = self._context()
+            size = int.from_bytes(_read(4), "little")
+            if size > MAX_REQUEST:
+                os._exit(1)
+            self._answer(_read(size), ready)
+            self._flush()
+
+    def _context(self) -> Any:
+        context = self._engine.Context()
+        context.set_memory_limit(MEMORY_BYTES)
+        context.set_max_stack_size(_JS_STACK)
+        context.set_time_limit(ENGINE_SECONDS)
+        return context
+
+    def _answer(self, request: bytes, ready: Any) -> None:
+        self._held_since = time.monotonic()
+        deadline = self._held_since + ENGINE_SECONDS
+        evaluating = request[:1] == b"E"
+        scripts = []
+        at = 5
+        for _ in range(int.from_bytes(request[1:5], "little")):
+            end = at + 5 + int.from_bytes(request[at + 1 : at + 5], "little")
+            scripts.append((request[at : at + 1], request[at + 5 : end].decode()))
+            at = end
+        scope = request[at:].decode()
+        room, lines = OUTPUT_BYTES, MAX_LINES
+        for kind, source in scripts:
+            script = _Script(self._engine, ready or self._context(), deadline)
+            ready = None
+            if evaluating:
+                script.evaluate(self._prelude, kind, source, scope, lines)
+            else:
+                script.check(self._prelude, kind, source)
+            answer = script.answer.encode()
+            room -= len(answer)
+            lines -= script.line_count
+            if room < 0:
+                answer = _fault(_TOO_MUCH, limit="output").encode()
+            self._put(b'{%b,"lines":[%b]}' % (answer, script.lines.encode()))
+            if script.limit:
+                # The engine's state is not to be trusted any further, not even to be freed.
+                self._flush()
+                os._exit(0)
+
+    def _put(self, answer: bytes) -> None:
+        self._held += len(answer).to_bytes(4, "little")
+        self._held += answer
+        if time.monotonic() - self._held_since > _HOLD_BACK_SECONDS:
+            self._flush()
+
+    def _flush(self) -> None:
+        view = memoryview(self._held)
+        while view:
+            view = view[os.write(0, view) :]
+        self._held = bytearray()
+        self._held_since = time.monotonic()
+
+
+class _Script:
+    """One script in a context of its own.
+
+    Attributes:
+        answer: Members of a JSON object.
+        limit: The limit it went over, if one that the worker does not outlive.
+    """
+
+    def __init__(self, engine: Any, context: Any, deadline: float) -> None:
+        self._engine = engine
+        self._context = context
+        self._deadline = deadline
+        self.answer = ""
+        self.limit: str | None = None
+        self.lines = ""
+        self.line_count = 0
+
+    def evaluate(self, prelude: str, kind: bytes, source: str, scope: str, lines: int) -> None:
+        before, after = _WRAPPINGS[kind, "await" in source]
+        do = None
+        try:
+            do = self._context.eval(prelude)(lines, MAX_LINE, MAX_MESSAGE)
+            answer = self._call(do, "run", scope, f"{before:>{PREFIX}}{source}{after}")
+            if answer is None:
+                while self._call(self._context.execute_pending_job):
+                    pass
+                answer = self._call(do, "settled") or _fault(_PENDING)
+            self.answer = answer
+            if answer.startswith(_CAUGHT_OUT_OF_MEMORY):
+                raise MemoryError
+        except Exception as error:
+            self._fail(error)
+        if do is not None:
+            self._take_lines(do)
+
+    def check(self, prelude: str, kind: bytes, source: str) -> None:
+        is_async = "await" in source
+        try:
+            do = self._context.eval(prelude)(0, MAX_LINE, MAX_MESSAGE)
+            for wrappings in (_WRAPPINGS, _OTHER_WRAPPINGS):
+                before, after = wrappings[kind, is_async]
+                # Throws before anything else of it could be run.
+                answer = self._call(do, "check", f"{'throw 0;' + before:>{PREFIX}}{source}{after}")
+                if answer is not None:
+                    break
+            self.answer = answer or '"value":null'
+        except Exception as error:
+            self._fail(error)
+
+    def _call(self, function: Any, *arguments: Any) -> Any:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._context.set_time_limit(left)
+        return function(*arguments)
+
+    def _fail(self, error: Exception) -> None:
+        message = str(error).partition("\n")[0]
+        if isinstance(error, TimeoutError) or message == _INTERRUPTED:
+            self.limit, message = "time", _TOO_LONG
+        elif isinstance(error, MemoryError) or message == _OUT_OF_MEMORY:
+            self.limit, message = "memory", _TOO_BIG
+        elif not isinstance(error, self._engine.JSException):
+            message = f"the script cannot be evaluated ({type(error).__name__})"
+        self.answer = _fault(message, limit=self.limit)
+
+    def _take_lines(self, do: Any) -> None:
+        try:
+            self._context.set_time_limit(0.05)
+            self.line_count = do("count")
+            if self.line_count:
+                self.lines = do("lines")
+        except Exception:
+            self.lines, self.line_count = "", MAX_LINES
+
+
+def _fault(message: str, *, limit: str | None = None) -> str:
+    # All messages that come here are plain text of this file or of the engine.
+    text = "".join(c if c.isprintable() and c not in '"\\' else " " for c in message[:MAX_MESSAGE])
+    return f'"fault":"{text}"' + (f',"limit":"{limit}"' if limit else "")
+
+
+def _read(size: int) -> bytes:
+    """Exactly so many bytes. Ends the process if the server has closed the socket."""
+    found = os.read(0, size)
+    if len(found) == size:
+        return found
+    parts = bytearray(found)
+    while found and len(parts) < size:
+        found = os.read(0, min(size - len(parts), 1024 * 1024))
+        parts += found
+    if not found:
+        os._exit(0)
+    return bytes(parts)
+
+
+class _Jail:
+    """What the operating system is asked to refuse."""
+
+    def __init__(self) -> None:
+        self._address_space = 0
+        # Whatever is imported is imported here: the user of the jail may not be able to read it.
+        import resource
+
+        self._ctypes: Any = None
+        if sys.platform == "linux":
+            import ctypes
+
+            self._ctypes = ctypes
+            with open("/proc/self/statm") as file:
+                self._address_space = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        self._resource = resource
+        self._machine = os.uname().machine
+        self._prctl: Any = None
+        self._filter: Any = None
+        self._worker_filter: Any = None
+        self._parent = os.getppid()
+
+    def enter(self) -> str:
+        """Jail the nursery. Gives what of the jail is not to be had here, as words."""
+        lacking = []
+        os.chdir("/")
+        os.umask(0o077)
+        # Scripts see one time zone everywhere: the jail hides the machine's.
+        os.putenv("TZ", "UTC0")
+        time.tzset()
+        self._limit("RLIMIT_CORE", 0)
+        self._limit("RLIMIT_FSIZE", 0)
+        self._limit("RLIMIT_STACK", _C_STACK)
+        if os.geteuid() == 0 and not _become_nobody():
+            lacking.append("user")
+        ctypes = self._ctypes
+        if ctypes is None:
+            return " ".join([*lacking, "seccomp", "no_new_privs"])
+        self._prctl = ctypes.CDLL(None, use_errno=True).prctl
+        self._prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+        for option, value in ((_PR_SET_NO_NEW_PRIVS, 1), (_PR_SET_DUMPABLE, 0), (_PR_SET_PDEATHSIG, 9)):
+            if self._prctl(option, value, 0, 0, 0) != 0:
+                raise OSError(ctypes.get_errno(), f"prctl {option}")
+        if os.getppid() != self._parent:
+            os._exit(0)
+        if self._machine not in _CALLS:
+            return " ".join([*lacking, "seccomp"])
+        calls = _CALLS[self._machine]
+        self._worker_filter = _Filter(ctypes, calls, calls.worker)
+        self._filter = _Filter(ctypes, calls, calls.worker + calls.nursery)
+        if not self._apply(self._filter):
+            self._worker_filter = None
+            lacking.append("seccomp")
+        return " ".join(lacking)
+
+    def close(self) -> None:
+        """Jail a worker, after the fork."""
+        if self._prctl is not None:
+            nursery = os.getppid()
+            if self._prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0) != 0 or nursery != os.getppid() or nursery == 1:
+                os._exit(1)
+        if self._address_space:
+            self._limit("RLIMIT_AS", self._address_space + MEMORY_BYTES + _BESIDE_THE_HEAP)
+        self._limit("RLIMIT_NPROC", 0)
+        self._limit("RLIMIT_NOFILE", 1)
+        if self._worker_filter is not None and not self._apply(self._worker_filter):
+            os._exit(1)
+
+    def _limit(self, name: str, most: int) -> None:
+        kind = getattr(self._resource, name, None)
+        if kind is None:
+            return
+        _, hard = self._resource.getrlimit(kind)
+        most = most if hard == self._resource.RLIM_INFINITY else min(most, hard)
+        self._resource.setrlimit(kind, (most, most))
+
+    def _apply(self, filter: "_Filter") -> bool:
+        return bool(self._prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, filter.address, 0, 0) == 0)
+
+
+def _become_nobody() -> bool:
+    # Nobody else has such a number, so no file and no process is its own. Where a container maps few numbers, the
+    # highest that all of them map.
+    for uid in (0x70000000 + int.from_bytes(os.urandom(3), "little"), 65534):
+        try:
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_SECCOMP: Final = 22
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_SECCOMP_MODE_FILTER: Final = 2
+_RET_KILL: Final = 0x80000000
+_RET_EPERM: Final = 0x00050001
+_RET_ALLOW: Final = 0x7FFF0000
+_LOAD: Final = 0x20
+_EQUAL: Final = 0x15
+_ANY_BIT: Final = 0x45
+_RETURN: Final = 0x06
+_PROT_EXEC: Final = 4
+
+
+class _Calls:
+    """Numbers of system calls on one kind of machine.
+
+    Attributes:
+        maps: Those whose third argument may ask for memory that can be executed, which is refused.
+        worker: What the engine and Python need once they are loaded.
+        nursery: What forking takes besides.
+    """
+
+    def __init__(self, arch: int, maps: tuple[int, ...], worker: tuple[int, ...], nursery: tuple[int, ...]) -> None:
+        self.arch = arch
+        self.maps = maps
+        self.worker = worker
+        self.nursery = nursery
+
+
+_CALLS: Final = {
+    "x86_64": _Calls(
+        0xC000003E,
+        # mmap mprotect
+        (9, 10),
+        # read write close fstat poll lseek munmap brk rt_sigaction rt_sigprocmask rt_sigreturn sched_yield mremap
+        # madvise getpid exit gettimeofday getrusage times sigaltstack gettid time futex restart_syscall clock_gettime
+        # clock_getres clock_nanosleep exit_group ppoll set_robust_list getrandom rseq
+        (0, 1, 3, 5, 7, 8, 11, 12, 13, 14, 15, 24, 25, 28, 39, 60, 96, 98, 100, 131, 186, 201, 202, 219, 228, 229, 230,
+         231, 271, 273, 318, 334),
+        # dup dup2 recvmsg clone fork vfork wait4 kill fcntl getppid prctl getrlimit setrlimit dup3 prlimit64 clone3
+        # close_range
+        (32, 33, 47, 56, 57, 58, 61, 62, 72, 97, 110, 157, 160, 292, 302, 435, 436),
+    ),
+    "aarch64": _Calls(
+        0xC00000B7,
+        (222, 226),
+        (63, 64, 57, 80, 62, 215, 214, 134, 135, 139, 124, 216, 233, 172, 93, 169, 165, 153, 132, 178, 98, 128, 113,
+         114, 115, 94, 73, 99, 278, 293),
+        (23, 24, 212, 220, 260, 129, 25, 173, 167, 163, 164, 261, 435, 436),
+    ),
+}  # fmt: skip
+
+
+class _Filter:
+    """A program for the kernel that lets some system calls through and refuses all others."""
+
+    def __init__(self, ctypes: Any, calls: _Calls, allowed: tuple[int, ...]) -> None:
+        # Offsets in struct seccomp_data: 0 number, 4 architecture, 16 + 8n argument n (low half first).
+        head = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, calls.arch), (_RETURN, 0, 0, _RET_KILL), (_LOAD, 0, 0, 0)]
+        body = []
+        tests = [*((number, 1) for number in calls.maps), *((number, 0) for number in allowed)]
+        for index, (number, is_map) in enumerate(tests):
+            # To the end of the tests lie two returns, and the test of the argument beyond them.
+            left = len(tests) - index - 1
+            body.append((_EQUAL, left + (2 if is_map else 1), 0, number))
+        tail = [
+            (_RETURN, 0, 0, _RET_EPERM),
+            (_RETURN, 0, 0, _RET_ALLOW),
+            (_LOAD, 0, 0, 32),
+            (_ANY_BIT, 0, 1, _PROT_EXEC),
+            (_RETURN, 0, 0, _RET_EPERM),
+            (_RETURN, 0, 0, _RET_ALLOW),
+        ]
+        program = b"".join(
+            code.to_bytes(2, "little") + bytes((when_true, when_false)) + value.to_bytes(4, "little")
+            for code, when_true, when_false, value in [*head, *body, *tail]
+        )
+        self._program = ctypes.create_string_buffer(program, len(program))
+        header = (len(program) // 8).to_bytes(8, "little") + ctypes.addressof(self._program).to_bytes(8, "little")
+        self._header = ctypes.create_string_buffer(header, len(header))
+        self.address = ctypes.addressof(self._header)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
