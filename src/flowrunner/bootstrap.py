@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 from fastapi import FastAPI
 
+from flowrunner.api.browser import Browser
 from flowrunner.api.live import Live
 from flowrunner.api.server import build_app
 from flowrunner.broadcast import LocalBroadcast
@@ -39,6 +40,7 @@ from flowrunner.services.flows import Flows, ReadyFlows
 from flowrunner.services.identity import Identity
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.setup import FirstAccount
+from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.settings import Settings
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.sqlite.accounts import SqliteAccounts
@@ -48,12 +50,14 @@ from flowrunner.storage.sqlite.flows import SqliteFlows
 from flowrunner.storage.sqlite.journal import AppendWork, SqliteJournal, append_together
 from flowrunner.storage.sqlite.secrets import SqliteSecrets
 from flowrunner.storage.sqlite.sessions import SqliteSessions
+from flowrunner.storage.sqlite.tokens import SqliteTokens
 
 logger = structlog.get_logger()
 
 DATABASE_FILE: Final = "flowrunner.db"
 SETUP_TOKEN_FILE: Final = "setup-token"  # noqa: S105 # a file's name
 _HOUSEKEEPING_SECONDS: Final = 3600.0
+_TOKEN_USES_SECONDS: Final = 60.0
 _READY_SECONDS: Final = 1.0
 
 
@@ -101,6 +105,7 @@ class Program:
     dispatcher: LocalDispatcher
     database: Database
     vault: AesVault
+    token_uses: TokenUses
     readiness: Readiness
 
 
@@ -176,12 +181,16 @@ def _assemble(
         draw=random.SystemRandom().random,
     )
     dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=settings.max_active)
+    token_store = SqliteTokens(database)
+    uses = TokenUses(token_store)
     identity = Identity(
         account_store,
         SqliteSessions(database),
-        hasher,
-        tokens,
-        clock,
+        token_store,
+        uses,
+        hasher=hasher,
+        tokens=tokens,
+        clock=clock,
         token_life=timedelta(seconds=settings.token_life),
     )
     executions = Executions(reader, flow_store, library, dispatcher, clock)
@@ -193,6 +202,7 @@ def _assemble(
     accounts = Accounts(account_store, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete)
     services = Services(
         identity=identity,
+        tokens=Tokens(token_store, uses, clock, on_end=identity.sessions_ended),
         accounts=accounts,
         secrets=Secrets(secret_store, vault, clock),
         flows=Flows(flow_store, specs, clock),
@@ -208,13 +218,21 @@ def _assemble(
 
     readiness = Readiness(dispatcher, database)
     return Program(
-        app=build_app(services, live, setup=setup, readiness=readiness, metrics=metrics.text),
+        app=build_app(
+            services,
+            live,
+            setup=setup,
+            readiness=readiness,
+            metrics=metrics.text,
+            browser=Browser(settings.public_url),
+        ),
         services=services,
         setup=setup,
         live=live,
         dispatcher=dispatcher,
         database=database,
         vault=vault,
+        token_uses=uses,
         readiness=readiness,
     )
 
@@ -264,6 +282,18 @@ async def keep_house(settings: Settings, program: Program) -> None:
             # It is tried again in time, and nothing else waits for it.
             logger.exception("housekeeping.failed")
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+async def keep_token_uses(program: Program) -> None:
+    """Write when API tokens were used, once a minute and once more at the end."""
+    try:
+        while True:
+            await asyncio.sleep(_TOKEN_USES_SECONDS)
+            with contextlib.suppress(Unavailable):
+                await program.token_uses.write()
+    finally:
+        with contextlib.suppress(Unavailable):
+            await program.token_uses.write()
 
 
 async def first_admin(settings: Settings, program: Program, port: int) -> None:

@@ -3,13 +3,14 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from typing import Protocol
 
-from flowrunner.domain.account import Account, Caller, Role
+from flowrunner.domain.account import Account, Caller, Role, Scope
 from flowrunner.domain.execution import Event, Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
-from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, SessionId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, SessionId, TokenId
 
 
 class Clock(Protocol):
@@ -317,20 +318,20 @@ class AccountStore(Protocol):
     ) -> tuple[Account, bool]:
         """Change what is given and nothing else; the flag says whether this ended the account's sessions.
 
-        A new role and a new password do.
+        A new role and a new password do, and disabling or enabling it. A new password ends its API tokens too.
 
         Args:
             by: Who changes it, with the rights that they have at this moment.
 
         Raises:
             NotFound: Also if ``by`` may not see the account.
-            Forbidden: If the role is a new one and ``by`` is no admin.
-            Conflict: If the address is taken or no admin would remain.
+            Forbidden: If this is about the role, or whether it is disabled, and ``by`` is no admin.
+            Conflict: If the address is taken or no active admin would remain.
         """
         ...
 
     async def delete(self, id: AccountId, *, at: datetime) -> None:
-        """Ends its sessions and erases its secrets too.
+        """Ends its sessions and API tokens, and erases its secrets too.
 
         Raises: NotFound; Conflict if no admin would remain.
         """
@@ -340,7 +341,9 @@ class AccountStore(Protocol):
         """Raises: NotFound."""
         ...
 
-    async def credential(self, email: str) -> Credential | None: ...
+    async def credential(self, email: str) -> Credential | None:
+        """None for nobody, and for an account that is disabled."""
+        ...
 
     async def rehash(self, id: AccountId, *, old: str, new: str) -> bool:
         """Put another hash of the same password in the place of ``old``; False if that is not there any more."""
@@ -351,8 +354,8 @@ class AccountStore(Protocol):
 
 
 class SessionStore(Protocol):
-    async def open(self, caller: Caller, *, password_hash: str) -> bool:
-        """False, and nothing done, if the account has another password or role by now, or is gone."""
+    async def open(self, session: NewSession, *, password_hash: str) -> bool:
+        """False, and nothing done, if the account has another password or role by now, or is disabled or gone."""
         ...
 
     async def find(self, id: SessionId) -> Caller | None:
@@ -367,8 +370,12 @@ class SessionStore(Protocol):
         """Whether any session of the family is."""
         ...
 
-    async def replace(self, old: SessionId, new: Caller, *, old_ends_at: datetime) -> bool:
-        """Open ``new`` and let ``old`` end; False, and nothing done, if ``old`` was replaced before."""
+    async def replace(self, old: SessionId, new: NewSession, *, now: datetime, old_ends_at: datetime) -> Renewal:
+        """Open ``new`` and let ``old`` end, unless ``old`` was replaced before."""
+        ...
+
+    async def end_if_replaced(self, id: SessionId) -> AccountId | None:
+        """End all that a login led to, if this session of it was replaced before; whose they were, or None."""
         ...
 
     async def end(self, id: SessionId) -> None:
@@ -383,6 +390,7 @@ class SessionStore(Protocol):
 
     async def purge(self, *, now: datetime) -> None: ...
 
+        is_disabled: bool | None = None,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretView:
@@ -419,6 +427,27 @@ class SecretStore(Protocol):
         ...
 
     async def list(self, account_id: AccountId) -> Sequence[SecretView]: ...
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSession:
+    """A session that is to be opened, for an account that has this role."""
+
+    id: SessionId
+    account_id: AccountId
+    role: Role
+    expires_at: datetime
+
+
+class Renewal(Enum):
+    """What became of the wish to replace a session by another."""
+
+    REPLACED = auto()
+    # It was replaced a moment ago, and nothing points to a thief.
+    REPEATED = auto()
+    # It was replaced before, so two have its token: all that the login led to has ended.
+    REUSED = auto()
+    ENDED = auto()
+
+
     async def sealed(self, account_id: AccountId) -> Sequence[SealedSecret]: ...
     async def data_keys(self, account_id: AccountId) -> Sequence[WrappedKey]: ...
 
@@ -437,7 +466,7 @@ class PasswordHasher(Protocol):
 
 
 class TokenIssuer(Protocol):
-    def issue(self, caller: Caller, *, now: datetime) -> str: ...
+    def issue(self, session: NewSession, *, now: datetime) -> str: ...
 
     def verify(self, token: str) -> SessionId:
         """The session a token stands for. Raises: Unauthorized."""
@@ -453,6 +482,45 @@ class Redactor(Protocol):
 
     def found_in(self, encoded: bytes) -> bool:
         """Whether a JSON text may hold a secret; False is certain."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenView:
+    """An API token, but for what its holder shows: that is known to nobody else.
+
+    Attributes:
+        last_used_at: To about a minute; None if it never was.
+    """
+
+    id: TokenId
+    name: str
+    scopes: Sequence[Scope]
+    created_at: datetime
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+class TokenStore(Protocol):
+    async def create(self, account_id: AccountId, token: TokenView, *, digest: str, by: SessionId, most: int) -> None:
+        """Raises: Conflict if there are ``most`` already; Unauthorized if the session has ended."""
+        ...
+
+    async def find(self, digest: str) -> Caller | None:
+        """Who a token stands for, with their present role; it may have expired. None for no such token."""
+        ...
+
+    async def is_alive(self, id: TokenId, *, now: datetime) -> bool: ...
+
+    async def delete(self, account_id: AccountId, id: TokenId) -> None:
+        """Raises: NotFound."""
+        ...
+
+    async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[TokenView], int]:
+        """The oldest first, with the total."""
+        ...
+
+    async def note_uses(self, uses: Mapping[TokenId, datetime]) -> None: ...
+    async def purge(self, *, now: datetime) -> None: ...
+
+
         ...
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.errors import FlowRunnerError
@@ -61,6 +62,16 @@ def _choice(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _origin(value: str) -> str:
+    """An address as browsers write it in `Origin`: no path, no default port, lower case."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
+        raise ValueError("must be an address such as https://flows.example.com")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    is_default = parts.port in (None, {"http": 80, "https": 443}[parts.scheme])
+    return f"{parts.scheme}://{host}" if is_default else f"{parts.scheme}://{host}:{parts.port}"
+
+
 def _path(value: str) -> Path:
     return Path(value).expanduser()
 
@@ -86,6 +97,9 @@ class Settings:
     host: str = setting(_text, "Address to listen on. Anything but a loopback address is reachable by others.",
                         default="127.0.0.1")  # fmt: skip
     port: int = setting(_port, "Port to listen on; 0 picks a free one.", default=8080)
+    public_url: str | None = setting(
+        _origin, "Address that browsers use, if it is another: that of a reverse proxy with TLS."
+    )
     data_dir: Path = setting(_path, "Where the database and the keys are.", make=_default_data_dir)
     admin_email: str | None = setting(_text, "E-mail address of the first admin, made if there is no account.")
     admin_password: str | None = setting(_text, "Password of the first admin.", secret=True)

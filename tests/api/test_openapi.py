@@ -114,6 +114,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _flows_and_executions(made.go, account)
     _secrets(made.go, account)
     _accounts(made.go, admin, account)
+    _tokens(made.go, account)
     _identity(made.go, nobody, account)
     for operation in list(made.replies):
         if operation.split()[1].startswith("/api/v1/") and (*operation.split(),) not in OPEN:
@@ -187,6 +188,18 @@ def _accounts(go: Go, admin: Client, account: Client) -> None:
         go(account, f"DELETE {one}", id=id)
     for change in ({"role": "admin"}, {"email": admin.email}, {"email": "x"}):
         go(account, f"PUT {one}", change, id=account.account_id)
+
+
+def _tokens(go: Go, account: Client) -> None:
+    tokens = "/api/v1/tokens"
+    for body in ({"name": "N", "scopes": ["read"]}, {"name": "N", "scopes": ["run", "read"], "expires_in": "1h"}):
+        id = go(account, f"POST {tokens}", body).json["id"]
+    for wrong in ({"name": "N", "scopes": ["admin"]}, {"name": " ", "scopes": []}, {"expires_in": "?"}, b"{"):
+        go(account, f"POST {tokens}", wrong)
+    go(account, f"GET {tokens}")
+    go(account, f"GET {tokens}", query="?limit=x")
+    for _ in range(2):
+        go(account, f"DELETE {tokens}/{{id}}", id=id)
 
 
 def _identity(go: Go, nobody: Client, account: Client) -> None:

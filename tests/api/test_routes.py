@@ -125,7 +125,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
         boss = (await services.identity.login("boss@example.com", PASSWORD, address="127.0.0.1")).token
         program.app.state.services = dataclasses.replace(
             services,
-            accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),
+            tokens=Broken(), accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),
         )  # fmt: skip
         bodies = {
             "/api/v1/flows": {"name": "N", "definition": "x"},
@@ -134,6 +134,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             "/api/v1/flows/{id}": {"name": "N"},
             "/api/v1/flows/{id}/run": {"input": {}},
             "/api/v1/accounts/{id}": {"name": "N"},
+            "/api/v1/tokens": {"name": "N", "scopes": ["read"]},
         }
         seen = 0
         for method, path, _ in protected(program.app):

@@ -1,9 +1,15 @@
 """Who calls, in tests of the use cases."""
 
-from flowrunner.domain.account import Caller, Role
-from flowrunner.domain.values import AccountId, SessionId
+from flowrunner.domain.account import ApiToken, Caller, Role, Scope, Session
+from flowrunner.domain.values import AccountId, SessionId, TokenId
 from support.databases import NOON
 
 
 def caller_of(account_id: AccountId, *, role: Role = "user", session: str = "s-1") -> Caller:
-    return Caller(account_id=account_id, role=role, session_id=SessionId(session), expires_at=NOON)
+    return Caller(account_id=account_id, role=role, credential=Session(SessionId(session)), expires_at=NOON)
+
+
+def token_caller_of(account_id: AccountId, *scopes: Scope, role: Role = "user") -> Caller:
+    """A program that shows one of the account's API tokens."""
+    credential = ApiToken(TokenId("token-1"), frozenset(scopes))
+    return Caller(account_id=account_id, role=role, credential=credential, expires_at=NOON)

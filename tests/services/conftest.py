@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flowrunner.domain.account import Caller
+from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.services.flows import Flows
 from flowrunner.storage.sqlite.flows import SqliteFlows
@@ -25,7 +25,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[Machine]:
 @pytest.fixture
 def mara() -> Caller:
     """The admin that every database of these tests begins with."""
-    return Caller(account_id=MARA, role="admin", session_id=SessionId("s-mara"), expires_at=NOON)
+    return Caller(account_id=MARA, role="admin", credential=Session(SessionId("s-mara")), expires_at=NOON)
 
 
 @pytest.fixture

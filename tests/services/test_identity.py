@@ -15,9 +15,11 @@ from flowrunner.services.accounts import Accounts
 from flowrunner.services.identity import Identity, Token
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.setup import FirstAccount
+from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.storage.sqlite.accounts import SqliteAccounts
 from flowrunner.storage.sqlite.secrets import SqliteSecrets
 from flowrunner.storage.sqlite.sessions import SqliteSessions
+from flowrunner.storage.sqlite.tokens import SqliteTokens
 from support.databases import MARA, rows_of
 from support.world import Machine, SteppingClock, machine
 
@@ -35,7 +37,10 @@ class Office:
         self.clock = engine.clock
         self.hasher = Argon2Hasher()
         store = SqliteAccounts(engine.database)
+        self.token_store = SqliteTokens(engine.database)
+        self.uses = TokenUses(self.token_store)
         self.identity = self.new_identity()
+        self.tokens = Tokens(self.token_store, self.uses, self.clock, on_end=self.identity.sessions_ended)
         self.deleted: list[AccountId] = []
 
         async def on_delete(id: AccountId) -> None:
@@ -50,9 +55,11 @@ class Office:
         return Identity(
             SqliteAccounts(self.engine.database),
             SqliteSessions(self.engine.database),
-            self.hasher,
-            JwtIssuer(b"k" * 32),
-            self.clock,
+            self.token_store,
+            self.uses,
+            hasher=self.hasher,
+            tokens=JwtIssuer(b"k" * 32),
+            clock=self.clock,
             token_life=timedelta(hours=1),
         )
 
@@ -144,12 +151,14 @@ async def test_a_logout_ends_the_token_at_once_and_after_a_restart(office: Offic
     token = (await office.login()).token
     caller = await office.identity.authenticate(token)
 
+    family = await office.identity.family_of(caller)
+
     await office.identity.logout(caller)
 
     for identity in (office.identity, office.new_identity()):
         with pytest.raises(Unauthorized):
             await identity.authenticate(token)
-    assert not await office.identity.is_alive(caller.session_id)
+    assert not await office.identity.is_alive(family)
 
 
 async def test_a_refresh_gives_a_new_token_and_the_old_one_lives_on_for_a_moment(office: Office) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from flowrunner.domain.account import Account, Caller
+from flowrunner.domain.account import Account, Caller, Role, Session
 from flowrunner.domain.errors import Conflict, Forbidden, NotFound
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, SessionId
-from flowrunner.ports import Page, SavedFlow, SealedSecret, WrappedKey
+from flowrunner.ports import NewSession, Page, Renewal, SavedFlow, SealedSecret, WrappedKey
 from flowrunner.storage.sqlite.accounts import SqliteAccounts
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.executions import SqliteExecutions
@@ -168,7 +168,7 @@ async def test_a_deleted_account_leaves_nothing_that_opens_its_secrets(
     accounts: SqliteAccounts, database: Database, path: Path
 ) -> None:
     sessions, secrets = SqliteSessions(database), SqliteSecrets(database)
-    await log_in(sessions, caller("s1", OMAR))
+    await log_in(sessions, session("s1", OMAR))
     await secrets.add_data_key(OMAR, WrappedKey(version=1, master_key_id="m", wrapped=b"w"))
     await secrets.save(OMAR, SealedSecret(key="K", key_version=1, sealed=b"s"), at=NOON)
 
@@ -182,15 +182,27 @@ async def test_a_deleted_account_leaves_nothing_that_opens_its_secrets(
 # Sessions and tickets
 
 
+def session(id: str, account_id: AccountId = MARA, *, seconds: float = 3600) -> NewSession:
+    role: Role = "admin" if account_id == MARA else "user"
+    return NewSession(id=SessionId(id), account_id=account_id, role=role, expires_at=NOON + timedelta(seconds=seconds))
+
+
 def caller(id: str, account_id: AccountId = MARA, *, seconds: float = 3600) -> Caller:
-    role = "admin" if account_id == MARA else "user"
-    return Caller(
-        account_id=account_id, role=role, session_id=SessionId(id), expires_at=NOON + timedelta(seconds=seconds)
+    opened = session(id, account_id, seconds=seconds)
+    return Caller(account_id=account_id, role=opened.role, credential=Session(opened.id), expires_at=opened.expires_at)
+
+
+async def log_in(sessions: SqliteSessions, session: NewSession) -> bool:
+    return await sessions.open(session, password_hash=session.account_id.replace("account-", "hash-"))
+
+
+async def renew(
+    sessions: SqliteSessions, old: str, new: str, *, after: float = 0, grace: float = 10, seconds: float = 3600
+) -> Renewal:
+    now = NOON + timedelta(seconds=after)
+    return await sessions.replace(
+        SessionId(old), session(new, seconds=seconds), now=now, old_ends_at=now + timedelta(seconds=grace)
     )
-
-
-async def log_in(sessions: SqliteSessions, caller: Caller) -> bool:
-    return await sessions.open(caller, password_hash=caller.account_id.replace("account-", "hash-"))
 
 
 @pytest.fixture
@@ -199,7 +211,7 @@ def sessions(database: Database, accounts: SqliteAccounts) -> SqliteSessions:
 
 
 async def test_an_opened_session_is_found(sessions: SqliteSessions) -> None:
-    assert await log_in(sessions, caller("s1", OMAR))
+    assert await log_in(sessions, session("s1", OMAR))
 
     assert await sessions.find(SessionId("s1")) == caller("s1", OMAR)
 
@@ -209,7 +221,7 @@ async def test_a_new_role_or_password_ends_the_sessions_together_with_its_own_co
     sessions: SqliteSessions, accounts: SqliteAccounts, path: Path, change: dict[str, Any]
 ) -> None:
     for id, owner in (("s1", OMAR), ("s2", OMAR), ("s3", MARA)):
-        await log_in(sessions, caller(id, owner))
+        await log_in(sessions, session(id, owner))
 
     _, has_ended_sessions = await accounts.update(OMAR, by=MARA, at=NOON, **change)
 
@@ -218,7 +230,7 @@ async def test_a_new_role_or_password_ends_the_sessions_together_with_its_own_co
 
 
 async def test_another_change_leaves_the_sessions_alone(sessions: SqliteSessions, accounts: SqliteAccounts) -> None:
-    await log_in(sessions, caller("s1", OMAR))
+    await log_in(sessions, session("s1", OMAR))
 
     _, has_ended_sessions = await accounts.update(OMAR, by=MARA, at=NOON, name="O", email="o@example.com", role="user")
 
@@ -235,7 +247,7 @@ async def test_no_session_opens_for_an_account_that_has_changed_since_the_proof(
     else:
         await accounts.update(OMAR, by=MARA, at=NOON, **change)
 
-    assert not await log_in(sessions, caller("s1", OMAR))
+    assert not await log_in(sessions, session("s1", OMAR))
 
     assert await sessions.find(SessionId("s1")) is None
 
@@ -248,44 +260,67 @@ async def test_a_hash_is_renewed_only_over_the_one_that_was_verified(accounts: S
 
 
 async def test_a_replaced_session_lives_on_for_a_moment(sessions: SqliteSessions) -> None:
-    await log_in(sessions, caller("s1"))
+    await log_in(sessions, session("s1"))
 
-    assert await sessions.replace(SessionId("s1"), caller("s2"), old_ends_at=NOON + timedelta(seconds=10))
+    assert await renew(sessions, "s1", "s2") is Renewal.REPLACED
 
     assert await sessions.find(SessionId("s1")) == caller("s1", seconds=10)
     assert await sessions.find(SessionId("s2")) == caller("s2")
 
 
 async def test_replacing_never_makes_a_session_live_longer(sessions: SqliteSessions) -> None:
-    await log_in(sessions, caller("s1", seconds=5))
+    await log_in(sessions, session("s1", seconds=5))
 
-    await sessions.replace(SessionId("s1"), caller("s2"), old_ends_at=NOON + timedelta(seconds=10))
+    await renew(sessions, "s1", "s2")
 
     assert await sessions.find(SessionId("s1")) == caller("s1", seconds=5)
 
 
 async def test_a_session_is_replaced_once(sessions: SqliteSessions) -> None:
-    await log_in(sessions, caller("s1"))
+    await log_in(sessions, session("s1"))
 
-    replaced = await asyncio.gather(
-        *(sessions.replace(SessionId("s1"), caller(f"n{n}"), old_ends_at=NOON) for n in range(5))
-    )
+    renewals = await asyncio.gather(*(renew(sessions, "s1", f"n{n}") for n in range(20)))
 
-    assert sorted(replaced) == [False] * 4 + [True]
-    assert [bool(await sessions.find(SessionId(f"n{n}"))) for n in range(5)] == replaced
+    assert renewals.count(Renewal.REPLACED) == 1
+    assert renewals.count(Renewal.REPEATED) == 19
+    for n, renewal in enumerate(renewals):
+        assert (await sessions.find(SessionId(f"n{n}")) is not None) == (renewal is Renewal.REPLACED)
 
 
 async def test_a_session_that_is_gone_is_not_replaced(sessions: SqliteSessions) -> None:
-    assert not await sessions.replace(SessionId("s1"), caller("s2"), old_ends_at=NOON)
+    assert await renew(sessions, "s1", "s2") is Renewal.ENDED
+    assert await sessions.find(SessionId("s2")) is None
+
+
+async def test_s08_a_session_replaced_twice_over_comes_back_from_a_thief(sessions: SqliteSessions) -> None:
+    await log_in(sessions, session("s1"))
+    await log_in(sessions, session("other login"))
+    await renew(sessions, "s1", "s2")
+    await renew(sessions, "s2", "s3")
+
+    assert await renew(sessions, "s1", "s4", after=1) is Renewal.REUSED
+
+    assert [await sessions.find(SessionId(id)) for id in ("s1", "s2", "s3", "s4")] == [None] * 4
+    assert await sessions.find(SessionId("other login")) is not None
+
+
+async def test_s08_a_replaced_session_that_comes_back_late_ends_the_login(sessions: SqliteSessions) -> None:
+    await log_in(sessions, session("s1"))
+    await renew(sessions, "s1", "s2")
+    await sessions.purge(now=NOON + timedelta(minutes=30))
+
+    assert await sessions.end_if_replaced(SessionId("s2")) is None
+    assert await sessions.end_if_replaced(SessionId("s1")) == MARA
+
     assert await sessions.find(SessionId("s2")) is None
 
 
 @pytest.mark.parametrize("ended", ["s1", "s2", "s3"])
 async def test_ending_a_session_ends_what_it_was_refreshed_from_and_into(sessions: SqliteSessions, ended: str) -> None:
-    await log_in(sessions, caller("s1"))
-    await sessions.replace(SessionId("s1"), caller("s2"), old_ends_at=NOON)
-    await sessions.replace(SessionId("s2"), caller("s3"), old_ends_at=NOON)
-    await log_in(sessions, caller("other login"))
+    await log_in(sessions, session("s1"))
+    await renew(sessions, "s1", "s2", grace=0)
+    await renew(sessions, "s2", "s3", grace=0)
+    await log_in(sessions, session("other login"))
 
     await sessions.end(SessionId(ended))
 
@@ -309,8 +344,8 @@ async def test_a_ticket_expires(sessions: SqliteSessions) -> None:
 
 
 async def test_what_has_expired_is_purged(sessions: SqliteSessions, path: Path) -> None:
-    await log_in(sessions, caller("old", seconds=1))
-    await log_in(sessions, caller("new"))
+    await log_in(sessions, session("old", seconds=1))
+    await log_in(sessions, session("new"))
     await sessions.save_ticket("old", SessionId("old"), expires_at=NOON + timedelta(seconds=1))
     await sessions.save_ticket("new", SessionId("new"), expires_at=NOON + timedelta(hours=1))
 

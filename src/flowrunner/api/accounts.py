@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from flowrunner.api.answers import BODY_ERRORS, Answer, Message, answer, errors, listing, rfc3339
 from flowrunner.api.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
-from flowrunner.api.routing import AdminRoute, ProtectedRoute, caller_of
-from flowrunner.domain.account import Account, Role
+from flowrunner.api.routing import AdminRoute, ProtectedRoute, caller_of, needs
+from flowrunner.domain.account import Account, Right, Role
 from flowrunner.domain.values import AccountId
 
 _PREFIX = "/api/v1/accounts"
@@ -28,7 +28,12 @@ class UpdateAccount(Body):
     name: str | None = Field(default=None, min_length=1, max_length=200)
     email: str | None = Field(default=None, max_length=320)
     role: Role | None = None
-    password: str | None = Field(default=None, max_length=1024, description="Ends the account's sessions.")
+    password: str | None = Field(
+        default=None, max_length=1024, description="Ends the account's sessions and API tokens."
+    )
+    disabled: bool | None = Field(
+        default=None, description="A disabled account cannot log in, and its API tokens are refused."
+    )
 
 
 class AccountAnswer(Answer):
@@ -36,6 +41,7 @@ class AccountAnswer(Answer):
     name: str
     email: str
     role: Role
+    disabled: bool
     created_at: str
     updated_at: str
 
@@ -53,6 +59,7 @@ def account_json(account: Account) -> dict[str, Any]:
         "name": account.name,
         "email": account.email,
         "role": account.role,
+        "disabled": account.is_disabled,
         "created_at": rfc3339(account.created_at),
         "updated_at": rfc3339(account.updated_at),
     }
@@ -78,15 +85,20 @@ async def create_account(request: Request, body: CreateAccount) -> Response:
     return answer(account_json(account), 201)
 
 
-@router.get("/{id}", response_model=AccountAnswer, responses=errors(401, 404))
+@router.get("/{id}", response_model=AccountAnswer, responses=errors(401, 403, 404))
 async def get_account(request: Request, id: str) -> Response:
     """An admin sees every account, others their own."""
     return answer(account_json(await services_of(request).accounts.get(caller_of(request), AccountId(id))))
 
 
-@router.put("/{id}", response_model=AccountAnswer, responses=errors(401, 403, 404, 409, *BODY_ERRORS))
+@router.put(
+    "/{id}",
+    response_model=AccountAnswer,
+    responses=errors(401, 403, 404, 409, *BODY_ERRORS),
+    openapi_extra=needs(Right.ACCOUNT),
+)
 async def update_account(request: Request, id: str, body: UpdateAccount) -> Response:
-    """Change what is given. Only an admin can change a role, or another account."""
+    """Change what is given. Only an admin can change a role, disable an account, or change another one."""
     account = await services_of(request).accounts.update(
         caller_of(request),
         AccountId(id),
@@ -94,12 +106,13 @@ async def update_account(request: Request, id: str, body: UpdateAccount) -> Resp
         email=body.email,
         role=body.role,
         password=body.password,
+        is_disabled=body.disabled,
     )
     return answer(account_json(account))
 
 
 @admin.delete("/{id}", response_model=Message, responses=errors(401, 403, 404, 409))
 async def delete_account(request: Request, id: str) -> Response:
-    """End the account's sessions, erase its secrets and cancel its executions."""
+    """End the account's sessions and API tokens, erase its secrets and cancel its executions."""
     await services_of(request).accounts.delete(AccountId(id))
     return answer({"message": "Account deleted successfully"})

@@ -19,7 +19,8 @@ from flowrunner.api.answers import (
     rfc3339,
 )
 from flowrunner.api.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
-from flowrunner.api.routing import ProtectedRoute, caller_of
+from flowrunner.api.routing import ProtectedRoute, caller_of, needs
+from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.execution import LogLevel, Status
 from flowrunner.domain.values import ExecutionId, FlowId
@@ -126,9 +127,9 @@ def _log_json(line: LogLine) -> dict[str, Any]:
     status_code=201,
     responses={
         200: {"model": RunAnswer, "description": "Started before, by the same Idempotency-Key"},
-        **errors(401, 404, 409, *BODY_ERRORS),
+        **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
-    openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY], **needs(Right.RUN)},
 )
 async def run_flow(request: Request, id: str, body: RunFlow | None = None) -> Response:
     """Start an execution. Once this has answered, no crash of the server loses it."""
@@ -150,7 +151,7 @@ async def run_flow(request: Request, id: str, body: RunFlow | None = None) -> Re
     )
 
 
-@router.get("/executions", response_model=ExecutionList, responses=errors(401, 422))
+@router.get("/executions", response_model=ExecutionList, responses=errors(401, 403, 422))
 async def list_executions(
     request: Request,
     flow_id: Annotated[str | None, Query(max_length=200, description="Only executions of this flow.")] = None,
@@ -176,7 +177,7 @@ def _statuses(text: str | None) -> list[Status]:
         raise invalid("status", f"must be one of {', '.join(Status)}, or several joined by commas") from None
 
 
-@router.get("/executions/{id}", response_model=ExecutionDetailAnswer, responses=errors(401, 404))
+@router.get("/executions/{id}", response_model=ExecutionDetailAnswer, responses=errors(401, 403, 404))
 async def get_execution(request: Request, id: str) -> Response:
     execution = await services_of(request).executions.get(caller_of(request), ExecutionId(id))
     body = _execution_json(execution)
@@ -186,14 +187,16 @@ async def get_execution(request: Request, id: str) -> Response:
     return answer(body)
 
 
-@router.delete("/executions/{id}", response_model=Message, responses=errors(401, 404, 409))
+@router.delete(
+    "/executions/{id}", response_model=Message, responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.RUN)
+)
 async def cancel_execution(request: Request, id: str) -> Response:
     """Cancel an execution; it has ended when this answers."""
     await services_of(request).executions.cancel(caller_of(request), ExecutionId(id))
     return answer({"message": "Execution cancelled successfully"})
 
 
-@router.get("/executions/{id}/logs", response_model=LogList, responses=errors(401, 404, 422))
+@router.get("/executions/{id}/logs", response_model=LogList, responses=errors(401, 403, 404, 422))
 async def get_logs(
     request: Request,
     id: str,

@@ -1,7 +1,5 @@
 """Login, refresh, logout; tickets for WebSockets; and the first account."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
@@ -9,20 +7,48 @@ from starlette.responses import Response
 from flowrunner.api.accounts import AccountAnswer, account_json
 from flowrunner.api.answers import BODY_ERRORS, Answer, Message, answer, errors, rfc3339
 from flowrunner.api.requests import Body, services_of
-from flowrunner.api.routing import ProtectedRoute, PublicRoute, caller_of
+from flowrunner.api.routing import (
+    ProtectedRoute,
+    PublicRoute,
+    browser_of,
+    caller_of,
+    is_by_cookie,
+    needs,
+    token_of,
+)
+from flowrunner.domain.account import Right
+from flowrunner.domain.errors import Unauthorized
 from flowrunner.services.identity import Token
+
+
+class RefreshRoute(ProtectedRoute):
+    """Looks also at who is turned away: a token that comes back after its refresh is in two hands."""
+
+    async def admit(self, request: Request) -> None:
+        try:
+            await super().admit(request)
+        except Unauthorized:
+            token, _ = token_of(request)
+            if token is not None:
+                await services_of(request).identity.refuse_refresh(token)
+            raise
+
 
 public = APIRouter(prefix="/api/v1", tags=["Authentication"], route_class=PublicRoute)
 router = APIRouter(prefix="/api/v1/auth", tags=["Authentication"], route_class=ProtectedRoute)
+renewing = APIRouter(prefix="/api/v1/auth", tags=["Authentication"], route_class=RefreshRoute)
 
 
 class Login(Body):
     username: str = Field(max_length=320, description="The account's e-mail address.")
     password: str = Field(max_length=1024)
+    cookie: bool = Field(
+        default=False, description="For browsers: the token comes as a cookie that no script can read."
+    )
 
 
 class TokenAnswer(Answer):
-    token: str
+    token: str | None = Field(default=None, description="Absent if it came as a cookie.")
     expires_at: str
     account_id: str
 
@@ -39,31 +65,51 @@ class Setup(Body):
     password: str = Field(max_length=1024)
 
 
-def _token_json(token: Token) -> dict[str, Any]:
-    return {"token": token.token, "expires_at": rfc3339(token.expires_at), "account_id": token.account_id}
+def _token_answer(request: Request, token: Token, *, as_cookie: bool) -> Response:
+    body = {"expires_at": rfc3339(token.expires_at), "account_id": token.account_id}
+    if not as_cookie:
+        return answer({"token": token.token, **body})
+    response = answer(body)
+    browser_of(request).set(response, token.token, expires_at=token.expires_at)
+    return response
 
 
-@public.post("/auth/login", response_model=TokenAnswer, responses=errors(401, 429, *BODY_ERRORS))
+@public.post("/auth/login", response_model=TokenAnswer, responses=errors(401, 403, 429, *BODY_ERRORS))
 async def login(request: Request, body: Login) -> Response:
     """Authenticate and get a token."""
+    browser_of(request).check_is_not_foreign(request.headers)
     address = request.client.host if request.client is not None else ""
-    return answer(_token_json(await services_of(request).identity.login(body.username, body.password, address=address)))
+    token = await services_of(request).identity.login(body.username, body.password, address=address)
+    return _token_answer(request, token, as_cookie=body.cookie)
 
 
-@router.post("/refresh", response_model=TokenAnswer, responses=errors(401))
+@renewing.post("/refresh", response_model=TokenAnswer, responses=errors(401, 403), openapi_extra=needs(Right.SESSION))
 async def refresh(request: Request) -> Response:
-    """Get a new token; the present one works for another ten seconds at most."""
-    return answer(_token_json(await services_of(request).identity.refresh(caller_of(request))))
+    """Get a new token; the present one works for another ten seconds at most.
+
+    A token that was refreshed before ends the whole login, unless this was a moment ago: somebody else has it.
+    """
+    token = await services_of(request).identity.refresh(caller_of(request))
+    return _token_answer(request, token, as_cookie=is_by_cookie(request))
 
 
-@router.post("/logout", response_model=Message, responses=errors(401))
+@router.post("/logout", response_model=Message, responses=errors(401, 403), openapi_extra=needs(Right.SESSION))
 async def logout(request: Request) -> Response:
-    """Make the present token useless."""
+    """Make the present token useless, and whatever it was refreshed from or into."""
     await services_of(request).identity.logout(caller_of(request))
-    return answer({"message": "Logged out successfully"})
+    response = answer({"message": "Logged out successfully"})
+    if is_by_cookie(request):
+        browser_of(request).clear(response)
+    return response
 
 
-@router.post("/ws-ticket", response_model=TicketAnswer, status_code=201, responses=errors(401))
+@router.post(
+    "/ws-ticket",
+    response_model=TicketAnswer,
+    status_code=201,
+    responses=errors(401, 403),
+    openapi_extra=needs(Right.SESSION),
+)
 async def ticket(request: Request) -> Response:
     """Get a ticket that opens one WebSocket within 30 seconds, for clients that cannot set headers."""
     made = await services_of(request).identity.issue_ticket(caller_of(request))

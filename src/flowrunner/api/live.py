@@ -11,8 +11,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from flowrunner.api.answers import rfc3339
 from flowrunner.api.errors import answer_to
-from flowrunner.api.routing import authenticate
-from flowrunner.domain.account import Caller
+from flowrunner.api.routing import admit_socket
+from flowrunner.domain.account import Caller, Right
 from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid
 from flowrunner.domain.execution import (
     Cancelled,
@@ -30,8 +30,6 @@ from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.ports import Clock, Journal, LiveEvents, Recorded
 from flowrunner.services.bundle import Services
 
-PROTOCOL: Final = "flowrunner.v1"
-_TICKET: Final = "ticket."
 _PAGE: Final = 200
 # A subscriber that takes nothing for so long is let go.
 _SEND_SECONDS: Final = 30.0
@@ -66,7 +64,7 @@ class Live:
         """Authenticate, send what has happened, then what happens, and close at the end."""
         id = ExecutionId(websocket.path_params["execution_id"])
         try:
-            caller, protocol = await self._caller_of(websocket)
+            caller, protocol = await admit_socket(websocket, Right.READ)
             after = _after(websocket.query_params.get("after"))
             execution = await self._services.executions.get(caller, id)
             family = await self._services.identity.family_of(caller)
@@ -88,15 +86,6 @@ class Live:
                 del self._sockets[caller.account_id]
             if not self._sockets:
                 self._all_closed.set()
-
-    async def _caller_of(self, websocket: WebSocket) -> tuple[Caller, str | None]:
-        """Who connects, by header or by ticket, and the subprotocol to answer with."""
-        offered: list[str] = websocket.scope.get("subprotocols", [])
-        protocol = PROTOCOL if PROTOCOL in offered else None
-        ticket = next((p.removeprefix(_TICKET) for p in offered if p.startswith(_TICKET)), None)
-        if ticket is not None:
-            return await self._services.identity.redeem_ticket(ticket), protocol
-        return await authenticate(websocket), protocol
 
     async def _until_closed(self, socket: "_Socket", id: ExecutionId, after: int, *, has_ended: bool) -> None:
         seconds = (socket.caller.expires_at - self._clock.now()).total_seconds()

@@ -1,7 +1,7 @@
 """How a route treats a request before its function is called.
 
-Every route asks for a caller, except the ones made as a `PublicRoute`: forgetting to say so
-leaves a route closed, never open.
+Every route asks for a caller with a right, except the ones made as a `PublicRoute`: forgetting to say so
+leaves a route closed, never open. `domain.account.authorise` alone decides who has which right.
 """
 
 from collections.abc import Callable, Coroutine
@@ -11,13 +11,16 @@ from fastapi import Request
 from fastapi._compat import ModelField
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
+from starlette.websockets import WebSocket
 
 from flowrunner.api import strict_json
+from flowrunner.api.browser import Browser
 from flowrunner.api.errors import InvalidRequest
-from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import Forbidden, Unauthorized
+from flowrunner.domain.account import Caller, Right, Session, authorise
+from flowrunner.domain.errors import Unauthorized
+from flowrunner.services.identity import Identity
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 # A definition of 1 MiB may take more than twice that as a JSON text.
@@ -131,24 +134,40 @@ class PublicRoute(APIRoute):
         """Let the request in, or raise."""
 
 
+def needs(right: Right) -> dict[str, Any]:
+    """For a route's `openapi_extra`: what its caller must be allowed to do.
+
+    Without it, reading takes `Right.READ` and every other method `Right.WRITE`.
+    """
+    return {_RIGHT: right.value}
+
+
+_RIGHT: Final = "x-right"
+_READING: Final = frozenset({"GET", "HEAD"})
+
+
 class ProtectedRoute(PublicRoute):
-    """A route for accounts."""
+    """A route for accounts that have a right."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        extra = {**(options.pop("openapi_extra", None) or {}), "security": [{SECURITY_SCHEME: []}]}
+        extra = dict(options.pop("openapi_extra", None) or {})
+        by_method = Right.READ if set(options.get("methods") or ("GET",)) <= _READING else Right.WRITE
+        self.right = Right(extra.get(_RIGHT, by_method))
+        extra |= {_RIGHT: self.right.value, "security": [{SECURITY_SCHEME: []}]}
         super().__init__(path, endpoint, openapi_extra=extra, **options)
 
     async def admit(self, request: Request) -> None:
-        request.scope["caller"] = await authenticate(request)
+        caller = await authenticate(request, is_safe=request.method in _READING)
+        authorise(caller, self.right)
+        request.scope["caller"] = caller
 
 
 class AdminRoute(ProtectedRoute):
     """A route for admins."""
 
-    async def admit(self, request: Request) -> None:
-        await super().admit(request)
-        if not caller_of(request).is_admin:
-            raise Forbidden("Only an admin can do this")
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        extra = {**(options.pop("openapi_extra", None) or {}), **needs(Right.ADMIN)}
+        super().__init__(path, endpoint, openapi_extra=extra, **options)
 
 
 async def _validated(request: Request, body: ModelField) -> Any:
@@ -163,13 +182,72 @@ async def _validated(request: Request, body: ModelField) -> Any:
     return value
 
 
-async def authenticate(request: Any) -> Caller:
-    """The caller of a request or a WebSocket, by its `Authorization` header. Raises: Unauthorized."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
+async def authenticate(connection: HTTPConnection, *, is_safe: bool) -> Caller:
+    """Who makes a request or opens a WebSocket, by the `Authorization` header or else by the cookie.
+
+    Args:
+        is_safe: It changes nothing and its answer stays with the browser, so a foreign page may cause it.
+
+    Raises:
+        Unauthorized.
+        Forbidden: There is a cookie, and the request comes from a foreign page.
+    """
+    token, is_cookie = token_of(connection)
+    if token is None:
         raise Unauthorized("Authentication is required: send 'Authorization: Bearer <token>'")
-    caller: Caller = await request.app.state.services.identity.authenticate(token.strip())
+    if is_cookie and not is_safe:
+        browser_of(connection).check_is_own(connection.headers)
+    identity: Identity = connection.app.state.services.identity
+    caller = await identity.authenticate(token)
+    if is_cookie:
+        if not isinstance(caller.credential, Session):
+            raise Unauthorized("An API token is not a session: send it as 'Authorization: Bearer <token>'")
+        connection.scope[_BY_COOKIE] = True
     return caller
+
+
+def token_of(connection: HTTPConnection) -> tuple[str | None, bool]:
+    """The token that is shown, and whether by cookie. With an `Authorization` header no cookie counts."""
+    authorization = connection.headers.get("authorization")
+    if authorization is None:
+        return browser_of(connection).token_of(connection), True
+    scheme, _, token = authorization.partition(" ")
+    return (token.strip() or None) if scheme.lower() == "bearer" else None, False
+
+
+PROTOCOL: Final = "flowrunner.v1"
+_TICKET: Final = "ticket."
+
+
+async def admit_socket(websocket: WebSocket, right: Right) -> tuple[Caller, str | None]:
+    """Who opens a WebSocket, by header, ticket or cookie, and the subprotocol to answer with.
+
+    Raises: Unauthorized, Forbidden.
+    """
+    browser_of(websocket).check_is_not_foreign(websocket.headers)
+    offered: list[str] = websocket.scope.get("subprotocols", [])
+    protocol = PROTOCOL if PROTOCOL in offered else None
+    ticket = next((p.removeprefix(_TICKET) for p in offered if p.startswith(_TICKET)), None)
+    if ticket is not None:
+        identity: Identity = websocket.app.state.services.identity
+        caller = await identity.redeem_ticket(ticket)
+    else:
+        caller = await authenticate(websocket, is_safe=False)
+    authorise(caller, right)
+    return caller, protocol
+
+
+_BY_COOKIE: Final = "by_cookie"
+
+
+def is_by_cookie(request: Request) -> bool:
+    """Whether the cookie proved who the caller is."""
+    return _BY_COOKIE in request.scope
+
+
+def browser_of(connection: HTTPConnection) -> Browser:
+    browser: Browser = connection.app.state.browser
+    return browser
 
 
 def caller_of(request: Request) -> Caller:

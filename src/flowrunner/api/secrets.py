@@ -38,7 +38,7 @@ def _secret_json(secret: SecretView) -> dict[str, Any]:
     }
 
 
-@router.get("", response_model=SecretList, responses=errors(401, 404))
+@router.get("", response_model=SecretList, responses=errors(401, 403, 404))
 async def list_secrets(request: Request, account_id: str) -> Response:
     secrets = await services_of(request).secrets.list(caller_of(request), AccountId(account_id))
     return answer({"secrets": [_secret_json(secret) for secret in secrets]})
@@ -48,7 +48,7 @@ async def list_secrets(request: Request, account_id: str) -> Response:
     "",
     response_model=SecretAnswer,
     status_code=201,
-    responses={200: {"model": SecretAnswer, "description": "Replaced"}, **errors(401, 404, 409, *BODY_ERRORS)},
+    responses={200: {"model": SecretAnswer, "description": "Replaced"}, **errors(401, 403, 404, 409, *BODY_ERRORS)},
 )
 async def create_secret(request: Request, account_id: str, body: CreateSecret) -> Response:
     """Create a secret (201), or give an existing one a new value (200)."""
@@ -58,7 +58,7 @@ async def create_secret(request: Request, account_id: str, body: CreateSecret) -
     return answer(_secret_json(secret), 201 if is_new else 200)
 
 
-@router.delete("/{key}", response_model=Message, responses=errors(401, 404))
+@router.delete("/{key}", response_model=Message, responses=errors(401, 403, 404))
 async def delete_secret(request: Request, account_id: str, key: str) -> Response:
     await services_of(request).secrets.delete(caller_of(request), AccountId(account_id), key)
     return answer({"message": "Secret deleted successfully"})

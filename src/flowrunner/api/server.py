@@ -9,7 +9,8 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
 from flowrunner import __version__
-from flowrunner.api import accounts, executions, flows, health, identity, secrets
+from flowrunner.api import accounts, executions, flows, health, identity, secrets, tokens
+from flowrunner.api.browser import Browser
 from flowrunner.api.edge import Edge
 from flowrunner.api.errors import add_error_handlers
 from flowrunner.api.health import Readiness
@@ -43,6 +44,8 @@ ROUTERS: Final = (
     health.router,
     identity.public,
     identity.router,
+    identity.renewing,
+    tokens.router,
     accounts.admin,
     accounts.router,
     secrets.router,
@@ -56,6 +59,7 @@ def build_app(
     setup: SetUp,
     readiness: Readiness,
     metrics: Callable[[], bytes],
+    browser: Browser,
 ) -> FastAPI:
     app = FastAPI(
         title="FlowRunner",
@@ -71,6 +75,7 @@ def build_app(
     app.state.setup = setup
     app.state.readiness = readiness
     app.state.metrics = metrics
+    app.state.browser = browser
     # Taken over as they are: a router within a router is a second round of matching per request.
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
@@ -90,7 +95,13 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     components = document.setdefault("components", {})
-    components["securitySchemes"] = {SECURITY_SCHEME: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+    components["securitySchemes"] = {
+        SECURITY_SCHEME: {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A login's token, or an API token. Each route's `x-right` says what its caller needs.",
+        }
+    }
     # The framework announces its own shape of a 422 where a route does not say one; none is sent.
     for path in document["paths"].values():
         for operation in path.values():

@@ -2,15 +2,21 @@
 
 import re
 import unicodedata
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
-from flowrunner.domain.errors import Fault
-from flowrunner.domain.values import AccountId, SessionId
+from flowrunner.domain.errors import Fault, Forbidden
+from flowrunner.domain.values import AccountId, SessionId, TokenId
 
-Role: TypeAlias = Literal["admin", "user"]
+Role: TypeAlias = Literal["admin", "user", "viewer"]
+# What an API token may do, chosen when it is made. None implies another.
+Scope: TypeAlias = Literal["read", "run", "write", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = ("read", "run", "write", "admin")
 
 MIN_PASSWORD_CHARACTERS: Final = 12
 MAX_PASSWORD_CHARACTERS: Final = 1024
@@ -28,20 +34,114 @@ class Account:
     role: Role
     created_at: datetime
     updated_at: datetime
+    is_disabled: bool = False
+
+
+class Right(StrEnum):
+    """What can be asked for. Each route asks for one."""
+
+    # The login itself: renew it, end it, get a ticket from it; see what other ways in there are.
+    SESSION = "session"
+    READ = "read"
+    # Start executions, and act on those under way.
+    RUN = "run"
+    WRITE = "write"
+    # Change the own account, its password too.
+    ACCOUNT = "account"
+    # Make and end the account's API tokens.
+    TOKENS = "tokens"
+    ADMIN = "admin"
+
+
+_RIGHTS_OF_ROLE: Final[Mapping[Role, frozenset[Right]]] = {
+    "viewer": frozenset({Right.SESSION, Right.READ}),
+    "user": frozenset(Right) - {Right.ADMIN},
+    "admin": frozenset(Right),
+}
+# The most that an account may put into a token. One that was made before the account lost a role keeps
+# its scopes, and those beyond the present role count for nothing.
+SCOPES_OF_ROLE: Final[Mapping[Role, frozenset[Scope]]] = {
+    "viewer": frozenset({"read"}),
+    "user": frozenset({"read", "run", "write"}),
+    "admin": frozenset(SCOPES),
+}
+# No scope gives SESSION or TOKENS: a token that has leaked must not be able to make itself successors.
+_RIGHTS_OF_SCOPE: Final[Mapping[Scope, frozenset[Right]]] = {
+    "read": frozenset({Right.READ}),
+    "run": frozenset({Right.RUN}),
+    "write": frozenset({Right.WRITE}),
+    "admin": frozenset({Right.ACCOUNT, Right.ADMIN}),
+}
+
+
+@lru_cache(maxsize=128)
+def rights_of(role: Role, scopes: frozenset[Scope] | None) -> frozenset[Right]:
+    """Args: scopes: Of an API token; None for a session, which has all rights of the role."""
+    if scopes is None:
+        return _RIGHTS_OF_ROLE[role]
+    given = [_RIGHTS_OF_SCOPE[scope] for scope in scopes & SCOPES_OF_ROLE[role]]
+    return _RIGHTS_OF_ROLE[role].intersection(frozenset[Right]().union(*given))
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a login opens."""
+
+    id: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """What a program shows."""
+
+    id: TokenId
+    scopes: frozenset[Scope]
+
+
+# When a token ends that has no end.
+NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who makes a request: an account, by one of its sessions."""
+    """Who makes a request: an account with its present role, by what proves it."""
 
     account_id: AccountId
     role: Role
-    session_id: SessionId
+    credential: Session | ApiToken
     expires_at: datetime
 
     @property
+    def rights(self) -> frozenset[Right]:
+        credential = self.credential
+        return rights_of(self.role, credential.scopes if isinstance(credential, ApiToken) else None)
+
+    @property
     def is_admin(self) -> bool:
-        return self.role == "admin"
+        """Whether this request may do what admins may; their tokens without the scope may not."""
+        return Right.ADMIN in self.rights
+
+
+def authorise(caller: Caller, right: Right) -> None:
+    """Let the caller do it. The only place where this is decided; what nothing grants is refused.
+
+    Raises: Forbidden.
+    """
+    if right in caller.rights:
+        return
+    if right not in rights_of(caller.role, None):
+        raise Forbidden("Only an admin can do this" if right is Right.ADMIN else "A viewer can only read")
+    if right in (Right.SESSION, Right.TOKENS):
+        raise Forbidden("An API token cannot do this: log in with a password")
+    scope = next(scope for scope in SCOPES if right in _RIGHTS_OF_SCOPE[scope])
+    raise Forbidden(f"This API token does not have the scope '{scope}'")
+
+
+def check_scopes(caller: Caller, scopes: Collection[Scope]) -> None:
+    """Raises: Forbidden for a scope that would count for nothing in a token of the caller."""
+    beyond = [scope for scope in SCOPES if scope in scopes and scope not in SCOPES_OF_ROLE[caller.role]]
+    if beyond:
+        raise Forbidden(f"A token of yours cannot have the scope '{beyond[0]}'")
 
 
 def normal_email(text: str) -> str:

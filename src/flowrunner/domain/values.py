@@ -8,6 +8,7 @@ FlowId = NewType("FlowId", str)
 RevisionId = NewType("RevisionId", str)
 ExecutionId = NewType("ExecutionId", str)
 SessionId = NewType("SessionId", str)
+TokenId = NewType("TokenId", str)
 
 if TYPE_CHECKING:
     # Read-only on purpose: a value that flows through an execution is never changed in place.

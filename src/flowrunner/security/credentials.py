@@ -9,9 +9,9 @@ from typing import Any, Final
 import argon2
 import jwt
 
-from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import SessionId
+from flowrunner.ports import NewSession
 
 # OWASP's minimum for argon2id: 19 MiB, two passes, one lane.
 _ARGON2: Final = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=argon2.Type.ID)
@@ -78,17 +78,17 @@ class JwtIssuer:
         self._key = signing_key
         self._key_id = hashlib.sha256(b"flowrunner key id" + signing_key).hexdigest()[:16]
 
-    def issue(self, caller: Caller, *, now: datetime) -> str:
+    def issue(self, session: NewSession, *, now: datetime) -> str:
         issued_at = int(now.timestamp())
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
             "typ": ACCESS,
-            "sub": caller.account_id,
-            "jti": caller.session_id,
+            "sub": session.account_id,
+            "jti": session.id,
             "iat": issued_at,
             "nbf": issued_at,
-            "exp": int(caller.expires_at.timestamp()),
+            "exp": int(session.expires_at.timestamp()),
         }
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"kid": self._key_id})
 

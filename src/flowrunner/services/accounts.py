@@ -71,15 +71,21 @@ class Accounts:
         email: str | None,
         role: Role | None,
         password: str | None,
+        is_disabled: bool | None = None,
     ) -> Account:
-        """Change what is given. A new role or password ends the account's sessions.
+        """Change what is given.
 
-        Raises: NotFound, InvalidInput, Forbidden; Conflict if the address is taken or no admin
-            would remain.
+        A new role or password ends the account's sessions, and so does disabling it; a new password ends its
+        API tokens too. A disabled account has no login, and its API tokens are refused until it is enabled.
+
+        Raises: NotFound, InvalidInput, Forbidden; Conflict if the address is taken or no active
+            admin would remain.
         """
         before = await self.get(caller, id)
         if role is not None and role != before.role and not caller.is_admin:
             raise Forbidden("Only an admin can change a role")
+        if is_disabled is not None and is_disabled != before.is_disabled and not caller.is_admin:
+            raise Forbidden("Only an admin can disable an account")
         checked = _checked(
             name=before.name if name is None else name,
             email=before.email if email is None else email,
@@ -94,13 +100,14 @@ class Accounts:
             email=None if email is None else checked,
             role=role,
             password_hash=password_hash,
+            is_disabled=is_disabled,
         )
         if has_ended_sessions:
             await self._on_sessions_end(id)
         return after
 
     async def delete(self, id: AccountId) -> None:
-        """End its sessions, erase its secrets and cancel its executions.
+        """End its sessions and API tokens, erase its secrets and cancel its executions.
 
         Raises: NotFound; Conflict if no admin would remain.
         """

@@ -7,11 +7,13 @@ from flowrunner.services.executions import Executions
 from flowrunner.services.flows import Flows
 from flowrunner.services.identity import Identity
 from flowrunner.services.secrets import Secrets
+from flowrunner.services.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     identity: Identity
+    tokens: Tokens
     accounts: Accounts
     secrets: Secrets
     flows: Flows

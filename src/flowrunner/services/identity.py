@@ -5,20 +5,31 @@ import hashlib
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from flowrunner.domain.account import Account, Caller, normal_email
-from flowrunner.domain.errors import Unauthorized
-from flowrunner.domain.values import AccountId, SessionId
-from flowrunner.ports import AccountStore, Clock, PasswordHasher, SessionStore, TokenIssuer
+from flowrunner.domain.account import Account, ApiToken, Caller, Session, normal_email
+from flowrunner.domain.errors import Forbidden, Unauthorized
+from flowrunner.domain.values import AccountId, SessionId, TokenId
+from flowrunner.ports import (
+    AccountStore,
+    Clock,
+    NewSession,
+    PasswordHasher,
+    Renewal,
+    SessionStore,
+    TokenIssuer,
+    TokenStore,
+)
+from flowrunner.services import tokens
 from flowrunner.services.throttle import Throttle
+from flowrunner.services.tokens import TokenUses
 
 # How long a refreshed token lives on, so that requests under way with it do not fail.
 REFRESH_GRACE: Final = timedelta(seconds=10)
 TICKET_LIFE: Final = timedelta(seconds=30)
-_KEPT_SESSIONS: Final = 10_000
+_KEPT_CALLERS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,21 +54,25 @@ class Identity:
         self,
         accounts: AccountStore,
         sessions: SessionStore,
+        api_tokens: TokenStore,
+        uses: TokenUses,
+        *,
         hasher: PasswordHasher,
         tokens: TokenIssuer,
         clock: Clock,
-        *,
         token_life: timedelta,
     ) -> None:
         self._accounts = accounts
         self._sessions = sessions
+        self._api_tokens = api_tokens
+        self._uses = uses
         self._hasher = hasher
         self._tokens = tokens
         self._clock = clock
         self._token_life = token_life
         self._throttle = Throttle()
-        # Live sessions by token. Whoever ends a session says so here afterwards, so that it is
-        # forgotten: no entry outlives its session by more than that moment.
+        # Callers by the token they show. Whoever ends a session or an API token says so here afterwards,
+        # so that it is forgotten: no entry outlives what it stands for by more than that moment.
         self._kept: OrderedDict[str, Caller] = OrderedDict()
         self._ends = 0
         self._on_end: Callable[[AccountId], Awaitable[None]] | None = None
@@ -92,31 +107,44 @@ class Identity:
 
     async def _open(self, account: Account, password_hash: str) -> Token:
         now = self._clock.now()
-        caller = Caller(
-            account_id=account.id, role=account.role, session_id=_new_session_id(), expires_at=now + self._token_life
+        session = NewSession(
+            id=_new_session_id(), account_id=account.id, role=account.role, expires_at=now + self._token_life
         )
-        if not await self._sessions.open(caller, password_hash=password_hash):
+        if not await self._sessions.open(session, password_hash=password_hash):
             raise Unauthorized("The account was changed meanwhile: log in again")
-        return self._token(caller, now)
+        return self._token(session, now)
 
-    def _token(self, caller: Caller, now: datetime) -> Token:
-        token = self._tokens.issue(caller, now=now)
-        return Token(token=token, expires_at=caller.expires_at, account_id=caller.account_id)
+    def _token(self, session: NewSession, now: datetime) -> Token:
+        token = self._tokens.issue(session, now=now)
+        return Token(token=token, expires_at=session.expires_at, account_id=session.account_id)
 
     async def authenticate(self, token: str) -> Caller:
-        """Raises: Unauthorized."""
+        """The caller that a session's token or an API token stands for. Raises: Unauthorized."""
         caller = self._kept.get(token)
         if caller is None:
             ends = self._ends
-            caller = await self._find(self._tokens.verify(token))
-            # A session may have ended while it was looked up.
+            if tokens.is_api_token(token):
+                caller = await self._find_api_token(token)
+            else:
+                caller = await self._find(self._tokens.verify(token))
+            # It may have ended while it was looked up.
             if ends == self._ends:
                 self._kept[token] = caller
-                if len(self._kept) > _KEPT_SESSIONS:
+                if len(self._kept) > _KEPT_CALLERS:
                     self._kept.popitem(last=False)
-        if caller.expires_at <= self._clock.now():
+        now = self._clock.now()
+        if caller.expires_at <= now:
             self._kept.pop(token, None)
-            raise Unauthorized("The token has expired: log in again")
+            raise Unauthorized("The token has expired: get a new one")
+        if isinstance(caller.credential, ApiToken):
+            self._uses.note(caller.credential.id, now)
+        return caller
+
+    async def _find_api_token(self, token: str) -> Caller:
+        digest = tokens.digest(token)
+        caller = None if digest is None else await self._api_tokens.find(digest)
+        if caller is None:
+            raise Unauthorized("The API token is not valid: it may have expired or been revoked")
         return caller
 
     async def _find(self, id: SessionId) -> Caller:
@@ -126,33 +154,59 @@ class Identity:
         return caller
 
     async def family_of(self, caller: Caller) -> str:
-        """What to ask `is_alive` with. Raises: Unauthorized if the session has ended."""
-        family = await self._sessions.family(caller.session_id)
+        """What to ask `is_alive` with. Raises: Unauthorized if the session or API token has ended."""
+        credential = caller.credential
+        if isinstance(credential, ApiToken):
+            if not await self._api_tokens.is_alive(credential.id, now=self._clock.now()):
+                raise Unauthorized("The API token is not valid: it may have expired or been revoked")
+            return _OF_TOKENS + credential.id
+        family = await self._sessions.family(credential.id)
         if family is None:
             raise Unauthorized("The session has ended: log in again")
         return family
 
     async def is_alive(self, family: str) -> bool:
-        """Whether a session, or what it was refreshed into, has not ended."""
-        return await self._sessions.is_family_alive(family, now=self._clock.now())
+        """Whether a session, or what it was refreshed into, or an API token has not ended."""
+        now = self._clock.now()
+        if family.startswith(_OF_TOKENS):
+            return await self._api_tokens.is_alive(TokenId(family.removeprefix(_OF_TOKENS)), now=now)
+        return await self._sessions.is_family_alive(family, now=now)
 
     async def refresh(self, caller: Caller) -> Token:
         """Raises: Unauthorized if the token was refreshed before."""
-        now = self._clock.now()
-        new = replace(caller, session_id=_new_session_id(), expires_at=now + self._token_life)
-        replaced = await self._sessions.replace(caller.session_id, new, old_ends_at=now + REFRESH_GRACE)
-        self._forget(lambda kept: kept.session_id == caller.session_id)
-        if not replaced:
-            raise Unauthorized("The token was refreshed before: use the newer one")
-        return self._token(new, now)
+        old, now = _session_of(caller), self._clock.now()
+        new = NewSession(
+            id=_new_session_id(), account_id=caller.account_id, role=caller.role, expires_at=now + self._token_life
+        )
+        renewal = await self._sessions.replace(old, new, now=now, old_ends_at=now + REFRESH_GRACE)
+        self._forget(lambda kept: kept.credential == caller.credential)
+        if renewal is Renewal.REPLACED:
+            return self._token(new, now)
+        if renewal is Renewal.REUSED:
+            await self.sessions_ended(caller.account_id)
+        raise Unauthorized("The token was refreshed before: use the newer one, or log in again")
+
+    async def refuse_refresh(self, token: str) -> None:
+        """Take note that somebody wanted to refresh a token that does not work any more.
+
+        If it was refreshed before, two have it, and one of them is not who logged in: everything that the
+        login led to ends.
+        """
+        try:
+            id = self._tokens.verify(token)
+        except Unauthorized:
+            return
+        account_id = await self._sessions.end_if_replaced(id)
+        if account_id is not None:
+            await self.sessions_ended(account_id)
 
     async def logout(self, caller: Caller) -> None:
         """End the session, with what it was refreshed from or into."""
-        await self._sessions.end(caller.session_id)
+        await self._sessions.end(_session_of(caller))
         await self.sessions_ended(caller.account_id)
 
     async def sessions_ended(self, account_id: AccountId) -> None:
-        """Take note that sessions of an account have ended in the store."""
+        """Take note that sessions or API tokens of an account have ended in the store."""
         self._forget(lambda kept: kept.account_id == account_id)
         if self._on_end is not None:
             await self._on_end(account_id)
@@ -163,9 +217,9 @@ class Identity:
             del self._kept[token]
 
     async def issue_ticket(self, caller: Caller) -> Ticket:
-        ticket = secrets.token_urlsafe(32)
+        session, ticket = _session_of(caller), secrets.token_urlsafe(32)
         expires_at = self._clock.now() + TICKET_LIFE
-        await self._sessions.save_ticket(_digest(ticket), caller.session_id, expires_at=expires_at)
+        await self._sessions.save_ticket(_digest(ticket), session, expires_at=expires_at)
         return Ticket(ticket=ticket, expires_at=expires_at)
 
     async def redeem_ticket(self, ticket: str) -> Caller:
@@ -179,8 +233,20 @@ class Identity:
         return caller
 
     async def purge(self) -> None:
-        """Delete sessions and tickets that have expired."""
-        await self._sessions.purge(now=self._clock.now())
+        """Delete sessions, tickets and API tokens that have expired."""
+        now = self._clock.now()
+        await self._sessions.purge(now=now)
+        await self._api_tokens.purge(now=now)
+
+
+# What `family_of` gives for an API token begins so; a session's is random letters and digits.
+_OF_TOKENS: Final = "token:"
+
+
+def _session_of(caller: Caller) -> SessionId:
+    if not isinstance(caller.credential, Session):
+        raise Forbidden("An API token cannot do this: log in with a password")
+    return caller.credential.id
 
 
 def _new_session_id() -> SessionId:

@@ -20,11 +20,15 @@ VALUES (:id, :name, :email, :role, :password_hash, :created_at, :updated_at)
 UPDATE: Final = """
 UPDATE accounts
    SET name = coalesce(:name, name), email = coalesce(:email, email), role = coalesce(:role, role),
-       password_hash = coalesce(:password_hash, password_hash), updated_at = :at
+       password_hash = coalesce(:password_hash, password_hash), updated_at = :at,
+       disabled_at = CASE :is_disabled WHEN 0 THEN NULL WHEN 1 THEN coalesce(disabled_at, :at)
+                                       ELSE disabled_at END
  WHERE id = :id AND deleted_at IS NULL
-RETURNING id, name, email, role, created_at, updated_at
+RETURNING id, name, email, role, created_at, updated_at, disabled_at
 """
 END_SESSIONS: Final = "DELETE FROM sessions WHERE account_id = :id"
+# Whoever knew the old password may have made them.
+END_TOKENS: Final = "DELETE FROM api_tokens WHERE account_id = :id"
 # The row stays, because executions refer to it; nothing in it says any more whose it was.
 DELETE: Final = """
 UPDATE accounts SET deleted_at = :at, name = '', email = '', password_hash = ''
@@ -33,6 +37,7 @@ UPDATE accounts SET deleted_at = :at, name = '', email = '', password_hash = ''
 # Without its data key nothing of the account's secrets can be read, wherever a copy may lie.
 ERASE: Final = (
     END_SESSIONS,
+    END_TOKENS,
     "DELETE FROM secrets WHERE account_id = :id",
     "DELETE FROM data_keys WHERE account_id = :id",
     "UPDATE flows SET deleted_at = :at WHERE account_id = :id AND deleted_at IS NULL",
@@ -40,21 +45,21 @@ ERASE: Final = (
     "UPDATE executions SET wake_at = :at WHERE account_id = :id AND status = 'waiting'",
 )
 GET: Final = """
-SELECT id, name, email, role, created_at, updated_at FROM accounts
+SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts
  WHERE id = :id AND deleted_at IS NULL
 """
 CREDENTIAL: Final = """
-SELECT id, name, email, role, created_at, updated_at, password_hash FROM accounts
- WHERE email = :email AND deleted_at IS NULL
+SELECT id, name, email, role, created_at, updated_at, disabled_at, password_hash FROM accounts
+ WHERE email = :email AND disabled_at IS NULL AND deleted_at IS NULL
 """
 # Only over the hash that was verified: the password may have been changed since.
 REHASH: Final = """
 UPDATE accounts SET password_hash = :new
  WHERE id = :id AND password_hash = :old AND deleted_at IS NULL
 """
-ROLE_OF: Final = "SELECT role FROM accounts WHERE id = :id AND deleted_at IS NULL"
+STANDING_OF: Final = "SELECT role, disabled_at FROM accounts WHERE id = :id AND deleted_at IS NULL"
 PAGE: Final = """
-SELECT id, name, email, role, created_at, updated_at FROM accounts
+SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts
  WHERE deleted_at IS NULL AND (:role IS NULL OR role = :role)
  ORDER BY id LIMIT :limit OFFSET :offset
 """
@@ -87,6 +92,7 @@ class SqliteAccounts:
         email: str | None = None,
         role: Role | None = None,
         password_hash: str | None = None,
+        is_disabled: bool | None = None,
     ) -> tuple[Account, bool]:
         values = {
             "id": id,
@@ -95,20 +101,28 @@ class SqliteAccounts:
             "email": email,
             "role": role,
             "password_hash": password_hash,
+            "is_disabled": None if is_disabled is None else int(is_disabled),
         }
 
         def update(connection: sqlite3.Connection) -> tuple[Account, bool]:
-            role_before = _role_of(connection, id)
-            is_new_role = role is not None and role != role_before
-            if role_before is None or (by != id and _role_of(connection, by) != "admin"):
+            before = connection.execute(STANDING_OF, values).fetchone()
+            by_admin = _is_active_admin(connection, by)
+            if before is None or not (by == id or by_admin):
                 raise NotFound("account")
-            if is_new_role and _role_of(connection, by) != "admin":
+            role_before, disabled_before = before
+            is_new_role = role is not None and role != role_before
+            is_new_standing = is_disabled is not None and is_disabled != (disabled_before is not None)
+            if is_new_role and not by_admin:
                 raise Forbidden("Only an admin can change a role")
+            if is_new_standing and not by_admin:
+                raise Forbidden("Only an admin can disable an account")
             with _rules():
                 row = connection.execute(UPDATE, values).fetchone()
-            ends_sessions = is_new_role or password_hash is not None
+            ends_sessions = is_new_role or is_new_standing or password_hash is not None
             if ends_sessions:
                 connection.execute(END_SESSIONS, values)
+            if password_hash is not None:
+                connection.execute(END_TOKENS, values)
             return _account(row), ends_sessions
 
         return await self._database.write(update)
@@ -132,7 +146,7 @@ class SqliteAccounts:
 
     async def credential(self, email: str) -> Credential | None:
         row = await self._database.read(lambda connection: connection.execute(CREDENTIAL, {"email": email}).fetchone())
-        return None if row is None else Credential(account=_account(row), password_hash=row[6])
+        return None if row is None else Credential(account=_account(row), password_hash=row[7])
 
     async def rehash(self, id: AccountId, *, old: str, new: str) -> bool:
         values = {"id": id, "old": old, "new": new}
@@ -156,14 +170,16 @@ class _rules:  # noqa: N801 # reads as a statement at its uses
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, sqlite3.IntegrityError):
             if "last admin" in str(error):
-                raise Conflict("The last admin cannot be deleted or demoted: make another account admin first")
+                raise Conflict(
+                    "The last admin cannot be deleted, disabled or demoted: make another account admin first"
+                )
             if "accounts" in str(error) and "email" in str(error):
                 raise Conflict("An account with this e-mail address exists already")
 
 
-def _role_of(connection: sqlite3.Connection, id: AccountId) -> str | None:
-    row = connection.execute(ROLE_OF, {"id": id}).fetchone()
-    return None if row is None else row[0]
+def _is_active_admin(connection: sqlite3.Connection, id: AccountId) -> bool:
+    row: tuple[str, int | None] | None = connection.execute(STANDING_OF, {"id": id}).fetchone()
+    return row == ("admin", None)
 
 
 def _account(row: tuple[Any, ...]) -> Account:
@@ -174,6 +190,7 @@ def _account(row: tuple[Any, ...]) -> Account:
         role=row[3],
         created_at=from_ms(row[4]),
         updated_at=from_ms(row[5]),
+        is_disabled=row[6] is not None,
     )
 
 

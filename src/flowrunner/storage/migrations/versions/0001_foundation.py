@@ -18,19 +18,20 @@ CREATE TABLE accounts (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     email TEXT NOT NULL,
-    role TEXT NOT NULL CHECK (role IN ('admin', 'user')),
+    role TEXT NOT NULL CHECK (role IN ('admin', 'user', 'viewer')),
     password_hash TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
+    disabled_at INTEGER,
     deleted_at INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX accounts_email ON accounts (email) WHERE deleted_at IS NULL;
 
 CREATE TRIGGER accounts_keep_an_admin BEFORE UPDATE ON accounts
-WHEN OLD.role = 'admin' AND OLD.deleted_at IS NULL
-     AND (NEW.role <> 'admin' OR NEW.deleted_at IS NOT NULL)
+WHEN OLD.role = 'admin' AND OLD.disabled_at IS NULL AND OLD.deleted_at IS NULL
+     AND (NEW.role <> 'admin' OR NEW.disabled_at IS NOT NULL OR NEW.deleted_at IS NOT NULL)
      AND NOT EXISTS (SELECT 1 FROM accounts
-                      WHERE role = 'admin' AND deleted_at IS NULL AND id <> OLD.id)
+                      WHERE role = 'admin' AND disabled_at IS NULL AND deleted_at IS NULL AND id <> OLD.id)
 BEGIN
     SELECT RAISE(ABORT, 'last admin');
 END;
@@ -41,17 +42,33 @@ CREATE TABLE sessions (
     family TEXT NOT NULL,
     account_id TEXT NOT NULL REFERENCES accounts (id),
     expires_at INTEGER NOT NULL,
+    -- What its token says. The row is kept until then, so that a token which comes back is known again.
+    token_expires_at INTEGER NOT NULL,
     replaced_by TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_account ON sessions (account_id);
 CREATE INDEX sessions_family ON sessions (family);
-CREATE INDEX sessions_expiry ON sessions (expires_at);
+CREATE INDEX sessions_expiry ON sessions (token_expires_at);
 
 CREATE TABLE tickets (
     digest TEXT PRIMARY KEY,
     session_id TEXT NOT NULL,
     expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE api_tokens (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    name TEXT NOT NULL,
+    -- SHA-256. The token itself is long and random, so nothing slower is needed.
+    digest TEXT NOT NULL UNIQUE,
+    scopes TEXT NOT NULL CHECK (json_type(scopes) = 'array'),
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    last_used_at INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX api_tokens_account ON api_tokens (account_id, id);
+CREATE INDEX api_tokens_expiry ON api_tokens (expires_at) WHERE expires_at IS NOT NULL;
 
 CREATE TABLE data_keys (
     account_id TEXT NOT NULL REFERENCES accounts (id),

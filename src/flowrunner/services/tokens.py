@@ -1,0 +1,115 @@
+"""API tokens: for programs, which show one instead of a password."""
+
+import hashlib
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from flowrunner.domain.account import Caller, Scope, Session, check_scopes
+from flowrunner.domain.errors import Fault, Forbidden, InvalidInput
+from flowrunner.domain.values import AccountId, TokenId
+from flowrunner.ports import Clock, Page, TokenStore, TokenView
+from flowrunner.services.ids import new_id
+
+PREFIX: Final = "fr_pat_"
+MAX_TOKENS: Final = 100
+LONGEST_LIFE: Final = timedelta(days=3650)
+_RANDOM_BYTES: Final = 32
+# What a token has after its prefix: 32 bytes in base 64.
+_CHARACTERS: Final = 43
+
+
+class TokenUses:
+    """When tokens were used last: noted with each request, and written now and then."""
+
+    def __init__(self, store: TokenStore) -> None:
+        self._store = store
+        self._pending: dict[TokenId, datetime] = {}
+
+    def note(self, id: TokenId, at: datetime) -> None:
+        self._pending[id] = at
+
+    async def write(self) -> None:
+        """Write what was noted since the last time. Whatever fails is lost, and noted again with the next use."""
+        if self._pending:
+            pending, self._pending = self._pending, {}
+            await self._store.note_uses(pending)
+
+
+class Tokens:
+    """Args: on_end: Told of an account of which a token has ended."""
+
+    def __init__(
+        self,
+        store: TokenStore,
+        uses: TokenUses,
+        clock: Clock,
+        *,
+        on_end: Callable[[AccountId], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._uses = uses
+        self._clock = clock
+        self._on_end = on_end
+
+    async def create(
+        self, caller: Caller, *, name: str, scopes: Sequence[Scope], life: timedelta | None
+    ) -> tuple[TokenView, str]:
+        """Make a token; gives it too, and nothing ever does so again.
+
+        Args:
+            life: None for a token without an end.
+
+        Raises: InvalidInput; Forbidden for a scope beyond the caller's role; Conflict for too many.
+        """
+        if not isinstance(caller.credential, Session):
+            raise Forbidden("An API token cannot make another: log in with a password")
+        faults = []
+        if not name.strip():
+            faults.append(Fault(path="name", code="required", message="Name is required"))
+        if not scopes:
+            faults.append(Fault(path="scopes", code="required", message="must name at least one scope"))
+        if life is not None and not timedelta(seconds=1) <= life <= LONGEST_LIFE:
+            faults.append(Fault(path="expires_in", code="range", message="must be between 1s and 3650d"))
+        if faults:
+            raise InvalidInput(faults)
+        check_scopes(caller, scopes)
+        now = self._clock.now()
+        token = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+        view = TokenView(
+            id=TokenId(new_id("token", now)),
+            name=name,
+            scopes=tuple(sorted(set(scopes))),
+            created_at=now,
+            expires_at=None if life is None else now + life,
+        )
+        await self._store.create(
+            caller.account_id, view, digest=_sha256(token), by=caller.credential.id, most=MAX_TOKENS
+        )
+        return view, token
+
+    async def page(self, caller: Caller, *, page: Page) -> tuple[Sequence[TokenView], int]:
+        """The caller's own, the oldest first, with the total."""
+        await self._uses.write()
+        return await self._store.page(caller.account_id, page=page)
+
+    async def revoke(self, caller: Caller, id: TokenId) -> None:
+        """End one of the caller's own, with its sockets. Raises: NotFound."""
+        await self._store.delete(caller.account_id, id)
+        await self._on_end(caller.account_id)
+
+
+def is_api_token(text: str) -> bool:
+    return text.startswith(PREFIX)
+
+
+def digest(token: str) -> str | None:
+    """What a token is found by; None for what cannot be one."""
+    if len(token) != len(PREFIX) + _CHARACTERS or not token.isascii():
+        return None
+    return _sha256(token)
+
+
+def _sha256(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
