@@ -1,0 +1,168 @@
+"""Whether values are what a flow or an approval asks for, with every fault in plain words."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from flowrunner.domain.errors import Fault, InvalidInput, quoted
+from flowrunner.domain.json_schema import (
+    Matcher,
+    SchemaEngine,
+    SchemaFault,
+    filled,
+    read_schema,
+    size_of,
+)
+from flowrunner.domain.values import JSON
+from flowrunner.domain.yaml_source import Keys, dotted
+
+# One check does not hold up everybody else for longer, whatever the schema and the value are. What
+# follows is what the slowest schemas and values that could be made up took, for each comparison.
+MAX_NANOSECONDS: Final = 100e6
+_COMPARING: Final = 20.0
+# Each fault brings a copy of the value it is about.
+_TELLING: Final = 5_000.0
+_TELLING_A_CHARACTER: Final = 1.5
+MAX_FAULTS: Final = 100
+
+
+class Form:
+    """A schema that values are checked with.
+
+    Raises:
+        ValueError: If the schema has faults.
+    """
+
+    def __init__(self, schema: JSON, engine: SchemaEngine) -> None:
+        faults, self._weight = read_schema(schema, engine)
+        if faults:
+            raise ValueError(f"the schema has faults: {dotted(faults[0].keys)}: {faults[0].message}")
+        self._schema = schema
+        self._matcher: Matcher = engine.matcher(schema)
+
+    def check(self, value: JSON, at: Keys = ("data",)) -> JSON:
+        """``value`` with defaults filled in.
+
+        Raises:
+            InvalidInput: With every fault, the paths beginning with ``at``; of very large values the first.
+        """
+        value = filled(self._schema, value)
+        faults = self.faults(value)
+        if faults:
+            raise InvalidInput([_told(at, fault) for fault in faults[:MAX_FAULTS]])
+        return value
+
+    def faults(self, value: JSON) -> Sequence[SchemaFault]:
+        values, characters = size_of(value)
+        visits = self._weight.visits
+        # One comparison for each value is no more than reading the value was.
+        comparing = values * (visits - 1) * _COMPARING + characters * self._weight.per_character
+        if comparing > MAX_NANOSECONDS:
+            return (SchemaFault(keys=(), code="too_large", message="is too large to be checked against its schema"),)
+        if self._matcher.fits(value):
+            return ()
+        telling = visits * (values * _TELLING + characters * _TELLING_A_CHARACTER)
+        if telling <= MAX_NANOSECONDS:
+            return self._matcher.faults(value, first_only=False)
+        if not self._weight.has_choice:
+            return self._matcher.faults(value, first_only=True)
+        return (SchemaFault(keys=(), code="no_match", message="does not fit its schema, and is too large to tell why"),)
+
+
+@dataclass(slots=True)
+class Inputs:
+    """What a flow asks for by name: `{limit: {type: integer, default: 100}}`, without faults.
+
+    A name must be given unless it has a `default` or says `required: false`. Compiled when first used.
+    """
+
+    schemas: Mapping[str, JSON]
+    engine: SchemaEngine
+    _forms: dict[str, Form] = field(default_factory=dict)
+
+    def check(self, values: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        """The values in the order of the flow, with defaults filled in.
+
+        Raises:
+            InvalidInput: With every fault, by paths like `input.limit`.
+        """
+        faults = [
+            Fault(
+                path=dotted(("input", name)),
+                code="unknown_key",
+                message=f"the flow has no input {quoted(name)}",
+                hint=_near(name, tuple(self.schemas)),
+            )
+            for name in values
+            if name not in self.schemas
+        ]
+        checked: dict[str, JSON] = {}
+        for name, written in self.schemas.items():
+            schema, is_required = _split(written)
+            if name in values:
+                if name not in self._forms:
+                    self._forms[name] = Form(schema, self.engine)
+                try:
+                    checked[name] = self._forms[name].check(values[name], ("input", name))
+                except InvalidInput as error:
+                    faults += error.faults
+            elif isinstance(schema, Mapping) and "default" in schema:
+                checked[name] = schema["default"]
+            elif is_required:
+                faults.append(
+                    Fault(
+                        path=dotted(("input", name)), code="required", message="is missing", hint=_description(schema)
+                    )
+                )
+        if faults:
+            raise InvalidInput(faults[:MAX_FAULTS])
+        return checked
+
+
+def form_faults(schema: JSON, engine: SchemaEngine, at: Keys = ()) -> Sequence[SchemaFault]:
+    """Every fault of a schema, its default checked as well; their keys begin with ``at``."""
+    faults, _ = read_schema(schema, engine, at)
+    if faults or not isinstance(schema, Mapping) or "default" not in schema:
+        return faults
+    return [
+        SchemaFault(
+            keys=(*at, "default", *fault.keys),
+            code="default",
+            message=f"the default does not fit: {fault.message}",
+            hint=fault.hint,
+        )
+        for fault in Form(schema, engine).faults(filled(schema, schema["default"]))[:MAX_FAULTS]
+    ]
+
+
+def inputs_faults(schemas: Mapping[str, JSON], engine: SchemaEngine, at: Keys = ("inputs",)) -> Sequence[SchemaFault]:
+    """Every fault of the schemas that a flow asks for its input with; their keys begin with ``at``."""
+    faults: list[SchemaFault] = []
+    for name, written in schemas.items():
+        schema, _ = _split(written)
+        faults += form_faults(schema, engine, (*at, name))
+    return faults
+
+
+def _split(written: JSON) -> tuple[JSON, bool]:
+    """The schema of a named input, and whether it must be given."""
+    if isinstance(written, Mapping) and isinstance(required := written.get("required"), bool):
+        return {key: value for key, value in written.items() if key != "required"}, required
+    return written, True
+
+
+def _told(at: Keys, fault: SchemaFault) -> Fault:
+    return Fault(path=dotted((*at, *fault.keys)), code=fault.code, message=fault.message, hint=fault.hint)
+
+
+def _near(name: str, known: Sequence[str]) -> str | None:
+    near = difflib.get_close_matches(name[:100], known, n=1)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"known inputs: {', '.join(known[:20])}" if known else "it takes none"
+
+
+def _description(schema: JSON) -> str | None:
+    text = schema.get("description") if isinstance(schema, Mapping) else None
+    return text if isinstance(text, str) and text else None

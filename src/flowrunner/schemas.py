@@ -1,0 +1,283 @@
+"""Compares values with JSON Schemas, by jsonschema-rs; fills `domain.json_schema.SchemaEngine`.
+
+The library holds Python's lock while it works and knows no bound, so the domain bounds what it is given.
+"""
+
+import difflib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from flowrunner.domain.errors import quoted
+from flowrunner.domain.json_schema import InvalidPattern, Matcher, SchemaFault
+from flowrunner.domain.values import JSON
+
+if TYPE_CHECKING:
+    import jsonschema_rs
+
+# Bytes that a compiled pattern may take, and the nanoseconds that each character of text then costs
+# at worst: measured with patterns made to defeat the engine's cache, such as `[ab]*a[ab]{500}c`.
+_PATTERN_SIZES: Final = ((4_096, 200.0), (16_384, 800.0), (65_536, 4_000.0))
+_CACHE_BYTES: Final = 1 << 20
+
+# Formats that are checked. Others say what a text is for and nothing more, as the standard has it;
+# `regex` among them, because compiling text that somebody sends has no bound.
+FORMATS: Final = frozenset(
+    (
+        "date", "date-time", "time", "duration", "email", "hostname", "ipv4", "ipv6",
+        "uri", "uri-reference", "uuid",
+    )
+)  # fmt: skip
+_UNCHECKED_FORMATS: Final = (
+    "regex", "idn-email", "idn-hostname", "iri", "iri-reference", "uri-template", "json-pointer",
+    "relative-json-pointer",
+)  # fmt: skip
+
+
+class RustSchemas:
+    """The engine. The library is loaded on first use: it takes 20 ms, and most flows have no inputs."""
+
+    def pattern_cost(self, pattern: str) -> float:
+        for bytes, nanoseconds in _PATTERN_SIZES:
+            try:
+                _validator({"pattern": pattern}, size=bytes)
+            except ValueError:
+                continue
+            return nanoseconds
+        # A larger one is told from a wrong one by the limit alone: the library gives no reason.
+        try:
+            _validator({"pattern": pattern}, size=10 * _CACHE_BYTES)
+        except ValueError:
+            raise InvalidPattern(
+                "it is not a regular expression, or uses (?=…), (?!…) or \\1, which can take for ever"
+            ) from None
+        raise InvalidPattern("it is too large: repeat less, or check the length with maxLength")
+
+    def matcher(self, schema: JSON) -> Matcher:
+        return RustMatcher(schema)
+
+
+class RustMatcher:
+    """Fills `domain.json_schema.Matcher`."""
+
+    def __init__(self, schema: JSON) -> None:
+        self._schema = schema
+        self._validator = _validator(schema, size=_PATTERN_SIZES[-1][0])
+
+    def fits(self, value: JSON) -> bool:
+        try:
+            return self._validator.is_valid(value)
+        except (ValueError, RecursionError):
+            return False
+
+    def faults(self, value: JSON, *, first_only: bool) -> Sequence[SchemaFault]:
+        import jsonschema_rs
+
+        try:
+            if first_only:
+                self._validator.validate(value)
+            errors = list(self._validator.iter_errors(value))
+        except jsonschema_rs.ValidationError as error:
+            errors = [error]
+        except (ValueError, RecursionError):
+            # Text with half a character in it, or more levels than the library follows.
+            return (SchemaFault(keys=(), code="type", message="is nested too deeply, or holds what JSON cannot"),)
+        return _once([fault for error in errors for fault in self._told(error)])
+
+    def _told(self, error: "jsonschema_rs.ValidationError") -> Sequence[SchemaFault]:
+        at, kind = tuple(error.instance_path), error.kind
+        match kind.name:
+            case "additionalProperties":
+                known = self._names_beside(error.schema_path)
+                return [
+                    SchemaFault(
+                        keys=(*at, name),
+                        code="unknown_key",
+                        message=f"there is no {quoted(name)} here",
+                        hint=_near(name, known),
+                        is_key=True,
+                    )
+                    for name in kind.value
+                ]
+            case "required":
+                return [SchemaFault(keys=(*at, kind.value), code="required", message="is missing")]
+            case "anyOf" | "oneOf":
+                return self._told_of_choice(error)
+            case "propertyNames":
+                inner = kind.as_dict()["error"]
+                faults = self._told(inner)
+                said = faults[0].message if faults else "does not fit"
+                name = inner.instance if isinstance(inner.instance, str) else ""
+                return [SchemaFault(keys=(*at, name), code="name", message=f"its name {said}", is_key=True)]
+            case "type":
+                return [
+                    SchemaFault(
+                        keys=at,
+                        code="type",
+                        message=f"must be {_types(kind.value)}",
+                        hint=_hint_for_type(kind.value, error.instance),
+                    )
+                ]
+            case "enum":
+                return [
+                    SchemaFault(
+                        keys=at,
+                        code="enum",
+                        message=f"must be one of: {_listed(kind.value)}",
+                        hint=_near_value(error.instance, kind.value),
+                    )
+                ]
+            case "contains":
+                word = "more than allowed" if error.schema_path[-1] == "maxContains" else "too few"
+                return [SchemaFault(keys=at, code="contains", message=f"has {word} of the entries asked for")]
+        code, words = _WORDS.get(kind.name, (kind.name, "does not fit"))
+        return [SchemaFault(keys=at, code=code, message=words.format(_number(kind.value)))]
+
+    def _told_of_choice(self, error: "jsonschema_rs.ValidationError") -> Sequence[SchemaFault]:
+        """The faults by the one alternative that was meant, if that can be told; else what would do."""
+        at = tuple(error.instance_path)
+        alternatives: list[list[jsonschema_rs.ValidationError]] = error.kind.as_dict()["context"]
+        if any(not errors for errors in alternatives):
+            return [SchemaFault(keys=at, code="no_match", message="fits more than one of the forms it may have")]
+        meant = [errors for errors in alternatives if not any(_is_about_the_kind(e, at) for e in errors)]
+        if len(meant) == 1:
+            return [fault for inner in meant[0] for fault in self._told(inner)]
+        if not meant:
+            types = [t for errors in alternatives for e in errors if e.kind.name == "type" for t in e.kind.value]
+            consts = [e.kind.value for errors in alternatives for e in errors if e.kind.name == "const"]
+            if types and not consts:
+                return [SchemaFault(keys=at, code="type", message=f"must be {_types(list(dict.fromkeys(types)))}")]
+            if consts and not types:
+                return [SchemaFault(keys=at, code="enum", message=f"must be one of: {_listed(consts)}")]
+        return [SchemaFault(keys=at, code="no_match", message="fits none of the forms it may have")]
+
+    def _names_beside(self, schema_path: Sequence[str | int]) -> Sequence[str]:
+        """The properties that the schema knows whose `additionalProperties` is at ``schema_path``."""
+        schema: Any = self._schema
+        for key in schema_path[:-1]:
+            try:
+                schema = schema[key]
+            except (LookupError, TypeError):
+                return ()
+        properties = schema.get("properties") if isinstance(schema, Mapping) else None
+        return tuple(properties) if isinstance(properties, Mapping) else ()
+
+
+def _validator(schema: JSON, *, size: int) -> "jsonschema_rs.Validator":
+    import jsonschema_rs
+
+    return jsonschema_rs.Draft202012Validator(
+        schema,  # type: ignore[arg-type] # any JSON; what is no schema raises ValueError
+        # Linear in the length of the text, whatever the pattern.
+        pattern_options=jsonschema_rs.RegexOptions(size_limit=size, dfa_size_limit=_CACHE_BYTES),
+        validate_formats=True,
+        formats=dict.fromkeys(_UNCHECKED_FORMATS, _always),
+        # By default the library would fetch what a `$ref` names, over the network and from files.
+        offline=True,
+        # Without it each fault also brings the value as text, which may be a megabyte.
+        mask="…",
+    )
+
+
+def _always(_: str) -> bool:
+    return True
+
+
+def _is_about_the_kind(error: "jsonschema_rs.ValidationError", at: Sequence[str | int]) -> bool:
+    """Whether an error says that an alternative is about another kind of value, and so was not meant."""
+    here = tuple(error.instance_path)
+    return (error.kind.name == "type" and here == at) or (error.kind.name == "const" and len(here) <= len(at) + 1)
+
+
+_WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    "minimum": ("range", "must be at least {}"),
+    "maximum": ("range", "must be at most {}"),
+    "exclusiveMinimum": ("range", "must be more than {}"),
+    "exclusiveMaximum": ("range", "must be less than {}"),
+    "multipleOf": ("multiple_of", "must be a multiple of {}"),
+    "minLength": ("too_short", "must have at least {} characters"),
+    "maxLength": ("too_long", "must have at most {} characters"),
+    "minItems": ("too_short", "must have at least {} entries"),
+    "maxItems": ("too_long", "must have at most {} entries"),
+    "minProperties": ("too_short", "must have at least {} keys"),
+    "maxProperties": ("too_long", "must have at most {} keys"),
+    "uniqueItems": ("unique", "must not have the same entry twice"),
+    "pattern": ("pattern", "must match the pattern {}"),
+    "format": ("format", "must be text of the format {}"),
+    "const": ("const", "must be {}"),
+    "not": ("not", "is what it must not be"),
+    "falseSchema": ("unknown_key", "must not be there"),
+}
+
+_TYPE_WORDS: Final[Mapping[str, str]] = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+
+
+def _types(names: Sequence[str]) -> str:
+    # "null" last: "text or null".
+    words = [_TYPE_WORDS.get(name, name) for name in sorted(names, key=lambda name: name == "null")]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, str):
+        return value if len(value) <= 200 else "of its schema"
+    return _short(value)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 200 else "the value of its schema"
+
+
+def _listed(values: Sequence[Any]) -> str:
+    shown = [value if isinstance(value, str) and value else _short(value) for value in values[:20]]
+    return ", ".join(shown) + (f" and {len(values) - 20} more" if len(values) > 20 else "")
+
+
+def _near(name: str, known: Sequence[str]) -> str | None:
+    near = difflib.get_close_matches(name[:100], known, n=1)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"known: {', '.join(known[:20])}" if known else None
+
+
+def _near_value(value: Any, allowed: Sequence[Any]) -> str | None:
+    if not isinstance(value, str):
+        return None
+    near = difflib.get_close_matches(value[:100].lower(), [a for a in allowed[:200] if isinstance(a, str)], n=1)
+    return f"did you mean '{near[0]}'?" if near else None
+
+
+def _hint_for_type(names: Sequence[str], value: Any) -> str | None:
+    if isinstance(value, str) and len(value) <= 30:
+        if ("integer" in names or "number" in names) and _reads_as_number(value, whole="number" not in names):
+            return f"send it without quotes: {value}"
+        if "boolean" in names and value.lower() in ("true", "false"):
+            return f"send it without quotes: {value.lower()}"
+    if "string" in names and isinstance(value, int | float):
+        return f'send it in quotes: "{_short(value)}"'
+    if "array" in names and value is not None and not isinstance(value, Mapping):
+        return "send it in brackets: [ … ]"
+    return None
+
+
+def _reads_as_number(text: str, *, whole: bool) -> bool:
+    try:
+        number = float(text)
+    except ValueError:
+        return False
+    return math.isfinite(number) and (number.is_integer() or not whole)
+
+
+def _once(faults: Sequence[SchemaFault]) -> Sequence[SchemaFault]:
+    """Without repeats, which alternatives and `allOf` make."""
+    return list(dict.fromkeys(faults))

@@ -1,0 +1,497 @@
+"""Inputs and forms: schemas that are taken and refused, values that fit and do not, and what that may cost."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.errors import InvalidInput
+from flowrunner.domain.inputs import MAX_FAULTS, Form, Inputs, form_faults, inputs_faults
+from flowrunner.domain.json_schema import MAX_SUBSCHEMAS, SchemaFault
+from flowrunner.domain.values import JSON
+from flowrunner.schemas import RustSchemas
+
+ENGINE = RustSchemas()
+REGION: Mapping[str, JSON] = {
+    "region": {"type": "string", "default": "eu"},
+    "limit": {"type": "integer", "minimum": 1, "default": 100},
+}
+# Generous: the machine may be busy. What is guarded against takes many seconds.
+STALL_SECONDS = 2.0
+
+
+def check(schemas: Mapping[str, JSON], values: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    assert not inputs_faults(schemas, ENGINE)
+    return Inputs(schemas, ENGINE).check(values)
+
+
+def refused(schemas: Mapping[str, JSON], values: Mapping[str, JSON]) -> list[tuple[str, str, str]]:
+    with pytest.raises(InvalidInput) as error:
+        check(schemas, values)
+    return [(fault.path, fault.code, fault.message) for fault in error.value.faults]
+
+
+def only(faults: Sequence[SchemaFault]) -> SchemaFault:
+    assert len(faults) == 1, faults
+    return faults[0]
+
+
+# Values by name
+
+
+def test_defaults_fill_what_is_left_out() -> None:
+    assert check(REGION, {}) == {"region": "eu", "limit": 100}
+    assert check(REGION, {"limit": 5}) == {"region": "eu", "limit": 5}
+
+
+def test_every_fault_is_told_with_its_path() -> None:
+    schemas = {**REGION, "token": {"type": "string"}}
+
+    assert refused(schemas, {"limit": 0, "region": 5, "regoin": "us"}) == [
+        ("input.regoin", "unknown_key", "the flow has no input 'regoin'"),
+        ("input.region", "type", "must be text"),
+        ("input.limit", "range", "must be at least 1"),
+        ("input.token", "required", "is missing"),
+    ]
+
+
+def test_a_name_must_be_given_unless_it_has_a_default_or_is_not_required() -> None:
+    schemas: Mapping[str, JSON] = {
+        "must": {"type": "string"},
+        "may": {"type": "string", "required": False},
+        "null": {"type": ["string", "null"]},
+        "anything": True,
+    }
+
+    assert [path for path, _, _ in refused(schemas, {})] == ["input.must", "input.null", "input.anything"]
+    assert check(schemas, {"must": "x", "null": None, "anything": [1]}) == {"must": "x", "null": None, "anything": [1]}
+    assert refused(schemas, {"must": "x", "null": None, "anything": 1, "may": 3}) == [
+        ("input.may", "type", "must be text")
+    ]
+
+
+def test_the_values_keep_the_order_of_the_flow() -> None:
+    assert list(check(REGION, {"limit": 1, "region": "us"})) == ["region", "limit"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "fault"),
+    [
+        ({"type": "integer"}, 1.5, ("input.x", "type", "must be a whole number")),
+        ({"type": "integer"}, True, ("input.x", "type", "must be a whole number")),
+        ({"type": "integer"}, None, ("input.x", "type", "must be a whole number")),
+        ({"type": "number"}, "1", ("input.x", "type", "must be a number")),
+        ({"type": "boolean"}, 1, ("input.x", "type", "must be true or false")),
+        ({"type": "array"}, {}, ("input.x", "type", "must be a list")),
+        ({"type": "object"}, [], ("input.x", "type", "must be an object")),
+        ({"type": ["null", "string"]}, 1, ("input.x", "type", "must be text or null")),
+        ({"minimum": 1}, 0, ("input.x", "range", "must be at least 1")),
+        ({"maximum": 2.5}, 3, ("input.x", "range", "must be at most 2.5")),
+        ({"exclusiveMinimum": 0}, 0, ("input.x", "range", "must be more than 0")),
+        ({"exclusiveMaximum": 1}, 1, ("input.x", "range", "must be less than 1")),
+        ({"multipleOf": 5}, 7, ("input.x", "multiple_of", "must be a multiple of 5")),
+        ({"minLength": 2}, "é", ("input.x", "too_short", "must have at least 2 characters")),
+        ({"maxLength": 2}, "abc", ("input.x", "too_long", "must have at most 2 characters")),
+        ({"minItems": 1}, [], ("input.x", "too_short", "must have at least 1 entries")),
+        ({"maxItems": 1}, [1, 2], ("input.x", "too_long", "must have at most 1 entries")),
+        ({"minProperties": 1}, {}, ("input.x", "too_short", "must have at least 1 keys")),
+        ({"maxProperties": 0}, {"a": 1}, ("input.x", "too_long", "must have at most 0 keys")),
+        ({"uniqueItems": True}, [1, 1], ("input.x", "unique", "must not have the same entry twice")),
+        ({"pattern": "^[a-z]+$"}, "A", ("input.x", "pattern", "must match the pattern ^[a-z]+$")),
+        ({"format": "date"}, "1.1.2027", ("input.x", "format", "must be text of the format date")),
+        ({"format": "email"}, "nobody", ("input.x", "format", "must be text of the format email")),
+        ({"enum": ["eu", "us"]}, "de", ("input.x", "enum", "must be one of: eu, us")),
+        ({"const": 1}, 2, ("input.x", "const", "must be 1")),
+        ({"not": {"type": "null"}}, None, ("input.x", "not", "is what it must not be")),
+        ({"contains": {"const": 1}}, [2], ("input.x", "contains", "has too few of the entries asked for")),
+        ({"items": {"type": "integer"}}, [1, "a"], ("input.x[1]", "type", "must be a whole number")),
+        ({"prefixItems": [True], "items": False}, [1, 2], ("input.x[1]", "unknown_key", "must not be there")),
+        ({"required": ["id"]}, {}, ("input.x.id", "required", "is missing")),
+        ({"dependentRequired": {"a": ["b"]}}, {"a": 1}, ("input.x.b", "required", "is missing")),
+        (
+            {"properties": {"name": {}}, "additionalProperties": False},
+            {"nam": 1},
+            ("input.x.nam", "unknown_key", "there is no 'nam' here"),
+        ),
+        (
+            {"propertyNames": {"maxLength": 1}},
+            {"long": 1},
+            ("input.x.long", "name", "its name must have at most 1 characters"),
+        ),
+        (
+            {"$ref": "#/$defs/a", "$defs": {"a": {"items": {"minimum": 1}}}},
+            [0],
+            ("input.x[0]", "range", "must be at least 1"),
+        ),
+        ({"if": {"type": "integer"}, "then": {"minimum": 3}}, 1, ("input.x", "range", "must be at least 3")),
+        (
+            {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 3}]},
+            1,
+            ("input.x", "range", "must be at least 3"),
+        ),
+        (
+            {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+            None,
+            ("input.x", "type", "must be text or a whole number"),
+        ),
+        ({"oneOf": [{"const": "a"}, {"const": "b"}]}, "c", ("input.x", "enum", "must be one of: a, b")),
+        (
+            {"oneOf": [{}, {"type": "null"}]},
+            None,
+            ("input.x", "no_match", "fits more than one of the forms it may have"),
+        ),
+        (
+            {"anyOf": [{"minimum": 3}, {"multipleOf": 2}]},
+            1,
+            ("input.x", "no_match", "fits none of the forms it may have"),
+        ),
+        (False, 1, ("input.x", "unknown_key", "must not be there")),
+    ],
+)
+def test_a_fault_is_told_in_plain_words(schema: JSON, value: JSON, fault: tuple[str, str, str]) -> None:
+    assert refused({"x": schema}, {"x": value}) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "hint"),
+    [
+        ({"type": "integer"}, "12", "send it without quotes: 12"),
+        ({"type": "boolean"}, "True", "send it without quotes: true"),
+        ({"type": "string"}, 12, 'send it in quotes: "12"'),
+        ({"type": "array"}, 1, "send it in brackets: [ … ]"),
+        ({"type": "integer"}, "1.5", None),
+        ({"type": "integer"}, "nan", None),
+        ({"enum": ["production", "staging"]}, "Productoin", "did you mean 'production'?"),
+        ({"properties": {"name": {}}, "additionalProperties": False}, {"nmae": 1}, "did you mean 'name'?"),
+    ],
+)
+def test_a_hint_says_what_to_do(schema: JSON, value: JSON, hint: str | None) -> None:
+    with pytest.raises(InvalidInput) as error:
+        check({"x": schema}, {"x": value})
+
+    assert [fault.hint for fault in error.value.faults] == [hint]
+
+
+def test_a_missing_input_is_described_and_a_wrong_name_gets_the_near_one() -> None:
+    schemas: Mapping[str, JSON] = {"customer": {"type": "string", "description": "the number on the invoice"}}
+
+    with pytest.raises(InvalidInput) as error:
+        check(schemas, {"custmoer": "x"})
+
+    assert [fault.hint for fault in error.value.faults] == ["did you mean 'customer'?", "the number on the invoice"]
+
+
+def test_a_form_fills_the_defaults_of_its_properties() -> None:
+    form = Form(
+        {
+            "type": "object",
+            "properties": {
+                "reason": {"type": "string", "default": "none given"},
+                "budget": {"type": "object", "properties": {"currency": {"default": "EUR"}, "amount": {}}},
+            },
+        },
+        ENGINE,
+    )
+    given: Mapping[str, JSON] = {"budget": {"amount": 5}}
+
+    assert form.check(given) == {"reason": "none given", "budget": {"amount": 5, "currency": "EUR"}}
+    assert given == {"budget": {"amount": 5}}
+
+
+def test_a_form_tells_faults_within_the_data() -> None:
+    with pytest.raises(InvalidInput) as error:
+        Form({"properties": {"n": {"minimum": 1}}}, ENGINE).check({"n": 0})
+
+    assert [fault.path for fault in error.value.faults] == ["data.n"]
+
+
+def test_what_json_cannot_hold_does_not_fit() -> None:
+    assert refused({"x": {"minLength": 1}}, {"x": "\ud800"})[0][:2] == ("input.x", "type")
+
+
+# Schemas
+
+
+@pytest.mark.parametrize(
+    ("schema", "path", "code"),
+    [
+        ("string", "inputs.x", "type"),
+        (None, "inputs.x", "type"),
+        ([{"type": "string"}], "inputs.x", "type"),
+        ({"type": "text"}, "inputs.x.type", "type"),
+        ({"type": ["string", "strin"]}, "inputs.x.type[1]", "type"),
+        ({"type": []}, "inputs.x.type", "type"),
+        ({"type": ["string", "string"]}, "inputs.x.type", "type"),
+        ({"type": None}, "inputs.x.type", "type"),
+        ({"minimum": "1"}, "inputs.x.minimum", "type"),
+        ({"maximum": True}, "inputs.x.maximum", "type"),
+        ({"minLength": -1}, "inputs.x.minLength", "type"),
+        ({"maxItems": 1.5}, "inputs.x.maxItems", "type"),
+        ({"minimum": 3, "maximum": 2}, "inputs.x.minimum", "range"),
+        ({"multipleOf": 0}, "inputs.x.multipleOf", "type"),
+        ({"enum": []}, "inputs.x.enum", "type"),
+        ({"enum": "a"}, "inputs.x.enum", "type"),
+        ({"properties": []}, "inputs.x.properties", "type"),
+        ({"properties": {"a": {"type": "int"}}}, "inputs.x.properties.a.type", "type"),
+        ({"required": ["a", "a"]}, "inputs.x.required", "type"),
+        ({"required": "a"}, "inputs.x.required", "type"),
+        ({"properties": {"a": {"required": True}}}, "inputs.x.properties.a.required", "type"),
+        ({"items": [{}]}, "inputs.x.items", "type"),
+        ({"allOf": []}, "inputs.x.allOf", "type"),
+        ({"anyOf": [{"type": "strng"}]}, "inputs.x.anyOf[0].type", "type"),
+        ({"uniqueItems": "yes"}, "inputs.x.uniqueItems", "type"),
+        ({"description": 5}, "inputs.x.description", "type"),
+        ({"dependentRequired": {"a": "b"}}, "inputs.x.dependentRequired", "type"),
+        ({"pattern": "("}, "inputs.x.pattern", "pattern"),
+        ({"pattern": "(?=a)b"}, "inputs.x.pattern", "pattern"),
+        ({"pattern": r"(a)\1"}, "inputs.x.pattern", "pattern"),
+        ({"pattern": "((a{100}){100}){100}"}, "inputs.x.pattern", "pattern"),
+        ({"pattern": "a" * 1001}, "inputs.x.pattern", "too_long"),
+        ({"pattern": 5}, "inputs.x.pattern", "type"),
+        ({"patternProperties": {"[": {}}}, "inputs.x.patternProperties.[", "pattern"),
+        ({"$ref": "http://127.0.0.1/x.json"}, "inputs.x.$ref", "reference"),
+        ({"$ref": "file:///etc/passwd"}, "inputs.x.$ref", "reference"),
+        ({"$ref": "other.json#/a"}, "inputs.x.$ref", "reference"),
+        ({"$ref": "#name"}, "inputs.x.$ref", "reference"),
+        ({"$ref": "#/$defs/none"}, "inputs.x.$ref", "reference"),
+        ({"$ref": "#/enum", "enum": [1]}, "inputs.x.enum", "type"),
+        ({"$ref": "#"}, "inputs.x", "recursive"),
+        ({"items": {"$ref": "#"}}, "inputs.x", "recursive"),
+        ({"$id": "http://127.0.0.1/x"}, "inputs.x.$id", "unsupported"),
+        ({"$dynamicRef": "#a"}, "inputs.x.$dynamicRef", "unsupported"),
+        ({"unevaluatedProperties": False}, "inputs.x.unevaluatedProperties", "unsupported"),
+        ({"minimun": 3}, "inputs.x.minimun", "unknown_key"),
+        ({"type": "integer", "minimum": 1, "default": 0}, "inputs.x.default", "default"),
+        ({"type": "array", "items": {"type": "string"}, "default": ["a", 1]}, "inputs.x.default[1]", "default"),
+    ],
+)
+def test_a_schema_with_a_fault_is_refused(schema: JSON, path: str, code: str) -> None:
+    from flowrunner.domain.yaml_source import dotted
+
+    fault = only(inputs_faults({"x": schema}, ENGINE))
+
+    assert (dotted(fault.keys), fault.code) == (path, code)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        True,
+        {"type": "string", "format": "fortune-cookie"},
+        {"type": "string", "format": "regex", "default": "("},
+        {"x-order": 3, "ui:widget": "textarea", "title": "Region", "examples": ["eu"]},
+        {"$schema": "https://json-schema.org/draft/2020-12/schema"},
+        {"$schema": "http://127.0.0.1:1/nowhere"},
+        {"$defs": {"a": {"type": "string"}}, "items": {"$ref": "#/$defs/a"}, "contains": {"$ref": "#/$defs/a"}},
+        {"$defs": {"a/b~c": {"type": "string"}}, "$ref": "#/$defs/a~1b~0c"},
+        {"pattern": r"^\p{Lu}[\w-]{2,40}\d+$"},
+        {"pattern": r"^[^@\s]+@[^@\s]+\.[a-z]{2,}$"},
+        {"properties": {"if": {"type": "string"}, "type": {"type": "string"}, "minimun": {}}},
+        {"properties": {"default": {"type": "string"}, "$ref": {"type": "string"}, "pattern": {"const": "("}}},
+    ],
+)
+def test_a_schema_without_a_fault_is_taken(schema: JSON) -> None:
+    assert inputs_faults({"x": schema}, ENGINE) == []
+
+
+def test_every_fault_of_a_schema_is_told() -> None:
+    schema: JSON = {"type": "int", "pattern": "(", "properties": {"a": {"minimum": "1", "$ref": "x"}}}
+
+    assert [fault.code for fault in form_faults(schema, ENGINE)] == ["type", "pattern", "type", "reference"]
+
+
+def test_types_of_other_languages_get_the_right_name() -> None:
+    hints = {name: only(form_faults({"type": name}, ENGINE)).hint for name in ("int", "list", "bool", "strng", None)}
+
+    assert hints == {
+        "int": "did you mean 'integer'?",
+        "list": "did you mean 'array'?",
+        "bool": "did you mean 'boolean'?",
+        "strng": "did you mean 'string'?",
+        None: 'quote it: "null"',
+    }
+
+
+# What it may cost
+
+
+@pytest.fixture
+def trap() -> Iterator[tuple[int, list[bytes]]]:
+    """A server that notes whoever connects."""
+    visitors: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def note() -> None:
+            while True:
+                try:
+                    visitor, _ = server.accept()
+                except OSError:
+                    return
+                with visitor:
+                    visitor.settimeout(5)
+                    visitors.append(visitor.recv(100))
+                    visitor.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=note)
+        thread.start()
+        yield server.getsockname()[1], visitors
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
+def test_nothing_is_fetched(trap: tuple[int, list[bytes]]) -> None:
+    import jsonschema_rs
+
+    port, visitors = trap
+    url = f"http://127.0.0.1:{port}/schema.json"
+    for schema in ({"$ref": url}, {"$id": url, "$ref": "other.json"}, {"$schema": url, "$ref": url}):
+        assert inputs_faults({"x": schema}, ENGINE)
+        # The engine alone, asked for what the rules above it refuse.
+        with pytest.raises(jsonschema_rs.ValidationError):
+            ENGINE.matcher(schema)
+    assert ENGINE.matcher({"$schema": url}).fits(1)
+    assert visitors == []
+
+    # The trap works: without our setting the library does fetch.
+    with pytest.raises(jsonschema_rs.ValidationError):
+        jsonschema_rs.Draft202012Validator({"$ref": url})
+    assert len(visitors) == 1
+
+
+def bomb(keyword: str, levels: int) -> dict[str, Any]:
+    """A schema of a few lines that unfolds to 2 ** levels."""
+    definitions: dict[str, Any] = {
+        f"a{level}": {keyword: [{"$ref": f"#/$defs/a{level + 1}"}, {"$ref": f"#/$defs/a{level + 1}"}]}
+        for level in range(levels)
+    }
+    return {"$ref": "#/$defs/a0", "$defs": {**definitions, f"a{levels}": {"type": "string"}}}
+
+
+def nested(levels: int) -> JSON:
+    schema: JSON = {"type": "string"}
+    for _ in range(levels):
+        schema = {"items": schema}
+    return schema
+
+
+def chain(length: int) -> JSON:
+    definitions: dict[str, JSON] = {f"a{n}": {"$ref": f"#/$defs/a{n + 1}"} for n in range(length)}
+    return {"$defs": {**definitions, f"a{length}": {}}, "$ref": "#/$defs/a0"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "code"),
+    [
+        (bomb("allOf", 20), "too_large"),
+        (bomb("anyOf", 20), "too_large"),
+        (bomb("prefixItems", 20), "too_large"),
+        ({"enum": list(range(MAX_SUBSCHEMAS + 1))}, "too_large"),
+        ({"properties": {str(n): {} for n in range(MAX_SUBSCHEMAS + 1)}}, "too_large"),
+        (nested(60), "too_deep"),
+        (nested(5000), "too_deep"),
+        (chain(60), "too_deep"),
+        (chain(1500), "too_deep"),
+        ({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "recursive"),
+        (
+            {"$defs": {"a": {"allOf": [{"items": {"$ref": "#/$defs/a"}}] * 2}}, "$ref": "#/$defs/a"},
+            "recursive",
+        ),
+    ],
+)
+def test_a_schema_that_unfolds_too_far_is_refused_at_once(schema: JSON, code: str) -> None:
+    started = time.perf_counter()
+
+    faults = form_faults(schema, ENGINE)
+
+    assert {fault.code for fault in faults} == {code}
+    assert len(faults) < 5
+    assert time.perf_counter() - started < STALL_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("(a+)+$", "a" * 1_000_000 + "b"),
+        ("^(a|a)*$", "a" * 1_000_000 + "b"),
+        (r"(\w+\s?)*:$", "a b " * 250_000),
+        ("^(([a-z])+.)+[A-Z]([a-z])+$", "a" * 1_000_000),
+        ("[ab]*a[ab]{100}c", "ab" * 500_000),
+        ("[ab]*a[ab]{500}c", "abba" * 250_000),
+        ("^(a|b)*a(a|b){300}$", "abaab" * 200_000),
+    ],
+)
+def test_no_pattern_takes_long_over_a_megabyte(pattern: str, text: str) -> None:
+    started = time.perf_counter()
+
+    (fault,) = refused({"x": {"pattern": pattern}}, {"x": text})
+
+    assert fault[1] in ("pattern", "too_large")
+    assert time.perf_counter() - started < STALL_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        # Each of these makes the library copy, compare or tell something for very long.
+        ({"items": {"allOf": [{"minimum": -n} for n in range(900)]}}, [1] * 100_000),
+        ({"items": {"type": "string"}}, list(range(200_000))),
+        ({"allOf": [{"type": "object", "minProperties": n} for n in range(500)]}, [1] * 200_000),
+        ({"items": {"enum": [["x"] * 30] * 30}}, [["x"] * 29] * 10_000),
+        ({"additionalProperties": False}, {str(n): n for n in range(50_000)}),
+        ({"propertyNames": {"pattern": "^(a|b)*a(a|b){300}$"}}, {f"{n:x}" * 20: 1 for n in range(50_000)}),
+        (bomb("allOf", 8), 1),
+        ({**bomb("anyOf", 8), "$ref": "#/$defs/a4", "items": {"$ref": "#/$defs/a0"}}, [1] * 100),
+        ({"uniqueItems": True}, [{"a": n, "b": [n]} for n in range(50_000)]),
+        ({"items": {"format": "email"}}, ["a" * 60] * 15_000),
+        ({"allOf": [{"type": "integer"}] * 1_900}, "x" * 1_000_000),
+        ({"anyOf": [{"type": "integer"}] * 1_900}, "x" * 1_000_000),
+        ({"items": {"allOf": [{"type": "string"}] * 200}}, [1] * 90),
+    ],
+)
+def test_no_value_takes_long(schema: JSON, value: JSON) -> None:
+    assert not form_faults(schema, ENGINE)
+    form = Form(schema, ENGINE)
+    started = time.perf_counter()
+
+    with contextlib.suppress(InvalidInput):
+        form.check(value)
+
+    assert time.perf_counter() - started < STALL_SECONDS
+
+
+def test_the_faults_of_a_large_value_are_cut() -> None:
+    some: JSON = [1] * 1_000
+    many: JSON = [1] * 200_000
+
+    assert len(refused({"x": {"items": {"type": "string"}}}, {"x": some})) == MAX_FAULTS
+    assert refused({"x": {"items": {"type": "string"}}}, {"x": many}) == [("input.x[0]", "type", "must be text")]
+
+
+def test_large_values_that_are_usual_are_checked() -> None:
+    order: JSON = {
+        "type": "object",
+        "required": ["id", "lines"],
+        "properties": {
+            "id": {"type": "string", "pattern": "^[a-z0-9-]+$"},
+            "email": {"type": "string", "format": "email"},
+            "lines": {"type": "array", "items": {"properties": {"sku": {"type": "string"}, "n": {"minimum": 1}}}},
+        },
+    }
+    orders = [
+        {"id": f"order-{n}", "email": f"c{n}@example.com", "lines": [{"sku": "a", "n": 1}] * 5} for n in range(5_000)
+    ]
+
+    assert len(check({"orders": {"type": "array", "items": order}}, {"orders": orders})["orders"]) == 5_000  # type: ignore[arg-type] # a list
+
+
+def test_the_library_is_not_loaded_before_it_is_used() -> None:
+    program = "import flowrunner.schemas, sys; sys.exit('jsonschema_rs' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
