@@ -315,6 +315,7 @@ class AccountStore(Protocol):
         email: str | None = None,
         role: Role | None = None,
         password_hash: str | None = None,
+        is_disabled: bool | None = None,
     ) -> tuple[Account, bool]:
         """Change what is given and nothing else; the flag says whether this ended the account's sessions.
 
@@ -351,6 +352,27 @@ class AccountStore(Protocol):
 
     async def page(self, *, role: Role | None, page: Page) -> tuple[Sequence[Account], int]: ...
     async def any(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSession:
+    """A session that is to be opened, for an account that has this role."""
+
+    id: SessionId
+    account_id: AccountId
+    role: Role
+    expires_at: datetime
+
+
+class Renewal(Enum):
+    """What became of the wish to replace a session by another."""
+
+    REPLACED = auto()
+    # It was replaced a moment ago, and nothing points to a thief.
+    REPEATED = auto()
+    # It was replaced before, so two have its token: all that the login led to has ended.
+    REUSED = auto()
+    ENDED = auto()
 
 
 class SessionStore(Protocol):
@@ -390,98 +412,7 @@ class SessionStore(Protocol):
 
     async def purge(self, *, now: datetime) -> None: ...
 
-        is_disabled: bool | None = None,
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretView:
-    key: str
-    created_at: datetime
-    updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealedSecret:
-    """A secret at rest: its value encrypted under version ``key_version`` of the account's data key."""
-
-    key: str
-    key_version: int
-    sealed: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WrappedKey:
-    """A data key encrypted under the master key whose id is ``master_key_id``."""
-
-    version: int
-    master_key_id: str
-    wrapped: bytes
-
-
-class SecretStore(Protocol):
-    async def save(self, account_id: AccountId, secret: SealedSecret, *, at: datetime) -> tuple[SecretView, bool]:
-        """Write or replace; the flag says whether it is new. Raises: NotFound for no such account."""
-        ...
-
-    async def delete(self, account_id: AccountId, key: str) -> None:
-        """Raises: NotFound."""
-        ...
-
-    async def list(self, account_id: AccountId) -> Sequence[SecretView]: ...
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewSession:
-    """A session that is to be opened, for an account that has this role."""
-
-    id: SessionId
-    account_id: AccountId
-    role: Role
-    expires_at: datetime
-
-
-class Renewal(Enum):
-    """What became of the wish to replace a session by another."""
-
-    REPLACED = auto()
-    # It was replaced a moment ago, and nothing points to a thief.
-    REPEATED = auto()
-    # It was replaced before, so two have its token: all that the login led to has ended.
-    REUSED = auto()
-    ENDED = auto()
-
-
-    async def sealed(self, account_id: AccountId) -> Sequence[SealedSecret]: ...
-    async def data_keys(self, account_id: AccountId) -> Sequence[WrappedKey]: ...
-
-    async def add_data_key(self, account_id: AccountId, key: WrappedKey) -> WrappedKey:
-        """Add the key unless its version exists; gives the one that is stored."""
-        ...
-
-
-class PasswordHasher(Protocol):
-    async def hash(self, password: str) -> str: ...
-    async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Takes as long for None, which stands for no such account, as for a wrong password."""
-        ...
-
-    def is_outdated(self, password_hash: str) -> bool: ...
-
-
-class TokenIssuer(Protocol):
-    def issue(self, session: NewSession, *, now: datetime) -> str: ...
-
-    def verify(self, token: str) -> SessionId:
-        """The session a token stands for. Raises: Unauthorized."""
-        ...
-
-
-class Redactor(Protocol):
-    """Hides the values of an account's secrets."""
-
-    def redact(self, value: JSON) -> JSON:
-        """The value with `***` for every secret, at any depth, in keys too."""
-        ...
-
-    def found_in(self, encoded: bytes) -> bool:
-        """Whether a JSON text may hold a secret; False is certain."""
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenView:
     """An API token, but for what its holder shows: that is known to nobody else.
@@ -521,6 +452,75 @@ class TokenStore(Protocol):
     async def purge(self, *, now: datetime) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretView:
+    key: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedSecret:
+    """A secret at rest: its value encrypted under version ``key_version`` of the account's data key."""
+
+    key: str
+    key_version: int
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrappedKey:
+    """A data key encrypted under the master key whose id is ``master_key_id``."""
+
+    version: int
+    master_key_id: str
+    wrapped: bytes
+
+
+class SecretStore(Protocol):
+    async def save(self, account_id: AccountId, secret: SealedSecret, *, at: datetime) -> tuple[SecretView, bool]:
+        """Write or replace; the flag says whether it is new. Raises: NotFound for no such account."""
+        ...
+
+    async def delete(self, account_id: AccountId, key: str) -> None:
+        """Raises: NotFound."""
+        ...
+
+    async def list(self, account_id: AccountId) -> Sequence[SecretView]: ...
+    async def sealed(self, account_id: AccountId) -> Sequence[SealedSecret]: ...
+    async def data_keys(self, account_id: AccountId) -> Sequence[WrappedKey]: ...
+
+    async def add_data_key(self, account_id: AccountId, key: WrappedKey) -> WrappedKey:
+        """Add the key unless its version exists; gives the one that is stored."""
+        ...
+
+
+class PasswordHasher(Protocol):
+    async def hash(self, password: str) -> str: ...
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Takes as long for None, which stands for no such account, as for a wrong password."""
+        ...
+
+    def is_outdated(self, password_hash: str) -> bool: ...
+
+
+class TokenIssuer(Protocol):
+    def issue(self, session: NewSession, *, now: datetime) -> str: ...
+
+    def verify(self, token: str) -> SessionId:
+        """The session a token stands for. Raises: Unauthorized."""
+        ...
+
+
+class Redactor(Protocol):
+    """Hides the values of an account's secrets."""
+
+    def redact(self, value: JSON) -> JSON:
+        """The value with `***` for every secret, at any depth, in keys too."""
+        ...
+
+    def found_in(self, encoded: bytes) -> bool:
+        """Whether a JSON text may hold a secret; False is certain."""
         ...
 
 
