@@ -132,7 +132,7 @@ class Journal(Protocol):
         Raises:
             Fenced: Nothing was written: the epoch is old, or ``after`` is not the last event.
             DuplicateRequest: Nothing was written: the idempotency key is taken.
-            NotFound: Nothing was written: the flow of a new execution is gone, or its account.
+            NotFound: Nothing was written: the flow of a new execution is gone, or its revision, or its account.
         """
         ...
 
@@ -238,12 +238,49 @@ class FlowView:
     tags: Sequence[str]
     created_at: datetime
     updated_at: datetime
+    revision: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedFlow(FlowView):
+    """A flow with its definition.
+
+    Attributes:
+        revision: Number of the definition's revision. The store counts it, and `edition`.
+        edition: Counts the changes of any kind, the making included.
+    """
+
     definition: str
     revision_id: RevisionId
+    edition: int = 1
+
+    @property
+    def state(self) -> str:
+        """Another text after every change: whoever names it means the flow as it is now."""
+        return f"{self.revision}.{self.edition}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionView:
+    """A definition that a flow has or had.
+
+    Attributes:
+        number: Counted from 1 within the flow. No two ever have the same, deleted ones included.
+        version: The author's label.
+        size: Bytes of the definition.
+    """
+
+    number: int
+    version: str
+    size: int
+    created_at: datetime
+    created_by: AccountId
+    is_current: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedRevision(RevisionView):
+    definition: str
 
 
 class FlowStore(Protocol):
@@ -254,6 +291,8 @@ class FlowStore(Protocol):
     async def update(self, account_id: AccountId, id: FlowId, change: Callable[[SavedFlow], SavedFlow]) -> SavedFlow:
         """Put what ``change`` makes of the flow as it is at this moment in its place; gives that.
 
+        Another ``revision_id`` makes a new revision.
+
         Args:
             change: Is called on another thread. What it raises leaves the flow as it was.
 
@@ -262,8 +301,17 @@ class FlowStore(Protocol):
         """
         ...
 
-    async def delete(self, account_id: AccountId, id: FlowId, *, at: datetime) -> None:
-        """Raises: NotFound."""
+    async def delete(
+        self, account_id: AccountId, id: FlowId, *, at: datetime, check: Callable[[SavedFlow], None] | None = None
+    ) -> None:
+        """Delete the flow as it is at this moment.
+
+        Args:
+            check: Is called with it, on another thread. What it raises leaves the flow as it was.
+
+        Raises:
+            NotFound.
+        """
         ...
 
     async def get(self, account_id: AccountId, id: FlowId) -> SavedFlow:
@@ -276,6 +324,27 @@ class FlowStore(Protocol):
 
     async def definition(self, account_id: AccountId, revision_id: RevisionId) -> str:
         """Raises: NotFound."""
+        ...
+
+    async def revisions(self, account_id: AccountId, id: FlowId, *, page: Page) -> tuple[Sequence[RevisionView], int]:
+        """The newest first, with the total. Raises: NotFound."""
+        ...
+
+    async def revision(self, account_id: AccountId, id: FlowId, number: int) -> SavedRevision:
+        """Raises: NotFound for no such flow, or no such revision of it."""
+        ...
+
+    async def revision_before(self, account_id: AccountId, id: FlowId, number: int) -> SavedRevision | None:
+        """The last one before ``number`` that was not deleted."""
+        ...
+
+    async def delete_revision(self, account_id: AccountId, id: FlowId, number: int, *, at: datetime) -> None:
+        """Forget a definition, but not its number. No execution can start with it any more.
+
+        Raises:
+            NotFound: For no such flow, or no such revision of it.
+            Conflict: It is the current one, or an execution that is bound to it has not ended.
+        """
         ...
 
     async def page(self, account_id: AccountId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:

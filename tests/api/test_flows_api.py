@@ -8,7 +8,7 @@ import pytest
 from api.shapes import SMALLEST, assert_error, assert_recent, moment
 from support.client import Client
 
-FIELDS: Final = {"id", "name", "description", "version", "created_at", "updated_at", "tags"}
+FIELDS: Final = {"id", "name", "description", "version", "created_at", "updated_at", "tags", "revision"}
 # The reference's own example.
 DEFINITION: Final = (
     'metadata:\n  name: "My Flow"\n  description: "A simple flow"\n  version: "1.0.0"\n\nnodes:\n  start:\n'
@@ -70,6 +70,7 @@ def test_a_flow_is_updated(account: Client) -> None:
         "version": "1.0.1",
         "tags": ["production", "updated"],
         "updated_at": reply.json["updated_at"],
+        "revision": 2,
     }
     assert moment(reply.json["updated_at"]) > moment(created["updated_at"])
     assert account.get(f"/api/v1/flows/{created['id']}").json == {**reply.json, "definition": definition}

@@ -75,6 +75,9 @@ def test_every_route_says_its_errors(document: Any) -> None:
             wanted |= {"404"}
         assert wanted <= operation["responses"].keys(), name
         for status, response in operation["responses"].items():
+            if status == "304":
+                assert "content" not in response, name
+                continue
             schema = response["content"]["application/json"]["schema"]
             assert (schema == {"$ref": "#/components/schemas/Error"}) == (status >= "400"), (name, status)
 
@@ -82,7 +85,7 @@ def test_every_route_says_its_errors(document: Any) -> None:
 def test_answers_allow_no_field_that_is_not_described(document: Any) -> None:
     for name, operation in operations(document).items():
         for status, response in operation["responses"].items():
-            schema = response["content"].get("application/json", {}).get("schema")
+            schema = response.get("content", {}).get("application/json", {}).get("schema")
             if schema is not None:
                 model = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
                 assert model["additionalProperties"] is False, (name, status)
@@ -94,9 +97,17 @@ class Tour:
     def __init__(self) -> None:
         self.replies: dict[str, list[Reply]] = defaultdict(list)
 
-    def go(self, client: Client, operation: str, body: Any = None, query: str = "", **parts: str) -> Reply:
+    def go(
+        self,
+        client: Client,
+        operation: str,
+        body: Any = None,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        **parts: str,
+    ) -> Reply:
         method, path = operation.split()
-        headers = {} if body is None else {"Content-Type": "application/json"}
+        headers = {**({} if body is None else {"Content-Type": "application/json"}), **(headers or {})}
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         reply = client.request(method, path.format(**parts) + query, data, headers)
         self.replies[operation].append(reply)
@@ -112,13 +123,14 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     for operation in ("GET /healthz", "GET /readyz"):
         made.go(nobody, operation)
     _flows_and_executions(made.go, account)
+    _revisions(made.go, account)
     _secrets(made.go, account)
     _accounts(made.go, admin, account)
     _tokens(made.go, account)
     _identity(made.go, nobody, account)
     for operation in list(made.replies):
         if operation.split()[1].startswith("/api/v1/") and (*operation.split(),) not in OPEN:
-            parts = dict.fromkeys(("id", "account_id", "key"), "x")
+            parts = dict.fromkeys(("id", "account_id", "key"), "x") | {"number": "1"}
             assert made.go(nobody, operation, **parts).status == 401
     return made.replies
 
@@ -157,6 +169,28 @@ def _flows_and_executions(go: Go, account: Client) -> None:
     go(account, f"GET {execution}", id=open_one)
     go(account, f"DELETE {flow}", id=id)
     go(account, f"DELETE {flow}", id=id)
+
+
+def _revisions(go: Go, account: Client) -> None:
+    flow, one = "/api/v1/flows/{id}", "/api/v1/flows/{id}/revisions/{number}"
+    id = account.new_flow(SMALLEST)
+    for conditions in ({"If-None-Match": "*"}, {"If-None-Match": "x"}):
+        go(account, f"GET {flow}", headers=conditions, id=id)
+    for conditions in ({"If-Match": '"0"'}, {"If-Match": "x"}, {"If-Match": "*"}):
+        go(account, f"PUT {flow}", {"definition": f"{SMALLEST}# 2"}, headers=conditions, id=id)
+        go(account, f"POST {one}/restore", headers=conditions, id=id, number="1")
+    for conditions in ({"If-Match": '"0"'}, {"If-Match": "x"}):
+        go(account, f"DELETE {flow}", headers=conditions, id=id)
+    for target in (id, "flow-1"):
+        go(account, f"GET {flow}/revisions", query="?limit=1", id=target)
+        for number in ("1", "2", "9", "0", "x"):
+            for operation in (f"GET {one}", f"GET {one}/diff", f"POST {one}/restore"):
+                go(account, operation, id=target, number=number)
+    go(account, f"GET {flow}/revisions", query="?limit=0", id=id)
+    for query in ("?against=2", "?against=9", "?against=x"):
+        go(account, f"GET {one}/diff", query=query, id=id, number="1")
+    for number in ("1", "1", "9", "x", go(account, f"GET {flow}", id=id).json["revision"]):
+        go(account, f"DELETE {one}", id=id, number=str(number))
 
 
 def _secrets(go: Go, account: Client) -> None:
@@ -222,7 +256,12 @@ def test_s18_every_answer_is_as_described(document: Any, admin: Client, account:
             if response is None:
                 wrong.append(f"{name} answers {reply.status}, which is not described: {reply.body[:200]!r}")
                 continue
+            if reply.status == 304:
+                assert reply.body == b"", name
+                continue
             assert reply.headers["content-type"] == "application/json"
+            if "headers" in response:
+                assert {header.lower() for header in response["headers"]} <= reply.headers.keys(), name
             schema = {**response["content"]["application/json"]["schema"], "components": document["components"]}
             wrong += [
                 f"{name} {reply.status}: {error.json_path} {error.message}"

@@ -36,6 +36,7 @@ class ErrorDetails(Answer):
     field: str | None = Field(default=None, description="The faulty field, if there is just one.")
     reason: str | None = None
     errors: list[ErrorEntry] = []
+    revision: int | None = Field(default=None, description="With a 412: the current one.")
 
 
 class ErrorBody(Answer):
@@ -56,6 +57,7 @@ _DESCRIPTIONS = {
     403: "The caller does not have permission",
     404: "There is no such thing, or not one the caller may know of",
     409: "The request conflicts with the present state",
+    412: "It has changed since the state that If-Match names",
     413: "The request body is too large",
     415: "The request body is not JSON",
     422: "The request failed validation",

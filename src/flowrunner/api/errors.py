@@ -20,6 +20,7 @@ from flowrunner.domain.errors import (
     InvalidFlow,
     InvalidInput,
     NotFound,
+    PreconditionFailed,
     TooManyRequests,
     Unauthorized,
     Unavailable,
@@ -32,6 +33,7 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     Forbidden: 403,
     NotFound: 404,
     Conflict: 409,
+    PreconditionFailed: 412,
     InvalidFlow: 422,
     InvalidInput: 422,
     TooManyRequests: 429,
@@ -45,6 +47,7 @@ CODES: Final[Mapping[int, str]] = {
     404: "not_found",
     405: "method_not_allowed",
     409: "conflict",
+    412: "precondition_failed",
     413: "payload_too_large",
     415: "unsupported_media_type",
     422: "validation_error",
@@ -65,6 +68,11 @@ class InvalidRequest(FlowRunnerError):
         super().__init__(message)
         self.status = status
         self.hint = hint
+
+
+def etag(state: str) -> str:
+    """The state of a thing as the header has it."""
+    return f'"{state}"'
 
 
 def error_answer(
@@ -153,6 +161,9 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Response:
             )
         case InvalidInput():
             return _faulty(request_id, error.faults)
+        case PreconditionFailed():
+            details = {"revision": error.revision}
+            return error_answer(request_id, status, str(error), details=details, headers={"ETag": etag(error.state)})
         case TooManyRequests():
             seconds = max(math.ceil(error.retry_after.total_seconds()), 1)
             return error_answer(request_id, status, str(error), headers={"Retry-After": str(seconds)})

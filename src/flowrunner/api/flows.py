@@ -2,15 +2,25 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
 from flowrunner.api.answers import BODY_ERRORS, Answer, Message, answer, errors, listing, rfc3339
+from flowrunner.api.conditions import (
+    IF_MATCH,
+    IF_NONE_MATCH,
+    NOT_MODIFIED,
+    is_known,
+    not_modified,
+    states_to_match,
+    with_etag,
+)
+from flowrunner.api.errors import etag
 from flowrunner.api.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
 from flowrunner.api.routing import MAX_FLOW_BODY_BYTES, ProtectedRoute, caller_of
 from flowrunner.domain.values import FlowId
-from flowrunner.ports import FlowView
+from flowrunner.ports import FlowView, RevisionView, SavedFlow
 from flowrunner.services.flows import FlowDraft
 
 router = APIRouter(prefix="/api/v1/flows", tags=["Flows"], route_class=ProtectedRoute)
@@ -45,6 +55,7 @@ class FlowAnswer(Answer):
     created_at: str
     updated_at: str
     tags: list[str]
+    revision: int = Field(description="Number of the definition's revision.")
 
 
 class FlowDetail(FlowAnswer):
@@ -58,6 +69,41 @@ class FlowList(Answer):
     offset: int
 
 
+class RevisionAnswer(Answer):
+    number: int = Field(description="Counted from 1 within the flow.")
+    version: str = Field(description="The author's label: the definition's `metadata.version`.")
+    created_at: str
+    created_by: str = Field(description="Id of an account.")
+    is_current: bool
+    size: int = Field(description="Bytes of the definition.")
+
+
+class RevisionDetail(RevisionAnswer):
+    definition: str
+
+
+class RevisionList(Answer):
+    revisions: list[RevisionAnswer]
+    total: int
+    limit: int
+    offset: int
+
+
+class DifferenceSummary(Answer):
+    nodes_added: list[str]
+    nodes_removed: list[str]
+    nodes_changed: list[str]
+    keys_changed: list[str] = Field(description="Keys of the document itself, such as `vars`.")
+
+
+class DifferenceAnswer(Answer):
+    number: int
+    against: int | None = Field(description="The revision that the difference starts from; null: there is none before.")
+    diff: str = Field(description="A unified diff; empty if nothing changed.")
+    is_truncated: bool = Field(description="The text ends before the difference does: it is longer than 1 MiB.")
+    summary: DifferenceSummary | None = Field(description="Null if one of the two cannot be read as YAML.")
+
+
 def _flow_json(flow: FlowView) -> dict[str, Any]:
     return {
         "id": flow.id,
@@ -67,13 +113,31 @@ def _flow_json(flow: FlowView) -> dict[str, Any]:
         "created_at": rfc3339(flow.created_at),
         "updated_at": rfc3339(flow.updated_at),
         "tags": flow.tags,
+        "revision": flow.revision,
     }
+
+
+def _revision_json(revision: RevisionView) -> dict[str, Any]:
+    return {
+        "number": revision.number,
+        "version": revision.version,
+        "created_at": rfc3339(revision.created_at),
+        "created_by": revision.created_by,
+        "is_current": revision.is_current,
+        "size": revision.size,
+    }
+
+
+def _saved(flow: SavedFlow, status: int = 200) -> Response:
+    return answer(_flow_json(flow), status, {"ETag": etag(flow.state)})
 
 
 _LARGE = {"x-max-bytes": MAX_FLOW_BODY_BYTES}
 
+RevisionNumber = Annotated[int, Path(ge=1, le=2**53)]
 
-@router.get("", response_model=FlowList, responses=errors(401, 422))
+
+@router.get("", response_model=FlowList, responses=errors(401, 403, 422))
 async def list_flows(
     request: Request,
     tag: Annotated[str | None, Query(max_length=100, description="Only flows with this tag.")] = None,
@@ -85,19 +149,37 @@ async def list_flows(
     return listing("flows", [_flow_json(flow) for flow in flows], total, page)
 
 
-@router.get("/{id}", response_model=FlowDetail, responses=errors(401, 404))
+@router.get(
+    "/{id}",
+    response_model=FlowDetail,
+    responses={**with_etag(), 304: NOT_MODIFIED, **errors(400, 401, 404)},
+    openapi_extra={"parameters": [IF_NONE_MATCH]},
+)
 async def get_flow(request: Request, id: str) -> Response:
     flow = await services_of(request).flows.get(caller_of(request), FlowId(id))
-    return answer({**_flow_json(flow), "definition": flow.definition})
+    if is_known(request, flow.state):
+        return not_modified(flow.state)
+    return answer({**_flow_json(flow), "definition": flow.definition}, headers={"ETag": etag(flow.state)})
 
 
-@router.post("", response_model=FlowAnswer, status_code=201, responses=errors(401, *BODY_ERRORS), openapi_extra=_LARGE)
+@router.post(
+    "",
+    response_model=FlowAnswer,
+    status_code=201,
+    responses={**with_etag(201), **errors(401, 403, *BODY_ERRORS)},
+    openapi_extra=_LARGE,
+)
 async def create_flow(request: Request, body: CreateFlow) -> Response:
     draft = FlowDraft(definition=body.definition, name=body.name, description=body.description, tags=body.tags)
-    return answer(_flow_json(await services_of(request).flows.create(caller_of(request), draft)), 201)
+    return _saved(await services_of(request).flows.create(caller_of(request), draft), 201)
 
 
-@router.put("/{id}", response_model=FlowAnswer, responses=errors(401, 404, *BODY_ERRORS), openapi_extra=_LARGE)
+@router.put(
+    "/{id}",
+    response_model=FlowAnswer,
+    responses={**with_etag(), **errors(401, 403, 404, 412, *BODY_ERRORS)},
+    openapi_extra={**_LARGE, "parameters": [IF_MATCH]},
+)
 async def update_flow(request: Request, id: str, body: UpdateFlow) -> Response:
     """A changed definition is a new revision; executions under way go on with theirs."""
     flow = await services_of(request).flows.update(
@@ -107,12 +189,89 @@ async def update_flow(request: Request, id: str, body: UpdateFlow) -> Response:
         name=body.name,
         description=body.description,
         tags=body.tags,
+        if_states=states_to_match(request),
     )
-    return answer(_flow_json(flow))
+    return _saved(flow)
 
 
-@router.delete("/{id}", response_model=Message, responses=errors(401, 404))
+@router.delete(
+    "/{id}",
+    response_model=Message,
+    responses=errors(400, 401, 404, 412),
+    openapi_extra={"parameters": [IF_MATCH]},
+)
 async def delete_flow(request: Request, id: str) -> Response:
     """Executions under way go on, and the history stays readable."""
-    await services_of(request).flows.delete(caller_of(request), FlowId(id))
+    await services_of(request).flows.delete(caller_of(request), FlowId(id), if_states=states_to_match(request))
     return answer({"message": "Flow deleted successfully"})
+
+
+# Revisions
+
+
+@router.get("/{id}/revisions", response_model=RevisionList, responses=errors(401, 403, 404, 422))
+async def list_revisions(request: Request, id: str, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Response:
+    """The newest first."""
+    page = page_of(limit, offset)
+    revisions, total = await services_of(request).flows.revisions(caller_of(request), FlowId(id), page=page)
+    return listing("revisions", [_revision_json(revision) for revision in revisions], total, page)
+
+
+@router.get("/{id}/revisions/{number}", response_model=RevisionDetail, responses=errors(401, 403, 404, 422))
+async def get_revision(request: Request, id: str, number: RevisionNumber) -> Response:
+    revision = await services_of(request).flows.revision(caller_of(request), FlowId(id), number)
+    return answer({**_revision_json(revision), "definition": revision.definition})
+
+
+@router.get("/{id}/revisions/{number}/diff", response_model=DifferenceAnswer, responses=errors(401, 403, 404, 422))
+async def compare_revisions(
+    request: Request,
+    id: str,
+    number: RevisionNumber,
+    against: Annotated[
+        int | None, Query(ge=1, le=2**53, description="The revision to start from; the one before if absent.")
+    ] = None,
+) -> Response:
+    """What changed from one revision to another."""
+    difference, start = await services_of(request).flows.compare(
+        caller_of(request), FlowId(id), number, against=against
+    )
+    summary = difference.summary
+    return answer(
+        {
+            "number": number,
+            "against": start,
+            "diff": difference.text,
+            "is_truncated": difference.is_truncated,
+            "summary": None
+            if summary is None
+            else {
+                "nodes_added": summary.nodes_added,
+                "nodes_removed": summary.nodes_removed,
+                "nodes_changed": summary.nodes_changed,
+                "keys_changed": summary.keys_changed,
+            },
+        }
+    )
+
+
+@router.post(
+    "/{id}/revisions/{number}/restore",
+    response_model=FlowAnswer,
+    responses={**with_etag(), **errors(400, 401, 404, 412, 422)},
+    openapi_extra={"parameters": [IF_MATCH]},
+)
+async def restore_revision(request: Request, id: str, number: RevisionNumber) -> Response:
+    """Save an old definition again: a new revision, and the history stays as it is."""
+    return _saved(
+        await services_of(request).flows.restore(
+            caller_of(request), FlowId(id), number, if_states=states_to_match(request)
+        )
+    )
+
+
+@router.delete("/{id}/revisions/{number}", response_model=Message, responses=errors(401, 403, 404, 409, 422))
+async def delete_revision(request: Request, id: str, number: RevisionNumber) -> Response:
+    """Forget an old definition. Executions of it that have ended stay readable."""
+    await services_of(request).flows.delete_revision(caller_of(request), FlowId(id), number)
+    return answer({"message": "Revision deleted successfully"})

@@ -43,6 +43,20 @@ class Conflict(FlowRunnerError):
     """The request does not fit the present state of things."""
 
 
+class PreconditionFailed(FlowRunnerError):
+    """The thing has changed since the state that the caller names.
+
+    Attributes:
+        revision: The current one.
+        state: The present state, as callers name it.
+    """
+
+    def __init__(self, what: str, *, revision: int, state: str) -> None:
+        super().__init__(f"The {what} has changed since: it is at revision {revision} now")
+        self.revision = revision
+        self.state = state
+
+
 class Forbidden(FlowRunnerError):
     """The caller is known and may not do this."""
 

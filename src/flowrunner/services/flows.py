@@ -1,16 +1,18 @@
-"""Flows: saved, read, listed, and made ready to run."""
+"""Flows: saved, read, listed, and made ready to run; and the revisions that each save leaves."""
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import invalid
+from flowrunner.domain.difference import Difference, difference
+from flowrunner.domain.errors import PreconditionFailed, invalid
 from flowrunner.domain.flow import Flow, NodeTypeSpec
 from flowrunner.domain.flow_document import read_flow
 from flowrunner.domain.values import AccountId, FlowId, RevisionId
-from flowrunner.ports import Clock, FlowStore, FlowView, Page, SavedFlow
+from flowrunner.ports import Clock, FlowStore, FlowView, Page, RevisionView, SavedFlow, SavedRevision
 from flowrunner.services.ids import new_id
 
 _CACHED_FLOWS: Final = 1000
@@ -31,6 +33,8 @@ class Flows:
         self._store = store
         self._node_types = node_types
         self._clock = clock
+        # Comparing keeps a processor busy: one at a time leaves the others to executions.
+        self._comparing = asyncio.Lock()
 
     async def create(self, caller: Caller, draft: FlowDraft) -> SavedFlow:
         """Raises: InvalidFlow with every fault; InvalidInput if it has no name."""
@@ -59,10 +63,14 @@ class Flows:
         name: str | None,
         description: str | None,
         tags: Sequence[str] | None,
+        if_states: Collection[str] | None = None,
     ) -> SavedFlow:
         """Change what is given. A new definition brings its own metadata where none is given.
 
-        Raises: NotFound, InvalidFlow, InvalidInput.
+        Args:
+            if_states: Only if the flow is in one of these states; None is any.
+
+        Raises: NotFound, PreconditionFailed, InvalidFlow, InvalidInput.
         """
         await self._store.get(caller.account_id, id)
         now = self._clock.now()
@@ -70,6 +78,7 @@ class Flows:
         flow = read_flow(definition, self._node_types) if definition is not None else None
 
         def change(before: SavedFlow) -> SavedFlow:
+            _check_state(before, if_states)
             is_new_revision = definition is not None and definition != before.definition
             return SavedFlow(
                 id=id,
@@ -87,9 +96,11 @@ class Flows:
 
         return await self._store.update(caller.account_id, id, change)
 
-    async def delete(self, caller: Caller, id: FlowId) -> None:
-        """Executions under way go on. Raises: NotFound."""
-        await self._store.delete(caller.account_id, id, at=self._clock.now())
+    async def delete(self, caller: Caller, id: FlowId, *, if_states: Collection[str] | None = None) -> None:
+        """Executions under way go on. Raises: NotFound, PreconditionFailed."""
+        await self._store.delete(
+            caller.account_id, id, at=self._clock.now(), check=lambda flow: _check_state(flow, if_states)
+        )
 
     async def get(self, caller: Caller, id: FlowId) -> SavedFlow:
         """Raises: NotFound."""
@@ -97,6 +108,62 @@ class Flows:
 
     async def page(self, caller: Caller, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
         return await self._store.page(caller.account_id, tag=tag, page=page)
+
+    # Revisions
+
+    async def revisions(self, caller: Caller, id: FlowId, *, page: Page) -> tuple[Sequence[RevisionView], int]:
+        """The newest first, with the total. Raises: NotFound."""
+        return await self._store.revisions(caller.account_id, id, page=page)
+
+    async def revision(self, caller: Caller, id: FlowId, number: int) -> SavedRevision:
+        """Raises: NotFound."""
+        return await self._store.revision(caller.account_id, id, number)
+
+    async def compare(
+        self, caller: Caller, id: FlowId, number: int, *, against: int | None
+    ) -> tuple[Difference, int | None]:
+        """What changed from one revision to revision ``number``.
+
+        Args:
+            against: The one to start from; None is the one before.
+
+        Returns:
+            With the number of the one started from; None if there is none before.
+
+        Raises: NotFound.
+        """
+        after = await self._store.revision(caller.account_id, id, number)
+        if against is None:
+            before = await self._store.revision_before(caller.account_id, id, number)
+        else:
+            before = await self._store.revision(caller.account_id, id, against)
+        text, name = (before.definition, f"revision {before.number}") if before else ("", "/dev/null")
+        async with self._comparing:
+            found = await asyncio.to_thread(
+                difference, text, after.definition, names=(name, f"revision {after.number}")
+            )
+        return found, before.number if before else None
+
+    async def restore(
+        self, caller: Caller, id: FlowId, number: int, *, if_states: Collection[str] | None = None
+    ) -> SavedFlow:
+        """Save an old definition again, as `update` does. History is added to, never rewritten.
+
+        Raises: NotFound, PreconditionFailed; InvalidFlow if the language has moved on.
+        """
+        old = await self._store.revision(caller.account_id, id, number)
+        return await self.update(
+            caller, id, definition=old.definition, name=None, description=None, tags=None, if_states=if_states
+        )
+
+    async def delete_revision(self, caller: Caller, id: FlowId, number: int) -> None:
+        """Its ended executions stay. Raises: NotFound; Conflict while it is current or still needed."""
+        await self._store.delete_revision(caller.account_id, id, number, at=self._clock.now())
+
+
+def _check_state(flow: SavedFlow, wanted: Collection[str] | None) -> None:
+    if wanted is not None and flow.state not in wanted:
+        raise PreconditionFailed("flow", revision=flow.revision, state=flow.state)
 
 
 def _named(name: str) -> str:

@@ -1,16 +1,18 @@
 """Flows and the revisions of their definitions."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.errors import NotFound
+from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.values import AccountId, FlowId, RevisionId
-from flowrunner.ports import FlowView, Page, SavedFlow
+from flowrunner.ports import FlowView, Page, RevisionView, SavedFlow, SavedRevision
 from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.paging import page_and_total
 from flowrunner.storage.sqlite.rows import from_ms, to_ms
 
 # Only for an account that still exists: an account's end takes the flows there are, and no other may
@@ -23,29 +25,59 @@ SELECT :id, :account_id, :name, :description, :version, :tags, :revision_id, :cr
 UPDATE: Final = """
 UPDATE flows
    SET name = :name, description = :description, version = :version, tags = :tags,
-       revision_id = :revision_id, updated_at = :updated_at
+       revision_id = :revision_id, edition = :edition, updated_at = :updated_at
  WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
 """
-# A definition that did not change keeps its revision.
 ADD_REVISION: Final = """
-INSERT INTO revisions (id, account_id, flow_id, number, definition, created_at)
-SELECT :revision_id, :account_id, :id,
-       1 + coalesce((SELECT max(number) FROM revisions WHERE flow_id = :id), 0), :definition, :updated_at
- WHERE NOT EXISTS (SELECT 1 FROM revisions WHERE id = :revision_id)
+INSERT INTO revisions (id, account_id, flow_id, number, version, size, definition, created_at)
+VALUES (:revision_id, :account_id, :id, :revision, :version, :size, :definition, :updated_at)
 """
 # Executions under way go on with their revision, and their history stays readable.
 DELETE: Final = """
 UPDATE flows SET deleted_at = :at WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
 """
 GET: Final = """
-SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at, r.definition, r.id
+SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at, r.definition, r.id,
+       r.number, f.edition
   FROM flows f JOIN revisions r ON r.id = f.revision_id
  WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL
 """
 REVISION_OF: Final = """
 SELECT revision_id FROM flows WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
 """
-DEFINITION: Final = "SELECT definition FROM revisions WHERE id = :id AND account_id = :account_id"
+DEFINITION: Final = """
+SELECT definition FROM revisions WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
+"""
+
+REVISIONS: Final = """
+SELECT r.number, r.version, r.size, r.created_at, r.account_id, r.id = f.revision_id
+  FROM flows f JOIN revisions r ON r.flow_id = f.id
+ WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
+ ORDER BY r.number DESC LIMIT :limit OFFSET :offset
+"""
+COUNT_REVISIONS: Final = """
+SELECT count(*) FROM flows f JOIN revisions r ON r.flow_id = f.id
+ WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
+"""
+# The last one of a range of numbers.
+REVISION: Final = """
+SELECT r.number, r.version, r.size, r.created_at, r.account_id, r.id = f.revision_id, r.definition
+  FROM flows f JOIN revisions r ON r.flow_id = f.id
+ WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
+   AND r.number BETWEEN :first AND :last
+ ORDER BY r.number DESC LIMIT 1
+"""
+HAS_OPEN_EXECUTIONS: Final = """
+SELECT EXISTS (
+    SELECT 1 FROM executions x
+     WHERE x.status IN ('running', 'waiting')
+       AND x.revision_id = (SELECT id FROM revisions
+                             WHERE flow_id = :id AND number = :number AND account_id = :account_id))
+"""
+DELETE_REVISION: Final = """
+UPDATE revisions SET deleted_at = :at, definition = NULL
+ WHERE flow_id = :id AND number = :number AND account_id = :account_id AND deleted_at IS NULL
+"""
 
 # The page and the total in one row of one text, because a query gives up and takes back the
 # interpreter's lock for every row.
@@ -53,7 +85,8 @@ PAGE: Final = """
 SELECT (SELECT count(*) FROM flows
          WHERE account_id = :account_id AND deleted_at IS NULL
            AND (:tag IS NULL OR :tag IN (SELECT value FROM json_each(tags)))),
-       json_group_array(json_array(id, name, description, version, json(tags), created_at, updated_at))
+       json_group_array(json_array(id, name, description, version, json(tags), created_at, updated_at,
+                                   (SELECT number FROM revisions WHERE id = revision_id)))
   FROM (SELECT * FROM flows
          WHERE account_id = :account_id AND deleted_at IS NULL
            AND (:tag IS NULL OR :tag IN (SELECT value FROM json_each(tags)))
@@ -78,20 +111,25 @@ class SqliteFlows:
 
     async def update(self, account_id: AccountId, id: FlowId, change: Callable[[SavedFlow], SavedFlow]) -> SavedFlow:
         def update(connection: sqlite3.Connection) -> SavedFlow:
-            row = connection.execute(GET, {"id": id, "account_id": account_id}).fetchone()
-            if row is None:
-                raise NotFound("flow")
-            after = change(_saved_flow(row))
+            before = _get(connection, {"id": id, "account_id": account_id})
+            after = change(before)
+            is_new_revision = after.revision_id != before.revision_id
+            after = replace(after, revision=before.revision + is_new_revision, edition=before.edition + 1)
             values = _values(account_id, after)
             connection.execute(UPDATE, values)
-            connection.execute(ADD_REVISION, values)
+            if is_new_revision:
+                connection.execute(ADD_REVISION, values)
             return after
 
         return await self._database.write(update)
 
-    async def delete(self, account_id: AccountId, id: FlowId, *, at: datetime) -> None:
+    async def delete(
+        self, account_id: AccountId, id: FlowId, *, at: datetime, check: Callable[[SavedFlow], None] | None = None
+    ) -> None:
         def delete(connection: sqlite3.Connection) -> None:
             values = {"id": id, "account_id": account_id, "at": to_ms(at)}
+            if check is not None:
+                check(_get(connection, values))
             if connection.execute(DELETE, values).rowcount == 0:
                 raise NotFound("flow")
 
@@ -106,6 +144,45 @@ class SqliteFlows:
     async def definition(self, account_id: AccountId, revision_id: RevisionId) -> str:
         definition: str = (await self._one(DEFINITION, account_id, revision_id))[0]
         return definition
+
+    async def revisions(self, account_id: AccountId, id: FlowId, *, page: Page) -> tuple[Sequence[RevisionView], int]:
+        values = {"id": id, "account_id": account_id, "limit": page.limit, "offset": page.offset}
+        rows, total = await self._database.read(
+            lambda connection: page_and_total(connection, REVISIONS, COUNT_REVISIONS, values)
+        )
+        # A flow has its current revision at least.
+        if total == 0:
+            raise NotFound("flow")
+        return [RevisionView(**_revision(row)) for row in rows], total
+
+    async def revision(self, account_id: AccountId, id: FlowId, number: int) -> SavedRevision:
+        found = await self._last_revision(account_id, id, number, number)
+        if found is None:
+            # Says which of the two is missing.
+            await self._one(REVISION_OF, account_id, id)
+            raise NotFound("revision")
+        return found
+
+    async def revision_before(self, account_id: AccountId, id: FlowId, number: int) -> SavedRevision | None:
+        return await self._last_revision(account_id, id, 1, number - 1)
+
+    async def _last_revision(self, account_id: AccountId, id: FlowId, first: int, last: int) -> SavedRevision | None:
+        values = {"id": id, "account_id": account_id, "first": first, "last": last}
+        row = await self._database.read(lambda connection: connection.execute(REVISION, values).fetchone())
+        return None if row is None else SavedRevision(**_revision(row), definition=row[6])
+
+    async def delete_revision(self, account_id: AccountId, id: FlowId, number: int, *, at: datetime) -> None:
+        values = {"id": id, "account_id": account_id, "number": number, "at": to_ms(at)}
+
+        def delete(connection: sqlite3.Connection) -> None:
+            if _get(connection, values).revision == number:
+                raise Conflict("The current revision cannot be deleted: delete the flow, or save another first")
+            if connection.execute(HAS_OPEN_EXECUTIONS, values).fetchone()[0]:
+                raise Conflict("Executions of this revision have not ended: cancel them, or wait for their end")
+            if connection.execute(DELETE_REVISION, values).rowcount == 0:
+                raise NotFound("revision")
+
+        await self._database.write(delete)
 
     async def page(self, account_id: AccountId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
         values = {"account_id": account_id, "tag": tag, "limit": page.limit, "offset": page.offset}
@@ -122,6 +199,13 @@ class SqliteFlows:
         return row
 
 
+def _get(connection: sqlite3.Connection, values: Mapping[str, Any]) -> SavedFlow:
+    row = connection.execute(GET, values).fetchone()
+    if row is None:
+        raise NotFound("flow")
+    return _saved_flow(row)
+
+
 def _saved_flow(row: tuple[Any, ...]) -> SavedFlow:
     return SavedFlow(
         id=FlowId(row[0]),
@@ -133,7 +217,21 @@ def _saved_flow(row: tuple[Any, ...]) -> SavedFlow:
         updated_at=from_ms(row[6]),
         definition=row[7],
         revision_id=RevisionId(row[8]),
+        revision=row[9],
+        edition=row[10],
     )
+
+
+def _revision(row: tuple[Any, ...]) -> dict[str, Any]:
+    return {
+        "number": row[0],
+        "version": row[1],
+        "size": row[2],
+        "created_at": from_ms(row[3]),
+        # Nobody else changes an account's flows.
+        "created_by": AccountId(row[4]),
+        "is_current": bool(row[5]),
+    }
 
 
 class _FlowRow(msgspec.Struct, array_like=True):
@@ -144,6 +242,7 @@ class _FlowRow(msgspec.Struct, array_like=True):
     tags: list[str]
     created_at: int
     updated_at: int
+    revision: int
 
 
 _ROWS: Final = msgspec.json.Decoder(list[_FlowRow])
@@ -158,6 +257,7 @@ def _flow_view(row: _FlowRow) -> FlowView:
         tags=row.tags,
         created_at=from_ms(row.created_at),
         updated_at=from_ms(row.updated_at),
+        revision=row.revision,
     )
 
 
@@ -170,7 +270,10 @@ def _values(account_id: AccountId, flow: SavedFlow) -> dict[str, Any]:
         "version": flow.version,
         "tags": msgspec.json.encode(flow.tags).decode(),
         "revision_id": flow.revision_id,
+        "revision": flow.revision,
+        "edition": flow.edition,
         "definition": flow.definition,
+        "size": len(flow.definition.encode()),
         "created_at": to_ms(flow.created_at),
         "updated_at": to_ms(flow.updated_at),
     }

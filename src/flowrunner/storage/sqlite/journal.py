@@ -16,7 +16,8 @@ from flowrunner.ports import Append, DuplicateRequest, Fenced, NewExecution, Rec
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 
-# Nothing is created by a process whose claim has been taken over, and nothing of a flow that is gone.
+# Nothing is created by a process whose claim has been taken over, and nothing of a flow that is gone, or
+# of a revision: without its definition the execution could not go on after a crash.
 # An account takes its flows with it when it is deleted.
 CREATE: Final = """
 INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
@@ -25,10 +26,12 @@ SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :complete
        :error, :wake_at, :epoch, :last_seq, :idempotency_key, :request_digest
  WHERE :epoch = (SELECT epoch FROM engine)
    AND EXISTS (SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL)
+   AND NOT EXISTS (SELECT 1 FROM revisions WHERE id = :revision_id AND deleted_at IS NOT NULL)
 """
 FLOW_IS_THERE: Final = """
 SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL
 """
+REVISION_IS_GONE: Final = "SELECT 1 FROM revisions WHERE id = :revision_id AND deleted_at IS NOT NULL"
 
 # Moves a summary on only from the event it is known to stand at, and only for the process that
 # owns the execution: a late write finds no row.
@@ -88,6 +91,8 @@ class AppendWork:
                     raise DuplicateRequest(ExecutionId(row[0]), row[1]) from None
                 if connection.execute(FLOW_IS_THERE, values).fetchone() is None:
                     raise NotFound("flow") from None
+                if connection.execute(REVISION_IS_GONE, values).fetchone() is not None:
+                    raise NotFound("revision") from None
             raise Fenced(str(error)) from error
 
 

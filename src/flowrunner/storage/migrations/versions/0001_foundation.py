@@ -96,6 +96,8 @@ CREATE TABLE flows (
     version TEXT NOT NULL,
     tags TEXT NOT NULL CHECK (json_type(tags) = 'array'),
     revision_id TEXT NOT NULL,
+    -- Raised by every change, also of the name alone, so that nobody changes what they have not seen.
+    edition INTEGER NOT NULL DEFAULT 1,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     deleted_at INTEGER
@@ -106,11 +108,19 @@ CREATE TABLE revisions (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
     flow_id TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    definition TEXT NOT NULL,
+    number INTEGER NOT NULL CHECK (number > 0),
+    version TEXT NOT NULL,
+    -- Bytes of the definition.
+    size INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
-    UNIQUE (flow_id, number)
+    -- A deleted one keeps its number, which executions show and no other may get.
+    deleted_at INTEGER,
+    -- The last column, because what stands behind a long one is slow to reach.
+    definition TEXT,
+    UNIQUE (flow_id, number),
+    CHECK ((definition IS NULL) = (deleted_at IS NOT NULL))
 ) STRICT;
+CREATE INDEX revisions_deleted ON revisions (id) WHERE deleted_at IS NOT NULL;
 
 CREATE TABLE executions (
     id TEXT PRIMARY KEY,
@@ -132,7 +142,8 @@ CREATE TABLE executions (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX executions_account ON executions (account_id, id);
 CREATE INDEX executions_flow ON executions (account_id, flow_id, id);
-CREATE INDEX executions_open ON executions (status, id) WHERE status IN ('running', 'waiting');
+-- The revision as well, to see whether one is still needed.
+CREATE INDEX executions_open ON executions (status, id, revision_id) WHERE status IN ('running', 'waiting');
 CREATE INDEX executions_wake ON executions (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX executions_ended ON executions (completed_at) WHERE completed_at IS NOT NULL;
 CREATE UNIQUE INDEX executions_request ON executions (account_id, idempotency_key)
