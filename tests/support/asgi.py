@@ -1,6 +1,6 @@
 """The program in the test's own process, called without a network: for what has to be broken inside."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,50 @@ async def call(
         answers.append(message)
 
     await app(scope, receive, send)
+    start = answers[0]
+    found = {name.decode().lower(): value.decode("latin-1") for name, value in start["headers"]}
+    return Reply(start["status"], found, b"".join(answer.get("body", b"") for answer in answers[1:]))
+
+
+async def connect(
+    app: Any,
+    path: str,
+    *,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    subprotocols: Sequence[str] = (),
+) -> Reply:
+    """Open a WebSocket of an ASGI application, and leave at once; 101 if it was accepted."""
+    sent = {"host": "test", **({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
+    path, _, query = path.partition("?")
+    scope = {
+        "type": "websocket",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "ws",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in sent.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "subprotocols": list(subprotocols),
+        "state": {},
+        "extensions": {"websocket.http.response": {}},
+    }
+    answers: list[Any] = []
+    comes = iter([{"type": "websocket.connect"}])
+
+    async def receive() -> Any:
+        return next(comes, {"type": "websocket.disconnect", "code": 1000})
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    await app(scope, receive, send)
+    if answers[0]["type"] == "websocket.accept":
+        return Reply(101, {}, b"")
     start = answers[0]
     found = {name.decode().lower(): value.decode("latin-1") for name, value in start["headers"]}
     return Reply(start["status"], found, b"".join(answer.get("body", b"") for answer in answers[1:]))

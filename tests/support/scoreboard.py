@@ -30,7 +30,6 @@ REQUIREMENTS: Final = tuple(f"S{number:02}" for number in range(1, 61))
 # Why a requirement has no test. The reason goes when the test comes.
 NOT_YET: Final[Mapping[str, str]] = {
     "S49": "there is no web interface yet",
-    "S52": "there are no browser sessions yet",
     "S54": "there are no incoming webhooks yet",
     "S55": "there are no incoming webhooks yet",
 }
