@@ -1,0 +1,282 @@
+"""The JSON Schema of the flow language: what it takes, what it refuses, and what it tells."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from docs.test_flow_language import samples
+from editors.stand_ins import specs
+from flowrunner.domain.duration import parse_duration
+from flowrunner.domain.flow_schema import flow_schema, node_type_schema
+from flowrunner.domain.yaml_source import read_yaml
+
+SCHEMA: Any = flow_schema(specs())
+CHECKER = jsonschema_rs.Draft7Validator(SCHEMA, offline=True)
+
+EVERYTHING = """\
+metadata: {name: order-sync, description: Pull orders, version: "1.4.0", tags: [orders], x-team: sales}
+inputs:
+  region: {type: string, default: eu}
+  limit: {type: integer, minimum: 1, default: 100}
+  note: {type: [string, "null"], required: false, maxLength: 200}
+  lines: {type: array, items: {$ref: "#/$defs/line"}, $defs: {line: {type: object, required: [sku]}}}
+vars: {api: "https://api.example.com"}
+defaults: {timeout: 30s, retry: {max: 3}}
+limits: {timeout: 30m, max_steps: 10000, concurrency: {max: 5, key: "${flow.input.region}", on_limit: queue}}
+outputs: {pushed: "${nodes.push_all.result.length}"}
+on_failure: notify
+on_finish: cleanup
+x-owner: sales
+start: fetch
+nodes:
+  fetch:
+    type: http.request
+    description: What there is
+    if: input.limit > 0
+    params:
+      url: "${vars.api}/orders?limit=${flow.input.limit}"
+      headers: {Authorization: "Bearer ${secrets.API_KEY}"}
+    timeout: 20s
+    retry:
+      {max: 5, delay: 1s, backoff: 2, max_delay: 1m, jitter: 0.2, errors: [timeout, http.5xx], max_elapsed: 10m}
+    output: "${result.body.orders}"
+    idempotent: true
+    next: {default: route, skipped: nothing, error.http.404: nothing, error: give_up}
+  older:
+    type: http.request
+    params: {url: "https://example.com", follow_redirect: true}
+    retry: {max_retries: 3, wait: 2s}
+    hooks: {prep: "context.url = 'x'", post: "result.x = 1"}
+    batch: {strategy: worker_pool, max_parallel: 3}
+  route:
+    type: switch
+    params: {cases: [{when: input.length == 0, action: empty}, {when: input.length > 100, action: big}]}
+    next: {empty: nothing, big: ask, default: push_all}
+  ask:
+    type: approval
+    params: {prompt: "Push ${nodes.fetch.result.length} orders?", form: {type: object}, roles: [editor]}
+    timeout: 24h
+    next: {approved: push_all, rejected: nothing, timeout: nothing}
+  push_all:
+    type: foreach
+    params: {items: "${nodes.fetch.result}", as: order, concurrency: 10, on_error: collect}
+    nodes:
+      push: {type: http.request, params: {method: POST, url: "${vars.api}/push", body: "${order}"}}
+    next: {default: both, error: give_up}
+  poll:
+    type: while
+    params: {when: "input.state != 'done'", max_iterations: 20, delay: 5s}
+    nodes: {look: {type: webhook, params: {url: "${vars.api}/state"}}}
+  both:
+    type: parallel
+    params: {join: all}
+    branches:
+      audit: {nodes: {a: {type: flow, params: {flow: audit-log, input: {count: 1}, wait: true}}}}
+      notify: {nodes: {w: {type: webhook, params: {url: "${vars.api}/done"}}}}
+    next: settle
+  settle: {type: delay, params: {duration: 10s}, next: done}
+  signal: {type: wait, params: {key: paid}, timeout: PT10M, next: {default: done, timeout: give_up}}
+  keep: {type: set, params: {total: "${input.length}", anything: [1, 2]}}
+  shape: {type: transform, params: {script: "return input.length"}}
+  done: {type: return, params: {value: {pushed: "${nodes.push_all.result.length}"}}}
+  nothing: {type: return}
+  give_up: {type: fail, params: {error: orders.failed, message: "${error.message}"}}
+  notify: {type: webhook, params: {url: "${vars.api}/failed", body: {error: "${error}"}}}
+  cleanup: {type: log, params: {message: "finished with ${execution.status}", level: "${vars.level}"}}
+tests:
+  two_orders:
+    input: {region: eu}
+    mocks: {fetch: {result: {body: {orders: [{id: 1}, {id: 2}]}}}, push: {result: {status_code: 201}}}
+    expect: {status: completed, path: [fetch, route, push_all, both, settle, done], result: {pushed: 2}}
+"""
+
+# Each is wrong in one place, which the path names: a node, and the rest of a document.
+BAD_NODES = """\
+| log | a node that is text
+| {params: {}} | no type
+type | {type: lgo, params: {message: x}} | a type that is not there
+type | {type: 5} | a type that is no text
+| {type: return, parms: {}} | an unknown key of a node
+| {type: return, retries: 3} | a key of another tool
+params | {type: log, params: {message: x, levle: info}} | an unknown parameter
+params | {type: log, params: {}} | a parameter that is missing
+| {type: log} | no parameters where one is needed
+params.level | {type: log, params: {message: x, level: loud}} | a value that is not one of those allowed
+params.message | {type: log, params: {message: [x]}} | a parameter of the wrong type
+params | {type: return, params: [1]} | parameters in a list
+params.url | {type: webhook, params: {url: ""}} | an empty text
+params.url | {type: webhook, params: {url: 5}} | a number for a text
+params.headers | {type: webhook, params: {url: x, headers: [a]}} | a list for a map
+params.headers.A | {type: webhook, params: {url: x, headers: {A: [1]}}} | a list for a scalar
+params.auth | {type: http.request, params: {url: x, auth: {tokn: y}}} | an unknown key further in
+params.follow_redirects | {type: http.request, params: {url: x, follow_redirects: often}} | text for a flag
+params.expect_status | {type: http.request, params: {url: x, expect_status: [ok]}} | text for a status
+params.response | {type: http.request, params: {url: x, response: xml}} | a kind that is not there
+timeout | {type: return, timeout: 5} | a number for a duration
+timeout | {type: return, timeout: 5 seconds} | a duration in words
+timeout | {type: return, timeout: ""} | an empty duration
+timeout | {type: return, timeout: -1s} | a negative duration
+timeout | {type: return, timeout: P} | half of an ISO duration
+timeout | {type: return, timeout: 1w} | a unit that is not there
+retry | {type: return, retry: 3} | a number for retries
+retry | {type: return, retry: {maximum: 3}} | an unknown key of retries
+retry.max | {type: return, retry: {max: -1}} | fewer than no tries
+retry.max | {type: return, retry: {max: 1.5}} | half a try
+retry.max | {type: return, retry: {max: 1001}} | too many tries
+retry.backoff | {type: return, retry: {backoff: 0.5}} | waits that get shorter
+retry.jitter | {type: return, retry: {jitter: 2}} | a share above one
+retry.delay | {type: return, retry: {delay: soon}} | no duration
+retry.errors | {type: return, retry: {errors: timeout}} | text for a list
+retry.errors | {type: return, retry: {errors: []}} | a list of nothing
+retry.errors[0] | {type: return, retry: {errors: [503]}} | a number for an error
+next | {type: return, next: [b]} | edges in a list
+next.error | {type: return, next: {error: [b]}} | an edge to a list
+next.x | {type: return, next: {x: 5}} | an edge to a number
+if | {type: return, if: [x]} | a condition in a list
+idempotent | {type: return, idempotent: maybe} | neither true nor false
+description | {type: return, description: 5} | a number for a text
+hooks | {type: return, hooks: {before: x}} | a hook that is not there
+batch.strategy | {type: return, batch: {strategy: all}} | a strategy that is not there
+batch.max_parallel | {type: return, batch: {max_parallel: 0}} | nothing at a time
+nodes | {type: return, nodes: {b: {type: return}}} | nodes inside what holds none
+branches | {type: return, branches: {b: {nodes: {c: {type: return}}}}} | branches of what has none
+| {type: foreach, params: {items: [1]}} | a loop with nothing inside
+nodes.b | {type: foreach, params: {items: [1]}, nodes: {b: {tpe: log}}} | a fault inside a loop
+nodes.b.type | {type: foreach, params: {items: [1]}, nodes: {b: {type: lop}}} | a type inside a loop
+params.on_error | {type: foreach, params: {items: [1], on_error: skip}, nodes: {b: {type: return}}} | an unknown way
+params.concurrency | {type: foreach, params: {items: [1], concurrency: 0}, nodes: {b: {type: return}}} | none at a time
+| {type: parallel, params: {join: all}} | branches that are missing
+branches | {type: parallel, branches: {}} | no branches
+branches.b | {type: parallel, branches: {b: {}}} | a branch without nodes
+params.join | {type: parallel, params: {join: some}, branches: {b: {nodes: {c: {type: return}}}}} | some of them
+params.cases | {type: switch, params: {cases: {when: x}}} | cases in a map
+params.cases[0] | {type: switch, params: {cases: [{when: x}]}} | a case without an action
+params.cases[0] | {type: switch, params: {cases: [{if: x, when: x, action: a}]}} | an unknown key of a case
+"""
+BAD_DOCUMENTS = """\
+| [] | it is a list
+| text | it is text
+| {} | no nodes
+nodes | {nodes: {}} | a flow without nodes
+nodes | {nodes: [a, b]} | nodes in a list
+| {node: {}} | an unknown key of the document
+metadata | {metadata: text} | metadata that are text
+metadata | {metadata: {nam: x}} | an unknown key of the metadata
+metadata.version | {metadata: {version: 1.4}} | a version that is a number
+metadata.tags | {metadata: {tags: a}} | tags that are text
+vars | {vars: [a]} | constants in a list
+defaults | {defaults: {retries: 3}} | an unknown default
+defaults.timeout | {defaults: {timeout: never}} | no duration
+limits | {limits: {steps: 3}} | an unknown limit
+limits.max_steps | {limits: {max_steps: 0}} | no steps
+limits.concurrency.on_limit | {limits: {concurrency: {max: 1, on_limit: wait}}} | a way that is not there
+limits.concurrency.max | {limits: {concurrency: {max: 0}}} | none at a time
+inputs | {inputs: [a]} | inputs in a list
+inputs.x | {inputs: {x: string}} | a schema that is text
+inputs.x.type | {inputs: {x: {type: text}}} | a type of another language
+inputs.x.minimum | {inputs: {x: {minimum: "1"}}} | a bound that is text
+inputs.x.items.minLength | {inputs: {x: {items: {minLength: -1}}}} | less than nothing, further in
+inputs.x.$ref | {inputs: {x: {$ref: "https://example.com/x"}}} | a schema elsewhere
+start | {start: [a]} | a start in a list
+on_failure | {on_failure: {type: return}} | a node where a name belongs
+tests.t.expect.status | {tests: {t: {expect: {status: done}}}} | a status that is not there
+"""
+
+
+def bad_documents() -> Iterator[Any]:
+    for line in BAD_NODES.splitlines():
+        path, text, why = (part.strip() for part in f" {line}".split(" | "))
+        path = f"nodes.a.{path}".removesuffix(".")
+        yield pytest.param({"nodes": {"a": read_yaml(f"a: {text}").value["a"]}}, path, id=why)
+    for line in BAD_DOCUMENTS.splitlines():
+        path, text, why = (part.strip() for part in f" {line}".split(" | "))
+        document: Any = read_yaml(text).value
+        if path:
+            document = {"nodes": {"a": {"type": "return"}}, **document}
+        yield pytest.param(document, path, id=why)
+
+
+def places(document: Any, checker: Any = CHECKER) -> set[str]:
+    found = set()
+    for error in checker.iter_errors(document):
+        text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in error.instance_path)
+        found.add(text.removeprefix("."))
+    return found
+
+
+def test_it_is_a_schema() -> None:
+    jsonschema_rs.meta.validate(SCHEMA)
+
+    assert SCHEMA["$schema"] == "http://json-schema.org/draft-07/schema#"
+
+
+def test_a_flow_that_uses_everything_is_taken() -> None:
+    assert places(read_yaml(EVERYTHING).value) == set()
+
+
+@pytest.mark.parametrize("text", list(samples()))
+def test_every_sample_is_taken(text: str) -> None:
+    assert places(read_yaml(text).value) == set()
+
+
+@pytest.mark.parametrize(("document", "path"), list(bad_documents()))
+def test_what_is_wrong_is_refused_where_it_is_wrong(document: Any, path: str) -> None:
+    assert places(document) == {path}
+
+
+def parameters() -> Iterator[Any]:
+    for name, node_type in specs().items():
+        properties = node_type.params_schema().get("properties", {})
+        assert isinstance(properties, dict)
+        for parameter in properties:
+            yield pytest.param(name, parameter, id=f"{name} {parameter}")
+
+
+@pytest.mark.parametrize(("name", "parameter"), list(parameters()))
+def test_every_parameter_may_be_an_expression(name: str, parameter: str) -> None:
+    checker = jsonschema_rs.Draft7Validator(node_type_schema(specs()[name]))  # type: ignore[arg-type] # a map
+
+    assert f"{parameter}" not in places({parameter: "${input.x}"}, checker)
+
+
+def test_the_schema_of_one_node_type_stands_alone() -> None:
+    schema: Any = node_type_schema(specs()["http.request"])
+    checker = jsonschema_rs.Draft7Validator(schema)
+
+    assert schema["title"] == "Parameters of http.request"
+    assert places({"url": "https://example.com", "auth": {"token": "x"}}, checker) == set()
+    assert places({"url": "https://example.com", "auth": {"tokn": "x"}}, checker) == {"auth"}
+
+
+_PARTS = st.lists(
+    st.sampled_from(
+        ["1", "20", "1.5", ".5", "0", "ms", "s", "m", "h", "d", "P", "T", "S", "M", "H", "D", " ", "-", "x"]
+    ),
+    max_size=8,
+).map("".join)
+
+
+@given(text=_PARTS | st.text(max_size=8))
+def test_durations_are_what_the_reader_takes(text: str) -> None:
+    try:
+        parse_duration(text)
+    except ValueError as error:
+        if "ten years" in str(error):
+            return
+        is_duration = False
+    else:
+        is_duration = True
+    document = {"nodes": {"a": {"type": "return", "timeout": text}}}
+
+    assert (places(document) == set()) == is_duration
+
+
+def test_every_node_type_says_what_it_does() -> None:
+    types = SCHEMA["definitions"]["node"]["properties"]["type"]
+
+    assert types["enum"] == sorted(specs())
+    assert all(summary.endswith(".") for summary in types["enumDescriptions"])
