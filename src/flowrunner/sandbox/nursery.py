@@ -19,6 +19,7 @@ logger = structlog.get_logger()
 
 _WORKER: Final = Path(__file__).with_name("worker.py")
 _PRELUDE: Final = Path(__file__).with_name("prelude.js")
+_SELDOM: Final = Path(__file__).with_name("seldom.js")
 _START_SECONDS: Final = 10.0
 # What a worker may say at most for one request: the bounded values and lines, with what JSON makes of them.
 _MAX_ANSWER: Final = 32 * 1024 * 1024
@@ -129,7 +130,7 @@ class Nursery:
         try:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-I", "-S", str(_WORKER), engine.origin, str(_PRELUDE),
+                    sys.executable, "-I", "-S", str(_WORKER), engine.origin, str(_PRELUDE), str(_SELDOM),
                     stdin=theirs.fileno(), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
                     env={}, cwd="/", start_new_session=True,
                 )  # fmt: skip

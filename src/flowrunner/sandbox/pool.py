@@ -140,9 +140,10 @@ class JailedSandbox:
             over = bool(answers) and answers[-1].limit in ("time", "memory")
             if lost is None or lost.limit or over or attempt == 2:
                 break
-            # It may have been killed for no fault of the scripts.
+            # It may have been killed for no fault of the scripts, and those that wait ready with it.
             worker.retire()
-            worker = await self._take_worker(account_id)
+            worker = await self._new_worker()
+            worker.account_id = account_id
         if any(answer.limit == "time" for answer in (*answers, *([lost] if lost else []))):
             self._slow[account_id] = asyncio.get_running_loop().time() + _SLOW_SECONDS
         if lost is not None or over:
@@ -304,7 +305,8 @@ def _fault(answer: _Answer, script: Script) -> ScriptFault | None:
     line, column = int(place[1]), int(place[2])
     if line == 1:
         column -= PREFIX
-    if column < 1 or line > script.source.count("\n") + 1:
-        # Beyond its end, as when a bracket is missing there.
-        return ScriptFault(answer.fault, limit=answer.limit)
+    last = script.source.count("\n") + 1
+    if column < 1 or line > last:
+        # Something is missing at the end, which the engine finds behind it.
+        return ScriptFault(answer.fault, last, limit=answer.limit)
     return ScriptFault(answer.fault, line, column, answer.limit)

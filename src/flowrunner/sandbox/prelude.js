@@ -1,103 +1,42 @@
-// Makes one fresh context ready for one script: gives the functions that the worker calls from outside.
+// Makes one fresh context ready for one script: gives the function that the worker calls from outside.
 //
-// A script may change every built-in before it ends. So what is needed afterwards is kept here first, and nothing
-// below relies on a prototype once a script has begun.
-(function (mostLines, longestLine, longestMessage) {
+// It is compiled for every script, so it is short: what few scripts need is the text `seldom`, compiled when it is
+// needed. A script may change every built-in before it ends, so what is needed afterwards is kept here first, and
+// nothing relies on a prototype once a script has begun.
+(function (seldom) {
   'use strict';
-  const {parse, stringify} = JSON;
-  const {defineProperty, keys} = Object;
-  const {apply} = Reflect;
-  const {then} = Promise.prototype;
-  const evaluate = eval, text = String, Promised = Promise, scope = globalThis;
-  let lines = '', count = 0, settled = null;
+  const scope = globalThis, evaluate = eval, {parse, stringify} = JSON, {defineProperty, keys} = Object;
+  const text = String, Failure = Error, {apply} = Reflect, Promised = Promise, {then} = Promise.prototype;
+  const {slice} = String.prototype;
+  // The worker cannot take what the engine has only strung together, as it does with longer texts.
+  const whole = (said) => typeof said === 'string' && said.length > 500 ? apply(slice, said, [0]) : said;
+  let made = null, most = 0;
+  const more = () => made ??= evaluate(seldom)(most, stringify, text, Failure, apply, then);
 
-  function shown(value) {
-    if (typeof value === 'string') return value;
-    try {
-      return (value instanceof Error ? undefined : stringify(value)) ?? text(value);
-    } catch {
-      return text(value);
-    }
-  }
-
-  const console = {};
-  for (const [name, level] of [['log', 'info'], ['info', 'info'], ['debug', 'debug'], ['warn', 'warn'], ['error', 'error']]) {
-    const write = (...values) => {
-      if (count >= mostLines) return;
-      let line = '';
-      for (let i = 0; i < values.length; i++) line += (i ? ' ' : '') + shown(values[i]);
-      // Never a part: half of a secret is a secret too, and only whole ones are found and hidden later.
-      if (line.length > longestLine) line = `a text of ${line.length} characters`;
-      lines += `${count++ ? ',' : ''}["${level}",${stringify(line)}]`;
-    };
-    defineProperty(write, 'name', {value: name});
-    console[name] = write;
-  }
-  defineProperty(scope, 'console', {value: console, writable: true, configurable: true});
-
-  function fault(error, kind) {
-    let message = 'Error: what was thrown cannot be shown', stack = '';
-    try {
-      message = shown(error);
-      const found = typeof error === 'object' && error !== null ? error.stack : '';
-      if (typeof found === 'string') stack = found;
-    } catch {}
-    if (typeof message !== 'string') message = 'Error';
-    if (message.length > longestMessage) message = `Error: a message of ${message.length} characters`;
-    if (stack.length > longestMessage) stack = '';
-    return `"fault":${stringify(message)},"kind":"${kind}","stack":${stringify(stack)}`;
-  }
-
-  function answer(value) {
-    try {
-      return `"value":${stringify(value) ?? 'null'}`;
-    } catch (error) {
-      return fault(error, 'value');
-    }
-  }
+  defineProperty(scope, 'console', {
+    get: () => more().console,
+    set: (value) => { defineProperty(scope, 'console', {value, writable: true, configurable: true}); },
+    configurable: true,
+  });
 
   // Evaluates a source that is a function; gives members of a JSON object, or null while a promise is pending.
-  function run(values, source) {
+  return (what, values, source, mostLines) => {
+    if (what !== 'run') return made || what === 'check' ? whole(more().say(what, values)) : 0;
+    most = mostLines;
     const given = parse(values);
     for (const name of keys(given)) {
       defineProperty(scope, name, {value: given[name], writable: true, enumerable: true, configurable: true});
     }
-    let script;
+    let kind = 'syntax';
     try {
-      script = evaluate(source);
-    } catch (error) {
-      return fault(error, 'syntax');
-    }
-    try {
+      const script = evaluate(source);
+      kind = 'error';
       const value = script();
-      if (!(value instanceof Promised)) return answer(value);
-      apply(then, value, [
-        (value) => { settled = answer(value); },
-        (error) => { settled = fault(error, 'error'); },
-      ]);
-      return null;
+      if (value instanceof Promised) return more().follow(value);
+      kind = 'value';
+      return whole(`"value":${stringify(value) ?? 'null'}`);
     } catch (error) {
-      return fault(error, 'error');
-    }
-  }
-
-  // Parses a source that begins by throwing 0, so that nothing else of it is run.
-  function check(source) {
-    try {
-      evaluate(source);
-    } catch (error) {
-      return error === 0 ? null : fault(error, 'syntax');
-    }
-    return null;
-  }
-
-  return (what, first, second) => {
-    switch (what) {
-      case 'run': return run(first, second);
-      case 'settled': return settled;
-      case 'count': return count;
-      case 'lines': return lines;
-      case 'check': return check(first);
+      return whole(more().fault(error, kind));
     }
   };
 })

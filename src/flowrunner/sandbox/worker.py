@@ -1,6 +1,6 @@
 """What runs in the jail: a nursery, which forks, and its workers, which evaluate JavaScript.
 
-Started as `python -I -S worker.py ENGINE PRELUDE`, with a control socket as its only file. It imports nothing of
+Started as `python -I -S worker.py ENGINE PRELUDE SELDOM`, with a control socket as its only file. It imports nothing of
 FlowRunner, and nothing at all once it is jailed.
 
 The nursery never sees a script. It takes messages of five bytes, a letter and the number of a worker:
@@ -14,6 +14,7 @@ its UTF-8 text, and then the scope as a JSON text. An answer is a JSON object, o
 """
 
 import os
+import resource
 import sys
 import time
 from typing import Any, Final, NoReturn
@@ -22,8 +23,6 @@ ENGINE_SECONDS: Final = 1.0
 MEMORY_BYTES: Final = 64 * 1024 * 1024
 OUTPUT_BYTES: Final = 1024 * 1024
 MAX_LINES: Final = 100
-MAX_LINE: Final = 10_000
-MAX_MESSAGE: Final = 2_000
 MAX_REQUEST: Final = 32 * 1024 * 1024
 
 # Between the engine's heap and the texts that go in and out there is room for both.
@@ -35,6 +34,7 @@ _HOLD_BACK_SECONDS: Final = 0.02
 
 _INTERRUPTED: Final = "InternalError: interrupted"
 _OUT_OF_MEMORY: Final = "InternalError: out of memory"
+_CAUGHT_NULL: Final = '"fault":"null"'
 _CAUGHT_OUT_OF_MEMORY: Final = f'"fault":"{_OUT_OF_MEMORY}"'
 _TOO_LONG: Final = f"the scripts of one evaluation took longer than {ENGINE_SECONDS:g} s"
 _TOO_BIG: Final = f"a script needs more than {MEMORY_BYTES // 1024 // 1024} MB"
@@ -58,14 +58,14 @@ _OTHER_WRAPPINGS: Final = {
 }
 
 
-def main(engine_path: str, prelude_path: str) -> NoReturn:
+def main(engine_path: str, prelude_path: str, seldom_path: str) -> NoReturn:
     import _socket
 
     control = _socket.socket(fileno=0)
     try:
         engine = _load(engine_path)
-        with open(prelude_path, encoding="utf-8") as file:
-            prelude = file.read()
+        with open(prelude_path, encoding="utf-8") as prelude, open(seldom_path, encoding="utf-8") as seldom:
+            texts = prelude.read(), seldom.read()
         jail = _Jail()
         notes = jail.enter()
     except Exception as error:
@@ -73,7 +73,7 @@ def main(engine_path: str, prelude_path: str) -> NoReturn:
         os._exit(1)
     try:
         os.write(0, f"ready {notes}\n".encode())
-        _Nursery(control, jail, engine, prelude).serve()
+        _Nursery(control, jail, engine, texts).serve()
     finally:
         os._exit(1)
 
@@ -89,11 +89,11 @@ def _load(path: str) -> Any:
 
 
 class _Nursery:
-    def __init__(self, control: Any, jail: "_Jail", engine: Any, prelude: str) -> None:
+    def __init__(self, control: Any, jail: "_Jail", engine: Any, texts: tuple[str, str]) -> None:
         self._control = control
         self._jail = jail
         self._engine = engine
-        self._prelude = prelude
+        self._texts = texts
         self._pids: dict[int, int] = {}
 
     def serve(self) -> NoReturn:
@@ -128,17 +128,19 @@ class _Nursery:
             os.dup2(fd, 0)
             os.closerange(1, 64)
             self._jail.close()
-            _Worker(self._engine, self._prelude).serve()
+            _Worker(self._engine, *self._texts).serve()
         finally:
             os._exit(1)
 
 
 class _Worker:
-    def __init__(self, engine: Any, prelude: str) -> None:
+    def __init__(self, engine: Any, prelude: str, seldom: str) -> None:
         self._engine = engine
         self._prelude = prelude
+        self._seldom = seldom
         self._held = bytearray()
         self._held_since = 0.0
+        self._usual_kilobytes = _peak_kilobytes()
 
     def serve(self) -> NoReturn:
         while True:
@@ -147,17 +149,18 @@ class _Worker:
             size = int.from_bytes(_read(4), "little")
             if size > MAX_REQUEST:
                 os._exit(1)
-            self._answer(_read(size), ready)
+            # Freed after the answer is on its way.
+            last = self._answer(_read(size), ready)
             self._flush()
+            del ready, last
 
-    def _context(self) -> Any:
+    def _context(self) -> tuple[Any, Any]:
         context = self._engine.Context()
         context.set_memory_limit(MEMORY_BYTES)
         context.set_max_stack_size(_JS_STACK)
-        context.set_time_limit(ENGINE_SECONDS)
-        return context
+        return context, context.eval(self._prelude)(self._seldom)
 
-    def _answer(self, request: bytes, ready: Any) -> None:
+    def _answer(self, request: bytes, ready: tuple[Any, Any] | None) -> "_Script | None":
         self._held_since = time.monotonic()
         deadline = self._held_since + ENGINE_SECONDS
         evaluating = request[:1] == b"E"
@@ -169,13 +172,16 @@ class _Worker:
             at = end
         scope = request[at:].decode()
         room, lines = OUTPUT_BYTES, MAX_LINES
+        script = None
         for kind, source in scripts:
-            script = _Script(self._engine, ready or self._context(), deadline)
+            script = _Script(
+                self._engine, *(ready or self._context()), deadline=deadline, usual_kilobytes=self._usual_kilobytes
+            )
             ready = None
             if evaluating:
-                script.evaluate(self._prelude, kind, source, scope, lines)
+                script.evaluate(kind, source, scope, lines)
             else:
-                script.check(self._prelude, kind, source)
+                script.check(kind, source)
             answer = script.answer.encode()
             room -= len(answer)
             lines -= script.line_count
@@ -186,6 +192,7 @@ class _Worker:
                 # The engine's state is not to be trusted any further, not even to be freed.
                 self._flush()
                 os._exit(0)
+        return script
 
     def _put(self, answer: bytes) -> None:
         self._held += len(answer).to_bytes(4, "little")
@@ -201,6 +208,11 @@ class _Worker:
         self._held_since = time.monotonic()
 
 
+def _peak_kilobytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // 1024 if sys.platform == "darwin" else peak
+
+
 class _Script:
     """One script in a context of its own.
 
@@ -209,41 +221,43 @@ class _Script:
         limit: The limit it went over, if one that the worker does not outlive.
     """
 
-    def __init__(self, engine: Any, context: Any, deadline: float) -> None:
+    def __init__(self, engine: Any, context: Any, do: Any, *, deadline: float, usual_kilobytes: int) -> None:
         self._engine = engine
         self._context = context
+        self._do = do
         self._deadline = deadline
+        self._usual_kilobytes = usual_kilobytes
         self.answer = ""
         self.limit: str | None = None
         self.lines = ""
         self.line_count = 0
 
-    def evaluate(self, prelude: str, kind: bytes, source: str, scope: str, lines: int) -> None:
+    def evaluate(self, kind: bytes, source: str, scope: str, lines: int) -> None:
         before, after = _WRAPPINGS[kind, "await" in source]
-        do = None
         try:
-            do = self._context.eval(prelude)(lines, MAX_LINE, MAX_MESSAGE)
-            answer = self._call(do, "run", scope, f"{before:>{PREFIX}}{source}{after}")
+            answer = self._call(self._do, "run", scope, f"{before:>{PREFIX}}{source}{after}", lines)
             if answer is None:
                 while self._call(self._context.execute_pending_job):
                     pass
-                answer = self._call(do, "settled") or _fault(_PENDING)
-            self.answer = answer
-            if answer.startswith(_CAUGHT_OUT_OF_MEMORY):
+                answer = self._call(self._do, "settled")
+            # Without memory for an error the engine throws null, or leaves a promise as it is.
+            if answer is None or answer.startswith(_CAUGHT_NULL):
+                if self._has_grown():
+                    raise MemoryError
+            elif answer.startswith(_CAUGHT_OUT_OF_MEMORY):
                 raise MemoryError
+            self.answer = answer or _fault(_PENDING)
         except Exception as error:
             self._fail(error)
-        if do is not None:
-            self._take_lines(do)
+        self._take_lines()
 
-    def check(self, prelude: str, kind: bytes, source: str) -> None:
+    def check(self, kind: bytes, source: str) -> None:
         is_async = "await" in source
         try:
-            do = self._context.eval(prelude)(0, MAX_LINE, MAX_MESSAGE)
             for wrappings in (_WRAPPINGS, _OTHER_WRAPPINGS):
                 before, after = wrappings[kind, is_async]
                 # Throws before anything else of it could be run.
-                answer = self._call(do, "check", f"{'throw 0;' + before:>{PREFIX}}{source}{after}")
+                answer = self._call(self._do, "check", f"{'throw 0;' + before:>{PREFIX}}{source}{after}")
                 if answer is not None:
                     break
             self.answer = answer or '"value":null'
@@ -267,19 +281,23 @@ class _Script:
             message = f"the script cannot be evaluated ({type(error).__name__})"
         self.answer = _fault(message, limit=self.limit)
 
-    def _take_lines(self, do: Any) -> None:
+    def _has_grown(self) -> bool:
+        """Whether the process has ever been so big that a script may have run out of memory."""
+        return _peak_kilobytes() > self._usual_kilobytes + MEMORY_BYTES // 2048
+
+    def _take_lines(self) -> None:
         try:
             self._context.set_time_limit(0.05)
-            self.line_count = do("count")
+            self.line_count = self._do("count")
             if self.line_count:
-                self.lines = do("lines")
+                self.lines = self._do("lines")
         except Exception:
             self.lines, self.line_count = "", MAX_LINES
 
 
 def _fault(message: str, *, limit: str | None = None) -> str:
     # All messages that come here are plain text of this file or of the engine.
-    text = "".join(c if c.isprintable() and c not in '"\\' else " " for c in message[:MAX_MESSAGE])
+    text = "".join(c if c.isprintable() and c not in '"\\' else " " for c in message)
     return f'"fault":"{text}"' + (f',"limit":"{limit}"' if limit else "")
 
 
@@ -303,8 +321,6 @@ class _Jail:
     def __init__(self) -> None:
         self._address_space = 0
         # Whatever is imported is imported here: the user of the jail may not be able to read it.
-        import resource
-
         self._ctypes: Any = None
         if sys.platform == "linux":
             import ctypes
@@ -312,12 +328,12 @@ class _Jail:
             self._ctypes = ctypes
             with open("/proc/self/statm") as file:
                 self._address_space = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        self._resource = resource
         self._machine = os.uname().machine
         self._prctl: Any = None
         self._filter: Any = None
         self._worker_filter: Any = None
         self._parent = os.getppid()
+        self._nursery = os.getpid()
 
     def enter(self) -> str:
         """Jail the nursery. Gives what of the jail is not to be had here, as words."""
@@ -335,13 +351,18 @@ class _Jail:
         ctypes = self._ctypes
         if ctypes is None:
             return " ".join([*lacking, "seccomp", "no_new_privs"])
-        self._prctl = ctypes.CDLL(None, use_errno=True).prctl
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._prctl = libc.prctl
         self._prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
         for option, value in ((_PR_SET_NO_NEW_PRIVS, 1), (_PR_SET_DUMPABLE, 0), (_PR_SET_PDEATHSIG, 9)):
             if self._prctl(option, value, 0, 0, 0) != 0:
                 raise OSError(ctypes.get_errno(), f"prctl {option}")
         if os.getppid() != self._parent:
             os._exit(0)
+        # What the server may have been given beyond an ordinary user's rights.
+        self._prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+        if libc.capset(_CAPABILITIES_HEADER, bytes(24)) != 0:
+            raise OSError(ctypes.get_errno(), "capset")
         if self._machine not in _CALLS:
             return " ".join([*lacking, "seccomp"])
         calls = _CALLS[self._machine]
@@ -355,8 +376,8 @@ class _Jail:
     def close(self) -> None:
         """Jail a worker, after the fork."""
         if self._prctl is not None:
-            nursery = os.getppid()
-            if self._prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0) != 0 or nursery != os.getppid() or nursery == 1:
+            # The second question is for a nursery that died before it could be waited for.
+            if self._prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0) != 0 or os.getppid() != self._nursery:
                 os._exit(1)
         if self._address_space:
             self._limit("RLIMIT_AS", self._address_space + MEMORY_BYTES + _BESIDE_THE_HEAP)
@@ -366,12 +387,12 @@ class _Jail:
             os._exit(1)
 
     def _limit(self, name: str, most: int) -> None:
-        kind = getattr(self._resource, name, None)
+        kind = getattr(resource, name, None)
         if kind is None:
             return
-        _, hard = self._resource.getrlimit(kind)
-        most = most if hard == self._resource.RLIM_INFINITY else min(most, hard)
-        self._resource.setrlimit(kind, (most, most))
+        _, hard = resource.getrlimit(kind)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (most, most))
 
     def _apply(self, filter: "_Filter") -> bool:
         return bool(self._prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, filter.address, 0, 0) == 0)
@@ -395,6 +416,10 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_SECCOMP: Final = 22
 _PR_SET_NO_NEW_PRIVS: Final = 38
+_PR_CAP_AMBIENT: Final = 47
+_PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
+# Version 3 of the structure, for the caller.
+_CAPABILITIES_HEADER: Final = (0x20080522).to_bytes(4, "little") + bytes(4)
 _SECCOMP_MODE_FILTER: Final = 2
 _RET_KILL: Final = 0x80000000
 _RET_EPERM: Final = 0x00050001
@@ -477,4 +502,4 @@ class _Filter:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

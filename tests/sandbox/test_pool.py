@@ -1,0 +1,476 @@
+"""Scripts come to what JavaScript says, and to nothing else."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pytest
+import uvloop
+
+from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.script import Script, ScriptOutcome
+from flowrunner.domain.values import JSON, AccountId
+from flowrunner.sandbox.pool import JailedSandbox
+from support.processes import children, descendants
+
+A: Final = AccountId("a")
+B: Final = AccountId("b")
+LOOP: Final = "(() => { for (;;); })()"
+
+
+async def outcome(
+    sandbox: JailedSandbox, source: str, scope: Mapping[str, JSON] | None = None, *, is_body: bool = False
+) -> ScriptOutcome:
+    (found,) = await sandbox.evaluate(A, [Script(source, is_body)], scope or {})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ("1 + 1", 2),
+        ("input.a", [1, {"b": None}]),
+        ("input['a'][0]", 1),
+        ("1.5", 1.5),
+        ("-0", 0),
+        ("NaN", None),
+        ("1 / 0", None),
+        ("2 ** 53", 2**53),
+        ("1e21", 1e21),
+        ("5e-324", 5e-324),
+        ("null", None),
+        ("undefined", None),
+        ("true", True),
+        ("() => 1", None),
+        ("Symbol('x')", None),
+        ("[undefined, () => 1, NaN]", [None, None, None]),
+        ("({a: undefined, b: 1})", {"b": 1}),
+        ("new Date(0)", "1970-01-01T00:00:00.000Z"),
+        ("new Date(2026, 0, 1)", "2026-01-01T00:00:00.000Z"),
+        ("new Map([[1, 2]])", {}),
+        ("({toJSON: () => 'mine'})", "mine"),
+        ("'ä€😀'", "ä€😀"),
+        ("text", "ä€😀\x00\u2028\"\\"),
+        ("text.length", 8),
+        ("'😀'[0] + 'x' + '😀'[1]", "\ufffdx\ufffd"),
+        (r"'\\ud800'", "\\ud800"),
+        ("({'😀': '\\ud83d\\ude00'})", {"😀": "😀"}),
+        ("({__proto__: null, a: 1})", {"a": 1}),
+        ("JSON.parse('{\"__proto__\": 1}')", {"__proto__": 1}),
+        ("`${1 + 1}`", "2"),
+        ("1, 2", 2),
+        ("1 // a comment", 1),
+        ("/* } */ 1", 1),
+        ("\n\n  1\n", 1),
+        ("typeof missing", "undefined"),
+        ("[3, 1, 2].toSorted()", [1, 2, 3]),
+        ("Object.groupBy([1, 2, 3], n => n % 2 ? 'odd' : 'even')", {"odd": [1, 3], "even": [2]}),
+        ("'a-b'.replaceAll('-', '+')", "a+b"),
+        ("/(?<y>\\d+)/.exec('in 2026').groups.y", "2026"),
+        ("await 5", 5),
+        ("await Promise.all([1, Promise.resolve(2)])", [1, 2]),
+        ("Promise.resolve({a: 1})", {"a": 1}),
+        ("(async () => { await null; return 'later' })()", "later"),
+        ("'await'", "await"),
+        ("big", 12345678901234567000),
+        ("this === globalThis", True),
+    ],
+)  # fmt: skip
+async def test_an_expression_has_the_value_that_json_gives_it(sandbox: JailedSandbox, source: str, value: Any) -> None:
+    scope = {"input": {"a": [1, {"b": None}]}, "text": 'ä€😀\x00\u2028"\\', "big": 12345678901234567890}
+
+    found = await outcome(sandbox, source, scope)
+
+    assert found == ScriptOutcome(value)
+    assert type(found.value) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ("return input * 2", 4),
+        ("", None),
+        ("const a = 1\nlet b = 2\nreturn {a, b}", {"a": 1, "b": 2}),
+        ("function f(n) { return n ? n * f(n - 1) : 1 }\nreturn f(5)", 120),
+        ("if (input > 1) return 'more'\nreturn 'less'", "more"),
+        ("return await Promise.resolve(3)", 3),
+        ("for (const x of [1, 2]) { if (x === 2) return x }", 2),
+        ("return 1 // the end", 1),
+    ],
+)
+async def test_a_body_gives_what_it_returns(sandbox: JailedSandbox, source: str, value: JSON) -> None:
+    assert await outcome(sandbox, source, {"input": 2}, is_body=True) == ScriptOutcome(value)
+
+
+@pytest.mark.parametrize(
+    ("source", "is_body", "message", "line", "column"),
+    [
+        ("missing", False, "ReferenceError: missing is not defined", 1, 1),
+        ("\n\n input.a.b", False, "TypeError: cannot read property 'b' of undefined", 3, 2),
+        ("\nnull.x", True, "TypeError: cannot read property 'x' of null", 2, 1),
+        ("1 +", False, "SyntaxError: unexpected token in expression: ')'", 1, None),
+        ("1 +\n\n * 2", False, "SyntaxError: unexpected token in expression: '*'", 3, 2),
+        ("", False, "SyntaxError: unexpected token in expression: ')'", 1, None),
+        ("const x = 1\nconst x = 2", True, "SyntaxError: invalid redefinition of lexical identifier", 2, 9),
+        ("while (true) {}", False, "SyntaxError: unexpected token in expression: 'while'", 1, 1),
+        ("\n[1].map(x => {\n throw new Error('mine') })", False, "Error: mine", 3, 12),
+        ("\n\nJSON.parse('{')", False, "SyntaxError: Expected property name or '}' in JSON", 3, 6),
+        ("return (\n  await Promise.reject(new TypeError('late')))", True, "TypeError: late", 2, 28),
+        ("throw 'a text'", True, "a text", None, None),
+        ("throw {code: 1}", True, '{"code":1}', None, None),
+        ("throw null", True, "null", None, None),
+        ("throw Symbol('s')", True, "Symbol(s)", None, None),
+        ("({get a() { throw new Error('from a getter') }})", False, "Error: from a getter", None, None),
+        ("10n", False, "TypeError: BigInt are forbidden in JSON.stringify", None, None),
+        ("(() => { const a = []; a[0] = a; return a })()", False, "TypeError: circular reference", None, None),
+        ("new Promise(() => {})", False, "the promise is still pending", None, None),
+        ("import('os')", False, "ReferenceError: could not load module 'os'", None, None),
+        ("(function f() { return f() + 1 })()", False, "RangeError: Maximum call stack size exceeded", 1, 23),
+    ],
+)  # fmt: skip
+async def test_a_fault_says_what_is_wrong_and_where(
+    sandbox: JailedSandbox, source: str, is_body: bool, message: str, line: int | None, column: int | None
+) -> None:
+    found = await outcome(sandbox, source, {"input": {}}, is_body=is_body)
+
+    assert found.value is None
+    assert found.fault is not None
+    assert found.fault.message.startswith(message)
+    assert (found.fault.line, found.fault.column, found.fault.limit) == (line, column, None)
+
+
+async def test_a_long_message_is_not_cut(sandbox: JailedSandbox) -> None:
+    found = await outcome(sandbox, "throw new Error('x'.repeat(5000))", is_body=True)
+
+    assert found.fault is not None
+    assert found.fault.message == "Error: a message of 5007 characters"
+
+
+async def test_console_gives_lines_with_their_levels(sandbox: JailedSandbox) -> None:
+    source = """
+        console.log('text', 1, {a: [null]}, undefined)
+        console.info(new Error('an error'))
+        console.debug()
+        console.warn('ä\\ud800')
+        console.error(Symbol('s'), 10n, () => 1)
+    """
+
+    found = await outcome(sandbox, source, is_body=True)
+
+    assert found.fault is None
+    assert found.lines == (
+        ("info", 'text 1 {"a":[null]} undefined'),
+        ("info", "Error: an error"),
+        ("debug", ""),
+        ("warn", "ä\ufffd"),
+        ("error", "Symbol(s) 10 () => 1"),
+    )
+
+
+async def test_lines_are_there_when_the_script_fails_or_goes_over_a_limit(sandbox: JailedSandbox) -> None:
+    failed = await outcome(sandbox, "console.log('before'); null.x", is_body=True)
+    too_big = await outcome(sandbox, "console.log('before'); const a = []; for (;;) a.push({})", is_body=True)
+
+    assert failed.lines == too_big.lines == (("info", "before"),)
+    assert too_big.fault is not None
+    assert too_big.fault.limit == "memory"
+
+
+async def test_the_lines_of_one_exchange_are_bounded_in_number_and_length(sandbox: JailedSandbox) -> None:
+    many = Script("for (let i = 0; i < 1000; i++) console.log(i)", is_body=True)
+    long = Script("console.log('x'.repeat(10000)); console.log('x'.repeat(10001))", is_body=True)
+
+    outcomes = await sandbox.evaluate(A, [long, many, many], {})
+
+    assert [len(found.lines) for found in outcomes] == [2, 98, 0]
+    # Never a part of what may hold a secret.
+    assert outcomes[0].lines == (("info", "x" * 10_000), ("info", "a text of 10001 characters"))
+
+
+@pytest.mark.parametrize("length", [499, 500, 501, 512, 513, 8191, 8192, 8193, 100_000, 400_000])
+async def test_long_texts_arrive_whole(sandbox: JailedSandbox, length: int) -> None:
+    source = f"let s = ''; while (s.length < {length}) s += 'ab€'[s.length % 3]; console.log(s); return [s, s.length]"
+
+    found = await outcome(sandbox, source, is_body=True)
+
+    text = ("ab€" * length)[:length]
+    assert found.value == [text, length]
+    assert found.lines == (("info", text if length <= 10_000 else f"a text of {length} characters"),)
+
+
+async def test_the_values_of_one_exchange_are_bounded_together(sandbox: JailedSandbox) -> None:
+    half = Script("'x'.repeat(500000)")
+
+    first, second, third = await sandbox.evaluate(A, [half, half, half], {})
+
+    assert first.value == second.value == "x" * 500_000
+    assert third.fault is not None
+    assert third.fault.limit == "output"
+
+
+async def test_what_the_scripts_can_see_is_bounded(sandbox: JailedSandbox) -> None:
+    found = await outcome(sandbox, "1", {"input": "x" * (32 * 1024 * 1024)})
+
+    assert found.fault is not None
+    assert found.fault.limit == "memory"
+    assert (await outcome(sandbox, "input.length", {"input": "x" * (8 * 1024 * 1024)})).value == 8 * 1024 * 1024
+
+
+async def test_many_scripts_share_one_exchange_and_answer_in_order(sandbox: JailedSandbox) -> None:
+    outcomes = await sandbox.evaluate(A, [Script(f"n + {i}") for i in range(200)], {"n": 1})
+
+    assert [found.value for found in outcomes] == [1 + i for i in range(200)]
+
+
+async def test_names_of_the_scope_may_be_any(sandbox: JailedSandbox) -> None:
+    scope = {"item": 1, "JSON": 2, "Object": 3, "eval": 4, "ä": 5, "__proto__": 6, "console": 7, "globalThis": 8}
+
+    found = await outcome(sandbox, "[item, JSON, Object, eval, ä, console, globalThis]", scope)
+
+    assert found.value == [1, 2, 3, 4, 5, 7, 8]
+
+
+async def test_nothing_remains_of_a_script_for_the_next(sandbox: JailedSandbox) -> None:
+    changing = Script(
+        """
+        globalThis.leaked = input.secret; input.n = 2; Array.prototype.map = () => 'mine'
+        Object.prototype.polluted = 1; JSON.stringify = () => '"mine"'; JSON.parse = () => ({n: 3})
+        String.prototype.toString = Promise.prototype.then = Object.keys = () => { throw 1 }
+        Object.freeze(Object.prototype); globalThis.eval = undefined
+        return typeof leaked
+        """,
+        is_body=True,
+    )
+    looking = Script("[typeof leaked, input.n, [1].map(x => x + 1), ({}).polluted ?? null, JSON.stringify([1])]")
+    scope = {"input": {"n": 1, "secret": "s3cret"}}
+
+    together = await sandbox.evaluate(A, [changing, looking], scope)
+    later = await sandbox.evaluate(A, [looking], scope)
+
+    assert together[0].value == "string"
+    assert together[1].value == later[0].value == ["undefined", 1, [2], None, "[1]"]
+
+
+async def test_a_script_cannot_change_how_its_own_answer_is_told(sandbox: JailedSandbox) -> None:
+    source = """
+        const wrong = () => 'wrong'
+        Array.prototype[Symbol.iterator] = String.prototype.toJSON = Array.prototype.toJSON = wrong
+        String.prototype.slice = JSON.stringify = Reflect.apply = Promise.prototype.then = Object.keys = wrong
+        globalThis.String = globalThis.Error = globalThis.Promise = globalThis.JSON = globalThis.eval = wrong
+        Object.defineProperty(Object.prototype, '0', {set() { throw 1 }})
+        Object.defineProperty(Object.prototype, 'limit', {value: 'time'})
+        console.log('a line')
+        return {right: true}
+    """
+
+    assert await outcome(sandbox, source, is_body=True) == ScriptOutcome({"right": True}, None, (("info", "a line"),))
+
+
+async def test_accounts_never_share_a_process(sandbox: JailedSandbox) -> None:
+    seen: dict[AccountId, set[int]] = {A: set(), B: set()}
+    for account_id in (A, B, A, B, B, A):
+        before = descendants()
+        await sandbox.evaluate(account_id, [Script("1")], {})
+        running = asyncio.create_task(sandbox.evaluate(account_id, [Script(LOOP)], {}))
+        await asyncio.sleep(0.3)
+        seen[account_id] |= {pid for pid in before | descendants() if is_busy(pid)}
+        await running
+
+    assert seen[A]
+    assert seen[B]
+    assert not seen[A] & seen[B]
+
+
+def is_busy(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "R"
+    except FileNotFoundError:
+        return False
+
+
+async def test_alternating_accounts_do_not_wait_for_processes_to_start(sandbox: JailedSandbox) -> None:
+    await sandbox.evaluate(A, [Script("1")], {})
+    began = time.monotonic()
+
+    for number in range(100):
+        (found,) = await sandbox.evaluate(AccountId(f"account {number % 10}"), [Script(f"{number}")], {})
+        assert found.value == number
+
+    assert time.monotonic() - began < 5
+    await asyncio.sleep(0.2)
+    assert len(descendants()) <= 1 + 2 + 2
+
+
+async def test_an_account_with_endless_loops_does_not_keep_the_others_waiting(sandbox: JailedSandbox) -> None:
+    loops = [asyncio.create_task(sandbox.evaluate(A, [Script(LOOP)], {})) for _ in range(6)]
+    await asyncio.sleep(0.1)
+
+    first = time.monotonic()
+    assert (await sandbox.evaluate(B, [Script("1")], {}))[0].value == 1
+    first = time.monotonic() - first
+    # By now it is known whose scripts are slow.
+    second = time.monotonic()
+    assert (await sandbox.evaluate(B, [Script("1")], {}))[0].value == 1
+    second = time.monotonic() - second
+
+    assert first < 2
+    assert second < 0.5
+    assert sum(loop.done() for loop in loops) < 6
+    for loop in loops:
+        (found,) = await loop
+        assert found.fault is not None
+        assert found.fault.limit == "time"
+
+
+async def test_accounts_take_turns(sandbox: JailedSandbox) -> None:
+    order: list[AccountId] = []
+
+    async def run(account_id: AccountId) -> None:
+        await sandbox.evaluate(
+            account_id, [Script("(() => { const t = Date.now(); while (Date.now() < t + 20); })()")], {}
+        )
+        order.append(account_id)
+
+    many = [asyncio.create_task(run(A)) for _ in range(30)]
+    await asyncio.sleep(0)
+    few = [asyncio.create_task(run(B)) for _ in range(3)]
+    await asyncio.gather(*many, *few)
+
+    assert max(index for index, account_id in enumerate(order) if account_id == B) < 15
+
+
+async def test_who_waits_too_long_is_told(monkeypatch: pytest.MonkeyPatch, sandbox: JailedSandbox) -> None:
+    monkeypatch.setattr("flowrunner.sandbox.pool._QUEUE_SECONDS", 0.3)
+    loops = [asyncio.create_task(sandbox.evaluate(A, [Script(LOOP)], {})) for _ in range(2)]
+    await asyncio.sleep(0.1)
+
+    with pytest.raises(Unavailable):
+        await sandbox.evaluate(B, [Script("1")], {})
+
+    await asyncio.gather(*loops)
+    assert (await sandbox.evaluate(B, [Script("1")], {}))[0].value == 1
+
+
+async def test_a_cancelled_evaluation_frees_its_place(sandbox: JailedSandbox) -> None:
+    for _ in range(3):
+        loops = [asyncio.create_task(sandbox.evaluate(A, [Script(LOOP)], {})) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+
+    began = time.monotonic()
+    assert (await sandbox.evaluate(A, [Script("1")], {}))[0].value == 1
+    assert time.monotonic() - began < 0.5
+
+
+async def test_checking_finds_what_is_no_javascript_and_runs_nothing(sandbox: JailedSandbox) -> None:
+    scripts = [
+        Script("a.b + missing()"),
+        Script("1 +"),
+        Script("return 1"),
+        Script("return 1", is_body=True),
+        Script("let a = 1\nlet a = 2", is_body=True),
+        Script("1) + (2"),
+        Script("1), (() => { for (;;); })(), (1"),
+        Script("1 }), (() => { for (;;); })(), (function () {", is_body=True),
+        Script("await x"),
+        Script("(() => { for (;;); })()"),
+        Script("for (;;);", is_body=True),
+        Script("\n\n  b c"),
+        Script("...x"),
+        Script("a,"),
+        Script("/* open"),
+    ]
+
+    faults = await sandbox.check(scripts)
+
+    assert [fault is None for fault in faults] == [
+        True, False, False, True, False, False, False, False, True, True, True, False, False, False, False,
+    ]  # fmt: skip
+    assert faults[11] is not None
+    assert (faults[11].line, faults[11].column) == (3, 5)
+    assert faults[4] is not None
+    assert faults[4].line == 2
+
+
+async def test_no_scripts_take_no_process(sandbox: JailedSandbox) -> None:
+    assert await sandbox.evaluate(A, [], {}) == []
+    assert await sandbox.check([]) == []
+    assert children() == set()
+
+
+async def test_nothing_is_left_after_closing() -> None:
+    sandbox = JailedSandbox(workers=3)
+    await sandbox.evaluate(A, [Script("1")], {})
+    loop = asyncio.create_task(sandbox.evaluate(B, [Script(LOOP)], {}))
+    await asyncio.sleep(0.2)
+    assert children()
+
+    await sandbox.close()
+
+    with pytest.raises(Unavailable):
+        await loop
+    with pytest.raises(Unavailable):
+        await sandbox.evaluate(A, [Script("1")], {})
+    assert descendants() == set()
+    await sandbox.close()
+
+
+async def test_one_worker_serves_all_accounts_in_turn() -> None:
+    sandbox = JailedSandbox(workers=1)
+    try:
+        found = await asyncio.gather(
+            *(sandbox.evaluate(AccountId(f"{n % 5}"), [Script(f"{n}")], {}) for n in range(50))
+        )
+    finally:
+        await sandbox.close()
+
+    assert [one.value for (one,) in found] == list(range(50))
+
+
+async def test_a_nursery_that_is_killed_is_replaced(sandbox: JailedSandbox) -> None:
+    for _ in range(3):
+        assert (await outcome(sandbox, "1")).value == 1
+        (nursery,) = children()
+        os.kill(nursery, signal.SIGKILL)
+        # Also at once, before anybody has noticed.
+        assert (await outcome(sandbox, "2")).value == 2
+
+
+async def test_it_says_so_if_it_cannot_start(monkeypatch: pytest.MonkeyPatch, sandbox: JailedSandbox) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/true")
+
+    with pytest.raises(Unavailable):
+        await outcome(sandbox, "1")
+
+    monkeypatch.undo()
+    assert (await outcome(sandbox, "1")).value == 1
+
+
+def test_it_works_on_uvloop_too() -> None:
+    async def main() -> list[JSON]:
+        sandbox = JailedSandbox()
+        try:
+            loop, one, two = await asyncio.gather(
+                sandbox.evaluate(A, [Script(LOOP)], {}),
+                sandbox.evaluate(B, [Script("1")], {}),
+                sandbox.evaluate(B, [Script("input.length")], {"input": "x" * 1_000_000}),
+            )
+            assert loop[0].fault is not None
+            return [one[0].value, two[0].value]
+        finally:
+            await sandbox.close()
+
+    assert uvloop.run(main()) == [1, 1_000_000]
+    assert descendants() == set()
+
+
+def test_the_server_does_not_load_the_engine() -> None:
+    assert "_quickjs" not in sys.modules
+    assert "quickjs" not in sys.modules

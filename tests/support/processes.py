@@ -1,0 +1,30 @@
+"""What processes this one has started, by pid."""
+
+import os
+from pathlib import Path
+
+
+def children(pid: int | None = None) -> set[int]:
+    """The living children of a process, by default of this one; zombies do not count."""
+    parent = pid or os.getpid()
+    found = set()
+    for path in Path(f"/proc/{parent}/task").glob("*/children"):
+        try:
+            found |= {int(child) for child in path.read_text().split()}
+        except OSError:
+            continue
+    return {child for child in found if is_alive(child)}
+
+
+def descendants(pid: int | None = None) -> set[int]:
+    found = children(pid)
+    for child in list(found):
+        found |= descendants(child)
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
