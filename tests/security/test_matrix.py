@@ -68,7 +68,7 @@ BODIES: Final[Mapping[Route, Any]] = {
 }
 # Query parameters that a route cannot do without.
 QUERIES: Final[Mapping[Route, str]] = {}
-# What else than success or a conflict with the present state the own object may be answered with.
+# What else the own object may be answered with than success or a conflict with the present state.
 OWN_MAY_BE: Final[Mapping[Route, frozenset[int]]] = {}
 # Parts of a path that only count within the thing named before them.
 WITHIN: Final[Mapping[str, str]] = {"key": "KEY", "number": "1", "revision": "1"}
@@ -427,7 +427,8 @@ class Matrix:
         return {name: WITHIN.get(name) or self._of_victim[kind] for name, kind in places.kinds.items()}
 
 
-_SUCCESS: Final = frozenset({200, 201, 202, 204})
+# A conflict with the present state shows as well that the thing was found.
+_FOUND: Final = frozenset({200, 201, 202, 204, 409})
 
 
 async def test_s15_a_route_that_nobody_has_thought_about_is_found(tmp_path: Path) -> None:
@@ -466,7 +467,7 @@ async def test_s13_s15_s16_s21_everybody_on_every_route_with_every_id(tmp_path: 
             async def ask(who: Who, address: str, route: Route = route) -> Reply:
                 return await matrix.ask(who, route, address)
 
-            own = _SUCCESS | OWN_MAY_BE.get(route, frozenset())
+            own = _FOUND | OWN_MAY_BE.get(route, frozenset())
             await matrix.everybody(f"{method} {path}", wanted_right(route), path, ask, own=own)
             assert town.belongings(town.victim) == matrix.before, f"{route} changed what belongs to somebody else"
         for path, right in SOCKETS.items():

@@ -1,0 +1,86 @@
+"""The use cases around accounts, joined as the program joins them."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.values import AccountId
+from flowrunner.security.credentials import Argon2Hasher, JwtIssuer
+from flowrunner.services.accounts import Accounts
+from flowrunner.services.identity import Identity, Token
+from flowrunner.services.tokens import Tokens, TokenUses
+from flowrunner.storage.sqlite.accounts import SqliteAccounts
+from flowrunner.storage.sqlite.sessions import SqliteSessions
+from flowrunner.storage.sqlite.tokens import SqliteTokens
+from support.world import Machine
+
+PASSWORD = "correct horse battery"
+OTHER_PASSWORD = "staple of four words"
+
+
+class Office:
+    def __init__(self, engine: Machine) -> None:
+        self.engine = engine
+        self.clock = engine.clock
+        self.hasher = Argon2Hasher()
+        store = SqliteAccounts(engine.database)
+        self.token_store = SqliteTokens(engine.database)
+        self.uses = TokenUses(self.token_store)
+        self.identity = self.new_identity()
+        self.tokens = Tokens(self.token_store, self.uses, self.clock, on_end=self.identity.sessions_ended)
+        self.deleted: list[AccountId] = []
+
+        async def on_delete(id: AccountId) -> None:
+            self.deleted.append(id)
+
+        self.accounts = Accounts(
+            store, self.hasher, self.clock, on_sessions_end=self.identity.sessions_ended, on_delete=on_delete
+        )
+
+    def new_identity(self) -> Identity:
+        """As after a restart: nothing is remembered."""
+        return Identity(
+            SqliteAccounts(self.engine.database),
+            SqliteSessions(self.engine.database),
+            self.token_store,
+            self.uses,
+            hasher=self.hasher,
+            tokens=JwtIssuer(b"k" * 32),
+            clock=self.clock,
+            token_life=timedelta(hours=1),
+        )
+
+    async def add(self, name: str, *, role: Any = "user") -> Caller:
+        email = f"{name}@example.com"
+        account = await self.accounts.create(name=name, email=email, password=PASSWORD, role=role)
+        return await self.identity.authenticate((await self.login(account.email)).token)
+
+    async def login(self, username: str = "omar@example.com", password: str = PASSWORD) -> Token:
+        return await self.identity.login(username, password, address="192.0.2.7")
+
+
+class HeldHasher:
+    """Hashes, but gives nothing away before it is let. Fills `ports.PasswordHasher`."""
+
+    def __init__(self, inner: Argon2Hasher, *, finds_outdated: bool = False) -> None:
+        self._inner = inner
+        self._finds_outdated = finds_outdated
+        self.begun, self.held = asyncio.Event(), asyncio.Event()
+
+    async def hash(self, password: str) -> str:
+        hashed = await self._inner.hash(password)
+        await self._hold()
+        return hashed
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        is_right = await self._inner.verify(password_hash, password)
+        await self._hold()
+        return is_right
+
+    def is_outdated(self, password_hash: str) -> bool:
+        return self._finds_outdated or self._inner.is_outdated(password_hash)
+
+    async def _hold(self) -> None:
+        self.begun.set()
+        await self.held.wait()
