@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from flowrunner.domain.errors import quoted
-from flowrunner.domain.json_schema import InvalidPattern, Matcher, SchemaFault
+from flowrunner.domain.flow import ParamFault
+from flowrunner.domain.json_schema import InvalidPattern, Matcher
 from flowrunner.domain.values import JSON
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class RustMatcher:
         except (ValueError, RecursionError):
             return False
 
-    def faults(self, value: JSON, *, first_only: bool) -> Sequence[SchemaFault]:
+    def faults(self, value: JSON, *, first_only: bool) -> Sequence[ParamFault]:
         import jsonschema_rs
 
         try:
@@ -82,26 +83,25 @@ class RustMatcher:
             errors = [error]
         except (ValueError, RecursionError):
             # Text with half a character in it, or more levels than the library follows.
-            return (SchemaFault(keys=(), code="type", message="is nested too deeply, or holds what JSON cannot"),)
+            return (ParamFault(keys=(), code="type", message="is nested too deeply, or holds what JSON cannot"),)
         return _once([fault for error in errors for fault in self._told(error)])
 
-    def _told(self, error: "jsonschema_rs.ValidationError") -> Sequence[SchemaFault]:
+    def _told(self, error: "jsonschema_rs.ValidationError") -> Sequence[ParamFault]:
         at, kind = tuple(error.instance_path), error.kind
         match kind.name:
             case "additionalProperties":
                 known = self._names_beside(error.schema_path)
                 return [
-                    SchemaFault(
+                    ParamFault(
                         keys=(*at, name),
                         code="unknown_key",
                         message=f"there is no {quoted(name)} here",
                         hint=_near(name, known),
-                        is_key=True,
                     )
                     for name in kind.value
                 ]
             case "required":
-                return [SchemaFault(keys=(*at, kind.value), code="required", message="is missing")]
+                return [ParamFault(keys=(*at, kind.value), code="required", message="is missing")]
             case "anyOf" | "oneOf":
                 return self._told_of_choice(error)
             case "propertyNames":
@@ -109,10 +109,10 @@ class RustMatcher:
                 faults = self._told(inner)
                 said = faults[0].message if faults else "does not fit"
                 name = inner.instance if isinstance(inner.instance, str) else ""
-                return [SchemaFault(keys=(*at, name), code="name", message=f"its name {said}", is_key=True)]
+                return [ParamFault(keys=(*at, name), code="name", message=f"its name {said}")]
             case "type":
                 return [
-                    SchemaFault(
+                    ParamFault(
                         keys=at,
                         code="type",
                         message=f"must be {_types(kind.value)}",
@@ -121,7 +121,7 @@ class RustMatcher:
                 ]
             case "enum":
                 return [
-                    SchemaFault(
+                    ParamFault(
                         keys=at,
                         code="enum",
                         message=f"must be one of: {_listed(kind.value)}",
@@ -130,16 +130,16 @@ class RustMatcher:
                 ]
             case "contains":
                 word = "more than allowed" if error.schema_path[-1] == "maxContains" else "too few"
-                return [SchemaFault(keys=at, code="contains", message=f"has {word} of the entries asked for")]
+                return [ParamFault(keys=at, code="contains", message=f"has {word} of the entries asked for")]
         code, words = _WORDS.get(kind.name, (kind.name, "does not fit"))
-        return [SchemaFault(keys=at, code=code, message=words.format(_number(kind.value)))]
+        return [ParamFault(keys=at, code=code, message=words.format(_number(kind.value)))]
 
-    def _told_of_choice(self, error: "jsonschema_rs.ValidationError") -> Sequence[SchemaFault]:
+    def _told_of_choice(self, error: "jsonschema_rs.ValidationError") -> Sequence[ParamFault]:
         """The faults by the one alternative that was meant, if that can be told; else what would do."""
         at = tuple(error.instance_path)
         alternatives: list[list[jsonschema_rs.ValidationError]] = error.kind.as_dict()["context"]
         if any(not errors for errors in alternatives):
-            return [SchemaFault(keys=at, code="no_match", message="fits more than one of the forms it may have")]
+            return [ParamFault(keys=at, code="no_match", message="fits more than one of the forms it may have")]
         meant = [errors for errors in alternatives if not any(_is_about_the_kind(e, at) for e in errors)]
         if len(meant) == 1:
             return [fault for inner in meant[0] for fault in self._told(inner)]
@@ -147,10 +147,10 @@ class RustMatcher:
             types = [t for errors in alternatives for e in errors if e.kind.name == "type" for t in e.kind.value]
             consts = [e.kind.value for errors in alternatives for e in errors if e.kind.name == "const"]
             if types and not consts:
-                return [SchemaFault(keys=at, code="type", message=f"must be {_types(list(dict.fromkeys(types)))}")]
+                return [ParamFault(keys=at, code="type", message=f"must be {_types(list(dict.fromkeys(types)))}")]
             if consts and not types:
-                return [SchemaFault(keys=at, code="enum", message=f"must be one of: {_listed(consts)}")]
-        return [SchemaFault(keys=at, code="no_match", message="fits none of the forms it may have")]
+                return [ParamFault(keys=at, code="enum", message=f"must be one of: {_listed(consts)}")]
+        return [ParamFault(keys=at, code="no_match", message="fits none of the forms it may have")]
 
     def _names_beside(self, schema_path: Sequence[str | int]) -> Sequence[str]:
         """The properties that the schema knows whose `additionalProperties` is at ``schema_path``."""
@@ -278,6 +278,6 @@ def _reads_as_number(text: str, *, whole: bool) -> bool:
     return math.isfinite(number) and (number.is_integer() or not whole)
 
 
-def _once(faults: Sequence[SchemaFault]) -> Sequence[SchemaFault]:
+def _once(faults: Sequence[ParamFault]) -> Sequence[ParamFault]:
     """Without repeats, which alternatives and `allOf` make."""
     return list(dict.fromkeys(faults))

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.errors import InvalidInput
+from flowrunner.domain.flow import ParamFault
 from flowrunner.domain.inputs import MAX_FAULTS, Form, Inputs, form_faults, inputs_faults
-from flowrunner.domain.json_schema import MAX_SUBSCHEMAS, SchemaFault
+from flowrunner.domain.json_schema import MAX_SUBSCHEMAS
 from flowrunner.domain.values import JSON
 from flowrunner.schemas import RustSchemas
 
@@ -37,7 +38,7 @@ def refused(schemas: Mapping[str, JSON], values: Mapping[str, JSON]) -> list[tup
     return [(fault.path, fault.code, fault.message) for fault in error.value.faults]
 
 
-def only(faults: Sequence[SchemaFault]) -> SchemaFault:
+def only(faults: Sequence[ParamFault]) -> ParamFault:
     assert len(faults) == 1, faults
     return faults[0]
 

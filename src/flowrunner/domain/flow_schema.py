@@ -1,7 +1,8 @@
 """The JSON Schema of the flow language, for editors: what may be written where, and what it means.
 
 It is draft-07, which every editor's YAML support knows. It says less than the reader of flow documents,
-which knows edges, expressions and values as well; and it refuses nothing that the reader takes.
+which knows edges, expressions and values as well. What it refuses the reader refuses too, but for keys
+that are left empty.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -109,7 +110,6 @@ def _document() -> Schema:
         "limits": {"description": "Bounds of an execution.", **_object(_limits())},
         "outputs": {
             "description": "The result of the flow, by name; the last node's result if absent.",
-            "type": ["object", "string"],
         },
         "start": {**node_name, "description": "The node that comes first; needed only if it is not clear."},
         "on_failure": {**node_name, "description": "The node that runs once when the execution fails."},
@@ -126,7 +126,7 @@ def _document() -> Schema:
 def _limits() -> Schema:
     concurrency = _object(
         {
-            "max": {"description": "Executions at a time.", **_whole(1)},
+            "max": {"description": "Executions at a time.", **_whole(1, 10_000)},
             "key": _text("Counted for each value of this by itself: ${flow.input.region}."),
             "on_limit": {
                 "description": "What becomes of one too many: it waits, is refused, or takes the place of the oldest.",
@@ -138,7 +138,7 @@ def _limits() -> Schema:
     )
     return {
         "timeout": {"description": "How long an execution may take.", "allOf": [_ref("duration")]},
-        "max_steps": {"description": "Steps that an execution may take, tries counted.", **_whole(1)},
+        "max_steps": {"description": "Steps that an execution may take, tries counted.", **_whole(1, 1_000_000)},
         "concurrency": {"description": "How many executions may run at a time.", **concurrency},
     }
 
@@ -186,7 +186,7 @@ def _node(types: Sequence[DescribedNodeType]) -> Schema:
             **_object(
                 {
                     "strategy": {"enum": ["serial", "parallel", "worker_pool"]},
-                    "max_parallel": {"description": "Elements at a time.", **_whole(1)},
+                    "max_parallel": {"description": "Elements at a time.", **_whole(1, 1000)},
                 }
             ),
         },
@@ -229,6 +229,9 @@ def _of_type(node_type: DescribedNodeType) -> Schema:
         required.append("branches")
     else:
         properties["branches"] = False
+    if node_type.inner is not None:
+        # The nodes inside have tries of their own.
+        properties["retry"] = False
     return {"properties": properties, **({"required": required} if required else {})}
 
 
@@ -304,7 +307,7 @@ def _parts(types: Sequence[DescribedNodeType]) -> Schema:
             "description": "The nodes by name.",
             "type": "object",
             "minProperties": 1,
-            "propertyNames": {"minLength": 1, "maxLength": 200},
+            "propertyNames": {"minLength": 1, "maxLength": 200, "pattern": r"^[^/\[\]]*$"},
             "additionalProperties": _ref("node"),
         },
         "branch": _object(

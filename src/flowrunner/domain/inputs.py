@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flowrunner.domain.errors import Fault, InvalidInput, quoted
+from flowrunner.domain.flow import ParamFault
 from flowrunner.domain.json_schema import (
     Matcher,
     SchemaEngine,
-    SchemaFault,
     filled,
     read_schema,
     size_of,
@@ -53,13 +53,13 @@ class Form:
             raise InvalidInput([_told(at, fault) for fault in faults[:MAX_FAULTS]])
         return value
 
-    def faults(self, value: JSON) -> Sequence[SchemaFault]:
+    def faults(self, value: JSON) -> Sequence[ParamFault]:
         values, characters = size_of(value)
         visits = self._weight.visits
         # One comparison for each value is no more than reading the value was.
         comparing = values * (visits - 1) * _COMPARING + characters * self._weight.per_character
         if comparing > MAX_NANOSECONDS:
-            return (SchemaFault(keys=(), code="too_large", message="is too large to be checked against its schema"),)
+            return (ParamFault(keys=(), code="too_large", message="is too large to be checked against its schema"),)
         if self._matcher.fits(value):
             return ()
         telling = visits * (values * _TELLING + characters * _TELLING_A_CHARACTER)
@@ -67,7 +67,7 @@ class Form:
             return self._matcher.faults(value, first_only=False)
         if not self._weight.has_choice:
             return self._matcher.faults(value, first_only=True)
-        return (SchemaFault(keys=(), code="no_match", message="does not fit its schema, and is too large to tell why"),)
+        return (ParamFault(keys=(), code="no_match", message="does not fit its schema, and is too large to tell why"),)
 
 
 @dataclass(slots=True)
@@ -120,13 +120,13 @@ class Inputs:
         return checked
 
 
-def form_faults(schema: JSON, engine: SchemaEngine, at: Keys = ()) -> Sequence[SchemaFault]:
+def form_faults(schema: JSON, engine: SchemaEngine, at: Keys = ()) -> Sequence[ParamFault]:
     """Every fault of a schema, its default checked as well; their keys begin with ``at``."""
     faults, _ = read_schema(schema, engine, at)
     if faults or not isinstance(schema, Mapping) or "default" not in schema:
         return faults
     return [
-        SchemaFault(
+        ParamFault(
             keys=(*at, "default", *fault.keys),
             code="default",
             message=f"the default does not fit: {fault.message}",
@@ -136,13 +136,18 @@ def form_faults(schema: JSON, engine: SchemaEngine, at: Keys = ()) -> Sequence[S
     ]
 
 
-def inputs_faults(schemas: Mapping[str, JSON], engine: SchemaEngine, at: Keys = ("inputs",)) -> Sequence[SchemaFault]:
+def inputs_faults(schemas: Mapping[str, JSON], engine: SchemaEngine, at: Keys = ("inputs",)) -> Sequence[ParamFault]:
     """Every fault of the schemas that a flow asks for its input with; their keys begin with ``at``."""
-    faults: list[SchemaFault] = []
+    faults: list[ParamFault] = []
     for name, written in schemas.items():
-        schema, _ = _split(written)
-        faults += form_faults(schema, engine, (*at, name))
+        faults += input_faults(written, engine, (*at, name))
     return faults
+
+
+def input_faults(written: JSON, engine: SchemaEngine, at: Keys = ()) -> Sequence[ParamFault]:
+    """Every fault of the schema of one named input, which may also say `required: false`."""
+    schema, _ = _split(written)
+    return form_faults(schema, engine, at)
 
 
 def _split(written: JSON) -> tuple[JSON, bool]:
@@ -152,7 +157,7 @@ def _split(written: JSON) -> tuple[JSON, bool]:
     return written, True
 
 
-def _told(at: Keys, fault: SchemaFault) -> Fault:
+def _told(at: Keys, fault: ParamFault) -> Fault:
     return Fault(path=dotted((*at, *fault.keys)), code=fault.code, message=fault.message, hint=fault.hint)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from flowrunner.domain.errors import quoted
+from flowrunner.domain.flow import ParamFault
 from flowrunner.domain.values import JSON
 from flowrunner.domain.yaml_source import Keys
 
@@ -18,21 +19,6 @@ MAX_LEVELS: Final = 50
 MAX_PATTERN_CHARACTERS: Final = 1_000
 
 TYPES: Final = ("string", "integer", "number", "boolean", "array", "object", "null")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchemaFault:
-    """One thing wrong with a schema, or with a value by it; ``keys`` lead to it from the whole.
-
-    Attributes:
-        is_key: The key that ends ``keys`` is what is wrong, and not the value there.
-    """
-
-    keys: Keys
-    code: str
-    message: str
-    hint: str | None = None
-    is_key: bool = False
 
 
 class InvalidPattern(ValueError):
@@ -44,7 +30,7 @@ class Matcher(Protocol):
 
     def fits(self, value: JSON) -> bool: ...
 
-    def faults(self, value: JSON, *, first_only: bool) -> Sequence[SchemaFault]:
+    def faults(self, value: JSON, *, first_only: bool) -> Sequence[ParamFault]:
         """What does not fit, by keys from the value, in plain words."""
         ...
 
@@ -82,7 +68,7 @@ class Weight:
     has_choice: bool = False
 
 
-def read_schema(schema: JSON, engine: SchemaEngine, at: Keys = ()) -> tuple[Sequence[SchemaFault], Weight]:
+def read_schema(schema: JSON, engine: SchemaEngine, at: Keys = ()) -> tuple[Sequence[ParamFault], Weight]:
     """Every fault of a schema whose keys begin with ``at``; its weight counts only if there is none."""
     reader = _Reader(schema, engine, at)
     reader.visit(schema, (), 1)
@@ -129,7 +115,7 @@ class _Reader:
     root: JSON
     engine: SchemaEngine
     at: Keys
-    faults: list[SchemaFault] = field(default_factory=list)
+    faults: list[ParamFault] = field(default_factory=list)
     visited: set[Keys] = field(default_factory=set)
     targets: list[Keys] = field(default_factory=list)
     weights: dict[Keys, Weight] = field(default_factory=dict)
@@ -184,16 +170,14 @@ class _Reader:
                         self.pattern(name, (*keys, name))
                     self.visit(item, (*keys, name), level + 1)
         elif keyword in _REFUSED:
-            self.fault(keys, "unsupported", f"{keyword} is not supported in flows", key=True)
+            self.fault(keys, "unsupported", f"{keyword} is not supported in flows")
         elif keyword in _OTHERS:
             self.other(keyword, value, keys)
         else:
             # What is unknown is ignored, as JSON Schema says, unless it looks like a slip of the pen.
             near = difflib.get_close_matches(keyword[:100], _KEYWORDS, n=1, cutoff=0.8)
             if near and not keyword.startswith("x-"):
-                self.fault(
-                    keys, "unknown_key", f"unknown keyword {quoted(keyword)}", f"did you mean '{near[0]}'?", True
-                )
+                self.fault(keys, "unknown_key", f"unknown keyword {quoted(keyword)}", f"did you mean '{near[0]}'?")
 
     def other(self, keyword: str, value: JSON, keys: Keys) -> None:
         match keyword:
@@ -304,8 +288,8 @@ class _Reader:
             self.fault(keys, "type", message, hint)
         return holds
 
-    def fault(self, keys: Keys, code: str, message: str, hint: str | None = None, key: bool = False) -> None:
-        self.faults.append(SchemaFault(keys=(*self.at, *keys), code=code, message=message, hint=hint, is_key=key))
+    def fault(self, keys: Keys, code: str, message: str, hint: str | None = None) -> None:
+        self.faults.append(ParamFault(keys=(*self.at, *keys), code=code, message=message, hint=hint))
 
 
 _TEXT_COST: Final = 5.0
