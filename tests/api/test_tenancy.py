@@ -17,7 +17,13 @@ FLOW_CALLS: Final[dict[str, Call]] = {
     "read": lambda client, of: client.get(f"/api/v1/flows/{of}"),
     "update": lambda client, of: client.put(f"/api/v1/flows/{of}", {"name": "Mine"}),
     "update definition": lambda client, of: client.put(f"/api/v1/flows/{of}", {"definition": SMALLEST}),
+    "update by state": lambda client, of: client.put(f"/api/v1/flows/{of}", {"name": "Mine"}, If_Match='"1.1"'),
     "delete": lambda client, of: client.delete(f"/api/v1/flows/{of}"),
+    "revisions": lambda client, of: client.get(f"/api/v1/flows/{of}/revisions"),
+    "revision": lambda client, of: client.get(f"/api/v1/flows/{of}/revisions/1"),
+    "compare": lambda client, of: client.get(f"/api/v1/flows/{of}/revisions/1/diff", against=1),
+    "restore": lambda client, of: client.post(f"/api/v1/flows/{of}/revisions/1/restore"),
+    "delete revision": lambda client, of: client.delete(f"/api/v1/flows/{of}/revisions/1"),
     "run": lambda client, of: client.post(f"/api/v1/flows/{of}/run", {"input": {}}),
     "run with a key": lambda client, of: client.post(f"/api/v1/flows/{of}/run", {}, Idempotency_Key="k"),
 }

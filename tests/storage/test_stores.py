@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,20 @@ from flowrunner.domain.account import Account, Caller, Role, Session
 from flowrunner.domain.errors import Conflict, Forbidden, NotFound
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, SessionId
-from flowrunner.ports import NewSession, Page, Renewal, SavedFlow, SealedSecret, WrappedKey
+from flowrunner.ports import (
+    DuplicateRequest,
+    NewSession,
+    Page,
+    Renewal,
+    RevisionView,
+    SavedFlow,
+    SealedSecret,
+    WrappedKey,
+)
 from flowrunner.storage.sqlite.accounts import SqliteAccounts
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.executions import SqliteExecutions
-from flowrunner.storage.sqlite.flows import SqliteFlows
+from flowrunner.storage.sqlite.flows import HAS_OPEN_EXECUTIONS, SqliteFlows
 from flowrunner.storage.sqlite.journal import SqliteJournal
 from flowrunner.storage.sqlite.secrets import SqliteSecrets
 from flowrunner.storage.sqlite.sessions import SqliteSessions
@@ -465,6 +474,146 @@ async def test_a_changed_definition_is_a_new_revision_and_the_old_one_stays(flow
     assert rows_of(path, "SELECT id, number FROM revisions ORDER BY number") == [("rev-1", 1), ("rev-2", 2)]
 
 
+async def test_every_change_counts_and_a_new_definition_counts_twice(flows: SqliteFlows) -> None:
+    await flows.create(MARA, flow())
+    states = [(await flows.get(MARA, FlowId("flow-1"))).state]
+
+    # Whatever the change says of the numbers, the store counts.
+    for revision, definition in (("rev-1", "one"), ("rev-2", "two"), ("rev-2", "two"), ("rev-3", "three")):
+        changed = await flows.update(
+            MARA, FlowId("flow-1"), lambda before, r=revision, d=definition: flow(revision=r, definition=d)
+        )
+        states.append(changed.state)
+        assert (await flows.get(MARA, FlowId("flow-1"))).state == changed.state
+
+    assert states == ["1.1", "1.2", "2.3", "2.4", "3.5"]
+    assert [f.revision for f in (await flows.page(MARA, tag=None, page=ALL))[0]] == [3]
+
+
+async def add_revised(flows: SqliteFlows, id: str) -> None:
+    """A flow with the revisions 1 to 4, an hour apart; and another flow."""
+    await flows.create(MARA, flow(f"{id}-other", revision="rev-other"))
+    await flows.create(MARA, flow(id))
+    for n in range(2, 5):
+        later = replace(flow(id, revision=f"rev-{n}", definition=f"é{n}"), version=f"v{n}")
+        await flows.update(MARA, FlowId(id), lambda before, n=n, to=later: replace(to, updated_at=hours_after(n)))
+
+
+def hours_after(hours: int) -> datetime:
+    return NOON + timedelta(hours=hours)
+
+
+@pytest.fixture
+async def revised(flows: SqliteFlows) -> SqliteFlows:
+    await add_revised(flows, "flow-1")
+    return flows
+
+
+async def test_revisions_are_listed_the_newest_first(revised: SqliteFlows) -> None:
+    page, total = await revised.revisions(MARA, FlowId("flow-1"), page=Page(limit=2, offset=1))
+
+    assert total == 4
+    third = RevisionView(number=3, version="v3", size=3, created_at=hours_after(3), created_by=MARA, is_current=False)
+    assert page[0] == third
+    assert [(r.number, r.is_current) for r in page] == [(3, False), (2, False)]
+    page, _ = await revised.revisions(MARA, FlowId("flow-1"), page=Page(limit=1, offset=0))
+    assert [(r.number, r.is_current) for r in page] == [(4, True)]
+    assert await revised.revisions(MARA, FlowId("flow-1"), page=Page(limit=1, offset=9)) == ([], 4)
+
+
+async def test_a_revision_is_read_with_its_definition_and_so_is_the_one_before(revised: SqliteFlows) -> None:
+    id = FlowId("flow-1")
+    assert (await revised.revision(MARA, id, 2)).definition == "é2"
+    before = await revised.revision_before(MARA, id, 2)
+    assert before is not None
+    assert (before.number, before.definition) == (1, "nodes: …")
+    assert await revised.revision_before(MARA, id, 1) is None
+    for number in (0, 5):
+        with pytest.raises(NotFound, match="Revision"):
+            await revised.revision(MARA, id, number)
+
+
+async def test_revisions_belong_to_their_account_and_flow(revised: SqliteFlows) -> None:
+    for account_id, id in ((OMAR, FlowId("flow-1")), (MARA, FlowId("flow-9"))):
+        for attempt in (
+            revised.revisions(account_id, id, page=ALL),
+            revised.revision(account_id, id, 1),
+            revised.delete_revision(account_id, id, 1, at=NOON),
+        ):
+            with pytest.raises(NotFound, match="Flow"):
+                await attempt
+        assert await revised.revision_before(account_id, id, 2) is None
+    assert (await revised.revisions(MARA, FlowId("flow-1-other"), page=ALL))[1] == 1
+
+
+async def test_a_deleted_revision_is_gone_and_its_number_stays_taken(revised: SqliteFlows, path: Path) -> None:
+    id = FlowId("flow-1")
+    await revised.delete_revision(MARA, id, 3, at=NOON)
+
+    assert [r.number for r in (await revised.revisions(MARA, id, page=ALL))[0]] == [4, 2, 1]
+    before = await revised.revision_before(MARA, id, 4)
+    assert before is not None
+    assert before.number == 2
+    for attempt in (
+        revised.revision(MARA, id, 3),
+        revised.delete_revision(MARA, id, 3, at=NOON),
+        revised.delete_revision(MARA, id, 9, at=NOON),
+        revised.definition(MARA, RevisionId("rev-3")),
+    ):
+        with pytest.raises(NotFound):
+            await attempt
+    assert rows_of(path, "SELECT number, definition FROM revisions WHERE id = 'rev-3'") == [(3, None)]
+    assert (await revised.update(MARA, id, lambda before: flow(revision="rev-5"))).revision == 5
+
+
+async def test_the_current_revision_cannot_be_deleted(revised: SqliteFlows) -> None:
+    with pytest.raises(Conflict, match="current"):
+        await revised.delete_revision(MARA, FlowId("flow-1"), 4, at=NOON)
+
+    assert await revised.definition(MARA, RevisionId("rev-4")) == "é4"
+
+
+async def test_a_revision_stays_until_its_executions_have_ended(journal: SqliteJournal, database: Database) -> None:
+    flows, id, epoch = SqliteFlows(database), FlowId("flow-9"), await journal.claim()
+    await add_revised(flows, id)
+    await journal.append(creation("e1", epoch=epoch, flow_id=id))
+
+    with pytest.raises(Conflict, match="ended"):
+        await flows.delete_revision(MARA, id, 1, at=NOON)
+    await flows.delete_revision(MARA, id, 2, at=NOON)
+    await journal.append(completion("e1", epoch=epoch))
+    await flows.delete_revision(MARA, id, 1, at=NOON)
+
+    assert [r.number for r in (await flows.revisions(MARA, id, page=ALL))[0]] == [4, 3]
+
+
+async def test_nothing_is_started_with_a_revision_that_was_deleted(
+    journal: SqliteJournal, database: Database, path: Path
+) -> None:
+    flows, id, epoch = SqliteFlows(database), FlowId("flow-9"), await journal.claim()
+    await add_revised(flows, id)
+    await journal.append(creation("e1", epoch=epoch, flow_id=id, key="k", digest="d"))
+    await journal.append(completion("e1", epoch=epoch))
+    await flows.delete_revision(MARA, id, 1, at=NOON)
+
+    # As by somebody who had read the flow's revision just before.
+    with pytest.raises(NotFound, match="Revision"):
+        await journal.append(creation("e2", epoch=epoch, flow_id=id))
+    with pytest.raises(DuplicateRequest):
+        await journal.append(creation("e3", epoch=epoch, flow_id=id, key="k", digest="d"))
+
+    assert rows_of(path, "SELECT id FROM executions") == [("e1",)]
+    assert (await SqliteExecutions(database).get(MARA, ExecutionId("e1"))).result == b"null"
+
+
+def test_a_revision_is_known_to_be_needed_without_reading_executions(path: Path) -> None:
+    values = {"id": "f", "number": 1, "account_id": "a"}
+    with closing(sqlite3.connect(path)) as connection:
+        plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + HAS_OPEN_EXECUTIONS, values)]
+
+    assert any("COVERING INDEX executions_open" in step for step in plan), plan
+
+
 async def test_a_change_that_fails_leaves_the_flow_as_it_was(flows: SqliteFlows) -> None:
     def refuse(before: SavedFlow) -> SavedFlow:
         raise Conflict("no")
@@ -509,6 +658,21 @@ async def test_a_deleted_flow_is_gone_and_its_revisions_stay(flows: SqliteFlows)
         await flows.revision_of(MARA, FlowId("flow-1"))
     assert await flows.page(MARA, tag=None, page=ALL) == ([], 0)
     assert await flows.definition(MARA, RevisionId("rev-1")) == "nodes: …"
+
+
+async def test_a_check_that_fails_keeps_the_flow(flows: SqliteFlows) -> None:
+    def refuse(before: SavedFlow) -> None:
+        assert before == flow()
+        raise Conflict("no")
+
+    await flows.create(MARA, flow())
+
+    with pytest.raises(Conflict):
+        await flows.delete(MARA, FlowId("flow-1"), at=NOON, check=refuse)
+    assert await flows.get(MARA, FlowId("flow-1")) == flow()
+    for owner, id in ((OMAR, "flow-1"), (MARA, "flow-2")):
+        with pytest.raises(NotFound):
+            await flows.delete(owner, FlowId(id), at=NOON, check=refuse)
 
 
 async def test_flows_are_listed_in_pages_and_by_tag(flows: SqliteFlows) -> None:
