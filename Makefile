@@ -46,6 +46,17 @@ check: lint test ## Everything that must hold before a change is reviewed: lint 
 security: $(VENV)/.dev ## Attack it in every way that the tests know; print what was tried
 	@$(RUN) -m pytest --scoreboard $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## Fuzz the API as every role; FUZZ_CASES=100000, a quarter of an hour
+	@PYTHONPATH=tests $(RUN) -m security.fuzz
+
+.PHONY: sbom
+sbom: $(VENV)/.dev ## Write down what the runtime is made of, as CycloneDX, into build/sbom.json
+	@mkdir -p build
+	@$(RUN) -W ignore -m cyclonedx_py requirements --output-reproducible --pyproject pyproject.toml \
+	    --output-file build/sbom.json requirements/runtime.txt
+	@echo build/sbom.json
+
 .PHONY: format
 format: $(VENV)/.dev ## Write all files in the common format
 	$(RUN) -m ruff format $(CHECKED)

@@ -1,0 +1,111 @@
+"""Fuzzes a real server by its own description of the API, as each role in turn.
+
+    python -m security.fuzz        # FUZZ_CASES=100000 by default; make fuzz
+
+Rounds go on, each with the next seed, until there were as many cases as wanted. The first round
+takes every operation through the edges of its schema, all do random and stateful testing.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, Server, clean_environment
+
+ROLES: Final = ("admin", "user", "viewer")
+HERE: Final = Path(__file__).parent
+ROUND_SECONDS: Final = 1800.0
+
+
+@dataclass(slots=True)
+class Outcome:
+    cases: int = 0
+    # By what was found: "ServerError", "IgnoredAuth".
+    failures: dict[str, list[str]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    crashes: int = 0
+    by_role: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_good(self) -> bool:
+        return not self.failures and not self.errors and self.crashes == 0
+
+
+def fuzz(server: Server, directory: Path, *, cases: int, examples: int, first_seed: int = 1) -> Outcome:
+    """Attack ``server`` until there were ``cases`` calls.
+
+    Args:
+        examples: Cases per operation in a round. More of them go deeper, and rounds take longer.
+    """
+    outcome, number, pid, written = Outcome(), 0, server.pid, len(server.log)
+    while outcome.cases < cases or number < len(ROLES):
+        role, seed = ROLES[number % len(ROLES)], first_seed + number
+        with_edges = number < len(ROLES)
+        report = _round(server, directory, role=role, seed=seed, examples=examples, with_edges=with_edges)
+        made = report["test_cases"]["generated"]
+        outcome.cases += made
+        outcome.by_role[role] = outcome.by_role.get(role, 0) + made
+        for failure in report["failures"]:
+            outcome.failures.setdefault(failure["type"], []).append(
+                f"seed {seed}, {role}: {json.dumps(failure)[:2000]}"
+            )
+        outcome.errors += [f"seed {seed}, {role}: {json.dumps(error)[:2000]}" for error in report["errors"]]
+        number += 1
+        if made == 0 or server.has_ended() or not outcome.is_good:
+            break
+    outcome.crashes = server.log[written:].count("request.crashed") + (server.has_ended() or server.pid != pid)
+    return outcome
+
+
+def _round(server: Server, directory: Path, *, role: str, seed: int, examples: int, with_edges: bool) -> Any:
+    report = directory / f"round-{seed}.json"
+    phases = "coverage,fuzzing,stateful" if with_edges else "fuzzing,stateful"
+    command = [
+        sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/api/v1/openapi.json",
+        "--checks", "not_a_server_error,ignored_auth", "--phases", phases, "--seed", str(seed),
+        "--max-examples", str(examples), "--workers", "1", "--continue-on-failure", "--no-color",
+        "--request-timeout", "30", "--report", "json", "--report-json-path", str(report),
+        "--generation-database", "none", "--suppress-health-check", "all",
+    ]  # fmt: skip
+    environment = clean_environment(
+        PYTHONPATH=str(HERE), SCHEMATHESIS_HOOKS="fuzz_hooks", FUZZ_URL=server.url, FUZZ_ROLE=role,
+        FUZZ_SEED=str(seed), FUZZ_ADMIN_EMAIL=ADMIN_EMAIL, FUZZ_ADMIN_PASSWORD=ADMIN_PASSWORD,
+        PYTHONHASHSEED="0",
+    )  # fmt: skip
+    done = subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=ROUND_SECONDS, check=False
+    )
+    if not report.exists():
+        raise AssertionError(f"the fuzzer gave no report:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return json.loads(report.read_text())
+
+
+def main() -> int:
+    wanted = int(os.environ.get("FUZZ_CASES", "100000"))
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="flowrunner-fuzz-") as temporary:
+        directory = Path(temporary)
+        server = Server(directory)
+        try:
+            found = fuzz(server.start(), directory, cases=wanted, examples=200)
+        finally:
+            server.stop()
+    for check, failures in found.failures.items():
+        print(f"{check}: {len(failures)}", *failures[:5], sep="\n  ")
+    print(*found.errors[:5], sep="\n")
+    minutes = (time.monotonic() - begun) / 60
+    print(f"cases: {found.cases:,} in {minutes:.1f} min, " + ", ".join(f"{r}: {n:,}" for r, n in found.by_role.items()))
+    print(f"server errors: {len(found.failures.get('ServerError', ())) + found.crashes}")
+    print(f"ignored_auth: {len(found.failures.get('IgnoredAuth', ()))}")
+    print(f"errors of the fuzzer itself: {len(found.errors)}")
+    return 0 if found.is_good and found.cases >= wanted else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""A short run of what `make fuzz` does at length."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from security.fuzz import ROLES, fuzz
+from support.scoreboard import Scoreboard
+from support.server import Server
+
+CASES: Final = int(os.environ.get("FUZZ_CASES", "3000"))
+
+
+@pytest.mark.timeout(max(300, CASES // 20))
+def test_s15_s43_s57_fuzzing_finds_no_server_error_and_no_open_door(tmp_path: Path, scoreboard: Scoreboard) -> None:
+    # Not the server of the other tests: it is left full of accounts, and with none of its own.
+    server = Server(tmp_path)
+    try:
+        found = fuzz(server.start(), tmp_path, cases=CASES, examples=5 if CASES <= 10_000 else 200)
+    finally:
+        server.stop()
+
+    failures = sum(map(len, found.failures.values())) + found.crashes
+    scoreboard.count(
+        "fuzzing by the API's description: server errors, open doors", cases=found.cases, failures=failures
+    )
+    assert found.failures == {}
+    assert found.errors == []
+    assert found.crashes == 0
+    assert found.cases >= CASES
+    assert set(found.by_role) == set(ROLES)
