@@ -31,7 +31,7 @@ from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType, Params, StepContext
 from flowrunner.ports import Journal, NewExecution, Recorded, SavedFlow
 from flowrunner.security.egress import EgressClient, EgressPolicy
-from flowrunner.security.vault import AesVault, MasterKey
+from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.flows import ReadyFlows
 from flowrunner.services.ids import new_id
 from flowrunner.serving import settle_memory
@@ -122,7 +122,7 @@ async def open_engine(
     world = World(
         journal=wrap(SqliteJournal(database)),
         library=ReadyFlows(SqliteFlows(database), specs),
-        vault=AesVault(SqliteSecrets(database), MasterKey(secrets.token_bytes(32))),
+        vault=AesVault(SqliteSecrets(database), MasterKeys(secrets.token_bytes(32))),
         broadcast=CountingBroadcast(ends, Metrics()),
         node_types=node_types,
         http=http,

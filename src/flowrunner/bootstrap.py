@@ -9,7 +9,7 @@ import fcntl
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,15 +29,18 @@ from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
 from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.nodes import built_in
+from flowrunner.ports import KeyKind, KeyRotation, Page
 from flowrunner.security.credentials import Argon2Hasher, JwtIssuer
 from flowrunner.security.egress import EgressClient, EgressPolicy
-from flowrunner.security.keys import load_keys, open_data_dir, write_private
-from flowrunner.security.vault import AesVault, MasterKey, WrongKey
+from flowrunner.security.keys import MASTER, SIGNING, load_keys, open_data_dir, write_private
+from flowrunner.security.rotation import FileKeyRotator
+from flowrunner.security.vault import AesVault, MasterKeys, WrongKey
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.bundle import Services
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import Flows, ReadyFlows
 from flowrunner.services.identity import Identity
+from flowrunner.services.keys import Keys
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.setup import FirstAccount
 from flowrunner.services.tokens import Tokens, TokenUses
@@ -48,6 +51,7 @@ from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.executions import SqliteExecutions
 from flowrunner.storage.sqlite.flows import SqliteFlows
 from flowrunner.storage.sqlite.journal import AppendWork, SqliteJournal, append_together
+from flowrunner.storage.sqlite.keys import SqliteKeyRotations
 from flowrunner.storage.sqlite.secrets import SqliteSecrets
 from flowrunner.storage.sqlite.sessions import SqliteSessions
 from flowrunner.storage.sqlite.tokens import SqliteTokens
@@ -57,6 +61,7 @@ logger = structlog.get_logger()
 DATABASE_FILE: Final = "flowrunner.db"
 SETUP_TOKEN_FILE: Final = "setup-token"  # noqa: S105 # a file's name
 _HOUSEKEEPING_SECONDS: Final = 3600.0
+_ROTATION_SECONDS: Final = 300.0
 _TOKEN_USES_SECONDS: Final = 60.0
 _READY_SECONDS: Final = 1.0
 
@@ -109,9 +114,20 @@ class Program:
     readiness: Readiness
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What is in the data directory, opened."""
+
+    database: Database
+    secrets: SqliteSecrets
+    vault: AesVault
+    tokens: JwtIssuer
+    keys: Keys
+
+
 @contextlib.asynccontextmanager
-async def open_program(settings: Settings, *, own_ports: frozenset[int] = frozenset()) -> AsyncIterator[Program]:
-    """The whole program but its network side, with every unfinished execution going on.
+async def open_data(settings: Settings, *, clock: SystemClock, metrics: Metrics) -> AsyncIterator[Stored]:
+    """Hold the data directory and open what is in it.
 
     Raises:
         FlowRunnerError: If the data directory, the keys or the database are not fit to start with.
@@ -122,25 +138,48 @@ async def open_program(settings: Settings, *, own_ports: frozenset[int] = frozen
         keys = load_keys(settings.data_dir, has_data=path.exists())
         _make_private(path)
         migrate_sqlite(path)
-        clock, metrics = SystemClock(), Metrics()
         database = Database(path, bulk={AppendWork: append_together}, on_commit=metrics.commit_size.observe)
+        try:
+            secrets = SqliteSecrets(database)
+            master_keys = MasterKeys(keys.master, keys.earlier[MASTER])
+            await _check_master_keys(secrets, master_keys)
+            vault, tokens = AesVault(secrets, master_keys), JwtIssuer(keys.signing, keys.earlier[SIGNING])
+            rotations = SqliteKeyRotations(database)
+            rotator = FileKeyRotator(
+                settings.data_dir,
+                rotations=rotations,
+                secrets=secrets,
+                vault=vault,
+                master_keys=master_keys,
+                issuer=tokens,
+                clock=clock,
+                token_life=timedelta(seconds=settings.token_life),
+            )
+            yield Stored(
+                database=database,
+                secrets=secrets,
+                vault=vault,
+                tokens=tokens,
+                keys=Keys(rotations, rotator, clock),
+            )
+        finally:
+            await database.close()
+
+
+@contextlib.asynccontextmanager
+async def open_program(settings: Settings, *, own_ports: frozenset[int] = frozenset()) -> AsyncIterator[Program]:
+    """The whole program but its network side, with every unfinished execution going on.
+
+    Raises:
+        FlowRunnerError: If the data directory, the keys or the database are not fit to start with.
+    """
+    clock, metrics = SystemClock(), Metrics()
+    async with open_data(settings, clock=clock, metrics=metrics) as stored:
         hasher = Argon2Hasher()
         http = EgressClient(EgressPolicy(settings.egress_allow, own_ports))
         try:
-            secret_store = SqliteSecrets(database)
-            master_key = MasterKey(keys.master)
-            await _check_master_key(secret_store, master_key)
-            vault = AesVault(secret_store, master_key)
             program = _assemble(
-                settings=settings,
-                database=database,
-                clock=clock,
-                metrics=metrics,
-                vault=vault,
-                secret_store=secret_store,
-                hasher=hasher,
-                tokens=JwtIssuer(keys.signing),
-                http=http,
+                settings=settings, stored=stored, clock=clock, metrics=metrics, hasher=hasher, http=http
             )
             await program.dispatcher.open()
             try:
@@ -150,21 +189,18 @@ async def open_program(settings: Settings, *, own_ports: frozenset[int] = frozen
         finally:
             await http.close()
             hasher.close()
-            await database.close()
 
 
 def _assemble(
     *,
     settings: Settings,
-    database: Database,
+    stored: Stored,
     clock: SystemClock,
     metrics: Metrics,
-    vault: AesVault,
-    secret_store: SqliteSecrets,
     hasher: Argon2Hasher,
-    tokens: JwtIssuer,
     http: EgressClient,
 ) -> Program:
+    database, vault = stored.database, stored.vault
     node_types = built_in()
     specs = {name: node_type.spec() for name, node_type in node_types.items()}
     journal, broadcast = SqliteJournal(database), LocalBroadcast()
@@ -189,7 +225,7 @@ def _assemble(
         token_store,
         uses,
         hasher=hasher,
-        tokens=tokens,
+        tokens=stored.tokens,
         clock=clock,
         token_life=timedelta(seconds=settings.token_life),
     )
@@ -204,7 +240,8 @@ def _assemble(
         identity=identity,
         tokens=Tokens(token_store, uses, clock, on_end=identity.sessions_ended),
         accounts=accounts,
-        secrets=Secrets(secret_store, vault, clock),
+        secrets=Secrets(stored.secrets, vault, clock),
+        keys=stored.keys,
         flows=Flows(flow_store, specs, clock),
         executions=executions,
     )
@@ -237,17 +274,12 @@ def _assemble(
     )
 
 
-async def _check_master_key(store: SqliteSecrets, master_key: MasterKey) -> None:
-    found = await store.any_data_key()
-    if found is None:
-        return
-    try:
-        master_key.unwrap(*found)
-    except WrongKey:
+async def _check_master_keys(store: SqliteSecrets, master_keys: MasterKeys) -> None:
+    if not await store.master_key_ids() <= master_keys.ids:
         raise WrongKey(
             "The master key in the data directory is not the one that the stored secrets were "
-            "encrypted with: restore keys/master.key from your backup"
-        ) from None
+            "encrypted with: restore the files keys/master*.key from your backup"
+        )
 
 
 @contextlib.contextmanager
@@ -294,6 +326,32 @@ async def keep_token_uses(program: Program) -> None:
     finally:
         with contextlib.suppress(Unavailable):
             await program.token_uses.write()
+
+
+async def rotate_stored_keys(settings: Settings, kinds: Sequence[KeyKind]) -> Sequence[KeyRotation]:
+    """Replace keys while no server runs; gives the rotations that were asked for, as they are then.
+
+    Raises:
+        FlowRunnerError: If the data directory is not fit for it, or a server is using it.
+    """
+    if not (settings.data_dir / DATABASE_FILE).exists():
+        raise FlowRunnerError(f"There is no database in {settings.data_dir}: start the server first")
+    async with open_data(settings, clock=SystemClock(), metrics=Metrics()) as stored:
+        asked = [rotation.id for rotation in await stored.keys.request(None, kinds)]
+        await stored.keys.advance()
+        rotations, _ = await stored.keys.page(Page(limit=100, offset=0))
+        return [rotation for rotation in reversed(rotations) if rotation.id in asked]
+
+
+async def rotate_keys(program: Program) -> None:
+    """Go on with rotations of keys, when one is asked for and now and then."""
+    while True:
+        try:
+            await program.services.keys.advance()
+        except Exception:
+            # What is left to do follows from what is stored.
+            logger.exception("keys.rotation_failed")
+        await program.services.keys.wait(seconds=_ROTATION_SECONDS)
 
 
 async def first_admin(settings: Settings, program: Program, port: int) -> None:

@@ -1,10 +1,10 @@
 """What the core needs from the outside, as protocols; `bootstrap` fills them with adapters."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from flowrunner.domain.account import Account, Caller, Role, Scope
 from flowrunner.domain.execution import Event, Status
@@ -546,8 +546,18 @@ class WrappedKey:
     wrapped: bytes
 
 
+# Seals a secret under the account's newest data key, or under a first one that it makes.
+Seal: TypeAlias = Callable[[WrappedKey | None], tuple[SealedSecret, WrappedKey]]
+# Makes the next data key, and seals under it what can be opened of the account's secrets.
+Reseal: TypeAlias = Callable[
+    [Sequence[tuple[SealedSecret, WrappedKey | None]]], tuple[WrappedKey, Sequence[SealedSecret]]
+]
+
+
 class SecretStore(Protocol):
-    async def save(self, account_id: AccountId, secret: SealedSecret, *, at: datetime) -> tuple[SecretView, bool]:
+    """Whatever it is given to call is called within a transaction, on another thread."""
+
+    async def save(self, account_id: AccountId, seal: Seal, *, at: datetime) -> tuple[SecretView, bool]:
         """Write or replace; the flag says whether it is new. Raises: NotFound for no such account."""
         ...
 
@@ -556,11 +566,78 @@ class SecretStore(Protocol):
         ...
 
     async def list(self, account_id: AccountId) -> Sequence[SecretView]: ...
-    async def sealed(self, account_id: AccountId) -> Sequence[SealedSecret]: ...
-    async def data_keys(self, account_id: AccountId) -> Sequence[WrappedKey]: ...
 
-    async def add_data_key(self, account_id: AccountId, key: WrappedKey) -> WrappedKey:
-        """Add the key unless its version exists; gives the one that is stored."""
+    async def sealed(self, account_id: AccountId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
+        """Every secret with its data key, as they are at one moment; no data key for one that is damaged."""
+        ...
+
+    async def master_key_ids(self) -> Set[str]:
+        """The master keys without which some data key cannot be opened."""
+        ...
+
+    async def rewrap(
+        self, after: tuple[AccountId, int] | None, rewrap: Callable[[AccountId, WrappedKey], WrappedKey], *, limit: int
+    ) -> tuple[AccountId, int] | None:
+        """Put what ``rewrap`` makes in the place of some data keys, in their order; the last, or None at the end."""
+        ...
+
+    async def reseal_next(self, rotation: int, reseal: Callable[[AccountId, int], Reseal]) -> AccountId | None:
+        """Give a new data key to one account that has none since the rotation; None if there is no such account.
+
+        Args:
+            reseal: Is told the account and the version of its new key.
+        """
+        ...
+
+
+KeyKind: TypeAlias = Literal["master", "data", "signing"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRotation:
+    """Keys of one kind are replaced; over when nothing needs the earlier ones any more.
+
+    Attributes:
+        replaces: The key that a file held when it was asked for; None for data keys.
+        needed_until: Until when tokens may come that were signed with it; None if nobody knows yet.
+    """
+
+    id: int
+    kind: KeyKind
+    replaces: str | None
+    requested_at: datetime
+    needed_until: datetime | None
+    completed_at: datetime | None
+
+
+class KeyRotationStore(Protocol):
+    async def request(self, kind: KeyKind, *, replaces: str | None, at: datetime) -> KeyRotation:
+        """A new rotation, or the one that has been asked for and has not begun or not ended."""
+        ...
+
+    async def keep_until(self, id: int, at: datetime) -> datetime:
+        """Note that the earlier key is needed until then, and as long as tokens last that are out now."""
+        ...
+
+    async def complete(self, id: int, *, at: datetime) -> None: ...
+    async def under_way(self) -> Sequence[KeyRotation]:
+        """In the order in which they were asked for."""
+        ...
+
+    async def page(self, page: Page) -> tuple[Sequence[KeyRotation], int]:
+        """The newest first, with the total."""
+        ...
+
+
+class KeyRotator(Protocol):
+    """Replaces keys, step by step; each step can be the last of a process."""
+
+    def present(self, kind: KeyKind) -> str | None:
+        """The id of the key that is in use; None for data keys."""
+        ...
+
+    async def advance(self, rotation: KeyRotation) -> bool:
+        """Do what can be done at this time; whether the rotation is over."""
         ...
 
 

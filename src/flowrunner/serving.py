@@ -13,7 +13,7 @@ import structlog
 import uvicorn
 
 from flowrunner.api.protocol import JoinedHttpProtocol
-from flowrunner.bootstrap import Program, first_admin, keep_house, keep_token_uses, open_program
+from flowrunner.bootstrap import Program, first_admin, keep_house, keep_token_uses, open_program, rotate_keys
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.logs import configure_logging
 from flowrunner.settings import Settings
@@ -82,6 +82,7 @@ async def _serve(settings: Settings, program: Program, listener: socket.socket) 
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve(sockets=[listener]), name="http")
         housekeeping = tasks.create_task(keep_house(settings, program), name="housekeeping")
+        rotating = tasks.create_task(rotate_keys(program), name="keys")
         noting = tasks.create_task(keep_token_uses(program), name="token-uses")
         logger.info("server.started", url=f"http://{host}:{port}", data_dir=str(settings.data_dir))
         settle_memory()
@@ -97,6 +98,7 @@ async def _serve(settings: Settings, program: Program, listener: socket.socket) 
         logger.info("server.stopping")
         program.readiness.is_stopping = True
         housekeeping.cancel()
+        rotating.cancel()
         noting.cancel()
         draining = tasks.create_task(program.dispatcher.drain(seconds=settings.drain_time), name="drain")
         hurrying = tasks.create_task(hurry.wait(), name="hurry")

@@ -127,6 +127,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _secrets(made.go, account)
     _accounts(made.go, admin, account)
     _tokens(made.go, account)
+    _keys(made.go, admin, account)
     _identity(made.go, nobody, account)
     for operation in list(made.replies):
         if operation.split()[1].startswith("/api/v1/") and (*operation.split(),) not in OPEN:
@@ -234,6 +235,16 @@ def _tokens(go: Go, account: Client) -> None:
     go(account, f"GET {tokens}", query="?limit=x")
     for _ in range(2):
         go(account, f"DELETE {tokens}/{{id}}", id=id)
+
+
+def _keys(go: Go, admin: Client, account: Client) -> None:
+    rotations = "/api/v1/keys/rotations"
+    for body in ({"kinds": ["data", "master", "signing"]}, {"kinds": []}, {"kinds": ["x"]}, b"{"):
+        for client in (admin, account):
+            go(client, f"POST {rotations}", body)
+    for client in (admin, account):
+        go(client, f"GET {rotations}")
+    go(admin, f"GET {rotations}", query="?limit=x")
 
 
 def _identity(go: Go, nobody: Client, account: Client) -> None:

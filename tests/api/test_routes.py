@@ -31,6 +31,8 @@ ADMINS_ONLY: Final = {
     ("GET", "/api/v1/accounts"),
     ("POST", "/api/v1/accounts"),
     ("DELETE", "/api/v1/accounts/{id}"),
+    ("GET", "/api/v1/keys/rotations"),
+    ("POST", "/api/v1/keys/rotations"),
 }
 
 
@@ -131,6 +133,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
         program.app.state.services = dataclasses.replace(
             services,
             tokens=Broken(), accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),
+            keys=Broken(),
         )  # fmt: skip
         bodies = {
             "/api/v1/flows": {"name": "N", "definition": "x"},
@@ -140,6 +143,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             "/api/v1/flows/{id}/run": {"input": {}},
             "/api/v1/accounts/{id}": {"name": "N"},
             "/api/v1/tokens": {"name": "N", "scopes": ["read"]},
+            "/api/v1/keys/rotations": {"kinds": ["data"]},
         }
         seen = 0
         for method, path, _ in protected(program.app):

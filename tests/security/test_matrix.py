@@ -54,6 +54,8 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("GET", "/api/v1/accounts"): "admin",
     ("POST", "/api/v1/accounts"): "admin",
     ("DELETE", "/api/v1/accounts/{id}"): "admin",
+    ("GET", "/api/v1/keys/rotations"): "admin",
+    ("POST", "/api/v1/keys/rotations"): "admin",
 }
 SOCKETS: Final[Mapping[str, str]] = {"/ws/executions/{execution_id}": "read"}
 # A body that each route accepts, given the ids in its path.
@@ -65,6 +67,7 @@ BODIES: Final[Mapping[Route, Any]] = {
     ("PUT", "/api/v1/accounts/{id}"): {"name": "N"},
     ("POST", "/api/v1/accounts/{account_id}/secrets"): {"key": "KEY", "value": "a long value"},
     ("POST", "/api/v1/tokens"): {"name": "N", "scopes": ["read"]},
+    ("POST", "/api/v1/keys/rotations"): {"kinds": ["data"]},
 }
 # Query parameters that a route cannot do without.
 QUERIES: Final[Mapping[Route, str]] = {}

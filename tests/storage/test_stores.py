@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -23,6 +23,7 @@ from flowrunner.ports import (
     Renewal,
     RevisionView,
     SavedFlow,
+    Seal,
     SealedSecret,
     WrappedKey,
 )
@@ -178,8 +179,7 @@ async def test_a_deleted_account_leaves_nothing_that_opens_its_secrets(
 ) -> None:
     sessions, secrets = SqliteSessions(database), SqliteSecrets(database)
     await log_in(sessions, session("s1", OMAR))
-    await secrets.add_data_key(OMAR, WrappedKey(version=1, master_key_id="m", wrapped=b"w"))
-    await secrets.save(OMAR, SealedSecret(key="K", key_version=1, sealed=b"s"), at=NOON)
+    await secrets.save(OMAR, sealing(b"s"), at=NOON)
 
     await accounts.delete(OMAR, at=NOON)
 
@@ -372,21 +372,34 @@ def secrets(database: Database, accounts: SqliteAccounts) -> SqliteSecrets:
     return SqliteSecrets(database)
 
 
+FIRST_KEY: Final = WrappedKey(version=1, master_key_id="m", wrapped=b"w")
+
+
+def sealing(sealed: bytes, key: str = "K") -> Seal:
+    """Seals under the newest data key, or a first one."""
+
+    def seal(newest: WrappedKey | None) -> tuple[SealedSecret, WrappedKey]:
+        data_key = newest or FIRST_KEY
+        return SealedSecret(key=key, key_version=data_key.version, sealed=sealed), data_key
+
+    return seal
+
+
 async def test_a_secret_is_new_once_and_then_replaced(secrets: SqliteSecrets) -> None:
-    first, is_new = await secrets.save(MARA, SealedSecret(key="K", key_version=1, sealed=b"1"), at=NOON)
+    first, is_new = await secrets.save(MARA, sealing(b"1"), at=NOON)
     assert is_new
     later = NOON + timedelta(hours=1)
 
-    second, is_new = await secrets.save(MARA, SealedSecret(key="K", key_version=2, sealed=b"2"), at=later)
+    second, is_new = await secrets.save(MARA, sealing(b"2"), at=later)
 
     assert not is_new
     assert (first.created_at, second.created_at, second.updated_at) == (NOON, NOON, later)
-    assert await secrets.sealed(MARA) == [SealedSecret(key="K", key_version=2, sealed=b"2")]
+    assert await secrets.sealed(MARA) == [(SealedSecret(key="K", key_version=1, sealed=b"2"), FIRST_KEY)]
     assert await secrets.list(MARA) == [second]
 
 
 async def test_secrets_belong_to_their_account(secrets: SqliteSecrets) -> None:
-    await secrets.save(MARA, SealedSecret(key="K", key_version=1, sealed=b"1"), at=NOON)
+    await secrets.save(MARA, sealing(b"1"), at=NOON)
 
     assert await secrets.list(OMAR) == []
     assert await secrets.sealed(OMAR) == []
@@ -397,39 +410,34 @@ async def test_secrets_belong_to_their_account(secrets: SqliteSecrets) -> None:
         await secrets.delete(MARA, "K")
 
 
-async def test_nobody_s_secret_is_not_saved(secrets: SqliteSecrets) -> None:
-    with pytest.raises(NotFound):
-        await secrets.save(AccountId("nobody"), SealedSecret(key="K", key_version=1, sealed=b"1"), at=NOON)
+async def test_an_account_has_one_data_key_however_many_secrets_are_saved_at_once(
+    secrets: SqliteSecrets, path: Path
+) -> None:
+    await asyncio.gather(*(secrets.save(MARA, sealing(bytes([n]), f"K{n}"), at=NOON) for n in range(5)))
+
+    assert rows_of(path, "SELECT version, master_key_id, wrapped FROM data_keys") == [(1, "m", b"w")]
+    assert await secrets.master_key_ids() == {"m"}
 
 
-async def test_a_data_key_is_added_once(secrets: SqliteSecrets) -> None:
-    keys = [WrappedKey(version=1, master_key_id="m", wrapped=bytes([n])) for n in range(5)]
-
-    stored = await asyncio.gather(*(secrets.add_data_key(MARA, key) for key in keys))
-
-    assert set(stored) == {stored[0]}
-    assert await secrets.data_keys(MARA) == [stored[0]]
-    assert await secrets.any_data_key() == (MARA, stored[0])
-
-
-async def test_no_data_key_is_made_for_an_account_that_is_gone(
-    secrets: SqliteSecrets, accounts: SqliteAccounts
+@pytest.mark.parametrize("id", ["nobody", OMAR])
+async def test_no_secret_is_saved_for_an_account_that_is_not_there(
+    secrets: SqliteSecrets, accounts: SqliteAccounts, path: Path, id: AccountId
 ) -> None:
     await accounts.delete(OMAR, at=NOON)
 
     with pytest.raises(NotFound):
-        await secrets.add_data_key(OMAR, WrappedKey(version=1, master_key_id="m", wrapped=b"w"))
-    assert await secrets.any_data_key() is None
-
-
-async def test_no_secret_is_saved_for_an_account_that_is_gone(
-    secrets: SqliteSecrets, accounts: SqliteAccounts, path: Path
-) -> None:
-    await accounts.delete(OMAR, at=NOON)
-
-    with pytest.raises(NotFound):
-        await secrets.save(OMAR, SealedSecret(key="K", key_version=1, sealed=b"s"), at=NOON)
+        await secrets.save(id, sealing(b"s"), at=NOON)
     assert rows_of(path, "SELECT count(*) FROM secrets") == [(0,)]
+    assert await secrets.master_key_ids() == set()
+
+
+async def test_no_secret_is_without_its_data_key(secrets: SqliteSecrets, path: Path) -> None:
+    await secrets.save(MARA, sealing(b"1"), at=NOON)
+
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        with pytest.raises(sqlite3.IntegrityError):
+            connection.execute("DELETE FROM data_keys")
 
 
 # Flows

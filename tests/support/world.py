@@ -17,7 +17,7 @@ from flowrunner.engine.world import World
 from flowrunner.nodes import built_in
 from flowrunner.plugin import HttpAnswer, NodeFailure, NodeType, Params, StepContext
 from flowrunner.ports import Journal, NewExecution, Recorded, SavedFlow
-from flowrunner.security.vault import AesVault, MasterKey
+from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.flows import ReadyFlows
 from flowrunner.storage.sqlite.accounts import SqliteAccounts
 from flowrunner.storage.sqlite.database import Database
@@ -258,7 +258,7 @@ async def machine(
             await accounts.create(account(MARA), password_hash="x")
         known = {**built_in(), **{node_type.type: node_type for node_type in types}}
         journal = wrap(SqliteJournal(database), database)
-        vault = AesVault(SqliteSecrets(database), MasterKey(bytes(range(32))))
+        vault = AesVault(SqliteSecrets(database), MasterKeys(bytes(range(32))))
         library = ReadyFlows(SqliteFlows(database), {name: t.spec() for name, t in known.items()})
         broadcast = RecordingBroadcast()
         clock, http = clock or SteppingClock(), http or FakeHttp()

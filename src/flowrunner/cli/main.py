@@ -66,3 +66,26 @@ def config(**flags: str | None) -> None:
     """Print the settings in force, secrets masked."""
     for name, value, help in describe(_load(flags)):
         click.echo(f"# {help}\n{name} = {value}\n")
+
+
+@main.group()
+def keys() -> None:
+    """The keys in the data directory."""
+
+
+@keys.command()
+@click.argument("kinds", nargs=-1, required=True, type=click.Choice(["master", "data", "signing"]))
+@_settings_options
+def rotate(kinds: tuple[str, ...], **flags: str | None) -> None:
+    """Replace keys while no server runs. A running one is asked with POST /api/v1/keys/rotations.
+
+    Nothing becomes unreadable, and nobody has to log in again.
+    """
+    settings = _load(flags)
+    from flowrunner.cli.keys import rotate as run
+
+    try:
+        run(settings, kinds)
+    except FlowRunnerError as error:
+        click.echo(f"flowrunner: {error}", err=True)
+        sys.exit(EXIT_FAILED)

@@ -1,8 +1,10 @@
-"""The keys in the data directory: made once, never again over data."""
+"""The keys in the data directory: made once, never again over data, and replaced on demand."""
 
+import hashlib
 import os
 import secrets
 import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -10,6 +12,9 @@ from typing import Final
 from flowrunner.domain.errors import FlowRunnerError
 
 KEY_BYTES: Final = 32
+# The kinds of keys that are files.
+MASTER: Final = "master"
+SIGNING: Final = "signing"
 
 
 class UnsafeDataDir(FlowRunnerError):
@@ -18,8 +23,16 @@ class UnsafeDataDir(FlowRunnerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
+    """Attributes: earlier: What was replaced and may still be needed, by kind."""
+
     master: bytes = field(repr=False)
     signing: bytes = field(repr=False)
+    earlier: Mapping[str, Sequence[bytes]] = field(repr=False)
+
+
+def key_id(kind: str, key: bytes) -> str:
+    """What a key is known by; tells nothing of it."""
+    return hashlib.sha256(f"flowrunner {kind} key id".encode() + key).hexdigest()[:16]
 
 
 def open_data_dir(path: Path) -> None:
@@ -52,9 +65,40 @@ def load_keys(data_dir: Path, *, has_data: bool) -> Keys:
     if directory.exists():
         _check_private(directory, 0o700)
     return Keys(
-        master=_load(directory / "master.key", may_make=not has_data),
-        signing=_load(directory / "signing.key", may_make=not has_data),
+        master=_load(directory / f"{MASTER}.key", may_make=not has_data),
+        signing=_load(directory / f"{SIGNING}.key", may_make=not has_data),
+        earlier={kind: _earlier(directory, kind) for kind in (MASTER, SIGNING)},
     )
+
+
+def _earlier(directory: Path, kind: str) -> list[bytes]:
+    return [_load(path, may_make=False) for path in sorted(directory.glob(f"{kind}.*.key"))]
+
+
+def replace_key(data_dir: Path, kind: str) -> bytes:
+    """Put a new key in the place of the present one, which is kept under its id.
+
+    However this ends, the file holds the one or the other, and none is lost.
+    """
+    path = data_dir / "keys" / f"{kind}.key"
+    present = _load(path, may_make=False)
+    kept = _kept(path, kind, key_id(kind, present))
+    if not kept.exists():
+        write_private(kept, present.hex() + "\n")
+    key = secrets.token_bytes(KEY_BYTES)
+    _write_over(path, key.hex() + "\n")
+    return key
+
+
+def forget_key(data_dir: Path, kind: str, id: str) -> None:
+    """Delete a key that was replaced."""
+    path = data_dir / "keys" / f"{kind}.key"
+    _kept(path, kind, id).unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+def _kept(path: Path, kind: str, id: str) -> Path:
+    return path.with_name(f"{kind}.{id}.key")
 
 
 def _load(path: Path, *, may_make: bool) -> bytes:
@@ -85,6 +129,10 @@ def write_private(path: Path, text: str) -> None:
     # that is there is left over from a kill.
     if path.exists():
         raise FileExistsError(path)
+    _write_over(path, text)
+
+
+def _write_over(path: Path, text: str) -> None:
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

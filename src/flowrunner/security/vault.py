@@ -1,8 +1,7 @@
 """Secrets at rest: each account's values under a key of its own, and that under the master key."""
 
-import hashlib
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Final
 
@@ -12,7 +11,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import AccountId
-from flowrunner.ports import SealedSecret, SecretStore, SecretView, WrappedKey
+from flowrunner.ports import Reseal, SealedSecret, SecretStore, SecretView, WrappedKey
+from flowrunner.security.keys import KEY_BYTES, MASTER, key_id
 from flowrunner.security.redaction import SecretRedactor
 
 logger = structlog.get_logger()
@@ -20,7 +20,6 @@ logger = structlog.get_logger()
 _FORMAT: Final = "flowrunner.secret.v1"
 _KEY_FORMAT: Final = "flowrunner.data-key.v1"
 _NONCE_BYTES: Final = 12
-_KEY_BYTES: Final = 32
 
 
 class WrongKey(FlowRunnerError):
@@ -46,56 +45,84 @@ def _context(*parts: str | int) -> str:
     return "".join(f"{len(str(part))}:{part}" for part in parts)
 
 
-def _open(account_id: AccountId, secret: SealedSecret, keys: Mapping[int, bytes]) -> str:
-    """Raises: WrongKey."""
-    if secret.key_version not in keys:
-        raise WrongKey("A secret's data key is missing")
-    context = _context(_FORMAT, account_id, secret.key, secret.key_version)
-    return unseal(keys[secret.key_version], secret.sealed, context=context).decode()
+def _seal_secret(account_id: AccountId, key: str, value: bytes, version: int, data_key: bytes) -> SealedSecret:
+    sealed = seal(data_key, value, context=_context(_FORMAT, account_id, key, version))
+    return SealedSecret(key=key, key_version=version, sealed=sealed)
 
 
-class MasterKey:
-    """The key that wraps every account's data key."""
+class MasterKeys:
+    """The key that wraps every account's data key, and earlier ones that still open some."""
 
-    def __init__(self, key: bytes) -> None:
-        if len(key) != _KEY_BYTES:
-            raise ValueError("a master key has 32 bytes")
-        self._key = key
-        self.id = hashlib.sha256(b"flowrunner master key id" + key).hexdigest()[:16]
+    def __init__(self, present: bytes, earlier: Iterable[bytes] = ()) -> None:
+        self._keys: dict[str, bytes] = {}
+        for key in (*earlier, present):
+            self.replace(key)
+
+    def replace(self, key: bytes) -> None:
+        """Wrap with ``key`` from now on."""
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"a master key has {KEY_BYTES} bytes")
+        id = key_id(MASTER, key)
+        # An earlier one stays: somebody may have read, a moment ago, what it opens.
+        self._keys[id] = key
+        self.id = id
+
+    @property
+    def ids(self) -> Set[str]:
+        return frozenset(self._keys)
 
     def wrap(self, account_id: AccountId, version: int, data_key: bytes) -> WrappedKey:
-        sealed = seal(self._key, data_key, context=_context(_KEY_FORMAT, account_id, version, self.id))
-        return WrappedKey(version=version, master_key_id=self.id, wrapped=sealed)
+        # Read once: it may be replaced meanwhile, on another thread.
+        id = self.id
+        wrapped = seal(self._keys[id], data_key, context=_context(_KEY_FORMAT, account_id, version, id))
+        return WrappedKey(version=version, master_key_id=id, wrapped=wrapped)
 
     def unwrap(self, account_id: AccountId, key: WrappedKey) -> bytes:
         """Raises: WrongKey."""
+        if key.master_key_id not in self._keys:
+            raise WrongKey("The master key of a data key is missing")
         context = _context(_KEY_FORMAT, account_id, key.version, key.master_key_id)
-        return unseal(self._key, key.wrapped, context=context)
+        return unseal(self._keys[key.master_key_id], key.wrapped, context=context)
 
 
 class AesVault:
     """Fills `ports.Vault`."""
 
-    def __init__(self, store: SecretStore, master_key: MasterKey) -> None:
+    def __init__(self, store: SecretStore, master_keys: MasterKeys) -> None:
         self._store = store
-        self._master_key = master_key
+        self._master_keys = master_keys
         self._redactors: dict[AccountId, SecretRedactor] = {}
         # Accounts whose redactor knows every value that is stored.
         self._complete: set[AccountId] = set()
 
     async def set(self, account_id: AccountId, key: str, value: str, *, at: datetime) -> tuple[SecretView, bool]:
-        version, data_key = await self._newest_data_key(account_id)
-        sealed = seal(data_key, value.encode(), context=_context(_FORMAT, account_id, key, version))
+        def seal(newest: WrappedKey | None) -> tuple[SealedSecret, WrappedKey]:
+            # Made within the transaction that stores them, so that no rotation comes in between.
+            if newest is None:
+                data_key = secrets.token_bytes(KEY_BYTES)
+                newest = self._master_keys.wrap(account_id, 1, data_key)
+            else:
+                data_key = self._master_keys.unwrap(account_id, newest)
+            return _seal_secret(account_id, key, value.encode(), newest.version, data_key), newest
+
         # Hidden before it can be used: an execution may read it the moment it is stored.
         (await self.redactor(account_id)).add([value])
-        return await self._store.save(account_id, SealedSecret(key=key, key_version=version, sealed=sealed), at=at)
+        return await self._store.save(account_id, seal, at=at)
 
     async def reveal(self, account_id: AccountId, names: Collection[str]) -> Mapping[str, str]:
-        sealed = [secret for secret in await self._store.sealed(account_id) if secret.key in names]
-        if not sealed:
-            return {}
-        keys = await self._data_keys(account_id)
-        return {secret.key: _open(account_id, secret, keys) for secret in sealed}
+        return {
+            secret.key: self._open(account_id, secret, data_key)
+            for secret, data_key in await self._store.sealed(account_id)
+            if secret.key in names
+        }
+
+    def _open(self, account_id: AccountId, secret: SealedSecret, data_key: WrappedKey | None) -> str:
+        """Raises: WrongKey."""
+        if data_key is None:
+            raise WrongKey("A secret's data key is missing")
+        key = self._master_keys.unwrap(account_id, data_key)
+        context = _context(_FORMAT, account_id, secret.key, secret.key_version)
+        return unseal(key, secret.sealed, context=context).decode()
 
     async def redactor(self, account_id: AccountId) -> SecretRedactor:
         redactor = self._redactors.setdefault(account_id, SecretRedactor())
@@ -107,12 +134,10 @@ class AesVault:
     async def _readable(self, account_id: AccountId) -> list[str]:
         """Every value that can be opened. One that cannot is of no use to anybody, and must not keep
         the account's flows from running."""
-        keys: Mapping[int, bytes] = {}
         values = []
-        for secret in await self._store.sealed(account_id):
+        for secret, data_key in await self._store.sealed(account_id):
             try:
-                keys = keys or await self._data_keys(account_id)
-                values.append(_open(account_id, secret, keys))
+                values.append(self._open(account_id, secret, data_key))
             except WrongKey as error:
                 logger.error("vault.unreadable", account_id=account_id, key=secret.key, error=str(error))
         return values
@@ -121,15 +146,32 @@ class AesVault:
         self._redactors.pop(account_id, None)
         self._complete.discard(account_id)
 
-    async def _data_keys(self, account_id: AccountId) -> Mapping[int, bytes]:
-        return {
-            key.version: self._master_key.unwrap(account_id, key) for key in await self._store.data_keys(account_id)
-        }
+    # Rotation
 
-    async def _newest_data_key(self, account_id: AccountId) -> tuple[int, bytes]:
-        stored = await self._store.data_keys(account_id)
-        newest = stored[-1] if stored else None
-        if newest is None:
-            made = self._master_key.wrap(account_id, 1, secrets.token_bytes(_KEY_BYTES))
-            newest = await self._store.add_data_key(account_id, made)
-        return newest.version, self._master_key.unwrap(account_id, newest)
+    def rewrap(self, account_id: AccountId, data_key: WrappedKey) -> WrappedKey:
+        """The data key under the present master key; as it is, if it is so already or cannot be opened."""
+        if data_key.master_key_id == self._master_keys.id:
+            return data_key
+        try:
+            opened = self._master_keys.unwrap(account_id, data_key)
+        except WrongKey as error:
+            logger.error("vault.unreadable", account_id=account_id, version=data_key.version, error=str(error))
+            return data_key
+        return self._master_keys.wrap(account_id, data_key.version, opened)
+
+    def reseal(self, account_id: AccountId, version: int) -> Reseal:
+        """Moves an account's secrets to a data key of that version; one that cannot be opened stays as it is."""
+
+        def reseal(sealed: Sequence[tuple[SealedSecret, WrappedKey | None]]) -> tuple[WrappedKey, list[SealedSecret]]:
+            data_key = secrets.token_bytes(KEY_BYTES)
+            resealed = []
+            for secret, before in sealed:
+                try:
+                    value = self._open(account_id, secret, before).encode()
+                except WrongKey as error:
+                    logger.error("vault.unreadable", account_id=account_id, key=secret.key, error=str(error))
+                    continue
+                resealed.append(_seal_secret(account_id, secret.key, value, version, data_key))
+            return self._master_keys.wrap(account_id, version, data_key), resealed
+
+        return reseal

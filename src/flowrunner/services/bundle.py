@@ -6,6 +6,7 @@ from flowrunner.services.accounts import Accounts
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import Flows
 from flowrunner.services.identity import Identity
+from flowrunner.services.keys import Keys
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.tokens import Tokens
 
@@ -16,5 +17,6 @@ class Services:
     tokens: Tokens
     accounts: Accounts
     secrets: Secrets
+    keys: Keys
     flows: Flows
     executions: Executions

@@ -1,20 +1,20 @@
 """Secrets at rest: sealed values and wrapped keys, never a plain one."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.values import AccountId
-from flowrunner.ports import SealedSecret, SecretView, WrappedKey
+from flowrunner.ports import Reseal, Seal, SealedSecret, SecretView, WrappedKey
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.rows import from_ms, to_ms
 
+ACCOUNT_IS_THERE: Final = "SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL"
 SAVE: Final = """
 INSERT INTO secrets (account_id, key, key_version, sealed, created_at, updated_at)
-SELECT :account_id, :key, :key_version, :sealed, :at, :at
- WHERE EXISTS (SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL)
+VALUES (:account_id, :key, :key_version, :sealed, :at, :at)
     ON CONFLICT (account_id, key) DO UPDATE
    SET key_version = :key_version, sealed = :sealed, updated_at = :at
 RETURNING created_at
@@ -22,21 +22,50 @@ RETURNING created_at
 EXISTS: Final = "SELECT 1 FROM secrets WHERE account_id = :account_id AND key = :key"
 DELETE: Final = "DELETE FROM secrets WHERE account_id = :account_id AND key = :key"
 LIST: Final = "SELECT key, created_at, updated_at FROM secrets WHERE account_id = :account_id ORDER BY key"
-SEALED: Final = "SELECT key, key_version, sealed FROM secrets WHERE account_id = :account_id ORDER BY key"
-DATA_KEYS: Final = """
-SELECT version, master_key_id, wrapped FROM data_keys WHERE account_id = :account_id ORDER BY version
+# One statement, because a rotation may replace the keys between two.
+SEALED: Final = """
+SELECT s.key, s.key_version, s.sealed, d.version, d.master_key_id, d.wrapped
+  FROM secrets s LEFT JOIN data_keys d ON d.account_id = s.account_id AND d.version = s.key_version
+ WHERE s.account_id = :account_id ORDER BY s.key
 """
+NEWEST_DATA_KEY: Final = """
+SELECT version, master_key_id, wrapped FROM data_keys WHERE account_id = :account_id ORDER BY version DESC LIMIT 1
+"""
+# A key made while a rotation is under way, or after it, need not be replaced by it.
 ADD_DATA_KEY: Final = """
-INSERT INTO data_keys (account_id, version, master_key_id, wrapped)
-SELECT :account_id, :version, :master_key_id, :wrapped
- WHERE EXISTS (SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL)
-    ON CONFLICT DO NOTHING
+INSERT INTO data_keys (account_id, version, master_key_id, wrapped, rotation)
+VALUES (:account_id, :version, :master_key_id, :wrapped,
+        coalesce((SELECT max(id) FROM key_rotations WHERE kind = 'data'), 0))
 """
-DATA_KEY: Final = """
-SELECT version, master_key_id, wrapped FROM data_keys
+MASTER_KEY_IDS: Final = "SELECT DISTINCT master_key_id FROM data_keys"
+DATA_KEYS: Final = """
+SELECT account_id, version, master_key_id, wrapped FROM data_keys
+ WHERE (account_id, version) > (:account_id, :version) ORDER BY account_id, version LIMIT :limit
+"""
+REWRAP: Final = """
+UPDATE data_keys SET master_key_id = :master_key_id, wrapped = :wrapped
  WHERE account_id = :account_id AND version = :version
 """
-ANY_DATA_KEY: Final = "SELECT account_id, version, master_key_id, wrapped FROM data_keys LIMIT 1"
+# Earlier keys of an account may stay, if they still seal something; they do not count.
+OUTDATED: Final = """
+SELECT account_id, max(version) FROM data_keys
+ WHERE account_id = (SELECT d.account_id FROM data_keys d
+                      WHERE d.rotation < :rotation
+                        AND NOT EXISTS (SELECT 1 FROM data_keys n
+                                         WHERE n.account_id = d.account_id AND n.rotation >= :rotation)
+                      LIMIT 1)
+ GROUP BY account_id
+"""
+RESEAL: Final = """
+UPDATE secrets SET key_version = :key_version, sealed = :sealed WHERE account_id = :account_id AND key = :key
+"""
+# What cannot be opened now may be, once a backup is back.
+FORGET_DATA_KEYS: Final = """
+DELETE FROM data_keys
+ WHERE account_id = :account_id AND version < :version
+   AND NOT EXISTS (SELECT 1 FROM secrets s
+                    WHERE s.account_id = data_keys.account_id AND s.key_version = data_keys.version)
+"""
 
 
 class SqliteSecrets:
@@ -45,24 +74,22 @@ class SqliteSecrets:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def save(self, account_id: AccountId, secret: SealedSecret, *, at: datetime) -> tuple[SecretView, bool]:
-        values = {
-            "account_id": account_id,
-            "key": secret.key,
-            "key_version": secret.key_version,
-            "sealed": secret.sealed,
-            "at": to_ms(at),
-        }
-
-        def save(connection: sqlite3.Connection) -> tuple[int, bool]:
-            is_new = connection.execute(EXISTS, values).fetchone() is None
-            row = connection.execute(SAVE, values).fetchone()
-            if row is None:
+    async def save(self, account_id: AccountId, seal: Seal, *, at: datetime) -> tuple[SecretView, bool]:
+        def save(connection: sqlite3.Connection) -> tuple[SecretView, bool]:
+            values: dict[str, Any] = {"account_id": account_id, "at": to_ms(at)}
+            if connection.execute(ACCOUNT_IS_THERE, values).fetchone() is None:
                 raise NotFound("account")
-            return row[0], is_new
+            row = connection.execute(NEWEST_DATA_KEY, values).fetchone()
+            before = None if row is None else _wrapped_key(row)
+            secret, data_key = seal(before)
+            if data_key != before:
+                connection.execute(ADD_DATA_KEY, _key_values(account_id, data_key))
+            values |= {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
+            is_new = connection.execute(EXISTS, values).fetchone() is None
+            (created_at,) = connection.execute(SAVE, values).fetchone()
+            return SecretView(key=secret.key, created_at=from_ms(created_at), updated_at=at), is_new
 
-        created_at, is_new = await self._database.write(save)
-        return SecretView(key=secret.key, created_at=from_ms(created_at), updated_at=at), is_new
+        return await self._database.write(save)
 
     async def delete(self, account_id: AccountId, key: str) -> None:
         def delete(connection: sqlite3.Connection) -> None:
@@ -77,39 +104,67 @@ class SqliteSecrets:
         )
         return [SecretView(key=k, created_at=from_ms(c), updated_at=from_ms(u)) for k, c, u in rows]
 
-    async def sealed(self, account_id: AccountId) -> Sequence[SealedSecret]:
-        rows = await self._database.read(
-            lambda connection: connection.execute(SEALED, {"account_id": account_id}).fetchall()
-        )
-        return [SealedSecret(key=k, key_version=v, sealed=s) for k, v, s in rows]
+    async def sealed(self, account_id: AccountId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
+        return await self._database.read(lambda connection: _sealed(connection, account_id))
 
-    async def data_keys(self, account_id: AccountId) -> Sequence[WrappedKey]:
-        rows = await self._database.read(
-            lambda connection: connection.execute(DATA_KEYS, {"account_id": account_id}).fetchall()
-        )
-        return [WrappedKey(version=v, master_key_id=m, wrapped=w) for v, m, w in rows]
+    async def master_key_ids(self) -> Set[str]:
+        rows = await self._database.read_long(lambda connection: connection.execute(MASTER_KEY_IDS).fetchall())
+        return {id for (id,) in rows}
 
-    async def add_data_key(self, account_id: AccountId, key: WrappedKey) -> WrappedKey:
-        values = {
-            "account_id": account_id,
-            "version": key.version,
-            "master_key_id": key.master_key_id,
-            "wrapped": key.wrapped,
-        }
+    async def rewrap(
+        self, after: tuple[AccountId, int] | None, rewrap: Callable[[AccountId, WrappedKey], WrappedKey], *, limit: int
+    ) -> tuple[AccountId, int] | None:
+        account_id, version = after or ("", 0)
 
-        def add(connection: sqlite3.Connection) -> tuple[int, str, bytes]:
-            connection.execute(ADD_DATA_KEY, values)
-            row: tuple[int, str, bytes] | None = connection.execute(DATA_KEY, values).fetchone()
+        def some(connection: sqlite3.Connection) -> tuple[AccountId, int] | None:
+            last = None
+            values = {"account_id": account_id, "version": version, "limit": limit}
+            for id, *columns in connection.execute(DATA_KEYS, values).fetchall():
+                before = _wrapped_key(columns)
+                key = rewrap(AccountId(id), before)
+                if key != before:
+                    connection.execute(REWRAP, _key_values(AccountId(id), key))
+                last = AccountId(id), key.version
+            return last
+
+        return await self._database.write(some)
+
+    async def reseal_next(self, rotation: int, reseal: Callable[[AccountId, int], Reseal]) -> AccountId | None:
+        def one(connection: sqlite3.Connection) -> AccountId | None:
+            row = connection.execute(OUTDATED, {"rotation": rotation}).fetchone()
             if row is None:
-                raise NotFound("account")
-            return row
+                return None
+            account_id, version = AccountId(row[0]), row[1] + 1
+            data_key, secrets = reseal(account_id, version)(_sealed(connection, account_id))
+            connection.execute(ADD_DATA_KEY, _key_values(account_id, data_key))
+            for secret in secrets:
+                values = {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
+                connection.execute(RESEAL, {"account_id": account_id, **values})
+            connection.execute(FORGET_DATA_KEYS, {"account_id": account_id, "version": version})
+            return account_id
 
-        version, master_key_id, wrapped = await self._database.write(add)
-        return WrappedKey(version=version, master_key_id=master_key_id, wrapped=wrapped)
+        return await self._database.write(one)
 
-    async def any_data_key(self) -> tuple[AccountId, WrappedKey] | None:
-        """Some key of some account, to tell whether the master key is the right one."""
-        row = await self._database.read(lambda connection: connection.execute(ANY_DATA_KEY).fetchone())
-        if row is None:
-            return None
-        return AccountId(row[0]), WrappedKey(version=row[1], master_key_id=row[2], wrapped=row[3])
+
+def _sealed(connection: sqlite3.Connection, account_id: AccountId) -> list[tuple[SealedSecret, WrappedKey | None]]:
+    return [
+        (
+            SealedSecret(key=key, key_version=key_version, sealed=sealed),
+            None if data_key[0] is None else _wrapped_key(data_key),
+        )
+        for key, key_version, sealed, *data_key in connection.execute(SEALED, {"account_id": account_id})
+    ]
+
+
+def _wrapped_key(row: Sequence[Any]) -> WrappedKey:
+    version, master_key_id, wrapped = row
+    return WrappedKey(version=version, master_key_id=master_key_id, wrapped=wrapped)
+
+
+def _key_values(account_id: AccountId, key: WrappedKey) -> dict[str, Any]:
+    return {
+        "account_id": account_id,
+        "version": key.version,
+        "master_key_id": key.master_key_id,
+        "wrapped": key.wrapped,
+    }

@@ -70,13 +70,32 @@ CREATE TABLE api_tokens (
 CREATE INDEX api_tokens_account ON api_tokens (account_id, id);
 CREATE INDEX api_tokens_expiry ON api_tokens (expires_at) WHERE expires_at IS NOT NULL;
 
+-- Rotations of keys, each until nothing needs the earlier key any more.
+CREATE TABLE key_rotations (
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL CHECK (kind IN ('master', 'data', 'signing')),
+    -- Which key of a file is replaced; a data key is in no file.
+    replaces TEXT,
+    requested_at INTEGER NOT NULL,
+    -- Until when tokens may come that were signed with the earlier key.
+    needed_until INTEGER,
+    completed_at INTEGER,
+    CHECK ((kind = 'data') = (replaces IS NULL))
+) STRICT;
+CREATE UNIQUE INDEX key_rotations_open ON key_rotations (kind, coalesce(replaces, ''))
+    WHERE completed_at IS NULL;
+
 CREATE TABLE data_keys (
     account_id TEXT NOT NULL REFERENCES accounts (id),
     version INTEGER NOT NULL,
     master_key_id TEXT NOT NULL,
     wrapped BLOB NOT NULL,
+    -- The latest rotation of data keys when this one was made; 0 before the first.
+    rotation INTEGER NOT NULL,
     PRIMARY KEY (account_id, version)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX data_keys_rotation ON data_keys (rotation);
+CREATE INDEX data_keys_master ON data_keys (master_key_id);
 
 CREATE TABLE secrets (
     account_id TEXT NOT NULL REFERENCES accounts (id),
@@ -85,7 +104,9 @@ CREATE TABLE secrets (
     sealed BLOB NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
-    PRIMARY KEY (account_id, key)
+    PRIMARY KEY (account_id, key),
+    -- No secret without the key that opens it, whoever rotates keys meanwhile.
+    FOREIGN KEY (account_id, key_version) REFERENCES data_keys (account_id, version)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE flows (

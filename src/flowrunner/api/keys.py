@@ -1,0 +1,66 @@
+"""Rotation of keys over REST; no answer holds a key."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from flowrunner.api.answers import BODY_ERRORS, Answer, answer, errors, listing, rfc3339
+from flowrunner.api.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
+from flowrunner.api.routing import AdminRoute, caller_of
+from flowrunner.ports import KeyKind, KeyRotation
+
+admin = APIRouter(prefix="/api/v1/keys/rotations", tags=["Keys"], route_class=AdminRoute)
+
+
+class RotateKeys(Body):
+    kinds: list[KeyKind] = Field(min_length=1, max_length=3, description="Which keys to replace.")
+
+
+class RotationAnswer(Answer):
+    id: int
+    kind: KeyKind
+    status: Literal["running", "completed"]
+    requested_at: str
+    needed_until: str | None = Field(default=None, description="Until when tokens count that the earlier key signed.")
+    completed_at: str | None = Field(default=None, description="When nothing needed the earlier keys any more.")
+
+
+class RotationList(Answer):
+    rotations: list[RotationAnswer]
+    total: int
+    limit: int
+    offset: int
+
+
+class Rotations(Answer):
+    rotations: list[RotationAnswer]
+
+
+def _rotation_json(rotation: KeyRotation) -> dict[str, Any]:
+    needed_until, ended_at = rotation.needed_until, rotation.completed_at
+    return {
+        "id": rotation.id,
+        "kind": rotation.kind,
+        "status": "running" if ended_at is None else "completed",
+        "requested_at": rfc3339(rotation.requested_at),
+        "needed_until": None if needed_until is None else rfc3339(needed_until),
+        "completed_at": None if ended_at is None else rfc3339(ended_at),
+    }
+
+
+@admin.post("", response_model=Rotations, status_code=202, responses=errors(401, 403, *BODY_ERRORS))
+async def rotate_keys(request: Request, body: RotateKeys) -> Response:
+    """Replace keys in the background. Nothing becomes unreadable, and nobody has to log in again."""
+    kinds = list(dict.fromkeys(body.kinds))
+    rotations = await services_of(request).keys.request(caller_of(request), kinds)
+    return answer({"rotations": [_rotation_json(rotation) for rotation in rotations]}, 202)
+
+
+@admin.get("", response_model=RotationList, responses=errors(401, 403, 422))
+async def list_rotations(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Response:
+    """The newest first."""
+    page = page_of(limit, offset)
+    rotations, total = await services_of(request).keys.page(page)
+    return listing("rotations", [_rotation_json(rotation) for rotation in rotations], total, page)
