@@ -339,5 +339,5 @@ def _connect(path: Path, *, cache_mib: int) -> sqlite3.Connection:
     # What a burst of writes made the log grow to is given back.
     connection.execute("PRAGMA journal_size_limit = 67108864")
     # Small, because the system keeps the file's pages anyway; these would be a second copy.
-    connection.execute(f"PRAGMA cache_size = -{cache_mib * 1024}")
+    connection.execute(f"PRAGMA cache_size = -{cache_mib * 1024:d}")
     return connection
