@@ -35,6 +35,7 @@ def codes(password: str, *, email: str = "mara@example.com", name: str = "Mara L
         "x" * 4 + "quietly-falls",
         "パスワードは長いほうが良いです",
         "a b c d e f g h",
+        "kestrel over kestrel over ",
     ],
 )
 def test_a_long_and_unexpected_password_is_accepted(password: str) -> None:
@@ -58,6 +59,11 @@ def test_a_long_and_unexpected_password_is_accepted(password: str) -> None:
         ("1234567890ab", "too_common"),
         ("qwertyuiop12", "too_common"),
         ("flowrunner12", "too_common"),
+        ("1qaz2wsx3edc", "too_common"),
+        ("Q1W2E3R4T5Y6", "too_common"),
+        ("leavemealone", "too_common"),
+        ("otters otters ", "too_simple"),
+        ("fjord!fjord!fjord!", "too_simple"),
     ],
 )
 def test_a_password_that_is_easily_guessed_is_refused(password: str, code: str) -> None:

@@ -117,7 +117,8 @@ PASSWORDS: Final[tuple[tuple[str, bool], ...]] = (
     ("    spaces count   ", True), ("ünïcödé wörds", True), ("密码应该很长而且难猜哦", False),
     ("密码应该很长而且难猜的哦", True),
     ("🦦🦦🦦🦦🦦🦦🦦🦦🦦🦦🦦🦦", False), ("emoji 🦦 are fine", True), (WORDS * 2, True), (WORDS * 31, True),
-    ("x" * 1025, False), ("tab\tand nul \x01", True),
+    ("x" * 1025, False), ("tab\tand bell \x07", True), ("thomasthomas", False),
+    ("1qaz2wsx3edc", False), ("Leavemealone", False), ("heron!heron!", False),
 )  # fmt: skip
 
 

@@ -47,3 +47,37 @@ def test_a_success_forgets_the_failures_before_it() -> None:
     throttle.succeeded("ada@example.com", "192.0.2.1")
 
     throttle.check("ada@example.com", "192.0.2.1", now=NOON + timedelta(minutes=1))
+
+
+@pytest.mark.parametrize(
+    ("address", "is_the_same"),
+    [
+        ("2001:db8:1:2::1", True),
+        ("2001:db8:1:2:ffff:ffff:ffff:ffff", True),
+        ("2001:db8:1:2::1%eth0", True),
+        ("2001:db8:1:3::1", False),
+        ("192.0.2.1", False),
+        ("", False),
+        ("not an address", False),
+    ],
+)
+def test_s03_all_addresses_of_an_ipv6_network_count_as_one(address: str, is_the_same: bool) -> None:
+    throttle = Throttle()
+    guessed(throttle, FAILURES, address="2001:db8:1:2:aaaa::7")
+    refused = False
+
+    try:
+        throttle.check("ada@example.com", address, now=NOON + timedelta(minutes=1))
+    except TooManyRequests:
+        refused = True
+
+    assert refused == is_the_same
+
+
+def test_an_ipv4_address_counts_the_same_in_ipv6_dress() -> None:
+    throttle = Throttle()
+    guessed(throttle, FAILURES, address="::ffff:192.0.2.1")
+
+    with pytest.raises(TooManyRequests):
+        throttle.check("ada@example.com", "192.0.2.1", now=NOON + timedelta(minutes=1))
+    throttle.check("ada@example.com", "::ffff:192.0.2.2", now=NOON + timedelta(minutes=1))

@@ -4,6 +4,7 @@ Failures are counted by name and address together: who guesses a password is slo
 owner, who comes from elsewhere, is not locked out by them.
 """
 
+import ipaddress
 from collections import OrderedDict
 from datetime import datetime, timedelta
 from typing import Final
@@ -31,14 +32,27 @@ class Throttle:
             )
 
     def failed(self, name: str, address: str, *, now: datetime) -> None:
-        key = (name, address)
+        key = (name, _source(address))
         self._failures[key] = [*self._recent(name, address, now), now]
         self._failures.move_to_end(key)
         if len(self._failures) > _KEPT:
             self._failures.popitem(last=False)
 
     def succeeded(self, name: str, address: str) -> None:
-        self._failures.pop((name, address), None)
+        self._failures.pop((name, _source(address)), None)
 
     def _recent(self, name: str, address: str, now: datetime) -> list[datetime]:
-        return [at for at in self._failures.get((name, address), ()) if now - at < WINDOW]
+        return [at for at in self._failures.get((name, _source(address)), ()) if now - at < WINDOW]
+
+
+def _source(address: str) -> str:
+    """What one client comes from: an address, or the whole of an IPv6 network, of which it may use any."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(found) >> 64 << 64))
