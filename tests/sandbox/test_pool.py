@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.script import Script, ScriptOutcome
+from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
 from flowrunner.domain.values import JSON, AccountId
 from flowrunner.sandbox.pool import JailedSandbox
 from support.processes import children, descendants
@@ -107,40 +107,41 @@ async def test_a_body_gives_what_it_returns(sandbox: JailedSandbox, source: str,
 
 
 @pytest.mark.parametrize(
-    ("source", "is_body", "message", "line", "column"),
+    ("source", "is_body", "message", "place"),
     [
-        ("missing", False, "ReferenceError: missing is not defined", 1, 1),
-        ("\n\n input.a.b", False, "TypeError: cannot read property 'b' of undefined", 3, 2),
-        ("\nnull.x", True, "TypeError: cannot read property 'x' of null", 2, 1),
-        ("1 +", False, "SyntaxError: unexpected token in expression: ')'", 1, None),
-        ("1 +\n\n * 2", False, "SyntaxError: unexpected token in expression: '*'", 3, 2),
-        ("", False, "SyntaxError: unexpected token in expression: ')'", 1, None),
-        ("const x = 1\nconst x = 2", True, "SyntaxError: invalid redefinition of lexical identifier", 2, 9),
-        ("while (true) {}", False, "SyntaxError: unexpected token in expression: 'while'", 1, 1),
-        ("\n[1].map(x => {\n throw new Error('mine') })", False, "Error: mine", 3, 12),
-        ("\n\nJSON.parse('{')", False, "SyntaxError: Expected property name or '}' in JSON", 3, 6),
-        ("return (\n  await Promise.reject(new TypeError('late')))", True, "TypeError: late", 2, 28),
-        ("throw 'a text'", True, "a text", None, None),
-        ("throw {code: 1}", True, '{"code":1}', None, None),
-        ("throw null", True, "null", None, None),
-        ("throw Symbol('s')", True, "Symbol(s)", None, None),
-        ("({get a() { throw new Error('from a getter') }})", False, "Error: from a getter", None, None),
-        ("10n", False, "TypeError: BigInt are forbidden in JSON.stringify", None, None),
-        ("(() => { const a = []; a[0] = a; return a })()", False, "TypeError: circular reference", None, None),
-        ("new Promise(() => {})", False, "the promise is still pending", None, None),
-        ("import('os')", False, "ReferenceError: could not load module 'os'", None, None),
-        ("(function f() { return f() + 1 })()", False, "RangeError: Maximum call stack size exceeded", 1, 23),
+        ("missing", False, "ReferenceError: missing is not defined", (1, 1)),
+        ("\n\n input.a.b", False, "TypeError: cannot read property 'b' of undefined", (3, 2)),
+        ("\nnull.x", True, "TypeError: cannot read property 'x' of null", (2, 1)),
+        ("1 +", False, "SyntaxError: unexpected token in expression: ')'", (1, None)),
+        ("1 +\n\n * 2", False, "SyntaxError: unexpected token in expression: '*'", (3, 2)),
+        ("", False, "SyntaxError: unexpected token in expression: ')'", (1, None)),
+        ("const x = 1\nconst x = 2", True, "SyntaxError: invalid redefinition of lexical identifier", (2, 9)),
+        ("while (true) {}", False, "SyntaxError: unexpected token in expression: 'while'", (1, 1)),
+        ("\n[1].map(x => {\n throw new Error('mine') })", False, "Error: mine", (3, 12)),
+        ("\n\nJSON.parse('{')", False, "SyntaxError: Expected property name or '}' in JSON", (3, 6)),
+        ("return (\n  await Promise.reject(new TypeError('late')))", True, "TypeError: late", (2, 28)),
+        ("throw 'a text'", True, "a text", (None, None)),
+        ("throw {code: 1}", True, '{"code":1}', (None, None)),
+        ("throw null", True, "null", (None, None)),
+        ("throw Symbol('s')", True, "Symbol(s)", (None, None)),
+        ("({get a() { throw new Error('from a getter') }})", False, "Error: from a getter", (None, None)),
+        ("10n", False, "TypeError: BigInt are forbidden in JSON.stringify", (None, None)),
+        ("(() => { const a = []; a[0] = a; return a })()", False, "TypeError: circular reference", (None, None)),
+        ("new Promise(() => {})", False, "the promise is still pending", (None, None)),
+        ("import('os')", False, "ReferenceError: could not load module 'os'", (None, None)),
+        ("(function f() { return f() + 1 })()", False, "RangeError: Maximum call stack size exceeded", (1, 23)),
     ],
 )  # fmt: skip
 async def test_a_fault_says_what_is_wrong_and_where(
-    sandbox: JailedSandbox, source: str, is_body: bool, message: str, line: int | None, column: int | None
+    sandbox: JailedSandbox, source: str, is_body: bool, message: str, place: tuple[int | None, int | None]
 ) -> None:
     found = await outcome(sandbox, source, {"input": {}}, is_body=is_body)
 
     assert found.value is None
     assert found.fault is not None
     assert found.fault.message.startswith(message)
-    assert (found.fault.line, found.fault.column, found.fault.limit) == (line, column, None)
+    assert (found.fault.line, found.fault.column) == place
+    assert found.fault.limit is None
 
 
 async def test_a_long_message_is_not_cut(sandbox: JailedSandbox) -> None:
@@ -210,6 +211,14 @@ async def test_the_values_of_one_exchange_are_bounded_together(sandbox: JailedSa
     assert first.value == second.value == "x" * 500_000
     assert third.fault is not None
     assert third.fault.limit == "output"
+
+
+async def test_a_value_that_is_nested_too_deeply_is_a_fault(sandbox: JailedSandbox) -> None:
+    source = "let value = null; for (let i = 0; i < 3000; i++) value = [value]; return value"
+
+    found = await outcome(sandbox, source, is_body=True)
+
+    assert found == ScriptOutcome(None, ScriptFault("the value is nested too deeply"))
 
 
 async def test_what_the_scripts_can_see_is_bounded(sandbox: JailedSandbox) -> None:

@@ -27,6 +27,7 @@ _EXCHANGES_OF_A_WORKER: Final = 10_000
 
 _TOO_LONG: Final = f"the scripts of one evaluation took longer than {ENGINE_SECONDS:g} s"
 _LOST: Final = "the process that evaluated the script ended unexpectedly"
+_TOO_DEEP: Final = "the value is nested too deeply"
 _LEFT_OUT: Final = "not evaluated, because a script before it went over its limit"
 
 # `at <anonymous> (<input>:3:12)`; without brackets it is a place in a text that did not parse.
@@ -134,7 +135,7 @@ class JailedSandbox:
                 raise
             try:
                 answers = [_read(answer) for answer in worker.answers[:count]]
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 worker.retire()
                 return [_Answer(fault=_LOST)] * count
             over = bool(answers) and answers[-1].limit in ("time", "memory")
@@ -289,6 +290,8 @@ def _message(kind: bytes, scripts: Sequence[Script], scope: bytes) -> bytes:
 def _read(answer: bytes) -> _Answer:
     try:
         return _decode(answer)
+    except RecursionError:
+        return _Answer(fault=_TOO_DEEP)
     except msgspec.DecodeError:
         # Half a pair of surrogates has no UTF-8: it becomes what JavaScript itself makes of it on the way out.
         return _decode(_LONE_SURROGATE.sub(lambda m: m[0] if m[0] == b"\\\\" else rb"\ufffd", answer))

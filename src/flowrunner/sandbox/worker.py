@@ -376,9 +376,10 @@ class _Jail:
     def close(self) -> None:
         """Jail a worker, after the fork."""
         if self._prctl is not None:
-            # The second question is for a nursery that died before it could be waited for.
-            if self._prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0) != 0 or os.getppid() != self._nursery:
-                os._exit(1)
+            self._prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
+        # It may have died before this one asked to be told.
+        if os.getppid() != self._nursery:
+            os._exit(1)
         if self._address_space:
             self._limit("RLIMIT_AS", self._address_space + MEMORY_BYTES + _BESIDE_THE_HEAP)
         self._limit("RLIMIT_NPROC", 0)
