@@ -28,6 +28,7 @@ PARTS: Final = {
     "d": "lists over REST",
     "e": "memory",
     "f": "start-up",
+    "g": "JavaScript",
 }
 _NEED_WRK: Final = frozenset("cde")
 
@@ -105,6 +106,7 @@ class Bench:
                 ("d", "list", lambda: rest.list_flows(effort.list_seconds)),
             ]
         steps.append(("f", "startup", self._start_twice))
+        steps.append(("g", "javascript", lambda: self._alone("bench.javascript")))
         return [(name, step) for part, name, step in steps if part in self.parts]
 
     def _alone(self, module: str, *arguments: object) -> Any:

@@ -10,7 +10,7 @@ from bench.memory import ENOUGH_FOR_CACHES
 Rounds = Mapping[str, Sequence[Mapping[str, Any]]]
 PART_OF: Final = {
     "limit": "a", "noop-2": "b", "noop-10": "b", "transform-2": "b", "many": "c", "one": "c", "list": "d",
-    "parked": "e", "startup": "f",
+    "parked": "e", "startup": "f", "javascript": "g",
 }  # fmt: skip
 # A server that has finished executions behind it may still grow by so much over as many again.
 FLAT_PERCENT: Final = 2.0
@@ -95,6 +95,8 @@ def rows(rounds: Rounds) -> list[Row]:
         found += _after_finished(finished[0])
     add("start to /readyz, fresh data", "s", "startup.fresh_seconds", at_most(1.5, "1.5"), digits=2)
     add("start to /readyz, existing data", "s", "startup.existing_seconds", at_most(1.5, "1.5"), digits=2)
+    add("JavaScript over 5 KB, one worker", "expressions/s", "javascript.per_second", at_least(2000, "2,000"))
+    add("  five accounts in turn", "expressions/s", "javascript.alternating_per_second")
     return found
 
 
