@@ -9,11 +9,11 @@ import fcntl
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI
@@ -24,15 +24,19 @@ from flowrunner.api.server import build_app
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput, Unavailable
+from flowrunner.domain.flow import NodeTypeSpec
 from flowrunner.domain.values import AccountId
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
 from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.nodes import built_in
+from flowrunner.plugin import NodeType
 from flowrunner.ports import KeyKind, KeyRotation, Page
+from flowrunner.sandbox.pool import JailedSandbox
+from flowrunner.schemas import RustSchemas
 from flowrunner.security.credentials import Argon2Hasher, JwtIssuer
 from flowrunner.security.egress import EgressClient, EgressPolicy
-from flowrunner.security.keys import MASTER, SIGNING, load_keys, open_data_dir, write_private
+from flowrunner.security.keys import MASTER, SIGNING, UnsafeDataDir, load_keys, open_data_dir, write_private
 from flowrunner.security.rotation import FileKeyRotator
 from flowrunner.security.vault import AesVault, MasterKeys, WrongKey
 from flowrunner.services.accounts import Accounts
@@ -41,8 +45,12 @@ from flowrunner.services.executions import Executions
 from flowrunner.services.flows import Flows, ReadyFlows
 from flowrunner.services.identity import Identity
 from flowrunner.services.keys import Keys
+from flowrunner.services.language import Language
+from flowrunner.services.reruns import Reruns
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.setup import FirstAccount
+from flowrunner.services.signals import Signals
+from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.settings import Settings
 from flowrunner.storage.migrations import migrate_sqlite
@@ -177,9 +185,16 @@ async def open_program(settings: Settings, *, own_ports: frozenset[int] = frozen
     async with open_data(settings, clock=clock, metrics=metrics) as stored:
         hasher = Argon2Hasher()
         http = EgressClient(EgressPolicy(settings.egress_allow, own_ports))
+        sandbox = JailedSandbox(settings.script_workers)
         try:
             program = _assemble(
-                settings=settings, stored=stored, clock=clock, metrics=metrics, hasher=hasher, http=http
+                settings=settings,
+                stored=stored,
+                clock=clock,
+                metrics=metrics,
+                hasher=hasher,
+                http=http,
+                sandbox=sandbox,
             )
             await program.dispatcher.open()
             try:
@@ -187,8 +202,14 @@ async def open_program(settings: Settings, *, own_ports: frozenset[int] = frozen
             finally:
                 await program.dispatcher.close()
         finally:
+            await sandbox.close()
             await http.close()
             hasher.close()
+
+
+def node_type_specs(node_types: Mapping[str, NodeType[Any]] | None = None) -> Mapping[str, NodeTypeSpec]:
+    """What the flow language knows of the node types: of the built-in ones, unless others are given."""
+    return {name: node_type.spec() for name, node_type in (node_types or built_in()).items()}
 
 
 def _assemble(
@@ -199,24 +220,32 @@ def _assemble(
     metrics: Metrics,
     hasher: Argon2Hasher,
     http: EgressClient,
+    sandbox: JailedSandbox,
 ) -> Program:
     database, vault = stored.database, stored.vault
     node_types = built_in()
-    specs = {name: node_type.spec() for name, node_type in node_types.items()}
+    specs = node_type_specs(node_types)
     journal, broadcast = SqliteJournal(database), LocalBroadcast()
     flow_store, account_store, reader = SqliteFlows(database), SqliteAccounts(database), SqliteExecutions(database)
     library = ReadyFlows(flow_store, specs)
+    schemas = RustSchemas()
     world = World(
         journal=journal,
         library=library,
         vault=vault,
         broadcast=CountingBroadcast(broadcast, metrics),
+        sandbox=sandbox,
         node_types=node_types,
         http=http,
         clock=clock,
         draw=random.SystemRandom().random,
     )
     dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=settings.max_active)
+    executions = Executions(
+        reader, flow_store, library, dispatcher, clock=clock, sandbox=sandbox, schemas=schemas
+    )
+    world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flow_store))
+    language = Language(specs, schemas, sandbox)
     token_store = SqliteTokens(database)
     uses = TokenUses(token_store)
     identity = Identity(
@@ -229,7 +258,6 @@ def _assemble(
         clock=clock,
         token_life=timedelta(seconds=settings.token_life),
     )
-    executions = Executions(reader, flow_store, library, dispatcher, clock)
 
     async def on_delete(account_id: AccountId) -> None:
         await executions.cancel_all(account_id)
@@ -242,8 +270,11 @@ def _assemble(
         accounts=accounts,
         secrets=Secrets(stored.secrets, vault, clock),
         keys=stored.keys,
-        flows=Flows(flow_store, specs, clock),
+        flows=Flows(flow_store, stored.secrets, language, clock),
+        language=language,
         executions=executions,
+        signals=Signals(reader, journal, dispatcher, schemas, clock),
+        reruns=Reruns(executions, reader, journal, flow_store, library),
     )
     live = Live(services, journal, broadcast, clock)
     identity.on_end(live.end_sessions)
@@ -298,8 +329,16 @@ def _lock(data_dir: Path) -> Iterator[None]:
 
 
 def _make_private(path: Path) -> None:
+    """Make the database if it is new, and close it and its log to others. Raises: UnsafeDataDir."""
     if not path.exists():
         path.touch(mode=0o600)
+    # A backup that was put back has the mode that a copy gets.
+    for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+        if file.exists() and file.stat().st_mode & 0o077:
+            try:
+                file.chmod(0o600)
+            except OSError as error:
+                raise UnsafeDataDir(f"{file} can be read by others, and cannot be closed: {error.strerror}") from None
 
 
 async def keep_house(settings: Settings, program: Program) -> None:
@@ -354,6 +393,11 @@ async def rotate_keys(program: Program) -> None:
         await program.services.keys.wait(seconds=_ROTATION_SECONDS)
 
 
+def in_url(host: str) -> str:
+    """An address as the host of a URL, where one of IPv6 stands in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 async def first_admin(settings: Settings, program: Program, port: int) -> None:
     """Make the account that makes all others, or tell how to.
 
@@ -380,7 +424,7 @@ async def first_admin(settings: Settings, program: Program, port: int) -> None:
     token_file.unlink(missing_ok=True)
     token = program.setup.issue_token()
     write_private(token_file, token + "\n")
-    url = f"http://{settings.host}:{port}/api/v1/setup"
+    url = f"http://{in_url(settings.host)}:{port}/api/v1/setup"
     print(
         f"There is no account yet. Create the first admin within 24 hours:\n\n"
         f'  curl {url} -H \'Content-Type: application/json\' -d \'{{"token": "{token}",\n'

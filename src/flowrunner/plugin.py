@@ -11,29 +11,38 @@ A node type is a class with a parameter model and one `run`::
 """
 
 import difflib
+import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema
 
 from flowrunner.domain.execution import LogLevel
-from flowrunner.domain.flow import DEFAULT_ACTION, NodeTypeSpec, ParamFault
+from flowrunner.domain.expression import CodeKind
+from flowrunner.domain.flow import DEFAULT_ACTION, InnerKey, NodeTypeSpec, ParamFault
 from flowrunner.domain.values import JSON
 
 __all__ = [
     "JSON",
+    "CodeKind",
     "HttpAnswer",
     "HttpClient",
     "LogLevel",
     "NodeFailure",
     "NodeType",
+    "OpenScopes",
     "Outcome",
     "Params",
+    "ScopesEnded",
+    "Signalled",
     "StepContext",
+    "SubFlow",
+    "SubFlows",
     "Suspend",
 ]
 
@@ -42,6 +51,18 @@ class Params(BaseModel):
     """Base of a node type's parameters: unknown keys are faults, types are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The schema, with the older names of parameters too, which pydantic leaves out."""
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for field in cls.model_fields.values():
+            if isinstance(field.validation_alias, AliasChoices):
+                name, *older = (str(choice) for choice in field.validation_alias.choices)
+                for old in older:
+                    properties[old] = {**properties[name], "deprecationMessage": f"write {name}"}
+        return schema
 
 
 class NodeFailure(Exception):
@@ -63,21 +84,83 @@ class NodeFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A result together with an action other than `default`."""
+    """A result together with what else the node came to.
+
+    Attributes:
+        is_last: The scope that the node stands in ends with it, whatever edges it has.
+        vars: Values to set among the flow's variables.
+    """
 
     result: JSON
     action: str = DEFAULT_ACTION
+    is_last: bool = False
+    vars: Mapping[str, JSON] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspend:
+    """The node is done but for waiting: for a moment, for a signal, or for whichever comes first.
+
+    The execution leaves memory meanwhile, and a restart does not shorten or repeat the wait. When the
+    moment comes the node completes with ``action`` and ``result``, or fails with `timeout`; when the
+    signal comes its `resume` is asked.
+
+    Attributes:
+        until: The moment; None for never.
+        key: Name of the signal; None for none.
+        is_limit: At ``until`` the node fails with `timeout`.
+        about: What it waits for, for people: `{type: signal, key: paid}`.
+    """
+
+    until: datetime | None = None
+    result: JSON = None
+    action: str = DEFAULT_ACTION
+    key: str | None = None
+    is_limit: bool = False
+    about: JSON = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenScopes:
+    """Run the nodes inside this node: once for each key, with ``inputs`` flowing in; then ask `resume`.
+
+    Attributes:
+        at_once: How many run together.
+        needed: How many have to complete; None for all. The others are cancelled then, and where too
+            many fail for that, so does this node.
+        tolerant: One that fails counts as ended and no more.
+        opens_at: When the first begins; None for at once.
+    """
+
+    keys: Sequence[str]
+    inputs: Sequence[JSON]
+    at_once: int = 1
+    needed: int | None = None
+    tolerant: bool = False
+    opens_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Suspend:
-    """The node is done but for waiting: it completes with ``result`` at ``until``.
+class Signalled:
+    """What a suspended node waited for has come."""
 
-    The execution leaves memory meanwhile, and a restart does not shorten or repeat the wait.
+    payload: JSON
+    about: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class ScopesEnded:
+    """Enough of the node's scopes have ended.
+
+    Attributes:
+        keys: The scopes it opened, in order.
+        results: Of the ones that completed, by key.
+        errors: `{type, message, node, data}` of the ones that failed, by key.
     """
 
-    until: datetime
-    result: JSON
+    keys: Sequence[str]
+    results: Mapping[str, JSON]
+    errors: Mapping[str, JSON]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +195,40 @@ class HttpClient(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class SubFlow:
+    """An execution that a node has started."""
+
+    execution_id: str
+    flow_id: str
+
+
+class SubFlows(Protocol):
+    """Starts executions of other flows of the same account."""
+
+    async def start(self, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool) -> SubFlow:
+        """Start an execution; for the same step and number of failures it is the same one.
+
+        Args:
+            flow: Id or name.
+            version: Number of the revision, or the author's label of it; the present one if None.
+            wait: Whether its end is signalled to this step.
+
+        Raises:
+            NodeFailure: `flow.not_found`, `flow.too_deep`, `flow.recursion`, `input.invalid` or `limit.concurrency`.
+        """
+        ...
+
+
 class StepContext(Protocol):
     """What a running node may know and use.
 
     Attributes:
+        step: The step in words: `fetch.1`, or `each.1[4]/push.1` within another node.
         input: The result of the node before, or the execution's input.
+        failures: Tries of this step that have failed so far.
+        timeout_seconds: What the flow says this node may take; None where it says nothing.
+        branches: Names of the node's own scopes, if it has several.
         idempotency_key: The same for every try of this step, for receivers that can tell repeats.
     """
 
@@ -129,11 +241,21 @@ class StepContext(Protocol):
     @property
     def attempt(self) -> int: ...
     @property
+    def step(self) -> str: ...
+    @property
+    def failures(self) -> int: ...
+    @property
+    def timeout_seconds(self) -> float | None: ...
+    @property
+    def branches(self) -> Sequence[str]: ...
+    @property
     def idempotency_key(self) -> str: ...
     @property
     def input(self) -> JSON: ...
     @property
     def http(self) -> HttpClient: ...
+    @property
+    def flows(self) -> SubFlows: ...
 
     def now(self) -> datetime: ...
     def log(self, level: LogLevel, message: str, data: JSON = None) -> None:
@@ -158,7 +280,11 @@ class NodeType(ABC, Generic[P]):
         errors: Error types, or families of them (`http` for `http.404`), that it can fail with.
         pure: It touches nothing outside the execution and never waits: repeating it changes nothing,
             and it shares a commit with the node after it. Leave it False for anything slow.
-        timeout_seconds: How long one try may take when the flow does not say.
+        timeout_seconds: How long one try may take when the flow does not say; None for no limit.
+        code: Parameters that are JavaScript by themselves, by the keys that lead to them; `*` stands
+            for any key. Of a condition the parameter is true, false, or the error it came to.
+        inner: Which key of a node of this type holds nodes of its own: `nodes` or `branches`.
+        asks_again: Whether the parameters are filled in anew before `resume`.
     """
 
     type: ClassVar[str]
@@ -166,21 +292,41 @@ class NodeType(ABC, Generic[P]):
     actions: ClassVar[frozenset[str]] = frozenset({DEFAULT_ACTION})
     errors: ClassVar[tuple[str, ...]] = ()
     pure: ClassVar[bool] = False
-    timeout_seconds: ClassVar[float] = 300.0
+    timeout_seconds: ClassVar[float | None] = 300.0
+    code: ClassVar[Mapping[tuple[str, ...], CodeKind]] = {}
+    inner: ClassVar[InnerKey | None] = None
+    asks_again: ClassVar[bool] = False
 
     @abstractmethod
-    async def run(self, params: P, context: StepContext) -> JSON | Outcome | Suspend:
+    async def run(self, params: P, context: StepContext) -> JSON | Outcome | Suspend | OpenScopes:
         """Do the node's work once. Must be cancellable: cancelling the execution cancels it.
 
         Raises:
             NodeFailure: When the work cannot be done.
         """
 
+    async def resume(
+        self, params: P | None, context: StepContext, come: Signalled | ScopesEnded
+    ) -> JSON | Outcome | Suspend | OpenScopes:
+        """Go on after what `run` has suspended for, or opened, has come.
+
+        Args:
+            params: None unless the type `asks_again`.
+
+        Raises:
+            NodeFailure: When the work cannot be done.
+        """
+        raise NotImplementedError(f"{self.type} neither waits for signals nor opens scopes")
+
+    def actions_of(self, params: Mapping[str, JSON]) -> frozenset[str]:
+        """Actions that a node with these parameters, as written, can end with on success."""
+        return self.actions
+
     def repeatable(self, params: Mapping[str, JSON]) -> bool:
         """Whether a node with these parameters, as written, may run twice without harm."""
         return self.pure
 
-    def timeout_of(self, params: Mapping[str, JSON]) -> float:
+    def timeout_of(self, params: Mapping[str, JSON]) -> float | None:
         """Seconds that a node with these parameters, as written, may run when its flow does not say."""
         return self.timeout_seconds
 
@@ -225,9 +371,13 @@ class NodeType(ABC, Generic[P]):
     def spec(self) -> NodeTypeSpec:
         return NodeTypeSpec(
             name=self.type,
-            actions=self.actions,
+            summary=inspect.cleandoc(self.__doc__ or "").partition("\n\n")[0],
+            actions_of=self.actions_of,
             errors=self.errors,
             check=self.check,
+            params_schema=lambda: self.Params.model_json_schema(by_alias=True),
+            code=self.code,
+            inner=self.inner,
             repeatable=self.repeatable,
             pure=self.pure,
             timeout_of=self.timeout_of,

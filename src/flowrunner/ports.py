@@ -11,6 +11,7 @@ from flowrunner.domain.execution import Event, Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, SessionId, TokenId
+from flowrunner.plugin import SubFlow
 
 
 class Clock(Protocol):
@@ -47,13 +48,30 @@ class Summary:
     """What lists of executions show; stored beside the events, in the same transaction.
 
     Attributes:
-        wake_at: When a waiting execution has something to do.
+        wake_at: When a waiting execution has something to do by itself.
+        waiting_for: What a waiting execution waits for, as a JSON text.
     """
 
     status: Status
     completed_at: datetime | None = None
     error: str | None = None
     wake_at: datetime | None = None
+    waiting_for: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A place among the executions of a flow that may be under way at once.
+
+    Attributes:
+        key: What they share.
+        most: How many may be under way.
+        is_queued: The execution waits until one of the places is free.
+    """
+
+    key: str
+    most: int
+    is_queued: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +81,12 @@ class NewExecution:
     Attributes:
         idempotency_key: Given by the caller; the same key never makes a second execution.
         request_digest: What was asked with that key, to tell a repeat from a mistake.
+        by: The account that asked for it.
+        parent_id: The execution that waits for its end.
+        started_for: What `Started.parent` says of where it comes from.
+        turn: Its place among the executions of its flow, where those are limited.
+        rerun_of: The execution it repeats, from the step ``rerun_from`` on.
+        prefix: Events it begins with, after the first: what a rerun keeps of another execution.
     """
 
     id: ExecutionId
@@ -72,6 +96,13 @@ class NewExecution:
     started_at: datetime
     idempotency_key: str | None = None
     request_digest: str | None = None
+    by: AccountId | None = None
+    parent_id: ExecutionId | None = None
+    started_for: JSON = None
+    turn: Turn | None = None
+    rerun_of: ExecutionId | None = None
+    rerun_from: str | None = None
+    prefix: Sequence[tuple[Event, datetime]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +127,10 @@ class Fenced(Exception):
     """The append was refused: another process owns the execution, or it has ended."""
 
 
+class NoTurn(Exception):
+    """Nothing was written: as many executions of the flow are under way as may be."""
+
+
 class DuplicateRequest(Exception):
     """An execution was already accepted under this idempotency key."""
 
@@ -112,6 +147,8 @@ class StoredExecution:
     Attributes:
         account_is_gone: Its account was deleted, so it must not go on.
         size: Characters that its events take.
+        parent_id: The execution that waits for its end.
+        turn: Its place among the executions of its flow.
     """
 
     id: ExecutionId
@@ -121,6 +158,8 @@ class StoredExecution:
     status: Status
     account_is_gone: bool
     size: int
+    parent_id: ExecutionId | None = None
+    turn: Turn | None = None
 
 
 class Journal(Protocol):
@@ -160,6 +199,18 @@ class Journal(Protocol):
 
     async def next_wake(self) -> datetime | None: ...
 
+    async def admit(self, key: str) -> ExecutionId | None:
+        """Give the next place under ``key`` that is free to the execution that waits longest, and tell which."""
+        ...
+
+    async def queued_keys(self) -> Sequence[str]:
+        """Keys under which executions wait for their turn."""
+        ...
+
+    async def unsettled(self) -> Sequence[tuple[ExecutionId, ExecutionId, bool]]:
+        """Sub-flows whose end may not be known: child, parent, and whether it is the child that has ended."""
+        ...
+
 
 # What people see of executions
 
@@ -176,10 +227,23 @@ class ExecutionView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionDetail(ExecutionView):
-    """``input`` and ``result`` are JSON texts; there is no result before the end."""
+    """``input`` and ``result`` are JSON texts; there is no result before the end.
+
+    Attributes:
+        waiting_for: What a waiting execution waits for, as a JSON text.
+        failure: Why and where a failed one failed: its `Failed` event, as a JSON text.
+        revision: Number of the flow's revision that it runs.
+        parent_id: The execution that waits for it.
+        rerun_of: The execution that it repeats.
+    """
 
     input: bytes
     result: bytes | None
+    waiting_for: bytes | None = None
+    failure: bytes | None = None
+    revision: int | None = None
+    parent_id: ExecutionId | None = None
+    rerun_of: ExecutionId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +275,10 @@ class ExecutionReader(Protocol):
         self, account_id: AccountId, id: ExecutionId, *, level: str | None, page: Page
     ) -> tuple[Sequence[LogLine], int]:
         """In the order of their events, with the total. Raises: NotFound."""
+        ...
+
+    async def sharing_turn(self, account_id: AccountId, key: str) -> Sequence[ExecutionId]:
+        """Executions that have not ended and share a limit."""
         ...
 
     async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
@@ -320,6 +388,14 @@ class FlowStore(Protocol):
 
     async def revision_of(self, account_id: AccountId, id: FlowId) -> RevisionId:
         """The revision an execution started now is bound to. Raises: NotFound."""
+        ...
+
+    async def find(self, account_id: AccountId, id_or_name: str) -> FlowId:
+        """The flow of that id, or else the one that has had that name for longest. Raises: NotFound."""
+        ...
+
+    async def revision_named(self, account_id: AccountId, id: FlowId, version: str | int) -> RevisionId:
+        """The revision of that number, or the latest with that label of its author. Raises: NotFound."""
         ...
 
     async def definition(self, account_id: AccountId, revision_id: RevisionId) -> str:
@@ -707,7 +783,32 @@ class Sandbox(Protocol):
         ...
 
 
-class Dispatcher(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """Something that an execution is told from outside.
+
+    Attributes:
+        if_awaited: It counts only if a step waits for it at this moment.
+    """
+
+    key: str
+    payload: JSON
+    by: str | None = None
+    if_awaited: bool = False
+
+
+class Relatives(Protocol):
+    """What executions do to each other. Each call returns at once; what it sets going survives a crash."""
+
+    def child_ended(self, parent_id: ExecutionId, signal: Signal) -> None: ...
+    def cancel_soon(self, id: ExecutionId, *, reason: str) -> None: ...
+
+    def turn_is_free(self, key: str) -> None:
+        """Let executions in that wait for their turn under ``key``."""
+        ...
+
+
+class Dispatcher(Relatives, Protocol):
     """Decides which process advances an execution."""
 
     async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
@@ -716,12 +817,46 @@ class Dispatcher(Protocol):
         Raises:
             DuplicateRequest: If its idempotency key is taken.
             NotFound: If its flow is gone, or its account.
+            NoTurn: If it has to wait for its turn, and is not queued.
             Unavailable: If the server is stopping.
         """
         ...
 
     async def cancel(self, id: ExecutionId, *, reason: str) -> None:
         """Done when the execution has ended. Raises: Conflict if it had ended before."""
+        ...
+
+    async def signal(self, id: ExecutionId, signal: Signal) -> bool:
+        """Done when the signal is durable; False, and nothing done, if it is not awaited and has to be.
+
+        Raises:
+            Conflict: If the execution has ended.
+            NotFound: If there is none.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParentStep:
+    """A step that starts an execution of another flow.
+
+    Attributes:
+        flows: The flows that led to it, its own last.
+        failures: Tries of the step that have failed; each may start another execution.
+    """
+
+    execution_id: ExecutionId
+    account_id: AccountId
+    step: str
+    failures: int
+    flows: Sequence[FlowId]
+
+
+class SubFlowStarter(Protocol):
+    async def start(
+        self, parent: ParentStep, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool
+    ) -> SubFlow:
+        """See `plugin.SubFlows`."""
         ...
 
 
@@ -735,7 +870,8 @@ class ActiveExecution(Protocol):
         """Go on until the execution ends, or has to wait, or the engine stops.
 
         Returns:
-            When a waiting execution is due; None if it has ended or the engine is stopping.
+            When a waiting execution is due; None if it has ended, waits for nothing but signals, or the
+            engine is stopping.
 
         Raises:
             Fenced: Another process owns the execution, or it has ended there.
@@ -744,6 +880,10 @@ class ActiveExecution(Protocol):
 
     def cancel(self, reason: str) -> None:
         """End the execution soon, whatever it is doing."""
+        ...
+
+    def receive(self, signal: Signal) -> "Awaitable[bool]":
+        """Take a signal. The answer comes when it is durable, or never if the execution leaves memory before."""
         ...
 
     def nudge(self) -> None:
@@ -774,11 +914,16 @@ class Engine(Protocol):
         Raises:
             DuplicateRequest: If its idempotency key is taken.
             NotFound: If its flow is gone, or its account.
+            NoTurn: If it has to wait for its turn, and is not queued.
         """
         ...
 
     async def load(self, id: ExecutionId) -> ActiveExecution | None:
         """A stored execution, ready to go on; None if it has ended. Raises: NotFound."""
+        ...
+
+    async def end_of(self, id: ExecutionId) -> Signal | None:
+        """What the parent of an execution is told of its end; None if it has not ended. Raises: NotFound."""
         ...
 
     async def give_up(self, id: ExecutionId) -> None:

@@ -111,6 +111,9 @@ class Settings:
     max_active: int = setting(
         _count, "Executions advanced at once; further ones wait their turn in the database.", default=1000
     )
+    script_workers: int = setting(
+        _count, "Processes that evaluate JavaScript; they start with the first expression that needs one.", default=2
+    )
     drain_time: float = setting(
         parse_duration, "How long running nodes may take to end when the server stops.", default=30.0
     )

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import APIRouter, Query, Request
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
 from flowrunner.api.answers import (
@@ -25,6 +25,7 @@ from flowrunner.domain.errors import invalid
 from flowrunner.domain.execution import LogLevel, Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports import ExecutionView, LogLine
+from flowrunner.services.executions import Accepted
 
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
 
@@ -61,9 +62,37 @@ class ExecutionAnswer(Answer):
     error: str | None = Field(default=None, description="Why it failed. Absent unless it did.")
 
 
+class WaitingFor(Answer):
+    """What a step waits for. Further members depend on the type: a signal's `key`, an approval's `prompt`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="retry, delay, signal, approval, flow, turn, or a node type's own.")
+    node: str | None = None
+    step: str | None = Field(default=None, description="The step: fetch.1, or each.1[4]/push.1 in a loop.")
+    until: str | None = Field(default=None, description="When it goes on by itself; null for never.")
+
+
+class FailureAnswer(Answer):
+    """Why and where an execution failed."""
+
+    type: str
+    message: str
+    node: str | None = None
+    step: str | None = None
+    attempt: int | None = None
+    input: Any = Field(default=None, description="What flowed into the step.")
+    data: Any = None
+
+
 class ExecutionDetailAnswer(ExecutionAnswer):
     input: Any
     result: Any = Field(default=None, description="Absent until it has completed.")
+    revision: int | None = Field(default=None, description="The revision of the flow that it runs.")
+    waiting_for: list[WaitingFor] | None = Field(default=None, description="Absent unless it waits.")
+    failure: FailureAnswer | None = Field(default=None, description="Absent unless it failed.")
+    parent_id: str | None = Field(default=None, description="The execution that waits for this one.")
+    rerun_of: str | None = Field(default=None, description="The execution that this one repeats.")
 
 
 class ExecutionList(Answer):
@@ -133,16 +162,24 @@ def _log_json(line: LogLine) -> dict[str, Any]:
 )
 async def run_flow(request: Request, id: str, body: RunFlow | None = None) -> Response:
     """Start an execution. Once this has answered, no crash of the server loses it."""
-    idempotency_key = request.headers.get("idempotency-key")
-    if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
-        raise invalid("Idempotency-Key", "must be 1 to 255 visible characters")
     accepted = await services_of(request).executions.run(
-        caller_of(request), FlowId(id), {} if body is None else body.input, idempotency_key=idempotency_key
+        caller_of(request), FlowId(id), {} if body is None else body.input, idempotency_key=idempotency_key_of(request)
     )
+    return _accepted(accepted)
+
+
+def idempotency_key_of(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise invalid("Idempotency-Key", "must be 1 to 255 visible characters")
+    return key
+
+
+def _accepted(accepted: Accepted) -> Response:
     return answer(
         {
             "execution_id": accepted.id,
-            "flow_id": id,
+            "flow_id": accepted.flow_id,
             "status": accepted.status.value,
             "created_at": rfc3339(accepted.created_at),
         },
@@ -184,7 +221,87 @@ async def get_execution(request: Request, id: str) -> Response:
     body["input"] = msgspec.Raw(execution.input)
     if execution.result is not None:
         body["result"] = msgspec.Raw(execution.result)
-    return answer(body)
+    if execution.waiting_for is not None:
+        body["waiting_for"] = msgspec.Raw(execution.waiting_for)
+    if execution.failure is not None:
+        body["failure"] = _failure_json(execution.failure)
+    more = {"revision": execution.revision, "parent_id": execution.parent_id, "rerun_of": execution.rerun_of}
+    return answer(body | {name: value for name, value in more.items() if value is not None})
+
+
+def _failure_json(failed: bytes) -> dict[str, Any]:
+    """What is shown of the event that an execution failed with."""
+    event = msgspec.json.decode(failed)
+    error = event["error"]
+    body = {"type": error["type"], "message": error["message"], "node": error["node"], "step": event.get("step")}
+    body |= {"attempt": event.get("attempt"), "input": event.get("input"), "data": error["data"]}
+    return {name: value for name, value in body.items() if value is not None}
+
+
+class SignalBody(Body):
+    payload: Any = Field(default=None, description="What the step that waits for the signal gives.")
+
+
+class ApprovalBody(Body):
+    approved: bool
+    data: Any = Field(default=None, description="What the approval's form asks for.")
+
+
+class RerunBody(Body):
+    from_: str | None = Field(
+        default=None,
+        alias="from",
+        min_length=1,
+        max_length=2000,
+        description="Node or step to begin at; the results before it are kept. The whole if absent.",
+    )
+    input: dict[str, Any] | None = Field(default=None, description="Other input; the same if absent.")
+    revision: int | str | None = Field(
+        default=None, description="Number or label of the flow's revision to run; the one that ran if absent."
+    )
+
+
+@router.post("/executions/{id}/signals/{key}", response_model=Message, responses=errors(401, 404, 409, *BODY_ERRORS))
+async def send_signal(request: Request, id: str, key: str, body: SignalBody | None = None) -> Response:
+    """Tell an execution what a `wait` node waits for. One that comes early is kept for the node."""
+    payload = None if body is None else body.payload
+    await services_of(request).signals.send(caller_of(request), ExecutionId(id), key, payload)
+    return answer({"message": "Signal accepted"})
+
+
+@router.post(
+    "/executions/{id}/approvals/{node}", response_model=Message, responses=errors(401, 403, 404, 409, *BODY_ERRORS)
+)
+async def answer_approval(request: Request, id: str, node: str, body: ApprovalBody) -> Response:
+    """Approve or reject what an `approval` node asks. Of two answers the first counts."""
+    await services_of(request).signals.answer(
+        caller_of(request), ExecutionId(id), node, approved=body.approved, data=body.data
+    )
+    return answer({"message": "Approved" if body.approved else "Rejected"})
+
+
+@router.post(
+    "/executions/{id}/rerun",
+    response_model=RunAnswer,
+    status_code=201,
+    responses={
+        200: {"model": RunAnswer, "description": "Started before, by the same Idempotency-Key"},
+        **errors(401, 404, 409, *BODY_ERRORS),
+    },
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
+)
+async def rerun_execution(request: Request, id: str, body: RerunBody | None = None) -> Response:
+    """Start a new execution that repeats this one: whole, with other input, or from one of its steps on."""
+    wanted = body or RerunBody()
+    accepted = await services_of(request).reruns.rerun(
+        caller_of(request),
+        ExecutionId(id),
+        from_step=wanted.from_,
+        input=wanted.input,
+        revision=wanted.revision,
+        idempotency_key=idempotency_key_of(request),
+    )
+    return _accepted(accepted)
 
 
 @router.delete(

@@ -15,6 +15,7 @@ from flowrunner.api.routing import admit_socket
 from flowrunner.domain.account import Caller, Right
 from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid
 from flowrunner.domain.execution import (
+    Admitted,
     Cancelled,
     Completed,
     Failed,
@@ -22,9 +23,13 @@ from flowrunner.domain.execution import (
     NodeCompleted,
     NodeFailed,
     NodeStarted,
+    NodeWaiting,
+    ScopeEnded,
+    ScopesOpened,
+    SignalReceived,
     Started,
     Status,
-    TimerSet,
+    StepEvent,
 )
 from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.ports import Clock, Journal, LiveEvents, Recorded
@@ -201,27 +206,35 @@ def message(id: ExecutionId, recorded: Recorded) -> Mapping[str, Any]:
 def _told(recorded: Recorded) -> dict[str, Any]:
     match recorded.event:
         case Started() as event:
-            return _update(Status.RUNNING, event.node, event.node_type)
+            update = _update(Status.WAITING if event.is_queued else Status.RUNNING)
+            return update | {"node_id": event.node, "node_type": event.node_type}
+        case Admitted():
+            return _update(Status.RUNNING)
         case NodeStarted() as event:
-            return _update(Status.RUNNING, event.node, event.node_type) | {"attempt": event.attempt}
+            return _update(Status.RUNNING) | _of_step(event) | {"attempt": event.attempt}
         case NodeFailed() as event:
             waits = event.retry_at is not None
-            return _update(Status.WAITING if waits else Status.RUNNING, event.node, event.node_type) | {
-                "attempt": event.attempt,
-                "error": event.error.message,
-                "retry_at": rfc3339(event.retry_at) if event.retry_at else None,
-            }
-        case TimerSet() as event:
-            update = _update(Status.WAITING, event.node, event.node_type)
-            return update | {"until": rfc3339(event.until)}
+            return (
+                _update(Status.WAITING if waits else Status.RUNNING)
+                | _of_step(event)
+                | {
+                    "attempt": event.attempt,
+                    "error": event.error.message,
+                    "retry_at": rfc3339(event.retry_at) if event.retry_at else None,
+                }
+            )
+        case NodeWaiting() as event:
+            until = None if event.until is None else rfc3339(event.until)
+            return _update(Status.WAITING) | _of_step(event) | {"until": until, "waiting_for": event.about}
         case NodeCompleted() as event:
-            return {
-                "type": "node_completed",
-                "node_id": event.node,
-                "node_type": event.node_type,
-                "action": event.action,
-                "result": event.result,
-            }
+            return {"type": "node_completed", **_of_step(event), "action": event.action, "result": event.result}
+        case ScopesOpened() as event:
+            return _update(Status.RUNNING) | _of_step(event) | {"scopes": len(event.keys)}
+        case ScopeEnded() as event:
+            outcome = {"scope": event.scope or None, "scope_outcome": event.outcome}
+            return _update(Status.RUNNING) | outcome | {"error": event.error.message if event.error else None}
+        case SignalReceived() as event:
+            return _update(Status.RUNNING) | {"signal": event.key}
         case Logged() as event:
             return {
                 "type": "log",
@@ -229,6 +242,7 @@ def _told(recorded: Recorded) -> dict[str, Any]:
                 "message": event.message,
                 "node_id": event.node,
                 "node_type": event.node_type,
+                "scope": event.scope or None,
                 "data": event.data,
             }
         case Completed() as event:
@@ -243,10 +257,19 @@ def _told(recorded: Recorded) -> dict[str, Any]:
                 "node_type": event.node_type,
             }
         case Cancelled():
-            return {"type": "execution_update", "status": Status.CANCELLED.value}
+            return _update(Status.CANCELLED)
         case _:
             assert_never(recorded.event)
 
 
-def _update(status: Status, node: str, node_type: str) -> dict[str, Any]:
-    return {"type": "execution_update", "status": status.value, "node_id": node, "node_type": node_type}
+def _update(status: Status) -> dict[str, Any]:
+    return {"type": "execution_update", "status": status.value}
+
+
+def _of_step(event: StepEvent) -> dict[str, Any]:
+    return {
+        "node_id": event.node,
+        "node_type": event.node_type,
+        # Which run of a loop or a branch it belongs to; nothing for the flow's own nodes.
+        "scope": event.scope or None,
+    }

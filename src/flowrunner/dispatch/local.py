@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import traceback
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -14,11 +15,12 @@ from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId
-from flowrunner.ports import ActiveExecution, Clock, Engine, Fenced, Journal, NewExecution
+from flowrunner.ports import ActiveExecution, Clock, Engine, Fenced, Journal, NewExecution, Signal
 
 logger = structlog.get_logger()
 
 _PAGE: Final = 500
+PARENT_HAS_ENDED: Final = "the execution that waited for it has ended"
 # How soon an execution that could not go on is looked at again; each time later than before.
 _RETRY_SECONDS: Final = 1.0
 # Also how late a wait may end after the clock was set forward.
@@ -30,16 +32,18 @@ class _Slot:
     """An execution that is in memory, or on its way there.
 
     Attributes:
+        loaded: Done when ``run`` is known, if only that there is none.
         left: Done when it has left memory again.
     """
 
     run: ActiveExecution | None = None
     cancel_reason: str | None = None
+    loaded: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class LocalDispatcher:
-    """Fills `ports.Dispatcher`.
+    """Fills `ports.Dispatcher` and `ports.Relatives`.
 
     Args:
         most_active: Executions in memory at once; further ones wait their turn, as rows.
@@ -141,21 +145,15 @@ class LocalDispatcher:
         except BaseException:
             self._leave(new.id, slot)
             raise
+        slot.loaded.set()
         if slot.cancel_reason is not None:
             slot.run.cancel(slot.cancel_reason)
         self._tasks.create_task(self._advance(new.id, slot), name=f"execution {new.id}")
 
     async def cancel(self, id: ExecutionId, *, reason: str) -> None:
         while True:
-            slot = self._slots.get(id)
-            if slot is None:
-                if self._engine.is_stopping or self._tasks is None:
-                    raise Unavailable("The server is stopping: try again in a moment")
-                self._queue.pop(id, None)
-                slot = self._take_slot(id)
-                slot.cancel_reason = reason
-                self._tasks.create_task(self._resume(id, slot), name=f"execution {id}")
-            elif slot.run is None:
+            slot = self._slot_of(id)
+            if slot.run is None:
                 slot.cancel_reason = reason
             else:
                 slot.run.cancel(reason)
@@ -168,9 +166,89 @@ class LocalDispatcher:
             if slot.run is None:
                 raise Unavailable("The execution cannot be loaded at the moment: try again")
 
+    async def signal(self, id: ExecutionId, signal: Signal) -> bool:
+        while True:
+            slot = self._slot_of(id)
+            await slot.loaded.wait()
+            if slot.run is None:
+                if (await self._stored_status(id)).is_final:
+                    raise Conflict("The execution has ended")
+                raise Unavailable("The execution cannot be loaded at the moment: try again")
+            # An execution may leave memory with its inbox unread: the next slot is asked then.
+            answer, left = asyncio.ensure_future(slot.run.receive(signal)), asyncio.ensure_future(slot.left.wait())
+            try:
+                await asyncio.wait((answer, left), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                left.cancel()
+            if answer.done():
+                return answer.result()
+            answer.cancel()
+            if slot.run.status.is_final:
+                raise Conflict("The execution has ended")
+
+    def _slot_of(self, id: ExecutionId) -> _Slot:
+        """The execution in memory, brought there if it is not."""
+        slot = self._slots.get(id)
+        if slot is None:
+            if self._engine.is_stopping or self._tasks is None:
+                raise Unavailable("The server is stopping: try again in a moment")
+            self._queue.pop(id, None)
+            slot = self._take_slot(id)
+            self._tasks.create_task(self._resume(id, slot), name=f"execution {id}")
+        return slot
+
     async def _stored_status(self, id: ExecutionId) -> Status:
         stored, _ = await self._journal.load(id)
         return stored.status
+
+    # What executions do to each other
+
+    def child_ended(self, parent_id: ExecutionId, signal: Signal) -> None:
+        self._spawn(self._tell_parent(parent_id, signal), f"end of a child of {parent_id}")
+
+    def cancel_soon(self, id: ExecutionId, *, reason: str) -> None:
+        self._spawn(self._cancel_until_done(id, reason), f"cancel {id}")
+
+    def turn_is_free(self, key: str) -> None:
+        self._spawn(self._admit(key), "admission")
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        if self._tasks is None or self._engine.is_stopping:
+            # What is left undone is found again at the next start.
+            work.close()
+            return
+        self._tasks.create_task(work, name=name)
+
+    async def _tell_parent(self, parent_id: ExecutionId, signal: Signal) -> None:
+        async def tell() -> None:
+            await self.signal(parent_id, signal)
+
+        await self._until_done(tell, "execution.parent_not_told", parent_id)
+
+    async def _cancel_until_done(self, id: ExecutionId, reason: str) -> None:
+        async def cancel() -> None:
+            await self.cancel(id, reason=reason)
+
+        await self._until_done(cancel, "execution.not_cancelled", id)
+
+    async def _admit(self, key: str) -> None:
+        async def admit() -> None:
+            while (id := await self._journal.admit(key)) is not None:
+                self._enqueue(id)
+
+        await self._until_done(admit, "execution.not_admitted", key)
+
+    async def _until_done(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
+        """Do the work, again and again if it fails, until it is done or there is nothing to be done."""
+        while not self._engine.is_stopping:
+            try:
+                await work()
+                return
+            except (Conflict, NotFound):
+                return
+            except Exception as error:
+                logger.warning(failure, what=what, reason=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
 
     # Executions in memory
 
@@ -181,6 +259,7 @@ class LocalDispatcher:
 
     def _leave(self, id: ExecutionId, slot: _Slot) -> None:
         del self._slots[id]
+        slot.loaded.set()
         slot.left.set()
         if not self._slots:
             self._is_empty.set()
@@ -212,6 +291,7 @@ class LocalDispatcher:
             self._retry_later(id, slot)
             return
         self._tries.pop(id, None)
+        slot.loaded.set()
         if slot.run is None:
             self._leave(id, slot)
             return
@@ -268,7 +348,8 @@ class LocalDispatcher:
     # What time sets in motion
 
     async def _recover(self) -> None:
-        """Take up every execution that was running when the last owner ended."""
+        """Take up every execution that was running when the last owner ended, and what was left undone."""
+        await self._until_done(self._settle, "dispatcher.recovery_failed", "relatives")
         after: ExecutionId | None = None
         count = 0
         while True:
@@ -287,6 +368,18 @@ class LocalDispatcher:
             after = ids[-1]
         if count:
             logger.info("dispatcher.recovered", executions=count)
+
+    async def _settle(self) -> None:
+        """Tell executions what they may have missed of each other."""
+        for child, parent, child_has_ended in await self._journal.unsettled():
+            if not child_has_ended:
+                self.cancel_soon(child, reason=PARENT_HAS_ENDED)
+                continue
+            signal = await self._engine.end_of(child)
+            if signal is not None:
+                self.child_ended(parent, replace(signal, if_awaited=True))
+        for key in await self._journal.queued_keys():
+            self.turn_is_free(key)
 
     async def _watch_timers(self) -> None:
         while True:

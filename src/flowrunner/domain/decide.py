@@ -7,26 +7,55 @@ stored: recovery is no separate path.
 from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final, TypeAlias, assert_never
 
 from flowrunner.domain.execution import (
+    HANDLERS,
+    ON_FAILURE,
+    ON_FINISH,
+    ROOT,
+    Cancelled,
     Completed,
     Ending,
     ExecutionState,
     Failed,
     Failure,
+    Frame,
     NodeCompleted,
     NodeFailed,
     NodeStarted,
+    ScopeEnded,
     Step,
     StepState,
     StepStatus,
 )
-from flowrunner.domain.flow import DEFAULT_ACTION, RETURN_ACTION, Flow, Node
+from flowrunner.domain.flow import DEFAULT_ACTION, MAX_STEPS, Flow, Graph, Node
+from flowrunner.domain.values import JSON
 
-MAX_STEPS: Final = 10_000
+__all__ = [
+    "MAX_STEPS",
+    "Conclude",
+    "Decision",
+    "Finish",
+    "Record",
+    "Resume",
+    "Start",
+    "Wait",
+    "cancelled",
+    "concluded",
+    "deadline_of",
+    "decide",
+    "failed",
+    "failed_try",
+    "graph_of",
+    "node_of",
+]
+
 # A node whose runs keep ending with the process is the likely cause of it.
 MAX_INTERRUPTIONS: Final = 20
+# What handlers may take when the flow itself has used up its steps.
+_STEPS_OF_HANDLERS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +66,22 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """Record ``event`` and ask again."""
+class Resume:
+    """Ask the step's node type what follows: what it waited for has come."""
 
-    event: NodeCompleted | NodeFailed
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Record ``event`` and ask again. Whatever runs in a scope that ends is to stop."""
+
+    event: NodeCompleted | NodeFailed | ScopeEnded
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """Work out the flow's outputs, and take what `concluded` makes of them for the next decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +96,7 @@ class Finish:
     event: Ending
 
 
-Decision: TypeAlias = Start | Record | Wait | Finish
+Decision: TypeAlias = Start | Resume | Record | Conclude | Wait | Finish
 
 
 def decide(flow: Flow, state: ExecutionState, *, running: Container[Step], now: datetime) -> tuple[Decision, ...]:
@@ -65,39 +106,51 @@ def decide(flow: Flow, state: ExecutionState, *, running: Container[Step], now: 
         running: Steps that this process is running at the moment. A step that is recorded as
             started and is not among them was cut off by a crash.
     """
-    if state.ending is not None or state.seq == 0:
+    if state.ending is not None or state.seq == 0 or state.is_queued:
         return ()
-    if state.cursor is None:
-        return (_enter(flow, state, flow.start),)
-    current = state.steps[state.cursor]
-    match current.status:
-        case StepStatus.RUNNING:
-            return () if current.step in running else (_resume(flow, current),)
-        case StepStatus.RETRYING:
-            if current.due_at is not None and now < current.due_at:
-                return (Wait(current.due_at),)
-            if state.started_tries >= MAX_STEPS:
-                return (_too_many(flow.nodes[current.step.node]),)
-            return (_try_again(current, interrupted=False),)
-        case StepStatus.WAITING:
-            if current.due_at is not None and now < current.due_at:
-                return (Wait(current.due_at),)
-            return (Record(_timer_is_due(current)),)
-        case StepStatus.COMPLETED:
-            return (_after_success(flow, state, current),)
-        case StepStatus.FAILED:
-            return (_after_failure(flow, state, current),)
-        case _:
-            assert_never(current.status)
+    deadline = deadline_of(flow, state)
+    if deadline is not None and now >= deadline:
+        message = f"The execution did not end within {flow.limits.timeout_seconds:g} seconds"
+        return (failed(flow, state, Failure(type="timeout", message=message)),)
+    for step in state.running:
+        if step not in running:
+            return (_cut_off(flow, state, state.at(step)),)
+    for step in state.timed:
+        current = state.at(step)
+        if current.due_at is not None and now >= current.due_at:
+            return _due(flow, state, current)
+    for scope in state.ready:
+        decisions = _in_scope(flow, state, state.frames[scope], running)
+        if decisions:
+            return decisions
+    moments = [at for at in (state.due_at, deadline) if at is not None]
+    return (Wait(min(moments)),) if moments else ()
 
 
-def failed_try(flow: Flow, current: StepState, error: Failure, *, now: datetime, draw: float) -> NodeFailed:
-    """The event for a failed try of a running step, with its next try where one is due.
+def graph_of(flow: Flow, state: ExecutionState, scope: str) -> Graph:
+    """The nodes that a scope runs through."""
+    if scope == ROOT:
+        return flow
+    frame = state.frames[scope]
+    if frame.owner is None:
+        handler = flow.on_failure if scope == ON_FAILURE else flow.on_finish
+        return Graph(start=handler or flow.start, nodes=flow.nodes)
+    return node_of(flow, state, frame.owner).scope(frame.key)
+
+
+def node_of(flow: Flow, state: ExecutionState, step: Step) -> Node:
+    return graph_of(flow, state, step.scope).nodes[step.node]
+
+
+def failed_try(
+    flow: Flow, state: ExecutionState, current: StepState, error: Failure, *, now: datetime, draw: float
+) -> NodeFailed:
+    """The event for a failed try of a step under way, with its next try where one is due.
 
     Args:
         draw: A uniform sample from [0, 1) for the jitter.
     """
-    policy = flow.nodes[current.step.node].retry
+    policy = node_of(flow, state, current.step).retry
     retry_at = None
     if policy is not None and policy.covers(error.type):
         delay = policy.delay_after(
@@ -107,31 +160,156 @@ def failed_try(flow: Flow, current: StepState, error: Failure, *, now: datetime,
             at_least=error.retry_after or 0.0,
         )
         retry_at = None if delay is None else now + timedelta(seconds=delay)
-    return NodeFailed(
-        node=current.step.node,
-        node_type=current.node_type,
-        iteration=current.step.iteration,
-        attempt=current.attempts,
-        error=error,
-        retry_at=retry_at,
-    )
+    return _node_failed(current, error, retry_at)
 
 
-def _enter(flow: Flow, state: ExecutionState, name: str) -> Decision:
-    node = flow.nodes[name]
-    if state.started_tries >= MAX_STEPS:
-        return _too_many(node)
-    before = state.steps.get(name)
+# How the flow itself ends: at once, or after its handlers.
+
+
+def failed(flow: Flow, state: ExecutionState, error: Failure, at: StepState | None = None) -> Decision:
+    """The flow fails, at the step ``at`` where there is one."""
+    if flow.on_failure is not None or flow.on_finish is not None:
+        return Record(ScopeEnded(scope=ROOT, outcome="failed", error=error))
+    return Finish(_failure(state, error, at))
+
+
+def cancelled(flow: Flow, state: ExecutionState, reason: str) -> Decision:
+    """Somebody wants the execution to end; once its handlers have begun, they are cut off."""
+    if flow.on_finish is not None and not state.is_queued and state.root.ended is None:
+        return Record(ScopeEnded(scope=ROOT, outcome="cancelled", reason=reason))
+    ended = state.root.ended
+    return Finish(Cancelled(reason=reason)) if ended is None else Finish(_ending(state, ended))
+
+
+def concluded(flow: Flow, result: JSON) -> Decision:
+    """The flow has come to its end with ``result``."""
+    if flow.on_finish is not None:
+        return Record(ScopeEnded(scope=ROOT, outcome="completed", result=result))
+    return Finish(Completed(result=result))
+
+
+def _after_the_flow(flow: Flow, state: ExecutionState, ended: ScopeEnded) -> tuple[Decision, ...]:
+    """Its handlers run one after the other; then the execution ends as the flow did."""
+    for handler, scope, is_wanted in (
+        (flow.on_failure, ON_FAILURE, ended.outcome == "failed"),
+        (flow.on_finish, ON_FINISH, True),
+    ):
+        if handler is None or not is_wanted:
+            continue
+        frame = state.frames.get(scope)
+        if frame is None:
+            node = flow.nodes[handler]
+            return (Start(NodeStarted(node=handler, node_type=node.type, iteration=1, attempt=1, scope=scope)),)
+        if frame.ended is None:
+            return ()
+    return (Finish(_ending(state, ended)),)
+
+
+def _ending(state: ExecutionState, ended: ScopeEnded) -> Ending:
+    match ended.outcome:
+        case "completed":
+            return Completed(result=ended.result)
+        case "cancelled":
+            return Cancelled(reason=ended.reason or "")
+        case "failed":
+            assert ended.error is not None, "what failed has its error"
+            return _failure(state, ended.error, state.root.current)
+        case _:
+            assert_never(ended.outcome)
+
+
+def _failure(state: ExecutionState, error: Failure, at: StepState | None) -> Failed:
+    if at is None:
+        return Failed(error=error)
+    return Failed(error=error, node_type=at.node_type, step=str(at.step), attempt=at.attempts, input=at.input)
+
+
+# What happens in one scope.
+
+
+def _in_scope(flow: Flow, state: ExecutionState, frame: Frame, running: Container[Step]) -> tuple[Decision, ...]:
+    if frame.scope == ROOT and frame.ended is not None:
+        return _after_the_flow(flow, state, frame.ended)
+    current = frame.current
+    if current is None:
+        return (_enter(flow, state, frame.scope, graph_of(flow, state, frame.scope).start),)
+    match current.status:
+        case StepStatus.COMPLETED | StepStatus.SKIPPED:
+            return (_after_success(flow, state, frame, current),)
+        case StepStatus.FAILED:
+            return (_after_failure(flow, state, frame, current),)
+        case StepStatus.RESUMING:
+            return () if current.step in running else (Resume(current.step),)
+        case StepStatus.OPEN:
+            return () if current.step in running else _with_open_scopes(flow, state, current)
+        case StepStatus.RUNNING | StepStatus.RETRYING | StepStatus.WAITING:
+            return ()
+        case _:
+            assert_never(current.status)
+
+
+def _with_open_scopes(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decision, ...]:
+    scopes = current.open
+    assert scopes is not None, "an open step has scopes"
+    if scopes.fatal is not None:
+        return (*_cancel_scopes(current), Record(_node_failed(current, scopes.fatal)))
+    if scopes.is_enough:
+        return (*_cancel_scopes(current), Resume(current.step))
+    if not scopes.has_begun and scopes.opened.opens_at is not None:
+        return ()
+    return _begin_scopes(flow, state, current)
+
+
+def _begin_scopes(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decision, ...]:
+    scopes = current.open
+    assert scopes is not None, "an open step has scopes"
+    room = scopes.opened.at_once - len(scopes.active)
+    node = node_of(flow, state, current.step)
+    starts: list[Decision] = []
+    for key in islice(scopes.inputs, room):
+        graph = node.scope(key)
+        first = graph.nodes[graph.start]
+        if state.started_tries + len(starts) >= flow.limits.max_steps:
+            starts.append(_too_many(flow, state, current))
+            break
+        event = NodeStarted(
+            node=first.name, node_type=first.type, iteration=1, attempt=1, scope=current.step.inner(key)
+        )
+        starts.append(Start(event))
+    return tuple(starts)
+
+
+def _cancel_scopes(current: StepState) -> tuple[Decision, ...]:
+    active = current.open.active if current.open is not None else ()
+    return tuple(Record(ScopeEnded(scope=current.step.inner(key), outcome="cancelled")) for key in active)
+
+
+def _enter(flow: Flow, state: ExecutionState, scope: str, name: str) -> Decision:
+    frame = state.frames[scope]
+    before = frame.steps.get(name)
+    if _is_worn_out(flow, state, scope):
+        return _too_many(flow, state, frame.current)
+    node = graph_of(flow, state, scope).nodes[name]
     iteration = before.step.iteration + 1 if before else 1
-    return Start(NodeStarted(node=name, node_type=node.type, iteration=iteration, attempt=1))
+    return Start(NodeStarted(node=name, node_type=node.type, iteration=iteration, attempt=1, scope=scope))
 
 
-def _too_many(node: Node) -> Finish:
-    message = f"The execution has begun {MAX_STEPS} steps, tries counted: its edges seem to lead round for ever"
-    return Finish(Failed(error=Failure(type="limit.steps", node=node.name, message=message), node_type=node.type))
+def _is_worn_out(flow: Flow, state: ExecutionState, scope: str) -> bool:
+    is_handler = scope.partition("/")[0] in HANDLERS
+    return state.started_tries >= flow.limits.max_steps + (_STEPS_OF_HANDLERS if is_handler else 0)
 
 
-def _try_again(current: StepState, *, interrupted: bool) -> Start:
+def _too_many(flow: Flow, state: ExecutionState, at: StepState | None) -> Decision:
+    message = (
+        f"The execution has begun {flow.limits.max_steps} steps, tries counted: its edges seem to lead round for"
+        " ever. Where so many are right, raise 'limits.max_steps'"
+    )
+    error = Failure(type="limit.steps", message=message, node=None if at is None else at.step.node)
+    ended = state.root.ended
+    return failed(flow, state, error, at) if ended is None else Finish(_ending(state, ended))
+
+
+def _try_again(current: StepState, *, interrupted: bool) -> Decision:
     return Start(
         NodeStarted(
             node=current.step.node,
@@ -139,13 +317,14 @@ def _try_again(current: StepState, *, interrupted: bool) -> Start:
             iteration=current.step.iteration,
             attempt=current.attempts + 1,
             interrupted=interrupted,
+            scope=current.step.scope,
         )
     )
 
 
-def _resume(flow: Flow, current: StepState) -> Decision:
+def _cut_off(flow: Flow, state: ExecutionState, current: StepState) -> Decision:
     """What becomes of a step that a crash cut off."""
-    node = flow.nodes[current.step.node]
+    node = node_of(flow, state, current.step)
     if node.repeatable and current.interruptions < MAX_INTERRUPTIONS:
         return _try_again(current, interrupted=True)
     if node.repeatable:
@@ -160,40 +339,84 @@ def _resume(flow: Flow, current: StepState) -> Decision:
             node=node.name,
             message="A crash interrupted this node, and it must not run twice (idempotent: false)",
         )
-    return Record(
-        NodeFailed(
-            node=node.name,
-            node_type=node.type,
-            iteration=current.step.iteration,
-            attempt=current.attempts,
-            error=error,
-        )
-    )
+    return Record(_node_failed(current, error))
 
 
-def _timer_is_due(current: StepState) -> NodeCompleted:
+def _due(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decision, ...]:
+    """What happens when the moment has come that a step waited for."""
+    if current.status is StepStatus.RETRYING:
+        if _is_worn_out(flow, state, current.step.scope):
+            return (_too_many(flow, state, current),)
+        return (_try_again(current, interrupted=False),)
+    if current.open is not None:
+        if not current.open.has_begun and current.open.opened.opens_at is not None:
+            return _begin_scopes(flow, state, current)
+        return (*_cancel_scopes(current), Record(_node_failed(current, _overdue(current))))
+    waiting = current.waiting
+    assert waiting is not None, "a step that is due and neither retries nor has scopes has waited"
+    if waiting.is_limit:
+        return (Record(_node_failed(current, _overdue(current))),)
+    return (Record(_node_completed(current, waiting.action, waiting.result)),)
+
+
+def _overdue(current: StepState) -> Failure:
+    return Failure(type="timeout", node=current.step.node, message="The node did not end in the time it has")
+
+
+def _after_success(flow: Flow, state: ExecutionState, frame: Frame, current: StepState) -> Decision:
+    node = graph_of(flow, state, frame.scope).nodes[current.step.node]
+    target = None
+    if not current.is_last:
+        target = node.target(current.action or DEFAULT_ACTION, skipped=current.status is StepStatus.SKIPPED)
+    if target is not None:
+        return _enter(flow, state, frame.scope, target)
+    if frame.scope != ROOT:
+        return Record(ScopeEnded(scope=frame.scope, outcome="completed"))
+    # What a flow gives expressly goes before what it gives by the way.
+    if flow.outputs is not None and not current.is_last:
+        return Conclude()
+    return concluded(flow, current.result)
+
+
+def _after_failure(flow: Flow, state: ExecutionState, frame: Frame, current: StepState) -> Decision:
+    assert current.error is not None, "a failed step has its error"
+    node = graph_of(flow, state, frame.scope).nodes[current.step.node]
+    target = node.error_target(current.error.type)
+    if target is not None:
+        return _enter(flow, state, frame.scope, target)
+    if frame.scope != ROOT:
+        return Record(ScopeEnded(scope=frame.scope, outcome="failed", error=current.error))
+    return failed(flow, state, current.error, current)
+
+
+def deadline_of(flow: Flow, state: ExecutionState) -> datetime | None:
+    """When the execution has had its time, if that is limited and it has not ended by then."""
+    if state.root.ended is not None:
+        return None
+    if flow.limits.timeout_seconds is None or state.started_at is None:
+        return None
+    return state.started_at + timedelta(seconds=flow.limits.timeout_seconds)
+
+
+def _node_completed(current: StepState, action: str, result: JSON) -> NodeCompleted:
     return NodeCompleted(
         node=current.step.node,
         node_type=current.node_type,
         iteration=current.step.iteration,
         attempt=current.attempts,
-        action=DEFAULT_ACTION,
-        result=current.timer_result,
+        action=action,
+        result=result,
+        scope=current.step.scope,
     )
 
 
-def _after_success(flow: Flow, state: ExecutionState, current: StepState) -> Decision:
-    action = current.action or DEFAULT_ACTION
-    target = None if action == RETURN_ACTION else flow.nodes[current.step.node].next.get(action)
-    if target is None:
-        return Finish(Completed(result=current.result))
-    return _enter(flow, state, target)
-
-
-def _after_failure(flow: Flow, state: ExecutionState, current: StepState) -> Decision:
-    assert current.error is not None, "a failed step has its error"
-    node = flow.nodes[current.step.node]
-    target = node.error_target(current.error.type)
-    if target is None:
-        return Finish(Failed(error=current.error, node_type=node.type))
-    return _enter(flow, state, target)
+def _node_failed(current: StepState, error: Failure, retry_at: datetime | None = None) -> NodeFailed:
+    return NodeFailed(
+        node=current.step.node,
+        node_type=current.node_type,
+        iteration=current.step.iteration,
+        attempt=current.attempts,
+        error=error,
+        retry_at=retry_at,
+        scope=current.step.scope,
+    )

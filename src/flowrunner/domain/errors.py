@@ -18,6 +18,7 @@ class Fault:
         line: Line of the value in a flow document, counted from 1; None outside one.
         column: Column of the value, counted from 1; None outside a flow document.
         hint: What to do about it, where that is known.
+        is_warning: It is allowed, and hardly what was meant.
     """
 
     path: str
@@ -26,6 +27,7 @@ class Fault:
     line: int | None = None
     column: int | None = None
     hint: str | None = None
+    is_warning: bool = False
 
 
 class FlowRunnerError(Exception):

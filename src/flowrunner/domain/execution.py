@@ -1,6 +1,6 @@
 """One run of a flow: the events that make it up, and the state they add up to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +11,11 @@ from flowrunner.domain.values import JSON
 
 LogLevel: TypeAlias = Literal["debug", "info", "warn", "error"]
 LOG_LEVELS: Final[frozenset[LogLevel]] = frozenset(get_args(LogLevel))
+
+ROOT: Final = ""
+ON_FAILURE: Final = "on_failure"
+ON_FINISH: Final = "on_finish"
+HANDLERS: Final = frozenset({ON_FAILURE, ON_FINISH})
 
 
 class Status(StrEnum):
@@ -63,23 +68,55 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A run of a node within one execution; ``iteration`` counts the visits, from 1."""
+    """A run of a node within one execution.
+
+    Attributes:
+        iteration: Counts the visits of the node within its scope, from 1.
+        scope: Which run of which inner scope it belongs to: "" is the flow itself, `each.1[4]` the
+            fifth element of the first run of the node `each`, `each.1[4]/both.1[left]` a branch in it.
+    """
 
     node: str
     iteration: int
+    scope: str = ROOT
 
     def __str__(self) -> str:
-        return f"{self.node}.{self.iteration}"
+        name = f"{self.node}.{self.iteration}"
+        return f"{self.scope}/{name}" if self.scope else name
+
+    def inner(self, key: str) -> str:
+        """The scope ``key`` of this step."""
+        return f"{self}[{key}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The execution exists. ``node`` is the one it starts at."""
+    """The execution exists. ``node`` is the one it starts at.
+
+    Attributes:
+        by: The account that asked for it, where one did.
+        parent: The step of another execution that it runs for: `{execution_id, step, flows}`, with the
+            ids of the flows that led here.
+        rerun_of: The execution whose events come next, as far as they are kept:
+            `{execution_id, from}`.
+        is_queued: It waits for its turn: too many executions of its flow are under way.
+    """
 
     type: ClassVar[str] = "execution.started"
     node: str
     node_type: str
     input: JSON
+    by: str | None = None
+    parent: JSON = None
+    rerun_of: JSON = None
+    is_queued: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """It is the turn of an execution that was queued."""
+
+    type: ClassVar[str] = "execution.admitted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +129,19 @@ class NodeStarted:
     iteration: int
     attempt: int
     interrupted: bool = False
+    scope: str = ROOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeCompleted:
+    """A step is done.
+
+    Attributes:
+        skipped: The node's own condition kept it from running.
+        is_last: Its scope ends with it, whatever edges it has.
+        vars: What it sets among the flow's variables.
+    """
+
     type: ClassVar[str] = "node.completed"
     node: str
     node_type: str
@@ -103,6 +149,10 @@ class NodeCompleted:
     attempt: int
     action: str
     result: JSON
+    scope: str = ROOT
+    skipped: bool = False
+    is_last: bool = False
+    vars: Mapping[str, JSON] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,19 +166,92 @@ class NodeFailed:
     attempt: int
     error: Failure
     retry_at: datetime | None = None
+    scope: str = ROOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimerSet:
-    """A step waits until ``until`` and then completes with ``result``."""
+class NodeWaiting:
+    """A step waits: for a signal, for a moment, or for whichever comes first.
 
-    type: ClassVar[str] = "timer.set"
+    Attributes:
+        until: When it goes on by itself, with ``action`` and ``result``; None for never.
+        key: The signal it waits for; None for none.
+        is_limit: At ``until`` it fails with `timeout` instead.
+        about: What it waits for, in the words of its node type: `{type: approval, prompt: …}`.
+    """
+
+    type: ClassVar[str] = "node.waiting"
     node: str
     node_type: str
     iteration: int
     attempt: int
-    until: datetime
-    result: JSON
+    until: datetime | None
+    result: JSON = None
+    action: str = "default"
+    key: str | None = None
+    is_limit: bool = False
+    about: JSON = None
+    scope: str = ROOT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopesOpened:
+    """A step runs scopes of its own and goes on when enough of them have ended.
+
+    Attributes:
+        keys: Their keys, in the order they begin.
+        inputs: What flows into each.
+        at_once: How many may be under way together.
+        needed: How many have to complete; the ones under way are cancelled then.
+        tolerant: Whether the ones that fail count as ended and no more.
+        opens_at: When the first may begin; None for at once.
+        until: When the step fails if they have not ended; None for never.
+    """
+
+    type: ClassVar[str] = "scopes.opened"
+    node: str
+    node_type: str
+    iteration: int
+    attempt: int
+    keys: Sequence[str]
+    inputs: Sequence[JSON]
+    at_once: int
+    needed: int
+    tolerant: bool = False
+    opens_at: datetime | None = None
+    until: datetime | None = None
+    scope: str = ROOT
+
+
+ScopeOutcome: TypeAlias = Literal["completed", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeEnded:
+    """One run of a scope has ended, and nothing in it goes on.
+
+    Attributes:
+        scope: "" for the flow itself, when handlers are to run before the execution ends.
+        reason: Why it was cancelled.
+        result: What the execution gives, when the flow itself has completed.
+    """
+
+    type: ClassVar[str] = "scope.ended"
+    scope: str
+    outcome: ScopeOutcome
+    error: Failure | None = None
+    reason: str | None = None
+    result: JSON = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalReceived:
+    """A signal came. The step that waits for it goes on; without one, the next that asks for it."""
+
+    type: ClassVar[str] = "signal.received"
+    key: str
+    payload: JSON
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +262,7 @@ class Logged:
     node: str | None = None
     node_type: str | None = None
     data: JSON = None
+    scope: str = ROOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,9 +273,18 @@ class Completed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
+    """The execution failed.
+
+    Attributes:
+        step: The step that it failed at, where one did, with its attempt and what flowed into it.
+    """
+
     type: ClassVar[str] = "execution.failed"
     error: Failure
     node_type: str | None = None
+    step: str | None = None
+    attempt: int | None = None
+    input: JSON = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,12 +294,14 @@ class Cancelled:
 
 
 Ending: TypeAlias = Completed | Failed | Cancelled
-Event: TypeAlias = Started | NodeStarted | NodeCompleted | NodeFailed | TimerSet | Logged | Ending
+StepEvent: TypeAlias = NodeStarted | NodeCompleted | NodeFailed | NodeWaiting | ScopesOpened
+Event: TypeAlias = Started | Admitted | StepEvent | ScopeEnded | SignalReceived | Logged | Ending
 
 EVENT_TYPES: Final[Mapping[str, type[Event]]] = {
     kind.type: kind
     for kind in (
-        Started, NodeStarted, NodeCompleted, NodeFailed, TimerSet, Logged, Completed, Failed, Cancelled
+        Started, Admitted, NodeStarted, NodeCompleted, NodeFailed, NodeWaiting, ScopesOpened, ScopeEnded,
+        SignalReceived, Logged, Completed, Failed, Cancelled,
     )
 }  # fmt: skip
 
@@ -175,8 +310,53 @@ class StepStatus(StrEnum):
     RUNNING = "running"
     RETRYING = "retrying"
     WAITING = "waiting"
+    # What it waited for has come: its node type is to say what follows.
+    RESUMING = "resuming"
+    # Its own scopes are under way.
+    OPEN = "open"
     COMPLETED = "completed"
+    SKIPPED = "skipped"
     FAILED = "failed"
+
+
+@dataclass(slots=True)
+class OpenScopes:
+    """How far the scopes of a step have come.
+
+    Attributes:
+        inputs: What flows into each that has not begun, by key; they begin in this order.
+        active: Keys of the ones under way.
+        results: What each gave, of the ones that completed, by key.
+        errors: Why each failed, of the ones that did.
+    """
+
+    opened: ScopesOpened
+    inputs: dict[str, JSON]
+    active: dict[str, None] = field(default_factory=dict)
+    results: dict[str, JSON] = field(default_factory=dict)
+    errors: dict[str, Failure] = field(default_factory=dict)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the step goes on, whatever is still under way."""
+        ended = len(self.results) + len(self.errors)
+        return ended == len(self.opened.keys) or (not self.opened.tolerant and len(self.results) >= self.opened.needed)
+
+    @property
+    def fatal(self) -> Failure | None:
+        """The error that keeps enough of them from completing."""
+        if self.opened.tolerant or len(self.errors) <= len(self.opened.keys) - self.opened.needed:
+            return None
+        return next(reversed(self.errors.values()))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a further one may begin."""
+        return bool(self.inputs) and len(self.active) < self.opened.at_once
+
+    @property
+    def has_begun(self) -> bool:
+        return len(self.inputs) < len(self.opened.keys)
 
 
 @dataclass(slots=True)
@@ -188,8 +368,10 @@ class StepState:
         attempts: Tries so far, the present one included.
         failures: Tries that ended with an error; what retries are counted by.
         interruptions: Tries that a crash cut off.
-        due_at: When a retry or a timer is due.
-        timer_result: What the step completes with when its timer is due.
+        due_at: When a retry is due, or a wait is over, or its scopes have had their time.
+        waiting: What it waits for.
+        signal: What came, for a step that resumes.
+        open: Its own scopes, while they are under way.
     """
 
     step: Step
@@ -201,10 +383,43 @@ class StepState:
     failures: int = 0
     interruptions: int = 0
     due_at: datetime | None = None
-    timer_result: JSON = None
+    waiting: NodeWaiting | None = None
+    signal: JSON = None
+    open: OpenScopes | None = None
     action: str | None = None
+    is_last: bool = False
     result: JSON = None
     error: Failure | None = None
+
+
+@dataclass(slots=True)
+class Frame:
+    """One run of a scope.
+
+    Attributes:
+        owner: The step whose scope it is; None for the flow itself and its handlers.
+        key: Which of the owner's scopes it is a run of.
+        item: What flowed into it.
+        cursor: The node whose state decides what happens next in it; None before the first.
+        steps: The latest step of each node visited, by node.
+        flowing: What flows into the next node: the last result, or the item.
+        error: The last failure of a step that had no tries left; what `${error}` reads.
+        ended: What it came to.
+    """
+
+    scope: str
+    owner: Step | None
+    key: str
+    item: JSON
+    flowing: JSON
+    cursor: str | None = None
+    steps: dict[str, StepState] = field(default_factory=dict)
+    error: Failure | None = None
+    ended: ScopeEnded | None = None
+
+    @property
+    def current(self) -> StepState | None:
+        return None if self.cursor is None else self.steps[self.cursor]
 
 
 @dataclass(slots=True)
@@ -213,25 +428,73 @@ class ExecutionState:
 
     Attributes:
         seq: Number of the last event; the next is one higher.
-        cursor: The node whose state decides what happens next; None before the first.
-        steps: The latest step of each node visited, by node.
+        frames: Every run of a scope that has not ended, and the flow itself, by scope.
+        ready: Scopes in which something may be decided, in the order they became so.
+        running: Steps whose try is recorded as started and not as ended.
+        timed: Steps that something happens to by itself at their ``due_at``, or that wait for a signal.
+        signals: Signals that no step has taken yet, by key.
+        vars: What `set` nodes have set.
         started_tries: Tries of steps begun so far; loops are bounded by it.
-        flowing: What flows into the next node: the last result, or the input.
-        error: The last failure of a step that had no tries left; what `${error}` reads.
         log_lines: Log events so far; they are capped.
     """
 
     seq: int = 0
-    status: Status = Status.RUNNING
     started_at: datetime | None = None
     input: JSON = None
-    cursor: str | None = None
-    steps: dict[str, StepState] = field(default_factory=dict)
+    parent: JSON = None
+    is_queued: bool = False
+    frames: dict[str, Frame] = field(default_factory=dict)
+    ready: dict[str, None] = field(default_factory=dict)
+    running: dict[Step, None] = field(default_factory=dict)
+    timed: dict[Step, None] = field(default_factory=dict)
+    signals: dict[str, list[JSON]] = field(default_factory=dict)
+    vars: dict[str, JSON] = field(default_factory=dict)
     started_tries: int = 0
-    flowing: JSON = None
-    error: Failure | None = None
     log_lines: int = 0
     ending: Ending | None = None
+
+    @property
+    def status(self) -> Status:
+        match self.ending:
+            case Completed():
+                return Status.COMPLETED
+            case Failed():
+                return Status.FAILED
+            case Cancelled():
+                return Status.CANCELLED
+            case None:
+                is_waiting = self.is_queued or (bool(self.timed) and not self.running and not self.ready)
+                return Status.WAITING if is_waiting else Status.RUNNING
+            case _:
+                assert_never(self.ending)
+
+    @property
+    def root(self) -> Frame:
+        return self.frames[ROOT]
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When something happens by itself; None for never."""
+        moments = [at for at in (self.at(step).due_at for step in self.timed) if at is not None]
+        return min(moments, default=None)
+
+    def at(self, step: Step) -> StepState:
+        return self.frames[step.scope].steps[step.node]
+
+    def visible(self, scope: str) -> Iterator[Frame]:
+        """The frames whose nodes can be seen from a scope, the innermost first."""
+        frame: Frame | None = self.frames[scope]
+        while frame is not None:
+            yield frame
+            if frame.owner is not None:
+                frame = self.frames[frame.owner.scope]
+            else:
+                frame = self.frames[ROOT] if frame.scope else None
+
+    def within(self, scope: str) -> Iterator[Frame]:
+        """The frames of a scope and of all the scopes inside it."""
+        prefix = f"{scope}/"
+        return (f for f in self.frames.values() if not scope or f.scope == scope or f.scope.startswith(prefix))
 
     def apply(self, event: Event, at: datetime) -> None:
         """Take the next event into account.
@@ -243,47 +506,43 @@ class ExecutionState:
             raise IllegalEvent(f"{event.type} after {self.ending.type}")
         if (self.seq == 0) != isinstance(event, Started):
             raise IllegalEvent(f"{event.type} as event {self.seq + 1}")
-        before = self.status
         match event:
             case Logged():
                 self.log_lines += 1
             case NodeStarted():
                 self._start(event, at)
             case NodeCompleted():
-                current = self._current(event, StepStatus.RUNNING, StepStatus.WAITING)
-                current.status = StepStatus.COMPLETED
-                current.action, current.result, current.error, current.due_at = event.action, event.result, None, None
-                self.status, self.flowing = Status.RUNNING, event.result
+                self._complete(event)
             case NodeFailed():
-                current = self._current(event, StepStatus.RUNNING)
-                current.error, current.due_at = event.error, event.retry_at
-                current.failures += 1
-                retries = event.retry_at is not None
-                current.status = StepStatus.RETRYING if retries else StepStatus.FAILED
-                self.status = Status.WAITING if retries else Status.RUNNING
-                self.error = self.error if retries else event.error
-            case TimerSet():
-                current = self._current(event, StepStatus.RUNNING)
-                current.status = StepStatus.WAITING
-                current.due_at, current.timer_result = event.until, event.result
-                self.status = Status.WAITING
+                self._fail(event)
+            case NodeWaiting():
+                self._wait(event)
+            case ScopesOpened():
+                self._open(event)
+            case ScopeEnded():
+                self._end_scope(event)
+            case SignalReceived():
+                self._receive(event)
             case Started():
-                self.started_at, self.input, self.flowing = at, event.input, event.input
-            case Completed():
-                self.status, self.ending = Status.COMPLETED, event
-            case Failed():
-                self.status, self.ending = Status.FAILED, event
-            case Cancelled():
-                self.status, self.ending = Status.CANCELLED, event
+                self.started_at, self.input, self.parent = at, event.input, event.parent
+                self.is_queued = event.is_queued
+                self.frames[ROOT] = Frame(ROOT, None, "", event.input, event.input)
+                self.ready = {ROOT: None}
+            case Admitted():
+                if not self.is_queued:
+                    raise IllegalEvent("admitted, and not queued")
+                self.started_at, self.is_queued = at, False
+            case Completed() | Failed() | Cancelled():
+                self.ending = event
+                self.running, self.timed, self.ready = {}, {}, {}
             case _:
                 assert_never(event)
-        if self.status not in TRANSITIONS[before]:
-            raise IllegalEvent(f"{event.type} makes {before} {self.status}")
         self.seq += 1
 
     def _start(self, event: NodeStarted, at: datetime) -> None:
-        step = Step(event.node, event.iteration)
-        before = self.steps.get(event.node)
+        step = Step(event.node, event.iteration, event.scope)
+        frame = self.frames.get(event.scope) or self._enter(event.scope)
+        before = frame.steps.get(event.node)
         if before is not None and before.step == step:
             if event.attempt != before.attempts + 1:
                 raise IllegalEvent(f"try {event.attempt} of {step} after {before.attempts}")
@@ -293,20 +552,178 @@ class ExecutionState:
             before.attempts = event.attempt
             before.interruptions += event.interrupted
             before.status, before.due_at = StepStatus.RUNNING, None
+            self.timed.pop(step, None)
         else:
             if event.iteration != (before.step.iteration if before else 0) + 1 or event.attempt != 1:
                 raise IllegalEvent(f"{step} out of turn")
-            self.steps[event.node] = StepState(step, event.node_type, StepStatus.RUNNING, at, self.flowing)
+            if event.scope not in self.ready:
+                raise IllegalEvent(f"{step} while its scope has another under way")
+            frame.steps[event.node] = StepState(step, event.node_type, StepStatus.RUNNING, at, frame.flowing)
+            frame.cursor = event.node
         self.started_tries += 1
-        self.cursor, self.status = event.node, Status.RUNNING
+        self.running[step] = None
+        self.ready.pop(event.scope, None)
 
-    def _current(self, event: NodeCompleted | NodeFailed | TimerSet, *allowed: StepStatus) -> StepState:
-        state = self.steps.get(event.node)
+    def _enter(self, scope: str) -> Frame:
+        """The frame of a scope whose first node starts."""
+        if scope in HANDLERS:
+            ended = self.root.ended
+            if ended is None:
+                raise IllegalEvent(f"{scope} before the flow has ended")
+            frame = Frame(scope, None, "", self.root.flowing, self.root.flowing, error=ended.error)
+            self.ready.pop(ROOT, None)
+        else:
+            owner, key = self._owner_of(scope)
+            scopes = owner.open
+            if scopes is None or not scopes.has_room or key not in scopes.inputs:
+                raise IllegalEvent(f"{scope} begins out of turn")
+            item = scopes.inputs.pop(key)
+            scopes.active[key] = None
+            owner.due_at = scopes.opened.until
+            if owner.due_at is None:
+                self.timed.pop(owner.step, None)
+            frame = Frame(scope, owner.step, key, item, item)
+            self._mark_ready(owner)
+        self.frames[scope] = frame
+        self.ready[scope] = None
+        return frame
+
+    def _owner_of(self, scope: str) -> tuple[StepState, str]:
+        path, bracket, key = scope.rpartition("[")
+        outer, _, name = path.rpartition("/")
+        node, _, iteration = name.rpartition(".")
+        frame = self.frames.get(outer)
+        owner = frame.steps.get(node) if frame is not None else None
+        if not bracket or owner is None or str(owner.step.iteration) != iteration:
+            raise IllegalEvent(f"no step has a scope {scope}")
+        return owner, key.removesuffix("]")
+
+    def _complete(self, event: NodeCompleted) -> None:
+        current = self._current(event, *_UNDER_WAY)
+        current.status = StepStatus.SKIPPED if event.skipped else StepStatus.COMPLETED
+        current.action, current.result, current.is_last = event.action, event.result, event.is_last
+        current.error = None
+        self.frames[event.scope].flowing = event.result
+        if event.vars:
+            self.vars = {**self.vars, **event.vars}
+        self._settle(current)
+
+    def _fail(self, event: NodeFailed) -> None:
+        current = self._current(event, *_UNDER_WAY)
+        current.error = event.error
+        current.failures += 1
+        if event.retry_at is None:
+            current.status = StepStatus.FAILED
+            self.frames[event.scope].error = event.error
+            self._settle(current)
+        else:
+            current.status, current.due_at = StepStatus.RETRYING, event.retry_at
+            current.waiting, current.signal = None, None
+            self.running.pop(current.step, None)
+            self.ready.pop(event.scope, None)
+            self.timed[current.step] = None
+
+    def _settle(self, current: StepState) -> None:
+        """What a step waited for is over, and its scope goes on."""
+        current.due_at, current.waiting, current.signal, current.open = None, None, None, None
+        self.running.pop(current.step, None)
+        self.timed.pop(current.step, None)
+        self.ready[current.step.scope] = None
+
+    def _wait(self, event: NodeWaiting) -> None:
+        current = self._current(event, StepStatus.RUNNING, StepStatus.RESUMING)
+        current.status, current.due_at, current.waiting = StepStatus.WAITING, event.until, event
+        self.running.pop(current.step, None)
+        self.ready.pop(event.scope, None)
+        self.timed[current.step] = None
+        early = self.signals.get(event.key) if event.key is not None else None
+        if early and event.key is not None:
+            payload = early.pop(0)
+            if not early:
+                del self.signals[event.key]
+            self._signal(current, payload)
+
+    def _receive(self, event: SignalReceived) -> None:
+        for step in self.timed:
+            current = self.at(step)
+            if current.waiting is not None and current.waiting.key == event.key:
+                self._signal(current, event.payload)
+                return
+        self.signals.setdefault(event.key, []).append(event.payload)
+
+    def _signal(self, current: StepState, payload: JSON) -> None:
+        current.status, current.signal, current.due_at = StepStatus.RESUMING, payload, None
+        self.timed.pop(current.step)
+        self.ready[current.step.scope] = None
+
+    def _open(self, event: ScopesOpened) -> None:
+        current = self._current(event, StepStatus.RUNNING, StepStatus.OPEN)
+        if current.open is not None and not current.open.is_enough:
+            raise IllegalEvent(f"{current.step} opens scopes while others are under way")
+        inputs = dict(zip(event.keys, event.inputs, strict=True))
+        current.status, current.open = StepStatus.OPEN, OpenScopes(event, inputs)
+        current.due_at = event.opens_at or event.until
+        self.running.pop(current.step, None)
+        if current.due_at is not None:
+            self.timed[current.step] = None
+        if event.opens_at is None:
+            self.ready[event.scope] = None
+        else:
+            self.ready.pop(event.scope, None)
+
+    def _end_scope(self, event: ScopeEnded) -> None:
+        frame = self.frames.get(event.scope)
+        if frame is None or frame.ended is not None:
+            raise IllegalEvent(f"{event.scope} ends, and is not under way")
+        for inner in list(self.within(event.scope)):
+            self._leave(inner)
+        if event.scope == ROOT or event.scope in HANDLERS:
+            frame.ended = event
+            if event.scope == ROOT:
+                frame.error = event.error
+                frame.flowing = event.result if event.outcome == "completed" else frame.flowing
+            self.ready[ROOT] = None
+            return
+        owner, key = self._owner_of(event.scope)
+        assert owner.open is not None, "a scope is under way only while its owner has it open"
+        del owner.open.active[key]
+        if event.outcome == "completed":
+            owner.open.results[key] = frame.flowing
+        elif event.outcome == "failed" and event.error is not None:
+            owner.open.errors[key] = event.error
+        self._mark_ready(owner)
+
+    def _leave(self, frame: Frame) -> None:
+        """Nothing in a frame goes on; the flow's own and the handlers' stay to be read."""
+        for step in frame.steps.values():
+            self.running.pop(step.step, None)
+            self.timed.pop(step.step, None)
+        self.ready.pop(frame.scope, None)
+        if frame.owner is not None:
+            del self.frames[frame.scope]
+
+    def _mark_ready(self, owner: StepState) -> None:
+        """Note whether there is something to decide about a step whose scopes are open."""
+        scopes = owner.open
+        assert scopes is not None, "asked of steps with open scopes"
+        if scopes.has_room or scopes.is_enough or scopes.fatal is not None:
+            self.ready[owner.step.scope] = None
+        else:
+            self.ready.pop(owner.step.scope, None)
+
+    def _current(
+        self, event: NodeCompleted | NodeFailed | NodeWaiting | ScopesOpened, *allowed: StepStatus
+    ) -> StepState:
+        frame = self.frames.get(event.scope)
+        state = frame.steps.get(event.node) if frame is not None else None
         if state is None or (state.step.iteration, state.attempts) != (event.iteration, event.attempt):
             raise IllegalEvent(f"{event.type} of {event.node}.{event.iteration}, which is not the current step")
         if state.status not in allowed:
             raise IllegalEvent(f"{event.type} of {state.step}, which is {state.status}")
         return state
+
+
+_UNDER_WAY: Final = (StepStatus.RUNNING, StepStatus.WAITING, StepStatus.RESUMING, StepStatus.OPEN)
 
 
 def replay(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:

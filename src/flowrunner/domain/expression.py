@@ -1,32 +1,69 @@
 """Values in a flow that are filled in when a node runs: `${nodes.fetch.result.body.id}`.
 
-This module knows plain paths: names joined by `.name`, `[0]` and `["key"]`. They read values as
-JavaScript would, so that a flow means the same whichever way an expression is evaluated.
+An expression is JavaScript. Plain paths, names joined by `.name`, `[0]` and `["key"]`, and literals
+are evaluated here, and give what JavaScript would; everything else is `Code`, whose values come from
+a sandbox before the template is rendered.
 """
 
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, TypeAlias
+from enum import Enum, auto
+from typing import Final, Protocol, TypeAlias, assert_never
 
 from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.javascript import (
+    GLOBALS,
+    KEYWORDS,
+    MAX_SCRIPT,
+    Reference,
+    Unclosed,
+    end_of_expression,
+    references,
+)
+from flowrunner.domain.script import Script, ScriptOutcome
 from flowrunner.domain.values import JSON
 
 Scope: TypeAlias = Mapping[str, JSON]
+Keys: TypeAlias = tuple[str | int, ...]
+
+
+class CodeKind(Enum):
+    """How a string of a node's parameters is JavaScript by itself."""
+
+    EXPRESSION = auto()
+    CONDITION = auto()
+    BODY = auto()
+
 
 # Somewhat more than a result may have, so that a result that is too large is told as such.
 MAX_RENDERED: Final = 4 * 1024 * 1024
 
-PARAMETER_NAMES: Final = frozenset({"input", "flow", "nodes", "vars", "secrets", "execution", "error"})
+PARAMETER_NAMES: Final = frozenset({"input", "flow", "nodes", "vars", "secrets", "execution", "error", "trigger"})
 OUTPUT_NAMES: Final = PARAMETER_NAMES | {"result"}
 
 _NAME: Final = r"[A-Za-z_$][A-Za-z0-9_$]*"
 _KEY: Final = re.compile(rf"""\s*(?:\.\s*({_NAME})|\[\s*(?:(\d{{1,9}})|"([^"\\]*)"|'([^'\\]*)')\s*\])""")
 _ROOT: Final = re.compile(rf"\s*({_NAME})")
 _MARK: Final = re.compile(r"\$\$\{|\$\{")
+_LITERAL: Final = re.compile(
+    r"""(?P<word>true|false|null)|(?P<number>-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?)|"(?P<double>[^"\\\n]*)"|'(?P<single>[^'\\\n]*)'"""
+)
+# Values of every kind have these without having been given them. What is read from one further on is
+# a matter for the JavaScript engine.
+_INHERITED: Final = frozenset(
+    "__defineGetter__ __defineSetter__ __lookupGetter__ __lookupSetter__ __proto__ anchor at big blink bold charAt"
+    " charCodeAt codePointAt concat constructor copyWithin endsWith entries every fill filter find findIndex findLast"
+    " findLastIndex fixed flat flatMap fontcolor fontsize forEach hasOwnProperty includes indexOf isPrototypeOf"
+    " isWellFormed italics join keys lastIndexOf link localeCompare map match matchAll normalize padEnd padStart pop"
+    " propertyIsEnumerable push reduce reduceRight repeat replace replaceAll reverse search shift slice small some sort"
+    " splice split startsWith strike sub substr substring sup toExponential toFixed toLocaleLowerCase toLocaleString"
+    " toLocaleUpperCase toLowerCase toPrecision toReversed toSorted toSpliced toString toUpperCase toWellFormed trim"
+    " trimEnd trimLeft trimRight trimStart unshift valueOf values with".split()
+)
 
 
 class ExpressionSyntax(FlowRunnerError):
@@ -39,7 +76,14 @@ class ExpressionSyntax(FlowRunnerError):
 
 
 class ExpressionFailed(FlowRunnerError):
-    """An expression that has no value in this execution; the message names it."""
+    """An expression that has no value in this execution; the message names it.
+
+    ``type`` is the error type that the node fails with: `expression`, or `script` for a whole script.
+    """
+
+    def __init__(self, message: str, *, type: str = "expression") -> None:
+        super().__init__(message)
+        self.type = type
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +94,7 @@ class Path:
     root: str
     keys: tuple[str | int, ...]
 
-    def evaluate(self, scope: Scope) -> JSON:
+    def evaluate(self, scope: Scope, values: "Values") -> JSON:
         """The value at this path, or None where JavaScript would give `null` or `undefined`.
 
         Raises:
@@ -65,10 +109,65 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True)
+class Literal:
+    """A number, a string without escapes, `true`, `false` or `null`."""
+
+    text: str
+    value: JSON
+
+    def evaluate(self, scope: Scope, values: "Values") -> JSON:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class CodePlace:
+    """Where a piece of code stands in its document: the dotted path, line and column from 1."""
+
+    path: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.path} (line {self.line})"
+
+
+NOWHERE: Final = CodePlace("", 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """An expression for the sandbox, or with ``script.is_body`` a whole script.
+
+    Attributes:
+        place: Where it stands in the document, for messages.
+        references: The names it takes from around it.
+    """
+
+    text: str
+    script: Script
+    place: CodePlace
+    references: tuple[Reference, ...]
+
+    def evaluate(self, scope: Scope, values: "Values") -> JSON:
+        """Raises: ExpressionFailed if it came to a fault."""
+        value = values[self]
+        if isinstance(value, ExpressionFailed):
+            raise value
+        return value
+
+
+Expression: TypeAlias = Path | Literal | Code
+
+# What the sandbox gave for each piece of code.
+Values: TypeAlias = Mapping[Code, "JSON | ExpressionFailed"]
+NO_VALUES: Final[Values] = {}
+
+
+@dataclass(frozen=True, slots=True)
 class Constant:
     value: JSON
 
-    def render(self, scope: Scope) -> JSON:
+    def render(self, scope: Scope, values: Values) -> JSON:
         return self.value
 
 
@@ -76,22 +175,39 @@ class Constant:
 class Value:
     """A string that is one expression: it keeps the type of the value."""
 
-    path: Path
+    expression: Expression
 
-    def render(self, scope: Scope) -> JSON:
-        return self.path.evaluate(scope)
+    def render(self, scope: Scope, values: Values) -> JSON:
+        return self.expression.evaluate(scope, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """An expression that is asked for its truth, and only if it is needed.
+
+    It renders to true or false, or to the `ExpressionFailed` that it came to: a case that comes after
+    the one that holds may well fail.
+    """
+
+    expression: Expression
+
+    def render(self, scope: Scope, values: Values) -> JSON:
+        try:
+            return is_true(self.expression.evaluate(scope, values))
+        except ExpressionFailed as failure:
+            return failure  # type: ignore[return-value] # for the node type that asks
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
     """Expressions within text: their values are turned to text."""
 
-    parts: tuple[str | Path, ...]
+    parts: tuple[str | Expression, ...]
 
-    def render(self, scope: Scope) -> str:
+    def render(self, scope: Scope, values: Values) -> str:
         texts, size = [], 0
         for part in self.parts:
-            texts.append(part if isinstance(part, str) else _as_text(part, part.evaluate(scope)))
+            texts.append(part if isinstance(part, str) else _as_text(part.text, part.evaluate(scope, values)))
             size += len(texts[-1])
             if size > MAX_RENDERED:
                 raise _too_large()
@@ -102,27 +218,30 @@ class Text:
 class ListOf:
     items: tuple["Template", ...]
 
-    def render(self, scope: Scope) -> JSON:
-        return [item.render(scope) for item in self.items]
+    def render(self, scope: Scope, values: Values) -> JSON:
+        return [item.render(scope, values) for item in self.items]
 
 
 @dataclass(frozen=True, slots=True)
 class MapOf:
     items: tuple[tuple[str, "Template"], ...]
 
-    def render(self, scope: Scope) -> JSON:
-        return {key: item.render(scope) for key, item in self.items}
+    def render(self, scope: Scope, values: Values) -> JSON:
+        return {key: item.render(scope, values) for key, item in self.items}
 
 
-def render(template: "Template", scope: Scope) -> JSON:
+def render(template: "Template", scope: Scope, values: Values = NO_VALUES) -> JSON:
     """The value of a template.
+
+    Args:
+        values: What each of the template's `codes_of` came to.
 
     Raises:
         ExpressionFailed: If an expression in it has no value, or if the values come to more than
             `MAX_RENDERED` together. Without a bound a short template could name one long value a
             thousand times.
     """
-    value = template.render(scope)
+    value = template.render(scope, values)
     if isinstance(template, ListOf | MapOf) and _exceeds(value, MAX_RENDERED):
         raise _too_large()
     return value
@@ -152,125 +271,159 @@ def _exceeds(value: JSON, limit: int) -> bool:
     return False
 
 
-Template: TypeAlias = Constant | Value | Text | ListOf | MapOf
-
-# Called with the keys that lead to a string that is no template, and what is wrong with it.
-Report: TypeAlias = Callable[[tuple[str | int, ...], ExpressionSyntax], None]
-# Called with the keys that lead to a string, and each path in it.
-Visit: TypeAlias = Callable[[tuple[str | int, ...], "Path"], None]
+Template: TypeAlias = Constant | Value | Condition | Text | ListOf | MapOf
 
 
-def compile_template(
-    value: JSON,
-    names: frozenset[str],
-    report: Report,
-    at: tuple[str | int, ...] = (),
-    visit: Visit = lambda at, path: None,
-) -> Template:
+class Place(Protocol):
+    """Where in a document a template is being read, and what may stand there."""
+
+    def code_at(self, at: Keys) -> CodeKind | None:
+        """What a string at this place is when it is JavaScript by itself, without `${` and `}`."""
+        ...
+
+    def names_at(self, at: Keys) -> frozenset[str]:
+        """Names that an expression at this place may start from."""
+        ...
+
+    def place_of(self, at: Keys) -> CodePlace: ...
+
+    def report(self, at: Keys, fault: ExpressionSyntax) -> None:
+        """Take note of a string that is no template; a constant stands in for it."""
+        ...
+
+    def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int]) -> None:
+        """Check what an expression names."""
+        ...
+
+
+def compile_template(value: JSON, place: Place, at: Keys) -> Template:
     """The template that ``value`` writes: every string in it may hold expressions.
 
     Args:
-        names: Names an expression may start from.
-        report: Told of each string that is no template; a constant stands in for it.
         at: Keys that lead from the document to ``value``.
-        visit: Told of each path, to check what it names.
     """
-    template: Template
     match value:
         case str():
-            try:
-                template = compile_text(value, names)
-            except ExpressionSyntax as fault:
-                report(at, fault)
-                return Constant(value)
-            for path in paths_of(template):
-                visit(at, path)
-            return template
+            return _compile_string(value, place, at)
         case Mapping():
-            template = MapOf(tuple((k, compile_template(v, names, report, (*at, k), visit)) for k, v in value.items()))
-            return template if _has_expression(template.items) else Constant(value)
+            pairs = tuple((k, compile_template(v, place, (*at, k))) for k, v in value.items())
+            return MapOf(pairs) if any(not isinstance(p, Constant) for _, p in pairs) else Constant(value)
         case Sequence():
-            parts = tuple(compile_template(v, names, report, (*at, i), visit) for i, v in enumerate(value))
+            parts = tuple(compile_template(v, place, (*at, i)) for i, v in enumerate(value))
             return ListOf(parts) if any(not isinstance(p, Constant) for p in parts) else Constant(value)
         case _:
             return Constant(value)
 
 
-def _has_expression(items: tuple[tuple[str, Template], ...]) -> bool:
-    # An escaped `$${` leaves a constant that differs from its source text, hence the comparison
-    # by kind and not by value: see `compile_text`.
-    return any(not isinstance(item, Constant) for _, item in items)
+def _compile_string(text: str, place: Place, at: Keys) -> Template:
+    kind, names = place.code_at(at), place.names_at(at)
+    try:
+        if kind is CodeKind.BODY:
+            template: Template = Value(_code(text, names, place.place_of(at), is_body=True))
+        elif kind is not None and "${" not in text:
+            template = Value(parse_expression(text, names, place.place_of(at)))
+        else:
+            template = compile_text(text, names, place.place_of(at))
+        if kind is CodeKind.CONDITION:
+            template = _condition(template)
+    except ExpressionSyntax as fault:
+        place.report(at, fault)
+        return Constant(text)
+    for expression in expressions_of(template):
+        match expression:
+            case Path(source, root, keys):
+                place.visit(at, f"${{{source}}}", root, keys)
+            case Code(source, _, _, references):
+                for reference in references:
+                    place.visit(at, shown(source), reference.root, reference.keys)
+            case Literal():
+                pass
+            case _:
+                assert_never(expression)
+    return template
 
 
-def compile_text(text: str, names: frozenset[str]) -> Template:
+def _condition(template: Template) -> Template:
+    match template:
+        case Value(Code(text, script, place, references)):
+            # Its truth is JavaScript's to tell: of what has no form in JSON, too.
+            return Condition(Code(text, Script(f"!!({script.source}\n)"), place, references))
+        case Value(expression):
+            return Condition(expression)
+        case _:
+            raise ExpressionSyntax(
+                "a condition is one expression", hint="write it as JavaScript, such as: input.length > 0"
+            )
+
+
+def compile_text(text: str, names: frozenset[str], place: CodePlace = NOWHERE) -> Template:
     """The template that one string writes.
 
     Raises:
-        ExpressionSyntax: If an expression in it is not closed, is no plain path, or starts from a
+        ExpressionSyntax: If an expression in it is not closed, is no JavaScript, or starts from a
             name that is not in ``names``.
     """
     if "${" not in text:
         return Constant(text)
-    parts: list[str | Path] = []
+    parts: list[str | Expression] = []
     end = 0
-    for mark in _marks(text):
+    while mark := _MARK.search(text, end):
         parts.append(text[end : mark.start()])
         if mark[0] == "$${":
             parts.append("${")
             end = mark.end()
             continue
         close = _closing_brace(text, mark.end())
-        parts.append(parse_path(text[mark.end() : close], names))
+        parts.append(parse_expression(text[mark.end() : close], names, place))
         end = close + 1
     parts.append(text[end:])
     kept = tuple(p for p in parts if p != "")
-    if len(kept) == 1 and isinstance(kept[0], Path):
+    if len(kept) == 1 and not isinstance(kept[0], str):
         return Value(kept[0])
     return Text(kept)
 
 
-def _marks(text: str) -> Iterator[re.Match[str]]:
-    position = 0
-    while mark := _MARK.search(text, position):
-        yield mark
-        position = mark.end() if mark[0] == "$${" else _closing_brace(text, mark.end()) + 1
-
-
 def _closing_brace(text: str, start: int) -> int:
-    """Where the brace that ends an expression stands; braces and quotes inside it are skipped."""
-    depth, quote, i = 0, "", start
-    while i < len(text):
-        char = text[i]
-        if quote:
-            if char == "\\":
-                i += 1
-            elif char == quote:
-                quote = ""
-        elif char in "\"'`":
-            quote = char
-        elif char == "{":
-            depth += 1
-        elif char == "}":
-            if depth == 0:
-                return i
-            depth -= 1
-        i += 1
-    raise ExpressionSyntax(
-        f"the expression '{text[max(0, start - 2) : start + 30]}' is not closed",
-        hint="end it with '}', or write '$${' for a literal '${'",
-    )
+    try:
+        return end_of_expression(text[: start + MAX_SCRIPT + 1], start)
+    except Unclosed:
+        raise ExpressionSyntax(
+            f"the expression '{text[max(0, start - 2) : start + 30]}' is not closed",
+            hint="end it with '}', or write '$${' for a literal '${'",
+        ) from None
 
 
-def parse_path(source: str, names: frozenset[str]) -> Path:
-    """The path written between `${` and `}`.
+def parse_expression(source: str, names: frozenset[str], place: CodePlace = NOWHERE) -> Expression:
+    """The expression written between `${` and `}`.
 
     Raises:
-        ExpressionSyntax: If it is no plain path or starts from an unknown name.
+        ExpressionSyntax: If it starts from an unknown name, or is plainly no JavaScript.
     """
     text = source.strip()
+    if not text:
+        raise ExpressionSyntax("the expression is empty", hint="write ${input}, or '$${' for a literal '${'")
+    literal = _LITERAL.fullmatch(text)
+    if literal is not None:
+        return Literal(text, _literal_value(literal))
+    return _path(text, names) or _code(text, names, place, is_body=False)
+
+
+def _literal_value(match: re.Match[str]) -> JSON:
+    word, number, double, single = match.group("word", "number", "double", "single")
+    if word is not None:
+        return {"true": True, "false": False, "null": None}[word]
+    if number is not None:
+        value = float(number)
+        # JavaScript has one kind of number, and -0 is written as 0.
+        return int(value) if value.is_integer() else value
+    return double if double is not None else single
+
+
+def _path(text: str, names: frozenset[str]) -> Path | None:
+    """The plain path that ``text`` is, or None if it is something else."""
     start = _ROOT.match(text)
-    if start is None:
-        raise _not_a_path(text)
+    if start is None or start[1] in KEYWORDS or start[1] in GLOBALS:
+        return None
     keys: list[str | int] = []
     end = start.end()
     while key := _KEY.match(text, end):
@@ -278,48 +431,92 @@ def parse_path(source: str, names: frozenset[str]) -> Path:
         keys.append(int(index) if index is not None else next(k for k in (name, double, single) if k is not None))
         end = key.end()
     if text[end:].strip():
-        raise _not_a_path(text)
-    root = start[1]
+        return None
+    _check_name(text, start[1], keys, names)
+    if "__proto__" in keys or not _INHERITED.isdisjoint(keys[:-1]):
+        return None
+    return Path(text, start[1], tuple(keys))
+
+
+def _code(text: str, names: frozenset[str], place: CodePlace, *, is_body: bool) -> Code:
+    if len(text) > MAX_SCRIPT:
+        raise ExpressionSyntax(f"a script has at most {MAX_SCRIPT} characters", code="too_long")
+    try:
+        found = references(text)
+    except Unclosed as error:
+        raise ExpressionSyntax(f"'{shown(text)}' is no JavaScript: {error}") from None
+    kept = []
+    for reference in found:
+        if reference.root in GLOBALS and reference.root not in names:
+            continue
+        _check_name(text, reference.root, reference.keys, names)
+        kept.append(reference)
+    return Code(text, Script(text, is_body), place, tuple(kept))
+
+
+def _check_name(text: str, root: str, keys: Sequence[str | int], names: frozenset[str]) -> None:
     if root not in names:
         near = difflib.get_close_matches(root, names, n=1)
         raise ExpressionSyntax(
-            f"'${{{text}}}' starts from the unknown name '{root}'",
+            f"'{shown(text)}' starts from the unknown name '{root}'",
             code="expression.unknown_name",
             hint=f"did you mean '{near[0]}'?" if near else f"known names: {', '.join(sorted(names))}",
         )
-    if root == "nodes" and not keys:
+    if root == "nodes" and not keys and text == "nodes":
         raise ExpressionSyntax(
             "'${nodes}' must name a node", code="expression.node", hint="write ${nodes.<name>.result}"
         )
-    if root == "secrets" and not (len(keys) == 1 and isinstance(keys[0], str)):
+    # Also of one key alone, as a plain path: which secrets a node may have is told from the text.
+    if root == "secrets" and not (keys and isinstance(keys[0], str)):
         raise ExpressionSyntax(
-            f"'${{{text}}}' must name one secret", code="expression.secret", hint="write ${secrets.NAME}"
+            f"'{shown(text)}' must name one secret", code="expression.secret", hint="write ${secrets.NAME}"
         )
-    return Path(text, root, tuple(keys))
 
 
-def _not_a_path(text: str) -> ExpressionSyntax:
-    return ExpressionSyntax(
-        f"'${{{text[:60]}}}' is not a plain path",
-        hint="write names joined by dots or brackets, such as ${nodes.fetch.result.items[0].id}",
-    )
+def shown(source: str) -> str:
+    """An expression within a message: the whole of it if it is short."""
+    line = " ".join(source.split())
+    return f"${{{line}}}" if len(line) <= 80 else f"${{{line[:77]}…}}"
 
 
-def paths_of(template: Template) -> Iterator[Path]:
-    """Every path that a template mentions."""
+def expressions_of(template: Template) -> Iterator[Expression]:
+    """Every expression in a template."""
     match template:
-        case Value(path):
-            yield path
+        case Value(expression) | Condition(expression):
+            yield expression
         case Text(parts):
-            yield from (p for p in parts if isinstance(p, Path))
+            yield from (p for p in parts if not isinstance(p, str))
         case ListOf(items):
             for item in items:
-                yield from paths_of(item)
+                yield from expressions_of(item)
         case MapOf(pairs):
             for _, item in pairs:
-                yield from paths_of(item)
+                yield from expressions_of(item)
         case Constant():
             return
+
+
+def codes_of(*templates: Template) -> tuple[Code, ...]:
+    """What the sandbox has to evaluate before the templates can be rendered."""
+    return tuple(dict.fromkeys(e for t in templates for e in expressions_of(t) if isinstance(e, Code)))
+
+
+def value_of(code: Code, outcome: ScriptOutcome) -> "JSON | ExpressionFailed":
+    """What a piece of code is worth to the templates it is in."""
+    fault = outcome.fault
+    if fault is None:
+        return outcome.value
+    if code.script.is_body:
+        line = "" if fault.line is None else f", line {fault.line} of it"
+        return ExpressionFailed(f"The script at {code.place}{line}: {fault.message}", type="script")
+    return ExpressionFailed(f"{shown(code.text)} at {code.place}: {fault.message}")
+
+
+def is_true(value: JSON) -> bool:
+    """Whether JavaScript takes the value for true: an empty list is, an empty text is not."""
+    if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str)):
+        return True
+    return bool(value) and value == value  # noqa: PLR0124 # NaN is not
 
 
 def _read(value: JSON, key: str | int) -> JSON:
@@ -356,10 +553,10 @@ def _index(key: str | int) -> int | None:
     return int(key) if key.isascii() and key.isdigit() and (key == "0" or key[0] != "0") else None
 
 
-def _as_text(path: Path, value: JSON) -> str:
+def _as_text(source: str, value: JSON) -> str:
     match value:
         case None:
-            raise ExpressionFailed(f"${{{path.text}}} has no value here, so it cannot stand within text")
+            raise ExpressionFailed(f"{shown(source)} has no value here, so it cannot stand within text")
         case str():
             return value
         case bool():

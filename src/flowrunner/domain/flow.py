@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
-from flowrunner.domain.expression import Template, paths_of
+from flowrunner.domain.expression import Code, CodeKind, Constant, Path, Template, codes_of, expressions_of
 from flowrunner.domain.retry import RetryPolicy, error_patterns
 from flowrunner.domain.values import JSON
 
 DEFAULT_ACTION: Final = "default"
-RETURN_ACTION: Final = "return"
+SKIPPED_ACTION: Final = "skipped"
+
+# Which key of a node of this type holds nodes of its own: one scope, or several by name.
+InnerKey: TypeAlias = Literal["nodes", "branches"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,27 +30,45 @@ class NodeTypeSpec:
     """What the rules need to know about a node type.
 
     Attributes:
-        actions: Actions a node of this type can end with on success.
+        summary: What it does, in a sentence.
+        actions_of: Actions a node with these parameters, as written, can end with on success.
         errors: Error types, or families of them, that it can fail with, beside the common ones.
         check: Faults of parameters as written, where any value may still be an expression.
+        params_schema: The JSON Schema of its parameters, where no value is an expression.
+        code: Parameters that are JavaScript by themselves, by the keys that lead to them; `*` stands
+            for any key.
+        inner: Which key of the node holds nodes of its own, if one does.
         repeatable: Whether a node with these parameters may run twice without harm.
-        pure: Whether it touches nothing outside the execution and never waits, so that its result
-            need not be durable before the next node starts.
+        pure: Whether it touches nothing outside the execution, so that its start need not be durable
+            before it runs, nor its result before the next node starts.
         timeout_of: Seconds that a node with these parameters, as written, may run when its flow does
-            not say.
+            not say; None for no limit.
     """
 
     name: str
-    actions: frozenset[str] = frozenset({DEFAULT_ACTION})
+    summary: str = ""
+    actions_of: Callable[[Mapping[str, JSON]], frozenset[str]] = lambda params: frozenset({DEFAULT_ACTION})
     errors: tuple[str, ...] = ()
     check: Callable[[Mapping[str, JSON]], Sequence[ParamFault]]
+    params_schema: Callable[[], Mapping[str, JSON]] = dict
+    code: Mapping[tuple[str, ...], CodeKind] = field(default_factory=dict)
+    inner: InnerKey | None = None
     repeatable: Callable[[Mapping[str, JSON]], bool]
-    timeout_of: Callable[[Mapping[str, JSON]], float]
+    timeout_of: Callable[[Mapping[str, JSON]], float | None]
     pure: bool = False
 
 
 # Errors that the engine itself can give any node.
-COMMON_ERRORS: Final = ("timeout", "expression", "input.invalid", "interrupted", "worker_crashed", "node")
+COMMON_ERRORS: Final = (
+    "timeout",
+    "expression",
+    "script",
+    "input.invalid",
+    "interrupted",
+    "worker_crashed",
+    "node",
+    "limit",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +78,70 @@ class Mentions:
     roots: frozenset[str] = frozenset()
     secrets: frozenset[str] = frozenset()
     nodes: frozenset[str] = frozenset()
+    # An expression reads nodes by names that only it knows.
+    any_node: bool = False
 
 
 def mentions_of(*templates: Template) -> Mentions:
-    paths = [path for template in templates for path in paths_of(template)]
-    return Mentions(
-        roots=frozenset(path.root for path in paths),
-        secrets=frozenset(str(path.keys[0]) for path in paths if path.root == "secrets"),
-        nodes=frozenset(str(path.keys[0]) for path in paths if path.root == "nodes" and path.keys),
-    )
+    roots, secrets, nodes, any_node = set(), set(), set(), False
+    for root, keys in _references(*templates):
+        roots.add(root)
+        if root == "secrets":
+            secrets.add(str(keys[0]))
+        elif root == "nodes" and keys:
+            nodes.add(str(keys[0]))
+        elif root == "nodes":
+            any_node = True
+    return Mentions(roots=frozenset(roots), secrets=frozenset(secrets), nodes=frozenset(nodes), any_node=any_node)
+
+
+def _references(*templates: Template) -> list[tuple[str, tuple[str | int, ...]]]:
+    found: list[tuple[str, tuple[str | int, ...]]] = []
+    for template in templates:
+        for expression in expressions_of(template):
+            if isinstance(expression, Path):
+                found.append((expression.root, expression.keys))
+            elif isinstance(expression, Code):
+                found.extend((reference.root, reference.keys) for reference in expression.references)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A template, with what it takes to render it.
+
+    Attributes:
+        codes: What the sandbox has to evaluate first.
+    """
+
+    template: Template
+    codes: tuple[Code, ...] = ()
+    mentions: Mentions = Mentions()
+
+    @property
+    def is_constant(self) -> bool:
+        return isinstance(self.template, Constant)
+
+
+def prepared(template: Template) -> Prepared:
+    return Prepared(template=template, codes=codes_of(template), mentions=mentions_of(template))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Scripts around a node, an older form: before it, instead of it, after it."""
+
+    prep: Prepared | None = None
+    exec: Prepared | None = None
+    post: Prepared | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """Nodes joined by edges: a whole flow, or the scope inside a node."""
+
+    start: str
+    nodes: Mapping[str, "Node"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,38 +149,103 @@ class Node:
     """One node of a flow.
 
     Attributes:
+        condition: The node is skipped where this is false.
         next: Where each action or error pattern (`error.http.404`) leads.
         output: What later nodes see of the result; the whole result when None.
+        timeout_seconds: How long one try may take; None for no limit.
         repeatable: Whether a try that was cut off by a crash may run again.
+        inner: The node's own scopes: by name, or one under "" that is run as often as it takes.
+        item: What expressions within its scope call the element that flowed into it.
     """
 
     name: str
     type: str
-    params: Template
-    mentions: Mentions = Mentions()
+    params: Prepared
+    condition: Prepared | None = None
     next: Mapping[str, str] = field(default_factory=dict)
-    timeout_seconds: float = 300.0
+    timeout_seconds: float | None = 300.0
     retry: RetryPolicy | None = None
-    output: Template | None = None
+    output: Prepared | None = None
+    hooks: Hooks | None = None
     repeatable: bool = True
     pure: bool = False
+    inner: Mapping[str, Graph] = field(default_factory=dict)
+    item: str | None = None
+
+    def target(self, action: str, *, skipped: bool = False) -> str | None:
+        """Where an action leads; None where its scope ends with it."""
+        if skipped:
+            return self.next.get(SKIPPED_ACTION) or self.next.get(DEFAULT_ACTION)
+        return self.next.get(action)
 
     def error_target(self, error_type: str) -> str | None:
-        """Where an error leads: the longest matching edge wins; None ends the execution."""
+        """Where an error leads: the longest matching edge wins; None fails the scope."""
         for pattern in error_patterns(error_type):
             if (target := self.next.get(f"error.{pattern}")) is not None:
                 return target
         return self.next.get("error")
 
+    def scope(self, key: str) -> Graph:
+        """The graph of the node's own scope ``key``."""
+        return self.inner.get(key) or self.inner[""]
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it is done at once, without waiting for anything."""
+        return self.pure and not any(part.codes for part in self.parts)
+
+    @property
+    def parts(self) -> tuple[Prepared, ...]:
+        """Everything of the node that is filled in when it runs."""
+        hooks = self.hooks or Hooks()
+        parts = (self.params, self.condition, self.output, hooks.prep, hooks.exec, hooks.post)
+        return tuple(part for part in parts if part is not None)
+
+
+OnLimit: TypeAlias = Literal["queue", "reject", "replace"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flow:
-    """A flow as its document says it, checked and ready to run."""
+class Concurrency:
+    """How many executions of a flow, or of one value of ``key``, may be under way at once."""
+
+    most: int
+    key: Prepared | None = None
+    on_limit: OnLimit = "queue"
+
+
+MAX_STEPS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What an execution may take: seconds, and tries of steps."""
+
+    timeout_seconds: float | None = None
+    max_steps: int = MAX_STEPS
+    concurrency: Concurrency | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow(Graph):
+    """A flow as its document says it, checked and ready to run.
+
+    Attributes:
+        inputs: JSON Schema of each input, by name; None where the flow takes whatever it is given.
+        outputs: What an execution gives; the last node's result when None.
+        on_failure: Node that runs once when an execution fails.
+        on_finish: Node that runs once however it ends.
+        tests: Its tests as written, by name.
+    """
 
     name: str
     description: str
     version: str
     tags: tuple[str, ...]
-    start: str
-    nodes: Mapping[str, Node]
     vars: Mapping[str, JSON]
+    inputs: Mapping[str, JSON] | None = None
+    outputs: Prepared | None = None
+    on_failure: str | None = None
+    on_finish: str | None = None
+    limits: Limits = Limits()
+    tests: Mapping[str, JSON] = field(default_factory=dict)

@@ -5,12 +5,12 @@ from typing import Final
 import structlog
 
 from flowrunner.domain.errors import InvalidFlow, NotFound
-from flowrunner.domain.execution import Failure
+from flowrunner.domain.execution import Cancelled, Completed, Failed, Failure
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId
-from flowrunner.engine.run import Run
+from flowrunner.engine.run import Run, end_signal
 from flowrunner.engine.world import World
-from flowrunner.ports import NewExecution
+from flowrunner.ports import NewExecution, Signal
 
 logger = structlog.get_logger()
 
@@ -49,6 +49,11 @@ class FlowEngine:
             await self._fail(id, Failure(type="flow.invalid", message=message[:2000]))
             return None
         return await Run.resume(self._world, stored, events, flow)
+
+    async def end_of(self, id: ExecutionId) -> Signal | None:
+        _, events = await self._world.journal.load(id)
+        last = events[-1][0]
+        return end_signal(id, last) if isinstance(last, Completed | Failed | Cancelled) else None
 
     async def give_up(self, id: ExecutionId) -> None:
         message = "An internal error ended this execution: see the server's log"

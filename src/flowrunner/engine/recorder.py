@@ -10,7 +10,16 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.execution import Event, Failed, Failure, Logged, NodeCompleted, NodeFailed, TimerSet
+from flowrunner.domain.execution import (
+    Event,
+    Failed,
+    Failure,
+    Logged,
+    NodeCompleted,
+    NodeFailed,
+    NodeWaiting,
+    ScopesOpened,
+)
 from flowrunner.domain.values import JSON
 from flowrunner.ports import Recorded, Redactor
 
@@ -19,7 +28,7 @@ MAX_LOG_BYTES: Final = 64 * 1024
 MAX_ERROR_BYTES: Final = 256 * 1024
 
 # Members that carry values of users; the rest are names that the program goes by.
-_PAYLOADS: Final = ("input", "result", "message", "data", "reason")
+_PAYLOADS: Final = ("input", "inputs", "result", "vars", "message", "data", "reason", "payload", "about")
 
 
 def record(event: Event, *, seq: int, at: datetime, redactor: Redactor) -> Recorded:
@@ -55,7 +64,7 @@ def _encodable(event: Event, reason: str) -> Event:
     """What stands for an event whose values, which a node gave, are no JSON."""
     note: JSON = {"omitted": f"the data cannot be written as JSON ({reason})"}
     match event:
-        case NodeCompleted() | TimerSet():
+        case NodeCompleted() | NodeWaiting() | ScopesOpened():
             return _failed(event, "node.crashed", f"The result cannot be written as JSON ({reason})")
         case Logged():
             return replace(event, message=_clean(event.message), data=note)
@@ -73,12 +82,13 @@ def _clean(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _failed(event: NodeCompleted | TimerSet, type: str, message: str) -> NodeFailed:
+def _failed(event: NodeCompleted | NodeWaiting | ScopesOpened, type: str, message: str) -> NodeFailed:
     return NodeFailed(
         node=event.node,
         node_type=event.node_type,
         iteration=event.iteration,
         attempt=event.attempt,
+        scope=event.scope,
         error=Failure(type=type, node=event.node, message=message),
     )
 
@@ -88,13 +98,22 @@ def _bounded(event: Event, size: int) -> Event:
         case Logged():
             note: JSON = {"truncated": f"the data of this line had {size} bytes; {MAX_LOG_BYTES} are kept at most"}
             return replace(event, message=event.message[:10_000], data=note)
-        case NodeCompleted() | TimerSet() if size > MAX_EVENT_BYTES:
+        case NodeCompleted() | NodeWaiting() | ScopesOpened() if size > MAX_EVENT_BYTES:
             message = (
                 f"The result has {size} bytes; {MAX_EVENT_BYTES} can be kept. Keep the part you need with 'output'"
             )
             return _failed(event, "node.result_too_large", message)
-        case NodeFailed() | Failed() if size > MAX_ERROR_BYTES:
-            note = {"truncated": f"the data of this error had {size} bytes; {MAX_ERROR_BYTES} are kept at most"}
-            return replace(event, error=replace(event.error, message=event.error.message[:10_000], data=note))
+        case Failed():
+            shorter = replace(event, input={"truncated": "what flowed in is too large to be shown here"})
+            return _bounded_error(shorter, len(msgspec.json.encode(shorter)))
+        case NodeFailed():
+            return _bounded_error(event, size)
         case _:
             return event
+
+
+def _bounded_error(event: NodeFailed | Failed, size: int) -> Event:
+    if size <= MAX_ERROR_BYTES:
+        return event
+    note: JSON = {"truncated": f"the data of this error had {size} bytes; {MAX_ERROR_BYTES} are kept at most"}
+    return replace(event, error=replace(event.error, message=event.error.message[:10_000], data=note))

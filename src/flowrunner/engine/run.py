@@ -1,24 +1,42 @@
 """One execution while it is in memory: what it records, and what it has under way.
 
-A run is an actor. Results, log lines and the wish to cancel come into its inbox; its loop turns
-them into events, asks `decide` what follows, makes both durable together, and only then acts.
+A run is an actor. Results, log lines, signals and the wish to cancel come into its inbox; its loop
+turns them into events, asks `decide` what follows, makes both durable together, and only then acts.
 """
 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self, TypeAlias, assert_never
 
+import msgspec
 import structlog
 
-from flowrunner.domain.decide import Finish, Record, Start, Wait, decide, failed_try
+from flowrunner.domain.decide import (
+    Conclude,
+    Decision,
+    Finish,
+    Record,
+    Resume,
+    Start,
+    Wait,
+    cancelled,
+    concluded,
+    deadline_of,
+    decide,
+    failed,
+    failed_try,
+    node_of,
+)
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.execution import (
-    Cancelled,
+    ROOT,
+    Admitted,
     Completed,
+    Ending,
     Event,
     ExecutionState,
     Failed,
@@ -26,31 +44,38 @@ from flowrunner.domain.execution import (
     Logged,
     NodeCompleted,
     NodeFailed,
+    NodeWaiting,
+    ScopeEnded,
+    ScopesOpened,
+    SignalReceived,
     Started,
     Status,
     Step,
-    TimerSet,
+    StepStatus,
     replay,
 )
+from flowrunner.domain.explain import waiting_for
+from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.values import JSON
+from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine.recorder import record
-from flowrunner.engine.step import Identity, StepResult, run_step, timed_out
+from flowrunner.engine.scope import Identity, Names
+from flowrunner.engine.step import StepResult, run_step, timed_out
 from flowrunner.engine.world import World
-from flowrunner.ports import Append, NewExecution, Recorded, Redactor, StoredExecution, Summary
+from flowrunner.ports import Append, NewExecution, Recorded, Redactor, Signal, StoredExecution, Summary, Turn
 
 logger = structlog.get_logger()
 
-# A wait no longer than this is spent in memory: to come back costs more than to stay.
-SHORT_WAIT_SECONDS: Final = 1.0
-# Log lines of a node that is still running become visible after this time.
-LOG_DELAY_SECONDS: Final = 0.1
+# What nothing has to wait for becomes durable, and visible, after this time.
+SHOW_SECONDS: Final = 0.1
 # How long a cancelled node may take to clean up after itself.
 CANCEL_GRACE_SECONDS: Final = 0.5
 # Results of pure nodes wait for company, up to so many events.
 MAX_UNRECORDED_EVENTS: Final = 64
 MAX_UNRECORDED_BYTES: Final = 1024 * 1024
 MAX_LOG_LINES: Final = 10_000
+# Signals that came before a step asked for them.
+MAX_EARLY_SIGNALS: Final = 1000
 MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
 _RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 3.0)
 
@@ -69,7 +94,15 @@ class _Result:
     outcome: StepResult
 
 
-_Message: TypeAlias = _Result | Logged
+@dataclass(frozen=True, slots=True)
+class _Mail:
+    """A signal, and who wants to know what became of it."""
+
+    signal: Signal
+    answer: "asyncio.Future[bool]"
+
+
+_Message: TypeAlias = _Result | Logged | _Mail
 
 
 class Run:
@@ -81,7 +114,10 @@ class Run:
         identity: Identity,
         redactor: Redactor,
         state: ExecutionState,
+        *,
         create: NewExecution | None = None,
+        parent_id: ExecutionId | None = None,
+        turn: Turn | None = None,
     ) -> None:
         self._world = world
         self._identity = identity
@@ -89,14 +125,21 @@ class Run:
         self._redactor = redactor
         self._state = state
         self._create = create
+        self._parent_id = parent_id
+        self._turn = turn
         self._inbox: deque[_Message] = deque()
         self._wake = asyncio.Event()
-        self._log_timer: asyncio.TimerHandle | None = None
+        self._show_timer: asyncio.TimerHandle | None = None
         self._running: dict[Step, asyncio.Task[None] | None] = {}
         self._abandoned: set[asyncio.Task[None]] = set()
         self._unrecorded: list[Recorded] = []
         self._unrecorded_bytes = 0
         self._size = 0
+        # Answered when what they brought is durable.
+        self._answers: list[asyncio.Future[bool]] = []
+        # Sub-flows that nobody waits for any more; told once that is durable.
+        self._orphans: list[ExecutionId] = []
+        self._has_to_conclude = False
         # What the database has: what is in memory may not become durable.
         self._durable_status = state.status
         # Also pure nodes are recorded as started before they run: the one before may be what ended
@@ -109,11 +152,25 @@ class Run:
         """A run of a new execution, which exists when this returns."""
         identity = Identity(execution_id=new.id, account_id=new.account_id, flow_id=new.flow_id, flow=flow)
         redactor = await world.vault.redactor(new.account_id)
-        run = cls(world, identity, redactor, ExecutionState(), create=new)
+        run = cls(world, identity, redactor, ExecutionState(), create=new, parent_id=new.parent_id, turn=new.turn)
         start = flow.nodes[flow.start]
-        run._record(Started(node=start.name, node_type=start.type, input=input))
-        run._record(Logged(level="info", message="Execution started", node=start.name, node_type=start.type))
-        if at_once and not start.pure:
+        is_queued = new.turn is not None and new.turn.is_queued
+        run._record(
+            Started(
+                node=start.name,
+                node_type=start.type,
+                input=input,
+                by=new.by,
+                parent=new.started_for,
+                rerun_of=None if new.rerun_of is None else {"execution_id": new.rerun_of, "from": new.rerun_from},
+                is_queued=is_queued,
+            )
+        )
+        for event, at in new.prefix:
+            run._record(event, at)
+        message = "Execution queued: too many of its flow are under way" if is_queued else "Execution started"
+        run._record(Logged(level="info", message=message, node=start.name, node_type=start.type))
+        if at_once and not start.pure and not new.prefix:
             run._decide()
         await run._flush()
         return run
@@ -125,8 +182,11 @@ class Run:
         """A run of an execution as it is stored."""
         identity = Identity(execution_id=stored.id, account_id=stored.account_id, flow_id=stored.flow_id, flow=flow)
         redactor = await world.vault.redactor(stored.account_id)
-        run = cls(world, identity, redactor, replay(events))
+        state = replay(events)
+        run = cls(world, identity, redactor, state, parent_id=stored.parent_id, turn=stored.turn)
         run._size = stored.size
+        if state.is_queued and stored.turn is not None and not stored.turn.is_queued:
+            run._record(Admitted())
         return run
 
     @property
@@ -136,6 +196,12 @@ class Run:
     def cancel(self, reason: str) -> None:
         self._cancel_reason = self._cancel_reason or reason
         self._wake.set()
+
+    def receive(self, signal: Signal) -> Awaitable[bool]:
+        answer = asyncio.get_running_loop().create_future()
+        self._inbox.append(_Mail(signal, answer))
+        self._wake.set()
+        return answer
 
     def nudge(self) -> None:
         self._wake.set()
@@ -149,52 +215,79 @@ class Run:
         try:
             while True:
                 if self._cancel_reason is not None and not self._state.status.is_final:
-                    await self._stop_steps()
-                    self._finish(Cancelled(reason=self._cancel_reason))
-                    await self._flush()
-                    return None
+                    await self._cancel(self._cancel_reason)
                 due_at = await self._go_on()
                 if self._state.status.is_final:
                     return None
-                if self._world.is_stopping and not self._running:
+                if not self._running and (due_at is None or self._world.is_stopping) and not self._inbox:
                     return None
-                if due_at is not None:
+                if due_at is None:
+                    await self._wake.wait()
+                else:
                     seconds = (due_at - self._world.clock.now()).total_seconds()
-                    if seconds > SHORT_WAIT_SECONDS and self._cancel_reason is None:
+                    is_short = seconds <= self._world.short_wait or bool(self._running)
+                    if not is_short and self._cancel_reason is None and not self._inbox:
                         return due_at
                     await self._sleep(seconds)
-                else:
-                    await self._wake.wait()
                 self._wake.clear()
                 self._take_messages()
         finally:
-            if self._log_timer is not None:
-                self._log_timer.cancel()
+            if self._show_timer is not None:
+                self._show_timer.cancel()
             for task in self._running.values():
                 if task is not None:
                     task.cancel()
+
+    async def _cancel(self, reason: str) -> None:
+        """Stop what is under way; the handler of the flow's end still runs."""
+        await self._stop_steps()
+        self._take_messages()
+        if not self._state.status.is_final:
+            self._act(cancelled(self._flow, self._state, reason))
+        self._cancel_reason = None
+        await self._flush()
 
     async def _go_on(self) -> datetime | None:
         """Decide, record, act, as long as there is something to do; gives what it waits for."""
         while True:
             has_more = self._cancel_reason is None and not self._world.is_stopping
             due_at = self._decide() if has_more else None
-            pure = self._pure_step()
-            if pure is None or self._is_careful or self._is_much_unrecorded():
+            if self._has_to_conclude:
+                self._has_to_conclude = False
+                self._act(await self._conclusion())
+                continue
+            quick = self._quick_step()
+            if quick is not None:
+                if self._is_careful or self._is_much_unrecorded():
+                    await self._flush()
+                # Nothing outside sees a pure node run, so its start need not be durable before.
+                self._running.pop(quick)
+                result = await run_step(self._world, self._identity, self._state, quick, self._record_log)
+                self._record_result(quick, result)
+                continue
+            if self._may_hold_back():
+                self._show_soon()
+            else:
                 await self._flush()
-            if pure is None:
-                self._launch()
-                return due_at
-            # Nothing outside sees a pure node run, so its start need not be durable before.
-            self._running.pop(pure)
-            result = await run_step(self._world, self._identity, self._state, pure, self._record_log)
-            self._record_result(pure, result)
+            self._launch()
+            return due_at
 
     def _is_much_unrecorded(self) -> bool:
         return len(self._unrecorded) >= MAX_UNRECORDED_EVENTS or self._unrecorded_bytes >= MAX_UNRECORDED_BYTES
 
+    def _may_hold_back(self) -> bool:
+        """Whether what is recorded can become durable later: all that is about to begin has no effect outside."""
+        about_to_begin = [step for step, task in self._running.items() if task is None]
+        return (
+            bool(about_to_begin)
+            and not self._is_careful
+            and not self._answers
+            and not self._is_much_unrecorded()
+            and all(node_of(self._flow, self._state, step).pure for step in about_to_begin)
+        )
+
     def _decide(self) -> datetime | None:
-        while True:
+        while not self._has_to_conclude:
             if self._size > MAX_EXECUTION_BYTES and self._state.ending is None:
                 self._finish(Failed(error=_TOO_MUCH))
             now = self._world.clock.now()
@@ -202,25 +295,71 @@ class Run:
             if not decisions:
                 return None
             for decision in decisions:
-                match decision:
-                    case Start(event):
-                        self._record(event)
-                        self._running[Step(event.node, event.iteration)] = None
-                    case Record(event):
-                        if isinstance(event, NodeFailed):
-                            self._log_failure(event)
-                        self._record(event)
-                    case Finish(event):
-                        self._finish(event)
-                    case Wait(until):
-                        return until
-                    case _:
-                        assert_never(decision)
+                if isinstance(decision, Wait):
+                    return decision.until
+                self._act(decision)
+        return None
 
-    def _pure_step(self) -> Step | None:
-        """A step that was decided on and can run at once."""
+    def _act(self, decision: Decision) -> None:
+        match decision:
+            case Start(event):
+                self._record(event)
+                self._running[Step(event.node, event.iteration, event.scope)] = None
+            case Resume(step):
+                self._running[step] = None
+            case Record(event):
+                if isinstance(event, NodeFailed):
+                    self._log_failure(event)
+                    waited_for = self._state.at(Step(event.node, event.iteration, event.scope)).waiting
+                    self._leave_child(None if waited_for is None else waited_for.about)
+                if isinstance(event, ScopeEnded):
+                    self._end_scope(event)
+                self._record(event)
+            case Conclude():
+                self._has_to_conclude = True
+            case Finish(event):
+                self._finish(event)
+            case Wait():
+                pass
+            case _:
+                assert_never(decision)
+
+    async def _conclusion(self) -> Decision:
+        """The flow's outputs, and with them its end."""
+        outputs, current = self._flow.outputs, self._state.root.current
+        assert outputs is not None, "decided only for flows with outputs"
+        names = Names(self._world, self._identity, self._state, None, self._say, {})
+        try:
+            filling = await names.fill(outputs)
+            return concluded(self._flow, filling.render(outputs))
+        except ExpressionFailed as error:
+            failure = Failure(type="expression", message=f"The outputs of the flow: {error}")
+            return failed(self._flow, self._state, failure, current)
+
+    def _say(self, level: str, text: str) -> None:
+        self._record_log(Logged(level="info", message=text))
+
+    def _end_scope(self, event: ScopeEnded) -> None:
+        """Stop what runs in a scope that ends, and whatever it has set going elsewhere."""
+        if event.scope == ROOT:
+            self._log_end(event)
+        for frame in self._state.within(event.scope):
+            for current in frame.steps.values():
+                task = self._running.pop(current.step, None)
+                if task is not None:
+                    self._abandon(task)
+                    task.cancel()
+                if current.status is StepStatus.WAITING and current.waiting is not None:
+                    self._leave_child(current.waiting.about)
+
+    def _leave_child(self, about: JSON) -> None:
+        if isinstance(about, Mapping) and about.get("type") == "flow":
+            self._orphans.append(ExecutionId(str(about["execution_id"])))
+
+    def _quick_step(self) -> Step | None:
+        """A step that was decided on and is done at once."""
         for step, task in self._running.items():
-            if task is None and self._flow.nodes[step.node].pure:
+            if task is None and node_of(self._flow, self._state, step).is_quick:
                 return step
         return None
 
@@ -230,13 +369,14 @@ class Run:
                 self._running[step] = asyncio.create_task(self._perform(step), name=f"step {step}")
 
     async def _perform(self, step: Step) -> None:
-        attempt = self._state.steps[step.node].attempts
-        seconds = self._flow.nodes[step.node].timeout_seconds
+        attempt = self._state.at(step).attempts
+        seconds = node_of(self._flow, self._state, step).timeout_seconds
         # The step ends itself when its time is up, unless the node type does not let itself be
         # cancelled: then nobody waits for it any longer than that.
-        timer = asyncio.get_running_loop().call_later(
-            seconds + CANCEL_GRACE_SECONDS, self._deliver, _Result(step, attempt, timed_out(step.node, seconds))
-        )
+        timer = None
+        if seconds is not None:
+            late = _Result(step, attempt, timed_out(step.node, seconds))
+            timer = asyncio.get_running_loop().call_later(seconds + CANCEL_GRACE_SECONDS, self._deliver, late)
         outcome: StepResult
         try:
             outcome = await run_step(self._world, self._identity, self._state, step, self._report)
@@ -245,7 +385,8 @@ class Run:
             logger.exception("step.crashed", execution_id=self._identity.execution_id, step=str(step))
             outcome = Failure(type="node.crashed", message=f"The step failed: {type(error).__name__}", node=step.node)
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
         self._deliver(_Result(step, attempt, outcome))
 
     def _deliver(self, result: _Result) -> None:
@@ -259,10 +400,6 @@ class Run:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CANCEL_GRACE_SECONDS)
-        while self._inbox:
-            message = self._inbox.popleft()
-            if isinstance(message, Logged):
-                self._record_log(message)
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -274,35 +411,60 @@ class Run:
     def _take_messages(self) -> None:
         while self._inbox:
             message = self._inbox.popleft()
-            if isinstance(message, Logged):
-                self._record_log(message)
-            elif self._is_awaited(message):
-                self._let_go(message.step)
-                self._record_result(message.step, message.outcome)
+            match message:
+                case Logged():
+                    self._record_log(message)
+                case _Mail(signal, answer):
+                    self._take_signal(signal, answer)
+                case _Result(step, _, outcome):
+                    if self._is_awaited(message):
+                        self._let_go(step)
+                        self._record_result(step, outcome)
+                case _:
+                    assert_never(message)
+
+    def _take_signal(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
+        if answer.done():
+            return
+        state = self._state
+        is_awaited = any(
+            (waiting := state.at(step).waiting) is not None and waiting.key == signal.key for step in state.timed
+        )
+        is_too_much = sum(map(len, state.signals.values())) >= MAX_EARLY_SIGNALS
+        if state.status.is_final or (not is_awaited and (signal.if_awaited or is_too_much)):
+            answer.set_result(False)
+            return
+        self._record(SignalReceived(key=signal.key, payload=signal.payload, by=signal.by))
+        self._answers.append(answer)
 
     def _let_go(self, step: Step) -> None:
         task = self._running.pop(step)
-        if task is not None and not task.done():
+        if task is not None:
+            self._abandon(task)
+
+    def _abandon(self, task: "asyncio.Task[None]") -> None:
+        if not task.done():
             # It goes on as long as it likes; what it comes to means nothing any more.
             self._abandoned.add(task)
             task.add_done_callback(self._abandoned.discard)
 
     def _is_awaited(self, result: _Result) -> bool:
-        return result.step in self._running and self._state.steps[result.step.node].attempts == result.attempt
+        return result.step in self._running and self._state.at(result.step).attempts == result.attempt
 
     def _record_result(self, step: Step, result: StepResult) -> None:
         match result:
             case Failure():
                 event = failed_try(
                     self._flow,
-                    self._state.steps[step.node],
+                    self._state,
+                    self._state.at(step),
                     result,
                     now=self._world.clock.now(),
                     draw=self._world.draw(),
                 )
                 self._log_failure(event)
                 self._record(event)
-            case NodeCompleted() | TimerSet():
+            case NodeCompleted() | NodeWaiting() | ScopesOpened():
                 recorded = self._record(result)
                 if isinstance(recorded, NodeFailed):
                     # A result that cannot be kept.
@@ -321,47 +483,67 @@ class Run:
                 node=event.node,
                 node_type=event.node_type,
                 data=data,
+                scope=event.scope,
             )
         )
 
     def _report(self, line: Logged) -> None:
         """Take a log line from a step that is running."""
         self._inbox.append(line)
-        if self._log_timer is None:
-            self._log_timer = asyncio.get_running_loop().call_later(LOG_DELAY_SECONDS, self._show_logs)
+        self._show_soon()
 
-    def _show_logs(self) -> None:
-        self._log_timer = None
+    def _show_soon(self) -> None:
+        if self._show_timer is None:
+            self._show_timer = asyncio.get_running_loop().call_later(SHOW_SECONDS, self._show)
+
+    def _show(self) -> None:
+        self._show_timer = None
         self._wake.set()
 
-    def _record_log(self, line: Logged) -> None:
-        if self._state.log_lines < MAX_LOG_LINES:
+    def _record_log(self, line: Logged, *, even_if_full: bool = False) -> None:
+        if self._state.log_lines < MAX_LOG_LINES or even_if_full:
             self._record(line)
         elif self._state.log_lines == MAX_LOG_LINES:
             self._record(Logged(level="warn", message=f"Log truncated: {MAX_LOG_LINES} lines are kept of an execution"))
 
-    def _finish(self, event: Completed | Failed | Cancelled) -> None:
-        cursor = self._state.steps.get(self._state.cursor) if self._state.cursor is not None else None
-        node = None if cursor is None else cursor.step.node
-        node_type = None if cursor is None else cursor.node_type
-        match event:
-            case Completed():
-                line = Logged(level="info", message="Execution completed", node=node, node_type=node_type)
-            case Failed():
-                message = f"Execution failed: {event.error.message}"
-                line = Logged(level="error", message=message, node=node, node_type=node_type)
-            case Cancelled():
-                line = Logged(level="warn", message="Execution cancelled", node=node, node_type=node_type)
-            case _:
-                assert_never(event)
-        self._record(line)
+    def _finish(self, event: Ending) -> None:
+        if self._state.root.ended is None:
+            self._log_end(event)
+        self._end_everything()
         self._record(event)
+
+    def _end_everything(self) -> None:
+        for frame in self._state.frames.values():
+            for current in frame.steps.values():
+                if current.status is StepStatus.WAITING and current.waiting is not None:
+                    self._leave_child(current.waiting.about)
+        for task in self._running.values():
+            if task is not None:
+                self._abandon(task)
+                task.cancel()
+        self._running.clear()
+
+    def _log_end(self, event: Ending | ScopeEnded) -> None:
+        """The line that tells how the flow itself has ended."""
+        current = self._state.root.current
+        node = None if current is None else current.step.node
+        node_type = None if current is None else current.node_type
+        outcome = event.outcome if isinstance(event, ScopeEnded) else None
+        if isinstance(event, Completed) or outcome == "completed":
+            line = Logged(level="info", message="Execution completed", node=node, node_type=node_type)
+        elif isinstance(event, Failed | ScopeEnded) and event.error is not None:
+            message = f"Execution failed: {event.error.message}"
+            line = Logged(level="error", message=message, node=node, node_type=node_type)
+        else:
+            line = Logged(level="warn", message="Execution cancelled", node=node, node_type=node_type)
+        self._record_log(line, even_if_full=True)
 
     # Events to the journal
 
-    def _record(self, event: Event) -> Event:
+    def _record(self, event: Event, at: datetime | None = None) -> Event:
         """Take an event into account; gives it as it is stored, which may be another one."""
-        recorded = record(event, seq=self._state.seq + 1, at=self._world.clock.now(), redactor=self._redactor)
+        at = at or self._world.clock.now()
+        recorded = record(event, seq=self._state.seq + 1, at=at, redactor=self._redactor)
         self._state.apply(recorded.event, recorded.at)
         self._unrecorded.append(recorded)
         self._unrecorded_bytes += len(recorded.data)
@@ -369,10 +551,12 @@ class Run:
         return recorded.event
 
     async def _flush(self) -> None:
-        """Make what was recorded durable, and tell the subscribers."""
+        """Make what was recorded durable, and tell whoever is to know."""
         if not self._unrecorded:
             return
         records, self._unrecorded, self._unrecorded_bytes = self._unrecorded, [], 0
+        answers, self._answers = self._answers, []
+        orphans, self._orphans = self._orphans, []
         append = Append(
             execution_id=self._identity.execution_id,
             epoch=self._world.epoch,
@@ -392,6 +576,20 @@ class Run:
         self._create = None
         self._durable_status = append.summary.status
         self._world.broadcast.publish(self._identity.execution_id, records)
+        for answer in answers:
+            if not answer.done():
+                answer.set_result(True)
+        for orphan in orphans:
+            self._world.relatives.cancel_soon(orphan, reason="the execution that waited for it has gone on")
+        if self._state.ending is not None:
+            self._tell_relatives(self._state.ending)
+
+    def _tell_relatives(self, ending: Ending) -> None:
+        if self._turn is not None:
+            self._world.relatives.turn_is_free(self._turn.key)
+        if self._parent_id is not None:
+            id = self._identity.execution_id
+            self._world.relatives.child_ended(self._parent_id, end_signal(id, ending))
 
     def _patience(self) -> Iterator[float | None]:
         """Seconds to wait between tries of an append; None lets its failure through."""
@@ -404,14 +602,28 @@ class Run:
         yield None
 
     def _summary(self, at: datetime) -> Summary:
-        state = self._state
-        error = state.ending.error.message if isinstance(state.ending, Failed) else None
-        due_at = None
-        if state.status is Status.WAITING and state.cursor is not None:
-            due_at = state.steps[state.cursor].due_at
+        state, status = self._state, self._state.status
+        is_waiting = status is Status.WAITING
+        due_at = state.due_at if is_waiting else None
+        if is_waiting and (deadline := deadline_of(self._flow, state)) is not None:
+            due_at = deadline if due_at is None else min(due_at, deadline)
         return Summary(
-            status=state.status,
-            completed_at=at if state.status.is_final else None,
-            error=error,
+            status=status,
+            completed_at=at if status.is_final else None,
+            error=state.ending.error.message if isinstance(state.ending, Failed) else None,
             wake_at=due_at,
+            waiting_for=msgspec.json.encode(waiting_for(state)) if is_waiting else None,
         )
+
+
+def end_signal(id: ExecutionId, ending: Ending) -> Signal:
+    """What the step that waits for an execution is told of its end."""
+    payload: dict[str, JSON]
+    match ending:
+        case Completed(result=result):
+            payload = {"status": Status.COMPLETED.value, "result": result}
+        case Failed(error=error):
+            payload = {"status": Status.FAILED.value, "error": error.as_json()}
+        case _:
+            payload = {"status": Status.CANCELLED.value}
+    return Signal(key=f"flow:{id}", payload=payload)

@@ -2,14 +2,15 @@
 
 import asyncio
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeAlias
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias, cast
 
 import msgspec
 import structlog
 
+from flowrunner.domain.decide import node_of
 from flowrunner.domain.execution import (
     LOG_LEVELS,
     ExecutionState,
@@ -17,53 +18,136 @@ from flowrunner.domain.execution import (
     Logged,
     LogLevel,
     NodeCompleted,
+    NodeWaiting,
+    ScopesOpened,
     Step,
     StepState,
-    TimerSet,
+    StepStatus,
 )
-from flowrunner.domain.expression import Constant, ExpressionFailed, render
-from flowrunner.domain.flow import DEFAULT_ACTION, Flow, Node
-from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
+from flowrunner.domain.expression import ExpressionFailed
+from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks, Node, Prepared
+from flowrunner.domain.values import JSON, FlowId
+from flowrunner.engine.scope import Identity, Names
 from flowrunner.engine.world import World
-from flowrunner.plugin import HttpClient, NodeFailure, NodeType, Outcome, Suspend
+from flowrunner.plugin import (
+    HttpClient,
+    NodeFailure,
+    NodeType,
+    OpenScopes,
+    Outcome,
+    ScopesEnded,
+    Signalled,
+    SubFlow,
+    Suspend,
+)
+from flowrunner.ports import ParentStep
 
 logger = structlog.get_logger()
 
-StepResult: TypeAlias = NodeCompleted | TimerSet | Failure
+StepResult: TypeAlias = NodeCompleted | NodeWaiting | ScopesOpened | Failure
+_Given: TypeAlias = JSON | Outcome | Suspend | OpenScopes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Which execution a step belongs to."""
+@dataclass(frozen=True, slots=True)
+class _Flows:
+    """Starts executions for one step. Fills `plugin.SubFlows`."""
 
-    execution_id: ExecutionId
-    account_id: AccountId
-    flow_id: FlowId
-    flow: Flow
+    world: World
+    parent: ParentStep
+
+    async def start(self, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool) -> SubFlow:
+        return await self.world.flows.start(self.parent, flow, version=version, input=input, wait=wait)
 
 
 @dataclass(slots=True)
 class Context:
     """What a running node may know and use. Fills `plugin.StepContext`."""
 
-    execution_id: str
-    node: str
-    node_type: str
-    iteration: int
-    attempt: int
-    input: JSON
-    http: HttpClient
-    now: Callable[[], datetime]
+    world: World
+    identity: Identity
+    state: ExecutionState
+    current: StepState
+    declared: Node
     report: Callable[[Logged], None]
 
     @property
+    def execution_id(self) -> str:
+        return self.identity.execution_id
+
+    @property
+    def node(self) -> str:
+        return self.declared.name
+
+    @property
+    def iteration(self) -> int:
+        return self.current.step.iteration
+
+    @property
+    def attempt(self) -> int:
+        return self.current.attempts
+
+    @property
+    def step(self) -> str:
+        return str(self.current.step)
+
+    @property
+    def failures(self) -> int:
+        return self.current.failures
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        return self.declared.timeout_seconds
+
+    @property
+    def branches(self) -> Sequence[str]:
+        return [key for key in self.declared.inner if key]
+
+    @property
     def idempotency_key(self) -> str:
-        return f"{self.execution_id}.{self.node}.{self.iteration}"
+        return f"{self.identity.execution_id}.{self.current.step}"
+
+    @property
+    def input(self) -> JSON:
+        return self.current.input
+
+    @property
+    def http(self) -> HttpClient:
+        return self.world.http
+
+    @property
+    def flows(self) -> _Flows:
+        parent = self.state.parent
+        before = cast("Sequence[str]", parent["flows"]) if isinstance(parent, Mapping) else ()
+        return _Flows(
+            self.world,
+            ParentStep(
+                execution_id=self.identity.execution_id,
+                account_id=self.identity.account_id,
+                step=self.step,
+                failures=self.failures,
+                flows=(*(FlowId(flow) for flow in before), self.identity.flow_id),
+            ),
+        )
+
+    def now(self) -> datetime:
+        return self.world.clock.now()
 
     def log(self, level: LogLevel, message: str, data: JSON = None) -> None:
         # A node type may be anybody's code, and what is stored has to be read again.
         level = level if level in LOG_LEVELS else "info"
-        self.report(Logged(level=level, message=str(message), node=self.node, node_type=self.node_type, data=data))
+        self.report(
+            Logged(
+                level=level,
+                message=str(message),
+                node=self.declared.name,
+                node_type=self.declared.type,
+                data=data,
+                scope=self.current.step.scope,
+            )
+        )
+
+    def say(self, level: str, text: str) -> None:
+        self.log(cast("LogLevel", level), text)
 
 
 async def run_step(
@@ -73,23 +157,12 @@ async def run_step(
     step: Step,
     report: Callable[[Logged], None],
 ) -> StepResult:
-    """The outcome of the current try of ``step``. A failure is an outcome, not an exception."""
-    node = identity.flow.nodes[step.node]
-    current = state.steps[step.node]
-    attempt = current.attempts
-    context = Context(
-        identity.execution_id,
-        node.name,
-        node.type,
-        step.iteration,
-        attempt,
-        current.input,
-        world.http,
-        world.clock.now,
-        report,
-    )
+    """The outcome of the current try of ``step``, or of going on with it. A failure is an outcome, not
+    an exception."""
+    node = node_of(identity.flow, state, step)
+    context = Context(world, identity, state, state.at(step), node, report)
     try:
-        outcome, result = await _outcome(world, identity, state, node, context)
+        return await _outcome(context)
     except NodeFailure as error:
         return Failure(
             type=str(error.type),
@@ -99,7 +172,7 @@ async def run_step(
             retry_after=error.retry_after,
         )
     except ExpressionFailed as error:
-        return Failure(type="expression", message=str(error), node=node.name)
+        return Failure(type=error.type, message=str(error), node=node.name)
     except (Exception, asyncio.CancelledError) as error:
         # Node types may be anybody's code: whatever they raise ends their node, not the server.
         # Only a cancellation that somebody asked for goes its way.
@@ -117,102 +190,145 @@ async def run_step(
             message=f"The node type {node.type} failed unexpectedly ({type(error).__name__})",
             node=node.name,
         )
-    if isinstance(outcome, Suspend):
-        return TimerSet(
-            node=node.name,
-            node_type=node.type,
-            iteration=step.iteration,
-            attempt=attempt,
-            until=outcome.until,
-            result=result,
-        )
-    return NodeCompleted(
-        node=node.name,
-        node_type=node.type,
-        iteration=step.iteration,
-        attempt=attempt,
-        action=str(outcome.action) if isinstance(outcome, Outcome) else DEFAULT_ACTION,
-        result=result,
-    )
 
 
 def timed_out(node: str, seconds: float) -> Failure:
     return Failure(type="timeout", node=node, message=f"The node did not end within {seconds:g} seconds")
 
 
-async def _outcome(
-    world: World,
-    identity: Identity,
-    state: ExecutionState,
-    node: Node,
-    context: Context,
-) -> tuple[JSON | Outcome | Suspend, JSON]:
-    """What the node type gave, and the result that later nodes see."""
-    node_type: NodeType[Any] = world.node_types[node.type]
-    scope: dict[str, JSON] = {}
-    if not isinstance(node.params, Constant) or node.output is not None:
-        scope = await _scope(world, identity, state, node)
-    params = node_type.read(render(node.params, scope))
+async def _outcome(context: Context) -> StepResult:
+    node, current = context.declared, context.current
+    names = Names(context.world, context.identity, context.state, current, context.say, {})
+    node_type: NodeType[Any] = context.world.node_types[node.type]
     try:
         async with asyncio.timeout(node.timeout_seconds) as limit:
-            outcome: JSON | Outcome | Suspend = await node_type.run(params, context)
+            if current.status is StepStatus.RUNNING:
+                given = await _run(node_type, context, names)
+            else:
+                params = None
+                if node_type.asks_again:
+                    params = node_type.read((await names.fill(node.params)).render(node.params))
+                given = await node_type.resume(params, context, _come(current))
     except TimeoutError:
-        if not limit.expired():
+        if not limit.expired() or node.timeout_seconds is None:
             raise
         failure = timed_out(node.name, node.timeout_seconds)
         raise NodeFailure(failure.type, failure.message) from None
-    result = outcome.result if isinstance(outcome, Outcome | Suspend) else outcome
+    if given is _SKIPPED:
+        return _completed(context, Outcome(current.input, SKIPPED_ACTION), current.input, skipped=True)
+    if isinstance(given, OpenScopes):
+        return _opened(context, given)
+    if isinstance(given, Suspend) and given.key is not None:
+        # Its result is what the signal brings, which is not known yet.
+        return _waiting(context, given, given.result)
+    result = given.result if isinstance(given, Outcome | Suspend) else given
     if node.output is not None:
-        result = render(node.output, {**scope, "result": result})
+        seen = Names(context.world, context.identity, context.state, current, context.say, {"result": result})
+        result = (await seen.fill(node.output)).render(node.output)
     # Later nodes see what a replay will see, whatever Python object it was. Raises for what has no
     # JSON form.
-    return outcome, msgspec.to_builtins(result, str_keys=True)
+    result = msgspec.to_builtins(result, str_keys=True)
+    if isinstance(given, Suspend):
+        return _waiting(context, given, result)
+    return _completed(context, given if isinstance(given, Outcome) else Outcome(given), result)
 
 
-async def _scope(world: World, identity: Identity, state: ExecutionState, node: Node) -> dict[str, JSON]:
-    """The names that this node's expressions start from; secrets only the ones they mention."""
-    roots, flow = node.mentions.roots, identity.flow
-    scope: dict[str, JSON] = {"input": state.steps[node.name].input, "vars": flow.vars}
-    if "flow" in roots:
-        scope["flow"] = {
-            "id": identity.flow_id,
-            "name": flow.name,
-            "version": flow.version,
-            "input": state.input,
-        }
-    if "execution" in roots:
-        scope["execution"] = {
-            "id": identity.execution_id,
-            "started_at": _moment(state.started_at),
-            "status": state.status.value,
-        }
-    if "error" in roots:
-        scope["error"] = None if state.error is None else state.error.as_json()
-    if "nodes" in roots:
-        scope["nodes"] = {
-            name: _seen(state.steps[name]) if name in state.steps else None for name in node.mentions.nodes
-        }
-    if node.mentions.secrets:
-        scope["secrets"] = await _secrets(world, identity, node)
-    return scope
+_SKIPPED: Any = object()
 
 
-async def _secrets(world: World, identity: Identity, node: Node) -> dict[str, JSON]:
-    values = await world.vault.reveal(identity.account_id, node.mentions.secrets)
-    for name in sorted(node.mentions.secrets - values.keys()):
-        raise ExpressionFailed(f"${{secrets.{name}}}: the account has no secret '{name}'")
-    return dict(values)
+async def _run(node_type: NodeType[Any], context: Context, names: Names) -> _Given:
+    node = context.declared
+    parts = (node.params,) if node.condition is None else (node.condition, node.params)
+    filling = await names.fill(*parts)
+    if node.condition is not None:
+        holds = filling.render(node.condition)
+        if isinstance(holds, ExpressionFailed):
+            raise holds
+        if not holds:
+            return _SKIPPED  # type: ignore[no-any-return] # a mark of its own kind
+    params = filling.render(node.params)
+    if node.hooks is None:
+        return await node_type.run(node_type.read(params), context)
+    return await _run_with_hooks(node_type, context, node.hooks, params)
 
 
-def _seen(step: StepState) -> JSON:
-    return {
-        "result": step.result,
-        "status": step.status.value,
-        "action": step.action,
-        "error": None if step.error is None else step.error.as_json(),
-        "attempts": step.attempts,
-    }
+async def _run_with_hooks(node_type: NodeType[Any], context: Context, hooks: Hooks, params: JSON) -> _Given:
+    async def call(hook: Prepared, more: Mapping[str, JSON]) -> JSON:
+        names = Names(context.world, context.identity, context.state, context.current, context.say, more)
+        return (await names.fill(hook)).render(hook)
+
+    if hooks.prep is not None:
+        params = await call(hooks.prep, {"context": params})
+    if hooks.exec is not None:
+        given: _Given = await call(hooks.exec, {"context": params})
+    else:
+        given = await node_type.run(node_type.read(params), context)
+    if hooks.post is None or isinstance(given, Suspend | OpenScopes):
+        return given
+    result = given.result if isinstance(given, Outcome) else given
+    changed = await call(hooks.post, {"context": params, "result": result})
+    return Outcome(changed, given.action, given.is_last, given.vars) if isinstance(given, Outcome) else changed
 
 
-def _moment(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _come(current: StepState) -> Signalled | ScopesEnded:
+    """What a step that goes on has waited for."""
+    if current.open is None:
+        return Signalled(current.signal, None if current.waiting is None else current.waiting.about)
+    scopes = current.open
+    return ScopesEnded(
+        scopes.opened.keys, scopes.results, {key: error.as_json() for key, error in scopes.errors.items()}
+    )
+
+
+def _completed(context: Context, outcome: Outcome, result: JSON, *, skipped: bool = False) -> NodeCompleted:
+    current = context.current
+    return NodeCompleted(
+        node=current.step.node,
+        node_type=current.node_type,
+        iteration=current.step.iteration,
+        attempt=current.attempts,
+        scope=current.step.scope,
+        action=str(outcome.action or DEFAULT_ACTION),
+        result=result,
+        skipped=skipped,
+        is_last=outcome.is_last,
+        vars=None if outcome.vars is None else msgspec.to_builtins(dict(outcome.vars), str_keys=True),
+    )
+
+
+def _waiting(context: Context, suspend: Suspend, result: JSON) -> NodeWaiting:
+    current = context.current
+    return NodeWaiting(
+        node=current.step.node,
+        node_type=current.node_type,
+        iteration=current.step.iteration,
+        attempt=current.attempts,
+        scope=current.step.scope,
+        until=suspend.until,
+        result=result,
+        action=suspend.action,
+        key=suspend.key,
+        is_limit=suspend.is_limit,
+        about=suspend.about,
+    )
+
+
+def _opened(context: Context, scopes: OpenScopes) -> ScopesOpened:
+    current, limit = context.current, context.declared.timeout_seconds
+    until = None if current.open is None else current.open.opened.until
+    if current.open is None and limit is not None:
+        until = context.now() + timedelta(seconds=limit)
+    return ScopesOpened(
+        node=current.step.node,
+        node_type=current.node_type,
+        iteration=current.step.iteration,
+        attempt=current.attempts,
+        scope=current.step.scope,
+        keys=scopes.keys,
+        inputs=msgspec.to_builtins(list(scopes.inputs), str_keys=True),
+        at_once=scopes.at_once,
+        needed=len(scopes.keys) if scopes.needed is None else scopes.needed,
+        tolerant=scopes.tolerant,
+        opens_at=scopes.opens_at,
+        until=until,
+    )

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from flowrunner.plugin import HttpClient, NodeType
-from flowrunner.ports import Broadcast, Clock, FlowLibrary, Journal, Vault
+from flowrunner.ports import Broadcast, Clock, FlowLibrary, Journal, Relatives, Sandbox, SubFlowStarter, Vault
+
+# A wait no longer than this is spent in memory: to come back costs more than to stay.
+SHORT_WAIT_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -14,6 +17,7 @@ class World:
 
     Attributes:
         draw: A uniform sample from [0, 1), for jitter.
+        short_wait: Seconds that a run waits in memory at most.
         epoch: Owner's mark on every append; 0 until the journal has been claimed.
         is_stopping: No step begins any more; the ones under way may end.
     """
@@ -22,9 +26,27 @@ class World:
     library: FlowLibrary
     vault: Vault
     broadcast: Broadcast
+    sandbox: Sandbox
     node_types: Mapping[str, NodeType[Any]]
     http: HttpClient
     clock: Clock
     draw: Callable[[], float]
+    short_wait: float = SHORT_WAIT_SECONDS
     epoch: int = 0
     is_stopping: bool = False
+    _relatives: Relatives | None = None
+    _flows: SubFlowStarter | None = None
+
+    def connect(self, *, relatives: Relatives, flows: SubFlowStarter) -> None:
+        """Name the ones that start and advance executions, which are made after the engine."""
+        self._relatives, self._flows = relatives, flows
+
+    @property
+    def relatives(self) -> Relatives:
+        assert self._relatives is not None, "connected before the first execution"
+        return self._relatives
+
+    @property
+    def flows(self) -> SubFlowStarter:
+        assert self._flows is not None, "connected before the first execution"
+        return self._flows

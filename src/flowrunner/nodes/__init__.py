@@ -2,16 +2,23 @@
 
 from collections.abc import Mapping
 
-from flowrunner.nodes.control import Fail, Return
+from flowrunner.nodes.control import Fail, Return, Set
 from flowrunner.nodes.delay import Delay
 from flowrunner.nodes.http_request import HttpRequest
 from flowrunner.nodes.log import Log
+from flowrunner.nodes.loops import Foreach, Parallel, While
+from flowrunner.nodes.subflow import SubflowNode
+from flowrunner.nodes.switch import Condition, Switch
 from flowrunner.nodes.transform import Transform
+from flowrunner.nodes.wait import Approval, Wait
 from flowrunner.nodes.webhook import Webhook
 from flowrunner.plugin import NodeType
 
 
 def built_in() -> Mapping[str, NodeType]:  # type: ignore[type-arg] # each has parameters of its own
     """The node types that come with FlowRunner, by name."""
-    types = (HttpRequest(), Webhook(), Transform(), Delay(), Log(), Fail(), Return())
+    types = (
+        HttpRequest(), Webhook(), Transform(), Switch(), Condition(), Foreach(), While(), Parallel(), SubflowNode(),
+        Delay(), Wait(), Approval(), Return(), Fail(), Log(), Set(),
+    )  # fmt: skip
     return {node_type.type: node_type for node_type in types}

@@ -1,19 +1,18 @@
-"""`return` and `fail`: how a flow ends before its edges do."""
+"""`return`, `fail` and `set`: how a flow ends before its edges do, and what it keeps in mind."""
 
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from flowrunner.domain.flow import RETURN_ACTION
 from flowrunner.plugin import JSON, NodeFailure, NodeType, Outcome, Params, StepContext
 
 
 class ReturnParams(Params):
-    value: Any = Field(default=None, description="The execution's result.")
+    value: Any = Field(default=None, description="What the flow gives, or the scope that the node stands in.")
 
 
 class Return(NodeType[ReturnParams]):
-    """Ends the execution with a result."""
+    """Ends the flow with a result; inside a loop or a branch, that run of it."""
 
     type = "return"
     Params = ReturnParams
@@ -21,7 +20,7 @@ class Return(NodeType[ReturnParams]):
     pure = True
 
     async def run(self, params: ReturnParams, context: StepContext) -> Outcome:
-        return Outcome(params.value, action=RETURN_ACTION)
+        return Outcome(params.value, is_last=True)
 
 
 class FailParams(Params):
@@ -43,3 +42,21 @@ class Fail(NodeType[FailParams]):
 
     async def run(self, params: FailParams, context: StepContext) -> JSON:
         raise NodeFailure(params.error, params.message, data=params.data)
+
+
+class SetParams(Params):
+    """Names of variables, with the value each is to have from now on."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+
+class Set(NodeType[SetParams]):
+    """Gives variables of the flow new values, read as `${vars.name}`. Gives them as its result."""
+
+    type = "set"
+    Params = SetParams
+    pure = True
+
+    async def run(self, params: SetParams, context: StepContext) -> Outcome:
+        values: dict[str, JSON] = dict(params.model_extra or {})
+        return Outcome(values, vars=values)

@@ -55,9 +55,12 @@ class Delay(NodeType[DelayParams]):
     type = "delay"
     Params = DelayParams
     pure = True
+    timeout_seconds = None
 
     async def run(self, params: DelayParams, context: StepContext) -> Suspend:
         if params.until is not None:
-            return Suspend(parse_moment(params.until), context.input)
-        assert params.duration is not None, "the model wants one of them"
-        return Suspend(context.now() + timedelta(seconds=parse_duration(params.duration)), context.input)
+            until = parse_moment(params.until)
+        else:
+            assert params.duration is not None, "the model wants one of them"
+            until = context.now() + timedelta(seconds=parse_duration(params.duration))
+        return Suspend(until=until, result=context.input, about={"type": "delay"})

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from flowrunner.plugin import JSON, HttpAnswer, NodeFailure, StepContext
 
@@ -28,7 +28,7 @@ def _known_method(value: str) -> str:
     return value.upper()
 
 
-Method: TypeAlias = Annotated[str, AfterValidator(_known_method)]
+Method: TypeAlias = Annotated[str, AfterValidator(_known_method), Field(examples=sorted(METHODS))]
 ResponseKind: TypeAlias = Literal["json", "text", "base64"]
 
 

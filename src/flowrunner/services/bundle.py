@@ -7,7 +7,10 @@ from flowrunner.services.executions import Executions
 from flowrunner.services.flows import Flows
 from flowrunner.services.identity import Identity
 from flowrunner.services.keys import Keys
+from flowrunner.services.language import Language
+from flowrunner.services.reruns import Reruns
 from flowrunner.services.secrets import Secrets
+from flowrunner.services.signals import Signals
 from flowrunner.services.tokens import Tokens
 
 
@@ -19,4 +22,7 @@ class Services:
     secrets: Secrets
     keys: Keys
     flows: Flows
+    language: Language
     executions: Executions
+    signals: Signals
+    reruns: Reruns

@@ -2,17 +2,19 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import Conflict, InvalidFlow, NotFound
-from flowrunner.domain.execution import Status
-from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
+from flowrunner.domain.errors import Conflict, InvalidFlow, InvalidInput, NotFound
+from flowrunner.domain.execution import Event, Status
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.json_schema import SchemaEngine
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import (
     Clock,
     Dispatcher,
@@ -24,8 +26,11 @@ from flowrunner.ports import (
     FlowStore,
     LogLine,
     NewExecution,
+    NoTurn,
     Page,
+    Sandbox,
 )
+from flowrunner.services.admission import InputForms, turn_of
 from flowrunner.services.ids import new_id
 
 _PURGE_BATCH: Final = 200
@@ -37,9 +42,35 @@ class Accepted:
     """An execution that now exists. ``is_repeat``: it did before, by the same idempotency key."""
 
     id: ExecutionId
+    flow_id: FlowId
     status: Status
     created_at: datetime
     is_repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Who or what an execution is started for.
+
+    Attributes:
+        by: The account of a caller; None for what starts by itself.
+        parent_id: The execution that waits for its end.
+        started_for: The step of another execution: `{execution_id, step, flows}`.
+    """
+
+    account_id: AccountId
+    by: AccountId | None = None
+    parent_id: ExecutionId | None = None
+    started_for: JSON = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repetition:
+    """What a new execution keeps of one before it: see `domain.rerun`."""
+
+    of: ExecutionId
+    from_step: str | None
+    prefix: Sequence[tuple[Event, datetime]]
 
 
 class Executions:
@@ -49,57 +80,113 @@ class Executions:
         flows: FlowStore,
         library: FlowLibrary,
         dispatcher: Dispatcher,
+        *,
+        sandbox: Sandbox,
+        schemas: SchemaEngine,
         clock: Clock,
     ) -> None:
         self._reader = reader
         self._flows = flows
         self._library = library
         self._dispatcher = dispatcher
+        self._sandbox = sandbox
+        self._inputs = InputForms(schemas)
         self._clock = clock
 
     async def run(
-        self, caller: Caller, flow_id: FlowId, input: JSON, *, idempotency_key: str | None = None
+        self, caller: Caller, flow_id: FlowId, input: Mapping[str, JSON], *, idempotency_key: str | None = None
     ) -> Accepted:
         """Start an execution; it exists for good when this returns.
 
-        Raises: NotFound; Conflict if the key was used for another request; Unavailable.
+        Raises:
+            NotFound.
+            InvalidInput: If the input is not what the flow asks for.
+            Conflict: If the key was used for another request, or too many executions of the flow are
+                under way.
+            Unavailable.
         """
+        origin = Origin(account_id=caller.account_id, by=caller.account_id)
+        return await self.accept(origin, flow_id, input, idempotency_key=idempotency_key)
+
+    async def accept(
+        self,
+        origin: Origin,
+        flow_id: FlowId,
+        input: Mapping[str, JSON],
+        *,
+        revision_id: RevisionId | None = None,
+        idempotency_key: str | None = None,
+        repetition: Repetition | None = None,
+    ) -> Accepted:
+        """Start an execution of the flow's present revision, or of another one. Raises: as `run`."""
         digest = None
         if idempotency_key is not None:
             asked = msgspec.json.encode([flow_id, input], order="deterministic")
             digest = hashlib.sha256(asked).hexdigest()
         try:
-            revision_id = await self._flows.revision_of(caller.account_id, flow_id)
-            flow = await self._library.get(caller.account_id, revision_id)
-        except (NotFound, InvalidFlow):
+            if revision_id is None:
+                revision_id = await self._flows.revision_of(origin.account_id, flow_id)
+            flow = await self._library.get(origin.account_id, revision_id)
+            checked = self._inputs.check(revision_id, flow, input)
+        except (NotFound, InvalidFlow, InvalidInput):
             # A request that was accepted keeps its answer, whatever has become of the flow.
             before = None
             if idempotency_key is not None:
-                before = await self._reader.request(caller.account_id, idempotency_key)
+                before = await self._reader.request(origin.account_id, idempotency_key)
             if before is None:
                 raise
-            return await self._repeat(caller, *before, asked=digest)
+            return await self._repeat(origin.account_id, *before, asked=digest)
         now = self._clock.now()
         new = NewExecution(
             id=ExecutionId(new_id("exec", now)),
-            account_id=caller.account_id,
+            account_id=origin.account_id,
             flow_id=flow_id,
             revision_id=revision_id,
             started_at=now,
             idempotency_key=idempotency_key,
             request_digest=digest,
+            by=origin.by,
+            parent_id=origin.parent_id,
+            started_for=origin.started_for,
+            turn=await turn_of(flow, flow_id, origin.account_id, checked, self._sandbox),
+            rerun_of=None if repetition is None else repetition.of,
+            rerun_from=None if repetition is None else repetition.from_step,
+            prefix=() if repetition is None else repetition.prefix,
         )
         try:
-            await self._dispatcher.start(new, flow, input)
+            status = await self._start(new, flow, checked)
         except DuplicateRequest as repeat:
-            return await self._repeat(caller, repeat.execution_id, repeat.request_digest, asked=digest)
-        return Accepted(id=new.id, status=Status.RUNNING, created_at=now)
+            return await self._repeat(origin.account_id, repeat.execution_id, repeat.request_digest, asked=digest)
+        return Accepted(id=new.id, flow_id=flow_id, status=status, created_at=now)
 
-    async def _repeat(self, caller: Caller, id: ExecutionId, digest: str | None, *, asked: str | None) -> Accepted:
+    async def _start(self, new: NewExecution, flow: Flow, input: Mapping[str, JSON]) -> Status:
+        try:
+            await self._dispatcher.start(new, flow, input)
+            return Status.RUNNING
+        except NoTurn:
+            limit, turn = flow.limits.concurrency, new.turn
+            assert limit is not None, "turns are taken of flows with a limit"
+            assert turn is not None, "turns are taken of flows with a limit"
+        if limit.on_limit == "reject":
+            raise Conflict(f"{limit.most} executions of this flow are under way, which is as many as may be")
+        await self._dispatcher.start(replace(new, turn=replace(turn, is_queued=True)), flow, input)
+        if limit.on_limit == "replace":
+            for id in await self._reader.sharing_turn(new.account_id, turn.key):
+                if id != new.id:
+                    self._dispatcher.cancel_soon(id, reason="replaced by a newer execution")
+        # A place may have become free since it was asked for.
+        self._dispatcher.turn_is_free(turn.key)
+        return Status.WAITING
+
+    async def _repeat(
+        self, account_id: AccountId, id: ExecutionId, digest: str | None, *, asked: str | None
+    ) -> Accepted:
         if digest != asked:
             raise Conflict("This Idempotency-Key was used before, with another request")
-        before = await self._reader.get(caller.account_id, id)
-        return Accepted(id=before.id, status=before.status, created_at=before.started_at, is_repeat=True)
+        before = await self._reader.get(account_id, id)
+        return Accepted(
+            id=before.id, flow_id=before.flow_id, status=before.status, created_at=before.started_at, is_repeat=True
+        )
 
     async def get(self, caller: Caller, id: ExecutionId) -> ExecutionDetail:
         """Raises: NotFound."""

@@ -8,12 +8,13 @@ from typing import Final
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.difference import Difference, difference
-from flowrunner.domain.errors import PreconditionFailed, invalid
+from flowrunner.domain.errors import Fault, PreconditionFailed, invalid
 from flowrunner.domain.flow import Flow, NodeTypeSpec
 from flowrunner.domain.flow_document import read_flow
 from flowrunner.domain.values import AccountId, FlowId, RevisionId
-from flowrunner.ports import Clock, FlowStore, FlowView, Page, RevisionView, SavedFlow, SavedRevision
+from flowrunner.ports import Clock, FlowStore, FlowView, Page, RevisionView, SavedFlow, SavedRevision, SecretStore
 from flowrunner.services.ids import new_id
+from flowrunner.services.language import Language, secrets_missing
 
 _CACHED_FLOWS: Final = 1000
 
@@ -29,16 +30,17 @@ class FlowDraft:
 
 
 class Flows:
-    def __init__(self, store: FlowStore, node_types: Mapping[str, NodeTypeSpec], clock: Clock) -> None:
+    def __init__(self, store: FlowStore, secrets: SecretStore, language: Language, clock: Clock) -> None:
         self._store = store
-        self._node_types = node_types
+        self._secrets = secrets
+        self._language = language
         self._clock = clock
         # Comparing keeps a processor busy: one at a time leaves the others to executions.
         self._comparing = asyncio.Lock()
 
     async def create(self, caller: Caller, draft: FlowDraft) -> SavedFlow:
         """Raises: InvalidFlow with every fault; InvalidInput if it has no name."""
-        flow = read_flow(draft.definition, self._node_types)
+        flow = await self._language.read(draft.definition)
         now = self._clock.now()
         saved = SavedFlow(
             id=FlowId(new_id("flow", now)),
@@ -53,6 +55,13 @@ class Flows:
         )
         await self._store.create(caller.account_id, saved)
         return saved
+
+    async def validate(self, caller: Caller, definition: str) -> Sequence[Fault]:
+        """Every fault and warning of a definition, with what the account lacks to run it. Raises: Unavailable."""
+        reading = await self._language.study(definition)
+        known = {secret.key for secret in await self._secrets.list(caller.account_id)}
+        missing = secrets_missing(reading, known)
+        return sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
 
     async def update(
         self,
@@ -75,7 +84,7 @@ class Flows:
         await self._store.get(caller.account_id, id)
         now = self._clock.now()
         revision_id = RevisionId(new_id("rev", now))
-        flow = read_flow(definition, self._node_types) if definition is not None else None
+        flow = await self._language.read(definition) if definition is not None else None
 
         def change(before: SavedFlow) -> SavedFlow:
             _check_state(before, if_states)

@@ -19,11 +19,13 @@ from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms
 
 # The input is the first event's, the result the last one's: neither is stored twice.
 GET: Final = """
-SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, x.error, first.data, last.data
+SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, x.error, first.data, last.data,
+       x.waiting_for, x.parent_id, x.rerun_of, r.number
   FROM executions x
   JOIN events first ON first.execution_id = x.id AND first.seq = 1
+  LEFT JOIN revisions r ON r.id = x.revision_id
   LEFT JOIN events last
-    ON last.execution_id = x.id AND last.seq = x.last_seq AND x.status = 'completed'
+    ON last.execution_id = x.id AND last.seq = x.last_seq AND x.status IN ('completed', 'failed')
  WHERE x.id = :id AND x.account_id = :account_id
 """
 
@@ -54,6 +56,10 @@ SELECT at, data FROM events
 COUNT_LOGS: Final = """
 SELECT count(*) FROM events
  WHERE execution_id = :id AND type = 'log' AND (:level IS NULL OR data ->> '$.level' = :level)
+"""
+
+SHARING_TURN: Final = """
+SELECT id FROM executions WHERE turn_key = :key AND completed_at IS NULL AND account_id = :account_id
 """
 
 OLD: Final = """
@@ -100,7 +106,12 @@ class SqliteExecutions:
             completed_at=view.completed_at,
             error=view.error,
             input=_member(row[6], "input"),
-            result=None if row[7] is None else _member(row[7], "result"),
+            result=_member(row[7], "result") if view.status is Status.COMPLETED else None,
+            failure=row[7].encode() if view.status is Status.FAILED else None,
+            waiting_for=None if row[8] is None else row[8].encode(),
+            parent_id=None if row[9] is None else ExecutionId(row[9]),
+            rerun_of=None if row[10] is None else ExecutionId(row[10]),
+            revision=row[11],
         )
 
     async def request(self, account_id: AccountId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
@@ -139,6 +150,11 @@ class SqliteExecutions:
 
         rows, total = await self._database.read_long(logs)
         return [_log_line(at, data) for at, data in rows], total
+
+    async def sharing_turn(self, account_id: AccountId, key: str) -> Sequence[ExecutionId]:
+        values = {"account_id": account_id, "key": key}
+        rows = await self._database.read_long(lambda connection: connection.execute(SHARING_TURN, values).fetchall())
+        return [ExecutionId(row[0]) for row in rows]
 
     async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
         def purge(connection: sqlite3.Connection) -> tuple[int, bool]:

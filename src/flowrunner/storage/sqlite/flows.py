@@ -45,6 +45,17 @@ SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_a
 REVISION_OF: Final = """
 SELECT revision_id FROM flows WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
 """
+FIND: Final = """
+SELECT id FROM flows
+ WHERE account_id = :account_id AND deleted_at IS NULL AND (id = :id OR name = :id)
+ ORDER BY id <> :id, id LIMIT 1
+"""
+REVISION_NAMED: Final = """
+SELECT r.id FROM revisions r JOIN flows f ON f.id = r.flow_id
+ WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
+   AND (r.number = :version OR r.version = :version)
+ ORDER BY r.number DESC LIMIT 1
+"""
 DEFINITION: Final = """
 SELECT definition FROM revisions WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
 """
@@ -140,6 +151,16 @@ class SqliteFlows:
 
     async def revision_of(self, account_id: AccountId, id: FlowId) -> RevisionId:
         return RevisionId((await self._one(REVISION_OF, account_id, id))[0])
+
+    async def find(self, account_id: AccountId, id_or_name: str) -> FlowId:
+        return FlowId((await self._one(FIND, account_id, id_or_name))[0])
+
+    async def revision_named(self, account_id: AccountId, id: FlowId, version: str | int) -> RevisionId:
+        values = {"id": id, "account_id": account_id, "version": version}
+        row = await self._database.read(lambda connection: connection.execute(REVISION_NAMED, values).fetchone())
+        if row is None:
+            raise NotFound("revision")
+        return RevisionId(row[0])
 
     async def definition(self, account_id: AccountId, revision_id: RevisionId) -> str:
         definition: str = (await self._one(DEFINITION, account_id, revision_id))[0]

@@ -12,7 +12,7 @@ import msgspec
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.execution import EVENT_TYPES, Event, Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
-from flowrunner.ports import Append, DuplicateRequest, Fenced, NewExecution, Recorded, StoredExecution
+from flowrunner.ports import Append, DuplicateRequest, Fenced, NewExecution, NoTurn, Recorded, StoredExecution, Turn
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 
@@ -21,12 +21,44 @@ from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms, to_m
 # An account takes its flows with it when it is deleted.
 CREATE: Final = """
 INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
-                        error, wake_at, epoch, last_seq, idempotency_key, request_digest)
+                        error, wake_at, waiting_for, epoch, last_seq, idempotency_key, request_digest,
+                        parent_id, rerun_of, turn_key, turn_most, is_queued)
 SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
-       :error, :wake_at, :epoch, :last_seq, :idempotency_key, :request_digest
+       :error, :wake_at, :waiting_for, :epoch, :last_seq, :idempotency_key, :request_digest,
+       :parent_id, :rerun_of, :turn_key, :turn_most, :is_queued
  WHERE :epoch = (SELECT epoch FROM engine)
    AND EXISTS (SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL)
    AND NOT EXISTS (SELECT 1 FROM revisions WHERE id = :revision_id AND deleted_at IS NOT NULL)
+   AND (:turn_key IS NULL OR :is_queued
+        OR :turn_most > (SELECT count(*) FROM executions
+                          WHERE turn_key = :turn_key AND completed_at IS NULL AND NOT is_queued))
+"""
+# Places are counted from the executions that hold them, so that none can leak.
+HAS_TURN: Final = """
+SELECT :turn_most > (SELECT count(*) FROM executions
+                      WHERE turn_key = :turn_key AND completed_at IS NULL AND NOT is_queued)
+"""
+# The one that waits longest comes first; what it is admitted to is its own limit.
+ADMIT: Final = """
+UPDATE executions SET is_queued = 0, status = 'running', waiting_for = NULL
+ WHERE id = (SELECT id FROM executions
+              WHERE turn_key = :key AND completed_at IS NULL AND is_queued ORDER BY id LIMIT 1)
+   AND turn_most > (SELECT count(*) FROM executions
+                     WHERE turn_key = :key AND completed_at IS NULL AND NOT is_queued)
+RETURNING id
+"""
+QUEUED_KEYS: Final = """
+SELECT DISTINCT turn_key FROM executions WHERE turn_key IS NOT NULL AND completed_at IS NULL AND is_queued
+"""
+# Sub-flows that have ended while their parent goes on, and ones that go on while their parent has ended.
+UNSETTLED: Final = """
+SELECT child.id, child.parent_id, 1
+  FROM executions parent JOIN executions child ON child.parent_id = parent.id
+ WHERE parent.status IN ('running', 'waiting') AND child.completed_at IS NOT NULL
+UNION ALL
+SELECT child.id, child.parent_id, 0
+  FROM executions child JOIN executions parent ON parent.id = child.parent_id
+ WHERE child.status IN ('running', 'waiting') AND parent.completed_at IS NOT NULL
 """
 FLOW_IS_THERE: Final = """
 SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL
@@ -38,7 +70,7 @@ REVISION_IS_GONE: Final = "SELECT 1 FROM revisions WHERE id = :revision_id AND d
 ADVANCE: Final = """
 UPDATE executions
    SET status = :status, completed_at = :completed_at, error = :error, wake_at = :wake_at,
-       last_seq = :last_seq
+       waiting_for = :waiting_for, last_seq = :last_seq
  WHERE id = :id AND last_seq = :after AND epoch = :epoch
 """
 
@@ -54,7 +86,8 @@ ADOPT: Final = "UPDATE executions SET epoch = :epoch WHERE status IN ('running',
 
 HEADER: Final = """
 SELECT account_id, flow_id, revision_id, status,
-       EXISTS (SELECT 1 FROM accounts WHERE id = account_id AND deleted_at IS NOT NULL)
+       EXISTS (SELECT 1 FROM accounts WHERE id = account_id AND deleted_at IS NOT NULL),
+       parent_id, turn_key, turn_most, is_queued
   FROM executions WHERE id = ?
 """
 EVENTS: Final = """
@@ -91,6 +124,8 @@ class AppendWork:
                     raise DuplicateRequest(ExecutionId(row[0]), row[1]) from None
                 if connection.execute(FLOW_IS_THERE, values).fetchone() is None:
                     raise NotFound("flow") from None
+                if new.turn is not None and not connection.execute(HAS_TURN, values).fetchone()[0]:
+                    raise NoTurn from None
                 if connection.execute(REVISION_IS_GONE, values).fetchone() is not None:
                     raise NotFound("revision") from None
             raise Fenced(str(error)) from error
@@ -123,6 +158,7 @@ def _summary_row(append: Append) -> dict[str, Any]:
         "completed_at": to_ms_or_none(summary.completed_at),
         "error": summary.error,
         "wake_at": to_ms_or_none(summary.wake_at),
+        "waiting_for": None if summary.waiting_for is None else summary.waiting_for.decode(),
         "epoch": append.epoch,
         "last_seq": append.after + len(append.records),
     }
@@ -141,6 +177,11 @@ def _creation_row(new: NewExecution) -> dict[str, Any]:
         "started_at": to_ms(new.started_at),
         "idempotency_key": new.idempotency_key,
         "request_digest": new.request_digest,
+        "parent_id": new.parent_id,
+        "rerun_of": new.rerun_of,
+        "turn_key": None if new.turn is None else new.turn.key,
+        "turn_most": None if new.turn is None else new.turn.most,
+        "is_queued": new.turn is not None and new.turn.is_queued,
     }
 
 
@@ -171,7 +212,8 @@ class SqliteJournal:
             events = [(decode_event(type, data), from_ms(at)) for _, at, type, data in rows]
             return header, events, sum(len(row[3]) for row in rows)
 
-        (account_id, flow_id, revision_id, status, is_gone), events, size = await self._database.read_long(load)
+        header, events, size = await self._database.read_long(load)
+        account_id, flow_id, revision_id, status, is_gone, parent_id, turn_key, turn_most, is_queued = header
         stored = StoredExecution(
             id=id,
             account_id=AccountId(account_id),
@@ -180,6 +222,8 @@ class SqliteJournal:
             status=Status(status),
             account_is_gone=bool(is_gone),
             size=size,
+            parent_id=None if parent_id is None else ExecutionId(parent_id),
+            turn=None if turn_key is None else Turn(turn_key, turn_most, bool(is_queued)),
         )
         return stored, events
 
@@ -199,6 +243,21 @@ class SqliteJournal:
     async def next_wake(self) -> datetime | None:
         row = await self._database.read(lambda connection: connection.execute(NEXT_WAKE).fetchone())
         return from_ms_or_none(row[0])
+
+    async def admit(self, key: str) -> ExecutionId | None:
+        def admit(connection: sqlite3.Connection) -> ExecutionId | None:
+            row = connection.execute(ADMIT, {"key": key}).fetchone()
+            return None if row is None else ExecutionId(row[0])
+
+        return await self._database.write(admit)
+
+    async def queued_keys(self) -> Sequence[str]:
+        rows = await self._database.read_long(lambda connection: connection.execute(QUEUED_KEYS).fetchall())
+        return [row[0] for row in rows]
+
+    async def unsettled(self) -> Sequence[tuple[ExecutionId, ExecutionId, bool]]:
+        rows = await self._database.read_long(lambda connection: connection.execute(UNSETTLED).fetchall())
+        return [(ExecutionId(child), ExecutionId(parent), bool(has_ended)) for child, parent, has_ended in rows]
 
     async def _ids(self, statement: str, values: dict[str, Any]) -> list[ExecutionId]:
         rows = await self._database.read_long(lambda connection: connection.execute(statement, values).fetchall())

@@ -153,18 +153,31 @@ CREATE TABLE executions (
     completed_at INTEGER,
     error TEXT,
     wake_at INTEGER,
+    -- What it waits for, as JSON.
+    waiting_for TEXT,
     epoch INTEGER NOT NULL,
     last_seq INTEGER NOT NULL,
     idempotency_key TEXT,
     request_digest TEXT,
+    -- The execution that waits for its end.
+    parent_id TEXT,
+    rerun_of TEXT,
+    -- What it shares a limit with, and how many of them may be under way.
+    turn_key TEXT,
+    turn_most INTEGER,
+    is_queued INTEGER NOT NULL DEFAULT 0,
     CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
     CHECK ((status = 'failed') = (error IS NOT NULL)),
-    CHECK (wake_at IS NULL OR status = 'waiting')
+    CHECK (wake_at IS NULL OR status = 'waiting'),
+    CHECK (waiting_for IS NULL OR status = 'waiting')
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX executions_account ON executions (account_id, id);
 CREATE INDEX executions_flow ON executions (account_id, flow_id, id);
 -- The revision as well, to see whether one is still needed.
 CREATE INDEX executions_open ON executions (status, id, revision_id) WHERE status IN ('running', 'waiting');
+CREATE INDEX executions_parent ON executions (parent_id) WHERE parent_id IS NOT NULL;
+CREATE INDEX executions_turn ON executions (turn_key, is_queued, id)
+    WHERE turn_key IS NOT NULL AND completed_at IS NULL;
 CREATE INDEX executions_wake ON executions (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX executions_ended ON executions (completed_at) WHERE completed_at IS NOT NULL;
 CREATE UNIQUE INDEX executions_request ON executions (account_id, idempotency_key)

@@ -1,0 +1,48 @@
+"""What an execution waits for, in a form for people."""
+
+from datetime import datetime
+from typing import Final
+
+from flowrunner.domain.execution import ExecutionState, StepState, StepStatus
+from flowrunner.domain.values import JSON
+
+MOST_SHOWN: Final = 20
+
+
+def waiting_for(state: ExecutionState) -> list[JSON]:
+    """Each step that waits: `{node, step, type, until, …}`, with the words of its node type.
+
+    `type` is `retry`, `delay`, `signal`, `approval`, `flow`, `turn` or a node type's own. At most
+    `MOST_SHOWN` are told.
+    """
+    if state.is_queued:
+        return [{"type": "turn", "until": None}]
+    found: list[JSON] = []
+    for step in state.timed:
+        current = state.at(step)
+        if len(found) == MOST_SHOWN:
+            break
+        about = _about(current)
+        if about is not None:
+            until = None if current.due_at is None else _moment(current.due_at)
+            found.append({"node": step.node, "step": str(step), "until": until, **about})
+    return found
+
+
+def _about(current: StepState) -> dict[str, JSON] | None:
+    if current.status is StepStatus.RETRYING and current.error is not None:
+        return {
+            "type": "retry",
+            "attempt": current.attempts + 1,
+            "error": {"type": current.error.type, "message": current.error.message},
+        }
+    if current.waiting is not None:
+        about = current.waiting.about
+        return {"type": "delay", **about} if isinstance(about, dict) else {"type": "delay"}
+    if current.open is not None and not current.open.has_begun:
+        return {"type": "delay"}
+    return None
+
+
+def _moment(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

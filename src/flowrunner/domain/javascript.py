@@ -1,0 +1,274 @@
+"""What a piece of JavaScript names, without running it: enough to tell where an expression ends,
+which secrets and nodes it reads, and which names it cannot know.
+
+It is a reading of tokens and not of the grammar. Where it is not sure it stays silent about a name:
+the JavaScript engine has the last word on syntax, and a name that nothing defines fails when it is
+evaluated. A secret is the exception: it is known only if its name stands in the text.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+_NAME: Final = r"[^\W\d]|\$"
+_TOKEN: Final = re.compile(
+    rf"""
+    (?P<space>\s+|//[^\n]*|/\*.*?\*/)
+  | (?P<name>\#?(?:{_NAME})(?:\w|\$)*)
+  | (?P<number>0[xXoObB][0-9a-fA-F_]+n?|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d+)?n?)
+  | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+  | (?P<mark>=>|\?\.(?!\d)|\.\.\.|.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+# Bounded, since a text full of beginnings without an end would be read once for each.
+_REGEX: Final = re.compile(r"/(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.){0,300}\]){1,1000}/\w*")
+MAX_SCRIPT: Final = 64 * 1024
+_DEEPEST: Final = 50
+_DEEPEST_BRACKETS: Final = 200
+_OPENING: Final = frozenset("([{")
+_CLOSING: Final = frozenset(")]}")
+_DECLARING: Final = frozenset({"let", "const", "var"})
+_AFTER_VALUES: Final = frozenset({",", ";", ")", "}", "]", "of", "in", *_DECLARING})
+
+KEYWORDS: Final = frozenset(
+    "async await break case catch class const continue debugger default delete do else export extends false finally"
+    " for function get if import in instanceof let new null of return set static super switch this throw true try"
+    " typeof var void while with yield".split()
+)
+# After these a slash begins a regular expression, as after a mark.
+_BEFORE_VALUES: Final = frozenset(
+    "await case delete do else in instanceof new of return throw typeof void yield".split()
+)
+
+# What every evaluation can name, whatever its scope: the language's own.
+GLOBALS: Final = frozenset(
+    "AggregateError Array ArrayBuffer Atomics BigInt BigInt64Array BigUint64Array Boolean DataView Date Error EvalError"
+    " FinalizationRegistry Float16Array Float32Array Float64Array Function Infinity Int16Array Int32Array Int8Array"
+    " Iterator JSON Map Math NaN Number Object Promise Proxy RangeError ReferenceError Reflect RegExp Set"
+    " SharedArrayBuffer String Symbol SyntaxError TypeError URIError Uint16Array Uint32Array Uint8Array"
+    " Uint8ClampedArray WeakMap WeakRef WeakSet arguments console decodeURI decodeURIComponent encodeURI"
+    " encodeURIComponent escape eval globalThis isFinite isNaN parseFloat parseInt undefined unescape".split()
+)
+
+
+class Unclosed(ValueError):
+    """The text ends within a string, a template or brackets."""
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A name that a script does not define itself.
+
+    Attributes:
+        keys: Members read from it, as far as they are written out: `nodes.a["b"]` has `a` and `b`.
+        start: Where it stands in the text.
+    """
+
+    root: str
+    keys: tuple[str, ...]
+    start: int
+
+
+def end_of_expression(text: str, start: int) -> int:
+    """Where the brace stands that ends the expression begun at ``start``.
+
+    Raises:
+        Unclosed: If there is none.
+    """
+    _, end = _tokens(text, start, is_nested=True, depth=0)
+    return end
+
+
+def references(text: str) -> tuple[Reference, ...]:
+    """The names that a script takes from around it.
+
+    Raises:
+        Unclosed: If a string or a template in it does not end.
+    """
+    tokens, _ = _tokens(text, 0, is_nested=False, depth=0)
+    defined = frozenset(_defined(tokens, _pairs(tokens)))
+    return tuple(
+        Reference(token.text, _keys(tokens, index), token.start)
+        for index, token in enumerate(tokens)
+        if token.kind == "name"
+        and token.text not in KEYWORDS
+        and not _is_member(tokens, index)
+        and not _is_key(tokens, index)
+        and (token.text not in defined or token.text == "secrets")
+    )
+
+
+def _tokens(text: str, start: int, *, is_nested: bool, depth: int) -> tuple[list[_Token], int]:
+    """The tokens from ``start`` on, to the end or, with ``is_nested``, to the brace that nothing here opens."""
+    if depth > _DEEPEST:
+        raise Unclosed("templates are nested too deeply")
+    tokens: list[_Token] = []
+    braces, at = 0, start
+    while at < len(text):
+        if text[at] == "`":
+            inner, at = _template(text, at, depth)
+            tokens += inner
+            continue
+        is_comment = text.startswith(("//", "/*"), at)
+        if text[at] == "/" and not is_comment and _may_be_regex(tokens) and (regex := _REGEX.match(text, at)):
+            tokens.append(_Token("regex", regex[0], at))
+            at = regex.end()
+            continue
+        if text.startswith("/*", at) and "*/" not in text[at : at + MAX_SCRIPT]:
+            raise Unclosed("a comment does not end")
+        match = _TOKEN.match(text, at)
+        assert match is not None, "any character is a mark"
+        kind, found = str(match.lastgroup), match[0]
+        if kind == "mark":
+            if found in "\"'":
+                raise Unclosed(f"the string at {at} does not end")
+            if found == "{":
+                braces += 1
+            elif found == "}":
+                if braces == 0 and is_nested:
+                    return tokens, at
+                braces -= 1
+        if kind != "space":
+            tokens.append(_Token(kind, found, at))
+        at = match.end()
+    if is_nested:
+        raise Unclosed("a brace is not closed")
+    return tokens, at
+
+
+def _template(text: str, start: int, depth: int) -> tuple[list[_Token], int]:
+    """The tokens of a template literal, those within its `${…}` included, and where it ends."""
+    tokens, at = [_Token("string", "``", start)], start + 1
+    while at < len(text):
+        if text[at] == "\\":
+            at += 2
+        elif text[at] == "`":
+            return tokens, at + 1
+        elif text.startswith("${", at):
+            inner, end = _tokens(text, at + 2, is_nested=True, depth=depth + 1)
+            # Set apart, so that nothing inside is taken for a part of what stands around it.
+            tokens += [_Token("mark", ",", at), *inner, _Token("mark", ",", end), _Token("string", "``", end)]
+            at = end + 1
+        else:
+            at += 1
+    raise Unclosed(f"the template at {start} does not end")
+
+
+def _may_be_regex(tokens: Sequence[_Token]) -> bool:
+    if not tokens:
+        return True
+    last = tokens[-1]
+    if last.kind == "name":
+        return last.text in _BEFORE_VALUES
+    return last.kind == "mark" and last.text not in (")", "]", "}")
+
+
+def _is_member(tokens: Sequence[_Token], index: int) -> bool:
+    return tokens[index].text.startswith("#") or (index > 0 and tokens[index - 1].text in (".", "?."))
+
+
+def _is_key(tokens: Sequence[_Token], index: int) -> bool:
+    """Whether a name is the key of an object's member: `{name: …}` or `{name() {…}}`."""
+    if index == 0 or index + 1 == len(tokens):
+        return False
+    return tokens[index - 1].text in ("{", ",") and tokens[index + 1].text == ":"
+
+
+def _keys(tokens: Sequence[_Token], index: int) -> tuple[str, ...]:
+    keys: list[str] = []
+    at = index + 1
+    while at + 1 < len(tokens):
+        mark, after = tokens[at].text, tokens[at + 1]
+        if mark == "?." and after.text == "[":
+            at, mark, after = at + 1, "[", tokens[at + 2] if at + 2 < len(tokens) else after
+        if mark in (".", "?.") and after.kind == "name":
+            keys.append(after.text)
+            at += 2
+        elif mark == "[" and after.kind == "string" and "\\" not in after.text and after.text != "``":
+            if at + 2 >= len(tokens) or tokens[at + 2].text != "]":
+                break
+            keys.append(after.text[1:-1])
+            at += 3
+        else:
+            break
+    return tuple(keys)
+
+
+def _pairs(tokens: Sequence[_Token]) -> Mapping[int, int]:
+    """Where each bracket's partner stands, both ways; one without a partner pairs with the end."""
+    pairs: dict[int, int] = {}
+    opened: list[int] = []
+    for index, token in enumerate(tokens):
+        if token.kind != "mark":
+            continue
+        if token.text in _OPENING:
+            opened.append(index)
+            pairs[index] = len(tokens) - 1
+            if len(opened) > _DEEPEST_BRACKETS:
+                raise Unclosed(f"brackets are nested more than {_DEEPEST_BRACKETS} deep")
+        elif token.text in _CLOSING:
+            pairs[index] = opened.pop() if opened else 0
+            pairs[pairs[index]] = index
+    return pairs
+
+
+def _defined(tokens: Sequence[_Token], pairs: Mapping[int, int]) -> Iterator[str]:
+    """Names that the script itself defines, wherever it does: parameters, variables, functions, classes."""
+    for index, token in enumerate(tokens):
+        following = tokens[index + 1] if index + 1 < len(tokens) else None
+        if token.text == "=>" and index > 0:
+            before = tokens[index - 1]
+            if before.kind == "name":
+                yield before.text
+            elif before.text == ")":
+                yield from _names(tokens[pairs[index - 1] : index])
+        elif following is None or token.kind != "name":
+            continue
+        elif token.text in _DECLARING:
+            yield from _declared(tokens, pairs, index + 1)
+        elif token.text in ("function", "class", "catch"):
+            if following.kind == "name":
+                yield following.text
+            opening = next((i for i in range(index + 1, min(index + 4, len(tokens))) if tokens[i].text == "("), None)
+            if opening is not None and token.text != "class":
+                yield from _names(tokens[opening : pairs[opening]])
+        elif following.text == "(" and token.text not in KEYWORDS and _is_before(tokens, pairs[index + 1], "{"):
+            # A method: its brackets are followed by a body.
+            yield token.text
+            yield from _names(tokens[index + 1 : pairs[index + 1]])
+
+
+def _is_before(tokens: Sequence[_Token], index: int, text: str) -> bool:
+    return index + 1 < len(tokens) and tokens[index + 1].text == text
+
+
+def _declared(tokens: Sequence[_Token], pairs: Mapping[int, int], index: int) -> Iterator[str]:
+    """The names of one declaration: of its patterns, not of its values."""
+    while index < len(tokens):
+        token = tokens[index]
+        if token.kind == "name":
+            yield token.text
+            index += 1
+        elif token.text in ("[", "{"):
+            yield from _names(tokens[index : pairs[index]])
+            index = pairs[index] + 1
+        else:
+            return
+        # Over the value, to the comma before the next name.
+        while index < len(tokens) and tokens[index].text not in _AFTER_VALUES:
+            index = pairs[index] + 1 if tokens[index].text in _OPENING else index + 1
+        if index >= len(tokens) or tokens[index].text != ",":
+            return
+        index += 1
+
+
+def _names(tokens: Sequence[_Token]) -> Iterator[str]:
+    return (token.text for token in tokens if token.kind == "name")

@@ -1,0 +1,133 @@
+"""What a rerun keeps of the execution it repeats: the events before the step it begins at.
+
+Kept is whatever does not follow from that step: in its own scope and the ones around it what came
+before it, and in the scopes beside it, other elements of a loop or other branches, what has ended.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.execution import (
+    HANDLERS,
+    ROOT,
+    Admitted,
+    Cancelled,
+    Completed,
+    Event,
+    Failed,
+    Logged,
+    NodeCompleted,
+    NodeFailed,
+    NodeStarted,
+    NodeWaiting,
+    ScopeEnded,
+    ScopesOpened,
+    SignalReceived,
+    Started,
+    Step,
+)
+
+Timed = tuple[Event, datetime]
+
+
+class NoSuchStep(FlowRunnerError):
+    """The execution has not come to the step that a rerun is to begin at."""
+
+
+def find_step(events: Sequence[Timed], name: str) -> Step:
+    """The step that ``name`` means: as written (`each.1[4]/push.1`), or else the latest run of that node.
+
+    Raises:
+        NoSuchStep.
+    """
+    steps = [Step(e.node, e.iteration, e.scope) for e, _ in events if isinstance(e, NodeStarted) and e.attempt == 1]
+    exact = next((step for step in steps if str(step) == name), None)
+    if exact is not None:
+        return exact
+    named = [step for step in steps if step.node == name and step.scope.partition("/")[0] not in HANDLERS]
+    if not named:
+        raise NoSuchStep(f"The execution has not come to a step '{name}'")
+    return named[-1]
+
+
+def kept_before(events: Sequence[Timed], start: Step) -> list[Timed]:
+    """The events that an execution begins with, after `Started`, to go on at ``start``."""
+    first = next(
+        index
+        for index, (event, _) in enumerate(events)
+        if isinstance(event, NodeStarted) and Step(event.node, event.iteration, event.scope) == start
+    )
+    around = {ROOT, start.scope, *_scopes_around(start.scope)}
+    kept = [(event, at) for index, (event, at) in enumerate(events) if _is_kept(event, around, is_before=index < first)]
+    return _without_loose_ends(kept, around)
+
+
+def _is_kept(event: Event, around: set[str], *, is_before: bool) -> bool:
+    match event:
+        case Started() | Admitted() | SignalReceived() | Completed() | Failed() | Cancelled():
+            return False
+        case ScopeEnded(scope=scope, outcome=outcome):
+            # A scope that was cancelled runs anew; one around the step has not ended any more.
+            return outcome != "cancelled" and scope not in around and scope not in HANDLERS
+        case Logged(node=None):
+            return False
+        case Logged(scope=scope):
+            return is_before or (scope not in around and not _is_handler(scope))
+        case _:
+            return (is_before or event.scope not in around) and not _is_handler(event.scope)
+
+
+def _is_handler(scope: str) -> bool:
+    return scope.partition("/")[0].partition("[")[0] in HANDLERS
+
+
+def _scopes_around(scope: str) -> Iterator[str]:
+    """The scopes that a scope is inside of: of `a.1[0]/b.1[2]` that is `a.1[0]`."""
+    while "/" in scope:
+        scope = scope.rpartition("/")[0]
+        yield scope
+
+
+def _without_loose_ends(events: Sequence[Timed], around: set[str]) -> list[Timed]:
+    """Without the steps that had not ended, which run anew, and the scopes that are not there without them."""
+    ended = {_step(e) for e, _ in events if _ends(e)}
+    opened = {_step(e) for e, _ in events if isinstance(e, ScopesOpened)}
+    kept: list[Timed] = []
+    alive: set[str] = {ROOT}
+    # An owner of a scope around the start is under way by its nature: it stays open.
+    owners_around = {scope.rpartition("[")[0] for scope in around if scope}
+    for event, at in events:
+        if isinstance(event, ScopeEnded):
+            if event.scope in alive:
+                kept.append((event, at))
+            continue
+        scope = getattr(event, "scope", ROOT)
+        if scope not in alive and not _begins(event, scope, alive):
+            continue
+        if isinstance(event, Logged):
+            kept.append((event, at))
+            continue
+        step = _step(event)
+        is_open_around = str(step) in owners_around and step in opened
+        if step in ended or is_open_around:
+            alive.add(scope)
+            kept.append((event, at))
+    return kept
+
+
+def _begins(event: Event, scope: str, alive: set[str]) -> bool:
+    """Whether an event is the first of a scope whose owner is kept."""
+    outer = scope.rpartition("[")[0].rpartition("/")[0]
+    return isinstance(event, NodeStarted) and outer in alive
+
+
+def _ends(event: Event) -> bool:
+    return isinstance(event, NodeCompleted) or (isinstance(event, NodeFailed) and event.retry_at is None)
+
+
+def _step(event: Event) -> Step:
+    assert isinstance(event, NodeStarted | NodeCompleted | NodeFailed | NodeWaiting | ScopesOpened), (
+        "other events are of no step"
+    )
+    return Step(event.node, event.iteration, event.scope)

@@ -1,0 +1,170 @@
+"""What the expressions of a flow can read: the names of a scope, and what filling in takes."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from flowrunner.domain.decide import node_of
+from flowrunner.domain.execution import ROOT, ExecutionState, StepState
+from flowrunner.domain.expression import NO_VALUES, Code, ExpressionFailed, Values, render, value_of
+from flowrunner.domain.flow import Flow, Mentions, Prepared
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
+from flowrunner.engine.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Which execution a step belongs to."""
+
+    execution_id: ExecutionId
+    account_id: AccountId
+    flow_id: FlowId
+    flow: Flow
+
+
+# Told of what a script writes with `console`: level and text.
+Say = Callable[[str, str], None]
+
+
+@dataclass(slots=True)
+class Names:
+    """The names that expressions at one place can read, and the values of the code that was evaluated there.
+
+    Attributes:
+        at: The step whose expressions they are; None at the end of the flow.
+        more: Names that only some places have, such as `result`.
+    """
+
+    world: World
+    identity: Identity
+    state: ExecutionState
+    at: StepState | None
+    say: Say
+    more: Mapping[str, JSON]
+
+    async def fill(self, *parts: Prepared) -> "Filling":
+        """What it takes to render the parts; all their code is evaluated in one exchange.
+
+        Raises:
+            ExpressionFailed: If a secret that they name is not there.
+        """
+        if all(part.is_constant for part in parts):
+            return Filling({}, NO_VALUES)
+        scope = await self._scope([part.mentions for part in parts])
+        return Filling(scope, await self._values([code for part in parts for code in part.codes], scope))
+
+    async def _values(self, codes: list[Code], scope: Mapping[str, JSON]) -> Values:
+        if not codes:
+            return NO_VALUES
+        scripts = [code.script for code in codes]
+        outcomes = await self.world.sandbox.evaluate(self.identity.account_id, scripts, scope)
+        for outcome in outcomes:
+            for level, text in outcome.lines:
+                self.say(level, text)
+        return {code: value_of(code, outcome) for code, outcome in zip(codes, outcomes, strict=True)}
+
+    async def _scope(self, mentions: list[Mentions]) -> dict[str, JSON]:
+        """The names that are mentioned; of secrets only those."""
+        roots = frozenset[str]().union(*(m.roots for m in mentions))
+        scope: dict[str, JSON] = {}
+        for root in roots:
+            if root in self.more:
+                scope[root] = self.more[root]
+            elif root == "secrets":
+                scope[root] = await self._secrets(frozenset[str]().union(*(m.secrets for m in mentions)))
+            elif root == "nodes":
+                scope[root] = self._nodes(mentions)
+            else:
+                scope[root] = self._value(root)
+        return scope
+
+    def _value(self, root: str) -> JSON:
+        flow, state = self.identity.flow, self.state
+        match root:
+            case "input":
+                return self.at.input if self.at is not None else state.root.flowing
+            case "vars":
+                return {**flow.vars, **state.vars} if state.vars else flow.vars
+            case "flow":
+                return {
+                    "id": self.identity.flow_id,
+                    "name": flow.name,
+                    "version": flow.version,
+                    "input": state.input,
+                }
+            case "execution":
+                ended = state.root.ended
+                return {
+                    "id": self.identity.execution_id,
+                    "started_at": _moment(state.started_at),
+                    "status": state.status.value if ended is None else ended.outcome,
+                }
+            case "error":
+                scope = ROOT if self.at is None else self.at.step.scope
+                error = next((f.error for f in state.visible(scope) if f.error is not None), None)
+                return None if error is None else error.as_json()
+            case _:
+                return self._item(root)
+
+    def _item(self, name: str) -> JSON:
+        """What a loop around the step calls its element, or counts its runs by."""
+        if self.at is None:
+            return None
+        for frame in self.state.visible(self.at.step.scope):
+            if frame.owner is None:
+                continue
+            owner = node_of(self.identity.flow, self.state, frame.owner)
+            if "" not in owner.inner:
+                continue
+            if name == "index":
+                return int(frame.key)
+            if name in ("item", owner.item):
+                return frame.item
+        return None
+
+    def _nodes(self, mentions: list[Mentions]) -> JSON:
+        wanted = None if any(m.any_node for m in mentions) else frozenset[str]().union(*(m.nodes for m in mentions))
+        found: dict[str, JSON] = dict.fromkeys(wanted or ())
+        seen: set[str] = set()
+        for frame in self.state.visible(ROOT if self.at is None else self.at.step.scope):
+            for name in _those(frame.steps, wanted):
+                if name not in seen:
+                    seen.add(name)
+                    found[name] = _seen(frame.steps[name])
+        return found
+
+    async def _secrets(self, names: frozenset[str]) -> dict[str, JSON]:
+        values = await self.world.vault.reveal(self.identity.account_id, names)
+        for name in sorted(names - values.keys()):
+            raise ExpressionFailed(f"${{secrets.{name}}}: the account has no secret '{name}'")
+        return dict(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """What prepared templates are rendered with."""
+
+    scope: Mapping[str, JSON]
+    values: Values
+
+    def render(self, part: Prepared) -> JSON:
+        """Raises: ExpressionFailed."""
+        return render(part.template, self.scope, self.values)
+
+
+def _those(steps: Mapping[str, StepState], wanted: frozenset[str] | None) -> Iterable[str]:
+    return list(steps) if wanted is None else [name for name in wanted if name in steps]
+
+
+def _seen(step: StepState) -> JSON:
+    return {
+        "result": step.result,
+        "status": step.status.value,
+        "action": step.action,
+        "error": None if step.error is None else step.error.as_json(),
+        "attempts": step.attempts,
+    }
+
+
+def _moment(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

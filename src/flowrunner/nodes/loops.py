@@ -1,0 +1,158 @@
+"""`foreach`, `while` and `parallel`: nodes that run nodes of their own."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import Field, WithJsonSchema, field_validator
+
+from flowrunner.domain.duration import parse_duration
+from flowrunner.nodes.switch import When
+from flowrunner.plugin import (
+    JSON,
+    CodeKind,
+    NodeFailure,
+    NodeType,
+    OpenScopes,
+    Outcome,
+    Params,
+    ScopesEnded,
+    Signalled,
+    StepContext,
+)
+
+MOST_AT_ONCE: Final = 1000
+MAX_ITEMS: Final = 100_000
+DEFAULT_ITERATIONS: Final = 1000
+
+
+class ForeachParams(Params):
+    items: Annotated[Any, WithJsonSchema({"type": ["array", "string"]})] = Field(
+        description="The list to go through, one run of the node's own nodes for each element."
+    )
+    as_: str | None = Field(default=None, alias="as", description="What expressions call the element, besides `item`.")
+    concurrency: int = Field(default=1, ge=1, le=MOST_AT_ONCE, description="How many runs at once.")
+    on_error: Literal["fail", "continue", "collect"] = Field(
+        default="fail",
+        description="What a run that fails does: fail the node; leave null in its place; leave {error: …} there.",
+    )
+
+
+class Foreach(NodeType[ForeachParams]):
+    """Runs its own nodes once for each element of a list. Gives the list of what each run gave."""
+
+    type = "foreach"
+    Params = ForeachParams
+    inner = "nodes"
+    errors: ClassVar[tuple[str, ...]] = ("*",)
+    pure = True
+    timeout_seconds = None
+    asks_again = True
+
+    async def run(self, params: ForeachParams, context: StepContext) -> OpenScopes:
+        items = params.items
+        if not isinstance(items, list | tuple):
+            kind = "nothing" if items is None else "text" if isinstance(items, str) else type(items).__name__
+            raise NodeFailure("input.invalid", f"'items' must be a list, and is {kind}")
+        if len(items) > MAX_ITEMS:
+            raise NodeFailure("limit.items", f"'items' has {len(items)} elements; {MAX_ITEMS} can be gone through")
+        return OpenScopes(
+            keys=[str(index) for index in range(len(items))],
+            inputs=items,
+            at_once=params.concurrency,
+            tolerant=params.on_error != "fail",
+        )
+
+    async def resume(self, params: ForeachParams | None, context: StepContext, come: Signalled | ScopesEnded) -> JSON:
+        assert isinstance(come, ScopesEnded), "it never waits for a signal"
+        assert params is not None, "it asks again"
+        if params.on_error == "collect":
+            return [come.results[k] if k in come.results else {"error": come.errors[k]} for k in come.keys]
+        return [come.results.get(key) for key in come.keys]
+
+
+class WhileParams(Params):
+    when: When = Field(description="Goes on as long as this expression, without braces, holds: vars.page != null")
+    max_iterations: int = Field(default=DEFAULT_ITERATIONS, ge=1, le=1_000_000)
+    delay: str | None = Field(default=None, description="How long to wait between two runs.")
+
+    @field_validator("delay")
+    @classmethod
+    def _delay(cls, value: str | None) -> str | None:
+        if value is not None and "${" not in value:
+            parse_duration(value)
+        return value
+
+
+class While(NodeType[WhileParams]):
+    """Runs its own nodes as long as a condition holds. Gives what the last run gave."""
+
+    type = "while"
+    Params = WhileParams
+    code: ClassVar = {("when",): CodeKind.CONDITION}
+    inner = "nodes"
+    errors: ClassVar[tuple[str, ...]] = ("*",)
+    pure = True
+    timeout_seconds = None
+    asks_again = True
+
+    async def run(self, params: WhileParams, context: StepContext) -> JSON | OpenScopes:
+        return self._next(params, context, 0, context.input)
+
+    async def resume(
+        self, params: WhileParams | None, context: StepContext, come: Signalled | ScopesEnded
+    ) -> JSON | OpenScopes:
+        assert isinstance(come, ScopesEnded), "it never waits for a signal"
+        assert params is not None, "it asks again"
+        (key,) = come.keys
+        return self._next(params, context, int(key) + 1, come.results[key])
+
+    def _next(self, params: WhileParams, context: StepContext, index: int, flowing: JSON) -> JSON | OpenScopes:
+        if isinstance(params.when, Exception):
+            raise params.when
+        if not params.when:
+            return flowing
+        if index >= params.max_iterations:
+            message = f"The loop has run {params.max_iterations} times and its condition still holds"
+            raise NodeFailure("limit.iterations", message)
+        opens_at = None
+        if params.delay is not None and index > 0:
+            opens_at = context.now() + timedelta(seconds=parse_duration(params.delay))
+        return OpenScopes(keys=[str(index)], inputs=[flowing], opens_at=opens_at)
+
+
+class ParallelParams(Params):
+    join: Literal["all", "any"] | int = Field(
+        default="all", description="How many branches have to complete; the others are cancelled then."
+    )
+
+    @field_validator("join")
+    @classmethod
+    def _join(cls, value: "Literal['all', 'any'] | int") -> "Literal['all', 'any'] | int":
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be all, any, or a number of branches from 1")
+        return value
+
+
+class Parallel(NodeType[ParallelParams]):
+    """Runs its branches side by side. Gives what each gave, by name."""
+
+    type = "parallel"
+    Params = ParallelParams
+    inner = "branches"
+    errors: ClassVar[tuple[str, ...]] = ("*",)
+    pure = True
+    timeout_seconds = None
+
+    async def run(self, params: ParallelParams, context: StepContext) -> OpenScopes:
+        branches = context.branches
+        needed = {"all": len(branches), "any": 1}.get(str(params.join), params.join)
+        if not isinstance(needed, int) or needed > len(branches):
+            raise NodeFailure("input.invalid", f"'join' asks for {params.join} of {len(branches)} branches")
+        return OpenScopes(keys=branches, inputs=[context.input] * len(branches), at_once=len(branches), needed=needed)
+
+    async def resume(
+        self, params: ParallelParams | None, context: StepContext, come: Signalled | ScopesEnded
+    ) -> Mapping[str, JSON] | Outcome:
+        assert isinstance(come, ScopesEnded), "it never waits for a signal"
+        return {key: come.results[key] for key in come.keys if key in come.results}

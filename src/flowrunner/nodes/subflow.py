@@ -1,0 +1,59 @@
+"""`flow`: run another flow."""
+
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from flowrunner.plugin import (
+    JSON,
+    NodeFailure,
+    NodeType,
+    Params,
+    ScopesEnded,
+    Signalled,
+    StepContext,
+    Suspend,
+)
+
+
+class FlowParams(Params):
+    flow: str = Field(min_length=1, max_length=200, description="Id or name of the flow.")
+    version: str | int | None = Field(
+        default=None, description="Number of the revision, or its author's label; the present one if absent."
+    )
+    input: dict[str, Any] | None = Field(default=None, description="Its input; this node's own input if absent.")
+    wait: bool = Field(default=True, description="Whether to wait for its end.")
+
+
+class SubflowNode(NodeType[FlowParams]):
+    """Starts an execution of another flow. Gives its result; its failure is this node's error."""
+
+    type = "flow"
+    Params = FlowParams
+    errors: ClassVar[tuple[str, ...]] = ("*",)
+    timeout_seconds = None
+
+    async def run(self, params: FlowParams, context: StepContext) -> JSON | Suspend:
+        input = params.input if "input" in params.model_fields_set else context.input
+        if input is not None and not isinstance(input, dict):
+            raise NodeFailure("input.invalid", "The input of a flow is an object: give 'input' as one")
+        child = await context.flows.start(params.flow, version=params.version, input=input or {}, wait=params.wait)
+        link: dict[str, JSON] = {"execution_id": child.execution_id, "flow_id": child.flow_id}
+        if not params.wait:
+            context.log("info", f"Started {child.execution_id}", link)
+            return link
+        until = None
+        if context.timeout_seconds is not None:
+            until = context.now() + timedelta(seconds=context.timeout_seconds)
+        return Suspend(until=until, is_limit=True, key=f"flow:{child.execution_id}", about={"type": "flow", **link})
+
+    async def resume(self, params: FlowParams | None, context: StepContext, come: Signalled | ScopesEnded) -> JSON:
+        assert isinstance(come, Signalled), "it opens no scopes"
+        end = come.payload
+        assert isinstance(end, dict), "ends are told by this program"
+        if end["status"] == "completed":
+            result: JSON = end["result"]
+            return result
+        error = end.get("error") or {"type": "cancelled", "message": "The sub-flow was cancelled", "data": None}
+        raise NodeFailure(str(error["type"]), str(error["message"]), data=error.get("data"))

@@ -1,0 +1,88 @@
+"""`wait` and `approval`: go on when somebody says so."""
+
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Final
+
+from pydantic import Field, field_validator
+
+from flowrunner.domain.duration import parse_duration
+from flowrunner.plugin import JSON, NodeType, Outcome, Params, ScopesEnded, Signalled, StepContext, Suspend
+
+TIMEOUT: Final = "timeout"
+MAX_KEY_CHARACTERS: Final = 200
+
+
+class WaitParams(Params):
+    key: str = Field(min_length=1, max_length=MAX_KEY_CHARACTERS, description="Name of the signal to wait for.")
+    timeout: str | None = Field(default=None, description="How long to wait: 10m, 2h, 1d. For ever if absent.")
+
+    @field_validator("timeout")
+    @classmethod
+    def _timeout(cls, value: str | None) -> str | None:
+        if value is not None and "${" not in value:
+            parse_duration(value)
+        return value
+
+
+def _limit(context: StepContext, written: str | None = None) -> datetime | None:
+    seconds = context.timeout_seconds if written is None else parse_duration(written)
+    return None if seconds is None else context.now() + timedelta(seconds=seconds)
+
+
+class Wait(NodeType[WaitParams]):
+    """Waits for a signal to this execution. Gives what the signal brought; action `timeout` if none came."""
+
+    type = "wait"
+    Params = WaitParams
+    actions: ClassVar[frozenset[str]] = frozenset({"default", TIMEOUT})
+    pure = True
+    timeout_seconds = None
+
+    async def run(self, params: WaitParams, context: StepContext) -> Suspend:
+        return Suspend(
+            until=_limit(context, params.timeout),
+            action=TIMEOUT,
+            key=f"signal:{params.key}",
+            about={"type": "signal", "key": params.key},
+        )
+
+    async def resume(self, params: WaitParams | None, context: StepContext, come: Signalled | ScopesEnded) -> JSON:
+        assert isinstance(come, Signalled), "it opens no scopes"
+        return come.payload
+
+
+class ApprovalParams(Params):
+    prompt: str = Field(default="", max_length=10_000, description="What is asked.")
+    form: dict[str, Any] | None = Field(default=None, description="JSON Schema of the data that comes with the answer.")
+    roles: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=20,
+        description="Roles that may answer; every role that may write if absent.",
+    )
+
+
+class Approval(NodeType[ApprovalParams]):
+    """Waits for somebody to approve or reject. Gives `{approved, by, at, data}`."""
+
+    type = "approval"
+    Params = ApprovalParams
+    actions: ClassVar[frozenset[str]] = frozenset({"approved", "rejected", TIMEOUT})
+    pure = True
+    timeout_seconds = None
+
+    async def run(self, params: ApprovalParams, context: StepContext) -> Suspend:
+        about: dict[str, JSON] = {"type": "approval", "prompt": params.prompt}
+        if params.form is not None:
+            about["form"] = params.form
+        if params.roles is not None:
+            about["roles"] = params.roles
+        return Suspend(until=_limit(context), action=TIMEOUT, key=f"approval:{context.step}", about=about)
+
+    async def resume(
+        self, params: ApprovalParams | None, context: StepContext, come: Signalled | ScopesEnded
+    ) -> Outcome:
+        assert isinstance(come, Signalled), "it opens no scopes"
+        answer = come.payload
+        assert isinstance(answer, dict), "answers are made by this program"
+        return Outcome(answer, "approved" if answer["approved"] else "rejected")

@@ -1,0 +1,78 @@
+"""The flow language as this server speaks it: its reader, its node types, and JavaScript's own word."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from flowrunner.domain.errors import Fault, InvalidFlow
+from flowrunner.domain.expression import Code, shown
+from flowrunner.domain.flow import Flow, NodeTypeSpec
+from flowrunner.domain.flow_document import Reading, study_flow
+from flowrunner.domain.flow_schema import flow_schema
+from flowrunner.domain.inputs import input_faults
+from flowrunner.domain.json_schema import SchemaEngine
+from flowrunner.domain.script import ScriptFault
+from flowrunner.domain.values import JSON
+from flowrunner.ports import Sandbox
+
+
+class Language:
+    def __init__(self, node_types: Mapping[str, NodeTypeSpec], schemas: SchemaEngine, sandbox: Sandbox) -> None:
+        self.node_types = node_types
+        self._schemas = schemas
+        self._sandbox = sandbox
+
+    async def study(self, text: str) -> Reading:
+        """What there is to say of a document, its JavaScript included. Raises: Unavailable."""
+        reading = study_flow(text, self.node_types, lambda schema: input_faults(schema, self._schemas))
+        if not reading.codes:
+            return reading
+        found = await self._sandbox.check([code.script for code in reading.codes])
+        pairs = zip(reading.codes, found, strict=True)
+        faults = [_fault(code, fault) for code, fault in pairs if fault is not None]
+        if not faults:
+            return reading
+        return replace(reading, flow=None, faults=sorted([*reading.faults, *faults], key=_position))
+
+    def schema(self) -> JSON:
+        """The JSON Schema of flow documents; it takes some time to make."""
+        return flow_schema(self.node_types)
+
+    async def read(self, text: str) -> Flow:
+        """Raises: InvalidFlow with every fault; Unavailable."""
+        reading = await self.study(text)
+        if reading.flow is None:
+            raise InvalidFlow([fault for fault in reading.faults if not fault.is_warning])
+        return reading.flow
+
+
+def _position(fault: Fault) -> tuple[int, int]:
+    return fault.line or 0, fault.column or 0
+
+
+def _fault(code: Code, fault: ScriptFault) -> Fault:
+    what = "the script" if code.script.is_body else f"'{shown(code.text)}'"
+    line = f" (line {fault.line} of it)" if code.script.is_body and fault.line is not None else ""
+    return Fault(
+        path=code.place.path,
+        line=code.place.line,
+        column=code.place.column,
+        code="expression.syntax",
+        message=f"{what} is no JavaScript{line}: {fault.message}",
+    )
+
+
+def secrets_missing(reading: Reading, known: Collection[str]) -> Sequence[Fault]:
+    """A warning for each secret that a flow names and the account does not have."""
+    return [
+        Fault(
+            path=place.path,
+            line=place.line,
+            column=place.column,
+            code="secret.unknown",
+            message=f"the account has no secret '{name}'",
+            hint="a flow that runs without it fails there",
+            is_warning=True,
+        )
+        for name, place in reading.secrets.items()
+        if name not in known
+    ]

@@ -1,0 +1,96 @@
+"""Executions that repeat another one: whole, with other input, or from one of its steps on."""
+
+from collections.abc import Iterator, Mapping
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import Conflict, invalid
+from flowrunner.domain.execution import IllegalEvent, NodeStarted, Started
+from flowrunner.domain.flow import Flow, Node
+from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before
+from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.ports import ExecutionReader, FlowLibrary, FlowStore, Journal
+from flowrunner.services.executions import Accepted, Executions, Origin, Repetition
+
+
+class Reruns:
+    def __init__(
+        self,
+        executions: Executions,
+        reader: ExecutionReader,
+        journal: Journal,
+        flows: FlowStore,
+        library: FlowLibrary,
+    ) -> None:
+        self._executions = executions
+        self._reader = reader
+        self._journal = journal
+        self._flows = flows
+        self._library = library
+
+    async def rerun(
+        self,
+        caller: Caller,
+        id: ExecutionId,
+        *,
+        from_step: str | None = None,
+        input: Mapping[str, JSON] | None = None,
+        revision: int | str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Accepted:
+        """Start an execution that repeats ``id``, with what it gave before ``from_step``.
+
+        Args:
+            from_step: Where it begins: a node, or a step such as `each.1[4]/push.1`; the whole if None.
+            input: The input to go by; the same if None.
+            revision: Number or label of the flow's revision to run; the one that ran if None.
+
+        Raises:
+            NotFound.
+            InvalidInput: If there is no such step, or the input does not fit.
+            Conflict: If what is kept does not fit the revision.
+        """
+        await self._reader.get(caller.account_id, id)
+        stored, events = await self._journal.load(id)
+        started = events[0][0]
+        assert isinstance(started, Started), "the first event of every execution"
+        revision_id = stored.revision_id
+        if revision is not None:
+            revision_id = await self._flows.revision_named(caller.account_id, stored.flow_id, revision)
+        prefix: list[Timed] = []
+        if from_step is not None:
+            try:
+                prefix = kept_before(events, find_step(events, from_step))
+            except NoSuchStep as error:
+                raise invalid("from", str(error)) from None
+            if revision_id != stored.revision_id:
+                _check_fits(prefix, await self._library.get(caller.account_id, revision_id))
+        given = started.input if input is None else input
+        assert isinstance(given, Mapping), "input is an object"
+        try:
+            return await self._executions.accept(
+                Origin(account_id=caller.account_id, by=caller.account_id),
+                stored.flow_id,
+                given,
+                revision_id=revision_id,
+                idempotency_key=idempotency_key,
+                repetition=Repetition(of=id, from_step=from_step, prefix=prefix),
+            )
+        except IllegalEvent as error:
+            raise Conflict(f"What the execution has done does not fit this revision: {error}") from None
+
+
+def _check_fits(prefix: list[Timed], flow: Flow) -> None:
+    """Raises: Conflict if the flow lacks a node that the kept events are of."""
+    nodes = dict(_nodes(flow.nodes))
+    for event, _ in prefix:
+        if isinstance(event, NodeStarted) and nodes.get(event.node) != event.node_type:
+            raise Conflict(
+                f"The revision has no node '{event.node}' of type {event.node_type}, whose result would be kept"
+            )
+
+
+def _nodes(nodes: Mapping[str, Node]) -> Iterator[tuple[str, str]]:
+    for name, node in nodes.items():
+        yield name, node.type
+        for graph in node.inner.values():
+            yield from _nodes(graph.nodes)

@@ -1,0 +1,97 @@
+"""What people and programs tell executions that wait: signals, and answers to approvals."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import Conflict, Forbidden, NotFound, invalid
+from flowrunner.domain.execution import StepState, replay
+from flowrunner.domain.inputs import Form
+from flowrunner.domain.json_schema import SchemaEngine
+from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.ports import Clock, Dispatcher, ExecutionReader, Journal, Signal
+
+MAX_KEY_CHARACTERS: Final = 200
+
+
+class Signals:
+    def __init__(
+        self,
+        reader: ExecutionReader,
+        journal: Journal,
+        dispatcher: Dispatcher,
+        schemas: SchemaEngine,
+        clock: Clock,
+    ) -> None:
+        self._reader = reader
+        self._journal = journal
+        self._dispatcher = dispatcher
+        self._schemas = schemas
+        self._clock = clock
+
+    async def send(self, caller: Caller, id: ExecutionId, key: str, payload: JSON) -> None:
+        """Give a payload to the step that waits for ``key``, or to the next that will; durable on return.
+
+        Raises: NotFound; Conflict if the execution has ended, or has too many signals that nobody took.
+        """
+        if not 0 < len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
+            raise invalid("key", f"must have 1 to {MAX_KEY_CHARACTERS} printable characters")
+        await self._check_open(caller, id)
+        signal = Signal(key=f"signal:{key}", payload=payload, by=caller.account_id)
+        if not await self._dispatcher.signal(id, signal):
+            raise Conflict("The execution has received more signals than its steps have asked for")
+
+    async def answer(self, caller: Caller, id: ExecutionId, node: str, *, approved: bool, data: JSON) -> None:
+        """Answer an approval; of two answers the first counts. Durable on return.
+
+        Args:
+            node: The node that waits, or the step where several runs of it do.
+
+        Raises:
+            NotFound.
+            Conflict: If nothing waits for approval there.
+            Forbidden: If the approval is for other roles.
+            InvalidInput: If the data is not what the approval asks for.
+        """
+        await self._check_open(caller, id)
+        current = await self._waiting_for_approval(id, node)
+        about = current.waiting.about if current.waiting is not None else None
+        assert isinstance(about, Mapping), "an approval says what it is about"
+        roles = about.get("roles")
+        if isinstance(roles, list) and caller.role not in roles:
+            raise Forbidden(f"This approval is for: {', '.join(map(str, roles))}")
+        if about.get("form") is not None:
+            data = Form(about["form"], self._schemas).check(data)
+        answer: JSON = {
+            "approved": approved,
+            "by": caller.account_id,
+            "at": self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "data": data,
+        }
+        key = f"approval:{current.step}"
+        signal = Signal(key=key, payload=answer, by=caller.account_id, if_awaited=True)
+        if not await self._dispatcher.signal(id, signal):
+            raise Conflict("This approval has been answered already")
+
+    async def _check_open(self, caller: Caller, id: ExecutionId) -> None:
+        execution = await self._reader.get(caller.account_id, id)
+        if execution.status.is_final:
+            raise Conflict(f"The execution has already ended: it is {execution.status.value}")
+
+    async def _waiting_for_approval(self, id: ExecutionId, node: str) -> StepState:
+        _, events = await self._journal.load(id)
+        state = replay(events)
+        waiting = [
+            current
+            for current in map(state.at, state.timed)
+            if current.waiting is not None and (current.waiting.key or "").startswith("approval:")
+        ]
+        found = [c for c in waiting if node in (c.step.node, str(c.step))]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            steps = ", ".join(str(c.step) for c in found[:10])
+            raise Conflict(f"Several runs of '{node}' wait for approval; name one of them: {steps}")
+        if any(node in frame.steps for frame in state.frames.values()) or waiting:
+            raise Conflict(f"'{node}' does not wait for approval")
+        raise NotFound(f"approval '{node}'")

@@ -1,0 +1,65 @@
+"""Executions that a node of another execution starts."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from flowrunner.domain.errors import Conflict, InvalidFlow, InvalidInput, NotFound
+from flowrunner.domain.values import JSON, FlowId
+from flowrunner.plugin import NodeFailure, SubFlow
+from flowrunner.ports import FlowStore, ParentStep
+from flowrunner.services.executions import Accepted, Executions, Origin
+
+# How many executions may wait for each other, and how often one flow may be among them.
+MAX_DEPTH: Final = 20
+MAX_RECURSION: Final = 5
+
+
+class SubFlowExecutions:
+    """Fills `ports.SubFlowStarter`."""
+
+    def __init__(self, executions: Executions, flows: FlowStore) -> None:
+        self._executions = executions
+        self._flows = flows
+
+    async def start(
+        self, parent: ParentStep, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool
+    ) -> SubFlow:
+        try:
+            flow_id = await self._flows.find(parent.account_id, flow)
+        except NotFound:
+            raise NodeFailure("flow.not_found", f"There is no flow '{flow}'") from None
+        self._check_depth(parent, flow_id)
+        try:
+            accepted = await self._accept(parent, flow_id, version, input, wait=wait)
+        except NotFound:
+            raise NodeFailure("flow.not_found", f"The flow '{flow}' has no version {version}") from None
+        except InvalidFlow as error:
+            raise NodeFailure("flow.invalid", f"The flow '{flow}' can no longer be read: {error}") from None
+        except InvalidInput as error:
+            raise NodeFailure("input.invalid", f"The input of the flow '{flow}' is invalid: {error}") from None
+        except Conflict as error:
+            raise NodeFailure("limit.concurrency", str(error)) from None
+        return SubFlow(accepted.id, flow_id)
+
+    async def _accept(
+        self, parent: ParentStep, flow_id: FlowId, version: str | int | None, input: Mapping[str, JSON], *, wait: bool
+    ) -> Accepted:
+        revision_id = None
+        if version is not None:
+            revision_id = await self._flows.revision_named(parent.account_id, flow_id, version)
+        origin = Origin(
+            account_id=parent.account_id,
+            parent_id=parent.execution_id if wait else None,
+            started_for={"execution_id": parent.execution_id, "step": parent.step, "flows": list(parent.flows)},
+        )
+        # A blank keeps it apart from the keys that clients give. After a crash the step asks again,
+        # and finds what it has started.
+        key = f"{parent.execution_id} {parent.step} {parent.failures}"
+        return await self._executions.accept(origin, flow_id, dict(input), revision_id=revision_id, idempotency_key=key)
+
+    def _check_depth(self, parent: ParentStep, flow_id: FlowId) -> None:
+        if len(parent.flows) >= MAX_DEPTH:
+            raise NodeFailure("flow.too_deep", f"Flows call each other more than {MAX_DEPTH} deep")
+        if parent.flows.count(flow_id) >= MAX_RECURSION:
+            message = f"The flow {flow_id} calls itself more than {MAX_RECURSION} deep, by itself or through others"
+            raise NodeFailure("flow.recursion", message)
