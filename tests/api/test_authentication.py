@@ -121,7 +121,7 @@ def test_without_a_token_the_answer_is_401(server: Server, header: str | None) -
     assert reply.headers["www-authenticate"] == "Bearer"
 
 
-def test_no_token_is_taken_from_a_url(account: Client) -> None:
+def test_s11_no_token_is_taken_from_a_url(account: Client) -> None:
     nobody = Client(account.url)
 
     for name in ("token", "access_token", "authorization", "ticket"):
@@ -176,7 +176,7 @@ def test_a_logout_leaves_other_logins_alone(account: Client) -> None:
     assert second.get(ME).status == 200
 
 
-def test_a_ticket_is_made_for_who_is_logged_in(account: Client) -> None:
+def test_s11_a_ticket_is_made_for_who_is_logged_in(account: Client) -> None:
     reply = account.post("/api/v1/auth/ws-ticket")
 
     assert reply.status == 201

@@ -305,7 +305,7 @@ def test_without_a_token_a_socket_is_refused_before_it_is_accepted(account: Clie
         refused(account, id, 401, additional_headers=headers)
 
 
-def test_no_token_is_taken_from_a_url(account: Client) -> None:
+def test_s11_no_token_is_taken_from_a_url(account: Client) -> None:
     id = waiting(account)
     ticket = account.post("/api/v1/auth/ws-ticket").json["ticket"]
 
@@ -318,7 +318,7 @@ def test_no_token_is_taken_from_a_cookie(account: Client) -> None:
     refused(account, waiting(account), 401, additional_headers={"Cookie": f"token={account.token}"})
 
 
-def test_an_execution_of_another_account_looks_like_none(account: Client, other: Client, admin: Client) -> None:
+def test_s21_an_execution_of_another_account_looks_like_none(account: Client, other: Client, admin: Client) -> None:
     id = waiting(account)
 
     for client in (other, admin):
@@ -336,7 +336,7 @@ def test_other_sockets_do_not_exist(account: Client, path: str) -> None:
     assert json.loads(response.body)["error"]["code"] == CODES[response.status_code]
 
 
-def test_a_ticket_opens_one_socket(account: Client) -> None:
+def test_s11_a_ticket_opens_one_socket(account: Client) -> None:
     id = waiting(account)
     ticket = account.post("/api/v1/auth/ws-ticket").json["ticket"]
     offer: Any = {"additional_headers": {}, "subprotocols": ["flowrunner.v1", f"ticket.{ticket}"]}

@@ -345,7 +345,7 @@ def test_s52_a_browser_gets_its_token_where_no_script_can_read_it(account: Clien
     assert "set-cookie" not in Client(account.url).login(account.email, PASSWORD).post("/api/v1/auth/refresh").headers
 
 
-def test_s52_behind_tls_the_cookie_is_for_this_host_alone(tmp_path: Path) -> None:
+def test_s50_s52_behind_tls_the_cookie_is_for_this_host_alone(tmp_path: Path) -> None:
     server = Server(tmp_path, {"PUBLIC_URL": "https://flows.example.com"}).start()
     try:
         admin = server.admin()
@@ -356,6 +356,8 @@ def test_s52_behind_tls_the_cookie_is_for_this_host_alone(tmp_path: Path) -> Non
         assert cookie.startswith("__Host-flowrunner_session=")
         assert "; secure" in cookie.lower()
         assert "domain" not in cookie.lower()
+        for answered in (reply, admin.get("/nothing"), admin.get("/healthz")):
+            assert answered.headers["strict-transport-security"] == "max-age=31536000"
         headers = {"Cookie": cookie.partition(";")[0], "Content-Type": "application/json"}
         for origin, status in (
             ("https://flows.example.com", 422), (server.url, 403), ("http://flows.example.com", 403),

@@ -22,10 +22,10 @@ class Browser:
 
     def __init__(self, public_url: str | None) -> None:
         self._origin = public_url
-        self._is_secure = public_url is not None and public_url.startswith("https:")
+        self.is_secure = public_url is not None and public_url.startswith("https:")
         # With this prefix browsers take the cookie from nobody but this host, and over TLS alone: not on
         # plain HTTP, which is what the server itself speaks on a loopback address.
-        self.cookie = f"__Host-{_COOKIE}" if self._is_secure else _COOKIE
+        self.cookie = f"__Host-{_COOKIE}" if self.is_secure else _COOKIE
 
     def token_of(self, connection: HTTPConnection) -> str | None:
         """The token in the cookie."""
@@ -36,13 +36,13 @@ class Browser:
     def set(self, response: Response, token: str, *, expires_at: datetime) -> None:
         """Have the browser keep the token."""
         response.set_cookie(
-            self.cookie, token, expires=expires_at, path="/", secure=self._is_secure, httponly=True, samesite="strict"
+            self.cookie, token, expires=expires_at, path="/", secure=self.is_secure, httponly=True, samesite="strict"
         )
 
     def clear(self, response: Response) -> None:
         """Have the browser forget it."""
         response.set_cookie(
-            self.cookie, "", max_age=0, path="/", secure=self._is_secure, httponly=True, samesite="strict"
+            self.cookie, "", max_age=0, path="/", secure=self.is_secure, httponly=True, samesite="strict"
         )
 
     def check_is_own(self, headers: Mapping[str, str]) -> None:

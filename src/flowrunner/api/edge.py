@@ -21,14 +21,21 @@ SECURITY_HEADERS: Final = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+# Once a browser has seen the server over TLS, it comes in no other way for a year.
+_TLS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
 CRASHED: Final = "An internal error occurred; its id is in request_id"
 
 
 class Edge:
-    """ASGI middleware."""
+    """ASGI middleware.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        is_behind_tls: Browsers reach the server over TLS.
+    """
+
+    def __init__(self, app: ASGIApp, *, is_behind_tls: bool = False) -> None:
         self._app = app
+        self._headers = (*SECURITY_HEADERS, _TLS_ONLY) if is_behind_tls else SECURITY_HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -45,7 +52,7 @@ class Edge:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
-                _add_headers(message, request_id)
+                self._add_headers(message, request_id)
             await send(message)
 
         try:
@@ -65,7 +72,7 @@ class Edge:
 
         async def send_denial(message: Message) -> None:
             if message["type"] == "websocket.http.response.start":
-                _add_headers(message, request_id)
+                self._add_headers(message, request_id)
             await send(message)
 
         async def send_with_headers(message: Message) -> None:
@@ -86,9 +93,8 @@ class Edge:
                 raise
             await error_answer(request_id, 500, CRASHED)(scope, receive, send_denial)
 
-
-def _add_headers(message: Message, request_id: str) -> None:
-    message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *SECURITY_HEADERS]
+    def _add_headers(self, message: Message, request_id: str) -> None:
+        message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *self._headers]
 
 
 def _request_id(scope: Scope) -> str:

@@ -82,7 +82,7 @@ def build_app(
         app.router.routes.extend(router.routes)
     app.router.routes.append(live.route())
     add_error_handlers(app)
-    app.add_middleware(Edge)
+    app.add_middleware(Edge, is_behind_tls=browser.is_secure)
 
     return app
 
