@@ -40,6 +40,7 @@ from flowrunner.security.keys import MASTER, SIGNING, UnsafeDataDir, load_keys, 
 from flowrunner.security.rotation import FileKeyRotator
 from flowrunner.security.vault import AesVault, MasterKeys, WrongKey
 from flowrunner.services.accounts import Accounts
+from flowrunner.services.audit import AuditLog
 from flowrunner.services.bundle import Services
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import Flows, ReadyFlows
@@ -55,6 +56,8 @@ from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.settings import Settings
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.sqlite.accounts import SqliteAccounts
+from flowrunner.storage.sqlite.audit import SqliteAudit
+from flowrunner.storage.sqlite.audit_chain import ChainReport, check_chain_of
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.executions import SqliteExecutions
 from flowrunner.storage.sqlite.flows import SqliteFlows
@@ -241,18 +244,18 @@ def _assemble(
         draw=random.SystemRandom().random,
     )
     dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=settings.max_active)
-    executions = Executions(
-        reader, flow_store, library, dispatcher, clock=clock, sandbox=sandbox, schemas=schemas
-    )
+    executions = Executions(reader, flow_store, library, dispatcher, clock=clock, sandbox=sandbox, schemas=schemas)
     world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flow_store))
     language = Language(specs, schemas, sandbox)
     token_store = SqliteTokens(database)
     uses = TokenUses(token_store)
+    audit = AuditLog(SqliteAudit(database), clock)
     identity = Identity(
         account_store,
         SqliteSessions(database),
         token_store,
         uses,
+        audit=audit,
         hasher=hasher,
         tokens=stored.tokens,
         clock=clock,
@@ -266,6 +269,7 @@ def _assemble(
     accounts = Accounts(account_store, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete)
     services = Services(
         identity=identity,
+        audit=audit,
         tokens=Tokens(token_store, uses, clock, on_end=identity.sessions_ended),
         accounts=accounts,
         secrets=Secrets(stored.secrets, vault, clock),
@@ -347,6 +351,8 @@ async def keep_house(settings: Settings, program: Program) -> None:
         try:
             purged = await program.services.executions.purge(older_than=timedelta(seconds=settings.retention))
             await program.services.identity.purge()
+            await program.services.audit.tell_untold()
+            await program.services.audit.purge(older_than=timedelta(seconds=settings.audit_retention))
             if purged:
                 logger.info("executions.purged", count=purged)
         except Exception:
@@ -365,6 +371,15 @@ async def keep_token_uses(program: Program) -> None:
     finally:
         with contextlib.suppress(Unavailable):
             await program.token_uses.write()
+
+
+def verify_audit(path: Path, *, expected: tuple[int, str] | None) -> ChainReport:
+    """Check the audit log of a database, also one that a server is using, or a copy.
+
+    Raises:
+        FlowRunnerError: If there is no such database, or no audit log in it.
+    """
+    return check_chain_of(path, expected=expected)
 
 
 async def rotate_stored_keys(settings: Settings, kinds: Sequence[KeyKind]) -> Sequence[KeyRotation]:

@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from flowrunner.domain.account import Account, Caller, Role, Scope
+from flowrunner.domain.audit import AuditEntry, AuditRow, Outcome
 from flowrunner.domain.execution import Event, Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
@@ -24,6 +25,41 @@ class Clock(Protocol):
 class Page:
     limit: int
     offset: int
+
+
+# The audit log
+
+# What is written into the audit log in the transaction of an act: an entry, or what makes one, or none,
+# of the act's result. It is called on another thread. An act that raises leaves none.
+Audit: TypeAlias = AuditEntry | Callable[[Any], AuditEntry | None] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Which entries somebody wants to see; None is any. ``until`` is not among them."""
+
+    actor: str | None = None
+    account_id: str | None = None
+    action: str | None = None
+    object_kind: str | None = None
+    object_id: str | None = None
+    outcome: Outcome | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class AuditStore(Protocol):
+    async def add(self, entry: AuditEntry) -> None:
+        """For an act that changes nothing else. Any other takes its entry along."""
+        ...
+
+    async def page(self, wanted: AuditFilter, *, page: Page) -> tuple[Sequence[AuditRow], int]:
+        """The newest first, with the total."""
+        ...
+
+    async def purge(self, *, before: datetime, limit: int) -> int:
+        """Delete some of the oldest entries, from before then; gives how many. The rest still follows from them."""
+        ...
 
 
 # The journal
@@ -352,11 +388,18 @@ class SavedRevision(RevisionView):
 
 
 class FlowStore(Protocol):
-    async def create(self, account_id: AccountId, flow: SavedFlow) -> None:
+    async def create(self, account_id: AccountId, flow: SavedFlow, *, audit: Audit = None) -> None:
         """Raises: NotFound for no such account."""
         ...
 
-    async def update(self, account_id: AccountId, id: FlowId, change: Callable[[SavedFlow], SavedFlow]) -> SavedFlow:
+    async def update(
+        self,
+        account_id: AccountId,
+        id: FlowId,
+        change: Callable[[SavedFlow], SavedFlow],
+        *,
+        audit: Audit = None,
+    ) -> SavedFlow:
         """Put what ``change`` makes of the flow as it is at this moment in its place; gives that.
 
         Another ``revision_id`` makes a new revision.
@@ -370,7 +413,13 @@ class FlowStore(Protocol):
         ...
 
     async def delete(
-        self, account_id: AccountId, id: FlowId, *, at: datetime, check: Callable[[SavedFlow], None] | None = None
+        self,
+        account_id: AccountId,
+        id: FlowId,
+        *,
+        at: datetime,
+        check: Callable[[SavedFlow], None] | None = None,
+        audit: Audit = None,
     ) -> None:
         """Delete the flow as it is at this moment.
 
@@ -414,7 +463,9 @@ class FlowStore(Protocol):
         """The last one before ``number`` that was not deleted."""
         ...
 
-    async def delete_revision(self, account_id: AccountId, id: FlowId, number: int, *, at: datetime) -> None:
+    async def delete_revision(
+        self, account_id: AccountId, id: FlowId, number: int, *, at: datetime, audit: Audit = None
+    ) -> None:
         """Forget a definition, but not its number. No execution can start with it any more.
 
         Raises:
@@ -446,7 +497,9 @@ class Credential:
 
 
 class AccountStore(Protocol):
-    async def create(self, account: Account, *, password_hash: str, only_if_first: bool = False) -> None:
+    async def create(
+        self, account: Account, *, password_hash: str, only_if_first: bool = False, audit: Audit = None
+    ) -> None:
         """Raises: Conflict if the address is taken, or if ``only_if_first`` and it is not."""
         ...
 
@@ -461,6 +514,7 @@ class AccountStore(Protocol):
         role: Role | None = None,
         password_hash: str | None = None,
         is_disabled: bool | None = None,
+        audit: Audit = None,
     ) -> tuple[Account, bool]:
         """Change what is given and nothing else; the flag says whether this ended the account's sessions.
 
@@ -476,7 +530,7 @@ class AccountStore(Protocol):
         """
         ...
 
-    async def delete(self, id: AccountId, *, at: datetime) -> None:
+    async def delete(self, id: AccountId, *, at: datetime, audit: Audit = None) -> None:
         """Ends its sessions and API tokens, and erases its secrets too.
 
         Raises: NotFound; Conflict if no admin would remain.
@@ -521,7 +575,7 @@ class Renewal(Enum):
 
 
 class SessionStore(Protocol):
-    async def open(self, session: NewSession, *, password_hash: str) -> bool:
+    async def open(self, session: NewSession, *, password_hash: str, audit: Audit = None) -> bool:
         """False, and nothing done, if the account has another password or role by now, or is disabled or gone."""
         ...
 
@@ -537,15 +591,17 @@ class SessionStore(Protocol):
         """Whether any session of the family is."""
         ...
 
-    async def replace(self, old: SessionId, new: NewSession, *, now: datetime, old_ends_at: datetime) -> Renewal:
+    async def replace(
+        self, old: SessionId, new: NewSession, *, now: datetime, old_ends_at: datetime, audit: Audit = None
+    ) -> Renewal:
         """Open ``new`` and let ``old`` end, unless ``old`` was replaced before."""
         ...
 
-    async def end_if_replaced(self, id: SessionId) -> AccountId | None:
+    async def end_if_replaced(self, id: SessionId, *, audit: Audit = None) -> AccountId | None:
         """End all that a login led to, if this session of it was replaced before; whose they were, or None."""
         ...
 
-    async def end(self, id: SessionId) -> None:
+    async def end(self, id: SessionId, *, audit: Audit = None) -> None:
         """End the session and the one it replaced, if that is still alive."""
         ...
 
@@ -575,7 +631,9 @@ class TokenView:
 
 
 class TokenStore(Protocol):
-    async def create(self, account_id: AccountId, token: TokenView, *, digest: str, by: SessionId, most: int) -> None:
+    async def create(
+        self, account_id: AccountId, token: TokenView, *, digest: str, by: SessionId, most: int, audit: Audit = None
+    ) -> None:
         """Raises: Conflict if there are ``most`` already; Unauthorized if the session has ended."""
         ...
 
@@ -585,7 +643,7 @@ class TokenStore(Protocol):
 
     async def is_alive(self, id: TokenId, *, now: datetime) -> bool: ...
 
-    async def delete(self, account_id: AccountId, id: TokenId) -> None:
+    async def delete(self, account_id: AccountId, id: TokenId, *, audit: Audit = None) -> None:
         """Raises: NotFound."""
         ...
 
@@ -633,11 +691,13 @@ Reseal: TypeAlias = Callable[
 class SecretStore(Protocol):
     """Whatever it is given to call is called within a transaction, on another thread."""
 
-    async def save(self, account_id: AccountId, seal: Seal, *, at: datetime) -> tuple[SecretView, bool]:
+    async def save(
+        self, account_id: AccountId, seal: Seal, *, at: datetime, audit: Audit = None
+    ) -> tuple[SecretView, bool]:
         """Write or replace; the flag says whether it is new. Raises: NotFound for no such account."""
         ...
 
-    async def delete(self, account_id: AccountId, key: str) -> None:
+    async def delete(self, account_id: AccountId, key: str, *, audit: Audit = None) -> None:
         """Raises: NotFound."""
         ...
 
@@ -687,15 +747,17 @@ class KeyRotation:
 
 
 class KeyRotationStore(Protocol):
-    async def request(self, kind: KeyKind, *, replaces: str | None, at: datetime) -> KeyRotation:
-        """A new rotation, or the one that has been asked for and has not begun or not ended."""
+    async def request(
+        self, kind: KeyKind, *, replaces: str | None, at: datetime, audit: Audit = None
+    ) -> tuple[KeyRotation, bool]:
+        """A new rotation, or the one that has been asked for and has not ended; the flag says whether it is new."""
         ...
 
     async def keep_until(self, id: int, at: datetime) -> datetime:
         """Note that the earlier key is needed until then, and as long as tokens last that are out now."""
         ...
 
-    async def complete(self, id: int, *, at: datetime) -> None: ...
+    async def complete(self, id: int, *, at: datetime, audit: Audit = None) -> None: ...
     async def under_way(self) -> Sequence[KeyRotation]:
         """In the order in which they were asked for."""
         ...
@@ -747,7 +809,9 @@ class Redactor(Protocol):
 
 
 class Vault(Protocol):
-    async def set(self, account_id: AccountId, key: str, value: str, *, at: datetime) -> tuple[SecretView, bool]: ...
+    async def set(
+        self, account_id: AccountId, key: str, value: str, *, at: datetime, audit: Audit = None
+    ) -> tuple[SecretView, bool]: ...
 
     async def redactor(self, account_id: AccountId) -> Redactor:
         """Hides every value that the account's secrets have had since the process started."""

@@ -48,6 +48,14 @@ def _count(value: str) -> int:
     return count
 
 
+def _days(value: str) -> float:
+    seconds = parse_duration(value)
+    # The database itself keeps the last day, whatever is set.
+    if seconds < 2 * 86400:
+        raise ValueError("must be at least 2d")
+    return seconds
+
+
 def _networks(value: str) -> tuple[Any, ...]:
     parts = [part.strip() for part in value.split(",") if part.strip()]
     return tuple(ipaddress.ip_network(part) for part in parts)
@@ -108,6 +116,9 @@ class Settings:
     )
     token_life: float = setting(parse_duration, "How long a login lasts without a refresh.", default=86400.0)
     retention: float = setting(parse_duration, "How long an ended execution is kept.", default=30 * 86400.0)
+    audit_retention: float = setting(
+        _days, "How long an entry of the audit log is kept; at least two days.", default=90 * 86400.0
+    )
     max_active: int = setting(
         _count, "Executions advanced at once; further ones wait their turn in the database.", default=1000
     )
@@ -205,7 +216,7 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
             text = MASK
         elif isinstance(value, tuple):
             text = ",".join(map(str, value))
-        elif known.metadata["parse"] is parse_duration:
+        elif known.metadata["parse"] in (parse_duration, _days):
             text = f"{value:.12g}s"
         else:
             text = "" if value is None else str(value)

@@ -244,6 +244,10 @@ def _keys(go: Go, admin: Client, account: Client) -> None:
             go(client, f"POST {rotations}", body)
     for client in (admin, account):
         go(client, f"GET {rotations}")
+        go(client, "GET /api/v1/audit")
+    go(admin, "GET /api/v1/audit", query="?action=login.succeeded&since=2020-01-01T00:00:00Z&limit=2")
+    for query in ("?since=x", "?until=2020-01-01", "?outcome=x"):
+        go(admin, "GET /api/v1/audit", query=query)
     go(admin, f"GET {rotations}", query="?limit=x")
 
 

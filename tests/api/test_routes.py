@@ -31,6 +31,7 @@ ADMINS_ONLY: Final = {
     ("GET", "/api/v1/accounts"),
     ("POST", "/api/v1/accounts"),
     ("DELETE", "/api/v1/accounts/{id}"),
+    ("GET", "/api/v1/audit"),
     ("GET", "/api/v1/keys/rotations"),
     ("POST", "/api/v1/keys/rotations"),
 }
@@ -133,7 +134,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
         program.app.state.services = dataclasses.replace(
             services,
             tokens=Broken(), accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),
-            keys=Broken(),
+            keys=Broken(), audit=Broken(),
         )  # fmt: skip
         bodies = {
             "/api/v1/flows": {"name": "N", "definition": "x"},

@@ -54,6 +54,7 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("GET", "/api/v1/accounts"): "admin",
     ("POST", "/api/v1/accounts"): "admin",
     ("DELETE", "/api/v1/accounts/{id}"): "admin",
+    ("GET", "/api/v1/audit"): "admin",
     ("GET", "/api/v1/keys/rotations"): "admin",
     ("POST", "/api/v1/keys/rotations"): "admin",
 }

@@ -8,9 +8,11 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.values import AccountId
 from flowrunner.security.credentials import Argon2Hasher, JwtIssuer
 from flowrunner.services.accounts import Accounts
+from flowrunner.services.audit import AuditLog
 from flowrunner.services.identity import Identity, Token
 from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.storage.sqlite.accounts import SqliteAccounts
+from flowrunner.storage.sqlite.audit import SqliteAudit
 from flowrunner.storage.sqlite.sessions import SqliteSessions
 from flowrunner.storage.sqlite.tokens import SqliteTokens
 from support.world import Machine
@@ -45,6 +47,7 @@ class Office:
             SqliteSessions(self.engine.database),
             self.token_store,
             self.uses,
+            audit=AuditLog(SqliteAudit(self.engine.database), self.clock),
             hasher=self.hasher,
             tokens=JwtIssuer(b"k" * 32),
             clock=self.clock,

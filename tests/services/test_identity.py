@@ -327,7 +327,7 @@ class _NobodyYet(Accounts):
     async def is_set_up(self) -> bool:
         return False
 
-    async def create_first(self, **given: Any) -> Any:
+    async def create_first(self, *, address: str, **given: Any) -> Any:
         return await self.create(**given, role="admin")
 
 

@@ -80,7 +80,7 @@ async def list_accounts(
 @admin.post("", response_model=AccountAnswer, status_code=201, responses=errors(401, 403, 409, *BODY_ERRORS))
 async def create_account(request: Request, body: CreateAccount) -> Response:
     account = await services_of(request).accounts.create(
-        name=body.name, email=body.email, password=body.password, role=body.role
+        name=body.name, email=body.email, password=body.password, role=body.role, by=caller_of(request)
     )
     return answer(account_json(account), 201)
 
@@ -114,5 +114,5 @@ async def update_account(request: Request, id: str, body: UpdateAccount) -> Resp
 @admin.delete("/{id}", response_model=Message, responses=errors(401, 403, 404, 409))
 async def delete_account(request: Request, id: str) -> Response:
     """End the account's sessions and API tokens, erase its secrets and cancel its executions."""
-    await services_of(request).accounts.delete(AccountId(id))
+    await services_of(request).accounts.delete(AccountId(id), by=caller_of(request))
     return answer({"message": "Account deleted successfully"})

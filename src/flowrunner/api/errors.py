@@ -10,6 +10,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from flowrunner.domain.errors import (
@@ -139,7 +140,19 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def _domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FlowRunnerError), "registered for this class"
+    await record_denial(request, error)
     return answer_to(request.scope["request_id"], error)
+
+
+async def record_denial(connection: HTTPConnection, error: Exception) -> None:
+    """Have the audit log tell of a request that was denied."""
+    if isinstance(error, Forbidden):
+        await connection.app.state.services.audit.denied(
+            connection.scope.get("caller"),
+            connection.scope.get("method", "WEBSOCKET"),
+            getattr(connection.scope.get("route"), "path", ""),
+            address=connection.client.host if connection.client is not None else "",
+        )
 
 
 def answer_to(request_id: str, error: FlowRunnerError) -> Response:

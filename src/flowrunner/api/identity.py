@@ -10,6 +10,7 @@ from flowrunner.api.requests import Body, services_of
 from flowrunner.api.routing import (
     ProtectedRoute,
     PublicRoute,
+    address_of,
     browser_of,
     caller_of,
     is_by_cookie,
@@ -30,7 +31,7 @@ class RefreshRoute(ProtectedRoute):
         except Unauthorized:
             token, _ = token_of(request)
             if token is not None:
-                await services_of(request).identity.refuse_refresh(token)
+                await services_of(request).identity.refuse_refresh(token, address=address_of(request))
             raise
 
 
@@ -78,8 +79,8 @@ def _token_answer(request: Request, token: Token, *, as_cookie: bool) -> Respons
 async def login(request: Request, body: Login) -> Response:
     """Authenticate and get a token."""
     browser_of(request).check_is_not_foreign(request.headers)
-    address = request.client.host if request.client is not None else ""
-    token = await services_of(request).identity.login(body.username, body.password, address=address)
+    identity = services_of(request).identity
+    token = await identity.login(body.username, body.password, address=address_of(request))
     return _token_answer(request, token, as_cookie=body.cookie)
 
 
@@ -120,6 +121,10 @@ async def ticket(request: Request) -> Response:
 async def setup(request: Request, body: Setup) -> Response:
     """Create the first admin, with the token that the server printed at its first start."""
     account = await request.app.state.setup.run(
-        token=body.token, name=body.name, email=body.email, password=body.password
+        token=body.token,
+        name=body.name,
+        email=body.email,
+        password=body.password,
+        address=address_of(request),
     )
     return answer(account_json(account), 201)

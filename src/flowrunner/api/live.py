@@ -10,7 +10,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from flowrunner.api.answers import rfc3339
-from flowrunner.api.errors import answer_to
+from flowrunner.api.errors import answer_to, record_denial
 from flowrunner.api.routing import admit_socket
 from flowrunner.domain.account import Caller, Right
 from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid
@@ -74,6 +74,7 @@ class Live:
             execution = await self._services.executions.get(caller, id)
             family = await self._services.identity.family_of(caller)
         except FlowRunnerError as error:
+            await record_denial(websocket, error)
             await websocket.send_denial_response(answer_to(websocket.scope["request_id"], error))
             return
         await websocket.accept(subprotocol=protocol)

@@ -5,6 +5,7 @@ leaves a route closed, never open. `domain.account.authorise` alone decides who 
 """
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import Request
@@ -158,8 +159,8 @@ class ProtectedRoute(PublicRoute):
 
     async def admit(self, request: Request) -> None:
         caller = await authenticate(request, is_safe=request.method in _READING)
-        authorise(caller, self.right)
         request.scope["caller"] = caller
+        authorise(caller, self.right)
 
 
 class AdminRoute(ProtectedRoute):
@@ -198,7 +199,7 @@ async def authenticate(connection: HTTPConnection, *, is_safe: bool) -> Caller:
     if is_cookie and not is_safe:
         browser_of(connection).check_is_own(connection.headers)
     identity: Identity = connection.app.state.services.identity
-    caller = await identity.authenticate(token)
+    caller = replace(await identity.authenticate(token), address=address_of(connection))
     if is_cookie:
         if not isinstance(caller.credential, Session):
             raise Unauthorized("An API token is not a session: send it as 'Authorization: Bearer <token>'")
@@ -230,9 +231,10 @@ async def admit_socket(websocket: WebSocket, right: Right) -> tuple[Caller, str 
     ticket = next((p.removeprefix(_TICKET) for p in offered if p.startswith(_TICKET)), None)
     if ticket is not None:
         identity: Identity = websocket.app.state.services.identity
-        caller = await identity.redeem_ticket(ticket)
+        caller = replace(await identity.redeem_ticket(ticket), address=address_of(websocket))
     else:
         caller = await authenticate(websocket, is_safe=False)
+    websocket.scope["caller"] = caller
     authorise(caller, right)
     return caller, protocol
 
@@ -248,6 +250,11 @@ def is_by_cookie(request: Request) -> bool:
 def browser_of(connection: HTTPConnection) -> Browser:
     browser: Browser = connection.app.state.browser
     return browser
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Where a request comes from: who has opened the connection."""
+    return connection.client.host if connection.client is not None else ""
 
 
 def caller_of(request: Request) -> Caller:

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
 from flowrunner import __version__
-from flowrunner.api import accounts, executions, flows, health, identity, keys, secrets, tokens
+from flowrunner.api import accounts, audit, executions, flows, health, identity, keys, secrets, tokens
 from flowrunner.api.browser import Browser
 from flowrunner.api.edge import Edge
 from flowrunner.api.errors import add_error_handlers
@@ -32,7 +32,7 @@ async def openapi(request: Request) -> Response:
 
 
 class SetUp(Protocol):
-    async def run(self, *, token: str, name: str, email: str, password: str) -> Account:
+    async def run(self, *, token: str, name: str, email: str, password: str, address: str = "") -> Account:
         """Create the first admin. Raises: Unauthorized, Conflict, InvalidInput."""
         ...
 
@@ -50,6 +50,7 @@ ROUTERS: Final = (
     accounts.router,
     secrets.router,
     keys.admin,
+    audit.admin,
 )
 
 

@@ -89,3 +89,32 @@ def rotate(kinds: tuple[str, ...], **flags: str | None) -> None:
     except FlowRunnerError as error:
         click.echo(f"flowrunner: {error}", err=True)
         sys.exit(EXIT_FAILED)
+
+
+@main.group()
+def audit() -> None:
+    """The audit log."""
+
+
+@audit.command()
+@click.option(
+    "--database", type=click.Path(dir_okay=False), help="A copy to check, instead of the one in the data dir."
+)
+@click.option("--expect", metavar="SEQ:HASH", help="Number and hash of an entry as noted before; it must be there.")
+@_settings_options
+def verify(database: str | None, expect: str | None, **flags: str | None) -> None:
+    """Check that no entry was changed, removed or put in between. A running server does not mind.
+
+    Exits with 0 if all is as it was written, with 1 if not, and with 2 if that cannot be told. It prints the
+    number and hash of the last entry: note them elsewhere, and --expect finds out whether the end was cut off.
+    """
+    settings = _load(flags)
+    from flowrunner.cli.audit import verify as run
+
+    try:
+        is_whole = run(settings, database=database, expect=expect)
+    except FlowRunnerError as error:
+        click.echo(f"flowrunner: {error}", err=True)
+        sys.exit(EXIT_USAGE)
+    if not is_whole:
+        sys.exit(EXIT_FAILED)

@@ -110,6 +110,8 @@ class Caller:
     role: Role
     credential: Session | ApiToken
     expires_at: datetime
+    # Where the request comes from.
+    address: str = ""
 
     @property
     def rights(self) -> frozenset[Right]:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import AccountId
-from flowrunner.ports import Reseal, SealedSecret, SecretStore, SecretView, WrappedKey
+from flowrunner.ports import Audit, Reseal, SealedSecret, SecretStore, SecretView, WrappedKey
 from flowrunner.security.keys import KEY_BYTES, MASTER, key_id
 from flowrunner.security.redaction import SecretRedactor
 
@@ -95,7 +95,9 @@ class AesVault:
         # Accounts whose redactor knows every value that is stored.
         self._complete: set[AccountId] = set()
 
-    async def set(self, account_id: AccountId, key: str, value: str, *, at: datetime) -> tuple[SecretView, bool]:
+    async def set(
+        self, account_id: AccountId, key: str, value: str, *, at: datetime, audit: Audit = None
+    ) -> tuple[SecretView, bool]:
         def seal(newest: WrappedKey | None) -> tuple[SealedSecret, WrappedKey]:
             # Made within the transaction that stores them, so that no rotation comes in between.
             if newest is None:
@@ -107,7 +109,7 @@ class AesVault:
 
         # Hidden before it can be used: an execution may read it the moment it is stored.
         (await self.redactor(account_id)).add([value])
-        return await self._store.save(account_id, seal, at=at)
+        return await self._store.save(account_id, seal, at=at, audit=audit)
 
     async def reveal(self, account_id: AccountId, names: Collection[str]) -> Mapping[str, str]:
         return {

@@ -1,10 +1,12 @@
 """Accounts: made, changed and deleted by admins; seen and changed by their own."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from flowrunner.domain.account import Account, Caller, Role, normal_email, password_faults
+from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Fault, Forbidden, InvalidInput, NotFound
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import JSON, AccountId
 from flowrunner.ports import AccountStore, Clock, Page, PasswordHasher
 from flowrunner.services.ids import new_id
 
@@ -30,15 +32,35 @@ class Accounts:
         self._on_sessions_end = on_sessions_end
         self._on_delete = on_delete
 
-    async def create(self, *, name: str, email: str, password: str, role: Role) -> Account:
+    async def create(self, *, name: str, email: str, password: str, role: Role, by: Caller | None = None) -> Account:
         """Raises: InvalidInput; Conflict if the address is taken."""
-        return await self._create(name=name, email=email, password=password, role=role, only_if_first=False)
+        entry = AuditEntry(at=self._clock.now(), action="account.created", object=("account", ""), credential="server")
+        if by is not None:
+            entry = act(by, entry.action, "account", "", at=entry.at)
+        return await self._create(
+            name=name, email=email, password=password, role=role, only_if_first=False, entry=entry
+        )
 
-    async def create_first(self, *, name: str, email: str, password: str) -> Account:
-        """The account that sets the server up. Raises: InvalidInput; Conflict if there is one."""
-        return await self._create(name=name, email=email, password=password, role="admin", only_if_first=True)
+    async def create_first(self, *, name: str, email: str, password: str, address: str | None = None) -> Account:
+        """The account that sets the server up. Raises: InvalidInput; Conflict if there is one.
 
-    async def _create(self, *, name: str, email: str, password: str, role: Role, only_if_first: bool) -> Account:
+        Args:
+            address: Of whoever has the set-up token; None if it is the server itself.
+        """
+        entry = AuditEntry(
+            at=self._clock.now(),
+            action="account.created",
+            object=("account", ""),
+            credential="server" if address is None else "setup",
+            address=address or "",
+        )
+        return await self._create(
+            name=name, email=email, password=password, role="admin", only_if_first=True, entry=entry
+        )
+
+    async def _create(
+        self, *, name: str, email: str, password: str, role: Role, only_if_first: bool, entry: AuditEntry
+    ) -> Account:
         email = _checked(name=name, email=email, password=password)
         now = self._clock.now()
         account = Account(
@@ -50,7 +72,8 @@ class Accounts:
             updated_at=now,
         )
         password_hash = await self._hasher.hash(password)
-        await self._store.create(account, password_hash=password_hash, only_if_first=only_if_first)
+        entry = replace(entry, object=("account", account.id), account_id=account.id, details={"role": role})
+        await self._store.create(account, password_hash=password_hash, only_if_first=only_if_first, audit=entry)
         return account
 
     async def get(self, caller: Caller, id: AccountId) -> Account:
@@ -92,26 +115,44 @@ class Accounts:
             password=password,
         )
         password_hash = None if password is None else await self._hasher.hash(password)
+        now = self._clock.now()
+        given = {"name": name, "email": email, "role": role, "password": password, "is_disabled": is_disabled}
+
+        def audit(updated: tuple[Account, bool]) -> AuditEntry:
+            after, has_ended_sessions = updated
+            details: dict[str, JSON] = {
+                "given": [field for field, value in given.items() if value is not None],
+                "role": after.role,
+                "is_disabled": after.is_disabled,
+                "has_ended_sessions": has_ended_sessions,
+            }
+            return act(caller, "account.updated", "account", id, at=now, account_id=id, details=details)
+
         after, has_ended_sessions = await self._store.update(
             id,
             by=caller.account_id,
-            at=self._clock.now(),
+            at=now,
             name=name,
             email=None if email is None else checked,
             role=role,
             password_hash=password_hash,
             is_disabled=is_disabled,
+            audit=audit,
         )
         if has_ended_sessions:
             await self._on_sessions_end(id)
         return after
 
-    async def delete(self, id: AccountId) -> None:
+    async def delete(self, id: AccountId, *, by: Caller | None = None) -> None:
         """End its sessions and API tokens, erase its secrets and cancel its executions.
 
         Raises: NotFound; Conflict if no admin would remain.
         """
-        await self._store.delete(id, at=self._clock.now())
+        now = self._clock.now()
+        entry = AuditEntry(at=now, action="account.deleted", object=("account", id), account_id=id, credential="server")
+        if by is not None:
+            entry = act(by, entry.action, "account", id, at=now, account_id=id)
+        await self._store.delete(id, at=now, audit=entry)
         await self._on_sessions_end(id)
         await self._on_delete(id)
 

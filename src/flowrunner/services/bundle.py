@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from flowrunner.services.accounts import Accounts
+from flowrunner.services.audit import AuditLog
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import Flows
 from flowrunner.services.identity import Identity
@@ -17,6 +18,7 @@ from flowrunner.services.tokens import Tokens
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     identity: Identity
+    audit: AuditLog
     tokens: Tokens
     accounts: Accounts
     secrets: Secrets

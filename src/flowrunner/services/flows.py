@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowrunner.domain.account import Caller
+from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.difference import Difference, difference
 from flowrunner.domain.errors import Fault, PreconditionFailed, invalid
 from flowrunner.domain.flow import Flow, NodeTypeSpec
 from flowrunner.domain.flow_document import read_flow
-from flowrunner.domain.values import AccountId, FlowId, RevisionId
+from flowrunner.domain.values import JSON, AccountId, FlowId, RevisionId
 from flowrunner.ports import Clock, FlowStore, FlowView, Page, RevisionView, SavedFlow, SavedRevision, SecretStore
 from flowrunner.services.ids import new_id
 from flowrunner.services.language import Language, secrets_missing
@@ -53,7 +54,8 @@ class Flows:
             definition=draft.definition,
             revision_id=RevisionId(new_id("rev", now)),
         )
-        await self._store.create(caller.account_id, saved)
+        entry = act(caller, "flow.created", "flow", saved.id, at=now)
+        await self._store.create(caller.account_id, saved, audit=entry)
         return saved
 
     async def validate(self, caller: Caller, definition: str) -> Sequence[Fault]:
@@ -73,11 +75,13 @@ class Flows:
         description: str | None,
         tags: Sequence[str] | None,
         if_states: Collection[str] | None = None,
+        restores: int | None = None,
     ) -> SavedFlow:
         """Change what is given. A new definition brings its own metadata where none is given.
 
         Args:
             if_states: Only if the flow is in one of these states; None is any.
+            restores: The revision that the definition is of; for the audit log.
 
         Raises: NotFound, PreconditionFailed, InvalidFlow, InvalidInput.
         """
@@ -103,12 +107,21 @@ class Flows:
                 revision_id=revision_id if is_new_revision else before.revision_id,
             )
 
-        return await self._store.update(caller.account_id, id, change)
+        def audit(after: SavedFlow) -> AuditEntry:
+            details: dict[str, JSON] = {"revision": after.revision}
+            if restores is not None:
+                details["restores"] = restores
+            action = "flow.updated" if restores is None else "flow.restored"
+            return act(caller, action, "flow", id, at=now, details=details)
+
+        return await self._store.update(caller.account_id, id, change, audit=audit)
 
     async def delete(self, caller: Caller, id: FlowId, *, if_states: Collection[str] | None = None) -> None:
         """Executions under way go on. Raises: NotFound, PreconditionFailed."""
+        now = self._clock.now()
+        entry = act(caller, "flow.deleted", "flow", id, at=now)
         await self._store.delete(
-            caller.account_id, id, at=self._clock.now(), check=lambda flow: _check_state(flow, if_states)
+            caller.account_id, id, at=now, check=lambda flow: _check_state(flow, if_states), audit=entry
         )
 
     async def get(self, caller: Caller, id: FlowId) -> SavedFlow:
@@ -162,12 +175,21 @@ class Flows:
         """
         old = await self._store.revision(caller.account_id, id, number)
         return await self.update(
-            caller, id, definition=old.definition, name=None, description=None, tags=None, if_states=if_states
+            caller,
+            id,
+            definition=old.definition,
+            name=None,
+            description=None,
+            tags=None,
+            if_states=if_states,
+            restores=number,
         )
 
     async def delete_revision(self, caller: Caller, id: FlowId, number: int) -> None:
         """Its ended executions stay. Raises: NotFound; Conflict while it is current or still needed."""
-        await self._store.delete_revision(caller.account_id, id, number, at=self._clock.now())
+        now = self._clock.now()
+        entry = act(caller, "flow.revision.deleted", "flow", id, at=now, details={"revision": number})
+        await self._store.delete_revision(caller.account_id, id, number, at=now, audit=entry)
 
 
 def _check_state(flow: SavedFlow, wanted: Collection[str] | None) -> None:

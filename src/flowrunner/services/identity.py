@@ -5,12 +5,13 @@ import hashlib
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from flowrunner.domain.account import Account, ApiToken, Caller, Session, normal_email
-from flowrunner.domain.errors import Forbidden, Unauthorized
+from flowrunner.domain.audit import AuditEntry, act, credential_of, session_name
+from flowrunner.domain.errors import Forbidden, TooManyRequests, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId
 from flowrunner.ports import (
     AccountStore,
@@ -23,6 +24,7 @@ from flowrunner.ports import (
     TokenStore,
 )
 from flowrunner.services import tokens
+from flowrunner.services.audit import AuditLog
 from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import TokenUses
 
@@ -57,6 +59,7 @@ class Identity:
         api_tokens: TokenStore,
         uses: TokenUses,
         *,
+        audit: AuditLog,
         hasher: PasswordHasher,
         tokens: TokenIssuer,
         clock: Clock,
@@ -66,6 +69,7 @@ class Identity:
         self._sessions = sessions
         self._api_tokens = api_tokens
         self._uses = uses
+        self._audit = audit
         self._hasher = hasher
         self._tokens = tokens
         self._clock = clock
@@ -90,12 +94,18 @@ class Identity:
         name = username.casefold()
         with contextlib.suppress(ValueError):
             name = normal_email(username)
-        self._throttle.check(name, address, now=self._clock.now())
+        credential = await self._accounts.credential(name)
+        account_id = None if credential is None else credential.account.id
+        try:
+            self._throttle.check(name, address, now=self._clock.now())
+        except TooManyRequests:
+            await self._audit.login_failed(account_id, address=address)
+            raise
         # Counted before the outcome is known, so that many guesses at once are not free.
         self._throttle.failed(name, address, now=self._clock.now())
-        credential = await self._accounts.credential(name)
         known = None if credential is None else credential.password_hash
         if not await self._hasher.verify(known, password) or credential is None:
+            await self._audit.login_failed(account_id, address=address)
             raise Unauthorized("The username or the password is wrong")
         self._throttle.succeeded(name, address)
         verified = credential.password_hash
@@ -103,14 +113,20 @@ class Identity:
             renewed = await self._hasher.hash(password)
             if await self._accounts.rehash(credential.account.id, old=verified, new=renewed):
                 verified = renewed
-        return await self._open(credential.account, verified)
+        return await self._open(credential.account, verified, address=address)
 
-    async def _open(self, account: Account, password_hash: str) -> Token:
+    async def _open(self, account: Account, password_hash: str, *, address: str) -> Token:
         now = self._clock.now()
         session = NewSession(
             id=_new_session_id(), account_id=account.id, role=account.role, expires_at=now + self._token_life
         )
-        if not await self._sessions.open(session, password_hash=password_hash):
+        entry = _of_session(session.id, account.id, "login.succeeded", at=now, address=address)
+
+        def audit(is_open: bool) -> AuditEntry | None:
+            return entry if is_open else None
+
+        if not await self._sessions.open(session, password_hash=password_hash, audit=audit):
+            await self._audit.login_failed(account.id, address=address)
             raise Unauthorized("The account was changed meanwhile: log in again")
         return self._token(session, now)
 
@@ -178,7 +194,12 @@ class Identity:
         new = NewSession(
             id=_new_session_id(), account_id=caller.account_id, role=caller.role, expires_at=now + self._token_life
         )
-        renewal = await self._sessions.replace(old, new, now=now, old_ends_at=now + REFRESH_GRACE)
+        reuse = act(caller, "refresh.reused", "session", credential_of(caller), at=now)
+
+        def audit(renewal: Renewal) -> AuditEntry | None:
+            return replace(reuse, outcome="denied") if renewal is Renewal.REUSED else None
+
+        renewal = await self._sessions.replace(old, new, now=now, old_ends_at=now + REFRESH_GRACE, audit=audit)
         self._forget(lambda kept: kept.credential == caller.credential)
         if renewal is Renewal.REPLACED:
             return self._token(new, now)
@@ -186,7 +207,7 @@ class Identity:
             await self.sessions_ended(caller.account_id)
         raise Unauthorized("The token was refreshed before: use the newer one, or log in again")
 
-    async def refuse_refresh(self, token: str) -> None:
+    async def refuse_refresh(self, token: str, *, address: str = "") -> None:
         """Take note that somebody wanted to refresh a token that does not work any more.
 
         If it was refreshed before, two have it, and one of them is not who logged in: everything that the
@@ -196,13 +217,23 @@ class Identity:
             id = self._tokens.verify(token)
         except Unauthorized:
             return
-        account_id = await self._sessions.end_if_replaced(id)
+        now = self._clock.now()
+
+        def audit(account_id: AccountId | None) -> AuditEntry | None:
+            if account_id is None:
+                return None
+            entry = _of_session(id, account_id, "refresh.reused", at=now, address=address)
+            return replace(entry, outcome="denied")
+
+        account_id = await self._sessions.end_if_replaced(id, audit=audit)
         if account_id is not None:
             await self.sessions_ended(account_id)
 
     async def logout(self, caller: Caller) -> None:
         """End the session, with what it was refreshed from or into."""
-        await self._sessions.end(_session_of(caller))
+        session = _session_of(caller)
+        entry = act(caller, "logout", "session", credential_of(caller), at=self._clock.now())
+        await self._sessions.end(session, audit=entry)
         await self.sessions_ended(caller.account_id)
 
     async def sessions_ended(self, account_id: AccountId) -> None:
@@ -241,6 +272,19 @@ class Identity:
 
 # What `family_of` gives for an API token begins so; a session's is random letters and digits.
 _OF_TOKENS: Final = "token:"
+
+
+def _of_session(id: SessionId, account_id: AccountId, action: str, *, at: datetime, address: str) -> AuditEntry:
+    name = session_name(id)
+    return AuditEntry(
+        at=at,
+        action=action,
+        object=("session", name),
+        actor=account_id,
+        credential=name,
+        address=address,
+        account_id=account_id,
+    )
 
 
 def _session_of(caller: Caller) -> SessionId:

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from flowrunner.domain.account import Caller, Right, authorise
+from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.ports import Clock, KeyKind, KeyRotation, KeyRotationStore, KeyRotator, Page
 
 
@@ -25,10 +27,17 @@ class Keys:
         """
         if caller is not None:
             authorise(caller, Right.ADMIN)
-        rotations = [
-            await self._store.request(kind, replaces=self._rotator.present(kind), at=self._clock.now())
-            for kind in kinds
-        ]
+        rotations = []
+        for kind in kinds:
+            now = self._clock.now()
+
+            def audit(requested: tuple[KeyRotation, bool], now: datetime = now) -> AuditEntry | None:
+                rotation, is_new = requested
+                return _entry(caller, "keys.rotation.requested", rotation, now) if is_new else None
+
+            replaces = self._rotator.present(kind)
+            rotation, _ = await self._store.request(kind, replaces=replaces, at=now, audit=audit)
+            rotations.append(rotation)
         self._is_asked_for.set()
         return rotations
 
@@ -40,10 +49,19 @@ class Keys:
         self._is_asked_for.clear()
         for rotation in await self._store.under_way():
             if await self._rotator.advance(rotation):
-                await self._store.complete(rotation.id, at=self._clock.now())
+                now = self._clock.now()
+                entry = _entry(None, "keys.rotation.completed", rotation, now)
+                await self._store.complete(rotation.id, at=now, audit=entry)
 
     async def wait(self, *, seconds: float) -> None:
         """Until a rotation is asked for, but not longer."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._is_asked_for.wait()
+
+
+def _entry(caller: Caller | None, action: str, rotation: KeyRotation, at: datetime) -> AuditEntry:
+    kind, id, details = "key_rotation", str(rotation.id), {"kind": rotation.kind}
+    if caller is None:
+        return AuditEntry(at=at, action=action, object=(kind, id), credential="server", details=details)
+    return act(caller, action, kind, id, at=at, details=details)

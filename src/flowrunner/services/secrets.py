@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowrunner.domain.account import Caller
+from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Conflict, Fault, InvalidInput, NotFound
 from flowrunner.domain.values import AccountId
 from flowrunner.ports import Clock, SecretStore, SecretView, Vault
@@ -39,7 +40,16 @@ class Secrets:
         keys = {secret.key for secret in await self._store.list(account_id)}
         if len(keys | {key}) > MAX_SECRETS:
             raise Conflict(f"An account has at most {MAX_SECRETS} secrets: delete one that is not needed")
-        return await self._vault.set(account_id, key, value, at=self._clock.now())
+        now = self._clock.now()
+
+        def audit(saved: tuple[SecretView, bool]) -> AuditEntry:
+            _, is_new = saved
+            # The value is among those that are hidden by now, should somebody have given it as the name too.
+            shown = str(redactor.redact(key))
+            return act(caller, "secret.created" if is_new else "secret.replaced", "secret", shown, at=now)
+
+        redactor = await self._vault.redactor(account_id)
+        return await self._vault.set(account_id, key, value, at=now, audit=audit)
 
     async def list(self, caller: Caller, account_id: AccountId) -> Sequence[SecretView]:
         """Raises: NotFound."""
@@ -49,7 +59,9 @@ class Secrets:
     async def delete(self, caller: Caller, account_id: AccountId, key: str) -> None:
         """Raises: NotFound."""
         _own(caller, account_id)
-        await self._store.delete(account_id, key)
+        shown = str((await self._vault.redactor(account_id)).redact(key))
+        entry = act(caller, "secret.deleted", "secret", shown, at=self._clock.now())
+        await self._store.delete(account_id, key, audit=entry)
 
 
 def _own(caller: Caller, account_id: AccountId) -> None:

@@ -32,7 +32,7 @@ class FirstAccount:
         self._expires_at = self._clock.now() + TOKEN_LIFE
         return token
 
-    async def run(self, *, token: str, name: str, email: str, password: str) -> Account:
+    async def run(self, *, token: str, name: str, email: str, password: str, address: str = "") -> Account:
         """Create the first admin. Raises: Unauthorized, Conflict, InvalidInput."""
         if await self._accounts.is_set_up():
             raise Conflict("The server has been set up already: log in instead")
@@ -40,7 +40,7 @@ class FirstAccount:
             raise Unauthorized("The set-up token is wrong: the server prints it when it starts")
         if self._expires_at is None or self._clock.now() >= self._expires_at:
             raise Unauthorized("The set-up token has expired: restart the server for a new one")
-        account = await self._accounts.create_first(name=name, email=email, password=password)
+        account = await self._accounts.create_first(name=name, email=email, password=password, address=address)
         self._digest = None
         self._on_done()
         return account

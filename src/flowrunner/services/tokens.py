@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from flowrunner.domain.account import Caller, Scope, Session, check_scopes
+from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Fault, Forbidden, InvalidInput
-from flowrunner.domain.values import AccountId, TokenId
+from flowrunner.domain.values import JSON, AccountId, TokenId
 from flowrunner.ports import Clock, Page, TokenStore, TokenView
 from flowrunner.services.ids import new_id
 
@@ -84,8 +85,10 @@ class Tokens:
             created_at=now,
             expires_at=None if life is None else now + life,
         )
+        details: dict[str, JSON] = {"scopes": view.scopes, "has_end": life is not None}
+        entry = act(caller, "token.created", "token", view.id, at=now, details=details)
         await self._store.create(
-            caller.account_id, view, digest=_sha256(token), by=caller.credential.id, most=MAX_TOKENS
+            caller.account_id, view, digest=_sha256(token), by=caller.credential.id, most=MAX_TOKENS, audit=entry
         )
         return view, token
 
@@ -96,7 +99,8 @@ class Tokens:
 
     async def revoke(self, caller: Caller, id: TokenId) -> None:
         """End one of the caller's own, with its sockets. Raises: NotFound."""
-        await self._store.delete(caller.account_id, id)
+        entry = act(caller, "token.revoked", "token", id, at=self._clock.now())
+        await self._store.delete(caller.account_id, id, audit=entry)
         await self._on_end(caller.account_id)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from flowrunner.domain.account import Account, Role
 from flowrunner.domain.errors import Conflict, Forbidden, NotFound
 from flowrunner.domain.values import AccountId
-from flowrunner.ports import Credential, Page
+from flowrunner.ports import Audit, Credential, Page
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.paging import page_and_total
 from flowrunner.storage.sqlite.rows import from_ms, to_ms
@@ -73,14 +73,16 @@ class SqliteAccounts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, account: Account, *, password_hash: str, only_if_first: bool = False) -> None:
+    async def create(
+        self, account: Account, *, password_hash: str, only_if_first: bool = False, audit: Audit = None
+    ) -> None:
         def create(connection: sqlite3.Connection) -> None:
             if only_if_first and connection.execute(ANY).fetchone()[0]:
                 raise Conflict("The server has been set up already: log in instead")
             with _rules():
                 connection.execute(CREATE, _values(account) | {"password_hash": password_hash})
 
-        await self._database.write(create)
+        await self._database.write(create, audit=audit)
 
     async def update(
         self,
@@ -93,6 +95,7 @@ class SqliteAccounts:
         role: Role | None = None,
         password_hash: str | None = None,
         is_disabled: bool | None = None,
+        audit: Audit = None,
     ) -> tuple[Account, bool]:
         values = {
             "id": id,
@@ -125,9 +128,9 @@ class SqliteAccounts:
                 connection.execute(END_TOKENS, values)
             return _account(row), ends_sessions
 
-        return await self._database.write(update)
+        return await self._database.write(update, audit=audit)
 
-    async def delete(self, id: AccountId, *, at: datetime) -> None:
+    async def delete(self, id: AccountId, *, at: datetime, audit: Audit = None) -> None:
         def delete(connection: sqlite3.Connection) -> None:
             values = {"id": id, "at": to_ms(at)}
             with _rules():
@@ -136,7 +139,7 @@ class SqliteAccounts:
             for statement in ERASE:
                 connection.execute(statement, values)
 
-        await self._database.write(delete)
+        await self._database.write(delete, audit=audit)
 
     async def get(self, id: AccountId) -> Account:
         row = await self._database.read(lambda connection: connection.execute(GET, {"id": id}).fetchone())

@@ -20,6 +20,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import structlog
 
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
+from flowrunner.ports import Audit
+from flowrunner.storage.sqlite.audit_chain import add_to_chain
 
 T = TypeVar("T")
 
@@ -46,12 +48,21 @@ class Work(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """Any function of the connection. What it raises undoes it, and it alone."""
+    """Any function of the connection. What it raises undoes it, and it alone.
+
+    Attributes:
+        audit: What goes into the audit log in the same transaction.
+    """
 
     function: Callable[[sqlite3.Connection], T]
+    audit: Audit = None
 
     def run(self, connection: sqlite3.Connection) -> T:
-        return self.function(connection)
+        result = self.function(connection)
+        entry = self.audit(result) if callable(self.audit) else self.audit
+        if entry is not None:
+            add_to_chain(connection, [entry])
+        return result
 
 
 # Does several pieces of work of one kind at once; raises to have each done by itself instead.
@@ -108,9 +119,13 @@ class Database:
         """
         return self._send(self._writes, work)
 
-    async def write(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Call ``function`` in the next transaction. What it raises, it alone is undone by."""
-        result: T = await self.submit(Call(function))
+    async def write(self, function: Callable[[sqlite3.Connection], T], *, audit: Audit = None) -> T:
+        """Call ``function`` in the next transaction. What it raises, it alone is undone by.
+
+        Args:
+            audit: What goes into the audit log in the same transaction, unless it raises.
+        """
+        result: T = await self.submit(Call(function, audit))
         return result
 
     async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:

@@ -10,7 +10,7 @@ import msgspec
 
 from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.values import AccountId, FlowId, RevisionId
-from flowrunner.ports import FlowView, Page, RevisionView, SavedFlow, SavedRevision
+from flowrunner.ports import Audit, FlowView, Page, RevisionView, SavedFlow, SavedRevision
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.paging import page_and_total
 from flowrunner.storage.sqlite.rows import from_ms, to_ms
@@ -111,16 +111,23 @@ class SqliteFlows:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, account_id: AccountId, flow: SavedFlow) -> None:
+    async def create(self, account_id: AccountId, flow: SavedFlow, *, audit: Audit = None) -> None:
         def create(connection: sqlite3.Connection) -> None:
             values = _values(account_id, flow)
             if connection.execute(CREATE, values).rowcount == 0:
                 raise NotFound("account")
             connection.execute(ADD_REVISION, values)
 
-        await self._database.write(create)
+        await self._database.write(create, audit=audit)
 
-    async def update(self, account_id: AccountId, id: FlowId, change: Callable[[SavedFlow], SavedFlow]) -> SavedFlow:
+    async def update(
+        self,
+        account_id: AccountId,
+        id: FlowId,
+        change: Callable[[SavedFlow], SavedFlow],
+        *,
+        audit: Audit = None,
+    ) -> SavedFlow:
         def update(connection: sqlite3.Connection) -> SavedFlow:
             before = _get(connection, {"id": id, "account_id": account_id})
             after = change(before)
@@ -132,10 +139,16 @@ class SqliteFlows:
                 connection.execute(ADD_REVISION, values)
             return after
 
-        return await self._database.write(update)
+        return await self._database.write(update, audit=audit)
 
     async def delete(
-        self, account_id: AccountId, id: FlowId, *, at: datetime, check: Callable[[SavedFlow], None] | None = None
+        self,
+        account_id: AccountId,
+        id: FlowId,
+        *,
+        at: datetime,
+        check: Callable[[SavedFlow], None] | None = None,
+        audit: Audit = None,
     ) -> None:
         def delete(connection: sqlite3.Connection) -> None:
             values = {"id": id, "account_id": account_id, "at": to_ms(at)}
@@ -144,7 +157,7 @@ class SqliteFlows:
             if connection.execute(DELETE, values).rowcount == 0:
                 raise NotFound("flow")
 
-        await self._database.write(delete)
+        await self._database.write(delete, audit=audit)
 
     async def get(self, account_id: AccountId, id: FlowId) -> SavedFlow:
         return _saved_flow(await self._one(GET, account_id, id))
@@ -192,7 +205,9 @@ class SqliteFlows:
         row = await self._database.read(lambda connection: connection.execute(REVISION, values).fetchone())
         return None if row is None else SavedRevision(**_revision(row), definition=row[6])
 
-    async def delete_revision(self, account_id: AccountId, id: FlowId, number: int, *, at: datetime) -> None:
+    async def delete_revision(
+        self, account_id: AccountId, id: FlowId, number: int, *, at: datetime, audit: Audit = None
+    ) -> None:
         values = {"id": id, "account_id": account_id, "number": number, "at": to_ms(at)}
 
         def delete(connection: sqlite3.Connection) -> None:
@@ -203,7 +218,7 @@ class SqliteFlows:
             if connection.execute(DELETE_REVISION, values).rowcount == 0:
                 raise NotFound("revision")
 
-        await self._database.write(delete)
+        await self._database.write(delete, audit=audit)
 
     async def page(self, account_id: AccountId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
         values = {"account_id": account_id, "tag": tag, "limit": page.limit, "offset": page.offset}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from flowrunner.ports import KeyKind, KeyRotation, Page
+from flowrunner.ports import Audit, KeyKind, KeyRotation, Page
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.paging import page_and_total
 from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms
@@ -43,23 +43,25 @@ class SqliteKeyRotations:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def request(self, kind: KeyKind, *, replaces: str | None, at: datetime) -> KeyRotation:
+    async def request(
+        self, kind: KeyKind, *, replaces: str | None, at: datetime, audit: Audit = None
+    ) -> tuple[KeyRotation, bool]:
         values = {"kind": kind, "replaces": replaces, "at": to_ms(at)}
 
-        def request(connection: sqlite3.Connection) -> Any:
-            connection.execute(REQUEST, values)
-            return connection.execute(REQUESTED, values).fetchone()
+        def request(connection: sqlite3.Connection) -> tuple[KeyRotation, bool]:
+            is_new = connection.execute(REQUEST, values).rowcount == 1
+            return _rotation(connection.execute(REQUESTED, values).fetchone()), is_new
 
-        return _rotation(await self._database.write(request))
+        return await self._database.write(request, audit=audit)
 
     async def keep_until(self, id: int, at: datetime) -> datetime:
         values = {"id": id, "at": to_ms(at)}
         row = await self._database.write(lambda connection: connection.execute(KEEP_UNTIL, values).fetchone())
         return from_ms(row[0])
 
-    async def complete(self, id: int, *, at: datetime) -> None:
+    async def complete(self, id: int, *, at: datetime, audit: Audit = None) -> None:
         values = {"id": id, "at": to_ms(at)}
-        await self._database.write(lambda connection: connection.execute(COMPLETE, values).rowcount)
+        await self._database.write(lambda connection: connection.execute(COMPLETE, values).rowcount, audit=audit)
 
     async def under_way(self) -> Sequence[KeyRotation]:
         rows = await self._database.read(lambda connection: connection.execute(UNDER_WAY).fetchall())

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.values import AccountId
-from flowrunner.ports import Reseal, Seal, SealedSecret, SecretView, WrappedKey
+from flowrunner.ports import Audit, Reseal, Seal, SealedSecret, SecretView, WrappedKey
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.rows import from_ms, to_ms
 
@@ -74,7 +74,9 @@ class SqliteSecrets:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def save(self, account_id: AccountId, seal: Seal, *, at: datetime) -> tuple[SecretView, bool]:
+    async def save(
+        self, account_id: AccountId, seal: Seal, *, at: datetime, audit: Audit = None
+    ) -> tuple[SecretView, bool]:
         def save(connection: sqlite3.Connection) -> tuple[SecretView, bool]:
             values: dict[str, Any] = {"account_id": account_id, "at": to_ms(at)}
             if connection.execute(ACCOUNT_IS_THERE, values).fetchone() is None:
@@ -89,14 +91,14 @@ class SqliteSecrets:
             (created_at,) = connection.execute(SAVE, values).fetchone()
             return SecretView(key=secret.key, created_at=from_ms(created_at), updated_at=at), is_new
 
-        return await self._database.write(save)
+        return await self._database.write(save, audit=audit)
 
-    async def delete(self, account_id: AccountId, key: str) -> None:
+    async def delete(self, account_id: AccountId, key: str, *, audit: Audit = None) -> None:
         def delete(connection: sqlite3.Connection) -> None:
             if connection.execute(DELETE, {"account_id": account_id, "key": key}).rowcount == 0:
                 raise NotFound("secret")
 
-        await self._database.write(delete)
+        await self._database.write(delete, audit=audit)
 
     async def list(self, account_id: AccountId) -> Sequence[SecretView]:
         rows = await self._database.read(

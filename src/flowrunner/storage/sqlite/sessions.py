@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.values import AccountId, SessionId
-from flowrunner.ports import NewSession, Renewal
+from flowrunner.ports import Audit, NewSession, Renewal
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.rows import from_ms, to_ms
 
@@ -61,9 +61,11 @@ class SqliteSessions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def open(self, session: NewSession, *, password_hash: str) -> bool:
+    async def open(self, session: NewSession, *, password_hash: str, audit: Audit = None) -> bool:
         values = _values(session, family=session.id) | {"password_hash": password_hash}
-        return await self._database.write(lambda connection: connection.execute(OPEN, values).rowcount == 1)
+        return await self._database.write(
+            lambda connection: connection.execute(OPEN, values).rowcount == 1, audit=audit
+        )
 
     async def find(self, id: SessionId) -> Caller | None:
         row = await self._database.read(lambda connection: connection.execute(FIND, {"id": id}).fetchone())
@@ -80,7 +82,9 @@ class SqliteSessions:
         row = await self._database.read(lambda connection: connection.execute(IS_FAMILY_ALIVE, values).fetchone())
         return row is not None
 
-    async def replace(self, old: SessionId, new: NewSession, *, now: datetime, old_ends_at: datetime) -> Renewal:
+    async def replace(
+        self, old: SessionId, new: NewSession, *, now: datetime, old_ends_at: datetime, audit: Audit = None
+    ) -> Renewal:
         def replace(connection: sqlite3.Connection) -> Renewal:
             values = {"old": old, "new": new.id, "now": to_ms(now), "ends_at": to_ms(old_ends_at)}
             row = connection.execute(RETIRE, values).fetchone()
@@ -95,14 +99,17 @@ class SqliteSessions:
             connection.execute(END, {"id": old})
             return Renewal.REUSED
 
-        return await self._database.write(replace)
+        return await self._database.write(replace, audit=audit)
 
-    async def end_if_replaced(self, id: SessionId) -> AccountId | None:
-        row = await self._database.write(lambda connection: connection.execute(END_IF_REPLACED, {"id": id}).fetchall())
-        return AccountId(row[0][0]) if row else None
+    async def end_if_replaced(self, id: SessionId, *, audit: Audit = None) -> AccountId | None:
+        def end(connection: sqlite3.Connection) -> AccountId | None:
+            rows = connection.execute(END_IF_REPLACED, {"id": id}).fetchall()
+            return AccountId(rows[0][0]) if rows else None
 
-    async def end(self, id: SessionId) -> None:
-        await self._database.write(lambda connection: connection.execute(END, {"id": id}).rowcount)
+        return await self._database.write(end, audit=audit)
+
+    async def end(self, id: SessionId, *, audit: Audit = None) -> None:
+        await self._database.write(lambda connection: connection.execute(END, {"id": id}).rowcount, audit=audit)
 
     async def save_ticket(self, digest: str, session_id: SessionId, *, expires_at: datetime) -> None:
         values = {"digest": digest, "session_id": session_id, "expires_at": to_ms(expires_at)}

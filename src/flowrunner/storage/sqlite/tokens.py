@@ -9,7 +9,7 @@ from typing import Any, Final
 from flowrunner.domain.account import NEVER, ApiToken, Caller
 from flowrunner.domain.errors import Conflict, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId
-from flowrunner.ports import Page, TokenView
+from flowrunner.ports import Audit, Page, TokenView
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.paging import page_and_total
 from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
@@ -50,7 +50,9 @@ class SqliteTokens:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, account_id: AccountId, token: TokenView, *, digest: str, by: SessionId, most: int) -> None:
+    async def create(
+        self, account_id: AccountId, token: TokenView, *, digest: str, by: SessionId, most: int, audit: Audit = None
+    ) -> None:
         values = {
             "id": token.id,
             "account_id": account_id,
@@ -68,7 +70,7 @@ class SqliteTokens:
             if connection.execute(CREATE, values).rowcount == 0:
                 raise Unauthorized("The session has ended: log in again")
 
-        await self._database.write(create)
+        await self._database.write(create, audit=audit)
 
     async def find(self, digest: str) -> Caller | None:
         row = await self._database.read(lambda connection: connection.execute(FIND, {"digest": digest}).fetchone())
@@ -86,12 +88,12 @@ class SqliteTokens:
         row = await self._database.read(lambda connection: connection.execute(IS_ALIVE, values).fetchone())
         return row is not None
 
-    async def delete(self, account_id: AccountId, id: TokenId) -> None:
+    async def delete(self, account_id: AccountId, id: TokenId, *, audit: Audit = None) -> None:
         def delete(connection: sqlite3.Connection) -> None:
             if connection.execute(DELETE, {"account_id": account_id, "id": id}).rowcount == 0:
                 raise NotFound("token")
 
-        await self._database.write(delete)
+        await self._database.write(delete, audit=audit)
 
     async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[TokenView], int]:
         values = {"account_id": account_id, "limit": page.limit, "offset": page.offset}

@@ -206,6 +206,68 @@ BEGIN
     SELECT RAISE(ABORT, 'an event beyond its execution');
 END;
 
+-- What people and programs did. Each row holds the SHA-256 of the one before with itself.
+CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    actor TEXT,
+    credential TEXT NOT NULL,
+    address TEXT NOT NULL,
+    action TEXT NOT NULL,
+    object_kind TEXT NOT NULL,
+    object_id TEXT NOT NULL,
+    account_id TEXT,
+    outcome TEXT NOT NULL CHECK (outcome IN ('done', 'failed', 'denied')),
+    details TEXT NOT NULL,
+    previous BLOB NOT NULL CHECK (length(previous) = 32),
+    hash BLOB NOT NULL CHECK (length(hash) = 32)
+) STRICT;
+CREATE INDEX audit_at ON audit (at);
+
+-- The last row that retention has deleted: what the first one that is left follows.
+CREATE TABLE audit_anchor (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    seq INTEGER NOT NULL,
+    hash BLOB NOT NULL
+) STRICT;
+INSERT INTO audit_anchor (only, seq, hash) VALUES (1, 0, zeroblob(32));
+
+-- Also keeps a row from being replaced by an insert, which counts as no deletion.
+CREATE TRIGGER audit_goes_on BEFORE INSERT ON audit
+WHEN NEW.seq <> 1 + coalesce((SELECT max(seq) FROM audit), (SELECT seq FROM audit_anchor))
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+
+CREATE TRIGGER audit_is_append_only BEFORE UPDATE ON audit
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+
+CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit
+WHEN OLD.seq > (SELECT seq FROM audit_anchor)
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+
+-- Retention goes on from the oldest end, and never as far as the last day.
+CREATE TRIGGER audit_anchor_goes_on BEFORE UPDATE ON audit_anchor
+WHEN NEW.seq <= OLD.seq OR NEW.hash IS NOT (SELECT hash FROM audit WHERE seq = NEW.seq)
+     OR EXISTS (SELECT 1 FROM audit WHERE seq <= NEW.seq AND at > (unixepoch() - 86400) * 1000)
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+
+CREATE TRIGGER audit_anchor_is_kept BEFORE DELETE ON audit_anchor
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+
+CREATE TRIGGER audit_anchor_is_one BEFORE INSERT ON audit_anchor
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+
 CREATE TRIGGER events_are_append_only BEFORE UPDATE ON events
 BEGIN
     SELECT RAISE(ABORT, 'events are append-only');

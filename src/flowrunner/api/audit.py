@@ -1,0 +1,107 @@
+"""The audit log over REST, for admins."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from flowrunner.api.answers import Answer, errors, listing, rfc3339
+from flowrunner.api.requests import DEFAULT_LIMIT, Limit, Offset, page_of, services_of
+from flowrunner.api.routing import AdminRoute, caller_of
+from flowrunner.domain.audit import AuditRow, Outcome
+from flowrunner.domain.errors import invalid
+from flowrunner.ports import AuditFilter
+
+admin = APIRouter(prefix="/api/v1/audit", tags=["Audit"], route_class=AdminRoute)
+
+
+class AuditObject(Answer):
+    kind: str
+    id: str
+
+
+class AuditEntryAnswer(Answer):
+    seq: int
+    at: str
+    actor: str | None
+    credential: str
+    address: str
+    action: str
+    object: AuditObject
+    account_id: str | None
+    outcome: Outcome
+    details: dict[str, Any]
+    previous_hash: str
+    hash: str
+
+
+class AuditList(Answer):
+    entries: list[AuditEntryAnswer]
+    total: int
+    limit: int
+    offset: int
+
+
+def _entry_json(row: AuditRow) -> dict[str, Any]:
+    entry = row.entry
+    return {
+        "seq": row.seq,
+        "at": rfc3339(entry.at),
+        "actor": entry.actor,
+        "credential": entry.credential,
+        "address": entry.address,
+        "action": entry.action,
+        "object": {"kind": entry.object[0], "id": entry.object[1]},
+        "account_id": entry.account_id,
+        "outcome": entry.outcome,
+        "details": entry.details,
+        "previous_hash": row.previous.hex(),
+        "hash": row.hash.hex(),
+    }
+
+
+@admin.get("", response_model=AuditList, responses=errors(401, 403, 422))
+async def list_entries(
+    request: Request,
+    *,
+    actor: Annotated[str | None, Query(max_length=200, description="Only what this account did.")] = None,
+    account_id: Annotated[str | None, Query(max_length=200, description="Only what concerns this account.")] = None,
+    action: Annotated[
+        str | None, Query(max_length=200, description="Only this action, such as `flow.created`.")
+    ] = None,
+    object_kind: Annotated[str | None, Query(max_length=200)] = None,
+    object_id: Annotated[str | None, Query(max_length=200)] = None,
+    outcome: Outcome | None = None,
+    since: Annotated[str | None, Query(max_length=40, description="Only from this moment on (RFC 3339).")] = None,
+    until: Annotated[str | None, Query(max_length=40, description="Only before this moment (RFC 3339).")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    offset: Offset = 0,
+) -> Response:
+    """The newest first. Each entry has the hash of the one before, so that a change shows."""
+    page = page_of(limit, offset)
+    wanted = AuditFilter(
+        actor=actor,
+        account_id=account_id,
+        action=action,
+        object_kind=object_kind,
+        object_id=object_id,
+        outcome=outcome,
+        since=_moment("since", since),
+        until=_moment("until", until),
+    )
+    rows, total = await services_of(request).audit.page(caller_of(request), wanted, page=page)
+    return listing("entries", [_entry_json(row) for row in rows], total, page)
+
+
+def _moment(name: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+        # Far from the ends of what a calendar knows, where times of day cannot be converted.
+        if at.tzinfo is None or not 1970 <= at.year < 9000:
+            raise ValueError
+    except ValueError:
+        raise invalid(name, "must be a moment such as 2027-01-31T12:00:00Z") from None
+    return at.astimezone(UTC)

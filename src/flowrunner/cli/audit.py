@@ -1,0 +1,29 @@
+"""Checks the audit log."""
+
+import re
+from pathlib import Path
+
+import click
+
+from flowrunner.bootstrap import DATABASE_FILE, verify_audit
+from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.settings import Settings
+
+
+def verify(settings: Settings, *, database: str | None, expect: str | None) -> bool:
+    """Whether the log is whole. Raises: FlowRunnerError if that cannot be told."""
+    expected = None
+    if expect is not None:
+        found = re.fullmatch(r"(\d{1,18}):([0-9a-f]{64})", expect.strip().lower())
+        if found is None:
+            raise FlowRunnerError("--expect takes the number and the hash of an entry, such as 17:0f3a…")
+        expected = int(found[1]), found[2]
+    path = settings.data_dir / DATABASE_FILE if database is None else Path(database)
+    report = verify_audit(path, expected=expected)
+    if report.broken is not None:
+        seq, reason = report.broken
+        click.echo(f"BROKEN at entry {seq}: {reason}. The {report.rows} entries before it are as they were written.")
+        return False
+    seq, hash = report.last
+    click.echo(f"{report.rows} entries are as they were written. The last is {seq}:{hash.hex()}")
+    return True
