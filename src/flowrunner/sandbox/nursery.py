@@ -151,7 +151,9 @@ class Nursery:
             await nursery.close()
             logger.error("sandbox.failed", reason=rest or "the process ended")
             raise Unavailable("JavaScript cannot be evaluated: the sandbox does not start")
-        logger.info("sandbox.started", pid=process.pid, lacking=rest.split())
+        logger.info("sandbox.started", pid=process.pid)
+        if lacking := rest.split():
+            logger.warning("sandbox.jail_incomplete", lacking=lacking, hint="see docs/operations.md, JavaScript")
         return nursery
 
     async def worker(self) -> Worker:

@@ -119,42 +119,46 @@ class JailedSandbox:
 
     async def _ask(self, account_id: AccountId | None, message: bytes, count: int) -> list[_Answer]:
         worker = await self._take_worker(account_id)
-        lost = None
         deadline = asyncio.get_running_loop().time() + _WALL_SECONDS
-        for attempt in (1, 2):
-            lost = None
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await worker.request(message, count)
-            except TimeoutError:
-                lost = _Answer(fault=_TOO_LONG, limit="time")
-            except WorkerLost:
-                lost = _Answer(fault=_LOST)
-            except BaseException:
-                worker.retire()
-                raise
-            try:
-                answers = [_read(answer) for answer in worker.answers[:count]]
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                worker.retire()
-                return [_Answer(fault=_LOST)] * count
-            over = bool(answers) and answers[-1].limit in ("time", "memory")
-            if lost is None or lost.limit or over or attempt == 2:
-                break
+        answers = await self._answers(worker, message, count, deadline)
+        if len(answers) < count and not _is_over(answers):
             # It may have been killed for no fault of the scripts, and those that wait ready with it.
-            worker.retire()
             worker = await self._new_worker()
+            logger.warning("sandbox.worker_lost", account_id=account_id)
             worker.account_id = account_id
-        if any(answer.limit == "time" for answer in (*answers, *([lost] if lost else []))):
+            answers = await self._answers(worker, message, count, deadline)
+        if len(answers) < count and not _is_over(answers):
+            answers.append(_Answer(fault=_LOST))
+        last = answers[-1]
+        if last.limit == "time":
             self._slow[account_id] = asyncio.get_running_loop().time() + _SLOW_SECONDS
-        if lost is not None or over:
+        return answers + [_Answer(fault=_LEFT_OUT, limit=last.limit)] * (count - len(answers))
+
+    async def _answers(self, worker: Worker, message: bytes, count: int, deadline: float) -> list[_Answer]:
+        """The answers until one is over a limit, or the worker ends, which is fit for nothing afterwards."""
+        late = lost = False
+        try:
+            async with asyncio.timeout_at(deadline):
+                await worker.request(message, count)
+        except TimeoutError:
+            late = True
+        except WorkerLost:
+            lost = True
+        except BaseException:
             worker.retire()
-            if lost is not None and not over and len(answers) < count:
-                answers.append(lost)
+            raise
+        try:
+            answers = [_read(answer) for answer in worker.answers[:count]]
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            lost = True
+            answers = [_Answer(fault=_LOST)] * count
+        if late and len(answers) < count and not _is_over(answers):
+            answers.append(_Answer(fault=_TOO_LONG, limit="time"))
+        if late or lost or _is_over(answers):
+            worker.retire()
         else:
             self._put_back(worker)
-        limit = answers[-1].limit
-        return answers + [_Answer(fault=_LEFT_OUT, limit=limit)] * (count - len(answers))
+        return answers
 
     # Turns
 
@@ -275,6 +279,11 @@ class JailedSandbox:
             except OSError:
                 await nursery.close()
         raise Unavailable("JavaScript cannot be evaluated now: no process can be had")
+
+
+def _is_over(answers: Sequence[_Answer]) -> bool:
+    """Whether the last went over a limit that ends its worker."""
+    return bool(answers) and answers[-1].limit in ("time", "memory")
 
 
 def _message(kind: bytes, scripts: Sequence[Script], scope: bytes) -> bytes:
