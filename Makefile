@@ -86,7 +86,7 @@ lock: $(RUN) ## Lock the dependencies anew; ARGS=--upgrade takes newer ones
 
 .PHONY: clean
 clean: ## Delete the environment and what tools have cached
-	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/editors/node_modules
 	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What is installed.

@@ -123,6 +123,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     for operation in ("GET /healthz", "GET /readyz"):
         made.go(nobody, operation)
     _flows_and_executions(made.go, account)
+    made.go(account, "GET /api/v1/schemas/flow")
     _revisions(made.go, account)
     _secrets(made.go, account)
     _accounts(made.go, admin, account)

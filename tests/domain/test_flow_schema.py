@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from docs.test_flow_language import samples
-from editors.stand_ins import specs
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.flow_schema import flow_schema, node_type_schema
 from flowrunner.domain.yaml_source import read_yaml
+from support.flows import specs
 
 SCHEMA: Any = flow_schema(specs())
 CHECKER = jsonschema_rs.Draft7Validator(SCHEMA, offline=True)

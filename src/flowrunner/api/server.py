@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
 from flowrunner import __version__
-from flowrunner.api import accounts, audit, executions, flows, health, identity, keys, secrets, tokens
+from flowrunner.api import accounts, audit, executions, flows, health, identity, keys, schemas, secrets, tokens
 from flowrunner.api.browser import Browser
 from flowrunner.api.edge import Edge
 from flowrunner.api.errors import add_error_handlers
@@ -51,6 +51,7 @@ ROUTERS: Final = (
     secrets.router,
     keys.admin,
     audit.admin,
+    schemas.router,
 )
 
 

@@ -91,6 +91,15 @@ def rotate(kinds: tuple[str, ...], **flags: str | None) -> None:
         sys.exit(EXIT_FAILED)
 
 
+@main.command()
+@click.argument("type", required=False)
+def schema(type: str | None) -> None:
+    """Print the JSON Schema of flows, for editors; with TYPE that of one node type's parameters."""
+    from flowrunner.cli.schema import print_schema
+
+    sys.exit(print_schema(type))
+
+
 @main.group()
 def audit() -> None:
     """The audit log."""

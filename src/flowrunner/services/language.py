@@ -1,5 +1,6 @@
 """The flow language as this server speaks it: its reader, its node types, and JavaScript's own word."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -33,9 +34,10 @@ class Language:
             return reading
         return replace(reading, flow=None, faults=sorted([*reading.faults, *faults], key=_position))
 
-    def schema(self) -> JSON:
-        """The JSON Schema of flow documents; it takes some time to make."""
-        return flow_schema(self.node_types)
+    async def schema(self) -> JSON:
+        """The JSON Schema of flow documents."""
+        # Some ten milliseconds, for which others need not wait.
+        return await asyncio.to_thread(flow_schema, self.node_types)
 
     async def read(self, text: str) -> Flow:
         """Raises: InvalidFlow with every fault; Unavailable."""

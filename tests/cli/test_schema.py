@@ -1,0 +1,46 @@
+"""`flowrunner schema`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema_rs
+
+from support.server import clean_environment
+
+
+def flowrunner(*arguments: str, at: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "flowrunner", *arguments],
+        cwd=at, env=clean_environment(HOME=str(at)), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_the_schema_of_the_language_is_printed(tmp_path: Path) -> None:
+    done = flowrunner("schema", at=tmp_path)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    checker = jsonschema_rs.Draft7Validator(json.loads(done.stdout))
+    assert checker.is_valid({"nodes": {"a": {"type": "return"}}})
+    assert not checker.is_valid({"nodes": {"a": {"type": "retrun"}}})
+
+
+def test_the_schema_of_one_node_type_is_printed(tmp_path: Path) -> None:
+    done = flowrunner("schema", "log", at=tmp_path)
+
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["title"] == "Parameters of log"
+
+
+def test_a_type_that_is_not_there_gets_the_near_one(tmp_path: Path) -> None:
+    done = flowrunner("schema", "http.reqeust", at=tmp_path)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "flowrunner: unknown node type 'http.reqeust': did you mean http.request?\n"
+
+
+def test_nothing_is_written_where_it_is_called(tmp_path: Path) -> None:
+    flowrunner("schema", at=tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
