@@ -1,5 +1,6 @@
 """The JSON Schema of the flow language: what it takes, what it refuses, and what it tells."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +11,11 @@ from hypothesis import strategies as st
 
 from docs.test_flow_language import samples
 from flowrunner.domain.duration import parse_duration
+from flowrunner.domain.flow_document import study_flow
 from flowrunner.domain.flow_schema import flow_schema, node_type_schema
+from flowrunner.domain.inputs import input_faults
 from flowrunner.domain.yaml_source import read_yaml
+from flowrunner.schemas import RustSchemas
 from support.flows import specs
 
 SCHEMA: Any = flow_schema(specs())
@@ -226,6 +230,18 @@ def test_every_sample_is_taken(text: str) -> None:
 @pytest.mark.parametrize(("document", "path"), list(bad_documents()))
 def test_what_is_wrong_is_refused_where_it_is_wrong(document: Any, path: str) -> None:
     assert places(document) == {path}
+
+
+# The reader takes any value as a condition, and leaves tests to whoever runs them.
+READER_TAKES = {"nodes.a.if", "tests.t.expect.status"}
+
+
+@pytest.mark.parametrize("document", [p.values[0] for p in bad_documents() if p.values[1] not in READER_TAKES])
+def test_what_it_refuses_the_reader_refuses_too(document: Any) -> None:
+    engine = RustSchemas()
+    reading = study_flow(json.dumps(document), specs(), lambda schema: input_faults(schema, engine))
+
+    assert reading.flow is None
 
 
 def parameters() -> Iterator[Any]:
