@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import ipaddress
 import signal
 import socket
 import sys
@@ -13,7 +14,7 @@ import structlog
 import uvicorn
 
 from flowrunner.api.protocol import JoinedHttpProtocol
-from flowrunner.bootstrap import Program, first_admin, keep_house, keep_token_uses, open_program, rotate_keys
+from flowrunner.bootstrap import Program, first_admin, in_url, keep_house, keep_token_uses, open_program, rotate_keys
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.logs import configure_logging
 from flowrunner.settings import Settings
@@ -21,6 +22,11 @@ from flowrunner.settings import Settings
 logger = structlog.get_logger()
 
 _LOOK_SECONDS: Final = 1.0
+_EXPOSED: Final = (
+    "other machines can reach this server. It speaks plain HTTP: whoever is in between reads passwords, tokens and "
+    "results, and whoever gets here first can try passwords. Listen on 127.0.0.1 behind a proxy with TLS instead, "
+    "or keep strangers out by a firewall"
+)
 
 
 async def serve(settings: Settings) -> None:
@@ -84,7 +90,9 @@ async def _serve(settings: Settings, program: Program, listener: socket.socket) 
         housekeeping = tasks.create_task(keep_house(settings, program), name="housekeeping")
         rotating = tasks.create_task(rotate_keys(program), name="keys")
         noting = tasks.create_task(keep_token_uses(program), name="token-uses")
-        logger.info("server.started", url=f"http://{host}:{port}", data_dir=str(settings.data_dir))
+        logger.info("server.started", url=f"http://{in_url(host)}:{port}", data_dir=str(settings.data_dir))
+        if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+            logger.warning("server.exposed", listens_on=host, hint=_EXPOSED)
         settle_memory()
         stopping = tasks.create_task(stop.wait(), name="stop")
         advancing = tasks.create_task(_until_nothing_advances(program), name="advancing")

@@ -1,18 +1,25 @@
 """The first start: no account that anybody could know, and a token that makes one."""
 
+import asyncio
 import json
 import re
+import socket
 import stat
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
-from api.shapes import assert_error
+from api.shapes import SMALLEST, assert_error
+from support.asgi import call, program_at
 from support.client import PASSWORD, Client, Reply
+from support.scoreboard import Scoreboard
 from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, Server
+
+FORGET_ACCOUNTS: Final = "DELETE FROM accounts"
 
 
 @pytest.fixture
@@ -156,6 +163,104 @@ def test_the_set_up_is_announced_as_a_request_that_works(fresh: Server) -> None:
     assert body["token"] == token_of(fresh)
     reply = fresh.client().post("/api/v1/setup", {**body, "password": PASSWORD})
     assert reply.status == 201
+
+
+def test_s58_nothing_of_a_fresh_start_is_open_to_others(fresh: Server) -> None:
+    set_up(fresh)
+    fresh.client().login("boss@example.com", PASSWORD).run_to_end(SMALLEST)
+
+    found = [fresh.data_dir, *fresh.data_dir.rglob("*")]
+
+    assert {path.name for path in found} >= {"flowrunner.db", "flowrunner.db-wal", "keys", "master.key", "signing.key"}
+    assert {str(path): oct(path.stat().st_mode) for path in found if path.stat().st_mode & 0o077} == {}
+
+
+@pytest.mark.parametrize(
+    ("place", "mode"),
+    [("", 0o755), ("", 0o710), ("keys", 0o750), ("keys/master.key", 0o644), ("keys/signing.key", 0o640)],
+)
+def test_s58_what_is_open_to_others_is_refused_at_the_start(tmp_path: Path, place: str, mode: int) -> None:
+    server = Server(tmp_path)
+    server.start().stop()
+    before = (server.data_dir / "keys" / "master.key").read_bytes()
+    (server.data_dir / place).chmod(mode)
+
+    assert server.spawn().wait(20) == 1
+
+    assert "can be read by others" in server.log
+    assert f"run 'chmod {0o600 if place.endswith('.key') else 0o700:o} " in server.log
+    assert (server.data_dir / "keys" / "master.key").read_bytes() == before
+
+
+def test_s58_a_database_that_was_put_back_open_is_closed_at_the_start(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    try:
+        server.start().kill()
+        for path in server.data_dir.glob("flowrunner.db*"):
+            path.chmod(0o644)
+
+        server.start()
+
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in server.data_dir.glob("flowrunner.db*")}
+        assert modes == {0o600}
+    finally:
+        server.stop()
+
+
+def test_s58_it_listens_on_loopback_alone_unless_told_otherwise(fresh: Server) -> None:
+    _, port = fresh.client().address
+
+    assert fresh.url.startswith("http://127.0.0.1:")
+    assert "server.exposed" not in fresh.log
+    # Another address of this machine, which a socket on all addresses would answer at.
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", port), timeout=5)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_s58_it_says_what_it_means_to_listen_for_others(tmp_path: Path, host: str) -> None:
+    server = Server(tmp_path, flags=("--host", host))
+    server.spawn()
+    try:
+        deadline = time.monotonic() + 20
+        while "server.exposed" not in server.log:
+            assert time.monotonic() < deadline, server.log
+            assert not server.has_ended(), server.log
+            time.sleep(0.02)
+    finally:
+        server.stop()
+    for words in ("other machines can reach this server", "plain HTTP", "127.0.0.1", "proxy with TLS"):
+        assert words in server.log
+
+
+def test_s58_an_address_of_ipv6_is_announced_as_one(tmp_path: Path) -> None:
+    server = Server(tmp_path, {"ADMIN_EMAIL": None, "ADMIN_PASSWORD": None}, flags=("--host", "::1"))
+    try:
+        assert server.start().url.startswith("http://[::1]:")
+        assert f"curl {server.url}/api/v1/setup" in server.log
+        assert "server.exposed" not in server.log
+    finally:
+        server.stop()
+
+
+async def test_s58_of_a_hundred_races_each_makes_one_admin(tmp_path: Path, scoreboard: Scoreboard) -> None:
+    wrong = []
+    async with program_at(tmp_path) as program:
+
+        async def attempt(token: str, number: int) -> int:
+            fields = {"token": token, "name": "B", "email": f"b{number}@example.com", "password": PASSWORD}
+            return (await call(program.app, "POST", "/api/v1/setup", body=json.dumps(fields).encode())).status
+
+        for turn in range(100):
+            token = program.setup.issue_token()
+            statuses = sorted(await asyncio.gather(*(attempt(token, number) for number in range(2))))
+            statuses.append(await attempt(token, 9))
+            made = await program.database.write(lambda connection: connection.execute(FORGET_ACCOUNTS).rowcount)
+            if statuses != [201, 409, 409] or made != 1:
+                wrong.append((turn, statuses, made))
+
+    scoreboard.count("set-up races: more than one admin", cases=100, failures=len(wrong))
+    assert wrong == []
 
 
 def test_s19_the_last_admin_stays(tmp_path: Path) -> None:
