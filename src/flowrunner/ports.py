@@ -1,5 +1,6 @@
 """What the core needs from the outside, as protocols; `bootstrap` fills them with adapters."""
 
+from asyncio import Future
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
@@ -946,7 +947,7 @@ class ActiveExecution(Protocol):
         """End the execution soon, whatever it is doing."""
         ...
 
-    def receive(self, signal: Signal) -> "Awaitable[bool]":
+    def receive(self, signal: Signal, answer: "Future[bool]") -> None:
         """Take a signal. The answer comes when it is durable, or never if the execution leaves memory before."""
         ...
 

@@ -25,7 +25,7 @@ from flowrunner.domain.execution import (
     Started,
     Status,
     Step,
-    TimerSet,
+    NodeWaiting,
     replay,
 )
 from flowrunner.domain.expression import Constant
@@ -122,7 +122,7 @@ class Simulation:
         result: JSON = [step.node, current.input]
         if outcome.startswith("~"):
             until = self.now + timedelta(seconds=float(outcome[1:]))
-            return TimerSet(**facts, attempt=current.attempts, until=until, result=result)
+            return NodeWaiting(**facts, attempt=current.attempts, until=until, result=result)
         return NodeCompleted(**facts, attempt=current.attempts, action=outcome, result=result)
 
 

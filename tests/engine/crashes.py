@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
-from flowrunner.domain.execution import Event, TimerSet
+from flowrunner.domain.execution import Event, NodeWaiting
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports import Append, DuplicateRequest, Journal, Recorded, StoredExecution
@@ -195,7 +195,7 @@ class Scenario:
                 events = await process.events(id)
             except NotFound:
                 return False
-            return any(isinstance(event, TimerSet) for event in events) and process.dispatcher.active == 0
+            return any(isinstance(event, NodeWaiting) for event in events) and process.dispatcher.active == 0
 
         await process.until(rests, seconds=self.patience_seconds)
 

@@ -21,7 +21,7 @@ from flowrunner.domain.execution import (
     NodeStarted,
     Started,
     Status,
-    TimerSet,
+    NodeWaiting,
 )
 from flowrunner.engine import recorder, run
 from flowrunner.plugin import HttpAnswer, NodeFailure, StepContext
@@ -360,7 +360,7 @@ async def test_a_delay_leaves_memory_and_wakes_at_its_time(engine: Machine) -> N
 async def test_a_short_delay_stays_in_memory(engine: Machine) -> None:
     events = await engine.run("nodes: {a: {type: delay, params: {duration: 20ms}}}")
 
-    assert len(of_type(TimerSet, events)) == 1
+    assert len(of_type(NodeWaiting, events)) == 1
     assert isinstance(ending(events), Completed)
 
 
@@ -407,7 +407,7 @@ async def test_a_delay_goes_on_after_a_restart_neither_shortened_nor_repeated(
         await second.until_ended()
         events = await second.events()
 
-    assert len(of_type(NodeStarted, events)) == len(of_type(TimerSet, events)) == 1
+    assert len(of_type(NodeStarted, events)) == len(of_type(NodeWaiting, events)) == 1
     assert check_database(path) == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.execution import Cancelled, Failed, Failure, Started, Status, TimerSet
+from flowrunner.domain.execution import Cancelled, Failed, Failure, Started, Status, NodeWaiting
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports import Append, DuplicateRequest, Fenced, Summary
 from flowrunner.storage.sqlite.accounts import SqliteAccounts
@@ -322,7 +322,7 @@ async def test_waiting_executions_are_due_at_their_time(journal: SqliteJournal) 
     for n, hours in enumerate((3, 1, 2)):
         await journal.append(creation(f"e{n}", epoch=epoch))
         until = NOON + timedelta(hours=hours)
-        timer = TimerSet(node="a", node_type="delay", iteration=1, attempt=1, until=until, result=None)
+        timer = NodeWaiting(node="a", node_type="delay", iteration=1, attempt=1, until=until, result=None)
         await journal.append(
             Append(
                 execution_id=ExecutionId(f"e{n}"),
@@ -345,7 +345,7 @@ async def test_a_timer_is_never_due_early_by_the_part_of_a_millisecond(
 ) -> None:
     epoch = await journal.claim()
     until = NOON + timedelta(microseconds=microseconds)
-    event = TimerSet(node="a", node_type="delay", iteration=1, attempt=1, until=until, result=None)
+    event = NodeWaiting(node="a", node_type="delay", iteration=1, attempt=1, until=until, result=None)
     await journal.append(creation("e1", epoch=epoch))
     await journal.append(
         Append(

@@ -16,9 +16,15 @@ from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
 from flowrunner.nodes import built_in
 from flowrunner.plugin import HttpAnswer, NodeFailure, NodeType, Params, StepContext
-from flowrunner.ports import Journal, NewExecution, Recorded, SavedFlow
+from flowrunner.ports import Journal, NewExecution, Recorded, Sandbox, SavedFlow
+from flowrunner.sandbox.pool import JailedSandbox
+from flowrunner.schemas import RustSchemas
 from flowrunner.security.vault import AesVault, MasterKeys
+from flowrunner.services.executions import Executions
 from flowrunner.services.flows import ReadyFlows
+from flowrunner.services.reruns import Reruns
+from flowrunner.services.signals import Signals
+from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.storage.sqlite.accounts import SqliteAccounts
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.executions import SqliteExecutions
@@ -154,6 +160,9 @@ class Machine:
     vault: AesVault
     library: ReadyFlows
     types: Mapping[str, NodeType[Any]]
+    executions: Executions
+    signals: Signals
+    reruns: Reruns
 
     async def save(self, definition: str, id: str = "flow-1") -> FlowId:
         specs = {name: node_type.spec() for name, node_type in self.types.items()}
@@ -245,6 +254,7 @@ async def machine(
     http: FakeHttp | None = None,
     types: Sequence[NodeType[Any]] = (),
     wrap: Callable[[Journal, Database], Journal] = lambda journal, database: journal,
+    sandbox: Sandbox | None = None,
     most_active: int = 100,
     draw: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[Machine]:
@@ -262,22 +272,44 @@ async def machine(
         library = ReadyFlows(SqliteFlows(database), {name: t.spec() for name, t in known.items()})
         broadcast = RecordingBroadcast()
         clock, http = clock or SteppingClock(), http or FakeHttp()
+        scripts = sandbox or JailedSandbox(1)
         world = World(
             journal=journal,
             library=library,
             vault=vault,
             broadcast=broadcast,
+            sandbox=scripts,
             node_types=known,
             http=http,
             clock=clock,
             draw=draw,
         )
         dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=most_active)
+        flows, reader, schemas = SqliteFlows(database), SqliteExecutions(database), RustSchemas()
+        executions = Executions(reader, flows, library, dispatcher, sandbox=scripts, schemas=schemas, clock=clock)
+        world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flows))
         try:
             await dispatcher.open()
-            yield Machine(path, database, journal, world, dispatcher, clock, http, broadcast, vault, library, known)
+            yield Machine(
+                path,
+                database,
+                journal,
+                world,
+                dispatcher,
+                clock,
+                http,
+                broadcast,
+                vault,
+                library,
+                known,
+                executions,
+                Signals(reader, journal, dispatcher, schemas, clock),
+                Reruns(executions, reader, journal, flows, library),
+            )
         finally:
             await dispatcher.close()
+            if sandbox is None:
+                await scripts.close()
     finally:
         await database.close()
 

@@ -32,13 +32,13 @@ class _Slot:
     """An execution that is in memory, or on its way there.
 
     Attributes:
-        loaded: Done when ``run`` is known, if only that there is none.
+        mail: Signals that came before it was there, each with where its answer goes.
         left: Done when it has left memory again.
     """
 
     run: ActiveExecution | None = None
     cancel_reason: str | None = None
-    loaded: asyncio.Event = field(default_factory=asyncio.Event)
+    mail: "list[tuple[Signal, asyncio.Future[bool]]]" = field(default_factory=list)
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -145,9 +145,7 @@ class LocalDispatcher:
         except BaseException:
             self._leave(new.id, slot)
             raise
-        slot.loaded.set()
-        if slot.cancel_reason is not None:
-            slot.run.cancel(slot.cancel_reason)
+        self._hand_over(slot.run, slot)
         self._tasks.create_task(self._advance(new.id, slot), name=f"execution {new.id}")
 
     async def cancel(self, id: ExecutionId, *, reason: str) -> None:
@@ -169,22 +167,25 @@ class LocalDispatcher:
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:
         while True:
             slot = self._slot_of(id)
-            await slot.loaded.wait()
+            answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             if slot.run is None:
-                if (await self._stored_status(id)).is_final:
-                    raise Conflict("The execution has ended")
-                raise Unavailable("The execution cannot be loaded at the moment: try again")
-            # An execution may leave memory with its inbox unread: the next slot is asked then.
-            answer, left = asyncio.ensure_future(slot.run.receive(signal)), asyncio.ensure_future(slot.left.wait())
+                slot.mail.append((signal, answer))
+            else:
+                slot.run.receive(signal, answer)
+            left = asyncio.ensure_future(slot.left.wait())
             try:
                 await asyncio.wait((answer, left), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 left.cancel()
             if answer.done():
                 return answer.result()
+            # It left memory with its inbox unread: unless it has ended, it is asked again.
             answer.cancel()
-            if slot.run.status.is_final:
+            status = slot.run.status if slot.run is not None else await self._stored_status(id)
+            if status.is_final:
                 raise Conflict("The execution has ended")
+            if slot.run is None:
+                raise Unavailable("The execution cannot be loaded at the moment: try again")
 
     def _slot_of(self, id: ExecutionId) -> _Slot:
         """The execution in memory, brought there if it is not."""
@@ -259,7 +260,6 @@ class LocalDispatcher:
 
     def _leave(self, id: ExecutionId, slot: _Slot) -> None:
         del self._slots[id]
-        slot.loaded.set()
         slot.left.set()
         if not self._slots:
             self._is_empty.set()
@@ -291,13 +291,18 @@ class LocalDispatcher:
             self._retry_later(id, slot)
             return
         self._tries.pop(id, None)
-        slot.loaded.set()
         if slot.run is None:
             self._leave(id, slot)
             return
-        if slot.cancel_reason is not None:
-            slot.run.cancel(slot.cancel_reason)
+        self._hand_over(slot.run, slot)
         await self._advance(id, slot)
+
+    def _hand_over(self, run: ActiveExecution, slot: _Slot) -> None:
+        """Tell an execution what came for it before it was there."""
+        for signal, answer in slot.mail:
+            run.receive(signal, answer)
+        if slot.cancel_reason is not None:
+            run.cancel(slot.cancel_reason)
 
     async def _advance(self, id: ExecutionId, slot: _Slot) -> None:
         assert slot.run is not None, "an execution is loaded before it advances"

@@ -7,7 +7,7 @@ turns them into events, asks `decide` what follows, makes both durable together,
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self, TypeAlias, assert_never
@@ -197,11 +197,9 @@ class Run:
         self._cancel_reason = self._cancel_reason or reason
         self._wake.set()
 
-    def receive(self, signal: Signal) -> Awaitable[bool]:
-        answer = asyncio.get_running_loop().create_future()
+    def receive(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
         self._inbox.append(_Mail(signal, answer))
         self._wake.set()
-        return answer
 
     def nudge(self) -> None:
         self._wake.set()
