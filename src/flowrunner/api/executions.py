@@ -256,7 +256,8 @@ class RerunBody(Body):
         description="Node or step to begin at; the results before it are kept. The whole if absent.",
     )
     input: dict[str, Any] | None = Field(default=None, description="Other input; the same if absent.")
-    revision: int | str | None = Field(
+    # A number that the database can hold.
+    revision: Annotated[int, Field(ge=1, le=2**53)] | Annotated[str, Field(max_length=200)] | None = Field(
         default=None, description="Number or label of the flow's revision to run; the one that ran if absent."
     )
 
