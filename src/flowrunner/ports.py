@@ -226,18 +226,18 @@ class Journal(Protocol):
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]: ...
 
-    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[ExecutionId]:
-        """Running executions, by id, beyond ``after``; the waiting ones are ``due`` in time."""
+    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        """Running executions and whose they are, by id, beyond ``after``; the waiting ones are ``due`` in time."""
         ...
 
-    async def due(self, *, now: datetime, limit: int) -> Sequence[ExecutionId]:
-        """Waiting executions whose time has come."""
+    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        """Waiting executions whose time has come, and whose they are."""
         ...
 
     async def next_wake(self) -> datetime | None: ...
 
-    async def admit(self, key: str) -> ExecutionId | None:
-        """Give the next place under ``key`` that is free to the execution that waits longest, and tell which."""
+    async def admit(self, key: str) -> tuple[ExecutionId, AccountId] | None:
+        """Give the next place under ``key`` that is free to the execution that waits longest; tell which, and whose."""
         ...
 
     async def queued_keys(self) -> Sequence[str]:
@@ -928,6 +928,8 @@ class SubFlowStarter(Protocol):
 class ActiveExecution(Protocol):
     """An execution while it is in memory."""
 
+    @property
+    def account_id(self) -> AccountId: ...
     @property
     def status(self) -> Status: ...
 

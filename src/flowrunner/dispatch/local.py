@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import traceback
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,15 +10,17 @@ from typing import Any, Final
 
 import structlog
 
+from flowrunner.dispatch.turns import FairQueue, Room
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.ports import ActiveExecution, Clock, Engine, Fenced, Journal, NewExecution, Signal
 
 logger = structlog.get_logger()
 
 _PAGE: Final = 500
+SURE_OF_AN_ACCOUNT: Final = 5
 PARENT_HAS_ENDED: Final = "the execution that waited for it has ended"
 # How soon an execution that could not go on is looked at again; each time later than before.
 _RETRY_SECONDS: Final = 1.0
@@ -32,10 +33,12 @@ class _Slot:
     """An execution that is in memory, or on its way there.
 
     Attributes:
+        account_id: Whose it is, where that was known when it came in.
         mail: Signals that came before it was there, each with where its answer goes.
         left: Done when it has left memory again.
     """
 
+    account_id: AccountId | None
     run: ActiveExecution | None = None
     cancel_reason: str | None = None
     mail: "list[tuple[Signal, asyncio.Future[bool]]]" = field(default_factory=list)
@@ -46,16 +49,17 @@ class LocalDispatcher:
     """Fills `ports.Dispatcher` and `ports.Relatives`.
 
     Args:
-        most_active: Executions in memory at once; further ones wait their turn, as rows.
+        most_active: Executions in memory at once; further ones wait their turn, as rows. Accounts take
+            turns, and a few of each always find room.
     """
 
     def __init__(self, engine: Engine, journal: Journal, clock: Clock, *, most_active: int) -> None:
         self._engine = engine
         self._journal = journal
         self._clock = clock
-        self._most_active = most_active
+        self._room = Room(most_active, min(SURE_OF_AN_ACCOUNT, most_active))
         self._slots: dict[ExecutionId, _Slot] = {}
-        self._queue: OrderedDict[ExecutionId, None] = OrderedDict()
+        self._queue = FairQueue()
         # How often each execution that could not go on was looked at again.
         self._tries: dict[ExecutionId, int] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -126,16 +130,16 @@ class LocalDispatcher:
     async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
         if self._engine.is_stopping or self._tasks is None:
             raise Unavailable("The server is stopping: try again in a moment")
-        has_room = len(self._slots) < self._most_active and not self._queue
+        has_room = self._room.has_room(new.account_id) and not self._queue.waits(new.account_id)
         if not has_room:
             try:
                 await self._engine.begin(new, flow, input, at_once=False)
             except (asyncio.CancelledError, Unavailable):
-                self._look_again(new.id)
+                self._look_again(new.id, new.account_id)
                 raise
-            self._enqueue(new.id)
+            self._enqueue(new.id, new.account_id)
             return
-        slot = self._take_slot(new.id)
+        slot = self._take_slot(new.id, new.account_id)
         try:
             slot.run = await self._engine.begin(new, flow, input, at_once=True)
         except (asyncio.CancelledError, Unavailable):
@@ -193,8 +197,8 @@ class LocalDispatcher:
         if slot is None:
             if self._engine.is_stopping or self._tasks is None:
                 raise Unavailable("The server is stopping: try again in a moment")
-            self._queue.pop(id, None)
-            slot = self._take_slot(id)
+            self._queue.remove(id)
+            slot = self._take_slot(id, None)
             self._tasks.create_task(self._resume(id, slot), name=f"execution {id}")
         return slot
 
@@ -234,8 +238,8 @@ class LocalDispatcher:
 
     async def _admit(self, key: str) -> None:
         async def admit() -> None:
-            while (id := await self._journal.admit(key)) is not None:
-                self._enqueue(id)
+            while (admitted := await self._journal.admit(key)) is not None:
+                self._enqueue(*admitted)
 
         await self._until_done(admit, "execution.not_admitted", key)
 
@@ -253,29 +257,34 @@ class LocalDispatcher:
 
     # Executions in memory
 
-    def _take_slot(self, id: ExecutionId) -> _Slot:
-        slot = self._slots[id] = _Slot()
+    def _take_slot(self, id: ExecutionId, account_id: AccountId | None) -> _Slot:
+        slot = self._slots[id] = _Slot(account_id)
+        self._room.enter(account_id)
         self._is_empty.clear()
         return slot
 
     def _leave(self, id: ExecutionId, slot: _Slot) -> None:
         del self._slots[id]
+        self._room.leave(slot.account_id)
         slot.left.set()
         if not self._slots:
             self._is_empty.set()
         self._fill()
 
-    def _enqueue(self, id: ExecutionId) -> None:
-        if id not in self._slots:
-            self._queue[id] = None
+    def _enqueue(self, id: ExecutionId, account_id: AccountId) -> None:
+        if id not in self._slots and id not in self._queue:
+            self._queue.add(id, account_id)
             self._fill()
 
     def _fill(self) -> None:
-        """Let waiting executions in, in their order, while there is room."""
-        while self._queue and len(self._slots) < self._most_active and not self._engine.is_stopping:
+        """Let waiting executions in while there is room."""
+        while not self._engine.is_stopping:
+            taken = self._queue.take(unless=self._room.full_accounts())
+            if taken is None:
+                return
             assert self._tasks is not None, "the queue fills only while the dispatcher is open"
-            id, _ = self._queue.popitem(last=False)
-            slot = self._take_slot(id)
+            id, account_id = taken
+            slot = self._take_slot(id, account_id)
             self._tasks.create_task(self._resume(id, slot), name=f"execution {id}")
 
     async def _resume(self, id: ExecutionId, slot: _Slot) -> None:
@@ -338,17 +347,18 @@ class LocalDispatcher:
 
     def _retry_later(self, id: ExecutionId, slot: _Slot) -> None:
         self._leave(id, slot)
-        self._look_again(id)
+        self._look_again(id, slot.account_id if slot.run is None else slot.run.account_id)
 
-    def _look_again(self, id: ExecutionId) -> None:
+    def _look_again(self, id: ExecutionId, account_id: AccountId | None) -> None:
         if not self._engine.is_stopping:
             tries = self._tries[id] = self._tries.get(id, 0) + 1
             seconds = min(_RETRY_SECONDS * 2.0 ** min(tries - 1, 10), _LONGEST_NAP_SECONDS)
-            asyncio.get_running_loop().call_later(seconds, self._enqueue_unless_stopping, id)
+            asyncio.get_running_loop().call_later(seconds, self._enqueue_unless_stopping, id, account_id)
 
-    def _enqueue_unless_stopping(self, id: ExecutionId) -> None:
+    def _enqueue_unless_stopping(self, id: ExecutionId, account_id: AccountId | None) -> None:
         if not self._engine.is_stopping:
-            self._enqueue(id)
+            # One that was brought in by a call and never loaded is of no account that is known.
+            self._enqueue(id, account_id or AccountId(""))
 
     # What time sets in motion
 
@@ -365,12 +375,12 @@ class LocalDispatcher:
                 logger.error("dispatcher.recovery_failed", error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            for id in ids:
-                self._enqueue(id)
+            for id, account_id in ids:
+                self._enqueue(id, account_id)
             count += len(ids)
             if len(ids) < _PAGE:
                 break
-            after = ids[-1]
+            after, _ = ids[-1]
         if count:
             logger.info("dispatcher.recovered", executions=count)
 
@@ -407,9 +417,8 @@ class LocalDispatcher:
         now = self._clock.now()
         # Those that are in memory already may still be due by their rows: they do not count.
         known = len(self._slots) + len(self._queue)
-        for id in await self._journal.due(now=now, limit=_PAGE + known):
-            if id not in self._slots:
-                self._enqueue(id)
+        for id, account_id in await self._journal.due(now=now, limit=_PAGE + known):
+            self._enqueue(id, account_id)
         at = await self._journal.next_wake()
         if at is None:
             return _LONGEST_NAP_SECONDS

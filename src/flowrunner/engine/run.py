@@ -57,7 +57,7 @@ from flowrunner.domain.execution import (
 from flowrunner.domain.explain import waiting_for
 from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.engine.recorder import record
 from flowrunner.engine.scope import Identity, Names
 from flowrunner.engine.step import StepResult, run_step, timed_out
@@ -188,6 +188,10 @@ class Run:
         if state.is_queued and stored.turn is not None and not stored.turn.is_queued:
             run._record(Admitted())
         return run
+
+    @property
+    def account_id(self) -> AccountId:
+        return self._identity.account_id
 
     @property
     def status(self) -> Status:

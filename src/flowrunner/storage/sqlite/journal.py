@@ -45,7 +45,7 @@ UPDATE executions SET is_queued = 0, status = 'running', waiting_for = NULL
               WHERE turn_key = :key AND completed_at IS NULL AND is_queued ORDER BY id LIMIT 1)
    AND turn_most > (SELECT count(*) FROM executions
                      WHERE turn_key = :key AND completed_at IS NULL AND NOT is_queued)
-RETURNING id
+RETURNING id, account_id
 """
 QUEUED_KEYS: Final = """
 SELECT DISTINCT turn_key FROM executions WHERE turn_key IS NOT NULL AND completed_at IS NULL AND is_queued
@@ -95,10 +95,10 @@ SELECT seq, at, type, data FROM events
  WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :limit
 """
 UNFINISHED: Final = """
-SELECT id FROM executions WHERE status = 'running' AND id > :after ORDER BY id LIMIT :limit
+SELECT id, account_id FROM executions WHERE status = 'running' AND id > :after ORDER BY id LIMIT :limit
 """
 DUE: Final = """
-SELECT id FROM executions WHERE wake_at IS NOT NULL AND wake_at <= :now ORDER BY wake_at LIMIT :limit
+SELECT id, account_id FROM executions WHERE wake_at IS NOT NULL AND wake_at <= :now ORDER BY wake_at LIMIT :limit
 """
 NEXT_WAKE: Final = "SELECT min(wake_at) FROM executions WHERE wake_at IS NOT NULL"
 
@@ -234,20 +234,20 @@ class SqliteJournal:
 
         return await self._database.read_long(events)
 
-    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[ExecutionId]:
+    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._ids(UNFINISHED, {"after": after or "", "limit": limit})
 
-    async def due(self, *, now: datetime, limit: int) -> Sequence[ExecutionId]:
+    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._ids(DUE, {"now": to_ms(now), "limit": limit})
 
     async def next_wake(self) -> datetime | None:
         row = await self._database.read(lambda connection: connection.execute(NEXT_WAKE).fetchone())
         return from_ms_or_none(row[0])
 
-    async def admit(self, key: str) -> ExecutionId | None:
-        def admit(connection: sqlite3.Connection) -> ExecutionId | None:
+    async def admit(self, key: str) -> tuple[ExecutionId, AccountId] | None:
+        def admit(connection: sqlite3.Connection) -> tuple[ExecutionId, AccountId] | None:
             row = connection.execute(ADMIT, {"key": key}).fetchone()
-            return None if row is None else ExecutionId(row[0])
+            return None if row is None else (ExecutionId(row[0]), AccountId(row[1]))
 
         return await self._database.write(admit)
 
@@ -259,9 +259,9 @@ class SqliteJournal:
         rows = await self._database.read_long(lambda connection: connection.execute(UNSETTLED).fetchall())
         return [(ExecutionId(child), ExecutionId(parent), bool(has_ended)) for child, parent, has_ended in rows]
 
-    async def _ids(self, statement: str, values: dict[str, Any]) -> list[ExecutionId]:
+    async def _ids(self, statement: str, values: dict[str, Any]) -> list[tuple[ExecutionId, AccountId]]:
         rows = await self._database.read_long(lambda connection: connection.execute(statement, values).fetchall())
-        return [ExecutionId(row[0]) for row in rows]
+        return [(ExecutionId(row[0]), AccountId(row[1])) for row in rows]
 
 
 @cache
