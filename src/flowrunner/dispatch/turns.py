@@ -1,0 +1,95 @@
+"""Whose execution comes into memory next: accounts take turns, each with its oldest first."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+
+from flowrunner.domain.values import AccountId, ExecutionId
+
+
+class FairQueue:
+    """Executions that wait for room in memory.
+
+    An account that has many waits for itself: another's first one is next but for the accounts that
+    wait too.
+    """
+
+    def __init__(self) -> None:
+        # The account whose turn is next comes first.
+        self._waiting: OrderedDict[AccountId, OrderedDict[ExecutionId, None]] = OrderedDict()
+        self._accounts: dict[ExecutionId, AccountId] = {}
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    def __contains__(self, id: ExecutionId) -> bool:
+        return id in self._accounts
+
+    def add(self, id: ExecutionId, account_id: AccountId) -> None:
+        self._accounts[id] = account_id
+        self._waiting.setdefault(account_id, OrderedDict())[id] = None
+
+    def remove(self, id: ExecutionId) -> None:
+        account_id = self._accounts.pop(id, None)
+        if account_id is not None:
+            self._drop(account_id, id)
+
+    def waits(self, account_id: AccountId) -> bool:
+        return account_id in self._waiting
+
+    def take(self, *, unless: Iterable[AccountId] = ()) -> tuple[ExecutionId, AccountId] | None:
+        """The execution that is next, of an account that is not among ``unless``; None if there is none."""
+        passed = frozenset(unless)
+        account_id = next((account for account in self._waiting if account not in passed), None)
+        if account_id is None:
+            return None
+        id = next(iter(self._waiting[account_id]))
+        del self._accounts[id]
+        self._waiting.move_to_end(account_id)
+        self._drop(account_id, id)
+        return id, account_id
+
+    def clear(self) -> None:
+        self._waiting.clear()
+        self._accounts.clear()
+
+    def _drop(self, account_id: AccountId, id: ExecutionId) -> None:
+        waiting = self._waiting[account_id]
+        del waiting[id]
+        if not waiting:
+            del self._waiting[account_id]
+
+
+class Room:
+    """How many executions are in memory, and whether one more may be.
+
+    Args:
+        most: Together.
+        sure: Of each account, even if that makes it more together: none can keep the others out.
+    """
+
+    def __init__(self, most: int, sure: int) -> None:
+        self._most = most
+        self._sure = sure
+        self._total = 0
+        self._by_account: Counter[AccountId] = Counter()
+
+    def has_room(self, account_id: AccountId) -> bool:
+        return self._total < self._most or self._by_account[account_id] < self._sure
+
+    def full_accounts(self) -> Iterable[AccountId]:
+        """Accounts that may not have one more."""
+        if self._total < self._most:
+            return ()
+        return [account for account, count in self._by_account.items() if count >= self._sure]
+
+    def enter(self, account_id: AccountId | None) -> None:
+        self._total += 1
+        if account_id is not None:
+            self._by_account[account_id] += 1
+
+    def leave(self, account_id: AccountId | None) -> None:
+        self._total -= 1
+        if account_id is not None:
+            self._by_account[account_id] -= 1
+            if self._by_account[account_id] <= 0:
+                del self._by_account[account_id]
