@@ -280,13 +280,13 @@ async def test_a_script_cannot_change_how_its_own_answer_is_told(sandbox: Jailed
 
 
 async def test_accounts_never_share_a_process(sandbox: JailedSandbox) -> None:
+    busy = Script("(() => { const t = Date.now(); while (Date.now() < t + 150); })()")
     seen: dict[AccountId, set[int]] = {A: set(), B: set()}
     for account_id in (A, B, A, B, B, A):
-        before = descendants()
-        await sandbox.evaluate(account_id, [Script("1")], {})
-        running = asyncio.create_task(sandbox.evaluate(account_id, [Script(LOOP)], {}))
-        await asyncio.sleep(0.3)
-        seen[account_id] |= {pid for pid in before | descendants() if is_busy(pid)}
+        running = asyncio.create_task(sandbox.evaluate(account_id, [busy], {}))
+        await asyncio.sleep(0.08)
+        (nursery,) = children()
+        seen[account_id] |= {pid for pid in children(nursery) if is_busy(pid)}
         await running
 
     assert seen[A]

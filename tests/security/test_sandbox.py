@@ -31,10 +31,12 @@ B: Final = AccountId("b")
 LOOP: Final = Script("(() => { for (;;); })()")
 CANARY: Final = "canary-7f3a91"
 SOURCE: Final = Path(flowrunner.sandbox.__file__).parent
+# By the filter, not by the rights of a file; and for want of memory.
+REFUSED: Final = ("refused 1", "refused MemoryError")
 PROBE: Final = Path(__file__).with_name("jail_probe.py")
 # The promise, and what a loaded machine may add to it.
 MOST_SECONDS: Final = 1.5 + 1.0
-MOST_STALL: Final = 0.05 + 0.25
+MOST_STALL: Final = 0.05 + 0.1
 
 
 @pytest.fixture
@@ -45,16 +47,25 @@ async def sandbox() -> AsyncIterator[JailedSandbox]:
     await found.close()
 
 
+def _seconds_in_line() -> float:
+    """How long this thread has been ready to run, and others ran in its place."""
+    try:
+        with open("/proc/thread-self/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
 @asynccontextmanager
 async def longest_stall() -> AsyncIterator[list[float]]:
-    """The longest time in which the event loop came to nothing, in seconds, once the block is left."""
+    """The longest time in which the event loop kept itself from anything else, in seconds, once the block is left."""
     worst = [0.0]
 
     async def watch() -> None:
         while True:
-            before = time.monotonic()
+            before = time.monotonic() - _seconds_in_line()
             await asyncio.sleep(0.005)
-            worst[0] = max(worst[0], time.monotonic() - before - 0.005)
+            worst[0] = max(worst[0], time.monotonic() - _seconds_in_line() - before - 0.005)
 
     watcher = asyncio.create_task(watch())
     try:
@@ -342,7 +353,7 @@ def test_s38_an_engine_taken_over_is_still_in_the_jail(canaries: socket.socket, 
 
     assert len(said) >= 25
     assert said.pop("lacking") == "nothing"
-    assert {name: came for name, came in said.items() if not came.startswith("refused")} == {}
+    assert {name: came for name, came in said.items() if came not in REFUSED} == {}
     assert (tmp_path / "canary").read_text() == CANARY
     assert not Path("/tmp/written-from-the-jail").exists()
 
@@ -358,7 +369,7 @@ def test_s38_a_server_that_is_not_root_has_the_same_jail(canaries: socket.socket
     said = probe([*user, sys.executable], tmp_path / "canary", canaries.getsockname()[1])
 
     assert said.pop("lacking") == "nothing"
-    assert {name: came for name, came in said.items() if not came.startswith("refused")} == {}
+    assert {name: came for name, came in said.items() if came not in REFUSED} == {}
 
 
 def probe(command: Sequence[str], canary: Path, port: int) -> dict[str, str]:
