@@ -124,6 +124,7 @@ class NewExecution:
         turn: Its place among the executions of its flow, where those are limited.
         rerun_of: The execution it repeats, from the step ``rerun_from`` on.
         prefix: Events it begins with, after the first: what a rerun keeps of another execution.
+        audit: Who started it, for the audit log.
     """
 
     id: ExecutionId
@@ -140,6 +141,7 @@ class NewExecution:
     rerun_of: ExecutionId | None = None
     rerun_from: str | None = None
     prefix: Sequence[tuple[Event, datetime]] = ()
+    audit: AuditEntry | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +152,7 @@ class Append:
         create: Set for the first events of an execution.
         epoch: The writer's epoch. A write with an old one changes nothing.
         after: Number of the last event before these.
+        audit: Who caused them, for the audit log; who created it stands in ``create``.
     """
 
     execution_id: ExecutionId
@@ -158,6 +161,7 @@ class Append:
     records: Sequence[Recorded]
     summary: Summary
     create: NewExecution | None = None
+    audit: Sequence[AuditEntry] = ()
 
 
 class Fenced(Exception):
@@ -854,12 +858,14 @@ class Signal:
 
     Attributes:
         if_awaited: It counts only if a step waits for it at this moment.
+        audit: Who sends it, for the audit log.
     """
 
     key: str
     payload: JSON
     by: str | None = None
     if_awaited: bool = False
+    audit: AuditEntry | None = None
 
 
 class Relatives(Protocol):
@@ -887,7 +893,7 @@ class Dispatcher(Relatives, Protocol):
         """
         ...
 
-    async def cancel(self, id: ExecutionId, *, reason: str) -> None:
+    async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
         """Done when the execution has ended. Raises: Conflict if it had ended before."""
         ...
 
@@ -945,7 +951,7 @@ class ActiveExecution(Protocol):
         """
         ...
 
-    def cancel(self, reason: str) -> None:
+    def cancel(self, reason: str, audit: AuditEntry | None = None) -> None:
         """End the execution soon, whatever it is doing."""
         ...
 

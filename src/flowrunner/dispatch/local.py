@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from flowrunner.dispatch.turns import FairQueue, Room
+from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
@@ -41,6 +42,7 @@ class _Slot:
     account_id: AccountId | None
     run: ActiveExecution | None = None
     cancel_reason: str | None = None
+    cancelled_by: AuditEntry | None = None
     mail: "list[tuple[Signal, asyncio.Future[bool]]]" = field(default_factory=list)
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -152,13 +154,13 @@ class LocalDispatcher:
         self._hand_over(slot.run, slot)
         self._tasks.create_task(self._advance(new.id, slot), name=f"execution {new.id}")
 
-    async def cancel(self, id: ExecutionId, *, reason: str) -> None:
+    async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
         while True:
             slot = self._slot_of(id)
             if slot.run is None:
-                slot.cancel_reason = reason
+                slot.cancel_reason, slot.cancelled_by = reason, audit
             else:
-                slot.run.cancel(reason)
+                slot.run.cancel(reason, audit)
             await slot.left.wait()
             status = slot.run.status if slot.run is not None else await self._stored_status(id)
             if status is Status.CANCELLED:
@@ -311,7 +313,7 @@ class LocalDispatcher:
         for signal, answer in slot.mail:
             run.receive(signal, answer)
         if slot.cancel_reason is not None:
-            run.cancel(slot.cancel_reason)
+            run.cancel(slot.cancel_reason, slot.cancelled_by)
 
     async def _advance(self, id: ExecutionId, slot: _Slot) -> None:
         assert slot.run is not None, "an execution is loaded before it advances"

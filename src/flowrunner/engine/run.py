@@ -15,6 +15,7 @@ from typing import Final, Self, TypeAlias, assert_never
 import msgspec
 import structlog
 
+from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.decide import (
     Conclude,
     Decision,
@@ -137,6 +138,8 @@ class Run:
         self._size = 0
         # Answered when what they brought is durable.
         self._answers: list[asyncio.Future[bool]] = []
+        # Who caused what is recorded next.
+        self._acts: list[AuditEntry] = []
         # Sub-flows that nobody waits for any more; told once that is durable.
         self._orphans: list[ExecutionId] = []
         self._has_to_conclude = False
@@ -146,6 +149,7 @@ class Run:
         # the process, and would end it again and again if nothing counted its tries.
         self._is_careful = state.seq > 0
         self._cancel_reason: str | None = None
+        self._cancelled_by: AuditEntry | None = None
 
     @classmethod
     async def begin(cls, world: World, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> Self:
@@ -197,8 +201,9 @@ class Run:
     def status(self) -> Status:
         return self._durable_status
 
-    def cancel(self, reason: str) -> None:
-        self._cancel_reason = self._cancel_reason or reason
+    def cancel(self, reason: str, audit: AuditEntry | None = None) -> None:
+        if self._cancel_reason is None:
+            self._cancel_reason, self._cancelled_by = reason, audit
         self._wake.set()
 
     def receive(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
@@ -246,6 +251,8 @@ class Run:
         self._take_messages()
         if not self._state.status.is_final:
             self._act(cancelled(self._flow, self._state, reason))
+            if self._cancelled_by is not None:
+                self._acts.append(self._cancelled_by)
         self._cancel_reason = None
         await self._flush()
 
@@ -438,6 +445,8 @@ class Run:
             return
         self._record(SignalReceived(key=signal.key, payload=signal.payload, by=signal.by))
         self._answers.append(answer)
+        if signal.audit is not None:
+            self._acts.append(signal.audit)
 
     def _let_go(self, step: Step) -> None:
         task = self._running.pop(step)
@@ -559,6 +568,7 @@ class Run:
         records, self._unrecorded, self._unrecorded_bytes = self._unrecorded, [], 0
         answers, self._answers = self._answers, []
         orphans, self._orphans = self._orphans, []
+        acts, self._acts = self._acts, []
         append = Append(
             execution_id=self._identity.execution_id,
             epoch=self._world.epoch,
@@ -566,6 +576,7 @@ class Run:
             records=records,
             summary=self._summary(records[-1].at),
             create=self._create,
+            audit=acts,
         )
         for seconds in self._patience():
             try:

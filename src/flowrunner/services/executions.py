@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from flowrunner.domain.account import Caller
+from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Conflict, InvalidFlow, InvalidInput, NotFound
 from flowrunner.domain.execution import Event, Status
 from flowrunner.domain.flow import Flow
@@ -54,12 +55,14 @@ class Origin:
 
     Attributes:
         by: The account of a caller; None for what starts by itself.
+        caller: For the audit log; what starts by itself is told by what it belongs to.
         parent_id: The execution that waits for its end.
         started_for: The step of another execution: `{execution_id, step, flows}`.
     """
 
     account_id: AccountId
     by: AccountId | None = None
+    caller: Caller | None = None
     parent_id: ExecutionId | None = None
     started_for: JSON = None
 
@@ -105,7 +108,7 @@ class Executions:
                 under way.
             Unavailable.
         """
-        origin = Origin(account_id=caller.account_id, by=caller.account_id)
+        origin = Origin(account_id=caller.account_id, by=caller.account_id, caller=caller)
         return await self.accept(origin, flow_id, input, idempotency_key=idempotency_key)
 
     async def accept(
@@ -137,8 +140,9 @@ class Executions:
                 raise
             return await self._repeat(origin.account_id, *before, asked=digest)
         now = self._clock.now()
+        id = ExecutionId(new_id("exec", now))
         new = NewExecution(
-            id=ExecutionId(new_id("exec", now)),
+            id=id,
             account_id=origin.account_id,
             flow_id=flow_id,
             revision_id=revision_id,
@@ -152,6 +156,7 @@ class Executions:
             rerun_of=None if repetition is None else repetition.of,
             rerun_from=None if repetition is None else repetition.from_step,
             prefix=() if repetition is None else repetition.prefix,
+            audit=None if origin.caller is None else _start_of(id, flow_id, origin.caller, repetition, at=now),
         )
         try:
             status = await self._start(new, flow, checked)
@@ -208,7 +213,8 @@ class Executions:
         found = await self._reader.get(caller.account_id, id)
         if found.status.is_final:
             raise Conflict(f"The execution has already ended: it is {found.status.value}")
-        await self._dispatcher.cancel(id, reason="cancelled by a user")
+        entry = act(caller, "execution.cancelled", "execution", id, at=self._clock.now())
+        await self._dispatcher.cancel(id, reason="cancelled by a user", audit=entry)
 
     async def cancel_all(self, account_id: AccountId) -> None:
         """Cancel whatever the account has under way."""
@@ -239,3 +245,13 @@ class Executions:
             has_more = await self._reader.give_space_back()
             await asyncio.sleep(_PURGE_PAUSE_SECONDS)
         return total
+
+
+def _start_of(
+    id: ExecutionId, flow_id: FlowId, caller: Caller, repetition: Repetition | None, *, at: datetime
+) -> AuditEntry:
+    details: dict[str, JSON] = {"flow_id": flow_id}
+    if repetition is not None:
+        details["rerun_of"] = repetition.of
+    action = "execution.started" if repetition is None else "execution.rerun"
+    return act(caller, action, "execution", id, at=at, details=details)

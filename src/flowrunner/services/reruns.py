@@ -68,7 +68,7 @@ class Reruns:
         assert isinstance(given, Mapping), "input is an object"
         try:
             return await self._executions.accept(
-                Origin(account_id=caller.account_id, by=caller.account_id),
+                Origin(account_id=caller.account_id, by=caller.account_id, caller=caller),
                 stored.flow_id,
                 given,
                 revision_id=revision_id,

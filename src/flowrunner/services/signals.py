@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from flowrunner.domain.account import Caller
+from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Conflict, Forbidden, NotFound, invalid
 from flowrunner.domain.execution import StepState, replay
 from flowrunner.domain.inputs import Form
@@ -37,7 +38,9 @@ class Signals:
         if not 0 < len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
             raise invalid("key", f"must have 1 to {MAX_KEY_CHARACTERS} printable characters")
         await self._check_open(caller, id)
-        signal = Signal(key=f"signal:{key}", payload=payload, by=caller.account_id)
+        # Its key may be anything, so the entry does without it.
+        entry = act(caller, "execution.signalled", "execution", id, at=self._clock.now())
+        signal = Signal(key=f"signal:{key}", payload=payload, by=caller.account_id, audit=entry)
         if not await self._dispatcher.signal(id, signal):
             raise Conflict("The execution has received more signals than its steps have asked for")
 
@@ -69,7 +72,9 @@ class Signals:
             "data": data,
         }
         key = f"approval:{current.step}"
-        signal = Signal(key=key, payload=answer, by=caller.account_id, if_awaited=True)
+        details: dict[str, JSON] = {"node": current.step.node, "approved": approved}
+        entry = act(caller, "execution.approval.answered", "execution", id, at=self._clock.now(), details=details)
+        signal = Signal(key=key, payload=answer, by=caller.account_id, if_awaited=True, audit=entry)
         if not await self._dispatcher.signal(id, signal):
             raise Conflict("This approval has been answered already")
 

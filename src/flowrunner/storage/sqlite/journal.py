@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
+from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.execution import EVENT_TYPES, Event, Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import Append, DuplicateRequest, Fenced, NewExecution, NoTurn, Recorded, StoredExecution, Turn
+from flowrunner.storage.sqlite.audit_chain import add_to_chain
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 
@@ -140,14 +142,20 @@ def append_together(connection: sqlite3.Connection, works: Sequence[AppendWork])
     created: list[dict[str, Any]] = []
     advanced: list[dict[str, Any]] = []
     events: list[tuple[str, int, int, str, str]] = []
+    audit: list[AuditEntry] = []
     for work in works:
         append = work.append
+        if append.create is not None and append.create.audit is not None:
+            audit.append(append.create.audit)
+        audit += append.audit
         (created if append.create is not None else advanced).append(_summary_row(append))
         events.extend((append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records)
     for statement, rows in ((CREATE, created), (ADVANCE, advanced)):
         if rows and connection.executemany(statement, rows).rowcount != len(rows):
             raise Fenced("the execution is owned by another process, or has moved on")
     connection.executemany(ADD_EVENT, events)
+    if audit:
+        add_to_chain(connection, audit)
 
 
 def _summary_row(append: Append) -> dict[str, Any]:
