@@ -50,6 +50,9 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("DELETE", "/api/v1/tokens/{id}"): "tokens",
     ("POST", "/api/v1/flows/{id}/run"): "run",
     ("DELETE", "/api/v1/executions/{id}"): "run",
+    ("POST", "/api/v1/executions/{id}/signals/{key}"): "run",
+    ("POST", "/api/v1/executions/{id}/approvals/{node}"): "run",
+    ("POST", "/api/v1/executions/{id}/rerun"): "run",
     ("PUT", "/api/v1/accounts/{id}"): "account",
     ("GET", "/api/v1/accounts"): "admin",
     ("POST", "/api/v1/accounts"): "admin",
@@ -64,6 +67,9 @@ BODIES: Final[Mapping[Route, Any]] = {
     ("POST", "/api/v1/flows"): {"name": "N", "definition": SMALLEST},
     ("PUT", "/api/v1/flows/{id}"): {"name": "N"},
     ("POST", "/api/v1/flows/{id}/run"): {"input": {}},
+    ("POST", "/api/v1/executions/{id}/signals/{key}"): {"payload": 1},
+    ("POST", "/api/v1/executions/{id}/approvals/{node}"): {"approved": True},
+    ("POST", "/api/v1/executions/{id}/rerun"): {},
     ("POST", "/api/v1/accounts"): {"name": "N", "email": "new-{n}@example.com", "password": PASSWORD},
     ("PUT", "/api/v1/accounts/{id}"): {"name": "N"},
     ("POST", "/api/v1/accounts/{account_id}/secrets"): {"key": "KEY", "value": "a long value"},
@@ -75,7 +81,7 @@ QUERIES: Final[Mapping[Route, str]] = {}
 # What else the own object may be answered with than success or a conflict with the present state.
 OWN_MAY_BE: Final[Mapping[Route, frozenset[int]]] = {}
 # Parts of a path that only count within the thing named before them.
-WITHIN: Final[Mapping[str, str]] = {"key": "KEY", "number": "1", "revision": "1"}
+WITHIN: Final[Mapping[str, str]] = {"key": "KEY", "node": "nap", "number": "1", "revision": "1"}
 # Query parameters that name a thing of the account.
 ID_QUERIES: Final[Mapping[str, str]] = {"flow_id": "flows", "execution_id": "executions", "account_id": "accounts"}
 

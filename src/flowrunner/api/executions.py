@@ -262,7 +262,12 @@ class RerunBody(Body):
     )
 
 
-@router.post("/executions/{id}/signals/{key}", response_model=Message, responses=errors(401, 404, 409, *BODY_ERRORS))
+@router.post(
+    "/executions/{id}/signals/{key}",
+    response_model=Message,
+    responses=errors(401, 403, 404, 409, *BODY_ERRORS),
+    openapi_extra=needs(Right.RUN),
+)
 async def send_signal(request: Request, id: str, key: str, body: SignalBody | None = None) -> Response:
     """Tell an execution what a `wait` node waits for. One that comes early is kept for the node."""
     payload = None if body is None else body.payload
@@ -271,7 +276,10 @@ async def send_signal(request: Request, id: str, key: str, body: SignalBody | No
 
 
 @router.post(
-    "/executions/{id}/approvals/{node}", response_model=Message, responses=errors(401, 403, 404, 409, *BODY_ERRORS)
+    "/executions/{id}/approvals/{node}",
+    response_model=Message,
+    responses=errors(401, 403, 404, 409, *BODY_ERRORS),
+    openapi_extra=needs(Right.RUN),
 )
 async def answer_approval(request: Request, id: str, node: str, body: ApprovalBody) -> Response:
     """Approve or reject what an `approval` node asks. Of two answers the first counts."""
@@ -287,9 +295,9 @@ async def answer_approval(request: Request, id: str, node: str, body: ApprovalBo
     status_code=201,
     responses={
         200: {"model": RunAnswer, "description": "Started before, by the same Idempotency-Key"},
-        **errors(401, 404, 409, *BODY_ERRORS),
+        **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
-    openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY], **needs(Right.RUN)},
 )
 async def rerun_execution(request: Request, id: str, body: RerunBody | None = None) -> Response:
     """Start a new execution that repeats this one: whole, with other input, or from one of its steps on."""
