@@ -232,8 +232,8 @@ def test_what_is_wrong_is_refused_where_it_is_wrong(document: Any, path: str) ->
     assert places(document) == {path}
 
 
-# The reader takes any value as a condition, and leaves tests to whoever runs them.
-READER_TAKES = {"nodes.a.if", "tests.t.expect.status"}
+# The reader takes any value as a condition.
+READER_TAKES = {"nodes.a.if"}
 
 
 @pytest.mark.parametrize("document", [p.values[0] for p in bad_documents() if p.values[1] not in READER_TAKES])

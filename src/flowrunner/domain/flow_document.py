@@ -40,6 +40,7 @@ from flowrunner.domain.flow import (
     Prepared,
     prepared,
 )
+from flowrunner.domain.flow_tests import read_tests
 from flowrunner.domain.javascript import GLOBALS, KEYWORDS
 from flowrunner.domain.retry import PASSING_ERRORS, RetryPolicy
 from flowrunner.domain.script import Script
@@ -250,8 +251,14 @@ class _Reader:
             on_failure=handlers["on_failure"],
             on_finish=handlers["on_finish"],
             limits=self.limits(document, context),
-            tests=self.map_at(document, (), "tests"),
+            tests=self.tests(document, written),
         )
+
+    def tests(self, document: Mapping[str, JSON], nodes: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        tests = self.map_at(document, (), "tests")
+        for found in read_tests(tests, nodes)[1]:
+            self.fault(("tests", *found.keys), found.code, found.message, found.hint, key=found.is_of_key)
+        return tests
 
     def inputs(self, document: Mapping[str, JSON]) -> Mapping[str, JSON] | None:
         if document.get("inputs") is None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 from flowrunner.domain.duration import HINT as DURATION_HINT
+from flowrunner.domain.execution import LOG_LEVELS
 from flowrunner.domain.flow import COMMON_ERRORS
 from flowrunner.domain.json_schema import TYPES
 from flowrunner.domain.retry import PASSING_ERRORS
@@ -314,32 +315,99 @@ def _parts(types: Sequence[DescribedNodeType]) -> Schema:
             {"nodes": _ref("nodes"), "start": _text("The node that comes first."), "description": _text("For people.")},
             required=["nodes"],
         ),
-        "test": {
+        **_tests(),
+        "jsonSchema": _json_schema(),
+    }
+
+
+def _tests() -> Schema:
+    def successive(name: str) -> Schema:
+        """One for each time, or one for all of them."""
+        return {"anyOf": [_ref(name), {"type": "array", "minItems": 1, "maxItems": 1000, "items": _ref(name)}]}
+
+    def by_name(description: str, values: Schema) -> Schema:
+        return {"description": description, "type": "object", "additionalProperties": values}
+
+    names = {"type": "array", "items": {"type": "string"}}
+    after = {"description": "How long after the start.", "allOf": [_ref("duration")]}
+    error_type = _text("Such as http.503, timeout or connection.refused.", minLength=1)
+    mocks = by_name("What nodes give, by name or path, in place of running.", successive("mock"))
+    return {
+        "test": _object(
+            {
+                "description": _text("For people."),
+                "input": {"description": "The execution's input.", "type": "object"},
+                "mocks": mocks,
+                "flows": by_name("Mocks for nodes of other flows that run too, by flow.", _object({"mocks": mocks})),
+                "secrets": by_name("Values of secrets; others have one that tells its name.", {"type": "string"}),
+                "signals": by_name("What steps that wait for a signal are told, by key.", successive("givenSignal")),
+                "approvals": by_name("How approvals are answered, by node.", successive("givenApproval")),
+                "cancel_after": {
+                    "description": "When somebody cancels the execution.",
+                    "allOf": [_ref("duration")],
+                },
+                "now": _text("What the clock shows at the start: 2027-01-31T08:00:00Z."),
+                "expect": _ref("expectation"),
+            }
+        ),
+        "mock": _object(
+            {
+                "result": {"description": "What the node gives; its `output` is worked out from that."},
+                "action": _text("How the node ends, for the edge that it takes."),
+                "error": {
+                    "anyOf": [
+                        error_type,
+                        _object({"type": error_type, "message": _text(""), "data": {}}, required=["type"]),
+                    ]
+                },
+            }
+        ),
+        "givenSignal": _object({"payload": {"description": "What the signal brings."}, "after": after}),
+        "givenApproval": _object(
+            {
+                "approved": {"type": "boolean"},
+                "by": _text("Who answers."),
+                "data": {"description": "What the form of the approval asks for."},
+                "after": after,
+            },
+            required=["approved"],
+        ),
+        "expectation": {
+            "description": "How it must end.",
             **_object(
                 {
-                    "description": _text("For people."),
-                    "input": {"description": "The execution's input."},
-                    "mocks": {"description": "What nodes give, by name, in place of running.", "type": "object"},
-                    "expect": {
-                        "description": "How it must end.",
-                        "type": "object",
-                        "properties": {
-                            "status": {"enum": ["completed", "failed", "cancelled", "waiting"]},
-                            "path": {
-                                "description": "The nodes in the order they ran.",
-                                "type": "array",
-                                "items": {"type": "string"},
-                            },
-                            "result": {"description": "The result of the flow."},
-                            "error": {"description": "The error that it fails with."},
-                        },
+                    "status": {"enum": ["completed", "failed", "cancelled", "waiting"]},
+                    "path": {"description": "The flow's own nodes in the order they ran.", **names},
+                    "handlers": {"description": "The nodes of on_failure and on_finish that ran.", **names},
+                    "result": {"description": "The result of the flow, exactly."},
+                    "result_contains": {"description": "A part of the result: maps may hold more keys."},
+                    "error": {
+                        "description": "The error that it fails with.",
+                        "anyOf": [
+                            {"type": "string"},
+                            _object(
+                                {
+                                    "type": _text("Its type, or a family such as http.5xx."),
+                                    "message": _text("A part of its message."),
+                                    "node": _text("Where it came from."),
+                                }
+                            ),
+                        ],
                     },
+                    "logs": {
+                        "description": "What some line of the log says, in part.",
+                        "anyOf": [_ref("expectedLog"), {"type": "array", "items": _ref("expectedLog")}],
+                    },
+                    "tries": by_name("How often nodes were tried in all.", _whole(0)),
                 }
             ),
-            # Tests may say more than is told here.
-            "additionalProperties": True,
         },
-        "jsonSchema": _json_schema(),
+        "expectedLog": {
+            "anyOf": [
+                {"type": "string"},
+                _object({"level": {"enum": sorted(LOG_LEVELS)}, "message": _text("A part of its message.")}),
+            ]
+        },
     }
 
 
