@@ -30,14 +30,19 @@ from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType, Params, StepContext
 from flowrunner.ports import Journal, NewExecution, Recorded, SavedFlow
+from flowrunner.sandbox.pool import JailedSandbox
+from flowrunner.schemas import RustSchemas
 from flowrunner.security.egress import EgressClient, EgressPolicy
 from flowrunner.security.vault import AesVault, MasterKeys
+from flowrunner.services.executions import Executions
 from flowrunner.services.flows import ReadyFlows
 from flowrunner.services.ids import new_id
+from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.serving import settle_memory
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.sqlite.accounts import SqliteAccounts
 from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.executions import SqliteExecutions
 from flowrunner.storage.sqlite.flows import SqliteFlows
 from flowrunner.storage.sqlite.journal import AppendWork, SqliteJournal, append_together
 from flowrunner.storage.sqlite.secrets import SqliteSecrets
@@ -118,24 +123,32 @@ async def open_engine(
     node_types: dict[str, NodeType[Any]] = {**built_in(), NoOp.type: NoOp()}
     specs = {name: node_type.spec() for name, node_type in node_types.items()}
     database = Database(path, bulk={AppendWork: append_together}, on_commit=on_commit)
+    sandbox = JailedSandbox()
     http, clock, ends = EgressClient(EgressPolicy((), frozenset())), SystemClock(), Ends()
     world = World(
         journal=wrap(SqliteJournal(database)),
         library=ReadyFlows(SqliteFlows(database), specs),
         vault=AesVault(SqliteSecrets(database), MasterKeys(secrets.token_bytes(32))),
         broadcast=CountingBroadcast(ends, Metrics()),
+        sandbox=sandbox,
         node_types=node_types,
         http=http,
         clock=clock,
         draw=random.SystemRandom().random,
     )
     dispatcher = LocalDispatcher(FlowEngine(world), world.journal, world.clock, most_active=_MOST_ACTIVE)
+    flows, schemas = SqliteFlows(database), RustSchemas()
+    executions = Executions(
+        SqliteExecutions(database), flows, world.library, dispatcher, sandbox=sandbox, schemas=schemas, clock=clock
+    )
+    world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flows))
     try:
         await save_flow(database, text, clock)
         await dispatcher.open()
         yield Engine(dispatcher, database, ends, read_flow(text, specs), clock)
     finally:
         await dispatcher.close()
+        await sandbox.close()
         await http.close()
         await database.close()
 

@@ -366,7 +366,6 @@ class LocalDispatcher:
 
     async def _recover(self) -> None:
         """Take up every execution that was running when the last owner ended, and what was left undone."""
-        await self._until_done(self._settle, "dispatcher.recovery_failed", "relatives")
         after: ExecutionId | None = None
         count = 0
         while True:
@@ -383,6 +382,7 @@ class LocalDispatcher:
             if len(ids) < _PAGE:
                 break
             after, _ = ids[-1]
+        await self._until_done(self._settle, "dispatcher.recovery_failed", "relatives")
         if count:
             logger.info("dispatcher.recovered", executions=count)
 

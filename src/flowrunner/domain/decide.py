@@ -139,6 +139,8 @@ def graph_of(flow: Flow, state: ExecutionState, scope: str) -> Graph:
 
 
 def node_of(flow: Flow, state: ExecutionState, step: Step) -> Node:
+    if step.scope == ROOT:
+        return flow.nodes[step.node]
     return graph_of(flow, state, step.scope).nodes[step.node]
 
 
@@ -391,9 +393,7 @@ def _after_failure(flow: Flow, state: ExecutionState, frame: Frame, current: Ste
 
 def deadline_of(flow: Flow, state: ExecutionState) -> datetime | None:
     """When the execution has had its time, if that is limited and it has not ended by then."""
-    if state.root.ended is not None:
-        return None
-    if flow.limits.timeout_seconds is None or state.started_at is None:
+    if flow.limits.timeout_seconds is None or state.started_at is None or state.root.ended is not None:
         return None
     return state.started_at + timedelta(seconds=flow.limits.timeout_seconds)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Final, Literal, TypeAlias, assert_never, get_args
+from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias, assert_never, get_args
 
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import JSON
@@ -66,8 +66,7 @@ class Failure:
         return {"type": self.type, "message": self.message, "node": self.node, "data": self.data}
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A run of a node within one execution.
 
     Attributes:
@@ -475,6 +474,8 @@ class ExecutionState:
     @property
     def due_at(self) -> datetime | None:
         """When something happens by itself; None for never."""
+        if not self.timed:
+            return None
         moments = [at for at in (self.at(step).due_at for step in self.timed) if at is not None]
         return min(moments, default=None)
 

@@ -156,6 +156,7 @@ class Node:
         repeatable: Whether a try that was cut off by a crash may run again.
         inner: The node's own scopes: by name, or one under "" that is run as often as it takes.
         item: What expressions within its scope call the element that flowed into it.
+        is_quick: It is done at once, without waiting for anything.
     """
 
     name: str
@@ -171,6 +172,11 @@ class Node:
     pure: bool = False
     inner: Mapping[str, Graph] = field(default_factory=dict)
     item: str | None = None
+    is_quick: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        is_quick = self.pure and not any(part.codes for part in self.parts)
+        object.__setattr__(self, "is_quick", is_quick)
 
     def target(self, action: str, *, skipped: bool = False) -> str | None:
         """Where an action leads; None where its scope ends with it."""
@@ -188,11 +194,6 @@ class Node:
     def scope(self, key: str) -> Graph:
         """The graph of the node's own scope ``key``."""
         return self.inner.get(key) or self.inner[""]
-
-    @property
-    def is_quick(self) -> bool:
-        """Whether it is done at once, without waiting for anything."""
-        return self.pure and not any(part.codes for part in self.parts)
 
     @property
     def parts(self) -> tuple[Prepared, ...]:

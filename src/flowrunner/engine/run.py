@@ -286,14 +286,10 @@ class Run:
 
     def _may_hold_back(self) -> bool:
         """Whether what is recorded can become durable later: all that is about to begin has no effect outside."""
+        if self._is_careful or self._answers or self._is_much_unrecorded():
+            return False
         about_to_begin = [step for step, task in self._running.items() if task is None]
-        return (
-            bool(about_to_begin)
-            and not self._is_careful
-            and not self._answers
-            and not self._is_much_unrecorded()
-            and all(node_of(self._flow, self._state, step).pure for step in about_to_begin)
-        )
+        return bool(about_to_begin) and all(node_of(self._flow, self._state, step).pure for step in about_to_begin)
 
     def _decide(self) -> datetime | None:
         while not self._has_to_conclude:
