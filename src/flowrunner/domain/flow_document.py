@@ -785,7 +785,8 @@ def _policy(settings: RetrySettings) -> RetryPolicy:
         max_retries=int(number("max", 3)),
         first_delay=number("delay", 1.0),
         backoff=number("backoff", 2.0),
-        longest_delay=number("max_delay", 60.0),
+        # Whoever writes a long first wait and no longest one means the long one.
+        longest_delay=number("max_delay", max(60.0, number("delay", 1.0))),
         jitter=number("jitter", 0.2),
         errors=errors,
         max_elapsed=number("max_elapsed", 0) if "max_elapsed" in settings else None,

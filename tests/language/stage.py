@@ -1,0 +1,478 @@
+"""Plays a case: saves its flows, runs the execution, does the steps of `then`, and looks at what came of it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec import UNSET
+
+from flowrunner.domain.account import Caller, Role
+from flowrunner.domain.decide import deadline_of, node_of
+from flowrunner.domain.duration import parse_duration
+from flowrunner.domain.errors import Conflict, Forbidden, InvalidFlow, InvalidInput, NotFound
+from flowrunner.domain.execution import Event, ExecutionState, Failed, Logged, replay
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.nodes import built_in
+from flowrunner.plugin import HttpAnswer, NodeFailure, NodeType, Outcome, StepContext
+from flowrunner.ports import Page, Sandbox
+from flowrunner.services.flows import FlowDraft
+from language.backend import Backend, Process
+from language.case import Case, Expectation
+from language.notation import by_scope, fits, in_order, lines_of, path_of, steps_of
+from services.callers import caller_of
+from support.databases import MARA
+from support.world import Answer, FakeHttp, Request, SteppingClock, answer
+
+MAIN: Final = "main"
+PATIENCE_SECONDS: Final = 20.0
+# Limits of nodes that are shorter than this are waited for: they go by the time of the machine.
+_REAL_SECONDS: Final = 1.0
+# By how much a looked-at clock, which moves at each look, may be ahead.
+_DRIFT_SECONDS: Final = 0.9
+
+
+@dataclass
+class World:
+    """What is around the server: the answers of others, given, held back, or never given."""
+
+    http: FakeHttp = field(default_factory=FakeHttp)
+    hanging: int = 0
+    held: dict[str, list[asyncio.Event]] = field(default_factory=dict)
+
+    async def never(self, request: Request | None = None) -> Any:
+        await self._hang(asyncio.Event())
+
+    def answer_of(self, url: str, written: Any) -> Answer:
+        match written:
+            case int():
+                return answer(written)
+            case "never":
+                return self.never
+            case {"error": str(kind), **rest}:
+                return NodeFailure(kind, str(rest.get("message", kind)))
+            case {"held": True, **rest}:
+                return self._held(url, _http_answer(rest))
+            case dict():
+                return _http_answer(written)
+            case _:
+                raise ValueError(f"{url}: no answer is written {written!r}")
+
+    def release(self, url: str) -> None:
+        """Let the oldest request to ``url`` that is held back have its answer."""
+        self.held[url].pop(0).set()
+
+    def _held(self, url: str, given: HttpAnswer) -> Callable[[Request], Awaitable[HttpAnswer]]:
+        async def wait(request: Request) -> HttpAnswer:
+            let_go = asyncio.Event()
+            self.held.setdefault(url, []).append(let_go)
+            await self._hang(let_go)
+            return given
+
+        return wait
+
+    async def _hang(self, until: asyncio.Event) -> None:
+        self.hanging += 1
+        try:
+            await until.wait()
+        finally:
+            self.hanging -= 1
+
+
+def _http_answer(written: Mapping[str, Any]) -> HttpAnswer:
+    body = written.get("body", {})
+    text = body if isinstance(body, str) else json.dumps(body)
+    headers = {"content-type": "text/plain"} if isinstance(body, str) else {}
+    given = answer(written.get("status", 200), text, **{**headers, **written.get("headers", {})})
+    return given
+
+
+@dataclass
+class Script:
+    """What nodes come to in place of their own work, one answer after the other, the last again and again."""
+
+    answers: dict[str, list[Any]]
+    world: World
+
+    def types(self) -> list[NodeType[Any]]:
+        return [self._scripted(node_type) for node_type in built_in().values()] if self.answers else []
+
+    def _scripted(self, real: NodeType[Any]) -> NodeType[Any]:
+        async def run(node_type: NodeType[Any], params: Any, context: StepContext) -> Any:
+            if context.node in self.answers:
+                return await self._come_to(context.node)
+            return await real.run(params, context)
+
+        made: NodeType[Any] = type(f"Scripted{type(real).__name__}", (type(real),), {"run": run})()
+        return made
+
+    async def _come_to(self, node: str) -> Any:
+        answers = self.answers[node]
+        match answers.pop(0) if len(answers) > 1 else answers[0]:
+            case "never":
+                return await self.world.never()
+            case {"error": {"type": str(kind), **rest}}:
+                raise NodeFailure(kind, str(rest.get("message", kind)), data=rest.get("data"))
+            case {"action": str(action), **rest}:
+                return Outcome(rest.get("result"), action)
+            case {"result": result}:
+                return result
+            case other:
+                raise ValueError(f"{node}: no answer is written {other!r}")
+
+
+@dataclass
+class Stage:
+    """A server that a case is played on, and what is known of it."""
+
+    backend: Backend
+    directory: Path
+    sandbox: Sandbox
+    case: Case
+    crashes_at_rest: bool
+    clock: SteppingClock = field(default_factory=SteppingClock)
+    world: World = field(default_factory=World)
+    flow_ids: dict[str, FlowId] = field(default_factory=dict)
+    executions: dict[str, ExecutionId] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    _life: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _process: Process | None = None
+    _script: Script | None = None
+
+    @property
+    def process(self) -> Process:
+        assert self._process is not None, "played within a life"
+        return self._process
+
+    async def open(self) -> None:
+        opened = self.backend(
+            self.directory, clock=self.clock, http=self.world.http, types=self.script.types(), sandbox=self.sandbox
+        )
+        self._process = await self._life.enter_async_context(opened)
+
+    async def crash(self) -> None:
+        await self._life.aclose()
+        await self.open()
+
+    async def close(self) -> None:
+        await self._life.aclose()
+
+    @property
+    def script(self) -> Script:
+        if self._script is None:
+            answers = {node: list(a) if isinstance(a, Sequence) and not isinstance(a, str) else [a]
+                       for node, a in self.case.mocks.items()}  # fmt: skip
+            self._script = Script(answers, self.world)
+        return self._script
+
+    # The play
+
+    async def play(self) -> None:
+        case, expect = self.case, self.case.expect
+        for key, value in case.secrets.items():
+            await self.process.machine.vault.set(MARA, key, value, at=self.clock.now())
+        for url, written in case.http.items():
+            answers = written if isinstance(written, Sequence) and not isinstance(written, str) else [written]
+            self.world.http.at(url, *(self.world.answer_of(url, a) for a in answers))
+        for name, revisions in case.flows.items():
+            await self.save(name, revisions)
+        if expect.warnings is not UNSET:
+            text = case.flow if isinstance(case.flow, str) else case.flow[-1]
+            found = await self.process.flows.validate(_caller("admin"), text)
+            self.compare("warnings", expect.warnings, [_fault(f) for f in found if f.is_warning], partly=True)
+        if expect.refused is not UNSET:
+            await self.refuse(expect.refused)
+            return
+        await self.save(MAIN, case.flow)
+        if expect.not_started is not UNSET:
+            await self.expect_refusal(expect.not_started, self.start(case.input))
+            return
+        await self.start(case.input)
+        for step in case.then:
+            await self.settle()
+            for does, what in step.items():
+                await self.do(does, what)
+        await self.let_time_run()
+        await self.look(expect)
+
+    async def save(self, name: str, revisions: str | Sequence[str]) -> None:
+        for text in [revisions] if isinstance(revisions, str) else revisions:
+            if name in self.flow_ids:
+                await self.process.flows.update(
+                    _caller("admin"), self.flow_ids[name], definition=text, name=None, description=None, tags=None
+                )
+            else:
+                saved = await self.process.flows.create(_caller("admin"), FlowDraft(definition=text, name=name))
+                self.flow_ids[name] = saved.id
+
+    async def refuse(self, expected: Sequence[Mapping[str, Any]]) -> None:
+        try:
+            await self.save(MAIN, self.case.flow)
+        except InvalidFlow as error:
+            self.compare("faults", expected, [_fault(f) for f in error.faults], partly=True)
+        else:
+            self.faults.append("the flow was saved, and is expected to be refused")
+
+    async def start(self, input: Mapping[str, Any], name: str = MAIN) -> None:
+        flow_id = self.flow_ids[MAIN]
+        accepted = await self.process.machine.executions.run(_caller("admin"), flow_id, input)
+        self.executions[name] = accepted.id
+
+    async def do(self, does: str, what: Any) -> None:
+        machine, id = self.process.machine, self.executions[MAIN]
+        match does, what:
+            case "expect", dict():
+                await self.look(_expectation(what))
+            case "advance", str():
+                await self.let_time_run(parse_duration(what))
+            case "crash", True:
+                await self.crash()
+            case "release", str():
+                self.world.release(what)
+            case "save", str():
+                await self.save(MAIN, what)
+            case "start", dict():
+                name = what.get("as", "second")
+                started = self.start(what.get("input", {}), name)
+                await self.maybe_refused(what, started)
+            case "signal", dict():
+                sent = machine.signals.send(_caller("admin"), id, what["key"], what.get("payload"))
+                await self.maybe_refused(what, sent)
+            case (("approve" | "reject"), dict()):
+                caller = _caller(what.get("by", "admin"))
+                answered = machine.signals.answer(
+                    caller, id, what["node"], approved=does == "approve", data=what.get("data")
+                )
+                await self.maybe_refused(what, answered)
+            case "cancel", dict():
+                of = await self.find(what.get("execution", MAIN))
+                await self.maybe_refused(what, machine.executions.cancel(_caller("admin"), of))
+            case "rerun", dict():
+                await self.maybe_refused(what, self.rerun(id, what))
+            case _:
+                raise ValueError(f"no step is written {does}: {what!r}")
+
+    async def rerun(self, id: ExecutionId, what: Mapping[str, Any]) -> None:
+        accepted = await self.process.machine.reruns.rerun(
+            _caller("admin"), id, from_step=what.get("from"), input=what.get("input"), revision=what.get("revision")
+        )
+        self.executions["before"], self.executions[MAIN] = id, accepted.id
+
+    async def maybe_refused(self, what: Mapping[str, Any], done: Awaitable[None]) -> None:
+        if "refused" in what:
+            await self.expect_refusal(what["refused"], done)
+        else:
+            await done
+
+    async def expect_refusal(self, expected: Any, done: Awaitable[None]) -> None:
+        """Expected is the message, or the faults of an input."""
+        try:
+            await done
+        except InvalidInput as error:
+            seen: Any = str(error) if isinstance(expected, str) else [_fault(f) for f in error.faults]
+            self.compare("refusal", expected, seen, partly=True)
+        except (Conflict, Forbidden, NotFound) as error:
+            self.compare("refusal", expected, str(error))
+        else:
+            self.faults.append(f"nothing was refused, and this is expected: {expected}")
+
+    # Time
+
+    async def settle(self) -> None:
+        """Wait until nothing goes on unless the clock moves or somebody does something."""
+        while True:
+            await self._until_at_rest()
+            if not self._goes_on_by_itself(await self._open_executions()):
+                break
+            await asyncio.sleep(0.01)
+        if self.crashes_at_rest and self.world.hanging == 0:
+            await self.crash()
+            await self._until_at_rest()
+
+    async def let_time_run(self, seconds: float | None = None) -> None:
+        """Move the clock from one moment at which something happens to the next, as far as is said."""
+        end = None if seconds is None else self.clock.now() + timedelta(seconds=seconds)
+        while True:
+            await self.settle()
+            moments = [m for state, flow in await self._open_executions() if (m := _next_moment(state, flow))]
+            moment = min(moments, default=None)
+            if moment is None or (end is not None and moment > end):
+                break
+            self._set_clock(moment)
+        if end is not None:
+            self._set_clock(end)
+            await self.settle()
+
+    def _set_clock(self, moment: datetime) -> None:
+        ahead = (moment - self.clock.now()).total_seconds()
+        if ahead > 0:
+            self.clock.advance(seconds=ahead)
+        self.process.look_at_clock()
+
+    async def _until_at_rest(self) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await self._is_at_rest():
+                await asyncio.sleep(0.002)
+
+    async def _is_at_rest(self) -> bool:
+        if self.process.is_busy:
+            return False
+        states = [state for state, _ in await self._open_executions()]
+        running = [len(state.running) for state in states]
+        now = self.clock.now()
+        return (
+            sum(running) == self.world.hanging
+            and self.process.in_memory == sum(1 for count in running if count)
+            and not self.process.is_busy
+            and not any(not s.is_queued and s.due_at is not None and s.due_at <= now for s in states)
+        )
+
+    def _goes_on_by_itself(self, states: Sequence[tuple[ExecutionState, Flow]]) -> bool:
+        """Whether a try hangs that has a limit in real time."""
+        limits = [node_of(flow, state, step).timeout_seconds for state, flow in states for step in state.running]
+        return any(limit is not None and limit <= _REAL_SECONDS for limit in limits)
+
+    async def _open_executions(self) -> list[tuple[ExecutionState, Flow]]:
+        machine = self.process.machine
+        found, _ = await machine.executions.page(
+            _caller("admin"), flow_id=None, statuses=(), page=Page(limit=200, offset=0)
+        )
+        states = []
+        for execution in found:
+            if not execution.status.is_final:
+                stored, events = await machine.journal.load(execution.id)
+                state = replay(events)
+                if state.ending is None:
+                    states.append((state, await machine.library.get(MARA, stored.revision_id)))
+        return states
+
+    # What came of it
+
+    async def find(self, name: str) -> ExecutionId:
+        """The execution of this name; `child` is the first of the flow of that name, `child.2` the second."""
+        if name in self.executions:
+            return self.executions[name]
+        flow, _, number = name.partition(".")
+        found, _ = await self.process.machine.executions.page(
+            _caller("admin"), flow_id=self.flow_ids[flow], statuses=(), page=Page(limit=200, offset=0)
+        )
+        return sorted(found, key=lambda e: e.started_at)[int(number or 1) - 1].id
+
+    async def look(self, expect: Expectation, name: str = MAIN) -> None:
+        """Compare what is there with what is expected; what differs is added to the faults."""
+        id = await self.find(name)
+        _, timed = await self.process.machine.journal.load(id)
+        events = [event for event, _ in timed]
+        self._compare_lists(expect, events)
+        state = replay(timed)
+        if expect.status is not UNSET:
+            self.compare("status", expect.status, state.status.value)
+        if expect.result is not UNSET:
+            self.compare("result", expect.result, getattr(state.ending, "result", state.ending))
+        if expect.input is not UNSET:
+            self.compare("input", expect.input, state.input)
+        if expect.error is not UNSET:
+            self.compare("error", expect.error, _error(state.ending), partly=True)
+        if expect.requests is not UNSET:
+            self._compare_requests(expect.requests)
+        if expect.waiting_for is not UNSET:
+            detail = await self.process.machine.executions.get(_caller("admin"), id)
+            seen = None if detail.waiting_for is None else json.loads(detail.waiting_for)
+            self.compare("waiting_for", expect.waiting_for, seen, partly=True)
+        if expect.takes is not UNSET:
+            seconds = (timed[-1][1] - timed[0][1]).total_seconds()
+            if not 0 <= seconds - parse_duration(expect.takes) < _DRIFT_SECONDS:
+                self.faults.append(f"it took {seconds} s, and {expect.takes} is expected")
+        if expect.absent:
+            await self._look_for(expect.absent)
+        for other, expected in expect.executions.items():
+            await self.look(expected, other)
+
+    def _compare_lists(self, expect: Expectation, events: Sequence[Event]) -> None:
+        if expect.path is not UNSET:
+            self.compare("path", expect.path, path_of(events))
+        for what, expected, seen in (
+            ("steps", expect.steps, steps_of(events)),
+            ("events", expect.events, lines_of(events)),
+        ):
+            if expected is UNSET:
+                continue
+            if expect.interleaved:
+                self.compare(what, by_scope(expected), by_scope(seen))
+            else:
+                self.compare(what, expected, seen)
+        if expect.log is not UNSET:
+            said = [f"{e.level} {e.message}" for e in events if isinstance(e, Logged)]
+            if not in_order(expect.log, said):
+                self.faults.append(f"log: {said}\n  expected: {list(expect.log)}")
+
+    def _compare_requests(self, expected: Sequence[Any]) -> None:
+        seen = [_request(r) for r in self.world.http.requests]
+        wanted = [r if isinstance(r, Mapping) else {"url": r} for r in expected]
+        self.compare("requests", wanted, seen, partly=True)
+
+    async def _look_for(self, absent: Sequence[str]) -> None:
+        published = b"".join(
+            record.data for records in self.process.machine.broadcast.published.values() for record in records
+        )
+        everything = await asyncio.to_thread(self.process.stored) + published
+        self.faults += [f"{text!r} is stored or sent" for text in absent if text.encode() in everything]
+
+    def compare(self, what: str, expected: Any, seen: Any, *, partly: bool = False) -> None:
+        if not fits(expected, seen, partly=partly):
+            self.faults.append(f"{what}: {seen!r}\n  expected: {expected!r}")
+
+
+@asynccontextmanager
+async def stage(
+    backend: Backend, directory: Path, sandbox: Sandbox, case: Case, *, crashes_at_rest: bool = False
+) -> AsyncIterator[Stage]:
+    opened = Stage(backend, directory, sandbox, case, crashes_at_rest)
+    await opened.open()
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def _caller(role: Role) -> Caller:
+    return caller_of(MARA, role=role)
+
+
+def _expectation(written: Mapping[str, Any]) -> Expectation:
+    import msgspec
+
+    return msgspec.convert(written, Expectation)
+
+
+def _next_moment(state: ExecutionState, flow: Flow) -> datetime | None:
+    if state.is_queued:
+        return None
+    return min((m for m in (state.due_at, deadline_of(flow, state)) if m is not None), default=None)
+
+
+def _error(ending: object) -> Any:
+    if not isinstance(ending, Failed):
+        return None
+    more = {"step": ending.step, "attempt": ending.attempt, "input": ending.input}
+    error = ending.error.as_json()
+    assert isinstance(error, dict), "an object by its nature"
+    return {**error, **more}
+
+
+def _fault(fault: Any) -> dict[str, Any]:
+    return {
+        "path": fault.path, "code": fault.code, "line": fault.line, "message": fault.message, "hint": fault.hint,
+    }  # fmt: skip
+
+
+def _request(request: Request) -> dict[str, Any]:
+    body: Any = None if request.body is None else request.body.decode()
+    if body is not None and "json" in request.headers.get("Content-Type", ""):
+        body = json.loads(body)
+    return {"method": request.method, "url": request.url, "headers": dict(request.headers), "body": body}
