@@ -216,6 +216,29 @@ async def test_s24_what_cannot_be_opened_does_not_hold_up_a_rotation_and_is_kept
         assert after == sealed, "it is as it was, with the key that it may open with one day"
 
 
+async def test_s24_the_master_key_of_a_data_key_that_cannot_be_opened_is_kept(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    async with program_at(data_dir) as program:
+        account = await program.services.accounts.create(
+            name="N", email="n@example.com", password=PASSWORD, role="user"
+        )
+        await program.vault.set(account.id, "KEY", "a value to keep", at=account.created_at)
+    with closing(sqlite3.connect(data_dir / "flowrunner.db")) as connection, connection:
+        (wrapped,) = connection.execute("SELECT wrapped FROM data_keys").fetchone()
+        connection.execute("UPDATE data_keys SET wrapped = CAST(wrapped || x'00' AS BLOB)")
+
+    for _ in range(2):
+        async with program_at(data_dir) as program:
+            await program.services.keys.request(None, ["master"])
+            await program.services.keys.advance()
+            assert len(list((data_dir / "keys").glob("master.*.key"))) == 1
+
+    with closing(sqlite3.connect(data_dir / "flowrunner.db")) as connection, connection:
+        connection.execute("UPDATE data_keys SET wrapped = ?", (wrapped,))
+    async with program_at(data_dir) as program:
+        assert await program.vault.reveal(account.id, ["KEY"]) == {"KEY": "a value to keep"}, "from a backup"
+
+
 async def test_s24_a_rotation_asked_for_twice_is_one(tmp_path: Path) -> None:
     async with program_at(tmp_path / "data") as program:
         asked = [await program.services.keys.request(None, ["master", "data", "signing"]) for _ in range(2)]

@@ -1,0 +1,485 @@
+"""The audit log: what is done is in it, and nobody takes it out again."""
+
+import asyncio
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from flowrunner.bootstrap import Program
+from flowrunner.domain.audit import AuditEntry
+from flowrunner.services.audit import MOST, AuditLog
+from flowrunner.storage.sqlite.audit import SqliteAudit
+from flowrunner.storage.sqlite.audit_chain import check_chain_of
+from flowrunner.storage.sqlite.database import Database
+from support.asgi import call, program_at
+from support.client import Client, Reply
+from support.databases import new_database_file, open_database
+from support.server import Server, clean_environment
+from support.world import SteppingClock
+
+PASSWORD: Final = "five-blue-otters-swim"
+NAP: Final = "nodes:\n  nap: {type: delay, params: {duration: 1h}}\n"
+ASKS: Final = "nodes:\n  ask: {type: approval}\n"
+KILLS: Final = int(os.environ.get("AUDIT_KILLS", "200"))
+
+# Requests that change nothing that is anybody's, or whose act is told otherwise.
+NOT_TOLD: Final = {
+    # A ticket is a way in for one socket of the session that asks; a renewed session is the same login.
+    ("POST", "/api/v1/auth/ws-ticket"),
+    ("POST", "/api/v1/auth/refresh"),
+    # Reads, with a body.
+    ("POST", "/api/v1/flows/validate"),
+}
+
+
+class Caller:
+    """Calls the program as somebody."""
+
+    def __init__(self, program: Program, email: str) -> None:
+        self.program = program
+        self.email = email
+        self.token: str | None = None
+        self.done: dict[tuple[str, str], str] = {}
+
+    async def login(self) -> "Caller":
+        body = {"username": self.email, "password": PASSWORD}
+        self.token = (await self.go("POST", "/api/v1/auth/login", body)).json["token"]
+        return self
+
+    async def go(self, method: str, path: str, body: Any = None, route: str | None = None) -> Reply:
+        data = b"" if body is None else json.dumps(body).encode()
+        before = await last_entry(self.program)
+        reply = await call(self.program.app, method, path, token=self.token, body=data)
+        entry = await last_entry(self.program)
+        if reply.status < 300 and entry["seq"] != before["seq"]:
+            self.done[method, route or path] = entry["action"]
+        return reply
+
+
+async def last_entry(program: Program) -> dict[str, Any]:
+    row = await program.database.read_long(
+        lambda connection: connection.execute("SELECT seq, action FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    )
+    return {"seq": 0, "action": ""} if row is None else {"seq": row[0], "action": row[1]}
+
+
+def entries(path: Path, where: str = "1") -> list[dict[str, Any]]:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(f"SELECT * FROM audit WHERE {where} ORDER BY seq")]
+
+
+async def two_of(program: Program) -> tuple[Caller, Caller]:
+    for name, role in (("root", "admin"), ("user", "user")):
+        await program.services.accounts.create(
+            name=name, email=f"{name}@example.com", password=PASSWORD, role=role,  # type: ignore[arg-type]
+        )  # fmt: skip
+    return await Caller(program, "root@example.com").login(), await Caller(program, "user@example.com").login()
+
+
+async def test_s60_every_request_that_changes_something_leaves_an_entry(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        setup = await Caller(program, "first@example.com").go(
+            "POST", "/api/v1/setup",
+            {"token": program.setup.issue_token(), "name": "F", "email": "first@example.com", "password": PASSWORD},
+        )  # fmt: skip
+        assert setup.status == 201
+        root, user = await two_of(program)
+        done = root.done
+        await _change_everything(root)
+
+        changing = {
+            (method, route.path)
+            for route in program.app.routes
+            for method in getattr(route, "methods", None) or ()
+            if method not in ("GET", "HEAD")
+        }
+        assert changing - NOT_TOLD - {("POST", "/api/v1/setup")} == done.keys()
+        assert done["POST", "/api/v1/auth/login"] == "login.succeeded"
+        assert done["POST", "/api/v1/flows/{id}/run"] == "execution.started"
+        assert done["DELETE", "/api/v1/executions/{id}"] == "execution.cancelled"
+        assert done["POST", "/api/v1/keys/rotations"] == "keys.rotation.requested"
+        assert (await user.go("GET", "/api/v1/audit")).status == 403
+        rows = entries(tmp_path / "data" / "flowrunner.db")
+    assert rows[0]["action"] == "account.created"
+    assert rows[0]["credential"] == "setup"
+    for row in rows[3:]:
+        assert row["actor"], row
+        assert row["credential"].startswith(("session:", "token:")), row
+        assert row["address"] == "127.0.0.1"
+        assert row["outcome"] == ("denied" if row["action"] == "request.denied" else "done")
+    assert rows[-1]["action"] == "request.denied"
+    assert rows[-1]["object_id"] == "GET /api/v1/audit"
+    assert check_chain_of(tmp_path / "data" / "flowrunner.db").broken is None
+
+
+async def _change_everything(root: Caller) -> None:
+    """Each route that changes something, as it succeeds."""
+    flows, one, executions = "/api/v1/flows", "/api/v1/flows/{id}", "/api/v1/executions/{id}"
+
+    async def go(method: str, route: str, body: Any = None, **parts: str) -> Any:
+        reply = await root.go(method, route.format(**parts), body, route)
+        assert reply.status < 300, (method, route, reply)
+        return reply.json if reply.body else None
+
+    me = (await root.program.services.identity.authenticate(root.token or "")).account_id
+    flow = (await go("POST", flows, {"name": "N", "definition": NAP}))["id"]
+    await go("PUT", one, {"definition": f"{NAP}# 2"}, id=flow)
+    await go("POST", f"{one}/revisions/{{number}}/restore", id=flow, number="1")
+    await go("DELETE", f"{one}/revisions/{{number}}", id=flow, number="1")
+    execution = (await go("POST", f"{one}/run", {"input": {}}, id=flow))["execution_id"]
+    await go("POST", f"{executions}/rerun", {}, id=execution)
+    await go("POST", f"{executions}/signals/{{key}}", {"payload": 1}, id=execution, key="k")
+    await go("DELETE", executions, id=execution)
+    asking = (await go("POST", flows, {"name": "A", "definition": ASKS}))["id"]
+    id = (await go("POST", f"{one}/run", {"input": {}}, id=asking))["execution_id"]
+    while (await root.go("GET", f"/api/v1/executions/{id}")).json["status"] != "waiting":  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    await go("POST", f"{executions}/approvals/{{node}}", {"approved": True}, id=id, node="ask")
+    await go("DELETE", one, id=flow)
+    await go("POST", "/api/v1/accounts/{account_id}/secrets", {"key": "K", "value": "a long value"}, account_id=me)
+    await go("DELETE", "/api/v1/accounts/{account_id}/secrets/{key}", account_id=me, key="K")
+    token = (await go("POST", "/api/v1/tokens", {"name": "N", "scopes": ["read"]}))["id"]
+    await go("DELETE", "/api/v1/tokens/{id}", id=token)
+    account = {"name": "N", "email": "n@example.com", "password": PASSWORD}
+    other = (await go("POST", "/api/v1/accounts", account))["id"]
+    await go("PUT", "/api/v1/accounts/{id}", {"role": "viewer"}, id=other)
+    await go("DELETE", "/api/v1/accounts/{id}", id=other)
+    await go("POST", "/api/v1/keys/rotations", {"kinds": ["data"]})
+    await go("POST", "/api/v1/auth/logout")
+    await root.login()
+
+
+async def test_s60_an_act_that_fails_leaves_no_entry_and_one_for_a_batch_that_partly_fails(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        root, _ = await two_of(program)
+        account = {"name": "N", "email": "n@example.com", "password": PASSWORD}
+
+        replies = await asyncio.gather(*(root.go("POST", "/api/v1/accounts", account) for _ in range(5)))
+
+        assert sorted(reply.status for reply in replies) == [201, 409, 409, 409, 409]
+    made = entries(tmp_path / "data" / "flowrunner.db", "action = 'account.created' AND credential <> 'server'")
+    assert len(made) == 1
+
+
+async def test_s60_many_acts_at_once_are_one_chain(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        root, _ = await two_of(program)
+        flow = (await root.go("POST", "/api/v1/flows", {"name": "N", "definition": NAP})).json["id"]
+
+        await asyncio.gather(
+            *(root.go("POST", f"/api/v1/flows/{flow}/run", {"input": {}}) for _ in range(100)),
+            *(root.go("POST", "/api/v1/flows", {"name": "N", "definition": NAP}) for _ in range(50)),
+        )
+    rows = entries(tmp_path / "data" / "flowrunner.db")
+    assert Counter(row["action"] for row in rows)["execution.started"] == 100
+    assert Counter(row["action"] for row in rows)["flow.created"] == 51
+    assert check_chain_of(tmp_path / "data" / "flowrunner.db").broken is None
+
+
+def test_s60_a_kill_leaves_the_act_and_its_entry_or_neither(tmp_path: Path) -> None:
+    seed = random.randrange(2**31)
+    print(f"seed {seed}")
+
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("audited.py")), str(tmp_path), str(KILLS), str(seed)],
+        capture_output=True, text=True, timeout=110, check=False,
+        env=clean_environment(PYTHONPATH=os.pathsep.join(path for path in sys.path if path)),
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout)
+    assert sum(told["deaths"].values()) == KILLS
+    assert len(told["deaths"]) == 4, "it died at each of the moments"
+    assert min(told["told"].values()) > 10
+
+
+# Who wants to change it
+
+
+@pytest.fixture
+async def written(tmp_path: Path) -> Path:
+    """A database with twenty entries."""
+    path = new_database_file(tmp_path / "flowrunner.db")
+    database = open_database(path)
+    try:
+        await write(database, 20)
+    finally:
+        await database.close()
+    return path
+
+
+async def write(database: Database, count: int, *, clock: SteppingClock | None = None) -> None:
+    clock = clock or SteppingClock()
+    for n in range(count):
+        entry = AuditEntry(
+            at=clock.now(), action="flow.created", object=("flow", f"flow-{n}"), details={"n": n, "of": ["é", None]}
+        )
+        await SqliteAudit(database).add(entry)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET action = 'x' WHERE seq = 3",
+        "UPDATE audit SET seq = 300 WHERE seq = 20",
+        "DELETE FROM audit WHERE seq = 20",
+        "DELETE FROM audit",
+        "INSERT INTO audit SELECT 300, at, actor, credential, address, action, object_kind, object_id, account_id,"
+        " outcome, details, previous, hash FROM audit WHERE seq = 3",
+        "REPLACE INTO audit SELECT * FROM audit WHERE seq = 20",
+        "INSERT OR REPLACE INTO audit SELECT seq, at, actor, credential, address, 'x', object_kind, object_id,"
+        " account_id, outcome, details, previous, hash FROM audit WHERE seq = 3",
+        "UPDATE OR REPLACE audit SET seq = 3 WHERE seq = 4",
+        "UPDATE audit_anchor SET seq = 20, hash = (SELECT hash FROM audit WHERE seq = 20)",
+        "UPDATE audit_anchor SET seq = 5",
+        "UPDATE audit_anchor SET hash = zeroblob(32)",
+        "DELETE FROM audit_anchor",
+        "REPLACE INTO audit_anchor VALUES (1, 20, zeroblob(32))",
+    ],
+)
+async def test_s60_the_database_refuses_to_change_an_entry(written: Path, statement: str) -> None:
+    before = entries(written)
+
+    with closing(sqlite3.connect(written)) as connection:
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            connection.execute(statement)
+        connection.commit()
+
+    assert entries(written) == before
+
+
+def tamper(path: Path, *statements: str) -> None:
+    """As somebody does who owns the file."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'audit%'")
+        for (name,) in triggers.fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        for statement in statements:
+            assert connection.execute(statement).rowcount > 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        *((f"UPDATE audit SET {change} WHERE seq = 7", 7) for change in (
+            "at = at + 1", "actor = 'account-x'", "credential = 'x'", "address = 'x'", "action = 'x'",
+            "object_kind = 'x'", "object_id = 'x'", "account_id = 'x'", "outcome = 'denied'", "details = '{}'",
+            "previous = zeroblob(32)", "hash = zeroblob(32)",
+        )),
+        ("DELETE FROM audit WHERE seq = 7", 8),
+        ("DELETE FROM audit WHERE seq <= 7", 8),
+        ("UPDATE audit SET seq = 700 WHERE seq = 7", 8),
+        ("UPDATE audit_anchor SET hash = randomblob(32)", 1),
+    ],
+)  # fmt: skip
+async def test_s60_a_check_names_what_was_changed(written: Path, statement: str, named: int) -> None:
+    tamper(written, statement)
+
+    report = check_chain_of(written)
+
+    assert report.broken is not None
+    assert report.broken[0] == named
+
+
+async def test_s60_a_change_with_its_own_hash_breaks_what_follows(written: Path) -> None:
+    tamper(written, "UPDATE audit SET action = 'x', hash = randomblob(32) WHERE seq = 7")
+    report = check_chain_of(written)
+    assert report.broken is not None
+    assert report.broken[0] == 7
+
+
+async def test_s60_a_cut_at_the_end_is_found_by_whoever_has_noted_the_last_entry(written: Path) -> None:
+    whole = check_chain_of(written)
+    noted = whole.last[0], whole.last[1].hex()
+    assert check_chain_of(written, expected=noted).broken is None
+
+    tamper(written, "DELETE FROM audit WHERE seq > 15")
+
+    assert check_chain_of(written).broken is None
+    cut = check_chain_of(written, expected=noted).broken
+    assert cut is not None
+    assert cut[0] == 20
+
+
+def verify(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flowrunner", "audit", "verify", *arguments],
+        capture_output=True, text=True, timeout=60, check=False, env=clean_environment(),
+    )  # fmt: skip
+
+
+def test_s60_an_operator_checks_the_log_of_a_running_server_and_of_a_copy(
+    server: Server, admin: Client, tmp_path: Path
+) -> None:
+    admin.new_flow(NAP)
+
+    whole = verify("--data-dir", str(server.data_dir))
+
+    assert (whole.returncode, whole.stderr) == (0, "")
+    last = whole.stdout.split()[-1]
+    assert verify("--data-dir", str(server.data_dir), "--expect", last).returncode == 0
+    copy = tmp_path / "copy.db"
+    with closing(sqlite3.connect(server.database)) as connection:
+        connection.execute("VACUUM INTO ?", (str(copy),))
+    assert verify("--database", str(copy), "--expect", last).returncode == 0
+    tamper(copy, "UPDATE audit SET actor = NULL, outcome = 'failed' WHERE seq = 3")
+    broken = verify("--database", str(copy))
+    assert broken.returncode == 1
+    assert "BROKEN at entry 3:" in broken.stdout
+    assert verify("--database", str(tmp_path / "none.db")).returncode == 2
+    assert verify("--database", str(copy), "--expect", "x").returncode == 2
+    (tmp_path / "text.db").write_text("this is no database, and long enough to be looked at" * 20)
+    assert verify("--database", str(tmp_path / "text.db")).returncode == 2
+
+
+# Bounds
+
+
+async def test_s60_what_is_old_is_purged_and_the_rest_still_follows(tmp_path: Path) -> None:
+    path = new_database_file(tmp_path / "flowrunner.db")
+    clock = SteppingClock(_long_ago())
+    database = open_database(path)
+    try:
+        for _ in range(3):
+            await write(database, 40, clock=clock)
+            clock.advance(days=10)
+        log = AuditLog(SqliteAudit(database), clock)
+        noted = check_chain_of(path).last
+
+        assert await log.purge(older_than=timedelta(days=15)) == 80
+        assert await log.purge(older_than=timedelta(days=15)) == 0
+    finally:
+        await database.close()
+    rows = entries(path)
+    assert [row["seq"] for row in rows] == list(range(81, 122))
+    assert rows[-1]["action"] == "audit.purged"
+    report = check_chain_of(path, expected=(noted[0], noted[1].hex()))
+    assert (report.broken, report.rows) == (None, 41)
+    tamper(path, "DELETE FROM audit WHERE seq = 81")
+    assert check_chain_of(path).broken is not None
+
+
+def _long_ago() -> Any:
+    return SteppingClock().now().replace(year=2020)
+
+
+async def test_s56_s60_failed_logins_do_not_fill_the_log(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        await two_of(program)
+        before = len(entries(tmp_path / "data" / "flowrunner.db"))
+        identity, log = program.services.identity, program.services.audit
+
+        for n in range(3_000):
+            await log.login_failed(None, address=f"192.0.2.{n % 250}")
+        for name in ("root@example.com", "nobody@example.com"):
+            with pytest.raises(Exception, match="wrong"):
+                await identity.login(name, "hunter2-hunter2-hunter2", address="198.51.100.1")
+        await log.tell_untold(at_once=True)
+
+    rows = entries(tmp_path / "data" / "flowrunner.db")[before:]
+    assert len(rows) <= MOST + 1
+    assert rows[-1]["action"] == "login.failed.more"
+    assert json.loads(rows[-1]["details"])["count"] == 3_002 - (len(rows) - 1)
+    assert "hunter2" not in str(rows)
+
+
+async def test_s60_failed_logins_and_denials_are_told(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        root, user = await two_of(program)
+        for name in ("user@example.com", "hunter2-is-what-i-typed-here"):
+            body = {"username": name, "password": "hunter2-hunter2-hunter2"}
+            assert (await user.go("POST", "/api/v1/auth/login", body)).status == 401
+        for _ in range(20):
+            assert (await user.go("DELETE", "/api/v1/accounts/account-1")).status == 403
+        reply = await root.go("GET", "/api/v1/audit?outcome=failed")
+    rows = entries(tmp_path / "data" / "flowrunner.db", "outcome <> 'done'")
+    failed = [row for row in rows if row["action"] == "login.failed"]
+    assert [bool(row["account_id"]) for row in failed] == [True, False]
+    denied = [row for row in rows if row["action"] == "request.denied"]
+    assert len(denied) == 5
+    assert {row["object_id"] for row in denied} == {"DELETE /api/v1/accounts/{id}"}
+    assert "hunter2" not in str(rows)
+    assert reply.json["total"] == 2
+
+
+async def test_s08_s60_a_token_that_comes_back_is_told(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        _, user = await two_of(program)
+        old = user.token
+        for _ in range(2):
+            user.token = (await user.go("POST", "/api/v1/auth/refresh")).json["token"]
+        user.token = old
+        assert (await user.go("POST", "/api/v1/auth/refresh")).status == 401
+    (row,) = entries(tmp_path / "data" / "flowrunner.db", "action = 'refresh.reused'")
+    assert (row["outcome"], row["account_id"]) == ("denied", row["actor"])
+
+
+# Reading it
+
+
+def test_s60_admins_find_entries_by_what_they_know(admin: Client, account: Client) -> None:
+    flow = account.new_flow(NAP)
+    id = account.run(flow)
+
+    def found(**query: str) -> list[Any]:
+        reply = admin.get("/api/v1/audit", limit=1000, **query)
+        assert reply.status == 200, reply
+        assert reply.json["total"] == len(reply.json["entries"]) or reply.json["total"] > 1000
+        return list(reply.json["entries"])
+
+    mine = found(actor=account.account_id)
+    assert [entry["action"] for entry in mine] == ["execution.started", "flow.created", "login.succeeded"]
+    assert [entry["object"]["id"] for entry in mine][:2] == [id, flow]
+    assert found(object_id=flow) == [mine[1]]
+    assert found(object_kind="execution", actor=account.account_id) == [mine[0]]
+    assert found(action="flow.created", account_id=account.account_id) == [mine[1]]
+    at = mine[1]["at"]
+    assert mine[1] in found(since=at, account_id=account.account_id)
+    assert mine[1] not in found(until=at, account_id=account.account_id)
+    assert mine[0]["previous_hash"] == mine[1]["hash"] or mine[0]["seq"] > mine[1]["seq"] + 1
+    for query in ("since=x", "until=2027-01-01", "outcome=x", "since=0001-01-01T00:00:00Z", "limit=0"):
+        assert admin.request("GET", f"/api/v1/audit?{query}").status == 422
+    assert account.get("/api/v1/audit").status == 403
+
+
+def test_s20_s60_a_name_that_holds_a_secret_is_hidden(account: Client, admin: Client) -> None:
+    value = "KYz8QmR4tWv2XbNc7"
+    account.new_secret("FIRST", value)
+    account.new_secret(f"A_{value}", "another value")
+    account.new_secret("SameSameSame9", "SameSameSame9")
+    account.delete(f"/api/v1/accounts/{account.account_id}/secrets/A_{value}")
+
+    told = admin.get("/api/v1/audit", actor=account.account_id, limit=100).body.decode()
+
+    assert "A_***" in told
+    assert value not in told
+    assert "SameSameSame9" not in told
+
+
+def test_the_log_of_thousands_is_checked_in_a_moment(tmp_path: Path) -> None:
+    path = new_database_file(tmp_path / "flowrunner.db")
+
+    async def fill() -> None:
+        database = open_database(path)
+        store, clock = SqliteAudit(database), SteppingClock()
+        entry = AuditEntry(at=clock.now(), action="flow.created", object=("flow", "flow-1"))
+        await asyncio.gather(*(store.add(entry) for _ in range(5_000)))
+        await database.close()
+
+    asyncio.run(fill())
+    began = time.monotonic()
+
+    assert check_chain_of(path).rows == 5_000
+    assert time.monotonic() - began < 10
