@@ -463,7 +463,6 @@ async def test_s15_a_route_that_nobody_has_thought_about_is_found(tmp_path: Path
     assert declared.keys() >= RIGHTS.keys() | BODIES.keys(), "a line of a table is of no route any more"
 
 
-@pytest.mark.timeout(300)
 async def test_s13_s15_s16_s21_everybody_on_every_route_with_every_id(tmp_path: Path, scoreboard: Scoreboard) -> None:
     async with town_at(tmp_path / "data") as town:
         matrix = Matrix(town)

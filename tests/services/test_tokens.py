@@ -252,6 +252,7 @@ async def test_a_deleted_account_leaves_no_token(office: Office) -> None:
 
 async def test_a_login_that_has_ended_makes_no_token_any_more(office: Office) -> None:
     omar = await office.add("omar")
+    await office.login()
     await office.identity.logout(omar)
 
     with pytest.raises(Unauthorized):

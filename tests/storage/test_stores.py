@@ -131,6 +131,21 @@ async def test_who_is_no_admin_any_more_changes_nobody_else_and_no_role(accounts
     assert [a.role for a in (await accounts.page(role=None, page=ALL))[0]] == ["admin", "user"]
 
 
+async def test_an_admin_who_is_disabled_meanwhile_changes_nobody_else_and_enables_nobody(
+    accounts: SqliteAccounts,
+) -> None:
+    await accounts.update(OMAR, by=MARA, at=NOON, role="admin")
+    await accounts.update(OMAR, by=MARA, at=NOON, is_disabled=True)
+
+    with pytest.raises(NotFound):
+        await accounts.update(MARA, by=OMAR, at=NOON, is_disabled=True)
+    with pytest.raises(Forbidden):
+        await accounts.update(OMAR, by=OMAR, at=NOON, is_disabled=False)
+
+    assert (await accounts.get(OMAR)).is_disabled
+    assert not (await accounts.get(MARA)).is_disabled
+
+
 async def test_a_deleted_account_leaves_nothing_that_tells_whose_it_was(accounts: SqliteAccounts, path: Path) -> None:
     await accounts.create(account("third", role="user"), password_hash="hash-third")
 
