@@ -8,10 +8,9 @@ import contextlib
 import fcntl
 import random
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from flowrunner.api.browser import Browser
 from flowrunner.api.live import Live
 from flowrunner.api.server import build_app
 from flowrunner.broadcast import LocalBroadcast
+from flowrunner.clock import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput, Unavailable
 from flowrunner.domain.flow import NodeTypeSpec
@@ -75,13 +75,6 @@ _HOUSEKEEPING_SECONDS: Final = 3600.0
 _ROTATION_SECONDS: Final = 300.0
 _TOKEN_USES_SECONDS: Final = 60.0
 _READY_SECONDS: Final = 1.0
-
-
-class SystemClock:
-    """Fills `ports.Clock`."""
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1000, UTC)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,11 @@
+"""The clock of the machine."""
+
+import time
+from datetime import UTC, datetime
+
+
+class SystemClock:
+    """Fills `ports.Clock`."""
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1000, UTC)

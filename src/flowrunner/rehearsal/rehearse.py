@@ -1,0 +1,157 @@
+"""Runs the tests of flows: offline, on a clock of their own."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flowrunner.domain.errors import InvalidInput
+from flowrunner.domain.execution import Event, Failed, Failure, Started
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.flow_tests import FlowTest, Mock, NodePath, read_mocks
+from flowrunner.domain.json_schema import SchemaEngine
+from flowrunner.domain.values import JSON, ExecutionId, RevisionId
+from flowrunner.engine.engine import FlowEngine
+from flowrunner.engine.world import World
+from flowrunner.plugin import HttpAnswer, NodeFailure, NodeType
+from flowrunner.ports import ParentStep, Redactor, Sandbox
+from flowrunner.rehearsal.memory import NOBODY, GivenFlow, GivenFlows, MemoryJournal, MemoryVault, new_execution
+from flowrunner.rehearsal.mocks import Cast, MockedType
+from flowrunner.rehearsal.paths import Edge, taken
+from flowrunner.rehearsal.stage import NoAudience, Stage, VirtualClock
+from flowrunner.rehearsal.subflows import GivenSubFlows
+from flowrunner.rehearsal.verdict import Mismatch, mismatches, status_of
+from flowrunner.services.admission import InputForms
+
+# A test leaps over every wait, so that what takes longer turns in a circle.
+MOST_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kit:
+    """What tests run with that is real."""
+
+    node_types: Mapping[str, NodeType[Any]]
+    sandbox: Sandbox
+    schemas: SchemaEngine
+    make_redactor: Callable[[Iterable[str]], Redactor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How a test went.
+
+    Attributes:
+        problems: What kept it from meaning anything.
+        seconds: How long it took.
+        virtual_seconds: How long the execution took by its own clock.
+    """
+
+    test: FlowTest
+    status: str
+    mismatches: Sequence[Mismatch]
+    problems: Sequence[str]
+    events: Sequence[Event]
+    edges: frozenset[Edge]
+    seconds: float
+    virtual_seconds: float = 0.0
+
+    @property
+    def has_passed(self) -> bool:
+        return not self.mismatches and not self.problems
+
+
+class _NoNetwork:
+    """Fills `plugin.HttpClient`: whatever a node type says of itself, nothing gets out."""
+
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None = None, max_redirects: int = 0
+    ) -> HttpAnswer:
+        raise NodeFailure("egress.forbidden", "Tests of flows run offline")
+
+
+async def rehearse(given: GivenFlow, test: FlowTest, flows: GivenFlows, kit: Kit) -> Verdict:
+    """Run one test of a flow; others it may start are among ``flows``."""
+    began = time.monotonic()
+    journal, clock = MemoryJournal(), VirtualClock(test.now)
+    cast = Cast(journal=journal, flows=flows, mocks={})
+    cast.mocks = _mocks(given, test, flows, cast.problems)
+    world = World(
+        journal=journal,
+        library=flows,
+        vault=MemoryVault(test.secrets, kit.make_redactor, otherwise=lambda name: f"value of {name}"),
+        broadcast=NoAudience(),
+        sandbox=kit.sandbox,
+        node_types={name: MockedType(real, cast) for name, real in kit.node_types.items()},
+        http=_NoNetwork(),
+        clock=clock,
+        # Of every wait before a further try, the longest.
+        draw=lambda: 0.0,
+        short_wait=0.0,
+    )
+    engine = FlowEngine(world)
+    stage = Stage(engine, journal, clock)
+    ids = (ExecutionId(f"exec_{number}") for number in itertools.count(1))
+    forms = InputForms(kit.schemas)
+
+    def missing(parent: ParentStep, flow: str) -> None:
+        cast.problem(f"the step '{parent.step}' starts the flow '{flow}': give it a mock, or give that flow's file too")
+
+    world.connect(
+        relatives=stage,
+        flows=GivenSubFlows(
+            flows=flows, dispatcher=stage, forms=forms, clock=clock, next_id=lambda: next(ids), on_missing=missing
+        ),
+    )
+    await engine.open()
+    id = next(ids)
+    events: Sequence[Event]
+    try:
+        input = forms.check(given.revision_id, given.flow, test.input)
+    except InvalidInput as error:
+        events = _refused(given.flow, test.input, error)
+    else:
+        try:
+            async with asyncio.timeout(MOST_SECONDS):
+                await stage.start(new_execution(id, given, clock.now()), given.flow, input)
+                await stage.play(id, given.flow, test)
+        except TimeoutError:
+            cast.problems.append(f"the test did not end within {MOST_SECONDS:g} s, waits left out")
+        _, recorded = await journal.load(id)
+        events = [event for event, _ in recorded]
+    return Verdict(
+        test=test,
+        status=status_of(events),
+        # Where it did not run as meant, what came of it means nothing.
+        mismatches=() if cast.problems else mismatches(given.flow, events, test.expect),
+        problems=cast.problems,
+        events=events,
+        edges=frozenset(taken(given.flow, events)),
+        seconds=time.monotonic() - began,
+        virtual_seconds=(clock.now() - test.now).total_seconds(),
+    )
+
+
+def _mocks(
+    given: GivenFlow, test: FlowTest, flows: GivenFlows, problems: list[str]
+) -> Mapping[RevisionId, Mapping[NodePath, Mock]]:
+    mocks = {given.revision_id: test.mocks}
+    for name, written in test.flow_mocks.items():
+        other = flows.find(name)
+        if other is None:
+            problems.append(f"'flows' names the flow '{name}', which is not among the given files")
+            continue
+        mocks[other.revision_id], faults = read_mocks(written, other.nodes)
+        problems += [f"the mocks of the flow '{name}': {fault.message}" for fault in faults]
+    return mocks
+
+
+def _refused(flow: Flow, input: Mapping[str, JSON], error: InvalidInput) -> Sequence[Event]:
+    """What stands for an execution that does not come to exist because of its input."""
+    start = flow.nodes[flow.start]
+    return [
+        Started(node=start.name, node_type=start.type, input=dict(input), by=NOBODY),
+        Failed(error=Failure(type="input.invalid", message=str(error))),
+    ]
