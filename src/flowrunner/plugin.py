@@ -130,6 +130,7 @@ class OpenScopes:
             many fail for that, so does this node.
         tolerant: One that fails counts as ended and no more.
         opens_at: When the first begins; None for at once.
+        about: What `resume` is to know again.
     """
 
     keys: Sequence[str]
@@ -138,6 +139,7 @@ class OpenScopes:
     needed: int | None = None
     tolerant: bool = False
     opens_at: datetime | None = None
+    about: JSON = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ class ScopesEnded:
     keys: Sequence[str]
     results: Mapping[str, JSON]
     errors: Mapping[str, JSON]
+    about: JSON = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +287,8 @@ class NodeType(ABC, Generic[P]):
         code: Parameters that are JavaScript by themselves, by the keys that lead to them; `*` stands
             for any key. Of a condition the parameter is true, false, or the error it came to.
         inner: Which key of a node of this type holds nodes of its own: `nodes` or `branches`.
-        asks_again: Whether the parameters are filled in anew before `resume`.
+        asks_again: Whether the parameters are filled in anew before `resume`. Their `input` is then what
+            the one scope that has ended gave.
     """
 
     type: ClassVar[str]

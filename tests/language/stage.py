@@ -316,7 +316,8 @@ class Stage:
 
     async def _until_at_rest(self) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await self._is_at_rest():
+            # Nothing tells of the last thing that was going on.
+            while not await self._is_at_rest():  # noqa: ASYNC110
                 await asyncio.sleep(0.002)
 
     async def _is_at_rest(self) -> bool:

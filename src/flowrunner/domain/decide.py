@@ -351,7 +351,9 @@ def _due(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decisio
             return (_too_many(flow, state, current),)
         return (_try_again(current, interrupted=False),)
     if current.open is not None:
-        if not current.open.has_begun and current.open.opened.opens_at is not None:
+        opened = current.open.opened
+        is_over = opened.until is not None and opened.opens_at is not None and opened.until <= opened.opens_at
+        if not current.open.has_begun and opened.opens_at is not None and not is_over:
             return _begin_scopes(flow, state, current)
         return (*_cancel_scopes(current), Record(_node_failed(current, _overdue(current))))
     waiting = current.waiting

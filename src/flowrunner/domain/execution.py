@@ -205,6 +205,7 @@ class ScopesOpened:
         tolerant: Whether the ones that fail count as ended and no more.
         opens_at: When the first may begin; None for at once.
         until: When the step fails if they have not ended; None for never.
+        about: What its node type wants to know when they have ended.
     """
 
     type: ClassVar[str] = "scopes.opened"
@@ -219,6 +220,7 @@ class ScopesOpened:
     tolerant: bool = False
     opens_at: datetime | None = None
     until: datetime | None = None
+    about: JSON = None
     scope: str = ROOT
 
 
@@ -663,7 +665,7 @@ class ExecutionState:
             raise IllegalEvent(f"{current.step} opens scopes while others are under way")
         inputs = dict(zip(event.keys, event.inputs, strict=True))
         current.status, current.open = StepStatus.OPEN, OpenScopes(event, inputs)
-        current.due_at = event.opens_at or event.until
+        current.due_at = min((at for at in (event.opens_at, event.until) if at is not None), default=None)
         self.running.pop(current.step, None)
         if current.due_at is not None:
             self.timed[current.step] = None

@@ -207,6 +207,7 @@ async def _outcome(context: Context) -> StepResult:
             else:
                 params = None
                 if node_type.asks_again:
+                    names.more = _given_last(current)
                     params = node_type.read((await names.fill(node.params)).render(node.params))
                 given = await node_type.resume(params, context, _come(current))
     except TimeoutError:
@@ -270,13 +271,22 @@ async def _run_with_hooks(node_type: NodeType[Any], context: Context, hooks: Hoo
     return Outcome(changed, given.action, given.is_last, given.vars) if isinstance(given, Outcome) else changed
 
 
+def _given_last(current: StepState) -> Mapping[str, JSON]:
+    """What `input` is where parameters are filled in anew."""
+    results = current.open.results if current.open is not None else {}
+    return {"input": next(iter(results.values()))} if results else {}
+
+
 def _come(current: StepState) -> Signalled | ScopesEnded:
     """What a step that goes on has waited for."""
     if current.open is None:
         return Signalled(current.signal, None if current.waiting is None else current.waiting.about)
     scopes = current.open
     return ScopesEnded(
-        scopes.opened.keys, scopes.results, {key: error.as_json() for key, error in scopes.errors.items()}
+        scopes.opened.keys,
+        scopes.results,
+        {key: error.as_json() for key, error in scopes.errors.items()},
+        scopes.opened.about,
     )
 
 
@@ -331,4 +341,5 @@ def _opened(context: Context, scopes: OpenScopes) -> ScopesOpened:
         tolerant=scopes.tolerant,
         opens_at=scopes.opens_at,
         until=until,
+        about=msgspec.to_builtins(scopes.about, str_keys=True),
     )

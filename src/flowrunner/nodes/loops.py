@@ -47,13 +47,11 @@ class Foreach(NodeType[ForeachParams]):
     errors: ClassVar[tuple[str, ...]] = ("*",)
     pure = True
     timeout_seconds = None
-    asks_again = True
 
     async def run(self, params: ForeachParams, context: StepContext) -> OpenScopes:
         items = params.items
         if not isinstance(items, list | tuple):
-            kind = "nothing" if items is None else "text" if isinstance(items, str) else type(items).__name__
-            raise NodeFailure("input.invalid", f"'items' must be a list, and is {kind}")
+            raise NodeFailure("input.invalid", f"'items' must be a list, and is {_kind(items)}")
         if len(items) > MAX_ITEMS:
             raise NodeFailure("limit.items", f"'items' has {len(items)} elements; {MAX_ITEMS} can be gone through")
         return OpenScopes(
@@ -61,14 +59,28 @@ class Foreach(NodeType[ForeachParams]):
             inputs=items,
             at_once=params.concurrency,
             tolerant=params.on_error != "fail",
+            about=params.on_error,
         )
 
     async def resume(self, params: ForeachParams | None, context: StepContext, come: Signalled | ScopesEnded) -> JSON:
         assert isinstance(come, ScopesEnded), "it never waits for a signal"
-        assert params is not None, "it asks again"
-        if params.on_error == "collect":
+        if come.about == "collect":
             return [come.results[k] if k in come.results else {"error": come.errors[k]} for k in come.keys]
         return [come.results.get(key) for key in come.keys]
+
+
+def _kind(value: JSON) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true or false"
+        case str():
+            return "text"
+        case Mapping():
+            return "an object"
+        case _:
+            return "a number"
 
 
 class WhileParams(Params):
