@@ -100,6 +100,68 @@ def schema(type: str | None) -> None:
     sys.exit(print_schema(type))
 
 
+@main.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+    help="github: annotations for a pull request.",
+)
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+def validate(files: tuple[str, ...], output: str, strict: bool) -> None:
+    """Check flows without a server: every fault and warning, with its line.
+
+    FILE is a file, a directory, or - for the standard input. Exits with 0 if all is well, and with 6 if not.
+    """
+    from flowrunner.cli.validate import validate as run
+
+    sys.exit(run(files, output=output, strict=strict))
+
+
+@main.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("-k", "wanted", metavar="NAME", help="Only tests with this in their name.")
+@click.option("--coverage", is_flag=True, help="Tell which edges no test went along.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write the results there, as JUnit XML.")
+def test(files: tuple[str, ...], wanted: str | None, coverage: bool, output: str, junit: str | None) -> None:
+    """Run the tests that flows bring along: offline, with mocked nodes, on a clock that leaps.
+
+    FILE is a file, a directory, or - for the standard input; flows may start others among them. Exits with 0 if
+    all tests passed, with 1 if one failed, and with 6 if a flow is invalid.
+    """
+    from flowrunner.cli.test import run_tests
+
+    sys.exit(run_tests(files, wanted=wanted, coverage=coverage, output=output, junit=junit))
+
+
+@main.command()
+@click.option("--local", "file", metavar="FILE", required=True, help="Run this flow here, without a server.")
+@click.option("--with", "others", metavar="FILE", multiple=True, help="A further flow, which the flow may start.")
+@click.option("-i", "--input", metavar="JSON|@FILE|-", help="The input: a JSON object, a file of it, or stdin.")
+@click.option("-p", "--param", "params", metavar="NAME=VALUE", multiple=True, help="One value of the input.")
+@click.option("--secrets", "secrets_file", metavar="FILE", help="A .env file that only you can read.")
+@click.option("--egress-allow", metavar="RANGES", help="Closed address ranges that the flow may connect to.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not tell what happens meanwhile.")
+def run(**options: Any) -> None:
+    """Run a flow. Its result goes to the standard output, what happens meanwhile to the standard error.
+
+    Secrets are read from FLOWRUNNER_SECRET_<NAME>, or from a file. Nothing is kept: if the process ends, so does
+    the flow. Exits with 0 if it completed, 3 if it failed, 6 if the flow or its input is invalid, 9 if it was
+    cancelled, and 130 after Ctrl-C, which cancels it.
+    """
+    from flowrunner.cli.run import run_locally
+
+    try:
+        sys.exit(run_locally(options.pop("file"), **options))
+    except InvalidSettings as error:
+        click.echo(f"The settings have mistakes:\n{error}", err=True)
+        sys.exit(EXIT_USAGE)
+
+
 @main.group()
 def audit() -> None:
     """The audit log."""

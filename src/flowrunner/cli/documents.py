@@ -1,0 +1,98 @@
+"""The flow documents that somebody names on the command line."""
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+
+from flowrunner.domain.errors import Fault
+
+STDIN: Final = "-"
+_ENDINGS: Final = (".yaml", ".yml")
+# A flow has nodes. What else lies in a directory is not looked at.
+_IS_FLOW: Final = re.compile(r"^(\ufeff?\{|['\"]?nodes['\"]?\s*:)", re.MULTILINE)
+_NO_TEXT: Final = "the document is no UTF-8 text"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file as it was read.
+
+    Attributes:
+        file: How messages call it.
+        text: None if it is no text.
+    """
+
+    file: str
+    text: str | None
+
+
+def read_documents(names: Sequence[str]) -> tuple[Sequence[Document], int]:
+    """The documents, with how many files of directories were left out because they are no flows.
+
+    Args:
+        names: Files, directories (every .yaml and .yml in them), or `-` for the standard input.
+
+    Raises:
+        click.UsageError: If one cannot be read, or there is none.
+    """
+    if list(names).count(STDIN) > 1:
+        raise click.UsageError("The standard input can be read once.")
+    documents, left_out = [], 0
+    for name in names:
+        if name == STDIN:
+            documents.append(Document("<stdin>", _text(sys.stdin.buffer.read())))
+            continue
+        path = Path(name)
+        if not path.is_dir():
+            documents.append(_read(path))
+            continue
+        for file in _flow_files(path):
+            document = _read(file)
+            if document.text is not None and not _IS_FLOW.search(document.text):
+                left_out += 1
+                continue
+            documents.append(document)
+    if not documents:
+        raise click.UsageError(f"There is no flow in: {', '.join(names)}")
+    return documents, left_out
+
+
+def _flow_files(directory: Path) -> Iterable[Path]:
+    for path in sorted(directory.rglob("*")):
+        inside = path.relative_to(directory).parts
+        is_hidden = any(part.startswith(".") or part == "node_modules" for part in inside)
+        if path.suffix in _ENDINGS and not is_hidden and path.is_file():
+            yield path
+
+
+def _read(path: Path) -> Document:
+    try:
+        return Document(str(path), _text(path.read_bytes()))
+    except OSError as error:
+        raise click.UsageError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _text(content: bytes) -> str | None:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def no_text() -> Fault:
+    return Fault(path="", code="encoding", message=_NO_TEXT, line=1, column=1, hint="save it as UTF-8")
+
+
+def plain(text: str) -> str:
+    """The text without what a terminal would take as a command."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def wants_colour(stream_is_tty: bool, environ: Mapping[str, str]) -> bool:
+    """Whether to print colours: on a terminal, unless `NO_COLOR` is set."""
+    return stream_is_tty and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"

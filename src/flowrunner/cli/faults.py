@@ -1,0 +1,89 @@
+"""Prints what is wrong with flow documents: for people, for programs, and beside the lines of a pull request."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from flowrunner.cli.documents import plain
+from flowrunner.domain.errors import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Studied:
+    """A document and everything there is to say of it."""
+
+    file: str
+    faults: Sequence[Fault]
+
+    @property
+    def errors(self) -> int:
+        return sum(not fault.is_warning for fault in self.faults)
+
+    @property
+    def warnings(self) -> int:
+        return len(self.faults) - self.errors
+
+
+def print_text(found: Sequence[Studied], *, colour: bool, err: bool = False) -> None:
+    """`file:line:column: error code: message`, and a line with the hint."""
+    for studied in found:
+        for fault in studied.faults:
+            place = plain(f"{studied.file}:{fault.line or 1}:{fault.column or 1}")
+            kind = click.style("warning", fg="yellow") if fault.is_warning else click.style("error", fg="red")
+            message = f"{place}: {kind} {fault.code}: {_message(fault)}"
+            click.echo(message, color=colour, err=err)
+            if fault.hint:
+                click.echo(click.style(f"    hint: {plain(fault.hint)}", dim=True), color=colour, err=err)
+
+
+def print_json(found: Sequence[Studied]) -> None:
+    document = {
+        "ok": not any(studied.errors for studied in found),
+        "errors": sum(studied.errors for studied in found),
+        "warnings": sum(studied.warnings for studied in found),
+        "files": [{"file": studied.file, "faults": [as_json(fault) for fault in studied.faults]} for studied in found],
+    }
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def as_json(fault: Fault) -> dict[str, Any]:
+    return {
+        "severity": "warning" if fault.is_warning else "error",
+        "path": fault.path,
+        "line": fault.line,
+        "column": fault.column,
+        "code": fault.code,
+        "message": fault.message,
+        "hint": fault.hint,
+    }
+
+
+def print_github(found: Sequence[Studied]) -> None:
+    """Workflow commands, which GitHub shows beside the lines they are about."""
+    for studied in found:
+        for fault in studied.faults:
+            kind = "warning" if fault.is_warning else "error"
+            properties = {
+                "file": studied.file,
+                "line": str(fault.line or 1),
+                "col": str(fault.column or 1),
+                "title": fault.code,
+            }
+            written = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+            hint = f"\nhint: {fault.hint}" if fault.hint else ""
+            click.echo(f"::{kind} {written}::{_data(_message(fault) + hint)}")
+
+
+def _message(fault: Fault) -> str:
+    return plain(f"{fault.path}: {fault.message}" if fault.path else fault.message)
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
