@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from flowrunner.domain.account import Account, Caller, Role, Scope
 from flowrunner.domain.audit import AuditEntry, AuditRow, Outcome
@@ -87,6 +87,7 @@ class Summary:
     Attributes:
         wake_at: When a waiting execution has something to do by itself.
         waiting_for: What a waiting execution waits for, as a JSON text.
+        is_queued: It waits for its turn. Who lets it in meanwhile makes the append that says so `Fenced`.
     """
 
     status: Status
@@ -94,6 +95,7 @@ class Summary:
     error: str | None = None
     wake_at: datetime | None = None
     waiting_for: bytes | None = None
+    is_queued: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,16 @@ class StoredExecution:
     turn: Turn | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """An execution and the one that was to wait for its end; at most one of them has ended."""
+
+    child: ExecutionId
+    parent: ExecutionId
+    child_has_ended: bool = False
+    parent_has_ended: bool = False
+
+
 class Journal(Protocol):
     """The append-only events of every execution."""
 
@@ -248,8 +260,8 @@ class Journal(Protocol):
         """Keys under which executions wait for their turn."""
         ...
 
-    async def unsettled(self) -> Sequence[tuple[ExecutionId, ExecutionId, bool]]:
-        """Sub-flows whose end may not be known: child, parent, and whether it is the child that has ended."""
+    async def unsettled(self) -> Sequence[Unsettled]:
+        """Executions and the ones that wait for them, where one may have missed what the other did."""
         ...
 
 
@@ -858,6 +870,7 @@ class Signal:
 
     Attributes:
         if_awaited: It counts only if a step waits for it at this moment.
+        step: The step it is for, which waits for it or is about to: otherwise it does not count.
         audit: Who sends it, for the audit log.
     """
 
@@ -865,7 +878,13 @@ class Signal:
     payload: JSON
     by: str | None = None
     if_awaited: bool = False
+    step: str | None = None
     audit: AuditEntry | None = None
+
+
+# Why an execution is cancelled by what became of another.
+PARENT_HAS_ENDED: Final = "the execution that waited for it has ended"
+PARENT_HAS_GONE_ON: Final = "the execution that waited for it has gone on"
 
 
 class Relatives(Protocol):
@@ -951,6 +970,11 @@ class ActiveExecution(Protocol):
         """
         ...
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the flow itself is over, for good; its handlers may still run."""
+        ...
+
     def cancel(self, reason: str, audit: AuditEntry | None = None) -> None:
         """End the execution soon, whatever it is doing."""
         ...
@@ -997,6 +1021,10 @@ class Engine(Protocol):
 
     async def end_of(self, id: ExecutionId) -> Signal | None:
         """What the parent of an execution is told of its end; None if it has not ended. Raises: NotFound."""
+        ...
+
+    async def left_behind(self, parent: ExecutionId, children: Sequence[ExecutionId]) -> Sequence[ExecutionId]:
+        """Which of ``children`` no step of ``parent`` waits for, or is about to. Raises: NotFound."""
         ...
 
     async def give_up(self, id: ExecutionId) -> None:

@@ -39,9 +39,9 @@ def print_text(found: Sequence[Studied], *, colour: bool, err: bool = False) -> 
                 click.echo(click.style(f"    hint: {plain(fault.hint)}", dim=True), color=colour, err=err)
 
 
-def print_json(found: Sequence[Studied]) -> None:
+def print_json(found: Sequence[Studied], *, strict: bool) -> None:
     document = {
-        "ok": not any(studied.errors for studied in found),
+        "ok": not any(studied.errors or (strict and studied.warnings) for studied in found),
         "errors": sum(studied.errors for studied in found),
         "warnings": sum(studied.warnings for studied in found),
         "files": [{"file": studied.file, "faults": [as_json(fault) for fault in studied.faults]} for studied in found],

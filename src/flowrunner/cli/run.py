@@ -8,6 +8,7 @@ import signal
 import stat
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, cast
@@ -66,7 +67,8 @@ def run_locally(
         raise click.UsageError("The standard input can be read once.")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(SECRET_PREFIX)}
     settings = load_settings({"egress_allow": egress_allow}, environ)
-    configure_logging(settings)
+    # What a server would tell of itself is of no interest here, unless somebody asks.
+    configure_logging(replace(settings, log_level="warning") if settings.log_level == "info" else settings)
     secrets = _secrets(secrets_file, os.environ)
     given = _input(input)
     progress = _Progress(quiet=quiet)
@@ -258,8 +260,8 @@ class _Progress:
         for record in records:
             line = self._line(id, record)
             if line is not None:
-                # The flows that a flow starts are told apart by their ids.
-                whose = "" if number == 0 else f"{id} "
+                # The flows that a flow starts are told apart by their number.
+                whose = "" if number == 0 else f"[{number}] "
                 moment = record.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
                 click.echo(f"{click.style(moment, dim=True)} {whose}{line}", err=True, color=self._colour)
 

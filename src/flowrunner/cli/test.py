@@ -259,8 +259,9 @@ def _write_junit(path: Path, tested: Sequence[Tested]) -> None:
                 time=f"{verdict.seconds:.3f}",
             )
             if not verdict.has_passed:
-                lines = list(_told(verdict))
-                ElementTree.SubElement(case, "failure", message=_xml(lines[0])).text = _xml("\n".join(lines))
+                what = verdict.problems or [f"not as expected: {m.what}" for m in verdict.mismatches]
+                failure = ElementTree.SubElement(case, "failure", message=_xml("; ".join(what)))
+                failure.text = _xml("\n".join(_told(verdict)))
     try:
         ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
     except OSError as error:

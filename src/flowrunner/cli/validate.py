@@ -26,7 +26,7 @@ def validate(names: Sequence[str], *, output: str, strict: bool) -> int:
     found = asyncio.run(_study_all(documents))
     match output:
         case "json":
-            print_json(found)
+            print_json(found, strict=strict)
         case "github":
             print_github(found)
         case _:

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import traceback
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -16,13 +17,22 @@ from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
-from flowrunner.ports import ActiveExecution, Clock, Engine, Fenced, Journal, NewExecution, Signal
+from flowrunner.ports import (
+    PARENT_HAS_ENDED,
+    PARENT_HAS_GONE_ON,
+    ActiveExecution,
+    Clock,
+    Engine,
+    Fenced,
+    Journal,
+    NewExecution,
+    Signal,
+)
 
 logger = structlog.get_logger()
 
 _PAGE: Final = 500
 SURE_OF_AN_ACCOUNT: Final = 5
-PARENT_HAS_ENDED: Final = "the execution that waited for it has ended"
 # How soon an execution that could not go on is looked at again; each time later than before.
 _RETRY_SECONDS: Final = 1.0
 # Also how late a wait may end after the clock was set forward.
@@ -163,7 +173,8 @@ class LocalDispatcher:
                 slot.run.cancel(reason, audit)
             await slot.left.wait()
             status = slot.run.status if slot.run is not None else await self._stored_status(id)
-            if status is Status.CANCELLED:
+            if status is Status.CANCELLED or (slot.run is not None and slot.run.is_ending and not status.is_final):
+                # The handlers of its end may wait for something: asked once more, it would cut them off.
                 return
             if status.is_final:
                 raise Conflict(f"The execution has already ended: it is {status.value}")
@@ -388,13 +399,17 @@ class LocalDispatcher:
 
     async def _settle(self) -> None:
         """Tell executions what they may have missed of each other."""
-        for child, parent, child_has_ended in await self._journal.unsettled():
-            if not child_has_ended:
-                self.cancel_soon(child, reason=PARENT_HAS_ENDED)
-                continue
-            signal = await self._engine.end_of(child)
-            if signal is not None:
-                self.child_ended(parent, replace(signal, if_awaited=True))
+        under_way: defaultdict[ExecutionId, list[ExecutionId]] = defaultdict(list)
+        for pair in await self._journal.unsettled():
+            if pair.parent_has_ended:
+                self.cancel_soon(pair.child, reason=PARENT_HAS_ENDED)
+            elif not pair.child_has_ended:
+                under_way[pair.parent].append(pair.child)
+            elif (signal := await self._engine.end_of(pair.child)) is not None:
+                self.child_ended(pair.parent, signal)
+        for parent, children in under_way.items():
+            for child in await self._engine.left_behind(parent, children):
+                self.cancel_soon(child, reason=PARENT_HAS_GONE_ON)
         for key in await self._journal.queued_keys():
             self.turn_is_free(key)
 

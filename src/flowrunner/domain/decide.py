@@ -395,7 +395,9 @@ def _after_failure(flow: Flow, state: ExecutionState, frame: Frame, current: Ste
 
 def deadline_of(flow: Flow, state: ExecutionState) -> datetime | None:
     """When the execution has had its time, if that is limited and it has not ended by then."""
-    if flow.limits.timeout_seconds is None or state.started_at is None or state.root.ended is not None:
+    if flow.limits.timeout_seconds is None or state.started_at is None or state.is_queued:
+        return None
+    if state.root.ended is not None:
         return None
     return state.started_at + timedelta(seconds=flow.limits.timeout_seconds)
 

@@ -1,14 +1,16 @@
 """Brings executions into memory: new ones, and ones that are stored."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
 
 from flowrunner.domain.errors import InvalidFlow, NotFound
-from flowrunner.domain.execution import Cancelled, Completed, Failed, Failure
+from flowrunner.domain.execution import Failure
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId
-from flowrunner.engine.run import Run, end_signal
+from flowrunner.engine.relatives import end_signal, key_of_end, step_of_parent, tell_relatives
+from flowrunner.engine.run import Run, replayed
 from flowrunner.engine.world import World
 from flowrunner.ports import NewExecution, Signal
 
@@ -37,6 +39,8 @@ class FlowEngine:
     async def load(self, id: ExecutionId) -> Run | None:
         stored, events = await self._world.journal.load(id)
         if stored.status.is_final:
+            # The process that wrote its end may not have known that it was written.
+            tell_relatives(self._world, stored.id, stored.parent_id, stored.turn, [event for event, _ in events])
             return None
         if stored.account_is_gone:
             run = await Run.resume(self._world, stored, events, _NO_FLOW)
@@ -52,8 +56,20 @@ class FlowEngine:
 
     async def end_of(self, id: ExecutionId) -> Signal | None:
         _, events = await self._world.journal.load(id)
-        last = events[-1][0]
-        return end_signal(id, last) if isinstance(last, Completed | Failed | Cancelled) else None
+        return end_signal(id, events[0][0], events[-1][0])
+
+    async def left_behind(self, parent: ExecutionId, children: Sequence[ExecutionId]) -> Sequence[ExecutionId]:
+        _, events = await self._world.journal.load(parent)
+        state = await replayed(events)
+        # A step that runs may have started a child without a word of it in the journal yet.
+        running = {str(step) for step in state.running}
+        waiting = {waiting.key for step in state.timed if (waiting := state.at(step).waiting) is not None}
+        left: list[ExecutionId] = []
+        for child in children:
+            first, *_ = await self._world.journal.events(child, after=0, limit=1)
+            if key_of_end(child) not in waiting and step_of_parent(first.event) not in running:
+                left.append(child)
+        return left
 
     async def give_up(self, id: ExecutionId) -> None:
         message = "An internal error ended this execution: see the server's log"

@@ -60,10 +60,21 @@ from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.engine.recorder import record
+from flowrunner.engine.relatives import tell_relatives
 from flowrunner.engine.scope import Identity, Names
 from flowrunner.engine.step import StepResult, run_step, timed_out
 from flowrunner.engine.world import World
-from flowrunner.ports import Append, NewExecution, Recorded, Redactor, Signal, StoredExecution, Summary, Turn
+from flowrunner.ports import (
+    PARENT_HAS_GONE_ON,
+    Append,
+    NewExecution,
+    Recorded,
+    Redactor,
+    Signal,
+    StoredExecution,
+    Summary,
+    Turn,
+)
 
 logger = structlog.get_logger()
 
@@ -78,6 +89,8 @@ MAX_LOG_LINES: Final = 10_000
 # Signals that came before a step asked for them.
 MAX_EARLY_SIGNALS: Final = 1000
 MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
+# Events that are taken into account without a break for others.
+_AT_A_STRETCH: Final = 200
 _RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 3.0)
 
 _TOO_MUCH: Final = Failure(
@@ -115,6 +128,7 @@ class Run:
         identity: Identity,
         redactor: Redactor,
         state: ExecutionState,
+        started: Started,
         *,
         create: NewExecution | None = None,
         parent_id: ExecutionId | None = None,
@@ -125,6 +139,7 @@ class Run:
         self._flow = identity.flow
         self._redactor = redactor
         self._state = state
+        self._started = started
         self._create = create
         self._parent_id = parent_id
         self._turn = turn
@@ -145,6 +160,7 @@ class Run:
         self._has_to_conclude = False
         # What the database has: what is in memory may not become durable.
         self._durable_status = state.status
+        self._is_ending = state.seq > 0 and state.root.ended is not None
         # Also pure nodes are recorded as started before they run: the one before may be what ended
         # the process, and would end it again and again if nothing counted its tries.
         self._is_careful = state.seq > 0
@@ -156,22 +172,26 @@ class Run:
         """A run of a new execution, which exists when this returns."""
         identity = Identity(execution_id=new.id, account_id=new.account_id, flow_id=new.flow_id, flow=flow)
         redactor = await world.vault.redactor(new.account_id)
-        run = cls(world, identity, redactor, ExecutionState(), create=new, parent_id=new.parent_id, turn=new.turn)
         start = flow.nodes[flow.start]
         is_queued = new.turn is not None and new.turn.is_queued
-        run._record(
-            Started(
-                node=start.name,
-                node_type=start.type,
-                input=input,
-                by=new.by,
-                parent=new.started_for,
-                rerun_of=None if new.rerun_of is None else {"execution_id": new.rerun_of, "from": new.rerun_from},
-                is_queued=is_queued,
-            )
+        started = Started(
+            node=start.name,
+            node_type=start.type,
+            input=input,
+            by=new.by,
+            parent=new.started_for,
+            rerun_of=None if new.rerun_of is None else {"execution_id": new.rerun_of, "from": new.rerun_from},
+            is_queued=is_queued,
         )
-        for event, at in new.prefix:
+        run = cls(
+            world, identity, redactor, ExecutionState(), started, create=new, parent_id=new.parent_id, turn=new.turn
+        )
+        run._record(started)
+        for number, (event, at) in enumerate(new.prefix, start=1):
             run._record(event, at)
+            if number % _AT_A_STRETCH == 0:
+                # Others go on in between.
+                await asyncio.sleep(0)
         message = "Execution queued: too many of its flow are under way" if is_queued else "Execution started"
         run._record(Logged(level="info", message=message, node=start.name, node_type=start.type))
         if at_once and not start.pure and not new.prefix:
@@ -186,8 +206,10 @@ class Run:
         """A run of an execution as it is stored."""
         identity = Identity(execution_id=stored.id, account_id=stored.account_id, flow_id=stored.flow_id, flow=flow)
         redactor = await world.vault.redactor(stored.account_id)
-        state = replay(events)
-        run = cls(world, identity, redactor, state, parent_id=stored.parent_id, turn=stored.turn)
+        state = await replayed(events)
+        started = events[0][0]
+        assert isinstance(started, Started), "the first event of every execution is its start"
+        run = cls(world, identity, redactor, state, started, parent_id=stored.parent_id, turn=stored.turn)
         run._size = stored.size
         if state.is_queued and stored.turn is not None and not stored.turn.is_queued:
             run._record(Admitted())
@@ -200,6 +222,10 @@ class Run:
     @property
     def status(self) -> Status:
         return self._durable_status
+
+    @property
+    def is_ending(self) -> bool:
+        return self._is_ending
 
     def cancel(self, reason: str, audit: AuditEntry | None = None) -> None:
         if self._cancel_reason is None:
@@ -226,6 +252,8 @@ class Run:
                 due_at = await self._go_on()
                 if self._state.status.is_final:
                     return None
+                if self._cancel_reason is not None:
+                    continue
                 if not self._running and (due_at is None or self._world.is_stopping) and not self._inbox:
                     return None
                 if due_at is None:
@@ -233,7 +261,7 @@ class Run:
                 else:
                     seconds = (due_at - self._world.clock.now()).total_seconds()
                     is_short = seconds <= self._world.short_wait or bool(self._running)
-                    if not is_short and self._cancel_reason is None and not self._inbox:
+                    if not is_short and not self._inbox:
                         return due_at
                     await self._sleep(seconds)
                 self._wake.clear()
@@ -247,6 +275,8 @@ class Run:
 
     async def _cancel(self, reason: str) -> None:
         """Stop what is under way; the handler of the flow's end still runs."""
+        # What has come to something by now is recorded.
+        self._take_messages()
         await self._stop_steps()
         self._take_messages()
         if not self._state.status.is_final:
@@ -428,6 +458,15 @@ class Run:
                 case _:
                     assert_never(message)
 
+    def _take_log_lines(self) -> None:
+        """Record the lines that have come: nothing can be recorded after the end."""
+        waiting, self._inbox = self._inbox, deque()
+        for message in waiting:
+            if isinstance(message, Logged):
+                self._record_log(message)
+            else:
+                self._inbox.append(message)
+
     def _take_signal(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
         if answer.done():
             return
@@ -435,8 +474,14 @@ class Run:
         is_awaited = any(
             (waiting := state.at(step).waiting) is not None and waiting.key == signal.key for step in state.timed
         )
-        is_too_much = sum(map(len, state.signals.values())) >= MAX_EARLY_SIGNALS
-        if state.status.is_final or (not is_awaited and (signal.if_awaited or is_too_much)):
+        if signal.step is not None:
+            # Kept while the step it is for is about to wait for it, which is always the case for a child
+            # that has ended at once; whatever the step has gone on from without it means nothing.
+            counts = is_awaited or any(str(step) == signal.step for step in state.running)
+        else:
+            is_too_much = sum(map(len, state.signals.values())) >= MAX_EARLY_SIGNALS
+            counts = is_awaited or not (signal.if_awaited or is_too_much)
+        if state.status.is_final or not counts:
             answer.set_result(False)
             return
         self._record(SignalReceived(key=signal.key, payload=signal.payload, by=signal.by))
@@ -514,6 +559,7 @@ class Run:
             self._record(Logged(level="warn", message=f"Log truncated: {MAX_LOG_LINES} lines are kept of an execution"))
 
     def _finish(self, event: Ending) -> None:
+        self._take_log_lines()
         if self._state.root.ended is None:
             self._log_end(event)
         self._end_everything()
@@ -565,6 +611,7 @@ class Run:
         answers, self._answers = self._answers, []
         orphans, self._orphans = self._orphans, []
         acts, self._acts = self._acts, []
+        is_ending = self._state.root.ended is not None
         append = Append(
             execution_id=self._identity.execution_id,
             epoch=self._world.epoch,
@@ -584,21 +631,18 @@ class Run:
                 await asyncio.sleep(seconds)
         self._create = None
         self._durable_status = append.summary.status
+        self._is_ending = is_ending
         self._world.broadcast.publish(self._identity.execution_id, records)
         for answer in answers:
             if not answer.done():
                 answer.set_result(True)
+        # Some may have come while this was written.
+        orphans, self._orphans = [*orphans, *self._orphans], []
         for orphan in orphans:
-            self._world.relatives.cancel_soon(orphan, reason="the execution that waited for it has gone on")
+            self._world.relatives.cancel_soon(orphan, reason=PARENT_HAS_GONE_ON)
         if self._state.ending is not None:
-            self._tell_relatives(self._state.ending)
-
-    def _tell_relatives(self, ending: Ending) -> None:
-        if self._turn is not None:
-            self._world.relatives.turn_is_free(self._turn.key)
-        if self._parent_id is not None:
             id = self._identity.execution_id
-            self._world.relatives.child_ended(self._parent_id, end_signal(id, ending))
+            tell_relatives(self._world, id, self._parent_id, self._turn, [self._started, self._state.ending])
 
     def _patience(self) -> Iterator[float | None]:
         """Seconds to wait between tries of an append; None lets its failure through."""
@@ -622,17 +666,12 @@ class Run:
             error=state.ending.error.message if isinstance(state.ending, Failed) else None,
             wake_at=due_at,
             waiting_for=msgspec.json.encode(waiting_for(state)) if is_waiting else None,
+            is_queued=state.is_queued,
         )
 
 
-def end_signal(id: ExecutionId, ending: Ending) -> Signal:
-    """What the step that waits for an execution is told of its end."""
-    payload: dict[str, JSON]
-    match ending:
-        case Completed(result=result):
-            payload = {"status": Status.COMPLETED.value, "result": result}
-        case Failed(error=error):
-            payload = {"status": Status.FAILED.value, "error": error.as_json()}
-        case _:
-            payload = {"status": Status.CANCELLED.value}
-    return Signal(key=f"flow:{id}", payload=payload)
+async def replayed(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
+    """As `replay`, without holding up others while a long execution is gone through."""
+    if len(events) <= _AT_A_STRETCH:
+        return replay(events)
+    return await asyncio.to_thread(replay, events)

@@ -20,6 +20,7 @@ from flowrunner.ports import (
     SecretView,
     StoredExecution,
     Summary,
+    Unsettled,
 )
 
 # Whose everything is, where there are no accounts.
@@ -99,7 +100,7 @@ class MemoryJournal:
     async def queued_keys(self) -> Sequence[str]:
         return ()
 
-    async def unsettled(self) -> Sequence[tuple[ExecutionId, ExecutionId, bool]]:
+    async def unsettled(self) -> Sequence[Unsettled]:
         return ()
 
     def summary(self, id: ExecutionId) -> Summary:

@@ -13,7 +13,17 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.execution import EVENT_TYPES, Event, Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
-from flowrunner.ports import Append, DuplicateRequest, Fenced, NewExecution, NoTurn, Recorded, StoredExecution, Turn
+from flowrunner.ports import (
+    Append,
+    DuplicateRequest,
+    Fenced,
+    NewExecution,
+    NoTurn,
+    Recorded,
+    StoredExecution,
+    Turn,
+    Unsettled,
+)
 from flowrunner.storage.sqlite.audit_chain import add_to_chain
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
@@ -52,15 +62,24 @@ RETURNING id, account_id
 QUEUED_KEYS: Final = """
 SELECT DISTINCT turn_key FROM executions WHERE turn_key IS NOT NULL AND completed_at IS NULL AND is_queued
 """
-# Sub-flows that have ended while their parent goes on, and ones that go on while their parent has ended.
+# Sub-flows that have ended while their parent goes on, unless it knows, and ones that go on. The order
+# of the joins is given, as the planner knows nothing of how few executions are under way.
 UNSETTLED: Final = """
-SELECT child.id, child.parent_id, 1
-  FROM executions parent JOIN executions child ON child.parent_id = parent.id
- WHERE parent.status IN ('running', 'waiting') AND child.completed_at IS NOT NULL
+WITH ended AS (
+    SELECT child.id, child.parent_id
+      FROM executions parent CROSS JOIN executions child INDEXED BY executions_parent
+     WHERE parent.status IN ('running', 'waiting') AND child.parent_id = parent.id
+       AND child.completed_at IS NOT NULL
+),
+told AS MATERIALIZED (
+    SELECT execution_id, data ->> '$.key' AS key FROM events
+     WHERE execution_id IN (SELECT parent_id FROM ended) AND type = 'signal.received'
+)
+SELECT id, parent_id, 1, 0 FROM ended WHERE (parent_id, 'flow:' || id) NOT IN (SELECT execution_id, key FROM told)
 UNION ALL
-SELECT child.id, child.parent_id, 0
-  FROM executions child JOIN executions parent ON parent.id = child.parent_id
- WHERE child.status IN ('running', 'waiting') AND parent.completed_at IS NOT NULL
+SELECT child.id, child.parent_id, 0, parent.completed_at IS NOT NULL
+  FROM executions child CROSS JOIN executions parent
+ WHERE child.status IN ('running', 'waiting') AND parent.id = child.parent_id
 """
 FLOW_IS_THERE: Final = """
 SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL
@@ -73,7 +92,7 @@ ADVANCE: Final = """
 UPDATE executions
    SET status = :status, completed_at = :completed_at, error = :error, wake_at = :wake_at,
        waiting_for = :waiting_for, last_seq = :last_seq
- WHERE id = :id AND last_seq = :after AND epoch = :epoch
+ WHERE id = :id AND last_seq = :after AND epoch = :epoch AND is_queued = :is_queued
 """
 
 ADD_EVENT: Final = "INSERT INTO events (execution_id, seq, at, type, data) VALUES (?, ?, ?, ?, ?)"
@@ -171,7 +190,7 @@ def _summary_row(append: Append) -> dict[str, Any]:
         "last_seq": append.after + len(append.records),
     }
     if append.create is None:
-        row["after"] = append.after
+        row |= {"after": append.after, "is_queued": summary.is_queued}
     else:
         row |= _creation_row(append.create)
     return row
@@ -263,9 +282,9 @@ class SqliteJournal:
         rows = await self._database.read_long(lambda connection: connection.execute(QUEUED_KEYS).fetchall())
         return [row[0] for row in rows]
 
-    async def unsettled(self) -> Sequence[tuple[ExecutionId, ExecutionId, bool]]:
+    async def unsettled(self) -> Sequence[Unsettled]:
         rows = await self._database.read_long(lambda connection: connection.execute(UNSETTLED).fetchall())
-        return [(ExecutionId(child), ExecutionId(parent), bool(has_ended)) for child, parent, has_ended in rows]
+        return [Unsettled(ExecutionId(child), ExecutionId(parent), bool(a), bool(b)) for child, parent, a, b in rows]
 
     async def _ids(self, statement: str, values: dict[str, Any]) -> list[tuple[ExecutionId, AccountId]]:
         rows = await self._database.read_long(lambda connection: connection.execute(statement, values).fetchall())
