@@ -12,7 +12,7 @@ from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.execution import Event, NodeWaiting
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import HttpAnswer
-from flowrunner.ports import Append, DuplicateRequest, Journal, Recorded, StoredExecution
+from flowrunner.ports import Append, DuplicateRequest, Journal, Recorded, StoredExecution, Unsettled
 from flowrunner.storage.sqlite.database import Database
 from support.databases import new_database_file
 from support.invariants import check_accepted, check_database, check_effects
@@ -107,6 +107,18 @@ class CrashingJournal:
 
     async def next_wake(self) -> datetime | None:
         return await self._inner.next_wake()
+
+    async def admit(self, key: str) -> ExecutionId | None:
+        await self.point("before")
+        id = await self._inner.admit(key)
+        await self.point("after")
+        return id
+
+    async def queued_keys(self) -> Sequence[str]:
+        return await self._inner.queued_keys()
+
+    async def unsettled(self) -> Sequence[Unsettled]:
+        return await self._inner.unsettled()
 
 
 @dataclass

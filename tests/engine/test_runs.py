@@ -19,9 +19,9 @@ from flowrunner.domain.execution import (
     NodeCompleted,
     NodeFailed,
     NodeStarted,
+    NodeWaiting,
     Started,
     Status,
-    NodeWaiting,
 )
 from flowrunner.engine import recorder, run
 from flowrunner.plugin import HttpAnswer, NodeFailure, StepContext

@@ -20,7 +20,7 @@ TERMINAL: Final = {
     "execution.cancelled": "cancelled",
 }
 FINAL_STATUSES: Final = frozenset(TERMINAL.values())
-_STEP_EVENTS: Final = ("node.started", "node.completed", "node.failed", "timer.set")
+_STEP_EVENTS: Final = ("node.started", "node.completed", "node.failed", "node.waiting")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -185,7 +185,7 @@ def _check_steps(execution: _Execution) -> Iterator[str]:
             if step in due and moment < due[step]:
                 yield f"event {seq}: {name} waited until {moment} and not until {due[step]}"
             closed[step] = "completed"
-        elif type == "timer.set":
+        elif type == "node.waiting":
             due[step] = datetime.fromisoformat(event["until"])
         elif event.get("retry_at") is None:
             closed[step] = "failed for good"

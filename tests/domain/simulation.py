@@ -1,0 +1,426 @@
+"""Random flows, and executions of them by a simulated engine: in a process that dies at chosen moments."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypedDict
+from zlib import crc32
+
+from hypothesis import strategies as st
+
+from flowrunner.domain.decide import (
+    Conclude,
+    Decision,
+    Finish,
+    Record,
+    Resume,
+    Start,
+    Wait,
+    cancelled,
+    concluded,
+    decide,
+    failed,
+    failed_try,
+    node_of,
+)
+from flowrunner.domain.execution import (
+    Admitted,
+    Ending,
+    Event,
+    ExecutionState,
+    Failure,
+    Logged,
+    NodeCompleted,
+    NodeWaiting,
+    ScopeEnded,
+    ScopesOpened,
+    SignalReceived,
+    Started,
+    Status,
+    Step,
+    StepState,
+    StepStatus,
+    replay,
+)
+from flowrunner.domain.expression import Constant
+from flowrunner.domain.flow import Flow, Graph, Limits, Node, prepared
+from flowrunner.domain.retry import RetryPolicy
+from flowrunner.domain.values import JSON
+
+NOON: Final = datetime(2027, 1, 1, 12, tzinfo=UTC)
+ERRORS: Final = ("http.503", "http.404", "timeout", "connection.refused")
+Timed = tuple[Event, datetime]
+
+
+class _Facts(TypedDict):
+    node: str
+    node_type: str
+    iteration: int
+    attempt: int
+    scope: str
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What the tries of a node give.
+
+    A try is an action, `skip`, `return`, an error type after "!", a wait of seconds after "~", or a wait for
+    a signal after "?": `?` and the seconds it is waited for, with `!` after them where that is a limit.
+
+    Attributes:
+        is_mixed: Runs of the node in other scopes begin elsewhere among the tries.
+    """
+
+    tries: Sequence[str]
+    is_mixed: bool = False
+
+    def outcome(self, step: Step, failures: int) -> str:
+        if self.is_mixed:
+            return self.tries[(crc32(str(step).encode()) + failures) % len(self.tries)]
+        return self.tries[min(failures, len(self.tries) - 1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    """How a node runs the scopes inside it.
+
+    Attributes:
+        runs: Elements of a loop, or iterations.
+        needed: How many have to complete; None for all.
+        seconds: How long it may take in all.
+        pause: Seconds between the iterations of a `while`.
+    """
+
+    kind: str
+    runs: int = 0
+    at_once: int = 1
+    needed: int | None = None
+    tolerant: bool = False
+    seconds: float | None = None
+    pause: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A flow, and how its nodes behave."""
+
+    flow: Flow
+    behaviours: Mapping[str, Behaviour]
+    inner: Mapping[str, Inner] = field(default_factory=dict)
+    # Which of the steps under way ends first.
+    seed: int = 0
+
+
+@dataclass
+class Simulation:
+    """One execution of a plan, advanced as the engine would.
+
+    Time stands still while anything is under way: how long a process takes to come back changes nothing.
+
+    Attributes:
+        crashes: At each point where the process could die: whether it does.
+    """
+
+    plan: Plan
+    crashes: list[bool] = field(default_factory=list)
+    is_queued: bool = False
+    now: datetime = NOON
+    journal: list[Timed] = field(default_factory=list)
+    state: ExecutionState = field(default_factory=ExecutionState)
+    running: set[Step] = field(default_factory=set)
+    lives: int = 1
+    # Once more than this the crashes stop, so that a run stays below the cap on interruptions.
+    most_lives: int = 15
+
+    @property
+    def flow(self) -> Flow:
+        return self.plan.flow
+
+    def record(self, event: Event) -> None:
+        self.state.apply(event, self.now)
+        self.journal.append((event, self.now))
+
+    def dies_here(self) -> bool:
+        if not self.crashes or not self.crashes.pop() or self.lives > self.most_lives:
+            return False
+        self.lives += 1
+        self.running.clear()
+        self.state = replay(self.journal)
+        return True
+
+    def begin(self, kept: Sequence[Timed] = ()) -> None:
+        start = self.flow.nodes[self.flow.start]
+        self.record(Started(node=start.name, node_type=start.type, input={"n": 1}, is_queued=self.is_queued))
+        for event, at in kept:
+            self.state.apply(event, at)
+            self.journal.append((event, at))
+
+    def run(self, most_events: int | None = None) -> Ending | None:
+        """Go on to the end, or until there are so many events."""
+        if not self.journal:
+            self.begin()
+        while self.state.ending is None and (most_events is None or len(self.journal) < most_events):
+            if self.dies_here():
+                continue
+            decisions = decide(self.flow, self.state, running=self.running, now=self.now)
+            if not decisions or isinstance(decisions[0], Wait):
+                self.let_time_pass(decisions)
+                continue
+            for decision in decisions:
+                self.act(decision)
+                if self.dies_here():
+                    break
+        return self.state.ending
+
+    def act(self, decision: Decision) -> None:
+        match decision:
+            case Start(event):
+                self.record(event)
+                self.running.add(Step(event.node, event.iteration, event.scope))
+            case Resume(step):
+                self.running.add(step)
+            case Record(event):
+                if isinstance(event, ScopeEnded):
+                    inside = {s.step for frame in self.state.within(event.scope) for s in frame.steps.values()}
+                    self.running -= inside
+                self.record(event)
+            case Conclude():
+                current = self.state.root.current
+                is_wrong = crc32(f"{self.plan.seed}outputs".encode()) % 5 == 0
+                error = Failure(type="expression", message="no outputs")
+                conclusion = concluded(self.flow, ["outputs"])
+                self.act(failed(self.flow, self.state, error, current) if is_wrong else conclusion)
+            case Finish(event):
+                self.record(event)
+                self.running.clear()
+            case Wait():
+                pass
+
+    def let_time_pass(self, decisions: Sequence[Decision]) -> None:
+        """Nothing can be decided: a step ends, a signal comes, or the time goes by."""
+        if self.running:
+            step = min(self.running, key=lambda step: crc32(f"{self.plan.seed}{step}".encode()))
+            # The process may die between the effect of the step and its record.
+            if not self.dies_here():
+                self.running.discard(step)
+                self.finish(step)
+            return
+        # Nothing is under way, so the engine lets go of the execution: nothing may be left that could be done.
+        assert self.state.status is Status.WAITING, f"parked while it is {self.state.status}"
+        assert decide(self.flow, self.state, running=(), now=self.now) == tuple(decisions)
+        if self.state.is_queued:
+            self.record(Admitted())
+            return
+        key = next((w.key for s in self.state.timed if (w := self.state.at(s).waiting) and w.key is not None), None)
+        if key is not None and crc32(f"{self.plan.seed}{key}".encode()) % 4:
+            self.record(SignalReceived(key=key, payload=["signal", key]))
+            return
+        if decisions:
+            (wait,) = decisions
+            assert isinstance(wait, Wait)
+            assert wait.until > self.now, "a wait that is over is no wait"
+            self.now = wait.until
+            return
+        assert key is not None, "nothing to do, nothing under way and nothing awaited: the execution would be stuck"
+        self.record(SignalReceived(key=key, payload=["signal", key]))
+
+    def finish(self, step: Step) -> None:
+        current = self.state.at(step)
+        chance = crc32(f"{self.plan.seed}.{step}.{current.failures}".encode())
+        if chance % 8 == 0:
+            self.record(Logged(level="info", message="here", node=step.node, scope=step.scope))
+        outcome = self.plan.behaviours[step.node].outcome(step, current.failures)
+        if outcome.startswith("?") and chance % 3 == 0 and current.status is StepStatus.RUNNING:
+            key = f"signal:{step}"
+            if key not in self.state.signals:
+                self.record(SignalReceived(key=key, payload=["early"]))
+        self.record(self.outcome_of(current, outcome))
+
+    def outcome_of(self, current: StepState, outcome: str) -> Event:
+        step, inner = current.step, self.plan.inner.get(current.step.node)
+        facts = _Facts(
+            node=step.node,
+            node_type=current.node_type,
+            iteration=step.iteration,
+            attempt=current.attempts,
+            scope=step.scope,
+        )
+        result: JSON = [step.node, _shortened(current.input)]
+        if current.status is StepStatus.RESUMING:
+            if outcome.endswith("!"):
+                return self.failure(current, "http.503")
+            return NodeCompleted(**facts, action="default", result=[step.node, current.signal])
+        if current.status is StepStatus.OPEN:
+            return self.after_scopes(current, facts, inner)
+        if outcome.startswith("!"):
+            return self.failure(current, outcome[1:])
+        if outcome.startswith("~"):
+            return NodeWaiting(**facts, until=self.now + timedelta(seconds=float(outcome[1:])), result=result)
+        if outcome.startswith("?"):
+            until = self.now + timedelta(seconds=float(outcome[1:].rstrip("!")))
+            return NodeWaiting(
+                **facts, until=until, key=f"signal:{step}", is_limit=outcome.endswith("!"), action="timeout"
+            )
+        if inner is not None and outcome == "default":
+            return self.open_scopes(current, facts, inner)
+        is_skipped, is_last = outcome == "skip", outcome == "return"
+        return NodeCompleted(
+            **facts,
+            action="skipped" if is_skipped else "default" if is_last else outcome,
+            result=current.input if is_skipped else result,
+            skipped=is_skipped,
+            is_last=is_last,
+            vars={step.node: step.iteration} if crc32(step.node.encode()) % 3 == 0 else None,
+        )
+
+    def failure(self, current: StepState, type: str) -> Event:
+        error = Failure(type=type, message=f"{current.step.node} failed", node=current.step.node)
+        return failed_try(self.flow, self.state, current, error, now=self.now, draw=0.5)
+
+    def open_scopes(self, current: StepState, facts: _Facts, inner: Inner) -> Event:
+        until = None if inner.seconds is None else self.now + timedelta(seconds=inner.seconds)
+        if inner.kind == "while":
+            if inner.runs == 0:
+                return NodeCompleted(**facts, action="default", result=current.input)
+            return ScopesOpened(**facts, keys=["0"], inputs=[current.input], at_once=1, needed=1, until=until)
+        if inner.kind == "parallel":
+            keys = list(node_of(self.flow, self.state, current.step).inner)
+        else:
+            keys = [str(i) for i in range(inner.runs)]
+        return ScopesOpened(
+            **facts,
+            keys=keys,
+            inputs=[["item", key] for key in keys],
+            at_once=inner.at_once,
+            needed=len(keys) if inner.needed is None else min(inner.needed, len(keys)),
+            tolerant=inner.tolerant,
+            until=until,
+        )
+
+    def after_scopes(self, current: StepState, facts: _Facts, inner: Inner | None) -> Event:
+        scopes = current.open
+        assert scopes is not None
+        assert inner is not None
+        assert scopes.is_enough, "a step goes on when enough of its scopes have ended"
+        assert not scopes.active, "nothing goes on in the scopes of a step that goes on"
+        keys = scopes.opened.keys
+        if inner.kind != "while":
+            gave = [scopes.results.get(key, "none") for key in keys]
+            return NodeCompleted(**facts, action="default", result=[_shortened(one) for one in gave])
+        index, result = int(keys[0]) + 1, scopes.results[keys[0]]
+        if index >= inner.runs:
+            return NodeCompleted(**facts, action="default", result=result)
+        return ScopesOpened(
+            **facts,
+            keys=[str(index)],
+            inputs=[_shortened(result)],
+            at_once=1,
+            needed=1,
+            opens_at=None if inner.pause is None else self.now + timedelta(seconds=inner.pause),
+            until=scopes.opened.until,
+        )
+
+    def cancel(self) -> None:
+        """As the engine does it: what is under way stops, then the end is decided."""
+        self.running.clear()
+        self.act(cancelled(self.flow, self.state, "by hand"))
+
+
+def _shortened(value: JSON) -> JSON:
+    """What came before, told apart and not growing with each step."""
+    return value if len(str(value)) < 60 else crc32(str(value).encode())
+
+
+def node(name: str, next: Mapping[str, str] | None = None, **settings: object) -> Node:
+    return Node(name=name, type="test", params=prepared(Constant({})), next=next or {}, **settings)  # type: ignore[arg-type]
+
+
+def flow_with(*nodes: Node, **settings: object) -> Flow:
+    return Flow(
+        name="", description="", version="", tags=(), vars={}, start=nodes[0].name, nodes={n.name: n for n in nodes},
+        **settings,
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+def simulation(*nodes: Node, tries: Mapping[str, Sequence[str]] | None = None, **settings: object) -> Simulation:
+    """An execution of these nodes, each of which gives `default` unless ``tries`` say otherwise."""
+    behaviours = {n.name: Behaviour((tries or {}).get(n.name, ["default"])) for n in nodes}
+    return Simulation(Plan(flow_with(*nodes, **settings), behaviours))
+
+
+EDGES: Final = ("default", "other", "skipped", "timeout", "error", "error.http", "error.http.5xx", "error.timeout")
+TRIES: Final = (
+    "default", "default", "default", "other", "skip", "return", "~0.5", "~3600", "?60", "?60!", *(f"!{e}" for e in ERRORS),
+)  # fmt: skip
+
+
+@st.composite
+def plans(draw: st.DrawFn, *, has_scopes: bool = True, has_limits: bool = True) -> Plan:
+    """Flows whose edges lead only to later nodes.
+
+    Args:
+        has_limits: Whether an execution may run out of time.
+    """
+    behaviours: dict[str, Behaviour] = {}
+    inner: dict[str, Inner] = {}
+
+    def graph(prefix: str, depth: int) -> Graph:
+        count = draw(st.integers(1, 5 if depth == 0 else 3))
+        names = [f"{prefix}{letter}" for letter in "abcde"[:count]]
+        nodes = {}
+        for index, name in enumerate(names):
+            later = names[index + 1 :]
+            edges = draw(st.dictionaries(st.sampled_from(EDGES), st.sampled_from(later), max_size=4)) if later else {}
+            if later and draw(st.integers(0, 3)):
+                # Most nodes lead on, so that executions come far.
+                edges["default"] = later[0]
+            kinds = ["leaf", "leaf", "foreach", "while", "parallel"] if has_scopes and depth < 3 else ["leaf"]
+            kind = draw(st.sampled_from(kinds))
+            behaviours[name] = Behaviour(
+                draw(st.lists(st.sampled_from(TRIES), min_size=1, max_size=4)) if kind == "leaf"
+                else [draw(st.sampled_from(["default"] * 6 + ["skip", "!http.404"]))],
+                is_mixed=draw(st.booleans()),
+            )  # fmt: skip
+            if kind == "leaf":
+                nodes[name] = node(name, edges, retry=draw(retries), repeatable=draw(st.integers(0, 4)) > 0)
+                continue
+            seconds = draw(st.none() | st.sampled_from([0.3, 90.0, 5000.0])) if has_limits else None
+            inner[name] = draw(
+                st.builds(
+                    Inner,
+                    kind=st.just(kind),
+                    runs=st.integers(0, 4),
+                    at_once=st.integers(1, 4) if kind == "foreach" else st.just(9),
+                    needed=st.none() | st.integers(1, 2) if kind == "parallel" else st.none(),
+                    tolerant=st.booleans() if kind == "foreach" else st.just(False),
+                    seconds=st.just(seconds),
+                    pause=st.none() | st.just(60.0),
+                )
+            )
+            keys = ["left", "middle", "right"][: draw(st.integers(1, 3))] if kind == "parallel" else [""]
+            scopes = {key: graph(f"{name}{key[:1]}", depth + 1) for key in keys}
+            nodes[name] = node(name, edges, inner=scopes, timeout_seconds=None)
+        return Graph(start=names[0], nodes=nodes)
+
+    root = graph("", 0)
+    handlers = st.none() | st.sampled_from(list(root.nodes))
+    seconds = draw(st.none() | st.sampled_from([1.0, 100.0, 10_000.0])) if has_limits else None
+    flow = flow_with(
+        *root.nodes.values(),
+        outputs=draw(st.none() | st.just(prepared(Constant(1)))),
+        on_failure=draw(handlers),
+        on_finish=draw(handlers),
+        limits=Limits(timeout_seconds=seconds),
+    )
+    return Plan(flow, behaviours, inner, draw(st.integers(0, 2**16)))
+
+
+retries = st.none() | st.builds(
+    RetryPolicy, max_retries=st.integers(0, 3), first_delay=st.floats(0, 5), max_elapsed=st.none() | st.floats(0, 20)
+)
+
+
+def with_steps(plan: Plan, most: int) -> Plan:
+    """The plan, with so many steps allowed."""
+    flow = plan.flow
+    return replace(plan, flow=replace(flow, limits=replace(flow.limits, max_steps=most)))

@@ -1,0 +1,139 @@
+"""The tests section of a flow: what it says, and every way to get it wrong."""
+
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.flow_document import study_flow
+from flowrunner.domain.flow_tests import Expectation, MockedAnswer, MockedError, read_tests
+from support.flows import specs
+
+NODES: Any = {
+    "fetch": {"type": "http.request"},
+    "each": {"type": "foreach", "nodes": {"push": {"type": "webhook"}, "save": {"type": "webhook"}}},
+    "both": {
+        "type": "parallel",
+        "branches": {
+            "left": {"nodes": {"save": {"type": "webhook"}}},
+            "right": {"nodes": {"ask": {"type": "approval"}}},
+        },
+    },
+    "old": {"type": "webhook", "batch": {"strategy": "serial"}},
+}
+
+DOCUMENT = """\
+nodes:
+  fetch: {type: http.request, params: {url: "https://example.com"}, next: each}
+  each:
+    type: foreach
+    params: {items: "${input.body}"}
+    nodes:
+      push: {type: webhook, params: {url: "https://example.com"}}
+      save: {type: webhook, params: {url: "https://example.com"}}
+    next: both
+  both:
+    type: parallel
+    branches:
+      left: {nodes: {save: {type: webhook, params: {url: "https://example.com"}}}}
+tests:
+  t:
+    TEST
+"""
+
+
+def read(test: Any) -> Any:
+    tests, faults = read_tests({"t": test}, NODES)
+    assert faults == ()
+    return tests["t"]
+
+
+def test_a_mock_names_a_node_by_its_name_or_by_its_path() -> None:
+    test = read({"mocks": {"fetch": {"result": 1}, "push": {"result": 2}, "both.left.save": {"result": 3}}})
+
+    assert set(test.mocks) == {("fetch",), ("each", "push"), ("both", "left", "save")}
+
+
+def test_a_node_that_runs_for_each_element_in_the_older_form_is_the_one_inside() -> None:
+    assert set(read({"mocks": {"old": {"result": 1}}}).mocks) == {("old", "old")}
+
+
+def test_mocks_are_one_answer_for_ever_or_one_for_each_run() -> None:
+    mocks = read(
+        {"mocks": {"fetch": {"result": 1}, "push": [{"error": "http.503"}, {"result": 2, "action": "big"}]}}
+    ).mocks
+
+    assert mocks["fetch",].repeats
+    assert not mocks["each", "push"].repeats
+    assert mocks["each", "push"].answers == (
+        MockedAnswer(error=MockedError("http.503", "mocked: http.503")), MockedAnswer(2, "big"),
+    )  # fmt: skip
+
+
+def test_a_test_expects_completion_unless_it_says_otherwise() -> None:
+    assert read({}).expect == Expectation(status="completed")
+    assert read({"expect": {"error": "timeout"}}).expect.status == "failed"
+
+
+def test_a_result_of_null_is_not_the_same_as_none_expected() -> None:
+    assert read({"expect": {"result": None}}).expect.result is None
+    assert read({"expect": {}}).expect.result is not None
+
+
+# Where it is wrong within the test, with the code; the line is that of the test itself.
+FAULTS = """\
+mocks: {fetsh: {result: 1}} | mocks.fetsh | test.node | did you mean 'fetch'?
+mocks: {save: {result: 1}} | mocks.save | test.node | name one: each.save, both.left.save
+mocks: {push: {result: 1}, each.push: {result: 1}} | mocks.each.push | mock.twice |
+mocks: {fetch: {reslt: 1}} | mocks.fetch | required |
+mocks: {fetch: {result: 1, error: timeout}} | mocks.fetch.result | mock.both |
+mocks: {fetch: 5} | mocks.fetch | type | write {result: …}
+mocks: {fetch: []} | mocks.fetch | range |
+mocks: {fetch: {error: {message: no}}} | mocks.fetch.error | required | such as http.503 or timeout
+mock: {fetch: {result: 1}} | mock | unknown_key | did you mean 'mocks'?
+expect: {status: done} | expect.status | enum |
+expect: {status: complete} | expect.status | enum | did you mean 'completed'?
+expect: {status: failed, result: 1} | expect.result | expect.both |
+expect: {status: completed, error: timeout} | expect.error | expect.both |
+expect: {path: [fetch, push]} | expect.path[1] | test.node | only nodes that stand in no other node make up a path
+expect: {path: fetch} | expect.path | type |
+expect: {tries: {fetch: many}} | expect.tries.fetch | type |
+expect: {logs: [{level: loud, message: x}]} | expect.logs[0].level | enum |
+expect: {results: 1} | expect.results | unknown_key | did you mean 'result'?
+approvals: {fetch: {approved: true}} | approvals.fetch | test.node |
+signals: {paid: {payload: 1, after: soon}} | signals.paid.after | duration |
+secrets: {KEY: 5} | secrets.KEY | type | quote it
+input: [1] | input | type |
+now: today | now | moment | such as 2027-01-31T08:00:00Z
+now: "2027-01-31T08:00:00" | now | moment | such as 2027-01-31T08:00:00Z
+cancel_after: 5 | cancel_after | type |
+flows: {other: {mock: {}}} | flows.other.mock | unknown_key | did you mean 'mocks'?
+"""
+
+
+@pytest.mark.parametrize("case", FAULTS.splitlines())
+def test_what_is_wrong_is_told_with_its_line(case: str) -> None:
+    written, path, code, hint = (part.strip() for part in case.split(" |"))
+
+    reading = study_flow(DOCUMENT.replace("TEST", written), specs())
+
+    assert reading.flow is None
+    found = {fault.path: fault for fault in reading.faults if not fault.is_warning}
+    fault = found[f"tests.t.{path}"]
+    assert (fault.line, fault.code) == (16, code)
+    assert fault.column is not None
+    assert fault.column >= 5
+    if hint:
+        assert fault.hint == hint
+
+
+def test_a_flow_with_right_tests_is_taken_with_them() -> None:
+    reading = study_flow(DOCUMENT.replace("TEST", "mocks: {fetch: {result: {body: []}}}"), specs())
+
+    assert reading.flow is not None
+    assert list(reading.flow.tests) == ["t"]
+
+
+def test_a_test_that_is_no_map_is_told() -> None:
+    _, faults = read_tests({"t": [1]}, NODES)
+
+    assert [(fault.keys, fault.code) for fault in faults] == [(("t",), "type")]
