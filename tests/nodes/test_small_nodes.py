@@ -1,11 +1,10 @@
-"""`transform`, `log`, `delay`, `return` and `fail`."""
+"""Node types that touch nothing outside, each by itself."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from flowrunner.domain.flow import RETURN_ACTION
 from flowrunner.nodes import built_in
 from flowrunner.nodes.delay import parse_moment
 from flowrunner.plugin import NodeFailure, Outcome, Suspend
@@ -22,7 +21,10 @@ async def run(client: EgressClient, type: str, params: Any, *, input: Any = None
 
 
 def test_every_node_type_goes_by_its_name() -> None:
-    assert sorted(TYPES) == ["delay", "fail", "http.request", "log", "return", "transform", "webhook"]
+    assert sorted(TYPES) == [
+        "approval", "condition", "delay", "fail", "flow", "foreach", "http.request", "log", "parallel", "return", "set",
+        "switch", "transform", "wait", "webhook", "while",
+    ]  # fmt: skip
     assert all(TYPES[name].type == name for name in TYPES)
 
 
@@ -42,13 +44,13 @@ async def test_a_log_adds_a_line_and_gives_its_input(client: EgressClient, level
 async def test_a_delay_suspends_for_its_duration_and_gives_its_input(client: EgressClient) -> None:
     result, _ = await run(client, "delay", {"duration": "90s"}, input="x")
 
-    assert result == Suspend(NOON + timedelta(seconds=90), "x")
+    assert result == Suspend(until=NOON + timedelta(seconds=90), result="x", about={"type": "delay"})
 
 
 async def test_a_delay_suspends_until_its_moment(client: EgressClient) -> None:
     result, _ = await run(client, "delay", {"until": "2027-03-01T10:00:00+02:00"}, input="x")
 
-    assert result == Suspend(datetime(2027, 3, 1, 8, tzinfo=UTC), "x")
+    assert result == Suspend(until=datetime(2027, 3, 1, 8, tzinfo=UTC), result="x", about={"type": "delay"})
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2027-13-01T00:00:00Z", "2027-01-01T00:00:00", "2027-01-01", "12:00Z"])
@@ -64,8 +66,8 @@ def test_a_moment_outside_the_calendar_is_refused(text: str) -> None:
 
 
 async def test_a_return_ends_the_flow_with_its_value(client: EgressClient) -> None:
-    assert (await run(client, "return", {"value": [1]}))[0] == Outcome([1], action=RETURN_ACTION)
-    assert (await run(client, "return", {}))[0] == Outcome(None, action=RETURN_ACTION)
+    assert (await run(client, "return", {"value": [1]}))[0] == Outcome([1], is_last=True)
+    assert (await run(client, "return", {}))[0] == Outcome(None, is_last=True)
 
 
 async def test_a_fail_fails_with_its_own_error(client: EgressClient) -> None:
@@ -119,9 +121,6 @@ def test_all_faults_of_parameters_are_told_at_once() -> None:
 
 def test_pure_nodes_may_run_twice() -> None:
     assert {name for name, node_type in TYPES.items() if node_type.repeatable({"method": "POST"})} == {
-        "delay",
-        "fail",
-        "log",
-        "return",
-        "transform",
-    }
+        "approval", "condition", "delay", "fail", "foreach", "log", "parallel", "return", "set", "switch", "transform",
+        "wait", "while",
+    }  # fmt: skip

@@ -7,8 +7,11 @@ import pytest
 
 from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.values import AccountId, SessionId
+from flowrunner.schemas import RustSchemas
 from flowrunner.services.flows import Flows
+from flowrunner.services.language import Language
 from flowrunner.storage.sqlite.flows import SqliteFlows
+from flowrunner.storage.sqlite.secrets import SqliteSecrets
 from support.databases import MARA, NOON
 from support.flows import specs
 from support.world import Machine, machine
@@ -34,5 +37,10 @@ def omar() -> Caller:
 
 
 @pytest.fixture
-def flows(engine: Machine) -> Flows:
-    return Flows(SqliteFlows(engine.database), specs(), engine.clock)
+def language(engine: Machine) -> Language:
+    return Language(specs(), RustSchemas(), engine.world.sandbox)
+
+
+@pytest.fixture
+def flows(engine: Machine, language: Language) -> Flows:
+    return Flows(SqliteFlows(engine.database), SqliteSecrets(engine.database), language, engine.clock)

@@ -11,10 +11,13 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import AccountId, ExecutionId, RevisionId
 from flowrunner.ports import Page, SavedFlow
+from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import FlowDraft, Flows
+from flowrunner.services.language import Language
 from flowrunner.storage.sqlite.executions import SqliteExecutions
 from flowrunner.storage.sqlite.flows import SqliteFlows
+from flowrunner.storage.sqlite.secrets import SqliteSecrets
 from support.databases import rows_of
 from support.flows import specs
 from support.world import Machine, never
@@ -25,9 +28,7 @@ ALL = Page(limit=1000, offset=0)
 
 @pytest.fixture
 def executions(engine: Machine) -> Executions:
-    return Executions(
-        SqliteExecutions(engine.database), SqliteFlows(engine.database), engine.library, engine.dispatcher, engine.clock
-    )
+    return engine.executions
 
 
 # Flows
@@ -132,8 +133,10 @@ async def test_a_revision_that_the_language_no_longer_knows_is_not_restored(
     await save(flows, mara, saved, SMALL + "# 2")
     known = {name: spec for name, spec in specs().items() if name != "return"}
 
+    older = Language(known, RustSchemas(), engine.world.sandbox)
+    store, secrets = SqliteFlows(engine.database), SqliteSecrets(engine.database)
     with pytest.raises(InvalidFlow):
-        await Flows(SqliteFlows(engine.database), known, engine.clock).restore(mara, saved.id, 1)
+        await Flows(store, secrets, older, engine.clock).restore(mara, saved.id, 1)
 
     assert (await flows.get(mara, saved.id)).revision == 2
 
@@ -250,7 +253,7 @@ async def test_an_execution_goes_on_with_the_revision_it_started_with(
         "nodes: {a: {type: delay, params: {duration: 1h}, next: b}, b: {type: return, params: {value: %d}}}"
     )
     flow = await flows.create(mara, FlowDraft(definition=waiting % 1))
-    accepted = await executions.run(mara, flow.id, None)
+    accepted = await executions.run(mara, flow.id, {})
     await engine.until_parked(accepted.id)
 
     await flows.update(mara, flow.id, definition=waiting % 2, name=None, description=None, tags=None)
@@ -261,7 +264,7 @@ async def test_an_execution_goes_on_with_the_revision_it_started_with(
 
     assert (await executions.get(mara, accepted.id)).result == b"1"
     with pytest.raises(NotFound):
-        await executions.run(mara, flow.id, None)
+        await executions.run(mara, flow.id, {})
 
 
 async def test_the_same_request_makes_one_execution(
@@ -310,8 +313,12 @@ async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_e
     saved = await flows.create(mara, FlowDraft(definition=SMALL))
     store, reader = SqliteFlows(engine.database), SqliteExecutions(engine.database)
 
+    executions = Executions(
+        reader, store, Library(), engine.dispatcher,
+        sandbox=engine.world.sandbox, schemas=RustSchemas(), clock=engine.clock,
+    )  # fmt: skip
     with pytest.raises(NotFound):
-        await Executions(reader, store, Library(), engine.dispatcher, engine.clock).run(mara, saved.id, None)
+        await executions.run(mara, saved.id, {})
 
     assert rows_of(engine.path, "SELECT count(*) FROM executions") == [(0,)]
     assert engine.dispatcher.active == 0
@@ -326,7 +333,7 @@ async def test_the_same_key_for_another_request_is_a_conflict(
     )
     await executions.run(mara, flow.id, {"a": 1}, idempotency_key="k")
 
-    for flow_id, input in ((flow.id, {"a": 2}), (other.id, {"a": 1}), (flow.id, None)):
+    for flow_id, input in ((flow.id, {"a": 2}), (other.id, {"a": 1}), (flow.id, {})):
         with pytest.raises(Conflict, match="another request"):
             await executions.run(mara, flow_id, input, idempotency_key="k")
 
@@ -339,7 +346,7 @@ async def test_another_s_execution_does_not_exist(
         mara,
         FlowDraft(definition="metadata: {name: N}\nnodes: {a: {type: http.request, params: {url: 'http://peer/'}}}"),
     )
-    accepted = await executions.run(mara, flow.id, None)
+    accepted = await executions.run(mara, flow.id, {})
 
     with pytest.raises(NotFound):
         await executions.get(omar, accepted.id)
@@ -348,7 +355,7 @@ async def test_another_s_execution_does_not_exist(
     with pytest.raises(NotFound):
         await executions.cancel(omar, accepted.id)
     with pytest.raises(NotFound):
-        await executions.run(omar, flow.id, None)
+        await executions.run(omar, flow.id, {})
     assert await executions.page(omar, flow_id=None, statuses=(), page=ALL) == ([], 0)
     assert (await executions.get(mara, accepted.id)).status is Status.RUNNING
 
@@ -361,7 +368,7 @@ async def test_a_cancel_returns_when_the_execution_has_ended(
         mara,
         FlowDraft(definition="metadata: {name: N}\nnodes: {a: {type: http.request, params: {url: 'http://peer/'}}}"),
     )
-    accepted = await executions.run(mara, flow.id, None)
+    accepted = await executions.run(mara, flow.id, {})
 
     await executions.cancel(mara, accepted.id)
 
@@ -379,7 +386,7 @@ async def test_all_of_an_account_s_executions_are_cancelled(
         mara, FlowDraft(definition="metadata: {name: N}\nnodes: {a: {type: delay, params: {duration: 1h}}}")
     )
     for _ in range(250):
-        await executions.run(mara, flow.id, None)
+        await executions.run(mara, flow.id, {})
 
     await executions.cancel_all(mara.account_id)
 
@@ -393,12 +400,12 @@ async def test_what_ended_long_ago_is_purged_and_nothing_else(
     waiting = await flows.create(
         mara, FlowDraft(definition="metadata: {name: N}\nnodes: {a: {type: delay, params: {duration: 9d}}}")
     )
-    old = [(await executions.run(mara, flow.id, None)).id for _ in range(450)]
-    parked = (await executions.run(mara, waiting.id, None)).id
+    old = [(await executions.run(mara, flow.id, {})).id for _ in range(450)]
+    parked = (await executions.run(mara, waiting.id, {})).id
     for id in old:
         await engine.until_ended(id)
     engine.clock.advance(days=2)
-    recent = (await executions.run(mara, flow.id, None)).id
+    recent = (await executions.run(mara, flow.id, {})).id
     await engine.until_ended(recent)
 
     assert await executions.purge(older_than=timedelta(days=1)) == 450
