@@ -29,8 +29,9 @@ PARTS: Final = {
     "e": "memory",
     "f": "start-up",
     "g": "JavaScript",
+    "h": "the flow language",
 }
-_NEED_WRK: Final = frozenset("cde")
+_NEED_WRK: Final = frozenset("cdeh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ class Bench:
         self._say_what_is_left_out()
         with contextlib.ExitStack() as stack:
             rest = None
-            if self.parts & {"c", "d"}:
+            if self.parts & {"c", "d", "h"}:
                 rest = stack.enter_context(rest_bench(self.directory))
             steps = self._steps(rest)
             # One round after the other: what disturbs the machine for a while disturbs every figure alike.
@@ -104,15 +105,18 @@ class Bench:
                 ("c", "many", lambda: rest.run_many(effort.many_seconds)),
                 ("c", "one", lambda: rest.run_one(effort.one_seconds)),
                 ("d", "list", lambda: rest.list_flows(effort.list_seconds)),
+                ("h", "light", lambda: rest.run_light(effort.one_seconds)),
+                ("h", "scripts", lambda: rest.run_scripts(effort.many_seconds)),
             ]
         steps.append(("f", "startup", self._start_twice))
         steps.append(("g", "javascript", lambda: self._alone("bench.javascript")))
+        steps.append(("h", "language", lambda: self._alone("bench.language")))
         return [(name, step) for part, name, step in steps if part in self.parts]
 
     def _alone(self, module: str, *arguments: object) -> Any:
         with scratch(self.directory) as directory:
             seconds = self.effort.engine_seconds
-            return run_module(module, directory, *arguments, seconds, seconds=seconds + 30)
+            return run_module(module, directory, *arguments, seconds, seconds=seconds * 4 + 30)
 
     def _start_twice(self) -> Any:
         with scratch(self.directory) as directory:

@@ -10,7 +10,7 @@ from bench.memory import ENOUGH_FOR_CACHES
 Rounds = Mapping[str, Sequence[Mapping[str, Any]]]
 PART_OF: Final = {
     "limit": "a", "noop-2": "b", "noop-10": "b", "transform-2": "b", "many": "c", "one": "c", "list": "d",
-    "parked": "e", "startup": "f", "javascript": "g",
+    "parked": "e", "startup": "f", "javascript": "g", "language": "h", "light": "h", "scripts": "h",
 }  # fmt: skip
 # A server that has finished executions behind it may still grow by so much over as many again.
 FLAT_PERCENT: Final = 2.0
@@ -97,6 +97,13 @@ def rows(rounds: Rounds) -> list[Row]:
     add("start to /readyz, existing data", "s", "startup.existing_seconds", at_most(1.5, "1.5"), digits=2)
     add("JavaScript over 5 KB, one worker", "expressions/s", "javascript.per_second", at_least(2000, "2,000"))
     add("  five accounts in turn", "expressions/s", "javascript.alternating_per_second")
+    add("a plain path", "µs", "language.path_us", at_most(5, "5"), digits=2)
+    add("a document of 100 nodes checked", "ms", "language.check_ms", at_most(20, "20"), digits=1)
+    add("foreach of 100 no-op nodes, one at a time", "ms", "language.loop_ms", at_most(100, "100"), digits=1)
+    add("  ten at a time", "ms", "language.wide_loop_ms", digits=1)
+    add("REST, 40 light nodes in a row, 1 client, p50", "ms", "light.p50_ms", at_most(50, "50"), digits=1)
+    add("  p99", "ms", "light.p99_ms", digits=1)
+    add("REST, 10 script nodes, 32 clients", "executions/s", "scripts.per_second", at_least(200, "200"))
     return found
 
 

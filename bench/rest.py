@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,22 +26,48 @@ nodes:
     params: {{url: "{url}/callback", method: "POST"}}
 """
 
+_SCRIPT: Final = "const seen = input.n ?? 0; return {n: seen + 1, words: 'a b c'.split(' ').map(w => w + seen)}"
+
+
+def in_a_row(nodes: int, params: str) -> str:
+    """A flow of so many transform nodes, one after the other."""
+    lines = [f'metadata: {{name: "{nodes} transforms", version: "1.0.0"}}', "nodes:"]
+    for number in range(1, nodes + 1):
+        following = f", next: n{number + 1}" if number < nodes else ""
+        lines.append(f"  n{number}: {{type: transform, params: {params}{following}}}")
+    return "\n".join(lines) + "\n"
+
 
 @dataclass(frozen=True, slots=True)
 class RestBench:
-    """A server with ten flows, one of which makes two calls to the receiver."""
+    """A server with ten flows, one of which makes two calls to the receiver, and some that make none.
+
+    Attributes:
+        light_flow_id: 40 nodes in a row that pass on a value.
+        script_flow_id: 10 nodes in a row that run a script.
+    """
 
     server: Server
     receiver: Receiver
     flow_id: str
+    light_flow_id: str
+    script_flow_id: str
 
     def run_many(self, seconds: float) -> dict[str, Any]:
         """32 clients that ask for the end every 20 ms."""
-        return self._run(_CLIENTS, poll_ms=20, seconds=seconds)
+        return self._run(self.flow_id, _CLIENTS, poll_ms=20, seconds=seconds, calls=1)
 
     def run_one(self, seconds: float) -> dict[str, Any]:
         """1 client that asks every 2 ms."""
-        return self._run(1, poll_ms=2, seconds=seconds)
+        return self._run(self.flow_id, 1, poll_ms=2, seconds=seconds, calls=1)
+
+    def run_light(self, seconds: float) -> dict[str, Any]:
+        """1 client that asks every 2 ms, and 40 nodes in a row."""
+        return self._run(self.light_flow_id, 1, poll_ms=2, seconds=seconds, calls=0)
+
+    def run_scripts(self, seconds: float) -> dict[str, Any]:
+        """32 clients that ask every 20 ms, and 10 nodes in a row that run a script."""
+        return self._run(self.script_flow_id, _CLIENTS, poll_ms=20, seconds=seconds, calls=0)
 
     def list_flows(self, seconds: float) -> dict[str, Any]:
         report = wrk(
@@ -52,17 +78,18 @@ class RestBench:
             raise BenchFailed(f"lists failed: {report}")
         return {"per_second": report["requests"] / report["seconds"], **report}
 
-    def _run(self, clients: int, *, poll_ms: int, seconds: float) -> dict[str, Any]:
-        before, calls_before = self.server.count(self.flow_id), self.receiver.counts()
+    def _run(self, flow_id: str, clients: int, *, poll_ms: int, seconds: float, calls: int) -> dict[str, Any]:
+        before, calls_before = self.server.count(flow_id), self.receiver.counts()
         report = wrk(
-            self.server, "run_to_completed.lua", self.flow_id, poll_ms,
+            self.server, "run_to_completed.lua", flow_id, poll_ms,
             threads=clients, connections=clients, seconds=seconds,
         )  # fmt: skip
         latencies = sorted(report.pop("latencies_ms"))
         wrong = {name: report[name] for name in _FAULTS if report[name]}
         if wrong or not latencies:
             raise BenchFailed(f"executions went wrong: {wrong or 'none completed'}; {report['example']}")
-        self._check(report["accepted"], clients, before, calls_before)
+        made = self._check(flow_id, report["accepted"], clients, before)
+        self._check_calls(made * calls, calls_before)
         return {
             "per_second": len(latencies) / report["seconds"],
             "completed": len(latencies),
@@ -71,19 +98,22 @@ class RestBench:
             **{name: report[name] for name in ("seconds", "accepted", "polls")},
         }
 
-    def _check(self, accepted: int, clients: int, before: int, calls_before: Any) -> None:
-        """What the clients saw is what the server holds and what the receiver was sent."""
-        self.server.wait_until_none(self.flow_id, "running", "waiting")
-        total = self.server.count(self.flow_id)
+    def _check(self, flow_id: str, accepted: int, clients: int, before: int) -> int:
+        """What the clients saw is what the server holds: gives how many executions it has made."""
+        self.server.wait_until_none(flow_id, "running", "waiting")
+        total = self.server.count(flow_id)
         made = total - before
         if not accepted <= made <= accepted + clients:
             raise BenchFailed(f"{accepted} executions were accepted, and the server has {made} more than before")
-        if (completed := self.server.count(self.flow_id, "completed")) != total:
+        if (completed := self.server.count(flow_id, "completed")) != total:
             raise BenchFailed(f"{total} executions, of which only {completed} completed")
-        calls = self.receiver.counts()
+        return made
+
+    def _check_calls(self, expected: int, before: Mapping[str, int]) -> None:
+        counts = self.receiver.counts()
         for method in ("GET", "POST"):
-            if (sent := calls.get(method, 0) - calls_before.get(method, 0)) != made:
-                raise BenchFailed(f"{made} executions sent {sent} {method} requests")
+            if (sent := counts.get(method, 0) - before.get(method, 0)) != expected:
+                raise BenchFailed(f"{expected} {method} requests were to be sent, and {sent} were")
 
 
 _FAULTS: Final = ("refused", "poll_errors", "not_completed", "stuck", "socket_errors")
@@ -94,7 +124,8 @@ def rest_bench(directory: Path) -> Iterator[RestBench]:
     with running_receiver() as receiver, running_server(directory / "rest") as server:
         definition = TWO_CALLS.format(url=receiver.url)
         flow_ids = [server.create_flow(definition) for _ in range(_FLOWS)]
-        yield RestBench(server, receiver, flow_ids[0])
+        light, scripts = in_a_row(40, "{value: {n: 1}}"), in_a_row(10, f'{{script: "{_SCRIPT}"}}')
+        yield RestBench(server, receiver, flow_ids[0], server.create_flow(light), server.create_flow(scripts))
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
