@@ -188,6 +188,7 @@ def _summary_row(append: Append) -> dict[str, Any]:
         "waiting_for": None if summary.waiting_for is None else summary.waiting_for.decode(),
         "epoch": append.epoch,
         "last_seq": append.after + len(append.records),
+        "size": sum(len(record.data) for record in append.records),
     }
     if append.create is None:
         row |= {"after": append.after, "is_queued": summary.is_queued}
@@ -198,7 +199,6 @@ def _summary_row(append: Append) -> dict[str, Any]:
 
 def _creation_row(new: NewExecution) -> dict[str, Any]:
     return {
-        "size": sum(len(record.data) for record in append.records),
         "account_id": new.account_id,
         "flow_id": new.flow_id,
         "revision_id": new.revision_id,
