@@ -28,7 +28,7 @@ nodes:
     type: foreach
     params: {items: "${input.body}"}
     nodes:
-      push: {type: webhook, params: {url: "https://example.com"}}
+      push: {type: webhook, params: {url: "https://example.com"}, next: save}
       save: {type: webhook, params: {url: "https://example.com"}}
     next: both
   both:
