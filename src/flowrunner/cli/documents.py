@@ -5,11 +5,12 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import click
 
 from flowrunner.domain.errors import Fault
+from flowrunner.domain.yaml_source import MAX_BYTES
 
 STDIN: Final = "-"
 _ENDINGS: Final = (".yaml", ".yml")
@@ -45,7 +46,7 @@ def read_documents(names: Sequence[str]) -> tuple[Sequence[Document], int]:
     documents, left_out = [], 0
     for name in names:
         if name == STDIN:
-            documents.append(Document("<stdin>", _text(sys.stdin.buffer.read())))
+            documents.append(Document("<stdin>", _read_text(sys.stdin.buffer)))
             continue
         path = Path(name)
         if not path.is_dir():
@@ -72,14 +73,17 @@ def _flow_files(directory: Path) -> Iterable[Path]:
 
 def _read(path: Path) -> Document:
     try:
-        return Document(str(path), _text(path.read_bytes()))
+        with path.open("rb") as file:
+            return Document(str(path), _read_text(file))
     except OSError as error:
         raise click.UsageError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _text(content: bytes) -> str | None:
+def _read_text(file: BinaryIO) -> str | None:
+    """The text, cut off where it is too long for a flow anyway: it may be a device that never ends."""
+    content = file.read(MAX_BYTES + 1)
     try:
-        return content.decode()
+        return content.decode(errors="strict" if len(content) <= MAX_BYTES else "replace")
     except UnicodeDecodeError:
         return None
 
