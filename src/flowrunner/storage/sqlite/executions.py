@@ -58,10 +58,6 @@ SELECT count(*) FROM events
  WHERE execution_id = :id AND type = 'log' AND (:level IS NULL OR data ->> '$.level' = :level)
 """
 
-SHARING_TURN: Final = """
-SELECT id FROM executions WHERE turn_key = :key AND completed_at IS NULL AND account_id = :account_id
-"""
-
 OLD: Final = """
 SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :before
  ORDER BY completed_at LIMIT :limit
@@ -150,11 +146,6 @@ class SqliteExecutions:
 
         rows, total = await self._database.read_long(logs)
         return [_log_line(at, data) for at, data in rows], total
-
-    async def sharing_turn(self, account_id: AccountId, key: str) -> Sequence[ExecutionId]:
-        values = {"account_id": account_id, "key": key}
-        rows = await self._database.read_long(lambda connection: connection.execute(SHARING_TURN, values).fetchall())
-        return [ExecutionId(row[0]) for row in rows]
 
     async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
         def purge(connection: sqlite3.Connection) -> tuple[int, bool]:

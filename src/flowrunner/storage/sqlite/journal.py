@@ -81,6 +81,16 @@ SELECT child.id, child.parent_id, 0, parent.completed_at IS NOT NULL
   FROM executions child CROSS JOIN executions parent
  WHERE child.status IN ('running', 'waiting') AND parent.id = child.parent_id
 """
+UNSETTLED_OF: Final = """
+SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.completed_at IS NOT NULL
+  FROM executions parent CROSS JOIN executions child INDEXED BY executions_parent
+ WHERE parent.id = :parent AND child.parent_id = parent.id
+   AND (child.completed_at IS NULL
+        OR (parent.completed_at IS NULL
+            AND 'flow:' || child.id NOT IN (SELECT data ->> '$.key' FROM events
+                                             WHERE execution_id = :parent AND type = 'signal.received')))
+"""
+SHARING_TURN: Final = "SELECT id FROM executions WHERE turn_key = :key AND completed_at IS NULL ORDER BY id"
 FLOW_IS_THERE: Final = """
 SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL
 """
@@ -283,8 +293,14 @@ class SqliteJournal:
         rows = await self._database.read_long(lambda connection: connection.execute(QUEUED_KEYS).fetchall())
         return [row[0] for row in rows]
 
-    async def unsettled(self) -> Sequence[Unsettled]:
-        rows = await self._database.read_long(lambda connection: connection.execute(UNSETTLED).fetchall())
+    async def sharing_turn(self, key: str) -> Sequence[ExecutionId]:
+        values = {"key": key}
+        rows = await self._database.read_long(lambda connection: connection.execute(SHARING_TURN, values).fetchall())
+        return [ExecutionId(row[0]) for row in rows]
+
+    async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:
+        statement, values = (UNSETTLED, {}) if parent is None else (UNSETTLED_OF, {"parent": parent})
+        rows = await self._database.read_long(lambda connection: connection.execute(statement, values).fetchall())
         return [Unsettled(ExecutionId(child), ExecutionId(parent), bool(a), bool(b)) for child, parent, a, b in rows]
 
     async def _ids(self, statement: str, values: dict[str, Any]) -> list[tuple[ExecutionId, AccountId]]:
