@@ -286,6 +286,7 @@ class NodeType(ABC, Generic[P]):
         timeout_seconds: How long one try may take when the flow does not say; None for no limit.
         code: Parameters that are JavaScript by themselves, by the keys that lead to them; `*` stands
             for any key. Of a condition the parameter is true, false, or the error it came to.
+        schemas: Parameters that are JSON Schemas; they are checked when the flow is saved.
         inner: Which key of a node of this type holds nodes of its own: `nodes` or `branches`.
         asks_again: Whether the parameters are filled in anew before `resume`. Their `input` is then what
             the one scope that has ended gave.
@@ -298,6 +299,7 @@ class NodeType(ABC, Generic[P]):
     pure: ClassVar[bool] = False
     timeout_seconds: ClassVar[float | None] = 300.0
     code: ClassVar[Mapping[tuple[str, ...], CodeKind]] = {}
+    schemas: ClassVar[tuple[str, ...]] = ()
     inner: ClassVar[InnerKey | None] = None
     asks_again: ClassVar[bool] = False
 
@@ -381,6 +383,7 @@ class NodeType(ABC, Generic[P]):
             check=self.check,
             params_schema=lambda: self.Params.model_json_schema(by_alias=True),
             code=self.code,
+            schemas=self.schemas,
             inner=self.inner,
             repeatable=self.repeatable,
             pure=self.pure,

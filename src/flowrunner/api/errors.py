@@ -1,6 +1,7 @@
 """One table that turns what happened into an answer."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -110,7 +111,7 @@ def _status_of(error: Exception) -> int | None:
 def fault_json(fault: Fault, *, document: str | None = None) -> dict[str, Any]:
     """Args: document: The field of the request that holds the document that it is a fault of."""
     entry: dict[str, Any] = {
-        "pointer": f"/{document}" if document else "".join(f"/{key}" for key in fault.path.split(".") if key),
+        "pointer": f"/{document}" if document else _pointer(fault.path),
         "path": fault.path,
         "code": fault.code,
         "message": fault.message,
@@ -120,6 +121,15 @@ def fault_json(fault: Fault, *, document: str | None = None) -> dict[str, Any]:
     if fault.hint is not None:
         entry["hint"] = fault.hint
     return entry
+
+
+def _pointer(path: str) -> str:
+    """The JSON pointer (RFC 6901) of a dotted path: of `data.items[0]` that is `/data/items/0`."""
+    keys = (key for key in _BETWEEN_KEYS.split(path) if key)
+    return "".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in keys)
+
+
+_BETWEEN_KEYS: Final = re.compile(r"[.\[\]]")
 
 
 def details_of(faults: Sequence[Fault], *, document: str | None = None) -> dict[str, Any]:

@@ -578,7 +578,9 @@ class ExecutionState:
         else:
             owner, key = self._owner_of(scope)
             scopes = owner.open
-            if scopes is None or not scopes.has_room or key not in scopes.inputs:
+            # How many are under way does not count here: in a rerun, elements after the one that it begins
+            # at have had their turn already.
+            if scopes is None or key not in scopes.inputs:
                 raise IllegalEvent(f"{scope} begins out of turn")
             item = scopes.inputs.pop(key)
             scopes.active[key] = None

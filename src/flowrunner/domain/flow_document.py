@@ -41,6 +41,7 @@ from flowrunner.domain.flow import (
     prepared,
 )
 from flowrunner.domain.flow_tests import read_tests
+from flowrunner.domain.inputs import schema_of
 from flowrunner.domain.javascript import GLOBALS, KEYWORDS
 from flowrunner.domain.retry import PASSING_ERRORS, RetryPolicy
 from flowrunner.domain.script import Script
@@ -85,7 +86,7 @@ _KNOWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _NODE_MEMBERS: Final = ("result", "status", "action", "error", "attempts")
 
-# Faults of the JSON Schema of an input: of a value at keys within it.
+# Faults of a JSON Schema: of a value at keys within it.
 CheckSchema: TypeAlias = Callable[[JSON], Sequence[ParamFault]]
 
 
@@ -270,9 +271,12 @@ class _Reader:
             if not isinstance(schema, dict | bool):
                 self.fault(at, "type", "must be a JSON Schema: a map such as {type: string}")
                 continue
-            for fault in self.check_schema(schema):
-                self.fault((*at, *fault.keys), fault.code, fault.message, fault.hint)
+            self.schema(schema_of(schema)[0], at)
         return inputs
+
+    def schema(self, schema: JSON, at: Keys) -> None:
+        for fault in self.check_schema(schema):
+            self.fault((*at, *fault.keys), fault.code, fault.message, fault.hint)
 
     def handler(self, document: Mapping[str, JSON], key: str, nodes: Mapping[str, JSON]) -> str | None:
         name = document.get(key)
@@ -361,6 +365,10 @@ class _Reader:
         for fault in spec.check(params):
             is_key = fault.code == "unknown_key"
             self.fault((*at, "params", *fault.keys), fault.code, fault.message, fault.hint, key=is_key)
+        for key in spec.schemas:
+            # One that expressions are filled into is a schema only then.
+            if isinstance(params.get(key), dict) and not any("${" in text for _, text in _strings(params[key], ())):
+                self.schema(params[key], (*at, "params", key))
         inner, item = self.inner(node, at, spec, context)
         if inner_key is not None and "retry" in node:
             self.fault(

@@ -52,10 +52,11 @@ SELECT id FROM flows
  WHERE account_id = :account_id AND deleted_at IS NULL AND (id = :id OR name = :id)
  ORDER BY id <> :id, id LIMIT 1
 """
+# Compared by kind: to the database 1 and '1' are the same where one of them is a column.
 REVISION_NAMED: Final = """
 SELECT r.id FROM revisions r JOIN flows f ON f.id = r.flow_id
  WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
-   AND (r.number = :version OR r.version = :version)
+   AND CASE typeof(:version) WHEN 'integer' THEN r.number = :version ELSE r.version = :version END
  ORDER BY r.number DESC LIMIT 1
 """
 DEFINITION: Final = """
