@@ -479,6 +479,6 @@ def test_a_message_that_is_too_large_closes_its_socket_alone(account: Client) ->
         assert close_code(quiet) == 1000
 
 
-def test_messages_are_not_compressed(account: Client) -> None:
+def test_s48_messages_are_not_compressed(account: Client) -> None:
     with account.watch(waiting(account), compression="deflate") as connection:
         assert "sec-websocket-extensions" not in connection.response.headers  # type: ignore[union-attr]
