@@ -2,8 +2,10 @@
 
 import base64
 import json
+import os
 import secrets
 import shutil
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -235,6 +237,21 @@ def test_s30_what_others_can_read_is_refused(stopped: Server, place: str, mode: 
     assert str(path) in stopped.log
     assert "chmod" in stopped.log
     assert "Traceback" not in stopped.log
+
+
+def test_s30_a_crash_leaves_no_image_of_the_memory(stopped: Server) -> None:
+    stopped.start()
+    limits = Path(f"/proc/{stopped.pid}/limits")
+    if limits.exists():
+        (line,) = [line for line in limits.read_text().splitlines() if line.startswith("Max core file size")]
+        assert line.split()[-3:] == ["0", "0", "bytes"]
+    before = set(stopped.data_dir.parent.rglob("*"))
+
+    os.kill(stopped.pid, signal.SIGSEGV)
+
+    assert stopped.wait() == -signal.SIGSEGV
+    left = {path.name for path in set(stopped.data_dir.parent.rglob("*")) - before}
+    assert {name for name in left if "core" in name} == set()
 
 
 def test_s12_keys_are_not_in_the_database(stopped: Server) -> None:
