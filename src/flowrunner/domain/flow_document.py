@@ -70,6 +70,7 @@ MAX_TAGS: Final = 50
 MOST_STEPS: Final = 1_000_000
 MAX_CONCURRENCY: Final = 10_000
 MAX_DEPTH_OF_SCOPES: Final = 8
+MAX_EXPRESSIONS: Final = 10_000
 BATCH_AT_ONCE: Final = 10
 _FORBIDDEN_IN_NAMES: Final = frozenset("/[]")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
@@ -121,6 +122,9 @@ def study_flow(
     text: str, node_types: Mapping[str, NodeTypeSpec], check_schema: CheckSchema = lambda schema: ()
 ) -> Reading:
     """What there is to say of a document, in its order. JavaScript is left to the sandbox."""
+    if text.count("${") > MAX_EXPRESSIONS:
+        message = f"a flow document has at most {MAX_EXPRESSIONS} expressions"
+        return Reading(flow=None, faults=[Fault(path="", code="too_large", line=1, column=1, message=message)])
     try:
         source = yaml_source.read_yaml(text)
     except InvalidFlow as error:

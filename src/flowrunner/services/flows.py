@@ -229,7 +229,9 @@ class ReadyFlows:
         key = (account_id, revision_id)
         flow = self._kept.get(key)
         if flow is None:
-            flow = read_flow(await self._store.definition(account_id, revision_id), self._node_types)
+            definition = await self._store.definition(account_id, revision_id)
+            # On another thread: the longest would hold up everybody else.
+            flow = await asyncio.to_thread(read_flow, definition, self._node_types)
             self._kept[key] = flow
             if len(self._kept) > _CACHED_FLOWS:
                 self._kept.popitem(last=False)
