@@ -269,6 +269,18 @@ def test_the_data_of_an_answer_is_checked_by_the_form(account: Client) -> None:
     assert account.ended(id)["result"]["data"] == {"count": 3, "note": "none"}
 
 
+def test_a_rejection_may_come_without_the_data_and_not_with_other_data(account: Client) -> None:
+    definition = (
+        FORM + "    next: {approved: done, rejected: done}\n  done: {type: return, params: {value: '${input}'}}\n"
+    )
+    id = started(account, definition, "ask")
+
+    assert_error(answer(account, id, "ask", {"approved": False, "data": {"count": 0}}), 422)
+    assert answer(account, id, "ask", {"approved": False}).status == 200
+    result = account.ended(id)["result"]
+    assert (result["approved"], result["data"]) == (False, None)
+
+
 def test_a_fault_within_the_data_has_its_place(account: Client) -> None:
     definition = (
         "nodes:\n  ask: {type: approval, params: {form: {properties: {a/b: {type: array, items: {type: integer}}}}}}\n"
