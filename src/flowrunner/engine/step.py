@@ -5,12 +5,13 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 import structlog
 
 from flowrunner.domain.decide import node_of
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.execution import (
     LOG_LEVELS,
     ExecutionState,
@@ -44,6 +45,13 @@ from flowrunner.ports import ParentStep
 
 logger = structlog.get_logger()
 
+_RETRY_SECONDS: Final = 1.0
+
+
+class Stopped(Exception):
+    """The server stops before a step could do what it is for: it runs again at the next start."""
+
+
 StepResult: TypeAlias = NodeCompleted | NodeWaiting | ScopesOpened | Failure
 _Given: TypeAlias = JSON | Outcome | Suspend | OpenScopes
 
@@ -56,7 +64,15 @@ class _Flows:
     parent: ParentStep
 
     async def start(self, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool) -> SubFlow:
-        return await self.world.flows.start(self.parent, flow, version=version, input=input, wait=wait)
+        # That nothing can be written at the moment is no fault of the flow's: as with its own events, it waits.
+        # Asked again, it finds what was started after all.
+        while True:
+            try:
+                return await self.world.flows.start(self.parent, flow, version=version, input=input, wait=wait)
+            except Unavailable:
+                if self.world.is_stopping:
+                    raise Stopped from None
+                await asyncio.sleep(_RETRY_SECONDS)
 
 
 @dataclass(slots=True)
@@ -158,7 +174,11 @@ async def run_step(
     report: Callable[[Logged], None],
 ) -> StepResult:
     """The outcome of the current try of ``step``, or of going on with it. A failure is an outcome, not
-    an exception."""
+    an exception.
+
+    Raises:
+        Stopped.
+    """
     node = node_of(identity.flow, state, step)
     context = Context(world, identity, state, state.at(step), node, report)
     try:
@@ -173,6 +193,8 @@ async def run_step(
         )
     except ExpressionFailed as error:
         return Failure(type=error.type, message=str(error), node=node.name)
+    except Stopped:
+        raise
     except (Exception, asyncio.CancelledError) as error:
         # Node types may be anybody's code: whatever they raise ends their node, not the server.
         # Only a cancellation that somebody asked for goes its way.
