@@ -59,4 +59,8 @@ class Delay(NodeType[DelayParams]):
         else:
             assert params.duration is not None, "the model wants one of them"
             until = context.now() + timedelta(seconds=seconds_of(params.duration))
-        return Suspend(until=until, result=context.input, about={"type": "delay"})
+        limit = None if context.timeout_seconds is None else context.now() + timedelta(seconds=context.timeout_seconds)
+        is_limit = limit is not None and limit < until
+        return Suspend(
+            until=limit if is_limit else until, is_limit=is_limit, result=context.input, about={"type": "delay"}
+        )
