@@ -10,7 +10,7 @@ from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, Append, Journal, Signal
 from support.databases import rows_of
 from support.invariants import check_database
-from support.world import FakeHttp, Machine, SteppingClock, answer, machine
+from support.world import FakeHttp, Machine, SteppingClock, answer, machine, never
 
 from .crashes import ADMIN
 
