@@ -134,7 +134,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
 
     assert said == {
         "flow document": f"{_size(yaml_source.MAX_BYTES)}, {yaml_source.MAX_DEPTH} levels, "
-        f"{yaml_source.MAX_NODES:,} YAML nodes",
+        f"{yaml_source.MAX_NODES:,} YAML nodes, {flow_document.MAX_EXPRESSIONS:,} expressions",
         "scopes inside each other": f"{flow_document.MAX_DEPTH_OF_SCOPES}",
         "script": _size(javascript.MAX_SCRIPT),
         "elements of a loop": f"{loops.MAX_ITEMS:,}",
