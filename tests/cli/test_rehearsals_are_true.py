@@ -1,5 +1,7 @@
 """What a flow does in its tests it does on a server: the same events in the same order, for all samples of the docs."""
 
+import json
+import random
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -84,6 +86,101 @@ async def test_the_samples_of_the_language_pass_their_tests(sample: Sample, sand
     verdict = await verdict_of(sample, sandbox)
 
     assert verdict.has_passed, (verdict.problems, verdict.mismatches)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_flows_made_at_random_do_the_same_on_a_server(seed: int, tmp_path: Path, sandbox: JailedSandbox) -> None:
+    text = json.dumps(random_document(random.Random(seed)), indent=2)
+    document: Any = read_yaml(text).value
+    tests, faults = read_tests(document["tests"], document["nodes"])
+    assert faults == ()
+    sample = Sample(text, document["nodes"], tests["it"])
+
+    rehearsed = await rehearsal_of(sample, sandbox)
+    played = await Server(sample, tmp_path, sandbox).play()
+
+    assert by_scope(lines(played)) == by_scope(lines(rehearsed)), text
+    assert type(played[-1]) is type(rehearsed[-1])
+    if isinstance(rehearsed[-1], Completed):
+        assert played[-1] == rehearsed[-1], text
+
+
+def random_document(chance: random.Random) -> dict[str, Any]:
+    """A flow of a few nodes, whose edges lead anywhere, with one test that mocks all that needs it."""
+    names = [f"n{number}" for number in range(chance.randint(2, 6))]
+    mocks: dict[str, Any] = {}
+    nodes = {name: random_node(chance, name, mocks) for name in names}
+    for number, name in enumerate(names):
+        onward = names[number + 1] if number + 1 < len(names) else None
+        edges = {"default": onward} if onward is not None else {}
+        if chance.random() < 0.3:
+            edges["default"] = chance.choice(names)
+        if chance.random() < 0.5 and nodes[name]["type"] in ("http.request", "foreach"):
+            edges[chance.choice(["error", "error.http.5xx", "error.timeout"])] = chance.choice(names)
+        if nodes[name]["type"] == "switch":
+            edges["other"] = chance.choice(names)
+        if nodes[name]["type"] == "wait":
+            edges["timeout"] = chance.choice(names)
+        nodes[name]["next"] = edges
+    # Whatever no edge leads to, the first node could.
+    nodes["first"] = {
+        "type": "switch",
+        "params": {"cases": [{"when": "false", "action": name} for name in names[1:]]},
+        "next": {"default": names[0], **{name: name for name in names[1:]}},
+    }
+    handlers = {"on_finish": "last"} if chance.random() < 0.3 else {}
+    if handlers:
+        nodes["last"] = {"type": "log", "params": {"message": "${execution.status}"}}
+    test: dict[str, Any] = {"mocks": mocks, "signals": {"go": [{"payload": 1}, {"payload": 2, "after": "1h"}]}}
+    if chance.random() < 0.2:
+        test["cancel_after"] = "90s"
+    document = {"start": "first", "vars": {"n": 0}, "limits": {"max_steps": 60}, "nodes": nodes, "tests": {"it": test}}
+    return {**document, **handlers}
+
+
+def random_node(chance: random.Random, name: str, mocks: dict[str, Any]) -> dict[str, Any]:
+    kind = chance.choice(["request", "request", "switch", "foreach", "parallel", "delay", "set", "wait", "transform"])
+    match kind:
+        case "request":
+            mocks[name] = random_mock(chance)
+            return {
+                "type": "http.request",
+                "params": {"url": "https://example.com/${vars.n}"},
+                "retry": {"max": chance.randint(0, 2), "delay": "10s"},
+            }
+        case "switch":
+            return {"type": "switch", "params": {"cases": [{"when": "vars.n % 2 == 1", "action": "other"}]}}
+        case "foreach":
+            at_once = chance.randint(1, 2)
+            mocks[f"{name}.ask"] = random_mock(chance)
+            # With several at once it is a race which of them fails first.
+            on_error = chance.choice(["fail", "continue", "collect"] if at_once == 1 else ["continue", "collect"])
+            inner = {
+                "ask": {"type": "http.request", "params": {"url": "https://example.com/${item}"}, "next": "said"},
+                "said": {"type": "log", "params": {"message": "${index}: ${item}"}},
+            }
+            params = {"items": list(range(chance.randint(0, 3))), "concurrency": at_once, "on_error": on_error}
+            return {"type": "foreach", "params": params, "nodes": inner}
+        case "parallel":
+            left = {"pause": {"type": "delay", "params": {"duration": f"{chance.randint(0, 9)}s"}}}
+            right = {"say": {"type": "log", "params": {"message": "right of ${vars.n}"}}}
+            branches = {"left": {"nodes": left}, "right": {"nodes": right}}
+            # It gives what flowed in twice: on a way that leads back, more and more.
+            return {"type": "parallel", "branches": branches, "output": "${result.left == null}"}
+        case "delay":
+            return {"type": "delay", "params": {"duration": chance.choice(["500ms", "1m", "2d"])}}
+        case "set":
+            return {"type": "set", "params": {"n": "${vars.n + 1}"}}
+        case "wait":
+            return {"type": "wait", "params": {"key": "go", "timeout": "2h"}}
+        case _:
+            return {"type": "transform", "params": {"value": {"n": "${vars.n * 2}", "was": "${input == null}"}}}
+
+
+def random_mock(chance: random.Random) -> Any:
+    answers = [{"result": {"status_code": 200}}, {"error": "http.503"}, {"error": "timeout"}, {"error": "http.404"}]
+    # A list is long enough for any number of tries.
+    return chance.choice(answers) if chance.random() < 0.5 else [chance.choice(answers) for _ in range(100)]
 
 
 def lines(events: list[Event]) -> list[str]:
