@@ -4,16 +4,19 @@ import asyncio
 import contextlib
 import gc
 import ipaddress
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import structlog
 import uvicorn
 
-from flowrunner.api.protocol import JoinedHttpProtocol
+from flowrunner.api.protocol import Connections, JoinedHttpProtocol
 from flowrunner.bootstrap import Program, first_admin, in_url, keep_house, keep_token_uses, open_program, rotate_keys
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.logs import configure_logging
@@ -22,6 +25,10 @@ from flowrunner.settings import Settings
 logger = structlog.get_logger()
 
 _LOOK_SECONDS: Final = 1.0
+# How often a WebSocket is asked whether the other side is there, and how long it may take to say so.
+PING_SECONDS: Final = 20.0
+# Open at once, if the process may open twice as many files; more where more WebSockets may be open.
+_CONNECTIONS: Final = 10_000
 _EXPOSED: Final = (
     "other machines can reach this server. It speaks plain HTTP: whoever is in between reads passwords, tokens and "
     "results, and whoever gets here first can try passwords. Listen on 127.0.0.1 behind a proxy with TLS instead, "
@@ -36,12 +43,25 @@ async def serve(settings: Settings) -> None:
         FlowRunnerError: If it cannot start; the message says what to do.
     """
     configure_logging(settings)
+    # The other half is for what the server itself opens.
+    most_connections = _open_files(2 * max(_CONNECTIONS, 2 * settings.max_sockets)) // 2
+    settings = replace(settings, max_sockets=min(settings.max_sockets, most_connections // 2))
     listener = _listen(settings)
     port = listener.getsockname()[1]
     with contextlib.closing(listener):
         async with open_program(settings, own_ports=frozenset({port})) as program:
             await first_admin(settings, program, port)
-            await _serve(settings, program, listener)
+            await _serve(settings, program, listener, most_connections)
+
+
+def _open_files(wanted: int) -> int:
+    """Let the process have that many files open, or as many as it may; gives how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return files
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -59,15 +79,19 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-async def _serve(settings: Settings, program: Program, listener: socket.socket) -> None:
+async def _serve(settings: Settings, program: Program, listener: socket.socket, most_connections: int) -> None:
+    connections = Connections(most_connections, on_drop=lambda: program.metrics.refused("connections"))
     server = _Server(
         uvicorn.Config(
             program.app,
             loop="none",
-            http=JoinedHttpProtocol,
+            http=partial(JoinedHttpProtocol, open_connections=connections),  # type: ignore[arg-type] # makes one
             ws="websockets-sansio",
             ws_max_size=64 * 1024,
             ws_per_message_deflate=False,
+            # A subscriber that is not there any more does not hold its place.
+            ws_ping_interval=PING_SECONDS,
+            ws_ping_timeout=PING_SECONDS,
             lifespan="off",
             log_config=None,
             access_log=False,

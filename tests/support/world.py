@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.execution import Event, Status
+from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
@@ -31,6 +32,7 @@ from flowrunner.storage.sqlite.executions import SqliteExecutions
 from flowrunner.storage.sqlite.flows import SqliteFlows
 from flowrunner.storage.sqlite.journal import SqliteJournal
 from flowrunner.storage.sqlite.secrets import SqliteSecrets
+from flowrunner.storage.sqlite.usage import SqliteUsage
 from support.databases import MARA, NOON, account, new_database_file, open_database
 from support.flows import flow_of
 
@@ -286,7 +288,10 @@ async def machine(
         )
         dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=most_active)
         flows, reader, schemas = SqliteFlows(database), SqliteExecutions(database), RustSchemas()
-        executions = Executions(reader, flows, library, dispatcher, sandbox=scripts, schemas=schemas, clock=clock)
+        executions = Executions(
+            reader, flows, library, dispatcher, usage=SqliteUsage(database), limits=UNLIMITED,
+            sandbox=scripts, schemas=schemas, clock=clock,
+        )  # fmt: skip
         world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flows))
         try:
             await dispatcher.open()

@@ -149,12 +149,14 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def _domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FlowRunnerError), "registered for this class"
-    await record_denial(request, error)
+    await record_refusal(request, error)
     return answer_to(request.scope["request_id"], error)
 
 
-async def record_denial(connection: HTTPConnection, error: Exception) -> None:
-    """Have the audit log tell of a request that was denied."""
+async def record_refusal(connection: HTTPConnection, error: Exception) -> None:
+    """Have the audit log tell of a request that was denied, and the metrics of one that a limit refused."""
+    if isinstance(error, TooManyRequests | LimitReached):
+        connection.app.state.refused(error.limit)
     if isinstance(error, Forbidden):
         await connection.app.state.services.audit.denied(
             connection.scope.get("caller"),
@@ -188,12 +190,16 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Response:
             return error_answer(request_id, status, str(error), details=details, headers={"ETag": etag(error.state)})
         case TooManyRequests():
             seconds = max(math.ceil(error.retry_after.total_seconds()), 1)
-            details = {"limit": error.limit, "most": error.most}
-            return error_answer(request_id, status, str(error), details=details, headers={"Retry-After": str(seconds)})
+            retry_after = {"Retry-After": str(seconds)}
+            return error_answer(request_id, status, str(error), details=_limit(error), headers=retry_after)
         case LimitReached():
-            return error_answer(request_id, status, str(error), details={"limit": error.limit, "most": error.most})
+            return error_answer(request_id, status, str(error), details=_limit(error))
         case _:
             return error_answer(request_id, status, str(error))
+
+
+def _limit(error: TooManyRequests | LimitReached) -> dict[str, Any]:
+    return {"limit": error.limit, "most": error.most}
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
