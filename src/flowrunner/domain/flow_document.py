@@ -32,6 +32,7 @@ from flowrunner.domain.flow import (
     Flow,
     Graph,
     Hooks,
+    InnerKey,
     Limits,
     Node,
     NodeTypeSpec,
@@ -58,6 +59,10 @@ _CONCURRENCY_KEYS: Final = ("max", "key", "on_limit")
 _NODE_KEYS: Final = (
     "type", "description", "if", "params", "timeout", "retry", "output", "next", "idempotent", "hooks", "batch",
 )  # fmt: skip
+_ALL_INNER_KEYS: Final = ("nodes", "start", "branches")
+_INNER_KEYS: Final[Mapping[InnerKey | None, tuple[str, ...]]] = {
+    None: (), "nodes": ("nodes", "start"), "branches": ("branches",),
+}  # fmt: skip
 _HOOKS_KEYS: Final = ("prep", "exec", "post")
 _BATCH_KEYS: Final = ("strategy", "max_parallel")
 _BATCH_STRATEGIES: Final = ("serial", "parallel", "worker_pool")
@@ -342,10 +347,8 @@ class _Reader:
             return None
         spec = self.node_type(node, at)
         inner_key = spec.inner if spec is not None else None
-        known = (
-            _NODE_KEYS if spec is not None and inner_key is None else (*_NODE_KEYS, inner_key or "nodes", "branches")
-        )
-        self.known_keys(node, at, known)
+        # Of an unknown type nobody can say whether it holds nodes.
+        self.known_keys(node, at, (*_NODE_KEYS, *(_INNER_KEYS[spec.inner] if spec else _ALL_INNER_KEYS)))
         self.text_at(node, at, "description", limit=10_000)
         params = self.map_at(node, at, "params")
         edges = self.edges(node, at, siblings, spec, params)
