@@ -199,7 +199,7 @@ class Executions:
             assert limit is not None, "turns are taken of flows with a limit"
             assert turn is not None, "turns are taken of flows with a limit"
         if limit.on_limit == "reject":
-            raise Conflict(f"{limit.most} executions of this flow are under way, which is as many as may be")
+            raise Conflict(f"As many executions of this flow are under way as may be: {limit.most}")
         if self._limits.queued is not None:
             self._limits.check_queued(await self._usage.queued(new.account_id))
         await self._dispatcher.start(replace(new, turn=replace(turn, is_queued=True)), flow, input)
