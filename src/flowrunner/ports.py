@@ -315,6 +315,7 @@ class LogLine:
     node_id: str | None
     node_type: str | None
     data: JSON
+    step: str | None = None
 
 
 class ExecutionReader(Protocol):

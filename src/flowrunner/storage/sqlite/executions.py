@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.execution import Status
+from flowrunner.domain.execution import Logged, Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId
 from flowrunner.ports import ExecutionDetail, ExecutionView, LogLine, Page
 from flowrunner.storage.sqlite.database import Database
@@ -204,15 +204,7 @@ def _member(data: str, name: str) -> bytes:
     return bytes(getattr(_ENDS.decode(data), name))
 
 
-class _Log(msgspec.Struct):
-    level: str
-    message: str
-    node: str | None = None
-    node_type: str | None = None
-    data: Any = None
-
-
-_LOG: Final = msgspec.json.Decoder(_Log)
+_LOG: Final = msgspec.json.Decoder(Logged)
 
 
 def _log_line(at: int, data: str) -> LogLine:
@@ -224,4 +216,5 @@ def _log_line(at: int, data: str) -> LogLine:
         node_id=log.node,
         node_type=log.node_type,
         data=log.data,
+        step=log.step,
     )
