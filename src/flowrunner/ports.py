@@ -515,9 +515,9 @@ class FlowStore(Protocol):
         ...
 
     async def purge(self, *, limit: int) -> bool:
-        """Forget definitions of deleted flows of which no execution is left, at most ``limit``; whether there are more.
+        """Forget deleted flows of which no execution is left, with at most ``limit`` definitions.
 
-        A flow of which no definition is left is forgotten too.
+        Whether there were any: then there may be more.
         """
         ...
 

@@ -94,20 +94,16 @@ UPDATE revisions SET deleted_at = :at, definition = NULL
 """
 
 # Nothing starts with a deleted flow any more, so once no execution of it is left none ever is.
-PURGE_REVISIONS: Final = """
-DELETE FROM revisions
- WHERE id IN (SELECT r.id FROM flows CROSS JOIN revisions r ON r.flow_id = flows.id
-               WHERE flows.deleted_at IS NOT NULL
-                 AND NOT EXISTS (SELECT 1 FROM executions x
-                                  WHERE x.account_id = flows.account_id AND x.flow_id = flows.id)
-               LIMIT :limit)
-"""
-PURGE: Final = """
-DELETE FROM flows
+UNNEEDED: Final = """
+SELECT id FROM flows
  WHERE deleted_at IS NOT NULL
-   AND NOT EXISTS (SELECT 1 FROM revisions r WHERE r.flow_id = flows.id)
    AND NOT EXISTS (SELECT 1 FROM executions x WHERE x.account_id = flows.account_id AND x.flow_id = flows.id)
+ LIMIT :limit
 """
+PURGE_REVISIONS: Final = """
+DELETE FROM revisions WHERE id IN (SELECT id FROM revisions WHERE flow_id = :id LIMIT :limit)
+"""
+PURGE: Final = "DELETE FROM flows WHERE id = :id"
 
 # The page and the total in one row of one text, because a query gives up and takes back the
 # interpreter's lock for every row.
@@ -249,12 +245,21 @@ class SqliteFlows:
         return [_flow_view(row) for row in _ROWS.decode(rows)], total
 
     async def purge(self, *, limit: int) -> bool:
-        def purge(connection: sqlite3.Connection) -> bool:
-            has_more = connection.execute(PURGE_REVISIONS, {"limit": limit}).rowcount == limit
-            connection.execute(PURGE)
-            return has_more
+        unneeded = await self._database.read_long(
+            lambda connection: connection.execute(UNNEEDED, {"limit": limit}).fetchall()
+        )
 
-        return await self._database.write(purge)
+        def purge(connection: sqlite3.Connection) -> None:
+            left = limit
+            for (id,) in unneeded:
+                left -= connection.execute(PURGE_REVISIONS, {"id": id, "limit": left}).rowcount
+                if left == 0:
+                    return
+                connection.execute(PURGE, {"id": id})
+
+        if unneeded:
+            await self._database.write(purge)
+        return bool(unneeded)
 
     async def _one(self, statement: str, account_id: AccountId, id: str) -> tuple[Any, ...]:
         values = {"id": id, "account_id": account_id}
