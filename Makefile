@@ -71,8 +71,9 @@ bench: $(VENV)/.dev ## Measure how fast it is here; ARGS=--quick takes a minute
 	@$(RUN) -m bench $(ARGS)
 
 .PHONY: campaign
-campaign: $(VENV)/.dev ## Kill the server 300 times under load; takes its time
-	@CAMPAIGN_KILLS=$${CAMPAIGN_KILLS:-300} $(RUN) -m pytest -s tests/scenarios/test_crashes.py $(ARGS)
+campaign: $(VENV)/.dev ## Kill the server 600 times under load; takes its time
+	@CAMPAIGN_KILLS=$${CAMPAIGN_KILLS:-300} $(RUN) -m pytest -s tests/scenarios/test_crashes.py \
+	    tests/scenarios/test_crashes_of_every_kind.py $(ARGS)
 
 # The lock is made for every platform and Python at once, and names no host that it came from.
 COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
