@@ -291,6 +291,7 @@ class ExecutionDetail(ExecutionView):
     """``input`` and ``result`` are JSON texts; there is no result before the end.
 
     Attributes:
+        revision_id: The revision of the flow that it runs, also where that has been deleted.
         waiting_for: What a waiting execution waits for, as a JSON text.
         failure: Why and where a failed one failed: its `Failed` event, as a JSON text.
         revision: Number of the flow's revision that it runs.
@@ -300,6 +301,7 @@ class ExecutionDetail(ExecutionView):
 
     input: bytes
     result: bytes | None
+    revision_id: RevisionId
     waiting_for: bytes | None = None
     failure: bytes | None = None
     revision: int | None = None

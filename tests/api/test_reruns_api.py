@@ -323,6 +323,22 @@ def test_a_revision_that_lacks_what_would_be_kept_is_refused(account: Client) ->
     assert rerun(account, first["id"], {"from": "a", "revision": 2}).status in (201, 409)
 
 
+def test_nodes_of_one_name_in_different_branches_are_kept_in_another_revision(account: Client) -> None:
+    definition = """nodes:
+  both:
+    type: parallel
+    branches:
+      left: {nodes: {ask: {type: transform, params: {value: 1}}}}
+      right: {nodes: {ask: {type: log, params: {message: hi}}}}
+    next: end
+  end: {type: return, params: {value: old}}
+"""
+    first = account.run_to_end(definition)
+    account.put(f"/api/v1/flows/{first['flow_id']}", {"definition": definition.replace("old", "new")})
+
+    assert rerun_to_end(account, first["id"], {"from": "end", "revision": 2})["result"] == "new"
+
+
 def test_an_execution_of_a_deleted_flow_is_not_rerun(account: Client) -> None:
     flow_id = account.new_flow(SMALLEST)
     first = account.ended(account.run(flow_id))

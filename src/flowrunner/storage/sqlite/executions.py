@@ -10,7 +10,7 @@ import msgspec
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.execution import Logged, Status
-from flowrunner.domain.values import AccountId, ExecutionId, FlowId
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import ExecutionDetail, ExecutionView, LogLine, Page
 from flowrunner.storage.sqlite.database import Database
 from flowrunner.storage.sqlite.journal import REQUEST
@@ -20,7 +20,7 @@ from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms
 # The input is the first event's, the result the last one's: neither is stored twice.
 GET: Final = """
 SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, x.error, first.data, last.data,
-       x.waiting_for, x.parent_id, x.rerun_of, r.number
+       x.waiting_for, x.parent_id, x.rerun_of, r.number, x.revision_id
   FROM executions x
   JOIN events first ON first.execution_id = x.id AND first.seq = 1
   LEFT JOIN revisions r ON r.id = x.revision_id
@@ -108,6 +108,7 @@ class SqliteExecutions:
             parent_id=None if row[9] is None else ExecutionId(row[9]),
             rerun_of=None if row[10] is None else ExecutionId(row[10]),
             revision=row[11],
+            revision_id=RevisionId(row[12]),
         )
 
     async def request(self, account_id: AccountId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
