@@ -176,7 +176,7 @@ def test_the_same_idempotency_key_starts_one_execution(account: Client) -> None:
     assert (first.status, again.status) == (201, 200)
     assert again.json["execution_id"] == first.json["execution_id"]
     assert again.headers["idempotent-replayed"] == "true"
-    assert_error(another, 409)
+    assert assert_error(another, 422)["field"] == "Idempotency-Key"
     assert account.get("/api/v1/executions").json["total"] == 1
 
 

@@ -391,7 +391,7 @@ def test_the_same_key_reruns_once(account: Client) -> None:
     assert account.get("/api/v1/executions").json["total"] == 2
 
 
-def test_the_same_key_for_another_wish_is_a_conflict(account: Client) -> None:
+def test_the_same_key_for_another_wish_is_refused(account: Client) -> None:
     first = account.run_to_end("nodes:\n  a: {type: log, params: {message: hi}, next: b}\n  b: {type: return}\n")
     other = account.ended(account.run(first["flow_id"]))
     rerun(account, first["id"], {"from": "b"}, Idempotency_Key="k")
@@ -404,7 +404,8 @@ def test_the_same_key_for_another_wish_is_a_conflict(account: Client) -> None:
         rerun(account, other["id"], {"from": "b"}, Idempotency_Key="k"),
         account.post(f"/api/v1/flows/{first['flow_id']}/run", {"input": {}}, Idempotency_Key="k"),
     ):
-        assert_error(reply, 409, "This Idempotency-Key was used before, with another request")
+        details = assert_error(reply, 422, "Idempotency-Key: was used before, with another request")
+        assert details["errors"][0]["code"] == "reused"
 
 
 def test_a_key_keeps_its_answer_when_the_flow_is_gone(account: Client) -> None:

@@ -49,8 +49,8 @@ class Reruns:
 
         Raises:
             NotFound.
-            InvalidInput: If there is no such step, or the input does not fit.
-            Conflict: If what is kept does not fit the revision, or the key was used for another request.
+            InvalidInput: If there is no such step, the input does not fit, or the key was used for another request.
+            Conflict: If what is kept does not fit the revision.
         """
         asked: JSON = [id, from_step, input, revision]
         if idempotency_key is not None:
