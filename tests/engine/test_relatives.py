@@ -461,3 +461,11 @@ async def test_an_execution_that_is_let_in_while_it_is_in_memory_goes_on(path: P
         assert await asking is False
         assert await engine.until_ended(queued.id) is Status.COMPLETED
     assert check_database(path) == []
+
+
+async def test_turns_of_executions_that_have_ended_meanwhile_are_settled_at_a_start(path: Path) -> None:
+    """They were listed as waiting for their turn, and are gone when somebody looks."""
+    async with machine(path) as engine:
+        settling = asyncio.ensure_future(engine.dispatcher._settle_turns("a key of none"))
+        async with asyncio.timeout(5):
+            await settling

@@ -497,9 +497,9 @@ class LocalDispatcher:
         """Let in whoever can be, and let the last one take the place of the others if that is how its flow has it."""
 
         async def replace_others() -> None:
-            *_, last = await self._journal.sharing_turn(key)
-            if await self._engine.replaces(last):
-                await self._replace(key, last)
+            sharing = await self._journal.sharing_turn(key)
+            if sharing and await self._engine.replaces(sharing[-1]):
+                await self._replace(key, sharing[-1])
 
         await self._until_done(replace_others, "execution.not_replaced", key)
         await self._admit(key)
