@@ -305,8 +305,9 @@ class _Reader:
         self.known_keys(written, at, _LIMITS_KEYS)
         steps = self.whole_number_at(written, at, "max_steps", 1, MOST_STEPS)
         concurrency = None
-        if written.get("concurrency") is not None:
-            concurrency = self.concurrency(self.map_at(written, at, "concurrency"), (*at, "concurrency"), context)
+        limit = self.map_at(written, at, "concurrency")
+        if isinstance(written.get("concurrency"), dict):
+            concurrency = self.concurrency(limit, (*at, "concurrency"), context)
         return Limits(
             timeout_seconds=self.duration_at(written, at, "timeout"),
             max_steps=MAX_STEPS if steps is None else steps,
