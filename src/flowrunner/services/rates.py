@@ -80,8 +80,8 @@ class Buckets(Generic[K]):
         """
         full_at = max(self._full_at.get(key, now), now)
         if full_at > now + _MINUTE:
-            # The clock was set back: no bucket is emptier than empty.
-            full_at = self._full_at[key] = now + _MINUTE
+            # The clock was set back, and tells nothing any more of what was asked for.
+            full_at = now
         missing = full_at + self._cost - now - _MINUTE
         if missing > 0:
             return missing
