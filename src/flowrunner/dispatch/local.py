@@ -216,8 +216,7 @@ class LocalDispatcher:
         return slot
 
     async def _stored_status(self, id: ExecutionId) -> Status:
-        stored, _ = await self._journal.load(id)
-        return stored.status
+        return (await self._journal.stored(id)).status
 
     # What executions do to each other
 

@@ -130,6 +130,7 @@ class Run:
         state: ExecutionState,
         started: Started,
         *,
+        epoch: int,
         create: NewExecution | None = None,
         parent_id: ExecutionId | None = None,
         turn: Turn | None = None,
@@ -140,6 +141,7 @@ class Run:
         self._redactor = redactor
         self._state = state
         self._started = started
+        self._epoch = epoch
         self._create = create
         self._parent_id = parent_id
         self._turn = turn
@@ -155,6 +157,8 @@ class Run:
         self._answers: list[asyncio.Future[bool]] = []
         # Who caused what is recorded next.
         self._acts: list[AuditEntry] = []
+        # What told of it, and is done with then.
+        self._letters: list[int] = []
         # Sub-flows that nobody waits for any more; told once that is durable.
         self._orphans: list[ExecutionId] = []
         self._has_to_conclude = False
@@ -166,6 +170,7 @@ class Run:
         self._is_careful = state.seq > 0
         self._cancel_reason: str | None = None
         self._cancelled_by: AuditEntry | None = None
+        self._cancel_letters: list[int] = []
 
     @classmethod
     async def begin(cls, world: World, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> Self:
@@ -184,7 +189,15 @@ class Run:
             is_queued=is_queued,
         )
         run = cls(
-            world, identity, redactor, ExecutionState(), started, create=new, parent_id=new.parent_id, turn=new.turn
+            world,
+            identity,
+            redactor,
+            ExecutionState(),
+            started,
+            epoch=world.epoch,
+            create=new,
+            parent_id=new.parent_id,
+            turn=new.turn,
         )
         run._record(started)
         for number, (event, at) in enumerate(new.prefix, start=1):
@@ -201,7 +214,7 @@ class Run:
 
     @classmethod
     async def resume(
-        cls, world: World, stored: StoredExecution, events: Sequence[tuple[Event, datetime]], flow: Flow
+        cls, world: World, epoch: int, stored: StoredExecution, events: Sequence[tuple[Event, datetime]], flow: Flow
     ) -> Self:
         """A run of an execution as it is stored."""
         identity = Identity(execution_id=stored.id, account_id=stored.account_id, flow_id=stored.flow_id, flow=flow)
@@ -209,7 +222,7 @@ class Run:
         state = await replayed(events)
         started = events[0][0]
         assert isinstance(started, Started), "the first event of every execution is its start"
-        run = cls(world, identity, redactor, state, started, parent_id=stored.parent_id, turn=stored.turn)
+        run = cls(world, identity, redactor, state, started, epoch=epoch, parent_id=stored.parent_id, turn=stored.turn)
         run._size = stored.size
         if state.is_queued and stored.turn is not None and not stored.turn.is_queued:
             run._record(Admitted())
@@ -227,9 +240,11 @@ class Run:
     def is_ending(self) -> bool:
         return self._is_ending
 
-    def cancel(self, reason: str, audit: AuditEntry | None = None) -> None:
+    def cancel(self, reason: str, audit: AuditEntry | None = None, letter: int | None = None) -> None:
         if self._cancel_reason is None:
             self._cancel_reason, self._cancelled_by = reason, audit
+        if letter is not None:
+            self._cancel_letters.append(letter)
         self._wake.set()
 
     def receive(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
@@ -283,6 +298,7 @@ class Run:
             self._act(cancelled(self._flow, self._state, reason))
             if self._cancelled_by is not None:
                 self._acts.append(self._cancelled_by)
+            self._letters, self._cancel_letters = [*self._letters, *self._cancel_letters], []
         self._cancel_reason = None
         await self._flush()
 
@@ -488,6 +504,8 @@ class Run:
         self._answers.append(answer)
         if signal.audit is not None:
             self._acts.append(signal.audit)
+        if signal.letter is not None:
+            self._letters.append(signal.letter)
 
     def _let_go(self, step: Step) -> None:
         task = self._running.pop(step)
@@ -611,15 +629,17 @@ class Run:
         answers, self._answers = self._answers, []
         orphans, self._orphans = self._orphans, []
         acts, self._acts = self._acts, []
+        letters, self._letters = self._letters, []
         is_ending = self._state.root.ended is not None
         append = Append(
             execution_id=self._identity.execution_id,
-            epoch=self._world.epoch,
+            epoch=self._epoch,
             after=self._state.seq - len(records),
             records=records,
             summary=self._summary(records[-1].at),
             create=self._create,
             audit=acts,
+            letters=letters,
         )
         for seconds in self._patience():
             try:

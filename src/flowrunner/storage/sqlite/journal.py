@@ -1,5 +1,6 @@
 """The events of executions, and the summaries they add up to."""
 
+import secrets
 import sqlite3
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
@@ -97,12 +98,20 @@ UPDATE executions
 
 ADD_EVENT: Final = "INSERT INTO events (execution_id, seq, at, type, data) VALUES (?, ?, ?, ?, ?)"
 
+TAKE_LETTER: Final = "DELETE FROM letters WHERE number = ? AND execution_id = ?"
+
 REQUEST: Final = """
 SELECT id, request_digest FROM executions
  WHERE account_id = :account_id AND idempotency_key = :idempotency_key
 """
 
 CLAIM: Final = "UPDATE engine SET epoch = epoch + 1 RETURNING epoch"
+EPOCH: Final = "SELECT epoch FROM engine"
+# Marks of single executions are drawn at random and far from the epochs, which are counted.
+OWN: Final = """
+UPDATE executions SET epoch = :mark
+ WHERE id = :id AND status IN ('running', 'waiting') AND :epoch = (SELECT epoch FROM engine)
+"""
 ADOPT: Final = "UPDATE executions SET epoch = :epoch WHERE status IN ('running', 'waiting')"
 
 HEADER: Final = """
@@ -115,6 +124,12 @@ EVENTS: Final = """
 SELECT seq, at, type, data FROM events
  WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :limit
 """
+# Whoever creates one does it under the epoch of the last claim; whoever owns it, under a mark of its own.
+UNOWNED: Final = """
+SELECT id, account_id FROM executions
+ WHERE status = 'running' AND NOT is_queued AND started_at <= :since AND epoch = (SELECT epoch FROM engine)
+ LIMIT :limit
+"""
 UNFINISHED: Final = """
 SELECT id, account_id FROM executions WHERE status = 'running' AND id > :after ORDER BY id LIMIT :limit
 """
@@ -124,6 +139,7 @@ SELECT id, account_id FROM executions WHERE wake_at IS NOT NULL AND wake_at <= :
 NEXT_WAKE: Final = "SELECT min(wake_at) FROM executions WHERE wake_at IS NOT NULL"
 
 _ALL: Final = 2**62
+_LEAST_MARK: Final = 2**61
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,17 +178,21 @@ def append_together(connection: sqlite3.Connection, works: Sequence[AppendWork])
     advanced: list[dict[str, Any]] = []
     events: list[tuple[str, int, int, str, str]] = []
     audit: list[AuditEntry] = []
+    letters: list[tuple[int, str]] = []
     for work in works:
         append = work.append
         if append.create is not None and append.create.audit is not None:
             audit.append(append.create.audit)
         audit += append.audit
+        letters += [(number, append.execution_id) for number in append.letters]
         (created if append.create is not None else advanced).append(_summary_row(append))
         events.extend((append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records)
     for statement, rows in ((CREATE, created), (ADVANCE, advanced)):
         if rows and connection.executemany(statement, rows).rowcount != len(rows):
             raise Fenced("the execution is owned by another process, or has moved on")
     connection.executemany(ADD_EVENT, events)
+    if letters:
+        connection.executemany(TAKE_LETTER, letters)
     if audit:
         add_to_chain(connection, audit)
 
@@ -229,6 +249,21 @@ class SqliteJournal:
 
         return await self._database.write(claim)
 
+    async def epoch(self) -> int:
+        row = await self._database.read(lambda connection: connection.execute(EPOCH).fetchone())
+        return int(row[0])
+
+    async def own(self, id: ExecutionId, epoch: int) -> int:
+        mark = _LEAST_MARK + secrets.randbelow(_LEAST_MARK)
+
+        def own(connection: sqlite3.Connection) -> None:
+            connection.execute(OWN, {"id": id, "mark": mark, "epoch": epoch})
+            if connection.execute(EPOCH).fetchone()[0] != epoch:
+                raise Fenced("another server has taken over all executions")
+
+        await self._database.write(own)
+        return mark
+
     async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
         # Decoded there as well: a long execution would hold up the event loop.
         def load(connection: sqlite3.Connection) -> tuple[Any, list[tuple[Event, datetime]], int]:
@@ -263,6 +298,9 @@ class SqliteJournal:
 
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._ids(UNFINISHED, {"after": after or "", "limit": limit})
+
+    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        return await self._ids(UNOWNED, {"since": to_ms(since), "limit": limit})
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._ids(DUE, {"now": to_ms(now), "limit": limit})

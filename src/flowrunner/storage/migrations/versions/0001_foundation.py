@@ -206,6 +206,19 @@ BEGIN
     SELECT RAISE(ABORT, 'an event beyond its execution');
 END;
 
+-- What executions are told by processes that do not have them in memory. One that was taken is gone.
+CREATE TABLE letters (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    execution_id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    posted_at INTEGER NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('signal', 'cancel')),
+    content TEXT NOT NULL,
+    is_refused INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX letters_execution ON letters (execution_id);
+CREATE INDEX letters_posted ON letters (posted_at) WHERE NOT is_refused;
+
 -- What people and programs did. Each row holds the SHA-256 of the one before with itself.
 CREATE TABLE audit (
     seq INTEGER PRIMARY KEY,
