@@ -191,7 +191,7 @@ class StoredExecution:
 
     Attributes:
         account_is_gone: Its account was deleted, so it must not go on.
-        size: Characters that its events take.
+        size: Bytes of its events.
         parent_id: The execution that waits for its end.
         turn: Its place among the executions of its flow.
     """
@@ -373,6 +373,18 @@ class ExecutionReader(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsageReader(Protocol):
+    """How much an account uses, where its executions in memory do not tell."""
+
+    async def stored(self, account_id: AccountId) -> int:
+        """Bytes of its executions' events, of its flows with every definition, and of its sealed secrets."""
+        ...
+
+    async def queued(self, account_id: AccountId) -> int:
+        """Its executions that wait for a turn among those of their flow."""
+        ...
+
+
 class FlowView:
     id: FlowId
     name: str
@@ -427,8 +439,10 @@ class SavedRevision(RevisionView):
 
 
 class FlowStore(Protocol):
-    async def create(self, account_id: AccountId, flow: SavedFlow, *, audit: Audit = None) -> None:
-        """Raises: NotFound for no such account."""
+    async def create(
+        self, account_id: AccountId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
+    ) -> None:
+        """Raises: NotFound for no such account; LimitReached if it has ``most`` flows already."""
         ...
 
     async def update(
@@ -520,6 +534,13 @@ class FlowStore(Protocol):
 
 class FlowLibrary(Protocol):
     """Flows that are ready to run, by revision."""
+
+    async def purge(self, *, limit: int) -> bool:
+        """Forget definitions of deleted flows of which no execution is left, at most ``limit``; whether there are more.
+
+        A flow of which no definition is left is forgotten too.
+        """
+        ...
 
     async def get(self, account_id: AccountId, revision_id: RevisionId) -> Flow:
         """Raises: NotFound, or InvalidFlow if the language has moved on since it was saved."""
@@ -731,9 +752,12 @@ class SecretStore(Protocol):
     """Whatever it is given to call is called within a transaction, on another thread."""
 
     async def save(
-        self, account_id: AccountId, seal: Seal, *, at: datetime, audit: Audit = None
+        self, account_id: AccountId, seal: Seal, *, at: datetime, most: int | None = None, audit: Audit = None
     ) -> tuple[SecretView, bool]:
-        """Write or replace; the flag says whether it is new. Raises: NotFound for no such account."""
+        """Write or replace; the flag says whether it is new.
+
+        Raises: NotFound for no such account; LimitReached if it is new, and there are ``most`` already.
+        """
         ...
 
     async def delete(self, account_id: AccountId, key: str, *, audit: Audit = None) -> None:
@@ -849,8 +873,10 @@ class Redactor(Protocol):
 
 class Vault(Protocol):
     async def set(
-        self, account_id: AccountId, key: str, value: str, *, at: datetime, audit: Audit = None
-    ) -> tuple[SecretView, bool]: ...
+        self, account_id: AccountId, key: str, value: str, *, at: datetime, most: int | None = None, audit: Audit = None
+    ) -> tuple[SecretView, bool]:
+        """As `SecretStore.save`."""
+        ...
 
     async def redactor(self, account_id: AccountId) -> Redactor:
         """Hides every value that the account's secrets have had since the process started."""

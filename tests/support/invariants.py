@@ -110,6 +110,28 @@ def _check_tables(connection: sqlite3.Connection) -> Iterator[str]:
         " GROUP BY account_id, idempotency_key HAVING count(*) > 1"
     ):
         yield f"the request {key!r} made {count} executions"
+    for id, size, of_events in connection.execute(
+        "SELECT id, size, (SELECT coalesce(sum(length(CAST(data AS BLOB))), 0) FROM events WHERE execution_id = id)"
+        " FROM executions"
+    ):
+        # A purge takes the events before their execution.
+        if size < of_events or (size != of_events and connection.execute(_HAS_FIRST_EVENT, (id,)).fetchone()):
+            yield f"{id}: has events of {of_events} bytes, and says {size}"
+    for id, stored, kept in connection.execute(_KEPT_BYTES):
+        if stored != kept:
+            yield f"{id}: keeps {kept} bytes, and {stored} are counted"
+
+
+_HAS_FIRST_EVENT: Final = "SELECT 1 FROM events WHERE execution_id = ? AND seq = 1"
+_KEPT_BYTES: Final = """
+SELECT account_id, stored,
+       (SELECT coalesce(sum(size), 0) FROM executions WHERE account_id = usage.account_id)
+       + (SELECT coalesce(sum(length(CAST(definition AS BLOB))), 0) FROM revisions WHERE account_id = usage.account_id)
+       + (SELECT coalesce(sum(length(CAST(name || description || tags AS BLOB))), 0)
+            FROM flows WHERE account_id = usage.account_id)
+       + (SELECT coalesce(sum(length(sealed)), 0) FROM secrets WHERE account_id = usage.account_id)
+  FROM usage
+"""
 
 
 def _check_execution(execution: _Execution, all_ended: bool) -> Iterator[str]:

@@ -20,6 +20,7 @@ from flowrunner.domain.errors import (
     Forbidden,
     InvalidFlow,
     InvalidInput,
+    LimitReached,
     NotFound,
     PreconditionFailed,
     TooManyRequests,
@@ -179,7 +180,10 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Response:
             return error_answer(request_id, status, str(error), details=details, headers={"ETag": etag(error.state)})
         case TooManyRequests():
             seconds = max(math.ceil(error.retry_after.total_seconds()), 1)
-            return error_answer(request_id, status, str(error), headers={"Retry-After": str(seconds)})
+            details = {"limit": error.limit, "most": error.most}
+            return error_answer(request_id, status, str(error), details=details, headers={"Retry-After": str(seconds)})
+        case LimitReached():
+            return error_answer(request_id, status, str(error), details={"limit": error.limit, "most": error.most})
         case _:
             return error_answer(request_id, status, str(error))
 

@@ -96,3 +96,11 @@ def plain(text: str) -> str:
 def wants_colour(stream_is_tty: bool, environ: Mapping[str, str]) -> bool:
     """Whether to print colours: on a terminal, unless `NO_COLOR` is set."""
     return stream_is_tty and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def log_errors_only() -> None:
+    """What a server would tell of itself is of no interest to whoever looks at a flow."""
+    from flowrunner.logs import configure_logging
+    from flowrunner.settings import Settings
+
+    configure_logging(Settings(log_level="error"))

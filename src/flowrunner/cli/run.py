@@ -33,7 +33,8 @@ from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.domain.yaml_source import read_yaml
 from flowrunner.logs import configure_logging
-from flowrunner.offline import open_alone, open_kit
+from flowrunner.offline.alone import open_alone
+from flowrunner.offline.kit import open_kit
 from flowrunner.ports import Recorded
 from flowrunner.rehearsal.alone import Alone
 from flowrunner.rehearsal.memory import GivenFlow, GivenFlows

@@ -12,19 +12,17 @@ from xml.etree import ElementTree
 
 import click
 
-from flowrunner.cli.documents import Document, no_text, plain, read_documents, wants_colour
+from flowrunner.cli.documents import Document, log_errors_only, no_text, plain, read_documents, wants_colour
 from flowrunner.cli.faults import Studied, as_json, print_text
 from flowrunner.domain.execution import Logged
 from flowrunner.domain.flow_tests import FlowTest, dotted_path, read_tests
 from flowrunner.domain.values import JSON
 from flowrunner.domain.yaml_source import read_yaml
-from flowrunner.logs import configure_logging
-from flowrunner.offline import open_kit
+from flowrunner.offline.kit import open_kit
 from flowrunner.rehearsal.memory import GivenFlow, GivenFlows
 from flowrunner.rehearsal.paths import Edge, edges_of
 from flowrunner.rehearsal.rehearse import Kit, Verdict, rehearse
 from flowrunner.services.language import Language
-from flowrunner.settings import Settings
 
 OK: Final = 0
 FAILED: Final = 1
@@ -65,7 +63,7 @@ def run_tests(names: Sequence[str], *, wanted: str | None, coverage: bool, outpu
     """Gives the exit code. Raises: click.UsageError."""
     documents, _ = read_documents(names)
     # What nodes that crash tell of themselves is among the problems of their tests.
-    configure_logging(Settings(log_level="error"))
+    log_errors_only()
     printer = _Printer(is_text=output == "text", colour=wants_colour(sys.stdout.isatty(), os.environ))
     tested = asyncio.run(_test_all(documents, wanted, printer))
     if coverage:

@@ -8,12 +8,10 @@ from typing import Final
 
 import click
 
-from flowrunner.cli.documents import Document, no_text, read_documents, wants_colour
+from flowrunner.cli.documents import Document, log_errors_only, no_text, read_documents, wants_colour
 from flowrunner.cli.faults import Studied, print_github, print_json, print_text
-from flowrunner.logs import configure_logging
-from flowrunner.offline import open_kit
+from flowrunner.offline.language import open_language
 from flowrunner.services.language import Language
-from flowrunner.settings import Settings
 
 OK: Final = 0
 INVALID: Final = 6
@@ -22,7 +20,6 @@ INVALID: Final = 6
 def validate(names: Sequence[str], *, output: str, strict: bool) -> int:
     """Gives the exit code. Raises: click.UsageError."""
     documents, left_out = read_documents(names)
-    configure_logging(Settings(log_level="error"))
     found = asyncio.run(_study_all(documents))
     match output:
         case "json":
@@ -37,7 +34,7 @@ def validate(names: Sequence[str], *, output: str, strict: bool) -> int:
 
 
 async def _study_all(documents: Sequence[Document]) -> list[Studied]:
-    async with open_kit() as (language, _):
+    async with open_language(before_scripts=log_errors_only) as language:
         return [await study(language, document) for document in documents]
 
 

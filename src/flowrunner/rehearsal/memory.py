@@ -205,7 +205,7 @@ class MemoryVault:
         self._redactor = make_redactor(value for value in secrets.values() if len(value) >= self._LEAST_CHARACTERS)
 
     async def set(
-        self, account_id: AccountId, key: str, value: str, *, at: datetime, audit: Audit = None
+        self, account_id: AccountId, key: str, value: str, *, at: datetime, most: int | None = None, audit: Audit = None
     ) -> tuple[SecretView, bool]:
         raise NotImplementedError("secrets are given at the start")
 

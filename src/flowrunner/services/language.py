@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from flowrunner.domain.errors import Fault, InvalidFlow
 from flowrunner.domain.expression import Code, shown
@@ -13,11 +14,14 @@ from flowrunner.domain.inputs import input_faults
 from flowrunner.domain.json_schema import SchemaEngine
 from flowrunner.domain.script import ScriptFault
 from flowrunner.domain.values import JSON
-from flowrunner.ports import Sandbox
+
+if TYPE_CHECKING:
+    # Whoever only reads flows does without the other ports, which take a tenth of the time to start.
+    from flowrunner.ports import Sandbox
 
 
 class Language:
-    def __init__(self, node_types: Mapping[str, NodeTypeSpec], schemas: SchemaEngine, sandbox: Sandbox) -> None:
+    def __init__(self, node_types: Mapping[str, NodeTypeSpec], schemas: SchemaEngine, sandbox: "Sandbox") -> None:
         self.node_types = node_types
         self._schemas = schemas
         self._sandbox = sandbox

@@ -34,10 +34,10 @@ from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms, to_m
 # An account takes its flows with it when it is deleted.
 CREATE: Final = """
 INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
-                        error, wake_at, waiting_for, epoch, last_seq, idempotency_key, request_digest,
+                        error, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
                         parent_id, rerun_of, turn_key, turn_most, is_queued)
 SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
-       :error, :wake_at, :waiting_for, :epoch, :last_seq, :idempotency_key, :request_digest,
+       :error, :wake_at, :waiting_for, :epoch, :last_seq, :size, :idempotency_key, :request_digest,
        :parent_id, :rerun_of, :turn_key, :turn_most, :is_queued
  WHERE :epoch = (SELECT epoch FROM engine)
    AND EXISTS (SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL)
@@ -92,7 +92,7 @@ REVISION_IS_GONE: Final = "SELECT 1 FROM revisions WHERE id = :revision_id AND d
 ADVANCE: Final = """
 UPDATE executions
    SET status = :status, completed_at = :completed_at, error = :error, wake_at = :wake_at,
-       waiting_for = :waiting_for, last_seq = :last_seq
+       waiting_for = :waiting_for, last_seq = :last_seq, size = size + :size
  WHERE id = :id AND last_seq = :after AND epoch = :epoch AND is_queued = :is_queued
 """
 
@@ -117,7 +117,7 @@ ADOPT: Final = "UPDATE executions SET epoch = :epoch WHERE status IN ('running',
 HEADER: Final = """
 SELECT account_id, flow_id, revision_id, status,
        EXISTS (SELECT 1 FROM accounts WHERE id = account_id AND deleted_at IS NOT NULL),
-       parent_id, turn_key, turn_most, is_queued
+       parent_id, turn_key, turn_most, is_queued, size
   FROM executions WHERE id = ?
 """
 EVENTS: Final = """
@@ -208,6 +208,7 @@ def _summary_row(append: Append) -> dict[str, Any]:
         "waiting_for": None if summary.waiting_for is None else summary.waiting_for.decode(),
         "epoch": append.epoch,
         "last_seq": append.after + len(append.records),
+        "size": sum(len(record.data) for record in append.records),
     }
     if append.create is None:
         row |= {"after": append.after, "is_queued": summary.is_queued}
@@ -266,16 +267,16 @@ class SqliteJournal:
 
     async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
         # Decoded there as well: a long execution would hold up the event loop.
-        def load(connection: sqlite3.Connection) -> tuple[Any, list[tuple[Event, datetime]], int]:
+        def load(connection: sqlite3.Connection) -> tuple[Any, list[tuple[Event, datetime]]]:
             header = connection.execute(HEADER, (id,)).fetchone()
             if header is None:
                 raise NotFound("execution")
             rows = connection.execute(EVENTS, {"id": id, "after": 0, "limit": _ALL}).fetchall()
             events = [(decode_event(type, data), from_ms(at)) for _, at, type, data in rows]
-            return header, events, sum(len(row[3]) for row in rows)
+            return header, events
 
-        header, events, size = await self._database.read_long(load)
-        account_id, flow_id, revision_id, status, is_gone, parent_id, turn_key, turn_most, is_queued = header
+        header, events = await self._database.read_long(load)
+        account_id, flow_id, revision_id, status, is_gone, parent_id, turn_key, turn_most, is_queued, size = header
         stored = StoredExecution(
             id=id,
             account_id=AccountId(account_id),

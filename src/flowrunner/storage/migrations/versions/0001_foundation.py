@@ -36,6 +36,18 @@ BEGIN
     SELECT RAISE(ABORT, 'last admin');
 END;
 
+-- Bytes that an account keeps here: the events of its executions, its flows with their definitions, and its
+-- sealed secrets. Whatever changes one of these changes the sum, in the same transaction: see the triggers.
+CREATE TABLE usage (
+    account_id TEXT PRIMARY KEY REFERENCES accounts (id),
+    stored INTEGER NOT NULL CHECK (stored >= 0)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER usage_begins AFTER INSERT ON accounts
+BEGIN
+    INSERT INTO usage (account_id, stored) VALUES (NEW.id, 0);
+END;
+
 CREATE TABLE sessions (
     id TEXT PRIMARY KEY,
     -- The login it goes back to: a refresh replaces a session by another of the same family.
@@ -109,6 +121,19 @@ CREATE TABLE secrets (
     FOREIGN KEY (account_id, key_version) REFERENCES data_keys (account_id, version)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TRIGGER secrets_are_used AFTER INSERT ON secrets
+BEGIN
+    UPDATE usage SET stored = stored + length(NEW.sealed) WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER secrets_are_replaced AFTER UPDATE OF sealed ON secrets
+BEGIN
+    UPDATE usage SET stored = stored + length(NEW.sealed) - length(OLD.sealed) WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER secrets_are_freed AFTER DELETE ON secrets
+BEGIN
+    UPDATE usage SET stored = stored - length(OLD.sealed) WHERE account_id = OLD.account_id;
+END;
+
 CREATE TABLE flows (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL REFERENCES accounts (id),
@@ -121,9 +146,26 @@ CREATE TABLE flows (
     edition INTEGER NOT NULL DEFAULT 1,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
-    deleted_at INTEGER
+    deleted_at INTEGER,
+    -- Bytes of what its author writes, but for the definition.
+    size INTEGER GENERATED ALWAYS AS
+        (length(CAST(name AS BLOB)) + length(CAST(description AS BLOB)) + length(CAST(tags AS BLOB))) VIRTUAL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX flows_account ON flows (account_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX flows_deleted ON flows (id) WHERE deleted_at IS NOT NULL;
+
+CREATE TRIGGER flows_are_used AFTER INSERT ON flows
+BEGIN
+    UPDATE usage SET stored = stored + NEW.size WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER flows_are_changed AFTER UPDATE OF name, description, tags ON flows
+BEGIN
+    UPDATE usage SET stored = stored + NEW.size - OLD.size WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER flows_are_freed AFTER DELETE ON flows
+BEGIN
+    UPDATE usage SET stored = stored - OLD.size WHERE account_id = OLD.account_id;
+END;
 
 CREATE TABLE revisions (
     id TEXT PRIMARY KEY,
@@ -143,6 +185,20 @@ CREATE TABLE revisions (
 ) STRICT;
 CREATE INDEX revisions_deleted ON revisions (id) WHERE deleted_at IS NOT NULL;
 
+CREATE TRIGGER revisions_are_used AFTER INSERT ON revisions WHEN NEW.deleted_at IS NULL
+BEGIN
+    UPDATE usage SET stored = stored + NEW.size WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER revisions_are_emptied AFTER UPDATE OF deleted_at ON revisions
+WHEN OLD.deleted_at IS NULL AND NEW.deleted_at IS NOT NULL
+BEGIN
+    UPDATE usage SET stored = stored - OLD.size WHERE account_id = OLD.account_id;
+END;
+CREATE TRIGGER revisions_are_freed AFTER DELETE ON revisions WHEN OLD.deleted_at IS NULL
+BEGIN
+    UPDATE usage SET stored = stored - OLD.size WHERE account_id = OLD.account_id;
+END;
+
 CREATE TABLE executions (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
@@ -157,6 +213,8 @@ CREATE TABLE executions (
     waiting_for TEXT,
     epoch INTEGER NOT NULL,
     last_seq INTEGER NOT NULL,
+    -- Bytes of its events.
+    size INTEGER NOT NULL DEFAULT 0,
     idempotency_key TEXT,
     request_digest TEXT,
     -- The execution that waits for its end.
@@ -178,6 +236,7 @@ CREATE INDEX executions_open ON executions (status, id, revision_id) WHERE statu
 CREATE INDEX executions_parent ON executions (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX executions_turn ON executions (turn_key, is_queued, id)
     WHERE turn_key IS NOT NULL AND completed_at IS NULL;
+CREATE INDEX executions_queued ON executions (account_id) WHERE is_queued AND completed_at IS NULL;
 CREATE INDEX executions_wake ON executions (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX executions_ended ON executions (completed_at) WHERE completed_at IS NOT NULL;
 CREATE UNIQUE INDEX executions_request ON executions (account_id, idempotency_key)
@@ -187,6 +246,19 @@ CREATE TRIGGER executions_final BEFORE UPDATE ON executions
 WHEN OLD.status IN ('completed', 'failed', 'cancelled')
 BEGIN
     SELECT RAISE(ABORT, 'the execution has ended');
+END;
+
+CREATE TRIGGER executions_are_used AFTER INSERT ON executions
+BEGIN
+    UPDATE usage SET stored = stored + NEW.size WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER executions_grow AFTER UPDATE OF size ON executions
+BEGIN
+    UPDATE usage SET stored = stored + NEW.size - OLD.size WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER executions_are_freed AFTER DELETE ON executions
+BEGIN
+    UPDATE usage SET stored = stored - OLD.size WHERE account_id = OLD.account_id;
 END;
 
 CREATE TABLE events (
