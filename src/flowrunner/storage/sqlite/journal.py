@@ -276,19 +276,13 @@ class SqliteJournal:
             return header, events
 
         header, events = await self._database.read_long(load)
-        account_id, flow_id, revision_id, status, is_gone, parent_id, turn_key, turn_most, is_queued, size = header
-        stored = StoredExecution(
-            id=id,
-            account_id=AccountId(account_id),
-            flow_id=FlowId(flow_id),
-            revision_id=RevisionId(revision_id),
-            status=Status(status),
-            account_is_gone=bool(is_gone),
-            size=size,
-            parent_id=None if parent_id is None else ExecutionId(parent_id),
-            turn=None if turn_key is None else Turn(turn_key, turn_most, bool(is_queued)),
-        )
-        return stored, events
+        return _stored(id, header), events
+
+    async def stored(self, id: ExecutionId) -> StoredExecution:
+        header = await self._database.read(lambda connection: connection.execute(HEADER, (id,)).fetchone())
+        if header is None:
+            raise NotFound("execution")
+        return _stored(id, header)
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
         def events(connection: sqlite3.Connection) -> list[Recorded]:
@@ -328,6 +322,21 @@ class SqliteJournal:
     async def _ids(self, statement: str, values: dict[str, Any]) -> list[tuple[ExecutionId, AccountId]]:
         rows = await self._database.read_long(lambda connection: connection.execute(statement, values).fetchall())
         return [(ExecutionId(row[0]), AccountId(row[1])) for row in rows]
+
+
+def _stored(id: ExecutionId, header: Sequence[Any]) -> StoredExecution:
+    account_id, flow_id, revision_id, status, is_gone, parent_id, turn_key, turn_most, is_queued, size = header
+    return StoredExecution(
+        id=id,
+        account_id=AccountId(account_id),
+        flow_id=FlowId(flow_id),
+        revision_id=RevisionId(revision_id),
+        status=Status(status),
+        account_is_gone=bool(is_gone),
+        size=size,
+        parent_id=None if parent_id is None else ExecutionId(parent_id),
+        turn=None if turn_key is None else Turn(turn_key, turn_most, bool(is_queued)),
+    )
 
 
 @cache
