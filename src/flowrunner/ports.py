@@ -369,10 +369,6 @@ class ExecutionReader(Protocol):
         ...
 
 
-# Flows
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class UsageReader(Protocol):
     """How much an account uses, where its executions in memory do not tell."""
 
@@ -385,6 +381,10 @@ class UsageReader(Protocol):
         ...
 
 
+# Flows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlowView:
     id: FlowId
     name: str
