@@ -212,11 +212,12 @@ async def test_a_worker_whose_execution_was_taken_over_writes_nothing(machines: 
 
 async def test_a_long_execution_begins_a_new_history_in_time(machines: Cluster, front: Front) -> None:
     await front.save("""
+vars: {n: 0}
 nodes:
   again:
     type: while
-    params: {when: "index < 8", delay: 1100ms}
-    nodes: {a: {type: log, params: {message: x}}}
+    params: {when: "vars.n < 8", delay: 1100ms}
+    nodes: {a: {type: set, params: {n: "${vars.n + 1}"}}}
 """)
     async with machines.worker():
         id = await front.start()
