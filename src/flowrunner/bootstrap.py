@@ -344,6 +344,7 @@ async def keep_house(settings: Settings, program: Program) -> None:
     while True:
         try:
             purged = await program.services.executions.purge(older_than=timedelta(seconds=settings.retention))
+            await program.services.flows.purge()
             await program.services.identity.purge()
             await program.services.audit.tell_untold()
             await program.services.audit.purge(older_than=timedelta(seconds=settings.audit_retention))

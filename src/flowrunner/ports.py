@@ -189,7 +189,7 @@ class StoredExecution:
 
     Attributes:
         account_is_gone: Its account was deleted, so it must not go on.
-        size: Characters that its events take.
+        size: Bytes of its events.
         parent_id: The execution that waits for its end.
         turn: Its place among the executions of its flow.
     """
@@ -260,8 +260,16 @@ class Journal(Protocol):
         """Keys under which executions wait for their turn."""
         ...
 
-    async def unsettled(self) -> Sequence[Unsettled]:
-        """Executions and the ones that wait for them, where one may have missed what the other did."""
+    async def sharing_turn(self, key: str) -> Sequence[ExecutionId]:
+        """Executions that have not ended and share a limit, the oldest first."""
+        ...
+
+    async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:
+        """Executions and the ones that wait for them, where one may have missed what the other did.
+
+        Args:
+            parent: The only one to look at; None for all there are.
+        """
         ...
 
 
@@ -330,10 +338,6 @@ class ExecutionReader(Protocol):
         """In the order of their events, with the total. Raises: NotFound."""
         ...
 
-    async def sharing_turn(self, account_id: AccountId, key: str) -> Sequence[ExecutionId]:
-        """Executions that have not ended and share a limit."""
-        ...
-
     async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
         """Delete some ended executions with their events, at most ``limit``, as far as a short commit goes.
 
@@ -344,6 +348,18 @@ class ExecutionReader(Protocol):
 
     async def give_space_back(self) -> bool:
         """Give a little of what a purge made free back to the disk; whether there is more."""
+        ...
+
+
+class UsageReader(Protocol):
+    """How much an account uses, where its executions in memory do not tell."""
+
+    async def stored(self, account_id: AccountId) -> int:
+        """Bytes of its executions' events, of its flows with every definition, and of its sealed secrets."""
+        ...
+
+    async def queued(self, account_id: AccountId) -> int:
+        """Its executions that wait for a turn among those of their flow."""
         ...
 
 
@@ -405,8 +421,10 @@ class SavedRevision(RevisionView):
 
 
 class FlowStore(Protocol):
-    async def create(self, account_id: AccountId, flow: SavedFlow, *, audit: Audit = None) -> None:
-        """Raises: NotFound for no such account."""
+    async def create(
+        self, account_id: AccountId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
+    ) -> None:
+        """Raises: NotFound for no such account; LimitReached if it has ``most`` flows already."""
         ...
 
     async def update(
@@ -493,6 +511,13 @@ class FlowStore(Protocol):
 
     async def page(self, account_id: AccountId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
         """The oldest first, with the total."""
+        ...
+
+    async def purge(self, *, limit: int) -> bool:
+        """Forget definitions of deleted flows of which no execution is left, at most ``limit``; whether there are more.
+
+        A flow of which no definition is left is forgotten too.
+        """
         ...
 
 
@@ -709,9 +734,12 @@ class SecretStore(Protocol):
     """Whatever it is given to call is called within a transaction, on another thread."""
 
     async def save(
-        self, account_id: AccountId, seal: Seal, *, at: datetime, audit: Audit = None
+        self, account_id: AccountId, seal: Seal, *, at: datetime, most: int | None = None, audit: Audit = None
     ) -> tuple[SecretView, bool]:
-        """Write or replace; the flag says whether it is new. Raises: NotFound for no such account."""
+        """Write or replace; the flag says whether it is new.
+
+        Raises: NotFound for no such account; LimitReached if it is new, and there are ``most`` already.
+        """
         ...
 
     async def delete(self, account_id: AccountId, key: str, *, audit: Audit = None) -> None:
@@ -827,8 +855,10 @@ class Redactor(Protocol):
 
 class Vault(Protocol):
     async def set(
-        self, account_id: AccountId, key: str, value: str, *, at: datetime, audit: Audit = None
-    ) -> tuple[SecretView, bool]: ...
+        self, account_id: AccountId, key: str, value: str, *, at: datetime, most: int | None = None, audit: Audit = None
+    ) -> tuple[SecretView, bool]:
+        """As `SecretStore.save`."""
+        ...
 
     async def redactor(self, account_id: AccountId) -> Redactor:
         """Hides every value that the account's secrets have had since the process started."""
@@ -885,13 +915,20 @@ class Signal:
 # Why an execution is cancelled by what became of another.
 PARENT_HAS_ENDED: Final = "the execution that waited for it has ended"
 PARENT_HAS_GONE_ON: Final = "the execution that waited for it has gone on"
+REPLACED: Final = "replaced by a newer execution"
 
 
 class Relatives(Protocol):
     """What executions do to each other. Each call returns at once; what it sets going survives a crash."""
 
     def child_ended(self, parent_id: ExecutionId, signal: Signal) -> None: ...
-    def cancel_soon(self, id: ExecutionId, *, reason: str) -> None: ...
+    def cancel_soon(self, id: ExecutionId, *, reason: str) -> None:
+        """End the flow of an execution. Handlers of its end that have begun go on."""
+        ...
+
+    def look_for_orphans(self, parent_id: ExecutionId) -> None:
+        """Cancel what was started for steps of an execution that have gone on without it."""
+        ...
 
     def turn_is_free(self, key: str) -> None:
         """Let executions in that wait for their turn under ``key``."""
@@ -914,6 +951,10 @@ class Dispatcher(Relatives, Protocol):
 
     async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
         """Done when the execution has ended. Raises: Conflict if it had ended before."""
+        ...
+
+    def replace(self, key: str, by: ExecutionId) -> None:
+        """Cancel the executions under ``key`` that are older than ``by``, which waits for their turn."""
         ...
 
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:
@@ -975,8 +1016,8 @@ class ActiveExecution(Protocol):
         """Whether the flow itself is over, for good; its handlers may still run."""
         ...
 
-    def cancel(self, reason: str, audit: AuditEntry | None = None) -> None:
-        """End the execution soon, whatever it is doing."""
+    def cancel(self, reason: str, audit: AuditEntry | None = None, *, spares_handlers: bool = False) -> None:
+        """End the execution soon, whatever it is doing. Handlers of its end that have begun are cut off, or spared."""
         ...
 
     def receive(self, signal: Signal, answer: "Future[bool]") -> None:
@@ -1025,6 +1066,10 @@ class Engine(Protocol):
 
     async def left_behind(self, parent: ExecutionId, children: Sequence[ExecutionId]) -> Sequence[ExecutionId]:
         """Which of ``children`` no step of ``parent`` waits for, or is about to. Raises: NotFound."""
+        ...
+
+    async def replaces(self, id: ExecutionId) -> bool:
+        """Whether a queued execution is to take the place of the ones before it. Raises: NotFound."""
         ...
 
     async def give_up(self, id: ExecutionId) -> None:

@@ -124,6 +124,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
         made.go(nobody, operation)
     _flows_and_executions(made.go, account)
     made.go(account, "GET /api/v1/schemas/flow")
+    _signals_and_reruns(made.go, account)
     _revisions(made.go, account)
     _secrets(made.go, account)
     _accounts(made.go, admin, account)
@@ -132,7 +133,7 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _identity(made.go, nobody, account)
     for operation in list(made.replies):
         if operation.split()[1].startswith("/api/v1/") and (*operation.split(),) not in OPEN:
-            parts = dict.fromkeys(("id", "account_id", "key"), "x") | {"number": "1"}
+            parts = dict.fromkeys(("id", "account_id", "key", "node"), "x") | {"number": "1"}
             assert made.go(nobody, operation, **parts).status == 401
     return made.replies
 
@@ -143,6 +144,8 @@ def _flows_and_executions(go: Go, account: Client) -> None:
     id = go(account, f"POST {flows}", {"name": "N", "definition": SMALLEST, "tags": ["t"]}).json["id"]
     for body in (b"{", {}, {"name": "N", "definition": faulty}, {"name": "N", "definition": "a: [", "x": 1}):
         go(account, f"POST {flows}", body)
+    for body in ({"definition": SMALLEST}, {"definition": faulty}, {"definition": "a: ["}, {}, b"{"):
+        go(account, f"POST {flows}/validate", body)
     go(account, f"GET {flows}", query="?tag=t&limit=5")
     go(account, f"GET {flows}", query="?limit=0&offset=x")
     for operation in (f"GET {flow}", f"PUT {flow}"):
@@ -171,6 +174,48 @@ def _flows_and_executions(go: Go, account: Client) -> None:
     go(account, f"GET {execution}", id=open_one)
     go(account, f"DELETE {flow}", id=id)
     go(account, f"DELETE {flow}", id=id)
+
+
+# Something to wait for, to be approved, to fail at, and a step to begin at again.
+WAITING: Final = """
+nodes:
+  first: {type: transform, params: {value: 1}, next: wait}
+  wait: {type: wait, params: {key: go}, next: ask}
+  ask: {type: approval, params: {prompt: Really?, form: {type: object}, roles: [admin, user]}, next: {approved: stop}}
+  stop: {type: fail, params: {message: no, data: [1]}}
+"""
+
+
+def _signals_and_reruns(go: Go, account: Client) -> None:
+    execution = "/api/v1/executions/{id}"
+    signal, approval = f"POST {execution}/signals/{{key}}", f"POST {execution}/approvals/{{node}}"
+    flow_id = account.new_flow(WAITING)
+    id = account.run(flow_id)
+    account.reaching(id, frozenset({"waiting"}))
+    go(account, f"GET {execution}", id=id)
+    for body in (b"{", {"x": 1}, {"payload": 1}, None):
+        go(account, signal, body, id=id, key="go")
+    go(account, signal, {}, id="exec-1", key="go")
+    go(account, signal, {}, id=id, key="x" * 201)
+    account.waiting_at(id, "ask")
+    go(account, f"GET {execution}", id=id)
+    for body in (b"{", {}, {"approved": True, "data": 5}, {"approved": True, "data": {}}):
+        go(account, approval, body, id=id, node="ask")
+    account.ended(id)
+    for one in (id, "exec-1"):
+        go(account, approval, {"approved": False}, id=one, node="ask")
+        go(account, signal, {}, id=one, key="go")
+        go(account, f"GET {execution}", id=one)
+        for body in (None, {"from": "ask"}, {"from": "x"}, {"input": {}, "revision": 1}, {"revision": 9}, b"["):
+            go(account, f"POST {execution}/rerun", body, id=one)
+    for _ in range(2):
+        again = go(account, f"POST {execution}/rerun", {"from": "ask"}, headers={"Idempotency-Key": "k"}, id=id)
+    go(account, f"POST {execution}/rerun", {"from": "wait"}, headers={"Idempotency-Key": "k"}, id=id)
+    go(account, f"GET {execution}", id=again.json["execution_id"])
+    other = account.run(account.new_flow(f"nodes:\n  call: {{type: flow, params: {{flow: {flow_id}}}}}\n"))
+    found = account.reaching(other, frozenset({"waiting"}))
+    go(account, f"GET {execution}", id=other)
+    go(account, f"GET {execution}", id=found["waiting_for"][0]["execution_id"])
 
 
 def _revisions(go: Go, account: Client) -> None:

@@ -117,8 +117,11 @@ class CrashingJournal:
     async def queued_keys(self) -> Sequence[str]:
         return await self._inner.queued_keys()
 
-    async def unsettled(self) -> Sequence[Unsettled]:
-        return await self._inner.unsettled()
+    async def sharing_turn(self, key: str) -> Sequence[ExecutionId]:
+        return await self._inner.sharing_turn(key)
+
+    async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:
+        return await self._inner.unsettled(parent)
 
 
 @dataclass

@@ -990,10 +990,10 @@ async def test_one_long_value_named_many_times_is_an_error_and_not_a_flood(engin
         assert "together" in end.error.message
 
 
-async def test_tries_count_towards_the_steps_of_an_execution(engine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decide, "MAX_STEPS", 50)
-
-    events = await engine.run("nodes: {a: {type: fail, retry: {max: 1000, delay: 0s, errors: ['*']}}}")
+async def test_tries_count_towards_the_steps_of_an_execution(engine: Machine) -> None:
+    events = await engine.run(
+        "{limits: {max_steps: 50}, nodes: {a: {type: fail, retry: {max: 90, delay: 0s, errors: ['*']}}}}"
+    )
 
     assert isinstance(end := ending(events), Failed)
     assert end.error.type == "limit.steps"

@@ -17,7 +17,7 @@ from flowrunner.storage.secrets import SqlSecrets
 from support.world import FakeHttp, Machine, SteppingClock, machine
 
 # Tasks of a dispatcher that bring something about by themselves.
-_BUSY: Final = ("recovery", "admission", "cancel ", "end of a child ")
+_BUSY: Final = ("recovery", "admission", "cancel ", "end of a child ", "children of ", "turns of ", "replaced by ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("GET", "/api/v1/tokens"): "session",
     ("POST", "/api/v1/tokens"): "tokens",
     ("DELETE", "/api/v1/tokens/{id}"): "tokens",
+    ("POST", "/api/v1/flows/validate"): "read",
     ("POST", "/api/v1/flows/{id}/run"): "run",
     ("DELETE", "/api/v1/executions/{id}"): "run",
     ("POST", "/api/v1/executions/{id}/signals/{key}"): "run",
@@ -65,6 +66,7 @@ SOCKETS: Final[Mapping[str, str]] = {"/ws/executions/{execution_id}": "read"}
 # A body that each route accepts, given the ids in its path.
 BODIES: Final[Mapping[Route, Any]] = {
     ("POST", "/api/v1/flows"): {"name": "N", "definition": SMALLEST},
+    ("POST", "/api/v1/flows/validate"): {"definition": SMALLEST},
     ("PUT", "/api/v1/flows/{id}"): {"name": "N"},
     ("POST", "/api/v1/flows/{id}/run"): {"input": {}},
     ("POST", "/api/v1/executions/{id}/signals/{key}"): {"payload": 1},
@@ -301,7 +303,7 @@ def routes_of(town: Town) -> Iterator[tuple[Route, APIRoute]]:
     for route in town.app.routes:
         if isinstance(route, APIRoute):
             for method in sorted(route.methods):
-                yield (method, route.path), route
+                yield (method, route.path_format), route
 
 
 def wanted_right(route: Route) -> str:

@@ -132,6 +132,16 @@ class Client:
             time.sleep(0.01)
         return found
 
+    def waiting_at(self, id: str, node: str, seconds: float = 30.0) -> Any:
+        """The execution, once it waits at a node."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self.execution(id)
+            if node in {wait.get("node") for wait in found.get("waiting_for", ())}:
+                return found
+            assert time.monotonic() < deadline, f"{found['status']}, and waits for {found.get('waiting_for')}"
+            time.sleep(0.01)
+
     def run_to_end(self, definition: str, input: Any = None) -> Any:
         return self.ended(self.run(self.new_flow(definition), input))
 

@@ -5,6 +5,7 @@ program cannot hide itself. Each gives its violations as sentences; none means t
 """
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,37 @@ def _check_tables(place: Place) -> Iterator[str]:
         " GROUP BY account_id, idempotency_key HAVING count(*) > 1",
     ):
         yield f"the request {key!r} made {count} executions"
+    for id, size, of_events, has_first in rows_of(place, _counting_bytes(_EVENT_BYTES, place)):
+        # A purge takes the events before their execution.
+        if size < of_events or (size != of_events and has_first):
+            yield f"{id}: has events of {of_events} bytes, and says {size}"
+    for id, stored, kept in rows_of(place, _counting_bytes(_KEPT_BYTES, place)):
+        if stored != kept:
+            yield f"{id}: keeps {kept} bytes, and {stored} are counted"
+
+
+def _counting_bytes(statement: str, place: Place) -> str:
+    """The statement in the words of the database."""
+    if isinstance(place, Path):
+        # The function is newer than the oldest SQLite that is supported.
+        return re.sub(r"octet_length\((.*?)\)", r"length(CAST(\1 AS BLOB))", statement)
+    return statement
+
+
+_EVENT_BYTES: Final = """
+SELECT id, size, (SELECT coalesce(sum(octet_length(data)), 0) FROM events WHERE execution_id = id),
+       EXISTS (SELECT 1 FROM events WHERE execution_id = id AND seq = 1)
+  FROM executions
+"""
+_KEPT_BYTES: Final = """
+SELECT account_id, stored,
+       (SELECT coalesce(sum(size), 0) FROM executions WHERE account_id = usage.account_id)
+       + (SELECT coalesce(sum(octet_length(definition)), 0) FROM revisions WHERE account_id = usage.account_id)
+       + (SELECT coalesce(sum(octet_length(name || description || tags)), 0)
+            FROM flows WHERE account_id = usage.account_id)
+       + (SELECT coalesce(sum(octet_length(sealed)), 0) FROM secrets WHERE account_id = usage.account_id)
+  FROM usage
+"""
 
 
 def _check_execution(execution: _Execution, all_ended: bool) -> Iterator[str]:

@@ -20,6 +20,7 @@ from flowrunner.domain.errors import (
     Forbidden,
     InvalidFlow,
     InvalidInput,
+    LimitReached,
     NotFound,
     PreconditionFailed,
     TooManyRequests,
@@ -106,26 +107,24 @@ def _status_of(error: Exception) -> int | None:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
 
 
-def details_of(faults: Sequence[Fault], *, document: str | None = None) -> dict[str, Any]:
-    """Every fault; with one alone, also the reference's `field` and `reason`.
+def fault_json(fault: Fault, *, document: str | None = None) -> dict[str, Any]:
+    """Args: document: The field of the request that holds the document that it is a fault of."""
+    entry: dict[str, Any] = {
+        "pointer": f"/{document}" if document else "".join(f"/{key}" for key in fault.path.split(".") if key),
+        "path": fault.path,
+        "code": fault.code,
+        "message": fault.message,
+    }
+    if fault.line is not None:
+        entry |= {"line": fault.line, "column": fault.column}
+    if fault.hint is not None:
+        entry["hint"] = fault.hint
+    return entry
 
-    Args:
-        document: The field of the request that holds the document whose faults these are.
-    """
-    errors = []
-    for fault in faults:
-        entry: dict[str, Any] = {
-            "pointer": f"/{document}" if document else "".join(f"/{key}" for key in fault.path.split(".") if key),
-            "path": fault.path,
-            "code": fault.code,
-            "message": fault.message,
-        }
-        if fault.line is not None:
-            entry |= {"line": fault.line, "column": fault.column}
-        if fault.hint is not None:
-            entry["hint"] = fault.hint
-        errors.append(entry)
-    details: dict[str, Any] = {"errors": errors}
+
+def details_of(faults: Sequence[Fault], *, document: str | None = None) -> dict[str, Any]:
+    """Every fault; with one alone, also the reference's `field` and `reason`. Args: as `fault_json`."""
+    details: dict[str, Any] = {"errors": [fault_json(fault, document=document) for fault in faults]}
     if len(faults) == 1:
         details = {"field": document or faults[0].path, "reason": faults[0].message, **details}
     return details
@@ -150,7 +149,7 @@ async def record_denial(connection: HTTPConnection, error: Exception) -> None:
         await connection.app.state.services.audit.denied(
             connection.scope.get("caller"),
             connection.scope.get("method", "WEBSOCKET"),
-            getattr(connection.scope.get("route"), "path", ""),
+            getattr(connection.scope.get("route"), "path_format", ""),
             address=connection.client.host if connection.client is not None else "",
         )
 
@@ -179,7 +178,10 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Response:
             return error_answer(request_id, status, str(error), details=details, headers={"ETag": etag(error.state)})
         case TooManyRequests():
             seconds = max(math.ceil(error.retry_after.total_seconds()), 1)
-            return error_answer(request_id, status, str(error), headers={"Retry-After": str(seconds)})
+            details = {"limit": error.limit, "most": error.most}
+            return error_answer(request_id, status, str(error), details=details, headers={"Retry-After": str(seconds)})
+        case LimitReached():
+            return error_answer(request_id, status, str(error), details={"limit": error.limit, "most": error.most})
         case _:
             return error_answer(request_id, status, str(error))
 

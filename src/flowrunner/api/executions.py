@@ -262,8 +262,9 @@ class RerunBody(Body):
     )
 
 
+# A key may be anything, and a step within a loop or a branch has a slash in its name.
 @router.post(
-    "/executions/{id}/signals/{key}",
+    "/executions/{id}/signals/{key:path}",
     response_model=Message,
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
     openapi_extra=needs(Right.RUN),
@@ -276,7 +277,7 @@ async def send_signal(request: Request, id: str, key: str, body: SignalBody | No
 
 
 @router.post(
-    "/executions/{id}/approvals/{node}",
+    "/executions/{id}/approvals/{node:path}",
     response_model=Message,
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
     openapi_extra=needs(Right.RUN),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from flowrunner.api.answers import BODY_ERRORS, Answer, Message, answer, errors, listing, rfc3339
+from flowrunner.api.answers import BODY_ERRORS, Answer, ErrorEntry, Message, answer, errors, listing, rfc3339
 from flowrunner.api.conditions import (
     IF_MATCH,
     IF_NONE_MATCH,
@@ -16,9 +16,10 @@ from flowrunner.api.conditions import (
     states_to_match,
     with_etag,
 )
-from flowrunner.api.errors import etag
+from flowrunner.api.errors import etag, fault_json
 from flowrunner.api.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
-from flowrunner.api.routing import MAX_FLOW_BODY_BYTES, ProtectedRoute, caller_of
+from flowrunner.api.routing import MAX_FLOW_BODY_BYTES, ProtectedRoute, caller_of, needs
+from flowrunner.domain.account import Right
 from flowrunner.domain.values import FlowId
 from flowrunner.ports import FlowView, RevisionView, SavedFlow
 from flowrunner.services.flows import FlowDraft
@@ -45,6 +46,16 @@ class UpdateFlow(Body):
     description: str | None = Field(default=None, max_length=10_000)
     definition: str | None = None
     tags: list[Tag] | None = Field(default=None, max_length=50)
+
+
+class ValidateFlow(Body):
+    definition: str = Field(description="The flow as a YAML document of at most 1 MiB.")
+
+
+class Validation(Answer):
+    is_valid: bool = Field(description="Whether it could be saved.")
+    errors: list[ErrorEntry] = Field(description="What keeps it from being saved, in the order of the document.")
+    warnings: list[ErrorEntry] = Field(description="What is allowed and hardly meant, or missing to run it.")
 
 
 class FlowAnswer(Answer):
@@ -172,6 +183,22 @@ async def get_flow(request: Request, id: str) -> Response:
 async def create_flow(request: Request, body: CreateFlow) -> Response:
     draft = FlowDraft(definition=body.definition, name=body.name, description=body.description, tags=body.tags)
     return _saved(await services_of(request).flows.create(caller_of(request), draft), 201)
+
+
+@router.post(
+    "/validate",
+    response_model=Validation,
+    responses=errors(401, 403, *BODY_ERRORS),
+    openapi_extra={**_LARGE, **needs(Right.READ)},
+)
+async def validate_flow(request: Request, body: ValidateFlow) -> Response:
+    """Tell everything there is to say of a definition, without saving it."""
+    faults = await services_of(request).flows.validate(caller_of(request), body.definition)
+    found = [(fault.is_warning, fault_json(fault, document="definition")) for fault in faults]
+    wrong = [entry for is_warning, entry in found if not is_warning]
+    return answer(
+        {"is_valid": not wrong, "errors": wrong, "warnings": [entry for is_warning, entry in found if is_warning]}
+    )
 
 
 @router.put(

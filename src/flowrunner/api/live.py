@@ -29,6 +29,7 @@ from flowrunner.domain.execution import (
     SignalReceived,
     Started,
     Status,
+    Step,
     StepEvent,
 )
 from flowrunner.domain.values import AccountId, ExecutionId
@@ -235,7 +236,7 @@ def _told(recorded: Recorded) -> dict[str, Any]:
             outcome = {"scope": event.scope or None, "scope_outcome": event.outcome}
             return _update(Status.RUNNING) | outcome | {"error": event.error.message if event.error else None}
         case SignalReceived() as event:
-            return _update(Status.RUNNING) | {"signal": event.key}
+            return _update(Status.RUNNING) | {"received": _received(event)}
         case Logged() as event:
             return {
                 "type": "log",
@@ -271,6 +272,14 @@ def _of_step(event: StepEvent) -> dict[str, Any]:
     return {
         "node_id": event.node,
         "node_type": event.node_type,
+        "step": str(Step(event.node, event.iteration, event.scope)),
         # Which run of a loop or a branch it belongs to; nothing for the flow's own nodes.
         "scope": event.scope or None,
     }
+
+
+def _received(event: SignalReceived) -> dict[str, Any]:
+    """What has come: a signal by its key, the answer to an approval, or the end of a sub-flow."""
+    kind, _, name = event.key.partition(":")
+    what = {"approval": "step", "flow": "execution_id"}.get(kind, "key")
+    return {"type": kind, what: name} | ({} if event.by is None else {"by": event.by})

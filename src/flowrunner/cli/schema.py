@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from flowrunner.bootstrap import node_type_specs
 from flowrunner.domain.flow_schema import flow_schema, node_type_schema
+from flowrunner.offline.language import node_type_specs
 
 
 def print_schema(type: str | None) -> int:

@@ -45,6 +45,20 @@ class Conflict(FlowRunnerError):
     """The request does not fit the present state of things."""
 
 
+class LimitReached(Conflict):
+    """The account has as much of something as it may have, until it deletes some.
+
+    Attributes:
+        limit: The limit's name: that of a setting, where it is one.
+        most: How much it is.
+    """
+
+    def __init__(self, message: str, *, limit: str, most: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.most = most
+
+
 class PreconditionFailed(FlowRunnerError):
     """The thing has changed since the state that the caller names.
 
@@ -72,11 +86,18 @@ class Unavailable(FlowRunnerError):
 
 
 class TooManyRequests(FlowRunnerError):
-    """The caller has to wait before they ask again."""
+    """The caller has to wait before they ask again.
 
-    def __init__(self, message: str, *, retry_after: timedelta) -> None:
+    Attributes:
+        limit: The limit's name: that of a setting, where it is one.
+        most: How much it is.
+    """
+
+    def __init__(self, message: str, *, retry_after: timedelta, limit: str, most: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.limit = limit
+        self.most = most
 
 
 class _Faulty(FlowRunnerError):

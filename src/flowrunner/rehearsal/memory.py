@@ -100,7 +100,10 @@ class MemoryJournal:
     async def queued_keys(self) -> Sequence[str]:
         return ()
 
-    async def unsettled(self) -> Sequence[Unsettled]:
+    async def sharing_turn(self, key: str) -> Sequence[ExecutionId]:
+        return ()
+
+    async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:
         return ()
 
     def summary(self, id: ExecutionId) -> Summary:
@@ -194,7 +197,7 @@ class MemoryVault:
         self._redactor = make_redactor(value for value in secrets.values() if len(value) >= self._LEAST_CHARACTERS)
 
     async def set(
-        self, account_id: AccountId, key: str, value: str, *, at: datetime, audit: Audit = None
+        self, account_id: AccountId, key: str, value: str, *, at: datetime, most: int | None = None, audit: Audit = None
     ) -> tuple[SecretView, bool]:
         raise NotImplementedError("secrets are given at the start")
 

@@ -96,7 +96,7 @@ class AesVault:
         self._complete: set[AccountId] = set()
 
     async def set(
-        self, account_id: AccountId, key: str, value: str, *, at: datetime, audit: Audit = None
+        self, account_id: AccountId, key: str, value: str, *, at: datetime, most: int | None = None, audit: Audit = None
     ) -> tuple[SecretView, bool]:
         def seal(newest: WrappedKey | None) -> tuple[SealedSecret, WrappedKey]:
             # Made within the transaction that stores them, so that no rotation comes in between.
@@ -109,7 +109,7 @@ class AesVault:
 
         # Hidden before it can be used: an execution may read it the moment it is stored.
         (await self.redactor(account_id)).add([value])
-        return await self._store.save(account_id, seal, at=at, audit=audit)
+        return await self._store.save(account_id, seal, at=at, most=most, audit=audit)
 
     async def reveal(self, account_id: AccountId, names: Collection[str]) -> Mapping[str, str]:
         return {

@@ -57,7 +57,7 @@ class Origin:
         by: The account of a caller; None for what starts by itself.
         caller: For the audit log; what starts by itself is told by what it belongs to.
         parent_id: The execution that waits for its end.
-        started_for: The step of another execution: `{execution_id, step, flows}`.
+        started_for: The step of another execution: `{execution_id, step, failures, flows}`.
     """
 
     account_id: AccountId
@@ -69,11 +69,16 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repetition:
-    """What a new execution keeps of one before it: see `domain.rerun`."""
+    """What a new execution keeps of one before it: see `domain.rerun`.
+
+    Attributes:
+        asked: The request in full, to tell a repeat of it from another one with its idempotency key.
+    """
 
     of: ExecutionId
     from_step: str | None
     prefix: Sequence[tuple[Event, datetime]]
+    asked: JSON
 
 
 class Executions:
@@ -124,8 +129,7 @@ class Executions:
         """Start an execution of the flow's present revision, or of another one. Raises: as `run`."""
         digest = None
         if idempotency_key is not None:
-            asked = msgspec.json.encode([flow_id, input], order="deterministic")
-            digest = hashlib.sha256(asked).hexdigest()
+            digest = digest_of([flow_id, input] if repetition is None else repetition.asked)
         try:
             if revision_id is None:
                 revision_id = await self._flows.revision_of(origin.account_id, flow_id)
@@ -135,10 +139,10 @@ class Executions:
             # A request that was accepted keeps its answer, whatever has become of the flow.
             before = None
             if idempotency_key is not None:
-                before = await self._reader.request(origin.account_id, idempotency_key)
+                before = await self.accepted_before(origin.account_id, idempotency_key, digest)
             if before is None:
                 raise
-            return await self._repeat(origin.account_id, *before, asked=digest)
+            return before
         now = self._clock.now()
         id = ExecutionId(new_id("exec", now))
         new = NewExecution(
@@ -164,6 +168,11 @@ class Executions:
             return await self._repeat(origin.account_id, repeat.execution_id, repeat.request_digest, asked=digest)
         return Accepted(id=new.id, flow_id=flow_id, status=status, created_at=now)
 
+    async def accepted_before(self, account_id: AccountId, idempotency_key: str, digest: str | None) -> Accepted | None:
+        """What was accepted under the key; None if it is free. Raises: Conflict if that was another request."""
+        before = await self._reader.request(account_id, idempotency_key)
+        return None if before is None else await self._repeat(account_id, *before, asked=digest)
+
     async def _start(self, new: NewExecution, flow: Flow, input: Mapping[str, JSON]) -> Status:
         try:
             await self._dispatcher.start(new, flow, input)
@@ -176,9 +185,7 @@ class Executions:
             raise Conflict(f"{limit.most} executions of this flow are under way, which is as many as may be")
         await self._dispatcher.start(replace(new, turn=replace(turn, is_queued=True)), flow, input)
         if limit.on_limit == "replace":
-            for id in await self._reader.sharing_turn(new.account_id, turn.key):
-                if id != new.id:
-                    self._dispatcher.cancel_soon(id, reason="replaced by a newer execution")
+            self._dispatcher.replace(turn.key, new.id)
         # A place may have become free since it was asked for.
         self._dispatcher.turn_is_free(turn.key)
         return Status.WAITING
@@ -245,6 +252,11 @@ class Executions:
             has_more = await self._reader.give_space_back()
             await asyncio.sleep(_PURGE_PAUSE_SECONDS)
         return total
+
+
+def digest_of(asked: JSON) -> str:
+    """What a request is compared by with another one of the same idempotency key."""
+    return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 
 
 def _start_of(

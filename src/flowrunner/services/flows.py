@@ -18,6 +18,9 @@ from flowrunner.services.ids import new_id
 from flowrunner.services.language import Language, secrets_missing
 
 _CACHED_FLOWS: Final = 1000
+# Definitions, of up to 1 MiB each.
+_PURGE_BATCH: Final = 20
+_PURGE_PAUSE_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +193,12 @@ class Flows:
         now = self._clock.now()
         entry = act(caller, "flow.revision.deleted", "flow", id, at=now, details={"revision": number})
         await self._store.delete_revision(caller.account_id, id, number, at=now, audit=entry)
+
+    async def purge(self) -> None:
+        """Forget deleted flows of which no execution is left, a little at a time."""
+        while await self._store.purge(limit=_PURGE_BATCH):
+            # Executions under way go first.
+            await asyncio.sleep(_PURGE_PAUSE_SECONDS)
 
 
 def _check_state(flow: SavedFlow, wanted: Collection[str] | None) -> None:

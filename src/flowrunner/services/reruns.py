@@ -1,6 +1,7 @@
 """Executions that repeat another one: whole, with other input, or from one of its steps on."""
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict, invalid
@@ -9,7 +10,7 @@ from flowrunner.domain.flow import Flow, Node
 from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.ports import ExecutionReader, FlowLibrary, FlowStore, Journal
-from flowrunner.services.executions import Accepted, Executions, Origin, Repetition
+from flowrunner.services.executions import Accepted, Executions, Origin, Repetition, digest_of
 
 
 class Reruns:
@@ -47,8 +48,13 @@ class Reruns:
         Raises:
             NotFound.
             InvalidInput: If there is no such step, or the input does not fit.
-            Conflict: If what is kept does not fit the revision.
+            Conflict: If what is kept does not fit the revision, or the key was used for another request.
         """
+        asked: JSON = [id, from_step, input, revision]
+        if idempotency_key is not None:
+            before = await self._executions.accepted_before(caller.account_id, idempotency_key, digest_of(asked))
+            if before is not None:
+                return before
         await self._reader.get(caller.account_id, id)
         stored, events = await self._journal.load(id)
         started = events[0][0]
@@ -56,10 +62,11 @@ class Reruns:
         revision_id = stored.revision_id
         if revision is not None:
             revision_id = await self._flows.revision_named(caller.account_id, stored.flow_id, revision)
-        prefix: list[Timed] = []
+        prefix: Sequence[Timed] = []
         if from_step is not None:
             try:
-                prefix = kept_before(events, find_step(events, from_step))
+                # On another thread: a long execution would hold up everybody else.
+                prefix = await asyncio.to_thread(_kept, events, from_step)
             except NoSuchStep as error:
                 raise invalid("from", str(error)) from None
             if revision_id != stored.revision_id:
@@ -73,13 +80,18 @@ class Reruns:
                 given,
                 revision_id=revision_id,
                 idempotency_key=idempotency_key,
-                repetition=Repetition(of=id, from_step=from_step, prefix=prefix),
+                repetition=Repetition(of=id, from_step=from_step, prefix=prefix, asked=asked),
             )
         except IllegalEvent as error:
             raise Conflict(f"What the execution has done does not fit this revision: {error}") from None
 
 
-def _check_fits(prefix: list[Timed], flow: Flow) -> None:
+def _kept(events: Sequence[Timed], from_step: str) -> Sequence[Timed]:
+    """Raises: NoSuchStep."""
+    return kept_before(events, find_step(events, from_step))
+
+
+def _check_fits(prefix: Sequence[Timed], flow: Flow) -> None:
     """Raises: Conflict if the flow lacks a node that the kept events are of."""
     nodes = dict(_nodes(flow.nodes))
     for event, _ in prefix:

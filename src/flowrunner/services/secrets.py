@@ -6,7 +6,8 @@ from typing import Final
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.errors import Conflict, Fault, InvalidInput, NotFound
+from flowrunner.domain.errors import Fault, InvalidInput, NotFound
+from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import AccountId
 from flowrunner.ports import Clock, SecretStore, SecretView, Vault
 
@@ -37,9 +38,9 @@ class Secrets:
             faults.append(Fault(path="value", code="too_long", message=f"must have at most {MAX_VALUE_BYTES} bytes"))
         if faults:
             raise InvalidInput(faults)
-        keys = {secret.key for secret in await self._store.list(account_id)}
-        if len(keys | {key}) > MAX_SECRETS:
-            raise Conflict(f"An account has at most {MAX_SECRETS} secrets: delete one that is not needed")
+        # Also looked at here, as a value is among the hidden ones for good before it is saved.
+        keys = {secret.key for secret in await self._store.list(account_id)} - {key}
+        check_count("secrets", len(keys), MAX_SECRETS, limit="secrets")
         now = self._clock.now()
 
         def audit(saved: tuple[SecretView, bool]) -> AuditEntry:
@@ -49,7 +50,7 @@ class Secrets:
             return act(caller, "secret.created" if is_new else "secret.replaced", "secret", shown, at=now)
 
         redactor = await self._vault.redactor(account_id)
-        return await self._vault.set(account_id, key, value, at=now, audit=audit)
+        return await self._vault.set(account_id, key, value, at=now, most=MAX_SECRETS, audit=audit)
 
     async def list(self, caller: Caller, account_id: AccountId) -> Sequence[SecretView]:
         """Raises: NotFound."""

@@ -1,5 +1,6 @@
 """What people and programs tell executions that wait: signals, and answers to approvals."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 
@@ -52,7 +53,7 @@ class Signals:
 
         Raises:
             NotFound.
-            Conflict: If nothing waits for approval there.
+            Conflict: If nothing waits for approval there, or its form is one that nothing can be checked by.
             Forbidden: If the approval is for other roles.
             InvalidInput: If the data is not what the approval asks for.
         """
@@ -64,7 +65,7 @@ class Signals:
         if isinstance(roles, list) and caller.role not in roles:
             raise Forbidden(f"This approval is for: {', '.join(map(str, roles))}")
         if about.get("form") is not None:
-            data = Form(about["form"], self._schemas).check(data)
+            data = self._form(about["form"]).check(data)
         answer: JSON = {
             "approved": approved,
             "by": caller.account_id,
@@ -83,9 +84,17 @@ class Signals:
         if execution.status.is_final:
             raise Conflict(f"The execution has already ended: it is {execution.status.value}")
 
+    def _form(self, schema: JSON) -> Form:
+        try:
+            return Form(schema, self._schemas)
+        except ValueError as error:
+            # Its expressions have come to something that it was not written as.
+            raise Conflict(f"This approval cannot be answered: {error}") from None
+
     async def _waiting_for_approval(self, id: ExecutionId, node: str) -> StepState:
         _, events = await self._journal.load(id)
-        state = replay(events)
+        # On another thread: a long execution would hold up everybody else.
+        state = await asyncio.to_thread(replay, events)
         waiting = [
             current
             for current in map(state.at, state.timed)

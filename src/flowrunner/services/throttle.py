@@ -28,7 +28,10 @@ class Throttle:
         recent = self._recent(name, address, now)
         if len(recent) >= FAILURES:
             raise TooManyRequests(
-                "Too many failed logins: wait before the next one", retry_after=recent[0] + WINDOW - now
+                "Too many failed logins: wait before the next one",
+                retry_after=recent[0] + WINDOW - now,
+                limit="failed_logins",
+                most=FAILURES,
             )
 
     def failed(self, name: str, address: str, *, now: datetime) -> None:

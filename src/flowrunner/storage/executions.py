@@ -74,10 +74,6 @@ SELECT count(*) FROM events
 """,
 )
 
-SHARING_TURN: Final = """
-SELECT id FROM executions WHERE turn_key = :key AND completed_at IS NULL AND account_id = :account_id
-"""
-
 OLD: Final = """
 SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :before
  ORDER BY completed_at LIMIT :limit
@@ -159,11 +155,6 @@ class SqlExecutions:
 
         rows, total = await self._database.read_long(logs)
         return [_log_line(at, data) for at, data in rows], total
-
-    async def sharing_turn(self, account_id: AccountId, key: str) -> Sequence[ExecutionId]:
-        values = {"account_id": account_id, "key": key}
-        rows = await self._database.read_long(lambda tx: tx.rows(SHARING_TURN, values))
-        return [ExecutionId(row[0]) for row in rows]
 
     async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
         async def purge(tx: Transaction) -> tuple[int, bool]:

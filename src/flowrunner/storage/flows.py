@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import AccountId, FlowId, RevisionId
 from flowrunner.ports import Audit, FlowView, Page, RevisionView, SavedFlow, SavedRevision
 from flowrunner.storage.database import Database
@@ -22,6 +23,7 @@ INSERT INTO flows (id, account_id, name, description, version, tags, revision_id
 SELECT :id, :account_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at
  WHERE EXISTS (SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL)
 """
+COUNT: Final = "SELECT count(*) FROM flows WHERE account_id = :account_id AND deleted_at IS NULL"
 UPDATE: Final = """
 UPDATE flows
    SET name = :name, description = :description, version = :version, tags = :tags,
@@ -90,6 +92,22 @@ UPDATE revisions SET deleted_at = :at, definition = NULL
  WHERE flow_id = :id AND number = :number AND account_id = :account_id AND deleted_at IS NULL
 """
 
+# Nothing starts with a deleted flow any more, so once no execution of it is left none ever is.
+PURGE_REVISIONS: Final = """
+DELETE FROM revisions
+ WHERE id IN (SELECT r.id FROM flows CROSS JOIN revisions r
+               WHERE r.flow_id = flows.id AND flows.deleted_at IS NOT NULL
+                 AND NOT EXISTS (SELECT 1 FROM executions x
+                                  WHERE x.account_id = flows.account_id AND x.flow_id = flows.id)
+               LIMIT :limit)
+"""
+PURGE: Final = """
+DELETE FROM flows
+ WHERE deleted_at IS NOT NULL
+   AND NOT EXISTS (SELECT 1 FROM revisions r WHERE r.flow_id = flows.id)
+   AND NOT EXISTS (SELECT 1 FROM executions x WHERE x.account_id = flows.account_id AND x.flow_id = flows.id)
+"""
+
 # The page and the total in one row of one text, because a query gives up and takes back the
 # interpreter's lock for every row.
 PAGE: Final = Statement(
@@ -126,9 +144,13 @@ class SqlFlows:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, account_id: AccountId, flow: SavedFlow, *, audit: Audit = None) -> None:
+    async def create(
+        self, account_id: AccountId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
+    ) -> None:
         async def create(tx: Transaction) -> None:
             values = _values(account_id, flow)
+            if most is not None:
+                check_count("flows", (await one_row(tx, COUNT, values))[0], most, limit="account_flows")
             if await tx.run(CREATE, values) == 0:
                 raise NotFound("account")
             await tx.run(ADD_REVISION, values)
@@ -240,6 +262,14 @@ class SqlFlows:
         values = {"account_id": account_id, "tag": tag, "limit": page.limit, "offset": page.offset}
         total, rows = await self._database.read(lambda tx: one_row(tx, PAGE, values))
         return [_flow_view(row) for row in _ROWS.decode(rows)], total
+
+    async def purge(self, *, limit: int) -> bool:
+        async def purge(tx: Transaction) -> bool:
+            has_more = await tx.run(PURGE_REVISIONS, {"limit": limit}) == limit
+            await tx.run(PURGE)
+            return has_more
+
+        return await self._database.write(purge)
 
     async def _one(self, statement: str, account_id: AccountId, id: str) -> tuple[Any, ...]:
         values = {"id": id, "account_id": account_id}

@@ -34,10 +34,10 @@ from flowrunner.storage.transaction import Refused, Statement, Transaction, one_
 CREATE: Final = Statement(
     sqlite="""
 INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
-                        error, wake_at, waiting_for, epoch, last_seq, idempotency_key, request_digest,
+                        error, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
                         parent_id, rerun_of, turn_key, turn_most, is_queued)
 SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
-       :error, :wake_at, :waiting_for, :epoch, :last_seq, :idempotency_key, :request_digest,
+       :error, :wake_at, :waiting_for, :epoch, :last_seq, :size, :idempotency_key, :request_digest,
        :parent_id, :rerun_of, :turn_key, :turn_most, :is_queued
  WHERE :epoch = (SELECT epoch FROM engine)
    AND EXISTS (SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL)
@@ -48,16 +48,17 @@ SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :complete
 """,
     postgres="""
 INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
-                        error, wake_at, waiting_for, epoch, last_seq, idempotency_key, request_digest,
+                        error, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
                         parent_id, rerun_of, turn_key, turn_most, is_queued)
 SELECT new.*
   FROM unnest(:id::text[], :account_id::text[], :flow_id::text[], :revision_id::text[], :status::text[],
               :started_at::bigint[], :completed_at::bigint[], :error::text[], :wake_at::bigint[],
-              :waiting_for::text[], :epoch::bigint[], :last_seq::bigint[], :idempotency_key::text[],
-              :request_digest::text[], :parent_id::text[], :rerun_of::text[], :turn_key::text[],
-              :turn_most::bigint[], :is_queued::boolean[])
+              :waiting_for::text[], :epoch::bigint[], :last_seq::bigint[], :size::bigint[],
+              :idempotency_key::text[], :request_digest::text[], :parent_id::text[], :rerun_of::text[],
+              :turn_key::text[], :turn_most::bigint[], :is_queued::boolean[])
     AS new (id, account_id, flow_id, revision_id, status, started_at, completed_at, error, wake_at, waiting_for,
-            epoch, last_seq, idempotency_key, request_digest, parent_id, rerun_of, turn_key, turn_most, is_queued)
+            epoch, last_seq, size, idempotency_key, request_digest, parent_id, rerun_of, turn_key, turn_most,
+            is_queued)
  WHERE new.epoch = (SELECT epoch FROM engine)
    AND EXISTS (SELECT 1 FROM flows f
                 WHERE f.id = new.flow_id AND f.account_id = new.account_id AND f.deleted_at IS NULL)
@@ -122,6 +123,27 @@ SELECT child.id, child.parent_id, false, parent.completed_at IS NOT NULL
  WHERE child.status IN ('running', 'waiting')
 """,
 )
+UNSETTLED_OF: Final = Statement(
+    sqlite="""
+SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.completed_at IS NOT NULL
+  FROM executions parent CROSS JOIN executions child INDEXED BY executions_parent
+ WHERE parent.id = :parent AND child.parent_id = parent.id
+   AND (child.completed_at IS NULL
+        OR (parent.completed_at IS NULL
+            AND 'flow:' || child.id NOT IN (SELECT data ->> '$.key' FROM events
+                                             WHERE execution_id = :parent AND type = 'signal.received')))
+""",
+    postgres="""
+SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.completed_at IS NOT NULL
+  FROM executions parent JOIN executions child ON child.parent_id = parent.id
+ WHERE parent.id = :parent
+   AND (child.completed_at IS NULL
+        OR (parent.completed_at IS NULL
+            AND 'flow:' || child.id NOT IN (SELECT replace(data, '\\u0000', '')::json ->> 'key' FROM events
+                                             WHERE execution_id = :parent AND type = 'signal.received')))
+""",
+)
+SHARING_TURN: Final = "SELECT id FROM executions WHERE turn_key = :key AND completed_at IS NULL ORDER BY id"
 FLOW_IS_THERE: Final = """
 SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL
 """
@@ -133,16 +155,17 @@ ADVANCE: Final = Statement(
     sqlite="""
 UPDATE executions
    SET status = :status, completed_at = :completed_at, error = :error, wake_at = :wake_at,
-       waiting_for = :waiting_for, last_seq = :last_seq
+       waiting_for = :waiting_for, last_seq = :last_seq, size = size + :size
  WHERE id = :id AND last_seq = :after AND epoch = :epoch AND is_queued = :is_queued
 """,
     postgres="""
 UPDATE executions
    SET status = new.status, completed_at = new.completed_at, error = new.error, wake_at = new.wake_at,
-       waiting_for = new.waiting_for, last_seq = new.last_seq
+       waiting_for = new.waiting_for, last_seq = new.last_seq, size = executions.size + new.size
   FROM unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :wake_at::bigint[],
-              :waiting_for::text[], :last_seq::bigint[], :after::bigint[], :epoch::bigint[], :is_queued::boolean[])
-    AS new (id, status, completed_at, error, wake_at, waiting_for, last_seq, after, epoch, is_queued)
+              :waiting_for::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[], :epoch::bigint[],
+              :is_queued::boolean[])
+    AS new (id, status, completed_at, error, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
  WHERE executions.id = new.id AND executions.last_seq = new.after AND executions.epoch = new.epoch
    AND executions.is_queued = new.is_queued
 """,
@@ -167,7 +190,7 @@ ADOPT: Final = "UPDATE executions SET epoch = :epoch WHERE status IN ('running',
 HEADER: Final = """
 SELECT account_id, flow_id, revision_id, status,
        EXISTS (SELECT 1 FROM accounts WHERE id = account_id AND deleted_at IS NOT NULL),
-       parent_id, turn_key, turn_most, is_queued
+       parent_id, turn_key, turn_most, is_queued, size
   FROM executions WHERE id = :id
 """
 EVENTS: Final = """
@@ -253,6 +276,7 @@ def _summary_row(append: Append) -> dict[str, Any]:
         "waiting_for": None if summary.waiting_for is None else summary.waiting_for.decode(),
         "epoch": append.epoch,
         "last_seq": append.after + len(append.records),
+        "size": sum(len(record.data) for record in append.records),
     }
     if append.create is None:
         row |= {"after": append.after, "is_queued": summary.is_queued}
@@ -296,16 +320,16 @@ class SqlJournal:
 
     async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
         # Decoded there as well: a long execution would hold up the event loop.
-        async def load(tx: Transaction) -> tuple[Any, list[tuple[Event, datetime]], int]:
+        async def load(tx: Transaction) -> tuple[Any, list[tuple[Event, datetime]]]:
             header = await tx.row(HEADER, {"id": id})
             if header is None:
                 raise NotFound("execution")
             rows = await tx.rows(EVENTS, {"id": id, "after": 0, "limit": _ALL})
             events = [(decode_event(type, data), from_ms(at)) for _, at, type, data in rows]
-            return header, events, sum(len(row[3]) for row in rows)
+            return header, events
 
-        header, events, size = await self._database.read_long(load)
-        account_id, flow_id, revision_id, status, is_gone, parent_id, turn_key, turn_most, is_queued = header
+        header, events = await self._database.read_long(load)
+        account_id, flow_id, revision_id, status, is_gone, parent_id, turn_key, turn_most, is_queued, size = header
         stored = StoredExecution(
             id=id,
             account_id=AccountId(account_id),
@@ -347,8 +371,13 @@ class SqlJournal:
         rows = await self._database.read_long(lambda tx: tx.rows(QUEUED_KEYS))
         return [row[0] for row in rows]
 
-    async def unsettled(self) -> Sequence[Unsettled]:
-        rows = await self._database.read_long(lambda tx: tx.rows(UNSETTLED))
+    async def sharing_turn(self, key: str) -> Sequence[ExecutionId]:
+        rows = await self._database.read_long(lambda tx: tx.rows(SHARING_TURN, {"key": key}))
+        return [ExecutionId(row[0]) for row in rows]
+
+    async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:
+        statement, values = (UNSETTLED, {}) if parent is None else (UNSETTLED_OF, {"parent": parent})
+        rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
         return [Unsettled(ExecutionId(child), ExecutionId(parent), bool(a), bool(b)) for child, parent, a, b in rows]
 
     async def _ids(self, statement: str, values: dict[str, Any]) -> list[tuple[ExecutionId, AccountId]]:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.errors import NotFound
+from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import AccountId
 from flowrunner.ports import Audit, Reseal, Seal, SealedSecret, SecretView, WrappedKey
 from flowrunner.storage.database import Database
@@ -20,6 +21,7 @@ VALUES (:account_id, :key, :key_version, :sealed, :at, :at)
 RETURNING created_at
 """
 EXISTS: Final = "SELECT 1 FROM secrets WHERE account_id = :account_id AND key = :key"
+COUNT: Final = "SELECT count(*) FROM secrets WHERE account_id = :account_id"
 DELETE: Final = "DELETE FROM secrets WHERE account_id = :account_id AND key = :key"
 LIST: Final = "SELECT key, created_at, updated_at FROM secrets WHERE account_id = :account_id ORDER BY key"
 # One statement, because a rotation may replace the keys between two.
@@ -75,7 +77,7 @@ class SqlSecrets:
         self._database = database
 
     async def save(
-        self, account_id: AccountId, seal: Seal, *, at: datetime, audit: Audit = None
+        self, account_id: AccountId, seal: Seal, *, at: datetime, most: int | None = None, audit: Audit = None
     ) -> tuple[SecretView, bool]:
         async def save(tx: Transaction) -> tuple[SecretView, bool]:
             values: dict[str, Any] = {"account_id": account_id, "at": to_ms(at)}
@@ -88,6 +90,8 @@ class SqlSecrets:
                 await tx.run(ADD_DATA_KEY, _key_values(account_id, data_key))
             values |= {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
             is_new = await tx.row(EXISTS, values) is None
+            if is_new and most is not None:
+                check_count("secrets", (await one_row(tx, COUNT, values))[0], most, limit="secrets")
             (created_at,) = await one_row(tx, SAVE, values)
             return SecretView(key=secret.key, created_at=from_ms(created_at), updated_at=at), is_new
 

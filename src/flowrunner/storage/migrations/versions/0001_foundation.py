@@ -36,6 +36,18 @@ BEGIN
     SELECT RAISE(ABORT, 'last admin');
 END;
 
+-- Bytes that an account keeps here: the events of its executions, its flows with their definitions, and its
+-- sealed secrets. Whatever changes one of these changes the sum, in the same transaction: see the triggers.
+CREATE TABLE usage (
+    account_id TEXT PRIMARY KEY REFERENCES accounts (id),
+    stored INTEGER NOT NULL CHECK (stored >= 0)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER usage_begins AFTER INSERT ON accounts
+BEGIN
+    INSERT INTO usage (account_id, stored) VALUES (NEW.id, 0);
+END;
+
 CREATE TABLE sessions (
     id TEXT PRIMARY KEY,
     -- The login it goes back to: a refresh replaces a session by another of the same family.
@@ -109,6 +121,19 @@ CREATE TABLE secrets (
     FOREIGN KEY (account_id, key_version) REFERENCES data_keys (account_id, version)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TRIGGER secrets_are_used AFTER INSERT ON secrets
+BEGIN
+    UPDATE usage SET stored = stored + length(NEW.sealed) WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER secrets_are_replaced AFTER UPDATE OF sealed ON secrets
+BEGIN
+    UPDATE usage SET stored = stored + length(NEW.sealed) - length(OLD.sealed) WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER secrets_are_freed AFTER DELETE ON secrets
+BEGIN
+    UPDATE usage SET stored = stored - length(OLD.sealed) WHERE account_id = OLD.account_id;
+END;
+
 CREATE TABLE flows (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL REFERENCES accounts (id),
@@ -121,9 +146,26 @@ CREATE TABLE flows (
     edition INTEGER NOT NULL DEFAULT 1,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
-    deleted_at INTEGER
+    deleted_at INTEGER,
+    -- Bytes of what its author writes, but for the definition.
+    size INTEGER GENERATED ALWAYS AS
+        (length(CAST(name AS BLOB)) + length(CAST(description AS BLOB)) + length(CAST(tags AS BLOB))) VIRTUAL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX flows_account ON flows (account_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX flows_deleted ON flows (id) WHERE deleted_at IS NOT NULL;
+
+CREATE TRIGGER flows_are_used AFTER INSERT ON flows
+BEGIN
+    UPDATE usage SET stored = stored + NEW.size WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER flows_are_changed AFTER UPDATE OF name, description, tags ON flows
+BEGIN
+    UPDATE usage SET stored = stored + NEW.size - OLD.size WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER flows_are_freed AFTER DELETE ON flows
+BEGIN
+    UPDATE usage SET stored = stored - OLD.size WHERE account_id = OLD.account_id;
+END;
 
 CREATE TABLE revisions (
     id TEXT PRIMARY KEY,
@@ -143,6 +185,20 @@ CREATE TABLE revisions (
 ) STRICT;
 CREATE INDEX revisions_deleted ON revisions (id) WHERE deleted_at IS NOT NULL;
 
+CREATE TRIGGER revisions_are_used AFTER INSERT ON revisions WHEN NEW.deleted_at IS NULL
+BEGIN
+    UPDATE usage SET stored = stored + NEW.size WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER revisions_are_emptied AFTER UPDATE OF deleted_at ON revisions
+WHEN OLD.deleted_at IS NULL AND NEW.deleted_at IS NOT NULL
+BEGIN
+    UPDATE usage SET stored = stored - OLD.size WHERE account_id = OLD.account_id;
+END;
+CREATE TRIGGER revisions_are_freed AFTER DELETE ON revisions WHEN OLD.deleted_at IS NULL
+BEGIN
+    UPDATE usage SET stored = stored - OLD.size WHERE account_id = OLD.account_id;
+END;
+
 CREATE TABLE executions (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
@@ -157,6 +213,8 @@ CREATE TABLE executions (
     waiting_for TEXT,
     epoch INTEGER NOT NULL,
     last_seq INTEGER NOT NULL,
+    -- Bytes of its events.
+    size INTEGER NOT NULL DEFAULT 0,
     idempotency_key TEXT,
     request_digest TEXT,
     -- The execution that waits for its end.
@@ -178,6 +236,7 @@ CREATE INDEX executions_open ON executions (status, id, revision_id) WHERE statu
 CREATE INDEX executions_parent ON executions (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX executions_turn ON executions (turn_key, is_queued, id)
     WHERE turn_key IS NOT NULL AND completed_at IS NULL;
+CREATE INDEX executions_queued ON executions (account_id) WHERE is_queued AND completed_at IS NULL;
 CREATE INDEX executions_wake ON executions (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX executions_ended ON executions (completed_at) WHERE completed_at IS NOT NULL;
 CREATE UNIQUE INDEX executions_request ON executions (account_id, idempotency_key)
@@ -187,6 +246,19 @@ CREATE TRIGGER executions_final BEFORE UPDATE ON executions
 WHEN OLD.status IN ('completed', 'failed', 'cancelled')
 BEGIN
     SELECT RAISE(ABORT, 'the execution has ended');
+END;
+
+CREATE TRIGGER executions_are_used AFTER INSERT ON executions
+BEGIN
+    UPDATE usage SET stored = stored + NEW.size WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER executions_grow AFTER UPDATE OF size ON executions
+BEGIN
+    UPDATE usage SET stored = stored + NEW.size - OLD.size WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER executions_are_freed AFTER DELETE ON executions
+BEGIN
+    UPDATE usage SET stored = stored - OLD.size WHERE account_id = OLD.account_id;
 END;
 
 CREATE TABLE events (
@@ -314,6 +386,24 @@ WHEN (OLD.role = 'admin' AND OLD.disabled_at IS NULL AND OLD.deleted_at IS NULL
       AND (NEW.role <> 'admin' OR NEW.disabled_at IS NOT NULL OR NEW.deleted_at IS NOT NULL))
 EXECUTE FUNCTION flowrunner_keep_an_admin();
 
+-- Bytes that an account keeps here: the events of its executions, its flows with their definitions, and its
+-- sealed secrets. Whatever changes one of these changes the sum, in the same transaction: see the triggers.
+CREATE TABLE usage (
+    account_id text COLLATE "C" PRIMARY KEY REFERENCES accounts (id),
+    stored bigint NOT NULL CHECK (stored >= 0)
+);
+
+CREATE FUNCTION flowrunner_usage_begins() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO usage (account_id, stored) VALUES (NEW.id, 0);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER usage_begins AFTER INSERT ON accounts FOR EACH ROW EXECUTE FUNCTION flowrunner_usage_begins();
+
+CREATE FUNCTION flowrunner_use(whose text, bytes bigint) RETURNS void LANGUAGE sql AS $$
+    UPDATE usage SET stored = stored + bytes WHERE account_id = whose AND bytes <> 0;
+$$;
+
 CREATE TABLE sessions (
     id text COLLATE "C" PRIMARY KEY,
     -- The login it goes back to: a refresh replaces a session by another of the same family.
@@ -387,6 +477,19 @@ CREATE TABLE secrets (
     FOREIGN KEY (account_id, key_version) REFERENCES data_keys (account_id, version)
 );
 
+CREATE FUNCTION flowrunner_secrets_are_used() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP <> 'DELETE' THEN
+        PERFORM flowrunner_use(NEW.account_id, length(NEW.sealed));
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        PERFORM flowrunner_use(OLD.account_id, -length(OLD.sealed));
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER secrets_are_used AFTER INSERT OR UPDATE OF sealed OR DELETE ON secrets FOR EACH ROW
+EXECUTE FUNCTION flowrunner_secrets_are_used();
+
 CREATE TABLE flows (
     id text COLLATE "C" PRIMARY KEY,
     account_id text COLLATE "C" NOT NULL REFERENCES accounts (id),
@@ -399,9 +502,25 @@ CREATE TABLE flows (
     edition bigint NOT NULL DEFAULT 1,
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,
-    deleted_at bigint
+    deleted_at bigint,
+    -- Bytes of what its author writes, but for the definition.
+    size bigint GENERATED ALWAYS AS (octet_length(name) + octet_length(description) + octet_length(tags)) STORED
 );
 CREATE INDEX flows_account ON flows (account_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX flows_deleted ON flows (id) WHERE deleted_at IS NOT NULL;
+
+CREATE FUNCTION flowrunner_flows_are_used() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP <> 'DELETE' THEN
+        PERFORM flowrunner_use(NEW.account_id, NEW.size);
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        PERFORM flowrunner_use(OLD.account_id, -OLD.size);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER flows_are_used AFTER INSERT OR UPDATE OR DELETE ON flows FOR EACH ROW
+EXECUTE FUNCTION flowrunner_flows_are_used();
 
 CREATE TABLE revisions (
     id text COLLATE "C" PRIMARY KEY,
@@ -420,6 +539,20 @@ CREATE TABLE revisions (
 );
 CREATE INDEX revisions_deleted ON revisions (id) WHERE deleted_at IS NOT NULL;
 
+-- A deleted one is emptied, and takes nothing any more.
+CREATE FUNCTION flowrunner_revisions_are_used() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP <> 'DELETE' AND NEW.deleted_at IS NULL THEN
+        PERFORM flowrunner_use(NEW.account_id, NEW.size);
+    END IF;
+    IF TG_OP <> 'INSERT' AND OLD.deleted_at IS NULL THEN
+        PERFORM flowrunner_use(OLD.account_id, -OLD.size);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER revisions_are_used AFTER INSERT OR UPDATE OF deleted_at OR DELETE ON revisions FOR EACH ROW
+EXECUTE FUNCTION flowrunner_revisions_are_used();
+
 CREATE TABLE executions (
     id text COLLATE "C" PRIMARY KEY,
     account_id text COLLATE "C" NOT NULL,
@@ -434,6 +567,8 @@ CREATE TABLE executions (
     waiting_for text,
     epoch bigint NOT NULL,
     last_seq bigint NOT NULL,
+    -- Bytes of its events.
+    size bigint NOT NULL DEFAULT 0,
     idempotency_key text COLLATE "C",
     request_digest text COLLATE "C",
     -- The execution that waits for its end.
@@ -455,6 +590,7 @@ CREATE INDEX executions_open ON executions (status, id, revision_id) WHERE statu
 CREATE INDEX executions_parent ON executions (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX executions_turn ON executions (turn_key, is_queued, id)
     WHERE turn_key IS NOT NULL AND completed_at IS NULL;
+CREATE INDEX executions_queued ON executions (account_id) WHERE is_queued AND completed_at IS NULL;
 CREATE INDEX executions_wake ON executions (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX executions_ended ON executions (completed_at) WHERE completed_at IS NOT NULL;
 CREATE UNIQUE INDEX executions_request ON executions (account_id, idempotency_key)
@@ -463,6 +599,31 @@ CREATE UNIQUE INDEX executions_request ON executions (account_id, idempotency_ke
 CREATE TRIGGER executions_final BEFORE UPDATE ON executions FOR EACH ROW
 WHEN (OLD.status IN ('completed', 'failed', 'cancelled'))
 EXECUTE FUNCTION flowrunner_refuse('the execution has ended');
+
+-- One change of a sum for all rows of a statement: many executions grow in one.
+CREATE FUNCTION flowrunner_executions_are_used() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM flowrunner_use(account_id, sum(size)::bigint) FROM added GROUP BY account_id;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION flowrunner_executions_grow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM flowrunner_use(account_id, sum(bytes)::bigint)
+       FROM (SELECT account_id, size AS bytes FROM added UNION ALL SELECT account_id, -size FROM gone) AS changes
+      GROUP BY account_id;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION flowrunner_executions_are_freed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM flowrunner_use(account_id, -sum(size)::bigint) FROM gone GROUP BY account_id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER executions_are_used AFTER INSERT ON executions REFERENCING NEW TABLE AS added
+FOR EACH STATEMENT EXECUTE FUNCTION flowrunner_executions_are_used();
+CREATE TRIGGER executions_grow AFTER UPDATE ON executions REFERENCING NEW TABLE AS added OLD TABLE AS gone
+FOR EACH STATEMENT EXECUTE FUNCTION flowrunner_executions_grow();
+CREATE TRIGGER executions_are_freed AFTER DELETE ON executions REFERENCING OLD TABLE AS gone
+FOR EACH STATEMENT EXECUTE FUNCTION flowrunner_executions_are_freed();
 
 CREATE TABLE events (
     execution_id text COLLATE "C" NOT NULL,

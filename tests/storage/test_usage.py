@@ -1,0 +1,199 @@
+"""How much an account keeps is known at every moment, whatever has changed it."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from flowrunner.domain.errors import LimitReached
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
+from flowrunner.ports import Fenced, SavedFlow, Seal, SealedSecret, Turn, WrappedKey
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.database import Database
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.usage import QUEUED, SqlUsage
+from support.databases import MARA, NOON, OMAR, Place, completion, creation, following, log_line, rows_of
+from support.invariants import check_database
+
+LATER: Final = NOON + timedelta(days=1)
+
+
+@pytest.fixture
+def usage(database: Database, journal: SqlJournal) -> SqlUsage:
+    """Of Mara and Omar, who have flows already."""
+    return SqlUsage(database)
+
+
+def flow(id: str, definition: str, *, revision: str, name: str = "é") -> SavedFlow:
+    return SavedFlow(
+        id=FlowId(id),
+        name=name,
+        description="",
+        version="1",
+        tags=[],
+        created_at=NOON,
+        updated_at=NOON,
+        definition=definition,
+        revision_id=RevisionId(revision),
+    )
+
+
+def sealing(key: str, sealed: bytes) -> Seal:
+    def seal(newest: WrappedKey | None) -> tuple[SealedSecret, WrappedKey]:
+        data_key = newest or WrappedKey(version=1, master_key_id="m", wrapped=b"w")
+        return SealedSecret(key=key, key_version=data_key.version, sealed=sealed), data_key
+
+    return seal
+
+
+async def test_the_events_of_executions_count_until_they_are_purged(
+    usage: SqlUsage, journal: SqlJournal, database: Database, path: Place
+) -> None:
+    before, epoch = await usage.stored(MARA), await journal.claim()
+    appends = [creation("e1", epoch=epoch), following("e1", log_line("é" * 500), epoch=epoch, after=2)]
+    appends.append(completion("e1", epoch=epoch, after=3))
+    size = sum(len(record.data) for append in appends for record in append.records)
+
+    for append in appends:
+        await journal.append(append)
+
+    assert await usage.stored(MARA) == before + size
+    assert (await journal.load(ExecutionId("e1")))[0].size == size
+    assert check_database(path) == []
+    assert await SqlExecutions(database).purge(ended_before=LATER, limit=10) == (1, False)
+    assert await usage.stored(MARA) == before
+
+
+async def test_what_was_not_written_does_not_count(usage: SqlUsage, journal: SqlJournal) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    before = await usage.stored(MARA)
+
+    late = [following("e1", log_line(), epoch=epoch, after=2) for _ in range(5)]
+    results = await asyncio.gather(*map(journal.append, late), return_exceptions=True)
+
+    assert [type(result) for result in results].count(Fenced) == 4
+    assert await usage.stored(MARA) == before + len(late[0].records[0].data)
+
+
+async def test_flows_count_with_every_definition(usage: SqlUsage, journal: SqlJournal, database: Database) -> None:
+    flows, before = SqlFlows(database), await usage.stored(MARA)
+    row = len("é".encode()) + len("[]")
+
+    await flows.create(MARA, flow("f", "é" * 10, revision="r1"))
+    assert await usage.stored(MARA) == before + row + 20
+    await flows.update(MARA, FlowId("f"), lambda old: replace(old, definition="x" * 5, revision_id=RevisionId("r2")))
+    assert await usage.stored(MARA) == before + row + 25
+    await flows.update(MARA, FlowId("f"), lambda old: replace(old, name="four"))
+    assert await usage.stored(MARA) == before + row + 27
+    await flows.delete_revision(MARA, FlowId("f"), 1, at=NOON)
+    assert await usage.stored(MARA) == before + row + 7
+    await flows.delete(MARA, FlowId("f"), at=NOON)
+    assert await usage.stored(MARA) == before + row + 7
+    assert await flows.purge(limit=10) is False
+    assert await usage.stored(MARA) == before
+
+
+async def test_secrets_count_and_an_accounts_end_erases_them(
+    usage: SqlUsage, journal: SqlJournal, database: Database
+) -> None:
+    secrets, accounts = SqlSecrets(database), SqlAccounts(database)
+    before, of_mara = await usage.stored(OMAR), await usage.stored(MARA)
+
+    await secrets.save(OMAR, sealing("A", b"12345"), at=NOON)
+    await secrets.save(OMAR, sealing("B", b"123"), at=NOON)
+    assert await usage.stored(OMAR) == before + 8
+    await secrets.save(OMAR, sealing("A", b"1"), at=NOON)
+    assert await usage.stored(OMAR) == before + 4
+    await secrets.delete(OMAR, "B")
+    assert await usage.stored(OMAR) == before + 1
+    await accounts.delete(OMAR, at=NOON)
+
+    assert await usage.stored(OMAR) == before
+    assert await usage.stored(MARA) == of_mara
+    assert await usage.stored(AccountId("nobody")) == 0
+
+
+async def test_a_deleted_flow_is_forgotten_once_none_of_its_executions_is_left(
+    usage: SqlUsage, journal: SqlJournal, database: Database, path: Place
+) -> None:
+    flows, epoch = SqlFlows(database), await journal.claim()
+    for id in ("kept", "gone"):
+        await flows.create(MARA, flow(id, "a", revision=f"{id}-1"))
+        for n in (2, 3):
+            revision = RevisionId(f"{id}-{n}")
+            await flows.update(
+                MARA, FlowId(id), lambda old, new=revision: replace(old, definition=f"{new}", revision_id=new)
+            )
+    for id in ("kept", "gone"):
+        await journal.append(creation(f"of-{id}", epoch=epoch, flow_id=id))
+        await flows.delete(MARA, FlowId(id), at=NOON)
+    await journal.append(completion("of-gone", epoch=epoch))
+    await SqlExecutions(database).purge(ended_before=LATER, limit=10)
+
+    commits = 1
+    while await flows.purge(limit=2):
+        commits += 1
+
+    assert commits == 2
+    assert rows_of(path, "SELECT id FROM flows WHERE deleted_at IS NOT NULL") == [("kept",)]
+    assert rows_of(path, "SELECT count(*) FROM revisions WHERE flow_id = 'kept'") == [(3,)]
+    assert rows_of(path, "SELECT count(*) FROM revisions WHERE flow_id = 'gone'") == [(0,)]
+
+
+async def test_an_account_has_no_more_flows_than_it_may_however_many_are_made_at_once(
+    usage: SqlUsage, database: Database
+) -> None:
+    flows = SqlFlows(database)
+    mine = [flow(f"new-{n}", "a", revision=f"r-{n}") for n in range(10)]
+
+    # Mara has three.
+    results = await asyncio.gather(*(flows.create(MARA, new, most=5) for new in mine), return_exceptions=True)
+    await flows.create(OMAR, flow("omars", "a", revision="r-o"), most=5)
+
+    assert [type(result) for result in results].count(LimitReached) == 8
+    await flows.delete(MARA, FlowId("flow-0"), at=NOON)
+    await flows.create(MARA, flow("again", "a", revision="r-a"), most=5)
+
+
+async def test_an_account_has_no_more_secrets_than_it_may_and_replaces_them_all_the_same(
+    usage: SqlUsage, database: Database
+) -> None:
+    secrets = SqlSecrets(database)
+    results = await asyncio.gather(
+        *(secrets.save(MARA, sealing(f"K{n}", b"x"), at=NOON, most=4) for n in range(10)), return_exceptions=True
+    )
+
+    assert [type(result) for result in results].count(LimitReached) == 6
+    _, is_new = await secrets.save(MARA, sealing("K0", b"y"), at=NOON, most=4)
+    assert not is_new
+
+
+async def test_executions_that_wait_for_their_turn_are_counted_by_account(usage: SqlUsage, journal: SqlJournal) -> None:
+    epoch = await journal.claim()
+    for n in range(3):
+        new = creation(f"e{n}", epoch=epoch)
+        assert new.create is not None
+        turn = Turn("key", 1, is_queued=n > 0)
+        await journal.append(replace(new, create=replace(new.create, turn=turn)))
+
+    assert (await usage.queued(MARA), await usage.queued(OMAR)) == (2, 0)
+    await journal.append(completion("e0", epoch=epoch))
+    await journal.admit("key")
+    assert await usage.queued(MARA) == 1
+
+
+@pytest.mark.only("sqlite")
+def test_waiting_executions_are_counted_without_reading_others(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + QUEUED, {"account_id": "a"})]
+
+    assert any("INDEX executions_queued" in step for step in plan), plan
