@@ -2,4 +2,4 @@
 
 from flowrunner.cli import main
 
-main()
+main(prog_name="flowrunner")

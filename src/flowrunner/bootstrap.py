@@ -54,18 +54,19 @@ from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.settings import Settings
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.audit import SqlAudit
+from flowrunner.storage.audit_chain import ChainReport
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.journal import AppendWork, SqlJournal, append_together
+from flowrunner.storage.keys import SqlKeyRotations
 from flowrunner.storage.migrations import migrate_sqlite
-from flowrunner.storage.sqlite.accounts import SqliteAccounts
-from flowrunner.storage.sqlite.audit import SqliteAudit
-from flowrunner.storage.sqlite.audit_chain import ChainReport, check_chain_of
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.executions import SqliteExecutions
-from flowrunner.storage.sqlite.flows import SqliteFlows
-from flowrunner.storage.sqlite.journal import AppendWork, SqliteJournal, append_together
-from flowrunner.storage.sqlite.keys import SqliteKeyRotations
-from flowrunner.storage.sqlite.secrets import SqliteSecrets
-from flowrunner.storage.sqlite.sessions import SqliteSessions
-from flowrunner.storage.sqlite.tokens import SqliteTokens
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.sessions import SqlSessions
+from flowrunner.storage.sqlite.audit import check_chain_of
+from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.tokens import SqlTokens
 
 logger = structlog.get_logger()
 
@@ -82,7 +83,7 @@ class Readiness:
     """Tells why the program cannot serve at the moment; None when it can."""
 
     dispatcher: LocalDispatcher
-    database: Database
+    database: SqliteDatabase
     is_stopping: bool = False
 
     async def __call__(self) -> str | None:
@@ -92,7 +93,7 @@ class Readiness:
             return "the engine is not active"
         try:
             async with asyncio.timeout(_READY_SECONDS):
-                await self.database.read_long(lambda connection: connection.execute("SELECT 1").fetchone())
+                await self.database.check_readable()
         except (TimeoutError, Unavailable):
             return "the database does not answer"
         try:
@@ -112,7 +113,7 @@ class Program:
     setup: FirstAccount
     live: Live
     dispatcher: LocalDispatcher
-    database: Database
+    database: SqliteDatabase
     vault: AesVault
     token_uses: TokenUses
     readiness: Readiness
@@ -122,8 +123,8 @@ class Program:
 class Stored:
     """What is in the data directory, opened."""
 
-    database: Database
-    secrets: SqliteSecrets
+    database: SqliteDatabase
+    secrets: SqlSecrets
     vault: AesVault
     tokens: JwtIssuer
     keys: Keys
@@ -142,13 +143,13 @@ async def open_data(settings: Settings, *, clock: SystemClock, metrics: Metrics)
         keys = load_keys(settings.data_dir, has_data=path.exists())
         _make_private(path)
         migrate_sqlite(path)
-        database = Database(path, bulk={AppendWork: append_together}, on_commit=metrics.commit_size.observe)
+        database = SqliteDatabase(path, bulk={AppendWork: append_together}, on_commit=metrics.commit_size.observe)
         try:
-            secrets = SqliteSecrets(database)
+            secrets = SqlSecrets(database)
             master_keys = MasterKeys(keys.master, keys.earlier[MASTER])
             await _check_master_keys(secrets, master_keys)
             vault, tokens = AesVault(secrets, master_keys), JwtIssuer(keys.signing, keys.earlier[SIGNING])
-            rotations = SqliteKeyRotations(database)
+            rotations = SqlKeyRotations(database)
             rotator = FileKeyRotator(
                 settings.data_dir,
                 rotations=rotations,
@@ -221,8 +222,8 @@ def _assemble(
     database, vault = stored.database, stored.vault
     node_types = built_in()
     specs = node_type_specs(node_types)
-    journal, broadcast = SqliteJournal(database), LocalBroadcast()
-    flow_store, account_store, reader = SqliteFlows(database), SqliteAccounts(database), SqliteExecutions(database)
+    journal, broadcast = SqlJournal(database), LocalBroadcast()
+    flow_store, account_store, reader = SqlFlows(database), SqlAccounts(database), SqlExecutions(database)
     library = ReadyFlows(flow_store, specs)
     schemas = RustSchemas()
     world = World(
@@ -240,12 +241,12 @@ def _assemble(
     executions = Executions(reader, flow_store, library, dispatcher, clock=clock, sandbox=sandbox, schemas=schemas)
     world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flow_store))
     language = Language(specs, schemas, sandbox)
-    token_store = SqliteTokens(database)
+    token_store = SqlTokens(database)
     uses = TokenUses(token_store)
-    audit = AuditLog(SqliteAudit(database), clock)
+    audit = AuditLog(SqlAudit(database), clock)
     identity = Identity(
         account_store,
-        SqliteSessions(database),
+        SqlSessions(database),
         token_store,
         uses,
         audit=audit,
@@ -302,7 +303,7 @@ def _assemble(
     )
 
 
-async def _check_master_keys(store: SqliteSecrets, master_keys: MasterKeys) -> None:
+async def _check_master_keys(store: SqlSecrets, master_keys: MasterKeys) -> None:
     if not await store.master_key_ids() <= master_keys.ids:
         raise WrongKey(
             "The master key in the data directory is not the one that the stored secrets were "

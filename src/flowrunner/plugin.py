@@ -367,9 +367,9 @@ class NodeType(ABC, Generic[P]):
         if kind in _MESSAGES and location:
             text = f"'{location[-1]}' {text}"
         if kind == "extra_forbidden" and len(location) == 1:
-            near = difflib.get_close_matches(str(location[0]), self.Params.model_fields, n=1)
-            known = ", ".join(self.Params.model_fields)
-            hint = f"did you mean '{near[0]}'?" if near else f"known parameters: {known}"
+            known = [field.alias or name for name, field in self.Params.model_fields.items()]
+            near = difflib.get_close_matches(str(location[0]), known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known parameters: {', '.join(known)}"
         return ParamFault(keys=tuple(location), code=code, message=text, hint=hint)
 
     def spec(self) -> NodeTypeSpec:

@@ -282,8 +282,16 @@ class Journal(Protocol):
         """Keys under which executions wait for their turn."""
         ...
 
-    async def unsettled(self) -> Sequence[Unsettled]:
-        """Executions and the ones that wait for them, where one may have missed what the other did."""
+    async def sharing_turn(self, key: str) -> Sequence[ExecutionId]:
+        """Executions that have not ended and share a limit, the oldest first."""
+        ...
+
+    async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:
+        """Executions and the ones that wait for them, where one may have missed what the other did.
+
+        Args:
+            parent: The only one to look at; None for all there are.
+        """
         ...
 
 
@@ -350,10 +358,6 @@ class ExecutionReader(Protocol):
         self, account_id: AccountId, id: ExecutionId, *, level: str | None, page: Page
     ) -> tuple[Sequence[LogLine], int]:
         """In the order of their events, with the total. Raises: NotFound."""
-        ...
-
-    async def sharing_turn(self, account_id: AccountId, key: str) -> Sequence[ExecutionId]:
-        """Executions that have not ended and share a limit."""
         ...
 
     async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
@@ -531,16 +535,16 @@ class FlowStore(Protocol):
         """The oldest first, with the total."""
         ...
 
-
-class FlowLibrary(Protocol):
-    """Flows that are ready to run, by revision."""
-
     async def purge(self, *, limit: int) -> bool:
         """Forget definitions of deleted flows of which no execution is left, at most ``limit``; whether there are more.
 
         A flow of which no definition is left is forgotten too.
         """
         ...
+
+
+class FlowLibrary(Protocol):
+    """Flows that are ready to run, by revision."""
 
     async def get(self, account_id: AccountId, revision_id: RevisionId) -> Flow:
         """Raises: NotFound, or InvalidFlow if the language has moved on since it was saved."""
@@ -934,7 +938,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
-    """The wish that an execution ends.
+    """The wish that an execution ends. See `ActiveExecution.cancel`.
 
     Attributes:
         audit: Whose wish it is, for the audit log.
@@ -942,6 +946,7 @@ class Cancel:
 
     reason: str
     audit: AuditEntry | None = None
+    spares_handlers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -992,13 +997,20 @@ class Letters(Protocol):
 # Why an execution is cancelled by what became of another.
 PARENT_HAS_ENDED: Final = "the execution that waited for it has ended"
 PARENT_HAS_GONE_ON: Final = "the execution that waited for it has gone on"
+REPLACED: Final = "replaced by a newer execution"
 
 
 class Relatives(Protocol):
     """What executions do to each other. Each call returns at once; what it sets going survives a crash."""
 
     def child_ended(self, parent_id: ExecutionId, signal: Signal) -> None: ...
-    def cancel_soon(self, id: ExecutionId, *, reason: str) -> None: ...
+    def cancel_soon(self, id: ExecutionId, *, reason: str) -> None:
+        """End the flow of an execution. Handlers of its end that have begun go on."""
+        ...
+
+    def look_for_orphans(self, parent_id: ExecutionId) -> None:
+        """Cancel what was started for steps of an execution that have gone on without it."""
+        ...
 
     def turn_is_free(self, key: str) -> None:
         """Let executions in that wait for their turn under ``key``."""
@@ -1021,6 +1033,10 @@ class Dispatcher(Relatives, Protocol):
 
     async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
         """Done when the execution has ended. Raises: Conflict if it had ended before."""
+        ...
+
+    def replace(self, key: str, by: ExecutionId) -> None:
+        """Cancel the executions under ``key`` that are older than ``by``, which waits for their turn."""
         ...
 
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:
@@ -1082,8 +1098,14 @@ class ActiveExecution(Protocol):
         """Whether the flow itself is over, for good; its handlers may still run."""
         ...
 
-    def cancel(self, reason: str, audit: AuditEntry | None = None, letter: int | None = None) -> None:
-        """End the execution soon, whatever it is doing."""
+    def cancel(
+        self, reason: str, audit: AuditEntry | None = None, *, spares_handlers: bool = False, letter: int | None = None
+    ) -> None:
+        """End the execution soon, whatever it is doing. Handlers of its end that have begun are cut off, or spared.
+
+        Args:
+            letter: The letter that the wish came by, which is gone once it is fulfilled.
+        """
         ...
 
     def receive(self, signal: Signal, answer: "Future[bool]") -> None:
@@ -1136,6 +1158,10 @@ class Engine(Protocol):
 
     async def left_behind(self, parent: ExecutionId, children: Sequence[ExecutionId]) -> Sequence[ExecutionId]:
         """Which of ``children`` no step of ``parent`` waits for, or is about to. Raises: NotFound."""
+        ...
+
+    async def replaces(self, id: ExecutionId) -> bool:
+        """Whether a queued execution is to take the place of the ones before it. Raises: NotFound."""
         ...
 
     async def give_up(self, id: ExecutionId) -> None:

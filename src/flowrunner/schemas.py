@@ -132,6 +132,9 @@ class RustMatcher:
                 word = "more than allowed" if error.schema_path[-1] == "maxContains" else "too few"
                 return [ParamFault(keys=at, code="contains", message=f"has {word} of the entries asked for")]
         code, words = _WORDS.get(kind.name, (kind.name, "does not fit"))
+        if kind.value == 1:
+            words, _, counted = words.rpartition(" ")
+            words = f"{words} {_ONE_OF.get(counted, counted)}"
         return [ParamFault(keys=at, code=code, message=words.format(_number(kind.value)))]
 
     def _told_of_choice(self, error: "jsonschema_rs.ValidationError") -> Sequence[ParamFault]:
@@ -209,6 +212,8 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "not": ("not", "is what it must not be"),
     "falseSchema": ("unknown_key", "must not be there"),
 }
+
+_ONE_OF: Final = {"characters": "character", "entries": "entry", "keys": "key"}
 
 _TYPE_WORDS: Final[Mapping[str, str]] = {
     "string": "text",

@@ -17,6 +17,8 @@ CONFIG_FILE: Final = "flowrunner.toml"
 MASK: Final = "***"
 # Read by programs that talk to a server, not by the server.
 _OF_CLIENTS: Final = frozenset({f"{PREFIX}TOKEN", f"{PREFIX}URL", f"{PREFIX}SERVER"})
+# Read by `flowrunner run --local`: each is the value of a secret.
+SECRET_PREFIX: Final = f"{PREFIX}SECRET_"
 
 
 class InvalidSettings(FlowRunnerError):
@@ -202,7 +204,9 @@ def _from_environment(
     faults += [
         f"{variable}: there is no such setting; see 'flowrunner config'"
         for variable in environ
-        if variable.startswith(PREFIX) and variable not in allowed | _OF_CLIENTS
+        if variable.startswith(PREFIX)
+        and variable not in allowed | _OF_CLIENTS
+        and not variable.startswith(SECRET_PREFIX)
     ]
     return texts
 

@@ -1,17 +1,66 @@
 """The command as people call it: a process of its own."""
 
+import os
+import pty
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from support.server import clean_environment
 
+PATIENCE_SECONDS = 60.0
+
 
 def flowrunner(
-    *arguments: str, at: Path, stdin: str | None = None, **environment: str
+    *arguments: str | Path, at: Path, stdin: str | bytes | None = None, environment: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "flowrunner", *arguments],
-        cwd=at, env=clean_environment(HOME=str(at), **environment), input=stdin, capture_output=True, text=True,
-        timeout=60, check=False,
+    """Run the command in the directory ``at``; outputs are text, a byte that is none shows as such."""
+    done = subprocess.run(
+        [sys.executable, "-m", "flowrunner", *map(str, arguments)],
+        cwd=at, env=_environment(at, environment), capture_output=True, timeout=PATIENCE_SECONDS, check=False,
+        input=stdin.encode() if isinstance(stdin, str) else stdin or b"",
     )  # fmt: skip
+    out, err = done.stdout.decode(errors="backslashreplace"), done.stderr.decode(errors="backslashreplace")
+    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+
+def start_flowrunner(
+    *arguments: str | Path, at: Path, environment: Mapping[str, str] | None = None
+) -> "subprocess.Popen[str]":
+    """The running command, with its outputs as pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "flowrunner", *map(str, arguments)],
+        cwd=at, env=_environment(at, environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def on_a_terminal(*arguments: str | Path, at: Path, environment: Mapping[str, str] | None = None) -> str:
+    """What somebody sees who runs the command on a terminal: both outputs."""
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flowrunner", *map(str, arguments)],
+            cwd=at, env=_environment(at, {"TERM": "xterm", **(environment or {})}),
+            stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+        )  # fmt: skip
+    finally:
+        os.close(theirs)
+    seen = b""
+    try:
+        # The end of the other side is an error here, not an empty read.
+        while chunk := os.read(ours, 65536):
+            seen += chunk
+    except OSError:
+        pass
+    finally:
+        os.close(ours)
+        process.wait(PATIENCE_SECONDS)
+    return seen.decode()
+
+
+def _environment(home: Path, more: Mapping[str, str] | None) -> dict[str, str]:
+    environment = clean_environment(HOME=str(home))
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        environment.pop(name, None)
+    return {**environment, **(more or {})}

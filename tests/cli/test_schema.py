@@ -1,20 +1,11 @@
 """`flowrunner schema`."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema_rs
 
-from support.server import clean_environment
-
-
-def flowrunner(*arguments: str, at: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "flowrunner", *arguments],
-        cwd=at, env=clean_environment(HOME=str(at)), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+from cli.command import flowrunner
 
 
 def test_the_schema_of_the_language_is_printed(tmp_path: Path) -> None:

@@ -29,13 +29,13 @@ from flowrunner.services.executions import Executions, Origin
 from flowrunner.services.flows import ReadyFlows
 from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
-from flowrunner.storage.sqlite.accounts import SqliteAccounts
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.letters import SqlLetters
+from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.executions import SqliteExecutions
-from flowrunner.storage.sqlite.flows import SqliteFlows
-from flowrunner.storage.sqlite.journal import SqliteJournal
-from flowrunner.storage.sqlite.letters import SqliteLetters
-from flowrunner.storage.sqlite.secrets import SqliteSecrets
 from services.callers import caller_of
 from support.databases import MARA, NOON, account, new_database_file, open_database
 from support.world import FakeHttp, RecordingBroadcast
@@ -56,11 +56,11 @@ class Cluster:
     broadcast: RecordingBroadcast = field(default_factory=RecordingBroadcast)
 
     def __post_init__(self) -> None:
-        self.journal = SqliteJournal(self.database)
-        self.letters = SqliteLetters(self.database)
-        self.vault = AesVault(SqliteSecrets(self.database), MasterKeys(bytes(range(32))))
+        self.journal = SqlJournal(self.database)
+        self.letters = SqlLetters(self.database)
+        self.vault = AesVault(SqlSecrets(self.database), MasterKeys(bytes(range(32))))
         self._specs = {name: node_type.spec() for name, node_type in self.types.items()}
-        self.flows = SqliteFlows(self.database)
+        self.flows = SqlFlows(self.database)
 
     def add_type(self, node_type: NodeType[Any]) -> None:
         self.types[node_type.type] = node_type
@@ -73,7 +73,7 @@ class Cluster:
         dispatcher = TemporalDispatcher(FlowEngine(world), courier, self.journal, self.letters, self.clock)
         executions = self._executions(world, dispatcher)
         world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, self.flows))
-        reader = SqliteExecutions(self.database)
+        reader = SqlExecutions(self.database)
         signals = Signals(reader, self.journal, dispatcher, RustSchemas(), self.clock)
         await dispatcher.open()
         try:
@@ -91,7 +91,7 @@ class Cluster:
         )
         # It starts executions of its own, for nodes that run other flows.
         dispatcher = TemporalDispatcher(engine, courier, self.journal, self.letters, self.clock)
-        world.connect(relatives=courier, flows=SubFlowExecutions(self._executions(world, dispatcher), self.flows))
+        world.connect(relatives=dispatcher, flows=SubFlowExecutions(self._executions(world, dispatcher), self.flows))
         await dispatcher.open()
         await worker.open()
         try:
@@ -119,7 +119,7 @@ class Cluster:
         return world, courier
 
     def _executions(self, world: World, dispatcher: TemporalDispatcher) -> Executions:
-        reader = SqliteExecutions(self.database)
+        reader = SqlExecutions(self.database)
         return Executions(
             reader,
             self.flows,
@@ -190,7 +190,7 @@ async def cluster(path: Path, url: str) -> AsyncIterator[Cluster]:
     new_database_file(path)
     database, sandbox = open_database(path), JailedSandbox(1)
     try:
-        await SqliteAccounts(database).create(account(MARA), password_hash="x")
+        await SqlAccounts(database).create(account(MARA), password_hash="x")
         yield Cluster(TemporalUrl.read(url), database, FakeHttp(), dict(built_in()), sandbox)
     finally:
         await sandbox.close()

@@ -350,7 +350,8 @@ def simulation(*nodes: Node, tries: Mapping[str, Sequence[str]] | None = None, *
 
 EDGES: Final = ("default", "other", "skipped", "timeout", "error", "error.http", "error.http.5xx", "error.timeout")
 TRIES: Final = (
-    "default", "default", "default", "other", "skip", "return", "~0.5", "~3600", "?60", "?60!", *(f"!{e}" for e in ERRORS),
+    "default", "default", "default", "other", "skip", "return", "~0.5", "~3600", "?60", "?60!",
+    *(f"!{error}" for error in ERRORS),
 )  # fmt: skip
 
 

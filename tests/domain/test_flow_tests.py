@@ -28,7 +28,7 @@ nodes:
     type: foreach
     params: {items: "${input.body}"}
     nodes:
-      push: {type: webhook, params: {url: "https://example.com"}}
+      push: {type: webhook, params: {url: "https://example.com"}, next: save}
       save: {type: webhook, params: {url: "https://example.com"}}
     next: both
   both:
@@ -92,6 +92,7 @@ mocks: {fetch: {error: {message: no}}} | mocks.fetch.error | required | such as 
 mock: {fetch: {result: 1}} | mock | unknown_key | did you mean 'mocks'?
 expect: {status: done} | expect.status | enum |
 expect: {status: complete} | expect.status | enum | did you mean 'completed'?
+expect: {status: done, error: timeout, result: 1} | expect.status | enum |
 expect: {status: failed, result: 1} | expect.result | expect.both |
 expect: {status: completed, error: timeout} | expect.error | expect.both |
 expect: {path: [fetch, push]} | expect.path[1] | test.node | only nodes that stand in no other node make up a path

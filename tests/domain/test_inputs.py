@@ -99,9 +99,9 @@ def test_the_values_keep_the_order_of_the_flow() -> None:
         ({"multipleOf": 5}, 7, ("input.x", "multiple_of", "must be a multiple of 5")),
         ({"minLength": 2}, "é", ("input.x", "too_short", "must have at least 2 characters")),
         ({"maxLength": 2}, "abc", ("input.x", "too_long", "must have at most 2 characters")),
-        ({"minItems": 1}, [], ("input.x", "too_short", "must have at least 1 entries")),
-        ({"maxItems": 1}, [1, 2], ("input.x", "too_long", "must have at most 1 entries")),
-        ({"minProperties": 1}, {}, ("input.x", "too_short", "must have at least 1 keys")),
+        ({"minItems": 1}, [], ("input.x", "too_short", "must have at least 1 entry")),
+        ({"maxItems": 1}, [1, 2], ("input.x", "too_long", "must have at most 1 entry")),
+        ({"minProperties": 1}, {}, ("input.x", "too_short", "must have at least 1 key")),
         ({"maxProperties": 0}, {"a": 1}, ("input.x", "too_long", "must have at most 0 keys")),
         ({"uniqueItems": True}, [1, 1], ("input.x", "unique", "must not have the same entry twice")),
         ({"pattern": "^[a-z]+$"}, "A", ("input.x", "pattern", "must match the pattern ^[a-z]+$")),
@@ -123,7 +123,7 @@ def test_the_values_keep_the_order_of_the_flow() -> None:
         (
             {"propertyNames": {"maxLength": 1}},
             {"long": 1},
-            ("input.x.long", "name", "its name must have at most 1 characters"),
+            ("input.x.long", "name", "its name must have at most 1 character"),
         ),
         (
             {"$ref": "#/$defs/a", "$defs": {"a": {"items": {"minimum": 1}}}},

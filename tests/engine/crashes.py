@@ -13,7 +13,7 @@ from flowrunner.domain.execution import Event, NodeWaiting
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports import Append, DuplicateRequest, Journal, Recorded, StoredExecution, Unsettled
-from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.database import SqliteDatabase
 from support.databases import new_database_file
 from support.invariants import check_accepted, check_database, check_effects
 from support.world import FakeHttp, Machine, Request, SteppingClock, answer, machine
@@ -34,7 +34,7 @@ SLOW_FLOW: Final = (
     "nodes: {hang: {type: http.request, params: {url: 'http://peer/hang'}, next: after}, after: {type: return}}"
 )
 
-Wrap = Callable[[Journal, "Fate", Database], Journal]
+Wrap = Callable[[Journal, "Fate", SqliteDatabase], Journal]
 
 
 @dataclass
@@ -117,8 +117,11 @@ class CrashingJournal:
     async def queued_keys(self) -> Sequence[str]:
         return await self._inner.queued_keys()
 
-    async def unsettled(self) -> Sequence[Unsettled]:
-        return await self._inner.unsettled()
+    async def sharing_turn(self, key: str) -> Sequence[ExecutionId]:
+        return await self._inner.sharing_turn(key)
+
+    async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:
+        return await self._inner.unsettled(parent)
 
 
 @dataclass
@@ -143,7 +146,7 @@ class Scenario:
         self.http.at("http://peer/flaky", answer(503), answer())
         self.http.at("http://peer/hang", _hang)
 
-    def _journal(self, inner: Journal, database: Database) -> Journal:
+    def _journal(self, inner: Journal, database: SqliteDatabase) -> Journal:
         return self.wrap(inner, self.fate, database)
 
     async def play(self) -> list[str]:

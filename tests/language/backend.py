@@ -12,12 +12,12 @@ from flowrunner.ports import Sandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
-from flowrunner.storage.sqlite.flows import SqliteFlows
-from flowrunner.storage.sqlite.secrets import SqliteSecrets
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.secrets import SqlSecrets
 from support.world import FakeHttp, Machine, SteppingClock, machine
 
 # Tasks of a dispatcher that bring something about by themselves.
-_BUSY: Final = ("recovery", "admission", "cancel ", "end of a child ")
+_BUSY: Final = ("recovery", "admission", "cancel ", "end of a child ", "children of ", "turns of ", "replaced by ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ async def sqlite(
         specs = {name: node_type.spec() for name, node_type in opened.types.items()}
         language = Language(specs, RustSchemas(), sandbox)
         database = opened.database
-        flows = Flows(SqliteFlows(database), SqliteSecrets(database), language, clock)
+        flows = Flows(SqlFlows(database), SqlSecrets(database), language, clock)
         yield Process(opened, flows, language)
 
 

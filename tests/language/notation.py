@@ -20,7 +20,7 @@ from flowrunner.domain.execution import (
     Step,
 )
 
-# Stands for any text within a text.
+# Stands for any text within a text, and by itself for any value.
 ANYTHING: Final = "…"
 _FIRST_VISIT: Final = re.compile(r"\.1(?=$|[/\[])")
 
@@ -80,6 +80,8 @@ def fits(expected: Any, actual: Any, *, partly: bool = False) -> bool:
         partly: Maps may have more keys than are named.
     """
     match expected:
+        case _ if expected == ANYTHING:
+            return True
         case str() if ANYTHING in expected:
             pattern = ".*".join(map(re.escape, expected.split(ANYTHING)))
             return isinstance(actual, str) and re.fullmatch(pattern, actual, re.DOTALL) is not None

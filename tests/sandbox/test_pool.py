@@ -144,6 +144,28 @@ async def test_a_fault_says_what_is_wrong_and_where(
     assert found.fault.limit is None
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("null[name]", "TypeError: cannot read property '…' of null"),
+        ("null['Bearer ' + name]", "TypeError: cannot read property '…' of null"),
+        ("null['ключ' + name]", "TypeError: cannot read property '…' of null"),
+        ("eval(name)", "ReferenceError: '…' is not defined"),
+        ("import(name + name + name)", "ReferenceError: a message of 255 characters"),
+        ("JSON.parse(name)", "SyntaxError: unexpected token"),
+        ("JSON.parse(name + name + name)", "SyntaxError: a message of 255 characters"),
+        ("null['a name of its usual length']", "TypeError: cannot read property 'a name of its usual length' of null"),
+        ("(() => { throw new TypeError(name) })()", f"TypeError: {'name' * 25}"),
+    ],
+)
+async def test_of_what_the_engine_has_cut_nothing_is_told(sandbox: JailedSandbox, source: str, message: str) -> None:
+    # Half of a secret would be told and not be known as one.
+    found = await outcome(sandbox, source, {"name": "name" * 25})
+
+    assert found.fault is not None
+    assert found.fault.message == message
+
+
 async def test_a_long_message_is_not_cut(sandbox: JailedSandbox) -> None:
     found = await outcome(sandbox, "throw new Error('x'.repeat(5000))", is_body=True)
 

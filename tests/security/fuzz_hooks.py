@@ -23,15 +23,32 @@ MOST_IDS: Final = 200
 DEFINITIONS: Final = (
     "nodes: {a: {type: return, params: {value: '${flow.input}'}}}",
     "nodes:\n  a: {type: transform, params: {value: {x: '${flow.input.x}', y: [1, 2.5, null]}}, next: b}\n"
-    "  b: {type: log, params: {message: 'got ${input.x}', level: warning}}\n",
+    "  b: {type: log, params: {message: 'got ${input.x}', level: warn}}\n",
     "metadata: {name: N, version: 1.0.0, tags: [a, b]}\nvars: {v: 1}\nnodes:\n"
     "  a: {type: delay, params: {duration: 1h}, timeout: 2h, next: {default: b, error.timeout: b}}\n"
-    "  b: {type: fail, params: {message: no, type: mine}}\n",
+    "  b: {type: fail, params: {message: no, error: mine}}\n",
     "nodes: {a: {type: http.request, params: {url: 'http://127.0.0.1:1/${flow.input.x}'}, retry: {max: 1}}}",
+    "inputs: {x: {type: integer, default: 1}}\nlimits: {concurrency: {max: 1, key: '${input.x}'}, timeout: 1h}\n"
+    "nodes:\n  a: {type: wait, params: {key: k, timeout: 1h}, next: b}\n"
+    "  b: {type: approval, params: {prompt: 'x ${input}', form: {type: object}}, timeout: 1h}\n",
+    "nodes:\n  a:\n    type: foreach\n"
+    "    params: {items: '${[1, 2, flow.input.x]}', on_error: collect, concurrency: 2}\n"
+    "    nodes: {b: {type: transform, params: {script: 'return [item, index, input.a.b]'}}}\n",
+    "on_failure: b\non_finish: b\noutputs: {x: '${nodes.a.result}'}\nnodes:\n"
+    "  a: {type: flow, params: {flow: '${flow.id}', input: {x: 1}}}\n  b: {type: log, params: {message: '${error}'}}\n",
+    "vars: {n: 0}\nnodes:\n  a:\n    type: parallel\n    params: {join: any}\n    branches:\n"
+    "      l: {nodes: {a: {type: set, params: {n: '${vars.n + 1}'}}}}\n"
+    "      r: {nodes: {a: {type: while, params: {when: 'vars.n < 3'}, nodes:"
+    " {b: {type: delay, params: {duration: 1s}}}}}}\n"
+    "    next: b\n  b: {type: switch, params: {cases: [{when: 'input.l', action: go}]}, next: {go: a}}\n",
+    "nodes: {a: {type: log, params: {message: x}, hooks: {prep: 'context.message = input.x; return context'},"
+    " batch: {strategy: parallel}, if: 'input.x > 1'}}",
 )
+# What stands in paths beside the ids that the server gives.
+PARTS: Final = {"number": ["1", "2", "3"], "node": ["a", "b"], "key": ["k"]}
 
 _draw = random.Random(int(os.environ["FUZZ_SEED"]))  # repeatable, not secret
-_ids: dict[str, list[str]] = {}
+_ids: dict[str, list[str]] = {name: list(parts) for name, parts in PARTS.items()}
 _keeper: dict[str, str] = {}
 
 

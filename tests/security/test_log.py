@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from security.test_secrets import PLAIN, leaks
+from security.canaries import PLAIN, leaks
 from support.server import Server
 
 # A node type as somebody might write it: the secret is in its parameters, in variables of its own,

@@ -15,9 +15,9 @@ from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import FlowDraft, Flows
 from flowrunner.services.language import Language
-from flowrunner.storage.sqlite.executions import SqliteExecutions
-from flowrunner.storage.sqlite.flows import SqliteFlows
-from flowrunner.storage.sqlite.secrets import SqliteSecrets
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.secrets import SqlSecrets
 from support.databases import rows_of
 from support.flows import specs
 from support.world import Machine, never
@@ -134,7 +134,7 @@ async def test_a_revision_that_the_language_no_longer_knows_is_not_restored(
     known = {name: spec for name, spec in specs().items() if name != "return"}
 
     older = Language(known, RustSchemas(), engine.world.sandbox)
-    store, secrets = SqliteFlows(engine.database), SqliteSecrets(engine.database)
+    store, secrets = SqlFlows(engine.database), SqlSecrets(engine.database)
     with pytest.raises(InvalidFlow):
         await Flows(store, secrets, older, engine.clock).restore(mara, saved.id, 1)
 
@@ -311,7 +311,7 @@ async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_e
             return await engine.library.get(account_id, revision_id)
 
     saved = await flows.create(mara, FlowDraft(definition=SMALL))
-    store, reader = SqliteFlows(engine.database), SqliteExecutions(engine.database)
+    store, reader = SqlFlows(engine.database), SqlExecutions(engine.database)
 
     executions = Executions(
         reader, store, Library(), engine.dispatcher,

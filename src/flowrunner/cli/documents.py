@@ -1,15 +1,17 @@
 """The flow documents that somebody names on the command line."""
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import click
 
 from flowrunner.domain.errors import Fault
+from flowrunner.domain.yaml_source import MAX_BYTES
 
 STDIN: Final = "-"
 _ENDINGS: Final = (".yaml", ".yml")
@@ -38,48 +40,56 @@ def read_documents(names: Sequence[str]) -> tuple[Sequence[Document], int]:
         names: Files, directories (every .yaml and .yml in them), or `-` for the standard input.
 
     Raises:
-        click.UsageError: If one cannot be read, or there is none.
+        click.UsageError: If one cannot be read, or there is none in a directory.
     """
     if list(names).count(STDIN) > 1:
         raise click.UsageError("The standard input can be read once.")
-    documents, left_out = [], 0
+    documents: list[Document] = []
+    left_out = 0
     for name in names:
         if name == STDIN:
-            documents.append(Document("<stdin>", _text(sys.stdin.buffer.read())))
+            documents.append(Document("<stdin>", _read_text(sys.stdin.buffer)))
             continue
         path = Path(name)
         if not path.is_dir():
             documents.append(_read(path))
             continue
-        for file in _flow_files(path):
-            document = _read(file)
-            if document.text is not None and not _IS_FLOW.search(document.text):
-                left_out += 1
-                continue
-            documents.append(document)
-    if not documents:
-        raise click.UsageError(f"There is no flow in: {', '.join(names)}")
+        files = [_read(file) for file in _flow_files(path)]
+        found = [document for document in files if _is_flow(document)]
+        left_out += len(files) - len(found)
+        if not found:
+            raise click.UsageError(f"There is no flow in {path}: no .yaml or .yml file that has 'nodes'")
+        documents += found
     return documents, left_out
 
 
 def _flow_files(directory: Path) -> Iterable[Path]:
-    for path in sorted(directory.rglob("*")):
-        inside = path.relative_to(directory).parts
-        is_hidden = any(part.startswith(".") or part == "node_modules" for part in inside)
-        if path.suffix in _ENDINGS and not is_hidden and path.is_file():
-            yield path
+    for root, directories, files in os.walk(directory):
+        # Pruned here, for these can be large.
+        directories[:] = sorted(name for name in directories if not name.startswith(".") and name != "node_modules")
+        for name in sorted(files):
+            path = Path(root, name)
+            if path.suffix in _ENDINGS and not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _is_flow(document: Document) -> bool:
+    return document.text is None or _IS_FLOW.search(document.text) is not None
 
 
 def _read(path: Path) -> Document:
     try:
-        return Document(str(path), _text(path.read_bytes()))
+        with path.open("rb") as file:
+            return Document(str(path), _read_text(file))
     except OSError as error:
         raise click.UsageError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _text(content: bytes) -> str | None:
+def _read_text(file: BinaryIO) -> str | None:
+    """The text, cut off where it is too long for a flow anyway: it may be a device that never ends."""
+    content = file.read(MAX_BYTES + 1)
     try:
-        return content.decode()
+        return content.decode(errors="strict" if len(content) <= MAX_BYTES else "replace")
     except UnicodeDecodeError:
         return None
 

@@ -1,4 +1,4 @@
-"""Starts the server, and shows what it would start with.
+"""The commands: their options, their help, and the codes that they exit with.
 
 Everything heavy is imported by the command that needs it: `--help` should not take a second.
 """
@@ -19,9 +19,41 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Program(click.Group):
+    """Says in words and exit codes what commands raise."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InvalidSettings as error:
+            click.echo(f"The settings have mistakes:\n{error}", err=True)
+            sys.exit(EXIT_USAGE)
+        except FlowRunnerError as error:
+            click.echo(f"flowrunner: {error}", err=True)
+            sys.exit(EXIT_FAILED)
+        except KeyboardInterrupt:
+            click.echo("flowrunner: interrupted", err=True)
+            sys.exit(EXIT_INTERRUPTED)
+
+
+@click.group(
+    cls=_Program,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""
+    \b
+    Without a server:
+      flowrunner validate order.yaml
+      flowrunner test flows/
+      flowrunner run --local order.yaml -i customer=Ada
+
+    \b
+    With one:
+      flowrunner serve
+    """,
+)
 @click.version_option(__version__, message="flowrunner %(version)s")
 def main() -> None:
     """Run flows: YAML documents of named nodes joined by named edges."""
@@ -36,44 +68,38 @@ def _settings_options(function: F) -> F:
     return function
 
 
-def _load(flags: dict[str, str | None]) -> Settings:
-    try:
-        return load_settings(flags, os.environ)
-    except InvalidSettings as error:
-        click.echo(f"The settings have mistakes:\n{error}", err=True)
-        sys.exit(EXIT_USAGE)
+# The server
 
 
-@main.command()
+@main.command(short_help="Start the server.")
 @_settings_options
 def serve(**flags: str | None) -> None:
-    """Start the server."""
-    settings = _load(flags)
+    """Start the server. Ctrl-C or SIGTERM stops it in good order; executions go on when it is started again.
+
+    Each option is also a variable (FLOWRUNNER_PORT) and a key of flowrunner.toml (port).
+    """
+    settings = load_settings(flags, os.environ)
     import uvloop
 
     from flowrunner.serving import serve as run
 
-    try:
-        uvloop.run(run(settings))
-    except FlowRunnerError as error:
-        click.echo(f"flowrunner: {error}", err=True)
-        sys.exit(EXIT_FAILED)
+    uvloop.run(run(settings))
 
 
-@main.command()
+@main.command(short_help="Print the settings in force.")
 @_settings_options
 def config(**flags: str | None) -> None:
     """Print the settings in force, secrets masked."""
-    for name, value, help in describe(_load(flags)):
+    for name, value, help in describe(load_settings(flags, os.environ)):
         click.echo(f"# {help}\n{name} = {value}\n")
 
 
-@main.group()
+@main.group(short_help="Replace the keys in the data directory.")
 def keys() -> None:
     """The keys in the data directory."""
 
 
-@keys.command()
+@keys.command(short_help="Replace keys while no server runs.")
 @click.argument("kinds", nargs=-1, required=True, type=click.Choice(["master", "data", "signing"]))
 @_settings_options
 def rotate(kinds: tuple[str, ...], **flags: str | None) -> None:
@@ -81,93 +107,18 @@ def rotate(kinds: tuple[str, ...], **flags: str | None) -> None:
 
     Nothing becomes unreadable, and nobody has to log in again.
     """
-    settings = _load(flags)
+    settings = load_settings(flags, os.environ)
     from flowrunner.cli.keys import rotate as run
 
-    try:
-        run(settings, kinds)
-    except FlowRunnerError as error:
-        click.echo(f"flowrunner: {error}", err=True)
-        sys.exit(EXIT_FAILED)
+    run(settings, kinds)
 
 
-@main.command()
-@click.argument("type", required=False)
-def schema(type: str | None) -> None:
-    """Print the JSON Schema of flows, for editors; with TYPE that of one node type's parameters."""
-    from flowrunner.cli.schema import print_schema
-
-    sys.exit(print_schema(type))
-
-
-@main.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json", "github"]),
-    default="text",
-    show_default=True,
-    help="github: annotations for a pull request.",
-)
-@click.option("--strict", is_flag=True, help="Warnings count as errors.")
-def validate(files: tuple[str, ...], output: str, strict: bool) -> None:
-    """Check flows without a server: every fault and warning, with its line.
-
-    FILE is a file, a directory, or - for the standard input. Exits with 0 if all is well, and with 6 if not.
-    """
-    from flowrunner.cli.validate import validate as run
-
-    sys.exit(run(files, output=output, strict=strict))
-
-
-@main.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("-k", "wanted", metavar="NAME", help="Only tests with this in their name.")
-@click.option("--coverage", is_flag=True, help="Tell which edges no test went along.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write the results there, as JUnit XML.")
-def test(files: tuple[str, ...], wanted: str | None, coverage: bool, output: str, junit: str | None) -> None:
-    """Run the tests that flows bring along: offline, with mocked nodes, on a clock that leaps.
-
-    FILE is a file, a directory, or - for the standard input; flows may start others among them. Exits with 0 if
-    all tests passed, with 1 if one failed, and with 6 if a flow is invalid.
-    """
-    from flowrunner.cli.test import run_tests
-
-    sys.exit(run_tests(files, wanted=wanted, coverage=coverage, output=output, junit=junit))
-
-
-@main.command()
-@click.option("--local", "file", metavar="FILE", required=True, help="Run this flow here, without a server.")
-@click.option("--with", "others", metavar="FILE", multiple=True, help="A further flow, which the flow may start.")
-@click.option("-i", "--input", metavar="JSON|@FILE|-", help="The input: a JSON object, a file of it, or stdin.")
-@click.option("-p", "--param", "params", metavar="NAME=VALUE", multiple=True, help="One value of the input.")
-@click.option("--secrets", "secrets_file", metavar="FILE", help="A .env file that only you can read.")
-@click.option("--egress-allow", metavar="RANGES", help="Closed address ranges that the flow may connect to.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not tell what happens meanwhile.")
-def run(**options: Any) -> None:
-    """Run a flow. Its result goes to the standard output, what happens meanwhile to the standard error.
-
-    Secrets are read from FLOWRUNNER_SECRET_<NAME>, or from a file. Nothing is kept: if the process ends, so does
-    the flow. Exits with 0 if it completed, 3 if it failed, 6 if the flow or its input is invalid, 9 if it was
-    cancelled, and 130 after Ctrl-C, which cancels it.
-    """
-    from flowrunner.cli.run import run_locally
-
-    try:
-        sys.exit(run_locally(options.pop("file"), **options))
-    except InvalidSettings as error:
-        click.echo(f"The settings have mistakes:\n{error}", err=True)
-        sys.exit(EXIT_USAGE)
-
-
-@main.group()
+@main.group(short_help="Check the audit log.")
 def audit() -> None:
     """The audit log."""
 
 
-@audit.command()
+@audit.command(short_help="Check that nobody has changed it.")
 @click.option(
     "--database", type=click.Path(dir_okay=False), help="A copy to check, instead of the one in the data dir."
 )
@@ -179,7 +130,7 @@ def verify(database: str | None, expect: str | None, **flags: str | None) -> Non
     Exits with 0 if all is as it was written, with 1 if not, and with 2 if that cannot be told. It prints the
     number and hash of the last entry: note them elsewhere, and --expect finds out whether the end was cut off.
     """
-    settings = _load(flags)
+    settings = load_settings(flags, os.environ)
     from flowrunner.cli.audit import verify as run
 
     try:
@@ -189,3 +140,156 @@ def verify(database: str | None, expect: str | None, **flags: str | None) -> Non
         sys.exit(EXIT_USAGE)
     if not is_whole:
         sys.exit(EXIT_FAILED)
+
+
+# Without a server
+
+
+@main.command(short_help="Print the JSON Schema of flows, for editors.")
+@click.argument("type", required=False)
+def schema(type: str | None) -> None:
+    """Print the JSON Schema of flows, for editors; with TYPE that of one node type's parameters."""
+    from flowrunner.cli.schema import print_schema
+
+    sys.exit(print_schema(type))
+
+
+@main.command(
+    short_help="Check flows: every fault and warning.",
+    epilog="""
+    \b
+    Examples:
+      flowrunner validate order.yaml
+      flowrunner validate --strict -o github flows/
+      flowrunner validate - < order.yaml
+
+    Exits with 0 if all is well, with 6 if a flow has faults, and with 2 if a file cannot be read.
+    """,
+)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+    help="How to write what is found; github: annotations for a pull request.",
+)
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+@click.option("--secrets", metavar="FILE", help="A .env file: warn of secrets that it does not have.")
+def validate(files: tuple[str, ...], output: str, strict: bool, secrets: str | None) -> None:
+    """Check flows without a server: every fault and warning, each with its place and what to do about it.
+
+    FILE is a file, a directory (every .yaml and .yml in it that has 'nodes'), or - for the standard input.
+    """
+    from flowrunner.cli.validate import validate as run
+
+    sys.exit(run(files, output=output, strict=strict, secrets_file=secrets))
+
+
+@main.command(
+    short_help="Run the tests that flows bring along.",
+    epilog="""
+    \b
+    Examples:
+      flowrunner test order.yaml
+      flowrunner test flows/ -k refund
+      flowrunner test flows/ --coverage --junit results.xml
+
+    Exits with 0 if all tests passed, with 1 if one failed, with 6 if a flow has faults, and with 2 if there
+    was nothing to run.
+    """,
+)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("-k", "wanted", metavar="TEXT", help="Only tests with this in their name.")
+@click.option("--coverage", is_flag=True, help="Tell which edges no test went along.")
+@click.option(
+    "--timeout",
+    metavar="DURATION",
+    default="60s",
+    show_default=True,
+    help="How long one test may take. Waits of the flow are leapt over and do not count.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to write the results.",
+)
+@click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Also write them there, as JUnit XML.")
+def test(**options: Any) -> None:
+    """Run the tests that flows bring along: offline, with mocked nodes, on a clock that leaps.
+
+    FILE is a file, a directory (every .yaml and .yml in it that has 'nodes'), or - for the standard input. Flows
+    may start the others among them.
+    """
+    from flowrunner.cli.test import run_tests
+
+    sys.exit(run_tests(options.pop("files"), **options))
+
+
+@main.command(
+    short_help="Run a flow here, without a server.",
+    epilog="""
+    \b
+    Examples:
+      flowrunner run --local order.yaml -i customer=Ada -i count=3
+      flowrunner run --local order.yaml -i @input.json --secrets .env > result.json
+      flowrunner run --local order.yaml --approve ask --signal paid=20
+
+    Nothing is kept: when the process ends, so does the flow. Ctrl-C cancels it and lets on_finish run; a second
+    one stops at once.
+
+    Exits with 0 if the flow completed, 3 if it failed, 6 if it or its input is invalid, 9 if it was
+    cancelled, and 130 after Ctrl-C.
+    """,
+)
+# Named so that the line of usage is right, for --local has to be given.
+@click.argument("misplaced", metavar="--local FILE", nargs=-1)
+@click.option("--local", "file", metavar="FILE", help="The flow; - reads it from the standard input.")
+@click.option(
+    "--with",
+    "others",
+    metavar="FILE",
+    multiple=True,
+    help="A further flow, or a directory of them, for the flow to start.",
+)
+@click.option(
+    "-i",
+    "--input",
+    "inputs",
+    metavar="NAME=VALUE|JSON|@FILE|-",
+    multiple=True,
+    help="What flows in: one value, a JSON object, a file of one, or the standard input. The last word counts.",
+)
+@click.option("-p", "--param", "params", metavar="NAME=VALUE", multiple=True, help="The same as -i NAME=VALUE.")
+@click.option(
+    "--secrets",
+    "secrets_file",
+    metavar="FILE",
+    help="A .env file that only you can read. Secrets are also read from FLOWRUNNER_SECRET_<NAME>.",
+)
+@click.option(
+    "--approve", metavar="NODE[=JSON]", multiple=True, help="Approve what this node asks, with data if you like."
+)
+@click.option("--reject", metavar="NODE[=JSON]", multiple=True, help="Reject what this node asks.")
+@click.option(
+    "--signal", "signals", metavar="KEY[=JSON]", multiple=True, help="Give this to the node that waits for the signal."
+)
+@click.option("--egress-allow", metavar="RANGES", help="Closed address ranges that the flow may connect to.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not tell what happens meanwhile.")
+def run(misplaced: tuple[str, ...], file: str | None, **options: Any) -> None:
+    """Run a flow. Its result goes to the standard output as JSON, everything else to the standard error."""
+    if file is None:
+        named = misplaced[0] if misplaced else "FILE"
+        raise click.UsageError(
+            f"To run a flow here: flowrunner run --local {named}\n"
+            "To run one on a server, ask its REST API: POST /api/v1/flows/{id}/run"
+        )
+    if misplaced:
+        raise click.UsageError(f"What flows in is given by -i: -i {misplaced[0]}")
+    from flowrunner.cli.run import run_locally
+
+    sys.exit(run_locally(file, **options))

@@ -3,13 +3,16 @@
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import click
 
 from flowrunner.cli.documents import Document, log_errors_only, no_text, read_documents, wants_colour
 from flowrunner.cli.faults import Studied, print_github, print_json, print_text
+from flowrunner.cli.secrets import given_secrets
+from flowrunner.domain.errors import Fault
+from flowrunner.domain.flow_document import Reading
 from flowrunner.offline.language import open_language
 from flowrunner.services.language import Language
 
@@ -17,10 +20,11 @@ OK: Final = 0
 INVALID: Final = 6
 
 
-def validate(names: Sequence[str], *, output: str, strict: bool) -> int:
-    """Gives the exit code. Raises: click.UsageError."""
+def validate(names: Sequence[str], *, output: str, strict: bool, secrets_file: str | None) -> int:
+    """Gives the exit code. Raises: click.UsageError, Unavailable."""
+    secrets = None if secrets_file is None else given_secrets(secrets_file, os.environ).keys()
     documents, left_out = read_documents(names)
-    found = asyncio.run(_study_all(documents))
+    found = asyncio.run(_study_all(documents, secrets))
     match output:
         case "json":
             print_json(found, strict=strict)
@@ -33,16 +37,35 @@ def validate(names: Sequence[str], *, output: str, strict: bool) -> int:
     return INVALID if errors or (strict and warnings) else OK
 
 
-async def _study_all(documents: Sequence[Document]) -> list[Studied]:
+async def _study_all(documents: Sequence[Document], secrets: Collection[str] | None) -> list[Studied]:
     async with open_language(before_scripts=log_errors_only) as language:
-        return [await study(language, document) for document in documents]
+        return [await _study(language, document, secrets) for document in documents]
 
 
-async def study(language: Language, document: Document) -> Studied:
+async def _study(language: Language, document: Document, secrets: Collection[str] | None) -> Studied:
     if document.text is None:
         return Studied(document.file, [no_text()])
     reading = await language.study(document.text)
-    return Studied(document.file, reading.faults)
+    missing = [] if secrets is None else secrets_not_given(reading, secrets)
+    faults = sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
+    return Studied(document.file, faults)
+
+
+def secrets_not_given(reading: Reading, given: Collection[str]) -> Sequence[Fault]:
+    """A warning for each secret that a flow names and nobody has given."""
+    return [
+        Fault(
+            path=place.path,
+            line=place.line,
+            column=place.column,
+            code="secret.unknown",
+            message=f"there is no secret '{name}'",
+            hint=f"set FLOWRUNNER_SECRET_{name}, or write it into the file that --secrets names",
+            is_warning=True,
+        )
+        for name, place in reading.secrets.items()
+        if name not in given
+    ]
 
 
 def _summary(files: int, errors: int, warnings: int, left_out: int) -> str:

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import traceback
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.ports import (
     PARENT_HAS_ENDED,
     PARENT_HAS_GONE_ON,
+    REPLACED,
     ActiveExecution,
     Clock,
     Engine,
@@ -27,6 +28,7 @@ from flowrunner.ports import (
     Journal,
     NewExecution,
     Signal,
+    Unsettled,
 )
 
 logger = structlog.get_logger()
@@ -39,6 +41,18 @@ _RETRY_SECONDS: Final = 1.0
 _LONGEST_NAP_SECONDS: Final = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Cancellation:
+    """The wish that an execution ends. See `ActiveExecution.cancel`."""
+
+    reason: str
+    audit: AuditEntry | None = None
+    spares_handlers: bool = False
+
+    def reach(self, run: ActiveExecution) -> None:
+        run.cancel(self.reason, self.audit, spares_handlers=self.spares_handlers)
+
+
 @dataclass(slots=True)
 class _Slot:
     """An execution that is in memory, or on its way there.
@@ -46,13 +60,14 @@ class _Slot:
     Attributes:
         account_id: Whose it is, where that was known when it came in.
         mail: Signals that came before it was there, each with where its answer goes.
+        is_called_back: Something has come for it that it may not have seen: it is to be loaded once more.
         left: Done when it has left memory again.
     """
 
     account_id: AccountId | None
     run: ActiveExecution | None = None
-    cancel_reason: str | None = None
-    cancelled_by: AuditEntry | None = None
+    cancellation: _Cancellation | None = None
+    is_called_back: bool = False
     mail: "list[tuple[Signal, asyncio.Future[bool]]]" = field(default_factory=list)
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -165,21 +180,26 @@ class LocalDispatcher:
         self._tasks.create_task(self._advance(new.id, slot), name=f"execution {new.id}")
 
     async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
+        await self._cancel(id, _Cancellation(reason, audit))
+
+    async def _cancel(self, id: ExecutionId, wish: _Cancellation) -> None:
         while True:
             slot = self._slot_of(id)
-            if slot.run is None:
-                slot.cancel_reason, slot.cancelled_by = reason, audit
-            else:
-                slot.run.cancel(reason, audit)
+            if slot.run is not None:
+                wish.reach(slot.run)
+            elif slot.cancellation is None or not wish.spares_handlers:
+                slot.cancellation = wish
             await slot.left.wait()
             status = slot.run.status if slot.run is not None else await self._stored_status(id)
             if status is Status.CANCELLED or (slot.run is not None and slot.run.is_ending and not status.is_final):
-                # The handlers of its end may wait for something: asked once more, it would cut them off.
+                # The handlers of its end may wait for something.
                 return
             if status.is_final:
                 raise Conflict(f"The execution has already ended: it is {status.value}")
             if slot.run is None:
                 raise Unavailable("The execution cannot be loaded at the moment: try again")
+            # It may have got there before what it did became durable: nobody has asked a second time.
+            wish = replace(wish, spares_handlers=True)
 
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:
         while True:
@@ -216,7 +236,8 @@ class LocalDispatcher:
         return slot
 
     async def _stored_status(self, id: ExecutionId) -> Status:
-        return (await self._journal.stored(id)).status
+        stored, _ = await self._journal.load(id)
+        return stored.status
 
     # What executions do to each other
 
@@ -225,6 +246,12 @@ class LocalDispatcher:
 
     def cancel_soon(self, id: ExecutionId, *, reason: str) -> None:
         self._spawn(self._cancel_until_done(id, reason), f"cancel {id}")
+
+    def look_for_orphans(self, parent_id: ExecutionId) -> None:
+        self._spawn(self._settle_until_done(parent_id), f"children of {parent_id}")
+
+    def replace(self, key: str, by: ExecutionId) -> None:
+        self._spawn(self._replace(key, by), f"replaced by {by}")
 
     def turn_is_free(self, key: str) -> None:
         self._spawn(self._admit(key), "admission")
@@ -244,14 +271,33 @@ class LocalDispatcher:
 
     async def _cancel_until_done(self, id: ExecutionId, reason: str) -> None:
         async def cancel() -> None:
-            await self.cancel(id, reason=reason)
+            await self._cancel(id, _Cancellation(reason, spares_handlers=True))
 
         await self._until_done(cancel, "execution.not_cancelled", id)
+
+    async def _settle_until_done(self, parent_id: ExecutionId) -> None:
+        async def settle() -> None:
+            await self._settle(await self._journal.unsettled(parent_id))
+
+        await self._until_done(settle, "execution.not_settled", parent_id)
+
+    async def _replace(self, key: str, by: ExecutionId) -> None:
+        async def cancel() -> None:
+            for id in await self._journal.sharing_turn(key):
+                if id < by:
+                    self.cancel_soon(id, reason=REPLACED)
+
+        await self._until_done(cancel, "execution.not_replaced", key)
 
     async def _admit(self, key: str) -> None:
         async def admit() -> None:
             while (admitted := await self._journal.admit(key)) is not None:
-                self._enqueue(*admitted)
+                id, account_id = admitted
+                if id in self._slots:
+                    # It was loaded before it was let in.
+                    self._slots[id].is_called_back = True
+                else:
+                    self._enqueue(id, account_id)
 
         await self._until_done(admit, "execution.not_admitted", key)
 
@@ -281,6 +327,8 @@ class LocalDispatcher:
         slot.left.set()
         if not self._slots:
             self._is_empty.set()
+        if slot.is_called_back and slot.run is not None and not self._engine.is_stopping:
+            self._enqueue(id, slot.run.account_id)
         self._fill()
 
     def _enqueue(self, id: ExecutionId, account_id: AccountId) -> None:
@@ -322,8 +370,8 @@ class LocalDispatcher:
         """Tell an execution what came for it before it was there."""
         for signal, answer in slot.mail:
             run.receive(signal, answer)
-        if slot.cancel_reason is not None:
-            run.cancel(slot.cancel_reason, slot.cancelled_by)
+        if slot.cancellation is not None:
+            slot.cancellation.reach(run)
 
     async def _advance(self, id: ExecutionId, slot: _Slot) -> None:
         assert slot.run is not None, "an execution is loaded before it advances"
@@ -331,6 +379,8 @@ class LocalDispatcher:
             due_at = await slot.run.advance()
         except (Fenced, Unavailable) as error:
             logger.warning("execution.interrupted", execution_id=id, reason=str(error))
+            # What it did may have become durable after all, and nobody was told.
+            self.look_for_orphans(id)
             self._retry_later(id, slot)
             return
         except Exception:
@@ -392,25 +442,50 @@ class LocalDispatcher:
             if len(ids) < _PAGE:
                 break
             after, _ = ids[-1]
-        await self._until_done(self._settle, "dispatcher.recovery_failed", "relatives")
+        await self._until_done(self._settle_all, "dispatcher.recovery_failed", "relatives")
         if count:
             logger.info("dispatcher.recovered", executions=count)
 
-    async def _settle(self) -> None:
+    async def _settle_all(self) -> None:
         """Tell executions what they may have missed of each other."""
-        under_way: defaultdict[ExecutionId, list[ExecutionId]] = defaultdict(list)
+        by_parent: defaultdict[ExecutionId, list[Unsettled]] = defaultdict(list)
         for pair in await self._journal.unsettled():
+            by_parent[pair.parent].append(pair)
+        queued = await self._journal.queued_keys()
+        for parent, pairs in by_parent.items():
+            try:
+                await self._settle(pairs)
+            except Exception as error:
+                # The others do not wait for it.
+                logger.warning("execution.not_settled", what=parent, reason=str(error))
+                self.look_for_orphans(parent)
+        for key in queued:
+            self._spawn(self._settle_turns(key), f"turns of {key}")
+
+    async def _settle(self, pairs: Sequence[Unsettled]) -> None:
+        """Tell one execution of the ends of its children, and its children of its own. Raises: NotFound."""
+        under_way: list[ExecutionId] = []
+        for pair in pairs:
             if pair.parent_has_ended:
                 self.cancel_soon(pair.child, reason=PARENT_HAS_ENDED)
             elif not pair.child_has_ended:
-                under_way[pair.parent].append(pair.child)
+                under_way.append(pair.child)
             elif (signal := await self._engine.end_of(pair.child)) is not None:
                 self.child_ended(pair.parent, signal)
-        for parent, children in under_way.items():
-            for child in await self._engine.left_behind(parent, children):
+        if under_way:
+            for child in await self._engine.left_behind(pairs[0].parent, under_way):
                 self.cancel_soon(child, reason=PARENT_HAS_GONE_ON)
-        for key in await self._journal.queued_keys():
-            self.turn_is_free(key)
+
+    async def _settle_turns(self, key: str) -> None:
+        """Let in whoever can be, and let the last one take the place of the others if that is how its flow has it."""
+
+        async def replace_others() -> None:
+            *_, last = await self._journal.sharing_turn(key)
+            if await self._engine.replaces(last):
+                await self._replace(key, last)
+
+        await self._until_done(replace_others, "execution.not_replaced", key)
+        await self._admit(key)
 
     async def _watch_timers(self) -> None:
         while True:

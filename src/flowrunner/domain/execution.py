@@ -94,8 +94,8 @@ class Started:
 
     Attributes:
         by: The account that asked for it, where one did.
-        parent: The step of another execution that it runs for: `{execution_id, step, flows}`, with the
-            ids of the flows that led here.
+        parent: The step of another execution that it runs for: `{execution_id, step, failures, flows}`, with
+            how many tries of the step had failed, and the ids of the flows that led here.
         rerun_of: The execution whose events come next, as far as they are kept:
             `{execution_id, from}`.
         is_queued: It waits for its turn: too many executions of its flow are under way.

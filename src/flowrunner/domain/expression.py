@@ -46,11 +46,11 @@ PARAMETER_NAMES: Final = frozenset({"input", "flow", "nodes", "vars", "secrets",
 OUTPUT_NAMES: Final = PARAMETER_NAMES | {"result"}
 
 _NAME: Final = r"[A-Za-z_$][A-Za-z0-9_$]*"
-_KEY: Final = re.compile(rf"""\s*(?:\.\s*({_NAME})|\[\s*(?:(\d{{1,9}})|"([^"\\]*)"|'([^'\\]*)')\s*\])""")
+_KEY: Final = re.compile(rf"""\s*(?:\.\s*({_NAME})|\[\s*(?:(\d{{1,9}})|"([^"\\\n\r]*)"|'([^'\\\n\r]*)')\s*\])""")
 _ROOT: Final = re.compile(rf"\s*({_NAME})")
 _MARK: Final = re.compile(r"\$\$\{|\$\{")
 _LITERAL: Final = re.compile(
-    r"""(?P<word>true|false|null)|(?P<number>-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?)|"(?P<double>[^"\\\n]*)"|'(?P<single>[^'\\\n]*)'"""
+    r"""(?P<word>true|false|null)|(?P<number>-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?)|"(?P<double>[^"\\\n\r]*)"|'(?P<single>[^'\\\n\r]*)'"""
 )
 # Values of every kind have these without having been given them. What is read from one further on is
 # a matter for the JavaScript engine.
@@ -334,8 +334,9 @@ def _compile_string(text: str, place: Place, at: Keys) -> Template:
             case Path(source, root, keys):
                 place.visit(at, f"${{{source}}}", root, keys)
             case Code(source, _, _, references):
+                written = shown(source)
                 for reference in references:
-                    place.visit(at, shown(source), reference.root, reference.keys)
+                    place.visit(at, written, reference.root, reference.keys)
             case Literal():
                 pass
             case _:
@@ -385,10 +386,11 @@ def compile_text(text: str, names: frozenset[str], place: CodePlace = NOWHERE) -
 
 def _closing_brace(text: str, start: int) -> int:
     try:
-        return end_of_expression(text[: start + MAX_SCRIPT + 1], start)
+        return end_of_expression(text, start)
     except Unclosed:
+        within = f" within {MAX_SCRIPT} characters" if len(text) > start + MAX_SCRIPT + 1 else ""
         raise ExpressionSyntax(
-            f"the expression '{text[max(0, start - 2) : start + 30]}' is not closed",
+            f"the expression '{text[max(0, start - 2) : start + 30]}' is not closed{within}",
             hint="end it with '}', or write '$${' for a literal '${'",
         ) from None
 
@@ -447,18 +449,20 @@ def _code(text: str, names: frozenset[str], place: CodePlace, *, is_body: bool) 
         raise ExpressionSyntax(f"'{shown(text)}' is no JavaScript: {error}") from None
     kept = []
     for reference in found:
-        if reference.root in GLOBALS and reference.root not in names:
+        if reference.root not in names and (reference.is_defined or reference.root in GLOBALS):
             continue
-        _check_name(text, reference.root, reference.keys, names)
+        _check_name(text, reference.root, reference.keys, names, is_body=is_body)
         kept.append(reference)
     return Code(text, Script(text, is_body), place, tuple(kept))
 
 
-def _check_name(text: str, root: str, keys: Sequence[str | int], names: frozenset[str]) -> None:
+def _check_name(
+    text: str, root: str, keys: Sequence[str | int], names: frozenset[str], *, is_body: bool = False
+) -> None:
     if root not in names:
         near = difflib.get_close_matches(root, names, n=1)
         raise ExpressionSyntax(
-            f"'{shown(text)}' starts from the unknown name '{root}'",
+            f"{_said(text, is_body=is_body)} reads the unknown name '{root}'",
             code="expression.unknown_name",
             hint=f"did you mean '{near[0]}'?" if near else f"known names: {', '.join(sorted(names))}",
         )
@@ -469,8 +473,14 @@ def _check_name(text: str, root: str, keys: Sequence[str | int], names: frozense
     # Also of one key alone, as a plain path: which secrets a node may have is told from the text.
     if root == "secrets" and not (keys and isinstance(keys[0], str)):
         raise ExpressionSyntax(
-            f"'{shown(text)}' must name one secret", code="expression.secret", hint="write ${secrets.NAME}"
+            f"{_said(text, is_body=is_body)} must name one secret",
+            code="expression.secret",
+            hint="write ${secrets.NAME}",
         )
+
+
+def _said(text: str, *, is_body: bool) -> str:
+    return "the script" if is_body else f"'{shown(text)}'"
 
 
 def shown(source: str) -> str:
@@ -539,12 +549,9 @@ def _character(text: str, key: str | int) -> str | None:
     index = _index(key)
     if index is None:
         return None
-    # JavaScript counts UTF-16 units. Half of a pair is no text that could be stored, hence null.
+    # JavaScript counts UTF-16 units. Half of a pair is no text that could be stored, and becomes U+FFFD.
     unit = text.encode("utf-16-le")[2 * index : 2 * index + 2]
-    try:
-        return unit.decode("utf-16-le") or None
-    except UnicodeDecodeError:
-        return None
+    return unit.decode("utf-16-le", "replace") or None
 
 
 def _index(key: str | int) -> int | None:

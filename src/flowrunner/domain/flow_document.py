@@ -205,7 +205,8 @@ class _Reader:
     def read(self) -> Flow | None:
         document = self.source.value
         if not isinstance(document, dict):
-            self.fault((), "type", "a flow is a map with the key 'nodes'", "see the smallest flow in the docs")
+            hint = "write: nodes: {hello: {type: log, params: {message: hello}}}"
+            self.fault((), "type", "a flow is a map with the key 'nodes'", hint)
             return None
         self.known_keys(document, (), _FLOW_KEYS)
         metadata = self.map_at(document, (), "metadata")
@@ -716,7 +717,10 @@ class _Reader:
         if value is None:
             return ""
         if not isinstance(value, str):
-            hint = f'quote it: {key}: "{value}"' if isinstance(value, int | float) else None
+            hint = None
+            if isinstance(value, int | float):
+                # How a float was written is not known here: 1.10 came as 1.1.
+                hint = f'quote it: {key}: "{"…" if isinstance(value, float) else value}"'
             self.fault((*at, key), "type", "must be text", hint)
             return ""
         if len(value) > limit:

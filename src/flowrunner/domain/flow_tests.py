@@ -329,12 +329,8 @@ class _Reader:
                 (*at, "status"), "enum", f"must be one of: {', '.join(STATUSES)}", did_you_mean(str(status), STATUSES)
             )
             status = "completed"
-        ends_otherwise = status != "completed"
-        for key in ("result", "result_contains"):
-            if ends_otherwise and key in expect:
-                self.fault((*at, key), "expect.both", f"a flow that is {status} has no result", is_of_key=True)
-        if error is not None and status != "failed":
-            self.fault((*at, "error"), "expect.both", f"a flow that is {status} has no error", is_of_key=True)
+        else:
+            self.check_ending(status, expect, at)
         return Expectation(
             status=status,
             path=self.names_at(expect, at, "path"),
@@ -345,6 +341,13 @@ class _Reader:
             logs=tuple(self.expected_logs(expect, at)),
             tries=self.tries(expect, at),
         )
+
+    def check_ending(self, status: str, expect: Mapping[str, JSON], at: Keys) -> None:
+        """Only a flow that completed has a result, and only one that failed an error."""
+        has = {"completed": ("result", "result_contains"), "failed": ("error",)}.get(status, ())
+        for key, what in (("result", "result"), ("result_contains", "result"), ("error", "error")):
+            if key in expect and key not in has:
+                self.fault((*at, key), "expect.both", f"a flow that is {status} has no {what}", is_of_key=True)
 
     def expected_error(self, error: JSON, at: Keys) -> ExpectedError:
         if isinstance(error, str):

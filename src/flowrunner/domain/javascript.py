@@ -11,23 +11,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-_NAME: Final = r"[^\W\d]|\$"
+# Where a line ends, for comments, texts and regular expressions; texts may hold the latter two.
+_LINE_ENDS: Final = r"\n\r\u2028\u2029"
+_ESCAPED: Final = r"\\u(?:[0-9a-fA-F]{4}|\{[0-9a-fA-F]{1,6}\})"
+_ESCAPE: Final = re.compile(r"\\u(?:([0-9a-fA-F]{4})|\{([0-9a-fA-F]{1,6})\})")
+_NAME: Final = rf"(?:[^\W\d]|\$|{_ESCAPED})(?:\w|\$|{_ESCAPED})*"
 _TOKEN: Final = re.compile(
     rf"""
-    (?P<space>\s+|//[^\n]*|/\*.*?\*/)
-  | (?P<name>\#?(?:{_NAME})(?:\w|\$)*)
+    (?P<space>[\s\ufeff]+|//[^{_LINE_ENDS}]*|/\*.*?\*/)
+  | (?P<name>\#?{_NAME})
   | (?P<number>0[xXoObB][0-9a-fA-F_]+n?|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d+)?n?)
-  | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-  | (?P<mark>=>|\?\.(?!\d)|\.\.\.|.)
+  | (?P<string>"(?:[^"\\\n\r]|\\(?:\r\n|.))*"|'(?:[^'\\\n\r]|\\(?:\r\n|.))*')
+  | (?P<mark>=>|\+\+|--|\?\.(?!\d)|\.\.\.|.)
     """,
     re.VERBOSE | re.DOTALL,
 )
-# Bounded, since a text full of beginnings without an end would be read once for each.
-_REGEX: Final = re.compile(r"/(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.){0,300}\]){1,1000}/\w*")
+_REGEX: Final = re.compile(
+    rf"/(?:[^/\\\[{_LINE_ENDS}]|\\[^{_LINE_ENDS}]|\[(?:[^\]\\{_LINE_ENDS}]|\\[^{_LINE_ENDS}])*+\])++/\w*"
+)
+_LINE_END: Final = re.compile(f"[{_LINE_ENDS}]")
 MAX_SCRIPT: Final = 64 * 1024
 _DEEPEST: Final = 50
 _DEEPEST_BRACKETS: Final = 200
-_OPENING: Final = frozenset("([{")
+_OPENING: Final = frozenset(("(", "[", "{", "${"))
 _CLOSING: Final = frozenset(")]}")
 _DECLARING: Final = frozenset({"let", "const", "var"})
 _AFTER_VALUES: Final = frozenset({",", ";", ")", "}", "]", "of", "in", *_DECLARING})
@@ -39,8 +45,12 @@ KEYWORDS: Final = frozenset(
 )
 # After these a slash begins a regular expression, as after a mark.
 _BEFORE_VALUES: Final = frozenset(
-    "await case delete do else in instanceof new of return throw typeof void yield".split()
+    "await case delete do else extends in instanceof new of return throw typeof void yield".split()
 )
+# After the brackets of these comes a statement, after other brackets an operator.
+_BEFORE_CONDITIONS: Final = frozenset({"if", "while", "for", "with"})
+# A brace after one of these begins a block, elsewhere an object, unless a name stands before it.
+_BEFORE_BLOCKS: Final = frozenset({")", ";", "{", "}", "=>", "else", "do", "try", "finally", "catch", "static"})
 
 # What every evaluation can name, whatever its scope: the language's own.
 GLOBALS: Final = frozenset(
@@ -65,110 +75,144 @@ class _Token(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A name that a script does not define itself.
+    """A name that a script may take from around it.
 
     Attributes:
         keys: Members read from it, as far as they are written out: `nodes.a["b"]` has `a` and `b`.
-        start: Where it stands in the text.
+        is_defined: The script defines the same name somewhere, so that it may be that one. It has no keys then.
     """
 
     root: str
     keys: tuple[str, ...]
-    start: int
+    is_defined: bool = False
 
 
 def end_of_expression(text: str, start: int) -> int:
     """Where the brace stands that ends the expression begun at ``start``.
 
     Raises:
-        Unclosed: If there is none.
+        Unclosed: If there is none within `MAX_SCRIPT` characters.
     """
-    _, end = _tokens(text, start, is_nested=True, depth=0)
+    _, end = _tokens(text, start, min(len(text), start + MAX_SCRIPT + 1), is_nested=True)
     return end
 
 
 def references(text: str) -> tuple[Reference, ...]:
-    """The names that a script takes from around it.
+    """The names that a script may take from around it, each with the keys read from it once.
 
     Raises:
         Unclosed: If a string or a template in it does not end.
     """
-    tokens, _ = _tokens(text, 0, is_nested=False, depth=0)
+    tokens, _ = _tokens(text, 0, len(text), is_nested=False)
     defined = frozenset(_defined(tokens, _pairs(tokens)))
-    return tuple(
-        Reference(token.text, _keys(tokens, index), token.start)
-        for index, token in enumerate(tokens)
-        if token.kind == "name"
-        and token.text not in KEYWORDS
-        and not _is_member(tokens, index)
-        and not _is_key(tokens, index)
-        and (token.text not in defined or token.text == "secrets")
-    )
+    found: dict[Reference, None] = {}
+    for index, token in enumerate(tokens):
+        if token.kind != "name" or token.text in KEYWORDS or _is_member(tokens, index) or _is_key(tokens, index):
+            continue
+        # A secret is known by its name alone, whatever else the script calls `secrets`.
+        is_defined = token.text in defined and token.text != "secrets"
+        found.setdefault(Reference(token.text, () if is_defined else _keys(tokens, index), is_defined))
+    return tuple(found)
 
 
-def _tokens(text: str, start: int, *, is_nested: bool, depth: int) -> tuple[list[_Token], int]:
-    """The tokens from ``start`` on, to the end or, with ``is_nested``, to the brace that nothing here opens."""
+def _tokens(text: str, start: int, stop: int, *, is_nested: bool, depth: int = 0) -> tuple[list[_Token], int]:
+    """The tokens from ``start`` to ``stop`` or, with ``is_nested``, to the brace that nothing here opens."""
     if depth > _DEEPEST:
         raise Unclosed("templates are nested too deeply")
     tokens: list[_Token] = []
+    # Of each bracket that is open, and of the last that was closed: whether an operator follows it.
+    opened: list[bool] = []
+    is_value = True
+    # Up to here no regular expression ends, so that the same characters are not looked through for each slash.
+    none_before = start
     braces, at = 0, start
-    while at < len(text):
+    while at < stop:
         if text[at] == "`":
-            inner, at = _template(text, at, depth)
+            inner, at = _template(text, at, stop, depth)
             tokens += inner
             continue
-        is_comment = text.startswith(("//", "/*"), at)
-        if text[at] == "/" and not is_comment and _may_be_regex(tokens) and (regex := _REGEX.match(text, at)):
-            tokens.append(_Token("regex", regex[0], at))
-            at = regex.end()
-            continue
-        if text.startswith("/*", at) and "*/" not in text[at : at + MAX_SCRIPT]:
+        if text.startswith("/*", at) and text.find("*/", at + 2, stop) < 0:
             raise Unclosed("a comment does not end")
-        match = _TOKEN.match(text, at)
+        is_slash = text[at] == "/" and not text.startswith(("//", "/*"), at)
+        if is_slash and at >= none_before and _may_be_regex(tokens, is_value):
+            if regex := _REGEX.match(text, at, stop):
+                tokens.append(_Token("regex", regex[0], at))
+                at = regex.end()
+                continue
+            line_end = _LINE_END.search(text, at, stop)
+            none_before = stop if line_end is None else line_end.start()
+        match = _TOKEN.match(text, at, stop)
         assert match is not None, "any character is a mark"
         kind, found = str(match.lastgroup), match[0]
         if kind == "mark":
             if found in "\"'":
                 raise Unclosed(f"the string at {at} does not end")
-            if found == "{":
-                braces += 1
-            elif found == "}":
-                if braces == 0 and is_nested:
-                    return tokens, at
-                braces -= 1
+            if found == "}" and braces == 0 and is_nested:
+                return tokens, at
+            braces += (found == "{") - (found == "}")
+            if found in _OPENING:
+                opened.append(_ends_as_a_value(tokens, found))
+            elif found in _CLOSING:
+                is_value = opened.pop() if opened else True
         if kind != "space":
-            tokens.append(_Token(kind, found, at))
+            tokens.append(_Token(kind, _unescaped(found) if kind == "name" else found, at))
         at = match.end()
     if is_nested:
         raise Unclosed("a brace is not closed")
     return tokens, at
 
 
-def _template(text: str, start: int, depth: int) -> tuple[list[_Token], int]:
+def _template(text: str, start: int, stop: int, depth: int) -> tuple[list[_Token], int]:
     """The tokens of a template literal, those within its `${…}` included, and where it ends."""
     tokens, at = [_Token("string", "``", start)], start + 1
-    while at < len(text):
+    while at < stop:
         if text[at] == "\\":
             at += 2
         elif text[at] == "`":
             return tokens, at + 1
         elif text.startswith("${", at):
-            inner, end = _tokens(text, at + 2, is_nested=True, depth=depth + 1)
+            inner, end = _tokens(text, at + 2, stop, is_nested=True, depth=depth + 1)
             # Set apart, so that nothing inside is taken for a part of what stands around it.
-            tokens += [_Token("mark", ",", at), *inner, _Token("mark", ",", end), _Token("string", "``", end)]
+            tokens += [_Token("mark", "${", at), *inner, _Token("mark", "}", end), _Token("string", "``", end)]
             at = end + 1
         else:
             at += 1
     raise Unclosed(f"the template at {start} does not end")
 
 
-def _may_be_regex(tokens: Sequence[_Token]) -> bool:
+def _may_be_regex(tokens: Sequence[_Token], is_value: bool) -> bool:
+    """Whether a slash after ``tokens`` begins a regular expression, and is no division.
+
+    Args:
+        is_value: Whether the last bracket that was closed ends a value.
+    """
     if not tokens:
         return True
     last = tokens[-1]
     if last.kind == "name":
-        return last.text in _BEFORE_VALUES
-    return last.kind == "mark" and last.text not in (")", "]", "}")
+        return last.text in _BEFORE_VALUES and not _is_member(tokens, len(tokens) - 1)
+    if last.kind != "mark" or last.text in ("]", "++", "--"):
+        return False
+    return not is_value if last.text in (")", "}") else True
+
+
+def _ends_as_a_value(tokens: Sequence[_Token], bracket: str) -> bool:
+    """Whether what the bracket opens, after ``tokens``, is a value: an operator follows it and no statement."""
+    last = tokens[-1] if tokens else None
+    if last is None or bracket == "[":
+        return True
+    if bracket == "(":
+        if last.text == "await" and len(tokens) > 1:
+            last = tokens[-2]
+        return last.text not in _BEFORE_CONDITIONS or _is_member(tokens, len(tokens) - 1)
+    is_after_a_name = last.kind == "name" and last.text not in KEYWORDS
+    return not is_after_a_name and last.text not in _BEFORE_BLOCKS
+
+
+def _unescaped(name: str) -> str:
+    if "\\" not in name:
+        return name
+    return _ESCAPE.sub(lambda match: chr(min(int(match[1] or match[2], 16), 0x10FFFF)), name)
 
 
 def _is_member(tokens: Sequence[_Token], index: int) -> bool:
@@ -203,7 +247,7 @@ def _keys(tokens: Sequence[_Token], index: int) -> tuple[str, ...]:
 
 
 def _pairs(tokens: Sequence[_Token]) -> Mapping[int, int]:
-    """Where each bracket's partner stands, both ways; one without a partner pairs with the end."""
+    """Where each bracket's partner stands, both ways; an opening one without pairs with the end."""
     pairs: dict[int, int] = {}
     opened: list[int] = []
     for index, token in enumerate(tokens):
@@ -215,7 +259,7 @@ def _pairs(tokens: Sequence[_Token]) -> Mapping[int, int]:
             if len(opened) > _DEEPEST_BRACKETS:
                 raise Unclosed(f"brackets are nested more than {_DEEPEST_BRACKETS} deep")
         elif token.text in _CLOSING:
-            pairs[index] = opened.pop() if opened else 0
+            pairs[index] = opened.pop() if opened else index
             pairs[pairs[index]] = index
     return pairs
 
@@ -234,6 +278,10 @@ def _defined(tokens: Sequence[_Token], pairs: Mapping[int, int]) -> Iterator[str
             continue
         elif token.text in _DECLARING:
             yield from _declared(tokens, pairs, index + 1)
+        elif token.text in ("break", "continue"):
+            yield following.text
+        elif following.text == "=" and not _is_before(tokens, index + 1, "="):
+            yield token.text
         elif token.text in ("function", "class", "catch"):
             if following.kind == "name":
                 yield following.text
@@ -254,7 +302,7 @@ def _declared(tokens: Sequence[_Token], pairs: Mapping[int, int], index: int) ->
     """The names of one declaration: of its patterns, not of its values."""
     while index < len(tokens):
         token = tokens[index]
-        if token.kind == "name":
+        if token.kind == "name" and token.text not in KEYWORDS:
             yield token.text
             index += 1
         elif token.text in ("[", "{"):

@@ -9,7 +9,7 @@ from flowrunner.domain.errors import InvalidFlow, NotFound
 from flowrunner.domain.execution import Failure
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId
-from flowrunner.engine.relatives import end_signal, key_of_end, step_of_parent, tell_relatives
+from flowrunner.engine.relatives import end_signal, key_of_end, tell_relatives, try_of_parent
 from flowrunner.engine.run import Run, replayed
 from flowrunner.engine.world import World
 from flowrunner.ports import NewExecution, Signal
@@ -70,14 +70,23 @@ class FlowEngine:
         _, events = await self._world.journal.load(parent)
         state = await replayed(events)
         # A step that runs may have started a child without a word of it in the journal yet.
-        running = {str(step) for step in state.running}
+        running = {(str(step), state.at(step).failures) for step in state.running}
         waiting = {waiting.key for step in state.timed if (waiting := state.at(step).waiting) is not None}
         left: list[ExecutionId] = []
         for child in children:
             first, *_ = await self._world.journal.events(child, after=0, limit=1)
-            if key_of_end(child) not in waiting and step_of_parent(first.event) not in running:
+            if key_of_end(child) not in waiting and try_of_parent(first.event) not in running:
                 left.append(child)
         return left
+
+    async def replaces(self, id: ExecutionId) -> bool:
+        stored, _ = await self._world.journal.load(id)
+        try:
+            flow = await self._world.library.get(stored.account_id, stored.revision_id)
+        except (InvalidFlow, NotFound):
+            return False
+        limit = flow.limits.concurrency
+        return limit is not None and limit.on_limit == "replace"
 
     async def give_up(self, id: ExecutionId) -> None:
         message = "An internal error ended this execution: see the server's log"

@@ -28,7 +28,7 @@ MAX_LOG_BYTES: Final = 64 * 1024
 MAX_ERROR_BYTES: Final = 256 * 1024
 
 # Members that carry values of users; the rest are names that the program goes by.
-_PAYLOADS: Final = ("input", "inputs", "result", "vars", "message", "data", "reason", "payload", "about")
+_PAYLOADS: Final = ("input", "inputs", "result", "vars", "message", "data", "reason", "payload", "about", "action")
 
 
 def record(event: Event, *, seq: int, at: datetime, redactor: Redactor) -> Recorded:
@@ -53,11 +53,19 @@ def _redacted(event: Event, fields: dict[str, Any], redactor: Redactor) -> Event
     for name in _PAYLOADS:
         if name in fields:
             fields[name] = redactor.redact(fields[name])
+    if isinstance(fields.get("key"), str):
+        fields["key"] = signal_key(fields["key"], redactor)
     error = fields.get("error")
     if isinstance(error, dict):
         for name in ("type", "message", "data"):
             error[name] = redactor.redact(error[name])
     return msgspec.convert(fields, type(event))
+
+
+def signal_key(key: str, redactor: Redactor) -> str:
+    """The key of a signal as it is stored: whoever waits for it and whoever sends it may name a secret."""
+    kind, mark, name = key.partition(":")
+    return f"{kind}{mark}{redactor.redact(name)}"
 
 
 def _encodable(event: Event, reason: str) -> Event:

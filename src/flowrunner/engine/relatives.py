@@ -1,11 +1,15 @@
 """What executions tell each other of their ends."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from flowrunner.domain.execution import Cancelled, Completed, Event, Failed, Started, Status
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine.world import World
 from flowrunner.ports import Signal, Turn
+
+# The node type whose steps start executions and wait for them, and what those steps say that they wait for.
+SUB_FLOW: Final = "flow"
 
 
 def key_of_end(id: ExecutionId) -> str:
@@ -15,8 +19,22 @@ def key_of_end(id: ExecutionId) -> str:
 
 def step_of_parent(started: Event) -> str | None:
     """The step that an execution was started for, from its first event."""
+    parent = _parent(started)
+    return None if parent is None else str(parent["step"])
+
+
+def try_of_parent(started: Event) -> tuple[str, JSON] | None:
+    """The step that an execution was started for, and how many of its tries had failed by then.
+
+    Each try after a failed one asks for another execution.
+    """
+    parent = _parent(started)
+    return None if parent is None else (str(parent["step"]), parent["failures"])
+
+
+def _parent(started: Event) -> Mapping[str, JSON] | None:
     parent = started.parent if isinstance(started, Started) else None
-    return str(parent["step"]) if isinstance(parent, Mapping) else None
+    return parent if isinstance(parent, Mapping) else None
 
 
 def end_signal(id: ExecutionId, started: Event, last: Event) -> Signal | None:

@@ -52,6 +52,7 @@ from flowrunner.domain.execution import (
     Started,
     Status,
     Step,
+    StepState,
     StepStatus,
     replay,
 )
@@ -59,8 +60,8 @@ from flowrunner.domain.explain import waiting_for
 from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
-from flowrunner.engine.recorder import record
-from flowrunner.engine.relatives import tell_relatives
+from flowrunner.engine.recorder import record, signal_key
+from flowrunner.engine.relatives import SUB_FLOW, tell_relatives
 from flowrunner.engine.scope import Identity, Names
 from flowrunner.engine.step import StepResult, run_step, timed_out
 from flowrunner.engine.world import World
@@ -161,6 +162,8 @@ class Run:
         self._letters: list[int] = []
         # Sub-flows that nobody waits for any more; told once that is durable.
         self._orphans: list[ExecutionId] = []
+        # A step was left that may have started one, and nothing here tells.
+        self._may_have_more_orphans = False
         self._has_to_conclude = False
         # What the database has: what is in memory may not become durable.
         self._durable_status = state.status
@@ -171,6 +174,7 @@ class Run:
         self._cancel_reason: str | None = None
         self._cancelled_by: AuditEntry | None = None
         self._cancel_letters: list[int] = []
+        self._cuts_handlers_off = False
 
     @classmethod
     async def begin(cls, world: World, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> Self:
@@ -240,9 +244,14 @@ class Run:
     def is_ending(self) -> bool:
         return self._is_ending
 
-    def cancel(self, reason: str, audit: AuditEntry | None = None, letter: int | None = None) -> None:
-        if self._cancel_reason is None:
+    def cancel(
+        self, reason: str, audit: AuditEntry | None = None, *, spares_handlers: bool = False, letter: int | None = None
+    ) -> None:
+        has_ended = self._state.root.ended is not None
+        if self._cancel_reason is None and not (has_ended and spares_handlers):
             self._cancel_reason, self._cancelled_by = reason, audit
+            # Whoever cancels a flow that ends by itself meanwhile does not mean its handlers.
+            self._cuts_handlers_off = has_ended
         if letter is not None:
             self._cancel_letters.append(letter)
         self._wake.set()
@@ -292,15 +301,16 @@ class Run:
         """Stop what is under way; the handler of the flow's end still runs."""
         # What has come to something by now is recorded.
         self._take_messages()
-        await self._stop_steps()
-        self._take_messages()
-        if not self._state.status.is_final:
+        if self._state.root.ended is None or self._cuts_handlers_off:
+            await self._stop_steps()
+            self._take_messages()
             self._act(cancelled(self._flow, self._state, reason))
             if self._cancelled_by is not None:
                 self._acts.append(self._cancelled_by)
-            self._letters, self._cancel_letters = [*self._letters, *self._cancel_letters], []
+            self._letters += self._cancel_letters
+            self._cancel_letters.clear()
+            await self._flush()
         self._cancel_reason = None
-        await self._flush()
 
     async def _go_on(self) -> datetime | None:
         """Decide, record, act, as long as there is something to do; gives what it waits for."""
@@ -361,8 +371,7 @@ class Run:
             case Record(event):
                 if isinstance(event, NodeFailed):
                     self._log_failure(event)
-                    waited_for = self._state.at(Step(event.node, event.iteration, event.scope)).waiting
-                    self._leave_child(None if waited_for is None else waited_for.about)
+                    self._leave_children(self._state.at(Step(event.node, event.iteration, event.scope)))
                 if isinstance(event, ScopeEnded):
                     self._end_scope(event)
                 self._record(event)
@@ -400,11 +409,14 @@ class Run:
                 if task is not None:
                     self._abandon(task)
                     task.cancel()
-                if current.status is StepStatus.WAITING and current.waiting is not None:
-                    self._leave_child(current.waiting.about)
+                self._leave_children(current)
 
-    def _leave_child(self, about: JSON) -> None:
-        if isinstance(about, Mapping) and about.get("type") == "flow":
+    def _leave_children(self, current: StepState) -> None:
+        """Note what a step has set going elsewhere, which nobody waits for from now on."""
+        if current.status is StepStatus.RUNNING and current.node_type == SUB_FLOW:
+            self._may_have_more_orphans = True
+        about = current.waiting.about if current.waiting is not None else None
+        if isinstance(about, Mapping) and about.get("type") == SUB_FLOW and current.status is StepStatus.WAITING:
             self._orphans.append(ExecutionId(str(about["execution_id"])))
 
     def _quick_step(self) -> Step | None:
@@ -486,10 +498,8 @@ class Run:
     def _take_signal(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
         if answer.done():
             return
-        state = self._state
-        is_awaited = any(
-            (waiting := state.at(step).waiting) is not None and waiting.key == signal.key for step in state.timed
-        )
+        state, key = self._state, signal_key(signal.key, self._redactor)
+        is_awaited = any((waiting := state.at(step).waiting) is not None and waiting.key == key for step in state.timed)
         if signal.step is not None:
             # Kept while the step it is for is about to wait for it, which is always the case for a child
             # that has ended at once; whatever the step has gone on from without it means nothing.
@@ -500,7 +510,7 @@ class Run:
         if state.status.is_final or not counts:
             answer.set_result(False)
             return
-        self._record(SignalReceived(key=signal.key, payload=signal.payload, by=signal.by))
+        self._record(SignalReceived(key=key, payload=signal.payload, by=signal.by))
         self._answers.append(answer)
         if signal.audit is not None:
             self._acts.append(signal.audit)
@@ -533,6 +543,7 @@ class Run:
                     draw=self._world.draw(),
                 )
                 self._log_failure(event)
+                self._leave_children(self._state.at(step))
                 self._record(event)
             case NodeCompleted() | NodeWaiting() | ScopesOpened():
                 recorded = self._record(result)
@@ -586,8 +597,7 @@ class Run:
     def _end_everything(self) -> None:
         for frame in self._state.frames.values():
             for current in frame.steps.values():
-                if current.status is StepStatus.WAITING and current.waiting is not None:
-                    self._leave_child(current.waiting.about)
+                self._leave_children(current)
         for task in self._running.values():
             if task is not None:
                 self._abandon(task)
@@ -628,6 +638,7 @@ class Run:
         records, self._unrecorded, self._unrecorded_bytes = self._unrecorded, [], 0
         answers, self._answers = self._answers, []
         orphans, self._orphans = self._orphans, []
+        has_more_orphans, self._may_have_more_orphans = self._may_have_more_orphans, False
         acts, self._acts = self._acts, []
         letters, self._letters = self._letters, []
         is_ending = self._state.root.ended is not None
@@ -660,6 +671,9 @@ class Run:
         orphans, self._orphans = [*orphans, *self._orphans], []
         for orphan in orphans:
             self._world.relatives.cancel_soon(orphan, reason=PARENT_HAS_GONE_ON)
+        if has_more_orphans or self._may_have_more_orphans:
+            self._may_have_more_orphans = False
+            self._world.relatives.look_for_orphans(self._identity.execution_id)
         if self._state.ending is not None:
             id = self._identity.execution_id
             tell_relatives(self._world, id, self._parent_id, self._turn, [self._started, self._state.ending])

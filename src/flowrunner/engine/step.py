@@ -239,15 +239,14 @@ _SKIPPED: Any = object()
 
 async def _run(node_type: NodeType[Any], context: Context, names: Names) -> _Given:
     node = context.declared
-    parts = (node.params,) if node.condition is None else (node.condition, node.params)
-    filling = await names.fill(*parts)
     if node.condition is not None:
-        holds = filling.render(node.condition)
+        # By itself, because of a node that is skipped nothing else is evaluated.
+        holds = (await names.fill(node.condition)).render(node.condition)
         if isinstance(holds, ExpressionFailed):
             raise holds
         if not holds:
             return _SKIPPED  # type: ignore[no-any-return] # a mark of its own kind
-    params = filling.render(node.params)
+    params = (await names.fill(node.params)).render(node.params)
     if node.hooks is None:
         return await node_type.run(node_type.read(params), context)
     return await _run_with_hooks(node_type, context, node.hooks, params)

@@ -1,8 +1,9 @@
 """`return`, `fail` and `set`: how a flow ends before its edges do, and what it keeps in mind."""
 
-from typing import Any, ClassVar
+import re
+from typing import Any, ClassVar, Final
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from flowrunner.plugin import JSON, NodeFailure, NodeType, Outcome, Params, StepContext
 
@@ -23,12 +24,25 @@ class Return(NodeType[ReturnParams]):
         return Outcome(params.value, is_last=True)
 
 
+_ERROR_TYPE: Final = re.compile(r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$")
+
+
 class FailParams(Params):
     error: str = Field(
-        default="node.fail", pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$", max_length=200, description="Error type."
+        default="node.fail",
+        max_length=200,
+        description="Error type.",
+        json_schema_extra={"pattern": _ERROR_TYPE.pattern},
     )
     message: str = Field(default="The flow failed on purpose", max_length=10_000)
     data: Any = None
+
+    @field_validator("error")
+    @classmethod
+    def _dotted(cls, value: str) -> str:
+        if not _ERROR_TYPE.fullmatch(value):
+            raise ValueError("must be words joined by dots, such as orders.failed")
+        return value
 
 
 class Fail(NodeType[FailParams]):

@@ -10,7 +10,7 @@ from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
-from flowrunner.rehearsal.alone import Alone, Watch, Watcher
+from flowrunner.rehearsal.alone import Alone, Answers, Watch, Watcher
 from flowrunner.rehearsal.memory import GivenFlows, MemoryJournal, MemoryVault
 from flowrunner.rehearsal.rehearse import Kit
 from flowrunner.rehearsal.subflows import GivenSubFlows
@@ -23,7 +23,13 @@ _MOST_ACTIVE: Final = 1000
 
 @contextlib.asynccontextmanager
 async def open_alone(
-    kit: Kit, flows: GivenFlows, secrets: Mapping[str, str], *, egress_allow: Sequence[Any], watch: Watch
+    kit: Kit,
+    flows: GivenFlows,
+    secrets: Mapping[str, str],
+    *,
+    answers: Answers,
+    egress_allow: Sequence[Any],
+    watch: Watch,
 ) -> AsyncIterator[Alone]:
     """What runs flows for real: node types that reach outside as far as the guard lets them, and the real clock."""
     journal, clock, watcher = MemoryJournal(), SystemClock(), Watcher(watch)
@@ -53,7 +59,15 @@ async def open_alone(
     )
     try:
         await dispatcher.open()
-        yield Alone(journal=journal, dispatcher=dispatcher, watcher=watcher, forms=forms, clock=clock)
+        yield Alone(
+            journal=journal,
+            dispatcher=dispatcher,
+            watcher=watcher,
+            forms=forms,
+            schemas=kit.schemas,
+            clock=clock,
+            answers=answers,
+        )
     finally:
         await dispatcher.close()
         await http.close()

@@ -111,7 +111,10 @@ class MemoryJournal:
     async def queued_keys(self) -> Sequence[str]:
         return ()
 
-    async def unsettled(self) -> Sequence[Unsettled]:
+    async def sharing_turn(self, key: str) -> Sequence[ExecutionId]:
+        return ()
+
+    async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:
         return ()
 
     def summary(self, id: ExecutionId) -> Summary:

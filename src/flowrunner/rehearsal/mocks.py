@@ -52,7 +52,10 @@ class Cast:
         if mock is None:
             if is_harmless or type == _SUBFLOW:
                 return None
-            raise self.problem(f"the node '{name}' ({type}) would reach outside: give it a mock")
+            raise self.problem(
+                f"the node '{name}' ({type}) would reach outside, and tests run offline. "
+                f"Give it a mock: mocks: {{{name}: {{result: …}}}}"
+            )
         self._asked[revision, path] += 1
         count = self._asked[revision, path]
         if mock.repeats:

@@ -5,10 +5,11 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from flowrunner.domain.errors import InvalidInput
-from flowrunner.domain.execution import Event, Failed, Failure, Started
+from flowrunner.domain.execution import Event, Failed, Failure, Started, replay
+from flowrunner.domain.explain import waiting_for
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.flow_tests import FlowTest, Mock, NodePath, read_mocks
 from flowrunner.domain.json_schema import SchemaEngine
@@ -19,14 +20,11 @@ from flowrunner.plugin import HttpAnswer, NodeFailure, NodeType
 from flowrunner.ports import ParentStep, Redactor, Sandbox
 from flowrunner.rehearsal.memory import NOBODY, GivenFlow, GivenFlows, MemoryJournal, MemoryVault, new_execution
 from flowrunner.rehearsal.mocks import Cast, MockedType
-from flowrunner.rehearsal.paths import Edge, taken
+from flowrunner.rehearsal.paths import Edge, Ran, ran, taken
 from flowrunner.rehearsal.stage import NoAudience, Stage, VirtualClock
 from flowrunner.rehearsal.subflows import GivenSubFlows
 from flowrunner.rehearsal.verdict import Mismatch, mismatches, status_of
 from flowrunner.services.admission import InputForms
-
-# A test leaps over every wait, so that what takes longer turns in a circle.
-MOST_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +52,7 @@ class Verdict:
     mismatches: Sequence[Mismatch]
     problems: Sequence[str]
     events: Sequence[Event]
+    ran: Ran
     edges: frozenset[Edge]
     seconds: float
     virtual_seconds: float = 0.0
@@ -72,8 +71,14 @@ class _NoNetwork:
         raise NodeFailure("egress.forbidden", "Tests of flows run offline")
 
 
-async def rehearse(given: GivenFlow, test: FlowTest, flows: GivenFlows, kit: Kit) -> Verdict:
-    """Run one test of a flow; others it may start are among ``flows``."""
+async def rehearse(
+    given: GivenFlow, test: FlowTest, flows: GivenFlows, kit: Kit, *, most_seconds: float = 60.0
+) -> Verdict:
+    """Run one test of a flow; others it may start are among ``flows``.
+
+    Args:
+        most_seconds: How long it may take. It leaps over every wait, so that what takes longer turns in a circle.
+    """
     began = time.monotonic()
     journal, clock = MemoryJournal(), VirtualClock(test.now)
     cast = Cast(journal=journal, flows=flows, mocks={})
@@ -108,26 +113,30 @@ async def rehearse(given: GivenFlow, test: FlowTest, flows: GivenFlows, kit: Kit
     await engine.open()
     id = next(ids)
     events: Sequence[Event]
+    waits: Sequence[JSON] = ()
     try:
         input = forms.check(given.revision_id, given.flow, test.input)
     except InvalidInput as error:
         events = _refused(given.flow, test.input, error)
     else:
         try:
-            async with asyncio.timeout(MOST_SECONDS):
+            async with asyncio.timeout(most_seconds):
                 await stage.start(new_execution(id, given, clock.now()), given.flow, input)
                 await stage.play(id, given.flow, test)
         except TimeoutError:
-            cast.problems.append(f"the test did not end within {MOST_SECONDS:g} s, waits left out")
+            cast.problems.append(f"the test did not end within {most_seconds:g} s: does the flow turn in a circle?")
         _, recorded = await journal.load(id)
         events = [event for event, _ in recorded]
+        if id in journal.open_ones:
+            waits = waiting_for(replay(recorded))
     return Verdict(
         test=test,
         status=status_of(events),
         # Where it did not run as meant, what came of it means nothing.
-        mismatches=() if cast.problems else mismatches(given.flow, events, test.expect),
+        mismatches=() if cast.problems else mismatches(given.flow, events, test.expect, waits),
         problems=cast.problems,
         events=events,
+        ran=ran(given.flow, events),
         edges=frozenset(taken(given.flow, events)),
         seconds=time.monotonic() - began,
         virtual_seconds=(clock.now() - test.now).total_seconds(),

@@ -85,7 +85,14 @@ class Stage:
         self._cancels.setdefault(id, reason)
         self._ready[id] = None
 
+    def look_for_orphans(self, parent_id: ExecutionId) -> None:
+        # The start of one is not cut off here half-way.
+        pass
+
     def turn_is_free(self, key: str) -> None:
+        pass
+
+    def replace(self, key: str, by: ExecutionId) -> None:
         pass
 
     # Time
@@ -121,7 +128,7 @@ class Stage:
             # Nobody waits for the answer: what is taken is in the journal.
             run.receive(signal, asyncio.get_running_loop().create_future())
         if reason is not None:
-            run.cancel(reason)
+            run.cancel(reason, spares_handlers=True)
         at = await run.advance()
         if at is not None:
             self._due[id] = at

@@ -47,7 +47,12 @@ class GivenSubFlows:
             given,
             self.clock.now(),
             parent=ExecutionId(parent.execution_id) if wait else None,
-            started_for={"execution_id": parent.execution_id, "step": parent.step, "flows": list(parent.flows)},
+            started_for={
+                "execution_id": parent.execution_id,
+                "step": parent.step,
+                "failures": parent.failures,
+                "flows": list(parent.flows),
+            },
             key=f"{parent.execution_id} {parent.step} {parent.failures}",
         )
         try:

@@ -4,7 +4,8 @@ import difflib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from itertools import zip_longest
+from typing import Final, cast
 
 from flowrunner.domain.execution import Cancelled, Completed, Event, Failed, Failure, Logged
 from flowrunner.domain.flow import Flow
@@ -12,6 +13,9 @@ from flowrunner.domain.flow_tests import ANY, Expectation, ExpectedLog, dotted_p
 from flowrunner.domain.retry import matches_error
 from flowrunner.domain.values import JSON
 from flowrunner.rehearsal.paths import ran
+
+# Lines. To find what more of them have in common takes seconds.
+_MOST_COMPARED: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +40,24 @@ def status_of(events: Sequence[Event]) -> str:
             return "waiting"
 
 
-def mismatches(flow: Flow, events: Sequence[Event], expect: Expectation) -> Sequence[Mismatch]:
-    return list(_mismatches(flow, events, expect))
+def mismatches(
+    flow: Flow, events: Sequence[Event], expect: Expectation, waits: Sequence[JSON] = ()
+) -> Sequence[Mismatch]:
+    """What did not go as expected.
+
+    Args:
+        waits: What the execution waits for, as `domain.explain` has it, if it has not ended.
+    """
+    return list(_mismatches(flow, events, expect, waits))
 
 
-def _mismatches(flow: Flow, events: Sequence[Event], expect: Expectation) -> Iterator[Mismatch]:
+def _mismatches(flow: Flow, events: Sequence[Event], expect: Expectation, waits: Sequence[JSON]) -> Iterator[Mismatch]:
     last, status = events[-1], status_of(events)
     if status != expect.status:
         error = last.error if isinstance(last, Failed) else None
         said = f": {_told(error)}" if error is not None else ""
-        yield Mismatch("status", expect.status, status, (f"expected {expect.status}, but it {_is(status)}{said}",))
+        line = f"expected {expect.status}, but it {_is(status)}{said}"
+        yield Mismatch("status", expect.status, status, (line, *map(_awaited, waits)))
     was = ran(flow, events)
     for what, names, actual in (("path", expect.path, was.path), ("handlers", expect.handlers, was.handlers)):
         if names is not None and names != actual:
@@ -132,8 +144,14 @@ def _missing(expected: object, actual: object, at: str) -> Iterator[str]:
 
 
 def _difference(expected: Sequence[str], actual: Sequence[str]) -> tuple[str, ...]:
-    if len(expected) + len(actual) > 2000:
-        return (f"{len(expected)} lines were expected and {len(actual)} came: too many to compare here",)
+    if len(expected) + len(actual) > _MOST_COMPARED:
+        pairs = enumerate(zip_longest(expected, actual, fillvalue=""), 1)
+        number, (wanted, came) = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
+        return (
+            f"{len(expected)} lines were expected and {len(actual)} came; the first that differs is line {number}:",
+            f"-{wanted}",
+            f"+{came}",
+        )
     found = difflib.unified_diff(expected, actual, "expected", "actual", n=3, lineterm="")
     return tuple(line for line in found if not line.startswith("@@"))
 
@@ -149,6 +167,20 @@ def _short(value: object) -> str:
 
 def _told(error: Failure) -> str:
     return f"{error.type}: {error.message}" + ("" if error.node is None else f" (at {error.node})")
+
+
+def _awaited(wait: JSON) -> str:
+    match wait:
+        case {"type": "signal", "step": step, "key": key}:
+            return f"  {step} waits for the signal '{key}'. Give it: signals: {{{key}: {{payload: …}}}}"
+        case {"type": "approval", "step": step, "node": node}:
+            return f"  {step} waits for an approval. Answer: approvals: {{{node}: {{approved: true}}}}"
+        case {"type": "flow", "step": step}:
+            return f"  {step} waits for the flow that it has started, which waits for ever"
+        case {"step": step, "type": kind}:
+            return f"  {step} waits ({kind})"
+        case _:
+            return "  it waits"
 
 
 def _is(status: str) -> str:

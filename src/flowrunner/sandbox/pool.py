@@ -33,6 +33,13 @@ _LEFT_OUT: Final = "not evaluated, because a script before it went over its limi
 # `at <anonymous> (<input>:3:12)`; without brackets it is a place in a text that did not parse.
 _FRAME: Final = re.compile(r"\(<input>:(\d+):(\d+)\)$", re.MULTILINE)
 _SYNTAX: Final = re.compile(r"at <input>:(\d+):(\d+)$", re.MULTILINE)
+# What the engine itself says at run time quotes what it was given, and cuts it: names to 63 bytes or somewhat
+# fewer, all of it to 255.
+_ENGINE: Final = re.compile(r"(?:Aggregate|Eval|Internal|Range|Reference|Syntax|Type|URI)?Error: ")
+_QUOTED: Final = re.compile(r"'.*'|^\S+(?= is not (?:defined|initialized))", re.DOTALL)
+_PIECE: Final = re.compile(r":? '.{4,}'", re.DOTALL)
+_CUT_NAME_BYTES: Final = range(60, 64)
+_CUT_MESSAGE_BYTES: Final = range(250, 257)
 _LONE_SURROGATE: Final = re.compile(rb"\\\\|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
@@ -306,9 +313,29 @@ def _read(answer: bytes) -> _Answer:
         return _decode(_LONE_SURROGATE.sub(lambda m: m[0] if m[0] == b"\\\\" else rb"\ufffd", answer))
 
 
+def _whole(message: str) -> str:
+    """What a script failed with, without what the engine may have cut: half of a secret is a secret too, and only
+    whole ones are found and hidden later."""
+    head = _ENGINE.match(message)
+    if head is None:
+        return message
+    name, said = head[0], message[head.end() :]
+    if len(said.encode()) in _CUT_MESSAGE_BYTES:
+        return f"{name}a message of {len(said)} characters"
+    if name == "SyntaxError: ":
+        # Of a text that was given at run time, of which it quotes a piece.
+        return name + _PIECE.sub("", said)
+    quoted = _QUOTED.search(said)
+    if quoted is not None and len(quoted[0].strip("'").encode()) in _CUT_NAME_BYTES:
+        return f"{name}{said[: quoted.start()]}'…'{said[quoted.end() :]}"
+    return message
+
+
 def _fault(answer: _Answer, script: Script) -> ScriptFault | None:
     if answer.fault is None:
         return None
+    if answer.kind != "syntax":
+        answer.fault = _whole(answer.fault)
     place = None
     if answer.kind in ("syntax", "error"):
         place = (_SYNTAX if answer.kind == "syntax" else _FRAME).search(answer.stack)

@@ -5,7 +5,7 @@ import html
 import json
 import re
 import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import ahocorasick
@@ -17,8 +17,11 @@ MASK: Final = "***"
 # So much of the start of a form is searched for; a hit is then looked at more closely. Whole
 # values, some of them kilobytes in dozens of forms, would make the search tree large.
 _NEEDLE_BYTES: Final = 32
-# Long values travel as files do: whole, within JSON, or as base64.
-_LONG_BYTES: Final = 256
+# The start of a value in which the starts of all its forms begin and end: no form has fewer
+# characters than the value, but base64 within its four for three.
+_START_CHARACTERS: Final = 64
+# The forms of longer values are made when one is found, and not kept.
+_SHORT_CHARACTERS: Final = 256
 
 
 class SecretRedactor:
@@ -31,22 +34,25 @@ class SecretRedactor:
     """
 
     def __init__(self) -> None:
-        self._values: set[str] = set()
-        # Each form by the starts under which it is found within JSON.
-        self._forms: dict[str, set[str]] = {}
+        # Every value, with its forms if it is short.
+        self._values: dict[str, Sequence[str]] = {}
+        # By the start of a form, as it stands in JSON: the values, and which of their forms it is.
+        self._starts: dict[str, set[tuple[str, int]]] = {}
         self._search: Any = None
 
     def add(self, values: Iterable[str]) -> None:
-        new = {value for value in values if value} - self._values
+        new = {value for value in values if value} - self._values.keys()
         if not new:
             return
-        self._values |= new
         for value in new:
-            for form in forms_of(value):
-                for needle in _in_json(form):
-                    self._forms.setdefault(needle[:_NEEDLE_BYTES].decode("latin-1"), set()).add(form)
+            self._values[value] = forms_of(value) if len(value) <= _SHORT_CHARACTERS else ()
+            for number, form in enumerate(forms_of(value[:_START_CHARACTERS])):
+                for written in _in_json(form):
+                    start = written[:_NEEDLE_BYTES].decode("latin-1")
+                    if start:
+                        self._starts.setdefault(start, set()).add((value, number))
         search = ahocorasick.Automaton()
-        for start, forms in self._forms.items():
+        for start, forms in self._starts.items():
             search.add_word(start, forms)
         search.make_automaton()
         self._search = search
@@ -57,46 +63,71 @@ class SecretRedactor:
     def redact(self, value: JSON) -> JSON:
         if self._search is None:
             return value
-        text = msgspec.json.encode(value).decode("latin-1")
-        found = {form for _, forms in self._search.iter(text) for form in forms}
+        encoded = msgspec.json.encode(value)
+        hits = {hit for _, starts in self._search.iter(encoded.decode("latin-1")) for hit in starts}
+        forms = {secret: self._values[secret] or forms_of(secret) for secret, _ in hits}
         # The longest first, so that no form is hidden by a shorter one within it.
-        ordered = sorted(found, key=lambda form: (-len(form), form))
-        return _redact(value, re.compile("|".join(map(re.escape, ordered)))) if ordered else value
-
-
-def _redact(value: JSON, pattern: re.Pattern[str]) -> JSON:
-    match value:
-        case str():
-            return pattern.sub(MASK, value)
-        case Mapping():
-            return {pattern.sub(MASK, key): _redact(item, pattern) for key, item in value.items()}
-        case Sequence():
-            return [_redact(item, pattern) for item in value]
-        case int() | float() if not isinstance(value, bool) and pattern.search(json.dumps(value)):
-            return MASK
-        case _:
+        ordered = sorted({forms[secret][number] for secret, number in hits}, key=lambda form: (-len(form), form))
+        if not ordered:
             return value
+        return _redact(msgspec.json.decode(encoded), re.compile("|".join(map(re.escape, ordered))))
 
 
-def forms_of(secret: str) -> set[str]:
-    """A secret as it is, and as encoders commonly write it."""
+def _redact(value: Any, pattern: re.Pattern[str]) -> JSON:
+    """``value`` without what the pattern finds. Changes its lists and objects, at any depth."""
+
+    def hidden(item: Any) -> Any:
+        if isinstance(item, str):
+            return pattern.sub(MASK, item)
+        if isinstance(item, int | float) and not isinstance(item, bool) and pattern.search(json.dumps(item)):
+            return MASK
+        return item
+
+    whole = [value]
+    todo: list[list[Any] | dict[str, Any]] = [whole]
+    while todo:
+        within = todo.pop()
+        if isinstance(within, dict):
+            items = [(pattern.sub(MASK, key), hidden(item)) for key, item in within.items()]
+            within.clear()
+            within.update(items)
+            todo += [item for _, item in items if isinstance(item, list | dict)]
+        else:
+            within[:] = map(hidden, within)
+            todo += [item for item in within if isinstance(item, list | dict)]
+    return whole[0]
+
+
+def forms_of(secret: str) -> Sequence[str]:
+    """A secret as it is, and as encoders commonly write it: the same number of forms for each, in one order.
+
+    A form may come twice, or be empty where a short secret has too little of it.
+    """
     raw = secret.encode("utf-8", "surrogatepass")
-    if len(raw) > _LONG_BYTES:
-        return {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], *_base64_forms(raw)}
     percent = urllib.parse.quote(raw, safe="")
     strictly = "".join(chr(byte) if chr(byte).isascii() and chr(byte).isalnum() else f"%{byte:02X}" for byte in raw)
     escaped = json.dumps(secret)[1:-1]
-    forms = {
+    # As Python writes it within a text that holds both kinds of quotes.
+    python = repr(f"'\"{secret}")[4:-1]
+    return (
         secret,
         *_both_cases(percent),
         *_both_cases(strictly),
         *_both_cases("".join(f"%{byte:02X}" for byte in raw)),
         urllib.parse.quote_plus(raw),
+        # What `encodeURIComponent`, `encodeURI`, paths and web forms leave as it is.
+        urllib.parse.quote(raw, safe="!'()*"),
+        urllib.parse.quote(raw, safe=";/?:@&=+$,#!'()*"),
+        urllib.parse.quote(raw, safe="/"),
+        urllib.parse.quote_plus(raw, safe="*").replace("~", "%7E"),
         urllib.parse.quote(percent, safe=""),
         escaped,
         json.dumps(escaped)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],
         "".join(f"\\u{unit:04x}" for unit in _utf16_units(secret)),
+        python,
+        python.replace("\\'", "'"),
+        repr(b"'\"" + raw)[5:-1],
         html.escape(secret),
         "".join(f"&#{ord(character)};" for character in secret),
         "".join(f"&#x{ord(character):x};" for character in secret),
@@ -109,8 +140,7 @@ def forms_of(secret: str) -> set[str]:
         "\x00".join(secret),
         "\ufffd".join(secret),
         *_base64_forms(raw),
-    }
-    return {form for form in forms if form}
+    )
 
 
 def _both_cases(percent: str) -> Iterable[str]:
@@ -127,8 +157,7 @@ def _base64_forms(raw: bytes) -> Iterable[str]:
         whole = len(padded) * 8 // 6
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             middle = encode(padded).decode()[skip:whole]
-            if len(middle) >= 6:
-                yield middle
+            yield middle if len(middle) >= 6 else ""
 
 
 def _utf16_units(text: str) -> list[int]:

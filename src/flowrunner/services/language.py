@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flowrunner.domain.errors import Fault, InvalidFlow
 from flowrunner.domain.expression import Code, shown
 from flowrunner.domain.flow import Flow, NodeTypeSpec
 from flowrunner.domain.flow_document import Reading, study_flow
 from flowrunner.domain.flow_schema import flow_schema
-from flowrunner.domain.inputs import input_faults
+from flowrunner.domain.inputs import form_faults
 from flowrunner.domain.json_schema import SchemaEngine
 from flowrunner.domain.script import ScriptFault
 from flowrunner.domain.values import JSON
@@ -18,6 +18,8 @@ from flowrunner.domain.values import JSON
 if TYPE_CHECKING:
     # Whoever only reads flows does without the other ports, which take a tenth of the time to start.
     from flowrunner.ports import Sandbox
+
+_CLOSED: Final = "SyntaxError: unexpected token in expression: ')'"
 
 
 class Language:
@@ -28,7 +30,7 @@ class Language:
 
     async def study(self, text: str) -> Reading:
         """What there is to say of a document, its JavaScript included. Raises: Unavailable."""
-        reading = study_flow(text, self.node_types, lambda schema: input_faults(schema, self._schemas))
+        reading = study_flow(text, self.node_types, lambda schema: form_faults(schema, self._schemas))
         if not reading.codes:
             return reading
         found = await self._sandbox.check([code.script for code in reading.codes])
@@ -63,8 +65,14 @@ def _fault(code: Code, fault: ScriptFault) -> Fault:
         line=code.place.line,
         column=code.place.column,
         code="expression.syntax",
-        message=f"{what} is no JavaScript{line}: {fault.message}",
+        message=f"{what} is no JavaScript{line}: {_said(code, fault)}",
     )
+
+
+def _said(code: Code, fault: ScriptFault) -> str:
+    # An expression is evaluated between parentheses, of which whoever wrote it knows nothing.
+    is_cut_off = fault.message == _CLOSED and code.text.count(")") <= code.text.count("(")
+    return "SyntaxError: it ends before it is complete" if is_cut_off and not code.script.is_body else fault.message
 
 
 def secrets_missing(reading: Reading, known: Collection[str]) -> Sequence[Fault]:

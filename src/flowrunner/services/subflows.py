@@ -50,7 +50,12 @@ class SubFlowExecutions:
         origin = Origin(
             account_id=parent.account_id,
             parent_id=parent.execution_id if wait else None,
-            started_for={"execution_id": parent.execution_id, "step": parent.step, "flows": list(parent.flows)},
+            started_for={
+                "execution_id": parent.execution_id,
+                "step": parent.step,
+                "failures": parent.failures,
+                "flows": list(parent.flows),
+            },
         )
         # A blank keeps it apart from the keys that clients give. After a crash the step asks again,
         # and finds what it has started.

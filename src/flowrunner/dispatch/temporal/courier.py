@@ -13,7 +13,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from flowrunner.dispatch.temporal.workflow import NUDGE, WORKFLOW
-from flowrunner.domain.errors import NotFound, Unavailable
+from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.ports import Cancel, Clock, Journal, Letters, Signal, StoredExecution, Vault
 
@@ -25,7 +25,7 @@ _LONGEST_RETRY_SECONDS: Final = 10.0
 
 
 class Courier:
-    """Fills `ports.Relatives`. What it sets going is done with `settled`, or found again by whoever looks for it."""
+    """Fills `dispatch.family.Reach`. What it sets going is done with `settled`, or found again by whoever looks."""
 
     def __init__(
         self, client: Client, queue: str, *, journal: Journal, letters: Letters, vault: Vault, clock: Clock
@@ -74,12 +74,8 @@ class Courier:
             redactor = await self._vault.redactor(stored.account_id)
             content = replace(content, payload=redactor.redact(content.payload))
         number = await self._letters.post(stored.id, content, at=self._clock.now())
-        self.in_the_background(lambda: self.nudge(stored.id, stored.account_id), stored.id)
+        self.keep_trying(lambda: self.nudge(stored.id, stored.account_id), "temporal.not_nudged", stored.id)
         return number
-
-    def in_the_background(self, work: Callable[[], Awaitable[None]], what: str) -> None:
-        """Do the work, again and again if it fails."""
-        self._spawn(self._until_done(work, what))
 
     async def settled(self) -> None:
         """Done when all that was set going until now is done."""
@@ -92,45 +88,39 @@ class Courier:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
-    # What executions do to each other
+    # How executions reach each other
 
-    def child_ended(self, parent_id: ExecutionId, signal: Signal) -> None:
-        self._post_in_the_background(parent_id, signal)
+    async def tell(self, id: ExecutionId, signal: Signal) -> None:
+        await self._send(id, signal)
 
-    def cancel_soon(self, id: ExecutionId, *, reason: str) -> None:
-        self._post_in_the_background(id, Cancel(reason=reason))
+    async def end(self, id: ExecutionId, *, reason: str) -> None:
+        await self._send(id, Cancel(reason=reason, spares_handlers=True))
 
-    def turn_is_free(self, key: str) -> None:
-        async def admit() -> None:
-            while (admitted := await self._journal.admit(key)) is not None:
-                await self.nudge(*admitted)
+    async def let_in(self, id: ExecutionId, account_id: AccountId) -> None:
+        await self.nudge(id, account_id)
 
-        self.in_the_background(admit, key)
+    def keep_trying(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
+        self._spawn(self._until_done(work, failure, what))
 
-    def _post_in_the_background(self, id: ExecutionId, content: Signal | Cancel) -> None:
-        async def post() -> None:
-            stored = await self._journal.stored(id)
-            if not stored.status.is_final:
-                await self.post(stored, content)
-
-        self.in_the_background(post, id)
+    async def _send(self, id: ExecutionId, content: Signal | Cancel) -> None:
+        stored = await self._journal.stored(id)
+        if not stored.status.is_final:
+            await self.post(stored, content)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _until_done(self, work: Callable[[], Awaitable[None]], what: str) -> None:
+    async def _until_done(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
         seconds = _FIRST_RETRY_SECONDS
         while True:
             try:
                 await work()
                 return
-            except NotFound:
+            except (Conflict, NotFound):
                 return
-            except Unavailable as error:
-                logger.warning("temporal.retry", what=what, reason=str(error))
-            except Exception:
-                logger.exception("temporal.failed", what=what)
+            except Exception as error:
+                logger.warning(failure, what=what, reason=str(error))
             await asyncio.sleep(seconds)
             seconds = min(seconds * 2, _LONGEST_RETRY_SECONDS)

@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from flowrunner.dispatch.family import Family
 from flowrunner.dispatch.temporal.courier import Courier
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, Unavailable
@@ -40,6 +41,7 @@ class TemporalDispatcher:
         self._journal = journal
         self._letters = letters
         self._clock = clock
+        self._family = Family(courier, engine, journal)
         self._looking: asyncio.Task[None] | None = None
 
     @property
@@ -76,7 +78,7 @@ class TemporalDispatcher:
         await self._engine.begin(new, flow, input, at_once=False)
         if new.turn is None or not new.turn.is_queued:
             # It is durable. If Temporal is away it begins when that is back.
-            self._courier.in_the_background(lambda: self._courier.begin(new.id, new.account_id), new.id)
+            self._courier.keep_trying(lambda: self._courier.begin(new.id, new.account_id), "temporal.not_begun", new.id)
 
     async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
         if not await self._tell(id, Cancel(reason=reason, audit=audit)):
@@ -124,13 +126,19 @@ class TemporalDispatcher:
     # What executions do to each other
 
     def child_ended(self, parent_id: ExecutionId, signal: Signal) -> None:
-        self._courier.child_ended(parent_id, signal)
+        self._family.child_ended(parent_id, signal)
 
     def cancel_soon(self, id: ExecutionId, *, reason: str) -> None:
-        self._courier.cancel_soon(id, reason=reason)
+        self._family.cancel_soon(id, reason=reason)
+
+    def look_for_orphans(self, parent_id: ExecutionId) -> None:
+        self._family.look_for_orphans(parent_id)
 
     def turn_is_free(self, key: str) -> None:
-        self._courier.turn_is_free(key)
+        self._family.turn_is_free(key)
+
+    def replace(self, key: str, by: ExecutionId) -> None:
+        self._family.replace(key, by)
 
     # What may have been left undone
 
@@ -169,5 +177,4 @@ class TemporalDispatcher:
             if len(page) < _PAGE:
                 break
             after = page[-1][0]
-        for key in await self._journal.queued_keys():
-            self._courier.turn_is_free(key)
+        await self._family.settle_all()

@@ -125,8 +125,8 @@ class TemporalWorker:
 
     @activity.defn(name=CANCEL)
     async def cancel(self, execution_id: str) -> None:
-        self._courier.cancel_soon(ExecutionId(execution_id), reason=_CANCELLED_IN_TEMPORAL)
-        await self._courier.settled()
+        with contextlib.suppress(NotFound):
+            await self._courier.end(ExecutionId(execution_id), reason=_CANCELLED_IN_TEMPORAL)
 
     async def _advance(self, id: ExecutionId) -> Rest:
         if self._engine.is_stopping:
@@ -178,8 +178,8 @@ class TemporalWorker:
             return
         place.given.add(letter.number)
         match letter.content:
-            case Cancel(reason=reason, audit=audit):
-                place.run.cancel(reason, audit, letter.number)
+            case Cancel(reason=reason, audit=audit, spares_handlers=spares_handlers):
+                place.run.cancel(reason, audit, spares_handlers=spares_handlers, letter=letter.number)
             case Signal() as signal:
                 answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
                 answer.add_done_callback(lambda answer: self._answered(letter.number, signal, answer))
@@ -196,7 +196,7 @@ class TemporalWorker:
                 # Of executions: nobody waits to see it.
                 await self._letters.withdraw(number)
 
-        self._courier.in_the_background(refuse, f"letter {number}")
+        self._courier.keep_trying(refuse, "letter.not_refused", str(number))
 
 
 async def _beat() -> None:

@@ -6,7 +6,7 @@ Alembic is imported only when the schema is behind: the import alone takes longe
 import contextlib
 import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from flowrunner.domain.errors import FlowRunnerError
 
@@ -32,11 +32,9 @@ def migrate_sqlite(path: Path) -> None:
     if current == HEAD:
         return
     from alembic import command
-    from alembic.config import Config
     from alembic.util import CommandError
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config = alembic_config()
     config.attributes["sqlite_path"] = path
     try:
         command.upgrade(config, "head")
@@ -45,6 +43,15 @@ def migrate_sqlite(path: Path) -> None:
             f"The database {path} has the schema '{current}', which this version does not know: "
             "start the version of FlowRunner that wrote it, or a newer one"
         ) from error
+
+
+def alembic_config() -> Any:
+    """Alembic's `Config`, which knows where the migrations are."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    return config
 
 
 def _revision_of(path: Path) -> str | None:

@@ -1,0 +1,97 @@
+"""What somebody gives on the command line for a flow to work with."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flowrunner.cli.documents import STDIN, plain
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.values import JSON
+
+
+def read_inputs(inputs: Sequence[str], params: Sequence[str], flow: Flow) -> Mapping[str, JSON]:
+    """Values of the input by name: of two for one name, the last counts.
+
+    Args:
+        inputs: Each `NAME=VALUE`, a JSON object, `@FILE` with one, or `-` for the standard input.
+        params: Each `NAME=VALUE`.
+
+    Raises:
+        click.UsageError.
+    """
+    values: dict[str, JSON] = {}
+    for given in inputs:
+        if given == STDIN:
+            values |= _object("the standard input", sys.stdin.buffer.read())
+        elif given.startswith("@"):
+            values |= _object(given[1:], _content(Path(given[1:])))
+        elif given.lstrip().startswith("{"):
+            values |= _object("--input", given)
+        else:
+            values |= _pair("--input", given, flow)
+    for given in params:
+        values |= _pair("--param", given, flow)
+    return values
+
+
+def pairs(option: str, given: Iterable[str]) -> Mapping[str, Sequence[JSON]]:
+    """`NAME` or `NAME=JSON`, by name; null where there is no JSON. Raises: click.UsageError."""
+    found: dict[str, list[JSON]] = {}
+    for one in given:
+        name, equals, text = one.partition("=")
+        if not name:
+            raise click.UsageError(f"{option} begins with a name, and not '{plain(one)}'")
+        found.setdefault(name, []).append(_json(f"{option} {name}", text) if equals else None)
+    return found
+
+
+def _pair(option: str, given: str, flow: Flow) -> Mapping[str, JSON]:
+    """Text where the flow asks for text, and else JSON where it is that."""
+    name, equals, text = given.partition("=")
+    if not equals or not name:
+        hint = f": did you mean @{given}?" if option == "--input" and Path(given).is_file() else ""
+        forms = "NAME=VALUE, a JSON object, @FILE or -" if option == "--input" else "NAME=VALUE"
+        raise click.UsageError(f"{option} takes {forms}, and not '{plain(given)}'{plain(hint)}")
+    schema = (flow.inputs or {}).get(name)
+    if isinstance(schema, dict) and schema.get("type") == "string":
+        return {name: text}
+    try:
+        return {name: _read(text)}
+    except (ValueError, RecursionError):
+        return {name: text}
+
+
+def _object(source: str, text: str | bytes) -> Mapping[str, Any]:
+    value = _json(source, text)
+    if not isinstance(value, dict):
+        raise click.UsageError(f'{plain(source)} is no JSON object, such as {{"name": "value"}}')
+    return value
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise click.UsageError(f"--input: {path} cannot be read: {error.strerror}") from None
+
+
+def _json(source: str, text: str | bytes) -> JSON:
+    try:
+        return _read(text)
+    except RecursionError:
+        raise click.UsageError(f"{plain(source)} is nested too deeply") from None
+    except ValueError as error:
+        raise click.UsageError(f"{plain(source)} is no JSON: {error}") from None
+
+
+def _read(text: str | bytes) -> JSON:
+    value: JSON = json.loads(text, parse_constant=_no_constant)
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"there is no {name} in it")

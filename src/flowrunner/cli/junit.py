@@ -1,0 +1,75 @@
+"""Writes results of tests as JUnit XML, which continuous integration reads.
+
+There is no standard. What is written here satisfies the strictest schema in use, that of Apache Ant's report, and
+with it the one of Jenkins.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree  # nosec B405 # nothing is read with it
+
+import click
+
+from flowrunner.cli.documents import plain
+from flowrunner.cli.tested import Tested, told
+from flowrunner.rehearsal.rehearse import Verdict
+
+# A place that everybody may know.
+_HOST: Final = "localhost"
+
+
+def write_junit(path: Path, tested: Sequence[Tested]) -> None:
+    """Raises: click.UsageError."""
+    root = ElementTree.Element("testsuites")
+    for number, one in enumerate(tested):
+        _add_suite(root, number, one)
+    ElementTree.indent(root)
+    try:
+        ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+    except OSError as error:
+        raise click.UsageError(f"--junit: {path} cannot be written: {error.strerror}") from None
+
+
+def _add_suite(root: ElementTree.Element, number: int, one: Tested) -> None:
+    file = _xml(one.file)
+    suite = ElementTree.SubElement(
+        root,
+        "testsuite",
+        id=str(number),
+        package="flowrunner",
+        name=file,
+        hostname=_HOST,
+        timestamp=one.began_at.strftime("%Y-%m-%dT%H:%M:%S"),
+        tests=str(max(len(one.verdicts), int(one.is_invalid))),
+        failures=str(sum(not verdict.has_passed for verdict in one.verdicts)),
+        errors=str(int(one.is_invalid)),
+        time=f"{sum(verdict.seconds for verdict in one.verdicts):.3f}",
+    )
+    ElementTree.SubElement(suite, "properties")
+    if one.is_invalid:
+        case = ElementTree.SubElement(suite, "testcase", name="the flow is valid", classname=file, time="0")
+        lines = [f"{one.file}:{f.line}:{f.column}: {f.code}: {f.message}" for f in one.faults]
+        error = ElementTree.SubElement(case, "error", message="the flow has faults", type="flow.invalid")
+        error.text = _xml("\n".join(lines))
+    for verdict in one.verdicts:
+        _add_case(suite, file, verdict)
+    ElementTree.SubElement(suite, "system-out")
+    ElementTree.SubElement(suite, "system-err")
+
+
+def _add_case(suite: ElementTree.Element, file: str, verdict: Verdict) -> None:
+    case = ElementTree.SubElement(
+        suite, "testcase", name=_xml(verdict.test.name), classname=file, time=f"{verdict.seconds:.3f}"
+    )
+    if verdict.has_passed:
+        return
+    what = verdict.problems or [f"not as expected: {mismatch.what}" for mismatch in verdict.mismatches]
+    type = "problem" if verdict.problems else "expectation"
+    failure = ElementTree.SubElement(case, "failure", message=_xml("; ".join(what)), type=type)
+    failure.text = _xml("\n".join(told(verdict)))
+
+
+def _xml(text: str) -> str:
+    """The text without characters that XML has no form for."""
+    return "".join(c for c in plain(text) if c in "\n" or (c >= " " and not "\ud800" <= c <= "\udfff" and c < "\ufffe"))

@@ -1,0 +1,106 @@
+"""Prints what an execution does, a line an event."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import click
+
+from flowrunner.cli.documents import plain, wants_colour
+from flowrunner.domain.execution import (
+    Logged,
+    NodeCompleted,
+    NodeFailed,
+    NodeStarted,
+    NodeWaiting,
+    Step,
+)
+from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.ports import Recorded
+
+# Whoever reads along wants to see what runs, not everything that it carries.
+_MOST_SHOWN: Final = 500
+# What an execution's log says for those who read nothing else.
+_MILESTONES: Final = ("Execution started", "Execution completed", "Execution failed: ", "Execution cancelled")
+
+
+class Progress:
+    """Prints to the standard error. Secrets are hidden in all that is recorded."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._colour = wants_colour(sys.stderr.isatty(), os.environ)
+        self._began: dict[tuple[ExecutionId, Step], datetime] = {}
+        self._executions: list[ExecutionId] = []
+
+    def watch(self, id: ExecutionId, records: Sequence[Recorded]) -> None:
+        if self._quiet:
+            return
+        if id not in self._executions:
+            self._executions.append(id)
+        number = self._executions.index(id)
+        for record in records:
+            line = self._line(id, record)
+            if line is not None:
+                # The flows that a flow starts are told apart by their number.
+                whose = "" if number == 0 else f"[{number}] "
+                moment = record.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
+                click.echo(f"{click.style(moment, dim=True)} {whose}{line}", err=True, color=self._colour)
+
+    def _line(self, id: ExecutionId, record: Recorded) -> str | None:
+        event = record.event
+        match event:
+            case Logged(message=message, node_type=type) if type != "log" and message.startswith(_MILESTONES):
+                return None
+            case Logged(level=level, message=message, node=node, data=data):
+                more = "" if data is None else f" {json.dumps(data, ensure_ascii=False)}"
+                said = plain(f"{node or 'flow'}: {message}{more}"[:_MOST_SHOWN])
+                return click.style(f"{level:5} {said}", fg={"warn": "yellow", "error": "red"}.get(level))
+            case NodeStarted(attempt=attempt):
+                step = _step(event)
+                self._began[id, step] = record.at
+                again = "" if attempt == 1 else f", try {attempt}"
+                return plain(f"start {step} ({event.node_type}{again})")
+            case NodeCompleted(action=action):
+                step = _step(event)
+                if event.skipped:
+                    return plain(f"skip  {step}")
+                seconds = (record.at - self._began.get((id, step), record.at)).total_seconds()
+                went = "" if action == "default" else f" --{action}-->"
+                return click.style(plain(f"done  {step}{went} in {seconds:.3f} s"), fg="green")
+            case NodeFailed(retry_at=retry_at) if retry_at is not None:
+                wait = (retry_at - record.at).total_seconds()
+                return plain(f"retry {_step(event)} in {wait:.3g} s")
+            case NodeWaiting(until=until):
+                limit = "" if until is None else f" until {_moment(until)}"
+                return plain(f"wait  {_step(event)} {_what(event.about)}{limit}"[:_MOST_SHOWN])
+            case _:
+                return None
+
+
+def _step(event: NodeStarted | NodeCompleted | NodeFailed | NodeWaiting) -> Step:
+    return Step(event.node, event.iteration, event.scope)
+
+
+def _what(about: JSON) -> str:
+    """What a step waits for."""
+    match about:
+        case {"type": "signal", "key": key}:
+            return f"for the signal '{key}'"
+        case {"type": "approval", "prompt": prompt}:
+            return f'for an approval: "{prompt}"'
+        case {"type": "flow"}:
+            return "for the flow that it has started"
+        case {"type": str(kind)}:
+            return f"({kind})"
+        case _:
+            return "(delay)"
+
+
+def _moment(at: datetime) -> str:
+    local = at.astimezone()
+    is_today = local.date() == datetime.now(local.tzinfo).date()
+    return f"{local:%H:%M:%S}" if is_today else f"{local:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,58 @@
+"""The secrets that somebody gives on the command line: never as arguments, which other users of the machine see."""
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import click
+
+from flowrunner.settings import SECRET_PREFIX
+
+_LINE: Final = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
+_QUOTED: Final = re.compile(r"""(['"])(.*?)\1\s*(#.*)?""")
+_COMMENT: Final = re.compile(r"(^|\s+)#.*")
+
+
+def given_secrets(path: str | None, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """From the environment and a file, which wins. Raises: click.UsageError."""
+    found = {
+        name.removeprefix(SECRET_PREFIX): value for name, value in environ.items() if name.startswith(SECRET_PREFIX)
+    }
+    if path is not None:
+        found |= read_env(Path(path))
+    return {name: value for name, value in found.items() if name}
+
+
+def read_env(path: Path) -> Mapping[str, str]:
+    """The variables of a .env file: `NAME=value`, `NAME="value"`, comments.
+
+    Raises:
+        click.UsageError: If it cannot be read, or others can read it, or a line is something else.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise click.UsageError(f"--secrets: {path} cannot be read: {reason}") from None
+    if mode & 0o077:
+        raise click.UsageError(f"--secrets: others can read {path} (mode {mode:04o}). Close it: chmod 600 {path}")
+    found = {}
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line or line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None:
+            # Not the line itself: it may hold a secret.
+            raise click.UsageError(f"--secrets: line {number} of {path} is not NAME=value")
+        found[match[1]] = _value(match[2])
+    return found
+
+
+def _value(written: str) -> str:
+    quoted = _QUOTED.fullmatch(written)
+    return quoted[2] if quoted is not None else _COMMENT.sub("", written)

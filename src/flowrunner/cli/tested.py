@@ -1,0 +1,71 @@
+"""How the tests of a flow went."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from flowrunner.domain.errors import Fault
+from flowrunner.domain.execution import Logged
+from flowrunner.domain.flow_tests import FlowTest
+from flowrunner.rehearsal.memory import GivenFlow
+from flowrunner.rehearsal.paths import Edge, edges_of
+from flowrunner.rehearsal.rehearse import Verdict
+
+# Of what a test says, a reader wants the end, and a terminal lives through the rest.
+_LOG_LINES = 10
+_MOST_LINES = 200
+_MOST_CHARACTERS = 500
+
+
+@dataclass(slots=True)
+class Tested:
+    """A document, and how its tests went.
+
+    Attributes:
+        given: None if the document has faults.
+    """
+
+    file: str
+    faults: Sequence[Fault]
+    given: GivenFlow | None = None
+    tests: Mapping[str, FlowTest] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list)
+    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def is_invalid(self) -> bool:
+        return self.given is None
+
+    @property
+    def never_taken(self) -> Sequence[tuple[Edge, str]]:
+        """Edges that no test went along, with where they lead."""
+        if self.given is None:
+            return ()
+        seen = frozenset[Edge]().union(*(verdict.edges for verdict in self.verdicts))
+        return [(edge, target) for edge, target in edges_of(self.given.flow).items() if edge not in seen]
+
+
+def told(verdict: Verdict) -> Sequence[str]:
+    """Why a test failed, line by line."""
+    if verdict.has_passed:
+        return ()
+    lines = list(verdict.problems)
+    for mismatch in verdict.mismatches:
+        if len(mismatch.lines) == 1:
+            lines.append(f"{mismatch.what}: {mismatch.lines[0]}")
+        else:
+            lines += [f"{mismatch.what}:", *mismatch.lines]
+    if verdict.mismatches:
+        lines.append(f"it ran: {', '.join((*verdict.ran.path, *verdict.ran.handlers)) or 'nothing'}")
+        grave = [event for event in verdict.events if isinstance(event, Logged) and event.level in ("warn", "error")]
+        if grave:
+            lines.append("its log:")
+            lines += [f"  {line.level} {line.node or ''}: {line.message}" for line in grave[-_LOG_LINES:]]
+    lines = [_short(part) for line in lines for part in line.split("\n")]
+    if len(lines) > _MOST_LINES:
+        lines[_MOST_LINES:] = [f"… {len(lines) - _MOST_LINES} more lines"]
+    return lines
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS]}…"

@@ -1,0 +1,211 @@
+"""Accounts, and what an account's end takes with it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from flowrunner.domain.account import Account, Role
+from flowrunner.domain.errors import Conflict, Forbidden, NotFound
+from flowrunner.domain.values import AccountId
+from flowrunner.ports import Audit, Credential, Page
+from flowrunner.storage.database import Database
+from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.transaction import Refused, Transaction, one_row
+
+CREATE: Final = """
+INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at)
+VALUES (:id, :name, :email, :role, :password_hash, :created_at, :updated_at)
+"""
+UPDATE: Final = """
+UPDATE accounts
+   SET name = coalesce(:name, name), email = coalesce(:email, email), role = coalesce(:role, role),
+       password_hash = coalesce(:password_hash, password_hash), updated_at = :at,
+       disabled_at = CASE WHEN :is_disabled THEN coalesce(disabled_at, :at)
+                          WHEN NOT :is_disabled THEN NULL
+                          ELSE disabled_at END
+ WHERE id = :id AND deleted_at IS NULL
+RETURNING id, name, email, role, created_at, updated_at, disabled_at
+"""
+END_SESSIONS: Final = "DELETE FROM sessions WHERE account_id = :id"
+# Whoever knew the old password may have made them.
+END_TOKENS: Final = "DELETE FROM api_tokens WHERE account_id = :id"
+# The row stays, because executions refer to it; nothing in it says any more whose it was.
+DELETE: Final = """
+UPDATE accounts SET deleted_at = :at, name = '', email = '', password_hash = ''
+ WHERE id = :id AND deleted_at IS NULL
+"""
+# Without its data key nothing of the account's secrets can be read, wherever a copy may lie.
+ERASE: Final = (
+    END_SESSIONS,
+    END_TOKENS,
+    "DELETE FROM secrets WHERE account_id = :id",
+    "DELETE FROM data_keys WHERE account_id = :id",
+    "UPDATE flows SET deleted_at = :at WHERE account_id = :id AND deleted_at IS NULL",
+    # Due at once, and cancelled then: also by the next process, should this one end right here.
+    "UPDATE executions SET wake_at = :at WHERE account_id = :id AND status = 'waiting'",
+)
+GET: Final = """
+SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts
+ WHERE id = :id AND deleted_at IS NULL
+"""
+CREDENTIAL: Final = """
+SELECT id, name, email, role, created_at, updated_at, disabled_at, password_hash FROM accounts
+ WHERE email = :email AND disabled_at IS NULL AND deleted_at IS NULL
+"""
+# Only over the hash that was verified: the password may have been changed since.
+REHASH: Final = """
+UPDATE accounts SET password_hash = :new
+ WHERE id = :id AND password_hash = :old AND deleted_at IS NULL
+"""
+STANDING_OF: Final = "SELECT role, disabled_at FROM accounts WHERE id = :id AND deleted_at IS NULL"
+PAGE: Final = """
+SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts
+ WHERE deleted_at IS NULL AND (CAST(:role AS text) IS NULL OR role = :role)
+ ORDER BY id LIMIT :limit OFFSET :offset
+"""
+COUNT: Final = (
+    "SELECT count(*) FROM accounts WHERE deleted_at IS NULL AND (CAST(:role AS text) IS NULL OR role = :role)"
+)
+ANY: Final = "SELECT EXISTS (SELECT 1 FROM accounts)"
+
+
+class SqlAccounts:
+    """Fills `ports.AccountStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self, account: Account, *, password_hash: str, only_if_first: bool = False, audit: Audit = None
+    ) -> None:
+        async def create(tx: Transaction) -> None:
+            if only_if_first and (await one_row(tx, ANY))[0]:
+                raise Conflict("The server has been set up already: log in instead")
+            with _rules():
+                await tx.run(CREATE, _values(account) | {"password_hash": password_hash})
+
+        await self._database.write(create, audit=audit)
+
+    async def update(
+        self,
+        id: AccountId,
+        *,
+        by: AccountId,
+        at: datetime,
+        name: str | None = None,
+        email: str | None = None,
+        role: Role | None = None,
+        password_hash: str | None = None,
+        is_disabled: bool | None = None,
+        audit: Audit = None,
+    ) -> tuple[Account, bool]:
+        values = {
+            "id": id,
+            "at": to_ms(at),
+            "name": name,
+            "email": email,
+            "role": role,
+            "password_hash": password_hash,
+            "is_disabled": is_disabled,
+        }
+
+        async def update(tx: Transaction) -> tuple[Account, bool]:
+            before = await tx.row(STANDING_OF, values)
+            by_admin = await _is_active_admin(tx, by)
+            if before is None or not (by == id or by_admin):
+                raise NotFound("account")
+            role_before, disabled_before = before
+            is_new_role = role is not None and role != role_before
+            is_new_standing = is_disabled is not None and is_disabled != (disabled_before is not None)
+            if is_new_role and not by_admin:
+                raise Forbidden("Only an admin can change a role")
+            if is_new_standing and not by_admin:
+                raise Forbidden("Only an admin can disable an account")
+            with _rules():
+                row = await one_row(tx, UPDATE, values)
+            ends_sessions = is_new_role or is_new_standing or password_hash is not None
+            if ends_sessions:
+                await tx.run(END_SESSIONS, values)
+            if password_hash is not None:
+                await tx.run(END_TOKENS, values)
+            return _account(row), ends_sessions
+
+        return await self._database.write(update, audit=audit)
+
+    async def delete(self, id: AccountId, *, at: datetime, audit: Audit = None) -> None:
+        async def delete(tx: Transaction) -> None:
+            values = {"id": id, "at": to_ms(at)}
+            with _rules():
+                if await tx.run(DELETE, values) == 0:
+                    raise NotFound("account")
+            for statement in ERASE:
+                await tx.run(statement, values)
+
+        await self._database.write(delete, audit=audit)
+
+    async def get(self, id: AccountId) -> Account:
+        row = await self._database.read(lambda tx: tx.row(GET, {"id": id}))
+        if row is None:
+            raise NotFound("account")
+        return _account(row)
+
+    async def credential(self, email: str) -> Credential | None:
+        row = await self._database.read(lambda tx: tx.row(CREDENTIAL, {"email": email}))
+        return None if row is None else Credential(account=_account(row), password_hash=row[7])
+
+    async def rehash(self, id: AccountId, *, old: str, new: str) -> bool:
+        values = {"id": id, "old": old, "new": new}
+        return await self._database.write(lambda tx: tx.run(REHASH, values)) == 1
+
+    async def page(self, *, role: Role | None, page: Page) -> tuple[Sequence[Account], int]:
+        values = {"role": role, "limit": page.limit, "offset": page.offset}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        return [_account(row) for row in rows], total
+
+    async def any(self) -> bool:
+        row = await self._database.read(lambda tx: one_row(tx, ANY))
+        return bool(row[0])
+
+
+class _rules:  # noqa: N801 # reads as a statement at its uses
+    """Turns a refusal of the schema into the rule behind it."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Refused):
+            if "last admin" in str(error):
+                raise Conflict(
+                    "The last admin cannot be deleted, disabled or demoted: make another account admin first"
+                )
+            if "accounts" in str(error) and "email" in str(error):
+                raise Conflict("An account with this e-mail address exists already")
+
+
+async def _is_active_admin(tx: Transaction, id: AccountId) -> bool:
+    row: tuple[str, int | None] | None = await tx.row(STANDING_OF, {"id": id})
+    return row == ("admin", None)
+
+
+def _account(row: tuple[Any, ...]) -> Account:
+    return Account(
+        id=AccountId(row[0]),
+        name=row[1],
+        email=row[2],
+        role=row[3],
+        created_at=from_ms(row[4]),
+        updated_at=from_ms(row[5]),
+        is_disabled=row[6] is not None,
+    )
+
+
+def _values(account: Account) -> dict[str, Any]:
+    return {
+        "id": account.id,
+        "name": account.name,
+        "email": account.email,
+        "role": account.role,
+        "created_at": to_ms(account.created_at),
+        "updated_at": to_ms(account.updated_at),
+    }

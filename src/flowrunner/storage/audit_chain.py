@@ -1,0 +1,150 @@
+"""The audit log as a chain: each row is hashed with the one before, so that no edit goes unseen.
+
+It is written by whatever writes the act, in the same transaction. There is one writer, so the last row
+is simply looked up.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.audit import AuditEntry, AuditRow
+from flowrunner.domain.values import AccountId
+from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.transaction import Statement, Transaction, one_row
+
+LAST: Final = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1"
+ANCHOR: Final = "SELECT seq, hash FROM audit_anchor"
+ADD: Final = Statement(
+    sqlite="""
+INSERT INTO audit (seq, at, actor, credential, address, action, object_kind, object_id, account_id, outcome, details,
+       previous, hash)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+""",
+    postgres="""
+INSERT INTO audit (seq, at, actor, credential, address, action, object_kind, object_id, account_id, outcome, details,
+       previous, hash)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+                     $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[], $13::bytea[])
+ ORDER BY 1
+""",
+)
+ROWS: Final = """
+SELECT seq, at, actor, credential, address, action, object_kind, object_id, account_id, outcome, details,
+       previous, hash
+  FROM audit WHERE seq > :after ORDER BY seq LIMIT :limit
+"""
+
+_HASHED_COLUMNS: Final = 11
+_ROWS_AT_ONCE: Final = 5000
+_json: Final = msgspec.json.Encoder()
+
+
+async def add_to_chain(tx: Transaction, entries: Iterable[AuditEntry]) -> None:
+    """Append the entries, within the transaction that is open."""
+    seq, previous = await tx.row(LAST) or await one_row(tx, ANCHOR)
+    rows = []
+    for entry in entries:
+        seq += 1
+        row = (
+            seq,
+            to_ms(entry.at),
+            *(
+                # PostgreSQL keeps no NUL, and a chain is the same on whatever database it is.
+                text and text.replace("\0", "\ufffd")
+                for text in (
+                    entry.actor,
+                    entry.credential,
+                    entry.address,
+                    entry.action,
+                    *entry.object,
+                    entry.account_id,
+                    entry.outcome,
+                )
+            ),
+            _json.encode(entry.details).decode() if entry.details else "{}",
+        )
+        hash = _hash(previous, row)
+        rows.append((*row, previous, hash))
+        previous = hash
+    await tx.run_many(ADD, rows)
+
+
+def _hash(previous: bytes, row: Sequence[Any]) -> bytes:
+    return hashlib.sha256(previous + _json.encode(row)).digest()
+
+
+def audit_row(row: Sequence[Any]) -> AuditRow:
+    entry = AuditEntry(
+        at=from_ms(row[1]),
+        actor=None if row[2] is None else AccountId(row[2]),
+        credential=row[3],
+        address=row[4],
+        action=row[5],
+        object=(row[6], row[7]),
+        account_id=None if row[8] is None else AccountId(row[8]),
+        outcome=row[9],
+        details=msgspec.json.decode(row[10]),
+    )
+    return AuditRow(seq=row[0], entry=entry, previous=row[11], hash=row[12])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainReport:
+    """What a check of the chain found.
+
+    Attributes:
+        broken: The first row that is not as it was written, and why; None if all are.
+        last: Number and hash of the last row; of the anchor if there is none.
+    """
+
+    rows: int
+    broken: tuple[int, str] | None
+    last: tuple[int, bytes]
+
+
+async def check_chain(tx: Transaction, *, expected: tuple[int, str] | None = None) -> ChainReport:
+    """Read the whole chain.
+
+    Args:
+        expected: Number and hash of a row as somebody noted them elsewhere; the hash in hexadecimal.
+    """
+    async with tx.moment():
+        return await _check(tx, expected)
+
+
+async def _check(tx: Transaction, expected: tuple[int, str] | None) -> ChainReport:
+    seq, hash = await one_row(tx, ANCHOR)
+    count = 0
+    is_seen = expected is None or expected == (seq, hash.hex())
+    after = -(2**62)
+    while rows := await tx.rows(ROWS, {"after": after, "limit": _ROWS_AT_ONCE}):
+        after = rows[-1][0]
+        for row, fault in _faults(rows, seq, hash):
+            if fault is not None:
+                return ChainReport(rows=count, broken=(row[0], fault), last=(seq, hash))
+            count, seq, hash = count + 1, row[0], row[12]
+            if expected is not None and seq == expected[0]:
+                if hash.hex() != expected[1]:
+                    return ChainReport(rows=count, broken=(seq, "its hash is not the expected one"), last=(seq, hash))
+                is_seen = True
+    broken = None
+    if expected is not None and not is_seen:
+        broken = expected[0], "it is missing, though it was there"
+    return ChainReport(rows=count, broken=broken, last=(seq, hash))
+
+
+def _faults(rows: Iterable[Sequence[Any]], seq: int, hash: bytes) -> Iterator[tuple[Sequence[Any], str | None]]:
+    for row in rows:
+        fault = None
+        if row[0] != seq + 1:
+            fault = f"row {seq + 1} before it is missing"
+        elif row[11] != hash:
+            fault = "it does not follow from the row before"
+        elif row[12] != _hash(hash, row[:_HASHED_COLUMNS]):
+            fault = "it is not what was hashed"
+        yield row, fault
+        seq, hash = row[0], row[12]

@@ -1,0 +1,228 @@
+"""What people see of executions: lists, details and logs; and what is deleted in time."""
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.execution import Status
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId
+from flowrunner.ports import ExecutionDetail, ExecutionView, LogLine, Page
+from flowrunner.storage.database import Database
+from flowrunner.storage.journal import REQUEST
+from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
+from flowrunner.storage.transaction import Statement, Transaction
+
+# The input is the first event's, the result the last one's: neither is stored twice.
+GET: Final = """
+SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, x.error, first.data, last.data,
+       x.waiting_for, x.parent_id, x.rerun_of, r.number
+  FROM executions x
+  JOIN events first ON first.execution_id = x.id AND first.seq = 1
+  LEFT JOIN revisions r ON r.id = x.revision_id
+  LEFT JOIN events last
+    ON last.execution_id = x.id AND last.seq = x.last_seq AND x.status IN ('completed', 'failed')
+ WHERE x.id = :id AND x.account_id = :account_id
+"""
+
+# Ids sort by the time they were made.
+PAGE: Final = """
+SELECT id, flow_id, status, started_at, completed_at, error FROM executions
+ WHERE account_id = :account_id
+   AND (CAST(:flow_id AS text) IS NULL OR flow_id = :flow_id)
+   AND (CAST(:statuses AS text) IS NULL OR :statuses LIKE '%,' || status || ',%')
+ ORDER BY id DESC LIMIT :limit OFFSET :offset
+"""
+COUNT: Final = """
+SELECT count(*) FROM executions
+ WHERE account_id = :account_id
+   AND (CAST(:flow_id AS text) IS NULL OR flow_id = :flow_id)
+   AND (CAST(:statuses AS text) IS NULL OR :statuses LIKE '%,' || status || ',%')
+"""
+
+EXISTS: Final = """
+SELECT 1 FROM executions x JOIN events first ON first.execution_id = x.id AND first.seq = 1
+ WHERE x.id = :id AND x.account_id = :account_id
+"""
+# PostgreSQL knows no text with a NUL in it, and a message may have one.
+LOGS: Final = Statement(
+    sqlite="""
+SELECT at, data FROM events
+ WHERE execution_id = :id AND type = 'log' AND (CAST(:level AS text) IS NULL OR data ->> '$.level' = :level)
+ ORDER BY seq LIMIT :limit OFFSET :offset
+""",
+    postgres="""
+SELECT at, data FROM events
+ WHERE execution_id = :id AND type = 'log'
+   AND (CAST(:level AS text) IS NULL OR replace(data, '\\u0000', '')::json ->> 'level' = :level)
+ ORDER BY seq LIMIT :limit OFFSET :offset
+""",
+)
+COUNT_LOGS: Final = Statement(
+    sqlite="""
+SELECT count(*) FROM events
+ WHERE execution_id = :id AND type = 'log' AND (CAST(:level AS text) IS NULL OR data ->> '$.level' = :level)
+""",
+    postgres="""
+SELECT count(*) FROM events
+ WHERE execution_id = :id AND type = 'log'
+   AND (CAST(:level AS text) IS NULL OR replace(data, '\\u0000', '')::json ->> 'level' = :level)
+""",
+)
+
+OLD: Final = """
+SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :before
+ ORDER BY completed_at LIMIT :limit
+"""
+# From the first event on, and the execution last: one without its first event is not shown any more,
+# and one that is there is looked at again.
+PURGE_EVENTS: Final = """
+DELETE FROM events
+ WHERE execution_id = :id AND seq < :events + (SELECT min(seq) FROM events WHERE execution_id = :id)
+"""
+PURGE_EXECUTION: Final = "DELETE FROM executions WHERE id = :id"
+# Executions under way wait for a commit that deletes: this is as long as one may take. How long an
+# event takes depends on its size.
+_EVENTS_A_COMMIT: Final = 2000
+_EVENTS_AT_ONCE: Final = 100
+_SECONDS_A_COMMIT: Final = 0.02
+
+
+class SqlExecutions:
+    """Fills `ports.ExecutionReader`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, account_id: AccountId, id: ExecutionId) -> ExecutionDetail:
+        row = await self._database.read(lambda tx: tx.row(GET, {"id": id, "account_id": account_id}))
+        if row is None:
+            raise NotFound("execution")
+        view = _view(row)
+        return ExecutionDetail(
+            id=view.id,
+            flow_id=view.flow_id,
+            status=view.status,
+            started_at=view.started_at,
+            completed_at=view.completed_at,
+            error=view.error,
+            input=_member(row[6], "input"),
+            result=_member(row[7], "result") if view.status is Status.COMPLETED else None,
+            failure=row[7].encode() if view.status is Status.FAILED else None,
+            waiting_for=None if row[8] is None else row[8].encode(),
+            parent_id=None if row[9] is None else ExecutionId(row[9]),
+            rerun_of=None if row[10] is None else ExecutionId(row[10]),
+            revision=row[11],
+        )
+
+    async def request(self, account_id: AccountId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
+        values = {"account_id": account_id, "idempotency_key": idempotency_key}
+        row = await self._database.read(lambda tx: tx.row(REQUEST, values))
+        return None if row is None else (ExecutionId(row[0]), row[1])
+
+    async def page(
+        self, account_id: AccountId, *, flow_id: FlowId | None, statuses: Sequence[Status], page: Page
+    ) -> tuple[Sequence[ExecutionView], int]:
+        values = {
+            "account_id": account_id,
+            "flow_id": flow_id,
+            "statuses": f",{','.join(statuses)}," if statuses else None,
+            "limit": page.limit,
+            "offset": page.offset,
+        }
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        return [_view(row) for row in rows], total
+
+    async def logs(
+        self, account_id: AccountId, id: ExecutionId, *, level: str | None, page: Page
+    ) -> tuple[Sequence[LogLine], int]:
+        values = {
+            "account_id": account_id,
+            "id": id,
+            "level": level,
+            "limit": page.limit,
+            "offset": page.offset,
+        }
+
+        async def logs(tx: Transaction) -> tuple[list[Any], int]:
+            if await tx.row(EXISTS, values) is None:
+                raise NotFound("execution")
+            return await page_and_total(tx, LOGS, COUNT_LOGS, values)
+
+        rows, total = await self._database.read_long(logs)
+        return [_log_line(at, data) for at, data in rows], total
+
+    async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
+        async def purge(tx: Transaction) -> tuple[int, bool]:
+            until = time.monotonic() + _SECONDS_A_COMMIT
+            events = purged = 0
+            old = await tx.rows(OLD, {"before": to_ms(ended_before), "limit": limit})
+            for (id,) in old:
+                values = {"id": id, "events": _EVENTS_AT_ONCE}
+                while (deleted := await tx.run(PURGE_EVENTS, values)) == _EVENTS_AT_ONCE:
+                    events += deleted
+                    if events >= _EVENTS_A_COMMIT or time.monotonic() > until:
+                        return purged, True
+                await tx.run(PURGE_EXECUTION, values)
+                events += deleted
+                purged += 1
+                if events >= _EVENTS_A_COMMIT or time.monotonic() > until:
+                    return purged, True
+            return purged, len(old) == limit
+
+        return await self._database.write(purge)
+
+    async def give_space_back(self) -> bool:
+        return await self._database.give_space_back()
+
+
+def _view(row: tuple[Any, ...]) -> ExecutionView:
+    return ExecutionView(
+        id=ExecutionId(row[0]),
+        flow_id=FlowId(row[1]),
+        status=Status(row[2]),
+        started_at=from_ms(row[3]),
+        completed_at=from_ms_or_none(row[4]),
+        error=row[5],
+    )
+
+
+class _Ends(msgspec.Struct):
+    """The two members of events that a detail shows, left as JSON."""
+
+    input: msgspec.Raw = msgspec.Raw(b"null")
+    result: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_ENDS: Final = msgspec.json.Decoder(_Ends)
+
+
+def _member(data: str, name: str) -> bytes:
+    return bytes(getattr(_ENDS.decode(data), name))
+
+
+class _Log(msgspec.Struct):
+    level: str
+    message: str
+    node: str | None = None
+    node_type: str | None = None
+    data: Any = None
+
+
+_LOG: Final = msgspec.json.Decoder(_Log)
+
+
+def _log_line(at: int, data: str) -> LogLine:
+    log = _LOG.decode(data)
+    return LogLine(
+        timestamp=from_ms(at),
+        level=log.level,
+        message=log.message,
+        node_id=log.node,
+        node_type=log.node_type,
+        data=log.data,
+    )

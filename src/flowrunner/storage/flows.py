@@ -1,0 +1,359 @@
+"""Flows and the revisions of their definitions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.limits import check_count
+from flowrunner.domain.values import AccountId, FlowId, RevisionId
+from flowrunner.ports import Audit, FlowView, Page, RevisionView, SavedFlow, SavedRevision
+from flowrunner.storage.database import Database
+from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.transaction import Statement, Transaction, one_row
+
+# Only for an account that still exists: an account's end takes the flows there are, and no other may
+# follow.
+CREATE: Final = """
+INSERT INTO flows (id, account_id, name, description, version, tags, revision_id, created_at, updated_at)
+SELECT :id, :account_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at
+ WHERE EXISTS (SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL)
+"""
+COUNT: Final = "SELECT count(*) FROM flows WHERE account_id = :account_id AND deleted_at IS NULL"
+UPDATE: Final = """
+UPDATE flows
+   SET name = :name, description = :description, version = :version, tags = :tags,
+       revision_id = :revision_id, edition = :edition, updated_at = :updated_at
+ WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
+"""
+ADD_REVISION: Final = """
+INSERT INTO revisions (id, account_id, flow_id, number, version, size, definition, created_at)
+VALUES (:revision_id, :account_id, :id, :revision, :version, :size, :definition, :updated_at)
+"""
+# Executions under way go on with their revision, and their history stays readable.
+DELETE: Final = """
+UPDATE flows SET deleted_at = :at WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
+"""
+GET: Final = """
+SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at, r.definition, r.id,
+       r.number, f.edition
+  FROM flows f JOIN revisions r ON r.id = f.revision_id
+ WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL
+"""
+REVISION_OF: Final = """
+SELECT revision_id FROM flows WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
+"""
+FIND: Final = """
+SELECT id FROM flows
+ WHERE account_id = :account_id AND deleted_at IS NULL AND (id = :id OR name = :id)
+ ORDER BY id <> :id, id LIMIT 1
+"""
+REVISION_NAMED: Final = """
+SELECT r.id FROM revisions r JOIN flows f ON f.id = r.flow_id
+ WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
+   AND (r.number = :number OR r.version = :label)
+ ORDER BY r.number DESC LIMIT 1
+"""
+DEFINITION: Final = """
+SELECT definition FROM revisions WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
+"""
+
+REVISIONS: Final = """
+SELECT r.number, r.version, r.size, r.created_at, r.account_id, r.id = f.revision_id
+  FROM flows f JOIN revisions r ON r.flow_id = f.id
+ WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
+ ORDER BY r.number DESC LIMIT :limit OFFSET :offset
+"""
+COUNT_REVISIONS: Final = """
+SELECT count(*) FROM flows f JOIN revisions r ON r.flow_id = f.id
+ WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
+"""
+# The last one of a range of numbers.
+REVISION: Final = """
+SELECT r.number, r.version, r.size, r.created_at, r.account_id, r.id = f.revision_id, r.definition
+  FROM flows f JOIN revisions r ON r.flow_id = f.id
+ WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
+   AND r.number BETWEEN :first AND :last
+ ORDER BY r.number DESC LIMIT 1
+"""
+HAS_OPEN_EXECUTIONS: Final = """
+SELECT EXISTS (
+    SELECT 1 FROM executions x
+     WHERE x.status IN ('running', 'waiting')
+       AND x.revision_id = (SELECT id FROM revisions
+                             WHERE flow_id = :id AND number = :number AND account_id = :account_id))
+"""
+DELETE_REVISION: Final = """
+UPDATE revisions SET deleted_at = :at, definition = NULL
+ WHERE flow_id = :id AND number = :number AND account_id = :account_id AND deleted_at IS NULL
+"""
+
+# Nothing starts with a deleted flow any more, so once no execution of it is left none ever is.
+PURGE_REVISIONS: Final = """
+DELETE FROM revisions
+ WHERE id IN (SELECT r.id FROM flows CROSS JOIN revisions r
+               WHERE r.flow_id = flows.id AND flows.deleted_at IS NOT NULL
+                 AND NOT EXISTS (SELECT 1 FROM executions x
+                                  WHERE x.account_id = flows.account_id AND x.flow_id = flows.id)
+               LIMIT :limit)
+"""
+PURGE: Final = """
+DELETE FROM flows
+ WHERE deleted_at IS NOT NULL
+   AND NOT EXISTS (SELECT 1 FROM revisions r WHERE r.flow_id = flows.id)
+   AND NOT EXISTS (SELECT 1 FROM executions x WHERE x.account_id = flows.account_id AND x.flow_id = flows.id)
+"""
+
+# The page and the total in one row of one text, because a query gives up and takes back the
+# interpreter's lock for every row.
+PAGE: Final = Statement(
+    sqlite="""
+SELECT (SELECT count(*) FROM flows
+         WHERE account_id = :account_id AND deleted_at IS NULL
+           AND (CAST(:tag AS text) IS NULL OR :tag IN (SELECT value FROM json_each(tags)))),
+       json_group_array(json_array(id, name, description, version, json(tags), created_at, updated_at,
+                                   (SELECT number FROM revisions WHERE id = revision_id)))
+  FROM (SELECT * FROM flows
+         WHERE account_id = :account_id AND deleted_at IS NULL
+           AND (CAST(:tag AS text) IS NULL OR :tag IN (SELECT value FROM json_each(tags)))
+         ORDER BY id LIMIT :limit OFFSET :offset)
+""",
+    postgres="""
+WITH found AS (
+    SELECT * FROM flows
+     WHERE account_id = :account_id AND deleted_at IS NULL
+       AND (CAST(:tag AS text) IS NULL
+            OR :tag IN (SELECT json_array_elements_text(replace(tags, '\\u0000', '\\ufffd')::json)))
+)
+SELECT (SELECT count(*) FROM found),
+       coalesce((SELECT json_agg(json_build_array(id, name, description, version, tags::json, created_at, updated_at,
+                                                  (SELECT number FROM revisions WHERE id = revision_id))
+                                 ORDER BY id)
+                   FROM (SELECT * FROM found ORDER BY id LIMIT :limit OFFSET :offset) AS page), '[]')
+""",
+)
+
+
+class SqlFlows:
+    """Fills `ports.FlowStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self, account_id: AccountId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
+    ) -> None:
+        async def create(tx: Transaction) -> None:
+            values = _values(account_id, flow)
+            if most is not None:
+                check_count("flows", (await one_row(tx, COUNT, values))[0], most, limit="account_flows")
+            if await tx.run(CREATE, values) == 0:
+                raise NotFound("account")
+            await tx.run(ADD_REVISION, values)
+
+        await self._database.write(create, audit=audit)
+
+    async def update(
+        self,
+        account_id: AccountId,
+        id: FlowId,
+        change: Callable[[SavedFlow], SavedFlow],
+        *,
+        audit: Audit = None,
+    ) -> SavedFlow:
+        async def update(tx: Transaction) -> SavedFlow:
+            before = await _get(tx, {"id": id, "account_id": account_id})
+            after = change(before)
+            is_new_revision = after.revision_id != before.revision_id
+            after = replace(after, revision=before.revision + is_new_revision, edition=before.edition + 1)
+            values = _values(account_id, after)
+            await tx.run(UPDATE, values)
+            if is_new_revision:
+                await tx.run(ADD_REVISION, values)
+            return after
+
+        return await self._database.write(update, audit=audit)
+
+    async def delete(
+        self,
+        account_id: AccountId,
+        id: FlowId,
+        *,
+        at: datetime,
+        check: Callable[[SavedFlow], None] | None = None,
+        audit: Audit = None,
+    ) -> None:
+        async def delete(tx: Transaction) -> None:
+            values = {"id": id, "account_id": account_id, "at": to_ms(at)}
+            if check is not None:
+                check(await _get(tx, values))
+            if await tx.run(DELETE, values) == 0:
+                raise NotFound("flow")
+
+        await self._database.write(delete, audit=audit)
+
+    async def get(self, account_id: AccountId, id: FlowId) -> SavedFlow:
+        return _saved_flow(await self._one(GET, account_id, id))
+
+    async def revision_of(self, account_id: AccountId, id: FlowId) -> RevisionId:
+        return RevisionId((await self._one(REVISION_OF, account_id, id))[0])
+
+    async def find(self, account_id: AccountId, id_or_name: str) -> FlowId:
+        return FlowId((await self._one(FIND, account_id, id_or_name))[0])
+
+    async def revision_named(self, account_id: AccountId, id: FlowId, version: str | int) -> RevisionId:
+        label = str(version)
+        # No number has more digits than this, and a label may look like one.
+        number = int(label) if label.isascii() and label.isdigit() and len(label) < 16 else None
+        values = {"id": id, "account_id": account_id, "number": number, "label": label}
+        row = await self._database.read(lambda tx: tx.row(REVISION_NAMED, values))
+        if row is None:
+            raise NotFound("revision")
+        return RevisionId(row[0])
+
+    async def definition(self, account_id: AccountId, revision_id: RevisionId) -> str:
+        definition: str = (await self._one(DEFINITION, account_id, revision_id))[0]
+        return definition
+
+    async def revisions(self, account_id: AccountId, id: FlowId, *, page: Page) -> tuple[Sequence[RevisionView], int]:
+        values = {"id": id, "account_id": account_id, "limit": page.limit, "offset": page.offset}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, REVISIONS, COUNT_REVISIONS, values))
+        # A flow has its current revision at least.
+        if total == 0:
+            raise NotFound("flow")
+        return [RevisionView(**_revision(row)) for row in rows], total
+
+    async def revision(self, account_id: AccountId, id: FlowId, number: int) -> SavedRevision:
+        found = await self._last_revision(account_id, id, number, number)
+        if found is None:
+            # Says which of the two is missing.
+            await self._one(REVISION_OF, account_id, id)
+            raise NotFound("revision")
+        return found
+
+    async def revision_before(self, account_id: AccountId, id: FlowId, number: int) -> SavedRevision | None:
+        return await self._last_revision(account_id, id, 1, number - 1)
+
+    async def _last_revision(self, account_id: AccountId, id: FlowId, first: int, last: int) -> SavedRevision | None:
+        values = {"id": id, "account_id": account_id, "first": first, "last": last}
+        row = await self._database.read(lambda tx: tx.row(REVISION, values))
+        return None if row is None else SavedRevision(**_revision(row), definition=row[6])
+
+    async def delete_revision(
+        self, account_id: AccountId, id: FlowId, number: int, *, at: datetime, audit: Audit = None
+    ) -> None:
+        values = {"id": id, "account_id": account_id, "number": number, "at": to_ms(at)}
+
+        async def delete(tx: Transaction) -> None:
+            if (await _get(tx, values)).revision == number:
+                raise Conflict("The current revision cannot be deleted: delete the flow, or save another first")
+            if (await one_row(tx, HAS_OPEN_EXECUTIONS, values))[0]:
+                raise Conflict("Executions of this revision have not ended: cancel them, or wait for their end")
+            if await tx.run(DELETE_REVISION, values) == 0:
+                raise NotFound("revision")
+
+        await self._database.write(delete, audit=audit)
+
+    async def page(self, account_id: AccountId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
+        values = {"account_id": account_id, "tag": tag, "limit": page.limit, "offset": page.offset}
+        total, rows = await self._database.read(lambda tx: one_row(tx, PAGE, values))
+        return [_flow_view(row) for row in _ROWS.decode(rows)], total
+
+    async def purge(self, *, limit: int) -> bool:
+        async def purge(tx: Transaction) -> bool:
+            has_more = await tx.run(PURGE_REVISIONS, {"limit": limit}) == limit
+            await tx.run(PURGE)
+            return has_more
+
+        return await self._database.write(purge)
+
+    async def _one(self, statement: str, account_id: AccountId, id: str) -> tuple[Any, ...]:
+        values = {"id": id, "account_id": account_id}
+        row: tuple[Any, ...] | None = await self._database.read(lambda tx: tx.row(statement, values))
+        if row is None:
+            raise NotFound("flow")
+        return row
+
+
+async def _get(tx: Transaction, values: Mapping[str, Any]) -> SavedFlow:
+    row = await tx.row(GET, values)
+    if row is None:
+        raise NotFound("flow")
+    return _saved_flow(row)
+
+
+def _saved_flow(row: tuple[Any, ...]) -> SavedFlow:
+    return SavedFlow(
+        id=FlowId(row[0]),
+        name=row[1],
+        description=row[2],
+        version=row[3],
+        tags=msgspec.json.decode(row[4]),
+        created_at=from_ms(row[5]),
+        updated_at=from_ms(row[6]),
+        definition=row[7],
+        revision_id=RevisionId(row[8]),
+        revision=row[9],
+        edition=row[10],
+    )
+
+
+def _revision(row: tuple[Any, ...]) -> dict[str, Any]:
+    return {
+        "number": row[0],
+        "version": row[1],
+        "size": row[2],
+        "created_at": from_ms(row[3]),
+        # Nobody else changes an account's flows.
+        "created_by": AccountId(row[4]),
+        "is_current": bool(row[5]),
+    }
+
+
+class _FlowRow(msgspec.Struct, array_like=True):
+    id: str
+    name: str
+    description: str
+    version: str
+    tags: list[str]
+    created_at: int
+    updated_at: int
+    revision: int
+
+
+_ROWS: Final = msgspec.json.Decoder(list[_FlowRow])
+
+
+def _flow_view(row: _FlowRow) -> FlowView:
+    return FlowView(
+        id=FlowId(row.id),
+        name=row.name,
+        description=row.description,
+        version=row.version,
+        tags=row.tags,
+        created_at=from_ms(row.created_at),
+        updated_at=from_ms(row.updated_at),
+        revision=row.revision,
+    )
+
+
+def _values(account_id: AccountId, flow: SavedFlow) -> dict[str, Any]:
+    return {
+        "id": flow.id,
+        "account_id": account_id,
+        "name": flow.name,
+        "description": flow.description,
+        "version": flow.version,
+        "tags": msgspec.json.encode(flow.tags).decode(),
+        "revision_id": flow.revision_id,
+        "revision": flow.revision,
+        "edition": flow.edition,
+        "definition": flow.definition,
+        "size": len(flow.definition.encode()),
+        "created_at": to_ms(flow.created_at),
+        "updated_at": to_ms(flow.updated_at),
+    }

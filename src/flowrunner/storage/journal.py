@@ -1,0 +1,441 @@
+"""The events of executions, and the summaries they add up to."""
+
+import secrets
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.execution import EVENT_TYPES, Event, Status
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
+from flowrunner.ports import (
+    Append,
+    DuplicateRequest,
+    Fenced,
+    NewExecution,
+    NoTurn,
+    Recorded,
+    StoredExecution,
+    Turn,
+    Unsettled,
+)
+from flowrunner.storage.audit_chain import add_to_chain
+from flowrunner.storage.database import Database
+from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
+from flowrunner.storage.transaction import Refused, Statement, Transaction, one_row
+
+# Nothing is created by a process whose claim has been taken over, and nothing of a flow that is gone, or
+# of a revision: without its definition the execution could not go on after a crash.
+# An account takes its flows with it when it is deleted.
+CREATE: Final = Statement(
+    sqlite="""
+INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
+                        error, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
+                        parent_id, rerun_of, turn_key, turn_most, is_queued)
+SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
+       :error, :wake_at, :waiting_for, :epoch, :last_seq, :size, :idempotency_key, :request_digest,
+       :parent_id, :rerun_of, :turn_key, :turn_most, :is_queued
+ WHERE :epoch = (SELECT epoch FROM engine)
+   AND EXISTS (SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL)
+   AND NOT EXISTS (SELECT 1 FROM revisions WHERE id = :revision_id AND deleted_at IS NOT NULL)
+   AND (:turn_key IS NULL OR :is_queued
+        OR :turn_most > (SELECT count(*) FROM executions
+                          WHERE turn_key = :turn_key AND completed_at IS NULL AND NOT is_queued))
+""",
+    postgres="""
+INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
+                        error, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
+                        parent_id, rerun_of, turn_key, turn_most, is_queued)
+SELECT new.*
+  FROM unnest(:id::text[], :account_id::text[], :flow_id::text[], :revision_id::text[], :status::text[],
+              :started_at::bigint[], :completed_at::bigint[], :error::text[], :wake_at::bigint[],
+              :waiting_for::text[], :epoch::bigint[], :last_seq::bigint[], :size::bigint[],
+              :idempotency_key::text[], :request_digest::text[], :parent_id::text[], :rerun_of::text[],
+              :turn_key::text[], :turn_most::bigint[], :is_queued::boolean[])
+    AS new (id, account_id, flow_id, revision_id, status, started_at, completed_at, error, wake_at, waiting_for,
+            epoch, last_seq, size, idempotency_key, request_digest, parent_id, rerun_of, turn_key, turn_most,
+            is_queued)
+ WHERE new.epoch = (SELECT epoch FROM engine)
+   AND EXISTS (SELECT 1 FROM flows f
+                WHERE f.id = new.flow_id AND f.account_id = new.account_id AND f.deleted_at IS NULL)
+   AND NOT EXISTS (SELECT 1 FROM revisions r WHERE r.id = new.revision_id AND r.deleted_at IS NOT NULL)
+   AND (new.turn_key IS NULL OR new.is_queued
+        OR new.turn_most > (SELECT count(*) FROM executions x
+                             WHERE x.turn_key = new.turn_key AND x.completed_at IS NULL AND NOT x.is_queued))
+""",
+)
+# Places are counted from the executions that hold them, so that none can leak.
+HAS_TURN: Final = """
+SELECT :turn_most > (SELECT count(*) FROM executions
+                      WHERE turn_key = :turn_key AND completed_at IS NULL AND NOT is_queued)
+"""
+# The one that waits longest comes first; what it is admitted to is its own limit.
+ADMIT: Final = """
+UPDATE executions SET is_queued = false, status = 'running', waiting_for = NULL
+ WHERE id = (SELECT id FROM executions
+              WHERE turn_key = :key AND completed_at IS NULL AND is_queued ORDER BY id LIMIT 1)
+   AND turn_most > (SELECT count(*) FROM executions
+                     WHERE turn_key = :key AND completed_at IS NULL AND NOT is_queued)
+RETURNING id, account_id
+"""
+QUEUED_KEYS: Final = """
+SELECT DISTINCT turn_key FROM executions WHERE turn_key IS NOT NULL AND completed_at IS NULL AND is_queued
+"""
+# Sub-flows that have ended while their parent goes on, unless it knows, and ones that go on. The order
+# of the joins is given, as the planner knows nothing of how few executions are under way.
+UNSETTLED: Final = Statement(
+    sqlite="""
+WITH ended AS (
+    SELECT child.id, child.parent_id
+      FROM executions parent CROSS JOIN executions child INDEXED BY executions_parent
+     WHERE parent.status IN ('running', 'waiting') AND child.parent_id = parent.id
+       AND child.completed_at IS NOT NULL
+),
+told AS MATERIALIZED (
+    SELECT execution_id, data ->> '$.key' AS key FROM events
+     WHERE execution_id IN (SELECT parent_id FROM ended) AND type = 'signal.received'
+)
+SELECT id, parent_id, 1, 0 FROM ended WHERE (parent_id, 'flow:' || id) NOT IN (SELECT execution_id, key FROM told)
+UNION ALL
+SELECT child.id, child.parent_id, 0, parent.completed_at IS NOT NULL
+  FROM executions child CROSS JOIN executions parent
+ WHERE child.status IN ('running', 'waiting') AND parent.id = child.parent_id
+""",
+    postgres="""
+WITH ended AS (
+    SELECT child.id, child.parent_id
+      FROM executions parent JOIN executions child ON child.parent_id = parent.id
+     WHERE parent.status IN ('running', 'waiting') AND child.completed_at IS NOT NULL
+),
+told AS MATERIALIZED (
+    SELECT execution_id, replace(data, '\\u0000', '')::json ->> 'key' AS key FROM events
+     WHERE execution_id IN (SELECT parent_id FROM ended) AND type = 'signal.received'
+)
+SELECT id, parent_id, true, false FROM ended
+ WHERE NOT EXISTS (SELECT 1 FROM told WHERE told.execution_id = ended.parent_id AND told.key = 'flow:' || ended.id)
+UNION ALL
+SELECT child.id, child.parent_id, false, parent.completed_at IS NOT NULL
+  FROM executions child JOIN executions parent ON parent.id = child.parent_id
+ WHERE child.status IN ('running', 'waiting')
+""",
+)
+UNSETTLED_OF: Final = Statement(
+    sqlite="""
+SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.completed_at IS NOT NULL
+  FROM executions parent CROSS JOIN executions child INDEXED BY executions_parent
+ WHERE parent.id = :parent AND child.parent_id = parent.id
+   AND (child.completed_at IS NULL
+        OR (parent.completed_at IS NULL
+            AND 'flow:' || child.id NOT IN (SELECT data ->> '$.key' FROM events
+                                             WHERE execution_id = :parent AND type = 'signal.received')))
+""",
+    postgres="""
+SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.completed_at IS NOT NULL
+  FROM executions parent JOIN executions child ON child.parent_id = parent.id
+ WHERE parent.id = :parent
+   AND (child.completed_at IS NULL
+        OR (parent.completed_at IS NULL
+            AND 'flow:' || child.id NOT IN (SELECT replace(data, '\\u0000', '')::json ->> 'key' FROM events
+                                             WHERE execution_id = :parent AND type = 'signal.received')))
+""",
+)
+SHARING_TURN: Final = "SELECT id FROM executions WHERE turn_key = :key AND completed_at IS NULL ORDER BY id"
+FLOW_IS_THERE: Final = """
+SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL
+"""
+REVISION_IS_GONE: Final = "SELECT 1 FROM revisions WHERE id = :revision_id AND deleted_at IS NOT NULL"
+
+# Moves a summary on only from the event it is known to stand at, and only for the process that
+# owns the execution: a late write finds no row.
+ADVANCE: Final = Statement(
+    sqlite="""
+UPDATE executions
+   SET status = :status, completed_at = :completed_at, error = :error, wake_at = :wake_at,
+       waiting_for = :waiting_for, last_seq = :last_seq, size = size + :size
+ WHERE id = :id AND last_seq = :after AND epoch = :epoch AND is_queued = :is_queued
+""",
+    postgres="""
+UPDATE executions
+   SET status = new.status, completed_at = new.completed_at, error = new.error, wake_at = new.wake_at,
+       waiting_for = new.waiting_for, last_seq = new.last_seq, size = executions.size + new.size
+  FROM unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :wake_at::bigint[],
+              :waiting_for::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[], :epoch::bigint[],
+              :is_queued::boolean[])
+    AS new (id, status, completed_at, error, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
+ WHERE executions.id = new.id AND executions.last_seq = new.after AND executions.epoch = new.epoch
+   AND executions.is_queued = new.is_queued
+""",
+)
+
+ADD_EVENT: Final = Statement(
+    sqlite="INSERT INTO events (execution_id, seq, at, type, data) VALUES (?, ?, ?, ?, ?)",
+    postgres="""
+INSERT INTO events (execution_id, seq, at, type, data)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[])
+""",
+)
+
+TAKE_LETTER: Final = "DELETE FROM letters WHERE number = :number AND execution_id = :id"
+
+REQUEST: Final = """
+SELECT id, request_digest FROM executions
+ WHERE account_id = :account_id AND idempotency_key = :idempotency_key
+"""
+
+CLAIM: Final = "UPDATE engine SET epoch = epoch + 1 RETURNING epoch"
+EPOCH: Final = "SELECT epoch FROM engine"
+# Marks of single executions are drawn at random and far from the epochs, which are counted.
+OWN: Final = """
+UPDATE executions SET epoch = :mark
+ WHERE id = :id AND status IN ('running', 'waiting') AND :epoch = (SELECT epoch FROM engine)
+"""
+ADOPT: Final = "UPDATE executions SET epoch = :epoch WHERE status IN ('running', 'waiting')"
+
+HEADER: Final = """
+SELECT account_id, flow_id, revision_id, status,
+       EXISTS (SELECT 1 FROM accounts WHERE id = account_id AND deleted_at IS NOT NULL),
+       parent_id, turn_key, turn_most, is_queued, size
+  FROM executions WHERE id = :id
+"""
+EVENTS: Final = """
+SELECT seq, at, type, data FROM events
+ WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :limit
+"""
+# Whoever creates one does it under the epoch of the last claim; whoever owns it, under a mark of its own.
+UNOWNED: Final = """
+SELECT id, account_id FROM executions
+ WHERE status = 'running' AND NOT is_queued AND started_at <= :since AND epoch = (SELECT epoch FROM engine)
+ LIMIT :limit
+"""
+UNFINISHED: Final = """
+SELECT id, account_id FROM executions WHERE status = 'running' AND id > :after ORDER BY id LIMIT :limit
+"""
+DUE: Final = """
+SELECT id, account_id FROM executions WHERE wake_at IS NOT NULL AND wake_at <= :now ORDER BY wake_at LIMIT :limit
+"""
+NEXT_WAKE: Final = "SELECT min(wake_at) FROM executions WHERE wake_at IS NOT NULL"
+
+_ALL: Final = 2**62
+_LEAST_MARK: Final = 2**61
+
+
+@dataclass(frozen=True, slots=True)
+class AppendWork:
+    """One append as a piece of the writer's work."""
+
+    append: Append
+
+    async def run(self, tx: Transaction) -> None:
+        try:
+            async with tx.attempt():
+                await append_together(tx, [self])
+        except (Refused, Fenced) as error:
+            new = self.append.create
+            if new is not None:
+                values = _creation_row(new)
+                # The first answer to a request stays the answer, whatever has become of the flow.
+                row = await tx.row(REQUEST, values)
+                if row is not None:
+                    raise DuplicateRequest(ExecutionId(row[0]), row[1]) from None
+                if await tx.row(FLOW_IS_THERE, values) is None:
+                    raise NotFound("flow") from None
+                if new.turn is not None and not (await one_row(tx, HAS_TURN, values))[0]:
+                    raise NoTurn from None
+                if await tx.row(REVISION_IS_GONE, values) is not None:
+                    raise NotFound("revision") from None
+            raise Fenced(str(error)) from error
+
+
+async def append_together(tx: Transaction, works: Sequence[AppendWork]) -> None:
+    """Do all the appends.
+
+    Raises:
+        Fenced: If at least one of them must not be done; which and why, their own `run` tells.
+    """
+    created: list[dict[str, Any]] = []
+    advanced: list[dict[str, Any]] = []
+    events: list[tuple[str, int, int, str, str]] = []
+    audit: list[AuditEntry] = []
+    letters: list[dict[str, Any]] = []
+    for work in works:
+        append = work.append
+        if append.create is not None and append.create.audit is not None:
+            audit.append(append.create.audit)
+        audit += append.audit
+        letters += [{"number": number, "id": append.execution_id} for number in append.letters]
+        (created if append.create is not None else advanced).append(_summary_row(append))
+        events.extend((append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records)
+    # What is limited is counted, and so comes one after the other.
+    unlimited = [row for row in created if row["turn_key"] is None]
+    limited = [[row] for row in created if row["turn_key"] is not None]
+    for statement, rows in ((CREATE, unlimited), *((CREATE, each) for each in limited), (ADVANCE, advanced)):
+        if rows and await tx.run_many(statement, rows) != len(rows):
+            raise Fenced("the execution is owned by another process, or has moved on")
+    await tx.run_many(ADD_EVENT, events)
+    if letters:
+        await tx.run_many(TAKE_LETTER, letters)
+    for work in works:
+        tx.announce(work.append.execution_id)
+    if audit:
+        await add_to_chain(tx, audit)
+
+
+def _summary_row(append: Append) -> dict[str, Any]:
+    summary = append.summary
+    row: dict[str, Any] = {
+        "id": append.execution_id,
+        "status": summary.status.value,
+        "completed_at": to_ms_or_none(summary.completed_at),
+        "error": summary.error,
+        "wake_at": to_ms_or_none(summary.wake_at),
+        "waiting_for": None if summary.waiting_for is None else summary.waiting_for.decode(),
+        "epoch": append.epoch,
+        "last_seq": append.after + len(append.records),
+        "size": sum(len(record.data) for record in append.records),
+    }
+    if append.create is None:
+        row |= {"after": append.after, "is_queued": summary.is_queued}
+    else:
+        row |= _creation_row(append.create)
+    return row
+
+
+def _creation_row(new: NewExecution) -> dict[str, Any]:
+    return {
+        "account_id": new.account_id,
+        "flow_id": new.flow_id,
+        "revision_id": new.revision_id,
+        "started_at": to_ms(new.started_at),
+        "idempotency_key": new.idempotency_key,
+        "request_digest": new.request_digest,
+        "parent_id": new.parent_id,
+        "rerun_of": new.rerun_of,
+        "turn_key": None if new.turn is None else new.turn.key,
+        "turn_most": None if new.turn is None else new.turn.most,
+        "is_queued": new.turn is not None and new.turn.is_queued,
+    }
+
+
+class SqlJournal:
+    """Fills `ports.Journal`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, append: Append) -> Awaitable[None]:
+        return self._database.submit(AppendWork(append))
+
+    async def claim(self) -> int:
+        async def claim(tx: Transaction) -> int:
+            epoch: int = (await one_row(tx, CLAIM))[0]
+            await tx.run(ADOPT, {"epoch": epoch})
+            return epoch
+
+        return await self._database.claim(claim)
+
+    async def epoch(self) -> int:
+        row = await self._database.read(lambda tx: one_row(tx, EPOCH))
+        return int(row[0])
+
+    async def own(self, id: ExecutionId, epoch: int) -> int:
+        mark = _LEAST_MARK + secrets.randbelow(_LEAST_MARK)
+
+        async def own(tx: Transaction) -> None:
+            await tx.run(OWN, {"id": id, "mark": mark, "epoch": epoch})
+            if (await one_row(tx, EPOCH))[0] != epoch:
+                raise Fenced("another server has taken over all executions")
+
+        await self._database.write(own)
+        return mark
+
+    async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
+        # Decoded there as well: a long execution would hold up the event loop.
+        async def load(tx: Transaction) -> tuple[Any, list[tuple[Event, datetime]]]:
+            header = await tx.row(HEADER, {"id": id})
+            if header is None:
+                raise NotFound("execution")
+            rows = await tx.rows(EVENTS, {"id": id, "after": 0, "limit": _ALL})
+            events = [(decode_event(type, data), from_ms(at)) for _, at, type, data in rows]
+            return header, events
+
+        header, events = await self._database.read_long(load)
+        return _stored(id, header), events
+
+    async def stored(self, id: ExecutionId) -> StoredExecution:
+        header = await self._database.read(lambda tx: tx.row(HEADER, {"id": id}))
+        if header is None:
+            raise NotFound("execution")
+        return _stored(id, header)
+
+    async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
+        async def events(tx: Transaction) -> list[Recorded]:
+            rows = await tx.rows(EVENTS, {"id": id, "after": after, "limit": limit})
+            return [Recorded(seq, from_ms(at), decode_event(type, data), data.encode()) for seq, at, type, data in rows]
+
+        return await self._database.read_long(events)
+
+    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        return await self._ids(UNFINISHED, {"after": after or "", "limit": limit})
+
+    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        return await self._ids(UNOWNED, {"since": to_ms(since), "limit": limit})
+
+    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        return await self._ids(DUE, {"now": to_ms(now), "limit": limit})
+
+    async def next_wake(self) -> datetime | None:
+        row = await self._database.read(lambda tx: one_row(tx, NEXT_WAKE))
+        return from_ms_or_none(row[0])
+
+    async def admit(self, key: str) -> tuple[ExecutionId, AccountId] | None:
+        async def admit(tx: Transaction) -> tuple[ExecutionId, AccountId] | None:
+            row = await tx.row(ADMIT, {"key": key})
+            return None if row is None else (ExecutionId(row[0]), AccountId(row[1]))
+
+        return await self._database.write(admit)
+
+    async def queued_keys(self) -> Sequence[str]:
+        rows = await self._database.read_long(lambda tx: tx.rows(QUEUED_KEYS))
+        return [row[0] for row in rows]
+
+    async def sharing_turn(self, key: str) -> Sequence[ExecutionId]:
+        rows = await self._database.read_long(lambda tx: tx.rows(SHARING_TURN, {"key": key}))
+        return [ExecutionId(row[0]) for row in rows]
+
+    async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:
+        statement, values = (UNSETTLED, {}) if parent is None else (UNSETTLED_OF, {"parent": parent})
+        rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
+        return [Unsettled(ExecutionId(child), ExecutionId(parent), bool(a), bool(b)) for child, parent, a, b in rows]
+
+    async def _ids(self, statement: str, values: dict[str, Any]) -> list[tuple[ExecutionId, AccountId]]:
+        rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
+        return [(ExecutionId(row[0]), AccountId(row[1])) for row in rows]
+
+
+def _stored(id: ExecutionId, header: Sequence[Any]) -> StoredExecution:
+    account_id, flow_id, revision_id, status, is_gone, parent_id, turn_key, turn_most, is_queued, size = header
+    return StoredExecution(
+        id=id,
+        account_id=AccountId(account_id),
+        flow_id=FlowId(flow_id),
+        revision_id=RevisionId(revision_id),
+        status=Status(status),
+        account_is_gone=bool(is_gone),
+        size=size,
+        parent_id=None if parent_id is None else ExecutionId(parent_id),
+        turn=None if turn_key is None else Turn(turn_key, turn_most, bool(is_queued)),
+    )
+
+
+@cache
+def _decoder(type: str) -> msgspec.json.Decoder[Event]:
+    return msgspec.json.Decoder(EVENT_TYPES[type])
+
+
+def decode_event(type: str, data: str) -> Event:
+    return _decoder(type).decode(data)

@@ -1,0 +1,82 @@
+"""Brings a PostgreSQL database to the schema this program expects."""
+
+import asyncio
+import io
+from typing import Final
+
+import asyncpg
+
+from flowrunner.storage.migrations import HEAD, SchemaTooNew, UnusableDatabase, alembic_config
+from flowrunner.storage.postgres.connections import CONNECT_SECONDS, describe, options
+
+# Held to the end of the transaction, so that of two who migrate one waits and then has nothing to do.
+LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('flowrunner migration'), hashtext(current_schema()))"
+EXISTS: Final = "SELECT to_regclass('alembic_version') IS NOT NULL"
+REVISION: Final = "SELECT version_num FROM alembic_version"
+# A large table takes its time.
+_MIGRATION_SECONDS: Final = 3600.0
+
+
+async def migrate_postgres(url: str) -> None:
+    """Bring the database to the newest schema, from an empty one on, in one transaction.
+
+    Raises:
+        SchemaTooNew: If it was written by a later version.
+        UnusableDatabase: If it cannot be asked which schema it has, or changed.
+    """
+    if await revision_of_postgres(url) == HEAD:
+        return
+    connection = await _connect(url)
+    try:
+        async with connection.transaction():
+            await connection.execute(LOCK)
+            current = await _revision(connection)
+            if current != HEAD:
+                await connection.execute(await asyncio.to_thread(_script, current))
+    except asyncpg.PostgresError as error:
+        raise UnusableDatabase(f"The database cannot be brought to the newest schema: {describe(error)}") from error
+    finally:
+        await connection.close(timeout=CONNECT_SECONDS)
+
+
+async def revision_of_postgres(url: str) -> str | None:
+    """The schema that the database has; None if it has none yet. Raises: UnusableDatabase."""
+    connection = await _connect(url)
+    try:
+        return await _revision(connection)
+    except asyncpg.PostgresError as error:
+        raise UnusableDatabase(f"The database cannot be read: {describe(error)}") from error
+    finally:
+        await connection.close(timeout=CONNECT_SECONDS)
+
+
+async def _revision(connection: "asyncpg.Connection") -> str | None:
+    if not await connection.fetchval(EXISTS):
+        return None
+    revision: str | None = await connection.fetchval(REVISION)
+    return revision
+
+
+async def _connect(url: str) -> "asyncpg.Connection":
+    try:
+        return await asyncpg.connect(url, **options(statement_seconds=_MIGRATION_SECONDS))
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        raise UnusableDatabase(f"Cannot connect to the database: {describe(error)}") from None
+
+
+def _script(current: str | None) -> str:
+    """The statements that lead from the present schema to the newest one."""
+    from alembic import command
+    from alembic.util import CommandError
+
+    config = alembic_config()
+    config.output_buffer = io.StringIO()
+    try:
+        command.upgrade(config, f"{current or 'base'}:head", sql=True)
+    except CommandError as error:
+        raise SchemaTooNew(
+            f"The database has the schema '{current}', which this version does not know: "
+            "start the version of FlowRunner that wrote it, or a newer one"
+        ) from error
+    script: str = config.output_buffer.getvalue()
+    return script

@@ -1,0 +1,174 @@
+"""Secrets at rest: sealed values and wrapped keys, never a plain one."""
+
+from collections.abc import Callable, Sequence, Set
+from datetime import datetime
+from typing import Any, Final
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.limits import check_count
+from flowrunner.domain.values import AccountId
+from flowrunner.ports import Audit, Reseal, Seal, SealedSecret, SecretView, WrappedKey
+from flowrunner.storage.database import Database
+from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.transaction import Transaction, one_row
+
+ACCOUNT_IS_THERE: Final = "SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL"
+SAVE: Final = """
+INSERT INTO secrets (account_id, key, key_version, sealed, created_at, updated_at)
+VALUES (:account_id, :key, :key_version, :sealed, :at, :at)
+    ON CONFLICT (account_id, key) DO UPDATE
+   SET key_version = :key_version, sealed = :sealed, updated_at = :at
+RETURNING created_at
+"""
+EXISTS: Final = "SELECT 1 FROM secrets WHERE account_id = :account_id AND key = :key"
+COUNT: Final = "SELECT count(*) FROM secrets WHERE account_id = :account_id"
+DELETE: Final = "DELETE FROM secrets WHERE account_id = :account_id AND key = :key"
+LIST: Final = "SELECT key, created_at, updated_at FROM secrets WHERE account_id = :account_id ORDER BY key"
+# One statement, because a rotation may replace the keys between two.
+SEALED: Final = """
+SELECT s.key, s.key_version, s.sealed, d.version, d.master_key_id, d.wrapped
+  FROM secrets s LEFT JOIN data_keys d ON d.account_id = s.account_id AND d.version = s.key_version
+ WHERE s.account_id = :account_id ORDER BY s.key
+"""
+NEWEST_DATA_KEY: Final = """
+SELECT version, master_key_id, wrapped FROM data_keys WHERE account_id = :account_id ORDER BY version DESC LIMIT 1
+"""
+# A key made while a rotation is under way, or after it, need not be replaced by it.
+ADD_DATA_KEY: Final = """
+INSERT INTO data_keys (account_id, version, master_key_id, wrapped, rotation)
+VALUES (:account_id, :version, :master_key_id, :wrapped,
+        coalesce((SELECT max(id) FROM key_rotations WHERE kind = 'data'), 0))
+"""
+MASTER_KEY_IDS: Final = "SELECT DISTINCT master_key_id FROM data_keys"
+DATA_KEYS: Final = """
+SELECT account_id, version, master_key_id, wrapped FROM data_keys
+ WHERE (account_id, version) > (:account_id, :version) ORDER BY account_id, version LIMIT :limit
+"""
+REWRAP: Final = """
+UPDATE data_keys SET master_key_id = :master_key_id, wrapped = :wrapped
+ WHERE account_id = :account_id AND version = :version
+"""
+# Earlier keys of an account may stay, if they still seal something; they do not count.
+OUTDATED: Final = """
+SELECT account_id, max(version) FROM data_keys
+ WHERE account_id = (SELECT d.account_id FROM data_keys d
+                      WHERE d.rotation < :rotation
+                        AND NOT EXISTS (SELECT 1 FROM data_keys n
+                                         WHERE n.account_id = d.account_id AND n.rotation >= :rotation)
+                      LIMIT 1)
+ GROUP BY account_id
+"""
+RESEAL: Final = """
+UPDATE secrets SET key_version = :key_version, sealed = :sealed WHERE account_id = :account_id AND key = :key
+"""
+# What cannot be opened now may be, once a backup is back.
+FORGET_DATA_KEYS: Final = """
+DELETE FROM data_keys
+ WHERE account_id = :account_id AND version < :version
+   AND NOT EXISTS (SELECT 1 FROM secrets s
+                    WHERE s.account_id = data_keys.account_id AND s.key_version = data_keys.version)
+"""
+
+
+class SqlSecrets:
+    """Fills `ports.SecretStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def save(
+        self, account_id: AccountId, seal: Seal, *, at: datetime, most: int | None = None, audit: Audit = None
+    ) -> tuple[SecretView, bool]:
+        async def save(tx: Transaction) -> tuple[SecretView, bool]:
+            values: dict[str, Any] = {"account_id": account_id, "at": to_ms(at)}
+            if await tx.row(ACCOUNT_IS_THERE, values) is None:
+                raise NotFound("account")
+            row = await tx.row(NEWEST_DATA_KEY, values)
+            before = None if row is None else _wrapped_key(row)
+            secret, data_key = seal(before)
+            if data_key != before:
+                await tx.run(ADD_DATA_KEY, _key_values(account_id, data_key))
+            values |= {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
+            is_new = await tx.row(EXISTS, values) is None
+            if is_new and most is not None:
+                check_count("secrets", (await one_row(tx, COUNT, values))[0], most, limit="secrets")
+            (created_at,) = await one_row(tx, SAVE, values)
+            return SecretView(key=secret.key, created_at=from_ms(created_at), updated_at=at), is_new
+
+        return await self._database.write(save, audit=audit)
+
+    async def delete(self, account_id: AccountId, key: str, *, audit: Audit = None) -> None:
+        async def delete(tx: Transaction) -> None:
+            if await tx.run(DELETE, {"account_id": account_id, "key": key}) == 0:
+                raise NotFound("secret")
+
+        await self._database.write(delete, audit=audit)
+
+    async def list(self, account_id: AccountId) -> Sequence[SecretView]:
+        rows = await self._database.read(lambda tx: tx.rows(LIST, {"account_id": account_id}))
+        return [SecretView(key=k, created_at=from_ms(c), updated_at=from_ms(u)) for k, c, u in rows]
+
+    async def sealed(self, account_id: AccountId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
+        return await self._database.read(lambda tx: _sealed(tx, account_id))
+
+    async def master_key_ids(self) -> Set[str]:
+        rows = await self._database.read_long(lambda tx: tx.rows(MASTER_KEY_IDS))
+        return {id for (id,) in rows}
+
+    async def rewrap(
+        self, after: tuple[AccountId, int] | None, rewrap: Callable[[AccountId, WrappedKey], WrappedKey], *, limit: int
+    ) -> tuple[AccountId, int] | None:
+        account_id, version = after or ("", 0)
+
+        async def some(tx: Transaction) -> tuple[AccountId, int] | None:
+            last = None
+            values = {"account_id": account_id, "version": version, "limit": limit}
+            for id, *columns in await tx.rows(DATA_KEYS, values):
+                before = _wrapped_key(columns)
+                key = rewrap(AccountId(id), before)
+                if key != before:
+                    await tx.run(REWRAP, _key_values(AccountId(id), key))
+                last = AccountId(id), key.version
+            return last
+
+        return await self._database.write(some)
+
+    async def reseal_next(self, rotation: int, reseal: Callable[[AccountId, int], Reseal]) -> AccountId | None:
+        async def one(tx: Transaction) -> AccountId | None:
+            row = await tx.row(OUTDATED, {"rotation": rotation})
+            if row is None:
+                return None
+            account_id, version = AccountId(row[0]), row[1] + 1
+            data_key, secrets = reseal(account_id, version)(await _sealed(tx, account_id))
+            await tx.run(ADD_DATA_KEY, _key_values(account_id, data_key))
+            for secret in secrets:
+                values = {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
+                await tx.run(RESEAL, {"account_id": account_id, **values})
+            await tx.run(FORGET_DATA_KEYS, {"account_id": account_id, "version": version})
+            return account_id
+
+        return await self._database.write(one)
+
+
+async def _sealed(tx: Transaction, account_id: AccountId) -> list[tuple[SealedSecret, WrappedKey | None]]:
+    return [
+        (
+            SealedSecret(key=key, key_version=key_version, sealed=sealed),
+            None if data_key[0] is None else _wrapped_key(data_key),
+        )
+        for key, key_version, sealed, *data_key in await tx.rows(SEALED, {"account_id": account_id})
+    ]
+
+
+def _wrapped_key(row: Sequence[Any]) -> WrappedKey:
+    version, master_key_id, wrapped = row
+    return WrappedKey(version=version, master_key_id=master_key_id, wrapped=wrapped)
+
+
+def _key_values(account_id: AccountId, key: WrappedKey) -> dict[str, Any]:
+    return {
+        "account_id": account_id,
+        "version": key.version,
+        "master_key_id": key.master_key_id,
+        "wrapped": key.wrapped,
+    }

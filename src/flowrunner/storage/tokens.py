@@ -1,0 +1,122 @@
+"""API tokens, by the digest of what their holders show."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from flowrunner.domain.account import NEVER, ApiToken, Caller
+from flowrunner.domain.errors import Conflict, NotFound, Unauthorized
+from flowrunner.domain.values import AccountId, SessionId, TokenId
+from flowrunner.ports import Audit, Page, TokenView
+from flowrunner.storage.database import Database
+from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
+from flowrunner.storage.transaction import Transaction, one_row
+
+# Only while the login that asks for it lives: what ends that, such as a new password, ends the account's
+# tokens in the same commit, and none must follow.
+CREATE: Final = """
+INSERT INTO api_tokens (id, account_id, name, digest, scopes, created_at, expires_at)
+SELECT :id, :account_id, :name, :digest, :scopes, :created_at, :expires_at
+ WHERE EXISTS (SELECT 1 FROM sessions s JOIN accounts a ON a.id = s.account_id
+                WHERE s.id = :session_id AND s.account_id = :account_id
+                  AND a.disabled_at IS NULL AND a.deleted_at IS NULL)
+"""
+FIND: Final = """
+SELECT t.id, t.account_id, a.role, t.scopes, t.expires_at
+  FROM api_tokens t JOIN accounts a
+    ON a.id = t.account_id AND a.disabled_at IS NULL AND a.deleted_at IS NULL
+ WHERE t.digest = :digest
+"""
+IS_ALIVE: Final = """
+SELECT 1 FROM api_tokens t JOIN accounts a
+    ON a.id = t.account_id AND a.disabled_at IS NULL AND a.deleted_at IS NULL
+ WHERE t.id = :id AND coalesce(t.expires_at > :now, true)
+"""
+DELETE: Final = "DELETE FROM api_tokens WHERE account_id = :account_id AND id = :id"
+PAGE: Final = """
+SELECT id, name, scopes, created_at, expires_at, last_used_at FROM api_tokens
+ WHERE account_id = :account_id ORDER BY id LIMIT :limit OFFSET :offset
+"""
+COUNT: Final = "SELECT count(*) FROM api_tokens WHERE account_id = :account_id"
+NOTE_USE: Final = (
+    "UPDATE api_tokens SET last_used_at = CASE WHEN last_used_at > :at THEN last_used_at ELSE :at END WHERE id = :id"
+)
+PURGE: Final = "DELETE FROM api_tokens WHERE expires_at < :now"
+
+
+class SqlTokens:
+    """Fills `ports.TokenStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self, account_id: AccountId, token: TokenView, *, digest: str, by: SessionId, most: int, audit: Audit = None
+    ) -> None:
+        values = {
+            "id": token.id,
+            "account_id": account_id,
+            "name": token.name,
+            "digest": digest,
+            "scopes": json.dumps(list(token.scopes)),
+            "created_at": to_ms(token.created_at),
+            "expires_at": to_ms_or_none(token.expires_at),
+            "session_id": by,
+        }
+
+        async def create(tx: Transaction) -> None:
+            if (await one_row(tx, COUNT, values))[0] >= most:
+                raise Conflict(f"An account has at most {most} API tokens: revoke one that is not needed")
+            if await tx.run(CREATE, values) == 0:
+                raise Unauthorized("The session has ended: log in again")
+
+        await self._database.write(create, audit=audit)
+
+    async def find(self, digest: str) -> Caller | None:
+        row = await self._database.read(lambda tx: tx.row(FIND, {"digest": digest}))
+        if row is None:
+            return None
+        return Caller(
+            account_id=AccountId(row[1]),
+            role=row[2],
+            credential=ApiToken(TokenId(row[0]), frozenset(json.loads(row[3]))),
+            expires_at=NEVER if row[4] is None else from_ms(row[4]),
+        )
+
+    async def is_alive(self, id: TokenId, *, now: datetime) -> bool:
+        values = {"id": id, "now": to_ms(now)}
+        row = await self._database.read(lambda tx: tx.row(IS_ALIVE, values))
+        return row is not None
+
+    async def delete(self, account_id: AccountId, id: TokenId, *, audit: Audit = None) -> None:
+        async def delete(tx: Transaction) -> None:
+            if await tx.run(DELETE, {"account_id": account_id, "id": id}) == 0:
+                raise NotFound("token")
+
+        await self._database.write(delete, audit=audit)
+
+    async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[TokenView], int]:
+        values = {"account_id": account_id, "limit": page.limit, "offset": page.offset}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        return [_view(row) for row in rows], total
+
+    async def note_uses(self, uses: Mapping[TokenId, datetime]) -> None:
+        values = [{"id": id, "at": to_ms(at)} for id, at in uses.items()]
+        await self._database.write(lambda tx: tx.run_many(NOTE_USE, values))
+
+    async def purge(self, *, now: datetime) -> None:
+        values = {"now": to_ms(now)}
+        await self._database.write(lambda tx: tx.run(PURGE, values))
+
+
+def _view(row: tuple[Any, ...]) -> TokenView:
+    return TokenView(
+        id=TokenId(row[0]),
+        name=row[1],
+        scopes=tuple(json.loads(row[2])),
+        created_at=from_ms(row[3]),
+        expires_at=from_ms_or_none(row[4]),
+        last_used_at=from_ms_or_none(row[5]),
+    )
