@@ -1,10 +1,9 @@
-"""Servers and workers on one database and one Temporal server, all in this process."""
+"""Servers and workers on one PostgreSQL database and one Temporal server: each with connections of its own."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from temporalio.client import Client
@@ -35,9 +34,8 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.letters import SqlLetters
 from flowrunner.storage.secrets import SqlSecrets
-from flowrunner.storage.sqlite.database import Database
 from services.callers import caller_of
-from support.databases import MARA, NOON, account, new_database_file, open_database
+from support.databases import MARA, NOON, account, open_database
 from support.world import FakeHttp, RecordingBroadcast
 
 PATIENCE_SECONDS: Final = 30.0
@@ -48,7 +46,7 @@ class Cluster:
     """Opened by `cluster`."""
 
     url: TemporalUrl
-    database: Database
+    place: str
     http: FakeHttp
     types: dict[str, NodeType[Any]]
     sandbox: JailedSandbox
@@ -56,11 +54,7 @@ class Cluster:
     broadcast: RecordingBroadcast = field(default_factory=RecordingBroadcast)
 
     def __post_init__(self) -> None:
-        self.journal = SqlJournal(self.database)
-        self.letters = SqlLetters(self.database)
-        self.vault = AesVault(SqlSecrets(self.database), MasterKeys(bytes(range(32))))
         self._specs = {name: node_type.spec() for name, node_type in self.types.items()}
-        self.flows = SqlFlows(self.database)
 
     def add_type(self, node_type: NodeType[Any]) -> None:
         self.types[node_type.type] = node_type
@@ -68,44 +62,38 @@ class Cluster:
 
     @contextlib.asynccontextmanager
     async def server(self) -> AsyncIterator["Front"]:
-        client = await connect(self.url, api_key=None)
-        world, courier = self._world(client)
-        dispatcher = TemporalDispatcher(FlowEngine(world), courier, self.journal, self.letters, self.clock)
-        executions = self._executions(world, dispatcher)
-        world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, self.flows))
-        reader = SqlExecutions(self.database)
-        signals = Signals(reader, self.journal, dispatcher, RustSchemas(), self.clock)
-        await dispatcher.open()
-        try:
-            yield Front(self, client, dispatcher, executions, signals)
-        finally:
-            await dispatcher.close()
+        async with self._side() as side:
+            yield Front(side)
 
     @contextlib.asynccontextmanager
     async def worker(self, *, most_active: int = 50) -> AsyncIterator[TemporalWorker]:
-        client = await connect(self.url, api_key=None)
-        world, courier = self._world(client)
-        engine = FlowEngine(world)
-        worker = TemporalWorker(
-            engine, courier, self.journal, self.letters, client=client, queue=self.url.queue, most_active=most_active
-        )
-        # It starts executions of its own, for nodes that run other flows.
-        dispatcher = TemporalDispatcher(engine, courier, self.journal, self.letters, self.clock)
-        world.connect(relatives=dispatcher, flows=SubFlowExecutions(self._executions(world, dispatcher), self.flows))
-        await dispatcher.open()
-        await worker.open()
-        try:
-            yield worker
-        finally:
-            await worker.drain(seconds=5)
-            await worker.close()
-            await dispatcher.close()
+        async with self._side() as side:
+            worker = TemporalWorker(
+                side.engine,
+                side.courier,
+                side.letters,
+                client=side.client,
+                queue=self.url.queue,
+                most_active=most_active,
+            )
+            await worker.open()
+            try:
+                yield worker
+            finally:
+                await worker.drain(seconds=5)
+                await worker.close()
 
-    def _world(self, client: Client) -> tuple[World, Courier]:
+    @contextlib.asynccontextmanager
+    async def _side(self) -> AsyncIterator["Side"]:
+        """What servers and workers have in common."""
+        client = await connect(self.url, api_key=None)
+        database = open_database(self.place)
+        journal, letters, flows = SqlJournal(database), SqlLetters(database), SqlFlows(database)
+        vault = AesVault(SqlSecrets(database), MasterKeys(bytes(range(32))))
         world = World(
-            journal=self.journal,
-            library=ReadyFlows(self.flows, self._specs),
-            vault=self.vault,
+            journal=journal,
+            library=ReadyFlows(flows, self._specs),
+            vault=vault,
             broadcast=self.broadcast,
             sandbox=self.sandbox,
             node_types=self.types,
@@ -113,34 +101,58 @@ class Cluster:
             clock=self.clock,
             draw=lambda: 0.0,
         )
-        courier = Courier(
-            client, self.url.queue, journal=self.journal, letters=self.letters, vault=self.vault, clock=self.clock
+        courier = Courier(client, self.url.queue, journal=journal, letters=letters, vault=vault, clock=self.clock)
+        engine = FlowEngine(world)
+        dispatcher = TemporalDispatcher(engine, courier, journal, letters, self.clock)
+        reader, schemas = SqlExecutions(database), RustSchemas()
+        executions = Executions(
+            reader, flows, world.library, dispatcher, sandbox=self.sandbox, schemas=schemas, clock=self.clock
         )
-        return world, courier
+        world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flows))
+        await dispatcher.open()
+        try:
+            yield Side(
+                client=client,
+                engine=engine,
+                journal=journal,
+                letters=letters,
+                flows=flows,
+                vault=vault,
+                courier=courier,
+                dispatcher=dispatcher,
+                executions=executions,
+                signals=Signals(reader, journal, dispatcher, schemas, self.clock),
+            )
+        finally:
+            await dispatcher.close()
+            await database.close()
 
-    def _executions(self, world: World, dispatcher: TemporalDispatcher) -> Executions:
-        reader = SqlExecutions(self.database)
-        return Executions(
-            reader,
-            self.flows,
-            world.library,
-            dispatcher,
-            sandbox=self.sandbox,
-            schemas=RustSchemas(),
-            clock=self.clock,
-        )
 
+@dataclass(kw_only=True)
+class Side:
+    """One process of the cluster."""
 
-@dataclass
-class Front:
-    """One server, as whoever calls it sees it."""
-
-    cluster: Cluster
     client: Client
+    engine: FlowEngine
+    journal: SqlJournal
+    letters: SqlLetters
+    flows: SqlFlows
+    vault: AesVault
+    courier: Courier
     dispatcher: TemporalDispatcher
     executions: Executions
     signals: Signals
-    caller: Caller = field(default_factory=lambda: caller_of(MARA))
+
+
+class Front:
+    """A server, as whoever calls it sees it."""
+
+    def __init__(self, side: Side) -> None:
+        self.side = side
+        self.client = side.client
+        self.dispatcher = side.dispatcher
+        self.signals = side.signals
+        self.caller: Caller = caller_of(MARA)
 
     async def save(self, definition: str, id: str = "flow-1") -> None:
         saved = SavedFlow(
@@ -154,16 +166,16 @@ class Front:
             definition=definition,
             revision_id=RevisionId(f"rev-{id}"),
         )
-        await self.cluster.flows.create(MARA, saved)
+        await self.side.flows.create(MARA, saved)
 
     async def start(self, flow: str = "flow-1", input: JSON = None) -> ExecutionId:
-        return (await self.executions.accept(Origin(account_id=MARA), FlowId(flow), input or {})).id
+        return (await self.side.executions.accept(Origin(account_id=MARA), FlowId(flow), input or {})).id
 
     async def status(self, id: ExecutionId) -> Status:
-        return (await self.cluster.journal.stored(id)).status
+        return (await self.side.journal.stored(id)).status
 
     async def events(self, id: ExecutionId) -> Sequence[Event]:
-        _, events = await self.cluster.journal.load(id)
+        _, events = await self.side.journal.load(id)
         return [event for event, _ in events]
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
@@ -186,12 +198,12 @@ class Front:
 
 
 @contextlib.asynccontextmanager
-async def cluster(path: Path, url: str) -> AsyncIterator[Cluster]:
-    new_database_file(path)
-    database, sandbox = open_database(path), JailedSandbox(1)
+async def cluster(place: str, url: str) -> AsyncIterator[Cluster]:
+    """A cluster without a process yet, on an empty database."""
+    database, sandbox = open_database(place), JailedSandbox(1)
     try:
         await SqlAccounts(database).create(account(MARA), password_hash="x")
-        yield Cluster(TemporalUrl.read(url), database, FakeHttp(), dict(built_in()), sandbox)
+        yield Cluster(TemporalUrl.read(url), place, FakeHttp(), dict(built_in()), sandbox)
     finally:
         await sandbox.close()
         await database.close()

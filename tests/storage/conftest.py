@@ -3,7 +3,7 @@
 Those that are about one of the two say so with `only`.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,6 @@ import pytest
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from support.databases import Place, add_flows, new_database_file, new_postgres_database, open_database
-from support.postgres import PostgresServer
 
 DATABASES = ("sqlite", "postgres")
 
@@ -20,16 +19,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "path" in metafunc.fixturenames:
         only = metafunc.definition.get_closest_marker("only")
         metafunc.parametrize("path", DATABASES if only is None else only.args, indirect=True)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """One server for all tests that do not stop it. It is quick, as nobody pulls the plug."""
-    server = PostgresServer({"fsync": "off"})
-    try:
-        yield server.start()
-    finally:
-        server.stop()
 
 
 @pytest.fixture

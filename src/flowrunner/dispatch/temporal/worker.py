@@ -16,7 +16,7 @@ from flowrunner.dispatch.temporal.courier import Courier
 from flowrunner.dispatch.temporal.workflow import ADVANCE, CANCEL, HEARTBEAT_SECONDS, ExecutionWorkflow, Rest
 from flowrunner.domain.errors import NotFound, Unavailable
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import ActiveExecution, Cancel, Engine, Fenced, Journal, Letter, Letters, Signal
+from flowrunner.ports import ActiveExecution, Cancel, Engine, Fenced, Letter, Letters, Signal
 
 logger = structlog.get_logger()
 
@@ -45,7 +45,6 @@ class TemporalWorker:
         self,
         engine: Engine,
         courier: Courier,
-        journal: Journal,
         letters: Letters,
         *,
         client: Client,
@@ -54,7 +53,6 @@ class TemporalWorker:
     ) -> None:
         self._engine = engine
         self._courier = courier
-        self._journal = journal
         self._letters = letters
         self._worker = Worker(
             client,
@@ -76,7 +74,6 @@ class TemporalWorker:
         return len(self._places)
 
     async def open(self) -> None:
-        await self._engine.join()
         self._tasks = [
             asyncio.create_task(self._worker.run(), name="temporal worker"),
             asyncio.create_task(self._deliver(), name="letters"),
