@@ -78,8 +78,8 @@ def test_no_text_is_compared_by_the_rules_of_a_language(path: Place) -> None:
                 "SELECT t.relname, a.attname FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid"
                 " JOIN pg_namespace n ON n.oid = t.relnamespace AND n.nspname = current_schema()"
                 " JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = ANY(i.indkey::int2[])"
-                " JOIN pg_collation c ON c.oid = a.attcollation WHERE c.collname <> 'C' AND t.relname <> 'alembic_version'"
-                " AND a.attname NOT IN ('status', 'kind')"
+                " JOIN pg_collation c ON c.oid = a.attcollation"
+                " WHERE c.collname <> 'C' AND t.relname <> 'alembic_version' AND a.attname NOT IN ('status', 'kind')"
             )
         ]
 

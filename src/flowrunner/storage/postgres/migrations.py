@@ -33,7 +33,7 @@ async def migrate_postgres(url: str) -> None:
                 await connection.execute(LOCK)
                 current = await _revision(connection)
                 if current != HEAD:
-                    await connection.execute(await asyncio.to_thread(_script, current))
+                    await connection.execute(await asyncio.to_thread(script, current))
         except asyncpg.PostgresError as error:
             raise UnusableDatabase(f"The database cannot be brought to the newest schema: {error}") from error
 
@@ -54,7 +54,7 @@ async def _revision(connection: Any) -> str | None:
     return revision
 
 
-def _script(current: str | None) -> str:
+def script(current: str | None) -> str:
     """The statements that lead from the present schema to the newest one."""
     from alembic import command
     from alembic.util import CommandError
