@@ -38,7 +38,7 @@ def in_sqlite(path: Path) -> dict[str, Table]:
         for name, text in connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table'").fetchall():
             table = tables[name] = Table(checks=len(re.findall(r"\bCHECK\s*\(", text)))
             key: list[tuple[int, str]] = []
-            for _, column, type, not_null, default, position, hidden in connection.execute(
+            for _, column, type, not_null, default, position, _hidden in connection.execute(
                 f"PRAGMA table_xinfo({name})"
             ):
                 table.columns[column] = not (not_null or position)
