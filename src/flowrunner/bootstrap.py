@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from flowrunner.api.browser import Browser
 from flowrunner.api.live import Live
 from flowrunner.api.server import build_app
+from flowrunner.api.standby import STANDBY
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.clock import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
@@ -31,7 +32,7 @@ from flowrunner.engine.world import World
 from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType
-from flowrunner.ports import KeyKind, KeyRotation, Page
+from flowrunner.ports import KeyKind, KeyRotation, Ownership, Page
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.credentials import Argon2Hasher, JwtIssuer
@@ -57,15 +58,15 @@ from flowrunner.settings import Settings
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.audit_chain import ChainReport
+from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
-from flowrunner.storage.journal import AppendWork, SqlJournal, append_together
+from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.keys import SqlKeyRotations
-from flowrunner.storage.migrations import migrate_sqlite
+from flowrunner.storage.location import Location, location_of
+from flowrunner.storage.migrations import HEAD
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
-from flowrunner.storage.sqlite.audit import check_chain_of
-from flowrunner.storage.sqlite.database import SqliteDatabase
 from flowrunner.storage.tokens import SqlTokens
 
 logger = structlog.get_logger()
@@ -83,12 +84,15 @@ class Readiness:
     """Tells why the program cannot serve at the moment; None when it can."""
 
     dispatcher: LocalDispatcher
-    database: SqliteDatabase
+    database: Database
+    is_standby: bool = False
     is_stopping: bool = False
 
     async def __call__(self) -> str | None:
         if self.is_stopping:
             return "stopping"
+        if self.is_standby:
+            return STANDBY
         if not self.dispatcher.is_open:
             return "the engine is not active"
         try:
@@ -112,8 +116,10 @@ class Program:
     services: Services
     setup: FirstAccount
     live: Live
+    broadcast: LocalBroadcast
     dispatcher: LocalDispatcher
-    database: SqliteDatabase
+    world: World
+    database: Database
     vault: AesVault
     token_uses: TokenUses
     readiness: Readiness
@@ -121,9 +127,9 @@ class Program:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What is in the data directory, opened."""
+    """What is in the data directory and the database, opened."""
 
-    database: SqliteDatabase
+    database: Database
     secrets: SqlSecrets
     vault: AesVault
     tokens: JwtIssuer
@@ -131,19 +137,28 @@ class Stored:
 
 
 @contextlib.asynccontextmanager
-async def open_data(settings: Settings, *, clock: SystemClock, metrics: Metrics) -> AsyncIterator[Stored]:
-    """Hold the data directory and open what is in it.
+async def open_data(
+    settings: Settings, *, clock: SystemClock, metrics: Metrics, is_standby: bool = False
+) -> AsyncIterator[Stored]:
+    """Hold the data directory and open what is in it, and the database.
+
+    Args:
+        is_standby: Another server is active, so nothing is written.
 
     Raises:
         FlowRunnerError: If the data directory, the keys or the database are not fit to start with.
     """
     open_data_dir(settings.data_dir)
-    with _lock(settings.data_dir):
-        path = settings.data_dir / DATABASE_FILE
-        keys = load_keys(settings.data_dir, has_data=path.exists())
-        _make_private(path)
-        migrate_sqlite(path)
-        database = SqliteDatabase(path, bulk={AppendWork: append_together}, on_commit=metrics.commit_size.observe)
+    location = stored_at(settings)
+    has_file = settings.database_url is None
+    # Who may write into a database server is known by the ownership; several servers may share the keys.
+    with _lock(settings.data_dir) if has_file else contextlib.nullcontext():
+        keys = load_keys(settings.data_dir, has_data=await location.has_data())
+        if has_file:
+            _make_private(settings.data_dir / DATABASE_FILE)
+        if not is_standby:
+            await location.migrate()
+        database = location.open(on_commit=metrics.commit_size.observe, is_standby=is_standby)
         try:
             secrets = SqlSecrets(database)
             master_keys = MasterKeys(keys.master, keys.earlier[MASTER])
@@ -172,14 +187,19 @@ async def open_data(settings: Settings, *, clock: SystemClock, metrics: Metrics)
 
 
 @contextlib.asynccontextmanager
-async def open_program(settings: Settings, *, own_ports: frozenset[int] = frozenset()) -> AsyncIterator[Program]:
+async def open_program(
+    settings: Settings, *, own_ports: frozenset[int] = frozenset(), is_standby: bool = False
+) -> AsyncIterator[Program]:
     """The whole program but its network side, with every unfinished execution going on.
+
+    Args:
+        is_standby: Another server is active: nothing goes on, and nothing is written.
 
     Raises:
         FlowRunnerError: If the data directory, the keys or the database are not fit to start with.
     """
     clock, metrics = SystemClock(), Metrics()
-    async with open_data(settings, clock=clock, metrics=metrics) as stored:
+    async with open_data(settings, clock=clock, metrics=metrics, is_standby=is_standby) as stored:
         hasher = Argon2Hasher()
         http = EgressClient(EgressPolicy(settings.egress_allow, own_ports))
         sandbox = JailedSandbox(settings.script_workers)
@@ -193,6 +213,11 @@ async def open_program(settings: Settings, *, own_ports: frozenset[int] = frozen
                 http=http,
                 sandbox=sandbox,
             )
+            if is_standby:
+                program.readiness.is_standby = True
+                async with _hearing(settings, program.broadcast):
+                    yield program
+                return
             await program.dispatcher.open()
             try:
                 yield program
@@ -202,6 +227,48 @@ async def open_program(settings: Settings, *, own_ports: frozenset[int] = frozen
             await sandbox.close()
             await http.close()
             hasher.close()
+
+
+def stored_at(settings: Settings) -> Location:
+    """Where the program stores."""
+    return location_of(
+        settings.database_url,
+        file=settings.data_dir / DATABASE_FILE,
+        readers=settings.database_readers,
+        statement_seconds=settings.database_timeout,
+    )
+
+
+@contextlib.asynccontextmanager
+async def owning(settings: Settings) -> AsyncIterator[Ownership]:
+    """Try to be the active server on the database, from now on.
+
+    Raises:
+        FlowRunnerError: If the database server will not do.
+    """
+    location = stored_at(settings)
+    for warning in await location.check():
+        logger.warning("database.unsafe", warning=warning)
+    async with location.ownership() as ownership:
+        yield ownership
+
+
+async def is_newest_schema(settings: Settings) -> bool:
+    """Whether the database is as this version has it. Raises: FlowRunnerError."""
+    return await stored_at(settings).revision() == HEAD
+
+
+@contextlib.asynccontextmanager
+async def _hearing(settings: Settings, broadcast: LocalBroadcast) -> AsyncIterator[None]:
+    """Subscribers are told of what the active server records."""
+    listening = asyncio.create_task(
+        stored_at(settings).listen(on_news=broadcast.hear, on_gap=broadcast.hear_of_all), name="listener"
+    )
+    try:
+        yield
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
 
 
 def node_type_specs(node_types: Mapping[str, NodeType[Any]] | None = None) -> Mapping[str, NodeTypeSpec]:
@@ -295,7 +362,9 @@ def _assemble(
         services=services,
         setup=setup,
         live=live,
+        broadcast=broadcast,
         dispatcher=dispatcher,
+        world=world,
         database=database,
         vault=vault,
         token_uses=uses,
@@ -368,13 +437,16 @@ async def keep_token_uses(program: Program) -> None:
             await program.token_uses.write()
 
 
-def verify_audit(path: Path, *, expected: tuple[int, str] | None) -> ChainReport:
-    """Check the audit log of a database, also one that a server is using, or a copy.
+async def verify_audit(
+    settings: Settings, *, copy: Path | None = None, expected: tuple[int, str] | None
+) -> ChainReport:
+    """Check the audit log of the database, also while a server is using it, or of a copy of the file.
 
     Raises:
         FlowRunnerError: If there is no such database, or no audit log in it.
     """
-    return check_chain_of(path, expected=expected)
+    location = stored_at(settings) if copy is None else location_of(None, file=copy)
+    return await location.check_audit(expected=expected)
 
 
 async def rotate_stored_keys(settings: Settings, kinds: Sequence[KeyKind]) -> Sequence[KeyRotation]:
@@ -383,8 +455,15 @@ async def rotate_stored_keys(settings: Settings, kinds: Sequence[KeyKind]) -> Se
     Raises:
         FlowRunnerError: If the data directory is not fit for it, or a server is using it.
     """
-    if not (settings.data_dir / DATABASE_FILE).exists():
+    if settings.database_url is None and not (settings.data_dir / DATABASE_FILE).exists():
         raise FlowRunnerError(f"There is no database in {settings.data_dir}: start the server first")
+    async with owning(settings) as ownership:
+        if not ownership.is_held:
+            raise FlowRunnerError("A FlowRunner server is active on the database: stop it, or ask it to replace keys")
+        return await _rotate(settings, kinds)
+
+
+async def _rotate(settings: Settings, kinds: Sequence[KeyKind]) -> Sequence[KeyRotation]:
     async with open_data(settings, clock=SystemClock(), metrics=Metrics()) as stored:
         asked = [rotation.id for rotation in await stored.keys.request(None, kinds)]
         await stored.keys.advance()

@@ -1169,6 +1169,24 @@ class Engine(Protocol):
         ...
 
 
+class Ownership(Protocol):
+    """The right of one of several servers to be the active one.
+
+    Attributes:
+        is_held: This process may claim the database.
+        epoch: The epoch of the last claim, by whoever made it, as it was seen last; None if nobody looks.
+    """
+
+    @property
+    def is_held(self) -> bool: ...
+    @property
+    def epoch(self) -> int | None: ...
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Done when the condition holds; it is looked at whenever something about the ownership was seen."""
+        ...
+
+
 class Broadcast(Protocol):
     def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None: ...
 

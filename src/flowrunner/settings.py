@@ -82,6 +82,13 @@ def _origin(value: str) -> str:
     return f"{parts.scheme}://{host}" if is_default else f"{parts.scheme}://{host}:{parts.port}"
 
 
+def _database(value: str) -> str:
+    if urlsplit(value).scheme not in ("postgresql", "postgres"):
+        # Not shown, as there may be a password in it.
+        raise ValueError("must be a URL such as postgresql://user:password@host/name")
+    return value
+
+
 def _path(value: str) -> Path:
     return Path(value).expanduser()
 
@@ -111,6 +118,13 @@ class Settings:
         _origin, "Address that browsers use, if it is another: that of a reverse proxy with TLS."
     )
     data_dir: Path = setting(_path, "Where the database and the keys are.", make=_default_data_dir)
+    database_url: str | None = setting(
+        _database, "A PostgreSQL database to use instead of a file: postgresql://user:password@host/name.", secret=True
+    )
+    database_readers: int = setting(
+        _count, "Connections to PostgreSQL that read, at most; there are three more.", default=10
+    )
+    database_timeout: float = setting(parse_duration, "How long one statement may take in PostgreSQL.", default=30.0)
     admin_email: str | None = setting(_text, "E-mail address of the first admin, made if there is no account.")
     admin_password: str | None = setting(_text, "Password of the first admin.", secret=True)
     egress_allow: tuple[Any, ...] = setting(

@@ -1,4 +1,4 @@
-"""The server is killed at random moments under load, and keeps its promises.
+"""The server is killed at random moments under load, and keeps its promises. So is PostgreSQL, where that is used.
 
 Three ledgers are kept outside the server: what clients were answered, what a receiver got (on disk
 before it answered), and what subscribers saw. Together with the database they must tell one story.
@@ -8,11 +8,9 @@ import asyncio
 import json
 import os
 import random
-import sqlite3
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +20,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 
+from support.databases import Place, rows_of
 from support.invariants import check_accepted, check_database, check_effects
+from support.postgres import PostgresServer
 from support.receiver import Receiver
 from support.server import Server
 
@@ -72,8 +72,11 @@ class Ledger:
 class Load:
     """Clients that start executions all the time, and subscribers that come back after each crash."""
 
-    def __init__(self, server: Server, token: str, flow_id: str, draw: random.Random) -> None:
+    def __init__(
+        self, server: Server, token: str, flow_id: str, draw: random.Random, *, database_may_fail: bool
+    ) -> None:
         self._server = server
+        self._database_may_fail = database_may_fail
         self._token = token
         self._flow_id = flow_id
         self._draw = draw
@@ -135,6 +138,13 @@ class Load:
                     return
                 await asyncio.sleep(0.05)
                 continue
+            if response.status == 503 and self._database_may_fail:
+                # Nobody can tell any more whether a commit was done whose end was not heard of.
+                self.ledger.unanswered.add(number)
+                if key is None:
+                    return
+                await asyncio.sleep(0.05)
+                continue
             if response.status not in (200, 201):
                 self.ledger.refused.append(f"{response.status} {answer}")
                 return
@@ -171,28 +181,44 @@ class Load:
             await asyncio.sleep(0.05)
 
 
-@pytest.fixture
-def places(tmp_path: Path) -> Iterator[tuple[Server, Receiver]]:
-    server, receiver = Server(tmp_path), Receiver(tmp_path)
+@dataclass(slots=True)
+class Places:
+    """What runs, each as a process of its own."""
+
+    server: Server
+    receiver: Receiver
+    postgres: PostgresServer | None = None
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def places(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Places]:
+    # With all that it takes to lose nothing.
+    postgres = PostgresServer() if request.param == "postgres" else None
+    receiver = Receiver(tmp_path)
+    server = Server(tmp_path)
     try:
-        yield server, receiver.start()
+        if postgres is not None:
+            server = Server(tmp_path, {"DATABASE_URL": postgres.start().new_database()})
+        yield Places(server, receiver.start(), postgres)
     finally:
         server.stop()
         receiver.stop()
+        if postgres is not None:
+            postgres.stop()
 
 
 @pytest.mark.timeout(120 + 6 * KILLS)
-async def test_whatever_was_accepted_survives_kills_at_random_moments(places: tuple[Server, Receiver]) -> None:
-    server, receiver = places
+async def test_whatever_was_accepted_survives_kills_at_random_moments(places: Places) -> None:
+    server, receiver = places.server, places.receiver
     print(f"\nCAMPAIGN_SEED={SEED} CAMPAIGN_KILLS={KILLS}")
     draw = random.Random(SEED)
     admin = await asyncio.to_thread(lambda: server.start().admin())
     flow_id = admin.new_flow(FLOW.format(receiver=receiver.url))
     assert admin.token is not None
-    load = Load(server, admin.token, flow_id, draw)
+    load = Load(server, admin.token, flow_id, draw, database_may_fail=places.postgres is not None)
     running = asyncio.create_task(load.run())
 
-    with_work = await _kill_again_and_again(server, load, draw)
+    with_work = await _kill_again_and_again(places, load, draw)
     load.is_over = True
     await asyncio.wait_for(running, 60 + 2 * KILLS)
     stuck = await asyncio.to_thread(_wait_for_ends, server, admin.token)
@@ -208,21 +234,23 @@ async def test_whatever_was_accepted_survives_kills_at_random_moments(places: tu
         f"{len(ledger.unanswered)} sent without an answer, {len(effects)} effects, {repeated} of them repeats"
     )
     assert stuck == []
-    assert check_accepted(server.database, ledger.accepted.values()) == []
+    assert check_accepted(server.place, ledger.accepted.values()) == []
     assert ledger.refused == []
     assert with_work >= KILLS // 3, "the kills hit an idle server: this run shows nothing"
-    assert check_database(server.database) == []
+    assert check_database(server.place) == []
     assert None not in keys, "an effect without a key"
-    assert check_effects(server.database, [key for key in keys if key is not None]) == []
-    with closing(sqlite3.connect(server.database)) as connection:
-        assert _violations(connection, ledger, Counter(keys)) == []
-        assert _other_stories(connection, told, ledger) == []
+    assert check_effects(server.place, [key for key in keys if key is not None]) == []
+    assert _violations(server.place, ledger, Counter(keys)) == []
+    assert _other_stories(server.place, told, ledger) == []
 
 
-async def _kill_again_and_again(server: Server, load: Load, draw: random.Random) -> int:
+async def _kill_again_and_again(places: Places, load: Load, draw: random.Random) -> int:
     """Gives how many of the kills hit executions under way."""
-    hits = 0
+    hits, server = 0, places.server
     for kill in range(KILLS):
+        if places.postgres is not None and kill % 2:
+            hits += await _kill_postgres(places.postgres, server, draw, during_recovery=kill % 4 == 3)
+            continue
         # Some hit a start or its recovery, some an answer, most the work that follows.
         match kill % 5:
             case 4:
@@ -236,17 +264,33 @@ async def _kill_again_and_again(server: Server, load: Load, draw: random.Random)
                 await asyncio.to_thread(server.wait_until_ready)
                 await asyncio.sleep(draw.random() * 0.8)
                 server.kill()
-        hits += _open_executions(server.database) > 0
+        hits += _open_executions(server.place) > 0
         await asyncio.to_thread(server.spawn)
     await asyncio.to_thread(server.wait_until_ready)
     return hits
 
 
-def _open_executions(database: Path) -> int:
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        found: int = connection.execute(
-            "SELECT count(*) FROM executions WHERE status IN ('running', 'waiting')"
-        ).fetchone()[0]
+async def _kill_postgres(
+    postgres: PostgresServer, server: Server, draw: random.Random, *, during_recovery: bool
+) -> bool:
+    """Whether it hit executions under way. The server lives on, and goes on by itself."""
+    await asyncio.to_thread(server.wait_until_ready)
+    if during_recovery:
+        server.kill()
+        server.spawn()
+    await asyncio.sleep(draw.random() * 0.8)
+    await asyncio.to_thread(postgres.kill)
+    await asyncio.sleep(draw.random() * 0.3)
+    await asyncio.to_thread(postgres.start)
+    was_hit = _open_executions(server.place) > 0
+    if during_recovery and server.has_ended():
+        # It found no database when it began, and leaves it to others to start it again.
+        server.spawn()
+    return was_hit
+
+
+def _open_executions(place: Place) -> int:
+    found: int = rows_of(place, "SELECT count(*) FROM executions WHERE status IN ('running', 'waiting')")[0][0]
     return found
 
 
@@ -287,14 +331,15 @@ def _what_the_server_tells(server: Server, token: str, ledger: Ledger) -> Told:
     )
 
 
-def _violations(connection: sqlite3.Connection, ledger: Ledger, effects: Counter[str | None]) -> list[str]:
+def _violations(place: Place, ledger: Ledger, effects: Counter[str | None]) -> list[str]:
     """What is wrong between the database, the clients' ledger and the receiver's."""
     found: list[str] = []
     numbers: dict[int, list[str]] = defaultdict(list)
     for (id, status), started in (
         ((id, status), json.loads(data))
-        for id, status, data in connection.execute(
-            "SELECT e.id, e.status, v.data FROM executions e JOIN events v ON v.execution_id = e.id AND v.seq = 1"
+        for id, status, data in rows_of(
+            place,
+            "SELECT e.id, e.status, v.data FROM executions e JOIN events v ON v.execution_id = e.id AND v.seq = 1",
         )
     ):
         numbers[started["input"]["number"]].append(id)
@@ -310,8 +355,8 @@ def _violations(connection: sqlite3.Connection, ledger: Ledger, effects: Counter
     tries: Counter[str] = Counter()
     interrupted: Counter[str] = Counter()
     completed: set[str] = set()
-    for id, type, data in connection.execute(
-        "SELECT execution_id, type, data FROM events WHERE type IN ('node.started', 'node.completed')"
+    for id, type, data in rows_of(
+        place, "SELECT execution_id, type, data FROM events WHERE type IN ('node.started', 'node.completed')"
     ):
         event = json.loads(data)
         key = f"{id}.{event['node']}.{event['iteration']}"
@@ -332,15 +377,15 @@ def _violations(connection: sqlite3.Connection, ledger: Ledger, effects: Counter
     return found
 
 
-def _other_stories(connection: sqlite3.Connection, told: Told, ledger: Ledger) -> list[str]:
+def _other_stories(place: Place, told: Told, ledger: Ledger) -> list[str]:
     """Where REST, WebSockets and subscribers during the crashes differ from the database."""
     found: list[str] = []
-    stored = dict(connection.execute("SELECT id, status FROM executions").fetchall())
+    stored = dict(rows_of(place, "SELECT id, status FROM executions"))
     if {id: execution["status"] for id, execution in told.executions.items()} != stored:
         found.append("the list of executions is not what is stored")
     events: dict[str, list[tuple[int, str, Any]]] = defaultdict(list)
-    for id, seq, type, data in connection.execute(
-        "SELECT execution_id, seq, type, data FROM events ORDER BY execution_id, seq"
+    for id, seq, type, data in rows_of(
+        place, "SELECT execution_id, seq, type, data FROM events ORDER BY execution_id, seq"
     ):
         events[id].append((seq, type, json.loads(data)))
     for id, messages in [*told.messages.items(), *ledger.seen.items()]:

@@ -33,8 +33,8 @@ from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import Append, NewExecution, Recorded, Summary
 from flowrunner.storage.journal import AppendWork, append_together
 from flowrunner.storage.migrations import migrate_sqlite
-from flowrunner.storage.migrations.postgres import migrate_postgres
 from flowrunner.storage.postgres.database import PostgresDatabase
+from flowrunner.storage.postgres.migrations import migrate_postgres
 from flowrunner.storage.sqlite.database import SqliteDatabase
 from flowrunner.storage.transaction import Refused
 from support.postgres import PostgresServer, connected, query

@@ -60,6 +60,11 @@ class Server:
         return self.data_dir / "flowrunner.db"
 
     @property
+    def place(self) -> Path | str:
+        """Where its data is: the file, or the URL of the database it was given."""
+        return self._settings.get("DATABASE_URL") or self.database
+
+    @property
     def pid(self) -> int:
         return self._running().pid
 

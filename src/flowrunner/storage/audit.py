@@ -41,7 +41,7 @@ SELECT count(*) FROM audit
 LAST_TO_PURGE: Final = """
 SELECT max(seq) FROM (SELECT seq FROM audit
                        WHERE seq < coalesce((SELECT min(seq) FROM audit WHERE at >= :before), 9e18)
-                       ORDER BY seq LIMIT :limit)
+                       ORDER BY seq LIMIT :limit) AS oldest
 """
 # The chain goes on from the last row that is gone.
 MOVE_ANCHOR: Final = """

@@ -28,7 +28,7 @@ def migrate_sqlite(path: Path) -> None:
         SchemaTooNew: If it was written by a later version.
         UnusableDatabase: If it cannot even be asked which schema it has.
     """
-    current = _revision_of(path)
+    current = revision_of_sqlite(path)
     if current == HEAD:
         return
     from alembic import command
@@ -54,7 +54,7 @@ def alembic_config() -> Any:
     return config
 
 
-def _revision_of(path: Path) -> str | None:
+def revision_of_sqlite(path: Path) -> str | None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         try:
             # Takes effect only while the database is still empty; lets a purge give space back.

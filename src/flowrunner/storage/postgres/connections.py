@@ -1,6 +1,7 @@
 """Connections to PostgreSQL: how they are made, and which servers will do."""
 
-import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import asyncpg
@@ -20,6 +21,10 @@ SELECT current_setting('server_version_num')::int, current_setting('fsync'), cur
 
 class UnfitServer(FlowRunnerError):
     """The PostgreSQL server cannot be used, or does not keep what it says it has written."""
+
+
+class CannotConnect(Unavailable):
+    """The PostgreSQL server cannot be reached now, or does not let this program in."""
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
@@ -63,7 +68,7 @@ def is_trouble(error: BaseException) -> bool:
     if isinstance(error, asyncpg.InterfaceError):
         # Values that do not fit are told apart before they are sent.
         return not isinstance(error, ValueError)
-    return isinstance(error, OSError | TimeoutError | MemoryError)
+    return isinstance(error, asyncpg.InternalClientError | OSError | TimeoutError | MemoryError)
 
 
 async def check_server(url: str) -> list[str]:
@@ -72,14 +77,8 @@ async def check_server(url: str) -> list[str]:
     Raises:
         UnfitServer: It will not; the message says why and what to do.
     """
-    try:
-        connection = await asyncpg.connect(url, **options(statement_seconds=CONNECT_SECONDS))
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise UnfitServer(f"Cannot connect to the database: {describe(error)}") from None
-    try:
+    async with connected(url, statement_seconds=CONNECT_SECONDS) as connection:
         row = await connection.fetchrow(DURABILITY)
-    finally:
-        await asyncio.wait_for(connection.close(), CONNECT_SECONDS)
     version, fsync, synchronous_commit, full_page_writes, is_replica, encoding = row
     if version // 10000 < OLDEST_POSTGRESQL:
         raise UnfitServer(f"PostgreSQL {version // 10000} is too old: this needs {OLDEST_POSTGRESQL} or later")
@@ -99,6 +98,22 @@ async def check_server(url: str) -> list[str]:
     return []
 
 
-def describe(error: BaseException) -> str:
-    """A reason to be shown. Some errors have no text, and none may repeat the URL with its password."""
-    return str(error) or type(error).__name__
+@contextlib.asynccontextmanager
+async def connected(url: str, *, statement_seconds: float, **settings: str) -> AsyncIterator[Any]:
+    """A connection for a moment. Raises: CannotConnect."""
+    try:
+        connection = await asyncpg.connect(url, **options(statement_seconds=statement_seconds, **settings))
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        raise CannotConnect(f"Cannot connect to the database: {str(error) or type(error).__name__}") from None
+    try:
+        yield connection
+    finally:
+        await close(connection)
+
+
+async def close(connection: Any) -> None:
+    """Say goodbye, or hang up if that takes long."""
+    try:
+        await connection.close(timeout=1.0)
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()

@@ -17,7 +17,7 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.ports import Audit
 from flowrunner.storage.batch import MAX_BATCH, Pending, Writability, by_kind
 from flowrunner.storage.database import Bulk, Call, Overtaken, Work
-from flowrunner.storage.postgres.connections import as_unavailable, is_trouble, options
+from flowrunner.storage.postgres.connections import as_unavailable, close, is_trouble, options
 from flowrunner.storage.postgres.transaction import PostgresTransaction
 from flowrunner.storage.transaction import Transaction
 
@@ -233,10 +233,7 @@ class PostgresDatabase:
     async def _drop_writer(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
-            try:
-                await writer.close(timeout=1.0)
-            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                writer.terminate()
+            await close(writer)
 
 
 class _Claim(Call[int]):

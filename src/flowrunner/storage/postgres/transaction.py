@@ -25,14 +25,14 @@ class PostgresTransaction:
         self._announced: dict[str, None] = {}
 
     async def run(self, statement: Sql, values: Values = NO_VALUES) -> int:
-        text, names = _translated(statement)
+        text, names = translated(statement)
         with _refusals():
             return _count(await self.connection.execute(text, *_arguments(names, values)))
 
     async def run_many(self, statement: Sql, values: Sequence[Values]) -> int:
         if not isinstance(statement, Statement):
             return sum([await self.run(statement, each) for each in values])
-        text, names = _translated(statement)
+        text, names = translated(statement)
         columns: list[list[Any]] = []
         if names:
             columns = [[_storable(each[name]) for each in values] for name in names]  # type: ignore[call-overload]
@@ -44,13 +44,13 @@ class PostgresTransaction:
             return _count(await self.connection.execute(text, *columns))
 
     async def row(self, statement: Sql, values: Values = NO_VALUES) -> Row | None:
-        text, names = _translated(statement)
+        text, names = translated(statement)
         with _refusals():
             record = await self.connection.fetchrow(text, *_arguments(names, values))
         return None if record is None else tuple(record)
 
     async def rows(self, statement: Sql, values: Values = NO_VALUES) -> list[Row]:
-        text, names = _translated(statement)
+        text, names = translated(statement)
         with _refusals():
             return [tuple(record) for record in await self.connection.fetch(text, *_arguments(names, values))]
 
@@ -80,7 +80,7 @@ class PostgresTransaction:
 
 
 @cache
-def _translated(statement: Sql) -> tuple[str, Sequence[str]]:
+def translated(statement: Sql) -> tuple[str, Sequence[str]]:
     """The text as asyncpg takes it, and the names of its parameters in their order."""
     text = statement.postgres if isinstance(statement, Statement) else statement
     names = list(dict.fromkeys(_PARAMETER.findall(text)))

@@ -2,12 +2,12 @@
 
 import asyncio
 import io
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
 from flowrunner.storage.migrations import HEAD, SchemaTooNew, UnusableDatabase, alembic_config
-from flowrunner.storage.postgres.connections import CONNECT_SECONDS, describe, options
+from flowrunner.storage.postgres.connections import CONNECT_SECONDS, connected
 
 # Held to the end of the transaction, so that of two who migrate one waits and then has nothing to do.
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('flowrunner migration'), hashtext(current_schema()))"
@@ -22,49 +22,39 @@ async def migrate_postgres(url: str) -> None:
 
     Raises:
         SchemaTooNew: If it was written by a later version.
+        CannotConnect.
         UnusableDatabase: If it cannot be asked which schema it has, or changed.
     """
     if await revision_of_postgres(url) == HEAD:
         return
-    connection = await _connect(url)
-    try:
-        async with connection.transaction():
-            await connection.execute(LOCK)
-            current = await _revision(connection)
-            if current != HEAD:
-                await connection.execute(await asyncio.to_thread(_script, current))
-    except asyncpg.PostgresError as error:
-        raise UnusableDatabase(f"The database cannot be brought to the newest schema: {describe(error)}") from error
-    finally:
-        await connection.close(timeout=CONNECT_SECONDS)
+    async with connected(url, statement_seconds=_MIGRATION_SECONDS) as connection:
+        try:
+            async with connection.transaction():
+                await connection.execute(LOCK)
+                current = await _revision(connection)
+                if current != HEAD:
+                    await connection.execute(await asyncio.to_thread(script, current))
+        except asyncpg.PostgresError as error:
+            raise UnusableDatabase(f"The database cannot be brought to the newest schema: {error}") from error
 
 
 async def revision_of_postgres(url: str) -> str | None:
-    """The schema that the database has; None if it has none yet. Raises: UnusableDatabase."""
-    connection = await _connect(url)
-    try:
-        return await _revision(connection)
-    except asyncpg.PostgresError as error:
-        raise UnusableDatabase(f"The database cannot be read: {describe(error)}") from error
-    finally:
-        await connection.close(timeout=CONNECT_SECONDS)
+    """The schema that the database has; None if it has none yet. Raises: CannotConnect, UnusableDatabase."""
+    async with connected(url, statement_seconds=CONNECT_SECONDS) as connection:
+        try:
+            return await _revision(connection)
+        except asyncpg.PostgresError as error:
+            raise UnusableDatabase(f"The database cannot be read: {error}") from error
 
 
-async def _revision(connection: "asyncpg.Connection") -> str | None:
+async def _revision(connection: Any) -> str | None:
     if not await connection.fetchval(EXISTS):
         return None
     revision: str | None = await connection.fetchval(REVISION)
     return revision
 
 
-async def _connect(url: str) -> "asyncpg.Connection":
-    try:
-        return await asyncpg.connect(url, **options(statement_seconds=_MIGRATION_SECONDS))
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise UnusableDatabase(f"Cannot connect to the database: {describe(error)}") from None
-
-
-def _script(current: str | None) -> str:
+def script(current: str | None) -> str:
     """The statements that lead from the present schema to the newest one."""
     from alembic import command
     from alembic.util import CommandError

@@ -1,0 +1,53 @@
+"""What a server answers while another one is active on the same database."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from flowrunner.api.answers import answer
+from flowrunner.api.edge import Edge
+from flowrunner.api.errors import error_answer
+
+STANDBY: Final = "standby: another server is active on this database"
+_REFUSAL: Final = "This server is on standby, and only reads: another one is active"
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Standby:
+    """ASGI application: passes on what reads, and refuses the rest.
+
+    Args:
+        app: Answers what reads; None if there is nothing to be read yet.
+        why: Why the server is not ready; asked with each request.
+    """
+
+    def __init__(self, app: ASGIApp | None, why: Callable[[], str] = lambda: STANDBY) -> None:
+        self._app = app
+        self._why = why
+        self._alone = Edge(self._answer)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._app is not None and (scope["type"] != "http" or scope["method"] in _READING):
+            await self._app(scope, receive, send)
+        else:
+            await self._alone(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/healthz":
+            response = answer({"status": "ok"})
+        elif scope["type"] == "http" and scope["path"] == "/readyz":
+            response = error_answer(scope["request_id"], 503, f"The server is not ready: {self._why()}")
+        else:
+            response = error_answer(scope["request_id"], 503, _REFUSAL)
+        await response(scope, receive, send)
+
+
+class Switch:
+    """ASGI application: whichever one is in charge at the moment."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app: Callable[[Scope, Receive, Send], Awaitable[None]] = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
