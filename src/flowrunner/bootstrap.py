@@ -8,11 +8,11 @@ import contextlib
 import fcntl
 import random
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import structlog
 from fastapi import FastAPI
@@ -24,6 +24,7 @@ from flowrunner.api.standby import STANDBY
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.clock import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
+from flowrunner.dispatch.temporal.address import InvalidAddress, TemporalAddress
 from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput, Unavailable
 from flowrunner.domain.flow import NodeTypeSpec
 from flowrunner.domain.values import AccountId
@@ -32,7 +33,7 @@ from flowrunner.engine.world import World
 from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType
-from flowrunner.ports import KeyKind, KeyRotation, Ownership, Page
+from flowrunner.ports import Advancing, Engine, Journal, KeyKind, KeyRotation, OpenDispatcher, Ownership, Page
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.credentials import Argon2Hasher, JwtIssuer
@@ -54,7 +55,7 @@ from flowrunner.services.setup import FirstAccount
 from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.services.tokens import Tokens, TokenUses
-from flowrunner.settings import Settings
+from flowrunner.settings import LOCAL, Settings
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.audit_chain import ChainReport
@@ -63,6 +64,7 @@ from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.keys import SqlKeyRotations
+from flowrunner.storage.letters import SqlLetters
 from flowrunner.storage.location import Location, location_of
 from flowrunner.storage.migrations import HEAD
 from flowrunner.storage.secrets import SqlSecrets
@@ -77,13 +79,15 @@ _HOUSEKEEPING_SECONDS: Final = 3600.0
 _ROTATION_SECONDS: Final = 300.0
 _TOKEN_USES_SECONDS: Final = 60.0
 _READY_SECONDS: Final = 1.0
+# How old what a process knows of others' acts may be: ended sessions, new secrets.
+_NEWS_SECONDS: Final = 2.0
 
 
 @dataclass(slots=True)
 class Readiness:
     """Tells why the program cannot serve at the moment; None when it can."""
 
-    dispatcher: LocalDispatcher
+    dispatcher: OpenDispatcher
     database: Database
     is_standby: bool = False
     is_stopping: bool = False
@@ -117,7 +121,8 @@ class Program:
     setup: FirstAccount
     live: Live
     broadcast: LocalBroadcast
-    dispatcher: LocalDispatcher
+    dispatcher: OpenDispatcher
+    advancing: Advancing
     world: World
     database: Database
     vault: AesVault
@@ -188,12 +193,17 @@ async def open_data(
 
 @contextlib.asynccontextmanager
 async def open_program(
-    settings: Settings, *, own_ports: frozenset[int] = frozenset(), is_standby: bool = False
+    settings: Settings,
+    *,
+    own_ports: frozenset[int] = frozenset(),
+    is_standby: bool = False,
+    is_worker: bool = False,
 ) -> AsyncIterator[Program]:
     """The whole program but its network side, with every unfinished execution going on.
 
     Args:
         is_standby: Another server is active: nothing goes on, and nothing is written.
+        is_worker: It advances its share of the executions that Temporal places.
 
     Raises:
         FlowRunnerError: If the data directory, the keys or the database are not fit to start with.
@@ -212,21 +222,78 @@ async def open_program(
                 hasher=hasher,
                 http=http,
                 sandbox=sandbox,
+                dispatch=await _dispatch(settings, stored, clock, is_worker=is_worker),
             )
-            if is_standby:
-                program.readiness.is_standby = True
-                async with _hearing(settings, program.broadcast):
+            async with _hearing(settings, program) if is_standby or is_shared(settings) else contextlib.nullcontext():
+                if is_standby:
+                    program.readiness.is_standby = True
                     yield program
-                return
-            await program.dispatcher.open()
-            try:
-                yield program
-            finally:
-                await program.dispatcher.close()
+                    return
+                await program.dispatcher.open()
+                try:
+                    if program.advancing is not program.dispatcher:
+                        await program.advancing.open()
+                    yield program
+                finally:
+                    if program.advancing is not program.dispatcher:
+                        await program.advancing.close()
+                    await program.dispatcher.close()
         finally:
             await sandbox.close()
             await http.close()
             hasher.close()
+
+
+# What makes the dispatcher of a program for its engine, and what advances executions in this process.
+_Dispatch: TypeAlias = Callable[[Engine, Journal], tuple[OpenDispatcher, Advancing]]
+
+
+async def _dispatch(settings: Settings, stored: Stored, clock: SystemClock, *, is_worker: bool) -> _Dispatch:
+    if not is_shared(settings):
+
+        def local(engine: Engine, journal: Journal) -> tuple[OpenDispatcher, Advancing]:
+            dispatcher = LocalDispatcher(engine, journal, clock, most_active=settings.max_active)
+            return dispatcher, dispatcher
+
+        return local
+    try:
+        from flowrunner.dispatch.temporal.connection import connect
+        from flowrunner.dispatch.temporal.courier import Courier
+        from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
+        from flowrunner.dispatch.temporal.worker import TemporalWorker
+    except ImportError:
+        raise FlowRunnerError("Temporal needs its client: pip install 'flowrunner[temporal]'") from None
+    address = TemporalAddress.read(settings.dispatch)
+    client = await connect(address, api_key=settings.temporal_api_key)
+
+    def temporal(engine: Engine, journal: Journal) -> tuple[OpenDispatcher, Advancing]:
+        letters = SqlLetters(stored.database)
+        courier = Courier(client, address.queue, journal=journal, letters=letters, vault=stored.vault, clock=clock)
+        dispatcher = TemporalDispatcher(engine, courier, journal, letters, clock)
+        if not is_worker:
+            return dispatcher, dispatcher
+        return dispatcher, TemporalWorker(
+            engine, courier, letters, client=client, queue=address.queue, most_active=settings.max_active
+        )
+
+    return temporal
+
+
+def is_shared(settings: Settings) -> bool:
+    """Whether several processes are active on one database.
+
+    Raises:
+        FlowRunnerError: If the settings do not go together.
+    """
+    if settings.dispatch == LOCAL:
+        return False
+    if settings.database_url is None:
+        raise FlowRunnerError("Temporal's workers share a PostgreSQL database: set FLOWRUNNER_DATABASE_URL")
+    try:
+        TemporalAddress.read(settings.dispatch)
+    except InvalidAddress as error:
+        raise FlowRunnerError(f"The setting dispatch {error}") from None
+    return True
 
 
 def stored_at(settings: Settings) -> Location:
@@ -249,8 +316,22 @@ async def owning(settings: Settings) -> AsyncIterator[Ownership]:
     location = stored_at(settings)
     for warning in await location.check():
         logger.warning("database.unsafe", warning=warning)
+    if is_shared(settings):
+        yield Shared()
+        return
     async with location.ownership() as ownership:
         yield ownership
+
+
+class Shared:
+    """Fills `ports.Ownership` where all servers are active."""
+
+    is_held = True
+    epoch = None
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():  # noqa: ASYNC110 # nothing ever changes
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
 
 async def is_newest_schema(settings: Settings) -> bool:
@@ -259,16 +340,32 @@ async def is_newest_schema(settings: Settings) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _hearing(settings: Settings, broadcast: LocalBroadcast) -> AsyncIterator[None]:
-    """Subscribers are told of what the active server records."""
-    listening = asyncio.create_task(
-        stored_at(settings).listen(on_news=broadcast.hear, on_gap=broadcast.hear_of_all), name="listener"
+async def _hearing(settings: Settings, program: Program) -> AsyncIterator[None]:
+    """Subscribers are told of what other processes record, and what those end or change is seen here, too."""
+    broadcast = program.broadcast
+    tasks = (
+        asyncio.create_task(
+            stored_at(settings).listen(on_news=broadcast.hear, on_gap=broadcast.hear_of_all), name="listener"
+        ),
+        asyncio.create_task(_look_again(program), name="news"),
     )
     try:
         yield
     finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _look_again(program: Program) -> None:
+    while True:
+        await asyncio.sleep(_NEWS_SECONDS)
+        program.services.identity.look_again()
+        program.vault.look_again()
+        try:
+            await program.live.look_again()
+        except Unavailable as error:
+            logger.warning("sessions.not_looked_at", reason=str(error))
 
 
 def node_type_specs(node_types: Mapping[str, NodeType[Any]] | None = None) -> Mapping[str, NodeTypeSpec]:
@@ -285,6 +382,7 @@ def _assemble(
     hasher: Argon2Hasher,
     http: EgressClient,
     sandbox: JailedSandbox,
+    dispatch: _Dispatch,
 ) -> Program:
     database, vault = stored.database, stored.vault
     node_types = built_in()
@@ -304,7 +402,7 @@ def _assemble(
         clock=clock,
         draw=random.SystemRandom().random,
     )
-    dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=settings.max_active)
+    dispatcher, advancing = dispatch(FlowEngine(world), journal)
     executions = Executions(reader, flow_store, library, dispatcher, clock=clock, sandbox=sandbox, schemas=schemas)
     world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flow_store))
     language = Language(specs, schemas, sandbox)
@@ -345,7 +443,7 @@ def _assemble(
     identity.on_end(live.end_sessions)
     token_file = settings.data_dir / SETUP_TOKEN_FILE
     setup = FirstAccount(accounts, clock, on_done=lambda: token_file.unlink(missing_ok=True))
-    metrics.gauge("flowrunner_executions_active", "Executions in memory.", lambda: dispatcher.active)
+    metrics.gauge("flowrunner_executions_active", "Executions in memory.", lambda: advancing.active)
     metrics.gauge("flowrunner_executions_queued", "Executions that wait for room.", lambda: dispatcher.queued)
     metrics.gauge("flowrunner_sockets_open", "Open WebSockets.", lambda: live.open_sockets)
 
@@ -364,6 +462,7 @@ def _assemble(
         live=live,
         broadcast=broadcast,
         dispatcher=dispatcher,
+        advancing=advancing,
         world=world,
         database=database,
         vault=vault,

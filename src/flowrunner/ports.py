@@ -1073,6 +1073,35 @@ class SubFlowStarter(Protocol):
         ...
 
 
+class Advancing(Protocol):
+    """What advances executions in this process, or has others do it.
+
+    Attributes:
+        is_open: Whether it does.
+        active: Executions in memory.
+        queued: Executions that wait for room.
+    """
+
+    @property
+    def is_open(self) -> bool: ...
+    @property
+    def active(self) -> int: ...
+    @property
+    def queued(self) -> int: ...
+
+    async def open(self) -> None: ...
+
+    async def drain(self, *, seconds: float) -> None:
+        """Begin no further step, and wait for the ones under way."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class OpenDispatcher(Dispatcher, Advancing, Protocol):
+    """A dispatcher, as whoever starts and stops it sees it."""
+
+
 class ActiveExecution(Protocol):
     """An execution while it is in memory."""
 

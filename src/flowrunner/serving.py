@@ -16,12 +16,13 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from flowrunner.api.protocol import JoinedHttpProtocol
-from flowrunner.api.standby import STANDBY, Standby, Switch
+from flowrunner.api.standby import STANDBY, OnlyHealth, Standby, Switch
 from flowrunner.bootstrap import (
     Program,
     first_admin,
     in_url,
     is_newest_schema,
+    is_shared,
     keep_house,
     keep_token_uses,
     open_program,
@@ -43,17 +44,22 @@ _EXPOSED: Final = (
 )
 
 
-async def serve(settings: Settings) -> None:
-    """Run the server until a signal ends it.
+async def serve(settings: Settings, *, is_worker: bool = False) -> None:
+    """Run the server, or a worker, until a signal ends it.
 
     Raises:
         FlowRunnerError: If it cannot start; the message says what to do.
     """
     configure_logging(settings)
+    if is_worker and not is_shared(settings):
+        raise FlowRunnerError(
+            "Workers advance what Temporal gives them: set FLOWRUNNER_DISPATCH to its address. "
+            "Without Temporal, the server does all by itself: flowrunner serve"
+        )
     listener = _listen(settings)
     with contextlib.closing(listener):
         async with owning(settings) as ownership:
-            await _Serving(settings, listener, ownership).run()
+            await _Serving(settings, listener, ownership, is_worker=is_worker).run()
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -86,8 +92,11 @@ class _Serving:
     A change of roles is a new program: nothing that the one had in memory is known to the other.
     """
 
-    def __init__(self, settings: Settings, listener: socket.socket, ownership: Ownership) -> None:
+    def __init__(
+        self, settings: Settings, listener: socket.socket, ownership: Ownership, *, is_worker: bool = False
+    ) -> None:
         self._settings = settings
+        self._is_worker = is_worker
         self._listener = listener
         self._ownership = ownership
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
@@ -137,7 +146,9 @@ class _Serving:
             if is_standby and not await is_newest_schema(self._settings):
                 # There is nothing yet that this version can read.
                 return await self._wait_alone(STANDBY)
-            async with open_program(self._settings, own_ports=own_ports, is_standby=is_standby) as program:
+            async with open_program(
+                self._settings, own_ports=own_ports, is_standby=is_standby, is_worker=self._is_worker
+            ) as program:
                 if is_standby:
                     return await self._be_standby(program)
                 await first_admin(self._settings, program, self._listener.getsockname()[1])
@@ -167,8 +178,8 @@ class _Serving:
         return why
 
     async def _be_active(self, program: Program) -> _Why:
-        self._serve_with(program.app)
-        logger.info("server.active", epoch=program.world.epoch)
+        self._serve_with(OnlyHealth(program.app) if self._is_worker else program.app)
+        logger.info("worker.active" if self._is_worker else "server.active", epoch=program.world.epoch)
         settle_memory()
         async with asyncio.TaskGroup() as tasks:
             helpers = [
@@ -203,7 +214,7 @@ class _Serving:
         logger.info("server.stopping")
         program.readiness.is_stopping = True
         await self._first(
-            (_Why.STOP, program.dispatcher.drain(seconds=self._settings.drain_time)), (_Why.STOP, self._hurry.wait())
+            (_Why.STOP, program.advancing.drain(seconds=self._settings.drain_time)), (_Why.STOP, self._hurry.wait())
         )
         await self._close(program)
 
@@ -259,5 +270,5 @@ def settle_memory() -> None:
 
 
 async def _until_nothing_advances(program: Program) -> None:
-    while program.dispatcher.is_open:  # noqa: ASYNC110 # it may end in any way, also without a word
+    while program.dispatcher.is_open and program.advancing.is_open:  # noqa: ASYNC110 # it may end in any way, also without a word
         await asyncio.sleep(_LOOK_SECONDS)

@@ -9,7 +9,8 @@ from typing import Any, Final
 from temporalio.client import Client
 
 from flowrunner.clock import SystemClock
-from flowrunner.dispatch.temporal.connection import TemporalUrl, connect
+from flowrunner.dispatch.temporal.address import TemporalAddress
+from flowrunner.dispatch.temporal.connection import connect
 from flowrunner.dispatch.temporal.courier import Courier
 from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
 from flowrunner.dispatch.temporal.worker import TemporalWorker
@@ -45,7 +46,7 @@ PATIENCE_SECONDS: Final = 30.0
 class Cluster:
     """Opened by `cluster`."""
 
-    url: TemporalUrl
+    url: TemporalAddress
     place: str
     http: FakeHttp
     types: dict[str, NodeType[Any]]
@@ -203,7 +204,7 @@ async def cluster(place: str, url: str) -> AsyncIterator[Cluster]:
     database, sandbox = open_database(place), JailedSandbox(1)
     try:
         await SqlAccounts(database).create(account(MARA), password_hash="x")
-        yield Cluster(TemporalUrl.read(url), place, FakeHttp(), dict(built_in()), sandbox)
+        yield Cluster(TemporalAddress.read(url), place, FakeHttp(), dict(built_in()), sandbox)
     finally:
         await sandbox.close()
         await database.close()

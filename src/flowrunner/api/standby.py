@@ -43,6 +43,26 @@ class Standby:
         await response(scope, receive, send)
 
 
+class OnlyHealth:
+    """ASGI application of a worker: how it is, and nothing of the API.
+
+    Args:
+        app: Answers that.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._edge = Edge(self._answer)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_health = scope["type"] == "http" and scope["path"] in ("/healthz", "/readyz", "/metrics")
+        await (self._app if is_health else self._edge)(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = error_answer(scope["request_id"], 404, "This is a worker: the API is at the servers")
+        await response(scope, receive, send)
+
+
 class Switch:
     """ASGI application: whichever one is in charge at the moment."""
 

@@ -86,6 +86,22 @@ def serve(**flags: str | None) -> None:
     uvloop.run(run(settings))
 
 
+@main.command(short_help="Start a worker, which advances executions that Temporal gives it.")
+@_settings_options
+def worker(**flags: str | None) -> None:
+    """Start a worker, which advances executions that Temporal gives it; any number of them share the work.
+
+    It needs FLOWRUNNER_DISPATCH and FLOWRUNNER_DATABASE_URL, and the keys of the servers. On its port it answers
+    /healthz, /readyz and /metrics. Ctrl-C or SIGTERM stops it in good order; other workers go on with its executions.
+    """
+    settings = load_settings(flags, os.environ)
+    import uvloop
+
+    from flowrunner.serving import serve as run
+
+    uvloop.run(run(settings, is_worker=True))
+
+
 @main.command(short_help="Print the settings in force.")
 @_settings_options
 def config(**flags: str | None) -> None:

@@ -73,6 +73,11 @@ class TemporalWorker:
     def active(self) -> int:
         return len(self._places)
 
+    @property
+    def queued(self) -> int:
+        """They wait in Temporal."""
+        return 0
+
     async def open(self) -> None:
         self._tasks = [
             asyncio.create_task(self._worker.run(), name="temporal worker"),
