@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import random
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -435,6 +435,63 @@ async def keep_token_uses(program: Program) -> None:
     finally:
         with contextlib.suppress(Unavailable):
             await program.token_uses.write()
+
+
+async def migrate(settings: Settings) -> tuple[str | None, str]:
+    """Bring the database to the schema of this version; gives the schema of before, and the present one.
+
+    Raises:
+        FlowRunnerError: If it cannot be, or a server is using the file.
+    """
+    location = stored_at(settings)
+    await location.check()
+    before = await location.revision()
+    if settings.database_url is not None:
+        await location.migrate()
+        return before, HEAD
+    open_data_dir(settings.data_dir)
+    if before is None:
+        # It belongs with the keys, which the first start makes.
+        raise FlowRunnerError(f"There is no database in {settings.data_dir}: the first start of the server makes it")
+    with _lock(settings.data_dir):
+        await location.migrate()
+    return before, HEAD
+
+
+async def schema_of(settings: Settings) -> tuple[str | None, str]:
+    """The schema that the database has, and the one of this version. Raises: FlowRunnerError."""
+    location = stored_at(settings)
+    await location.check()
+    return await location.revision(), HEAD
+
+
+async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int], None]) -> dict[str, int]:
+    """Copy a SQLite database with all that is in it into an empty PostgreSQL database, and compare the two.
+
+    Args:
+        tell: Is told of each table that has arrived, and how many rows it has.
+
+    Returns:
+        The number of rows by table.
+
+    Raises:
+        FlowRunnerError: If nothing was copied; the message says why.
+    """
+    from flowrunner.storage.copying import copy_to_postgres
+
+    target = location_of(url, file=source)
+    revision = await location_of(None, file=source).revision()
+    if revision is None:
+        raise FlowRunnerError(f"There is no database {source}")
+    if revision != HEAD:
+        raise FlowRunnerError(f"{source} is of another version: start the server of this version on it once")
+    await target.check()
+    with _lock(source.parent):
+        async with target.ownership() as ownership:
+            if not ownership.is_held:
+                raise FlowRunnerError("A FlowRunner server is using the target: stop it first")
+            await target.migrate()
+            return await copy_to_postgres(source, url, tell=tell)
 
 
 async def verify_audit(
