@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from flowrunner.api.browser import Browser
 from flowrunner.api.live import Live
+from flowrunner.api.proxies import Proxies
 from flowrunner.api.server import build_app
 from flowrunner.api.standby import STANDBY
 from flowrunner.broadcast import LocalBroadcast
@@ -26,6 +27,7 @@ from flowrunner.clock import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput, Unavailable
 from flowrunner.domain.flow import NodeTypeSpec
+from flowrunner.domain.limits import Limits
 from flowrunner.domain.values import AccountId
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
@@ -48,6 +50,7 @@ from flowrunner.services.flows import Flows, ReadyFlows
 from flowrunner.services.identity import Identity
 from flowrunner.services.keys import Keys
 from flowrunner.services.language import Language
+from flowrunner.services.rates import Rates
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.setup import FirstAccount
@@ -68,6 +71,7 @@ from flowrunner.storage.migrations import HEAD
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.tokens import SqlTokens
+from flowrunner.storage.usage import SqlUsage
 
 logger = structlog.get_logger()
 
@@ -123,6 +127,7 @@ class Program:
     vault: AesVault
     token_uses: TokenUses
     readiness: Readiness
+    metrics: Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,8 +309,26 @@ def _assemble(
         clock=clock,
         draw=random.SystemRandom().random,
     )
-    dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=settings.max_active)
-    executions = Executions(reader, flow_store, library, dispatcher, clock=clock, sandbox=sandbox, schemas=schemas)
+    limits = Limits(
+        active=settings.account_active,
+        queued=settings.account_queued,
+        flows=settings.account_flows,
+        stored=settings.account_stored,
+        sockets=settings.account_sockets,
+    )
+    usage = SqlUsage(database)
+    dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=settings.max_active, limits=limits)
+    executions = Executions(
+        reader,
+        flow_store,
+        library,
+        dispatcher,
+        usage=usage,
+        limits=limits,
+        clock=clock,
+        sandbox=sandbox,
+        schemas=schemas,
+    )
     world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flow_store))
     language = Language(specs, schemas, sandbox)
     token_store = SqlTokens(database)
@@ -330,18 +353,19 @@ def _assemble(
     accounts = Accounts(account_store, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete)
     services = Services(
         identity=identity,
+        rates=Rates(clock, most=settings.account_requests, most_anonymous=settings.anonymous_requests),
         audit=audit,
         tokens=Tokens(token_store, uses, clock, on_end=identity.sessions_ended),
         accounts=accounts,
         secrets=Secrets(stored.secrets, vault, clock),
         keys=stored.keys,
-        flows=Flows(flow_store, stored.secrets, language, clock),
+        flows=Flows(flow_store, stored.secrets, language, clock, usage=usage, limits=limits),
         language=language,
         executions=executions,
         signals=Signals(reader, journal, dispatcher, schemas, clock),
         reruns=Reruns(executions, reader, journal, flow_store, library),
     )
-    live = Live(services, journal, broadcast, clock)
+    live = Live(services, journal, broadcast, clock, limits=limits, most=settings.max_sockets)
     identity.on_end(live.end_sessions)
     token_file = settings.data_dir / SETUP_TOKEN_FILE
     setup = FirstAccount(accounts, clock, on_done=lambda: token_file.unlink(missing_ok=True))
@@ -357,7 +381,9 @@ def _assemble(
             setup=setup,
             readiness=readiness,
             metrics=metrics.text,
+            refused=metrics.refused,
             browser=Browser(settings.public_url),
+            proxies=Proxies(settings.trusted_proxies),
         ),
         services=services,
         setup=setup,
@@ -369,6 +395,7 @@ def _assemble(
         vault=vault,
         token_uses=uses,
         readiness=readiness,
+        metrics=metrics,
     )
 
 

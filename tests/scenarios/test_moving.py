@@ -12,7 +12,10 @@ from support.invariants import check_database
 from support.postgres import PostgresServer
 from support.server import Server, clean_environment
 
-FLOW = "metadata: {name: Waits, version: '1'}\nnodes: {a: {type: wait, params: {key: go}, next: b}, b: {type: log, params: {message: on}}}"
+FLOW = """
+metadata: {name: Waits, version: "1"}
+nodes: {a: {type: wait, params: {key: go}, next: b}, b: {type: log, params: {message: on}}}
+"""
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ async def source(tmp_path: Path) -> Path:
                 account_id=MARA,
                 outcome="done",
                 details={"n": n},
-            )  # fmt: skip
+            )
         )
     assert await audit.purge(before=NOON - timedelta(days=3650 - 5), limit=100) == 5
     await database.close()

@@ -264,7 +264,7 @@ def test(**options: Any) -> None:
     \b
     Examples:
       flowrunner run --local order.yaml -i customer=Ada -i count=3
-      flowrunner run --local order.yaml -i @input.json --secrets .env > result.json
+      flowrunner run --local order.yaml -i @input.json --secrets .env > out.json
       flowrunner run --local order.yaml --approve ask --signal paid=20
 
     Nothing is kept: when the process ends, so does the flow. Ctrl-C cancels it and lets on_finish run; a second
