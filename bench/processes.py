@@ -80,6 +80,9 @@ class Server:
             "FLOWRUNNER_ADMIN_EMAIL": EMAIL,
             "FLOWRUNNER_ADMIN_PASSWORD": self.password,
             "FLOWRUNNER_EGRESS_ALLOW": "127.0.0.0/8",
+            # One account asks as much as all of them may.
+            "FLOWRUNNER_ACCOUNT_REQUESTS": "0",
+            "FLOWRUNNER_ACCOUNT_ACTIVE": "0",
         }
         command = [sys.executable, "-m", "flowrunner", "serve", "--host", HOST, "--port", str(self.port),
                    "--data-dir", str(self.data_dir)]  # fmt: skip

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from flowrunner.api.browser import Browser
 from flowrunner.api.live import Live
+from flowrunner.api.proxies import Proxies
 from flowrunner.api.server import build_app
 from flowrunner.api.standby import STANDBY
 from flowrunner.broadcast import LocalBroadcast
@@ -27,6 +28,7 @@ from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.dispatch.temporal.address import InvalidAddress, TemporalAddress
 from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput, Unavailable
 from flowrunner.domain.flow import NodeTypeSpec
+from flowrunner.domain.limits import Limits
 from flowrunner.domain.values import AccountId
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
@@ -49,6 +51,7 @@ from flowrunner.services.flows import Flows, ReadyFlows
 from flowrunner.services.identity import Identity
 from flowrunner.services.keys import Keys
 from flowrunner.services.language import Language
+from flowrunner.services.rates import Rates
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.setup import FirstAccount
@@ -70,6 +73,7 @@ from flowrunner.storage.migrations import HEAD
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.tokens import SqlTokens
+from flowrunner.storage.usage import SqlUsage
 
 logger = structlog.get_logger()
 
@@ -128,6 +132,7 @@ class Program:
     vault: AesVault
     token_uses: TokenUses
     readiness: Readiness
+    metrics: Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,14 +250,14 @@ async def open_program(
 
 
 # What makes the dispatcher of a program for its engine, and what advances executions in this process.
-_Dispatch: TypeAlias = Callable[[Engine, Journal], tuple[OpenDispatcher, Advancing]]
+_Dispatch: TypeAlias = Callable[[Engine, Journal, Limits], tuple[OpenDispatcher, Advancing]]
 
 
 async def _dispatch(settings: Settings, stored: Stored, clock: SystemClock, *, is_worker: bool) -> _Dispatch:
     if not is_shared(settings):
 
-        def local(engine: Engine, journal: Journal) -> tuple[OpenDispatcher, Advancing]:
-            dispatcher = LocalDispatcher(engine, journal, clock, most_active=settings.max_active)
+        def local(engine: Engine, journal: Journal, limits: Limits) -> tuple[OpenDispatcher, Advancing]:
+            dispatcher = LocalDispatcher(engine, journal, clock, most_active=settings.max_active, limits=limits)
             return dispatcher, dispatcher
 
         return local
@@ -266,7 +271,7 @@ async def _dispatch(settings: Settings, stored: Stored, clock: SystemClock, *, i
     address = TemporalAddress.read(settings.dispatch)
     client = await connect(address, api_key=settings.temporal_api_key)
 
-    def temporal(engine: Engine, journal: Journal) -> tuple[OpenDispatcher, Advancing]:
+    def temporal(engine: Engine, journal: Journal, limits: Limits) -> tuple[OpenDispatcher, Advancing]:
         letters = SqlLetters(stored.database)
         courier = Courier(client, address.queue, journal=journal, letters=letters, vault=stored.vault, clock=clock)
         dispatcher = TemporalDispatcher(engine, courier, journal, letters, clock)
@@ -402,8 +407,26 @@ def _assemble(
         clock=clock,
         draw=random.SystemRandom().random,
     )
-    dispatcher, advancing = dispatch(FlowEngine(world), journal)
-    executions = Executions(reader, flow_store, library, dispatcher, clock=clock, sandbox=sandbox, schemas=schemas)
+    limits = Limits(
+        active=settings.account_active,
+        queued=settings.account_queued,
+        flows=settings.account_flows,
+        stored=settings.account_stored,
+        sockets=settings.account_sockets,
+    )
+    usage = SqlUsage(database)
+    dispatcher, advancing = dispatch(FlowEngine(world), journal, limits)
+    executions = Executions(
+        reader,
+        flow_store,
+        library,
+        dispatcher,
+        usage=usage,
+        limits=limits,
+        clock=clock,
+        sandbox=sandbox,
+        schemas=schemas,
+    )
     world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flow_store))
     language = Language(specs, schemas, sandbox)
     token_store = SqlTokens(database)
@@ -428,18 +451,19 @@ def _assemble(
     accounts = Accounts(account_store, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete)
     services = Services(
         identity=identity,
+        rates=Rates(clock, most=settings.account_requests, most_anonymous=settings.anonymous_requests),
         audit=audit,
         tokens=Tokens(token_store, uses, clock, on_end=identity.sessions_ended),
         accounts=accounts,
         secrets=Secrets(stored.secrets, vault, clock),
         keys=stored.keys,
-        flows=Flows(flow_store, stored.secrets, language, clock),
+        flows=Flows(flow_store, stored.secrets, language, clock, usage=usage, limits=limits),
         language=language,
         executions=executions,
         signals=Signals(reader, journal, dispatcher, schemas, clock),
         reruns=Reruns(executions, reader, journal, flow_store, library),
     )
-    live = Live(services, journal, broadcast, clock)
+    live = Live(services, journal, broadcast, clock, limits=limits, most=settings.max_sockets)
     identity.on_end(live.end_sessions)
     token_file = settings.data_dir / SETUP_TOKEN_FILE
     setup = FirstAccount(accounts, clock, on_done=lambda: token_file.unlink(missing_ok=True))
@@ -455,7 +479,9 @@ def _assemble(
             setup=setup,
             readiness=readiness,
             metrics=metrics.text,
+            refused=metrics.refused,
             browser=Browser(settings.public_url),
+            proxies=Proxies(settings.trusted_proxies),
         ),
         services=services,
         setup=setup,
@@ -468,6 +494,7 @@ def _assemble(
         vault=vault,
         token_uses=uses,
         readiness=readiness,
+        metrics=metrics,
     )
 
 
@@ -534,6 +561,63 @@ async def keep_token_uses(program: Program) -> None:
     finally:
         with contextlib.suppress(Unavailable):
             await program.token_uses.write()
+
+
+async def migrate(settings: Settings) -> tuple[str | None, str]:
+    """Bring the database to the schema of this version; gives the schema of before, and the present one.
+
+    Raises:
+        FlowRunnerError: If it cannot be, or a server is using the file.
+    """
+    location = stored_at(settings)
+    await location.check()
+    before = await location.revision()
+    if settings.database_url is not None:
+        await location.migrate()
+        return before, HEAD
+    open_data_dir(settings.data_dir)
+    if before is None:
+        # It belongs with the keys, which the first start makes.
+        raise FlowRunnerError(f"There is no database in {settings.data_dir}: the first start of the server makes it")
+    with _lock(settings.data_dir):
+        await location.migrate()
+    return before, HEAD
+
+
+async def schema_of(settings: Settings) -> tuple[str | None, str]:
+    """The schema that the database has, and the one of this version. Raises: FlowRunnerError."""
+    location = stored_at(settings)
+    await location.check()
+    return await location.revision(), HEAD
+
+
+async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int], None]) -> dict[str, int]:
+    """Copy a SQLite database with all that is in it into an empty PostgreSQL database, and compare the two.
+
+    Args:
+        tell: Is told of each table that has arrived, and how many rows it has.
+
+    Returns:
+        The number of rows by table.
+
+    Raises:
+        FlowRunnerError: If nothing was copied; the message says why.
+    """
+    from flowrunner.storage.copying import copy_to_postgres
+
+    target = location_of(url, file=source)
+    revision = await location_of(None, file=source).revision()
+    if revision is None:
+        raise FlowRunnerError(f"There is no database {source}")
+    if revision != HEAD:
+        raise FlowRunnerError(f"{source} is of another version: start the server of this version on it once")
+    await target.check()
+    with _lock(source.parent):
+        async with target.ownership() as ownership:
+            if not ownership.is_held:
+                raise FlowRunnerError("A FlowRunner server is using the target: stop it first")
+            await target.migrate()
+            return await copy_to_postgres(source, url, tell=tell)
 
 
 async def verify_audit(

@@ -22,11 +22,17 @@ class Metrics:
         self._ended = Counter(
             "flowrunner_executions_ended", "Executions ended, by status.", ["status"], registry=self._registry
         )
+        self._refused = Counter(
+            "flowrunner_requests_refused", "Requests refused by a limit.", ["limit"], registry=self._registry
+        )
         self._steps = Counter("flowrunner_steps_started", "Tries of steps begun.", registry=self._registry)
 
     def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
         """A value that is read when it is asked for."""
         Gauge(name, help, registry=self._registry).set_function(read)
+
+    def refused(self, limit: str) -> None:
+        self._refused.labels(limit).inc()
 
     def count(self, records: Sequence[Recorded]) -> None:
         for recorded in records:

@@ -14,10 +14,10 @@ import difflib
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast, get_args
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
@@ -218,7 +218,8 @@ class SubFlows(Protocol):
             wait: Whether its end is signalled to this step.
 
         Raises:
-            NodeFailure: `flow.not_found`, `flow.too_deep`, `flow.recursion`, `input.invalid` or `limit.concurrency`.
+            NodeFailure: `flow.not_found`, `flow.too_deep`, `flow.recursion`, `input.invalid`, `limit.concurrency`,
+                or a limit of the account: `limit.account_queued`, `limit.account_stored`.
         """
         ...
 
@@ -286,6 +287,7 @@ class NodeType(ABC, Generic[P]):
         timeout_seconds: How long one try may take when the flow does not say; None for no limit.
         code: Parameters that are JavaScript by themselves, by the keys that lead to them; `*` stands
             for any key. Of a condition the parameter is true, false, or the error it came to.
+        schemas: Parameters that are JSON Schemas; they are checked when the flow is saved.
         inner: Which key of a node of this type holds nodes of its own: `nodes` or `branches`.
         asks_again: Whether the parameters are filled in anew before `resume`. Their `input` is then what
             the one scope that has ended gave.
@@ -298,6 +300,7 @@ class NodeType(ABC, Generic[P]):
     pure: ClassVar[bool] = False
     timeout_seconds: ClassVar[float | None] = 300.0
     code: ClassVar[Mapping[tuple[str, ...], CodeKind]] = {}
+    schemas: ClassVar[tuple[str, ...]] = ()
     inner: ClassVar[InnerKey | None] = None
     asks_again: ClassVar[bool] = False
 
@@ -366,9 +369,9 @@ class NodeType(ABC, Generic[P]):
         hint = None
         if kind in _MESSAGES and location:
             text = f"'{location[-1]}' {text}"
-        if kind == "extra_forbidden" and len(location) == 1:
-            known = [field.alias or name for name, field in self.Params.model_fields.items()]
-            near = difflib.get_close_matches(str(location[0]), known, n=1)
+        if kind == "extra_forbidden":
+            known = _known_at(self.Params, location)
+            near = difflib.get_close_matches(str(location[-1]), known, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"known parameters: {', '.join(known)}"
         return ParamFault(keys=tuple(location), code=code, message=text, hint=hint)
 
@@ -381,6 +384,7 @@ class NodeType(ABC, Generic[P]):
             check=self.check,
             params_schema=lambda: self.Params.model_json_schema(by_alias=True),
             code=self.code,
+            schemas=self.schemas,
             inner=self.inner,
             repeatable=self.repeatable,
             pure=self.pure,
@@ -402,6 +406,29 @@ def _is_filled_in_later(params: JSON, location: tuple[str | int, ...]) -> bool:
             value = value[key]  # type: ignore[index] # checked above
         # Other parts of a location name a branch of the model, not a key of the document.
     return isinstance(value, str) and _EXPRESSION.search(value) is not None
+
+
+def _known_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
+    """The keys that may stand where the last one of ``location`` does."""
+    models = [model]
+    for key in location[:-1]:
+        inner = [
+            m
+            for outer in models
+            for name, f in outer.model_fields.items()
+            if key in (name, f.alias)
+            for m in _models_in(f.annotation)
+        ]
+        # What names no field is an index, or names a branch of a union.
+        models = inner or models
+    return [field.alias or name for found in models for name, field in found.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
 
 
 _MESSAGES: Final = {

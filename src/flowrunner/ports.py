@@ -1027,6 +1027,7 @@ class Dispatcher(Relatives, Protocol):
             DuplicateRequest: If its idempotency key is taken.
             NotFound: If its flow is gone, or its account.
             NoTurn: If it has to wait for its turn, and is not queued.
+            TooManyRequests: If it has to wait, and its account has as many waiting as it may.
             Unavailable: If the server is stopping.
         """
         ...

@@ -4,18 +4,22 @@ import asyncio
 import contextlib
 import gc
 import ipaddress
+import resource
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Final
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from flowrunner.api.protocol import JoinedHttpProtocol
+from flowrunner.api.protocol import Connections, JoinedHttpProtocol
+from flowrunner.api.proxies import Proxies
 from flowrunner.api.standby import STANDBY, OnlyHealth, Standby, Switch
 from flowrunner.bootstrap import (
     Program,
@@ -37,6 +41,10 @@ from flowrunner.settings import Settings
 logger = structlog.get_logger()
 
 _LOOK_SECONDS: Final = 1.0
+# How often a WebSocket is asked whether the other side is there, and how long it may take to say so.
+PING_SECONDS: Final = 20.0
+# Open at once, if the process may open twice as many files; more where more WebSockets may be open.
+_CONNECTIONS: Final = 10_000
 _EXPOSED: Final = (
     "other machines can reach this server. It speaks plain HTTP: whoever is in between reads passwords, tokens and "
     "results, and whoever gets here first can try passwords. Listen on 127.0.0.1 behind a proxy with TLS instead, "
@@ -56,10 +64,23 @@ async def serve(settings: Settings, *, is_worker: bool = False) -> None:
             "Workers advance what Temporal gives them: set FLOWRUNNER_DISPATCH to its address. "
             "Without Temporal, the server does all by itself: flowrunner serve"
         )
+    # The other half is for what the server itself opens.
+    most_connections = _open_files(2 * max(_CONNECTIONS, 2 * settings.max_sockets)) // 2
+    settings = replace(settings, max_sockets=min(settings.max_sockets, most_connections // 2))
     listener = _listen(settings)
     with contextlib.closing(listener):
         async with owning(settings) as ownership:
-            await _Serving(settings, listener, ownership, is_worker=is_worker).run()
+            await _Serving(settings, listener, ownership, most_connections, is_worker=is_worker).run()
+
+
+def _open_files(wanted: int) -> int:
+    """Let the process have that many files open, or as many as it may; gives how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return files
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -93,7 +114,13 @@ class _Serving:
     """
 
     def __init__(
-        self, settings: Settings, listener: socket.socket, ownership: Ownership, *, is_worker: bool = False
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        ownership: Ownership,
+        most_connections: int,
+        *,
+        is_worker: bool,
     ) -> None:
         self._settings = settings
         self._is_worker = is_worker
@@ -101,16 +128,22 @@ class _Serving:
         self._ownership = ownership
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._problem = STANDBY
-        self._alone = Standby(None, lambda: self._problem)
+        self._proxies = Proxies(settings.trusted_proxies)
+        self._alone = Standby(None, self._proxies, lambda: self._problem)
         self._switch = Switch(self._alone)
+        self._refused: Callable[[str], None] = lambda limit: None
+        connections = Connections(most_connections, on_drop=lambda: self._refused("connections"))
         self._server = _Server(
             uvicorn.Config(
                 self._switch,
                 loop="none",
-                http=JoinedHttpProtocol,
+                http=partial(JoinedHttpProtocol, open_connections=connections),  # type: ignore[arg-type] # makes one
                 ws="websockets-sansio",
                 ws_max_size=64 * 1024,
                 ws_per_message_deflate=False,
+                # A subscriber that is not there any more does not hold its place.
+                ws_ping_interval=PING_SECONDS,
+                ws_ping_timeout=PING_SECONDS,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -169,7 +202,7 @@ class _Serving:
         return _Why.STOP if self._stop.is_set() else _Why.ROLE
 
     async def _be_standby(self, program: Program) -> _Why:
-        self._serve_with(Standby(program.app))
+        self._serve_with(Standby(program.app, self._proxies))
         logger.info("server.standby", hint="another server is active on the database; this one takes over when it ends")
         why = await self._first(
             (_Why.ROLE, self._ownership.until(lambda: self._ownership.is_held)), (_Why.STOP, self._stop.wait())
@@ -178,7 +211,8 @@ class _Serving:
         return why
 
     async def _be_active(self, program: Program) -> _Why:
-        self._serve_with(OnlyHealth(program.app) if self._is_worker else program.app)
+        self._refused = program.metrics.refused
+        self._serve_with(OnlyHealth(program.app, self._proxies) if self._is_worker else program.app)
         logger.info("worker.active" if self._is_worker else "server.active", epoch=program.world.epoch)
         settle_memory()
         async with asyncio.TaskGroup() as tasks:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -21,6 +22,10 @@ LOCAL: Final = "local"
 _OF_CLIENTS: Final = frozenset({f"{PREFIX}TOKEN", f"{PREFIX}URL", f"{PREFIX}SERVER"})
 # Read by `flowrunner run --local`: each is the value of a secret.
 SECRET_PREFIX: Final = f"{PREFIX}SECRET_"
+
+
+_SIZE: Final = re.compile(r"([0-9]{1,18})(|KiB|MiB|GiB|TiB)")
+_UNITS: Final = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 class InvalidSettings(FlowRunnerError):
@@ -50,6 +55,22 @@ def _count(value: str) -> int:
     if count < 1:
         raise ValueError("must be at least 1")
     return count
+
+
+def _limit(value: str) -> int | None:
+    """None is no limit."""
+    limit = _whole_number(value)
+    if limit < 0:
+        raise ValueError("must be at least 0")
+    return limit or None
+
+
+def _bytes(value: str) -> int | None:
+    """None is no limit."""
+    found = _SIZE.fullmatch(value)
+    if found is None:
+        raise ValueError("must be a number of bytes, such as 10GiB, 500MiB or 1000000")
+    return int(found[1]) * _UNITS[found[2]] or None
 
 
 def _days(value: str) -> float:
@@ -153,6 +174,29 @@ class Settings:
     max_active: int = setting(
         _count, "Executions advanced at once; further ones wait their turn in the database.", default=1000
     )
+    account_active: int | None = setting(
+        _limit, "How many of them may be of one account; 0 is no limit but that.", default=500
+    )
+    account_queued: int | None = setting(
+        _limit, "Executions of an account that may wait for their turn; 0 is no limit.", default=20_000
+    )
+    account_requests: int | None = setting(
+        _limit, "Requests that an account may make in a minute; 0 is no limit.", default=120_000
+    )
+    anonymous_requests: int | None = setting(
+        _limit, "Requests in a minute without a valid token from one address; 0 is no limit.", default=6_000
+    )
+    account_flows: int | None = setting(_limit, "Flows that an account may have; 0 is no limit.", default=10_000)
+    account_stored: int | None = setting(
+        _bytes, "What an account may keep in the database, such as 500MiB; 0 is no limit.", default=10 * 2**30
+    )
+    account_sockets: int | None = setting(
+        _limit, "WebSockets that an account may have open; 0 is no limit.", default=1_000
+    )
+    max_sockets: int = setting(_count, "WebSockets that may be open in all.", default=5_000)
+    trusted_proxies: tuple[Any, ...] = setting(
+        _networks, "Addresses of proxies that are believed where a request comes from, by X-Forwarded-For.", default=()
+    )
     script_workers: int = setting(
         _count, "Processes that evaluate JavaScript; they start with the first expression that needs one.", default=2
     )
@@ -252,6 +296,6 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
         elif known.metadata["parse"] in (parse_duration, _days):
             text = f"{value:.12g}s"
         else:
-            text = "" if value is None else str(value)
+            text = ("0" if known.metadata["parse"] in (_limit, _bytes) else "") if value is None else str(value)
         rows.append((known.name, text, known.metadata["help"]))
     return rows

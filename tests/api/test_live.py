@@ -92,9 +92,9 @@ def test_a_completed_execution_is_told_in_the_messages_of_the_reference(account:
     assert (update["status"], update["node_id"], update["node_type"]) == ("running", "start", "http.request")
     node = next(m for m in messages if m["type"] == "node_completed")
     assert node.keys() == {
-        "type", "execution_id", "seq", "node_id", "node_type", "action", "result", "timestamp"
+        "type", "execution_id", "seq", "node_id", "node_type", "step", "action", "result", "timestamp"
     }  # fmt: skip
-    assert (node["node_id"], node["node_type"]) == ("start", "http.request")
+    assert (node["node_id"], node["node_type"], node["step"]) == ("start", "http.request", "start.1")
     assert node["result"]["status_code"] == 200
     assert node["result"]["body"] == {"key": "value"}
     log = next(m for m in messages if m["type"] == "log" and m["message"] == "HTTP request successful")
@@ -157,6 +157,129 @@ def test_logs_are_the_same_over_rest_and_live(account: Client) -> None:
 
     names = ("timestamp", "level", "message", "node_id", "node_type", "data")
     assert account.logs(id) == [{name: message[name] for name in names if name in message} for message in messages]
+
+
+# What has no message of its own in the reference is an update of the execution
+
+
+def updates(account: Client, id: str) -> list[Any]:
+    """What the messages of an execution tell, but for the logs and what is the same in each."""
+    left_out = ("type", "execution_id", "seq", "timestamp", "node_type")
+    return [
+        {name: value for name, value in message.items() if name not in left_out}
+        for message in account.messages(id)
+        if message["type"] == "execution_update"
+    ]
+
+
+def test_a_wait_tells_what_for_and_the_signal_that_it_has_come(account: Client) -> None:
+    id = account.run(account.new_flow("nodes:\n  paid: {type: wait, params: {key: a/b, timeout: 1h}}\n"))
+    until = account.waiting_at(id, "paid")["waiting_for"][0]["until"]
+    with account.watch(id) as connection:
+        assert account.post(f"/api/v1/executions/{id}/signals/a/b", {"payload": 7}).status == 200
+        live = [json.loads(text) for text in connection]
+
+    assert live == account.messages(id)
+    assert updates(account, id) == [
+        {"status": "running", "node_id": "paid"},
+        {"status": "running", "node_id": "paid", "step": "paid.1", "attempt": 1},
+        {
+            "status": "waiting", "node_id": "paid", "step": "paid.1", "until": until,
+            "waiting_for": {"type": "signal", "key": "a/b"},
+        },
+        {"status": "running", "received": {"type": "signal", "key": "a/b", "by": account.account_id}},
+    ]  # fmt: skip
+    assert live[-3]["result"] == 7
+
+
+def test_an_approval_tells_what_is_asked_and_who_has_answered(account: Client) -> None:
+    id = account.run(account.new_flow("nodes:\n  ask: {type: approval, params: {prompt: Push?}}\n"))
+    account.waiting_at(id, "ask")
+    account.post(f"/api/v1/executions/{id}/approvals/ask", {"approved": True})
+    account.ended(id)
+
+    *_, waiting, received = updates(account, id)
+    assert waiting == {
+        "status": "waiting", "node_id": "ask", "step": "ask.1", "waiting_for": {"type": "approval", "prompt": "Push?"}
+    }  # fmt: skip
+    assert received["received"] == {"type": "approval", "step": "ask.1", "by": account.account_id}
+
+
+def test_a_loop_tells_of_each_of_its_runs(account: Client) -> None:
+    definition = """nodes:
+  each:
+    type: foreach
+    params: {items: [1, 2], on_error: continue}
+    nodes:
+      check: {type: switch, params: {cases: [{when: "item == 2", action: bad}]}, next: {bad: stop}}
+      stop: {type: fail, params: {message: not two}}
+"""
+    id = account.run_to_end(definition)["id"]
+
+    told = [u for u in updates(account, id) if u.keys() & {"scopes", "scope_outcome"}]
+    assert told == [
+        {"status": "running", "node_id": "each", "step": "each.1", "scopes": 2},
+        {"status": "running", "scope": "each.1[0]", "scope_outcome": "completed"},
+        {"status": "running", "scope": "each.1[1]", "scope_outcome": "failed", "error": "not two"},
+    ]
+    steps = [(m["step"], m.get("scope")) for m in account.messages(id) if m["type"] == "node_completed"]
+    assert steps == [("each.1[0]/check.1", "each.1[0]"), ("each.1[1]/check.1", "each.1[1]"), ("each.1", None)]
+
+
+def test_a_step_that_runs_again_and_again_is_told_by_its_number(account: Client) -> None:
+    definition = """vars: {n: 0}
+nodes:
+  count: {type: set, params: {n: "${vars.n + 1}"}, next: enough}
+  enough: {type: switch, params: {cases: [{when: "vars.n < 3", action: again}]}, next: {again: count}}
+"""
+    id = account.run_to_end(definition)["id"]
+
+    steps = [message["step"] for message in account.messages(id) if message["type"] == "node_completed"]
+    assert steps == ["count.1", "enough.1", "count.2", "enough.2", "count.3", "enough.3"]
+
+
+def test_a_try_that_failed_tells_why_and_when_the_next_one_is(account: Client, receiver: Receiver) -> None:
+    definition = (
+        f"nodes:\n  a: {{type: http.request, params: {{url: '{receiver.url}/status/503'}},"
+        " retry: {max: 1, delay: 100ms, jitter: 0}}\n"
+    )
+    id = account.run_to_end(definition)["id"]
+
+    _, first, failed, second, last = updates(account, id)
+    assert (first["attempt"], second["attempt"]) == (1, 2)
+    moment(failed.pop("retry_at"))
+    message = "HTTP request failed with status 503"
+    assert failed == {"status": "waiting", "node_id": "a", "step": "a.1", "attempt": 1, "error": message}
+    assert last == {"status": "running", "node_id": "a", "step": "a.1", "attempt": 2, "error": message}
+
+
+def test_a_sub_flow_tells_which_execution_it_is(account: Client) -> None:
+    inner = account.new_flow("nodes:\n  r: {type: return, params: {value: 1}}\n")
+    id = account.run_to_end(f"nodes:\n  call: {{type: flow, params: {{flow: {inner}}}}}\n")["id"]
+    (child,) = account.get("/api/v1/executions", flow_id=inner).json["executions"]
+
+    told = {
+        name: update[name] for update in updates(account, id) for name in ("waiting_for", "received") if name in update
+    }
+    assert told == {
+        "waiting_for": {"type": "flow", "execution_id": child["id"], "flow_id": inner},
+        "received": {"type": "flow", "execution_id": child["id"]},
+    }
+
+
+def test_an_execution_that_waits_for_its_turn_says_so(account: Client) -> None:
+    definition = "limits: {concurrency: {max: 1}}\nnodes:\n  go: {type: wait, params: {key: go}}\n"
+    flow_id = account.new_flow(definition)
+    first, second = account.run(flow_id), account.run(flow_id)
+    account.waiting_at(first, "go")
+    assert account.execution(second)["waiting_for"] == [{"type": "turn", "until": None}]
+
+    for id in (first, second):
+        account.waiting_at(id, "go")
+        account.post(f"/api/v1/executions/{id}/signals/go")
+        account.ended(id)
+
+    assert updates(account, second)[:2] == [{"status": "waiting", "node_id": "go"}, {"status": "running"}]
 
 
 # From where
@@ -479,6 +602,6 @@ def test_a_message_that_is_too_large_closes_its_socket_alone(account: Client) ->
         assert close_code(quiet) == 1000
 
 
-def test_messages_are_not_compressed(account: Client) -> None:
+def test_s48_messages_are_not_compressed(account: Client) -> None:
     with account.watch(waiting(account), compression="deflate") as connection:
         assert "sec-websocket-extensions" not in connection.response.headers  # type: ignore[union-attr]

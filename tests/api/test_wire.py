@@ -183,7 +183,7 @@ def test_a_head_that_does_not_end_is_not_waited_for(server: Server) -> None:
         slow_body.sendall(body[5:])
         assert_error(reply_of(until_closed(slow_body)), 401)
 
-    assert 5 < took < 20
+    assert 4 < took < 20
 
 
 def test_a_connection_is_kept_between_requests(connection: socket.socket) -> None:

@@ -51,7 +51,7 @@ def test_what_reads_flows_loads_nothing_of_a_server(command: tuple[str, ...], tm
 
 def test_javascript_and_schemas_are_loaded_by_the_flows_that_have_them(tmp_path: Path) -> None:
     (tmp_path / "flow.yaml").write_text(
-        'inputs: {x: {type: integer, default: 1}}\nnodes:\n  a: {type: return, params: {value: "${flow.input.x + 1}"}}\n'
+        'inputs: {x: {default: 1}}\nnodes:\n  a: {type: return, params: {value: "${flow.input.x + 1}"}}\n'
     )
 
     names = loaded("validate", "flow.yaml", at=tmp_path)

@@ -96,3 +96,31 @@ def test_room_that_was_left_can_be_taken_again() -> None:
 
     assert room.has_room(MARA)
     assert list(room.full_accounts()) == []
+
+
+def test_an_account_has_its_own_limit_also_while_there_is_room() -> None:
+    room = Room(most=10, sure=2, most_of_one=3)
+    for _ in range(3):
+        assert room.has_room(MARA)
+        room.enter(MARA)
+
+    assert not room.has_room(MARA)
+    assert list(room.full_accounts()) == [MARA]
+    assert room.has_room(LENA)
+
+
+def test_no_account_is_sure_of_more_than_its_own_limit() -> None:
+    room = Room(most=2, sure=5, most_of_one=1)
+    room.enter(MARA)
+    room.enter(LENA)
+
+    assert not room.has_room(MARA)
+    assert room.has_room(AccountId("omar"))
+
+
+def test_the_ones_of_an_account_are_counted_while_they_wait() -> None:
+    queue = queue_of(mara=3, lena=1)
+    queue.take()
+    queue.remove(ExecutionId("mara-2"))
+
+    assert (queue.count(MARA), queue.count(LENA), queue.count(AccountId("omar"))) == (1, 1, 0)

@@ -9,8 +9,9 @@ ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
 ARCHITECTURE: Final = ROOT / "docs" / "architecture.md"
 FLOW_LANGUAGE: Final = ROOT / "docs" / "flow-language.md"
+API: Final = ROOT / "docs" / "api.md"
 
-_FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE: Final = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def all_pages() -> list[Path]:

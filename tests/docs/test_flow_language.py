@@ -1,10 +1,11 @@
 """What docs/flow-language.md says is what flows can do."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import pytest
+import pytest_asyncio
 
 from docs.pages import FLOW_LANGUAGE, README, ROOT, all_pages, blocks, first_words, rows, section
 from flowrunner.api import routing
@@ -12,12 +13,18 @@ from flowrunner.domain import decide, expression, flow_document, javascript, yam
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.expression import OUTPUT_NAMES
 from flowrunner.domain.flow import COMMON_ERRORS
-from flowrunner.domain.flow_document import read_flow
+from flowrunner.domain.flow_tests import read_tests
 from flowrunner.domain.retry import RetryPolicy
+from flowrunner.domain.yaml_source import read_yaml
 from flowrunner.engine import recorder, run
 from flowrunner.nodes import built_in, loops
+from flowrunner.offline.kit import open_kit
+from flowrunner.rehearsal.memory import GivenFlows
+from flowrunner.rehearsal.paths import edges_of
+from flowrunner.rehearsal.rehearse import Kit, rehearse
 from flowrunner.security import egress
 from flowrunner.services import secrets
+from flowrunner.services.language import Language
 
 NODE_TYPES = built_in()
 
@@ -33,15 +40,45 @@ def samples() -> Iterator[Any]:
         yield pytest.param(path.read_text(), id=str(path.relative_to(ROOT)))
 
 
+Offline: TypeAlias = tuple[Language, Kit]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def offline() -> AsyncIterator[Offline]:
+    """What `flowrunner validate` and `flowrunner test` work with."""
+    async with open_kit() as opened:
+        yield opened
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("text", list(samples()))
-def test_every_sample_loads_as_a_flow(text: str) -> None:
-    flow = read_flow(text, {name: node_type.spec() for name, node_type in NODE_TYPES.items()})
+async def test_every_sample_loads_as_a_flow(text: str, offline: Offline) -> None:
+    language, _ = offline
+
+    flow = await language.read(text)
 
     assert flow.nodes
 
 
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("text", blocks(FLOW_LANGUAGE, "yaml"), ids=lambda text: text.strip().partition("\n")[0])
+async def test_every_sample_of_the_language_does_what_its_tests_say(text: str, offline: Offline) -> None:
+    language, kit = offline
+    flow, flows = await language.read(text), GivenFlows()
+    nodes = cast("dict[str, Any]", read_yaml(text).value)["nodes"]
+    given = flows.add(flow, nodes)
+
+    verdicts = [await rehearse(given, test, flows, kit) for test in read_tests(flow.tests, nodes)[0].values()]
+
+    assert [(v.test.name, v.problems, v.mismatches) for v in verdicts if not v.has_passed] == []
+    taken = frozenset().union(*(verdict.edges for verdict in verdicts))
+    assert edges_of(flow).keys() <= taken, "the tests of a sample take every edge of it"
+    assert verdicts
+
+
 def test_there_are_samples() -> None:
-    assert len(list(samples())) >= 4
+    assert len(blocks(FLOW_LANGUAGE, "yaml")) >= 15
+    assert len(list(samples())) >= 20
 
 
 def test_the_keys_of_a_document_and_of_a_node_are_described() -> None:
@@ -97,7 +134,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
 
     assert said == {
         "flow document": f"{_size(yaml_source.MAX_BYTES)}, {yaml_source.MAX_DEPTH} levels, "
-        f"{yaml_source.MAX_NODES:,} YAML nodes",
+        f"{yaml_source.MAX_NODES:,} YAML nodes, {flow_document.MAX_EXPRESSIONS:,} expressions",
         "scopes inside each other": f"{flow_document.MAX_DEPTH_OF_SCOPES}",
         "script": _size(javascript.MAX_SCRIPT),
         "elements of a loop": f"{loops.MAX_ITEMS:,}",

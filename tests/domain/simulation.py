@@ -1,9 +1,10 @@
 """Random flows, and executions of them by a simulated engine: in a process that dies at chosen moments."""
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypedDict
+from typing import Final, TypedDict, TypeVar
 from zlib import crc32
 
 from hypothesis import strategies as st
@@ -25,9 +26,11 @@ from flowrunner.domain.decide import (
 )
 from flowrunner.domain.execution import (
     Admitted,
+    Completed,
     Ending,
     Event,
     ExecutionState,
+    Failed,
     Failure,
     Logged,
     NodeCompleted,
@@ -50,6 +53,7 @@ from flowrunner.domain.values import JSON
 NOON: Final = datetime(2027, 1, 1, 12, tzinfo=UTC)
 ERRORS: Final = ("http.503", "http.404", "timeout", "connection.refused")
 Timed = tuple[Event, datetime]
+G = TypeVar("G", bound=Graph)
 
 
 class _Facts(TypedDict):
@@ -65,7 +69,8 @@ class Behaviour:
     """What the tries of a node give.
 
     A try is an action, `skip`, `return`, an error type after "!", a wait of seconds after "~", or a wait for
-    a signal after "?": `?` and the seconds it is waited for, with `!` after them where that is a limit.
+    a signal after "?": `?` and the seconds it is waited for, with `!` after them where that is a limit. `@` is
+    an execution of its own, whose end is the step's.
 
     Attributes:
         is_mixed: Runs of the node in other scopes begin elsewhere among the tries.
@@ -107,6 +112,7 @@ class Plan:
     flow: Flow
     behaviours: Mapping[str, Behaviour]
     inner: Mapping[str, Inner] = field(default_factory=dict)
+    subflows: Mapping[str, "Plan"] = field(default_factory=dict)
     # Which of the steps under way ends first.
     seed: int = 0
 
@@ -119,6 +125,7 @@ class Simulation:
 
     Attributes:
         crashes: At each point where the process could die: whether it does.
+        subflows: Executions that its steps have started, by the key of the signal that their end is.
     """
 
     plan: Plan
@@ -128,6 +135,7 @@ class Simulation:
     journal: list[Timed] = field(default_factory=list)
     state: ExecutionState = field(default_factory=ExecutionState)
     running: set[Step] = field(default_factory=set)
+    subflows: dict[str, "Simulation"] = field(default_factory=dict)
     lives: int = 1
     # Once more than this the crashes stop, so that a run stays below the cap on interruptions.
     most_lives: int = 15
@@ -212,6 +220,9 @@ class Simulation:
             self.record(Admitted())
             return
         key = next((w.key for s in self.state.timed if (w := self.state.at(s).waiting) and w.key is not None), None)
+        if key in self.subflows:
+            self.record(SignalReceived(key=key, payload=self.subflows[key].told()))
+            return
         if key is not None and crc32(f"{self.plan.seed}{key}".encode()) % 4:
             self.record(SignalReceived(key=key, payload=["signal", key]))
             return
@@ -223,6 +234,13 @@ class Simulation:
             return
         assert key is not None, "nothing to do, nothing under way and nothing awaited: the execution would be stuck"
         self.record(SignalReceived(key=key, payload=["signal", key]))
+
+    def told(self) -> JSON:
+        """What an execution tells the one that waits for its end."""
+        ending = self.run()
+        if isinstance(ending, Failed):
+            return {"error": ending.error.type}
+        return {"result": ending.result if isinstance(ending, Completed) else None}
 
     def finish(self, step: Step) -> None:
         current = self.state.at(step)
@@ -246,6 +264,8 @@ class Simulation:
             scope=step.scope,
         )
         result: JSON = [step.node, _shortened(current.input)]
+        if outcome == "@":
+            return self.after_subflow(current, facts)
         if current.status is StepStatus.RESUMING:
             if outcome.endswith("!"):
                 return self.failure(current, "http.503")
@@ -272,6 +292,17 @@ class Simulation:
             is_last=is_last,
             vars={step.node: step.iteration} if crc32(step.node.encode()) % 3 == 0 else None,
         )
+
+    def after_subflow(self, current: StepState, facts: _Facts) -> Event:
+        key = f"flow:{current.step}.{current.failures}"
+        if current.status is not StepStatus.RESUMING:
+            if key not in self.subflows:
+                self.subflows[key] = Simulation(self.plan.subflows[current.step.node], self.crashes)
+            return NodeWaiting(**facts, until=None, key=key)
+        assert isinstance(current.signal, dict), "its end is what it waited for"
+        if "error" in current.signal:
+            return self.failure(current, str(current.signal["error"]))
+        return NodeCompleted(**facts, action="default", result=_shortened(current.signal["result"]))
 
     def failure(self, current: StepState, type: str) -> Event:
         error = Failure(type=type, message=f"{current.step.node} failed", node=current.step.node)
@@ -355,73 +386,112 @@ TRIES: Final = (
 )  # fmt: skip
 
 
-@st.composite
-def plans(draw: st.DrawFn, *, has_scopes: bool = True, has_limits: bool = True) -> Plan:
+def plans(*, has_scopes: bool = True, has_limits: bool = True, has_subflows: bool = True) -> st.SearchStrategy[Plan]:
     """Flows whose edges lead only to later nodes.
+
+    Drawn from a seed: a choice of hypothesis's own for each detail took a hundred times as long. They shrink by
+    their size.
 
     Args:
         has_limits: Whether an execution may run out of time.
     """
-    behaviours: dict[str, Behaviour] = {}
-    inner: dict[str, Inner] = {}
 
-    def graph(prefix: str, depth: int) -> Graph:
-        count = draw(st.integers(1, 5 if depth == 0 else 3))
-        names = [f"{prefix}{letter}" for letter in "abcde"[:count]]
-        nodes = {}
-        for index, name in enumerate(names):
-            later = names[index + 1 :]
-            edges = draw(st.dictionaries(st.sampled_from(EDGES), st.sampled_from(later), max_size=4)) if later else {}
-            if later and draw(st.integers(0, 3)):
-                # Most nodes lead on, so that executions come far.
-                edges["default"] = later[0]
-            kinds = ["leaf", "leaf", "foreach", "while", "parallel"] if has_scopes and depth < 3 else ["leaf"]
-            kind = draw(st.sampled_from(kinds))
-            behaviours[name] = Behaviour(
-                draw(st.lists(st.sampled_from(TRIES), min_size=1, max_size=4)) if kind == "leaf"
-                else [draw(st.sampled_from(["default"] * 6 + ["skip", "!http.404"]))],
-                is_mixed=draw(st.booleans()),
-            )  # fmt: skip
-            if kind == "leaf":
-                nodes[name] = node(name, edges, retry=draw(retries), repeatable=draw(st.integers(0, 4)) > 0)
-                continue
-            seconds = draw(st.none() | st.sampled_from([0.3, 90.0, 5000.0])) if has_limits else None
-            inner[name] = draw(
-                st.builds(
-                    Inner,
-                    kind=st.just(kind),
-                    runs=st.integers(0, 4),
-                    at_once=st.integers(1, 4) if kind == "foreach" else st.just(9),
-                    needed=st.none() | st.integers(1, 2) if kind == "parallel" else st.none(),
-                    tolerant=st.booleans() if kind == "foreach" else st.just(False),
-                    seconds=st.just(seconds),
-                    pause=st.none() | st.just(60.0),
-                )
-            )
-            keys = ["left", "middle", "right"][: draw(st.integers(1, 3))] if kind == "parallel" else [""]
-            scopes = {key: graph(f"{name}{key[:1]}", depth + 1) for key in keys}
-            nodes[name] = node(name, edges, inner=scopes, timeout_seconds=None)
+    def make(seed: int, size: int) -> Plan:
+        planner = _Planner(random.Random(seed), has_scopes=has_scopes, has_limits=has_limits)
+        return planner.plan(size, has_subflows=has_subflows)
+
+    return st.builds(make, seed=st.integers(0, 2**32), size=st.integers(1, 5))
+
+
+class _Planner:
+    """Draws a flow, and how it behaves."""
+
+    def __init__(self, chance: random.Random, *, has_scopes: bool, has_limits: bool) -> None:
+        self.chance = chance
+        self.has_scopes = has_scopes
+        self.has_limits = has_limits
+        self.behaviours: dict[str, Behaviour] = {}
+        self.inner: dict[str, Inner] = {}
+        self.subflows: dict[str, Plan] = {}
+
+    def plan(self, size: int, *, has_subflows: bool) -> Plan:
+        root = self.graph("", size, 0)
+        if has_subflows:
+            leaves = [name for name in self.behaviours if name not in self.inner]
+            for name in self.chance.sample(leaves, min(len(leaves), self.chance.choice((0, 0, 1, 2)))):
+                self.behaviours[name] = Behaviour(["@"])
+                child = _Planner(self.chance, has_scopes=self.has_scopes, has_limits=self.has_limits)
+                self.subflows[name] = child.plan(2, has_subflows=False)
+        handlers = [None, *root.nodes]
+        flow = flow_with(
+            *root.nodes.values(),
+            outputs=self.chance.choice((None, prepared(Constant(1)))),
+            on_failure=self.chance.choice(handlers),
+            on_finish=self.chance.choice(handlers),
+            limits=Limits(timeout_seconds=self.limit(1.0, 100.0, 10_000.0)),
+        )
+        return Plan(flow, self.behaviours, self.inner, self.subflows, self.chance.randrange(2**16))
+
+    def limit(self, *seconds: float) -> float | None:
+        return self.chance.choice((None, *seconds)) if self.has_limits else None
+
+    def graph(self, prefix: str, most: int, depth: int) -> Graph:
+        names = [f"{prefix}{letter}" for letter in "abcde"[: self.chance.randint(1, most)]]
+        nodes = {name: self.node(name, names[index + 1 :], most, depth) for index, name in enumerate(names)}
         return Graph(start=names[0], nodes=nodes)
 
-    root = graph("", 0)
-    handlers = st.none() | st.sampled_from(list(root.nodes))
-    seconds = draw(st.none() | st.sampled_from([1.0, 100.0, 10_000.0])) if has_limits else None
-    flow = flow_with(
-        *root.nodes.values(),
-        outputs=draw(st.none() | st.just(prepared(Constant(1)))),
-        on_failure=draw(handlers),
-        on_finish=draw(handlers),
-        limits=Limits(timeout_seconds=seconds),
-    )
-    return Plan(flow, behaviours, inner, draw(st.integers(0, 2**16)))
+    def node(self, name: str, later: Sequence[str], most: int, depth: int) -> Node:
+        edges = {}
+        if later:
+            edges = {self.chance.choice(EDGES): self.chance.choice(later) for _ in range(self.chance.randint(0, 4))}
+            if self.chance.random() < 0.75:
+                # Most nodes lead on, so that executions come far.
+                edges["default"] = later[0]
+        kinds = ["leaf", "leaf", "foreach", "while", "parallel"] if self.has_scopes and depth < 3 else ["leaf"]
+        kind, is_mixed = self.chance.choice(kinds), self.chance.random() < 0.5
+        if kind == "leaf":
+            tries = [self.chance.choice(TRIES) for _ in range(self.chance.randint(1, 4))]
+            self.behaviours[name] = Behaviour(tries, is_mixed)
+            return node(name, edges, retry=self.retry(), repeatable=self.chance.random() < 0.8)
+        self.behaviours[name] = Behaviour([self.chance.choice(["default"] * 6 + ["skip", "!http.404"])], is_mixed)
+        self.inner[name] = Inner(
+            kind=kind,
+            runs=self.chance.randint(0, 4),
+            at_once=self.chance.randint(1, 4) if kind == "foreach" else 9,
+            needed=self.chance.choice((None, 1, 2)) if kind == "parallel" else None,
+            tolerant=kind == "foreach" and self.chance.random() < 0.5,
+            seconds=self.limit(0.3, 90.0, 5000.0),
+            pause=self.chance.choice((None, 60.0)),
+        )
+        keys = ["left", "middle", "right"][: self.chance.randint(1, 3)] if kind == "parallel" else [""]
+        scopes = {key: self.graph(f"{name}{key[:1]}", min(most, 3), depth + 1) for key in keys}
+        return node(name, edges, inner=scopes, timeout_seconds=None)
 
-
-retries = st.none() | st.builds(
-    RetryPolicy, max_retries=st.integers(0, 3), first_delay=st.floats(0, 5), max_elapsed=st.none() | st.floats(0, 20)
-)
+    def retry(self) -> RetryPolicy | None:
+        if self.chance.random() < 0.3:
+            return None
+        return RetryPolicy(
+            max_retries=self.chance.randint(0, 3),
+            first_delay=self.chance.choice((0.0, 0.5, 5.0)),
+            max_elapsed=self.chance.choice((None, None, 0.0, 20.0)),
+        )
 
 
 def with_steps(plan: Plan, most: int) -> Plan:
     """The plan, with so many steps allowed."""
     flow = plan.flow
     return replace(plan, flow=replace(flow, limits=replace(flow.limits, max_steps=most)))
+
+
+def repeatable(plan: Plan) -> Plan:
+    """The plan, with every node one that may run again after a crash."""
+    subflows = {name: repeatable(child) for name, child in plan.subflows.items()}
+    return replace(plan, flow=_all_repeatable(plan.flow), subflows=subflows)
+
+
+def _all_repeatable(graph: G) -> G:
+    nodes = {
+        name: replace(one, repeatable=True, inner={key: _all_repeatable(inner) for key, inner in one.inner.items()})
+        for name, one in graph.nodes.items()
+    }
+    return replace(graph, nodes=nodes)

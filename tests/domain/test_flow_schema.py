@@ -13,7 +13,7 @@ from docs.test_flow_language import samples
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.flow_document import study_flow
 from flowrunner.domain.flow_schema import flow_schema, node_type_schema
-from flowrunner.domain.inputs import input_faults
+from flowrunner.domain.inputs import form_faults
 from flowrunner.domain.yaml_source import read_yaml
 from flowrunner.schemas import RustSchemas
 from support.flows import specs
@@ -62,7 +62,7 @@ nodes:
     next: {empty: nothing, big: ask, default: push_all}
   ask:
     type: approval
-    params: {prompt: "Push ${nodes.fetch.result.length} orders?", form: {type: object}, roles: [editor]}
+    params: {prompt: "Push ${nodes.fetch.result.length} orders?", form: {type: object}, roles: [admin, user]}
     timeout: 24h
     next: {approved: push_all, rejected: nothing, timeout: nothing}
   push_all:
@@ -110,6 +110,7 @@ params | {type: log, params: {message: x, levle: info}} | an unknown parameter
 params | {type: log, params: {}} | a parameter that is missing
 | {type: log} | no parameters where one is needed
 params.level | {type: log, params: {message: x, level: loud}} | a value that is not one of those allowed
+params.roles[1] | {type: approval, params: {roles: [admin, editor]}} | a role that there is not
 params.message | {type: log, params: {message: [x]}} | a parameter of the wrong type
 params | {type: return, params: [1]} | parameters in a list
 params.url | {type: webhook, params: {url: ""}} | an empty text
@@ -239,7 +240,7 @@ READER_TAKES = {"nodes.a.if"}
 @pytest.mark.parametrize("document", [p.values[0] for p in bad_documents() if p.values[1] not in READER_TAKES])
 def test_what_it_refuses_the_reader_refuses_too(document: Any) -> None:
     engine = RustSchemas()
-    reading = study_flow(json.dumps(document), specs(), lambda schema: input_faults(schema, engine))
+    reading = study_flow(json.dumps(document), specs(), lambda schema: form_faults(schema, engine))
 
     assert reading.flow is None
 

@@ -1,38 +1,38 @@
-"""A scenario that goes through an execution, a restart and a cancellation, in processes that die at chosen writes."""
+"""Stories of executions, played in processes that die at chosen writes."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+import json
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
-from flowrunner.domain.execution import Event, NodeWaiting
-from flowrunner.domain.values import ExecutionId
-from flowrunner.plugin import HttpAnswer
-from flowrunner.ports import Append, DuplicateRequest, Journal, Recorded, StoredExecution, Unsettled
+from flowrunner.domain.execution import ROOT, Event, ScopeEnded, Status
+from flowrunner.domain.values import JSON, ExecutionId, FlowId
+from flowrunner.ports import (
+    PARENT_HAS_ENDED,
+    PARENT_HAS_GONE_ON,
+    Append,
+    Journal,
+    Recorded,
+    Sandbox,
+    StoredExecution,
+    Unsettled,
+)
 from flowrunner.storage.sqlite.database import SqliteDatabase
-from support.databases import new_database_file
+from services.callers import caller_of
+from support.databases import MARA, NOON, new_database_file, rows_of
 from support.invariants import check_accepted, check_database, check_effects
-from support.world import FakeHttp, Machine, Request, SteppingClock, answer, machine
+from support.world import Answer, FakeHttp, Machine, SteppingClock, answer, machine, never
 
 # Before: nothing was written. After: it was, and whoever waits for the answer never gets it. Between
 # the two there is a moment only for a journal that does not write in one transaction.
 Moment = Literal["before", "between", "after"]
-
-FLOW: Final = """
-nodes:
-  fetch: {type: http.request, params: {url: "http://peer/flaky"}, retry: {max: 3, delay: 1ms}, next: shape}
-  shape: {type: transform, params: {value: {got: "${input.status_code}"}}, next: rest}
-  rest: {type: delay, params: {duration: 1h}, next: tell}
-  tell: {type: webhook, params: {url: "http://peer/tell"}, next: {default: done, error: done}}
-  done: {type: return, params: {value: "${nodes.shape.result.got}"}}
-"""
-SLOW_FLOW: Final = (
-    "nodes: {hang: {type: http.request, params: {url: 'http://peer/hang'}, next: after}, after: {type: return}}"
-)
 
 Wrap = Callable[[Journal, "Fate", SqliteDatabase], Journal]
 
@@ -124,27 +124,35 @@ class CrashingJournal:
         return await self._inner.unsettled(parent)
 
 
+class NotThere(Exception):
+    """The rest of a story makes no sense without it."""
+
+
 @dataclass
 class Scenario:
-    """What outlives the processes: the file, the other side, the clock, and the caller's own book.
+    """One story, and what outlives its processes: the file, the other side, the clock, and the caller's own book.
 
     Attributes:
-        accepted: The id of each execution whose start was answered, by what it is called here.
+        accepted: The id of each execution whose start was answered, by what it is called in the story.
+        refused: What was asked for and refused.
     """
 
     path: Path
     fate: Fate
+    story: "Story"
+    sandbox: Sandbox | None = None
     wrap: Wrap = lambda inner, fate, database: CrashingJournal(inner, fate)
     patience_seconds: float = 20.0
     clock: SteppingClock = field(default_factory=SteppingClock)
     http: FakeHttp = field(default_factory=FakeHttp)
     accepted: dict[str, ExecutionId] = field(default_factory=dict)
-    asked: int = 0
+    refused: set[str] = field(default_factory=set)
+    _parts_done: int = 0
 
     def __post_init__(self) -> None:
         self.http.is_cut = lambda: self.fate.is_dead
-        self.http.at("http://peer/flaky", answer(503), answer())
-        self.http.at("http://peer/hang", _hang)
+        for url, answers in self.story.answers.items():
+            self.http.at(url, *answers)
 
     def _journal(self, inner: Journal, database: SqliteDatabase) -> Journal:
         return self.wrap(inner, self.fate, database)
@@ -152,10 +160,8 @@ class Scenario:
     async def play(self) -> list[str]:
         """Go through everything, with as many lives as it takes; gives the violations found afterwards."""
         new_database_file(self.path)
-        parts = [self._save, self._run_until_parked, self._run_to_the_end, self._cancel_one, self._look_again]
-        for part in parts:
-            while not await self._live(part):
-                self.fate.be_born()
+        while not await self._live():
+            self.fate.be_born()
         keys = [request.key for request in self.http.requests]
         return [
             *check_database(self.path),
@@ -163,17 +169,9 @@ class Scenario:
             *check_effects(self.path, keys),
         ]
 
-    async def _live(self, part: Callable[[Machine], object]) -> bool:
-        """One process; whether it got through its part."""
-
-        async def live() -> None:
-            async with machine(self.path, clock=self.clock, http=self.http, wrap=self._journal) as process:
-                # What is then missing is for the checks to find.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self.patience_seconds):
-                        await part(process)  # type: ignore[misc]
-
-        living, dying = asyncio.ensure_future(live()), asyncio.ensure_future(self.fate.died.wait())
+    async def _live(self) -> bool:
+        """One process; whether it got through all the parts that were left, and a start with nothing left to do."""
+        living, dying = asyncio.ensure_future(self._act()), asyncio.ensure_future(self.fate.died.wait())
         await asyncio.wait((living, dying), return_when=asyncio.FIRST_COMPLETED)
         dying.cancel()
         if self.fate.is_dead:
@@ -183,65 +181,276 @@ class Scenario:
         await living
         return True
 
-    # The parts; each may be begun any number of times
+    async def _act(self) -> None:
+        async with self._process() as process:
+            saved = {id for (id,) in rows_of(self.path, "SELECT id FROM flows")}
+            for name, definition in self.story.flows.items():
+                if name not in saved:
+                    await process.save(definition, name)
+            # What is then missing is for the checks to find.
+            with contextlib.suppress(TimeoutError, NotThere):
+                for part in self.story.parts[self._parts_done :]:
+                    async with asyncio.timeout(self.patience_seconds):
+                        await part(self, process)
+                    self._parts_done += 1
+            self._parts_done = len(self.story.parts)
+        async with self._process() as process:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.patience_seconds):
+                    await _nothing_is_open(process)
 
-    async def _save(self, process: Machine) -> None:
-        await process.save(FLOW, "ordinary")
-        await process.save(SLOW_FLOW, "slow")
+    def _process(self) -> contextlib.AbstractAsyncContextManager[Machine]:
+        return machine(self.path, clock=self.clock, http=self.http, wrap=self._journal, sandbox=self.sandbox)
 
-    async def _start(self, process: Machine, name: str) -> ExecutionId:
-        """Ask for an execution until there is an answer, as a careful caller does."""
+    def id_of(self, name: str) -> ExecutionId:
+        """Raises: NotThere if the execution was refused."""
         if name not in self.accepted:
-            self.asked += 1
-            try:
-                id = await process.start(name, id=f"{name}-{self.asked}", key=f"key-of-{name}")
-            except DuplicateRequest as repeat:
-                id = repeat.execution_id
-            except Unavailable:
-                return await self._start(process, name)
-            self.accepted[name] = id
+            raise NotThere(name)
         return self.accepted[name]
 
-    async def _run_until_parked(self, process: Machine) -> None:
-        id = await self._start(process, "ordinary")
+    # What came of it
 
-        async def rests() -> bool:
+    def outcome(self) -> "Outcome":
+        """What a caller, an operator and the other side see of it, with names in place of the ids."""
+        names = self._names()
+        executions: dict[str, Any] = {}
+        with closing(sqlite3.connect(self.path)) as connection:
+            rows = connection.execute("SELECT execution_id, type, data FROM events ORDER BY execution_id, seq")
+            for id, type, data in rows.fetchall():
+                event = json.loads(data)
+                steps, _ = executions.setdefault(names[id], ({}, None))
+                if type == "node.completed":
+                    name = f"{event['scope']}/{event['node']}.{event['iteration']}".lstrip("/")
+                    steps[name] = _renamed(event["result"], names)
+                elif type.startswith("execution."):
+                    executions[names[id]] = (steps, (type, _essence(event, names)))
+        effects = {(r.method, r.url, _renamed(r.key, names)) for r in self.http.requests}
+        outcome = Outcome(executions, effects, frozenset(self.refused))
+        return outcome if self.story.is_exact else outcome.ends()
+
+    def _names(self) -> dict[str, str]:
+        names: dict[str, str] = {id: name for name, id in self.accepted.items()}
+        with closing(sqlite3.connect(self.path)) as connection:
+            first_events = dict(
+                connection.execute("SELECT execution_id, data FROM events WHERE seq = 1 ORDER BY execution_id")
+            )
+        for id, data in first_events.items():
+            parent = json.loads(data)["parent"]
+            if parent is not None:
+                names[id] = f"{names[parent['execution_id']]}>{parent['step']}#{parent['failures'] + 1}"
+        return names
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of each execution the results of its steps and its end; all requests; what was refused."""
+
+    executions: Mapping[str, tuple[Mapping[str, Any], tuple[str, Any]]]
+    effects: Set[tuple[str, str, str]]
+    refused: Set[str]
+
+    def ends(self) -> "Outcome":
+        """Why each execution has ended, and nothing else."""
+        ends = {name: ({}, (type, essence[0])) for name, (_, (type, essence)) in self.executions.items()}
+        return Outcome(ends, frozenset(), self.refused)
+
+
+def _essence(event: Mapping[str, Any], names: Mapping[str, str]) -> Any:
+    """What an end says, without what differs between runs that went as well."""
+    match event:
+        case {"error": {"type": kind, "message": message}, **rest}:
+            return kind, _renamed(message, names), rest.get("step")
+        case {"result": result}:
+            return _renamed(result, names)
+        case {"reason": reason}:
+            # Whether the other has gone on or ended by the time that this is found is all the same.
+            return "left behind" if reason in (PARENT_HAS_ENDED, PARENT_HAS_GONE_ON) else reason
+        case _:
+            return None
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    text = json.dumps(value)
+    for id, name in names.items():
+        text = text.replace(id, name)
+    return json.loads(text, object_hook=_without_times)
+
+
+def _without_times(value: dict[str, Any]) -> dict[str, Any]:
+    return {name: item for name, item in value.items() if name not in ("timing_ms", "at")}
+
+
+async def _nothing_is_open(process: Machine) -> None:
+    async def none_is() -> bool:
+        return rows_of(process.path, "SELECT count(*) FROM executions WHERE completed_at IS NULL") == [(0,)]
+
+    await process.until(none_is)
+
+
+# What stories are made of. Each part may be begun any number of times.
+
+Part = Callable[[Scenario, Machine], Awaitable[None]]
+ADMIN: Final = caller_of(MARA, role="admin")
+
+
+@dataclass(frozen=True)
+class Story:
+    """What somebody does with a server.
+
+    Attributes:
+        flows: Definitions by name.
+        answers: What the other side answers, by URL; 200 where nothing is said.
+        is_exact: It ends with the same results of the same steps whatever happens. Without that, only why its
+            executions end is the same: tries that were cut off count towards a limit.
+    """
+
+    flows: Mapping[str, str]
+    parts: Sequence[Part]
+    answers: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
+    is_exact: bool = True
+
+
+def run(name: str, flow: str, input: Mapping[str, JSON] | None = None) -> Part:
+    """Ask for an execution until there is an answer, as a careful caller does."""
+
+    async def ask(scenario: Scenario, process: Machine) -> None:
+        while name not in scenario.accepted:
             try:
-                events = await process.events(id)
+                accepted = await process.executions.run(
+                    ADMIN, FlowId(flow), input or {}, idempotency_key=f"key-of-{name}"
+                )
+            except Unavailable:
+                continue
+            except Conflict:
+                scenario.refused.add(name)
+                return
+            except NotFound:
+                raise NotThere(name) from None
+            scenario.accepted[name] = accepted.id
+
+    return ask
+
+
+def rerun(name: str, of: str, **how: Any) -> Part:
+    async def ask(scenario: Scenario, process: Machine) -> None:
+        accepted = await process.reruns.rerun(ADMIN, scenario.id_of(of), idempotency_key=f"key-of-{name}", **how)
+        scenario.accepted[name] = accepted.id
+
+    return ask
+
+
+def until_waiting(name: str) -> Part:
+    """Until nothing of an execution goes on by itself."""
+
+    async def wait(scenario: Scenario, process: Machine) -> None:
+        id = scenario.id_of(name)
+
+        async def waits() -> bool:
+            try:
+                return await process.status(id) is Status.WAITING and process.dispatcher.active == 0
             except NotFound:
                 return False
-            return any(isinstance(event, NodeWaiting) for event in events) and process.dispatcher.active == 0
 
-        await process.until(rests, seconds=self.patience_seconds)
+        await process.until(waits)
 
-    async def _run_to_the_end(self, process: Machine) -> None:
-        self.clock.advance(hours=2)
+    return wait
+
+
+def until_all_wait(count: int) -> Part:
+    """Until so many executions wait for something."""
+
+    async def wait(scenario: Scenario, process: Machine) -> None:
+        async def wait_all() -> bool:
+            found = rows_of(process.path, "SELECT count(*) FROM executions WHERE status = 'waiting'")
+            return found == [(count,)] and process.dispatcher.active == 0
+
+        await process.until(wait_all)
+
+    return wait
+
+
+def until_requested(url: str) -> Part:
+    async def wait(scenario: Scenario, process: Machine) -> None:
+        await process.until_requested(url)
+
+    return wait
+
+
+def time_passes(**amount: float) -> Part:
+    """Until so long after the beginning of the story."""
+
+    async def pass_by(scenario: Scenario, process: Machine) -> None:
+        ahead = NOON + timedelta(**amount) - scenario.clock.now()
+        scenario.clock.advance(seconds=max(ahead.total_seconds(), 0.0))
         process.look_at_timers()
-        await self._until_ended(process, self.accepted["ordinary"])
 
-    async def _cancel_one(self, process: Machine) -> None:
-        id = await self._start(process, "slow")
+    return pass_by
 
-        async def hangs() -> bool:
-            return any(r.url == "http://peer/hang" for r in self.http.requests)
 
-        await process.until(hangs, seconds=self.patience_seconds)
+def signal(name: str, key: str, payload: JSON = None) -> Part:
+    async def send(scenario: Scenario, process: Machine) -> None:
+        # One that was not answered and is sent again may find that it has done its work.
         with contextlib.suppress(Conflict):
-            await process.dispatcher.cancel(id, reason="by hand")
+            await process.signals.send(ADMIN, scenario.id_of(name), key, payload)
 
-    async def _look_again(self, process: Machine) -> None:
-        """A start with nothing left to do."""
-        for id in self.accepted.values():
-            await self._until_ended(process, id)
-
-    async def _until_ended(self, process: Machine, id: ExecutionId) -> None:
-        with contextlib.suppress(NotFound):
-            await process.until_ended(id, seconds=self.patience_seconds)
+    return send
 
 
-async def _hang(request: Request) -> HttpAnswer:
-    await asyncio.Event().wait()
-    raise AssertionError("unreachable")
+def approve(name: str, node: str) -> Part:
+    async def answer_it(scenario: Scenario, process: Machine) -> None:
+        with contextlib.suppress(Conflict):
+            await process.signals.answer(ADMIN, scenario.id_of(name), node, approved=True, data=None)
+
+    return answer_it
+
+
+def cancel(name: str) -> Part:
+    async def end(scenario: Scenario, process: Machine) -> None:
+        id = scenario.id_of(name)
+        # Asked a second time, it would cut off the handlers of its end.
+        if not any(isinstance(event, ScopeEnded) and event.scope == ROOT for event in await process.events(id)):
+            with contextlib.suppress(Conflict):
+                await process.dispatcher.cancel(id, reason="by hand")
+
+    return end
+
+
+def until_ended(*names: str) -> Part:
+    async def wait(scenario: Scenario, process: Machine) -> None:
+        for name in names:
+            with contextlib.suppress(NotFound):
+                await process.until_ended(scenario.id_of(name), seconds=scenario.patience_seconds)
+
+    return wait
+
+
+ORDINARY: Final = Story(
+    flows={
+        "ordinary": """
+            nodes:
+              fetch: {type: http.request, params: {url: "http://peer/flaky"}, retry: {max: 3, delay: 1ms}, next: shape}
+              shape: {type: transform, params: {value: {got: "${input.status_code}"}}, next: rest}
+              rest: {type: delay, params: {duration: 1h}, next: tell}
+              tell: {type: webhook, params: {url: "http://peer/tell"}, next: {default: done, error: done}}
+              done: {type: return, params: {value: "${nodes.shape.result.got}"}}
+            """,
+        "slow": """
+            nodes:
+              hang: {type: http.request, params: {url: 'http://peer/hang'}, next: after}
+              after: {type: return}
+            """,
+    },
+    answers={"http://peer/flaky": [answer(503), answer()], "http://peer/hang": [never]},
+    parts=[
+        run("first", "ordinary"),
+        until_waiting("first"),
+        time_passes(hours=2),
+        until_ended("first"),
+        run("second", "slow"),
+        until_requested("http://peer/hang"),
+        cancel("second"),
+    ],
+)
 
 
 class RefusingJournal(CrashingJournal):
@@ -249,6 +458,10 @@ class RefusingJournal(CrashingJournal):
 
     Refused before, nothing was written; refused after, it was, and nobody can tell.
     """
+
+    @classmethod
+    def around(cls, inner: Journal, fate: Fate, database: SqliteDatabase) -> Journal:
+        return cls(inner, fate)
 
     async def point(self, moment: Moment) -> None:
         if moment == self.fate.moment and self.fate.is_last_write():

@@ -1,6 +1,7 @@
-"""Exhaustive: the process dies at the n-th write, for every n until the scenario goes through untouched."""
+"""Exhaustive: the process dies at the n-th write, for every n until the story goes through untouched."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -8,55 +9,82 @@ import pytest
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.execution import Completed, Status
 from flowrunner.plugin import HttpAnswer
-from flowrunner.ports import Fenced
+from flowrunner.ports import Fenced, Sandbox
+from flowrunner.sandbox.pool import JailedSandbox
 from support.databases import contents_of, rows_of
 from support.invariants import check_database
 from support.world import FakeHttp, Request, answer, machine
 
-from .crashes import Fate, Moment, RefusingJournal, Scenario
+from .crashes import Fate, Moment, Outcome, RefusingJournal, Scenario, Story
+from .stories import STORIES
 
-# More than the scenario has writes: a guard against a loop that never ends.
+# More than a story has writes: a guard against a loop that never ends.
 MOST_WRITES = 200
 
 
+@pytest.fixture
+async def sandbox() -> AsyncIterator[JailedSandbox]:
+    sandbox = JailedSandbox(1)
+    yield sandbox
+    await sandbox.close()
+
+
+async def undisturbed(tmp_path: Path, story: Story, sandbox: Sandbox) -> Outcome:
+    """What a story comes to without a crash."""
+    scenario = Scenario(tmp_path / "undisturbed.db", Fate([], "before"), story, sandbox)
+    assert await scenario.play() == []
+    return scenario.outcome()
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
-async def test_a_crash_at_any_write_breaks_no_promise(tmp_path: Path, moment: Moment) -> None:
+@pytest.mark.parametrize("name", STORIES)
+async def test_a_crash_at_any_write_changes_nothing_of_what_comes_of_a_story(
+    tmp_path: Path, sandbox: JailedSandbox, name: str, moment: Moment
+) -> None:
+    story = STORIES[name]
+    expected = await undisturbed(tmp_path, story, sandbox)
+
     for n in range(1, MOST_WRITES):
-        path = tmp_path / f"{n}.db"
         fate = Fate([n], moment)
-        scenario = Scenario(path, fate)
+        scenario = Scenario(tmp_path / f"{n}.db", fate, story, sandbox)
 
         violations = await scenario.play()
 
         assert violations == [], f"process died {moment} write {n}"
-        assert rows_of(path, "SELECT flow_id, status FROM executions ORDER BY id") == [
-            ("ordinary", "completed"),
-            ("slow", "cancelled"),
-        ], f"process died {moment} write {n}"
+        assert scenario.outcome() == expected, f"process died {moment} write {n}"
         if fate.deaths == 0:
             break
     else:
-        pytest.fail("the scenario never went through")
-    assert n > 10, "the scenario has fewer writes than it must have"
+        pytest.fail("the story never went through")
+    assert n > 5, "the story has fewer writes than it must have"
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-async def test_a_crash_during_the_recovery_from_a_crash_breaks_no_promise(tmp_path: Path, moment: Moment) -> None:
-    for first in range(1, 14):
-        for second in (1, 2, 3):
-            path = tmp_path / f"{first}-{second}.db"
+@pytest.mark.parametrize("name", ["an ordinary day", "a flow that goes on without the one it waited for"])
+async def test_a_crash_during_the_recovery_from_a_crash_changes_nothing_either(
+    tmp_path: Path, sandbox: JailedSandbox, name: str, moment: Moment
+) -> None:
+    story = STORIES[name]
+    expected = await undisturbed(tmp_path, story, sandbox)
 
-            violations = await Scenario(path, Fate([first, second, 1], moment)).play()
+    for first in range(1, 12):
+        for second in (1, 2, 3):
+            scenario = Scenario(tmp_path / f"{first}-{second}.db", Fate([first, second, 1], moment), story, sandbox)
+
+            violations = await scenario.play()
 
             assert violations == [], f"processes died {moment} writes {first}, {second} and 1"
+            assert scenario.outcome() == expected, f"processes died {moment} writes {first}, {second} and 1"
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-async def test_a_write_that_is_refused_is_made_up_for_without_a_restart(tmp_path: Path, moment: Moment) -> None:
+@pytest.mark.parametrize("name", ["an ordinary day", "cancelling a flow that waits for another"])
+async def test_a_write_that_is_refused_is_made_up_for_without_a_restart(
+    tmp_path: Path, sandbox: JailedSandbox, name: str, moment: Moment
+) -> None:
     for n in range(2, MOST_WRITES):
-        path = tmp_path / f"{n}.db"
         fate = Fate([n], moment)
-        scenario = Scenario(path, fate, wrap=lambda inner, fate, database: RefusingJournal(inner, fate))
+        scenario = Scenario(tmp_path / f"{n}.db", fate, STORIES[name], sandbox, wrap=RefusingJournal.around)
         try:
             violations = await scenario.play()
         except Unavailable:
@@ -66,7 +94,7 @@ async def test_a_write_that_is_refused_is_made_up_for_without_a_restart(tmp_path
         if fate.deaths == 0:
             break
     else:
-        pytest.fail("the scenario never went through")
+        pytest.fail("the story never went through")
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

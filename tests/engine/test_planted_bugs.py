@@ -6,7 +6,7 @@ of the crash tests, and asserts that a violation is found.
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,23 @@ from flowrunner.storage import journal
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.sqlite.database import SqliteDatabase
-from flowrunner.storage.transaction import Refused, Transaction
+from flowrunner.storage.transaction import Refused, Transaction, one_row
 from support.databases import add_flows, completion, contents_of, creation, new_database_file, open_database
 
-from .crashes import CrashingJournal, Fate, Moment, Scenario, Wrap
+from .crashes import ORDINARY, CrashingJournal, Fate, Moment, Scenario, Story, Wrap
 
 
 async def violations_of(
-    directory: Path, moment: Moment, *, writes: Sequence[int] = range(1, 14), wrap: Wrap | None = None
+    directory: Path,
+    moment: Moment,
+    *,
+    writes: Sequence[int] = range(1, 14),
+    wrap: Wrap | None = None,
+    story: Story = ORDINARY,
 ) -> list[str]:
     """What is found when processes die at the given writes, one scenario each; stops at the first find."""
     for n in writes:
-        scenario = Scenario(directory / f"{moment}-{n}.db", Fate([n], moment), patience_seconds=1.0)
+        scenario = Scenario(directory / f"{moment}-{n}.db", Fate([n], moment), story, patience_seconds=1.0)
         if wrap is not None:
             scenario.wrap = wrap
         if violations := await scenario.play():
@@ -66,14 +71,6 @@ async def test_an_answer_before_the_commit_is_caught(tmp_path: Path) -> None:
     assert any("was accepted and is lost" in violation for violation in violations)
 
 
-@contextlib.contextmanager
-def connection_rules(append: Append) -> Iterator[None]:
-    try:
-        yield
-    except Refused:
-        raise DuplicateRequest(ExecutionId(f"{append.execution_id[:-1]}1"), None) from None
-
-
 class TornJournal(CrashingJournal):
     """Writes the summary and the events in two transactions."""
 
@@ -87,9 +84,12 @@ class TornJournal(CrashingJournal):
         events = [(append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records]
 
         async def summary(tx: Transaction) -> None:
-            with connection_rules(append):
-                if await tx.run(statement, row) != 1:
-                    raise Fenced
+            try:
+                count = await tx.run(statement, row)
+            except Refused:
+                raise DuplicateRequest(*await one_row(tx, journal.REQUEST, row)) from None
+            if count != 1:
+                raise Fenced
 
         await self.point("before")
         await self._database.write(summary)

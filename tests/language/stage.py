@@ -32,7 +32,7 @@ from support.world import Answer, FakeHttp, Request, SteppingClock, answer
 MAIN: Final = "main"
 PATIENCE_SECONDS: Final = 20.0
 # Limits of nodes that are shorter than this are waited for: they go by the time of the machine.
-_REAL_SECONDS: Final = 1.0
+_REAL_SECONDS: Final = 1.5
 # By how much a looked-at clock, which moves at each look, may be ahead.
 _DRIFT_SECONDS: Final = 0.9
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.nodes import built_in
 from flowrunner.nodes.delay import parse_moment
-from flowrunner.plugin import NodeFailure, Outcome, Suspend
+from flowrunner.plugin import NodeFailure, OpenScopes, Outcome, ScopesEnded, Signalled, Suspend
 from flowrunner.security.egress import EgressClient
 from support.contexts import PlainContext
 from support.databases import NOON
@@ -15,9 +16,16 @@ from support.databases import NOON
 TYPES = built_in()
 
 
-async def run(client: EgressClient, type: str, params: Any, *, input: Any = None) -> tuple[Any, PlainContext]:
-    context = PlainContext(client, input=input)
+async def run(
+    client: EgressClient, type: str, params: Any, *, input: Any = None, **more: Any
+) -> tuple[Any, PlainContext]:
+    context = PlainContext(client, input=input, **more)
     return await TYPES[type].run(TYPES[type].read(params), context), context
+
+
+async def resume(client: EgressClient, type: str, come: Signalled | ScopesEnded, params: Any = None) -> Any:
+    read = None if params is None else TYPES[type].read(params)
+    return await TYPES[type].resume(read, PlainContext(client), come)
 
 
 def test_every_node_type_goes_by_its_name() -> None:
@@ -77,6 +85,157 @@ async def test_a_fail_fails_with_its_own_error(client: EgressClient) -> None:
     assert (failure.value.type, failure.value.message, failure.value.data) == ("orders.failed", "m", {"a": 1})
 
 
+async def test_a_set_gives_variables_their_values(client: EgressClient) -> None:
+    assert (await run(client, "set", {"a": 1, "b": None}))[0] == Outcome({"a": 1, "b": None}, vars={"a": 1, "b": None})
+
+
+CASES: Any = [{"when": False, "action": "a"}, {"when": [1], "action": "b"}, {"when": True, "action": "c"}]
+
+
+async def test_a_switch_ends_with_the_first_case_that_holds_and_gives_its_input(client: EgressClient) -> None:
+    assert (await run(client, "switch", {"cases": CASES}, input=7))[0] == Outcome(7, "b")
+    none = {"cases": CASES[:1], "default_action": "else"}
+    assert (await run(client, "switch", none))[0] == Outcome(None, "else")
+    assert (await run(client, "switch", {"cases": CASES[:1]}))[0] == Outcome(None, "default")
+    old = {"conditions": [{"condition": case["when"], "action": case["action"]} for case in CASES]}
+    assert (await run(client, "condition", old, input=7))[0] == Outcome(7, "b")
+
+
+async def test_a_case_after_the_one_that_holds_may_be_an_error_and_one_before_may_not(client: EgressClient) -> None:
+    error = {"when": ExpressionFailed("no"), "action": "x"}
+    holds = {"when": True, "action": "a"}
+
+    assert (await run(client, "switch", {"cases": [holds, error]}))[0].action == "a"
+    with pytest.raises(ExpressionFailed):
+        await run(client, "switch", {"cases": [error, holds]})
+
+
+def test_a_switch_has_the_actions_of_its_cases() -> None:
+    cases = [{"when": "x", "action": "a"}, {"when": "y", "action": "b"}]
+
+    assert TYPES["switch"].actions_of({"cases": cases}) == {"a", "b", "default"}
+    assert TYPES["switch"].actions_of({"cases": cases, "default_action": "c"}) == {"a", "b", "c"}
+    assert TYPES["switch"].actions_of({"cases": "${input}"}) == {"default"}
+
+
+async def test_a_foreach_opens_a_scope_for_each_element(client: EgressClient) -> None:
+    opened, _ = await run(client, "foreach", {"items": ["a", None], "concurrency": 5, "on_error": "collect"})
+
+    assert opened == OpenScopes(keys=["0", "1"], inputs=["a", None], at_once=5, tolerant=True, about="collect")
+    assert (await run(client, "foreach", {"items": []}))[0] == OpenScopes(keys=[], inputs=[], about="fail")
+
+
+@pytest.mark.parametrize(
+    ("about", "result"), [("collect", [1, {"error": {"type": "x"}}, None]), ("continue", [1, None, None])]
+)
+async def test_a_foreach_gives_what_its_runs_gave_in_order(client: EgressClient, about: str, result: Any) -> None:
+    come = ScopesEnded(["0", "1", "2"], {"2": None, "0": 1}, {"1": {"type": "x"}}, about)
+
+    assert await resume(client, "foreach", come) == result
+
+
+@pytest.mark.parametrize("items", [None, True, 5, 1.5, "abc", {"a": 1}])
+async def test_what_is_no_list_is_gone_through_by_nobody(client: EgressClient, items: Any) -> None:
+    with pytest.raises(NodeFailure, match="'items' must be a list") as failure:
+        await run(client, "foreach", {"items": items})
+
+    assert failure.value.type == "input.invalid"
+
+
+async def test_a_list_that_is_too_long_is_refused(client: EgressClient) -> None:
+    with pytest.raises(NodeFailure, match="100001 elements") as failure:
+        await run(client, "foreach", {"items": [0] * 100_001})
+
+    assert failure.value.type == "limit.items"
+
+
+async def test_a_while_goes_on_as_long_as_its_condition_holds(client: EgressClient) -> None:
+    assert (await run(client, "while", {"when": True}, input=7))[0] == OpenScopes(keys=["0"], inputs=[7])
+    assert (await run(client, "while", {"when": False}, input=7))[0] == 7
+    come = ScopesEnded(["4"], {"4": "given"}, {})
+    assert await resume(client, "while", come, {"when": True}) == OpenScopes(keys=["5"], inputs=["given"])
+    assert await resume(client, "while", come, {"when": False}) == "given"
+    later = await resume(client, "while", come, {"when": True, "delay": "3s"})
+    assert later == OpenScopes(keys=["5"], inputs=["given"], opens_at=NOON + timedelta(seconds=3))
+
+
+async def test_a_while_gives_up_when_it_has_run_often_enough(client: EgressClient) -> None:
+    with pytest.raises(NodeFailure, match="has run 5 times") as failure:
+        await resume(client, "while", ScopesEnded(["4"], {"4": 1}, {}), {"when": True, "max_iterations": 5})
+
+    assert failure.value.type == "limit.iterations"
+
+
+@pytest.mark.parametrize(("join", "needed"), [("all", 3), ("any", 1), (2, 2), (3, 3)])
+async def test_a_parallel_opens_its_branches_and_says_how_many_it_needs(
+    client: EgressClient, join: Any, needed: int
+) -> None:
+    opened, _ = await run(client, "parallel", {"join": join}, input=7, branches=["a", "b", "c"])
+
+    assert opened == OpenScopes(keys=["a", "b", "c"], inputs=[7, 7, 7], at_once=3, needed=needed)
+
+
+async def test_a_parallel_cannot_need_more_branches_than_it_has(client: EgressClient) -> None:
+    with pytest.raises(NodeFailure, match="'join' asks for 4 of 3 branches"):
+        await run(client, "parallel", {"join": 4}, branches=["a", "b", "c"])
+
+
+async def test_a_parallel_gives_what_its_branches_gave_by_name(client: EgressClient) -> None:
+    assert await resume(client, "parallel", ScopesEnded(["a", "b"], {"b": 2}, {"a": None})) == {"b": 2}
+
+
+async def test_a_wait_suspends_for_its_signal_and_gives_what_it_brings(client: EgressClient) -> None:
+    about = {"type": "signal", "key": "paid"}
+
+    assert (await run(client, "wait", {"key": "paid"}))[0] == Suspend(action="timeout", key="signal:paid", about=about)
+    limited, _ = await run(client, "wait", {"key": "paid", "timeout": "5s"}, timeout_seconds=60.0)
+    assert limited.until == NOON + timedelta(seconds=5), "its own time counts before the node's"
+    limited, _ = await run(client, "wait", {"key": "paid"}, timeout_seconds=60.0)
+    assert limited.until == NOON + timedelta(seconds=60)
+    assert await resume(client, "wait", Signalled({"a": 1}, about)) == {"a": 1}
+
+
+async def test_an_approval_suspends_with_what_it_asks_and_ends_with_the_answer(client: EgressClient) -> None:
+    asked, _ = await run(client, "approval", {"prompt": "p", "form": {"type": "object"}, "roles": ["admin"]})
+
+    about = {"type": "approval", "prompt": "p", "form": {"type": "object"}, "roles": ["admin"]}
+    assert asked == Suspend(action="timeout", key="approval:a.1", about=about)
+    for approved, action in ((True, "approved"), (False, "rejected")):
+        answer = {"approved": approved, "by": "x", "at": "y", "data": None}
+        assert await resume(client, "approval", Signalled(answer, about)) == Outcome(answer, action)
+
+
+async def test_a_flow_that_there_is_not_is_an_error(client: EgressClient) -> None:
+    with pytest.raises(NodeFailure) as failure:
+        await run(client, "flow", {"flow": "nothing"})
+
+    assert failure.value.type == "flow.not_found"
+
+
+@pytest.mark.parametrize("input", [[], "text", 5, True])
+async def test_the_input_of_a_flow_is_an_object(client: EgressClient, input: Any) -> None:
+    with pytest.raises(NodeFailure, match="is an object"):
+        await run(client, "flow", {"flow": "nothing"}, input=input)
+
+
+@pytest.mark.parametrize(
+    ("type", "params"),
+    [
+        ("delay", {"duration": "${"}), ("delay", {"until": "${"}), ("wait", {"key": "k", "timeout": "${"}),
+        ("http.request", {"url": "http://127.0.0.1:1/", "timeout": "${"}),
+        ("http.request", {"url": "http://127.0.0.1:1/", "method": "${"}),
+        ("webhook", {"url": "http://127.0.0.1:1/", "method": "${x}"}),
+    ],
+)  # fmt: skip
+async def test_a_value_that_only_looks_like_an_expression_is_an_error_of_the_node(
+    client: EgressClient, type: str, params: Any
+) -> None:
+    with pytest.raises(NodeFailure) as failure:
+        await run(client, type, params)
+
+    assert failure.value.type in ("input.invalid", "http.invalid_request")
+
+
 @pytest.mark.parametrize(
     ("type", "params"),
     [
@@ -98,6 +257,57 @@ async def test_a_fail_fails_with_its_own_error(client: EgressClient) -> None:
         ("fail", {"error": "a b"}),
         ("fail", {"error": "x" * 201}),
         ("fail", {"message": 5}),
+        ("switch", {}),
+        ("switch", {"cases": []}),
+        ("switch", {"cases": {"when": "x", "action": "a"}}),
+        ("switch", {"cases": [{"when": "x"}]}),
+        ("switch", {"cases": [{"action": "a"}]}),
+        ("switch", {"cases": [{"when": "x", "action": ""}]}),
+        ("switch", {"cases": [{"when": "x", "action": "error"}]}),
+        ("switch", {"cases": [{"when": "x", "action": "error.http"}]}),
+        ("switch", {"cases": [{"when": "x", "action": "a", "then": "b"}]}),
+        ("condition", {"cases": []}),
+        ("foreach", {}),
+        ("foreach", {"items": [], "concurrency": 0}),
+        ("foreach", {"items": [], "concurrency": 1001}),
+        ("foreach", {"items": [], "concurrency": True}),
+        ("foreach", {"items": [], "on_error": "ignore"}),
+        ("foreach", {"items": [], "as": 1}),
+        ("while", {}),
+        ("while", {"when": "x", "max_iterations": 0}),
+        ("while", {"when": "x", "delay": "soon"}),
+        ("while", {"when": "x", "delay": 5}),
+        ("parallel", {"join": 0}),
+        ("parallel", {"join": -1}),
+        ("parallel", {"join": "most"}),
+        ("parallel", {"join": 1.5}),
+        ("flow", {}),
+        ("flow", {"flow": ""}),
+        ("flow", {"flow": "x", "input": []}),
+        ("flow", {"flow": "x", "version": 1.5}),
+        ("flow", {"flow": "x", "wait": "yes"}),
+        ("wait", {}),
+        ("wait", {"key": ""}),
+        ("wait", {"key": "x" * 201}),
+        ("wait", {"key": "a\nb"}),
+        ("wait", {"key": "k", "timeout": "soon"}),
+        ("approval", {"form": "x"}),
+        ("approval", {"roles": []}),
+        ("approval", {"roles": ["viewer"]}),
+        ("approval", {"prompt": 5}),
+        ("transform", {"mapping": []}),
+        ("webhook", {}),
+        ("webhook", {"url": ""}),
+        ("webhook", {"url": "x", "method": "BREW"}),
+        ("webhook", {"url": "x", "headers": {"a": [1]}}),
+        ("webhook", {"url": "x", "secret": ""}),
+        ("http.request", {"url": "x", "body": 1, "form": {}}),
+        ("http.request", {"url": "x", "auth": {}}),
+        ("http.request", {"url": "x", "auth": {"token": "t", "api_key": "k"}}),
+        ("http.request", {"url": "x", "timeout": "0s"}),
+        ("http.request", {"url": "x", "response": "xml"}),
+        ("http.request", {"url": "x", "expect_status": "2xx"}),
+        ("http.request", {"url": "x", "query": {"a": {"b": 1}}}),
     ],
 )
 def test_parameters_that_make_no_sense_are_refused_when_saved_and_when_run(type: str, params: Any) -> None:

@@ -96,6 +96,14 @@ def test_a_value_can_be_read_from_a_file(command: Command, tmp_path: Path) -> No
     assert "a password in a file" not in done.stdout + done.stderr
 
 
+def test_a_limit_of_0_is_none_and_one_of_bytes_has_a_unit(command: Command) -> None:
+    given = {"FLOWRUNNER_ACCOUNT_QUEUED": "0", "FLOWRUNNER_ACCOUNT_STORED": "500MiB"}
+    found = values(command("config", **given).stdout)
+
+    assert (found["account_queued"], found["account_stored"]) == ("0", str(500 * 2**20))
+    assert values(command("config", FLOWRUNNER_ACCOUNT_STORED="0").stdout)["account_stored"] == "0"
+
+
 def test_config_masks_what_is_secret(command: Command) -> None:
     done = command("config", FLOWRUNNER_ADMIN_EMAIL="me@example.com", FLOWRUNNER_ADMIN_PASSWORD="hunter2-hunter2")
 
@@ -151,7 +159,9 @@ def test_a_broken_file_is_told(command: Command, tmp_path: Path, text: str) -> N
     [
         ("PORT", "65536"), ("PORT", "-1"), ("PORT", ""), ("PORT", "8080.0"), ("EGRESS_ALLOW", "everything"),
         ("EGRESS_ALLOW", "10.0.0.1/8"), ("DRAIN_TIME", "-1s"), ("DRAIN_TIME", ""), ("MAX_ACTIVE", "-5"),
-        ("TOKEN_LIFE", "1"), ("LOG_FORMAT", "JSON"),
+        ("TOKEN_LIFE", "1"), ("LOG_FORMAT", "JSON"), ("ACCOUNT_FLOWS", "-1"), ("ACCOUNT_REQUESTS", "none"),
+        ("ACCOUNT_STORED", "10GB"), ("ACCOUNT_STORED", "1.5GiB"), ("ACCOUNT_STORED", "-1"), ("MAX_SOCKETS", "0"),
+        ("TRUSTED_PROXIES", "proxy"),
     ],
 )  # fmt: skip
 def test_a_value_that_is_none_is_told_by_its_name(command: Command, name: str, value: str) -> None:

@@ -14,8 +14,12 @@ from typing import Any, Final
 
 import pytest
 
+from flowrunner.domain.execution import Failure, Logged, NodeCompleted, NodeFailed
+from flowrunner.engine.recorder import MAX_ERROR_BYTES, MAX_LOG_BYTES, record
+from flowrunner.security.redaction import SecretRedactor
 from security.canaries import CANARIES, PLAIN, SPECIAL, forms, leaks, nested
 from support.client import Client
+from support.databases import NOON
 from support.receiver import Receiver
 from support.scoreboard import Scoreboard
 from support.server import Server
@@ -442,6 +446,38 @@ def test_the_secrets_did_go_where_the_flows_sent_them(remains: Remains) -> None:
         assert sum(found == ending for found in remains.endings.values()) > least
     assert b"***" in remains.sinks["file flowrunner.db"]  # type: ignore[operator]
     assert "node.crashed" in str(remains.sinks["server log"])
+
+
+@pytest.mark.parametrize("levels", [1, 100, 900, 1100, 3000])
+def test_s27_a_secret_is_hidden_at_any_depth(levels: int) -> None:
+    redactor = SecretRedactor()
+    redactor.add([PLAIN])
+
+    recorded = record(_result(nested(PLAIN, levels)), seq=1, at=NOON, redactor=redactor)
+
+    assert leaks({"stored": recorded.data}, (PLAIN,)) == []
+    assert b'"a":"***"' in recorded.data or b"node.failed" in recorded.event.type.encode()
+
+
+@pytest.mark.parametrize("border", [10_000, MAX_LOG_BYTES, MAX_ERROR_BYTES])
+def test_s27_a_secret_across_the_place_of_a_cut_is_hidden_first(border: int) -> None:
+    redactor = SecretRedactor()
+    redactor.add([PLAIN])
+    for before in range(border - len(PLAIN) - 5, border + 5, 4):
+        text = "p" * before + PLAIN
+        line = Logged(level="info", message=text, data="x" * MAX_LOG_BYTES)
+        failure = NodeFailed(
+            node="n", node_type="t", iteration=1, attempt=1,
+            error=Failure(type="x", message=text, data="x" * MAX_ERROR_BYTES),
+        )  # fmt: skip
+        for event in (line, failure):
+            recorded = record(event, seq=1, at=NOON, redactor=redactor)
+            assert leaks({"stored": recorded.data}, (PLAIN,)) == []
+            assert len(recorded.data) < border + 1000
+
+
+def _result(value: Any) -> NodeCompleted:
+    return NodeCompleted(node="n", node_type="t", iteration=1, attempt=1, action="default", result=value)
 
 
 def test_s26_a_signal_whose_name_is_a_secret_arrives_and_is_named_nowhere(account: Client) -> None:

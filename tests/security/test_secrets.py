@@ -1,8 +1,11 @@
 """Secrets: sealed at rest, used by their own account alone, and hidden wherever they would show."""
 
 import base64
+import json
+import os
 import secrets
 import shutil
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,6 +22,7 @@ from security.canaries import PLAIN
 from support.asgi import program_at
 from support.client import Client
 from support.receiver import Receiver
+from support.scoreboard import Scoreboard
 from support.server import Server
 
 # Sealing
@@ -235,6 +239,21 @@ def test_s30_what_others_can_read_is_refused(stopped: Server, place: str, mode: 
     assert "Traceback" not in stopped.log
 
 
+def test_s30_a_crash_leaves_no_image_of_the_memory(stopped: Server) -> None:
+    stopped.start()
+    limits = Path(f"/proc/{stopped.pid}/limits")
+    if limits.exists():
+        (line,) = [line for line in limits.read_text().splitlines() if line.startswith("Max core file size")]
+        assert line.split()[-3:] == ["0", "0", "bytes"]
+    before = set(stopped.data_dir.parent.rglob("*"))
+
+    os.kill(stopped.pid, signal.SIGSEGV)
+
+    assert stopped.wait() == -signal.SIGSEGV
+    left = {path.name for path in set(stopped.data_dir.parent.rglob("*")) - before}
+    assert {name for name in left if "core" in name} == set()
+
+
 def test_s12_keys_are_not_in_the_database(stopped: Server) -> None:
     data = b"".join(path.read_bytes() for path in stopped.data_dir.glob("flowrunner.db*"))
 
@@ -275,3 +294,45 @@ def test_s29_private_headers_do_not_follow_a_redirect_to_another_host(account: C
     assert PLAIN in arrived[0].headers["authorization"]
     for effect in arrived[1:]:
         assert PLAIN not in str(effect)
+
+
+# What is written is never read
+
+RETURNS: Final = {"nodes": {"a": {"type": "return", "params": {"value": "${secrets.KEY}"}}}}
+LOGS: Final = {"nodes": {"a": {"type": "log", "params": {"message": "${secrets.KEY}"}}}}
+
+
+def test_s25_no_answer_gives_a_secret_back(account: Client, admin: Client, scoreboard: Scoreboard) -> None:
+    account.new_secret("KEY", PLAIN)
+    account.new_secret("KEY", f"{PLAIN}-2")
+    path = f"/api/v1/accounts/{account.account_id}"
+    flow = account.new_flow(json.dumps(RETURNS))
+    execution = account.run(flow)
+    account.ended(execution)
+    account.put(f"/api/v1/flows/{flow}", {"definition": json.dumps(LOGS)})
+    again = account.post(f"/api/v1/executions/{execution}/rerun", {}).json["execution_id"]
+    account.ended(again)
+    document = admin.get("/api/v1/openapi.json").json
+    parts = {"account_id": account.account_id, "key": "KEY", "number": "1", "node": "a", "execution_id": execution}
+
+    ids = {"flows": flow, "executions": execution, "accounts": account.account_id}
+
+    answers = []
+    for template, operations in document["paths"].items():
+        if "get" in operations:
+            kind = next((kind for kind in ids if f"/{kind}/{{id}}" in template), "flows")
+            address = template.format(**{"id": ids[kind], **parts})
+            answers += [
+                client.request(verb, address) for client in (account, admin) for verb in ("GET", "HEAD", "OPTIONS")
+            ]
+    for verb in ("GET", "PUT", "PATCH", "HEAD"):
+        for address in (f"{path}/secrets/KEY", f"{path}/secrets/KEY/value", f"{path}/secrets?reveal=true&values=1"):
+            answers += [client.request(verb, address) for client in (account, admin)]
+    answers.append(account.post(f"{path}/secrets", {"key": "KEY", "value": "x"}))
+    answers.append(account.post(f"{path}/secrets", {"key": "-", "value": PLAIN}))
+
+    showing = [answer for answer in answers if PLAIN.encode() in answer.body or PLAIN in str(answer.headers)]
+    scoreboard.count("answers that give a secret back", cases=len(answers), failures=len(showing))
+    assert showing == []
+    assert len(answers) > 60
+    assert sum(answer.status == 200 for answer in answers) > 20

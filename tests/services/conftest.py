@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from flowrunner.domain.account import Caller, Session
+from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.usage import SqlUsage
 from support.databases import MARA, NOON
 from support.flows import specs
 from support.world import Machine, machine
@@ -43,4 +45,7 @@ def language(engine: Machine) -> Language:
 
 @pytest.fixture
 def flows(engine: Machine, language: Language) -> Flows:
-    return Flows(SqlFlows(engine.database), SqlSecrets(engine.database), language, engine.clock)
+    return Flows(
+        SqlFlows(engine.database), SqlSecrets(engine.database), language, engine.clock,
+        usage=SqlUsage(engine.database), limits=UNLIMITED,
+    )  # fmt: skip

@@ -9,6 +9,7 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict, InvalidFlow, InvalidInput, NotFound, PreconditionFailed
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import AccountId, ExecutionId, RevisionId
 from flowrunner.ports import Page, SavedFlow
 from flowrunner.schemas import RustSchemas
@@ -18,6 +19,7 @@ from flowrunner.services.language import Language
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.usage import SqlUsage
 from support.databases import rows_of
 from support.flows import specs
 from support.world import Machine, never
@@ -135,8 +137,10 @@ async def test_a_revision_that_the_language_no_longer_knows_is_not_restored(
 
     older = Language(known, RustSchemas(), engine.world.sandbox)
     store, secrets = SqlFlows(engine.database), SqlSecrets(engine.database)
+    usage = SqlUsage(engine.database)
+    outdated = Flows(store, secrets, older, engine.clock, usage=usage, limits=UNLIMITED)
     with pytest.raises(InvalidFlow):
-        await Flows(store, secrets, older, engine.clock).restore(mara, saved.id, 1)
+        await outdated.restore(mara, saved.id, 1)
 
     assert (await flows.get(mara, saved.id)).revision == 2
 
@@ -314,7 +318,7 @@ async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_e
     store, reader = SqlFlows(engine.database), SqlExecutions(engine.database)
 
     executions = Executions(
-        reader, store, Library(), engine.dispatcher,
+        reader, store, Library(), engine.dispatcher, usage=SqlUsage(engine.database), limits=UNLIMITED,
         sandbox=engine.world.sandbox, schemas=RustSchemas(), clock=engine.clock,
     )  # fmt: skip
     with pytest.raises(NotFound):

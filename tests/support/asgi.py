@@ -24,8 +24,9 @@ async def call(
     token: str | None = None,
     body: bytes = b"",
     headers: Mapping[str, str] | None = None,
+    address: str = "127.0.0.1",
 ) -> Reply:
-    """One request to an ASGI application."""
+    """One request to an ASGI application. Args: address: Where it comes from."""
     path, _, query = path.partition("?")
     sent = {"host": "test", **({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
     if body:
@@ -41,7 +42,7 @@ async def call(
         "query_string": query.encode(),
         "root_path": "",
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in sent.items()],
-        "client": ("127.0.0.1", 1),
+        "client": (address, 1),
         "server": ("127.0.0.1", 80),
         "state": {},
     }

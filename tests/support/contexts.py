@@ -1,12 +1,20 @@
 """What a node type is given when a test runs it by itself."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from flowrunner.domain.execution import LogLevel
 from flowrunner.domain.values import JSON
-from flowrunner.plugin import HttpClient
+from flowrunner.plugin import HttpClient, NodeFailure, SubFlow
 from support.databases import NOON
+
+
+class NoFlows:
+    """An account without flows. Fills `plugin.SubFlows`."""
+
+    async def start(self, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool) -> SubFlow:
+        raise NodeFailure("flow.not_found", f"There is no flow '{flow}'")
 
 
 @dataclass
@@ -19,11 +27,19 @@ class PlainContext:
     node: str = "a"
     iteration: int = 1
     attempt: int = 1
+    failures: int = 0
+    timeout_seconds: float | None = None
+    branches: Sequence[str] = ()
+    flows: NoFlows = field(default_factory=NoFlows)
     lines: list[tuple[LogLevel, str, JSON]] = field(default_factory=list)
 
     @property
+    def step(self) -> str:
+        return f"{self.node}.{self.iteration}"
+
+    @property
     def idempotency_key(self) -> str:
-        return f"{self.execution_id}.{self.node}.{self.iteration}"
+        return f"{self.execution_id}.{self.step}"
 
     def now(self) -> datetime:
         return NOON

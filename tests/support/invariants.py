@@ -8,7 +8,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,8 @@ TERMINAL: Final = {
     "execution.cancelled": "cancelled",
 }
 FINAL_STATUSES: Final = frozenset(TERMINAL.values())
-_STEP_EVENTS: Final = ("node.started", "node.completed", "node.failed", "node.waiting")
+_STEP_EVENTS: Final = ("node.started", "node.completed", "node.failed", "node.waiting", "scopes.opened")
+_HANDLERS: Final = ("on_failure", "on_finish")
 _LEAST_MARK: Final = 2**61
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -38,6 +39,8 @@ def check_database(place: Place, *, all_ended: bool = True) -> list[str]:
         if integrity != "ok":
             violations.append(f"the file is damaged: {integrity}")
     violations += _check_tables(place)
+    violations += _check_children(place)
+    violations += _check_turns(place)
     for execution in _executions(place):
         violations += [f"{execution.id}: {violation}" for violation in _check_execution(execution, all_ended)]
     return violations
@@ -65,7 +68,7 @@ def check_effects(place: Place, keys: Iterable[str]) -> list[str]:
     tries: Counter[str] = Counter()
     for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'node.started'"):
         event = json.loads(data)
-        tries[f"{id}.{event['node']}.{event['iteration']}"] += 1
+        tries[f"{id}.{_step_of(event)}"] += 1
     violations = []
     for key, count in seen.items():
         if key not in tries:
@@ -83,6 +86,8 @@ class _Execution:
     completed_at: int | None
     error: str | None
     wake_at: int | None
+    waiting_for: str | None
+    rerun_of: str | None
     last_seq: int
     events: Sequence[tuple[int, int, str, dict[str, Any]]]
 
@@ -94,7 +99,9 @@ def _executions(place: Place) -> Iterator[_Execution]:
     ):
         events[id].append((seq, at, type, json.loads(data)))
     for row in rows_of(
-        place, "SELECT id, status, started_at, completed_at, error, wake_at, last_seq FROM executions ORDER BY id"
+        place,
+        "SELECT id, status, started_at, completed_at, error, wake_at, waiting_for, rerun_of, last_seq"
+        " FROM executions ORDER BY id",
     ):
         yield _Execution(*row, events=events[row[0]])
 
@@ -114,20 +121,21 @@ def _check_tables(place: Place) -> Iterator[str]:
         " GROUP BY account_id, idempotency_key HAVING count(*) > 1",
     ):
         yield f"the request {key!r} made {count} executions"
-    for id, size, of_events, has_first in rows_of(place, _counting_bytes(_EVENT_BYTES, place)):
+    for id, size, of_events, has_first in rows_of(place, _said_to(place, _EVENT_BYTES)):
         # A purge takes the events before their execution.
         if size < of_events or (size != of_events and has_first):
             yield f"{id}: has events of {of_events} bytes, and says {size}"
-    for id, stored, kept in rows_of(place, _counting_bytes(_KEPT_BYTES, place)):
+    for id, stored, kept in rows_of(place, _said_to(place, _KEPT_BYTES)):
         if stored != kept:
             yield f"{id}: keeps {kept} bytes, and {stored} are counted"
 
 
-def _counting_bytes(statement: str, place: Place) -> str:
-    """The statement in the words of the database."""
+def _said_to(place: Place, statement: str) -> str:
+    """The statement, which is written for PostgreSQL, in the words of the database."""
     if isinstance(place, Path):
         # The function is newer than the oldest SQLite that is supported.
-        return re.sub(r"octet_length\((.*?)\)", r"length(CAST(\1 AS BLOB))", statement)
+        statement = re.sub(r"octet_length\((.*?)\)", r"length(CAST(\1 AS BLOB))", statement)
+        statement = statement.replace("(data::json ->> 'is_queued')::boolean", "(data ->> '$.is_queued')")
     return statement
 
 
@@ -157,7 +165,8 @@ def _check_execution(execution: _Execution, all_ended: bool) -> Iterator[str]:
     if types[:1] != ["execution.started"] or types.count("execution.started") != 1:
         yield f"it starts {types.count('execution.started')} times, first with {types[:1]}"
     yield from _check_end(execution, types, all_ended)
-    yield from _check_steps(execution)
+    yield from _check_begin(execution)
+    yield from _Course(execution).violations()
 
 
 def _check_end(execution: _Execution, types: Sequence[str], all_ended: bool) -> Iterator[str]:
@@ -181,48 +190,277 @@ def _check_end(execution: _Execution, types: Sequence[str], all_ended: bool) -> 
             yield f"is {execution.status} after {endings}"
         if all_ended:
             yield f"has not ended: it is {execution.status}"
-        if execution.status == "waiting" and execution.wake_at is None:
+        if execution.status == "waiting" and execution.wake_at is None and execution.waiting_for in (None, "[]"):
             yield "waits for nothing"
 
 
-def _check_steps(execution: _Execution) -> Iterator[str]:
-    tries: dict[tuple[str, int], int] = {}
-    iterations: dict[str, int] = {}
-    closed: dict[tuple[str, int], str] = {}
-    due: dict[tuple[str, int], datetime] = {}
-    cancelled_or_ended = False
-    for seq, at, type, event in execution.events:
-        if type in TERMINAL:
-            cancelled_or_ended = True
-        if type not in _STEP_EVENTS:
+def _check_begin(execution: _Execution) -> Iterator[str]:
+    """Nothing begins while an execution waits for its turn."""
+    is_queued = bool(execution.events) and bool(execution.events[0][3].get("is_queued"))
+    for seq, _, type, _ in execution.events:
+        if type == "execution.admitted":
+            if not is_queued:
+                yield f"event {seq}: is let in, and did not wait for its turn"
+            is_queued = False
+        elif type == "node.started" and is_queued:
+            yield f"event {seq}: begins before its turn"
+
+
+def _check_children(place: Place) -> Iterator[str]:
+    """Executions that others have started, and what those were told of them."""
+    steps = {
+        (id, _step_of(json.loads(data)))
+        for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'node.started'")
+    }
+    children: Counter[tuple[str, str, int]] = Counter()
+    ends: dict[str, dict[str, Any]] = {}
+    parents: dict[str, str | None] = {}
+    for id, parent_id, status, first, last in rows_of(place, _FIRST_AND_LAST):
+        started, ended = json.loads(first), json.loads(last)
+        ends[id] = {"status": status} | {name: ended[name] for name in ("result", "error") if name in ended}
+        parents[id] = parent_id
+        origin = started.get("parent")
+        if origin is None:
+            if parent_id is not None:
+                yield f"{id}: has the parent {parent_id} and knows nothing of it"
             continue
-        step = (event["node"], event["iteration"])
-        name = f"{step[0]}.{step[1]}"
-        moment = _EPOCH + timedelta(milliseconds=at)
-        if cancelled_or_ended:
-            yield f"{type} of {name} after its end"
-        if step in closed:
-            yield f"event {seq}: {type} of {name}, which has {closed[step]}"
+        if parent_id not in (None, origin["execution_id"]):
+            yield f"{id}: has the parent {parent_id}, and was started for {origin['execution_id']}"
+        if (origin["execution_id"], origin["step"]) not in steps:
+            yield f"{id}: was started for {origin['step']} of {origin['execution_id']}, which never ran"
+        children[origin["execution_id"], origin["step"], origin["failures"]] += 1
+    for (parent, step, failures), count in children.items():
+        if count > 1:
+            yield f"{parent}: try {failures + 1} of {step} has started {count} executions"
+    told: Counter[str] = Counter()
+    for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'signal.received'"):
+        event = json.loads(data)
+        kind, _, child = event["key"].partition(":")
+        if kind != "flow":
+            continue
+        told[child] += 1
+        if parents.get(child) != id:
+            yield f"{id}: is told of the end of {child}, which it did not wait for"
+        elif any(event["payload"].get(name) != value for name, value in ends[child].items() if name != "error"):
+            yield f"{id}: is told that {child} ended with {event['payload']}, and it did with {ends[child]}"
+    for child, count in told.items():
+        if count > 1:
+            yield f"{child}: its end was told {count} times"
+
+
+_FIRST_AND_LAST: Final = """
+SELECT id, parent_id, status, first.data, last.data
+  FROM executions
+  JOIN events first ON first.execution_id = id AND first.seq = 1
+  JOIN events last ON last.execution_id = id AND last.seq = last_seq
+"""
+
+
+def _check_turns(place: Place) -> Iterator[str]:
+    """Of executions that share a limit, no more are under way at any moment than it says."""
+    moments: list[tuple[str, int, int, str, int]] = []
+    for id, key, most, completed_at, began_at in rows_of(place, _said_to(place, _UNDER_WAY)):
+        if began_at is not None:
+            # What ends in the same millisecond ended first.
+            moments.append((key, began_at, 1, id, most))
+            moments.append((key, completed_at if completed_at is not None else 2**62, 0, id, most))
+    under_way: dict[str, set[str]] = {}
+    for key, _, begins, id, most in sorted(moments):
+        ones = under_way.setdefault(key, set())
+        if not begins:
+            ones.discard(id)
+            continue
+        ones.add(id)
+        if len(ones) > most:
+            yield f"{id}: is one of {len(ones)} under way together, of which there may be {most}: {sorted(ones)}"
+
+
+_UNDER_WAY: Final = """
+SELECT id, turn_key, turn_most, completed_at,
+       (SELECT min(at) FROM events
+         WHERE execution_id = id
+           AND (type = 'execution.admitted'
+                OR (type = 'execution.started' AND NOT (data::json ->> 'is_queued')::boolean)))
+  FROM executions WHERE turn_key IS NOT NULL
+"""
+
+
+def _step_of(event: dict[str, Any]) -> str:
+    name = f"{event['node']}.{event['iteration']}"
+    return f"{event['scope']}/{name}" if event["scope"] else name
+
+
+def _is_handler(scope: str) -> bool:
+    return scope.partition("/")[0] in _HANDLERS
+
+
+@dataclass(slots=True)
+class _Opened:
+    """The scopes that a step has opened last."""
+
+    event: dict[str, Any]
+    begun: set[str] = field(default_factory=set)
+    active: set[str] = field(default_factory=set)
+    completed: set[str] = field(default_factory=set)
+
+
+class _Course:
+    """Goes through the events of one execution, and finds what cannot be."""
+
+    def __init__(self, execution: _Execution) -> None:
+        self._execution = execution
+        self._tries: dict[str, int] = {}
+        self._visits: dict[tuple[str, str], int] = {}
+        self._closed: dict[str, str] = {}
+        self._due: dict[str, datetime] = {}
+        self._keys: dict[str, str] = {}
+        self._signals: Counter[str] = Counter()
+        self._opened: dict[str, _Opened] = {}
+        # The step under way in each scope, and the scopes that have ended.
+        self._current: dict[str, str] = {}
+        self._over: set[str] = set()
+        # What a rerun keeps of another execution comes without the signals it got.
+        self._is_kept = execution.rerun_of is not None
+
+    def violations(self) -> Iterator[str]:
+        for seq, at, type, event in self._execution.events:
+            moment = _EPOCH + timedelta(milliseconds=at)
+            match type:
+                case "log":
+                    self._is_kept = self._is_kept and event["message"] != "Execution started"
+                    continue
+                case "signal.received":
+                    self._signals[event["key"]] += 1
+                    continue
+                case "scope.ended":
+                    found = self._end_scope(event)
+                case _ if type in _STEP_EVENTS:
+                    found = self._look(type, event, moment)
+                case _ if type in TERMINAL:
+                    found = (f"the flow has not ended, and {s} is under way" for s in self._handlers_without_an_end())
+                case _:
+                    continue
+            yield from (f"event {seq}: {violation}" for violation in found)
+
+    def _handlers_without_an_end(self) -> list[str]:
+        return [scope for scope in self._current if _is_handler(scope) and "" not in self._over]
+
+    def _look(self, type: str, event: dict[str, Any], moment: datetime) -> Iterator[str]:
+        step = _step_of(event)
+        if step in self._closed:
+            yield f"{type} of {step}, which has {self._closed[step]}"
         if type == "node.started":
-            if event["attempt"] != tries.get(step, 0) + 1:
-                yield f"event {seq}: try {event['attempt']} of {name} after {tries.get(step, 0)}"
-            if step not in tries and step[1] != iterations.get(step[0], 0) + 1:
-                yield f"event {seq}: {name} after iteration {iterations.get(step[0], 0)}"
-            if not event.get("interrupted") and step in due and moment < due[step]:
-                yield f"event {seq}: another try of {name} before {due[step]}"
-            tries[step] = event["attempt"]
-            iterations[step[0]] = step[1]
-            due.pop(step, None)
-            continue
-        if event["attempt"] != tries.get(step):
-            yield f"event {seq}: {type} of try {event['attempt']} of {name}, which is at {tries.get(step)}"
-        if type == "node.completed":
-            if step in due and moment < due[step]:
-                yield f"event {seq}: {name} waited until {moment} and not until {due[step]}"
-            closed[step] = "completed"
-        elif type == "node.waiting":
-            due[step] = datetime.fromisoformat(event["until"])
-        elif event.get("retry_at") is None:
-            closed[step] = "failed for good"
-        else:
-            due[step] = datetime.fromisoformat(event["retry_at"])
+            yield from self._start(step, event, moment)
+            return
+        if event["attempt"] != self._tries.get(step):
+            yield f"{type} of try {event['attempt']} of {step}, which is at {self._tries.get(step)}"
+        if event["scope"] in self._over:
+            yield f"{type} of {step}, whose scope has ended"
+        match type:
+            case "node.completed":
+                yield from self._complete(step, event, moment)
+                self._close(step, event, "completed")
+            case "node.waiting":
+                self._keys.pop(step, None)
+                if event["key"] is not None:
+                    self._keys[step] = event["key"]
+                if event["until"] is not None:
+                    self._due[step] = datetime.fromisoformat(event["until"])
+            case "scopes.opened":
+                before = self._opened.get(step)
+                if before is not None and before.active:
+                    yield f"{step} opens scopes while {sorted(before.active)} of it are under way"
+                self._opened[step] = _Opened(event)
+            case _ if event["retry_at"] is None:
+                yield from self._leave_scopes(step)
+                self._close(step, event, "failed for good")
+            case _:
+                self._due[step] = datetime.fromisoformat(event["retry_at"])
+
+    def _close(self, step: str, event: dict[str, Any], how: str) -> None:
+        self._closed[step] = how
+        self._current.pop(event["scope"], None)
+        self._opened.pop(step, None)
+
+    def _start(self, step: str, event: dict[str, Any], moment: datetime) -> Iterator[str]:
+        scope, visit = event["scope"], (event["scope"], event["node"])
+        yield from self._enter(scope, step, moment)
+        if self._current.get(scope, step) != step:
+            yield f"{step} starts while {self._current[scope]} is under way"
+        if event["attempt"] != self._tries.get(step, 0) + 1:
+            yield f"try {event['attempt']} of {step} after {self._tries.get(step, 0)}"
+        if step not in self._tries and event["iteration"] != self._visits.get(visit, 0) + 1:
+            yield f"{step} after visit {self._visits.get(visit, 0)}"
+        if not event.get("interrupted") and step in self._due and moment < self._due[step]:
+            yield f"another try of {step} before {self._due[step]}"
+        self._tries[step], self._visits[visit] = event["attempt"], event["iteration"]
+        self._current[scope] = step
+        self._due.pop(step, None)
+
+    def _enter(self, scope: str, step: str, moment: datetime) -> Iterator[str]:
+        """Whether a step may start in a scope; the first begins it."""
+        if scope in self._over:
+            yield f"{step} starts, and its scope has ended"
+        if scope in _HANDLERS and "" not in self._over:
+            yield f"{step} starts before the flow has ended"
+        owner, bracket, key = scope.rpartition("[")
+        key = key.removesuffix("]")
+        if not bracket:
+            return
+        opened = self._opened.get(owner)
+        if opened is None or key not in opened.event["keys"]:
+            yield f"{step} starts in a scope that nothing has opened"
+        elif key not in opened.begun:
+            if len(opened.active) >= opened.event["at_once"]:
+                yield f"{scope} begins while {len(opened.active)} beside it are under way"
+            opens_at = opened.event["opens_at"]
+            if opens_at is not None and moment < datetime.fromisoformat(opens_at):
+                yield f"{scope} begins before {opens_at}"
+            opened.begun.add(key)
+            opened.active.add(key)
+
+    def _end_scope(self, event: dict[str, Any]) -> Iterator[str]:
+        scope = event["scope"]
+        if scope in self._over:
+            yield f"{scope or 'the flow'} ends a second time"
+        if event["outcome"] == "completed" and scope in self._current:
+            yield f"{scope or 'the flow'} has completed while {self._current[scope]} of it is under way"
+        self._over.add(scope)
+        for other in [s for s in self._current if s == scope or s.startswith(f"{scope}/") or not scope]:
+            if scope or not _is_handler(other):
+                self._over.add(other)
+                del self._current[other]
+        owner, bracket, key = scope.rpartition("[")
+        key = key.removesuffix("]")
+        opened = self._opened.get(owner)
+        if not bracket:
+            return
+        if opened is None or key not in opened.active:
+            yield f"{scope} ends, and has not begun"
+            return
+        opened.active.discard(key)
+        if event["outcome"] == "completed":
+            opened.completed.add(key)
+
+    def _complete(self, step: str, event: dict[str, Any], moment: datetime) -> Iterator[str]:
+        due, key = self._due.get(step), self._keys.get(step)
+        is_early = due is None or moment < due
+        if key is None and due is not None and moment < due:
+            yield f"{step} waited until {moment} and not until {due}"
+        if key is not None and is_early:
+            self._signals[key] -= 1
+            if self._signals[key] < 0 and not self._is_kept:
+                yield f"{step} went on without the signal it waited for"
+        opened = self._opened.get(step)
+        if opened is None:
+            return
+        keys, needed = opened.event["keys"], opened.event["needed"]
+        ended = len(opened.begun) - len(opened.active)
+        if len(opened.completed) < needed and not (opened.event["tolerant"] and ended == len(keys)):
+            yield f"{step} completes with {len(opened.completed)} of its scopes; it needs {needed} of {len(keys)}"
+        yield from self._leave_scopes(step)
+
+    def _leave_scopes(self, step: str) -> Iterator[str]:
+        opened = self._opened.get(step)
+        if opened is not None and opened.active:
+            yield f"{step} ends while {sorted(opened.active)} of it are under way"

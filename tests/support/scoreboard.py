@@ -29,7 +29,6 @@ import pytest
 REQUIREMENTS: Final = tuple(f"S{number:02}" for number in range(1, 61))
 # Why a requirement has no test. The reason goes when the test comes.
 NOT_YET: Final[Mapping[str, str]] = {
-    "S49": "there is no web interface yet",
     "S54": "there are no incoming webhooks yet",
     "S55": "there are no incoming webhooks yet",
 }

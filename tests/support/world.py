@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.execution import Event, Status
+from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
@@ -31,6 +32,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.usage import SqlUsage
 from support.databases import MARA, NOON, account, new_database_file, open_database
 from support.flows import flow_of
 
@@ -286,7 +288,10 @@ async def machine(
         )
         dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=most_active)
         flows, reader, schemas = SqlFlows(database), SqlExecutions(database), RustSchemas()
-        executions = Executions(reader, flows, library, dispatcher, sandbox=scripts, schemas=schemas, clock=clock)
+        executions = Executions(
+            reader, flows, library, dispatcher, usage=SqlUsage(database), limits=UNLIMITED,
+            sandbox=scripts, schemas=schemas, clock=clock,
+        )  # fmt: skip
         world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flows))
         try:
             await dispatcher.open()

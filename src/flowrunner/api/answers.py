@@ -37,6 +37,8 @@ class ErrorDetails(Answer):
     reason: str | None = None
     errors: list[ErrorEntry] = []
     revision: int | None = Field(default=None, description="With a 412: the current one.")
+    limit: str | None = Field(default=None, description="Which limit has refused it, by the setting's name.")
+    most: int | None = Field(default=None, description="How much that limit is.")
 
 
 class ErrorBody(Answer):
@@ -56,7 +58,7 @@ _DESCRIPTIONS = {
     401: "Authentication is required, or failed",
     403: "The caller does not have permission",
     404: "There is no such thing, or not one the caller may know of",
-    409: "The request conflicts with the present state",
+    409: "The request conflicts with the present state, or the account has as much as it may have",
     412: "It has changed since the state that If-Match names",
     413: "The request body is too large",
     415: "The request body is not JSON",
@@ -67,9 +69,14 @@ _DESCRIPTIONS = {
 }
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that can answer with these errors."""
-    return {status: {"model": Error, "description": _DESCRIPTIONS[status]} for status in sorted({*statuses, 500, 503})}
+def errors(*statuses: int, is_limited: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that can answer with these errors, and the ones that any can.
+
+    Args:
+        is_limited: It may be asked too often.
+    """
+    any_can = (429, 500, 503) if is_limited else (500, 503)
+    return {status: {"model": Error, "description": _DESCRIPTIONS[status]} for status in sorted({*statuses, *any_can})}
 
 
 BODY_ERRORS = (400, 413, 415, 422)

@@ -1,4 +1,4 @@
-"""The outermost layer: a request id, the headers every answer has, and the last resort."""
+"""The outermost layer: a request id, who asks behind proxies, the headers every answer has, the last resort."""
 
 import re
 import secrets
@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowrunner.api.errors import NOTHING_HERE, error_answer
+from flowrunner.api.proxies import Proxies
 
 logger = structlog.get_logger()
 
@@ -33,8 +34,9 @@ class Edge:
         is_behind_tls: Browsers reach the server over TLS.
     """
 
-    def __init__(self, app: ASGIApp, *, is_behind_tls: bool = False) -> None:
+    def __init__(self, app: ASGIApp, *, proxies: Proxies, is_behind_tls: bool = False) -> None:
         self._app = app
+        self._proxies = proxies
         self._headers = (*SECURITY_HEADERS, _TLS_ONLY) if is_behind_tls else SECURITY_HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,6 +45,7 @@ class Edge:
             return
         request_id = _request_id(scope)
         scope["request_id"] = request_id
+        self._proxies.resolve(scope)
         if scope["type"] == "websocket":
             await self._serve_socket(scope, receive, send)
             return

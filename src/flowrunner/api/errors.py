@@ -1,6 +1,7 @@
 """One table that turns what happened into an answer."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -110,7 +111,7 @@ def _status_of(error: Exception) -> int | None:
 def fault_json(fault: Fault, *, document: str | None = None) -> dict[str, Any]:
     """Args: document: The field of the request that holds the document that it is a fault of."""
     entry: dict[str, Any] = {
-        "pointer": f"/{document}" if document else "".join(f"/{key}" for key in fault.path.split(".") if key),
+        "pointer": f"/{document}" if document else _pointer(fault.path),
         "path": fault.path,
         "code": fault.code,
         "message": fault.message,
@@ -120,6 +121,15 @@ def fault_json(fault: Fault, *, document: str | None = None) -> dict[str, Any]:
     if fault.hint is not None:
         entry["hint"] = fault.hint
     return entry
+
+
+def _pointer(path: str) -> str:
+    """The JSON pointer (RFC 6901) of a dotted path: of `data.items[0]` that is `/data/items/0`."""
+    keys = (key for key in _BETWEEN_KEYS.split(path) if key)
+    return "".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in keys)
+
+
+_BETWEEN_KEYS: Final = re.compile(r"[.\[\]]")
 
 
 def details_of(faults: Sequence[Fault], *, document: str | None = None) -> dict[str, Any]:
@@ -139,12 +149,14 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def _domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FlowRunnerError), "registered for this class"
-    await record_denial(request, error)
+    await record_refusal(request, error)
     return answer_to(request.scope["request_id"], error)
 
 
-async def record_denial(connection: HTTPConnection, error: Exception) -> None:
-    """Have the audit log tell of a request that was denied."""
+async def record_refusal(connection: HTTPConnection, error: Exception) -> None:
+    """Have the audit log tell of a request that was denied, and the metrics of one that a limit refused."""
+    if isinstance(error, TooManyRequests | LimitReached):
+        connection.app.state.refused(error.limit)
     if isinstance(error, Forbidden):
         await connection.app.state.services.audit.denied(
             connection.scope.get("caller"),
@@ -178,12 +190,16 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Response:
             return error_answer(request_id, status, str(error), details=details, headers={"ETag": etag(error.state)})
         case TooManyRequests():
             seconds = max(math.ceil(error.retry_after.total_seconds()), 1)
-            details = {"limit": error.limit, "most": error.most}
-            return error_answer(request_id, status, str(error), details=details, headers={"Retry-After": str(seconds)})
+            retry_after = {"Retry-After": str(seconds)}
+            return error_answer(request_id, status, str(error), details=_limit(error), headers=retry_after)
         case LimitReached():
-            return error_answer(request_id, status, str(error), details={"limit": error.limit, "most": error.most})
+            return error_answer(request_id, status, str(error), details=_limit(error))
         case _:
             return error_answer(request_id, status, str(error))
+
+
+def _limit(error: TooManyRequests | LimitReached) -> dict[str, Any]:
+    return {"limit": error.limit, "most": error.most}
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:

@@ -177,7 +177,7 @@ async def get_flow(request: Request, id: str) -> Response:
     "",
     response_model=FlowAnswer,
     status_code=201,
-    responses={**with_etag(201), **errors(401, 403, *BODY_ERRORS)},
+    responses={**with_etag(201), **errors(401, 403, 409, *BODY_ERRORS)},
     openapi_extra=_LARGE,
 )
 async def create_flow(request: Request, body: CreateFlow) -> Response:
@@ -204,7 +204,7 @@ async def validate_flow(request: Request, body: ValidateFlow) -> Response:
 @router.put(
     "/{id}",
     response_model=FlowAnswer,
-    responses={**with_etag(), **errors(401, 403, 404, 412, *BODY_ERRORS)},
+    responses={**with_etag(), **errors(401, 403, 404, 409, 412, *BODY_ERRORS)},
     openapi_extra={**_LARGE, "parameters": [IF_MATCH]},
 )
 async def update_flow(request: Request, id: str, body: UpdateFlow) -> Response:
@@ -285,7 +285,7 @@ async def compare_revisions(
 @router.post(
     "/{id}/revisions/{number}/restore",
     response_model=FlowAnswer,
-    responses={**with_etag(), **errors(400, 401, 404, 412, 422)},
+    responses={**with_etag(), **errors(400, 401, 404, 409, 412, 422)},
     openapi_extra={"parameters": [IF_MATCH]},
 )
 async def restore_revision(request: Request, id: str, number: RevisionNumber) -> Response:

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
 from flowrunner.api.answers import Answer, answer, errors
-from flowrunner.api.routing import PublicRoute
+from flowrunner.api.routing import ProbeRoute
 from flowrunner.domain.errors import Unavailable
 
-router = APIRouter(tags=["Operation"], route_class=PublicRoute)
+router = APIRouter(tags=["Operation"], route_class=ProbeRoute)
 
 # Why the server cannot serve at the moment; None when it can.
 Readiness = Callable[[], Awaitable[str | None]]
@@ -19,13 +19,13 @@ class Health(Answer):
     status: str
 
 
-@router.get("/healthz", response_model=Health, responses=errors())
+@router.get("/healthz", response_model=Health, responses=errors(is_limited=False))
 async def healthz(request: Request) -> Response:
     """The process is alive."""
     return answer({"status": "ok"})
 
 
-@router.get("/readyz", response_model=Health, responses=errors())
+@router.get("/readyz", response_model=Health, responses=errors(is_limited=False))
 async def readyz(request: Request) -> Response:
     """The server can serve: the database answers and the engine is active."""
     problem = await request.app.state.readiness()

@@ -75,7 +75,7 @@ def _token_answer(request: Request, token: Token, *, as_cookie: bool) -> Respons
     return response
 
 
-@public.post("/auth/login", response_model=TokenAnswer, responses=errors(401, 403, 429, *BODY_ERRORS))
+@public.post("/auth/login", response_model=TokenAnswer, responses=errors(401, 403, *BODY_ERRORS))
 async def login(request: Request, body: Login) -> Response:
     """Authenticate and get a token."""
     browser_of(request).check_is_not_foreign(request.headers)

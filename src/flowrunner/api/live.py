@@ -10,7 +10,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from flowrunner.api.answers import rfc3339
-from flowrunner.api.errors import answer_to, record_denial
+from flowrunner.api.errors import answer_to, record_refusal
 from flowrunner.api.routing import admit_socket
 from flowrunner.domain.account import Caller, Right
 from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid
@@ -32,6 +32,7 @@ from flowrunner.domain.execution import (
     Step,
     StepEvent,
 )
+from flowrunner.domain.limits import Limits, check_all_sockets
 from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.ports import Clock, Journal, LiveEvents, Recorded
 from flowrunner.services.bundle import Services
@@ -48,10 +49,18 @@ SESSION_ENDED: Final = 4401
 
 
 class Live:
-    """The open sockets of this process."""
+    """The open sockets of this process.
 
-    def __init__(self, services: Services, journal: Journal, events: LiveEvents, clock: Clock) -> None:
+    Args:
+        most: How many there may be, of all accounts together.
+    """
+
+    def __init__(
+        self, services: Services, journal: Journal, events: LiveEvents, clock: Clock, *, limits: Limits, most: int
+    ) -> None:
         self._services = services
+        self._limits = limits
+        self._most = most
         self._journal = journal
         self._events = events
         self._clock = clock
@@ -74,15 +83,17 @@ class Live:
             after = _after(websocket.query_params.get("after"))
             execution = await self._services.executions.get(caller, id)
             family = await self._services.identity.family_of(caller)
+            # Last, as others may come while something is awaited. From here on this one counts.
+            self._check_room(caller.account_id)
         except FlowRunnerError as error:
-            await record_denial(websocket, error)
+            await record_refusal(websocket, error)
             await websocket.send_denial_response(answer_to(websocket.scope["request_id"], error))
             return
-        await websocket.accept(subprotocol=protocol)
         socket = _Socket(websocket, caller, family)
         self._sockets.setdefault(caller.account_id, set()).add(socket)
         self._all_closed.clear()
         try:
+            await websocket.accept(subprotocol=protocol)
             # It may have ended before this socket was one to be told.
             await self._end_unless_alive(socket)
             await self._until_closed(socket, id, after, has_ended=execution.status.is_final)
@@ -93,6 +104,10 @@ class Live:
                 del self._sockets[caller.account_id]
             if not self._sockets:
                 self._all_closed.set()
+
+    def _check_room(self, account_id: AccountId) -> None:
+        self._limits.check_sockets(len(self._sockets.get(account_id, ())))
+        check_all_sockets(self.open_sockets, self._most)
 
     async def _until_closed(self, socket: "_Socket", id: ExecutionId, after: int, *, has_ended: bool) -> None:
         seconds = (socket.caller.expires_at - self._clock.now()).total_seconds()

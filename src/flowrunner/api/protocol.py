@@ -6,6 +6,8 @@ system call that wakes the other side. Joined, the two cost what the first one d
 
 import asyncio
 import secrets
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -18,7 +20,7 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 # ": " and the end of the line.
 _BYTES_A_HEADER: Final = 4
 # From the first byte of a head (or from the connection's start) to its last.
-HEAD_SECONDS: Final = 10.0
+HEAD_SECONDS: Final = 5.0
 # Between two pieces of a body.
 BODY_SECONDS: Final = 60.0
 # How long a connection that was refused is still read, so that its end does not overtake the answer.
@@ -59,6 +61,36 @@ class JoinedWrites:
         return getattr(self._transport, name)
 
 
+class Connections:
+    """The open connections of a server, WebSockets included, and which of them keep it waiting.
+
+    Nobody has to say who they are before they connect, so there may always be more than the server can hold.
+    Then the one that has kept it waiting for longest, for a request or the rest of one, is closed: whoever
+    sends a request at once is served, whatever others do.
+
+    Args:
+        most: How many there may be.
+        on_drop: Is called for each that is closed.
+    """
+
+    def __init__(self, most: int, *, on_drop: Callable[[], None]) -> None:
+        self._most = most
+        self._on_drop = on_drop
+        self._waiting: OrderedDict[JoinedHttpProtocol, None] = OrderedDict()
+
+    def waits(self, connection: "JoinedHttpProtocol", *, open_ones: int) -> None:
+        """A request is waited for from now on. Args: open_ones: Connections that are open."""
+        self._waiting[connection] = None
+        self._waiting.move_to_end(connection)
+        if open_ones > self._most:
+            slowest, _ = self._waiting.popitem(last=False)
+            slowest.transport.abort()
+            self._on_drop()
+
+    def waits_no_more(self, connection: "JoinedHttpProtocol") -> None:
+        self._waiting.pop(connection, None)
+
+
 class _HeadTooLarge(Exception):
     """Makes the parser stop."""
 
@@ -68,6 +100,10 @@ class JoinedHttpProtocol(HttpToolsProtocol):
 
     The parser gathers a header until it ends, however long it is. So bytes are counted where they
     come in, and looked at more closely only if they are many.
+
+    Args:
+        open_connections: The server's.
+        options: What uvicorn gives its protocols.
     """
 
     _patience: asyncio.TimerHandle | None = None
@@ -78,17 +114,24 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     _loose_bytes = 0
     _is_refused = False
 
+    def __init__(self, *, open_connections: Connections, **options: Any) -> None:
+        super().__init__(**options)
+        self._open_connections = open_connections
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # only narrower
         super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type] # walks like one
         self._head_since = self.loop.time()
         self._patience = self.loop.call_later(HEAD_SECONDS, self._look_at_time)
+        self._open_connections.waits(self, open_ones=len(self.connections))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lose_patience()
+        self._open_connections.waits_no_more(self)
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self) -> None:
         self._lose_patience()
+        self._open_connections.waits_no_more(self)
         super().handle_websocket_upgrade()
 
     def data_received(self, data: bytes) -> None:
@@ -124,7 +167,13 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._loose_bytes = 0
         self._body_since = None
+        self._open_connections.waits_no_more(self)
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.pipeline and not self.transport.is_closing():
+            self._open_connections.waits(self, open_ones=len(self.connections))
 
     # What is refused
 

@@ -4,7 +4,9 @@ Every route asks for a caller with a right, except the ones made as a `PublicRou
 leaves a route closed, never open. `domain.account.authorise` alone decides who has which right.
 """
 
-from collections.abc import Callable, Coroutine
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -20,12 +22,15 @@ from flowrunner.api import strict_json
 from flowrunner.api.browser import Browser
 from flowrunner.api.errors import InvalidRequest
 from flowrunner.domain.account import Caller, Right, Session, authorise
-from flowrunner.domain.errors import Unauthorized
+from flowrunner.domain.errors import Forbidden, Unauthorized
 from flowrunner.services.identity import Identity
+from flowrunner.services.rates import Rates
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 # A definition of 1 MiB may take more than twice that as a JSON text.
 MAX_FLOW_BODY_BYTES: Final = 3 * 1024 * 1024
+
+_LONG_BYTES: Final = 64 * 1024
 
 SECURITY_SCHEME: Final = "token"
 
@@ -51,7 +56,9 @@ class StrictRequest(Request):
             return
         _check_media_type(self.headers.get("content-type"), self.headers.get("content-encoding"))
         try:
-            self._value = strict_json.loads(data)
+            # The longest take a third of a second, during which others go on.
+            is_long = len(data) > _LONG_BYTES
+            self._value = await asyncio.to_thread(strict_json.loads, data) if is_long else strict_json.loads(data)
         except strict_json.InvalidJson as error:
             raise InvalidRequest(f"The request body cannot be read: {error}") from None
 
@@ -133,6 +140,14 @@ class PublicRoute(APIRoute):
 
     async def admit(self, request: Request) -> None:
         """Let the request in, or raise."""
+        rates_of(request).anonymous(address_of(request))
+
+
+class ProbeRoute(PublicRoute):
+    """A public route that is never asked too often: whoever watches the server must get an answer."""
+
+    async def admit(self, request: Request) -> None:
+        pass
 
 
 def needs(right: Right) -> dict[str, Any]:
@@ -158,8 +173,10 @@ class ProtectedRoute(PublicRoute):
         super().__init__(path, endpoint, openapi_extra=extra, **options)
 
     async def admit(self, request: Request) -> None:
-        caller = await authenticate(request, is_safe=request.method in _READING)
+        with _counted_unless_known(request):
+            caller = await authenticate(request, is_safe=request.method in _READING)
         request.scope["caller"] = caller
+        rates_of(request).known(caller.account_id)
         authorise(caller, self.right)
 
 
@@ -223,18 +240,20 @@ _TICKET: Final = "ticket."
 async def admit_socket(websocket: WebSocket, right: Right) -> tuple[Caller, str | None]:
     """Who opens a WebSocket, by header, ticket or cookie, and the subprotocol to answer with.
 
-    Raises: Unauthorized, Forbidden.
+    Raises: Unauthorized, Forbidden, TooManyRequests.
     """
-    browser_of(websocket).check_is_not_foreign(websocket.headers)
     offered: list[str] = websocket.scope.get("subprotocols", [])
     protocol = PROTOCOL if PROTOCOL in offered else None
     ticket = next((p.removeprefix(_TICKET) for p in offered if p.startswith(_TICKET)), None)
-    if ticket is not None:
-        identity: Identity = websocket.app.state.services.identity
-        caller = replace(await identity.redeem_ticket(ticket), address=address_of(websocket))
-    else:
-        caller = await authenticate(websocket, is_safe=False)
+    with _counted_unless_known(websocket):
+        browser_of(websocket).check_is_not_foreign(websocket.headers)
+        if ticket is not None:
+            identity: Identity = websocket.app.state.services.identity
+            caller = replace(await identity.redeem_ticket(ticket), address=address_of(websocket))
+        else:
+            caller = await authenticate(websocket, is_safe=False)
     websocket.scope["caller"] = caller
+    rates_of(websocket).known(caller.account_id)
     authorise(caller, right)
     return caller, protocol
 
@@ -252,8 +271,26 @@ def browser_of(connection: HTTPConnection) -> Browser:
     return browser
 
 
+@contextlib.contextmanager
+def _counted_unless_known(connection: HTTPConnection) -> Iterator[None]:
+    """Count a request towards its address, if it turns out that nobody is known to make it.
+
+    Raises: TooManyRequests, in the place of what told so.
+    """
+    try:
+        yield
+    except (Unauthorized, Forbidden):
+        rates_of(connection).anonymous(address_of(connection))
+        raise
+
+
+def rates_of(connection: HTTPConnection) -> Rates:
+    rates: Rates = connection.app.state.services.rates
+    return rates
+
+
 def address_of(connection: HTTPConnection) -> str:
-    """Where a request comes from: who has opened the connection."""
+    """Where a request comes from: who has opened the connection, or who a trusted proxy says it is for."""
     return connection.client.host if connection.client is not None else ""
 
 

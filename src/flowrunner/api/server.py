@@ -15,6 +15,7 @@ from flowrunner.api.edge import Edge
 from flowrunner.api.errors import add_error_handlers
 from flowrunner.api.health import Readiness
 from flowrunner.api.live import Live
+from flowrunner.api.proxies import Proxies
 from flowrunner.api.routing import SECURITY_SCHEME, PublicRoute
 from flowrunner.domain.account import Account
 from flowrunner.services.bundle import Services
@@ -62,8 +63,11 @@ def build_app(
     setup: SetUp,
     readiness: Readiness,
     metrics: Callable[[], bytes],
+    refused: Callable[[str], None],
     browser: Browser,
+    proxies: Proxies,
 ) -> FastAPI:
+    """Args: refused: Is told of every limit that refuses a request."""
     app = FastAPI(
         title="FlowRunner",
         version=__version__,
@@ -78,13 +82,14 @@ def build_app(
     app.state.setup = setup
     app.state.readiness = readiness
     app.state.metrics = metrics
+    app.state.refused = refused
     app.state.browser = browser
     # Taken over as they are: a router within a router is a second round of matching per request.
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
     app.router.routes.append(live.route())
     add_error_handlers(app)
-    app.add_middleware(Edge, is_behind_tls=browser.is_secure)
+    app.add_middleware(Edge, proxies=proxies, is_behind_tls=browser.is_secure)
 
     return app
 

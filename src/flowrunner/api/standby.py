@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flowrunner.api.answers import answer
 from flowrunner.api.edge import Edge
 from flowrunner.api.errors import error_answer
+from flowrunner.api.proxies import Proxies
 
 STANDBY: Final = "standby: another server is active on this database"
 _REFUSAL: Final = "This server is on standby, and only reads: another one is active"
@@ -19,13 +20,14 @@ class Standby:
 
     Args:
         app: Answers what reads; None if there is nothing to be read yet.
+        proxies: As the program's own.
         why: Why the server is not ready; asked with each request.
     """
 
-    def __init__(self, app: ASGIApp | None, why: Callable[[], str] = lambda: STANDBY) -> None:
+    def __init__(self, app: ASGIApp | None, proxies: Proxies, why: Callable[[], str] = lambda: STANDBY) -> None:
         self._app = app
         self._why = why
-        self._alone = Edge(self._answer)
+        self._alone = Edge(self._answer, proxies=proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is not None and (scope["type"] != "http" or scope["method"] in _READING):
@@ -48,11 +50,12 @@ class OnlyHealth:
 
     Args:
         app: Answers that.
+        proxies: As the program's own.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, proxies: Proxies) -> None:
         self._app = app
-        self._edge = Edge(self._answer)
+        self._edge = Edge(self._answer, proxies=proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_health = scope["type"] == "http" and scope["path"] in ("/healthz", "/readyz", "/metrics")

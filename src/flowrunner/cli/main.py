@@ -129,6 +129,34 @@ def rotate(kinds: tuple[str, ...], **flags: str | None) -> None:
     run(settings, kinds)
 
 
+@main.command(short_help="Bring the database to the schema of this version.")
+@click.option("--check", is_flag=True, help="Change nothing; exit with 1 if the database is behind.")
+@_settings_options
+def migrate(check: bool, **flags: str | None) -> None:
+    """Bring the database to the schema of this version. The server does it by itself when it starts."""
+    settings = load_settings(flags, os.environ)
+    from flowrunner.cli.database import migrate as run
+
+    if not run(settings, check=check):
+        sys.exit(EXIT_FAILED)
+
+
+@main.command(short_help="Move an installation from SQLite to PostgreSQL.")
+@click.option("--from", "source", metavar="URL", help="sqlite:///PATH; the file in the data directory by default.")
+@click.option("--to", "target", metavar="URL", help="postgresql://…; FLOWRUNNER_DATABASE_URL by default.")
+@_settings_options
+def copy(source: str | None, target: str | None, **flags: str | None) -> None:
+    """Move an installation from its SQLite file into an empty PostgreSQL database.
+
+    No server may run meanwhile. What has arrived is compared with what was sent, by counts and hashes; the file
+    stays as it is. The keys stay in the data directory: the server goes on needing them.
+    """
+    settings = load_settings(flags, os.environ)
+    from flowrunner.cli.database import copy as run
+
+    run(settings, source=source, target=target)
+
+
 @main.group(short_help="Check the audit log.")
 def audit() -> None:
     """The audit log."""
@@ -252,7 +280,7 @@ def test(**options: Any) -> None:
     \b
     Examples:
       flowrunner run --local order.yaml -i customer=Ada -i count=3
-      flowrunner run --local order.yaml -i @input.json --secrets .env > result.json
+      flowrunner run --local order.yaml -i @input.json --secrets .env > out.json
       flowrunner run --local order.yaml --approve ask --signal paid=20
 
     Nothing is kept: when the process ends, so does the flow. Ctrl-C cancels it and lets on_finish run; a second

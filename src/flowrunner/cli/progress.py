@@ -11,11 +11,16 @@ import click
 
 from flowrunner.cli.documents import plain, wants_colour
 from flowrunner.domain.execution import (
+    Cancelled,
+    Completed,
+    Event,
+    Failed,
     Logged,
     NodeCompleted,
     NodeFailed,
     NodeStarted,
     NodeWaiting,
+    Started,
     Step,
 )
 from flowrunner.domain.values import JSON, ExecutionId
@@ -42,7 +47,10 @@ class Progress:
         if id not in self._executions:
             self._executions.append(id)
         number = self._executions.index(id)
+        is_milestone = any(isinstance(r.event, Started | Completed | Failed | Cancelled) for r in records)
         for record in records:
+            if _says_the_same(record.event, is_milestone=is_milestone):
+                continue
             line = self._line(id, record)
             if line is not None:
                 # The flows that a flow starts are told apart by their number.
@@ -53,8 +61,6 @@ class Progress:
     def _line(self, id: ExecutionId, record: Recorded) -> str | None:
         event = record.event
         match event:
-            case Logged(message=message, node_type=type) if type != "log" and message.startswith(_MILESTONES):
-                return None
             case Logged(level=level, message=message, node=node, data=data):
                 more = "" if data is None else f" {json.dumps(data, ensure_ascii=False)}"
                 said = plain(f"{node or 'flow'}: {message}{more}"[:_MOST_SHOWN])
@@ -79,6 +85,12 @@ class Progress:
                 return plain(f"wait  {_step(event)} {_what(event.about)}{limit}"[:_MOST_SHOWN])
             case _:
                 return None
+
+
+def _says_the_same(event: Event, *, is_milestone: bool) -> bool:
+    """Whether a line of the log tells what stands there anyway. By a node of the flow, the same words are its own."""
+    is_like_one = isinstance(event, Logged) and event.message.startswith(_MILESTONES)
+    return is_like_one and (is_milestone or getattr(event, "node_type", None) != "log")
 
 
 def _step(event: NodeStarted | NodeCompleted | NodeFailed | NodeWaiting) -> Step:

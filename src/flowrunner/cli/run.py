@@ -38,6 +38,11 @@ INVALID: Final = 6
 CANCELLED: Final = 9
 INTERRUPTED: Final = 130
 
+_HINTS: Final = {
+    "egress.forbidden": "If the flow may reach it, open its range: --egress-allow 127.0.0.0/8,10.1.0.0/16",
+    "flow.not_found": "Name the file of that flow too: --with FILE",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Given:
@@ -187,7 +192,8 @@ def _tell(last: Event, unanswered: Sequence[Mapping[str, Any]], *, was_interrupt
             return OK
         case Failed(error=error, step=step):
             where = "" if step is None else f" at {step}"
-            click.echo(plain(f"flowrunner: the flow failed{where}: {error.type}: {error.message}"), err=True)
+            hint = f"\n  {_HINTS[error.type]}" if error.type in _HINTS else ""
+            click.echo(plain(f"flowrunner: the flow failed{where}: {error.type}: {error.message}{hint}"), err=True)
             return FAILED
         case _:
             reason = getattr(last, "reason", "")

@@ -138,7 +138,7 @@ class _Printer:
         verdicts = [verdict for one in tested for verdict in one.verdicts]
         failed = sum(not verdict.has_passed for verdict in verdicts)
         invalid = sum(one.is_invalid for one in tested)
-        if verdicts:
+        if verdicts or invalid:
             said = f"{len(verdicts) - failed} passed, {failed} failed"
         elif wanted is not None:
             said = f"no test has '{plain(wanted)}' in its name"

@@ -16,6 +16,7 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.limits import UNLIMITED, Limits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.ports import (
     PARENT_HAS_ENDED,
@@ -78,15 +79,21 @@ class LocalDispatcher:
     Args:
         most_active: Executions in memory at once; further ones wait their turn, as rows. Accounts take
             turns, and a few of each always find room.
+        limits: Of each account, how many may be in memory, and how many may wait.
     """
 
-    def __init__(self, engine: Engine, journal: Journal, clock: Clock, *, most_active: int) -> None:
+    def __init__(
+        self, engine: Engine, journal: Journal, clock: Clock, *, most_active: int, limits: Limits = UNLIMITED
+    ) -> None:
         self._engine = engine
         self._journal = journal
         self._clock = clock
-        self._room = Room(most_active, min(SURE_OF_AN_ACCOUNT, most_active))
+        self._limits = limits
+        self._room = Room(most_active, SURE_OF_AN_ACCOUNT, most_of_one=limits.active)
         self._slots: dict[ExecutionId, _Slot] = {}
         self._queue = FairQueue()
+        # New ones that are being written, and will wait then.
+        self._coming: defaultdict[AccountId, set[ExecutionId]] = defaultdict(set)
         # How often each execution that could not go on was looked at again.
         self._tries: dict[ExecutionId, int] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -157,14 +164,10 @@ class LocalDispatcher:
     async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
         if self._engine.is_stopping or self._tasks is None:
             raise Unavailable("The server is stopping: try again in a moment")
-        has_room = self._room.has_room(new.account_id) and not self._queue.waits(new.account_id)
-        if not has_room:
-            try:
-                await self._engine.begin(new, flow, input, at_once=False)
-            except (asyncio.CancelledError, Unavailable):
-                self._look_again(new.id, new.account_id)
-                raise
-            self._enqueue(new.id, new.account_id)
+        waiting = self._queue.count(new.account_id)
+        if waiting or not self._room.has_room(new.account_id):
+            self._limits.check_queued(waiting + len(self._coming.get(new.account_id, ())))
+            await self._begin_waiting(new, flow, input)
             return
         slot = self._take_slot(new.id, new.account_id)
         try:
@@ -178,6 +181,20 @@ class LocalDispatcher:
             raise
         self._hand_over(slot.run, slot)
         self._tasks.create_task(self._advance(new.id, slot), name=f"execution {new.id}")
+
+    async def _begin_waiting(self, new: NewExecution, flow: Flow, input: JSON) -> None:
+        coming = self._coming[new.account_id]
+        coming.add(new.id)
+        try:
+            await self._engine.begin(new, flow, input, at_once=False)
+        except (asyncio.CancelledError, Unavailable):
+            self._look_again(new.id, new.account_id)
+            raise
+        finally:
+            coming.discard(new.id)
+            if not coming:
+                self._coming.pop(new.account_id, None)
+        self._enqueue(new.id, new.account_id)
 
     async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
         await self._cancel(id, _Cancellation(reason, audit))
@@ -338,7 +355,7 @@ class LocalDispatcher:
 
     def _fill(self) -> None:
         """Let waiting executions in while there is room."""
-        while not self._engine.is_stopping:
+        while self._queue and not self._engine.is_stopping:
             taken = self._queue.take(unless=self._room.full_accounts())
             if taken is None:
                 return

@@ -33,8 +33,9 @@ class FairQueue:
         if account_id is not None:
             self._drop(account_id, id)
 
-    def waits(self, account_id: AccountId) -> bool:
-        return account_id in self._waiting
+    def count(self, account_id: AccountId) -> int:
+        """How many of the account wait."""
+        return len(self._waiting.get(account_id, ()))
 
     def take(self, *, unless: Iterable[AccountId] = ()) -> tuple[ExecutionId, AccountId] | None:
         """The execution that is next, of an account that is not among ``unless``; None if there is none."""
@@ -65,22 +66,26 @@ class Room:
     Args:
         most: Together.
         sure: Of each account, even if that makes it more together: none can keep the others out.
+        most_of_one: Of each account, also while there is room.
     """
 
-    def __init__(self, most: int, sure: int) -> None:
+    def __init__(self, most: int, sure: int, *, most_of_one: int | None = None) -> None:
         self._most = most
-        self._sure = sure
+        self._most_of_one = most if most_of_one is None else min(most_of_one, most)
+        self._sure = min(sure, self._most_of_one)
         self._total = 0
         self._by_account: Counter[AccountId] = Counter()
 
     def has_room(self, account_id: AccountId) -> bool:
-        return self._total < self._most or self._by_account[account_id] < self._sure
+        return self._by_account[account_id] < self._most_of_each
 
     def full_accounts(self) -> Iterable[AccountId]:
         """Accounts that may not have one more."""
-        if self._total < self._most:
-            return ()
-        return [account for account, count in self._by_account.items() if count >= self._sure]
+        return [account for account, count in self._by_account.items() if count >= self._most_of_each]
+
+    @property
+    def _most_of_each(self) -> int:
+        return self._most_of_one if self._total < self._most else self._sure
 
     def enter(self, account_id: AccountId | None) -> None:
         self._total += 1

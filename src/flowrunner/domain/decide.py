@@ -223,6 +223,7 @@ def _ending(state: ExecutionState, ended: ScopeEnded) -> Ending:
 def _failure(state: ExecutionState, error: Failure, at: StepState | None) -> Failed:
     if at is None:
         return Failed(error=error)
+    at = at.failed_at or at
     return Failed(error=error, node_type=at.node_type, step=str(at.step), attempt=at.attempts, input=at.input)
 
 

@@ -329,6 +329,7 @@ class OpenScopes:
         active: Keys of the ones under way.
         results: What each gave, of the ones that completed, by key.
         errors: Why each failed, of the ones that did.
+        failed_at: The step that the last of those failed at.
     """
 
     opened: ScopesOpened
@@ -336,6 +337,7 @@ class OpenScopes:
     active: dict[str, None] = field(default_factory=dict)
     results: dict[str, JSON] = field(default_factory=dict)
     errors: dict[str, Failure] = field(default_factory=dict)
+    failed_at: "StepState | None" = None
 
     @property
     def is_enough(self) -> bool:
@@ -373,6 +375,7 @@ class StepState:
         waiting: What it waits for.
         signal: What came, for a step that resumes.
         open: Its own scopes, while they are under way.
+        failed_at: The step inside it whose error is its own, if it failed so.
     """
 
     step: Step
@@ -391,6 +394,7 @@ class StepState:
     is_last: bool = False
     result: JSON = None
     error: Failure | None = None
+    failed_at: "StepState | None" = None
 
 
 @dataclass(slots=True)
@@ -578,7 +582,9 @@ class ExecutionState:
         else:
             owner, key = self._owner_of(scope)
             scopes = owner.open
-            if scopes is None or not scopes.has_room or key not in scopes.inputs:
+            # How many are under way does not count here: in a rerun, elements after the one that it begins
+            # at have had their turn already.
+            if scopes is None or key not in scopes.inputs:
                 raise IllegalEvent(f"{scope} begins out of turn")
             item = scopes.inputs.pop(key)
             scopes.active[key] = None
@@ -617,6 +623,8 @@ class ExecutionState:
         current.failures += 1
         if event.retry_at is None:
             current.status = StepStatus.FAILED
+            if current.open is not None and current.open.fatal == event.error:
+                current.failed_at = current.open.failed_at
             self.frames[event.scope].error = event.error
             self._settle(current)
         else:
@@ -694,6 +702,8 @@ class ExecutionState:
             owner.open.results[key] = frame.flowing
         elif event.outcome == "failed" and event.error is not None:
             owner.open.errors[key] = event.error
+            at = frame.current
+            owner.open.failed_at = at if at is None or at.failed_at is None else at.failed_at
         self._mark_ready(owner)
 
     def _leave(self, frame: Frame) -> None:

@@ -302,9 +302,12 @@ def compile_template(value: JSON, place: Place, at: Keys) -> Template:
     Args:
         at: Keys that lead from the document to ``value``.
     """
+    if isinstance(value, str):
+        return _compile_string(value, place, at)
+    if not isinstance(value, bool) and place.code_at(at) is CodeKind.CONDITION:
+        place.report(at, _no_condition())
+        return Constant(value)
     match value:
-        case str():
-            return _compile_string(value, place, at)
         case Mapping():
             pairs = tuple((k, compile_template(v, place, (*at, k))) for k, v in value.items())
             return MapOf(pairs) if any(not isinstance(p, Constant) for _, p in pairs) else Constant(value)
@@ -352,9 +355,11 @@ def _condition(template: Template) -> Template:
         case Value(expression):
             return Condition(expression)
         case _:
-            raise ExpressionSyntax(
-                "a condition is one expression", hint="write it as JavaScript, such as: input.length > 0"
-            )
+            raise _no_condition()
+
+
+def _no_condition() -> ExpressionSyntax:
+    return ExpressionSyntax("a condition is one expression", hint="write it as JavaScript, such as: input.length > 0")
 
 
 def compile_text(text: str, names: frozenset[str], place: CodePlace = NOWHERE) -> Template:

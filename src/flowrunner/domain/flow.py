@@ -37,6 +37,7 @@ class NodeTypeSpec:
         params_schema: The JSON Schema of its parameters, where no value is an expression.
         code: Parameters that are JavaScript by themselves, by the keys that lead to them; `*` stands
             for any key.
+        schemas: Parameters that are JSON Schemas.
         inner: Which key of the node holds nodes of its own, if one does.
         repeatable: Whether a node with these parameters may run twice without harm.
         pure: Whether it touches nothing outside the execution, so that its start need not be durable
@@ -52,6 +53,7 @@ class NodeTypeSpec:
     check: Callable[[Mapping[str, JSON]], Sequence[ParamFault]]
     params_schema: Callable[[], Mapping[str, JSON]] = dict
     code: Mapping[tuple[str, ...], CodeKind] = field(default_factory=dict)
+    schemas: tuple[str, ...] = ()
     inner: InnerKey | None = None
     repeatable: Callable[[Mapping[str, JSON]], bool]
     timeout_of: Callable[[Mapping[str, JSON]], float | None]

@@ -32,6 +32,7 @@ from flowrunner.domain.flow import (
     Flow,
     Graph,
     Hooks,
+    InnerKey,
     Limits,
     Node,
     NodeTypeSpec,
@@ -41,6 +42,7 @@ from flowrunner.domain.flow import (
     prepared,
 )
 from flowrunner.domain.flow_tests import read_tests
+from flowrunner.domain.inputs import schema_of
 from flowrunner.domain.javascript import GLOBALS, KEYWORDS
 from flowrunner.domain.retry import PASSING_ERRORS, RetryPolicy
 from flowrunner.domain.script import Script
@@ -57,6 +59,10 @@ _CONCURRENCY_KEYS: Final = ("max", "key", "on_limit")
 _NODE_KEYS: Final = (
     "type", "description", "if", "params", "timeout", "retry", "output", "next", "idempotent", "hooks", "batch",
 )  # fmt: skip
+_ALL_INNER_KEYS: Final = ("nodes", "start", "branches")
+_INNER_KEYS: Final[Mapping[InnerKey | None, tuple[str, ...]]] = {
+    None: (), "nodes": ("nodes", "start"), "branches": ("branches",),
+}  # fmt: skip
 _HOOKS_KEYS: Final = ("prep", "exec", "post")
 _BATCH_KEYS: Final = ("strategy", "max_parallel")
 _BATCH_STRATEGIES: Final = ("serial", "parallel", "worker_pool")
@@ -69,6 +75,7 @@ MAX_TAGS: Final = 50
 MOST_STEPS: Final = 1_000_000
 MAX_CONCURRENCY: Final = 10_000
 MAX_DEPTH_OF_SCOPES: Final = 8
+MAX_EXPRESSIONS: Final = 10_000
 BATCH_AT_ONCE: Final = 10
 _FORBIDDEN_IN_NAMES: Final = frozenset("/[]")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
@@ -85,7 +92,7 @@ _KNOWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _NODE_MEMBERS: Final = ("result", "status", "action", "error", "attempts")
 
-# Faults of the JSON Schema of an input: of a value at keys within it.
+# Faults of a JSON Schema: of a value at keys within it.
 CheckSchema: TypeAlias = Callable[[JSON], Sequence[ParamFault]]
 
 
@@ -120,6 +127,9 @@ def study_flow(
     text: str, node_types: Mapping[str, NodeTypeSpec], check_schema: CheckSchema = lambda schema: ()
 ) -> Reading:
     """What there is to say of a document, in its order. JavaScript is left to the sandbox."""
+    if text.count("${") > MAX_EXPRESSIONS:
+        message = f"a flow document has at most {MAX_EXPRESSIONS} expressions"
+        return Reading(flow=None, faults=[Fault(path="", code="too_large", line=1, column=1, message=message)])
     try:
         source = yaml_source.read_yaml(text)
     except InvalidFlow as error:
@@ -270,9 +280,12 @@ class _Reader:
             if not isinstance(schema, dict | bool):
                 self.fault(at, "type", "must be a JSON Schema: a map such as {type: string}")
                 continue
-            for fault in self.check_schema(schema):
-                self.fault((*at, *fault.keys), fault.code, fault.message, fault.hint)
+            self.schema(schema_of(schema)[0], at)
         return inputs
+
+    def schema(self, schema: JSON, at: Keys) -> None:
+        for fault in self.check_schema(schema):
+            self.fault((*at, *fault.keys), fault.code, fault.message, fault.hint)
 
     def handler(self, document: Mapping[str, JSON], key: str, nodes: Mapping[str, JSON]) -> str | None:
         name = document.get(key)
@@ -334,10 +347,8 @@ class _Reader:
             return None
         spec = self.node_type(node, at)
         inner_key = spec.inner if spec is not None else None
-        known = (
-            _NODE_KEYS if spec is not None and inner_key is None else (*_NODE_KEYS, inner_key or "nodes", "branches")
-        )
-        self.known_keys(node, at, known)
+        # Of an unknown type nobody can say whether it holds nodes.
+        self.known_keys(node, at, (*_NODE_KEYS, *(_INNER_KEYS[spec.inner] if spec else _ALL_INNER_KEYS)))
         self.text_at(node, at, "description", limit=10_000)
         params = self.map_at(node, at, "params")
         edges = self.edges(node, at, siblings, spec, params)
@@ -361,6 +372,10 @@ class _Reader:
         for fault in spec.check(params):
             is_key = fault.code == "unknown_key"
             self.fault((*at, "params", *fault.keys), fault.code, fault.message, fault.hint, key=is_key)
+        for key in spec.schemas:
+            # One that expressions are filled into is a schema only then.
+            if isinstance(params.get(key), dict) and not any("${" in text for _, text in _strings(params[key], ())):
+                self.schema(params[key], (*at, "params", key))
         inner, item = self.inner(node, at, spec, context)
         if inner_key is not None and "retry" in node:
             self.fault(

@@ -193,6 +193,7 @@ def _node(types: Sequence[DescribedNodeType]) -> Schema:
         },
         "nodes": {"description": "The nodes inside: run for each element, or as long as `when` holds."},
         "branches": {"description": "What runs side by side: nodes for each name."},
+        "start": {"description": "The one of the nodes inside that comes first; needed only if it is not clear."},
     }
     return {
         **_object(properties, required=["type"]),
@@ -218,9 +219,10 @@ def _of_type(node_type: DescribedNodeType) -> Schema:
     required = ["params"] if node_type.params_schema().get("required") else []
     if node_type.inner == "nodes":
         properties["nodes"] = _ref("nodes")
+        properties["start"] = {"type": "string"}
         required.append("nodes")
     else:
-        properties["nodes"] = False
+        properties["nodes"] = properties["start"] = False
     if node_type.inner == "branches":
         properties["branches"] = {
             "type": "object",

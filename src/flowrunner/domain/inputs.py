@@ -99,7 +99,7 @@ class Inputs:
         ]
         checked: dict[str, JSON] = {}
         for name, written in self.schemas.items():
-            schema, is_required = _split(written)
+            schema, is_required = schema_of(written)
             if name in values:
                 if name not in self._forms:
                     self._forms[name] = Form(schema, self.engine)
@@ -140,18 +140,12 @@ def inputs_faults(schemas: Mapping[str, JSON], engine: SchemaEngine, at: Keys = 
     """Every fault of the schemas that a flow asks for its input with; their keys begin with ``at``."""
     faults: list[ParamFault] = []
     for name, written in schemas.items():
-        faults += input_faults(written, engine, (*at, name))
+        faults += form_faults(schema_of(written)[0], engine, (*at, name))
     return faults
 
 
-def input_faults(written: JSON, engine: SchemaEngine, at: Keys = ()) -> Sequence[ParamFault]:
-    """Every fault of the schema of one named input, which may also say `required: false`."""
-    schema, _ = _split(written)
-    return form_faults(schema, engine, at)
-
-
-def _split(written: JSON) -> tuple[JSON, bool]:
-    """The schema of a named input, and whether it must be given."""
+def schema_of(written: JSON) -> tuple[JSON, bool]:
+    """The schema of a named input, which may also say `required: false`, and whether it must be given."""
     if isinstance(written, Mapping) and isinstance(required := written.get("required"), bool):
         return {key: value for key, value in written.items() if key != "required"}, required
     return written, True

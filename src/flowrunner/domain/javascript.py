@@ -45,7 +45,7 @@ KEYWORDS: Final = frozenset(
 )
 # After these a slash begins a regular expression, as after a mark.
 _BEFORE_VALUES: Final = frozenset(
-    "await case delete do else extends in instanceof new of return throw typeof void yield".split()
+    "await case delete do else extends in instanceof new return throw typeof void yield".split()
 )
 # After the brackets of these comes a statement, after other brackets an operator.
 _BEFORE_CONDITIONS: Final = frozenset({"if", "while", "for", "with"})
@@ -189,6 +189,10 @@ def _may_be_regex(tokens: Sequence[_Token], is_value: bool) -> bool:
     if not tokens:
         return True
     last = tokens[-1]
+    if last.text == "of" and len(tokens) > 1:
+        # After a name it is the word of a loop, and elsewhere a name itself.
+        before = tokens[-2]
+        return before.text in ("]", "}") or (before.kind == "name" and before.text not in _BEFORE_VALUES)
     if last.kind == "name":
         return last.text in _BEFORE_VALUES and not _is_member(tokens, len(tokens) - 1)
     if last.kind != "mark" or last.text in ("]", "++", "--"):

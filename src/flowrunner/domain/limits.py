@@ -15,7 +15,6 @@ class Limits:
     """Of each account; None is no limit.
 
     Attributes:
-        requests: In a minute.
         active: Executions in memory; further ones wait.
         queued: Executions that wait to come into memory, and likewise ones that wait for a turn of their flow.
         flows: Ones that are not deleted.
@@ -23,7 +22,6 @@ class Limits:
         sockets: Open WebSockets.
     """
 
-    requests: int | None = None
     active: int | None = None
     queued: int | None = None
     flows: int | None = None
@@ -62,9 +60,23 @@ class Limits:
             )
 
 
+UNLIMITED: Final = Limits()
+
+
 def check_count(what: str, count: int, most: int | None, *, limit: str) -> None:
     """Raises: LimitReached if the account may not have one more of them."""
     if most is not None and count >= most:
         raise LimitReached(
             f"An account has at most {most} {what}: delete one that is not needed", limit=limit, most=most
+        )
+
+
+def check_all_sockets(count: int, most: int) -> None:
+    """Raises: TooManyRequests if no further socket may be opened by anybody."""
+    if count >= most:
+        raise TooManyRequests(
+            f"{most} WebSockets are open, which is as many as this server takes: try again in a moment",
+            retry_after=SOON,
+            limit="max_sockets",
+            most=most,
         )

@@ -67,9 +67,9 @@ def _is_kept(event: Event, around: set[str], *, is_before: bool) -> bool:
     match event:
         case Started() | Admitted() | SignalReceived() | Completed() | Failed() | Cancelled():
             return False
-        case ScopeEnded(scope=scope, outcome=outcome):
-            # A scope that was cancelled runs anew; one around the step has not ended any more.
-            return outcome != "cancelled" and scope not in around and scope not in HANDLERS
+        case ScopeEnded(scope=scope):
+            # One around the step has not ended any more.
+            return scope not in around and scope not in HANDLERS
         case Logged(node=None):
             return False
         case Logged(scope=scope):
@@ -93,17 +93,22 @@ def _without_loose_ends(events: Sequence[Timed], around: set[str]) -> list[Timed
     """Without the steps that had not ended, which run anew, and the scopes that are not there without them."""
     ended = {_step(e) for e, _ in events if _ends(e)}
     opened = {_step(e) for e, _ in events if isinstance(e, ScopesOpened)}
+    over = {str(step) for step in ended}
     kept: list[Timed] = []
     alive: set[str] = {ROOT}
+    # Of a loop that opens one after the other, the later ones do not follow by themselves.
+    may_begin: set[str] = set()
     # An owner of a scope around the start is under way by its nature: it stays open.
-    owners_around = {scope.rpartition("[")[0] for scope in around if scope}
+    owners_around = {_owner(scope) for scope in around if scope}
     for event, at in events:
         if isinstance(event, ScopeEnded):
-            if event.scope in alive:
+            # One that was cancelled runs anew, unless the step that it belonged to has done without it.
+            if event.scope in alive and (event.outcome != "cancelled" or _owner(event.scope) in over):
                 kept.append((event, at))
+                alive.discard(event.scope)
             continue
         scope = getattr(event, "scope", ROOT)
-        if scope not in alive and not _begins(event, scope, alive):
+        if scope not in alive and not (isinstance(event, NodeStarted) and scope in may_begin):
             continue
         if isinstance(event, Logged):
             kept.append((event, at))
@@ -113,13 +118,14 @@ def _without_loose_ends(events: Sequence[Timed], around: set[str]) -> list[Timed
         if step in ended or is_open_around:
             alive.add(scope)
             kept.append((event, at))
+            if isinstance(event, ScopesOpened):
+                may_begin.update(step.inner(key) for key in event.keys)
     return kept
 
 
-def _begins(event: Event, scope: str, alive: set[str]) -> bool:
-    """Whether an event is the first of a scope whose owner is kept."""
-    outer = scope.rpartition("[")[0].rpartition("/")[0]
-    return isinstance(event, NodeStarted) and outer in alive
+def _owner(scope: str) -> str:
+    """The step that a scope belongs to, as it is written."""
+    return scope.rpartition("[")[0]
 
 
 def _ends(event: Event) -> bool:

@@ -29,7 +29,8 @@ _WORDS: Final[Mapping[str, JSON]] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-_UNQUOTED: Final = re.compile(r"[{,\[:]\s*\$\{")
+# An expression with no quote open before it in its line.
+_UNQUOTED: Final = re.compile(r"""^(?:[^"'\n]|"[^"\n]*"|'[^'\n]*')*?\$\{""", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

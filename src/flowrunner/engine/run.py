@@ -63,7 +63,7 @@ from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.engine.recorder import record, signal_key
 from flowrunner.engine.relatives import SUB_FLOW, tell_relatives
 from flowrunner.engine.scope import Identity, Names
-from flowrunner.engine.step import StepResult, run_step, timed_out
+from flowrunner.engine.step import StepResult, Stopped, run_step, timed_out
 from flowrunner.engine.world import World
 from flowrunner.ports import (
     PARENT_HAS_GONE_ON,
@@ -443,6 +443,10 @@ class Run:
         outcome: StepResult
         try:
             outcome = await run_step(self._world, self._identity, self._state, step, self._report)
+        except Stopped:
+            self._running.pop(step, None)
+            self._wake.set()
+            return
         except Exception as error:
             # A fault of ours; without an outcome the execution would wait for this step for ever.
             logger.exception("step.crashed", execution_id=self._identity.execution_id, step=str(step))

@@ -3,14 +3,15 @@
 import asyncio
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 import structlog
 
 from flowrunner.domain.decide import node_of
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.execution import (
     LOG_LEVELS,
     ExecutionState,
@@ -44,6 +45,13 @@ from flowrunner.ports import ParentStep
 
 logger = structlog.get_logger()
 
+_RETRY_SECONDS: Final = 1.0
+
+
+class Stopped(Exception):
+    """The server stops before a step could do what it is for: it runs again at the next start."""
+
+
 StepResult: TypeAlias = NodeCompleted | NodeWaiting | ScopesOpened | Failure
 _Given: TypeAlias = JSON | Outcome | Suspend | OpenScopes
 
@@ -56,7 +64,15 @@ class _Flows:
     parent: ParentStep
 
     async def start(self, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool) -> SubFlow:
-        return await self.world.flows.start(self.parent, flow, version=version, input=input, wait=wait)
+        # That nothing can be written at the moment is no fault of the flow's: as with its own events, it waits.
+        # Asked again, it finds what was started after all.
+        while True:
+            try:
+                return await self.world.flows.start(self.parent, flow, version=version, input=input, wait=wait)
+            except Unavailable:
+                if self.world.is_stopping:
+                    raise Stopped from None
+                await asyncio.sleep(_RETRY_SECONDS)
 
 
 @dataclass(slots=True)
@@ -158,7 +174,11 @@ async def run_step(
     report: Callable[[Logged], None],
 ) -> StepResult:
     """The outcome of the current try of ``step``, or of going on with it. A failure is an outcome, not
-    an exception."""
+    an exception.
+
+    Raises:
+        Stopped.
+    """
     node = node_of(identity.flow, state, step)
     context = Context(world, identity, state, state.at(step), node, report)
     try:
@@ -173,6 +193,8 @@ async def run_step(
         )
     except ExpressionFailed as error:
         return Failure(type=error.type, message=str(error), node=node.name)
+    except Stopped:
+        raise
     except (Exception, asyncio.CancelledError) as error:
         # Node types may be anybody's code: whatever they raise ends their node, not the server.
         # Only a cancellation that somebody asked for goes its way.
@@ -210,6 +232,9 @@ async def _outcome(context: Context) -> StepResult:
                     names.more = _given_last(current)
                     params = node_type.read((await names.fill(node.params)).render(node.params))
                 given = await node_type.resume(params, context, _come(current))
+                if node.hooks is not None:
+                    filled = (await names.fill(node.params)).render(node.params)
+                    given = await _changed_after(context, node.hooks, filled, given)
     except TimeoutError:
         if not limit.expired() or node.timeout_seconds is None:
             raise
@@ -253,21 +278,33 @@ async def _run(node_type: NodeType[Any], context: Context, names: Names) -> _Giv
 
 
 async def _run_with_hooks(node_type: NodeType[Any], context: Context, hooks: Hooks, params: JSON) -> _Given:
-    async def call(hook: Prepared, more: Mapping[str, JSON]) -> JSON:
-        names = Names(context.world, context.identity, context.state, context.current, context.say, more)
-        return (await names.fill(hook)).render(hook)
-
     if hooks.prep is not None:
-        params = await call(hooks.prep, {"context": params})
+        params = await _call(context, hooks.prep, {"context": params})
     if hooks.exec is not None:
-        given: _Given = await call(hooks.exec, {"context": params})
+        given: _Given = await _call(context, hooks.exec, {"context": params})
     else:
         given = await node_type.run(node_type.read(params), context)
-    if hooks.post is None or isinstance(given, Suspend | OpenScopes):
+    return await _changed_after(context, hooks, params, given)
+
+
+async def _changed_after(context: Context, hooks: Hooks, params: JSON, given: _Given) -> _Given:
+    """What a node gives, as its last hook makes it; nothing as long as that is not known."""
+    if hooks.post is None or isinstance(given, OpenScopes) or (isinstance(given, Suspend) and given.key is not None):
         return given
-    result = given.result if isinstance(given, Outcome) else given
-    changed = await call(hooks.post, {"context": params, "result": result})
-    return Outcome(changed, given.action, given.is_last, given.vars) if isinstance(given, Outcome) else changed
+    result = given.result if isinstance(given, Outcome | Suspend) else given
+    changed = await _call(context, hooks.post, {"context": params, "result": result})
+    match given:
+        case Outcome():
+            return Outcome(changed, given.action, given.is_last, given.vars)
+        case Suspend():
+            return replace(given, result=changed)
+        case _:
+            return changed
+
+
+async def _call(context: Context, hook: Prepared, more: Mapping[str, JSON]) -> JSON:
+    names = Names(context.world, context.identity, context.state, context.current, context.say, more)
+    return (await names.fill(hook)).render(hook)
 
 
 def _given_last(current: StepState) -> Mapping[str, JSON]:

@@ -5,21 +5,14 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.errors import quoted
-from flowrunner.plugin import NodeType, Params, StepContext, Suspend
+from flowrunner.nodes.durations import Duration, seconds_of
+from flowrunner.plugin import NodeFailure, NodeType, Params, StepContext, Suspend
 
 
 class DelayParams(Params):
-    duration: str | None = Field(default=None, description="How long to wait: 500ms, 10s, 5m, 2h, 1d or PT10S.")
+    duration: Duration | None = Field(default=None, description="How long to wait: 500ms, 10s, 5m, 2h, 1d or PT10S.")
     until: str | None = Field(default=None, description="The moment to wait for: 2027-01-31T08:00:00Z.")
-
-    @field_validator("duration")
-    @classmethod
-    def _duration(cls, value: str | None) -> str | None:
-        if value is not None and "${" not in value:
-            parse_duration(value)
-        return value
 
     @field_validator("until")
     @classmethod
@@ -59,8 +52,15 @@ class Delay(NodeType[DelayParams]):
 
     async def run(self, params: DelayParams, context: StepContext) -> Suspend:
         if params.until is not None:
-            until = parse_moment(params.until)
+            try:
+                until = parse_moment(params.until)
+            except ValueError as error:
+                raise NodeFailure("input.invalid", str(error)) from None
         else:
             assert params.duration is not None, "the model wants one of them"
-            until = context.now() + timedelta(seconds=parse_duration(params.duration))
-        return Suspend(until=until, result=context.input, about={"type": "delay"})
+            until = context.now() + timedelta(seconds=seconds_of(params.duration))
+        limit = None if context.timeout_seconds is None else context.now() + timedelta(seconds=context.timeout_seconds)
+        is_limit = limit is not None and limit < until
+        return Suspend(
+            until=limit if is_limit else until, is_limit=is_limit, result=context.input, about={"type": "delay"}
+        )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from flowrunner.domain.duration import LONGEST_SECONDS, parse_duration
+from flowrunner.nodes.durations import seconds_of
 from flowrunner.nodes.http import ERRORS, REPEATABLE_METHODS, TIMEOUT_SECONDS, Method, ResponseKind, json_body, send
 from flowrunner.plugin import JSON, NodeFailure, NodeType, Params, StepContext
 
@@ -103,7 +104,7 @@ class HttpRequest(NodeType[HttpRequestParams]):
         elif params.body is not None:
             body, headers = json_body(params.body, headers)
         statuses = params.expect_status
-        seconds = None if params.timeout is None else parse_duration(params.timeout)
+        seconds = None if params.timeout is None else seconds_of(params.timeout)
         try:
             async with asyncio.timeout(seconds):
                 return await self._send(params, context, headers, body, statuses)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator
 
-from flowrunner.domain.duration import parse_duration
+from flowrunner.nodes.durations import Duration, seconds_of
 from flowrunner.nodes.switch import When
 from flowrunner.plugin import (
     JSON,
@@ -86,14 +86,7 @@ def _kind(value: JSON) -> str:
 class WhileParams(Params):
     when: When = Field(description="Goes on as long as this expression, without braces, holds: vars.page != null")
     max_iterations: int = Field(default=DEFAULT_ITERATIONS, ge=1, le=1_000_000)
-    delay: str | None = Field(default=None, description="How long to wait between two runs.")
-
-    @field_validator("delay")
-    @classmethod
-    def _delay(cls, value: str | None) -> str | None:
-        if value is not None and "${" not in value:
-            parse_duration(value)
-        return value
+    delay: Duration | None = Field(default=None, description="How long to wait between two runs.")
 
 
 class While(NodeType[WhileParams]):
@@ -129,7 +122,7 @@ class While(NodeType[WhileParams]):
             raise NodeFailure("limit.iterations", message)
         opens_at = None
         if params.delay is not None and index > 0:
-            opens_at = context.now() + timedelta(seconds=parse_duration(params.delay))
+            opens_at = context.now() + timedelta(seconds=seconds_of(params.delay))
         return OpenScopes(keys=[str(index)], inputs=[flowing], opens_at=opens_at)
 
 

@@ -1,11 +1,11 @@
 """`wait` and `approval`: go on when somebody says so."""
 
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field, field_validator
 
-from flowrunner.domain.duration import parse_duration
+from flowrunner.nodes.durations import Duration, seconds_of
 from flowrunner.plugin import JSON, NodeType, Outcome, Params, ScopesEnded, Signalled, StepContext, Suspend
 
 TIMEOUT: Final = "timeout"
@@ -14,18 +14,18 @@ MAX_KEY_CHARACTERS: Final = 200
 
 class WaitParams(Params):
     key: str = Field(min_length=1, max_length=MAX_KEY_CHARACTERS, description="Name of the signal to wait for.")
-    timeout: str | None = Field(default=None, description="How long to wait: 10m, 2h, 1d. For ever if absent.")
+    timeout: Duration | None = Field(default=None, description="How long to wait: 10m, 2h, 1d. For ever if absent.")
 
-    @field_validator("timeout")
+    @field_validator("key")
     @classmethod
-    def _timeout(cls, value: str | None) -> str | None:
-        if value is not None and "${" not in value:
-            parse_duration(value)
+    def _key(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError("must have printable characters only, or nobody could send it")
         return value
 
 
 def _limit(context: StepContext, written: str | None = None) -> datetime | None:
-    seconds = context.timeout_seconds if written is None else parse_duration(written)
+    seconds = context.timeout_seconds if written is None else seconds_of(written)
     return None if seconds is None else context.now() + timedelta(seconds=seconds)
 
 
@@ -54,11 +54,8 @@ class Wait(NodeType[WaitParams]):
 class ApprovalParams(Params):
     prompt: str = Field(default="", max_length=10_000, description="What is asked.")
     form: dict[str, Any] | None = Field(default=None, description="JSON Schema of the data that comes with the answer.")
-    roles: list[str] | None = Field(
-        default=None,
-        min_length=1,
-        max_length=20,
-        description="Roles that may answer; every role that may write if absent.",
+    roles: list[Literal["admin", "user"]] | None = Field(
+        default=None, min_length=1, max_length=20, description="Roles that may answer; whoever may run flows if absent."
     )
 
 
@@ -68,6 +65,7 @@ class Approval(NodeType[ApprovalParams]):
     type = "approval"
     Params = ApprovalParams
     actions: ClassVar[frozenset[str]] = frozenset({"approved", "rejected", TIMEOUT})
+    schemas: ClassVar[tuple[str, ...]] = ("form",)
     pure = True
     timeout_seconds = None
 
@@ -76,7 +74,7 @@ class Approval(NodeType[ApprovalParams]):
         if params.form is not None:
             about["form"] = params.form
         if params.roles is not None:
-            about["roles"] = params.roles
+            about["roles"] = list(params.roles)
         return Suspend(until=_limit(context), action=TIMEOUT, key=f"approval:{context.step}", about=about)
 
     async def resume(

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import resource
 import secrets
 import stat
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,8 @@ def load_keys(data_dir: Path, *, has_data: bool) -> Keys:
     Raises:
         UnsafeDataDir.
     """
+    # What the process leaves when it crashes must not hold them.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     directory = data_dir / "keys"
     if not directory.exists() and not has_data:
         directory.mkdir(mode=0o700)

@@ -20,8 +20,9 @@ _NEEDLE_BYTES: Final = 32
 # The start of a value in which the starts of all its forms begin and end: no form has fewer
 # characters than the value, but base64 within its four for three.
 _START_CHARACTERS: Final = 64
-# The forms of longer values are made when one is found, and not kept.
+# The forms of longer values are made when one is found, and kept of so many.
 _SHORT_CHARACTERS: Final = 256
+_LONG_ONES_KEPT: Final = 8
 
 
 class SecretRedactor:
@@ -36,6 +37,8 @@ class SecretRedactor:
     def __init__(self) -> None:
         # Every value, with its forms if it is short.
         self._values: dict[str, Sequence[str]] = {}
+        # The forms of long values that were found lately.
+        self._long: dict[str, Sequence[str]] = {}
         # By the start of a form, as it stands in JSON: the values, and which of their forms it is.
         self._starts: dict[str, set[tuple[str, int]]] = {}
         self._search: Any = None
@@ -65,22 +68,47 @@ class SecretRedactor:
             return value
         encoded = msgspec.json.encode(value)
         hits = {hit for _, starts in self._search.iter(encoded.decode("latin-1")) for hit in starts}
-        forms = {secret: self._values[secret] or forms_of(secret) for secret, _ in hits}
-        # The longest first, so that no form is hidden by a shorter one within it.
-        ordered = sorted({forms[secret][number] for secret, number in hits}, key=lambda form: (-len(form), form))
-        if not ordered:
+        if not hits:
             return value
-        return _redact(msgspec.json.decode(encoded), re.compile("|".join(map(re.escape, ordered))))
+        forms = {self._forms_of(secret)[number] for secret, number in hits}
+        return _redact(msgspec.json.decode(encoded), _Hiding(forms))
+
+    def _forms_of(self, value: str) -> Sequence[str]:
+        forms = self._values[value] or self._long.get(value)
+        if forms is None:
+            forms = self._long[value] = forms_of(value)
+            if len(self._long) > _LONG_ONES_KEPT:
+                del self._long[next(iter(self._long))]
+        return forms
 
 
-def _redact(value: Any, pattern: re.Pattern[str]) -> JSON:
-    """``value`` without what the pattern finds. Changes its lists and objects, at any depth."""
+class _Hiding:
+    """What puts the mask in the place of forms."""
+
+    def __init__(self, forms: Iterable[str]) -> None:
+        # The longest first, so that no form is hidden by a shorter one within it.
+        ordered = sorted(forms, key=lambda form: (-len(form), form))
+        # To compile a pattern takes a microsecond a character.
+        self._long = [form for form in ordered if len(form) > _SHORT_CHARACTERS]
+        short = [re.escape(form) for form in ordered if len(form) <= _SHORT_CHARACTERS]
+        self._short = re.compile("|".join(short)) if short else None
+
+    def hide(self, text: str) -> str:
+        for form in self._long:
+            if len(form) <= len(text):
+                text = text.replace(form, MASK)
+        return text if self._short is None else self._short.sub(MASK, text)
+
+
+def _redact(value: Any, hiding: _Hiding) -> JSON:
+    """``value`` without what is to be hidden. Changes its lists and objects, at any depth."""
 
     def hidden(item: Any) -> Any:
         if isinstance(item, str):
-            return pattern.sub(MASK, item)
-        if isinstance(item, int | float) and not isinstance(item, bool) and pattern.search(json.dumps(item)):
-            return MASK
+            return hiding.hide(item)
+        if isinstance(item, int | float) and not isinstance(item, bool):
+            written = json.dumps(item)
+            return item if hiding.hide(written) == written else MASK
         return item
 
     whole = [value]
@@ -88,14 +116,15 @@ def _redact(value: Any, pattern: re.Pattern[str]) -> JSON:
     while todo:
         within = todo.pop()
         if isinstance(within, dict):
-            items = [(pattern.sub(MASK, key), hidden(item)) for key, item in within.items()]
+            items = [(hiding.hide(key), hidden(item)) for key, item in within.items()]
             within.clear()
             within.update(items)
             todo += [item for _, item in items if isinstance(item, list | dict)]
         else:
             within[:] = map(hidden, within)
             todo += [item for item in within if isinstance(item, list | dict)]
-    return whole[0]
+    redacted: JSON = whole[0]
+    return redacted
 
 
 def forms_of(secret: str) -> Sequence[str]:

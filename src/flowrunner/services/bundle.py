@@ -9,6 +9,7 @@ from flowrunner.services.flows import Flows
 from flowrunner.services.identity import Identity
 from flowrunner.services.keys import Keys
 from flowrunner.services.language import Language
+from flowrunner.services.rates import Rates
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.signals import Signals
@@ -18,6 +19,7 @@ from flowrunner.services.tokens import Tokens
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     identity: Identity
+    rates: Rates
     audit: AuditLog
     tokens: Tokens
     accounts: Accounts

@@ -11,10 +11,11 @@ import msgspec
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.errors import Conflict, InvalidFlow, InvalidInput, NotFound
+from flowrunner.domain.errors import Conflict, InvalidFlow, InvalidInput, LimitReached, NotFound, TooManyRequests
 from flowrunner.domain.execution import Event, Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.json_schema import SchemaEngine
+from flowrunner.domain.limits import Limits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import (
     Clock,
@@ -30,9 +31,11 @@ from flowrunner.ports import (
     NoTurn,
     Page,
     Sandbox,
+    UsageReader,
 )
 from flowrunner.services.admission import InputForms, turn_of
 from flowrunner.services.ids import new_id
+from flowrunner.services.usage import StoredBytes
 
 _PURGE_BATCH: Final = 200
 _PURGE_PAUSE_SECONDS: Final = 0.02
@@ -89,6 +92,8 @@ class Executions:
         library: FlowLibrary,
         dispatcher: Dispatcher,
         *,
+        usage: UsageReader,
+        limits: Limits,
         sandbox: Sandbox,
         schemas: SchemaEngine,
         clock: Clock,
@@ -99,6 +104,9 @@ class Executions:
         self._dispatcher = dispatcher
         self._sandbox = sandbox
         self._inputs = InputForms(schemas)
+        self._limits = limits
+        self._usage = usage
+        self._stored = StoredBytes(usage, limits, clock)
         self._clock = clock
 
     async def run(
@@ -110,7 +118,8 @@ class Executions:
             NotFound.
             InvalidInput: If the input is not what the flow asks for.
             Conflict: If the key was used for another request, or too many executions of the flow are
-                under way.
+                under way, or the account keeps as much as it may (LimitReached).
+            TooManyRequests: If it would have to wait, as many of the account do as may.
             Unavailable.
         """
         origin = Origin(account_id=caller.account_id, by=caller.account_id, caller=caller)
@@ -135,11 +144,10 @@ class Executions:
                 revision_id = await self._flows.revision_of(origin.account_id, flow_id)
             flow = await self._library.get(origin.account_id, revision_id)
             checked = self._inputs.check(revision_id, flow, input)
-        except (NotFound, InvalidFlow, InvalidInput):
+            await self._stored.check(origin.account_id)
+        except (NotFound, InvalidFlow, InvalidInput, LimitReached):
             # A request that was accepted keeps its answer, whatever has become of the flow.
-            before = None
-            if idempotency_key is not None:
-                before = await self.accepted_before(origin.account_id, idempotency_key, digest)
+            before = await self.accepted_before(origin.account_id, idempotency_key, digest)
             if before is None:
                 raise
             return before
@@ -166,10 +174,19 @@ class Executions:
             status = await self._start(new, flow, checked)
         except DuplicateRequest as repeat:
             return await self._repeat(origin.account_id, repeat.execution_id, repeat.request_digest, asked=digest)
+        except TooManyRequests:
+            before = await self.accepted_before(origin.account_id, idempotency_key, digest)
+            if before is None:
+                raise
+            return before
         return Accepted(id=new.id, flow_id=flow_id, status=status, created_at=now)
 
-    async def accepted_before(self, account_id: AccountId, idempotency_key: str, digest: str | None) -> Accepted | None:
+    async def accepted_before(
+        self, account_id: AccountId, idempotency_key: str | None, digest: str | None
+    ) -> Accepted | None:
         """What was accepted under the key; None if it is free. Raises: Conflict if that was another request."""
+        if idempotency_key is None:
+            return None
         before = await self._reader.request(account_id, idempotency_key)
         return None if before is None else await self._repeat(account_id, *before, asked=digest)
 
@@ -183,6 +200,8 @@ class Executions:
             assert turn is not None, "turns are taken of flows with a limit"
         if limit.on_limit == "reject":
             raise Conflict(f"{limit.most} executions of this flow are under way, which is as many as may be")
+        if self._limits.queued is not None:
+            self._limits.check_queued(await self._usage.queued(new.account_id))
         await self._dispatcher.start(replace(new, turn=replace(turn, is_queued=True)), flow, input)
         if limit.on_limit == "replace":
             self._dispatcher.replace(turn.key, new.id)

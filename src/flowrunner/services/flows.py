@@ -12,8 +12,19 @@ from flowrunner.domain.difference import Difference, difference
 from flowrunner.domain.errors import Fault, PreconditionFailed, invalid
 from flowrunner.domain.flow import Flow, NodeTypeSpec
 from flowrunner.domain.flow_document import read_flow
+from flowrunner.domain.limits import Limits
 from flowrunner.domain.values import JSON, AccountId, FlowId, RevisionId
-from flowrunner.ports import Clock, FlowStore, FlowView, Page, RevisionView, SavedFlow, SavedRevision, SecretStore
+from flowrunner.ports import (
+    Clock,
+    FlowStore,
+    FlowView,
+    Page,
+    RevisionView,
+    SavedFlow,
+    SavedRevision,
+    SecretStore,
+    UsageReader,
+)
 from flowrunner.services.ids import new_id
 from flowrunner.services.language import Language, secrets_missing
 
@@ -34,8 +45,19 @@ class FlowDraft:
 
 
 class Flows:
-    def __init__(self, store: FlowStore, secrets: SecretStore, language: Language, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: FlowStore,
+        secrets: SecretStore,
+        language: Language,
+        clock: Clock,
+        *,
+        usage: UsageReader,
+        limits: Limits,
+    ) -> None:
         self._store = store
+        self._usage = usage
+        self._limits = limits
         self._secrets = secrets
         self._language = language
         self._clock = clock
@@ -43,7 +65,8 @@ class Flows:
         self._comparing = asyncio.Lock()
 
     async def create(self, caller: Caller, draft: FlowDraft) -> SavedFlow:
-        """Raises: InvalidFlow with every fault; InvalidInput if it has no name."""
+        """Raises: InvalidFlow with every fault; InvalidInput if it has no name; LimitReached."""
+        await self._check_stored(caller)
         flow = await self._language.read(draft.definition)
         now = self._clock.now()
         saved = SavedFlow(
@@ -58,8 +81,13 @@ class Flows:
             revision_id=RevisionId(new_id("rev", now)),
         )
         entry = act(caller, "flow.created", "flow", saved.id, at=now)
-        await self._store.create(caller.account_id, saved, audit=entry)
+        await self._store.create(caller.account_id, saved, most=self._limits.flows, audit=entry)
         return saved
+
+    async def _check_stored(self, caller: Caller) -> None:
+        """Raises: LimitReached if no further definition may be saved."""
+        if self._limits.stored is not None:
+            self._limits.check_stored(await self._usage.stored(caller.account_id))
 
     async def validate(self, caller: Caller, definition: str) -> Sequence[Fault]:
         """Every fault and warning of a definition, with what the account lacks to run it. Raises: Unavailable."""
@@ -86,9 +114,11 @@ class Flows:
             if_states: Only if the flow is in one of these states; None is any.
             restores: The revision that the definition is of; for the audit log.
 
-        Raises: NotFound, PreconditionFailed, InvalidFlow, InvalidInput.
+        Raises: NotFound, PreconditionFailed, InvalidFlow, InvalidInput; LimitReached for a new definition.
         """
         await self._store.get(caller.account_id, id)
+        if definition is not None:
+            await self._check_stored(caller)
         now = self._clock.now()
         revision_id = RevisionId(new_id("rev", now))
         flow = await self._language.read(definition) if definition is not None else None
@@ -174,7 +204,7 @@ class Flows:
     ) -> SavedFlow:
         """Save an old definition again, as `update` does. History is added to, never rewritten.
 
-        Raises: NotFound, PreconditionFailed; InvalidFlow if the language has moved on.
+        Raises: NotFound, PreconditionFailed, LimitReached; InvalidFlow if the language has moved on.
         """
         old = await self._store.revision(caller.account_id, id, number)
         return await self.update(
@@ -196,7 +226,9 @@ class Flows:
 
     async def purge(self) -> None:
         """Forget deleted flows of which no execution is left, a little at a time."""
-        while await self._store.purge(limit=_PURGE_BATCH):
+        has_more = True
+        while has_more:
+            has_more = await self._store.purge(limit=_PURGE_BATCH)
             # Executions under way go first.
             await asyncio.sleep(_PURGE_PAUSE_SECONDS)
 
@@ -229,7 +261,9 @@ class ReadyFlows:
         key = (account_id, revision_id)
         flow = self._kept.get(key)
         if flow is None:
-            flow = read_flow(await self._store.definition(account_id, revision_id), self._node_types)
+            definition = await self._store.definition(account_id, revision_id)
+            # On another thread: the longest would hold up everybody else.
+            flow = await asyncio.to_thread(read_flow, definition, self._node_types)
             self._kept[key] = flow
             if len(self._kept) > _CACHED_FLOWS:
                 self._kept.popitem(last=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from flowrunner.domain.errors import Fault, InvalidFlow
 from flowrunner.domain.expression import Code, shown
-from flowrunner.domain.flow import Flow, NodeTypeSpec
+from flowrunner.domain.flow import Flow, NodeTypeSpec, ParamFault
 from flowrunner.domain.flow_document import Reading, study_flow
 from flowrunner.domain.flow_schema import flow_schema
 from flowrunner.domain.inputs import form_faults
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     # Whoever only reads flows does without the other ports, which take a tenth of the time to start.
     from flowrunner.ports import Sandbox
 
+# Read at once, in some milliseconds.
+_SHORT_CHARACTERS: Final = 4096
 _CLOSED: Final = "SyntaxError: unexpected token in expression: ')'"
 
 
@@ -27,10 +29,12 @@ class Language:
         self.node_types = node_types
         self._schemas = schemas
         self._sandbox = sandbox
+        # Reading a long document keeps a processor busy: one at a time leaves the others to executions.
+        self._long_reading = asyncio.Lock()
 
     async def study(self, text: str) -> Reading:
         """What there is to say of a document, its JavaScript included. Raises: Unavailable."""
-        reading = study_flow(text, self.node_types, lambda schema: form_faults(schema, self._schemas))
+        reading = await self._study(text)
         if not reading.codes:
             return reading
         found = await self._sandbox.check([code.script for code in reading.codes])
@@ -39,6 +43,15 @@ class Language:
         if not faults:
             return reading
         return replace(reading, flow=None, faults=sorted([*reading.faults, *faults], key=_position))
+
+    async def _study(self, text: str) -> Reading:
+        def check_schema(schema: JSON) -> Sequence[ParamFault]:
+            return form_faults(schema, self._schemas)
+
+        if len(text) <= _SHORT_CHARACTERS:
+            return study_flow(text, self.node_types, check_schema)
+        async with self._long_reading:
+            return await asyncio.to_thread(study_flow, text, self.node_types, check_schema)
 
     async def schema(self) -> JSON:
         """The JSON Schema of flow documents."""

@@ -64,7 +64,8 @@ class Signals:
         roles = about.get("roles")
         if isinstance(roles, list) and caller.role not in roles:
             raise Forbidden(f"This approval is for: {', '.join(map(str, roles))}")
-        if about.get("form") is not None:
+        # Whoever says no need not fill in what is asked of whoever says yes.
+        if about.get("form") is not None and (approved or data is not None):
             data = self._form(about["form"]).check(data)
         answer: JSON = {
             "approved": approved,

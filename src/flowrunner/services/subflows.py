@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from flowrunner.domain.errors import Conflict, InvalidFlow, InvalidInput, NotFound
+from flowrunner.domain.errors import Conflict, InvalidFlow, InvalidInput, LimitReached, NotFound, TooManyRequests
 from flowrunner.domain.values import JSON, FlowId
 from flowrunner.plugin import NodeFailure, SubFlow
 from flowrunner.ports import FlowStore, ParentStep
@@ -37,6 +37,11 @@ class SubFlowExecutions:
             raise NodeFailure("flow.invalid", f"The flow '{flow}' can no longer be read: {error}") from None
         except InvalidInput as error:
             raise NodeFailure("input.invalid", f"The input of the flow '{flow}' is invalid: {error}") from None
+        except LimitReached as error:
+            raise NodeFailure(f"limit.{error.limit}", str(error)) from None
+        except TooManyRequests as error:
+            seconds = error.retry_after.total_seconds()
+            raise NodeFailure(f"limit.{error.limit}", str(error), retry_after=seconds) from None
         except Conflict as error:
             raise NodeFailure("limit.concurrency", str(error)) from None
         return SubFlow(accepted.id, flow_id)

@@ -35,20 +35,20 @@ class Throttle:
             )
 
     def failed(self, name: str, address: str, *, now: datetime) -> None:
-        key = (name, _source(address))
+        key = (name, source_of(address))
         self._failures[key] = [*self._recent(name, address, now), now]
         self._failures.move_to_end(key)
         if len(self._failures) > _KEPT:
             self._failures.popitem(last=False)
 
     def succeeded(self, name: str, address: str) -> None:
-        self._failures.pop((name, _source(address)), None)
+        self._failures.pop((name, source_of(address)), None)
 
     def _recent(self, name: str, address: str, now: datetime) -> list[datetime]:
-        return [at for at in self._failures.get((name, _source(address)), ()) if now - at < WINDOW]
+        return [at for at in self._failures.get((name, source_of(address)), ()) if now - at < WINDOW]
 
 
-def _source(address: str) -> str:
+def source_of(address: str) -> str:
     """What one client comes from: an address, or the whole of an IPv6 network, of which it may use any."""
     try:
         found = ipaddress.ip_address(address)

@@ -206,9 +206,9 @@ class SqlFlows:
         return FlowId((await self._one(FIND, account_id, id_or_name))[0])
 
     async def revision_named(self, account_id: AccountId, id: FlowId, version: str | int) -> RevisionId:
-        label = str(version)
-        # No number has more digits than this, and a label may look like one.
-        number = int(label) if label.isascii() and label.isdigit() and len(label) < 16 else None
+        # No column holds a greater number than this.
+        number = version if isinstance(version, int) and abs(version) < 2**63 else None
+        label = version if isinstance(version, str) else None
         values = {"id": id, "account_id": account_id, "number": number, "label": label}
         row = await self._database.read(lambda tx: tx.row(REVISION_NAMED, values))
         if row is None:

@@ -35,9 +35,9 @@ class PostgresTransaction:
         text, names = translated(statement)
         columns: list[list[Any]] = []
         if names:
-            columns = [[_storable(each[name]) for each in values] for name in names]  # type: ignore[call-overload]
+            columns = [[storable(each[name]) for each in values] for name in names]  # type: ignore[call-overload]
         elif values:
-            columns = [[_storable(value) for value in column] for column in zip(*values, strict=True)]
+            columns = [[storable(value) for value in column] for column in zip(*values, strict=True)]
         if not columns:
             return 0
         with _refusals():
@@ -89,11 +89,11 @@ def translated(statement: Sql) -> tuple[str, Sequence[str]]:
 
 def _arguments(names: Sequence[str], values: Values) -> list[Any]:
     if not isinstance(values, Mapping):
-        return [_storable(value) for value in values]
-    return [_storable(values[name]) for name in names]
+        return [storable(value) for value in values]
+    return [storable(values[name]) for name in names]
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """PostgreSQL knows no text with a NUL in it; there the sign for a damaged character stands."""
     if isinstance(value, str) and "\0" in value:
         return value.replace("\0", "\ufffd")

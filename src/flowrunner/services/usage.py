@@ -1,0 +1,37 @@
+"""Whether an account may keep more than it does."""
+
+from collections import OrderedDict
+from datetime import datetime, timedelta
+from typing import Final
+
+from flowrunner.domain.limits import Limits
+from flowrunner.domain.values import AccountId
+from flowrunner.ports import Clock, UsageReader
+
+# How old what is known may be: what a second brings is little beside what an account may keep.
+_FRESH: Final = timedelta(seconds=1)
+_KEPT: Final = 10_000
+
+
+class StoredBytes:
+    """What accounts keep, asked for once a second at most."""
+
+    def __init__(self, usage: UsageReader, limits: Limits, clock: Clock) -> None:
+        self._usage = usage
+        self._limits = limits
+        self._clock = clock
+        self._known: OrderedDict[AccountId, tuple[int, datetime]] = OrderedDict()
+
+    async def check(self, account_id: AccountId) -> None:
+        """Raises: LimitReached if the account may keep nothing more."""
+        if self._limits.stored is None:
+            return
+        now = self._clock.now()
+        size, at = self._known.get(account_id, (0, None))
+        # Also after the clock was set back.
+        if at is None or abs(now - at) >= _FRESH:
+            size = await self._usage.stored(account_id)
+            self._known[account_id] = size, now
+            if len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+        self._limits.check_stored(size)

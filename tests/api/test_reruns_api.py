@@ -1,0 +1,401 @@
+"""Executions that repeat another one: whole, with other input, or from any of its steps on."""
+
+from typing import Any, Final
+
+import pytest
+
+from api.shapes import SMALLEST, assert_error, assert_recent
+from support.client import Client, Reply
+from support.receiver import Receiver
+
+CHAIN: Final = """nodes:
+  first: {{type: http.request, params: {{url: "{url}"}}, output: "${{flow.input.n}}", next: second}}
+  second: {{type: switch, params: {{cases: [{{when: "flow.input.ok", action: yes}}]}}, next: {{yes: done, default: stop}}}}
+  done: {{type: return, params: {{value: [\"${{nodes.first.result}}\", \"${{flow.input.n}}\"]}}}}
+  stop: {{type: fail, params: {{error: not.ok, message: It is not ok}}}}
+"""  # noqa: E501
+
+
+def rerun(account: Client, id: str, body: Any = None, **headers: str) -> Reply:
+    return account.post(f"/api/v1/executions/{id}/rerun", body, **headers)
+
+
+def rerun_to_end(account: Client, id: str, body: Any = None) -> Any:
+    reply = rerun(account, id, body)
+    assert reply.status == 201, reply
+    return account.ended(reply.json["execution_id"])
+
+
+def steps(account: Client, id: str) -> list[str]:
+    """The steps that ran in an execution, in the order they were completed in."""
+    return [message["step"] for message in account.messages(id) if message["type"] == "node_completed"]
+
+
+# Whole
+
+
+def test_a_rerun_is_an_execution_of_its_own_that_names_the_one_it_repeats(account: Client) -> None:
+    flow_id = account.new_flow("nodes:\n  r: {type: return, params: {value: '${flow.input}'}}\n")
+    first = account.ended(account.run(flow_id, {"a": [1, "2"]}))
+
+    reply = rerun(account, first["id"])
+
+    assert reply.status == 201
+    assert reply.json.keys() == {"execution_id", "flow_id", "status", "created_at"}
+    assert (reply.json["flow_id"], reply.json["status"]) == (flow_id, "running")
+    assert_recent(reply.json["created_at"])
+    second = account.ended(reply.json["execution_id"])
+    assert second["id"] != first["id"]
+    assert second["rerun_of"] == first["id"]
+    assert {k: second[k] for k in ("input", "result", "revision")} == {
+        k: first[k] for k in ("input", "result", "revision")
+    }
+    assert account.execution(first["id"]) == first, "the one it repeats stays as it is"
+    assert "rerun_of" not in first
+
+
+def test_a_rerun_takes_other_input(account: Client) -> None:
+    first = account.run_to_end("nodes:\n  r: {type: return, params: {value: '${flow.input}'}}\n", {"a": 1, "b": 1})
+
+    assert rerun_to_end(account, first["id"], {"input": {"a": 2}})["result"] == {"a": 2}
+    assert rerun_to_end(account, first["id"], {"input": {}})["result"] == {}
+
+
+def test_other_input_is_checked_like_any(account: Client) -> None:
+    definition = (
+        "inputs: {n: {type: integer, default: 7}}\nnodes:\n  r: {type: return, params: {value: '${flow.input.n}'}}\n"
+    )
+    first = account.run_to_end(definition)
+
+    details = assert_error(rerun(account, first["id"], {"input": {"n": "x"}}), 422)
+    assert details["field"] == "input.n"
+    assert rerun_to_end(account, first["id"], {"input": {}})["result"] == 7
+
+
+def test_a_failed_execution_tells_where_it_failed_and_with_what(account: Client, receiver: Receiver) -> None:
+    id = account.run(account.new_flow(CHAIN.format(url=f"{receiver.url}/ok/f")), {"n": 5})
+
+    execution = account.ended(id)
+
+    assert execution["error"] == "It is not ok"
+    assert execution["failure"] == {
+        "type": "not.ok", "message": "It is not ok", "node": "stop", "step": "stop.1", "attempt": 1, "input": 5,
+    }  # fmt: skip
+
+
+# From a step
+
+
+def test_what_came_before_the_step_is_kept_and_does_not_run_again(account: Client, receiver: Receiver) -> None:
+    path = f"/ok/{account.account_id}"
+    flow_id = account.new_flow(CHAIN.format(url=receiver.url + path))
+    first = account.ended(account.run(flow_id, {"n": 1, "ok": False}))
+
+    second = rerun_to_end(account, first["id"], {"from": "second", "input": {"n": 2, "ok": True}})
+
+    assert second["result"] == [1, 2], "the first node's result is the one of then"
+    assert len(receiver.effects(path)) == 1
+    assert steps(account, second["id"]) == ["first.1", "second.1", "done.1"]
+
+
+@pytest.mark.parametrize(
+    ("step", "again"),
+    [("a", ["a", "b", "c"]), ("b", ["b", "c"]), ("c", ["c"]), ("c.1", ["c"]), ("a.1", ["a", "b", "c"])],
+)
+def test_a_rerun_begins_at_any_node(account: Client, receiver: Receiver, step: str, again: list[str]) -> None:
+    path = f"/ok/{account.account_id}"
+    definition = "nodes:\n" + "".join(
+        f'  {name}: {{type: webhook, params: {{url: "{receiver.url}{path}/{name}"}}{follows}}}\n'
+        for name, follows in (("a", ", next: b"), ("b", ", next: c"), ("c", ""))
+    )
+    first = account.run_to_end(definition)
+
+    second = rerun_to_end(account, first["id"], {"from": step})
+
+    assert second["status"] == "completed"
+    ran = {name: len(receiver.effects(f"{path}/{name}")) for name in "abc"}
+    assert ran == {name: 1 + (name in again) for name in "abc"}
+
+
+def test_of_a_node_that_ran_often_the_last_run_is_meant_or_the_one_that_is_named(account: Client) -> None:
+    definition = """vars: {n: 0}
+nodes:
+  count: {type: set, params: {n: "${vars.n + 1}"}, next: enough}
+  enough: {type: switch, params: {cases: [{when: "vars.n < 3", action: again}]}, next: {again: count, default: done}}
+  done: {type: return, params: {value: "${vars.n}"}}
+"""
+    first = account.run_to_end(definition)
+    assert first["result"] == 3
+
+    for step, wanted in (
+        ("count", ["count.1", "enough.1", "count.2", "enough.2", "count.3", "enough.3", "done.1"]),
+        ("count.2", ["count.1", "enough.1", "count.2", "enough.2", "count.3", "enough.3", "done.1"]),
+        ("count.1", ["count.1", "enough.1", "count.2", "enough.2", "count.3", "enough.3", "done.1"]),
+    ):
+        second = rerun_to_end(account, first["id"], {"from": step})
+        assert second["result"] == 3, step
+        assert steps(account, second["id"]) == wanted, step
+
+
+EACH: Final = """nodes:
+  each:
+    type: foreach
+    params: {{items: [0, 1, 2, 3], on_error: collect}}
+    nodes:
+      push: {{type: webhook, params: {{url: "{url}", body: "${{item}}"}}, next: check}}
+      check: {{type: switch, params: {{cases: [{{when: "item == 2 && !flow.input.ok", action: bad}}]}}, next: {{bad: stop}}}}
+      stop: {{type: fail, params: {{message: not this one}}}}
+    output: "${{result.map(r => r?.error ? r.error.message : 'ok')}}"
+"""  # noqa: E501
+
+
+def test_in_a_loop_the_other_elements_keep_their_results(account: Client, receiver: Receiver) -> None:
+    path = f"/ok/{account.account_id}"
+    first = account.run_to_end(EACH.format(url=receiver.url + path))
+    assert first["result"] == ["ok", "ok", "not this one", "ok"]
+    assert len(receiver.effects(path)) == 4
+
+    second = rerun_to_end(account, first["id"], {"from": "each.1[2]/check.1", "input": {"ok": True}})
+    third = rerun_to_end(account, first["id"], {"from": "each.1[2]/push.1", "input": {"ok": True}})
+
+    assert second["result"] == third["result"] == ["ok"] * 4
+    assert len(receiver.effects(path)) == 5, "one push, of the third element alone"
+
+
+def test_a_loop_runs_again_as_a_whole_from_its_own_step(account: Client, receiver: Receiver) -> None:
+    path = f"/ok/{account.account_id}"
+    first = account.run_to_end(EACH.format(url=receiver.url + path))
+
+    second = rerun_to_end(account, first["id"], {"from": "each", "input": {"ok": True}})
+
+    assert second["result"] == ["ok"] * 4
+    assert len(receiver.effects(path)) == 8
+
+
+def test_in_a_branch_the_other_branches_keep_their_results(account: Client, receiver: Receiver) -> None:
+    path = f"/ok/{account.account_id}"
+    definition = f"""nodes:
+  both:
+    type: parallel
+    branches:
+      left: {{nodes: {{l: {{type: webhook, params: {{url: "{receiver.url}{path}/l"}}, output: "l"}}}}}}
+      right: {{nodes: {{r: {{type: webhook, params: {{url: "{receiver.url}{path}/r"}}, output: "r"}}}}}}
+"""
+    first = account.run_to_end(definition)
+
+    second = rerun_to_end(account, first["id"], {"from": "r"})
+
+    assert second["result"] == first["result"] == {"left": "l", "right": "r"}
+    assert (len(receiver.effects(f"{path}/l")), len(receiver.effects(f"{path}/r"))) == (1, 2)
+
+
+def test_a_sub_flow_runs_again_where_the_rerun_begins_at_it_and_is_kept_where_it_came_before(
+    account: Client, receiver: Receiver
+) -> None:
+    path = f"/ok/{account.account_id}"
+    inner = account.new_flow(
+        f'nodes:\n  push: {{type: webhook, params: {{url: "{receiver.url}{path}"}}, output: "pushed"}}\n'
+    )
+    first = account.run_to_end(
+        f"nodes:\n  call: {{type: flow, params: {{flow: {inner}}}, next: end}}\n"
+        "  end: {type: return, params: {value: '${nodes.call.result}'}}\n"
+    )
+
+    kept = rerun_to_end(account, first["id"], {"from": "end"})
+    assert (kept["result"], len(receiver.effects(path))) == ("pushed", 1)
+    again = rerun_to_end(account, first["id"], {"from": "call"})
+    assert (again["result"], len(receiver.effects(path))) == ("pushed", 2)
+
+
+def test_a_sub_flow_names_its_parent_and_is_rerun_without_it(account: Client) -> None:
+    inner = account.new_flow("nodes:\n  r: {type: return, params: {value: '${flow.input.n}'}}\n")
+    outer = account.run_to_end(f"nodes:\n  call: {{type: flow, params: {{flow: {inner}, input: {{n: 4}}}}}}\n")
+    (child,) = account.get("/api/v1/executions", flow_id=inner).json["executions"]
+    assert account.execution(child["id"])["parent_id"] == outer["id"]
+
+    again = rerun_to_end(account, child["id"])
+
+    assert (again["result"], again["rerun_of"]) == (4, child["id"])
+    assert "parent_id" not in again
+
+
+def test_a_rerun_can_be_rerun(account: Client, receiver: Receiver) -> None:
+    path = f"/ok/{account.account_id}"
+    first = account.ended(account.run(account.new_flow(CHAIN.format(url=receiver.url + path)), {"n": 1}))
+    second = rerun_to_end(account, first["id"], {"from": "second"})
+    assert second["status"] == "failed"
+
+    third = rerun_to_end(account, second["id"], {"from": "second", "input": {"n": 3, "ok": True}})
+
+    assert (third["result"], third["rerun_of"]) == ([1, 3], second["id"])
+    assert len(receiver.effects(path)) == 1
+
+
+@pytest.mark.parametrize("step", ["nobody", "done", "second.2", "first.0", "each.1[0]/push.1", "' OR 1=1", "\u2028"])
+def test_a_step_that_did_not_run_is_told(account: Client, receiver: Receiver, step: str) -> None:
+    first = account.ended(account.run(account.new_flow(CHAIN.format(url=f"{receiver.url}/ok/s")), {"n": 1}))
+
+    details = assert_error(rerun(account, first["id"], {"from": step}), 422)
+
+    assert details["field"] == "from"
+    assert details["reason"] == f"The execution has not come to a step '{step}'"
+    assert account.get("/api/v1/executions").json["total"] == 1
+
+
+# Of a running one
+
+
+def test_a_running_execution_is_rerun_and_goes_on_itself(account: Client) -> None:
+    definition = (
+        "nodes:\n  a: {type: transform, params: {value: 1}, next: wait}\n  wait: {type: wait, params: {key: go}}\n"
+    )
+    first = account.run(account.new_flow(definition))
+    account.waiting_at(first, "wait")
+
+    for body in (None, {"from": "wait"}, {"from": "a"}):
+        second = rerun(account, first, body).json["execution_id"]
+        account.waiting_at(second, "wait")
+        account.post(f"/api/v1/executions/{second}/signals/go", {"payload": "second"})
+        assert account.ended(second)["result"] == "second"
+    assert account.execution(first)["status"] == "waiting"
+    account.post(f"/api/v1/executions/{first}/signals/go", {"payload": "first"})
+    assert account.ended(first)["result"] == "first"
+
+
+# Of another revision
+
+
+def test_a_repaired_flow_goes_on_from_where_it_failed(account: Client, receiver: Receiver) -> None:
+    path = f"/ok/{account.account_id}"
+    broken = (
+        f'nodes:\n  push: {{type: webhook, params: {{url: "{receiver.url}{path}"}}, output: "pushed", next: read}}\n'
+        "  read: {type: transform, params: {value: '${input.no.such.thing}'}}\n"
+    )
+    flow_id = account.new_flow(broken)
+    first = account.ended(account.run(flow_id))
+    assert (first["status"], first["revision"], first["failure"]["node"]) == ("failed", 1, "read")
+    repaired = broken.replace("${input.no.such.thing}", "${input}!")
+    assert account.put(f"/api/v1/flows/{flow_id}", {"definition": repaired}).json["revision"] == 2
+
+    same = rerun_to_end(account, first["id"], {"from": "read"})
+    assert (same["status"], same["revision"]) == ("failed", 1), "the revision that ran, unless another is asked for"
+    second = rerun_to_end(account, first["id"], {"from": "read", "revision": 2})
+
+    assert (second["result"], second["revision"]) == ("pushed!", 2)
+    assert len(receiver.effects(path)) == 1
+
+
+def test_a_revision_may_be_named_by_its_label(account: Client) -> None:
+    labelled = "metadata: {version: '%s'}\nnodes:\n  r: {type: return, params: {value: '%s'}}\n"
+    flow_id = account.new_flow(labelled % ("one", "old"))
+    account.put(f"/api/v1/flows/{flow_id}", {"definition": labelled % ("two", "new")})
+    first = account.ended(account.run(flow_id))
+
+    assert first["result"] == "new"
+    assert rerun_to_end(account, first["id"], {"revision": "one"})["result"] == "old"
+    assert rerun_to_end(account, first["id"], {"revision": 1})["revision"] == 1
+    for unknown in (9, "three", ""):
+        assert_error(rerun(account, first["id"], {"revision": unknown}), 404)
+
+
+def test_a_number_is_no_label_and_a_label_no_number(account: Client) -> None:
+    labelled = "metadata: {version: '%s'}\nnodes:\n  r: {type: return, params: {value: %s}}\n"
+    flow_id = account.new_flow(labelled % ("9", 1))
+    account.put(f"/api/v1/flows/{flow_id}", {"definition": labelled % ("1", 2)})
+    first = account.ended(account.run(flow_id))
+
+    assert rerun_to_end(account, first["id"], {"revision": 1})["result"] == 1
+    assert rerun_to_end(account, first["id"], {"revision": "1"})["result"] == 2
+    assert rerun_to_end(account, first["id"], {"revision": "9"})["result"] == 1
+    for unknown in (9, "2"):
+        assert_error(rerun(account, first["id"], {"revision": unknown}), 404, "Revision not found")
+
+
+def test_a_revision_that_lacks_what_would_be_kept_is_refused(account: Client) -> None:
+    flow_id = account.new_flow("nodes:\n  a: {type: transform, params: {value: 1}, next: b}\n  b: {type: return}\n")
+    first = account.ended(account.run(flow_id))
+    other = "nodes:\n  x: {type: transform, params: {value: 1}, next: b}\n  b: {type: return}\n"
+    account.put(f"/api/v1/flows/{flow_id}", {"definition": other})
+
+    reply = rerun(account, first["id"], {"from": "b", "revision": 2})
+
+    assert_error(reply, 409, "The revision has no node 'a' of type transform, whose result would be kept")
+    assert rerun(account, first["id"], {"from": "a", "revision": 2}).status in (201, 409)
+
+
+def test_an_execution_of_a_deleted_flow_is_not_rerun(account: Client) -> None:
+    flow_id = account.new_flow(SMALLEST)
+    first = account.ended(account.run(flow_id))
+    account.delete(f"/api/v1/flows/{flow_id}")
+
+    assert_error(rerun(account, first["id"]), 404, "Flow not found")
+
+
+# Whose, and what is asked
+
+
+def test_an_execution_of_another_account_is_not_rerun(account: Client, other: Client) -> None:
+    first = account.run_to_end(SMALLEST)
+
+    assert_error(rerun(other, first["id"]), 404, "Execution not found")
+    assert_error(rerun(account, "exec-1"), 404, "Execution not found")
+    assert other.get("/api/v1/executions").json["total"] == 0
+
+
+def test_who_only_reads_reruns_nothing(admin: Client) -> None:
+    assert_error(rerun(admin.new_account("viewer"), "exec-1"), 403)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"from": ""}, "from"), ({"from": 1}, "from"), ({"from": "x" * 2001}, "from"), ({"from_": "a"}, "from_"),
+        ({"input": []}, "input"), ({"input": "x"}, "input"), ({"revision": 0}, None), ({"revision": True}, None),
+        ({"revision": 2**53 + 1}, None), ({"flow_id": "x"}, "flow_id"),
+    ],
+)  # fmt: skip
+def test_a_wish_that_makes_no_sense_is_refused(account: Client, body: Any, field: str | None) -> None:
+    first = account.run_to_end(SMALLEST)
+
+    details = assert_error(rerun(account, first["id"], body), 422)
+
+    assert field is None or details["field"] == field
+    assert account.get("/api/v1/executions").json["total"] == 1
+
+
+def test_the_same_key_reruns_once(account: Client) -> None:
+    first = account.run_to_end("nodes:\n  a: {type: log, params: {message: hi}, next: b}\n  b: {type: return}\n")
+
+    once = rerun(account, first["id"], {"from": "b"}, Idempotency_Key="k")
+    again = rerun(account, first["id"], {"from": "b"}, Idempotency_Key="k")
+
+    assert (once.status, again.status) == (201, 200)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json["execution_id"] == once.json["execution_id"]
+    assert account.get("/api/v1/executions").json["total"] == 2
+
+
+def test_the_same_key_for_another_wish_is_a_conflict(account: Client) -> None:
+    first = account.run_to_end("nodes:\n  a: {type: log, params: {message: hi}, next: b}\n  b: {type: return}\n")
+    other = account.ended(account.run(first["flow_id"]))
+    rerun(account, first["id"], {"from": "b"}, Idempotency_Key="k")
+
+    for reply in (
+        rerun(account, first["id"], {"from": "a"}, Idempotency_Key="k"),
+        rerun(account, first["id"], {"from": "b", "input": {"n": 1}}, Idempotency_Key="k"),
+        rerun(account, first["id"], {"from": "b", "revision": 1}, Idempotency_Key="k"),
+        rerun(account, first["id"], None, Idempotency_Key="k"),
+        rerun(account, other["id"], {"from": "b"}, Idempotency_Key="k"),
+        account.post(f"/api/v1/flows/{first['flow_id']}/run", {"input": {}}, Idempotency_Key="k"),
+    ):
+        assert_error(reply, 409, "This Idempotency-Key was used before, with another request")
+
+
+def test_a_key_keeps_its_answer_when_the_flow_is_gone(account: Client) -> None:
+    first = account.run_to_end(SMALLEST)
+    once = rerun(account, first["id"], {"revision": 1}, Idempotency_Key="k")
+    account.delete(f"/api/v1/flows/{first['flow_id']}")
+
+    again = rerun(account, first["id"], {"revision": 1}, Idempotency_Key="k")
+
+    assert (again.status, again.json["execution_id"]) == (200, once.json["execution_id"])

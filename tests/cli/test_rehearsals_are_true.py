@@ -1,0 +1,319 @@
+"""What a flow does in its tests it does on a server: the same events in the same order, for all samples of the docs."""
+
+import json
+import random
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+
+from docs.test_flow_language import samples
+from flowrunner.domain.errors import InvalidInput
+from flowrunner.domain.execution import Completed, Event, Logged, replay
+from flowrunner.domain.flow import DEFAULT_ACTION
+from flowrunner.domain.flow_document import study_flow
+from flowrunner.domain.flow_tests import FlowTest, Mock, NodePath, read_tests
+from flowrunner.domain.values import JSON
+from flowrunner.domain.yaml_source import read_yaml
+from flowrunner.nodes import built_in
+from flowrunner.plugin import NodeFailure, NodeType, Outcome, StepContext
+from flowrunner.rehearsal.memory import GivenFlows
+from flowrunner.rehearsal.rehearse import Kit, Verdict, rehearse
+from flowrunner.sandbox.pool import JailedSandbox
+from flowrunner.schemas import RustSchemas
+from flowrunner.security.redaction import SecretRedactor
+from language.backend import BACKENDS
+from language.case import Case, Expectation
+from language.notation import by_scope, line_of
+from language.stage import MAIN, Stage, _next_moment
+from support.databases import MARA
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SPECS: Final = {name: node_type.spec() for name, node_type in built_in().items()}
+
+
+@dataclass(frozen=True)
+class Sample:
+    text: str
+    nodes: Mapping[str, JSON]
+    test: FlowTest
+
+
+def all_tests() -> Iterator[Any]:
+    for sample in samples():
+        (text,) = sample.values
+        document: Any = read_yaml(text).value
+        tests, faults = read_tests(document.get("tests") or {}, document["nodes"])
+        assert faults == ()
+        for name, test in tests.items():
+            if test.flow_mocks:
+                # It takes more than the one document.
+                continue
+            yield pytest.param(Sample(text, document["nodes"], test), id=f"{sample.id}: {name}")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sandbox() -> AsyncIterator[JailedSandbox]:
+    opened = JailedSandbox(2)
+    yield opened
+    await opened.close()
+
+
+@pytest.mark.parametrize("sample", list(all_tests()))
+async def test_the_events_are_those_of_a_server(sample: Sample, tmp_path: Path, sandbox: JailedSandbox) -> None:
+    rehearsed = await rehearsal_of(sample, sandbox)
+
+    played = await Server(sample, tmp_path, sandbox).play()
+
+    assert by_scope(lines(played)) == by_scope(lines(rehearsed))
+    if not re.search("concurrency|parallel", sample.text):
+        assert lines(played) == lines(rehearsed)
+    if isinstance(rehearsed[-1], Completed) and not sample.test.approvals:
+        # An answer to an approval says by whom and when.
+        assert played[-1] == rehearsed[-1]
+
+
+@pytest.mark.parametrize(
+    "sample", [found for found in all_tests() if str(found.id).startswith("docs/flow-language.md")]
+)
+async def test_the_samples_of_the_language_pass_their_tests(sample: Sample, sandbox: JailedSandbox) -> None:
+    verdict = await verdict_of(sample, sandbox)
+
+    assert verdict.has_passed, (verdict.problems, verdict.mismatches)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_flows_made_at_random_do_the_same_on_a_server(seed: int, tmp_path: Path, sandbox: JailedSandbox) -> None:
+    text = json.dumps(random_document(random.Random(seed)), indent=2)
+    document: Any = read_yaml(text).value
+    tests, faults = read_tests(document["tests"], document["nodes"])
+    assert faults == ()
+    sample = Sample(text, document["nodes"], tests["it"])
+
+    rehearsed = await rehearsal_of(sample, sandbox)
+    played = await Server(sample, tmp_path, sandbox).play()
+
+    assert by_scope(lines(played)) == by_scope(lines(rehearsed)), text
+    assert type(played[-1]) is type(rehearsed[-1])
+    if isinstance(rehearsed[-1], Completed):
+        assert played[-1] == rehearsed[-1], text
+
+
+def random_document(chance: random.Random) -> dict[str, Any]:
+    """A flow of a few nodes, whose edges lead anywhere, with one test that mocks all that needs it."""
+    names = [f"n{number}" for number in range(chance.randint(2, 6))]
+    mocks: dict[str, Any] = {}
+    nodes = {name: random_node(chance, name, mocks) for name in names}
+    for number, name in enumerate(names):
+        onward = names[number + 1] if number + 1 < len(names) else None
+        edges = {"default": onward} if onward is not None else {}
+        if chance.random() < 0.3:
+            edges["default"] = chance.choice(names)
+        if chance.random() < 0.5 and nodes[name]["type"] in ("http.request", "foreach"):
+            edges[chance.choice(["error", "error.http.5xx", "error.timeout"])] = chance.choice(names)
+        if nodes[name]["type"] == "switch":
+            edges["other"] = chance.choice(names)
+        if nodes[name]["type"] == "wait":
+            edges["timeout"] = chance.choice(names)
+        nodes[name]["next"] = edges
+    # Whatever no edge leads to, the first node could.
+    nodes["first"] = {
+        "type": "switch",
+        "params": {"cases": [{"when": "false", "action": name} for name in names[1:]]},
+        "next": {"default": names[0], **{name: name for name in names[1:]}},
+    }
+    handlers = {"on_finish": "last"} if chance.random() < 0.3 else {}
+    if handlers:
+        nodes["last"] = {"type": "log", "params": {"message": "${execution.status}"}}
+    test: dict[str, Any] = {"mocks": mocks, "signals": {"go": [{"payload": 1}, {"payload": 2, "after": "1h"}]}}
+    if chance.random() < 0.2:
+        # At no moment at which something else is due: the clock of the server moves a little at each look.
+        test["cancel_after"] = "97700ms"
+    document = {"start": "first", "vars": {"n": 0}, "limits": {"max_steps": 60}, "nodes": nodes, "tests": {"it": test}}
+    return {**document, **handlers}
+
+
+def random_node(chance: random.Random, name: str, mocks: dict[str, Any]) -> dict[str, Any]:
+    kind = chance.choice(["request", "request", "switch", "foreach", "parallel", "delay", "set", "wait", "transform"])
+    match kind:
+        case "request":
+            mocks[name] = random_mock(chance)
+            return {
+                "type": "http.request",
+                "params": {"url": "https://example.com/${vars.n}"},
+                "retry": {"max": chance.randint(0, 2), "delay": "10s"},
+            }
+        case "switch":
+            return {"type": "switch", "params": {"cases": [{"when": "vars.n % 2 == 1", "action": "other"}]}}
+        case "foreach":
+            at_once = chance.randint(1, 2)
+            mocks[f"{name}.ask"] = random_mock(chance)
+            # With several at once it is a race which of them fails first.
+            on_error = chance.choice(["fail", "continue", "collect"] if at_once == 1 else ["continue", "collect"])
+            inner = {
+                "ask": {"type": "http.request", "params": {"url": "https://example.com/${item}"}, "next": "said"},
+                "said": {"type": "log", "params": {"message": "${index}: ${item}"}},
+            }
+            params = {"items": list(range(chance.randint(0, 3))), "concurrency": at_once, "on_error": on_error}
+            return {"type": "foreach", "params": params, "nodes": inner}
+        case "parallel":
+            left = {"pause": {"type": "delay", "params": {"duration": f"{chance.randint(0, 9)}s"}}}
+            right = {"say": {"type": "log", "params": {"message": "right of ${vars.n}"}}}
+            branches = {"left": {"nodes": left}, "right": {"nodes": right}}
+            # It gives what flowed in twice: on a way that leads back, more and more.
+            return {"type": "parallel", "branches": branches, "output": "${result.left == null}"}
+        case "delay":
+            return {"type": "delay", "params": {"duration": chance.choice(["5s", "1m", "2d"])}}
+        case "set":
+            return {"type": "set", "params": {"n": "${vars.n + 1}"}}
+        case "wait":
+            return {"type": "wait", "params": {"key": "go", "timeout": "2h"}}
+        case _:
+            return {"type": "transform", "params": {"value": {"n": "${vars.n * 2}", "was": "${input == null}"}}}
+
+
+def random_mock(chance: random.Random) -> Any:
+    answers = [{"result": {"status_code": 200}}, {"error": "http.503"}, {"error": "timeout"}, {"error": "http.404"}]
+    # A list is long enough for any number of tries.
+    return chance.choice(answers) if chance.random() < 0.5 else [chance.choice(answers) for _ in range(100)]
+
+
+def lines(events: list[Event]) -> list[str]:
+    return [
+        f"log {e.scope}/{e.node} {e.level} {e.message}" if isinstance(e, Logged) else str(line_of(e)) for e in events
+    ]
+
+
+async def rehearsal_of(sample: Sample, sandbox: JailedSandbox) -> list[Event]:
+    verdict = await verdict_of(sample, sandbox)
+    assert verdict.problems == []
+    return list(verdict.events)
+
+
+async def verdict_of(sample: Sample, sandbox: JailedSandbox) -> Verdict:
+    def redactor(values: Any) -> SecretRedactor:
+        made = SecretRedactor()
+        made.add(values)
+        return made
+
+    flow = study_flow(sample.text, SPECS).flow
+    assert flow is not None
+    flows = GivenFlows()
+    kit = Kit(node_types=built_in(), sandbox=sandbox, schemas=RustSchemas(), make_redactor=redactor)
+    return await rehearse(flows.add(flow, sample.nodes), sample.test, flows, kit)
+
+
+# The same on a server
+
+
+@dataclass
+class Mocks:
+    """Node types that give what a test says, as tests of a server make them: by the step that runs."""
+
+    mocks: Mapping[NodePath, Mock]
+    asked: dict[NodePath, int] = field(default_factory=dict)
+
+    def types(self) -> list[NodeType[Any]]:
+        return [self.mocked(node_type) for node_type in built_in().values()]
+
+    def mocked(self, real: NodeType[Any]) -> NodeType[Any]:
+        async def run(node_type: NodeType[Any], params: Any, context: StepContext) -> Any:
+            path = path_of(context.step)
+            mock = self.mocks.get(path)
+            if mock is None:
+                return await real.run(params, context)
+            count = self.asked[path] = self.asked.get(path, 0) + 1
+            answer = mock.answers[0 if mock.repeats else count - 1]
+            if answer.error is not None:
+                raise NodeFailure(answer.error.type, answer.error.message, data=answer.error.data)
+            return Outcome(answer.result, answer.action or DEFAULT_ACTION)
+
+        made: NodeType[Any] = type(f"Mocked{type(real).__name__}", (type(real),), {"run": run})()
+        return made
+
+
+def path_of(step: str) -> NodePath:
+    """`each.1[4]/both.1[left]/push.1` as the test names it: each.both.left.push."""
+    path: NodePath = ()
+    for part in step.split("/"):
+        head, _, key = part.removesuffix("]").partition("[")
+        if part not in ("on_failure", "on_finish"):
+            path += (head.rpartition(".")[0], *([key] if key and not key.isdigit() else []))
+    return path
+
+
+@dataclass
+class Server:
+    """A real engine on a real database, with what a test gives it: mocks, secrets, signals and answers."""
+
+    sample: Sample
+    directory: Path
+    sandbox: JailedSandbox
+
+    async def play(self) -> list[Event]:
+        test = self.sample.test
+        named = study_flow(self.sample.text, SPECS).secrets
+        secrets = {**{name: f"value of {name}" for name in named}, **test.secrets}
+        case = Case(rule="", flow=self.sample.text, secrets=secrets, input=test.input, expect=Expectation())
+        stage = Stage(BACKENDS["sqlite"], self.directory, self.sandbox, case, crashes_at_rest=False)
+        stage._script = Mocks(test.mocks)  # type: ignore[assignment]
+        await stage.open()
+        try:
+            for name, value in secrets.items():
+                await stage.process.machine.vault.set(MARA, name, value, at=stage.clock.now())
+            await stage.save(MAIN, self.sample.text)
+            try:
+                await stage.start(test.input)
+            except InvalidInput as error:
+                pytest.fail(f"the sample's input is refused: {error}")
+            await self._let_it_go(stage)
+            return [event for event, _ in await self._recorded(stage)]
+        finally:
+            await stage.close()
+
+    async def _let_it_go(self, stage: Stage) -> None:
+        begun = (await self._recorded(stage))[0][1]
+        cues = list(self._cues(begun))
+        while True:
+            await stage.settle()
+            state = replay(await self._recorded(stage))
+            waiting = [current.waiting for current in map(state.at, state.timed) if current.waiting is not None]
+            keys = {wait.key.rpartition("/")[2] if wait.key else "" for wait in waiting}
+            now = stage.clock.now()
+            ready = next((cue for cue in cues if (cue[0] is None and cue[1] in keys) or (cue[0] or now) < now), None)
+            if ready is not None:
+                cues.remove(ready)
+                await stage.do(*ready[2])
+                continue
+            moments = [m for s, flow in await stage._open_executions() if (m := _next_moment(s, flow))]
+            moments += [cue[0] for cue in cues if cue[0] is not None]
+            if not moments or state.ending is not None:
+                return
+            stage._set_clock(min(moments))
+
+    def _cues(self, begun: datetime) -> Iterator[tuple[datetime | None, str, tuple[str, Any]]]:
+        """When something comes, the key of the wait that it is for, and the step of a case that it is."""
+        test = self.sample.test
+
+        def moment(after: float | None) -> datetime | None:
+            return None if after is None else begun + timedelta(seconds=after)
+
+        for key, signals in test.signals.items():
+            for signal in signals:
+                yield moment(signal.after), f"signal:{key}", ("signal", {"key": key, "payload": signal.payload})
+        for path, answers in test.approvals.items():
+            for answer in answers:
+                does = "approve" if answer.approved else "reject"
+                yield moment(answer.after), f"approval:{path[-1]}.1", (does, {"node": path[-1], "data": answer.data})
+        if test.cancel_after is not None:
+            yield moment(test.cancel_after), "", ("cancel", {})
+
+    async def _recorded(self, stage: Stage) -> list[tuple[Event, datetime]]:
+        _, recorded = await stage.process.machine.journal.load(stage.executions[MAIN])
+        return list(recorded)

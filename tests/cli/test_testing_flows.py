@@ -1,0 +1,507 @@
+"""`flowrunner test`, as somebody sees it who tests flows."""
+
+import json
+import signal
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from lxml import etree
+
+from cli.command import flowrunner, on_a_terminal, start_flowrunner
+
+SCHEMA: Final = Path(__file__).parent / "junit.xsd"
+
+ORDERS: Final = """\
+metadata: {name: orders}
+nodes:
+  fetch:
+    type: http.request
+    params: {url: "https://api.example.com/orders"}
+    retry: {max: 2, delay: 1h}
+    next: {default: route, error.http.404: nothing}
+  route:
+    type: switch
+    params: {cases: [{when: "input.body.length == 0", action: empty}]}
+    next: {empty: nothing, default: push}
+  push: {type: webhook, params: {url: "https://api.example.com/push"}}
+  nothing: {type: return, params: {value: {pushed: 0}}}
+tests:
+"""
+
+
+def report_of(text: str, at: Path, *options: str) -> dict[str, Any]:
+    """What programs are told of the tests of a flow: by the test's name, and the rest."""
+    (at / "flow.yaml").write_text(text)
+    done = flowrunner("test", "-o", "json", "flow.yaml", *options, at=at)
+    report: dict[str, Any] = json.loads(done.stdout)
+    report["exit"] = done.returncode
+    report["by_name"] = {test["name"]: test for test in report["flows"][0]["tests"]}
+    return report
+
+
+def orders(tests: str, at: Path, *options: str) -> dict[str, Any]:
+    return report_of(ORDERS + tests, at, *options)
+
+
+# What runs, and on which clock
+
+
+def test_the_graph_the_expressions_and_the_retries_are_real(tmp_path: Path) -> None:
+    report = orders(
+        """\
+  none: {mocks: {fetch: {result: {body: []}}}, expect: {path: [fetch, route, nothing], result: {pushed: 0}}}
+  some: {mocks: {fetch: {result: {body: [1]}}, push: {result: 1}}, expect: {path: [fetch, route, push], result: 1}}
+  unknown: {mocks: {fetch: {error: http.404}}, expect: {path: [fetch, nothing]}}
+  third_time:
+    mocks: {fetch: [{error: http.503}, {error: timeout}, {result: {body: []}}]}
+    expect: {path: [fetch, route, nothing], tries: {fetch: 3}}
+  never: {mocks: {fetch: {error: http.503}}, expect: {error: {type: http.5xx, node: fetch}, tries: {fetch: 3}}}
+""",
+        tmp_path,
+    )
+
+    assert (report["exit"], report["ok"], report["passed"], report["failed"]) == (0, True, 5, 0)
+    assert report["by_name"]["third_time"]["path"] == ["fetch", "route", "nothing"]
+    assert report["by_name"]["third_time"]["virtual_seconds"] == 2 * 3600
+    assert report["by_name"]["some"]["virtual_seconds"] == 0
+
+
+def test_waits_are_leapt_over_and_answers_come_when_the_test_says(tmp_path: Path) -> None:
+    report = report_of(
+        """\
+nodes:
+  pause: {type: delay, params: {duration: 30d}, next: ask}
+  ask: {type: approval, params: {prompt: Go on?}, timeout: 2d, next: {approved: paid, rejected: no, timeout: late}}
+  paid: {type: wait, params: {key: paid}, next: {default: yes, timeout: late}}
+  "yes": {type: return, params: {value: "${input}"}}
+  "no": {type: return, params: {value: refused}}
+  late: {type: return, params: {value: late}}
+tests:
+  approved: {approvals: {ask: {approved: true, after: 31d}}, signals: {paid: {payload: 20}}, expect: {result: 20}}
+  rejected: {approvals: {ask: {approved: false}}, expect: {result: refused}}
+  too_late: {approvals: {ask: {approved: true, after: 33d}}, expect: {result: late}}
+  cancelled: {cancel_after: 1d, expect: {status: cancelled, path: [pause]}}
+  unpaid: {approvals: {ask: {approved: true}}, expect: {status: waiting, path: [pause, ask, paid]}}
+""",
+        tmp_path,
+    )
+
+    assert (report["exit"], report["passed"]) == (0, 5)
+    day = 86400
+    assert report["by_name"]["too_late"]["virtual_seconds"] == 32 * day
+    assert report["by_name"]["cancelled"]["virtual_seconds"] == day
+
+
+def test_the_clock_shows_what_the_test_says(tmp_path: Path) -> None:
+    text = """\
+nodes:
+  a: {type: delay, params: {until: "2030-01-01T00:00:00Z"}, next: b}
+  b: {type: return, params: {value: "${execution.started_at}"}}
+tests:
+  said: {now: "2029-12-31T23:00:00+01:00", expect: {result: "2029-12-31T22:00:00.000Z"}}
+  unsaid: {expect: {result: "2026-01-01T00:00:00.000Z"}}
+"""
+    report = report_of(text, tmp_path)
+
+    assert report["exit"] == 0
+    assert report["by_name"]["said"]["virtual_seconds"] == 2 * 3600
+
+
+def test_flows_may_start_the_others_that_are_given(tmp_path: Path) -> None:
+    (tmp_path / "parent.yaml").write_text(
+        """\
+metadata: {name: parent}
+nodes:
+  call: {type: flow, params: {flow: child, input: {n: 2}}, next: done}
+  done: {type: return, params: {value: "${input + 1}"}}
+tests:
+  whole: {flows: {child: {mocks: {ask: {result: {body: 20}}}}}, expect: {result: 21}}
+  mocked: {mocks: {call: {result: 5}}, expect: {result: 6}}
+"""
+    )
+    (tmp_path / "child.yaml").write_text(
+        """\
+metadata: {name: child}
+nodes:
+  ask: {type: http.request, params: {url: "https://example.com/${flow.input.n}"}, next: give}
+  give: {type: return, params: {value: "${input.body}"}}
+tests:
+  alone: {input: {n: 1}, mocks: {ask: {result: {body: 7}}}, expect: {result: 7}}
+"""
+    )
+
+    together = flowrunner("test", "parent.yaml", "child.yaml", at=tmp_path)
+    alone = flowrunner("test", "parent.yaml", at=tmp_path)
+
+    assert (together.returncode, together.stderr) == (0, "3 passed, 0 failed\n")
+    assert (alone.returncode, alone.stderr) == (1, "1 passed, 1 failed\n")
+    assert "'flows' names the flow 'child', which is not among the given files" in alone.stdout
+
+
+# What a failure tells
+
+
+def test_what_differs_is_shown_with_what_ran(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(
+        ORDERS
+        + """\
+  result: {mocks: {fetch: {result: {body: []}}}, expect: {result: {pushed: 1}}}
+  part: {mocks: {fetch: {result: {body: []}}}, expect: {result_contains: {sent: 1}}}
+  path: {mocks: {fetch: {result: {body: [1]}}, push: {result: 1}}, expect: {path: [fetch, route, nothing]}}
+  status: {mocks: {fetch: {error: {type: http.500, message: out of order}}}}
+  error: {mocks: {fetch: {error: {type: http.401, message: go away}}}, expect: {error: {type: http.5xx, message: come}}}
+  tries: {mocks: {fetch: {result: {body: []}}}, expect: {tries: {fetch: 2}}}
+  logs: {mocks: {fetch: {result: {body: []}}}, expect: {logs: [{level: warn, message: careful}]}}
+"""
+    )
+
+    done = flowrunner("test", "flow.yaml", at=tmp_path)
+
+    assert (done.returncode, done.stderr) == (1, "0 passed, 7 failed\n")
+    blocks = failures(done.stdout)
+    assert blocks["result"] == [
+        "result:", "--- expected", "+++ actual", " {", '-  "pushed": 1', '+  "pushed": 0', " }",
+        "it ran: fetch, route, nothing",
+    ]  # fmt: skip
+    assert blocks["part"][0] == "result_contains: result has no 'sent'; it has: pushed"
+    assert blocks["path"] == [
+        "path:", "--- expected", "+++ actual", " fetch", " route", "-nothing", "+push", "it ran: fetch, route, push",
+    ]  # fmt: skip
+    assert blocks["status"][:2] == [
+        "status: expected completed, but it failed: http.500: out of order (at fetch)",
+        "it ran: fetch",
+    ]
+    assert blocks["error"][:3] == [
+        "error:",
+        "expected the type http.5xx, and it is http.401: go away",
+        "expected a message with 'come', and it is 'go away'",
+    ]
+    assert blocks["tries"][0] == "tries: expected 2 of 'fetch', and there were 1"
+    assert blocks["logs"][:2] == ["logs:", "no line of the level warn says 'careful'; there are:"]
+
+
+def failures(output: str) -> dict[str, list[str]]:
+    """The lines below each test that failed."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in output.splitlines():
+        if line.startswith("  FAIL  "):
+            name = line.split()[1]
+            found[name] = []
+        elif line.startswith(" " * 10):
+            found[name].append(line[10:])
+    return found
+
+
+def test_one_that_waits_for_ever_says_for_what_and_how_to_give_it(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(
+        """\
+nodes:
+  ask: {type: approval, params: {prompt: Go on?}, next: {approved: paid, rejected: paid}}
+  paid: {type: wait, params: {key: "order-${flow.input.n}"}}
+tests:
+  unasked: {input: {n: 7}}
+  unpaid: {input: {n: 7}, approvals: {ask: {approved: true}}}
+"""
+    )
+
+    blocks = failures(flowrunner("test", "flow.yaml", at=tmp_path).stdout)
+
+    assert blocks["unasked"][1:3] == [
+        "expected completed, but it waits for ever",
+        "  ask.1 waits for an approval. Answer: approvals: {ask: {approved: true}}",
+    ]
+    assert blocks["unpaid"][1:3] == [
+        "expected completed, but it waits for ever",
+        "  paid.1 waits for the signal 'order-7'. Give it: signals: {order-7: {payload: …}}",
+    ]
+
+
+def test_mocks_that_do_not_fit_fail_the_test_whatever_it_expects(tmp_path: Path) -> None:
+    report = orders(
+        """\
+  too_few: {mocks: {fetch: [{error: timeout}]}, expect: {status: failed}}
+  no_answer: {mocks: {fetch: {result: {body: [1]}}}, expect: {status: failed}}
+""",
+        tmp_path,
+    )
+
+    assert (report["exit"], report["failed"]) == (1, 2)
+    assert report["by_name"]["too_few"]["problems"] == ["the mock of 'fetch' has 1 answers, and was asked once more"]
+    assert report["by_name"]["no_answer"]["problems"] == [
+        "the node 'push' (webhook) would reach outside, and tests run offline. "
+        "Give it a mock: mocks: {push: {result: …}}"
+    ]
+
+
+def test_input_that_the_flow_does_not_take_is_an_error_that_can_be_expected(tmp_path: Path) -> None:
+    text = """\
+inputs: {n: {type: integer}}
+nodes: {a: {type: return, params: {value: "${flow.input.n}"}}}
+tests:
+  refused: {input: {n: many}, expect: {error: {type: input.invalid, message: whole number}}}
+  missing: {expect: {result: 1}}
+"""
+    report = report_of(text, tmp_path)
+
+    assert (report["exit"], report["passed"], report["failed"]) == (1, 1, 1)
+    assert report["by_name"]["missing"]["mismatches"][0]["what"] == "status"
+
+
+def test_secrets_of_a_test_are_hidden_in_what_it_tells(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(
+        """\
+nodes: {a: {type: return, params: {value: "${secrets.KEY}"}}}
+tests:
+  given: {secrets: {KEY: do-not-show-this}, expect: {result: 1}}
+  not_given: {expect: {result: "value of KEY"}}
+"""
+    )
+
+    done = flowrunner("test", "flow.yaml", at=tmp_path)
+
+    assert (done.returncode, done.stderr) == (1, "1 passed, 1 failed\n")
+    assert "do-not-show-this" not in done.stdout
+    assert '+"***"' in done.stdout
+
+
+# Edges
+
+
+def test_edges_that_no_test_goes_along_are_told(tmp_path: Path) -> None:
+    tests = "  none: {mocks: {fetch: {result: {body: []}}}}\n"
+    never = [
+        {"node": "fetch", "action": "error.http.404", "target": "nothing"},
+        {"node": "route", "action": "default", "target": "push"},
+    ]
+
+    report = orders(tests, tmp_path, "--coverage")
+    said = flowrunner("test", "--coverage", "flow.yaml", at=tmp_path).stdout
+
+    assert report["flows"][0]["coverage"] == {"edges": 4, "taken": 2, "never": never}
+    assert said.endswith(
+        "flow.yaml: 2 of 4 edges taken\n"
+        "    never: fetch --error.http.404--> nothing\n"
+        "    never: route --default--> push\n"
+    )
+
+
+def test_edges_inside_loops_and_branches_count(tmp_path: Path) -> None:
+    text = """\
+nodes:
+  each:
+    type: foreach
+    params: {items: [1, 2]}
+    nodes:
+      look: {type: switch, params: {cases: [{when: "item > 1", action: big}]}, next: {big: end, default: end}}
+      end: {type: return, params: {value: "${item}"}}
+    next: both
+  both:
+    type: parallel
+    branches:
+      left:
+        nodes:
+          a: {type: log, params: {message: hi}, if: "false", next: {skipped: b, default: b}}
+          b: {type: return}
+tests:
+  one: {}
+"""
+    coverage = report_of(text, tmp_path, "--coverage")["flows"][0]["coverage"]
+
+    assert (coverage["edges"], coverage["taken"]) == (5, 4)
+    assert coverage["never"] == [{"node": "both.left.a", "action": "default", "target": "b"}]
+
+
+# For continuous integration
+
+
+def test_the_results_are_junit_that_readers_accept(tmp_path: Path) -> None:
+    (tmp_path / "orders.yaml").write_text(
+        ORDERS
+        + """\
+  passes: {mocks: {fetch: {result: {body: []}}}}
+  "fails <&> \\"so\\"": {mocks: {fetch: {result: {body: []}}}, expect: {result: "]]> \\u0007 & <b> \\U0001F600"}}
+  problem: {mocks: {fetch: {result: {body: [1]}}}}
+"""
+    )
+    (tmp_path / "invalid.yaml").write_text("nodes: {a: {type: retrun}}\n")
+    (tmp_path / "untested.yaml").write_text("nodes: {a: {type: return}}\n")
+
+    done = flowrunner("test", "--junit", "results.xml", ".", at=tmp_path)
+
+    assert done.returncode == 6
+    document = etree.parse(tmp_path / "results.xml")
+    schema = etree.XMLSchema(etree.parse(SCHEMA))
+    assert schema.validate(document), schema.error_log
+    invalid, tested, untested = document.getroot()
+    assert (invalid.get("name"), invalid.get("tests"), invalid.get("errors")) == ("invalid.yaml", "1", "1")
+    assert "invalid.yaml:1:19: node.type: unknown node type 'retrun'" in invalid.findtext("testcase/error")
+    assert (tested.get("tests"), tested.get("failures"), tested.get("errors")) == ("3", "2", "0")
+    assert [case.get("name") for case in tested.findall("testcase")] == ["passes", 'fails <&> "so"', "problem"]
+    assert [reason.get("type") for reason in tested.findall("testcase/failure")] == ["expectation", "problem"]
+    assert (untested.get("tests"), untested.findall("testcase")) == ("0", [])
+
+
+@pytest.mark.parametrize(
+    ("tests", "options", "code", "said"),
+    [
+        ("tests: {a: {}}", (), 0, "1 passed, 0 failed"),
+        ("tests: {a: {expect: {result: 2}}, b: {}}", (), 1, "1 passed, 1 failed"),
+        ("tests: {a: {expect: {result: 2}}, b: {}}", ("-k", "b"), 0, "1 passed, 0 failed"),
+        ("tests: {a: {}}", ("-k", "zzz"), 2, "no test has 'zzz' in its name"),
+        ("", (), 2, "no tests: a flow brings them along under the key 'tests'"),
+        ("tests: {a: {expct: 1}}", (), 6, "0 passed, 0 failed; 1 of 1 flows invalid"),
+        ("tests: {a: {}}", ("--timeout", "soon"), 2, "Error: --timeout: 'soon' is not a duration"),
+        ("tests: {a: {}}", ("--junit", "no/such/place.xml"), 2, "Error: --junit: no/such/place.xml cannot be written"),
+    ],
+    ids=[
+        "all passed",
+        "one failed",
+        "chosen",
+        "none of the name",
+        "no tests",
+        "invalid",
+        "timeout",
+        "nowhere to write",
+    ],
+)
+def test_the_exit_code_tells_how_it_went(
+    tests: str, options: tuple[str, ...], code: int, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "flow.yaml").write_text(f"nodes: {{a: {{type: return, params: {{value: 1}}}}}}\n{tests}\n")
+
+    done = flowrunner("test", *options, "flow.yaml", at=tmp_path)
+
+    assert done.returncode == code
+    assert said in done.stderr
+
+
+def test_faults_are_told_where_a_program_reads_the_results_too(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text("nodes: {a: {type: retrun}}\n")
+
+    done = flowrunner("test", "-o", "json", "flow.yaml", at=tmp_path)
+
+    assert json.loads(done.stdout)["flows"][0]["faults"][0]["code"] == "node.type"
+    assert done.stderr.startswith("flow.yaml:1:19: error node.type: nodes.a.type: unknown node type 'retrun'")
+
+
+def test_colours_are_for_terminals(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(
+        "nodes: {a: {type: return, params: {value: 1}}}\ntests: {a: {}, b: {expect: {result: 2}}}\n"
+    )
+
+    seen = on_a_terminal("test", "flow.yaml", at=tmp_path)
+
+    assert "\x1b[32mok  \x1b[0m" in seen
+    assert "\x1b[31mFAIL\x1b[0m" in seen
+    assert "\x1b" not in on_a_terminal("test", "flow.yaml", at=tmp_path, environment={"NO_COLOR": "1"})
+
+
+# Tests that go wrong
+
+
+def test_a_circle_without_an_end_ends(tmp_path: Path) -> None:
+    text = """\
+limits: {max_steps: 1000000}
+nodes:
+  a: {type: log, params: {level: warn, message: round}, next: b}
+  b: {type: delay, params: {duration: 1h}, next: a}
+tests:
+  circle: {expect: {status: failed}}
+  another: {cancel_after: 90m, expect: {status: cancelled, path: [a, b, a, b]}}
+"""
+    report = report_of(text, tmp_path, "--timeout", "500ms")
+
+    assert (report["exit"], report["passed"]) == (1, 1)
+    assert report["by_name"]["circle"]["problems"] == [
+        "the test did not end within 0.5 s: does the flow turn in a circle?"
+    ]
+    assert report["by_name"]["circle"]["virtual_seconds"] > 3600
+
+
+def test_a_script_without_an_end_fails_its_node(tmp_path: Path) -> None:
+    text = """\
+nodes: {a: {type: transform, params: {script: "while (true) {}"}, next: {error.script: b}}, b: {type: return}}
+tests:
+  hangs: {expect: {path: [a, b]}}
+"""
+    assert report_of(text, tmp_path)["exit"] == 0
+
+
+def test_a_flood_is_cut_where_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(
+        """\
+nodes:
+  a:
+    type: transform
+    params:
+      script: |
+        for (let i = 0; i < 500; i++) console.warn("x".repeat(900));
+        return Array(9000).fill("y".repeat(90));
+    next: b
+  b: {type: return, params: {value: "${input}"}}
+tests:
+  flood: {expect: {result: [1]}}
+  line: {expect: {result_contains: {a: 1}}}
+"""
+    )
+
+    done = flowrunner("test", "flow.yaml", "--junit", "results.xml", at=tmp_path)
+
+    assert done.returncode == 1
+    assert "3 lines were expected and 9002 came; the first that differs is line 2:" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) < 600
+    assert len(done.stdout.splitlines()) < 60
+    assert (tmp_path / "results.xml").stat().st_size < 50_000
+
+
+def test_ctrl_c_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(
+        """\
+limits: {max_steps: 1000000}
+nodes: {a: {type: log, params: {message: round}, next: b}, b: {type: delay, params: {duration: 1h}, next: a}}
+tests: {quick: {cancel_after: 1m, expect: {status: cancelled}}, circle: {}}
+"""
+    )
+    process = start_flowrunner("test", "flow.yaml", at=tmp_path, environment={"PYTHONUNBUFFERED": "1"})
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "quick" in line:
+            break
+
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (130, "flowrunner: interrupted\n")
+
+
+def test_nothing_gets_out(tmp_path: Path) -> None:
+    """A node type that says of itself that it touches nothing may still try: it has no network to do it by."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        port = listener.getsockname()[1]
+        text = f"""\
+nodes:
+  a: {{type: http.request, params: {{url: "http://127.0.0.1:{port}/"}}, next: {{error: b}}}}
+  b: {{type: return}}
+tests:
+  out: {{}}
+"""
+        (tmp_path / "flow.yaml").write_text(text)
+
+        done = flowrunner("test", "flow.yaml", at=tmp_path, environment={"FLOWRUNNER_EGRESS_ALLOW": "127.0.0.0/8"})
+
+        assert done.returncode == 1
+        assert "the node 'a' (http.request) would reach outside, and tests run offline" in done.stdout
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_nothing_is_left_where_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text('nodes: {a: {type: return, params: {value: "${1 + 1}"}}}\ntests: {a: {}}\n')
+
+    flowrunner("test", "flow.yaml", at=tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["flow.yaml"]

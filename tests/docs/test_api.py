@@ -1,0 +1,148 @@
+"""The page about the API is true: its examples are one session, and each is answered as it says."""
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from api.shapes import CODES
+from docs.pages import API, first_words, section
+from support.client import Client, Reply
+from support.receiver import Receiver
+
+_EXAMPLE: Final = re.compile(r"^```http\n(.*?)^```\n\n```json (\d{3})\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_SHORTENED: Final = re.compile(r"[\w-]+…")
+# How long an execution may take to come to what an example shows.
+_PATIENCE_SECONDS: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: str
+    status: int
+    answer: str
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def examples() -> Iterator[Example]:
+    for request, status, answer in _EXAMPLE.findall(API.read_text()):
+        head, _, body = request.partition("\n\n")
+        line, *headers = head.strip().split("\n")
+        method, path = line.split(" ", 1)
+        yield Example(method, path, dict(h.split(": ", 1) for h in headers), body.strip(), int(status), answer)
+
+
+@dataclass
+class Session:
+    """Plays examples in order. What they shorten stands for what was answered in its place before."""
+
+    client: Client
+    replaced: Mapping[str, str]
+    meant: dict[str, str] = field(default_factory=dict)
+
+    def play(self, example: Example) -> list[str]:
+        """Ask as in the example; gives how the answer differs. One that may take a while is waited for."""
+        wanted = json.loads(self.filled(example.answer))
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            reply = self._ask(example)
+            found = list(self.differences(wanted, reply.json, ""))
+            if reply.status != example.status:
+                found.append(f"is answered with {reply.status}")
+            if not found or example.method != "GET" or time.monotonic() > deadline:
+                return found
+            time.sleep(0.02)
+
+    def filled(self, text: str) -> str:
+        for written, value in self.replaced.items():
+            text = text.replace(written, value)
+        return text
+
+    def _ask(self, example: Example) -> Reply:
+        path = _SHORTENED.sub(lambda found: self.meant[found[0]], example.path)
+        headers = dict(example.headers)
+        if example.body:
+            headers["Content-Type"] = "application/json"
+        return self.client.request(example.method, path, self.filled(example.body).encode() or None, headers)
+
+    def differences(self, wanted: Any, found: Any, at: str) -> Iterator[str]:
+        match wanted:
+            case dict() if isinstance(found, dict):
+                yield from (f"{at}.{name} is not there" for name in wanted.keys() - found.keys())
+                yield from (f"{at}.{name} is not told" for name in found.keys() - wanted.keys())
+                for name in wanted.keys() & found.keys():
+                    yield from self.differences(wanted[name], found[name], f"{at}.{name}")
+            case list() if isinstance(found, list) and len(found) == len(wanted):
+                for index, (w, f) in enumerate(zip(wanted, found, strict=True)):
+                    yield from self.differences(w, f, f"{at}[{index}]")
+            case str() if wanted.endswith("…") and isinstance(found, str):
+                kind = re.match(r"[a-z]+[-_]|eyJ|", wanted)
+                if self.meant.setdefault(wanted, found) != found and kind is not None and kind[0]:
+                    yield f"{at} is {found}, which {wanted} is not"
+                if kind is not None and not found.startswith(kind[0]):
+                    yield f"{at} is {found}"
+            case str() if _MOMENT.fullmatch(wanted) and isinstance(found, str) and _MOMENT.fullmatch(found):
+                return
+            case int() if at.endswith(".duration") and isinstance(found, int):
+                return
+            case _ if wanted != found:
+                yield f"{at} is {found!r}, not {wanted!r}"
+
+
+def test_every_example_is_answered_as_it_says(account: Client, receiver: Receiver) -> None:
+    replaced = {"user@example.com": account.email, "http://127.0.0.1:9000": receiver.url}
+    session = Session(account, replaced)
+
+    wrong = [f"{example}: {text}" for example in examples() for text in session.play(example)]
+
+    assert wrong == []
+
+
+def test_an_example_that_is_not_true_is_found(account: Client) -> None:
+    true = Example("GET", "/api/v1/flows", {}, "", 200, '{"flows": [], "total": 0, "limit": 10, "offset": 0}')
+    session = Session(account, {})
+
+    assert session.play(true) == []
+    for answer in ('{"flows": [], "total": 1, "limit": 10, "offset": 0}', '{"flows": [], "total": 0, "limit": 10}'):
+        # One that changes nothing, and is not waited for.
+        assert session.play(replace(true, method="POST", path="/api/v1/flows/validate", body="{}", answer=answer))
+
+
+def test_no_example_is_left_out() -> None:
+    text = API.read_text()
+
+    assert len(list(examples())) == text.count("```http") >= 15
+    for block in re.findall(r"^```json[^\n]*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        json.loads(block)
+
+
+def test_every_route_is_on_the_page(account: Client) -> None:
+    text = API.read_text()
+    named = set(re.findall(r"(?:/api/v1|/healthz|/readyz|/metrics)[^\s`?]*", text))
+    shapes = {re.sub(r"\{\w+\}|[\w-]+…|API_KEY|(?<=signals/)\S+|(?<=approvals/)\S+", "*", path) for path in named}
+    described = account.get("/api/v1/openapi.json").json["paths"]
+
+    missing = {path for path in described if re.sub(r"\{\w+\}", "*", path) not in shapes}
+    assert missing == set()
+
+
+def test_every_code_of_an_error_is_on_the_page() -> None:
+    told = dict(re.findall(r"^\| (\d{3}) \| `(\w+)` \|", section(API, "Errors"), re.MULTILINE))
+
+    assert {int(status): code for status, code in told.items()} == CODES
+
+
+def test_every_field_of_an_execution_is_on_the_page(account: Client) -> None:
+    schemas = account.get("/api/v1/openapi.json").json["components"]["schemas"]
+    fields = schemas["ExecutionDetailAnswer"]["properties"]
+    told = set(first_words(section(API, "Executions")))
+
+    assert fields.keys() - {"id", "flow_id", "started_at"} <= told

@@ -1,0 +1,133 @@
+"""Every command on the pages about the command line runs as written, and prints what they say."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+import pytest
+
+from docs.pages import ROOT, first_words, section
+from flowrunner.cli import main
+from flowrunner.domain import flow_tests
+from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, clean_environment
+
+BASH: Final = shutil.which("bash")
+CLI: Final = ROOT / "docs" / "cli.md"
+TESTING: Final = ROOT / "docs" / "testing-flows.md"
+# A flow has the name of its file above it, and a script the exit code that it ends with, if that is not 0.
+_PARTS: Final = re.compile(r"^(?:<!-- (?:file|exits): (\S+) -->\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+pytestmark = pytest.mark.skipif(BASH is None, reason="needs bash")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A script of a page, the code that it ends with, and what stands below it as its output."""
+
+    script: str
+    code: int
+    output: str | None
+    is_output_whole: bool
+
+
+def files_of(page: Path) -> dict[str, str]:
+    found = {name: text for name, language, text in _PARTS.findall(page.read_text()) if language == "yaml"}
+    assert "" not in found, "each flow says what its file is called"
+    return found
+
+
+def steps_of(page: Path) -> Iterator[Step]:
+    parts = [part for part in _PARTS.findall(page.read_text()) if part[1] != "yaml"]
+    for (code, language, text), (_, below, output) in zip(parts, [*parts[1:], ("", "", "")], strict=True):
+        if language == "sh":
+            # Of what programs read, the page leaves out what people are told besides.
+            yield Step(text, int(code or 0), output if below in ("text", "json") else None, below == "text")
+
+
+def shell(script: str, at: Path) -> "subprocess.Popen[str]":
+    """The script, with `flowrunner` as its command; both outputs come as one."""
+    here = f'flowrunner() {{ "{sys.executable}" -m flowrunner "$@"; }}\n'
+    environment = clean_environment(
+        HOME=str(at), NO_COLOR="1", FLOWRUNNER_ADMIN_EMAIL=ADMIN_EMAIL, FLOWRUNNER_ADMIN_PASSWORD=ADMIN_PASSWORD
+    )
+    return subprocess.Popen(
+        [str(BASH), "-c", here + script], cwd=at, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+
+
+def fits(said: str, seen: str) -> bool:
+    return re.fullmatch("[^\n]*".join(map(re.escape, said.split("…"))), seen) is not None
+
+
+@pytest.mark.parametrize("page", [CLI, TESTING], ids=lambda page: page.name)
+def test_every_command_does_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    for name, text in files_of(page).items():
+        (tmp_path / name).write_text(text)
+    commands = 0
+    for step in steps_of(page):
+        commands += step.script.count("flowrunner ")
+        if "flowrunner serve" in step.script:
+            serve(step.script, tmp_path)
+            continue
+        process = shell(step.script, tmp_path)
+        seen, _ = process.communicate(timeout=60)
+        assert process.returncode == step.code, f"{step.script}\n{seen}"
+        if step.output is not None:
+            assert fits(step.output + ("" if step.is_output_whole else "…\n"), seen), f"{step.script}\n{seen}"
+    assert commands > 5
+
+
+def serve(script: str, at: Path) -> None:
+    """Start the server as the page says, on a free port, until it says so; and stop it."""
+    process = shell(
+        "exec " + script.replace("flowrunner", f'"{sys.executable}" -m flowrunner').replace("8080", "0"), at
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "server.started" in line:
+            break
+    else:
+        pytest.fail("it did not start")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["validate", "test", "run"])
+def test_the_options_of_each_command_are_described(name: str) -> None:
+    options = {
+        flag
+        for option in main.commands[name].params
+        if isinstance(option, click.Option)
+        for flag in (option.opts if len(option.opts) < 3 else option.opts[:2])
+    }
+
+    assert set(first_words(section(CLI, name))) == options
+
+
+def test_every_command_is_listed() -> None:
+    listed = re.findall(r"^\| \[`flowrunner (\w+)`\]", CLI.read_text(), re.MULTILINE)
+
+    assert sorted(listed) == sorted(main.commands)
+
+
+def test_the_keys_of_a_test_are_described() -> None:
+    assert tuple(first_words(section(TESTING, "A test"))) == flow_tests.TEST_KEYS
+    assert tuple(first_words(section(TESTING, "What to expect"))) == flow_tests.EXPECT_KEYS
+
+
+def test_the_exit_codes_are_the_ones_that_the_commands_know() -> None:
+    described = {int(code) for code in re.findall(r"^\| (\d+) \|", section(CLI, "Exit codes"), re.MULTILINE)}
+    source = "".join(path.read_text() for path in (ROOT / "src" / "flowrunner" / "cli").glob("*.py"))
+    known = {int(code) for code in re.findall(r"^[A-Z_]+: Final = (\d{1,3})$", source, re.MULTILINE)}
+
+    assert described <= known
+    assert {0, 1, 2, 3, 6, 9, 130} == described

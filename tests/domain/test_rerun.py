@@ -1,0 +1,148 @@
+"""What a rerun keeps, on random flows and by example."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain.simulation import Inner, Plan, Simulation, Timed, flow_with, node, plans, repeatable, simulation
+from domain.test_decide import as_if_undisturbed, crashes, is_handler
+from flowrunner.domain.execution import (
+    Cancelled,
+    Completed,
+    Failed,
+    NodeCompleted,
+    NodeFailed,
+    NodeStarted,
+    Step,
+    replay,
+)
+from flowrunner.domain.flow import Graph
+from flowrunner.domain.rerun import NoSuchStep, find_step, kept_before
+
+MANY = settings(max_examples=400)
+
+
+def steps_of(journal: Sequence[Timed]) -> list[Step]:
+    started = [e for e, _ in journal if isinstance(e, NodeStarted) and e.attempt == 1]
+    return [Step(e.node, e.iteration, e.scope) for e in started if not is_handler(e.scope)]
+
+
+def ended_in(journal: Sequence[Timed]) -> set[Step]:
+    return {
+        Step(e.node, e.iteration, e.scope)
+        for e, _ in journal
+        if isinstance(e, NodeCompleted) or (isinstance(e, NodeFailed) and e.retry_at is None)
+    }
+
+
+def rerun(run: Simulation, start: Step, crashes: Sequence[bool] = ()) -> tuple[Simulation, list[Timed]]:
+    """The execution that repeats ``run`` from a step, before it goes on, and the events it has kept."""
+    kept = kept_before(run.journal, start)
+    again = Simulation(run.plan, list(crashes))
+    again.begin(kept)
+    return again, kept
+
+
+@MANY
+@given(plans(), st.integers(0, 2**16), crashes, st.sampled_from([3, 30, None]))
+def test_what_is_kept_can_go_on_and_is_not_done_again(
+    plan: Plan, chosen: int, crashes: list[bool], cut: int | None
+) -> None:
+    plan = repeatable(plan)
+    run = Simulation(plan)
+    if run.run(most_events=cut) is None:
+        run.cancel()
+        run.run()
+    if not (steps := steps_of(run.journal)):
+        return
+    start = random.Random(chosen).choice(steps)
+
+    undisturbed, kept = rerun(run, start)
+    undisturbed.run()
+    again, _ = rerun(run, start, crashes)
+    ending = again.run()
+
+    done = ended_in(kept)
+    assert start not in done
+    assert not done & set(steps_of(again.journal[1 + len(kept) :]))
+    assert isinstance(ending, Completed | Failed)
+    assert as_if_undisturbed(again.journal) == as_if_undisturbed(undisturbed.journal)
+    assert replay(again.journal) == again.state
+
+
+@MANY
+@given(plans(has_limits=False), st.integers(0, 2**16))
+def test_a_flow_without_races_that_runs_again_comes_to_the_same_end(plan: Plan, chosen: int) -> None:
+    # Whichever of several that fail or complete does so first decides, and in a rerun others may be the first.
+    plan = replace(plan, inner={name: replace(i, at_once=1, needed=None) for name, i in plan.inner.items()})
+    run = Simulation(plan)
+    ending = run.run()
+    start = random.Random(chosen).choice(steps_of(run.journal))
+
+    again, _ = rerun(run, start)
+
+    assert again.run() == ending
+
+
+def loop(kind: str, runs: int) -> Simulation:
+    inside = Graph(start="in", nodes={"in": node("in")})
+    run = simulation(
+        node("before", {"default": "each"}), node("each", {"default": "after"}, inner={"": inside}), node("after")
+    )
+    behaviours = {**run.plan.behaviours, "in": run.plan.behaviours["after"]}
+    return Simulation(Plan(run.flow, behaviours, {"each": Inner(kind=kind, runs=runs, at_once=2)}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "runs_again"),
+    [
+        # The others keep their results.
+        ("foreach", "each.1[1]/in.1", ["each.1[1]/in.1", "after.1"]),
+        # What comes after an iteration follows from it.
+        ("while", "each.1[1]/in.1", ["each.1[1]/in.1", "each.1[2]/in.1", "after.1"]),
+        ("while", "each.1[0]/in.1", ["each.1[0]/in.1", "each.1[1]/in.1", "each.1[2]/in.1", "after.1"]),
+        ("while", "each.1", ["each.1", "each.1[0]/in.1", "each.1[1]/in.1", "each.1[2]/in.1", "after.1"]),
+        ("while", "after", ["after.1"]),
+        ("while", "before", ["before.1", "each.1", *(f"each.1[{n}]/in.1" for n in range(3)), "after.1"]),
+    ],
+)
+def test_what_follows_from_a_step_runs_again(kind: str, start: str, runs_again: list[str]) -> None:
+    run = loop(kind, 3)
+    run.run()
+
+    again, kept = rerun(run, find_step(run.journal, start))
+
+    assert again.run() == run.state.ending
+    assert [str(step) for step in steps_of(again.journal[1 + len(kept) :])] == runs_again
+
+
+def test_a_step_is_found_as_it_is_written_or_as_the_latest_run_of_a_node() -> None:
+    run = loop("foreach", 3)
+    run.run()
+
+    assert find_step(run.journal, "each.1[1]/in.1") == Step("in", 1, "each.1[1]")
+    assert find_step(run.journal, "in") == Step("in", 1, "each.1[2]")
+    assert find_step(run.journal, "after") == Step("after", 1)
+    with pytest.raises(NoSuchStep, match="has not come to a step 'nowhere'"):
+        find_step(run.journal, "nowhere")
+
+
+def test_what_handlers_have_done_is_no_place_to_begin_at() -> None:
+    run = Simulation(
+        Plan(
+            flow_with(node("a"), node("h"), on_finish="h"),
+            simulation(node("a"), node("h")).plan.behaviours,
+        )
+    )
+    run.run()
+
+    with pytest.raises(NoSuchStep):
+        find_step(run.journal, "h")
+    again, kept = rerun(run, find_step(run.journal, "a"))
+    again.run()
+    assert kept == []
+    assert not isinstance(again.state.ending, Cancelled)

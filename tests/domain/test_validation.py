@@ -1,0 +1,334 @@
+"""What is told of a flow when it is looked at: each promise, with the place and the hint."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from flowrunner.domain.errors import Fault
+from flowrunner.domain.flow_document import Reading, study_flow
+from flowrunner.domain.inputs import form_faults
+from flowrunner.schemas import RustSchemas
+from support.flows import specs
+
+
+def study(document: str) -> Reading:
+    engine = RustSchemas()
+    return study_flow(document, specs(), lambda schema: form_faults(schema, engine))
+
+
+def told(faults: Sequence[Fault]) -> list[tuple[str, str, int | None, int | None, str | None]]:
+    return [(fault.code, fault.path, fault.line, fault.column, fault.hint) for fault in faults]
+
+
+# Each: the document, and its one fault as (code, path, line, column, hint).
+PROMISES = {
+    # Unknown keys, with the nearest right one
+    "a key of the flow": (
+        "nodes: {a: {type: return}}\nmetdata: {}",
+        ("unknown_key", "metdata", 2, 1, "did you mean 'metadata'?"),
+    ),
+    "a key of metadata": (
+        "metadata:\n  nmae: x\nnodes: {a: {type: return}}",
+        ("unknown_key", "metadata.nmae", 2, 3, "did you mean 'name'?"),
+    ),
+    "a key of defaults": (
+        "defaults: {timeuot: 5s}\nnodes: {a: {type: return}}",
+        ("unknown_key", "defaults.timeuot", 1, 12, "did you mean 'timeout'?"),
+    ),
+    "a key of limits": (
+        "limits: {max_step: 5}\nnodes: {a: {type: return}}",
+        ("unknown_key", "limits.max_step", 1, 10, "did you mean 'max_steps'?"),
+    ),
+    "a key of concurrency": (
+        "limits: {concurrency: {max: 1, on_limits: queue}}\nnodes: {a: {type: return}}",
+        ("unknown_key", "limits.concurrency.on_limits", 1, 32, "did you mean 'on_limit'?"),
+    ),
+    "a key of a node": (
+        "nodes:\n  a:\n    type: return\n    parms: {value: 1}\n",
+        ("unknown_key", "nodes.a.parms", 4, 5, "did you mean 'params'?"),
+    ),
+    "a key of retry": (
+        "nodes: {a: {type: return, retry: {delya: 1s}}}",
+        ("unknown_key", "nodes.a.retry.delya", 1, 35, "did you mean 'delay'?"),
+    ),
+    "a key of hooks": (
+        "nodes: {a: {type: return, hooks: {pre: ''}}}",
+        ("unknown_key", "nodes.a.hooks.pre", 1, 35, "did you mean 'prep'?"),
+    ),
+    "a key of batch": (
+        "nodes: {a: {type: return, batch: {stategy: serial}}}",
+        ("unknown_key", "nodes.a.batch.stategy", 1, 35, "did you mean 'strategy'?"),
+    ),
+    "a key of a branch": (
+        "nodes: {a: {type: parallel, branches: {x: {nodes: {b: {type: return}}, satrt: b}}}}",
+        ("unknown_key", "nodes.a.branches.x.satrt", 1, 72, "did you mean 'start'?"),
+    ),
+    "a parameter": (
+        "nodes: {a: {type: return, params: {vale: 1}}}",
+        ("unknown_key", "nodes.a.params.vale", 1, 36, "did you mean 'value'?"),
+    ),
+    "a parameter with another name inside": (
+        "nodes: {a: {type: foreach, params: {items: [], ass: x}, nodes: {b: {type: return}}}}",
+        ("unknown_key", "nodes.a.params.ass", 1, 48, "did you mean 'as'?"),
+    ),
+    "a parameter within a parameter": (
+        "nodes: {a: {type: http.request, params: {url: x, auth: {tokn: y}}}}",
+        ("unknown_key", "nodes.a.params.auth.tokn", 1, 57, "did you mean 'token'?"),
+    ),
+    "a key that is near nothing": (
+        "nodes: {a: {type: return, xyz: 1}}",
+        (
+            "unknown_key", "nodes.a.xyz", 1, 27,
+            "known keys: type, description, if, params, timeout, retry, output, next, idempotent, hooks, batch, x-…",
+        ),
+    ),
+    "branches where nodes stand": (
+        "nodes: {a: {type: foreach, params: {items: []}, nodes: {b: {type: return}}, branches: {}}}",
+        ("unknown_key", "nodes.a.branches", 1, 77, "did you mean 'batch'?"),
+    ),
+    "nodes where branches stand": (
+        "nodes: {a: {type: parallel, nodes: {}, branches: {x: {nodes: {b: {type: return}}}}}}",
+        (
+            "unknown_key", "nodes.a.nodes", 1, 29,
+            "known keys: type, description, if, params, timeout, retry, output, next, idempotent, hooks, batch,"
+            " branches, x-…",
+        ),
+    ),
+    "a start where no nodes stand": (
+        "nodes: {a: {type: return, start: b}}",
+        (
+            "unknown_key", "nodes.a.start", 1, 27,
+            "known keys: type, description, if, params, timeout, retry, output, next, idempotent, hooks, batch, x-…",
+        ),
+    ),
+    # Node types
+    "a node type": (
+        "nodes:\n  a:\n    type: htp.request\n",
+        ("node.type", "nodes.a.type", 3, 11, "did you mean 'http.request'?"),
+    ),
+    # Edges that can never fire, and that lead nowhere
+    "an action that the type does not have": (
+        "nodes:\n  a: {type: log, params: {message: x}, next: {done: b}}\n  b: {type: return}",
+        ("edge.action", "nodes.a.next.done", 2, 47, "its actions: default; its errors: error, error.<type>"),
+    ),
+    "an action that is misspelt": (
+        "nodes: {a: {type: wait, params: {key: k}, next: {timeuot: b, timeout: b}}, b: {type: return}}",
+        ("edge.action", "nodes.a.next.timeuot", 1, 50, "did you mean 'timeout'?"),
+    ),
+    "an action that no case names": (
+        "nodes: {a: {type: switch, params: {cases: [{when: 'true', action: x}]}, next: {x: b, y: b}},"
+        " b: {type: return}}",
+        ("edge.action", "nodes.a.next.y", 1, 86, "its actions: default, x; its errors: error, error.<type>"),
+    ),
+    "being skipped without a condition": (
+        "nodes: {a: {type: log, params: {message: x}, next: {skipped: b}}, b: {type: return}}",
+        ("edge.action", "nodes.a.next.skipped", 1, 53, "its actions: default; its errors: error, error.<type>"),
+    ),
+    "an error that the type cannot have": (
+        "nodes: {a: {type: log, params: {message: x}, next: {error.http: b}}, b: {type: return}}",
+        ("edge.action", "nodes.a.next.error.http", 1, 53, "did you mean 'error'?"),
+    ),
+    "an edge to a node that is not there": (
+        "nodes: {first: {type: log, params: {message: x}, next: frist}}",
+        ("edge.target", "nodes.first.next", 1, 56, "did you mean 'first'?"),
+    ),
+    "an edge out of its scope": (
+        "nodes: {a: {type: foreach, params: {items: []}, nodes: {b: {type: log, params: {message: x}, next: a}}}}",
+        ("edge.target", "nodes.a.nodes.b.next", 1, 100, None),
+    ),
+    "a handler that is not there": (
+        "on_failure: alarn\nnodes: {a: {type: return}}",
+        ("edge.target", "on_failure", 1, 13, None),
+    ),
+    # Nodes that are never reached
+    "two nodes to start with": (
+        "nodes:\n  a: {type: return}\n  b: {type: return}\n",
+        ("start.ambiguous", "nodes.b", 3, 3, "join them by edges, or name the first with 'start'"),
+    ),
+    "a node out of reach": (
+        "start: a\nnodes:\n  a: {type: return}\n  b: {type: return}\n",
+        ("node.unreachable", "nodes.b", 4, 3, None),
+    ),
+    "a node out of reach within a loop": (
+        "nodes:\n  a:\n    type: foreach\n    params: {items: []}\n    start: b\n"
+        "    nodes:\n      b: {type: return}\n      c: {type: return}\n",
+        ("node.unreachable", "nodes.a.nodes.c", 8, 7, None),
+    ),
+    "a start within a loop that is not there": (
+        "nodes: {a: {type: foreach, params: {items: []}, start: c, nodes: {b: {type: return}}}}",
+        ("edge.target", "nodes.a.start", 1, 56, None),
+    ),
+    # Expressions
+    "an expression that is not closed": (
+        "nodes: {a: {type: return, params: {value: '${input'}}}",
+        (
+            "expression.syntax", "nodes.a.params.value", 1, 43,
+            "end it with '}', or write '$${' for a literal '${'",
+        ),
+    ),
+    "an expression that is empty": (
+        "nodes: {a: {type: return, params: {value: 'x ${}'}}}",
+        ("expression.syntax", "nodes.a.params.value", 1, 43, "write ${input}, or '$${' for a literal '${'"),
+    ),
+    "an unknown name": (
+        "nodes: {a: {type: return, params: {value: '${inptu.a}'}}}",
+        ("expression.unknown_name", "nodes.a.params.value", 1, 43, "did you mean 'input'?"),
+    ),
+    "an unknown name within JavaScript": (
+        "nodes:\n  a:\n    type: transform\n    params:\n      script: |\n        const x = 1;\n"
+        "        return x + flw.id;\n",
+        ("expression.unknown_name", "nodes.a.params.script", 5, 15, "did you mean 'flow'?"),
+    ),
+    "an unknown node": (
+        "nodes: {fetch: {type: return, params: {value: '${nodes.fecth.result}'}}}",
+        ("expression.unknown_name", "nodes.fetch.params.value", 1, 47, "did you mean 'fetch'?"),
+    ),
+    "an unknown member of a node": (
+        "nodes: {a: {type: return, params: {value: '${nodes.a.reslt}'}}}",
+        ("expression.unknown_name", "nodes.a.params.value", 1, 43, "did you mean 'result'?"),
+    ),
+    "a node inside a loop": (
+        "nodes: {a: {type: foreach, params: {items: []}, nodes: {b: {type: return}}, output: '${nodes.b.result}'}}",
+        ("expression.scope", "nodes.a.output", 1, 85, None),
+    ),
+    "an unknown variable": (
+        "vars: {api: x}\nnodes: {a: {type: return, params: {value: '${vars.apo}'}}}",
+        ("expression.unknown_name", "nodes.a.params.value", 2, 43, "did you mean 'api'?"),
+    ),
+    "an unknown input": (
+        "inputs: {region: {type: string}}\nnodes: {a: {type: return, params: {value: '${flow.input.regoin}'}}}",
+        ("expression.unknown_name", "nodes.a.params.value", 2, 43, "did you mean 'region'?"),
+    ),
+    "an element outside of a loop": (
+        "nodes: {a: {type: return, params: {value: '${item}'}}}",
+        (
+            "expression.unknown_name", "nodes.a.params.value", 1, 43,
+            "known names: error, execution, flow, input, nodes, secrets, trigger, vars",
+        ),
+    ),
+    "a condition that is a list": (
+        "nodes: {a: {type: return, if: [x]}}",
+        ("expression.syntax", "nodes.a.if", 1, 31, "write it as JavaScript, such as: input.length > 0"),
+    ),
+    "a condition that is a number": (
+        "nodes: {a: {type: return, if: 1}}",
+        ("expression.syntax", "nodes.a.if", 1, 31, "write it as JavaScript, such as: input.length > 0"),
+    ),
+    "a condition that is nothing": (
+        "nodes:\n  a:\n    type: return\n    if:\n",
+        ("expression.syntax", "nodes.a.if", 4, 8, "write it as JavaScript, such as: input.length > 0"),
+    ),
+    "a case that is a list": (
+        "nodes: {a: {type: switch, params: {cases: [{when: [x], action: default}]}}}",
+        (
+            "expression.syntax", "nodes.a.params.cases[0].when", 1, 51,
+            "write it as JavaScript, such as: input.length > 0",
+        ),
+    ),
+    # Expressions that nobody has quoted
+    "an expression in a map": (
+        "nodes:\n  a:\n    type: return\n    params: {value: ${input.x}, b: 1}\n",
+        ("yaml.syntax", "", 4, 22, 'quote the expression: {a: "${x}"}'),
+    ),
+    "an expression in a list": (
+        "nodes:\n  a: {type: return, params: {value: [${input.x}, 1]}}\n",
+        ("yaml.syntax", "", 2, 39, 'quote the expression: {a: "${x}"}'),
+    ),
+    "an expression behind text": (
+        "nodes: {a: {type: return, params: {value: 'y', x: a ${input.x} b}}}",
+        ("yaml.syntax", "", 1, 54, 'quote the expression: {a: "${x}"}'),
+    ),
+    # Schemas
+    "an input's schema": (
+        "inputs: {a: {type: strin}}\nnodes: {a: {type: return}}",
+        ("type", "inputs.a.type", 1, 20, "did you mean 'string'?"),
+    ),
+    "an approval's form": (
+        "nodes: {a: {type: approval, params: {form: {type: objct}}, next: {approved: b, rejected: b, timeout: b}},"
+        " b: {type: return}}",
+        ("type", "nodes.a.params.form.type", 1, 51, "did you mean 'object'?"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("document", "fault"), PROMISES.values(), ids=PROMISES.keys())
+def test_a_fault_is_told_with_its_place_and_what_to_do(
+    document: str, fault: tuple[str, str, int, int, str | None]
+) -> None:
+    reading = study(document)
+
+    assert reading.flow is None
+    assert told([found for found in reading.faults if not found.is_warning]) == [fault]
+    assert all(found.message for found in reading.faults)
+
+
+def test_an_action_with_nowhere_to_go_is_a_warning() -> None:
+    document = (
+        "nodes:\n"
+        "  ask:\n"
+        "    type: approval\n"
+        "    next:\n"
+        "      approved: done\n"
+        "  done: {type: return}\n"
+    )  # fmt: skip
+
+    reading = study(document)
+
+    assert reading.flow is not None
+    assert all(fault.is_warning for fault in reading.faults)
+    assert told(reading.faults) == [
+        ("edge.missing", "nodes.ask.next", 4, 5, "add 'rejected: <node>' if more is to follow"),
+        ("edge.missing", "nodes.ask.next", 4, 5, "add 'timeout: <node>' if more is to follow"),
+    ]
+
+
+def test_secrets_are_told_with_the_place_that_names_them_first() -> None:
+    document = (
+        "nodes:\n"
+        "  a: {type: log, params: {message: '${secrets.ONE}'}, next: b}\n"
+        "  b:\n"
+        "    type: return\n"
+        "    params:\n"
+        "      value: ['${secrets.ONE}', \"${secrets['TWO'].length + 1}\"]\n"
+    )
+
+    found = {name: (place.path, place.line, place.column) for name, place in study(document).secrets.items()}
+
+    assert found == {"ONE": ("nodes.a.params.message", 2, 36), "TWO": ("nodes.b.params.value[1]", 6, 33)}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "nodes: {a: {type: return, if: true}}",
+        "nodes: {a: {type: return, if: 'input.x'}}",
+        "nodes: {a: {type: switch, params: {cases: [{when: false, action: default}]}}}",
+        "nodes: {a: {type: foreach, params: {items: []}, start: c,"
+        " nodes: {b: {type: log, params: {message: x}, next: c}, c: {type: log, params: {message: x}, next: b}}}}",
+        "nodes: {a: {type: while, params: {when: 'true'}, start: b, nodes: {b: {type: return}}}}",
+        "nodes: {a: {type: return, x-note: 1, params: {value: '$${nothing} {x} $'}}}",
+    ],
+)
+def test_what_is_right_has_no_fault(document: str) -> None:
+    reading = study(document)
+
+    assert told(reading.faults) == []
+    assert reading.flow is not None
+
+
+def test_the_start_of_a_loop_is_where_its_document_says() -> None:
+    document = """\
+nodes:
+  a:
+    type: foreach
+    params: {items: []}
+    start: c
+    nodes:
+      b: {type: log, params: {message: x}, next: c}
+      c: {type: log, params: {message: x}, next: b}
+"""
+
+    flow = study(document).flow
+
+    assert flow is not None
+    assert flow.nodes["a"].scope("0").start == "c"

@@ -1,0 +1,405 @@
+"""Executions that start others: what becomes of the one when the other ends, goes on, or the process stops."""
+
+import asyncio
+from pathlib import Path
+from typing import Any, Final
+
+from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.execution import Cancelled, Completed, NodeCompleted, SignalReceived, Status
+from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.ports import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, Append, Journal, Signal
+from support.databases import rows_of
+from support.invariants import check_database
+from support.world import FakeHttp, Machine, SteppingClock, answer, machine, never
+
+from .crashes import ADMIN
+
+PARENT: Final = ExecutionId("exec-1")
+WAITS: Final = "nodes: {hold: {type: wait, params: {key: go}}}"
+CALLS: Final = "nodes: {call: {type: flow, params: {flow: child}, next: {default: done}}, done: {type: return}}"
+UNASKED: Final = Signal(key="approval:ask.1", payload=None, if_awaited=True)
+TIDIES: Final = """
+on_finish: rest
+nodes:
+  hold: {type: wait, params: {key: never}}
+  rest: {type: delay, params: {duration: 1h}, next: tidy}
+  tidy: {type: webhook, params: {url: "http://peer/tidy"}}
+"""
+
+
+class Gate:
+    """A journal that keeps back the answers to first appends, or refuses them although they were written."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.opened = asyncio.Event()
+        self.opened.set()
+        self.reached = asyncio.Event()
+        self.refusals = 0
+
+    async def append(self, append: Append) -> None:
+        await self._journal.append(append)
+        if append.create is None or append.create.parent_id is None:
+            return
+        self.reached.set()
+        await self.opened.wait()
+        if self.refusals:
+            self.refusals -= 1
+            raise Unavailable("The database cannot be written at the moment")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+def gated(path: Path, **more: Any) -> Any:
+    return machine(path, wrap=lambda journal, _: Gate(journal), **more)  # type: ignore[arg-type,return-value]
+
+
+def children(path: Path) -> list[ExecutionId]:
+    return [
+        ExecutionId(id) for (id,) in rows_of(path, "SELECT id FROM executions WHERE parent_id IS NOT NULL ORDER BY id")
+    ]
+
+
+async def until_waiting_for_child(engine: Machine) -> ExecutionId:
+    async def waits() -> bool:
+        states = rows_of(engine.path, "SELECT status FROM executions ORDER BY id")
+        return states == [("waiting",)] * 2 and engine.dispatcher.active == 0
+
+    await engine.until(waits)
+    (child,) = children(engine.path)
+    return child
+
+
+async def end_of(engine: Machine, id: ExecutionId) -> Any:
+    await engine.until_ended(id)
+    return (await engine.events(id))[-1]
+
+
+class Deaf:
+    """A journal that does not let the end of a child through to its parent: the process dies before."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def append(self, append: Append) -> None:
+        if any(isinstance(record.event, SignalReceived) for record in append.records):
+            await asyncio.Event().wait()
+        await self._journal.append(append)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+async def test_a_parent_that_missed_the_end_of_its_child_is_told_at_the_next_start(path: Path) -> None:
+    http = FakeHttp()
+    http.at("http://peer/", answer(body='"done"'))
+    async with machine(path, http=http, wrap=lambda journal, _: Deaf(journal)) as first:  # type: ignore[arg-type,return-value]
+        await first.save(
+            "nodes: {ask: {type: webhook, params: {url: 'http://peer/'}, output: '${result.body}'}}", "child"
+        )
+        await first.save(CALLS)
+        await first.start(input={})
+
+        async def child_has_ended() -> bool:
+            return rows_of(path, "SELECT status FROM executions WHERE parent_id = 'exec-1'") == [("completed",)]
+
+        await first.until(child_has_ended)
+        assert await first.status() is not Status.COMPLETED
+    async with machine(path, http=http) as second:
+        assert await second.until_ended() is Status.COMPLETED
+        (result,) = [e.result for e in await second.events() if isinstance(e, NodeCompleted) and e.node == "call"]
+
+    assert result == "done"
+    assert check_database(path) == []
+
+
+async def test_a_child_whose_parent_went_on_without_it_is_cancelled_at_the_next_start(path: Path) -> None:
+    """The process dies between the record that the parent goes on, and the end of the child."""
+    clock = SteppingClock()
+    async with machine(path, clock=clock) as first:
+        await first.save(WAITS, "child")
+        await first.save(
+            "nodes: {call: {type: flow, params: {flow: child}, timeout: 1h, next: {error.timeout: hold}},"
+            " hold: {type: wait, params: {key: go}}}"
+        )
+        await first.start(input={})
+        child = await until_waiting_for_child(first)
+        first.dispatcher.cancel_soon = lambda *_, **__: None  # type: ignore[method-assign]
+        clock.advance(hours=2)
+        first.look_at_timers()
+
+        async def parent_has_gone_on() -> bool:
+            return any(event.type == "node.failed" for event in await first.events())
+
+        await first.until(parent_has_gone_on)
+        assert await first.status(child) is Status.WAITING
+    async with machine(path, clock=clock) as second:
+        assert await end_of(second, child) == Cancelled(reason=PARENT_HAS_GONE_ON)
+        assert await second.status() is Status.WAITING
+
+
+async def test_a_child_that_its_parent_waits_for_is_left_alone_at_the_next_start(path: Path) -> None:
+    async with machine(path) as first:
+        await first.save(WAITS, "child")
+        await first.save(CALLS)
+        await first.start(input={})
+        child = await until_waiting_for_child(first)
+    async with machine(path) as second:
+        await second.signals.send(ADMIN, child, "go", 7)
+        assert await second.until_ended() is Status.COMPLETED
+    assert children(path) == [child]
+
+
+async def test_a_child_that_was_being_started_when_its_parent_was_cancelled_is_cancelled_too(path: Path) -> None:
+    """It exists, and the step that asked for it never heard of it."""
+    async with gated(path) as engine:
+        engine.journal.opened.clear()
+        await engine.save(WAITS, "child")
+        await engine.save(CALLS)
+        await engine.start(input={})
+        await engine.journal.reached.wait()
+
+        await engine.dispatcher.cancel(PARENT, reason="by hand")
+
+        (child,) = children(path)
+        assert await end_of(engine, child) == Cancelled(reason=PARENT_HAS_ENDED)
+    assert check_database(path) == []
+
+
+async def test_a_child_that_was_being_started_in_a_branch_that_lost_is_cancelled_too(path: Path) -> None:
+    async with gated(path) as engine:
+        engine.journal.opened.clear()
+        await engine.save(WAITS, "child")
+        await engine.save("""
+            nodes:
+              race:
+                type: parallel
+                params: {join: any}
+                branches:
+                  far: {nodes: {call: {type: flow, params: {flow: child}}}}
+                  near: {nodes: {push: {type: delay, params: {duration: 100ms}}}}
+                next: hold
+              hold: {type: wait, params: {key: go}}
+            """)
+        await engine.start(input={})
+        await engine.journal.reached.wait()
+
+        async def has_lost() -> bool:
+            return any(event.type == "scope.ended" for event in await engine.events())
+
+        await engine.until(has_lost)
+        (child,) = children(path)
+        assert await end_of(engine, child) == Cancelled(reason=PARENT_HAS_GONE_ON)
+        await engine.dispatcher.cancel(PARENT, reason="enough")
+
+
+async def test_a_child_of_the_process_before_is_cancelled_with_a_parent_that_has_not_asked_again(path: Path) -> None:
+    async with gated(path) as first:
+        first.journal.opened.clear()
+        await first.save(WAITS, "child")
+        await first.save(CALLS)
+        await first.start(input={})
+        await first.journal.reached.wait()
+    (child,) = children(path)
+    async with gated(path) as second:
+        second.journal.opened.clear()
+        await second.dispatcher.cancel(PARENT, reason="by hand")
+        assert await end_of(second, child) == Cancelled(reason=PARENT_HAS_ENDED)
+    assert children(path) == [child]
+
+
+async def test_a_child_whose_start_was_refused_although_it_was_written_is_found_again(path: Path) -> None:
+    """That the database cannot be written for a moment is no failure of a node."""
+    async with gated(path) as engine:
+        engine.journal.refusals = 1
+        await engine.save("nodes: {only: {type: return, params: {value: 7}}}", "child")
+        await engine.save(CALLS)
+        await engine.start(input={})
+
+        assert await engine.until_ended() is Status.COMPLETED
+        assert len(children(path)) == 1
+    assert check_database(path) == []
+
+
+async def test_a_stop_while_a_child_is_asked_for_leaves_the_step_to_the_next_start(path: Path) -> None:
+    http = FakeHttp()
+    async with gated(path, http=http) as first:
+        first.journal.opened.clear()
+        first.journal.refusals = 1
+        await first.save("nodes: {only: {type: webhook, params: {url: 'http://peer/'}}}", "child")
+        await first.save(CALLS)
+        await first.start(input={})
+        await first.journal.reached.wait()
+        draining = asyncio.ensure_future(first.dispatcher.drain(seconds=10))
+        await asyncio.sleep(0)
+        first.journal.opened.set()
+        async with asyncio.timeout(5):
+            await draining
+        assert not any(event.type == "node.failed" for event in await first.events())
+    async with machine(path, http=http) as second:
+        assert await second.until_ended() is Status.COMPLETED
+    assert len(children(path)) == 1
+    assert check_database(path) == []
+
+
+# Handlers of the end
+
+
+async def test_a_restart_does_not_cut_off_how_a_cancelled_child_ends(path: Path) -> None:
+    clock, http = SteppingClock(), FakeHttp()
+    async with machine(path, clock=clock, http=http) as first:
+        await first.save(TIDIES, "child")
+        await first.save(CALLS)
+        await first.start(input={})
+        child = await until_waiting_for_child(first)
+        await first.dispatcher.cancel(PARENT, reason="by hand")
+
+        async def tidies() -> bool:
+            return any(e.type == "node.waiting" and e.node == "rest" for e in await first.events(child))
+
+        await first.until(tidies)
+    for _ in range(2):
+        async with machine(path, clock=clock, http=http) as again:
+
+            async def is_settled(again: Machine = again) -> bool:
+                names = {task.get_name() for task in asyncio.all_tasks()}
+                return "recovery" not in names and f"cancel {child}" not in names and again.dispatcher.active == 0
+
+            await again.until(is_settled)
+            assert await again.status(child) is Status.WAITING
+    clock.advance(hours=2)
+    async with machine(path, clock=clock, http=http) as last:
+        assert await end_of(last, child) == Cancelled(reason=PARENT_HAS_GONE_ON)
+    assert [request.key for request in http.requests] == [f"{child}.on_finish/tidy.1"]
+
+
+async def test_a_cancellation_that_is_asked_for_once_spares_the_handlers_of_the_end(path: Path) -> None:
+    clock, http = SteppingClock(), FakeHttp()
+    async with machine(path, clock=clock, http=http) as engine:
+        await engine.save(TIDIES)
+        await engine.start(input={})
+        await engine.until_parked()
+
+        await engine.dispatcher.cancel(PARENT, reason="by hand")
+
+        assert await engine.status() is Status.WAITING
+        clock.advance(hours=2)
+        engine.look_at_timers()
+        assert await end_of(engine, PARENT) == Cancelled(reason="by hand")
+    assert len(http.requests) == 1
+
+
+async def test_a_replaced_execution_that_tidies_up_is_not_cut_off_by_the_next_that_comes(path: Path) -> None:
+    clock, http = SteppingClock(), FakeHttp()
+    async with machine(path, clock=clock, http=http) as engine:
+        await engine.save("limits: {concurrency: {max: 1, on_limit: replace}}\n" + TIDIES)
+        ids = []
+        for _ in range(3):
+            ids.append((await engine.executions.run(ADMIN, FlowId("flow-1"), {})).id)
+            first = ids[0]
+
+            async def is_at_rest() -> bool:
+                return engine.dispatcher.active == 0
+
+            await engine.until(is_at_rest)
+            clock.advance(minutes=1)
+
+        async def is_replaced() -> bool:
+            return (await engine.status(ids[1])).is_final
+
+        await engine.until(is_replaced)
+        assert await engine.status(first) is Status.WAITING
+        clock.advance(hours=2)
+        engine.look_at_timers()
+        assert isinstance(await end_of(engine, first), Cancelled)
+        assert [request.key for request in http.requests] == [f"{first}.on_finish/tidy.1"]
+        await engine.dispatcher.cancel(ids[2], reason="enough")
+
+
+async def test_of_two_that_replace_each_other_at_once_the_newer_stays(path: Path) -> None:
+    async with machine(path) as engine:
+        await engine.save("limits: {concurrency: {max: 1, on_limit: replace}}\n" + WAITS)
+        started = await asyncio.gather(*(engine.executions.run(ADMIN, FlowId("flow-1"), {}) for _ in range(8)))
+        newest = max(accepted.id for accepted in started)
+
+        async def one_is_left() -> bool:
+            return rows_of(path, "SELECT id FROM executions WHERE completed_at IS NULL") == [(newest,)]
+
+        await engine.until(one_is_left)
+        await engine.signals.send(ADMIN, newest, "go", None)
+        assert isinstance(await end_of(engine, newest), Completed)
+    assert check_database(path) == []
+
+
+# Settling
+
+
+async def test_one_execution_that_cannot_be_looked_at_keeps_no_other_from_being_told(path: Path) -> None:
+    """At a start, of many parents that missed the ends of their children, the first cannot be read."""
+    async with machine(path) as first:
+        await first.save(WAITS, "child")
+        await first.save(CALLS)
+        for n in range(3):
+            await first.start(input={}, id=f"parent-{n}")
+
+        async def all_wait() -> bool:
+            return rows_of(path, "SELECT count(*) FROM executions WHERE status = 'waiting'") == [(6,)]
+
+        await first.until(all_wait)
+        first.dispatcher.child_ended = lambda parent_id, signal: None  # type: ignore[method-assign]
+        for child in children(path):
+            await first.signals.send(ADMIN, child, "go", None)
+            await first.until_ended(child)
+
+    class Unreadable(Gate):
+        async def load(self, id: ExecutionId) -> Any:
+            if id == children(path)[0]:
+                raise OSError("planted")
+            return await self._journal.load(id)
+
+    async with machine(path, wrap=lambda journal, _: Unreadable(journal)) as second:  # type: ignore[arg-type,return-value]
+        assert await second.until_ended("parent-1") is Status.COMPLETED
+        assert await second.until_ended("parent-2") is Status.COMPLETED
+        assert await second.status("parent-0") is Status.WAITING
+
+
+async def test_an_execution_that_is_let_in_while_it_is_in_memory_goes_on(path: Path) -> None:
+    """It was loaded as one that waits for its turn; the turn came before it had left memory again."""
+    async with machine(path) as engine:
+        engine.http.at("http://peer/never", never)
+        await engine.save("""
+            limits: {concurrency: {max: 1}}
+            nodes: {push: {type: webhook, params: {url: "http://peer/${flow.input.to}"}}}
+            """)
+        holder = await engine.executions.run(ADMIN, FlowId("flow-1"), {"to": "never"})
+        queued = await engine.executions.run(ADMIN, FlowId("flow-1"), {"to": "other"})
+
+        async def is_at_rest() -> bool:
+            return engine.dispatcher.active == 1
+
+        await engine.until_requested("http://peer/never")
+        await engine.until(is_at_rest)
+        load, loaded, go_on = engine.world.journal.load, asyncio.Event(), asyncio.Event()
+
+        async def slow(id: ExecutionId) -> Any:
+            found = await load(id)
+            if id == queued.id and not loaded.is_set():
+                loaded.set()
+                await go_on.wait()
+            return found
+
+        engine.world.journal.load = slow  # type: ignore[method-assign]
+        # An answer to an approval that it does not ask for: nothing is recorded of it.
+        asking = asyncio.ensure_future(engine.dispatcher.signal(queued.id, UNASKED))
+        await loaded.wait()
+        await engine.dispatcher.cancel(holder.id, reason="by hand")
+
+        async def is_let_in() -> bool:
+            return rows_of(path, "SELECT is_queued FROM executions WHERE id = ?", queued.id) == [(0,)]
+
+        await engine.until(is_let_in)
+        go_on.set()
+        assert await asking is False
+        assert await engine.until_ended(queued.id) is Status.COMPLETED
+    assert check_database(path) == []

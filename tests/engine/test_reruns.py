@@ -1,0 +1,128 @@
+"""Executions that begin with what another one has done."""
+
+from flowrunner.domain.execution import Completed, NodeStarted
+from support.world import Machine, answer, never
+
+from .crashes import ADMIN
+
+
+async def rerun(engine: Machine, from_step: str) -> tuple[Completed, list[str]]:
+    """What a rerun of the one execution comes to, and the requests that it made."""
+    before = len(engine.http.requests)
+    accepted = await engine.reruns.rerun(ADMIN, "exec-1", from_step=from_step)  # type: ignore[arg-type]
+    await engine.until_ended(accepted.id)
+    end = (await engine.events(accepted.id))[-1]
+    assert isinstance(end, Completed), end
+    return end, [request.url for request in engine.http.requests[before:]]
+
+
+async def test_a_loop_that_is_run_again_keeps_nothing_of_its_elements(engine: Machine) -> None:
+    await engine.run(
+        """
+        nodes:
+          each:
+            type: foreach
+            params: {items: [1, 2]}
+            nodes: {push: {type: webhook, params: {url: "http://peer/${item}"}, output: "${item}"}}
+        """,
+        {},
+    )
+
+    end, requests = await rerun(engine, "each")
+
+    assert end.result == [1, 2]
+    assert requests == ["http://peer/1", "http://peer/2"]
+
+
+async def test_one_element_that_is_run_again_leaves_the_others_as_they_are(engine: Machine) -> None:
+    await engine.run(
+        """
+        nodes:
+          each:
+            type: foreach
+            params: {items: [1, 2, 3], concurrency: 2}
+            nodes:
+              push: {type: webhook, params: {url: "http://peer/${item}"}, next: shape}
+              shape: {type: transform, params: {value: "${item}"}}
+            next: done
+          done: {type: return, params: {value: "${input}"}}
+        """,
+        {},
+    )
+
+    end, requests = await rerun(engine, "each.1[1]/push.1")
+
+    assert end.result == [1, 2, 3]
+    assert requests == ["http://peer/2"]
+
+
+async def test_a_branch_that_lost_does_not_go_on_when_a_later_node_is_run_again(engine: Machine) -> None:
+    engine.http.at("http://peer/hangs", never)
+    engine.http.at("http://peer/wins", answer())
+    await engine.run(
+        """
+        nodes:
+          race:
+            type: parallel
+            params: {join: any}
+            branches:
+              loses:
+                nodes:
+                  begin: {type: webhook, params: {url: "http://peer/begins"}, next: hang}
+                  hang: {type: webhook, params: {url: "http://peer/hangs"}}
+              wins:
+                nodes:
+                  rest: {type: delay, params: {duration: 100ms}, next: push}
+                  push: {type: webhook, params: {url: "http://peer/wins"}, output: won}
+            next: tell
+          tell: {type: webhook, params: {url: "http://peer/tell"}, next: done}
+          done: {type: return, params: {value: "${nodes.race.result}"}}
+        """,
+        {},
+    )
+    assert "http://peer/begins" in [request.url for request in engine.http.requests]
+
+    end, requests = await rerun(engine, "tell")
+
+    assert end.result == {"wins": "won"}
+    assert requests == ["http://peer/tell"]
+
+
+async def test_a_branch_that_was_cancelled_runs_anew_when_its_sibling_is_run_again(engine: Machine) -> None:
+    engine.http.at("http://peer/slow", never, answer())
+    await engine.run(
+        """
+        nodes:
+          race:
+            type: parallel
+            params: {join: any}
+            branches:
+              slow: {nodes: {push: {type: webhook, params: {url: "http://peer/slow"}, output: slow}}}
+              fast: {nodes: {push: {type: webhook, params: {url: "http://peer/fast"}, output: fast}}}
+        """,
+        {},
+    )
+    engine.http.at("http://peer/fast", never)
+
+    end, requests = await rerun(engine, "race.1[fast]/push.1")
+
+    assert end.result == {"slow": "slow"}
+    assert sorted(requests) == ["http://peer/fast", "http://peer/slow"]
+
+
+async def test_steps_that_are_kept_are_no_steps_of_the_new_execution_s_own(engine: Machine) -> None:
+    await engine.run(
+        """
+        nodes:
+          a: {type: webhook, params: {url: "http://peer/a"}, next: b}
+          b: {type: webhook, params: {url: "http://peer/b"}}
+        """,
+        {},
+    )
+    accepted = await engine.reruns.rerun(ADMIN, "exec-1", from_step="b")  # type: ignore[arg-type]
+    await engine.until_ended(accepted.id)
+
+    keys = [request.key for request in engine.http.requests]
+
+    assert keys == ["exec-1.a.1", "exec-1.b.1", f"{accepted.id}.b.1"]
+    assert [e.node for e in await engine.events(accepted.id) if isinstance(e, NodeStarted)] == ["a", "b"]

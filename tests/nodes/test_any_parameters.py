@@ -1,0 +1,168 @@
+"""No value of any parameter breaks a node type: it is a fault of the flow, or an error of its step."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flowrunner.domain.execution import NodeCompleted, NodeFailed, NodeWaiting, ScopesOpened, Status
+from flowrunner.domain.flow_document import study_flow
+from flowrunner.nodes import built_in
+from flowrunner.security.egress import EgressClient, EgressPolicy
+from support.flows import specs
+from support.networks import LOOPBACK
+from support.world import Machine, machine
+
+# Each with the parameters that it has, and a value that each takes.
+TAKEN: Final[dict[str, dict[str, Any]]] = {
+    "http.request": {
+        "url": "http://127.0.0.1:1/", "method": "PUT", "headers": {"A": "b"}, "query": {"a": [1, True]}, "body": [1],
+        "form": {"a": 1}, "auth": {"token": "t"}, "timeout": "1s", "follow_redirects": True, "follow_redirect": True,
+        "expect_status": [200], "response": "json",
+    },
+    "webhook": {
+        "url": "http://127.0.0.1:1/", "method": "POST", "headers": {"A": "b"}, "body": [1], "secret": "whsec_x",
+    },
+    "transform": {"value": [1], "mapping": {"a": "1"}, "script": "return 1"},
+    "switch": {"cases": [{"when": "true", "action": "a"}], "default_action": "b"},
+    "condition": {"conditions": [{"condition": "true", "action": "a"}], "default_action": "b"},
+    "foreach": {"items": [1, 2], "as": "x", "concurrency": 2, "on_error": "collect"},
+    "while": {"when": "false", "max_iterations": 2, "delay": "1ms"},
+    "parallel": {"join": "any"},
+    "flow": {"flow": "nothing", "version": 1, "input": {"a": 1}, "wait": True},
+    "delay": {"duration": "1ms", "until": "2027-01-01T00:00:00Z"},
+    "wait": {"key": "k", "timeout": "1ms"},
+    "approval": {"prompt": "p", "form": {"type": "object"}, "roles": ["admin"]},
+    "return": {"value": [1]},
+    "fail": {"error": "a.b", "message": "m", "data": [1]},
+    "log": {"message": "m", "level": "warn", "data": [1]},
+    "set": {"a": 1, "b": [1]},
+}  # fmt: skip
+INSIDE: Final = {
+    "foreach": {"nodes": {"inner": {"type": "return"}}},
+    "while": {"nodes": {"inner": {"type": "return"}}},
+    "parallel": {"branches": {"l": {"nodes": {"a": {"type": "return"}}}, "r": {"nodes": {"b": {"type": "return"}}}}},
+}
+
+# What looks like something else to whoever does not look closely.
+ODD: Final = st.sampled_from([
+    "", " ", "${", "${x", "}", "$${input}", "${secrets.X}", "0", "-1", "1e999", "true", "null", "error", "error.a",
+    "default",
+    "0s", "1ms", "-1s", "1s1", "P", "PT", "PT0S", "99999999999999999999d", "now", "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00", "2027-01-01", "GET", "get", "BREW", "G E T", "http://", "http://[",
+    "http://127.0.0.1:1/\r\nA: b", "http://127.0.0.1:99999/", "http://127.0.0.1:1/é\u2028", "file:///etc/passwd", "//",
+    "http://u:p@127.0.0.1:1/", "whsec_", "whsec_é", "a\x00b", "a\r\nb: c", "é", "🙂", "\u2028", "all", "any",
+    "constructor", "__proto__", "__class__", "input", "a.b", "a..b", "x" * 201, "x" * 10_001,
+])  # fmt: skip
+NUMBERS: Final = st.one_of(
+    st.integers(-(2**63), 2**63 - 1),
+    st.integers(-2, 3),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+)
+LEAVES: Final = st.one_of(st.none(), NUMBERS, ODD, st.text(st.characters(exclude_categories=["Cs"]), max_size=8))
+KEYS: Final = st.one_of(
+    ODD,
+    st.sampled_from(
+        ["when", "action", "condition", "token", "username", "api_key", "key_name", "type", "pattern", "$ref"]
+    ),
+)
+VALUES: Final = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=6
+)
+
+
+SETTINGS: Final = settings(
+    max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def engine(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A real engine, whose requests really go out, as far as a closed port of this machine."""
+    path: Path = tmp_path_factory.mktemp("engine") / "flowrunner.db"
+
+    async def client() -> EgressClient:
+        return EgressClient(EgressPolicy([LOOPBACK]))
+
+    http: Any = runner.run(client())
+    opened = machine(path, http=http)
+    try:
+        yield runner.run(opened.__aenter__())
+    finally:
+        runner.run(opened.__aexit__(None, None, None))
+        runner.run(http.close())
+
+
+async def outcome_of(engine: Machine, document: str, input: Any) -> None:
+    """Run a flow of one node, and see that whatever it comes to is no crash."""
+    flow_id = await engine.save(document, f"flow-{id(document)}-{engine.clock.now().timestamp()}")
+    execution = await engine.start(flow_id, input, id=f"exec-of-{flow_id}")
+
+    async def has_come_to_something() -> bool:
+        return await engine.status(execution) is not Status.RUNNING
+
+    await engine.until(has_come_to_something)
+    events = await engine.events(execution)
+    if not (await engine.status(execution)).is_final:
+        await engine.dispatcher.cancel(execution, reason="it has come to something")
+    failed = [event.error for event in events if isinstance(event, NodeFailed)]
+    assert not [error for error in failed if error.type == "node.crashed"], (document, input)
+    assert all(error.message and error.type for error in failed)
+    came = [e for e in events if isinstance(e, NodeCompleted | NodeFailed | NodeWaiting | ScopesOpened)]
+    assert came, "the node has run"
+
+
+def document_of(type: str, params: Any) -> str:
+    return json.dumps(
+        {"nodes": {"a": {"type": type, "params": params, "timeout": "5s", **INSIDE.get(type, {})}}}, ensure_ascii=False
+    )
+
+
+def test_every_parameter_of_every_node_type_is_among_them() -> None:
+    for name, node_type in built_in().items():
+        known = node_type.spec().params_schema().get("properties", {})
+        assert known.keys() <= TAKEN[name].keys(), name
+    assert built_in().keys() == TAKEN.keys()
+
+
+def with_odd_values(type: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Some of the parameters of a node type, each with a value that it takes or with any."""
+    return st.fixed_dictionaries({}, optional={name: st.just(value) | VALUES for name, value in TAKEN[type].items()})
+
+
+@pytest.mark.parametrize("type", sorted(TAKEN))
+@settings(SETTINGS)
+@given(data=st.data())
+def test_whatever_expressions_give_a_parameter_no_node_type_crashes(
+    type: str, data: st.DataObject, engine: Machine, runner: asyncio.Runner
+) -> None:
+    input = data.draw(with_odd_values(type))
+    document = document_of(type, {name: f"${{flow.input[{json.dumps(name)}]}}" for name in input})
+    # Not every parameter may be an expression, and some cannot be missing.
+    if study_flow(document, specs()).flow is not None:
+        runner.run(outcome_of(engine, document, input))
+
+
+@pytest.mark.parametrize("type", sorted(TAKEN))
+@settings(SETTINGS)
+@given(data=st.data())
+def test_whatever_a_flow_gives_a_parameter_it_is_a_fault_or_no_node_type_crashes(
+    type: str, data: st.DataObject, engine: Machine, runner: asyncio.Runner
+) -> None:
+    document = document_of(type, data.draw(with_odd_values(type)))
+    reading = study_flow(document, specs())
+    assert all(fault.message and fault.line and fault.column for fault in reading.faults)
+    if reading.flow is not None:
+        runner.run(outcome_of(engine, document, {"a": 1}))

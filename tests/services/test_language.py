@@ -1,0 +1,61 @@
+"""Reading flows as a server does: whole, and without holding up whatever else goes on."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import pytest
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import InvalidFlow
+from flowrunner.domain.flow_document import MAX_EXPRESSIONS
+from flowrunner.services.flows import FlowDraft, Flows
+from flowrunner.services.language import Language
+from support.world import Machine
+
+T = TypeVar("T")
+
+# Each expression takes some microseconds to read, so that together they take long enough to be noticed.
+LONG = "metadata: {name: N}\nnodes:\n  a: {type: transform, params: {value: '" + "${input.a} " * 9000 + "'}}\n"
+
+
+async def turns_during(work: Awaitable[T]) -> tuple[T, int]:
+    """What work comes to, and how often others had a turn meanwhile."""
+    turns, is_over = 0, False
+
+    async def count() -> None:
+        nonlocal turns
+        while not is_over:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    try:
+        return await work, turns
+    finally:
+        is_over = True
+        await counting
+
+
+async def test_others_go_on_while_a_long_document_is_read(language: Language) -> None:
+    reading, turns = await turns_during(language.study(LONG))
+
+    assert reading.flow is not None
+    assert turns > 100
+
+
+async def test_others_go_on_while_a_long_flow_is_made_ready(flows: Flows, engine: Machine, mara: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=LONG))
+
+    flow, turns = await turns_during(engine.library.get(mara.account_id, saved.revision_id))
+
+    assert flow.name == "N"
+    assert turns > 100
+
+
+async def test_a_document_has_no_more_expressions_than_can_be_read_in_time(language: Language) -> None:
+    most = "nodes: {a: {type: transform, params: {value: '" + "${1}" * MAX_EXPRESSIONS + "'}}}"
+
+    assert (await language.study(most)).flow is not None
+    with pytest.raises(InvalidFlow, match="at most 10000 expressions"):
+        await language.read(most + "# ${")

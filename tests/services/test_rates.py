@@ -1,0 +1,111 @@
+"""Whoever asks too often waits, for no longer than it takes, and nobody else does."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowrunner.domain.errors import TooManyRequests
+from flowrunner.domain.values import AccountId
+from flowrunner.services import rates
+from flowrunner.services.rates import Buckets, Rates
+from support.databases import MARA, OMAR
+from support.world import SteppingClock
+
+SECOND = 1_000_000_000
+MINUTE = 60 * SECOND
+NOW = 10**18
+
+
+def taken(buckets: Buckets[str], key: str, tries: int, *, now: int) -> int:
+    return sum(buckets.take(key, now=now) == 0 for _ in range(tries))
+
+
+@pytest.mark.parametrize("per_minute", [1, 7, 60, 1000, 120_000])
+def test_a_minutes_worth_may_come_at_once_and_not_one_more(per_minute: int) -> None:
+    buckets = Buckets[str](per_minute)
+
+    assert taken(buckets, "a", per_minute + 10, now=NOW) == per_minute
+    assert taken(buckets, "b", 1, now=NOW) == 1
+
+
+def test_who_has_to_wait_is_told_how_long_and_then_served() -> None:
+    buckets = Buckets[str](60)
+    taken(buckets, "a", 60, now=NOW)
+
+    assert buckets.take("a", now=NOW) == SECOND
+    assert buckets.take("a", now=NOW + SECOND - 1) == 1
+    assert buckets.take("a", now=NOW + SECOND) == 0
+    assert buckets.take("a", now=NOW + SECOND) == SECOND
+
+
+def test_a_minute_later_all_of_it_is_there_again_and_no_more() -> None:
+    buckets = Buckets[str](50)
+    taken(buckets, "a", 50, now=NOW)
+
+    assert taken(buckets, "a", 100, now=NOW + MINUTE) == 50
+    assert taken(buckets, "a", 100, now=NOW + 60 * MINUTE) == 50
+
+
+def test_asking_in_vain_makes_nobody_wait_longer() -> None:
+    buckets = Buckets[str](60)
+    taken(buckets, "a", 60, now=NOW)
+    for _ in range(1000):
+        buckets.take("a", now=NOW)
+
+    assert buckets.take("a", now=NOW + SECOND) == 0
+
+
+def test_a_clock_that_is_set_back_locks_nobody_out_for_longer_than_a_minute() -> None:
+    buckets = Buckets[str](60)
+    taken(buckets, "a", 30, now=NOW)
+
+    day_before = NOW - 24 * 60 * MINUTE
+
+    assert buckets.take("a", now=day_before) <= SECOND
+    assert taken(buckets, "a", 100, now=day_before + MINUTE) == 60
+
+
+@given(st.lists(st.integers(0, MINUTE // 2), min_size=1, max_size=200), st.integers(1, 50))
+def test_in_no_minute_come_more_than_two_minutes_worth(gaps: list[int], per_minute: int) -> None:
+    buckets, now = Buckets[str](per_minute), NOW
+    served = []
+    for gap in gaps:
+        now += gap
+        if buckets.take("a", now=now) == 0:
+            served.append(now)
+
+    for first in served:
+        assert sum(first <= at <= first + MINUTE for at in served) <= 2 * per_minute
+
+
+def test_ever_new_keys_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "_KEPT", 100)
+    buckets = Buckets[str](10)
+    for number in range(1000):
+        buckets.take(f"key-{number}", now=NOW)
+
+    assert len(buckets._full_at) == 100
+
+
+def test_accounts_and_addresses_are_counted_apart_and_a_network_of_ipv6_as_one() -> None:
+    limits = Rates(SteppingClock(), most=2, most_anonymous=2)
+    for _ in range(2):
+        limits.known(MARA)
+        limits.anonymous("2001:db8::1")
+
+    with pytest.raises(TooManyRequests, match="2 requests a minute") as refused:
+        limits.known(MARA)
+    assert timedelta(0) < refused.value.retry_after <= timedelta(seconds=30)
+    with pytest.raises(TooManyRequests):
+        limits.anonymous("2001:db8::ffff:2")
+    limits.known(OMAR)
+    limits.anonymous("2001:db8:0:1::1")
+
+
+def test_without_a_limit_nothing_is_counted() -> None:
+    limits = Rates(SteppingClock(), most=None, most_anonymous=None)
+    for _ in range(1000):
+        limits.known(AccountId("a"))
+        limits.anonymous("192.0.2.1")
