@@ -16,6 +16,7 @@ from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
 from flowrunner.dispatch.temporal.worker import TemporalWorker
 from flowrunner.domain.account import Caller
 from flowrunner.domain.execution import Event, Status
+from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
@@ -35,6 +36,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.letters import SqlLetters
 from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
 from support.databases import MARA, NOON, account, open_database
 from support.world import FakeHttp, RecordingBroadcast
@@ -107,8 +109,9 @@ class Cluster:
         dispatcher = TemporalDispatcher(engine, courier, journal, letters, self.clock)
         reader, schemas = SqlExecutions(database), RustSchemas()
         executions = Executions(
-            reader, flows, world.library, dispatcher, sandbox=self.sandbox, schemas=schemas, clock=self.clock
-        )
+            reader, flows, world.library, dispatcher, usage=SqlUsage(database), limits=UNLIMITED,
+            sandbox=self.sandbox, schemas=schemas, clock=self.clock,
+        )  # fmt: skip
         world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flows))
         await dispatcher.open()
         try:
