@@ -47,6 +47,7 @@ from flowrunner.domain.retry import PASSING_ERRORS, RetryPolicy
 from flowrunner.domain.script import Script
 from flowrunner.domain.suggestions import Suggestions
 from flowrunner.domain.values import JSON
+from flowrunner.domain.written_nodes import nodes_by_scope, set_by_nodes, targets_of
 from flowrunner.domain.yaml_source import Keys, Source, dotted
 
 _FLOW_KEYS: Final = (
@@ -236,9 +237,9 @@ class _Reader:
 
         context = _Context(
             visible=written.keys(),
-            elsewhere=dict(_nodes_by_scope(written, "")),
+            elsewhere=dict(nodes_by_scope(written)),
             names=frozenset(),
-            variables={*variables, *_set_by_nodes(written)},
+            variables={*variables, *set_by_nodes(written)},
             inputs=None if inputs is None else inputs.keys(),
             timeout_seconds=self.duration_at(defaults, ("defaults",), "timeout"),
             retry=self.retry(self.map_at(defaults, ("defaults",), "retry"), ("defaults", "retry")),
@@ -305,8 +306,9 @@ class _Reader:
         self.known_keys(written, at, _LIMITS_KEYS)
         steps = self.whole_number_at(written, at, "max_steps", 1, MOST_STEPS)
         concurrency = None
-        if written.get("concurrency") is not None:
-            concurrency = self.concurrency(self.map_at(written, at, "concurrency"), (*at, "concurrency"), context)
+        limit = self.map_at(written, at, "concurrency")
+        if isinstance(written.get("concurrency"), dict):
+            concurrency = self.concurrency(limit, (*at, "concurrency"), context)
         return Limits(
             timeout_seconds=self.duration_at(written, at, "timeout"),
             max_steps=MAX_STEPS if steps is None else steps,
@@ -573,7 +575,7 @@ class _Reader:
         *,
         handlers: frozenset[str] = frozenset(),
     ) -> str:
-        targets = {name: _targets(node) & nodes.keys() for name, node in nodes.items()}
+        targets = {name: targets_of(node) & nodes.keys() for name, node in nodes.items()}
         start = holder.get("start")
         if start is not None:
             if not isinstance(start, str) or start not in nodes:
@@ -815,13 +817,6 @@ def _policy(settings: RetrySettings) -> RetryPolicy:
     )
 
 
-def _targets(node: JSON) -> set[str]:
-    written = node.get("next") if isinstance(node, dict) else None
-    if isinstance(written, str):
-        return {written}
-    return {t for t in written.values() if isinstance(t, str)} if isinstance(written, dict) else set()
-
-
 def _can_fire(action: str, actions: frozenset[str], spec: NodeTypeSpec) -> bool:
     if action == "error":
         return True
@@ -835,35 +830,6 @@ def _can_fire(action: str, actions: frozenset[str], spec: NodeTypeSpec) -> bool:
         family in ("*", wanted) or wanted.startswith(f"{family}.") or family.startswith(f"{wanted}.")
         for family in families
     )
-
-
-def _inner_nodes(node: JSON) -> Iterable[tuple[str, Mapping[str, JSON]]]:
-    """The scopes written inside a node, each with its name."""
-    if not isinstance(node, dict):
-        return
-    if isinstance(node.get("nodes"), dict):
-        yield "", node["nodes"]
-    if isinstance(node.get("branches"), dict):
-        for key, branch in node["branches"].items():
-            if isinstance(branch, dict) and isinstance(branch.get("nodes"), dict):
-                yield f".{key}", branch["nodes"]
-
-
-def _nodes_by_scope(nodes: Mapping[str, JSON], scope: str) -> Iterable[tuple[str, str]]:
-    """Every node of the document, with the path of the scope it is in."""
-    for name, node in nodes.items():
-        yield name, scope
-        for key, inner in _inner_nodes(node):
-            yield from _nodes_by_scope(inner, f"{scope}.{name}{key}".lstrip("."))
-
-
-def _set_by_nodes(nodes: Mapping[str, JSON]) -> Iterable[str]:
-    """Variables that `set` nodes of the document give a value."""
-    for node in nodes.values():
-        if isinstance(node, dict) and node.get("type") == "set" and isinstance(node.get("params"), dict):
-            yield from node["params"]
-        for _, inner in _inner_nodes(node):
-            yield from _set_by_nodes(inner)
 
 
 def _strings(value: JSON, at: Keys) -> Iterable[tuple[Keys, str]]:

@@ -10,6 +10,7 @@ from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.execution import LOG_LEVELS
 from flowrunner.domain.suggestions import Suggestions
 from flowrunner.domain.values import JSON
+from flowrunner.domain.written_nodes import inner_nodes
 from flowrunner.domain.yaml_source import Keys
 
 # A node of a flow: its name after those of the nodes and branches around it.
@@ -506,18 +507,8 @@ def _paths(nodes: Mapping[str, JSON], around: NodePath) -> Iterator[tuple[NodePa
             continue
         # An older form of a loop around the node, which the reader makes one.
         yield path, (*path, name) if node.get("batch") is not None else path
-        for key, inner in _inner(node):
+        for key, inner in inner_nodes(node):
             yield from _paths(inner, (*path, *key))
-
-
-def _inner(node: Mapping[str, JSON]) -> Iterator[tuple[NodePath, Mapping[str, JSON]]]:
-    inner = node.get("nodes")
-    if isinstance(inner, dict):
-        yield (), inner
-    branches = node.get("branches")
-    for key, branch in (branches if isinstance(branches, dict) else {}).items():
-        if isinstance(branch, dict) and isinstance(within := branch.get("nodes"), dict):
-            yield (key,), within
 
 
 def _node_at(nodes: Mapping[str, JSON], path: NodePath) -> Mapping[str, JSON] | None:
@@ -529,7 +520,7 @@ def _node_at(nodes: Mapping[str, JSON], path: NodePath) -> Mapping[str, JSON] | 
             return None
         if len(left) == 1 or node.get("batch") is not None:
             return node
-        for key, inner in _inner(node):
+        for key, inner in inner_nodes(node):
             rest = left[1:]
             if rest[: len(key)] == key and len(rest) > len(key) and (found := look(inner, rest[len(key) :])):
                 return found
