@@ -48,7 +48,7 @@ check: lint test ## Everything that must hold before a change is reviewed: lint 
 
 .PHONY: security
 security: $(VENV)/.dev ## Attack it in every way that the tests know; print what was tried
-	@$(RUN) -m pytest --scoreboard --continue-on-collection-errors $(ARGS)
+	@ANONYMOUS_CALLS=$${ANONYMOUS_CALLS:-100000} $(RUN) -m pytest --scoreboard --continue-on-collection-errors $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(VENV)/.dev ## Fuzz the API as every role; FUZZ_CASES=100000, a quarter of an hour
@@ -71,8 +71,9 @@ bench: $(VENV)/.dev ## Measure how fast it is here; ARGS=--quick takes a minute
 	@$(RUN) -m bench $(ARGS)
 
 .PHONY: campaign
-campaign: $(VENV)/.dev ## Kill the server 300 times under load; takes its time
-	@CAMPAIGN_KILLS=$${CAMPAIGN_KILLS:-300} $(RUN) -m pytest -s tests/scenarios/test_crashes.py $(ARGS)
+campaign: $(VENV)/.dev ## Kill the server 600 times under load; takes its time
+	@CAMPAIGN_KILLS=$${CAMPAIGN_KILLS:-300} $(RUN) -m pytest -s tests/scenarios/test_crashes.py \
+	    tests/scenarios/test_crashes_of_every_kind.py $(ARGS)
 
 # The lock is made for every platform and Python at once, and names no host that it came from.
 COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \

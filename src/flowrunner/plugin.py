@@ -15,7 +15,7 @@ import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast, get_args
 
@@ -25,6 +25,7 @@ from pydantic_core import CoreSchema
 from flowrunner.domain.execution import LogLevel
 from flowrunner.domain.expression import CodeKind
 from flowrunner.domain.flow import DEFAULT_ACTION, InnerKey, NodeTypeSpec, ParamFault
+from flowrunner.domain.parameter_faults import parameter_faults
 from flowrunner.domain.values import JSON
 
 __all__ = [
@@ -346,9 +347,7 @@ class NodeType(ABC, Generic[P]):
         try:
             return cast("P", self.Params.model_validate(params))
         except ValidationError as error:
-            faults = [
-                self._fault(e["loc"], e["type"], e["msg"]) for e in error.errors(include_input=False, include_url=False)
-            ]
+            faults = self._faults(error, params)
             message = "; ".join(f"{'.'.join(map(str, f.keys))}: {f.message}" for f in faults)
             raise NodeFailure("input.invalid", f"The parameters of {self.type} are invalid: {message}") from None
 
@@ -357,23 +356,24 @@ class NodeType(ABC, Generic[P]):
         try:
             self.Params.model_validate(params)
         except ValidationError as error:
-            return [
-                self._fault(e["loc"], e["type"], e["msg"])
-                for e in error.errors(include_input=False, include_url=False)
-                if not _is_filled_in_later(params, e["loc"])
-            ]
+            return self._faults(error, params, are_written=True)
         return []
 
-    def _fault(self, location: tuple[str | int, ...], kind: str, message: str) -> ParamFault:
-        code, text = _MESSAGES.get(kind, ("param", message.removeprefix("Value error, ")))
-        hint = None
-        if kind in _MESSAGES and location:
-            text = f"'{location[-1]}' {text}"
-        if kind == "extra_forbidden":
-            known = _known_at(self.Params, location)
-            near = difflib.get_close_matches(str(location[-1]), known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known parameters: {', '.join(known)}"
-        return ParamFault(keys=tuple(location), code=code, message=text, hint=hint)
+    def _faults(self, error: ValidationError, params: JSON, *, are_written: bool = False) -> list[ParamFault]:
+        found = [
+            fault
+            for fault in error.errors(include_input=False, include_url=False)
+            if not (are_written and _is_filled_in_later(params, fault["loc"]))
+        ]
+        return [
+            replace(fault, hint=self._hint_of_unknown(fault.keys)) if fault.code == "unknown_key" else fault
+            for fault in parameter_faults(found, params)
+        ]
+
+    def _hint_of_unknown(self, keys: Sequence[str | int]) -> str:
+        known = _known_at(self.Params, keys)
+        near = difflib.get_close_matches(str(keys[-1]), known, n=1)
+        return f"did you mean '{near[0]}'?" if near else f"known parameters: {', '.join(known)}"
 
     def spec(self) -> NodeTypeSpec:
         return NodeTypeSpec(
@@ -408,7 +408,7 @@ def _is_filled_in_later(params: JSON, location: tuple[str | int, ...]) -> bool:
     return isinstance(value, str) and _EXPRESSION.search(value) is not None
 
 
-def _known_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
+def _known_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
     """The keys that may stand where the last one of ``location`` does."""
     models = [model]
     for key in location[:-1]:
@@ -429,9 +429,3 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for inner in get_args(annotation):
         yield from _models_in(inner)
-
-
-_MESSAGES: Final = {
-    "extra_forbidden": ("unknown_key", "is not a parameter of this node type"),
-    "missing": ("required", "is missing"),
-}

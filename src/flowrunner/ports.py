@@ -313,6 +313,7 @@ class ExecutionDetail(ExecutionView):
     """``input`` and ``result`` are JSON texts; there is no result before the end.
 
     Attributes:
+        revision_id: The revision of the flow that it runs, also where that has been deleted.
         waiting_for: What a waiting execution waits for, as a JSON text.
         failure: Why and where a failed one failed: its `Failed` event, as a JSON text.
         revision: Number of the flow's revision that it runs.
@@ -322,6 +323,7 @@ class ExecutionDetail(ExecutionView):
 
     input: bytes
     result: bytes | None
+    revision_id: RevisionId
     waiting_for: bytes | None = None
     failure: bytes | None = None
     revision: int | None = None
@@ -337,6 +339,7 @@ class LogLine:
     node_id: str | None
     node_type: str | None
     data: JSON
+    step: str | None = None
 
 
 class ExecutionReader(Protocol):
@@ -536,9 +539,9 @@ class FlowStore(Protocol):
         ...
 
     async def purge(self, *, limit: int) -> bool:
-        """Forget definitions of deleted flows of which no execution is left, at most ``limit``; whether there are more.
+        """Forget deleted flows of which no execution is left, with at most ``limit`` definitions.
 
-        A flow of which no definition is left is forgotten too.
+        Whether there were any: then there may be more.
         """
         ...
 

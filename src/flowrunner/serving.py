@@ -229,6 +229,7 @@ class _Serving:
             for helper in helpers:
                 helper.cancel()
             if why is _Why.CRIPPLED:
+                self._stop.set()
                 hint = "the server stops, and goes on with everything when it starts again"
                 logger.critical("engine.ended", hint=hint)
             if why is _Why.ROLE:

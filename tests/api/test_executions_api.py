@@ -176,7 +176,7 @@ def test_the_same_idempotency_key_starts_one_execution(account: Client) -> None:
     assert (first.status, again.status) == (201, 200)
     assert again.json["execution_id"] == first.json["execution_id"]
     assert again.headers["idempotent-replayed"] == "true"
-    assert_error(another, 409)
+    assert assert_error(another, 422)["field"] == "Idempotency-Key"
     assert account.get("/api/v1/executions").json["total"] == 1
 
 
@@ -341,7 +341,7 @@ def test_the_log_tells_what_happened(account: Client, receiver: Receiver) -> Non
     assert page.keys() == {"logs", "total", "limit", "offset"}
     assert (page["total"], page["limit"], page["offset"]) == (len(page["logs"]), 10, 0)
     for line in page["logs"]:
-        assert line.keys() - {"data"} == {"timestamp", "level", "message", "node_id", "node_type"}
+        assert line.keys() - {"data", "step"} == {"timestamp", "level", "message", "node_id", "node_type"}
         assert line["level"] in ("debug", "info", "warn", "error")
         moment(line["timestamp"])
     first, last = page["logs"][0], page["logs"][-1]
@@ -349,9 +349,27 @@ def test_the_log_tells_what_happened(account: Client, receiver: Receiver) -> Non
     assert "data" not in first
     assert (last["message"], last["node_id"], last["node_type"]) == ("Execution completed", "end", "webhook")
     request = next(line for line in page["logs"] if line["message"] == "HTTP request successful")
-    assert (request["level"], request["node_id"]) == ("info", "start")
+    assert (request["level"], request["node_id"], request["step"]) == ("info", "start", "start.1")
+    assert "step" not in first
     assert request["data"] == {"status_code": 200, "url": f"{receiver.url}/ok"}
     assert [line["timestamp"] for line in page["logs"]] == sorted(line["timestamp"] for line in page["logs"])
+
+
+def test_a_line_tells_which_run_of_a_loop_it_is_of(account: Client) -> None:
+    definition = """nodes:
+  each:
+    type: foreach
+    params: {items: [a, b]}
+    nodes: {say: {type: log, params: {message: "${item}"}, next: stop}, stop: {type: fail, params: {message: no}}}
+"""
+    id = account.run_to_end(definition.replace("[a, b]}", "[a, b], on_error: continue}"))["id"]
+
+    told = [(line["message"], line.get("step")) for line in account.logs(id)]
+
+    assert told == [
+        ("Execution started", None), ("a", "each.1[0]/say.1"), ("no", "each.1[0]/stop.1"), ("b", "each.1[1]/say.1"),
+        ("no", "each.1[1]/stop.1"), ("Execution completed", None),
+    ]  # fmt: skip
 
 
 def test_logs_are_filtered_by_level_and_paged(account: Client) -> None:

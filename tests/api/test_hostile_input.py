@@ -129,6 +129,7 @@ FIELDS: Final[dict[str, dict[str, Any]]] = {
     "POST /api/v1/auth/login": {"username": "a@example.com", "password": "x"},
     "POST /api/v1/setup": {"token": "x", "name": "N", "email": "a@example.com", "password": "five-blue-otters"},
     "POST /api/v1/flows": {"name": "N", "description": "", "definition": SMALLEST, "tags": []},
+    "POST /api/v1/flows/validate": {"definition": SMALLEST},
     "PUT /api/v1/flows/{flow}": {"name": "N", "description": "", "definition": SMALLEST, "tags": []},
     "POST /api/v1/flows/{flow}/run": {"input": {}},
     "POST /api/v1/executions/{execution}/rerun": {"from": "only", "input": {}, "revision": 1},

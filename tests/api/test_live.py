@@ -99,7 +99,7 @@ def test_a_completed_execution_is_told_in_the_messages_of_the_reference(account:
     assert node["result"]["body"] == {"key": "value"}
     log = next(m for m in messages if m["type"] == "log" and m["message"] == "HTTP request successful")
     assert log.keys() == {
-        "type", "execution_id", "seq", "level", "message", "node_id", "node_type", "data", "timestamp"
+        "type", "execution_id", "seq", "level", "message", "node_id", "node_type", "step", "data", "timestamp"
     }  # fmt: skip
     assert (log["level"], log["node_id"], log["node_type"]) == ("info", "start", "http.request")
     assert log["data"] == {"status_code": 200, "url": f"{receiver.url}/ok"}
@@ -155,7 +155,7 @@ def test_logs_are_the_same_over_rest_and_live(account: Client) -> None:
     id = account.run(account.new_flow(chain("type: log, params: {message: hello, data: [1]}", "type: return")))
     messages = [message for message in account.messages(id) if message["type"] == "log"]
 
-    names = ("timestamp", "level", "message", "node_id", "node_type", "data")
+    names = ("timestamp", "level", "message", "node_id", "node_type", "step", "data")
     assert account.logs(id) == [{name: message[name] for name in names if name in message} for message in messages]
 
 

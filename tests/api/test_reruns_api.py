@@ -323,6 +323,22 @@ def test_a_revision_that_lacks_what_would_be_kept_is_refused(account: Client) ->
     assert rerun(account, first["id"], {"from": "a", "revision": 2}).status in (201, 409)
 
 
+def test_nodes_of_one_name_in_different_branches_are_kept_in_another_revision(account: Client) -> None:
+    definition = """nodes:
+  both:
+    type: parallel
+    branches:
+      left: {nodes: {ask: {type: transform, params: {value: 1}}}}
+      right: {nodes: {ask: {type: log, params: {message: hi}}}}
+    next: end
+  end: {type: return, params: {value: old}}
+"""
+    first = account.run_to_end(definition)
+    account.put(f"/api/v1/flows/{first['flow_id']}", {"definition": definition.replace("old", "new")})
+
+    assert rerun_to_end(account, first["id"], {"from": "end", "revision": 2})["result"] == "new"
+
+
 def test_an_execution_of_a_deleted_flow_is_not_rerun(account: Client) -> None:
     flow_id = account.new_flow(SMALLEST)
     first = account.ended(account.run(flow_id))
@@ -375,7 +391,7 @@ def test_the_same_key_reruns_once(account: Client) -> None:
     assert account.get("/api/v1/executions").json["total"] == 2
 
 
-def test_the_same_key_for_another_wish_is_a_conflict(account: Client) -> None:
+def test_the_same_key_for_another_wish_is_refused(account: Client) -> None:
     first = account.run_to_end("nodes:\n  a: {type: log, params: {message: hi}, next: b}\n  b: {type: return}\n")
     other = account.ended(account.run(first["flow_id"]))
     rerun(account, first["id"], {"from": "b"}, Idempotency_Key="k")
@@ -388,7 +404,8 @@ def test_the_same_key_for_another_wish_is_a_conflict(account: Client) -> None:
         rerun(account, other["id"], {"from": "b"}, Idempotency_Key="k"),
         account.post(f"/api/v1/flows/{first['flow_id']}/run", {"input": {}}, Idempotency_Key="k"),
     ):
-        assert_error(reply, 409, "This Idempotency-Key was used before, with another request")
+        details = assert_error(reply, 422, "Idempotency-Key: was used before, with another request")
+        assert details["errors"][0]["code"] == "reused"
 
 
 def test_a_key_keeps_its_answer_when_the_flow_is_gone(account: Client) -> None:

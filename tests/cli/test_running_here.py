@@ -87,6 +87,21 @@ def test_what_cannot_be_taken_is_refused_before_anything_runs(
     assert "Traceback" not in done.stderr
 
 
+def test_a_directory_is_no_flow_to_run(tmp_path: Path) -> None:
+    write(tmp_path, ECHO)
+
+    done = flowrunner("run", "--local", ".", at=tmp_path)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--local takes one flow, and . is a directory. Flows it starts come by --with." in done.stderr
+
+
+def test_the_flow_itself_may_come_by_the_standard_input(tmp_path: Path) -> None:
+    done = flowrunner("run", "--local", "-", "-q", "-i", "n=1", at=tmp_path, stdin=ECHO)
+
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"n": 1})
+
+
 def test_without_a_flow_it_says_how_to_run_one(tmp_path: Path) -> None:
     done = flowrunner("run", "order.yaml", at=tmp_path)
 

@@ -236,6 +236,33 @@ def test_mocks_that_do_not_fit_fail_the_test_whatever_it_expects(tmp_path: Path)
     ]
 
 
+def test_an_answer_to_an_approval_is_checked_by_its_form_as_a_server_would(tmp_path: Path) -> None:
+    report = report_of(
+        """\
+nodes:
+  ask:
+    type: approval
+    params: {form: {type: object, required: [n], properties: {n: {type: integer}, note: {type: string, default: none}}}}
+    next: {approved: end, rejected: end}
+  end: {type: return, params: {value: "${input.data}"}}
+tests:
+  fits: {approvals: {ask: {approved: true, data: {n: 1}}}, expect: {result: {n: 1, note: none}}}
+  does_not: {approvals: {ask: {approved: true, data: {n: one}}}, expect: {status: waiting}}
+  no_data: {approvals: {ask: {approved: true}}, expect: {status: waiting}}
+  a_rejection: {approvals: {ask: {approved: false}}, expect: {result: null}}
+""",
+        tmp_path,
+    )
+
+    assert {name: test["problems"] for name, test in report["by_name"].items()} == {
+        "fits": [],
+        "does_not": ["the answer to 'ask' does not fit its form: data.n: must be a whole number"],
+        "no_data": ["the answer to 'ask' does not fit its form: data: must be an object"],
+        "a_rejection": [],
+    }
+    assert (report["passed"], report["failed"]) == (2, 2)
+
+
 def test_input_that_the_flow_does_not_take_is_an_error_that_can_be_expected(tmp_path: Path) -> None:
     text = """\
 inputs: {n: {type: integer}}

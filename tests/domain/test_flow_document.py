@@ -10,104 +10,8 @@ from flowrunner.domain.expression import OUTPUT_NAMES, compile_text, render
 from flowrunner.domain.flow import prepared
 from flowrunner.domain.flow_document import read_flow
 from flowrunner.domain.retry import PASSING_ERRORS
-from flowrunner.domain.yaml_source import MAX_BYTES, MAX_DEPTH, MAX_NODES
+from support.bad_documents import BAD
 from support.flows import flow_of, specs
-
-# Each: what it is about, the document, and its faults as (code, line, column).
-# ruff: noqa: E501  # a case a line
-FAULTY: list[tuple[str, str, list[tuple[str, int, int]]]] = [
-    # The text
-    ("nothing", "", [("type", 1, 1)]),
-    ("a list", "- a", [("type", 1, 1)]),
-    ("a text", "hello", [("type", 1, 1)]),
-    ("a number", "5", [("type", 1, 1)]),
-    ("too many bytes", "#" * (MAX_BYTES + 1), [("too_large", 1, 1)]),
-    ("too many bytes in few characters", "# " + "é" * (MAX_BYTES // 2), [("too_large", 1, 1)]),
-    ("too deep", "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), [("too_deep", 1, MAX_DEPTH + 1)]),
-    ("too deep by maps", "{a: " * (MAX_DEPTH + 1) + "1" + "}" * (MAX_DEPTH + 1), [("too_deep", 1, 4 * MAX_DEPTH + 1)]),
-    ("too many values", "[" + "1," * MAX_NODES + "]", [("too_large", 1, 2 * MAX_NODES)]),
-    ("a tab", "nodes:\n\ta: 1\n", [("yaml.syntax", 2, 1)]),
-    ("NUL", "nodes: \x00", [("yaml.character", 1, 8)]),
-    ("NUL in an escape", 'nodes: {a: {type: log, params: {message: "\\0"}}}', [("yaml.character", 1, 42)]),
-    ("half a surrogate pair", "nodes: \ud800", [("yaml.character", 1, 1)]),
-    ("a control character", "nodes:\n  a\x07: 1", [("yaml.character", 2, 4)]),
-    ("two documents", "nodes: {}\n---\nnodes: {}\n", [("yaml.documents", 2, 1)]),
-    ("a bracket left open", "nodes: [\n", [("yaml.syntax", 2, 1)]),
-    ("a quote left open", 'nodes: "a\n', [("yaml.syntax", 2, 1)]),
-    ("bad indentation", "nodes:\n  a: {type: log}\n b: 1\n", [("yaml.syntax", 3, 2)]),
-    ("an expression not quoted", "nodes: {a: {type: transform, params: {value: ${input}}}}", [("yaml.syntax", 1, 47)]),
-    ("a tag", "nodes: !x {a: {type: return}}", [("yaml.tag", 1, 8)]),
-    ("a Python tag", "nodes: !!python/object:os.system {a: {type: return}}", [("yaml.tag", 1, 8)]),
-    ("a standard tag", "nodes: {a: {type: !!str return}}", [("yaml.tag", 1, 19)]),
-    ("a merge", "x-a: &a {type: return}\nnodes:\n  a:\n    <<: *a\n    type: return\n", [("yaml.merge", 4, 5)]),
-    ("an alias to nothing", "nodes: *a", [("yaml.alias", 1, 8)]),
-    ("an alias to itself", "x-a: &a [*a]", [("yaml.alias", 1, 10)]),
-    ("a key that is a list", "? [a]\n: 1\n", [("yaml.key", 1, 3)]),
-    ("a key that is an alias", "x-a: &a b\n*a : 1\n", [("yaml.key", 2, 1)]),
-    ("a duplicate key", "nodes: {a: {type: return}}\nnodes: {b: {type: return}}\n", [("yaml.duplicate_key", 2, 1)]),
-    ("a duplicate node", "nodes:\n  a: {type: return}\n  a: {type: return}\n", [("yaml.duplicate_key", 3, 3)]),
-    ("a number beyond 64 bits", "nodes: {a: {type: return, params: {value: 9223372036854775808}}}", [("yaml.number", 1, 43)]),
-    ("a number beyond floats", "nodes: {a: {type: return, params: {value: 1e999}}}", [("yaml.number", 1, 43)]),
-    ("no number", "nodes: {a: {type: return, params: {value: .nan}}}", [("yaml.number", 1, 43)]),
-    ("infinity", "nodes: {a: {type: return, params: {value: -.inf}}}", [("yaml.number", 1, 43)]),
-    # The flow
-    ("no nodes", "metadata: {name: x}", [("required", 1, 1)]),
-    ("empty nodes", "nodes: {}", [("required", 1, 8)]),
-    ("nodes in a list", "nodes: [{type: return}]", [("type", 1, 8)]),
-    ("an unknown key", "node: 1\nnodes: {a: {type: return}}", [("unknown_key", 1, 1)]),
-    ("an unknown key of metadata", "metadata: {nmae: x}\nnodes: {a: {type: return}}", [("unknown_key", 1, 12)]),
-    ("metadata that are text", "metadata: x\nnodes: {a: {type: return}}", [("type", 1, 11)]),
-    ("a version that is a number", "metadata: {version: 1.0}\nnodes: {a: {type: return}}", [("type", 1, 21)]),
-    ("a long name", f"metadata: {{name: {'x' * 201}}}\nnodes: {{a: {{type: return}}}}", [("too_long", 1, 18)]),
-    ("a tag that is a number", "metadata: {tags: [a, 1]}\nnodes: {a: {type: return}}", [("type", 1, 18)]),
-    ("too many tags", f"metadata: {{tags: [{', '.join(f't{i}' for i in range(51))}]}}\nnodes: {{a: {{type: return}}}}", [("too_long", 1, 18)]),
-    ("a start that does not exist", "start: b\nnodes: {a: {type: return}}", [("edge.target", 1, 8)]),
-    ("two starts", "nodes:\n  a: {type: return}\n  b: {type: return}\n", [("start.ambiguous", 3, 3)]),
-    ("a node out of reach", "start: a\nnodes:\n  a: {type: return}\n  b: {type: return}\n", [("node.unreachable", 4, 3)]),
-    ("a loop out of reach", "nodes:\n  a: {type: return}\n  b: {type: log, params: {message: x}, next: c}\n  c: {type: log, params: {message: x}, next: b}\n", [("node.unreachable", 3, 3), ("node.unreachable", 4, 3)]),
-    ("an expression in vars", "vars:\n  a: x\n  b: {c: '${input}'}\nnodes: {a: {type: return}}", [("expression.place", 3, 10)]),
-    # A node
-    ("a node that is text", "nodes: {a: return}", [("type", 1, 12)]),
-    ("a node without a type", "nodes:\n  a: {params: {}}\n", [("required", 2, 3)]),
-    ("an unknown type", "nodes: {a: {type: htp.request}}", [("node.type", 1, 19)]),
-    ("a type that is a number", "nodes: {a: {type: 5}}", [("node.type", 1, 19)]),
-    ("an unknown key of a node", "nodes: {a: {type: return, nxt: b}}", [("unknown_key", 1, 27)]),
-    ("an unprintable name", 'nodes: {"a\\tb": {type: return}}', [("node.name", 1, 9)]),
-    ("parameters that are text", "nodes: {a: {type: return, params: x}}", [("type", 1, 35)]),
-    ("an unknown parameter", "nodes: {a: {type: return, params: {vale: 1}}}", [("unknown_key", 1, 36)]),
-    ("a missing parameter", "nodes: {a: {type: log, params: {}}}", [("required", 1, 32)]),
-    ("a parameter of the wrong type", "nodes: {a: {type: http.request, params: {url: 5}}}", [("param", 1, 47)]),
-    ("an unknown method", "nodes: {a: {type: http.request, params: {url: x, method: FETCH}}}", [("param", 1, 58)]),
-    ("a bad duration", "nodes: {a: {type: delay, params: {duration: 10}}}", [("param", 1, 45)]),
-    ("a bad duration in text", "nodes: {a: {type: delay, params: {duration: ten}}}", [("param", 1, 45)]),
-    ("a bad timeout", "nodes: {a: {type: return, timeout: soon}}", [("duration", 1, 36)]),
-    ("a timeout that is a number", "nodes: {a: {type: return, timeout: 5}}", [("type", 1, 36)]),
-    ("a timeout of nothing", "nodes: {a: {type: return, timeout: 0s}}", [("range", 1, 36)]),
-    ("a timeout of a century", "nodes: {a: {type: return, timeout: 36500d}}", [("duration", 1, 36)]),
-    ("too many retries", "nodes: {a: {type: return, retry: {max: 1001}}}", [("range", 1, 40)]),
-    ("retries that are true", "nodes: {a: {type: return, retry: {max: true}}}", [("type", 1, 40)]),
-    ("jitter above one", "nodes: {a: {type: return, retry: {jitter: 1.5}}}", [("range", 1, 43)]),
-    ("no errors to retry", "nodes: {a: {type: return, retry: {errors: []}}}", [("type", 1, 43)]),
-    ("an unknown key of retry", "nodes: {a: {type: return, retry: {maxx: 1}}}", [("unknown_key", 1, 35)]),
-    ("idempotent in text", "nodes: {a: {type: return, idempotent: 'no'}}", [("type", 1, 39)]),
-    # Edges
-    ("an edge to nowhere", "nodes: {a: {type: log, params: {message: x}, next: b}}", [("edge.target", 1, 52)]),
-    ("an edge of an action to nowhere", "nodes: {a: {type: log, params: {message: x}, next: {default: b}}}", [("edge.target", 1, 62)]),
-    ("an edge to a number", "nodes: {a: {type: log, params: {message: x}, next: {default: 1}}}", [("edge.target", 1, 62)]),
-    ("edges in a list", "nodes: {a: {type: log, params: {message: x}, next: [a]}}", [("type", 1, 52)]),
-    ("an action that never happens", "nodes:\n  a: {type: log, params: {message: x}, next: {empty: b}}\n  b: {type: return}", [("edge.action", 2, 47)]),
-    ("an edge out of a return", "nodes:\n  a: {type: return, next: b}\n  b: {type: return}", [("edge.action", 2, 27)]),
-    ("an error that never happens", "nodes:\n  a: {type: log, params: {message: x}, next: {error.http.404: b}}\n  b: {type: return}", [("edge.action", 2, 47)]),
-    # Expressions
-    ("an expression left open", "nodes: {a: {type: return, params: {value: '${input'}}}", [("expression.syntax", 1, 43)]),
-    ("an unknown name", "nodes: {a: {type: return, params: {value: '${process.env}'}}}", [("expression.unknown_name", 1, 43)]),
-    ("an unknown node", "nodes: {a: {type: return, params: {value: ['x', '${nodes.b.result}']}}}", [("expression.unknown_name", 1, 49)]),
-    ("an unknown variable", "vars: {a: 1}\nnodes: {a: {type: return, params: {value: 'x ${vars.b}'}}}", [("expression.unknown_name", 2, 43)]),
-    ("an unknown member of flow", "nodes: {a: {type: return, params: {value: '${flow.inptu}'}}}", [("expression.unknown_name", 1, 43)]),
-    ("all secrets at once", "nodes: {a: {type: return, params: {value: '${secrets}'}}}", [("expression.secret", 1, 43)]),
-    ("the result where it is not yet", "nodes: {a: {type: return, params: {value: '${result}'}}}", [("expression.unknown_name", 1, 43)]),
-    ("an expression in an output", "nodes: {a: {type: log, params: {message: x}, output: '${resul.a}'}}", [("expression.unknown_name", 1, 54)]),
-]  # fmt: skip
 
 
 def faults_of(text: str) -> list[tuple[str, int | None, int | None]]:
@@ -116,7 +20,7 @@ def faults_of(text: str) -> list[tuple[str, int | None, int | None]]:
     return [(fault.code, fault.line, fault.column) for fault in error.value.faults]
 
 
-@pytest.mark.parametrize(("text", "faults"), [case[1:] for case in FAULTY], ids=[case[0] for case in FAULTY])
+@pytest.mark.parametrize(("text", "faults"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
 def test_a_fault_is_found_and_placed(text: str, faults: list[tuple[str, int, int]]) -> None:
     assert faults_of(text) == faults
 
@@ -295,7 +199,9 @@ def test_what_a_node_mentions_is_known() -> None:
 names = st.sampled_from(["a", "b", "c", "é", "x y", "", "0", "start", "a.b"])
 scalars = (
     st.none() | st.booleans() | st.integers(-5, 2**64) | st.floats()
-    | st.sampled_from(["a", "b", "${input}", "${nodes.a.result}", "${", "$${", "http.request", "log", "return", "5s", "x"])
+    | st.sampled_from(
+        ["a", "b", "${input}", "${nodes.a.result}", "${", "$${", "http.request", "log", "return", "5s", "x"]
+    )
     | st.text(max_size=5)
 )  # fmt: skip
 anything = st.recursive(

@@ -407,13 +407,13 @@ def chain(length: int) -> JSON:
     ],
 )
 def test_a_schema_that_unfolds_too_far_is_refused_at_once(schema: JSON, code: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
 
     faults = form_faults(schema, ENGINE)
 
     assert {fault.code for fault in faults} == {code}
     assert len(faults) < 5
-    assert time.perf_counter() - started < STALL_SECONDS
+    assert time.process_time() - started < STALL_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -429,12 +429,12 @@ def test_a_schema_that_unfolds_too_far_is_refused_at_once(schema: JSON, code: st
     ],
 )
 def test_no_pattern_takes_long_over_a_megabyte(pattern: str, text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
 
     (fault,) = refused({"x": {"pattern": pattern}}, {"x": text})
 
     assert fault[1] in ("pattern", "too_large")
-    assert time.perf_counter() - started < STALL_SECONDS
+    assert time.process_time() - started < STALL_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -459,12 +459,12 @@ def test_no_pattern_takes_long_over_a_megabyte(pattern: str, text: str) -> None:
 def test_no_value_takes_long(schema: JSON, value: JSON) -> None:
     assert not form_faults(schema, ENGINE)
     form = Form(schema, ENGINE)
-    started = time.perf_counter()
+    started = time.process_time()
 
     with contextlib.suppress(InvalidInput):
         form.check(value)
 
-    assert time.perf_counter() - started < STALL_SECONDS
+    assert time.process_time() - started < STALL_SECONDS
 
 
 def test_the_faults_of_a_large_value_are_cut() -> None:

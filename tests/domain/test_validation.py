@@ -332,3 +332,24 @@ nodes:
 
     assert flow is not None
     assert flow.nodes["a"].scope("0").start == "c"
+
+
+def test_a_document_full_of_wrong_names_is_told_of_soon() -> None:
+    """Each with each other, they were compared for minutes; so only the first faults come with a hint."""
+    lines = [f"  a_name_{n}: {{type: return, params: {{value: '${{nodes.a_naem_{n}}}'}}}}" for n in range(1200)]
+
+    faults = [fault for fault in study("\n".join(["nodes:", *lines])).faults if fault.code == "expression.unknown_name"]
+
+    assert len(faults) == 1200
+    assert [fault.hint is None for fault in (faults[0], faults[-1])] == [False, True]
+
+
+def test_names_are_listed_where_there_are_few() -> None:
+    def hint(count: int) -> str | None:
+        names = ", ".join(f"name_{n:02}: 1" for n in range(count))
+        (fault,) = study(f"vars: {{{names}}}\nnodes: {{a: {{type: return, params: {{value: '${{vars.x}}'}}}}}}").faults
+        return fault.hint
+
+    assert hint(0) is None
+    assert hint(2) == "known: name_00, name_01"
+    assert hint(21) is None

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.execution import ROOT, Event, ScopeEnded, Status
-from flowrunner.domain.values import JSON, ExecutionId, FlowId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
 from flowrunner.ports import (
     PARENT_HAS_ENDED,
     PARENT_HAS_GONE_ON,
@@ -99,20 +99,20 @@ class CrashingJournal:
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
         return await self._inner.events(id, after=after, limit=limit)
 
-    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[ExecutionId]:
+    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._inner.unfinished(after=after, limit=limit)
 
-    async def due(self, *, now: datetime, limit: int) -> Sequence[ExecutionId]:
+    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._inner.due(now=now, limit=limit)
 
     async def next_wake(self) -> datetime | None:
         return await self._inner.next_wake()
 
-    async def admit(self, key: str) -> ExecutionId | None:
+    async def admit(self, key: str) -> tuple[ExecutionId, AccountId] | None:
         await self.point("before")
-        id = await self._inner.admit(key)
+        admitted = await self._inner.admit(key)
         await self.point("after")
-        return id
+        return admitted
 
     async def queued_keys(self) -> Sequence[str]:
         return await self._inner.queued_keys()
@@ -251,7 +251,9 @@ class Outcome:
 
     def ends(self) -> "Outcome":
         """Why each execution has ended, and nothing else."""
-        ends = {name: ({}, (type, essence[0])) for name, (_, (type, essence)) in self.executions.items()}
+        ends: dict[str, Any] = {
+            name: ({}, (type, essence[0])) for name, (_, (type, essence)) in self.executions.items()
+        }
         return Outcome(ends, frozenset(), self.refused)
 
 
@@ -398,7 +400,8 @@ def signal(name: str, key: str, payload: JSON = None) -> Part:
 
 def approve(name: str, node: str) -> Part:
     async def answer_it(scenario: Scenario, process: Machine) -> None:
-        with contextlib.suppress(Conflict):
+        # Whether it waits for an answer at all is for the checks to find.
+        with contextlib.suppress(Conflict, NotFound):
             await process.signals.answer(ADMIN, scenario.id_of(name), node, approved=True, data=None)
 
     return answer_it

@@ -1,8 +1,11 @@
 """Exhaustive: the process dies at the n-th write, for every n until the story goes through untouched."""
 
 import asyncio
+import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -15,7 +18,7 @@ from support.databases import contents_of, rows_of
 from support.invariants import check_database
 from support.world import FakeHttp, Request, answer, machine
 
-from .crashes import Fate, Moment, Outcome, RefusingJournal, Scenario, Story
+from .crashes import CrashingJournal, Fate, Moment, Outcome, RefusingJournal, Scenario, Story, run, until_ended
 from .stories import STORIES
 
 # More than a story has writes: a guard against a loop that never ends.
@@ -95,6 +98,58 @@ async def test_a_write_that_is_refused_is_made_up_for_without_a_restart(
             break
     else:
         pytest.fail("the story never went through")
+
+
+MANY: Final = 1000
+LONG_LOOP: Final = Story(
+    flows={
+        "loop": """
+            nodes:
+              each:
+                type: foreach
+                params: {items: "${flow.input.items}", concurrency: 20}
+                nodes:
+                  push: {type: webhook, params: {url: "http://peer/${item}"}, output: "${item}", next: note}
+                  note: {type: transform, params: {value: "${input}"}}
+            """
+    },
+    parts=[run("loop", "loop", {"items": list(range(MANY))}), until_ended("loop")],
+)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_crashes_in_the_middle_of_a_loop_of_a_thousand_elements_repeat_none_that_was_recorded(
+    tmp_path: Path, sandbox: JailedSandbox, moment: Moment
+) -> None:
+    path = tmp_path / "flowrunner.db"
+    fate = Fate([9, 30, 17, 3], moment)
+    scenario = Scenario(path, fate, LONG_LOOP, sandbox)
+    recorded: list[set[str]] = []
+
+    def requested() -> Counter[str]:
+        return Counter(request.key for request in scenario.http.requests)
+
+    class Watched(CrashingJournal):
+        async def claim(self) -> int:
+            rows = rows_of(path, "SELECT data FROM events WHERE type = 'node.completed' AND data ->> '$.node' = 'push'")
+            recorded.append({f"{json.loads(row[0])['scope']}/push.1" for row in rows})
+            before.append(requested())
+            return await super().claim()
+
+    before: list[Counter[str]] = []
+    scenario.wrap = lambda inner, fate, database: Watched(inner, fate)
+
+    assert await scenario.play() == []
+
+    assert fate.deaths == 4
+    assert len(recorded[-2]) > 50, "the crashes came before there was anything to lose"
+    last = requested()
+    id = scenario.accepted["loop"]
+    for done, seen in zip(recorded, before, strict=True):
+        assert {step for step in done if last[f"{id}.{step}"] != seen[f"{id}.{step}"]} == set()
+    assert set(last) == {f"{id}.each.1[{n}]/push.1" for n in range(MANY)}
+    assert sum(last.values()) <= MANY + 20 * fate.deaths, "more were under way at once than may be"
+    assert scenario.outcome().executions["loop"][1] == ("execution.completed", list(range(MANY)))
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -7,17 +7,23 @@ of the crash tests, and asserts that a violation is found.
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from uuid import uuid4
 
 import pytest
 
+from flowrunner.dispatch.local import LocalDispatcher
+from flowrunner.domain import decide as decide_module
 from flowrunner.domain.decide import decide
+from flowrunner.domain.execution import ExecutionState, OpenScopes, ScopeEnded
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine import run
 from flowrunner.engine.step import Context
 from flowrunner.ports import Append, DuplicateRequest, Fenced, Journal
+from flowrunner.services.executions import Executions
 from flowrunner.storage import journal
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rows import to_ms
@@ -26,6 +32,11 @@ from flowrunner.storage.transaction import Refused, Transaction, one_row
 from support.databases import add_flows, completion, contents_of, creation, new_database_file, open_database
 
 from .crashes import ORDINARY, CrashingJournal, Fate, Moment, Scenario, Story, Wrap
+from .stories import STORIES
+
+LOOP: Final = "a loop over four elements, two at once, of which one fails"
+CALLS: Final = "a flow that waits for another, and starts a third without waiting"
+TURNS: Final = "executions that wait for their turn"
 
 
 async def violations_of(
@@ -218,3 +229,143 @@ async def test_a_process_that_forgets_results_gets_nowhere_and_is_caught(tmp_pat
     )
 
     assert any("has not ended" in violation or "which has completed" in violation for violation in violations)
+
+
+# Scopes, children and turns
+
+
+async def test_a_key_that_forgets_which_element_it_is_for_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key(self: Context) -> str:
+        return f"{self.execution_id}.{self.node}.{self.iteration}"
+
+    monkeypatch.setattr(Context, "idempotency_key", property(key))
+
+    violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES[LOOP])
+
+    assert any("which is that of no step" in violation for violation in violations)
+
+
+async def test_a_loop_that_runs_more_at_once_than_it_may_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_full = OpenScopes.has_room.fget  # type: ignore[attr-defined]
+
+    def has_room(self: OpenScopes) -> bool:
+        return is_full(replace(self, active={})) if self.inputs else False
+
+    def begin(flow: Any, state: Any, current: Any) -> Any:
+        return begin_scopes(flow, state, replace(current, open=replace(current.open, active={})))
+
+    begin_scopes = decide_module._begin_scopes
+    monkeypatch.setattr(OpenScopes, "has_room", property(has_room))
+    monkeypatch.setattr(decide_module, "_begin_scopes", begin)
+
+    violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES[LOOP])
+
+    assert any("beside it are under way" in violation for violation in violations)
+
+
+class AmnesicJournal(CrashingJournal):
+    """Gives a process that starts an execution without the ends of its loops' runs."""
+
+    async def load(self, id: ExecutionId) -> Any:
+        stored, events = await super().load(id)
+        last = next((i for i, (event, _) in enumerate(events) if isinstance(event, ScopeEnded)), len(events))
+        return stored, events if stored.status.is_final else events[:last]
+
+
+async def test_a_process_that_forgets_which_elements_are_done_is_caught(tmp_path: Path) -> None:
+    wrap: Wrap = lambda inner, fate, database: AmnesicJournal(inner, fate)  # noqa: E731
+
+    violations = await violations_of(tmp_path, "after", writes=range(4, 7), wrap=wrap, story=STORIES[LOOP])
+
+    assert any("has not ended" in violation or "recorded tries" in violation for violation in violations)
+
+
+async def test_a_child_that_is_started_again_after_a_crash_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept = Executions.accept
+
+    async def forgetful(self: Executions, origin: Any, *args: Any, **more: Any) -> Any:
+        if origin.started_for is not None:
+            more["idempotency_key"] = str(uuid4())
+        return await accept(self, origin, *args, **more)
+
+    monkeypatch.setattr(Executions, "accept", forgetful)
+
+    violations = await violations_of(tmp_path, "after", writes=range(3, 8), story=STORIES[CALLS])
+
+    assert any("has started 2 executions" in violation for violation in violations)
+
+
+async def test_a_parent_that_is_never_told_of_an_end_it_missed_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(self: LocalDispatcher, pairs: Any) -> None:
+        """Settles nothing."""
+
+    monkeypatch.setattr(LocalDispatcher, "_settle", nothing)
+
+    violations = await violations_of(tmp_path, "before", writes=range(5, 14), story=STORIES[CALLS])
+
+    assert any("has not ended" in violation for violation in violations)
+
+
+async def test_children_that_are_left_running_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run.Run, "_leave_children", lambda self, current: None)
+    monkeypatch.setattr(LocalDispatcher, "_settle", lambda self, pairs: asyncio.sleep(0))
+
+    violations = await violations_of(
+        tmp_path, "before", writes=[0], story=STORIES["cancelling a flow that waits for another"]
+    )
+
+    assert any("has not ended" in violation for violation in violations)
+
+
+async def test_a_limit_that_is_not_counted_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = "OR :turn_most > (SELECT count(*)"
+    assert count in journal.CREATE.sqlite
+    monkeypatch.setattr(journal, "CREATE", journal.CREATE.sqlite.replace(count, "OR 99 > (SELECT count(*)"))
+
+    violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES[TURNS])
+
+    assert any("under way together" in violation for violation in violations)
+
+
+async def test_an_execution_that_does_not_wait_for_its_turn_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "decide", lambda flow, state, **more: decide(flow, unqueued(state), **more))
+
+    violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES[TURNS])
+
+    assert any("begins before its turn" in violation for violation in violations)
+
+
+def unqueued(state: ExecutionState) -> ExecutionState:
+    return replace(state, is_queued=False) if state.is_queued else state
+
+
+async def test_a_turn_that_is_never_passed_on_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LocalDispatcher, "turn_is_free", lambda self, key: None)
+    monkeypatch.setattr(LocalDispatcher, "_settle_turns", lambda self, key: asyncio.sleep(0))
+
+    violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES[TURNS])
+
+    assert any("has not ended" in violation for violation in violations)
+
+
+async def test_a_step_that_goes_on_without_its_signal_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def early(*args: Any, now: datetime, **more: Any) -> Any:
+        return decide(*args, now=now + timedelta(days=30), **more)
+
+    monkeypatch.setattr(run, "decide", early)
+
+    violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES["signals and an approval"])
+
+    assert any("without the signal" in violation for violation in violations)

@@ -4,9 +4,12 @@ import asyncio
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.execution import Cancelled, Completed, NodeCompleted, SignalReceived, Status
 from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.engine import run
 from flowrunner.ports import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, Append, Journal, Signal
 from support.databases import rows_of
 from support.invariants import check_database
@@ -243,6 +246,61 @@ async def test_a_stop_while_a_child_is_asked_for_leaves_the_step_to_the_next_sta
     assert check_database(path) == []
 
 
+async def test_a_long_parent_is_not_loaded_anew_for_the_end_of_each_child(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_LONG_EVENTS", 20)
+    monkeypatch.setattr(run, "_STAY_SECONDS_AN_EVENT", 1.0)
+    loads: list[ExecutionId] = []
+
+    class Counting(Gate):
+        async def load(self, id: ExecutionId) -> Any:
+            loads.append(id)
+            return await self._journal.load(id)
+
+    async with machine(path, wrap=lambda journal, _: Counting(journal)) as engine:  # type: ignore[arg-type,return-value]
+        await engine.save(WAITS, "child")
+        await engine.save("""
+            nodes:
+              each:
+                type: foreach
+                params: {items: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], concurrency: 10}
+                nodes: {call: {type: flow, params: {flow: child, input: {}}}}
+            """)
+        await engine.start(input={})
+
+        async def all_wait() -> bool:
+            return rows_of(path, "SELECT count(*) FROM executions WHERE status = 'waiting'") == [(11,)]
+
+        await engine.until(all_wait)
+        for child in children(path):
+            await engine.signals.send(ADMIN, child, "go", None)
+            await engine.until_ended(child)
+        # What looks for the end loads it too.
+        told = loads.count(PARENT)
+        assert await engine.until_ended() is Status.COMPLETED
+
+    assert told <= 1
+    assert check_database(path) == []
+
+
+async def test_a_long_execution_that_waits_holds_up_no_stop(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_LONG_EVENTS", 1)
+    monkeypatch.setattr(run, "_STAY_SECONDS_AN_EVENT", 60.0)
+    async with machine(path) as engine:
+        await engine.save(WAITS)
+        await engine.start(input={})
+
+        async def waits() -> bool:
+            return await engine.status() is Status.WAITING
+
+        await engine.until(waits)
+        assert engine.dispatcher.active == 1
+        async with asyncio.timeout(5):
+            await engine.dispatcher.drain(seconds=30)
+        assert engine.dispatcher.active == 0
+
+
 # Handlers of the end
 
 
@@ -403,3 +461,11 @@ async def test_an_execution_that_is_let_in_while_it_is_in_memory_goes_on(path: P
         assert await asking is False
         assert await engine.until_ended(queued.id) is Status.COMPLETED
     assert check_database(path) == []
+
+
+async def test_turns_of_executions_that_have_ended_meanwhile_are_settled_at_a_start(path: Path) -> None:
+    """They were listed as waiting for their turn, and are gone when somebody looks."""
+    async with machine(path) as engine:
+        settling = asyncio.ensure_future(engine.dispatcher._settle_turns("a key of none"))
+        async with asyncio.timeout(5):
+            await settling

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from flowrunner.domain.limits import UNLIMITED
 from flowrunner.plugin import NodeType
 from flowrunner.ports import Sandbox
 from flowrunner.schemas import RustSchemas
@@ -14,6 +15,7 @@ from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.usage import SqlUsage
 from support.world import FakeHttp, Machine, SteppingClock, machine
 
 # Tasks of a dispatcher that bring something about by themselves.
@@ -81,7 +83,14 @@ async def sqlite(
         specs = {name: node_type.spec() for name, node_type in opened.types.items()}
         language = Language(specs, RustSchemas(), sandbox)
         database = opened.database
-        flows = Flows(SqlFlows(database), SqlSecrets(database), language, clock)
+        flows = Flows(
+            SqlFlows(database),
+            SqlSecrets(database),
+            language,
+            clock,
+            usage=SqlUsage(database),
+            limits=UNLIMITED,
+        )
         yield Process(opened, flows, language)
 
 

@@ -8,18 +8,15 @@ import asyncio
 import json
 import os
 import random
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 import pytest
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 
+from scenarios.load import Ledger, Load, kill_again_and_again, wait_for_ends
 from support.databases import Place, rows_of
 from support.invariants import check_accepted, check_database, check_effects
 from support.postgres import PostgresServer
@@ -30,10 +27,6 @@ from support.server import Server
 KILLS: Final = int(os.environ.get("CAMPAIGN_KILLS", "20"))
 SEED: Final = int(os.environ.get("CAMPAIGN_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 EXECUTIONS: Final = max(200, 10 * KILLS)
-CLIENTS: Final = 6
-OBSERVED: Final = 15  # of a hundred executions
-ENDING_SECONDS: Final = 60.0
-_GONE: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 FLOW: Final = """
 metadata: {{name: Three nodes, version: "1.0"}}
@@ -53,135 +46,6 @@ nodes:
 
 
 @dataclass(slots=True)
-class Ledger:
-    """What clients know: the answers to their requests.
-
-    Attributes:
-        accepted: Execution id by the number in its input.
-        unanswered: Numbers that were sent, perhaps more than once, without an answer to any.
-        refused: Answers that no client should ever get.
-    """
-
-    accepted: dict[int, str] = field(default_factory=dict)
-    unanswered: set[int] = field(default_factory=set)
-    refused: list[str] = field(default_factory=list)
-    doubled: list[str] = field(default_factory=list)
-    seen: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
-
-
-class Load:
-    """Clients that start executions all the time, and subscribers that come back after each crash."""
-
-    def __init__(
-        self, server: Server, token: str, flow_id: str, draw: random.Random, *, database_may_fail: bool
-    ) -> None:
-        self._server = server
-        self._database_may_fail = database_may_fail
-        self._token = token
-        self._flow_id = flow_id
-        self._draw = draw
-        self._numbers = iter(range(1, 1_000_000))
-        self._watchers: list[asyncio.Task[None]] = []
-        self.ledger = Ledger()
-        self.is_over = False
-        self._kill_at_answer: asyncio.Event | None = None
-
-    async def kill_at_next_answer(self) -> None:
-        """Kill the server the moment it has answered a run: what it said must hold by then."""
-        self._kill_at_answer = asyncio.Event()
-        await self._kill_at_answer.wait()
-
-    async def run(self) -> None:
-        timeout = aiohttp.ClientTimeout(total=20)
-        headers = {"Authorization": f"Bearer {self._token}"}
-        async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
-            async with asyncio.TaskGroup() as clients:
-                for _ in range(CLIENTS):
-                    clients.create_task(self._client(session))
-        await asyncio.gather(*self._watchers)
-
-    async def _client(self, session: aiohttp.ClientSession) -> None:
-        while not (self.is_over and len(self.ledger.accepted) >= EXECUTIONS):
-            number = next(self._numbers)
-            # Half of the clients can repeat a request that was not answered, half cannot.
-            await self._start(session, number, f"request-{number}" if number % 2 else None)
-            await asyncio.sleep(self._pace())
-
-    def _pace(self) -> float:
-        """Spreads the load over all the kills, and hurries once they are done."""
-        return 0.005 if self.is_over else self._draw.random() * 0.6
-
-    async def _start(self, session: aiohttp.ClientSession, number: int, key: str | None) -> None:
-        while True:
-            url = self._server.find_url()
-            if url is None:
-                await asyncio.sleep(0.05)
-                continue
-            try:
-                async with session.post(
-                    f"{url}/api/v1/flows/{self._flow_id}/run",
-                    json={"input": {"number": number}},
-                    headers={} if key is None else {"Idempotency-Key": key},
-                ) as response:
-                    if self._kill_at_answer is not None and response.status == 201:
-                        self._server.kill()
-                        self._kill_at_answer.set()
-                        self._kill_at_answer = None
-                    answer = await response.json()
-            except aiohttp.ClientConnectorError:
-                # Nothing was sent, so this may be said again by anybody.
-                await asyncio.sleep(0.05)
-                continue
-            except _GONE:
-                self.ledger.unanswered.add(number)
-                if key is None:
-                    return
-                await asyncio.sleep(0.05)
-                continue
-            if response.status == 503 and self._database_may_fail:
-                # Nobody can tell any more whether a commit was done whose end was not heard of.
-                self.ledger.unanswered.add(number)
-                if key is None:
-                    return
-                await asyncio.sleep(0.05)
-                continue
-            if response.status not in (200, 201):
-                self.ledger.refused.append(f"{response.status} {answer}")
-                return
-            self.ledger.unanswered.discard(number)
-            self.ledger.accepted[number] = answer["execution_id"]
-            if number % 100 < OBSERVED:
-                self._watchers.append(asyncio.create_task(self._watch(answer["execution_id"])))
-            return
-
-    async def _watch(self, id: str) -> None:
-        """Read an execution's events until the last, going on where the last connection broke."""
-        seen = self.ledger.seen[id]
-        while True:
-            url = self._server.find_url()
-            if url is None:
-                await asyncio.sleep(0.05)
-                continue
-            after = seen[-1]["seq"] if seen else 0
-            address = f"{url.replace('http', 'ws', 1)}/ws/executions/{id}?after={after}"
-            bearer = {"Authorization": f"Bearer {self._token}"}
-            try:
-                async with connect(address, additional_headers=bearer, proxy=None, open_timeout=10) as socket:
-                    async for text in socket:
-                        seen.append(json.loads(text))
-                    if socket.close_code == 1000:
-                        return
-            except InvalidStatus as error:
-                # Anything but a server on its way down: this execution was accepted.
-                if error.response.status_code != 503:
-                    self.ledger.refused.append(f"{error.response.status_code} for a subscriber of {id}")
-                    return
-            except (ConnectionClosed, InvalidHandshake, InvalidMessage, OSError, TimeoutError, EOFError):
-                pass
-            await asyncio.sleep(0.05)
-
-
-@dataclass(slots=True)
 class Places:
     """What runs, each as a process of its own."""
 
@@ -194,8 +58,7 @@ class Places:
 def places(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Places]:
     # With all that it takes to lose nothing.
     postgres = PostgresServer() if request.param == "postgres" else None
-    receiver = Receiver(tmp_path)
-    server = Server(tmp_path)
+    server, receiver = Server(tmp_path), Receiver(tmp_path)
     try:
         if postgres is not None:
             server = Server(tmp_path, {"DATABASE_URL": postgres.start().new_database()})
@@ -209,19 +72,22 @@ def places(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Places]:
 
 @pytest.mark.timeout(120 + 6 * KILLS)
 async def test_whatever_was_accepted_survives_kills_at_random_moments(places: Places) -> None:
-    server, receiver = places.server, places.receiver
+    server, receiver, postgres = places.server, places.receiver, places.postgres
     print(f"\nCAMPAIGN_SEED={SEED} CAMPAIGN_KILLS={KILLS}")
     draw = random.Random(SEED)
     admin = await asyncio.to_thread(lambda: server.start().admin())
     flow_id = admin.new_flow(FLOW.format(receiver=receiver.url))
     assert admin.token is not None
-    load = Load(server, admin.token, flow_id, draw, database_may_fail=places.postgres is not None)
+    load = Load(
+        server, admin.token, [(flow_id, None)], draw,
+        executions=EXECUTIONS, database_may_fail=postgres is not None,
+    )  # fmt: skip
     running = asyncio.create_task(load.run())
 
-    with_work = await _kill_again_and_again(places, load, draw)
+    with_work = await kill_again_and_again(server, load, draw, kills=KILLS, postgres=postgres)
     load.is_over = True
     await asyncio.wait_for(running, 60 + 2 * KILLS)
-    stuck = await asyncio.to_thread(_wait_for_ends, server, admin.token)
+    stuck = await asyncio.to_thread(wait_for_ends, server, admin.token)
     told = await asyncio.to_thread(_what_the_server_tells, server, admin.token, load.ledger)
     await asyncio.to_thread(server.stop)
 
@@ -242,67 +108,6 @@ async def test_whatever_was_accepted_survives_kills_at_random_moments(places: Pl
     assert check_effects(server.place, [key for key in keys if key is not None]) == []
     assert _violations(server.place, ledger, Counter(keys)) == []
     assert _other_stories(server.place, told, ledger) == []
-
-
-async def _kill_again_and_again(places: Places, load: Load, draw: random.Random) -> int:
-    """Gives how many of the kills hit executions under way."""
-    hits, server = 0, places.server
-    for kill in range(KILLS):
-        if places.postgres is not None and kill % 2:
-            hits += await _kill_postgres(places.postgres, server, draw, during_recovery=kill % 4 == 3)
-            continue
-        # Some hit a start or its recovery, some an answer, most the work that follows.
-        match kill % 5:
-            case 4:
-                await asyncio.sleep(0.1 + draw.random() * 0.9)
-                server.kill()
-            case 3 | 1:
-                await asyncio.to_thread(server.wait_until_ready)
-                await asyncio.sleep(draw.random() * 0.3)
-                await load.kill_at_next_answer()
-            case _:
-                await asyncio.to_thread(server.wait_until_ready)
-                await asyncio.sleep(draw.random() * 0.8)
-                server.kill()
-        hits += _open_executions(server.place) > 0
-        await asyncio.to_thread(server.spawn)
-    await asyncio.to_thread(server.wait_until_ready)
-    return hits
-
-
-async def _kill_postgres(
-    postgres: PostgresServer, server: Server, draw: random.Random, *, during_recovery: bool
-) -> bool:
-    """Whether it hit executions under way. The server lives on, and goes on by itself."""
-    await asyncio.to_thread(server.wait_until_ready)
-    if during_recovery:
-        server.kill()
-        server.spawn()
-    await asyncio.sleep(draw.random() * 0.8)
-    await asyncio.to_thread(postgres.kill)
-    await asyncio.sleep(draw.random() * 0.3)
-    await asyncio.to_thread(postgres.start)
-    was_hit = _open_executions(server.place) > 0
-    if during_recovery and server.has_ended():
-        # It found no database when it began, and leaves it to others to start it again.
-        server.spawn()
-    return was_hit
-
-
-def _open_executions(place: Place) -> int:
-    found: int = rows_of(place, "SELECT count(*) FROM executions WHERE status IN ('running', 'waiting')")[0][0]
-    return found
-
-
-def _wait_for_ends(server: Server, token: str) -> list[Any]:
-    """Executions that have not ended although nothing disturbs them any more."""
-    client = server.client(token)
-    deadline = time.monotonic() + ENDING_SECONDS
-    while True:
-        still: list[Any] = client.get("/api/v1/executions", status="running,waiting", limit=100).json["executions"]
-        if not still or time.monotonic() > deadline:
-            return still
-        time.sleep(0.05)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from security.fuzz import ROLES, fuzz
+from security.fuzz import ROLES, UNHURRIED, fuzz
 from support.scoreboard import Scoreboard
 from support.server import Server
 
@@ -16,7 +16,7 @@ CASES: Final = int(os.environ.get("FUZZ_CASES", "3000"))
 @pytest.mark.timeout(max(300, CASES // 20))
 def test_s15_s43_s57_fuzzing_finds_no_server_error_and_no_open_door(tmp_path: Path, scoreboard: Scoreboard) -> None:
     # Not the server of the other tests: it is left full of accounts, and with none of its own.
-    server = Server(tmp_path)
+    server = Server(tmp_path, UNHURRIED)
     try:
         found = fuzz(server.start(), tmp_path, cases=CASES, examples=5 if CASES <= 10_000 else 200)
     finally:

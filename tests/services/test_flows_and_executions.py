@@ -11,7 +11,7 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import AccountId, ExecutionId, RevisionId
-from flowrunner.ports import Page, SavedFlow
+from flowrunner.ports import Page, ParentStep, SavedFlow
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import FlowDraft, Flows
@@ -297,7 +297,7 @@ async def test_a_repeated_request_gets_its_first_answer_also_when_the_flow_is_go
     again = await executions.run(mara, flow.id, {"a": 1}, idempotency_key="k")
 
     assert (again.id, again.is_repeat, again.created_at) == (first.id, True, first.created_at)
-    with pytest.raises(Conflict, match="another request"):
+    with pytest.raises(InvalidInput, match="another request"):
         await executions.run(mara, flow.id, {"a": 2}, idempotency_key="k")
     for key in (None, "other"):
         with pytest.raises(NotFound):
@@ -328,9 +328,7 @@ async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_e
     assert engine.dispatcher.active == 0
 
 
-async def test_the_same_key_for_another_request_is_a_conflict(
-    flows: Flows, executions: Executions, mara: Caller
-) -> None:
+async def test_the_same_key_for_another_request_is_refused(flows: Flows, executions: Executions, mara: Caller) -> None:
     flow, other = (
         await flows.create(mara, FlowDraft(definition=SMALL)),
         await flows.create(mara, FlowDraft(definition=SMALL)),
@@ -338,8 +336,27 @@ async def test_the_same_key_for_another_request_is_a_conflict(
     await executions.run(mara, flow.id, {"a": 1}, idempotency_key="k")
 
     for flow_id, input in ((flow.id, {"a": 2}), (other.id, {"a": 1}), (flow.id, {})):
-        with pytest.raises(Conflict, match="another request"):
+        with pytest.raises(InvalidInput, match="another request"):
             await executions.run(mara, flow_id, input, idempotency_key="k")
+
+
+async def test_a_step_that_asks_again_finds_the_execution_that_it_has_started(
+    flows: Flows, engine: Machine, mara: Caller
+) -> None:
+    flow = await flows.create(mara, FlowDraft(definition=SMALL))
+    step = ParentStep(
+        execution_id=ExecutionId("exec-parent"), account_id=mara.account_id, step="call.1", failures=0, flows=()
+    )
+
+    # After a crash, what its input is made of may have come to something else.
+    first = await engine.world.flows.start(step, flow.id, version=None, input={"at": 1}, wait=False)
+    again = await engine.world.flows.start(step, flow.id, version=None, input={"at": 2}, wait=False)
+    after_a_failure = await engine.world.flows.start(
+        replace(step, failures=1), flow.id, version=None, input={"at": 2}, wait=False
+    )
+
+    assert again == first != after_a_failure
+    assert (await engine.executions.get(mara, ExecutionId(first.execution_id))).input == b'{"at":1}'
 
 
 async def test_another_s_execution_does_not_exist(

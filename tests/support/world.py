@@ -166,7 +166,7 @@ class Machine:
     signals: Signals
     reruns: Reruns
 
-    async def save(self, definition: str, id: str = "flow-1") -> FlowId:
+    async def save(self, definition: str, id: str = "flow-1", *, account_id: AccountId = MARA) -> FlowId:
         specs = {name: node_type.spec() for name, node_type in self.types.items()}
         flow_of(definition, specs)
         saved = SavedFlow(
@@ -180,7 +180,7 @@ class Machine:
             definition=definition,
             revision_id=RevisionId(f"rev-{id}"),
         )
-        await SqlFlows(self.database).create(MARA, saved)
+        await SqlFlows(self.database).create(account_id, saved)
         return saved.id
 
     async def start(

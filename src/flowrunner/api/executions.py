@@ -108,6 +108,7 @@ class LogAnswer(Answer):
     message: str
     node_id: str | None = None
     node_type: str | None = None
+    step: str | None = Field(default=None, description="The step: fetch.1, or each.1[4]/push.1 in a loop.")
     data: Any = None
 
 
@@ -146,7 +147,7 @@ def _log_json(line: LogLine) -> dict[str, Any]:
         "level": line.level,
         "message": line.message,
     }
-    details = {"node_id": line.node_id, "node_type": line.node_type, "data": line.data}
+    details = {"node_id": line.node_id, "node_type": line.node_type, "step": line.step, "data": line.data}
     return body | {name: value for name, value in details.items() if value is not None}
 
 

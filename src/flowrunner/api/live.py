@@ -264,6 +264,7 @@ def _told(recorded: Recorded) -> dict[str, Any]:
                 "message": event.message,
                 "node_id": event.node,
                 "node_type": event.node_type,
+                "step": event.step,
                 "scope": event.scope or None,
                 "data": event.data,
             }

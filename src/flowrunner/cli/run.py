@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final, cast
 
 import click
@@ -70,6 +71,8 @@ def run_locally(
     quiet: bool,
 ) -> int:
     """Gives the exit code. Raises: click.UsageError, InvalidSettings, Unavailable."""
+    if Path(file).is_dir():
+        raise click.UsageError(f"--local takes one flow, and {file} is a directory. Flows it starts come by --with.")
     if [file, *others, *inputs].count(STDIN) > 1:
         raise click.UsageError("The standard input can be read once.")
     settings = load_settings({"egress_allow": egress_allow}, os.environ)

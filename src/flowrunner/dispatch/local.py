@@ -320,6 +320,7 @@ class LocalDispatcher:
 
     async def _until_done(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
         """Do the work, again and again if it fails, until it is done or there is nothing to be done."""
+        tries = 0
         while not self._engine.is_stopping:
             try:
                 await work()
@@ -327,8 +328,9 @@ class LocalDispatcher:
             except (Conflict, NotFound):
                 return
             except Exception as error:
+                tries += 1
                 logger.warning(failure, what=what, reason=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(_seconds_after(tries))
 
     # Executions in memory
 
@@ -431,8 +433,7 @@ class LocalDispatcher:
     def _look_again(self, id: ExecutionId, account_id: AccountId | None) -> None:
         if not self._engine.is_stopping:
             tries = self._tries[id] = self._tries.get(id, 0) + 1
-            seconds = min(_RETRY_SECONDS * 2.0 ** min(tries - 1, 10), _LONGEST_NAP_SECONDS)
-            asyncio.get_running_loop().call_later(seconds, self._enqueue_unless_stopping, id, account_id)
+            asyncio.get_running_loop().call_later(_seconds_after(tries), self._enqueue_unless_stopping, id, account_id)
 
     def _enqueue_unless_stopping(self, id: ExecutionId, account_id: AccountId | None) -> None:
         if not self._engine.is_stopping:
@@ -497,9 +498,9 @@ class LocalDispatcher:
         """Let in whoever can be, and let the last one take the place of the others if that is how its flow has it."""
 
         async def replace_others() -> None:
-            *_, last = await self._journal.sharing_turn(key)
-            if await self._engine.replaces(last):
-                await self._replace(key, last)
+            sharing = await self._journal.sharing_turn(key)
+            if sharing and await self._engine.replaces(sharing[-1]):
+                await self._replace(key, sharing[-1])
 
         await self._until_done(replace_others, "execution.not_replaced", key)
         await self._admit(key)
@@ -533,3 +534,8 @@ class LocalDispatcher:
         # Rows that are due, and in memory or in the queue already, must not make this loop spin.
         shortest = 0.5 if self._queue else 0.05
         return min(max((at - self._clock.now()).total_seconds(), shortest), _LONGEST_NAP_SECONDS)
+
+
+def _seconds_after(tries: int) -> float:
+    """How long to wait when so many tries have failed: what cannot be done must not fill the log."""
+    return min(_RETRY_SECONDS * 2.0 ** min(tries - 1, 10), _LONGEST_NAP_SECONDS)

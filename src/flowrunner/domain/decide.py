@@ -99,12 +99,15 @@ class Finish:
 Decision: TypeAlias = Start | Resume | Record | Conclude | Wait | Finish
 
 
-def decide(flow: Flow, state: ExecutionState, *, running: Container[Step], now: datetime) -> tuple[Decision, ...]:
+def decide(
+    flow: Flow, state: ExecutionState, *, running: Container[Step], now: datetime, may_be_cut_off: bool = True
+) -> tuple[Decision, ...]:
     """What to do next; empty when all there is to do is being done, or the execution has ended.
 
     Args:
         running: Steps that this process is running at the moment. A step that is recorded as
             started and is not among them was cut off by a crash.
+        may_be_cut_off: Whether there may be such steps.
     """
     if state.ending is not None or state.seq == 0 or state.is_queued:
         return ()
@@ -112,13 +115,12 @@ def decide(flow: Flow, state: ExecutionState, *, running: Container[Step], now: 
     if deadline is not None and now >= deadline:
         message = f"The execution did not end within {flow.limits.timeout_seconds:g} seconds"
         return (failed(flow, state, Failure(type="timeout", message=message)),)
-    for step in state.running:
+    for step in state.running if may_be_cut_off else ():
         if step not in running:
             return (_cut_off(flow, state, state.at(step)),)
-    for step in state.timed:
-        current = state.at(step)
-        if current.due_at is not None and now >= current.due_at:
-            return _due(flow, state, current)
+    due = state.next_due
+    if due is not None and due.due_at is not None and now >= due.due_at:
+        return _due(flow, state, due)
     for scope in state.ready:
         decisions = _in_scope(flow, state, state.frames[scope], running)
         if decisions:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from heapq import heappop, heappush
 from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias, assert_never, get_args
 
 from flowrunner.domain.errors import FlowRunnerError
@@ -257,6 +258,8 @@ class SignalReceived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
+    """A line of the log. ``iteration``: of the step that wrote it; None where none did."""
+
     type: ClassVar[str] = "log"
     level: LogLevel
     message: str
@@ -264,6 +267,14 @@ class Logged:
     node_type: str | None = None
     data: JSON = None
     scope: str = ROOT
+    iteration: int | None = None
+
+    @property
+    def step(self) -> str | None:
+        """The step in words, where one wrote it."""
+        if self.node is None or self.iteration is None:
+            return None
+        return str(Step(self.node, self.iteration, self.scope))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -439,6 +450,7 @@ class ExecutionState:
         timed: Steps that something happens to by itself at their ``due_at``, or that wait for a signal.
         signals: Signals that no step has taken yet, by key.
         vars: What `set` nodes have set.
+        dues: When something happens to a step by itself, the earliest first; some of it is out of date.
         started_tries: Tries of steps begun so far; loops are bounded by it.
         log_lines: Log events so far; they are capped.
     """
@@ -454,6 +466,7 @@ class ExecutionState:
     timed: dict[Step, None] = field(default_factory=dict)
     signals: dict[str, list[JSON]] = field(default_factory=dict)
     vars: dict[str, JSON] = field(default_factory=dict)
+    dues: list[tuple[datetime, Step]] = field(default_factory=list, compare=False)
     started_tries: int = 0
     log_lines: int = 0
     ending: Ending | None = None
@@ -478,12 +491,20 @@ class ExecutionState:
         return self.frames[ROOT]
 
     @property
+    def next_due(self) -> StepState | None:
+        """The step to which something happens by itself first; None if there is none."""
+        while self.dues:
+            due_at, step = self.dues[0]
+            if step in self.timed and self.at(step).due_at == due_at:
+                return self.at(step)
+            heappop(self.dues)
+        return None
+
+    @property
     def due_at(self) -> datetime | None:
         """When something happens by itself; None for never."""
-        if not self.timed:
-            return None
-        moments = [at for at in (self.at(step).due_at for step in self.timed) if at is not None]
-        return min(moments, default=None)
+        current = self.next_due
+        return None if current is None else current.due_at
 
     def at(self, step: Step) -> StepState:
         return self.frames[step.scope].steps[step.node]
@@ -499,9 +520,15 @@ class ExecutionState:
                 frame = self.frames[ROOT] if frame.scope else None
 
     def within(self, scope: str) -> Iterator[Frame]:
-        """The frames of a scope and of all the scopes inside it."""
-        prefix = f"{scope}/"
-        return (f for f in self.frames.values() if not scope or f.scope == scope or f.scope.startswith(prefix))
+        """The frames of a scope and of all the scopes inside it; those of the handlers are inside the flow."""
+        if scope == ROOT:
+            yield from self.frames.values()
+            return
+        frame = self.frames[scope]
+        yield frame
+        for current in frame.steps.values():
+            for key in current.open.active if current.open is not None else ():
+                yield from self.within(current.step.inner(key))
 
     def apply(self, event: Event, at: datetime) -> None:
         """Take the next event into account.
@@ -591,6 +618,8 @@ class ExecutionState:
             owner.due_at = scopes.opened.until
             if owner.due_at is None:
                 self.timed.pop(owner.step, None)
+            else:
+                self._expect(owner)
             frame = Frame(scope, owner.step, key, item, item)
             self._mark_ready(owner)
         self.frames[scope] = frame
@@ -632,7 +661,13 @@ class ExecutionState:
             current.waiting, current.signal = None, None
             self.running.pop(current.step, None)
             self.ready.pop(event.scope, None)
-            self.timed[current.step] = None
+            self._expect(current)
+
+    def _expect(self, current: StepState) -> None:
+        """Something happens to a step by itself, or when a signal comes."""
+        self.timed[current.step] = None
+        if current.due_at is not None:
+            heappush(self.dues, (current.due_at, current.step))
 
     def _settle(self, current: StepState) -> None:
         """What a step waited for is over, and its scope goes on."""
@@ -646,7 +681,7 @@ class ExecutionState:
         current.status, current.due_at, current.waiting = StepStatus.WAITING, event.until, event
         self.running.pop(current.step, None)
         self.ready.pop(event.scope, None)
-        self.timed[current.step] = None
+        self._expect(current)
         early = self.signals.get(event.key) if event.key is not None else None
         if early and event.key is not None:
             payload = early.pop(0)
@@ -676,7 +711,7 @@ class ExecutionState:
         current.due_at = min((at for at in (event.opens_at, event.until) if at is not None), default=None)
         self.running.pop(current.step, None)
         if current.due_at is not None:
-            self.timed[current.step] = None
+            self._expect(current)
         if event.opens_at is None:
             self.ready[event.scope] = None
         else:

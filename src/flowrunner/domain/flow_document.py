@@ -1,6 +1,5 @@
 """Reads a flow document: a flow that can run, or every fault with its line and column."""
 
-import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -46,7 +45,9 @@ from flowrunner.domain.inputs import schema_of
 from flowrunner.domain.javascript import GLOBALS, KEYWORDS
 from flowrunner.domain.retry import PASSING_ERRORS, RetryPolicy
 from flowrunner.domain.script import Script
+from flowrunner.domain.suggestions import Suggestions
 from flowrunner.domain.values import JSON
+from flowrunner.domain.written_nodes import nodes_by_scope, set_by_nodes, targets_of
 from flowrunner.domain.yaml_source import Keys, Source, dotted
 
 _FLOW_KEYS: Final = (
@@ -77,6 +78,7 @@ MAX_CONCURRENCY: Final = 10_000
 MAX_DEPTH_OF_SCOPES: Final = 8
 MAX_EXPRESSIONS: Final = 10_000
 BATCH_AT_ONCE: Final = 10
+_MOST_LISTED: Final = 20
 _FORBIDDEN_IN_NAMES: Final = frozenset("/[]")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 
@@ -211,6 +213,7 @@ class _Reader:
     faults: list[Fault] = field(default_factory=list)
     codes: list[Code] = field(default_factory=list)
     secrets: dict[str, CodePlace] = field(default_factory=dict)
+    suggestions: Suggestions = field(default_factory=Suggestions)
 
     def read(self) -> Flow | None:
         document = self.source.value
@@ -234,9 +237,9 @@ class _Reader:
 
         context = _Context(
             visible=written.keys(),
-            elsewhere=dict(_nodes_by_scope(written, "")),
+            elsewhere=dict(nodes_by_scope(written)),
             names=frozenset(),
-            variables={*variables, *_set_by_nodes(written)},
+            variables={*variables, *set_by_nodes(written)},
             inputs=None if inputs is None else inputs.keys(),
             timeout_seconds=self.duration_at(defaults, ("defaults",), "timeout"),
             retry=self.retry(self.map_at(defaults, ("defaults",), "retry"), ("defaults", "retry")),
@@ -293,7 +296,7 @@ class _Reader:
             return None
         if not isinstance(name, str) or name not in nodes:
             message = f"'{str(name)[:60]}' is not a node of this flow"
-            self.fault((key,), "edge.target", message, _did_you_mean(str(name), nodes))
+            self.fault((key,), "edge.target", message, self.suggestions.did_you_mean(str(name), nodes))
             return None
         return name
 
@@ -303,8 +306,9 @@ class _Reader:
         self.known_keys(written, at, _LIMITS_KEYS)
         steps = self.whole_number_at(written, at, "max_steps", 1, MOST_STEPS)
         concurrency = None
-        if written.get("concurrency") is not None:
-            concurrency = self.concurrency(self.map_at(written, at, "concurrency"), (*at, "concurrency"), context)
+        limit = self.map_at(written, at, "concurrency")
+        if isinstance(written.get("concurrency"), dict):
+            concurrency = self.concurrency(limit, (*at, "concurrency"), context)
         return Limits(
             timeout_seconds=self.duration_at(written, at, "timeout"),
             max_steps=MAX_STEPS if steps is None else steps,
@@ -506,7 +510,7 @@ class _Reader:
             return None
         name = node["type"]
         if not isinstance(name, str) or name not in self.node_types:
-            hint = _did_you_mean(str(name), self.node_types) or _one_of(self.node_types)
+            hint = self.suggestions.did_you_mean(str(name), self.node_types) or _one_of(self.node_types)
             self.fault((*at, "type"), "node.type", f"unknown node type '{str(name)[:60]}'", hint)
             return None
         return self.node_types[name]
@@ -538,12 +542,13 @@ class _Reader:
             if not isinstance(target, str) or target not in siblings:
                 self.fault(places[action], "edge.target", *self.no_target(target, siblings))
             elif spec is not None and not _can_fire(action, actions, spec):
+                some = ", ".join(sorted(actions)[:_MOST_LISTED]) or "none"
                 self.fault(
                     places[action],
                     "edge.action",
                     f"'{action}' can never fire: a node of type {spec.name} does not end so",
-                    _did_you_mean(action, [*actions, "error"])
-                    or f"its actions: {', '.join(sorted(actions)) or 'none'}; its errors: error, error.<type>",
+                    self.suggestions.did_you_mean(action, [*actions, "error"])
+                    or f"its actions: {some}; its errors: error, error.<type>",
                     key=len(places[action]) > len(at),
                 )
             else:
@@ -559,7 +564,7 @@ class _Reader:
         return edges
 
     def no_target(self, target: JSON, siblings: Mapping[str, JSON]) -> tuple[str, str | None]:
-        return f"'{str(target)[:60]}' is not a node of this scope", _did_you_mean(str(target), siblings)
+        return f"'{str(target)[:60]}' is not a node of this scope", self.suggestions.did_you_mean(str(target), siblings)
 
     def start_of(
         self,
@@ -570,7 +575,7 @@ class _Reader:
         *,
         handlers: frozenset[str] = frozenset(),
     ) -> str:
-        targets = {name: _targets(node) & nodes.keys() for name, node in nodes.items()}
+        targets = {name: targets_of(node) & nodes.keys() for name, node in nodes.items()}
         start = holder.get("start")
         if start is not None:
             if not isinstance(start, str) or start not in nodes:
@@ -650,7 +655,7 @@ class _Reader:
             at,
             "expression.unknown_name",
             f"'{text}': {owner} has no '{key}'",
-            _did_you_mean(str(key), known) or (f"known: {', '.join(sorted(known))}" if known else None),
+            self.suggestions.did_you_mean(str(key), known) or _listed(known),
         )
 
     def constant_only(self, value: JSON, at: Keys) -> None:
@@ -764,7 +769,7 @@ class _Reader:
     def known_keys(self, value: Mapping[str, JSON], at: Keys, known: tuple[str, ...]) -> None:
         for key in value:
             if key not in known and not key.startswith("x-"):
-                hint = _did_you_mean(key, known) or f"known keys: {', '.join(known)}, x-…"
+                hint = self.suggestions.did_you_mean(key, known) or f"known keys: {', '.join(known)}, x-…"
                 self.fault((*at, key), "unknown_key", f"unknown key '{key[:60]}'", hint, key=True)
 
     def fault(self, keys: Keys, code: str, message: str, hint: str | None = None, *, key: bool = False) -> None:
@@ -812,13 +817,6 @@ def _policy(settings: RetrySettings) -> RetryPolicy:
     )
 
 
-def _targets(node: JSON) -> set[str]:
-    written = node.get("next") if isinstance(node, dict) else None
-    if isinstance(written, str):
-        return {written}
-    return {t for t in written.values() if isinstance(t, str)} if isinstance(written, dict) else set()
-
-
 def _can_fire(action: str, actions: frozenset[str], spec: NodeTypeSpec) -> bool:
     if action == "error":
         return True
@@ -834,35 +832,6 @@ def _can_fire(action: str, actions: frozenset[str], spec: NodeTypeSpec) -> bool:
     )
 
 
-def _inner_nodes(node: JSON) -> Iterable[tuple[str, Mapping[str, JSON]]]:
-    """The scopes written inside a node, each with its name."""
-    if not isinstance(node, dict):
-        return
-    if isinstance(node.get("nodes"), dict):
-        yield "", node["nodes"]
-    if isinstance(node.get("branches"), dict):
-        for key, branch in node["branches"].items():
-            if isinstance(branch, dict) and isinstance(branch.get("nodes"), dict):
-                yield f".{key}", branch["nodes"]
-
-
-def _nodes_by_scope(nodes: Mapping[str, JSON], scope: str) -> Iterable[tuple[str, str]]:
-    """Every node of the document, with the path of the scope it is in."""
-    for name, node in nodes.items():
-        yield name, scope
-        for key, inner in _inner_nodes(node):
-            yield from _nodes_by_scope(inner, f"{scope}.{name}{key}".lstrip("."))
-
-
-def _set_by_nodes(nodes: Mapping[str, JSON]) -> Iterable[str]:
-    """Variables that `set` nodes of the document give a value."""
-    for node in nodes.values():
-        if isinstance(node, dict) and node.get("type") == "set" and isinstance(node.get("params"), dict):
-            yield from node["params"]
-        for _, inner in _inner_nodes(node):
-            yield from _set_by_nodes(inner)
-
-
 def _strings(value: JSON, at: Keys) -> Iterable[tuple[Keys, str]]:
     match value:
         case str():
@@ -875,10 +844,10 @@ def _strings(value: JSON, at: Keys) -> Iterable[tuple[Keys, str]]:
                 yield from _strings(item, (*at, index))
 
 
-def _did_you_mean(text: str, known: Collection[str]) -> str | None:
-    near = difflib.get_close_matches(text[:100], known, n=1)
-    return f"did you mean '{near[0]}'?" if near else None
-
-
 def _one_of(known: Collection[str]) -> str:
     return f"one of: {', '.join(sorted(known))}"
+
+
+def _listed(known: Collection[str]) -> str | None:
+    """The names; None where there are none, or too many to be of help."""
+    return f"known: {', '.join(sorted(known))}" if 0 < len(known) <= _MOST_LISTED else None

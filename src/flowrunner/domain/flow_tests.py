@@ -1,7 +1,6 @@
 """What the tests of a flow say: what flows in, what nodes give in place of running, and what is to come of it."""
 
-import difflib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
@@ -9,7 +8,9 @@ from typing import Final, TypeAlias
 from flowrunner.domain.duration import HINT as DURATION_HINT
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.execution import LOG_LEVELS
+from flowrunner.domain.suggestions import Suggestions
 from flowrunner.domain.values import JSON
+from flowrunner.domain.written_nodes import inner_nodes
 from flowrunner.domain.yaml_source import Keys
 
 # A node of a flow: its name after those of the nodes and branches around it.
@@ -191,6 +192,7 @@ def dotted_path(path: NodePath) -> str:
 class _Reader:
     nodes: Mapping[str, JSON]
     faults: list[FoundFault] = field(default_factory=list)
+    suggestions: Suggestions = field(default_factory=Suggestions)
     # Every node by the ways to name it: by its path, and by its name alone.
     by_path: dict[str, NodePath] = field(init=False)
     by_name: dict[str, list[NodePath]] = field(init=False)
@@ -326,7 +328,10 @@ class _Reader:
         status = expect.get("status", "completed" if error is None else "failed")
         if not isinstance(status, str) or status not in STATUSES:
             self.fault(
-                (*at, "status"), "enum", f"must be one of: {', '.join(STATUSES)}", did_you_mean(str(status), STATUSES)
+                (*at, "status"),
+                "enum",
+                f"must be one of: {', '.join(STATUSES)}",
+                self.suggestions.did_you_mean(str(status), STATUSES),
             )
             status = "completed"
         else:
@@ -375,7 +380,9 @@ class _Reader:
                 inside = self.by_name.get(name, []) if isinstance(name, str) else []
                 hint = "only nodes that stand in no other node make up a path" if inside else None
                 message = f"'{_short(str(name))}' is not a node of this flow"
-                self.fault((*at, index), "test.node", message, hint or did_you_mean(str(name), self.nodes))
+                self.fault(
+                    (*at, index), "test.node", message, hint or self.suggestions.did_you_mean(str(name), self.nodes)
+                )
             else:
                 found.append(name)
         return tuple(found)
@@ -425,7 +432,7 @@ class _Reader:
             path = named[0] if named else None
         if path is None:
             known = {*self.by_path, *self.by_name}
-            hint = did_you_mean(name, known)
+            hint = self.suggestions.did_you_mean(name, known)
             self.fault(at, "test.node", f"'{_short(name)}' is not a node of this flow", hint, is_of_key=is_of_key)
         elif type is not None and (node := _node_at(self.nodes, path)) is not None and node.get("type") != type:
             self.fault(at, "test.node", f"'{_short(name)}' is no node of type {type}", is_of_key=is_of_key)
@@ -484,7 +491,7 @@ class _Reader:
     def known_keys(self, value: Mapping[str, JSON], at: Keys, known: tuple[str, ...]) -> None:
         for key in value:
             if key not in known and not key.startswith("x-"):
-                hint = did_you_mean(key, known) or f"known keys: {', '.join(known)}, x-…"
+                hint = self.suggestions.did_you_mean(key, known) or f"known keys: {', '.join(known)}, x-…"
                 self.fault((*at, key), "unknown_key", f"unknown key '{_short(key)}'", hint, is_of_key=True)
 
     def fault(self, keys: Keys, code: str, message: str, hint: str | None = None, *, is_of_key: bool = False) -> None:
@@ -500,18 +507,8 @@ def _paths(nodes: Mapping[str, JSON], around: NodePath) -> Iterator[tuple[NodePa
             continue
         # An older form of a loop around the node, which the reader makes one.
         yield path, (*path, name) if node.get("batch") is not None else path
-        for key, inner in _inner(node):
+        for key, inner in inner_nodes(node):
             yield from _paths(inner, (*path, *key))
-
-
-def _inner(node: Mapping[str, JSON]) -> Iterator[tuple[NodePath, Mapping[str, JSON]]]:
-    inner = node.get("nodes")
-    if isinstance(inner, dict):
-        yield (), inner
-    branches = node.get("branches")
-    for key, branch in (branches if isinstance(branches, dict) else {}).items():
-        if isinstance(branch, dict) and isinstance(within := branch.get("nodes"), dict):
-            yield (key,), within
 
 
 def _node_at(nodes: Mapping[str, JSON], path: NodePath) -> Mapping[str, JSON] | None:
@@ -523,18 +520,13 @@ def _node_at(nodes: Mapping[str, JSON], path: NodePath) -> Mapping[str, JSON] | 
             return None
         if len(left) == 1 or node.get("batch") is not None:
             return node
-        for key, inner in _inner(node):
+        for key, inner in inner_nodes(node):
             rest = left[1:]
             if rest[: len(key)] == key and len(rest) > len(key) and (found := look(inner, rest[len(key) :])):
                 return found
         return None
 
     return look(nodes, path)
-
-
-def did_you_mean(text: str, known: Collection[str]) -> str | None:
-    near = difflib.get_close_matches(text[:100], list(known), n=1)
-    return f"did you mean '{near[0]}'?" if near else None
 
 
 def _short(text: str) -> str:

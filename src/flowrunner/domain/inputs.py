@@ -1,6 +1,5 @@
 """Whether values are what a flow or an approval asks for, with every fault in plain words."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,6 +13,7 @@ from flowrunner.domain.json_schema import (
     read_schema,
     size_of,
 )
+from flowrunner.domain.suggestions import Suggestions
 from flowrunner.domain.values import JSON
 from flowrunner.domain.yaml_source import Keys, dotted
 
@@ -87,12 +87,14 @@ class Inputs:
         Raises:
             InvalidInput: With every fault, by paths like `input.limit`.
         """
+        suggestions, known = Suggestions(), ", ".join(tuple(self.schemas)[:20])
         faults = [
             Fault(
                 path=dotted(("input", name)),
                 code="unknown_key",
                 message=f"the flow has no input {quoted(name)}",
-                hint=_near(name, tuple(self.schemas)),
+                hint=suggestions.did_you_mean(name, self.schemas)
+                or (f"known inputs: {known}" if known else "it takes none"),
             )
             for name in values
             if name not in self.schemas
@@ -153,13 +155,6 @@ def schema_of(written: JSON) -> tuple[JSON, bool]:
 
 def _told(at: Keys, fault: ParamFault) -> Fault:
     return Fault(path=dotted((*at, *fault.keys)), code=fault.code, message=fault.message, hint=fault.hint)
-
-
-def _near(name: str, known: Sequence[str]) -> str | None:
-    near = difflib.get_close_matches(name[:100], known, n=1)
-    if near:
-        return f"did you mean '{near[0]}'?"
-    return f"known inputs: {', '.join(known[:20])}" if known else "it takes none"
 
 
 def _description(schema: JSON) -> str | None:

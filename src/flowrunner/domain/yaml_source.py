@@ -29,6 +29,7 @@ _WORDS: Final[Mapping[str, JSON]] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+_MOST_LOOKED_AT: Final = 1000
 # An expression with no quote open before it in its line.
 _UNQUOTED: Final = re.compile(r"""^(?:[^"'\n]|"[^"\n]*"|'[^'\n]*')*?\$\{""", re.MULTILINE)
 
@@ -101,7 +102,7 @@ def _fail_to_parse(text: str, error: yaml.MarkedYAMLError) -> NoReturn:
     mark = error.problem_mark or error.context_mark
     place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
     lines = text.splitlines()
-    around = "\n".join(lines[max(0, place.line - 2) : place.line])
+    around = "\n".join(line[:_MOST_LOOKED_AT] for line in lines[max(0, place.line - 2) : place.line])
     hint = None
     if "\t" in around and "token" in str(error.problem):
         hint = "indent with spaces: YAML does not allow tabs there"
@@ -195,6 +196,8 @@ class _Builder:
         assert isinstance(parent.value, dict)
         key = event.value
         keys = (*parent.keys, key)
+        if "\x00" in key:
+            self._note(place, keys, "yaml.character", "text must not hold a NUL character")
         if key == "<<" and event.implicit[0]:
             self._note(place, keys, "yaml.merge", "merge keys are not part of a flow", "write the keys out")
         elif key == "" and event.implicit[0]:

@@ -5,7 +5,6 @@ turns them into events, asks `decide` what follows, makes both durable together,
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,6 +85,8 @@ CANCEL_GRACE_SECONDS: Final = 0.5
 # Results of pure nodes wait for company, up to so many events.
 MAX_UNRECORDED_EVENTS: Final = 64
 MAX_UNRECORDED_BYTES: Final = 1024 * 1024
+# As many may have been lost in a crash, and a few more.
+_CAREFUL_EVENTS: Final = 4 * MAX_UNRECORDED_EVENTS
 MAX_LOG_LINES: Final = 10_000
 # Signals that came before a step asked for them.
 MAX_EARLY_SIGNALS: Final = 1000
@@ -93,6 +94,11 @@ MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
 # Events that are taken into account without a break for others.
 _AT_A_STRETCH: Final = 200
 _RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 3.0)
+# An execution of so many events and more stays for a while when it has to wait. To load an event takes some
+# 30 µs, so that even one that is told of the end of a sub-flow each time that it has left costs little.
+_LONG_EVENTS: Final = 1000
+_STAY_SECONDS_AN_EVENT: Final = 0.001
+_LONGEST_STAY_SECONDS: Final = 10.0
 
 _TOO_MUCH: Final = Failure(
     type="limit.size",
@@ -150,6 +156,9 @@ class Run:
         self._wake = asyncio.Event()
         self._show_timer: asyncio.TimerHandle | None = None
         self._running: dict[Step, asyncio.Task[None] | None] = {}
+        # Those of them that have no task yet.
+        self._to_begin: dict[Step, None] = {}
+        self._may_be_cut_off = state.seq > 0
         self._abandoned: set[asyncio.Task[None]] = set()
         self._unrecorded: list[Recorded] = []
         self._unrecorded_bytes = 0
@@ -168,9 +177,9 @@ class Run:
         # What the database has: what is in memory may not become durable.
         self._durable_status = state.status
         self._is_ending = state.seq > 0 and state.root.ended is not None
-        # Also pure nodes are recorded as started before they run: the one before may be what ended
-        # the process, and would end it again and again if nothing counted its tries.
-        self._is_careful = state.seq > 0
+        # Up to this event also pure nodes are recorded as started before they run: one of them may be what
+        # ended the process before, and would end it again and again if nothing counted its tries.
+        self._careful_until = state.seq + _CAREFUL_EVENTS if state.seq > 0 else 0
         self._cancel_reason: str | None = None
         self._cancelled_by: AuditEntry | None = None
         self._cancel_letters: list[int] = []
@@ -212,7 +221,7 @@ class Run:
         message = "Execution queued: too many of its flow are under way" if is_queued else "Execution started"
         run._record(Logged(level="info", message=message, node=start.name, node_type=start.type))
         if at_once and not start.pure and not new.prefix:
-            run._decide()
+            await run._decide()
         await run._flush()
         return run
 
@@ -278,18 +287,15 @@ class Run:
                     return None
                 if self._cancel_reason is not None:
                     continue
-                if not self._running and (due_at is None or self._world.is_stopping) and not self._inbox:
-                    return None
-                if due_at is None:
-                    await self._wake.wait()
-                else:
-                    seconds = (due_at - self._world.clock.now()).total_seconds()
-                    is_short = seconds <= self._world.short_wait or bool(self._running)
-                    if not is_short and not self._inbox:
-                        return due_at
+                seconds = None if due_at is None else (due_at - self._world.clock.now()).total_seconds()
+                if self._running or self._inbox or (seconds is not None and seconds <= self._world.short_wait):
+                    if self._world.is_stopping and not self._running and not self._inbox:
+                        return None
                     await self._sleep(seconds)
+                elif self._world.is_stopping or not await self._stays():
+                    return None if self._world.is_stopping else due_at
                 self._wake.clear()
-                self._take_messages()
+                self._take_messages(most=_AT_A_STRETCH)
         finally:
             if self._show_timer is not None:
                 self._show_timer.cancel()
@@ -315,8 +321,7 @@ class Run:
     async def _go_on(self) -> datetime | None:
         """Decide, record, act, as long as there is something to do; gives what it waits for."""
         while True:
-            has_more = self._cancel_reason is None and not self._world.is_stopping
-            due_at = self._decide() if has_more else None
+            due_at = await self._decide()
             if self._has_to_conclude:
                 self._has_to_conclude = False
                 self._act(await self._conclusion())
@@ -326,7 +331,7 @@ class Run:
                 if self._is_careful or self._is_much_unrecorded():
                     await self._flush()
                 # Nothing outside sees a pure node run, so its start need not be durable before.
-                self._running.pop(quick)
+                self._forget(quick)
                 result = await run_step(self._world, self._identity, self._state, quick, self._record_log)
                 self._record_result(quick, result)
                 continue
@@ -337,6 +342,10 @@ class Run:
             self._launch()
             return due_at
 
+    @property
+    def _is_careful(self) -> bool:
+        return self._state.seq < self._careful_until
+
     def _is_much_unrecorded(self) -> bool:
         return len(self._unrecorded) >= MAX_UNRECORDED_EVENTS or self._unrecorded_bytes >= MAX_UNRECORDED_BYTES
 
@@ -344,30 +353,39 @@ class Run:
         """Whether what is recorded can become durable later: all that is about to begin has no effect outside."""
         if self._is_careful or self._answers or self._is_much_unrecorded():
             return False
-        about_to_begin = [step for step, task in self._running.items() if task is None]
-        return bool(about_to_begin) and all(node_of(self._flow, self._state, step).pure for step in about_to_begin)
+        return bool(self._to_begin) and all(node_of(self._flow, self._state, step).pure for step in self._to_begin)
 
-    def _decide(self) -> datetime | None:
-        while not self._has_to_conclude:
+    async def _decide(self) -> datetime | None:
+        """Decide and record until there is no more to do; gives when there is by itself."""
+        count = 0
+        while not (self._has_to_conclude or self._cancel_reason is not None or self._world.is_stopping):
             if self._size > MAX_EXECUTION_BYTES and self._state.ending is None:
                 self._finish(Failed(error=_TOO_MUCH))
             now = self._world.clock.now()
-            decisions = decide(self._flow, self._state, running=self._running, now=now)
+            # What this process decides on, it runs: only what was there before it can have been cut off.
+            self._may_be_cut_off = self._may_be_cut_off and any(s not in self._running for s in self._state.running)
+            decisions = decide(
+                self._flow, self._state, running=self._running, now=now, may_be_cut_off=self._may_be_cut_off
+            )
             if not decisions:
                 return None
             for decision in decisions:
                 if isinstance(decision, Wait):
                     return decision.until
                 self._act(decision)
+                count += 1
+                if count % _AT_A_STRETCH == 0:
+                    # Others go on in between.
+                    await asyncio.sleep(0)
         return None
 
     def _act(self, decision: Decision) -> None:
         match decision:
             case Start(event):
                 self._record(event)
-                self._running[Step(event.node, event.iteration, event.scope)] = None
+                self._set_going(Step(event.node, event.iteration, event.scope))
             case Resume(step):
-                self._running[step] = None
+                self._set_going(step)
             case Record(event):
                 if isinstance(event, NodeFailed):
                     self._log_failure(event)
@@ -405,7 +423,7 @@ class Run:
             self._log_end(event)
         for frame in self._state.within(event.scope):
             for current in frame.steps.values():
-                task = self._running.pop(current.step, None)
+                task = self._forget(current.step)
                 if task is not None:
                     self._abandon(task)
                     task.cancel()
@@ -421,15 +439,19 @@ class Run:
 
     def _quick_step(self) -> Step | None:
         """A step that was decided on and is done at once."""
-        for step, task in self._running.items():
-            if task is None and node_of(self._flow, self._state, step).is_quick:
-                return step
-        return None
+        return next((step for step in self._to_begin if node_of(self._flow, self._state, step).is_quick), None)
 
     def _launch(self) -> None:
-        for step, task in self._running.items():
-            if task is None:
-                self._running[step] = asyncio.create_task(self._perform(step), name=f"step {step}")
+        for step in self._to_begin:
+            self._running[step] = asyncio.create_task(self._perform(step), name=f"step {step}")
+        self._to_begin.clear()
+
+    def _set_going(self, step: Step) -> None:
+        self._running[step] = self._to_begin[step] = None
+
+    def _forget(self, step: Step) -> "asyncio.Task[None] | None":
+        self._to_begin.pop(step, None)
+        return self._running.pop(step, None)
 
     async def _perform(self, step: Step) -> None:
         attempt = self._state.at(step).attempts
@@ -444,7 +466,7 @@ class Run:
         try:
             outcome = await run_step(self._world, self._identity, self._state, step, self._report)
         except Stopped:
-            self._running.pop(step, None)
+            self._forget(step)
             self._wake.set()
             return
         except Exception as error:
@@ -463,20 +485,37 @@ class Run:
     async def _stop_steps(self) -> None:
         tasks = [task for task in self._running.values() if task is not None]
         self._running.clear()
+        self._to_begin.clear()
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CANCEL_GRACE_SECONDS)
 
-    async def _sleep(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, 0.0)):
-                await self._wake.wait()
+    async def _sleep(self, seconds: float | None) -> bool:
+        """Whether something came before so many seconds had passed; None for no limit."""
+        try:
+            async with asyncio.timeout(None if seconds is None else max(seconds, 0.0)):
+                return await self._wake.wait()
+        except TimeoutError:
+            return False
+
+    async def _stays(self) -> bool:
+        """Whether something came soon enough for an execution that waits to be in memory yet: a long one stays
+        for a while, as coming back costs it more. Whoever cancels one is not kept waiting by that."""
+        if self._state.seq < _LONG_EVENTS or self._state.root.ended is not None:
+            return False
+        return await self._sleep(min(self._state.seq * _STAY_SECONDS_AN_EVENT, _LONGEST_STAY_SECONDS))
 
     # Messages to events
 
-    def _take_messages(self) -> None:
+    def _take_messages(self, *, most: int | None = None) -> None:
+        count = 0
         while self._inbox:
+            if count == most:
+                # The rest comes after what follows from these.
+                self._wake.set()
+                return
+            count += 1
             message = self._inbox.popleft()
             match message:
                 case Logged():
@@ -522,7 +561,7 @@ class Run:
             self._letters.append(signal.letter)
 
     def _let_go(self, step: Step) -> None:
-        task = self._running.pop(step)
+        task = self._forget(step)
         if task is not None:
             self._abandon(task)
 
@@ -569,6 +608,7 @@ class Run:
                 node_type=event.node_type,
                 data=data,
                 scope=event.scope,
+                iteration=event.iteration,
             )
         )
 
@@ -607,6 +647,7 @@ class Run:
                 self._abandon(task)
                 task.cancel()
         self._running.clear()
+        self._to_begin.clear()
 
     def _log_end(self, event: Ending | ScopeEnded) -> None:
         """The line that tells how the flow itself has ended."""

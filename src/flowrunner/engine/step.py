@@ -159,6 +159,7 @@ class Context:
                 node_type=self.declared.type,
                 data=data,
                 scope=self.current.step.scope,
+                iteration=self.current.step.iteration,
             )
         )
 

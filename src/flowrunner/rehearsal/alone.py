@@ -9,13 +9,13 @@ import msgspec
 
 from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
 from flowrunner.domain.execution import Event, NodeWaiting, Status, Step
-from flowrunner.domain.inputs import Form
 from flowrunner.domain.json_schema import SchemaEngine
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.ports import Clock, Dispatcher, Recorded, Signal
 from flowrunner.rehearsal.memory import GivenFlow, MemoryJournal, new_execution
 from flowrunner.services.admission import InputForms
 from flowrunner.services.ids import new_id
+from flowrunner.services.signals import checked_data
 
 # Is told of events as they are recorded.
 Watch = Callable[[ExecutionId, Sequence[Recorded]], None]
@@ -129,11 +129,9 @@ class Alone:
         if kind == "signal" and (payloads := self._signals.get(key)):
             payload = payloads.pop(0) if len(payloads) > 1 else payloads[0]
         elif kind == "approval" and (answer := self.answers.approvals.get(wait.node)) is not None:
-            data, form = answer.data, about.get("form")
             try:
-                if form is not None:
-                    data = Form(form, self.schemas).check(data)
-            except (InvalidInput, ValueError) as error:
+                data = checked_data(about.get("form"), answer.data, approved=answer.approved, schemas=self.schemas)
+            except (InvalidInput, Conflict) as error:
                 self.cancel(f"the answer to '{wait.node}' does not fit its form: {error}")
                 return
             at = self.clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")

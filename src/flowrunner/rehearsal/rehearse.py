@@ -97,7 +97,7 @@ async def rehearse(
         short_wait=0.0,
     )
     engine = FlowEngine(world)
-    stage = Stage(engine, journal, clock)
+    stage = Stage(engine, journal, clock, kit.schemas, cast.problem)
     ids = (ExecutionId(f"exec_{number}") for number in itertools.count(1))
     forms = InputForms(kit.schemas)
 

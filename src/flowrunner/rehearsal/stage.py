@@ -2,18 +2,21 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.errors import Conflict, InvalidInput
 from flowrunner.domain.execution import ExecutionState, StepState, replay
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.flow_tests import FlowTest, NodePath
+from flowrunner.domain.flow_tests import FlowTest, NodePath, dotted_path
+from flowrunner.domain.json_schema import SchemaEngine
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.ports import Engine, NewExecution, Recorded, Signal
 from flowrunner.rehearsal.memory import MemoryJournal
 from flowrunner.rehearsal.paths import path_of
+from flowrunner.services.signals import checked_data
 
 
 class VirtualClock:
@@ -54,11 +57,17 @@ class _Cue:
 
 @dataclass(slots=True)
 class Stage:
-    """Fills `ports.Dispatcher`. One execution acts at a time, in a fixed order."""
+    """Fills `ports.Dispatcher`. One execution acts at a time, in a fixed order.
+
+    Attributes:
+        problem: Is told what keeps a test from meaning anything.
+    """
 
     engine: Engine
     journal: MemoryJournal
     clock: VirtualClock
+    schemas: SchemaEngine
+    problem: Callable[[str], object]
     _ready: dict[ExecutionId, None] = field(default_factory=dict)
     _due: dict[ExecutionId, datetime] = field(default_factory=dict)
     _mail: defaultdict[ExecutionId, list[Signal]] = field(default_factory=lambda: defaultdict(list))
@@ -147,12 +156,29 @@ class Stage:
             if is_asked_for and signal is None:
                 continue
             cues.remove(cue)
+            if cue.approval is not None and signal is not None:
+                signal = self._checked(cue.approval, signal, waiting or [])
+                if signal is None:
+                    return True
             if signal is None:
                 self.cancel_soon(id, reason="cancelled by the test")
             else:
                 self.child_ended(id, signal)
             return True
         return False
+
+    def _checked(self, approval: NodePath, answer: Signal, waiting: Sequence[StepState]) -> Signal | None:
+        """The answer with the defaults of its form filled in; None if it does not fit."""
+        about = next(c.waiting.about for c in waiting if c.waiting is not None and c.waiting.key == answer.key)
+        assert isinstance(about, dict), "an approval says what it is about"
+        assert isinstance(answer.payload, dict), "an answer is an object"
+        given, is_yes = answer.payload["data"], bool(answer.payload["approved"])
+        try:
+            data = checked_data(about.get("form"), given, approved=is_yes, schemas=self.schemas)
+        except (InvalidInput, Conflict) as error:
+            self.problem(f"the answer to '{dotted_path(approval)}' does not fit its form: {error}")
+            return None
+        return replace(answer, payload={**answer.payload, "data": data})
 
     async def _waiting(self, id: ExecutionId) -> list[StepState]:
         _, events = await self.journal.load(id)

@@ -11,7 +11,15 @@ import msgspec
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.errors import Conflict, InvalidFlow, InvalidInput, LimitReached, NotFound, TooManyRequests
+from flowrunner.domain.errors import (
+    Conflict,
+    InvalidFlow,
+    InvalidInput,
+    LimitReached,
+    NotFound,
+    TooManyRequests,
+    invalid,
+)
 from flowrunner.domain.execution import Event, Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.json_schema import SchemaEngine
@@ -116,9 +124,9 @@ class Executions:
 
         Raises:
             NotFound.
-            InvalidInput: If the input is not what the flow asks for.
-            Conflict: If the key was used for another request, or too many executions of the flow are
-                under way, or the account keeps as much as it may (LimitReached).
+            InvalidInput: If the input is not what the flow asks for, or the key was used for another request.
+            Conflict: If too many executions of the flow are under way, or the account keeps as much as it
+                may (LimitReached).
             TooManyRequests: If it would have to wait, as many of the account do as may.
             Unavailable.
         """
@@ -137,7 +145,8 @@ class Executions:
     ) -> Accepted:
         """Start an execution of the flow's present revision, or of another one. Raises: as `run`."""
         digest = None
-        if idempotency_key is not None:
+        # A step that a crash cut off asks again for what it has started, whatever its input comes to by now.
+        if idempotency_key is not None and origin.caller is not None:
             digest = digest_of([flow_id, input] if repetition is None else repetition.asked)
         try:
             if revision_id is None:
@@ -184,7 +193,7 @@ class Executions:
     async def accepted_before(
         self, account_id: AccountId, idempotency_key: str | None, digest: str | None
     ) -> Accepted | None:
-        """What was accepted under the key; None if it is free. Raises: Conflict if that was another request."""
+        """What was accepted under the key; None if it is free. Raises: InvalidInput if that was another request."""
         if idempotency_key is None:
             return None
         before = await self._reader.request(account_id, idempotency_key)
@@ -199,7 +208,7 @@ class Executions:
             assert limit is not None, "turns are taken of flows with a limit"
             assert turn is not None, "turns are taken of flows with a limit"
         if limit.on_limit == "reject":
-            raise Conflict(f"{limit.most} executions of this flow are under way, which is as many as may be")
+            raise Conflict(f"As many executions of this flow are under way as may be: {limit.most}")
         if self._limits.queued is not None:
             self._limits.check_queued(await self._usage.queued(new.account_id))
         await self._dispatcher.start(replace(new, turn=replace(turn, is_queued=True)), flow, input)
@@ -213,7 +222,9 @@ class Executions:
         self, account_id: AccountId, id: ExecutionId, digest: str | None, *, asked: str | None
     ) -> Accepted:
         if digest != asked:
-            raise Conflict("This Idempotency-Key was used before, with another request")
+            raise invalid(
+                "Idempotency-Key", "was used before, with another request", code="reused", hint="take another key"
+            )
         before = await self._reader.get(account_id, id)
         return Accepted(
             id=before.id, flow_id=before.flow_id, status=before.status, created_at=before.started_at, is_repeat=True

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
+
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict, invalid
-from flowrunner.domain.execution import IllegalEvent, NodeStarted, Started
+from flowrunner.domain.execution import IllegalEvent, NodeStarted
 from flowrunner.domain.flow import Flow, Node
 from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before
 from flowrunner.domain.values import JSON, ExecutionId
@@ -47,36 +49,33 @@ class Reruns:
 
         Raises:
             NotFound.
-            InvalidInput: If there is no such step, or the input does not fit.
-            Conflict: If what is kept does not fit the revision, or the key was used for another request.
+            InvalidInput: If there is no such step, the input does not fit, or the key was used for another request.
+            Conflict: If what is kept does not fit the revision.
         """
         asked: JSON = [id, from_step, input, revision]
         if idempotency_key is not None:
-            before = await self._executions.accepted_before(caller.account_id, idempotency_key, digest_of(asked))
-            if before is not None:
-                return before
-        await self._reader.get(caller.account_id, id)
-        stored, events = await self._journal.load(id)
-        started = events[0][0]
-        assert isinstance(started, Started), "the first event of every execution"
-        revision_id = stored.revision_id
+            repeated = await self._executions.accepted_before(caller.account_id, idempotency_key, digest_of(asked))
+            if repeated is not None:
+                return repeated
+        before = await self._reader.get(caller.account_id, id)
+        revision_id = before.revision_id
         if revision is not None:
-            revision_id = await self._flows.revision_named(caller.account_id, stored.flow_id, revision)
+            revision_id = await self._flows.revision_named(caller.account_id, before.flow_id, revision)
         prefix: Sequence[Timed] = []
         if from_step is not None:
+            _, events = await self._journal.load(id)
             try:
                 # On another thread: a long execution would hold up everybody else.
                 prefix = await asyncio.to_thread(_kept, events, from_step)
             except NoSuchStep as error:
                 raise invalid("from", str(error)) from None
-            if revision_id != stored.revision_id:
+            if revision_id != before.revision_id:
                 _check_fits(prefix, await self._library.get(caller.account_id, revision_id))
-        given = started.input if input is None else input
-        assert isinstance(given, Mapping), "input is an object"
+        given = msgspec.json.decode(before.input) if input is None else input
         try:
             return await self._executions.accept(
                 Origin(account_id=caller.account_id, by=caller.account_id, caller=caller),
-                stored.flow_id,
+                before.flow_id,
                 given,
                 revision_id=revision_id,
                 idempotency_key=idempotency_key,
@@ -93,9 +92,10 @@ def _kept(events: Sequence[Timed], from_step: str) -> Sequence[Timed]:
 
 def _check_fits(prefix: Sequence[Timed], flow: Flow) -> None:
     """Raises: Conflict if the flow lacks a node that the kept events are of."""
-    nodes = dict(_nodes(flow.nodes))
+    # Nodes of different scopes may have the same name.
+    nodes = set(_nodes(flow.nodes))
     for event, _ in prefix:
-        if isinstance(event, NodeStarted) and nodes.get(event.node) != event.node_type:
+        if isinstance(event, NodeStarted) and (event.node, event.node_type) not in nodes:
             raise Conflict(
                 f"The revision has no node '{event.node}' of type {event.node_type}, whose result would be kept"
             )

@@ -16,6 +16,23 @@ from flowrunner.ports import Clock, Dispatcher, ExecutionReader, Journal, Signal
 MAX_KEY_CHARACTERS: Final = 200
 
 
+def checked_data(form: JSON, data: JSON, *, approved: bool, schemas: SchemaEngine) -> JSON:
+    """The data of an answer to an approval, with the defaults of its form filled in.
+
+    Raises:
+        InvalidInput: If it is not what the form asks for.
+        Conflict: If the form is one that nothing can be checked by.
+    """
+    # Whoever says no need not fill in what is asked of whoever says yes.
+    if form is None or (not approved and data is None):
+        return data
+    try:
+        return Form(form, schemas).check(data)
+    except ValueError as error:
+        # Its expressions have come to something that it was not written as.
+        raise Conflict(f"This approval cannot be answered: {error}") from None
+
+
 class Signals:
     def __init__(
         self,
@@ -64,9 +81,7 @@ class Signals:
         roles = about.get("roles")
         if isinstance(roles, list) and caller.role not in roles:
             raise Forbidden(f"This approval is for: {', '.join(map(str, roles))}")
-        # Whoever says no need not fill in what is asked of whoever says yes.
-        if about.get("form") is not None and (approved or data is not None):
-            data = self._form(about["form"]).check(data)
+        data = checked_data(about.get("form"), data, approved=approved, schemas=self._schemas)
         answer: JSON = {
             "approved": approved,
             "by": caller.account_id,
@@ -84,13 +99,6 @@ class Signals:
         execution = await self._reader.get(caller.account_id, id)
         if execution.status.is_final:
             raise Conflict(f"The execution has already ended: it is {execution.status.value}")
-
-    def _form(self, schema: JSON) -> Form:
-        try:
-            return Form(schema, self._schemas)
-        except ValueError as error:
-            # Its expressions have come to something that it was not written as.
-            raise Conflict(f"This approval cannot be answered: {error}") from None
 
     async def _waiting_for_approval(self, id: ExecutionId, node: str) -> StepState:
         _, events = await self._journal.load(id)

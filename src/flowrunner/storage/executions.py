@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.execution import Status
-from flowrunner.domain.values import AccountId, ExecutionId, FlowId
+from flowrunner.domain.execution import Logged, Status
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import ExecutionDetail, ExecutionView, LogLine, Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import REQUEST
@@ -20,7 +20,7 @@ from flowrunner.storage.transaction import Statement, Transaction
 # The input is the first event's, the result the last one's: neither is stored twice.
 GET: Final = """
 SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, x.error, first.data, last.data,
-       x.waiting_for, x.parent_id, x.rerun_of, r.number
+       x.waiting_for, x.parent_id, x.rerun_of, r.number, x.revision_id
   FROM executions x
   JOIN events first ON first.execution_id = x.id AND first.seq = 1
   LEFT JOIN revisions r ON r.id = x.revision_id
@@ -117,6 +117,7 @@ class SqlExecutions:
             parent_id=None if row[9] is None else ExecutionId(row[9]),
             rerun_of=None if row[10] is None else ExecutionId(row[10]),
             revision=row[11],
+            revision_id=RevisionId(row[12]),
         )
 
     async def request(self, account_id: AccountId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
@@ -205,15 +206,7 @@ def _member(data: str, name: str) -> bytes:
     return bytes(getattr(_ENDS.decode(data), name))
 
 
-class _Log(msgspec.Struct):
-    level: str
-    message: str
-    node: str | None = None
-    node_type: str | None = None
-    data: Any = None
-
-
-_LOG: Final = msgspec.json.Decoder(_Log)
+_LOG: Final = msgspec.json.Decoder(Logged)
 
 
 def _log_line(at: int, data: str) -> LogLine:
@@ -225,4 +218,5 @@ def _log_line(at: int, data: str) -> LogLine:
         node_id=log.node,
         node_type=log.node_type,
         data=log.data,
+        step=log.step,
     )

@@ -93,20 +93,16 @@ UPDATE revisions SET deleted_at = :at, definition = NULL
 """
 
 # Nothing starts with a deleted flow any more, so once no execution of it is left none ever is.
-PURGE_REVISIONS: Final = """
-DELETE FROM revisions
- WHERE id IN (SELECT r.id FROM flows CROSS JOIN revisions r
-               WHERE r.flow_id = flows.id AND flows.deleted_at IS NOT NULL
-                 AND NOT EXISTS (SELECT 1 FROM executions x
-                                  WHERE x.account_id = flows.account_id AND x.flow_id = flows.id)
-               LIMIT :limit)
-"""
-PURGE: Final = """
-DELETE FROM flows
+UNNEEDED: Final = """
+SELECT id FROM flows
  WHERE deleted_at IS NOT NULL
-   AND NOT EXISTS (SELECT 1 FROM revisions r WHERE r.flow_id = flows.id)
    AND NOT EXISTS (SELECT 1 FROM executions x WHERE x.account_id = flows.account_id AND x.flow_id = flows.id)
+ LIMIT :limit
 """
+PURGE_REVISIONS: Final = """
+DELETE FROM revisions WHERE id IN (SELECT id FROM revisions WHERE flow_id = :id LIMIT :limit)
+"""
+PURGE: Final = "DELETE FROM flows WHERE id = :id"
 
 # The page and the total in one row of one text, because a query gives up and takes back the
 # interpreter's lock for every row.
@@ -264,12 +260,19 @@ class SqlFlows:
         return [_flow_view(row) for row in _ROWS.decode(rows)], total
 
     async def purge(self, *, limit: int) -> bool:
-        async def purge(tx: Transaction) -> bool:
-            has_more = await tx.run(PURGE_REVISIONS, {"limit": limit}) == limit
-            await tx.run(PURGE)
-            return has_more
+        unneeded = await self._database.read_long(lambda tx: tx.rows(UNNEEDED, {"limit": limit}))
 
-        return await self._database.write(purge)
+        async def purge(tx: Transaction) -> None:
+            left = limit
+            for (id,) in unneeded:
+                left -= await tx.run(PURGE_REVISIONS, {"id": id, "limit": left})
+                if left == 0:
+                    return
+                await tx.run(PURGE, {"id": id})
+
+        if unneeded:
+            await self._database.write(purge)
+        return bool(unneeded)
 
     async def _one(self, statement: str, account_id: AccountId, id: str) -> tuple[Any, ...]:
         values = {"id": id, "account_id": account_id}

@@ -1,0 +1,114 @@
+"""What is wrong with a node's parameters, by the keys of the document and in plain words."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from flowrunner.domain.flow import ParamFault
+from flowrunner.domain.values import JSON
+from flowrunner.domain.yaml_source import Keys
+
+# What a model finds: `{loc, type, msg, ctx}`. Among the keys of `loc` are names of the alternatives that a
+# value may be, which are in no document.
+Found = Mapping[str, Any]
+
+_KINDS: Final[Mapping[str, str]] = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a map",
+    "model_type": "a map",
+}
+_BOUNDS: Final[Mapping[str, str]] = {
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+}
+
+
+def parameter_faults(found: Sequence[Found], params: JSON) -> list[ParamFault]:
+    """One fault for each value that is wrong; what is missing or unknown is told by its key."""
+    by_keys: dict[Keys, list[Found]] = {}
+    for one in found:
+        by_keys.setdefault(_keys_of(one, params), []).append(one)
+    return [
+        _fault(keys, group, params)
+        for keys, group in by_keys.items()
+        # Of a value with alternatives the faults inside the one that was meant say more.
+        if not (_has_alternatives(keys, group) and any(_is_within(keys, other) for other in by_keys))
+    ]
+
+
+def _keys_of(found: Found, params: JSON) -> Keys:
+    keys: list[str | int] = []
+    value = params
+    location: Sequence[str | int] = found["loc"]
+    for place, key in enumerate(location):
+        if isinstance(value, Mapping) and key in value:
+            value = value[str(key)]
+        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+            value = value[key]
+        elif found["type"] != "missing" or place < len(location) - 1:
+            continue
+        keys.append(key)
+    return tuple(keys)
+
+
+def _has_alternatives(keys: Keys, group: Sequence[Found]) -> bool:
+    return any(len(found["loc"]) > len(keys) for found in group)
+
+
+def _is_within(keys: Keys, other: Keys) -> bool:
+    return len(other) > len(keys) and other[: len(keys)] == keys
+
+
+def _fault(keys: Keys, group: Sequence[Found], params: JSON) -> ParamFault:
+    others = [found for found in group if found["type"] not in _KINDS and found["type"] != "literal_error"]
+    if not others:
+        return _of_another_kind(keys, group, params)
+    kind, context = str(others[0]["type"]), others[0].get("ctx", {})
+    if kind == "missing":
+        return ParamFault(keys=keys, code="required", message=f"'{keys[-1]}' is missing")
+    if kind == "extra_forbidden":
+        message = f"'{keys[-1]}' is not a parameter of this node type"
+        return ParamFault(keys=keys, code="unknown_key", message=message)
+    if context.get("min_length") == 1:
+        return ParamFault(keys=keys, code="param", message="must not be empty")
+    if kind in _BOUNDS:
+        return ParamFault(keys=keys, code="param", message=_BOUNDS[kind].format(**context))
+    return ParamFault(keys=keys, code="param", message=str(others[0]["msg"]).removeprefix("Value error, "))
+
+
+def _of_another_kind(keys: Keys, group: Sequence[Found], params: JSON) -> ParamFault:
+    value = _at(params, keys)
+    literals = [word for found in group if found["type"] == "literal_error" for word in _literals(found)]
+    kinds = list(dict.fromkeys(_KINDS[found["type"]] for found in group if found["type"] in _KINDS))
+    if "a number" in kinds and "a whole number" in kinds:
+        kinds.remove("a whole number")
+    hint = None
+    if isinstance(value, str) and (near := difflib.get_close_matches(value[:100].lower(), literals, n=1)):
+        hint = f"did you mean '{near[0]}'?"
+    elif "text" in kinds and isinstance(value, int | float):
+        hint = "put it in quotes"
+    if not kinds:
+        return ParamFault(keys=keys, code="param", message=f"must be one of: {', '.join(literals)}", hint=hint)
+    *first, last = [*literals, *kinds]
+    words = f"{', '.join(first)} or {last}" if first else last
+    return ParamFault(keys=keys, code="param", message=f"must be {words}", hint=hint)
+
+
+def _literals(found: Found) -> Sequence[str]:
+    """`'json', 'text' or 'base64'` in single words."""
+    return [word.strip("'") for word in str(found["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
+
+
+def _at(params: JSON, keys: Keys) -> JSON:
+    value = params
+    for key in keys:
+        value = value[key]  # type: ignore[index] # only what is missing has keys that lead nowhere
+    return value

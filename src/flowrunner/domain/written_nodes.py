@@ -1,0 +1,42 @@
+"""Which nodes a document writes, before anybody knows whether they are right."""
+
+from collections.abc import Iterator, Mapping
+
+from flowrunner.domain.values import JSON
+
+
+def inner_nodes(node: JSON) -> Iterator[tuple[tuple[str, ...], Mapping[str, JSON]]]:
+    """The nodes of each scope written inside a node: after `()` those of a loop, after `(name,)` those of a branch."""
+    if not isinstance(node, dict):
+        return
+    if isinstance(inner := node.get("nodes"), dict):
+        yield (), inner
+    branches = node.get("branches")
+    for name, branch in (branches if isinstance(branches, dict) else {}).items():
+        if isinstance(branch, dict) and isinstance(inner := branch.get("nodes"), dict):
+            yield (name,), inner
+
+
+def nodes_by_scope(nodes: Mapping[str, JSON], around: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Every node with the dotted path of the scope it is in; "" is the flow itself."""
+    for name, node in nodes.items():
+        yield name, ".".join(around)
+        for key, inner in inner_nodes(node):
+            yield from nodes_by_scope(inner, (*around, name, *key))
+
+
+def set_by_nodes(nodes: Mapping[str, JSON]) -> Iterator[str]:
+    """Variables that `set` nodes give a value."""
+    for node in nodes.values():
+        if isinstance(node, dict) and node.get("type") == "set" and isinstance(node.get("params"), dict):
+            yield from node["params"]
+        for _, inner in inner_nodes(node):
+            yield from set_by_nodes(inner)
+
+
+def targets_of(node: JSON) -> set[str]:
+    """What a node's edges name."""
+    written = node.get("next") if isinstance(node, dict) else None
+    if isinstance(written, str):
+        return {written}
+    return {target for target in written.values() if isinstance(target, str)} if isinstance(written, dict) else set()
