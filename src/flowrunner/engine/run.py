@@ -5,6 +5,7 @@ turns them into events, asks `decide` what follows, makes both durable together,
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,8 +63,8 @@ from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.engine.recorder import record, signal_key
 from flowrunner.engine.relatives import SUB_FLOW, tell_relatives
 from flowrunner.engine.scope import Identity, Names
-from flowrunner.engine.step import StepResult, Stopped, run_step, timed_out
-from flowrunner.engine.world import World
+from flowrunner.engine.step import StepResult, run_step, timed_out
+from flowrunner.engine.world import Stopped, World
 from flowrunner.ports import (
     PARENT_HAS_GONE_ON,
     Append,
@@ -324,7 +325,8 @@ class Run:
             due_at = await self._decide()
             if self._has_to_conclude:
                 self._has_to_conclude = False
-                self._act(await self._conclusion())
+                with contextlib.suppress(Stopped):
+                    self._act(await self._conclusion())
                 continue
             quick = self._quick_step()
             if quick is not None:

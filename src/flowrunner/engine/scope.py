@@ -1,15 +1,18 @@
 """What the expressions of a flow can read: the names of a scope, and what filling in takes."""
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from flowrunner.domain.decide import node_of
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.execution import ROOT, ExecutionState, StepState
 from flowrunner.domain.expression import NO_VALUES, Code, ExpressionFailed, Values, render, value_of
 from flowrunner.domain.flow import Flow, Mentions, Prepared
+from flowrunner.domain.script import Script, ScriptOutcome
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
-from flowrunner.engine.world import World
+from flowrunner.engine.world import RETRY_SECONDS, Stopped, World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +60,21 @@ class Names:
         if not codes:
             return NO_VALUES
         scripts = [code.script for code in codes]
-        outcomes = await self.world.sandbox.evaluate(self.identity.account_id, scripts, scope)
+        outcomes = await self._evaluated(scripts, scope)
         for outcome in outcomes:
             for level, text in outcome.lines:
                 self.say(level, text)
         return {code: value_of(code, outcome) for code, outcome in zip(codes, outcomes, strict=True)}
+
+    async def _evaluated(self, scripts: list[Script], scope: Mapping[str, JSON]) -> Sequence[ScriptOutcome]:
+        while True:
+            try:
+                return await self.world.sandbox.evaluate(self.identity.account_id, scripts, scope)
+            except Unavailable:
+                # That others keep it busy is no fault of the flow's; the node's timeout bounds the wait.
+                if self.world.is_stopping:
+                    raise Stopped from None
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _scope(self, mentions: list[Mentions]) -> dict[str, JSON]:
         """The names that are mentioned; of secrets only those."""

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import msgspec
 import structlog
@@ -29,7 +29,7 @@ from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks, Node, Prepared
 from flowrunner.domain.values import JSON, FlowId
 from flowrunner.engine.scope import Identity, Names
-from flowrunner.engine.world import World
+from flowrunner.engine.world import RETRY_SECONDS, Stopped, World
 from flowrunner.plugin import (
     HttpClient,
     NodeFailure,
@@ -44,12 +44,6 @@ from flowrunner.plugin import (
 from flowrunner.ports import ParentStep
 
 logger = structlog.get_logger()
-
-_RETRY_SECONDS: Final = 1.0
-
-
-class Stopped(Exception):
-    """The server stops before a step could do what it is for: it runs again at the next start."""
 
 
 StepResult: TypeAlias = NodeCompleted | NodeWaiting | ScopesOpened | Failure
@@ -72,7 +66,7 @@ class _Flows:
             except Unavailable:
                 if self.world.is_stopping:
                     raise Stopped from None
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 @dataclass(slots=True)
@@ -128,7 +122,7 @@ class Context:
 
     @property
     def http(self) -> HttpClient:
-        return self.world.http
+        return self.world.requests.of(self.identity.account_id)
 
     @property
     def flows(self) -> _Flows:

@@ -1,12 +1,20 @@
 """What a run needs from around it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from flowrunner.engine.requests import Requests
 from flowrunner.plugin import HttpClient, NodeType
 from flowrunner.ports import Broadcast, Clock, FlowLibrary, Journal, Relatives, Sandbox, SubFlowStarter, Vault
 
+
+class Stopped(Exception):
+    """The server stops before a step could do what it is for: it runs again at the next start."""
+
+
+# How soon what cannot be had at the moment is asked for again.
+RETRY_SECONDS: Final = 1.0
 # A wait no longer than this is spent in memory: to come back costs more than to stay.
 SHORT_WAIT_SECONDS: Final = 1.0
 
@@ -36,8 +44,12 @@ class World:
     epoch: int = 0
     is_shared: bool = False
     is_stopping: bool = False
+    requests: Requests = field(init=False)
     _relatives: Relatives | None = None
     _flows: SubFlowStarter | None = None
+
+    def __post_init__(self) -> None:
+        self.requests = Requests(self.http)
 
     def connect(self, *, relatives: Relatives, flows: SubFlowStarter) -> None:
         """Name the ones that start and advance executions, which are made after the engine."""

@@ -40,8 +40,7 @@ ALWAYS_CLOSED: Final[tuple[Network, ...]] = tuple(
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 MAX_REDIRECTS: Final = 5
-_CONNECTIONS: Final = 512
-_CONNECTIONS_PER_HOST: Final = 128
+_CONNECTIONS: Final = 1024
 _CONNECT_SECONDS: Final = 10.0
 _FORBIDDEN_HEADERS: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"}
@@ -156,7 +155,6 @@ class EgressClient:
                 resolver=_GuardedResolver(policy),
                 socket_factory=self._socket,
                 limit=_CONNECTIONS,
-                limit_per_host=_CONNECTIONS_PER_HOST,
                 ttl_dns_cache=5,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -1,0 +1,118 @@
+"""What accounts share: connections to others, and the processes that evaluate JavaScript."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.execution import NodeCompleted, Status
+from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
+from flowrunner.domain.values import JSON, AccountId
+from flowrunner.engine.requests import Requests
+from support.databases import MARA, OMAR
+from support.world import FakeHttp, machine, never
+
+
+class BusySandbox:
+    """Has no room for the first evaluations."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+
+    async def evaluate(
+        self, account_id: AccountId, scripts: Sequence[Script], scope: Mapping[str, JSON]
+    ) -> Sequence[ScriptOutcome]:
+        if self.refusals > 0:
+            self.refusals -= 1
+            raise Unavailable("too much of it is waiting")
+        return [ScriptOutcome(42, None, ()) for _ in scripts]
+
+    async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptFault | None]:
+        return [None for _ in scripts]
+
+    async def close(self) -> None:
+        pass
+
+
+SCRIPTS = """
+outputs: {answer: "${nodes.a.result + 1}"}
+nodes: {a: {type: transform, params: {value: "${6 * 7}"}}}
+"""
+
+
+async def test_slow_requests_of_one_account_leave_room_for_those_of_another() -> None:
+    http = FakeHttp()
+    http.at("http://slow/", never)
+    requests = Requests(http, most=3)
+    slow = [asyncio.create_task(requests.of(MARA).request("GET", "http://slow/", headers={})) for _ in range(5)]
+    await asyncio.sleep(0)
+
+    answer = await requests.of(OMAR).request("GET", "http://quick/", headers={})
+
+    assert answer.status == 200
+    assert [r.url for r in http.requests].count("http://slow/") == 3
+    for task in slow:
+        task.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
+
+
+async def test_a_request_that_was_cut_off_makes_room_for_the_next() -> None:
+    http = FakeHttp()
+    http.at("http://slow/", never)
+    requests = Requests(http, most=1)
+    cut_off = asyncio.create_task(requests.of(MARA).request("GET", "http://slow/", headers={}))
+    await asyncio.sleep(0)
+    cut_off.cancel()
+    await asyncio.gather(cut_off, return_exceptions=True)
+
+    assert (await requests.of(MARA).request("GET", "http://quick/", headers={})).status == 200
+
+
+async def test_a_step_waits_while_no_javascript_can_be_evaluated(tmp_path: Path) -> None:
+    async with machine(tmp_path / "flowrunner.db", sandbox=BusySandbox(1)) as opened:
+        events = await opened.run(SCRIPTS)
+
+    assert [event.result for event in events if isinstance(event, NodeCompleted)] == [42]
+    assert events[-1].type == "execution.completed"
+
+
+async def test_a_stop_leaves_a_step_that_waits_for_javascript_to_the_next_start(tmp_path: Path) -> None:
+    busy = BusySandbox(1_000)
+    async with machine(tmp_path / "flowrunner.db", sandbox=busy) as opened:
+        await opened.save(SCRIPTS)
+        await opened.start()
+        await asyncio.sleep(0.05)
+        await opened.dispatcher.drain(seconds=5)
+
+        assert await opened.status() is Status.RUNNING
+    busy.refusals = 0
+    async with machine(tmp_path / "flowrunner.db", sandbox=busy) as opened:
+        assert await opened.until_ended() is Status.COMPLETED
+
+
+async def test_a_stop_leaves_outputs_that_wait_for_javascript_to_the_next_start(tmp_path: Path) -> None:
+    class OnceThenBusy(BusySandbox):
+        evaluations = 0
+
+        async def evaluate(
+            self, account_id: AccountId, scripts: Sequence[Script], scope: Mapping[str, JSON]
+        ) -> Sequence[ScriptOutcome]:
+            self.evaluations += 1
+            self.refusals = 0 if self.evaluations == 1 else self.refusals
+            if self.evaluations == 2:
+                self.refusals = 1_000
+            return await super().evaluate(account_id, scripts, scope)
+
+    busy = OnceThenBusy(0)
+    async with machine(tmp_path / "flowrunner.db", sandbox=busy) as opened:
+        await opened.save(SCRIPTS)
+        await opened.start()
+
+        async def asks_for_the_outputs() -> bool:
+            return busy.evaluations >= 2
+
+        await opened.until(asks_for_the_outputs)
+        await opened.dispatcher.drain(seconds=5)
+        assert await opened.status() is Status.RUNNING
+    async with machine(tmp_path / "flowrunner.db", sandbox=BusySandbox(0)) as opened:
+        assert await opened.until_ended() is Status.COMPLETED
