@@ -25,7 +25,7 @@ _LONGEST_RETRY_SECONDS: Final = 10.0
 
 
 class Courier:
-    """Fills `dispatch.family.Reach`. What it sets going is done with `settled`, or found again by whoever looks."""
+    """What it sets going is done with `settled`, or found again by whoever looks for it."""
 
     def __init__(
         self, client: Client, queue: str, *, journal: Journal, letters: Letters, vault: Vault, clock: Clock
@@ -88,21 +88,12 @@ class Courier:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
-    # How executions reach each other
-
-    async def tell(self, id: ExecutionId, signal: Signal) -> None:
-        await self._send(id, signal)
-
-    async def end(self, id: ExecutionId, *, reason: str) -> None:
-        await self._send(id, Cancel(reason=reason, spares_handlers=True))
-
-    async def let_in(self, id: ExecutionId, account_id: AccountId) -> None:
-        await self.nudge(id, account_id)
-
     def keep_trying(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
+        """Begin to do the work, again and again until it is done, or there is nothing to be done."""
         self._spawn(self._until_done(work, failure, what))
 
-    async def _send(self, id: ExecutionId, content: Signal | Cancel) -> None:
+    async def send(self, id: ExecutionId, content: Signal | Cancel) -> None:
+        """Post a letter if the execution has not ended. Raises: NotFound."""
         stored = await self._journal.stored(id)
         if not stored.status.is_final:
             await self.post(stored, content)

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
@@ -14,7 +14,7 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.ports import Cancel, Clock, Engine, Journal, Letters, NewExecution, Signal
 
 logger = structlog.get_logger()
@@ -32,16 +32,14 @@ _LOOKS_AT_ALL: Final = 60
 _PAGE: Final = 500
 
 
-class TemporalDispatcher:
+class TemporalDispatcher(Family):
     """Fills `ports.Dispatcher`."""
 
     def __init__(self, engine: Engine, courier: Courier, journal: Journal, letters: Letters, clock: Clock) -> None:
-        self._engine = engine
+        super().__init__(engine, journal)
         self._courier = courier
-        self._journal = journal
         self._letters = letters
         self._clock = clock
-        self._family = Family(courier, engine, journal)
         self._looking: asyncio.Task[None] | None = None
 
     @property
@@ -81,18 +79,18 @@ class TemporalDispatcher:
             self._courier.keep_trying(lambda: self._courier.begin(new.id, new.account_id), "temporal.not_begun", new.id)
 
     async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
-        if not await self._tell(id, Cancel(reason=reason, audit=audit)):
+        if not await self._ask(id, Cancel(reason=reason, audit=audit)):
             stored = await self._journal.stored(id)
             if stored.status is not Status.CANCELLED:
                 raise Conflict(f"The execution has already ended: it is {stored.status.value}")
 
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:
-        taken = await self._tell(id, signal)
+        taken = await self._ask(id, signal)
         if taken is None:
             raise Conflict("The execution has ended")
         return taken
 
-    async def _tell(self, id: ExecutionId, content: Signal | Cancel) -> bool | None:
+    async def _ask(self, id: ExecutionId, content: Signal | Cancel) -> bool | None:
         """Whether it counted; None if the execution has ended without it."""
         stored = await self._journal.stored(id)
         if stored.status.is_final:
@@ -123,22 +121,19 @@ class TemporalDispatcher:
             seconds = min(seconds * 1.5, _LONGEST_LOOK_SECONDS)
         yield True
 
-    # What executions do to each other
+    # How executions reach each other
 
-    def child_ended(self, parent_id: ExecutionId, signal: Signal) -> None:
-        self._family.child_ended(parent_id, signal)
+    async def _tell(self, id: ExecutionId, signal: Signal) -> None:
+        await self._courier.send(id, signal)
 
-    def cancel_soon(self, id: ExecutionId, *, reason: str) -> None:
-        self._family.cancel_soon(id, reason=reason)
+    async def _end(self, id: ExecutionId, *, reason: str) -> None:
+        await self._courier.send(id, Cancel(reason=reason, spares_handlers=True))
 
-    def look_for_orphans(self, parent_id: ExecutionId) -> None:
-        self._family.look_for_orphans(parent_id)
+    async def _let_in(self, id: ExecutionId, account_id: AccountId) -> None:
+        await self._courier.nudge(id, account_id)
 
-    def turn_is_free(self, key: str) -> None:
-        self._family.turn_is_free(key)
-
-    def replace(self, key: str, by: ExecutionId) -> None:
-        self._family.replace(key, by)
+    def _keep_trying(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
+        self._courier.keep_trying(work, failure, what)
 
     # What may have been left undone
 
@@ -177,4 +172,4 @@ class TemporalDispatcher:
             if len(page) < _PAGE:
                 break
             after = page[-1][0]
-        await self._family.settle_all()
+        await self._settle_all()

@@ -128,7 +128,7 @@ class TemporalWorker:
     @activity.defn(name=CANCEL)
     async def cancel(self, execution_id: str) -> None:
         with contextlib.suppress(NotFound):
-            await self._courier.end(ExecutionId(execution_id), reason=_CANCELLED_IN_TEMPORAL)
+            await self._courier.send(ExecutionId(execution_id), Cancel(reason=_CANCELLED_IN_TEMPORAL))
 
     async def _advance(self, id: ExecutionId) -> Rest:
         if self._engine.is_stopping:
