@@ -27,8 +27,10 @@ from flowrunner.domain.execution import (
     EVENT_TYPES,
     HANDLERS,
     ROOT,
+    Admitted,
     Cancelled,
     Completed,
+    Event,
     ExecutionState,
     Failed,
     IllegalEvent,
@@ -399,3 +401,21 @@ def test_what_steps_set_stays_until_it_is_set_anew() -> None:
         run.record(done)
 
     assert run.state.vars == {"x": 1, "y": 2}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Admitted(),
+        NodeStarted(node="a", node_type="test", iteration=1, attempt=3, interrupted=True),
+        NodeStarted(node="a", node_type="test", iteration=2, attempt=1),
+        NodeStarted(node="a", node_type="test", iteration=1, attempt=2),
+    ],
+)
+def test_an_event_out_of_turn_is_refused(event: Event) -> None:
+    run = simulation(node("a"))
+    run.record(Started(node="a", node_type="test", input=None))
+    run.record(NodeStarted(node="a", node_type="test", iteration=1, attempt=1))
+
+    with pytest.raises(IllegalEvent):
+        run.record(event)
