@@ -36,6 +36,8 @@ def codes(password: str, *, email: str = "mara@example.com", name: str = "Mara L
         "パスワードは長いほうが良いです",
         "a b c d e f g h",
         "kestrel over kestrel over ",
+        # The one in the examples of the API reference.
+        "your-password",
     ],
 )
 def test_a_long_and_unexpected_password_is_accepted(password: str) -> None:
@@ -54,6 +56,8 @@ def test_a_long_and_unexpected_password_is_accepted(password: str) -> None:
         ("abcdefghijkl", "too_simple"),
         ("lkjihgfedcba", "too_simple"),
         ("passwordpassword", "too_common"),
+        ("password-2024", "too_common"),
+        ("welcome12345", "too_common"),
         ("Password1234", "too_common"),
         ("administrator1", "too_common"),
         ("1234567890ab", "too_common"),

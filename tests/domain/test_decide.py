@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from domain.simulation import (
     NOON,
+    Behaviour,
+    Inner,
     Plan,
     Simulation,
     Timed,
@@ -373,3 +375,27 @@ def test_what_flows_on_after_an_error_is_the_last_result() -> None:
 
 def test_every_kind_of_event_has_a_name_of_its_own() -> None:
     assert len(EVENT_TYPES) == 13
+
+
+def test_a_loop_gives_what_its_runs_gave_in_the_order_of_their_elements() -> None:
+    inside = Graph(start="in", nodes={"in": node("in")})
+    plan = Plan(
+        flow_with(node("each", inner={"": inside})),
+        {"each": Behaviour(["default"]), "in": Behaviour(["default"])},
+        {"each": Inner(kind="foreach", runs=3, at_once=2)},
+    )
+
+    assert Simulation(plan).run() == Completed(result=[["in", ["item", key]] for key in "012"])
+
+
+def test_what_steps_set_stays_until_it_is_set_anew() -> None:
+    run = simulation(node("a", {"default": "b"}), node("b"))
+    run.record(Started(node="a", node_type="test", input=None))
+    for name, values in (("a", {"x": 1, "y": 1}), ("b", {"y": 2})):
+        run.record(NodeStarted(node=name, node_type="test", iteration=1, attempt=1))
+        done = NodeCompleted(
+            node=name, node_type="test", iteration=1, attempt=1, action="default", result=None, vars=values
+        )
+        run.record(done)
+
+    assert run.state.vars == {"x": 1, "y": 2}

@@ -180,7 +180,7 @@ def password_faults(password: str, *, email: str, name: str) -> list[Fault]:
         return fault("too_simple", "must not be a run of characters")
     for word in (*_COMMON_WORDS, email.partition("@")[0], name.casefold()):
         rest = folded.replace(word.casefold(), "") if len(word) >= 4 else folded
-        if len(rest) < min(6, len(folded)):
+        if _is_little(rest):
             return fault("too_common", "is too easy to guess: add words that nobody expects")
     if folded in _COMMON_PASSWORDS:
         return fault("too_common", "is too easy to guess: add words that nobody expects")
@@ -189,6 +189,12 @@ def password_faults(password: str, *, email: str, name: str) -> list[Fault]:
     if piece < min(MIN_PASSWORD_CHARACTERS, len(folded)):
         return fault("too_simple", "must not repeat a few characters")
     return []
+
+
+def _is_little(rest: str) -> bool:
+    """Whether what stands around a common word is no more than people put there: a year, a sign, an exclamation."""
+    letters = sum(character.isalpha() for character in rest)
+    return len(rest) < 6 and (len(rest) < 5 or letters < 4)
 
 
 # The stems around which the most leaked long passwords are built.
