@@ -13,6 +13,7 @@ import pytest
 from support.databases import new_database_file, new_postgres_database
 from support.postgres import PostgresServer, query
 
+TABLES_IN_SQLITE = "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 # What stands in one of SQLite's few types, in PostgreSQL's.
 TYPES = {"INTEGER": {"bigint", "boolean"}, "TEXT": {"text"}, "BLOB": {"bytea"}}
 
@@ -35,7 +36,7 @@ class Table:
 def in_sqlite(path: Path) -> dict[str, Table]:
     tables = {}
     with closing(sqlite3.connect(path)) as connection:
-        for name, text in connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table'").fetchall():
+        for name, text in connection.execute(TABLES_IN_SQLITE).fetchall():
             table = tables[name] = Table(checks=len(re.findall(r"\bCHECK\s*\(", text)))
             key: list[tuple[int, str]] = []
             for _, column, type, not_null, default, position, _hidden in connection.execute(
