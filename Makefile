@@ -84,6 +84,7 @@ lock: $(RUN) ## Lock the dependencies anew; ARGS=--upgrade takes newer ones
 	$(PIP) install --quiet uv
 	$(COMPILE) requirements/dev.in --output-file requirements/dev.txt
 	$(COMPILE) requirements/build.in --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	$(COMPILE) requirements/temporal.in --constraint requirements/dev.txt --output-file requirements/temporal.txt
 
 .PHONY: clean
 clean: ## Delete the environment and what tools have cached

@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 from bench import memory, report
 from bench.engine import NoOp
 from bench.machine import describe
+from bench.postgres import running_postgres
 from bench.processes import BenchFailed, run_module, scratch
 from bench.rest import RestBench, rest_bench
 from bench.startup import start_twice
@@ -30,8 +31,9 @@ PARTS: Final = {
     "f": "start-up",
     "g": "JavaScript",
     "h": "the flow language",
+    "p": "executions over REST, on PostgreSQL beside SQLite",
 }
-_NEED_WRK: Final = frozenset("cdeh")
+_NEED_WRK: Final = frozenset("cdehp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +70,13 @@ class Bench:
     def run(self) -> None:
         self._say_what_is_left_out()
         with contextlib.ExitStack() as stack:
-            rest = None
-            if self.parts & {"c", "d", "h"}:
+            rest = on_postgres = None
+            if self.parts & {"c", "d", "h", "p"}:
                 rest = stack.enter_context(rest_bench(self.directory))
-            steps = self._steps(rest)
+            if "p" in self.parts:
+                url = stack.enter_context(running_postgres())
+                on_postgres = stack.enter_context(rest_bench(self.directory, database_url=url))
+            steps = self._steps(rest, on_postgres)
             # One round after the other: what disturbs the machine for a while disturbs every figure alike.
             for number in range(self.effort.rounds):
                 say(f"round {number + 1} of {self.effort.rounds}")
@@ -92,7 +97,7 @@ class Bench:
             say(f"LEFT OUT {', '.join(PARTS[part] for part in left_out)}: {problem}")
             self.parts -= _NEED_WRK
 
-    def _steps(self, rest: RestBench | None) -> list[tuple[str, Callable[[], Any]]]:
+    def _steps(self, rest: RestBench | None, on_postgres: RestBench | None) -> list[tuple[str, Callable[[], Any]]]:
         effort = self.effort
         steps: list[tuple[str, str, Callable[[], Any]]] = [
             ("a", "limit", lambda: self._alone("bench.limit")),
@@ -102,16 +107,21 @@ class Bench:
         ]
         if rest is not None:
             steps += [
-                ("c", "many", lambda: rest.run_many(effort.many_seconds)),
-                ("c", "one", lambda: rest.run_one(effort.one_seconds)),
+                ("cp", "many", lambda: rest.run_many(effort.many_seconds)),
+                ("cp", "one", lambda: rest.run_one(effort.one_seconds)),
                 ("d", "list", lambda: rest.list_flows(effort.list_seconds)),
                 ("h", "light", lambda: rest.run_light(effort.one_seconds)),
                 ("h", "scripts", lambda: rest.run_scripts(effort.many_seconds)),
             ]
+        if on_postgres is not None:
+            steps += [
+                ("p", "many-postgres", lambda: on_postgres.run_many(effort.many_seconds)),
+                ("p", "one-postgres", lambda: on_postgres.run_one(effort.one_seconds)),
+            ]
         steps.append(("f", "startup", self._start_twice))
         steps.append(("g", "javascript", lambda: self._alone("bench.javascript")))
         steps.append(("h", "language", lambda: self._alone("bench.language")))
-        return [(name, step) for part, name, step in steps if part in self.parts]
+        return [(name, step) for parts, name, step in steps if self.parts & set(parts)]
 
     def _alone(self, module: str, *arguments: object) -> Any:
         with scratch(self.directory) as directory:

@@ -39,13 +39,14 @@ from flowrunner.services.flows import ReadyFlows
 from flowrunner.services.ids import new_id
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.serving import settle_memory
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.journal import AppendWork, SqlJournal, append_together
 from flowrunner.storage.migrations import migrate_sqlite
-from flowrunner.storage.sqlite.accounts import SqliteAccounts
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.executions import SqliteExecutions
-from flowrunner.storage.sqlite.flows import SqliteFlows
-from flowrunner.storage.sqlite.journal import AppendWork, SqliteJournal, append_together
-from flowrunner.storage.sqlite.secrets import SqliteSecrets
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.transaction import one_row
 
 IN_FLIGHT: Final = 100
 _WARM_UP_SECONDS: Final = 0.5
@@ -94,7 +95,7 @@ class Ends:
 @dataclass(slots=True)
 class Engine:
     dispatcher: LocalDispatcher
-    database: Database
+    database: SqliteDatabase
     ends: Ends
     flow: Flow
     clock: SystemClock
@@ -122,13 +123,13 @@ async def open_engine(
     migrate_sqlite(path)
     node_types: dict[str, NodeType[Any]] = {**built_in(), NoOp.type: NoOp()}
     specs = {name: node_type.spec() for name, node_type in node_types.items()}
-    database = Database(path, bulk={AppendWork: append_together}, on_commit=on_commit)
+    database = SqliteDatabase(path, bulk={AppendWork: append_together}, on_commit=on_commit)
     sandbox = JailedSandbox()
     http, clock, ends = EgressClient(EgressPolicy((), frozenset())), SystemClock(), Ends()
     world = World(
-        journal=wrap(SqliteJournal(database)),
-        library=ReadyFlows(SqliteFlows(database), specs),
-        vault=AesVault(SqliteSecrets(database), MasterKeys(secrets.token_bytes(32))),
+        journal=wrap(SqlJournal(database)),
+        library=ReadyFlows(SqlFlows(database), specs),
+        vault=AesVault(SqlSecrets(database), MasterKeys(secrets.token_bytes(32))),
         broadcast=CountingBroadcast(ends, Metrics()),
         sandbox=sandbox,
         node_types=node_types,
@@ -137,9 +138,9 @@ async def open_engine(
         draw=random.SystemRandom().random,
     )
     dispatcher = LocalDispatcher(FlowEngine(world), world.journal, world.clock, most_active=_MOST_ACTIVE)
-    flows, schemas = SqliteFlows(database), RustSchemas()
+    flows, schemas = SqlFlows(database), RustSchemas()
     executions = Executions(
-        SqliteExecutions(database), flows, world.library, dispatcher, sandbox=sandbox, schemas=schemas, clock=clock
+        SqlExecutions(database), flows, world.library, dispatcher, sandbox=sandbox, schemas=schemas, clock=clock
     )
     world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flows))
     try:
@@ -153,11 +154,11 @@ async def open_engine(
         await database.close()
 
 
-async def save_flow(database: Database, text: str, clock: SystemClock) -> None:
+async def save_flow(database: SqliteDatabase, text: str, clock: SystemClock) -> None:
     """The account and the flow that every execution belongs to; the journal takes no others."""
     now = clock.now()
     account = Account(id=_ACCOUNT, name="bench", email="bench@example.com", role="user", created_at=now, updated_at=now)
-    await SqliteAccounts(database).create(account, password_hash="")
+    await SqlAccounts(database).create(account, password_hash="")
     flow = SavedFlow(
         id=_FLOW,
         name="bench",
@@ -169,7 +170,7 @@ async def save_flow(database: Database, text: str, clock: SystemClock) -> None:
         definition=text,
         revision_id=_REVISION,
     )
-    await SqliteFlows(database).create(_ACCOUNT, flow)
+    await SqlFlows(database).create(_ACCOUNT, flow)
 
 
 async def measure(path: Path, text: str, seconds: float) -> dict[str, Any]:
@@ -201,15 +202,16 @@ async def measure(path: Path, text: str, seconds: float) -> dict[str, Any]:
     }
 
 
+COUNTS: Final = """
+SELECT (SELECT count(*) FROM executions WHERE status = 'completed'),
+       (SELECT count(*) FROM events WHERE type = 'node.completed')
+"""
+
+
 async def _check(engine: Engine, done: int) -> None:
     """Every execution is there, and ended, with an end and all steps among its events."""
     nodes = len(engine.flow.nodes)
-    completed, steps = await engine.database.read(
-        lambda connection: (
-            connection.execute("SELECT count(*) FROM executions WHERE status = 'completed'").fetchone()[0],
-            connection.execute("SELECT count(*) FROM events WHERE type = 'node.completed'").fetchone()[0],
-        )
-    )
+    completed, steps = await engine.database.read(lambda tx: one_row(tx, COUNTS))
     if (completed, steps) != (done, done * nodes):
         raise BenchFailed(f"{done} executions were run; {completed} are completed, with {steps} steps")
 

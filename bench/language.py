@@ -21,6 +21,7 @@ from flowrunner.nodes import built_in
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.language import Language
+from flowrunner.storage.transaction import one_row
 
 ITEMS: Final = 100
 DOCUMENT_NODES: Final = 100
@@ -102,10 +103,11 @@ async def _loop_ms(path: Path, concurrency: int, seconds: float) -> float:
 
         took = await _median_ms(run, seconds)
         runs, steps = await engine.database.read(
-            lambda connection: connection.execute(
+            lambda tx: one_row(
+                tx,
                 "SELECT count(DISTINCT execution_id), count(*) FROM events"
-                " WHERE type = 'node.completed' AND data ->> '$.node_type' = 'bench.noop'"
-            ).fetchone()
+                " WHERE type = 'node.completed' AND data ->> '$.node_type' = 'bench.noop'",
+            )
         )
         if steps != runs * ITEMS:
             raise BenchFailed(f"{runs} loops came to {steps} steps")

@@ -22,9 +22,10 @@ from bench.processes import BenchFailed
 from flowrunner.bootstrap import SystemClock
 from flowrunner.ports import Append, Journal
 from flowrunner.services.ids import new_id
+from flowrunner.storage.journal import AppendWork, append_together
 from flowrunner.storage.migrations import migrate_sqlite
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.journal import AppendWork, append_together
+from flowrunner.storage.sqlite.database import SqliteDatabase, finish
+from flowrunner.storage.transaction import Statement, Transaction, one_row
 
 _WARM_UP_SECONDS: Final = 0.5
 _PRAGMAS: Final = ("synchronous", "cache_size", "foreign_keys", "wal_autocheckpoint", "temp_store", "mmap_size")
@@ -49,19 +50,18 @@ class _Keeping:
 
 
 class _Listening:
-    """Stands where a connection would, and keeps the statements it is asked to execute."""
+    """Stands where a transaction would, and keeps the statements it is asked to execute."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, list[Row]]] = []
 
-    def executemany(self, statement: str, rows: Sequence[Row]) -> Any:
+    async def run_many(self, statement: Statement, rows: Sequence[Row]) -> int:
         if rows:
-            self.calls.append((statement, list(rows)))
-        self.rowcount = len(rows)
-        return self
+            self.calls.append((statement.sqlite, list(rows)))
+        return len(rows)
 
-    def execute(self, statement: str, row: Row = ()) -> Any:
-        return self.executemany(statement, [row])
+    def announce(self, execution_id: str) -> None:
+        """There is no other process."""
 
 
 async def _observe(path: Path) -> tuple[list[Append], list[tuple[str, Any]]]:
@@ -69,16 +69,18 @@ async def _observe(path: Path) -> tuple[list[Append], list[tuple[str, Any]]]:
     appends: list[Append] = []
     async with open_engine(path, definition(NoOp.type, 2), wrap=lambda journal: _Keeping(journal, appends)) as engine:
         await engine.run_one()
-        pragmas = await engine.database.write(
-            lambda connection: [(name, connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in _PRAGMAS]
-        )
+        pragmas = await engine.database.write(_pragmas)
     return appends, pragmas
+
+
+async def _pragmas(tx: Transaction) -> list[tuple[str, Any]]:
+    return [(name, (await one_row(tx, f"PRAGMA {name}"))[0]) for name in _PRAGMAS]
 
 
 async def _prepare(path: Path) -> None:
     """A database as the engine finds it."""
     migrate_sqlite(path)
-    database = Database(path)
+    database = SqliteDatabase(path)
     try:
         await save_flow(database, definition(NoOp.type, 2), SystemClock())
     finally:
@@ -86,9 +88,9 @@ async def _prepare(path: Path) -> None:
 
 
 def _statements(appends: Sequence[Append]) -> list[tuple[str, list[Row]]]:
-    connection = _Listening()
-    append_together(connection, [AppendWork(append) for append in appends])  # type: ignore[arg-type]
-    return connection.calls
+    listening = _Listening()
+    finish(append_together(listening, [AppendWork(append) for append in appends]))  # type: ignore[arg-type]
+    return listening.calls
 
 
 def _for_any(row: Row, id: str) -> MakeRow:

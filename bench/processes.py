@@ -55,6 +55,7 @@ class Server:
     """`flowrunner serve` on a data directory, and the REST calls a measurement makes of it."""
 
     data_dir: Path
+    database_url: str | None = None
     port: int = field(default_factory=free_port)
     password: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
     token: str = field(default="", repr=False)
@@ -84,6 +85,8 @@ class Server:
             "FLOWRUNNER_ACCOUNT_REQUESTS": "0",
             "FLOWRUNNER_ACCOUNT_ACTIVE": "0",
         }
+        if self.database_url is not None:
+            environment["FLOWRUNNER_DATABASE_URL"] = self.database_url
         command = [sys.executable, "-m", "flowrunner", "serve", "--host", HOST, "--port", str(self.port),
                    "--data-dir", str(self.data_dir)]  # fmt: skip
         begun = time.perf_counter()
@@ -153,9 +156,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server(data_dir: Path) -> Iterator[Server]:
+def running_server(data_dir: Path, *, database_url: str | None = None) -> Iterator[Server]:
     """A server that has started, with a login."""
-    server = Server(data_dir)
+    server = Server(data_dir, database_url)
     try:
         server.start()
         server.log_in()

@@ -11,6 +11,7 @@ Rounds = Mapping[str, Sequence[Mapping[str, Any]]]
 PART_OF: Final = {
     "limit": "a", "noop-2": "b", "noop-10": "b", "transform-2": "b", "many": "c", "one": "c", "list": "d",
     "parked": "e", "startup": "f", "javascript": "g", "language": "h", "light": "h", "scripts": "h",
+    "many-postgres": "p", "one-postgres": "p",
 }  # fmt: skip
 # A server that has finished executions behind it may still grow by so much over as many again.
 FLAT_PERCENT: Final = 2.0
@@ -86,6 +87,13 @@ def rows(rounds: Rounds) -> list[Row]:
     add("REST, 2 HTTP calls, 32 clients", "executions/s", "many.per_second", at_least(650, "650"))
     add("  from run to completed, p50", "ms", "many.p50_ms", digits=1)
     add("  from run to completed, p99", "ms", "many.p99_ms", digits=1)
+    add(
+        "REST on PostgreSQL, 2 HTTP calls, 32 clients", "executions/s", "many-postgres.per_second", at_least(400, "400")
+    )
+    add("  from run to completed, p50", "ms", "many-postgres.p50_ms", digits=1)
+    add("  from run to completed, p99", "ms", "many-postgres.p99_ms", digits=1)
+    add("REST on PostgreSQL, 2 HTTP calls, 1 client", "executions/s", "one-postgres.per_second")
+    add("  from run to completed, p50", "ms", "one-postgres.p50_ms", digits=2)
     add("REST, 2 HTTP calls, 1 client", "executions/s", "one.per_second")
     add("  from run to completed, p50", "ms", "one.p50_ms", at_most(4, "4"), digits=2)
     add("  from run to completed, p99", "ms", "one.p99_ms", digits=2)

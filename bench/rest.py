@@ -120,8 +120,10 @@ _FAULTS: Final = ("refused", "poll_errors", "not_completed", "stuck", "socket_er
 
 
 @contextlib.contextmanager
-def rest_bench(directory: Path) -> Iterator[RestBench]:
-    with running_receiver() as receiver, running_server(directory / "rest") as server:
+def rest_bench(directory: Path, *, database_url: str | None = None) -> Iterator[RestBench]:
+    """Args: database_url: A PostgreSQL database; the server's own file without one."""
+    name = "rest" if database_url is None else "rest-postgres"
+    with running_receiver() as receiver, running_server(directory / name, database_url=database_url) as server:
         definition = TWO_CALLS.format(url=receiver.url)
         flow_ids = [server.create_flow(definition) for _ in range(_FLOWS)]
         light, scripts = in_a_row(40, "{value: {n: 1}}"), in_a_row(10, f'{{script: "{_SCRIPT}"}}')

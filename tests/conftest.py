@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.client import Client
+from support.postgres import PostgresServer
 from support.receiver import Receiver
 from support.server import Server
 
@@ -29,6 +30,16 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
         yield running.start()
     finally:
         running.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for all tests that do not stop it. It is quick, as nobody pulls the plug."""
+    server = PostgresServer({"fsync": "off"})
+    try:
+        yield server.start()
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,11 @@ import contextlib
 import fcntl
 import random
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import structlog
 from fastapi import FastAPI
@@ -21,9 +21,11 @@ from flowrunner.api.browser import Browser
 from flowrunner.api.live import Live
 from flowrunner.api.proxies import Proxies
 from flowrunner.api.server import build_app
+from flowrunner.api.standby import STANDBY
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.clock import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
+from flowrunner.dispatch.temporal.address import InvalidAddress, TemporalAddress
 from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput, Unavailable
 from flowrunner.domain.flow import NodeTypeSpec
 from flowrunner.domain.limits import Limits
@@ -33,7 +35,7 @@ from flowrunner.engine.world import World
 from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType
-from flowrunner.ports import KeyKind, KeyRotation, Page
+from flowrunner.ports import Advancing, Engine, Journal, KeyKind, KeyRotation, OpenDispatcher, Ownership, Page
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.credentials import Argon2Hasher, JwtIssuer
@@ -56,20 +58,22 @@ from flowrunner.services.setup import FirstAccount
 from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.services.tokens import Tokens, TokenUses
-from flowrunner.settings import Settings
-from flowrunner.storage.migrations import migrate_sqlite
-from flowrunner.storage.sqlite.accounts import SqliteAccounts
-from flowrunner.storage.sqlite.audit import SqliteAudit
-from flowrunner.storage.sqlite.audit_chain import ChainReport, check_chain_of
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.executions import SqliteExecutions
-from flowrunner.storage.sqlite.flows import SqliteFlows
-from flowrunner.storage.sqlite.journal import AppendWork, SqliteJournal, append_together
-from flowrunner.storage.sqlite.keys import SqliteKeyRotations
-from flowrunner.storage.sqlite.secrets import SqliteSecrets
-from flowrunner.storage.sqlite.sessions import SqliteSessions
-from flowrunner.storage.sqlite.tokens import SqliteTokens
-from flowrunner.storage.sqlite.usage import SqliteUsage
+from flowrunner.settings import LOCAL, Settings
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.audit import SqlAudit
+from flowrunner.storage.audit_chain import ChainReport
+from flowrunner.storage.database import Database
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.keys import SqlKeyRotations
+from flowrunner.storage.letters import SqlLetters
+from flowrunner.storage.location import Location, location_of
+from flowrunner.storage.migrations import HEAD
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.sessions import SqlSessions
+from flowrunner.storage.tokens import SqlTokens
+from flowrunner.storage.usage import SqlUsage
 
 logger = structlog.get_logger()
 
@@ -79,24 +83,29 @@ _HOUSEKEEPING_SECONDS: Final = 3600.0
 _ROTATION_SECONDS: Final = 300.0
 _TOKEN_USES_SECONDS: Final = 60.0
 _READY_SECONDS: Final = 1.0
+# How old what a process knows of others' acts may be: ended sessions, new secrets.
+_NEWS_SECONDS: Final = 2.0
 
 
 @dataclass(slots=True)
 class Readiness:
     """Tells why the program cannot serve at the moment; None when it can."""
 
-    dispatcher: LocalDispatcher
+    dispatcher: OpenDispatcher
     database: Database
+    is_standby: bool = False
     is_stopping: bool = False
 
     async def __call__(self) -> str | None:
         if self.is_stopping:
             return "stopping"
+        if self.is_standby:
+            return STANDBY
         if not self.dispatcher.is_open:
             return "the engine is not active"
         try:
             async with asyncio.timeout(_READY_SECONDS):
-                await self.database.read_long(lambda connection: connection.execute("SELECT 1").fetchone())
+                await self.database.check_readable()
         except (TimeoutError, Unavailable):
             return "the database does not answer"
         try:
@@ -115,7 +124,10 @@ class Program:
     services: Services
     setup: FirstAccount
     live: Live
-    dispatcher: LocalDispatcher
+    broadcast: LocalBroadcast
+    dispatcher: OpenDispatcher
+    advancing: Advancing
+    world: World
     database: Database
     vault: AesVault
     token_uses: TokenUses
@@ -125,35 +137,44 @@ class Program:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What is in the data directory, opened."""
+    """What is in the data directory and the database, opened."""
 
     database: Database
-    secrets: SqliteSecrets
+    secrets: SqlSecrets
     vault: AesVault
     tokens: JwtIssuer
     keys: Keys
 
 
 @contextlib.asynccontextmanager
-async def open_data(settings: Settings, *, clock: SystemClock, metrics: Metrics) -> AsyncIterator[Stored]:
-    """Hold the data directory and open what is in it.
+async def open_data(
+    settings: Settings, *, clock: SystemClock, metrics: Metrics, is_standby: bool = False
+) -> AsyncIterator[Stored]:
+    """Hold the data directory and open what is in it, and the database.
+
+    Args:
+        is_standby: Another server is active, so nothing is written.
 
     Raises:
         FlowRunnerError: If the data directory, the keys or the database are not fit to start with.
     """
     open_data_dir(settings.data_dir)
-    with _lock(settings.data_dir):
-        path = settings.data_dir / DATABASE_FILE
-        keys = load_keys(settings.data_dir, has_data=path.exists())
-        _make_private(path)
-        migrate_sqlite(path)
-        database = Database(path, bulk={AppendWork: append_together}, on_commit=metrics.commit_size.observe)
+    location = stored_at(settings)
+    has_file = settings.database_url is None
+    # Who may write into a database server is known by the ownership; several servers may share the keys.
+    with _lock(settings.data_dir) if has_file else contextlib.nullcontext():
+        keys = load_keys(settings.data_dir, has_data=await location.has_data())
+        if has_file:
+            _make_private(settings.data_dir / DATABASE_FILE)
+        if not is_standby:
+            await location.migrate()
+        database = location.open(on_commit=metrics.commit_size.observe, is_standby=is_standby)
         try:
-            secrets = SqliteSecrets(database)
+            secrets = SqlSecrets(database)
             master_keys = MasterKeys(keys.master, keys.earlier[MASTER])
             await _check_master_keys(secrets, master_keys)
             vault, tokens = AesVault(secrets, master_keys), JwtIssuer(keys.signing, keys.earlier[SIGNING])
-            rotations = SqliteKeyRotations(database)
+            rotations = SqlKeyRotations(database)
             rotator = FileKeyRotator(
                 settings.data_dir,
                 rotations=rotations,
@@ -176,14 +197,24 @@ async def open_data(settings: Settings, *, clock: SystemClock, metrics: Metrics)
 
 
 @contextlib.asynccontextmanager
-async def open_program(settings: Settings, *, own_ports: frozenset[int] = frozenset()) -> AsyncIterator[Program]:
+async def open_program(
+    settings: Settings,
+    *,
+    own_ports: frozenset[int] = frozenset(),
+    is_standby: bool = False,
+    is_worker: bool = False,
+) -> AsyncIterator[Program]:
     """The whole program but its network side, with every unfinished execution going on.
+
+    Args:
+        is_standby: Another server is active: nothing goes on, and nothing is written.
+        is_worker: It advances its share of the executions that Temporal places.
 
     Raises:
         FlowRunnerError: If the data directory, the keys or the database are not fit to start with.
     """
     clock, metrics = SystemClock(), Metrics()
-    async with open_data(settings, clock=clock, metrics=metrics) as stored:
+    async with open_data(settings, clock=clock, metrics=metrics, is_standby=is_standby) as stored:
         hasher = Argon2Hasher()
         http = EgressClient(EgressPolicy(settings.egress_allow, own_ports))
         sandbox = JailedSandbox(settings.script_workers)
@@ -196,16 +227,150 @@ async def open_program(settings: Settings, *, own_ports: frozenset[int] = frozen
                 hasher=hasher,
                 http=http,
                 sandbox=sandbox,
+                dispatch=await _dispatch(settings, stored, clock, is_worker=is_worker),
             )
-            await program.dispatcher.open()
-            try:
-                yield program
-            finally:
-                await program.dispatcher.close()
+            async with _hearing(settings, program) if is_standby or is_shared(settings) else contextlib.nullcontext():
+                if is_standby:
+                    program.readiness.is_standby = True
+                    yield program
+                    return
+                await program.dispatcher.open()
+                try:
+                    if program.advancing is not program.dispatcher:
+                        await program.advancing.open()
+                    yield program
+                finally:
+                    if program.advancing is not program.dispatcher:
+                        await program.advancing.close()
+                    await program.dispatcher.close()
         finally:
             await sandbox.close()
             await http.close()
             hasher.close()
+
+
+# What makes the dispatcher of a program for its engine, and what advances executions in this process.
+_Dispatch: TypeAlias = Callable[[Engine, Journal, Limits], tuple[OpenDispatcher, Advancing]]
+
+
+async def _dispatch(settings: Settings, stored: Stored, clock: SystemClock, *, is_worker: bool) -> _Dispatch:
+    if not is_shared(settings):
+
+        def local(engine: Engine, journal: Journal, limits: Limits) -> tuple[OpenDispatcher, Advancing]:
+            dispatcher = LocalDispatcher(engine, journal, clock, most_active=settings.max_active, limits=limits)
+            return dispatcher, dispatcher
+
+        return local
+    try:
+        from flowrunner.dispatch.temporal.connection import connect
+        from flowrunner.dispatch.temporal.courier import Courier
+        from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
+        from flowrunner.dispatch.temporal.worker import TemporalWorker
+    except ImportError:
+        raise FlowRunnerError("Temporal needs its client: pip install 'flowrunner[temporal]'") from None
+    address = TemporalAddress.read(settings.dispatch)
+    client = await connect(address, api_key=settings.temporal_api_key)
+
+    def temporal(engine: Engine, journal: Journal, limits: Limits) -> tuple[OpenDispatcher, Advancing]:
+        letters = SqlLetters(stored.database)
+        courier = Courier(client, address.queue, journal=journal, letters=letters, vault=stored.vault, clock=clock)
+        dispatcher = TemporalDispatcher(engine, courier, journal, letters, clock)
+        if not is_worker:
+            return dispatcher, dispatcher
+        return dispatcher, TemporalWorker(
+            engine, courier, letters, client=client, queue=address.queue, most_active=settings.max_active
+        )
+
+    return temporal
+
+
+def is_shared(settings: Settings) -> bool:
+    """Whether several processes are active on one database.
+
+    Raises:
+        FlowRunnerError: If the settings do not go together.
+    """
+    if settings.dispatch == LOCAL:
+        return False
+    if settings.database_url is None:
+        raise FlowRunnerError("Temporal's workers share a PostgreSQL database: set FLOWRUNNER_DATABASE_URL")
+    try:
+        TemporalAddress.read(settings.dispatch)
+    except InvalidAddress as error:
+        raise FlowRunnerError(f"The setting dispatch {error}") from None
+    return True
+
+
+def stored_at(settings: Settings) -> Location:
+    """Where the program stores."""
+    return location_of(
+        settings.database_url,
+        file=settings.data_dir / DATABASE_FILE,
+        readers=settings.database_readers,
+        statement_seconds=settings.database_timeout,
+    )
+
+
+@contextlib.asynccontextmanager
+async def owning(settings: Settings) -> AsyncIterator[Ownership]:
+    """Try to be the active server on the database, from now on.
+
+    Raises:
+        FlowRunnerError: If the database server will not do.
+    """
+    location = stored_at(settings)
+    for warning in await location.check():
+        logger.warning("database.unsafe", warning=warning)
+    if is_shared(settings):
+        yield Shared()
+        return
+    async with location.ownership() as ownership:
+        yield ownership
+
+
+class Shared:
+    """Fills `ports.Ownership` where all servers are active."""
+
+    is_held = True
+    epoch = None
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():  # noqa: ASYNC110 # nothing ever changes
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+async def is_newest_schema(settings: Settings) -> bool:
+    """Whether the database is as this version has it. Raises: FlowRunnerError."""
+    return await stored_at(settings).revision() == HEAD
+
+
+@contextlib.asynccontextmanager
+async def _hearing(settings: Settings, program: Program) -> AsyncIterator[None]:
+    """Subscribers are told of what other processes record, and what those end or change is seen here, too."""
+    broadcast = program.broadcast
+    tasks = (
+        asyncio.create_task(
+            stored_at(settings).listen(on_news=broadcast.hear, on_gap=broadcast.hear_of_all), name="listener"
+        ),
+        asyncio.create_task(_look_again(program), name="news"),
+    )
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _look_again(program: Program) -> None:
+    while True:
+        await asyncio.sleep(_NEWS_SECONDS)
+        program.services.identity.look_again()
+        program.vault.look_again()
+        try:
+            await program.live.look_again()
+        except Unavailable as error:
+            logger.warning("sessions.not_looked_at", reason=str(error))
 
 
 def node_type_specs(node_types: Mapping[str, NodeType[Any]] | None = None) -> Mapping[str, NodeTypeSpec]:
@@ -222,12 +387,13 @@ def _assemble(
     hasher: Argon2Hasher,
     http: EgressClient,
     sandbox: JailedSandbox,
+    dispatch: _Dispatch,
 ) -> Program:
     database, vault = stored.database, stored.vault
     node_types = built_in()
     specs = node_type_specs(node_types)
-    journal, broadcast = SqliteJournal(database), LocalBroadcast()
-    flow_store, account_store, reader = SqliteFlows(database), SqliteAccounts(database), SqliteExecutions(database)
+    journal, broadcast = SqlJournal(database), LocalBroadcast()
+    flow_store, account_store, reader = SqlFlows(database), SqlAccounts(database), SqlExecutions(database)
     library = ReadyFlows(flow_store, specs)
     schemas = RustSchemas()
     world = World(
@@ -248,8 +414,8 @@ def _assemble(
         stored=settings.account_stored,
         sockets=settings.account_sockets,
     )
-    usage = SqliteUsage(database)
-    dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=settings.max_active, limits=limits)
+    usage = SqlUsage(database)
+    dispatcher, advancing = dispatch(FlowEngine(world), journal, limits)
     executions = Executions(
         reader,
         flow_store,
@@ -263,12 +429,12 @@ def _assemble(
     )
     world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flow_store))
     language = Language(specs, schemas, sandbox)
-    token_store = SqliteTokens(database)
+    token_store = SqlTokens(database)
     uses = TokenUses(token_store)
-    audit = AuditLog(SqliteAudit(database), clock)
+    audit = AuditLog(SqlAudit(database), clock)
     identity = Identity(
         account_store,
-        SqliteSessions(database),
+        SqlSessions(database),
         token_store,
         uses,
         audit=audit,
@@ -301,7 +467,7 @@ def _assemble(
     identity.on_end(live.end_sessions)
     token_file = settings.data_dir / SETUP_TOKEN_FILE
     setup = FirstAccount(accounts, clock, on_done=lambda: token_file.unlink(missing_ok=True))
-    metrics.gauge("flowrunner_executions_active", "Executions in memory.", lambda: dispatcher.active)
+    metrics.gauge("flowrunner_executions_active", "Executions in memory.", lambda: advancing.active)
     metrics.gauge("flowrunner_executions_queued", "Executions that wait for room.", lambda: dispatcher.queued)
     metrics.gauge("flowrunner_sockets_open", "Open WebSockets.", lambda: live.open_sockets)
 
@@ -320,7 +486,10 @@ def _assemble(
         services=services,
         setup=setup,
         live=live,
+        broadcast=broadcast,
         dispatcher=dispatcher,
+        advancing=advancing,
+        world=world,
         database=database,
         vault=vault,
         token_uses=uses,
@@ -329,7 +498,7 @@ def _assemble(
     )
 
 
-async def _check_master_keys(store: SqliteSecrets, master_keys: MasterKeys) -> None:
+async def _check_master_keys(store: SqlSecrets, master_keys: MasterKeys) -> None:
     if not await store.master_key_ids() <= master_keys.ids:
         raise WrongKey(
             "The master key in the data directory is not the one that the stored secrets were "
@@ -394,13 +563,73 @@ async def keep_token_uses(program: Program) -> None:
             await program.token_uses.write()
 
 
-def verify_audit(path: Path, *, expected: tuple[int, str] | None) -> ChainReport:
-    """Check the audit log of a database, also one that a server is using, or a copy.
+async def migrate(settings: Settings) -> tuple[str | None, str]:
+    """Bring the database to the schema of this version; gives the schema of before, and the present one.
+
+    Raises:
+        FlowRunnerError: If it cannot be, or a server is using the file.
+    """
+    location = stored_at(settings)
+    await location.check()
+    before = await location.revision()
+    if settings.database_url is not None:
+        await location.migrate()
+        return before, HEAD
+    open_data_dir(settings.data_dir)
+    if before is None:
+        # It belongs with the keys, which the first start makes.
+        raise FlowRunnerError(f"There is no database in {settings.data_dir}: the first start of the server makes it")
+    with _lock(settings.data_dir):
+        await location.migrate()
+    return before, HEAD
+
+
+async def schema_of(settings: Settings) -> tuple[str | None, str]:
+    """The schema that the database has, and the one of this version. Raises: FlowRunnerError."""
+    location = stored_at(settings)
+    await location.check()
+    return await location.revision(), HEAD
+
+
+async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int], None]) -> dict[str, int]:
+    """Copy a SQLite database with all that is in it into an empty PostgreSQL database, and compare the two.
+
+    Args:
+        tell: Is told of each table that has arrived, and how many rows it has.
+
+    Returns:
+        The number of rows by table.
+
+    Raises:
+        FlowRunnerError: If nothing was copied; the message says why.
+    """
+    from flowrunner.storage.copying import copy_to_postgres
+
+    target = location_of(url, file=source)
+    revision = await location_of(None, file=source).revision()
+    if revision is None:
+        raise FlowRunnerError(f"There is no database {source}")
+    if revision != HEAD:
+        raise FlowRunnerError(f"{source} is of another version: start the server of this version on it once")
+    await target.check()
+    with _lock(source.parent):
+        async with target.ownership() as ownership:
+            if not ownership.is_held:
+                raise FlowRunnerError("A FlowRunner server is using the target: stop it first")
+            await target.migrate()
+            return await copy_to_postgres(source, url, tell=tell)
+
+
+async def verify_audit(
+    settings: Settings, *, copy: Path | None = None, expected: tuple[int, str] | None
+) -> ChainReport:
+    """Check the audit log of the database, also while a server is using it, or of a copy of the file.
 
     Raises:
         FlowRunnerError: If there is no such database, or no audit log in it.
     """
-    return check_chain_of(path, expected=expected)
+    location = stored_at(settings) if copy is None else location_of(None, file=copy)
+    return await location.check_audit(expected=expected)
 
 
 async def rotate_stored_keys(settings: Settings, kinds: Sequence[KeyKind]) -> Sequence[KeyRotation]:
@@ -409,8 +638,15 @@ async def rotate_stored_keys(settings: Settings, kinds: Sequence[KeyKind]) -> Se
     Raises:
         FlowRunnerError: If the data directory is not fit for it, or a server is using it.
     """
-    if not (settings.data_dir / DATABASE_FILE).exists():
+    if settings.database_url is None and not (settings.data_dir / DATABASE_FILE).exists():
         raise FlowRunnerError(f"There is no database in {settings.data_dir}: start the server first")
+    async with owning(settings) as ownership:
+        if not ownership.is_held:
+            raise FlowRunnerError("A FlowRunner server is active on the database: stop it, or ask it to replace keys")
+        return await _rotate(settings, kinds)
+
+
+async def _rotate(settings: Settings, kinds: Sequence[KeyKind]) -> Sequence[KeyRotation]:
     async with open_data(settings, clock=SystemClock(), metrics=Metrics()) as stored:
         asked = [rotation.id for rotation in await stored.keys.request(None, kinds)]
         await stored.keys.advance()

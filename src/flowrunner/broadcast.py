@@ -25,10 +25,15 @@ class LocalSubscription:
 
     def put(self, records: Sequence[Recorded]) -> None:
         if len(self._pending) + len(records) > MAX_PENDING:
-            self._pending.clear()
-            self._fell_behind = True
+            self.fall_behind()
         elif not self._fell_behind:
             self._pending.extend(records)
+        self._changed.set()
+
+    def fall_behind(self) -> None:
+        """Have the subscriber read the journal: something was recorded that is not at hand."""
+        self._pending.clear()
+        self._fell_behind = True
         self._changed.set()
 
     async def take(self) -> Sequence[Recorded] | None:
@@ -52,6 +57,17 @@ class LocalBroadcast:
     def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None:
         for subscription in self._subscriptions.get(execution_id, ()):
             subscription.put(records)
+
+    def hear(self, execution_id: str) -> None:
+        """Another process has recorded events of the execution."""
+        for subscription in self._subscriptions.get(ExecutionId(execution_id), ()):
+            subscription.fall_behind()
+
+    def hear_of_all(self) -> None:
+        """Another process may have recorded events of any execution."""
+        for subscriptions in self._subscriptions.values():
+            for subscription in subscriptions:
+                subscription.fall_behind()
 
     def subscribe(self, execution_id: ExecutionId) -> LocalSubscription:
         subscription = LocalSubscription()

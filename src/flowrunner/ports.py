@@ -155,6 +155,7 @@ class Append:
         epoch: The writer's epoch. A write with an old one changes nothing.
         after: Number of the last event before these.
         audit: Who caused them, for the audit log; who created it stands in ``create``.
+        letters: Numbers of the letters that they answer, which are gone with it.
     """
 
     execution_id: ExecutionId
@@ -164,6 +165,7 @@ class Append:
     summary: Summary
     create: NewExecution | None = None
     audit: Sequence[AuditEntry] = ()
+    letters: Sequence[int] = ()
 
 
 class Fenced(Exception):
@@ -232,6 +234,18 @@ class Journal(Protocol):
         """Make this process the only one whose appends count; gives its epoch."""
         ...
 
+    async def epoch(self) -> int:
+        """The epoch of the last claim, for processes that share the journal and own executions one by one."""
+        ...
+
+    async def own(self, id: ExecutionId, epoch: int) -> int:
+        """Make the appends of one execution count only under the mark that this gives.
+
+        Raises:
+            Fenced: The journal was claimed since ``epoch``.
+        """
+        ...
+
     async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
         """An execution with all its events.
 
@@ -240,7 +254,15 @@ class Journal(Protocol):
         """
         ...
 
+    async def stored(self, id: ExecutionId) -> StoredExecution:
+        """An execution without its events. Raises: NotFound."""
+        ...
+
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]: ...
+
+    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        """Executions that are to run since then or longer and that nobody has owned yet, and whose they are."""
+        ...
 
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         """Running executions and whose they are, by id, beyond ``after``; the waiting ones are ``due`` in time."""
@@ -905,6 +927,7 @@ class Signal:
         if_awaited: It counts only if a step waits for it at this moment.
         step: The step it is for, which waits for it or is about to: otherwise it does not count.
         audit: Who sends it, for the audit log.
+        letter: The letter that it came by, which is gone once it is durable.
     """
 
     key: str
@@ -913,6 +936,65 @@ class Signal:
     if_awaited: bool = False
     step: str | None = None
     audit: AuditEntry | None = None
+    letter: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """The wish that an execution ends. See `ActiveExecution.cancel`.
+
+    Attributes:
+        audit: Whose wish it is, for the audit log.
+    """
+
+    reason: str
+    audit: AuditEntry | None = None
+    spares_handlers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """Something that an execution is told by a process that does not have it in memory."""
+
+    number: int
+    execution_id: ExecutionId
+    content: "Signal | Cancel"
+
+
+class Letters(Protocol):
+    """What is on its way to executions in other processes.
+
+    A letter is gone once what it says is durable: see `Append.letters`. One that did not count is marked, until
+    whoever sent it has seen that.
+    """
+
+    async def post(self, id: ExecutionId, content: "Signal | Cancel", *, at: datetime) -> int:
+        """Gives its number. Secrets must not be in it. Raises: NotFound."""
+        ...
+
+    async def unread(self, ids: Collection[ExecutionId]) -> Sequence[Letter]:
+        """In the order in which they came."""
+        ...
+
+    async def refuse(self, number: int) -> None:
+        """It did not count."""
+        ...
+
+    async def answer(self, number: int) -> bool | None:
+        """Whether it counted; None while that is open."""
+        ...
+
+    async def withdraw(self, number: int) -> bool:
+        """Whether it was still there."""
+        ...
+
+    async def waiting(self, *, since: datetime, limit: int) -> Sequence[ExecutionId]:
+        """Executions that go on and have letters that have been on their way since then or longer."""
+        ...
+
+    async def purge(self, *, before: datetime) -> None:
+        """Delete letters from before then that nobody takes: refused ones, and to executions that have ended."""
+        ...
 
 
 # Why an execution is cancelled by what became of another.
@@ -995,6 +1077,35 @@ class SubFlowStarter(Protocol):
         ...
 
 
+class Advancing(Protocol):
+    """What advances executions in this process, or has others do it.
+
+    Attributes:
+        is_open: Whether it does.
+        active: Executions in memory.
+        queued: Executions that wait for room.
+    """
+
+    @property
+    def is_open(self) -> bool: ...
+    @property
+    def active(self) -> int: ...
+    @property
+    def queued(self) -> int: ...
+
+    async def open(self) -> None: ...
+
+    async def drain(self, *, seconds: float) -> None:
+        """Begin no further step, and wait for the ones under way."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class OpenDispatcher(Dispatcher, Advancing, Protocol):
+    """A dispatcher, as whoever starts and stops it sees it."""
+
+
 class ActiveExecution(Protocol):
     """An execution while it is in memory."""
 
@@ -1020,8 +1131,14 @@ class ActiveExecution(Protocol):
         """Whether the flow itself is over, for good; its handlers may still run."""
         ...
 
-    def cancel(self, reason: str, audit: AuditEntry | None = None, *, spares_handlers: bool = False) -> None:
-        """End the execution soon, whatever it is doing. Handlers of its end that have begun are cut off, or spared."""
+    def cancel(
+        self, reason: str, audit: AuditEntry | None = None, *, spares_handlers: bool = False, letter: int | None = None
+    ) -> None:
+        """End the execution soon, whatever it is doing. Handlers of its end that have begun are cut off, or spared.
+
+        Args:
+            letter: The letter that the wish came by, which is gone once it is fulfilled.
+        """
         ...
 
     def receive(self, signal: Signal, answer: "Future[bool]") -> None:
@@ -1041,6 +1158,10 @@ class Engine(Protocol):
 
     async def open(self) -> None:
         """Make this process the only one whose appends count."""
+        ...
+
+    async def join(self) -> None:
+        """Share the journal: whoever loads an execution is the only one whose appends to it count."""
         ...
 
     def stop(self) -> None:
@@ -1078,6 +1199,24 @@ class Engine(Protocol):
 
     async def give_up(self, id: ExecutionId) -> None:
         """End an execution that a fault of ours keeps from going on, as failed."""
+        ...
+
+
+class Ownership(Protocol):
+    """The right of one of several servers to be the active one.
+
+    Attributes:
+        is_held: This process may claim the database.
+        epoch: The epoch of the last claim, by whoever made it, as it was seen last; None if nobody looks.
+    """
+
+    @property
+    def is_held(self) -> bool: ...
+    @property
+    def epoch(self) -> int | None: ...
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Done when the condition holds; it is looked at whenever something about the ownership was seen."""
         ...
 
 

@@ -8,18 +8,34 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
+from enum import Enum, auto
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from flowrunner.api.protocol import Connections, JoinedHttpProtocol
-from flowrunner.bootstrap import Program, first_admin, in_url, keep_house, keep_token_uses, open_program, rotate_keys
-from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.api.proxies import Proxies
+from flowrunner.api.standby import STANDBY, OnlyHealth, Standby, Switch
+from flowrunner.bootstrap import (
+    Program,
+    first_admin,
+    in_url,
+    is_newest_schema,
+    is_shared,
+    keep_house,
+    keep_token_uses,
+    open_program,
+    owning,
+    rotate_keys,
+)
+from flowrunner.domain.errors import FlowRunnerError, Unavailable
 from flowrunner.logs import configure_logging
+from flowrunner.ports import Ownership
 from flowrunner.settings import Settings
 
 logger = structlog.get_logger()
@@ -36,22 +52,25 @@ _EXPOSED: Final = (
 )
 
 
-async def serve(settings: Settings) -> None:
-    """Run the server until a signal ends it.
+async def serve(settings: Settings, *, is_worker: bool = False) -> None:
+    """Run the server, or a worker, until a signal ends it.
 
     Raises:
         FlowRunnerError: If it cannot start; the message says what to do.
     """
     configure_logging(settings)
+    if is_worker and not is_shared(settings):
+        raise FlowRunnerError(
+            "Workers advance what Temporal gives them: set FLOWRUNNER_DISPATCH to its address. "
+            "Without Temporal, the server does all by itself: flowrunner serve"
+        )
     # The other half is for what the server itself opens.
     most_connections = _open_files(2 * max(_CONNECTIONS, 2 * settings.max_sockets)) // 2
     settings = replace(settings, max_sockets=min(settings.max_sockets, most_connections // 2))
     listener = _listen(settings)
-    port = listener.getsockname()[1]
     with contextlib.closing(listener):
-        async with open_program(settings, own_ports=frozenset({port})) as program:
-            await first_admin(settings, program, port)
-            await _serve(settings, program, listener, most_connections)
+        async with owning(settings) as ownership:
+            await _Serving(settings, listener, ownership, most_connections, is_worker=is_worker).run()
 
 
 def _open_files(wanted: int) -> int:
@@ -79,70 +98,192 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-async def _serve(settings: Settings, program: Program, listener: socket.socket, most_connections: int) -> None:
-    connections = Connections(most_connections, on_drop=lambda: program.metrics.refused("connections"))
-    server = _Server(
-        uvicorn.Config(
-            program.app,
-            loop="none",
-            http=partial(JoinedHttpProtocol, open_connections=connections),  # type: ignore[arg-type] # makes one
-            ws="websockets-sansio",
-            ws_max_size=64 * 1024,
-            ws_per_message_deflate=False,
-            # A subscriber that is not there any more does not hold its place.
-            ws_ping_interval=PING_SECONDS,
-            ws_ping_timeout=PING_SECONDS,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=5,
+class _Why(Enum):
+    """Why a program ends."""
+
+    STOP = auto()
+    # Another server has become the active one, or this one may.
+    ROLE = auto()
+    CRIPPLED = auto()
+
+
+class _Serving:
+    """Serves as the active server or as a standby, as the ownership of the database goes.
+
+    A change of roles is a new program: nothing that the one had in memory is known to the other.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        ownership: Ownership,
+        most_connections: int,
+        *,
+        is_worker: bool,
+    ) -> None:
+        self._settings = settings
+        self._is_worker = is_worker
+        self._listener = listener
+        self._ownership = ownership
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
+        self._problem = STANDBY
+        self._proxies = Proxies(settings.trusted_proxies)
+        self._alone = Standby(None, self._proxies, lambda: self._problem)
+        self._switch = Switch(self._alone)
+        self._refused: Callable[[str], None] = lambda limit: None
+        connections = Connections(most_connections, on_drop=lambda: self._refused("connections"))
+        self._server = _Server(
+            uvicorn.Config(
+                self._switch,
+                loop="none",
+                http=partial(JoinedHttpProtocol, open_connections=connections),  # type: ignore[arg-type] # makes one
+                ws="websockets-sansio",
+                ws_max_size=64 * 1024,
+                ws_per_message_deflate=False,
+                # A subscriber that is not there any more does not hold its place.
+                ws_ping_interval=PING_SECONDS,
+                ws_ping_timeout=PING_SECONDS,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=5,
+            )
         )
-    )
-    stop, hurry = asyncio.Event(), asyncio.Event()
+        self._http: asyncio.Task[None] | None = None
 
-    def on_signal() -> None:
-        (hurry if stop.is_set() else stop).set()
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        why = _Why.ROLE
+        try:
+            while why is _Why.ROLE:
+                why = await self._play_role()
+        finally:
+            await self._end_http()
+        logger.info("server.stopped")
+        if why is _Why.CRIPPLED:
+            raise FlowRunnerError("The engine has ended unexpectedly: start the server again")
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    host, port = listener.getsockname()[:2]
-    async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(server.serve(sockets=[listener]), name="http")
-        housekeeping = tasks.create_task(keep_house(settings, program), name="housekeeping")
-        rotating = tasks.create_task(rotate_keys(program), name="keys")
-        noting = tasks.create_task(keep_token_uses(program), name="token-uses")
-        logger.info("server.started", url=f"http://{in_url(host)}:{port}", data_dir=str(settings.data_dir))
-        if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
-            logger.warning("server.exposed", listens_on=host, hint=_EXPOSED)
+    def _on_signal(self) -> None:
+        (self._hurry if self._stop.is_set() else self._stop).set()
+
+    async def _play_role(self) -> _Why:
+        """Be what the ownership says, until it says something else."""
+        is_standby = not self._ownership.is_held
+        own_ports = frozenset({self._listener.getsockname()[1]})
+        try:
+            if is_standby and not await is_newest_schema(self._settings):
+                # There is nothing yet that this version can read.
+                return await self._wait_alone(STANDBY)
+            async with open_program(
+                self._settings, own_ports=own_ports, is_standby=is_standby, is_worker=self._is_worker
+            ) as program:
+                if is_standby:
+                    return await self._be_standby(program)
+                await first_admin(self._settings, program, self._listener.getsockname()[1])
+                return await self._be_active(program)
+        except Unavailable as error:
+            if self._http is None:
+                raise
+            logger.warning("database.away", reason=str(error))
+            return await self._wait_alone("the database does not answer")
+
+    async def _wait_alone(self, problem: str) -> _Why:
+        """Answer that there is nothing to be had, and try again in a moment."""
+        self._problem = problem
+        self._serve_with(self._alone)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self._stop.wait()
+        return _Why.STOP if self._stop.is_set() else _Why.ROLE
+
+    async def _be_standby(self, program: Program) -> _Why:
+        self._serve_with(Standby(program.app, self._proxies))
+        logger.info("server.standby", hint="another server is active on the database; this one takes over when it ends")
+        why = await self._first(
+            (_Why.ROLE, self._ownership.until(lambda: self._ownership.is_held)), (_Why.STOP, self._stop.wait())
+        )
+        await self._close(program)
+        return why
+
+    async def _be_active(self, program: Program) -> _Why:
+        self._refused = program.metrics.refused
+        self._serve_with(OnlyHealth(program.app, self._proxies) if self._is_worker else program.app)
+        logger.info("worker.active" if self._is_worker else "server.active", epoch=program.world.epoch)
         settle_memory()
-        stopping = tasks.create_task(stop.wait(), name="stop")
-        advancing = tasks.create_task(_until_nothing_advances(program), name="advancing")
-        await asyncio.wait((stopping, advancing), return_when=asyncio.FIRST_COMPLETED)
-        is_crippled = not stop.is_set()
-        if is_crippled:
-            stop.set()
-            logger.critical("engine.ended", hint="the server stops, and goes on with everything when it starts again")
-        stopping.cancel()
-        advancing.cancel()
+        async with asyncio.TaskGroup() as tasks:
+            helpers = [
+                tasks.create_task(keep_house(self._settings, program), name="housekeeping"),
+                tasks.create_task(rotate_keys(program), name="keys"),
+                tasks.create_task(keep_token_uses(program), name="token-uses"),
+            ]
+            why = await self._first(
+                (_Why.STOP, self._stop.wait()),
+                (_Why.CRIPPLED, _until_nothing_advances(program)),
+                (_Why.ROLE, self._until_overtaken(program)),
+            )
+            for helper in helpers:
+                helper.cancel()
+            if why is _Why.CRIPPLED:
+                self._stop.set()
+                hint = "the server stops, and goes on with everything when it starts again"
+                logger.critical("engine.ended", hint=hint)
+            if why is _Why.ROLE:
+                logger.warning("server.overtaken", hint="another server has become the active one; this one waits")
+                self._switch.app = self._alone
+                await program.live.close()
+            else:
+                await self._wind_up(program)
+        return why
+
+    async def _until_overtaken(self, program: Program) -> None:
+        """Done when another process has claimed the database since this one did."""
+        await self._ownership.until(lambda: (self._ownership.epoch or 0) > program.world.epoch)
+
+    async def _wind_up(self, program: Program) -> None:
+        """Let what is under way end, and say goodbye."""
         logger.info("server.stopping")
         program.readiness.is_stopping = True
-        housekeeping.cancel()
-        rotating.cancel()
-        noting.cancel()
-        draining = tasks.create_task(program.dispatcher.drain(seconds=settings.drain_time), name="drain")
-        hurrying = tasks.create_task(hurry.wait(), name="hurry")
-        await asyncio.wait((draining, hurrying), return_when=asyncio.FIRST_COMPLETED)
-        draining.cancel()
-        hurrying.cancel()
+        await self._first(
+            (_Why.STOP, program.advancing.drain(seconds=self._settings.drain_time)), (_Why.STOP, self._hurry.wait())
+        )
+        await self._close(program)
+
+    async def _close(self, program: Program) -> None:
         await program.live.close()
-        server.should_exit = True
-        await serving
-    logger.info("server.stopped")
-    if is_crippled:
-        raise FlowRunnerError("The engine has ended unexpectedly: start the server again")
+        if self._stop.is_set():
+            await self._end_http()
+
+    async def _first(self, *endings: tuple[_Why, Coroutine[Any, Any, Any]]) -> _Why:
+        """Which of the endings comes first; also that of the network side."""
+        tasks = {asyncio.ensure_future(work): why for why, work in endings}
+        assert self._http is not None, "served before anything can end"
+        try:
+            done, _ = await asyncio.wait((*tasks, self._http), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return next((why for task, why in tasks.items() if task in done), _Why.CRIPPLED)
+
+    def _serve_with(self, app: ASGIApp) -> None:
+        self._switch.app = app
+        if self._http is not None:
+            return
+        self._http = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="http")
+        host, port = self._listener.getsockname()[:2]
+        logger.info("server.started", url=f"http://{in_url(host)}:{port}", data_dir=str(self._settings.data_dir))
+        if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+            logger.warning("server.exposed", listens_on=host, hint=_EXPOSED)
+
+    async def _end_http(self) -> None:
+        if self._http is not None:
+            self._server.should_exit = True
+            await self._http
 
 
 class _Server(uvicorn.Server):
@@ -164,5 +305,5 @@ def settle_memory() -> None:
 
 
 async def _until_nothing_advances(program: Program) -> None:
-    while program.dispatcher.is_open:  # noqa: ASYNC110 # it may end in any way, also without a word
+    while program.dispatcher.is_open and program.advancing.is_open:  # noqa: ASYNC110 # it may end in any way, also without a word
         await asyncio.sleep(_LOOK_SECONDS)

@@ -16,6 +16,8 @@ from flowrunner.domain.errors import FlowRunnerError
 PREFIX: Final = "FLOWRUNNER_"
 CONFIG_FILE: Final = "flowrunner.toml"
 MASK: Final = "***"
+# Executions are advanced by the server itself.
+LOCAL: Final = "local"
 # Read by programs that talk to a server, not by the server.
 _OF_CLIENTS: Final = frozenset({f"{PREFIX}TOKEN", f"{PREFIX}URL", f"{PREFIX}SERVER"})
 # Read by `flowrunner run --local`: each is the value of a secret.
@@ -103,6 +105,19 @@ def _origin(value: str) -> str:
     return f"{parts.scheme}://{host}" if is_default else f"{parts.scheme}://{host}:{parts.port}"
 
 
+def _dispatch(value: str) -> str:
+    if value != LOCAL and urlsplit(value).scheme != "temporal":
+        raise ValueError("must be local, or an address such as temporal://127.0.0.1:7233/default?queue=flowrunner")
+    return value
+
+
+def _database(value: str) -> str:
+    if urlsplit(value).scheme not in ("postgresql", "postgres"):
+        # Not shown, as there may be a password in it.
+        raise ValueError("must be a URL such as postgresql://user:password@host/name")
+    return value
+
+
 def _path(value: str) -> Path:
     return Path(value).expanduser()
 
@@ -132,6 +147,20 @@ class Settings:
         _origin, "Address that browsers use, if it is another: that of a reverse proxy with TLS."
     )
     data_dir: Path = setting(_path, "Where the database and the keys are.", make=_default_data_dir)
+    database_url: str | None = setting(
+        _database, "A PostgreSQL database to use instead of a file: postgresql://user:password@host/name.", secret=True
+    )
+    database_readers: int = setting(
+        _count, "Connections to PostgreSQL that read, at most; there are three more.", default=10
+    )
+    database_timeout: float = setting(parse_duration, "How long one statement may take in PostgreSQL.", default=30.0)
+    dispatch: str = setting(
+        _dispatch,
+        "Who advances executions: this server (local), or workers that Temporal gives them to "
+        "(temporal://host:port/namespace?queue=flowrunner).",
+        default=LOCAL,
+    )
+    temporal_api_key: str | None = setting(_text, "API key for Temporal, such as Temporal Cloud's.", secret=True)
     admin_email: str | None = setting(_text, "E-mail address of the first admin, made if there is no account.")
     admin_password: str | None = setting(_text, "Password of the first admin.", secret=True)
     egress_allow: tuple[Any, ...] = setting(

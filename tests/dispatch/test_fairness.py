@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from flowrunner.domain.values import FlowId
-from flowrunner.storage.sqlite.accounts import SqliteAccounts
+from flowrunner.storage.accounts import SqlAccounts
 from services.callers import caller_of
 from support.databases import OMAR, account
 from support.world import FakeHttp, Machine, machine, never
@@ -18,7 +18,7 @@ CALLS: Final = "nodes: {push: {type: webhook, params: {url: 'http://peer/%s'}}}"
 
 async def fill(engine: Machine) -> None:
     """Mara has every place, and a thousand executions that wait for one. Omar has a flow."""
-    await SqliteAccounts(engine.database).create(account(OMAR), password_hash="x")
+    await SqlAccounts(engine.database).create(account(OMAR), password_hash="x")
     await engine.save(CALLS % "mara", "mara")
     await engine.save(CALLS % "omar", "omar", account_id=OMAR)
     for n in range(MANY):

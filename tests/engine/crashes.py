@@ -24,7 +24,7 @@ from flowrunner.ports import (
     StoredExecution,
     Unsettled,
 )
-from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.sqlite.database import SqliteDatabase
 from services.callers import caller_of
 from support.databases import MARA, NOON, new_database_file, rows_of
 from support.invariants import check_accepted, check_database, check_effects
@@ -34,7 +34,7 @@ from support.world import Answer, FakeHttp, Machine, SteppingClock, answer, mach
 # the two there is a moment only for a journal that does not write in one transaction.
 Moment = Literal["before", "between", "after"]
 
-Wrap = Callable[[Journal, "Fate", Database], Journal]
+Wrap = Callable[[Journal, "Fate", SqliteDatabase], Journal]
 
 
 @dataclass
@@ -154,7 +154,7 @@ class Scenario:
         for url, answers in self.story.answers.items():
             self.http.at(url, *answers)
 
-    def _journal(self, inner: Journal, database: Database) -> Journal:
+    def _journal(self, inner: Journal, database: SqliteDatabase) -> Journal:
         return self.wrap(inner, self.fate, database)
 
     async def play(self) -> list[str]:
@@ -463,7 +463,7 @@ class RefusingJournal(CrashingJournal):
     """
 
     @classmethod
-    def around(cls, inner: Journal, fate: Fate, database: Database) -> Journal:
+    def around(cls, inner: Journal, fate: Fate, database: SqliteDatabase) -> Journal:
         return cls(inner, fate)
 
     async def point(self, moment: Moment) -> None:

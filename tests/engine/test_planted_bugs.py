@@ -6,7 +6,6 @@ of the crash tests, and asserts that a violation is found.
 
 import asyncio
 import contextlib
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -25,10 +24,11 @@ from flowrunner.engine import run
 from flowrunner.engine.step import Context
 from flowrunner.ports import Append, DuplicateRequest, Fenced, Journal
 from flowrunner.services.executions import Executions
-from flowrunner.storage.sqlite import journal as sqlite_journal
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.journal import SqliteJournal
-from flowrunner.storage.sqlite.rows import to_ms
+from flowrunner.storage import journal
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.rows import to_ms
+from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.transaction import Refused, Transaction, one_row
 from support.databases import add_flows, completion, contents_of, creation, new_database_file, open_database
 
 from .crashes import ORDINARY, CrashingJournal, Fate, Moment, Scenario, Story, Wrap
@@ -60,7 +60,7 @@ async def violations_of(
 class HastyJournal(CrashingJournal):
     """Answers for a new execution before it is durable."""
 
-    def __init__(self, inner: Journal, fate: Fate, database: Database) -> None:
+    def __init__(self, inner: Journal, fate: Fate, database: SqliteDatabase) -> None:
         super().__init__(inner, fate)
         self._under_way: dict[ExecutionId, asyncio.Task[None]] = {}
 
@@ -85,27 +85,27 @@ async def test_an_answer_before_the_commit_is_caught(tmp_path: Path) -> None:
 class TornJournal(CrashingJournal):
     """Writes the summary and the events in two transactions."""
 
-    def __init__(self, inner: Journal, fate: Fate, database: Database) -> None:
+    def __init__(self, inner: Journal, fate: Fate, database: SqliteDatabase) -> None:
         super().__init__(inner, fate)
         self._database = database
 
     async def append(self, append: Append) -> None:
-        row = sqlite_journal._summary_row(append)
-        statement = sqlite_journal.ADVANCE if append.create is None else sqlite_journal.CREATE
+        row = journal._summary_row(append)
+        statement = journal.ADVANCE if append.create is None else journal.CREATE
         events = [(append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records]
 
-        def summary(connection: sqlite3.Connection) -> None:
+        async def summary(tx: Transaction) -> None:
             try:
-                count = connection.execute(statement, row).rowcount
-            except sqlite3.IntegrityError:
-                raise DuplicateRequest(*connection.execute(sqlite_journal.REQUEST, row).fetchone()) from None
+                count = await tx.run(statement, row)
+            except Refused:
+                raise DuplicateRequest(*await one_row(tx, journal.REQUEST, row)) from None
             if count != 1:
                 raise Fenced
 
         await self.point("before")
         await self._database.write(summary)
         await self.point("between")
-        await self._database.write(lambda connection: connection.executemany(sqlite_journal.ADD_EVENT, events))
+        await self._database.write(lambda tx: tx.run_many(journal.ADD_EVENT, events))
         await self.point("after")
 
 
@@ -126,7 +126,7 @@ OVERWRITE = "UPDATE executions SET status = 'running', completed_at = NULL, erro
 class OverwritingJournal(CrashingJournal):
     """Takes everything for interrupted when a process starts, also what has ended."""
 
-    def __init__(self, inner: Journal, fate: Fate, database: Database) -> None:
+    def __init__(self, inner: Journal, fate: Fate, database: SqliteDatabase) -> None:
         super().__init__(inner, fate)
         self._database = database
 
@@ -135,14 +135,14 @@ class OverwritingJournal(CrashingJournal):
         await self._database.write(self._mark_all)
         return epoch
 
-    def _mark_all(self, connection: sqlite3.Connection) -> None:
-        connection.execute(OVERWRITE)
+    async def _mark_all(self, tx: Transaction) -> None:
+        await tx.run(OVERWRITE)
 
 
 class OverwritingJournalWithoutTriggers(OverwritingJournal):
-    def _mark_all(self, connection: sqlite3.Connection) -> None:
-        connection.execute("DROP TRIGGER IF EXISTS executions_final")
-        super()._mark_all(connection)
+    async def _mark_all(self, tx: Transaction) -> None:
+        await tx.run("DROP TRIGGER IF EXISTS executions_final")
+        await super()._mark_all(tx)
 
 
 async def test_a_recovery_that_overwrites_a_final_state_is_caught(tmp_path: Path) -> None:
@@ -152,22 +152,22 @@ async def test_a_recovery_that_overwrites_a_final_state_is_caught(tmp_path: Path
 
 
 async def test_the_database_itself_stops_a_recovery_that_overwrites_a_final_state(tmp_path: Path) -> None:
-    with pytest.raises(sqlite3.IntegrityError, match="has ended"):
+    with pytest.raises(Refused, match="has ended"):
         await violations_of(tmp_path, "before", writes=[0], wrap=OverwritingJournal)
 
 
 async def late_writes(path: Path) -> list[str]:
     """Which writes of a process that was taken over get through."""
     database = open_database(add_flows(new_database_file(path)))
-    journal = SqliteJournal(database)
-    old = await journal.claim()
-    await journal.append(creation("e1", epoch=old))
-    await journal.claim()
+    stored = SqlJournal(database)
+    old = await stored.claim()
+    await stored.append(creation("e1", epoch=old))
+    await stored.claim()
     violations = []
     for append in (creation("e2", epoch=old), completion("e1", epoch=old)):
         before = contents_of(path)
         with contextlib.suppress(Fenced):
-            await journal.append(append)
+            await stored.append(append)
         if contents_of(path) != before:
             violations.append(f"a late write of {append.execution_id} was accepted")
     await database.close()
@@ -180,10 +180,11 @@ async def test_no_late_write_gets_through(tmp_path: Path) -> None:
 
 async def test_a_journal_without_fencing_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fence = " WHERE :epoch = (SELECT epoch FROM engine)"
-    assert fence in sqlite_journal.CREATE
-    assert " AND epoch = :epoch" in sqlite_journal.ADVANCE
-    monkeypatch.setattr(sqlite_journal, "CREATE", sqlite_journal.CREATE.replace(fence, ""))
-    monkeypatch.setattr(sqlite_journal, "ADVANCE", sqlite_journal.ADVANCE.replace(" AND epoch = :epoch", ""))
+    create, advance = journal.CREATE.sqlite, journal.ADVANCE.sqlite
+    assert fence in create
+    assert " AND epoch = :epoch" in advance
+    monkeypatch.setattr(journal, "CREATE", create.replace(fence, ""))
+    monkeypatch.setattr(journal, "ADVANCE", advance.replace(" AND epoch = :epoch", ""))
 
     assert await late_writes(tmp_path / "flowrunner.db") == [
         "a late write of e2 was accepted",
@@ -326,8 +327,8 @@ async def test_children_that_are_left_running_are_caught(tmp_path: Path, monkeyp
 
 async def test_a_limit_that_is_not_counted_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = "OR :turn_most > (SELECT count(*)"
-    assert count in sqlite_journal.CREATE
-    monkeypatch.setattr(sqlite_journal, "CREATE", sqlite_journal.CREATE.replace(count, "OR 99 > (SELECT count(*)"))
+    assert count in journal.CREATE.sqlite
+    monkeypatch.setattr(journal, "CREATE", journal.CREATE.sqlite.replace(count, "OR 99 > (SELECT count(*)"))
 
     violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES[TURNS])
 

@@ -26,7 +26,7 @@ from flowrunner.domain.execution import (
 from flowrunner.engine import recorder, run
 from flowrunner.plugin import HttpAnswer, NodeFailure, StepContext
 from flowrunner.ports import DuplicateRequest
-from flowrunner.storage.sqlite.accounts import SqliteAccounts
+from flowrunner.storage.accounts import SqlAccounts
 from support.databases import MARA, account, rows_of
 from support.invariants import check_database
 from support.world import Acting, FakeHttp, Machine, Request, SteppingClock, answer, detail_of, machine, never, secret
@@ -1072,7 +1072,7 @@ async def test_after_a_kill_nothing_of_a_deleted_account_goes_on(path: Path) -> 
         for id in ("running-1", "running-2", "queued"):
             await engine.start("runs", id=id)
         await engine.until_requested("http://peer/", 2)
-        accounts = SqliteAccounts(engine.database)
+        accounts = SqlAccounts(engine.database)
         await accounts.create(account("another", role="admin"), password_hash="x")
         await accounts.delete(MARA, at=engine.clock.now())
 

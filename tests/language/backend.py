@@ -13,9 +13,9 @@ from flowrunner.ports import Sandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
-from flowrunner.storage.sqlite.flows import SqliteFlows
-from flowrunner.storage.sqlite.secrets import SqliteSecrets
-from flowrunner.storage.sqlite.usage import SqliteUsage
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.usage import SqlUsage
 from support.world import FakeHttp, Machine, SteppingClock, machine
 
 # Tasks of a dispatcher that bring something about by themselves.
@@ -84,11 +84,11 @@ async def sqlite(
         language = Language(specs, RustSchemas(), sandbox)
         database = opened.database
         flows = Flows(
-            SqliteFlows(database),
-            SqliteSecrets(database),
+            SqlFlows(database),
+            SqlSecrets(database),
             language,
             clock,
-            usage=SqliteUsage(database),
+            usage=SqlUsage(database),
             limits=UNLIMITED,
         )
         yield Process(opened, flows, language)

@@ -3,19 +3,18 @@
 import asyncio
 import json
 import random
-import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 
+from support.databases import Place, rows_of
+from support.postgres import PostgresServer
 from support.server import Server
 
 CLIENTS: Final = 6
@@ -50,6 +49,8 @@ class Load:
     Args:
         flows: What is run in turn, each with what somebody does for it.
         executions: How many have to be accepted before it is over.
+        database_may_fail: An answer with 503 is none: nobody can tell whether a commit was done whose end was not
+            heard of.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class Load:
         draw: random.Random,
         *,
         executions: int,
+        database_may_fail: bool = False,
     ) -> None:
+        self._database_may_fail = database_may_fail
         self.server = server
         self._token = token
         self._flows = flows
@@ -125,6 +128,12 @@ class Load:
                     return
                 await asyncio.sleep(0.05)
                 continue
+            if response.status == 503 and self._database_may_fail:
+                self.ledger.unanswered.add(number)
+                if key is None:
+                    return
+                await asyncio.sleep(0.05)
+                continue
             if response.status not in (200, 201):
                 self.ledger.refused.append(f"{response.status} {answer}")
                 return
@@ -163,10 +172,19 @@ class Load:
             await asyncio.sleep(0.05)
 
 
-async def kill_again_and_again(server: Server, load: Load, draw: random.Random, *, kills: int) -> int:
-    """Gives how many of the kills hit executions under way."""
+async def kill_again_and_again(
+    server: Server, load: Load, draw: random.Random, *, kills: int, postgres: PostgresServer | None = None
+) -> int:
+    """Gives how many of the kills hit executions under way.
+
+    Args:
+        postgres: Where the server stores; every other kill hits it instead.
+    """
     hits = 0
     for kill in range(kills):
+        if postgres is not None and kill % 2:
+            hits += await _kill_postgres(postgres, server, draw, during_recovery=kill % 4 == 3)
+            continue
         # Some hit a start or its recovery, some an answer, most the work that follows.
         match kill % 5:
             case 4:
@@ -180,17 +198,33 @@ async def kill_again_and_again(server: Server, load: Load, draw: random.Random, 
                 await asyncio.to_thread(server.wait_until_ready)
                 await asyncio.sleep(draw.random() * 0.8)
                 server.kill()
-        hits += _open_executions(server.database) > 0
+        hits += _open_executions(server.place) > 0
         await asyncio.to_thread(server.spawn)
     await asyncio.to_thread(server.wait_until_ready)
     return hits
 
 
-def _open_executions(database: Path) -> int:
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        found: int = connection.execute(
-            "SELECT count(*) FROM executions WHERE status IN ('running', 'waiting')"
-        ).fetchone()[0]
+async def _kill_postgres(
+    postgres: PostgresServer, server: Server, draw: random.Random, *, during_recovery: bool
+) -> bool:
+    """Whether it hit executions under way. The server lives on, and goes on by itself."""
+    await asyncio.to_thread(server.wait_until_ready)
+    if during_recovery:
+        server.kill()
+        server.spawn()
+    await asyncio.sleep(draw.random() * 0.8)
+    await asyncio.to_thread(postgres.kill)
+    await asyncio.sleep(draw.random() * 0.3)
+    await asyncio.to_thread(postgres.start)
+    was_hit = _open_executions(server.place) > 0
+    if during_recovery and server.has_ended():
+        # It found no database when it began, and leaves it to others to start it again.
+        server.spawn()
+    return was_hit
+
+
+def _open_executions(place: Place) -> int:
+    found: int = rows_of(place, "SELECT count(*) FROM executions WHERE status IN ('running', 'waiting')")[0][0]
     return found
 
 

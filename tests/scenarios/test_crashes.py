@@ -1,4 +1,4 @@
-"""The server is killed at random moments under load, and keeps its promises.
+"""The server is killed at random moments under load, and keeps its promises. So is PostgreSQL, where that is used.
 
 Three ledgers are kept outside the server: what clients were answered, what a receiver got (on disk
 before it answered), and what subscribers saw. Together with the database they must tell one story.
@@ -8,10 +8,8 @@ import asyncio
 import json
 import os
 import random
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +17,9 @@ from typing import Any, Final
 import pytest
 
 from scenarios.load import Ledger, Load, kill_again_and_again, wait_for_ends
+from support.databases import Place, rows_of
 from support.invariants import check_accepted, check_database, check_effects
+from support.postgres import PostgresServer
 from support.receiver import Receiver
 from support.server import Server
 
@@ -45,28 +45,46 @@ nodes:
 """
 
 
-@pytest.fixture
-def places(tmp_path: Path) -> Iterator[tuple[Server, Receiver]]:
+@dataclass(slots=True)
+class Places:
+    """What runs, each as a process of its own."""
+
+    server: Server
+    receiver: Receiver
+    postgres: PostgresServer | None = None
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def places(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Places]:
+    # With all that it takes to lose nothing.
+    postgres = PostgresServer() if request.param == "postgres" else None
     server, receiver = Server(tmp_path), Receiver(tmp_path)
     try:
-        yield server, receiver.start()
+        if postgres is not None:
+            server = Server(tmp_path, {"DATABASE_URL": postgres.start().new_database()})
+        yield Places(server, receiver.start(), postgres)
     finally:
         server.stop()
         receiver.stop()
+        if postgres is not None:
+            postgres.stop()
 
 
 @pytest.mark.timeout(120 + 6 * KILLS)
-async def test_whatever_was_accepted_survives_kills_at_random_moments(places: tuple[Server, Receiver]) -> None:
-    server, receiver = places
+async def test_whatever_was_accepted_survives_kills_at_random_moments(places: Places) -> None:
+    server, receiver, postgres = places.server, places.receiver, places.postgres
     print(f"\nCAMPAIGN_SEED={SEED} CAMPAIGN_KILLS={KILLS}")
     draw = random.Random(SEED)
     admin = await asyncio.to_thread(lambda: server.start().admin())
     flow_id = admin.new_flow(FLOW.format(receiver=receiver.url))
     assert admin.token is not None
-    load = Load(server, admin.token, [(flow_id, None)], draw, executions=EXECUTIONS)
+    load = Load(
+        server, admin.token, [(flow_id, None)], draw,
+        executions=EXECUTIONS, database_may_fail=postgres is not None,
+    )  # fmt: skip
     running = asyncio.create_task(load.run())
 
-    with_work = await kill_again_and_again(server, load, draw, kills=KILLS)
+    with_work = await kill_again_and_again(server, load, draw, kills=KILLS, postgres=postgres)
     load.is_over = True
     await asyncio.wait_for(running, 60 + 2 * KILLS)
     stuck = await asyncio.to_thread(wait_for_ends, server, admin.token)
@@ -82,15 +100,14 @@ async def test_whatever_was_accepted_survives_kills_at_random_moments(places: tu
         f"{len(ledger.unanswered)} sent without an answer, {len(effects)} effects, {repeated} of them repeats"
     )
     assert stuck == []
-    assert check_accepted(server.database, ledger.accepted.values()) == []
+    assert check_accepted(server.place, ledger.accepted.values()) == []
     assert ledger.refused == []
     assert with_work >= KILLS // 3, "the kills hit an idle server: this run shows nothing"
-    assert check_database(server.database) == []
+    assert check_database(server.place) == []
     assert None not in keys, "an effect without a key"
-    assert check_effects(server.database, [key for key in keys if key is not None]) == []
-    with closing(sqlite3.connect(server.database)) as connection:
-        assert _violations(connection, ledger, Counter(keys)) == []
-        assert _other_stories(connection, told, ledger) == []
+    assert check_effects(server.place, [key for key in keys if key is not None]) == []
+    assert _violations(server.place, ledger, Counter(keys)) == []
+    assert _other_stories(server.place, told, ledger) == []
 
 
 @dataclass(slots=True)
@@ -119,14 +136,15 @@ def _what_the_server_tells(server: Server, token: str, ledger: Ledger) -> Told:
     )
 
 
-def _violations(connection: sqlite3.Connection, ledger: Ledger, effects: Counter[str | None]) -> list[str]:
+def _violations(place: Place, ledger: Ledger, effects: Counter[str | None]) -> list[str]:
     """What is wrong between the database, the clients' ledger and the receiver's."""
     found: list[str] = []
     numbers: dict[int, list[str]] = defaultdict(list)
     for (id, status), started in (
         ((id, status), json.loads(data))
-        for id, status, data in connection.execute(
-            "SELECT e.id, e.status, v.data FROM executions e JOIN events v ON v.execution_id = e.id AND v.seq = 1"
+        for id, status, data in rows_of(
+            place,
+            "SELECT e.id, e.status, v.data FROM executions e JOIN events v ON v.execution_id = e.id AND v.seq = 1",
         )
     ):
         numbers[started["input"]["number"]].append(id)
@@ -142,8 +160,8 @@ def _violations(connection: sqlite3.Connection, ledger: Ledger, effects: Counter
     tries: Counter[str] = Counter()
     interrupted: Counter[str] = Counter()
     completed: set[str] = set()
-    for id, type, data in connection.execute(
-        "SELECT execution_id, type, data FROM events WHERE type IN ('node.started', 'node.completed')"
+    for id, type, data in rows_of(
+        place, "SELECT execution_id, type, data FROM events WHERE type IN ('node.started', 'node.completed')"
     ):
         event = json.loads(data)
         key = f"{id}.{event['node']}.{event['iteration']}"
@@ -164,15 +182,15 @@ def _violations(connection: sqlite3.Connection, ledger: Ledger, effects: Counter
     return found
 
 
-def _other_stories(connection: sqlite3.Connection, told: Told, ledger: Ledger) -> list[str]:
+def _other_stories(place: Place, told: Told, ledger: Ledger) -> list[str]:
     """Where REST, WebSockets and subscribers during the crashes differ from the database."""
     found: list[str] = []
-    stored = dict(connection.execute("SELECT id, status FROM executions").fetchall())
+    stored = dict(rows_of(place, "SELECT id, status FROM executions"))
     if {id: execution["status"] for id, execution in told.executions.items()} != stored:
         found.append("the list of executions is not what is stored")
     events: dict[str, list[tuple[int, str, Any]]] = defaultdict(list)
-    for id, seq, type, data in connection.execute(
-        "SELECT execution_id, seq, type, data FROM events ORDER BY execution_id, seq"
+    for id, seq, type, data in rows_of(
+        place, "SELECT execution_id, seq, type, data FROM events ORDER BY execution_id, seq"
     ):
         events[id].append((seq, type, json.loads(data)))
     for id, messages in [*told.messages.items(), *ledger.seen.items()]:

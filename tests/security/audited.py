@@ -14,7 +14,7 @@ import signal
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,14 +22,17 @@ from typing import Any, Final
 
 from flowrunner.bootstrap import SystemClock, open_data
 from flowrunner.domain.account import Account, Caller, Session
+from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.metrics import Metrics
 from flowrunner.services.secrets import Secrets
 from flowrunner.settings import Settings
-from flowrunner.storage.sqlite import database as database_module
-from flowrunner.storage.sqlite.accounts import SqliteAccounts
-from flowrunner.storage.sqlite.audit_chain import check_chain_of
-from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage import database as database_module
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.audit_chain import add_to_chain
+from flowrunner.storage.sqlite.audit import check_chain_of
+from flowrunner.storage.sqlite.database import SqliteDatabase, finish
+from flowrunner.storage.transaction import Transaction
 from security.rotations import forked
 
 OWNER: Final = AccountId("account-owner")
@@ -53,15 +56,21 @@ def plant(moment: str, number: int) -> None:
 
         return call
 
-    database_module.add_to_chain = around(database_module.add_to_chain, "before the entry", "after the entry")
-    Database._commit = around(Database._commit, "before the commit", "after the commit")  # type: ignore[method-assign]
+    add = around(lambda tx, entries: finish(add_to_chain(tx, entries)), "before the entry", "after the entry")
+
+    async def add_or_end(tx: Transaction, entries: Iterable[AuditEntry]) -> None:
+        # On SQLite nothing in a transaction waits, so it can be finished here and now.
+        add(tx, entries)
+
+    database_module.add_to_chain = add_or_end
+    SqliteDatabase._commit = around(SqliteDatabase._commit, "before the commit", "after the commit")  # type: ignore[method-assign]
 
 
 async def work(data_dir: Path, seed: int) -> None:
     """Set and delete secrets, several at once, until killed."""
     draw = random.Random(seed)
     async with open_data(Settings(data_dir=data_dir), clock=SystemClock(), metrics=Metrics()) as stored:
-        accounts = SqliteAccounts(stored.database)
+        accounts = SqlAccounts(stored.database)
         if not await accounts.any():
             owner = Account(
                 id=OWNER, name="O", email="o@example.com", role="admin", created_at=_FIXED, updated_at=_FIXED

@@ -18,8 +18,8 @@ from flowrunner.domain.account import Caller
 from flowrunner.metrics import Metrics
 from flowrunner.ports import KeyKind
 from flowrunner.settings import Settings
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.keys import SqliteKeyRotations
+from flowrunner.storage.keys import SqlKeyRotations
+from flowrunner.storage.sqlite.database import SqliteDatabase
 
 KINDS: Final[tuple[KeyKind, ...]] = ("master", "data", "signing")
 ACCOUNTS: Final = 3
@@ -51,7 +51,7 @@ class Fate:
 
         for name in FILE_OPERATIONS:
             setattr(os, name, with_steps(name, getattr(os, name)))
-        Database._commit = with_steps("commit", Database._commit)  # type: ignore[method-assign]
+        SqliteDatabase._commit = with_steps("commit", SqliteDatabase._commit)  # type: ignore[method-assign]
 
 
 def settings_at(data_dir: Path) -> Settings:
@@ -84,7 +84,7 @@ async def rotate(data_dir: Path) -> None:
 async def check(data_dir: Path, known: dict[str, Any]) -> None:
     """Everything opens as it is found, and again when what was begun is finished."""
     async with open_program(settings_at(data_dir)) as program:
-        rotations = SqliteKeyRotations(program.database)
+        rotations = SqlKeyRotations(program.database)
         for finishes in (False, True):
             if finishes:
                 await program.services.keys.advance()

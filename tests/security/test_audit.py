@@ -19,9 +19,9 @@ import pytest
 from flowrunner.bootstrap import Program
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.services.audit import MOST, AuditLog
-from flowrunner.storage.sqlite.audit import SqliteAudit
-from flowrunner.storage.sqlite.audit_chain import check_chain_of
-from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.audit import SqlAudit
+from flowrunner.storage.sqlite.audit import check_chain_of
+from flowrunner.storage.sqlite.database import SqliteDatabase
 from support.asgi import call, program_at
 from support.client import Client, Reply
 from support.databases import new_database_file, open_database
@@ -92,9 +92,7 @@ class Caller:
 
 
 async def last_entry(program: Program) -> dict[str, Any]:
-    row = await program.database.read_long(
-        lambda connection: connection.execute("SELECT seq, action FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
-    )
+    row = await program.database.read_long(lambda tx: tx.row("SELECT seq, action FROM audit ORDER BY seq DESC LIMIT 1"))
     return {"seq": 0, "action": ""} if row is None else {"seq": row[0], "action": row[1]}
 
 
@@ -271,13 +269,13 @@ async def written(tmp_path: Path) -> Path:
     return path
 
 
-async def write(database: Database, count: int, *, clock: SteppingClock | None = None) -> None:
+async def write(database: SqliteDatabase, count: int, *, clock: SteppingClock | None = None) -> None:
     clock = clock or SteppingClock()
     for n in range(count):
         entry = AuditEntry(
             at=clock.now(), action="flow.created", object=("flow", f"flow-{n}"), details={"n": n, "of": ["é", None]}
         )
-        await SqliteAudit(database).add(entry)
+        await SqlAudit(database).add(entry)
 
 
 @pytest.mark.parametrize(
@@ -406,7 +404,7 @@ async def test_s60_what_is_old_is_purged_and_the_rest_still_follows(tmp_path: Pa
         for _ in range(3):
             await write(database, 40, clock=clock)
             clock.advance(days=10)
-        log = AuditLog(SqliteAudit(database), clock)
+        log = AuditLog(SqlAudit(database), clock)
         noted = check_chain_of(path).last
 
         assert await log.purge(older_than=timedelta(days=15)) == 80
@@ -524,7 +522,7 @@ def test_the_log_of_thousands_is_checked_in_a_moment(tmp_path: Path) -> None:
 
     async def fill() -> None:
         database = open_database(path)
-        store, clock = SqliteAudit(database), SteppingClock()
+        store, clock = SqlAudit(database), SteppingClock()
         entry = AuditEntry(at=clock.now(), action="flow.created", object=("flow", "flow-1"))
         await asyncio.gather(*(store.add(entry) for _ in range(5_000)))
         await database.close()

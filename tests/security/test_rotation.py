@@ -24,7 +24,7 @@ from flowrunner.ports import NewSession, Page
 from flowrunner.security.keys import forget_key
 from flowrunner.security.vault import WrongKey, seal
 from flowrunner.settings import Settings
-from flowrunner.storage.sqlite.secrets import SqliteSecrets
+from flowrunner.storage.secrets import SqlSecrets
 from support.asgi import call, program_at
 from support.client import Client
 from support.server import Server, clean_environment
@@ -200,7 +200,7 @@ async def test_s24_what_cannot_be_opened_does_not_hold_up_a_rotation_and_is_kept
         broken = "UPDATE secrets SET sealed = CAST(sealed || x'00' AS BLOB) WHERE key = 'BAD' AND account_id = ?"
         with closing(sqlite3.connect(tmp_path / "data" / "flowrunner.db")) as connection, connection:
             connection.execute(broken, (ids[0],))
-        sealed = {s.key: s for s, _ in await SqliteSecrets(program.database).sealed(ids[0])}["BAD"]
+        sealed = {s.key: s for s, _ in await SqlSecrets(program.database).sealed(ids[0])}["BAD"]
 
         await program.services.keys.request(None, ["master", "data"])
         await program.services.keys.advance()
@@ -212,7 +212,7 @@ async def test_s24_what_cannot_be_opened_does_not_hold_up_a_rotation_and_is_kept
             assert await program.vault.reveal(id, ["GOOD"]) == {"GOOD": "the value GOOD"}
         with pytest.raises(WrongKey):
             await program.vault.reveal(ids[0], ["BAD"])
-        after = {s.key: s for s, _ in await SqliteSecrets(program.database).sealed(ids[0])}["BAD"]
+        after = {s.key: s for s, _ in await SqlSecrets(program.database).sealed(ids[0])}["BAD"]
         assert after == sealed, "it is as it was, with the key that it may open with one day"
 
 

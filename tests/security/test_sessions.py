@@ -24,7 +24,7 @@ from api.test_live import close_code, read, waiting
 from api.test_tokens_api import program
 from flowrunner.domain.errors import Conflict, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId
-from flowrunner.storage.sqlite.accounts import SqliteAccounts
+from flowrunner.storage.accounts import SqlAccounts
 from services.office import Office
 from support.client import PASSWORD, Client, Reply
 from support.databases import NOON, rows_of
@@ -465,7 +465,7 @@ def test_s10_a_change_of_the_account_ends_every_session_and_socket(
 async def test_s19_of_two_last_admins_who_end_each_other_one_stays(
     office: Office, scoreboard: Scoreboard, how: tuple[str, str]
 ) -> None:
-    store = SqliteAccounts(office.engine.database)
+    store = SqlAccounts(office.engine.database)
     rounds, lost = 100, 0
     for number in range(rounds):
         pair = (AccountId(f"account-a{number}"), AccountId(f"account-b{number}"))
@@ -489,7 +489,7 @@ SELECT count(*) FROM accounts WHERE role = 'admin' AND disabled_at IS NULL AND d
 """
 
 
-async def end(store: SqliteAccounts, how: str, *, id: AccountId, by: AccountId) -> None:
+async def end(store: SqlAccounts, how: str, *, id: AccountId, by: AccountId) -> None:
     match how:
         case "delete":
             await store.delete(id, at=NOON)

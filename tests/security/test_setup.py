@@ -256,8 +256,8 @@ async def test_s58_of_a_hundred_races_each_makes_one_admin(tmp_path: Path, score
             token = program.setup.issue_token()
             statuses = sorted(await asyncio.gather(*(attempt(token, number) for number in range(2))))
             statuses.append(await attempt(token, 9))
-            await program.database.write(lambda connection: connection.execute(FORGET_COUNTS))
-            made = await program.database.write(lambda connection: connection.execute(FORGET_ACCOUNTS).rowcount)
+            await program.database.write(lambda tx: tx.run(FORGET_COUNTS))
+            made = await program.database.write(lambda tx: tx.run(FORGET_ACCOUNTS))
             if statuses != [201, 409, 409] or made != 1:
                 wrong.append((turn, statuses, made))
 

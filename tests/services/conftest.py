@@ -11,9 +11,9 @@ from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
-from flowrunner.storage.sqlite.flows import SqliteFlows
-from flowrunner.storage.sqlite.secrets import SqliteSecrets
-from flowrunner.storage.sqlite.usage import SqliteUsage
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.usage import SqlUsage
 from support.databases import MARA, NOON
 from support.flows import specs
 from support.world import Machine, machine
@@ -46,6 +46,6 @@ def language(engine: Machine) -> Language:
 @pytest.fixture
 def flows(engine: Machine, language: Language) -> Flows:
     return Flows(
-        SqliteFlows(engine.database), SqliteSecrets(engine.database), language, engine.clock,
-        usage=SqliteUsage(engine.database), limits=UNLIMITED,
+        SqlFlows(engine.database), SqlSecrets(engine.database), language, engine.clock,
+        usage=SqlUsage(engine.database), limits=UNLIMITED,
     )  # fmt: skip

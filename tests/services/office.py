@@ -11,10 +11,10 @@ from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.identity import Identity, Token
 from flowrunner.services.tokens import Tokens, TokenUses
-from flowrunner.storage.sqlite.accounts import SqliteAccounts
-from flowrunner.storage.sqlite.audit import SqliteAudit
-from flowrunner.storage.sqlite.sessions import SqliteSessions
-from flowrunner.storage.sqlite.tokens import SqliteTokens
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.audit import SqlAudit
+from flowrunner.storage.sessions import SqlSessions
+from flowrunner.storage.tokens import SqlTokens
 from support.world import Machine
 
 PASSWORD = "correct horse battery"
@@ -26,8 +26,8 @@ class Office:
         self.engine = engine
         self.clock = engine.clock
         self.hasher = Argon2Hasher()
-        store = SqliteAccounts(engine.database)
-        self.token_store = SqliteTokens(engine.database)
+        store = SqlAccounts(engine.database)
+        self.token_store = SqlTokens(engine.database)
         self.uses = TokenUses(self.token_store)
         self.identity = self.new_identity()
         self.tokens = Tokens(self.token_store, self.uses, self.clock, on_end=self.identity.sessions_ended)
@@ -43,11 +43,11 @@ class Office:
     def new_identity(self) -> Identity:
         """As after a restart: nothing is remembered."""
         return Identity(
-            SqliteAccounts(self.engine.database),
-            SqliteSessions(self.engine.database),
+            SqlAccounts(self.engine.database),
+            SqlSessions(self.engine.database),
             self.token_store,
             self.uses,
-            audit=AuditLog(SqliteAudit(self.engine.database), self.clock),
+            audit=AuditLog(SqlAudit(self.engine.database), self.clock),
             hasher=self.hasher,
             tokens=JwtIssuer(b"k" * 32),
             clock=self.clock,

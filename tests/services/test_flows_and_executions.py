@@ -16,10 +16,10 @@ from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import FlowDraft, Flows
 from flowrunner.services.language import Language
-from flowrunner.storage.sqlite.executions import SqliteExecutions
-from flowrunner.storage.sqlite.flows import SqliteFlows
-from flowrunner.storage.sqlite.secrets import SqliteSecrets
-from flowrunner.storage.sqlite.usage import SqliteUsage
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.usage import SqlUsage
 from support.databases import rows_of
 from support.flows import specs
 from support.world import Machine, never
@@ -136,8 +136,8 @@ async def test_a_revision_that_the_language_no_longer_knows_is_not_restored(
     known = {name: spec for name, spec in specs().items() if name != "return"}
 
     older = Language(known, RustSchemas(), engine.world.sandbox)
-    store, secrets = SqliteFlows(engine.database), SqliteSecrets(engine.database)
-    usage = SqliteUsage(engine.database)
+    store, secrets = SqlFlows(engine.database), SqlSecrets(engine.database)
+    usage = SqlUsage(engine.database)
     outdated = Flows(store, secrets, older, engine.clock, usage=usage, limits=UNLIMITED)
     with pytest.raises(InvalidFlow):
         await outdated.restore(mara, saved.id, 1)
@@ -315,10 +315,10 @@ async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_e
             return await engine.library.get(account_id, revision_id)
 
     saved = await flows.create(mara, FlowDraft(definition=SMALL))
-    store, reader = SqliteFlows(engine.database), SqliteExecutions(engine.database)
+    store, reader = SqlFlows(engine.database), SqlExecutions(engine.database)
 
     executions = Executions(
-        reader, store, Library(), engine.dispatcher, usage=SqliteUsage(engine.database), limits=UNLIMITED,
+        reader, store, Library(), engine.dispatcher, usage=SqlUsage(engine.database), limits=UNLIMITED,
         sandbox=engine.world.sandbox, schemas=RustSchemas(), clock=engine.clock,
     )  # fmt: skip
     with pytest.raises(NotFound):

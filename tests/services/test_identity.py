@@ -13,7 +13,7 @@ from flowrunner.ports import Page
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.setup import FirstAccount
-from flowrunner.storage.sqlite.secrets import SqliteSecrets
+from flowrunner.storage.secrets import SqlSecrets
 from support.databases import MARA, rows_of
 from support.world import Machine, SteppingClock, machine
 
@@ -358,7 +358,7 @@ async def test_the_set_up_token_works_once_and_for_a_day(office: Office) -> None
 
 @pytest.fixture
 def secrets(engine: Machine) -> Secrets:
-    return Secrets(SqliteSecrets(engine.database), engine.vault, engine.clock)
+    return Secrets(SqlSecrets(engine.database), engine.vault, engine.clock)
 
 
 async def test_a_secret_is_set_listed_and_deleted_by_name_alone(

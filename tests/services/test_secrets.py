@@ -5,13 +5,13 @@ import pytest
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict, InvalidInput
 from flowrunner.services.secrets import MAX_SECRETS, MAX_VALUE_BYTES, Secrets
-from flowrunner.storage.sqlite.secrets import SqliteSecrets
+from flowrunner.storage.secrets import SqlSecrets
 from support.world import Machine
 
 
 @pytest.fixture
 def secrets(engine: Machine) -> Secrets:
-    return Secrets(SqliteSecrets(engine.database), engine.vault, engine.clock)
+    return Secrets(SqlSecrets(engine.database), engine.vault, engine.clock)
 
 
 async def test_an_account_has_a_bounded_number_of_secrets(secrets: Secrets, mara: Caller) -> None:

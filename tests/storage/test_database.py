@@ -8,18 +8,20 @@ import pytest
 from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.ports import Page
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.executions import SqliteExecutions
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.transaction import Transaction, one_row
 from support.databases import MARA, open_database, rows_of
 
-INSERT = "INSERT INTO tickets (digest, session_id, expires_at) VALUES (?, 's', 0)"
+pytestmark = pytest.mark.only("sqlite")
+INSERT = "INSERT INTO tickets (digest, session_id, expires_at) VALUES (:digest, 's', 0)"
 
 
-async def hold(database: Database) -> threading.Event:
+async def hold(database: SqliteDatabase) -> threading.Event:
     """Keep the writer busy until the event is set, so that what follows shares one commit."""
     entered, released = threading.Event(), threading.Event()
 
-    def wait(connection: sqlite3.Connection) -> None:
+    async def wait(tx: Transaction) -> None:
         entered.set()
         released.wait(10)
 
@@ -28,8 +30,8 @@ async def hold(database: Database) -> threading.Event:
     return released
 
 
-def insert(database: Database, digest: str) -> "asyncio.Task[int]":
-    return asyncio.ensure_future(database.write(lambda connection: connection.execute(INSERT, (digest,)).rowcount))
+def insert(database: SqliteDatabase, digest: str) -> "asyncio.Task[int]":
+    return asyncio.ensure_future(database.write(lambda tx: tx.run(INSERT, {"digest": digest})))
 
 
 def digests(path: Path) -> set[str]:
@@ -50,9 +52,9 @@ async def test_what_gathers_while_the_writer_is_busy_shares_a_commit(path: Path)
     assert digests(path) == {str(n) for n in range(50)}
 
 
-async def test_a_failing_write_leaves_its_neighbours_alone(database: Database, path: Path) -> None:
-    def fail_after_writing(connection: sqlite3.Connection) -> None:
-        connection.execute(INSERT, ("undone",))
+async def test_a_failing_write_leaves_its_neighbours_alone(database: SqliteDatabase, path: Path) -> None:
+    async def fail_after_writing(tx: Transaction) -> None:
+        await tx.run(INSERT, {"digest": "undone"})
         raise Conflict("no")
 
     held = await hold(database)
@@ -71,49 +73,46 @@ async def test_a_failing_write_leaves_its_neighbours_alone(database: Database, p
     assert digests(path) == {"before", "after"}
 
 
-async def test_a_write_is_durable_when_it_returns(database: Database, path: Path) -> None:
+async def test_a_write_is_durable_when_it_returns(database: SqliteDatabase, path: Path) -> None:
     await insert(database, "a")
 
     assert digests(path) == {"a"}
 
 
-async def test_a_read_sees_what_was_written_before(database: Database) -> None:
+async def test_a_read_sees_what_was_written_before(database: SqliteDatabase) -> None:
     await insert(database, "a")
 
-    assert await database.read(lambda c: c.execute("SELECT count(*) FROM tickets").fetchone()) == (1,)
-    assert await database.read_long(lambda c: c.execute("SELECT count(*) FROM tickets").fetchone()) == (1,)
+    assert await database.read(lambda tx: tx.row("SELECT count(*) FROM tickets")) == (1,)
+    assert await database.read_long(lambda tx: tx.row("SELECT count(*) FROM tickets")) == (1,)
 
 
-async def test_a_reader_cannot_write(database: Database, path: Path) -> None:
+async def test_a_reader_cannot_write(database: SqliteDatabase, path: Path) -> None:
     for read in (database.read, database.read_long):
         with pytest.raises((Unavailable, sqlite3.Error)):
-            await read(lambda connection: connection.execute(INSERT, ("a",)))
+            await read(lambda tx: tx.run(INSERT, {"digest": "a"}))
 
     assert digests(path) == set()
 
 
-async def test_a_long_read_does_not_hold_the_loop_and_gives_its_answer(database: Database) -> None:
+async def test_a_long_read_does_not_hold_the_loop_and_gives_its_answer(database: SqliteDatabase) -> None:
     count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT count(*) FROM n"
     threads: list[int] = []
 
-    def read(connection: sqlite3.Connection) -> int:
+    async def read(tx: Transaction) -> int:
         threads.append(threading.get_ident())
-        connection.execute("BEGIN")
-        try:
-            counted: int = connection.execute(count).fetchone()[0]
+        async with tx.moment():
+            counted: int = (await one_row(tx, count))[0]
             return counted
-        finally:
-            connection.execute("COMMIT")
 
     assert await database.read(read) == 300_000
     assert threads[0] == threading.get_ident() != threads[-1]
     # The connection that was interrupted is as good as new.
-    assert await database.read(lambda c: c.execute("SELECT 1").fetchone()) == (1,)
+    assert await database.read(lambda tx: tx.row("SELECT 1")) == (1,)
 
 
-async def test_a_full_disk_refuses_the_batch_and_nothing_of_it_happens(database: Database, path: Path) -> None:
-    pages = await database.write(lambda c: c.execute("PRAGMA page_count").fetchone()[0])
-    await database.write(lambda c: c.execute(f"PRAGMA max_page_count = {pages + 2}").fetchone())
+async def test_a_full_disk_refuses_the_batch_and_nothing_of_it_happens(database: SqliteDatabase, path: Path) -> None:
+    (pages,) = await database.write(lambda tx: one_row(tx, "PRAGMA page_count"))
+    await database.write(lambda tx: tx.row(f"PRAGMA max_page_count = {pages + 2}"))
     held = await hold(database)
     writes = [insert(database, f"{n}-" + "x" * 3000) for n in range(20)]
     await asyncio.sleep(0)
@@ -125,20 +124,22 @@ async def test_a_full_disk_refuses_the_batch_and_nothing_of_it_happens(database:
     assert digests(path) == set()
 
 
-async def test_writing_goes_on_when_there_is_room_again(database: Database, path: Path) -> None:
-    pages = await database.write(lambda c: c.execute("PRAGMA page_count").fetchone()[0])
-    await database.write(lambda c: c.execute(f"PRAGMA max_page_count = {pages + 2}").fetchone())
+async def test_writing_goes_on_when_there_is_room_again(database: SqliteDatabase, path: Path) -> None:
+    (pages,) = await database.write(lambda tx: one_row(tx, "PRAGMA page_count"))
+    await database.write(lambda tx: tx.row(f"PRAGMA max_page_count = {pages + 2}"))
     with pytest.raises(Unavailable):
         await asyncio.gather(*(insert(database, f"{n}-" + "x" * 3000) for n in range(20)))
-    await database.write(lambda c: c.execute("PRAGMA max_page_count = 1000000").fetchone())
+    await database.write(lambda tx: tx.row("PRAGMA max_page_count = 1000000"))
 
     await insert(database, "again")
 
     assert "again" in digests(path)
 
 
-async def test_running_out_of_memory_refuses_the_batch_and_the_writer_lives(database: Database, path: Path) -> None:
-    def gluttonous(connection: sqlite3.Connection) -> None:
+async def test_running_out_of_memory_refuses_the_batch_and_the_writer_lives(
+    database: SqliteDatabase, path: Path
+) -> None:
+    async def gluttonous(tx: Transaction) -> None:
         raise MemoryError
 
     with pytest.raises(Unavailable):
@@ -149,7 +150,7 @@ async def test_running_out_of_memory_refuses_the_batch_and_the_writer_lives(data
 
 async def test_a_locked_database_is_unavailable_and_then_works_again(path: Path) -> None:
     database = open_database(path)
-    await database.write(lambda c: c.execute("PRAGMA busy_timeout = 50").fetchone())
+    await database.write(lambda tx: tx.row("PRAGMA busy_timeout = 50"))
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
@@ -182,7 +183,7 @@ async def test_a_closed_database_is_unavailable(path: Path) -> None:
         await insert(database, "a")
 
 
-async def test_a_writer_that_gave_up_waiting_does_not_disturb_the_others(database: Database, path: Path) -> None:
+async def test_a_writer_that_gave_up_waiting_does_not_disturb_the_others(database: SqliteDatabase, path: Path) -> None:
     held = await hold(database)
     impatient, patient = insert(database, "impatient"), insert(database, "patient")
     await asyncio.sleep(0)
@@ -197,22 +198,22 @@ async def test_a_writer_that_gave_up_waiting_does_not_disturb_the_others(databas
 async def test_a_list_that_is_interrupted_does_not_leave_its_transaction_open(path: Path) -> None:
     database = open_database(path)
     try:
-        executions = SqliteExecutions(database)
+        executions = SqlExecutions(database)
         await database.write(_many)
         for limit in range(1, 400):
             page = Page(limit=limit, offset=0)
             rows, total = await executions.page(MARA, flow_id=None, statuses=(Status.CANCELLED,), page=page)
             assert (len(rows), total) == (limit, 3000)
 
-        await database.write(lambda c: c.execute("DELETE FROM executions").rowcount)
+        await database.write(lambda tx: tx.run("DELETE FROM executions"))
 
         assert await executions.page(MARA, flow_id=None, statuses=(), page=Page(limit=1, offset=0)) == ([], 0)
     finally:
         await database.close()
 
 
-def _many(connection: sqlite3.Connection) -> None:
-    connection.executemany(
+async def _many(tx: Transaction) -> None:
+    await tx.run_many(
         "INSERT INTO executions"
         " (id, account_id, flow_id, revision_id, status, started_at, completed_at, epoch, last_seq)"
         " VALUES (?, ?, 'flow-1', 'rev-1', 'cancelled', 1, 2, 0, 1)",

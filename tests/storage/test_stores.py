@@ -27,22 +27,35 @@ from flowrunner.ports import (
     SealedSecret,
     WrappedKey,
 )
-from flowrunner.storage.sqlite.accounts import SqliteAccounts
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.executions import SqliteExecutions
-from flowrunner.storage.sqlite.flows import HAS_OPEN_EXECUTIONS, SqliteFlows
-from flowrunner.storage.sqlite.journal import SqliteJournal
-from flowrunner.storage.sqlite.secrets import SqliteSecrets
-from flowrunner.storage.sqlite.sessions import SqliteSessions
-from support.databases import MARA, NOON, OMAR, account, completion, creation, following, log_line, rows_of
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.database import Database
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import HAS_OPEN_EXECUTIONS, SqlFlows
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.sessions import SqlSessions
+from flowrunner.storage.transaction import Refused
+from support.databases import (
+    MARA,
+    NOON,
+    OMAR,
+    Place,
+    account,
+    change,
+    completion,
+    creation,
+    following,
+    log_line,
+    rows_of,
+)
 
 ALL = Page(limit=1000, offset=0)
 
 
 @pytest.fixture
-async def accounts(database: Database) -> SqliteAccounts:
+async def accounts(database: Database) -> SqlAccounts:
     """Mara, an admin, and Omar, who is not."""
-    store = SqliteAccounts(database)
+    store = SqlAccounts(database)
     await store.create(account(MARA), password_hash="hash-mara")
     await store.create(account(OMAR, role="user"), password_hash="hash-omar")
     return store
@@ -51,7 +64,7 @@ async def accounts(database: Database) -> SqliteAccounts:
 # Accounts
 
 
-async def test_an_account_is_read_back(accounts: SqliteAccounts) -> None:
+async def test_an_account_is_read_back(accounts: SqlAccounts) -> None:
     assert await accounts.get(MARA) == account(MARA)
     credential = await accounts.credential("account-omar@example.com")
     assert credential is not None
@@ -61,12 +74,12 @@ async def test_an_account_is_read_back(accounts: SqliteAccounts) -> None:
         await accounts.get(AccountId("nobody"))
 
 
-async def test_accounts_are_listed_by_role_with_their_total(accounts: SqliteAccounts) -> None:
+async def test_accounts_are_listed_by_role_with_their_total(accounts: SqlAccounts) -> None:
     assert await accounts.page(role=None, page=Page(limit=1, offset=1)) == ([account(OMAR, role="user")], 2)
     assert await accounts.page(role="admin", page=ALL) == ([account(MARA)], 1)
 
 
-async def test_an_address_belongs_to_one_account(accounts: SqliteAccounts) -> None:
+async def test_an_address_belongs_to_one_account(accounts: SqlAccounts) -> None:
     with pytest.raises(Conflict, match="e-mail address"):
         await accounts.create(account("third", email="account-mara@example.com"), password_hash="x")
     with pytest.raises(Conflict, match="e-mail address"):
@@ -75,14 +88,14 @@ async def test_an_address_belongs_to_one_account(accounts: SqliteAccounts) -> No
     assert (await accounts.get(OMAR)).email == "account-omar@example.com"
 
 
-async def test_the_address_of_a_deleted_account_is_free(accounts: SqliteAccounts) -> None:
+async def test_the_address_of_a_deleted_account_is_free(accounts: SqlAccounts) -> None:
     await accounts.delete(OMAR, at=NOON)
 
     await accounts.create(account("third", email="account-omar@example.com"), password_hash="x")
 
 
 async def test_only_the_first_account_is_the_first(database: Database) -> None:
-    store = SqliteAccounts(database)
+    store = SqlAccounts(database)
     results = await asyncio.gather(
         *(store.create(account(f"a{n}"), password_hash="x", only_if_first=True) for n in range(5)),
         return_exceptions=True,
@@ -92,7 +105,7 @@ async def test_only_the_first_account_is_the_first(database: Database) -> None:
     assert (await store.page(role=None, page=ALL))[1] == 1
 
 
-async def test_an_account_that_is_not_there_cannot_change(accounts: SqliteAccounts) -> None:
+async def test_an_account_that_is_not_there_cannot_change(accounts: SqlAccounts) -> None:
     await accounts.delete(OMAR, at=NOON)
 
     with pytest.raises(NotFound):
@@ -103,13 +116,13 @@ async def test_an_account_that_is_not_there_cannot_change(accounts: SqliteAccoun
         await accounts.get(OMAR)
 
 
-async def test_a_password_stays_when_none_is_given(accounts: SqliteAccounts, path: Path) -> None:
+async def test_a_password_stays_when_none_is_given(accounts: SqlAccounts, path: Place) -> None:
     await accounts.update(OMAR, by=OMAR, at=NOON, name="Omar")
 
     assert rows_of(path, "SELECT name, password_hash FROM accounts WHERE id = ?", OMAR) == [("Omar", "hash-omar")]
 
 
-async def test_changes_at_once_undo_nothing_of_each_other(accounts: SqliteAccounts) -> None:
+async def test_changes_at_once_undo_nothing_of_each_other(accounts: SqlAccounts) -> None:
     await asyncio.gather(
         accounts.update(OMAR, by=MARA, at=NOON, role="admin"),
         accounts.update(OMAR, by=OMAR, at=NOON, password_hash="new"),
@@ -122,7 +135,7 @@ async def test_changes_at_once_undo_nothing_of_each_other(accounts: SqliteAccoun
     assert (credential.account.name, credential.account.role, credential.password_hash) == ("Omar", "admin", "new")
 
 
-async def test_who_is_no_admin_any_more_changes_nobody_else_and_no_role(accounts: SqliteAccounts) -> None:
+async def test_who_is_no_admin_any_more_changes_nobody_else_and_no_role(accounts: SqlAccounts) -> None:
     with pytest.raises(NotFound):
         await accounts.update(MARA, by=OMAR, at=NOON, name="x")
     with pytest.raises(Forbidden):
@@ -132,7 +145,7 @@ async def test_who_is_no_admin_any_more_changes_nobody_else_and_no_role(accounts
 
 
 async def test_an_admin_who_is_disabled_meanwhile_changes_nobody_else_and_enables_nobody(
-    accounts: SqliteAccounts,
+    accounts: SqlAccounts,
 ) -> None:
     await accounts.update(OMAR, by=MARA, at=NOON, role="admin")
     await accounts.update(OMAR, by=MARA, at=NOON, is_disabled=True)
@@ -146,7 +159,7 @@ async def test_an_admin_who_is_disabled_meanwhile_changes_nobody_else_and_enable
     assert not (await accounts.get(MARA)).is_disabled
 
 
-async def test_a_deleted_account_leaves_nothing_that_tells_whose_it_was(accounts: SqliteAccounts, path: Path) -> None:
+async def test_a_deleted_account_leaves_nothing_that_tells_whose_it_was(accounts: SqlAccounts, path: Place) -> None:
     await accounts.create(account("third", role="user"), password_hash="hash-third")
 
     await accounts.delete(OMAR, at=NOON)
@@ -159,7 +172,7 @@ async def test_a_deleted_account_leaves_nothing_that_tells_whose_it_was(accounts
     assert await accounts.credential("") is None
 
 
-async def test_the_last_admin_stays(accounts: SqliteAccounts) -> None:
+async def test_the_last_admin_stays(accounts: SqlAccounts) -> None:
     with pytest.raises(Conflict, match="last admin"):
         await accounts.delete(MARA, at=NOON)
     with pytest.raises(Conflict, match="last admin"):
@@ -170,7 +183,7 @@ async def test_the_last_admin_stays(accounts: SqliteAccounts) -> None:
 
 
 @pytest.mark.parametrize("how", ["delete", "demote"])
-async def test_of_two_last_admins_that_go_at_once_one_stays(accounts: SqliteAccounts, how: str) -> None:
+async def test_of_two_last_admins_that_go_at_once_one_stays(accounts: SqlAccounts, how: str) -> None:
     await accounts.update(OMAR, by=MARA, at=NOON, role="admin")
 
     def go(id: AccountId) -> object:
@@ -182,17 +195,16 @@ async def test_of_two_last_admins_that_go_at_once_one_stays(accounts: SqliteAcco
     assert (await accounts.page(role="admin", page=ALL))[1] == 1
 
 
-async def test_the_database_itself_keeps_the_last_admin(accounts: SqliteAccounts, path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        for change in ("role = 'user'", "deleted_at = 1"):
-            with pytest.raises(sqlite3.IntegrityError, match="last admin"):
-                connection.execute(f"UPDATE accounts SET {change}")
+async def test_the_database_itself_keeps_the_last_admin(accounts: SqlAccounts, path: Place) -> None:
+    for what in ("role = 'user'", "deleted_at = 1"):
+        with pytest.raises(Refused, match="last admin"):
+            change(path, f"UPDATE accounts SET {what}")
 
 
 async def test_a_deleted_account_leaves_nothing_that_opens_its_secrets(
-    accounts: SqliteAccounts, database: Database, path: Path
+    accounts: SqlAccounts, database: Database, path: Place
 ) -> None:
-    sessions, secrets = SqliteSessions(database), SqliteSecrets(database)
+    sessions, secrets = SqlSessions(database), SqlSecrets(database)
     await log_in(sessions, session("s1", OMAR))
     await secrets.save(OMAR, sealing(b"s"), at=NOON)
 
@@ -216,12 +228,12 @@ def caller(id: str, account_id: AccountId = MARA, *, seconds: float = 3600) -> C
     return Caller(account_id=account_id, role=opened.role, credential=Session(opened.id), expires_at=opened.expires_at)
 
 
-async def log_in(sessions: SqliteSessions, session: NewSession) -> bool:
+async def log_in(sessions: SqlSessions, session: NewSession) -> bool:
     return await sessions.open(session, password_hash=session.account_id.replace("account-", "hash-"))
 
 
 async def renew(
-    sessions: SqliteSessions, old: str, new: str, *, after: float = 0, grace: float = 10, seconds: float = 3600
+    sessions: SqlSessions, old: str, new: str, *, after: float = 0, grace: float = 10, seconds: float = 3600
 ) -> Renewal:
     now = NOON + timedelta(seconds=after)
     return await sessions.replace(
@@ -230,11 +242,11 @@ async def renew(
 
 
 @pytest.fixture
-def sessions(database: Database, accounts: SqliteAccounts) -> SqliteSessions:
-    return SqliteSessions(database)
+def sessions(database: Database, accounts: SqlAccounts) -> SqlSessions:
+    return SqlSessions(database)
 
 
-async def test_an_opened_session_is_found(sessions: SqliteSessions) -> None:
+async def test_an_opened_session_is_found(sessions: SqlSessions) -> None:
     assert await log_in(sessions, session("s1", OMAR))
 
     assert await sessions.find(SessionId("s1")) == caller("s1", OMAR)
@@ -242,7 +254,7 @@ async def test_an_opened_session_is_found(sessions: SqliteSessions) -> None:
 
 @pytest.mark.parametrize("change", [{"role": "admin"}, {"password_hash": "hash-omar-2"}])
 async def test_a_new_role_or_password_ends_the_sessions_together_with_its_own_commit(
-    sessions: SqliteSessions, accounts: SqliteAccounts, path: Path, change: dict[str, Any]
+    sessions: SqlSessions, accounts: SqlAccounts, path: Place, change: dict[str, Any]
 ) -> None:
     for id, owner in (("s1", OMAR), ("s2", OMAR), ("s3", MARA)):
         await log_in(sessions, session(id, owner))
@@ -253,7 +265,7 @@ async def test_a_new_role_or_password_ends_the_sessions_together_with_its_own_co
     assert rows_of(path, "SELECT id FROM sessions") == [("s3",)]
 
 
-async def test_another_change_leaves_the_sessions_alone(sessions: SqliteSessions, accounts: SqliteAccounts) -> None:
+async def test_another_change_leaves_the_sessions_alone(sessions: SqlSessions, accounts: SqlAccounts) -> None:
     await log_in(sessions, session("s1", OMAR))
 
     _, has_ended_sessions = await accounts.update(OMAR, by=MARA, at=NOON, name="O", email="o@example.com", role="user")
@@ -264,7 +276,7 @@ async def test_another_change_leaves_the_sessions_alone(sessions: SqliteSessions
 
 @pytest.mark.parametrize("change", [{"role": "admin"}, {"password_hash": "hash-omar-2"}, None])
 async def test_no_session_opens_for_an_account_that_has_changed_since_the_proof(
-    sessions: SqliteSessions, accounts: SqliteAccounts, change: dict[str, Any] | None
+    sessions: SqlSessions, accounts: SqlAccounts, change: dict[str, Any] | None
 ) -> None:
     if change is None:
         await accounts.delete(OMAR, at=NOON)
@@ -276,14 +288,14 @@ async def test_no_session_opens_for_an_account_that_has_changed_since_the_proof(
     assert await sessions.find(SessionId("s1")) is None
 
 
-async def test_a_hash_is_renewed_only_over_the_one_that_was_verified(accounts: SqliteAccounts, path: Path) -> None:
+async def test_a_hash_is_renewed_only_over_the_one_that_was_verified(accounts: SqlAccounts, path: Place) -> None:
     assert await accounts.rehash(OMAR, old="hash-omar", new="slower")
     assert not await accounts.rehash(OMAR, old="hash-omar", new="from the old password")
 
     assert rows_of(path, "SELECT password_hash FROM accounts WHERE id = ?", OMAR) == [("slower",)]
 
 
-async def test_a_replaced_session_lives_on_for_a_moment(sessions: SqliteSessions) -> None:
+async def test_a_replaced_session_lives_on_for_a_moment(sessions: SqlSessions) -> None:
     await log_in(sessions, session("s1"))
 
     assert await renew(sessions, "s1", "s2") is Renewal.REPLACED
@@ -292,7 +304,7 @@ async def test_a_replaced_session_lives_on_for_a_moment(sessions: SqliteSessions
     assert await sessions.find(SessionId("s2")) == caller("s2")
 
 
-async def test_replacing_never_makes_a_session_live_longer(sessions: SqliteSessions) -> None:
+async def test_replacing_never_makes_a_session_live_longer(sessions: SqlSessions) -> None:
     await log_in(sessions, session("s1", seconds=5))
 
     await renew(sessions, "s1", "s2")
@@ -300,7 +312,7 @@ async def test_replacing_never_makes_a_session_live_longer(sessions: SqliteSessi
     assert await sessions.find(SessionId("s1")) == caller("s1", seconds=5)
 
 
-async def test_a_session_is_replaced_once(sessions: SqliteSessions) -> None:
+async def test_a_session_is_replaced_once(sessions: SqlSessions) -> None:
     await log_in(sessions, session("s1"))
 
     renewals = await asyncio.gather(*(renew(sessions, "s1", f"n{n}") for n in range(20)))
@@ -311,12 +323,12 @@ async def test_a_session_is_replaced_once(sessions: SqliteSessions) -> None:
         assert (await sessions.find(SessionId(f"n{n}")) is not None) == (renewal is Renewal.REPLACED)
 
 
-async def test_a_session_that_is_gone_is_not_replaced(sessions: SqliteSessions) -> None:
+async def test_a_session_that_is_gone_is_not_replaced(sessions: SqlSessions) -> None:
     assert await renew(sessions, "s1", "s2") is Renewal.ENDED
     assert await sessions.find(SessionId("s2")) is None
 
 
-async def test_s08_a_session_replaced_twice_over_comes_back_from_a_thief(sessions: SqliteSessions) -> None:
+async def test_s08_a_session_replaced_twice_over_comes_back_from_a_thief(sessions: SqlSessions) -> None:
     await log_in(sessions, session("s1"))
     await log_in(sessions, session("other login"))
     await renew(sessions, "s1", "s2")
@@ -328,7 +340,7 @@ async def test_s08_a_session_replaced_twice_over_comes_back_from_a_thief(session
     assert await sessions.find(SessionId("other login")) is not None
 
 
-async def test_s08_a_replaced_session_that_comes_back_late_ends_the_login(sessions: SqliteSessions) -> None:
+async def test_s08_a_replaced_session_that_comes_back_late_ends_the_login(sessions: SqlSessions) -> None:
     await log_in(sessions, session("s1"))
     await renew(sessions, "s1", "s2")
     await sessions.purge(now=NOON + timedelta(minutes=30))
@@ -340,7 +352,7 @@ async def test_s08_a_replaced_session_that_comes_back_late_ends_the_login(sessio
 
 
 @pytest.mark.parametrize("ended", ["s1", "s2", "s3"])
-async def test_ending_a_session_ends_what_it_was_refreshed_from_and_into(sessions: SqliteSessions, ended: str) -> None:
+async def test_ending_a_session_ends_what_it_was_refreshed_from_and_into(sessions: SqlSessions, ended: str) -> None:
     await log_in(sessions, session("s1"))
     await renew(sessions, "s1", "s2", grace=0)
     await renew(sessions, "s2", "s3", grace=0)
@@ -352,7 +364,7 @@ async def test_ending_a_session_ends_what_it_was_refreshed_from_and_into(session
     assert await sessions.find(SessionId("other login")) is not None
 
 
-async def test_a_ticket_is_used_once(sessions: SqliteSessions) -> None:
+async def test_a_ticket_is_used_once(sessions: SqlSessions) -> None:
     await sessions.save_ticket("digest", SessionId("s1"), expires_at=NOON)
 
     taken = await asyncio.gather(*(sessions.take_ticket("digest", now=NOON) for _ in range(5)))
@@ -360,14 +372,14 @@ async def test_a_ticket_is_used_once(sessions: SqliteSessions) -> None:
     assert sorted(taken, key=str) == [None] * 4 + ["s1"]
 
 
-async def test_a_ticket_expires(sessions: SqliteSessions) -> None:
+async def test_a_ticket_expires(sessions: SqlSessions) -> None:
     await sessions.save_ticket("digest", SessionId("s1"), expires_at=NOON)
 
     assert await sessions.take_ticket("digest", now=NOON + timedelta(milliseconds=1)) is None
     assert await sessions.take_ticket("digest", now=NOON) is None
 
 
-async def test_what_has_expired_is_purged(sessions: SqliteSessions, path: Path) -> None:
+async def test_what_has_expired_is_purged(sessions: SqlSessions, path: Place) -> None:
     await log_in(sessions, session("old", seconds=1))
     await log_in(sessions, session("new"))
     await sessions.save_ticket("old", SessionId("old"), expires_at=NOON + timedelta(seconds=1))
@@ -383,8 +395,8 @@ async def test_what_has_expired_is_purged(sessions: SqliteSessions, path: Path) 
 
 
 @pytest.fixture
-def secrets(database: Database, accounts: SqliteAccounts) -> SqliteSecrets:
-    return SqliteSecrets(database)
+def secrets(database: Database, accounts: SqlAccounts) -> SqlSecrets:
+    return SqlSecrets(database)
 
 
 FIRST_KEY: Final = WrappedKey(version=1, master_key_id="m", wrapped=b"w")
@@ -400,7 +412,7 @@ def sealing(sealed: bytes, key: str = "K") -> Seal:
     return seal
 
 
-async def test_a_secret_is_new_once_and_then_replaced(secrets: SqliteSecrets) -> None:
+async def test_a_secret_is_new_once_and_then_replaced(secrets: SqlSecrets) -> None:
     first, is_new = await secrets.save(MARA, sealing(b"1"), at=NOON)
     assert is_new
     later = NOON + timedelta(hours=1)
@@ -413,7 +425,7 @@ async def test_a_secret_is_new_once_and_then_replaced(secrets: SqliteSecrets) ->
     assert await secrets.list(MARA) == [second]
 
 
-async def test_secrets_belong_to_their_account(secrets: SqliteSecrets) -> None:
+async def test_secrets_belong_to_their_account(secrets: SqlSecrets) -> None:
     await secrets.save(MARA, sealing(b"1"), at=NOON)
 
     assert await secrets.list(OMAR) == []
@@ -426,7 +438,7 @@ async def test_secrets_belong_to_their_account(secrets: SqliteSecrets) -> None:
 
 
 async def test_an_account_has_one_data_key_however_many_secrets_are_saved_at_once(
-    secrets: SqliteSecrets, path: Path
+    secrets: SqlSecrets, path: Place
 ) -> None:
     await asyncio.gather(*(secrets.save(MARA, sealing(bytes([n]), f"K{n}"), at=NOON) for n in range(5)))
 
@@ -436,7 +448,7 @@ async def test_an_account_has_one_data_key_however_many_secrets_are_saved_at_onc
 
 @pytest.mark.parametrize("id", ["nobody", OMAR])
 async def test_no_secret_is_saved_for_an_account_that_is_not_there(
-    secrets: SqliteSecrets, accounts: SqliteAccounts, path: Path, id: AccountId
+    secrets: SqlSecrets, accounts: SqlAccounts, path: Place, id: AccountId
 ) -> None:
     await accounts.delete(OMAR, at=NOON)
 
@@ -446,13 +458,11 @@ async def test_no_secret_is_saved_for_an_account_that_is_not_there(
     assert await secrets.master_key_ids() == set()
 
 
-async def test_no_secret_is_without_its_data_key(secrets: SqliteSecrets, path: Path) -> None:
+async def test_no_secret_is_without_its_data_key(secrets: SqlSecrets, path: Place) -> None:
     await secrets.save(MARA, sealing(b"1"), at=NOON)
 
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA foreign_keys = ON")
-        with pytest.raises(sqlite3.IntegrityError):
-            connection.execute("DELETE FROM data_keys")
+    with pytest.raises(Refused):
+        change(path, "DELETE FROM data_keys")
 
 
 # Flows
@@ -475,11 +485,11 @@ def flow(
 
 
 @pytest.fixture
-def flows(database: Database, accounts: SqliteAccounts) -> SqliteFlows:
-    return SqliteFlows(database)
+def flows(database: Database, accounts: SqlAccounts) -> SqlFlows:
+    return SqlFlows(database)
 
 
-async def test_a_flow_is_read_back_byte_for_byte(flows: SqliteFlows) -> None:
+async def test_a_flow_is_read_back_byte_for_byte(flows: SqlFlows) -> None:
     definition = "\ufeffnodes:\r\n  é😀: {}  # \t \n\n"
     await flows.create(MARA, flow(definition=definition))
 
@@ -487,7 +497,7 @@ async def test_a_flow_is_read_back_byte_for_byte(flows: SqliteFlows) -> None:
     assert await flows.definition(MARA, RevisionId("rev-1")) == definition
 
 
-async def test_a_changed_definition_is_a_new_revision_and_the_old_one_stays(flows: SqliteFlows, path: Path) -> None:
+async def test_a_changed_definition_is_a_new_revision_and_the_old_one_stays(flows: SqlFlows, path: Place) -> None:
     await flows.create(MARA, flow())
     for _ in range(2):
         await flows.update(MARA, FlowId("flow-1"), lambda before: flow(revision="rev-2", definition="two"))
@@ -497,7 +507,7 @@ async def test_a_changed_definition_is_a_new_revision_and_the_old_one_stays(flow
     assert rows_of(path, "SELECT id, number FROM revisions ORDER BY number") == [("rev-1", 1), ("rev-2", 2)]
 
 
-async def test_every_change_counts_and_a_new_definition_counts_twice(flows: SqliteFlows) -> None:
+async def test_every_change_counts_and_a_new_definition_counts_twice(flows: SqlFlows) -> None:
     await flows.create(MARA, flow())
     states = [(await flows.get(MARA, FlowId("flow-1"))).state]
 
@@ -513,7 +523,7 @@ async def test_every_change_counts_and_a_new_definition_counts_twice(flows: Sqli
     assert [f.revision for f in (await flows.page(MARA, tag=None, page=ALL))[0]] == [3]
 
 
-async def add_revised(flows: SqliteFlows, id: str) -> None:
+async def add_revised(flows: SqlFlows, id: str) -> None:
     """A flow with the revisions 1 to 4, an hour apart; and another flow."""
     await flows.create(MARA, flow(f"{id}-other", revision="rev-other"))
     await flows.create(MARA, flow(id))
@@ -527,12 +537,12 @@ def hours_after(hours: int) -> datetime:
 
 
 @pytest.fixture
-async def revised(flows: SqliteFlows) -> SqliteFlows:
+async def revised(flows: SqlFlows) -> SqlFlows:
     await add_revised(flows, "flow-1")
     return flows
 
 
-async def test_revisions_are_listed_the_newest_first(revised: SqliteFlows) -> None:
+async def test_revisions_are_listed_the_newest_first(revised: SqlFlows) -> None:
     page, total = await revised.revisions(MARA, FlowId("flow-1"), page=Page(limit=2, offset=1))
 
     assert total == 4
@@ -544,7 +554,7 @@ async def test_revisions_are_listed_the_newest_first(revised: SqliteFlows) -> No
     assert await revised.revisions(MARA, FlowId("flow-1"), page=Page(limit=1, offset=9)) == ([], 4)
 
 
-async def test_a_revision_is_read_with_its_definition_and_so_is_the_one_before(revised: SqliteFlows) -> None:
+async def test_a_revision_is_read_with_its_definition_and_so_is_the_one_before(revised: SqlFlows) -> None:
     id = FlowId("flow-1")
     assert (await revised.revision(MARA, id, 2)).definition == "é2"
     before = await revised.revision_before(MARA, id, 2)
@@ -556,7 +566,7 @@ async def test_a_revision_is_read_with_its_definition_and_so_is_the_one_before(r
             await revised.revision(MARA, id, number)
 
 
-async def test_revisions_belong_to_their_account_and_flow(revised: SqliteFlows) -> None:
+async def test_revisions_belong_to_their_account_and_flow(revised: SqlFlows) -> None:
     for account_id, id in ((OMAR, FlowId("flow-1")), (MARA, FlowId("flow-9"))):
         for attempt in (
             revised.revisions(account_id, id, page=ALL),
@@ -569,7 +579,7 @@ async def test_revisions_belong_to_their_account_and_flow(revised: SqliteFlows) 
     assert (await revised.revisions(MARA, FlowId("flow-1-other"), page=ALL))[1] == 1
 
 
-async def test_a_deleted_revision_is_gone_and_its_number_stays_taken(revised: SqliteFlows, path: Path) -> None:
+async def test_a_deleted_revision_is_gone_and_its_number_stays_taken(revised: SqlFlows, path: Place) -> None:
     id = FlowId("flow-1")
     await revised.delete_revision(MARA, id, 3, at=NOON)
 
@@ -589,15 +599,15 @@ async def test_a_deleted_revision_is_gone_and_its_number_stays_taken(revised: Sq
     assert (await revised.update(MARA, id, lambda before: flow(revision="rev-5"))).revision == 5
 
 
-async def test_the_current_revision_cannot_be_deleted(revised: SqliteFlows) -> None:
+async def test_the_current_revision_cannot_be_deleted(revised: SqlFlows) -> None:
     with pytest.raises(Conflict, match="current"):
         await revised.delete_revision(MARA, FlowId("flow-1"), 4, at=NOON)
 
     assert await revised.definition(MARA, RevisionId("rev-4")) == "é4"
 
 
-async def test_a_revision_stays_until_its_executions_have_ended(journal: SqliteJournal, database: Database) -> None:
-    flows, id, epoch = SqliteFlows(database), FlowId("flow-9"), await journal.claim()
+async def test_a_revision_stays_until_its_executions_have_ended(journal: SqlJournal, database: Database) -> None:
+    flows, id, epoch = SqlFlows(database), FlowId("flow-9"), await journal.claim()
     await add_revised(flows, id)
     await journal.append(creation("e1", epoch=epoch, flow_id=id))
 
@@ -611,9 +621,9 @@ async def test_a_revision_stays_until_its_executions_have_ended(journal: SqliteJ
 
 
 async def test_nothing_is_started_with_a_revision_that_was_deleted(
-    journal: SqliteJournal, database: Database, path: Path
+    journal: SqlJournal, database: Database, path: Place
 ) -> None:
-    flows, id, epoch = SqliteFlows(database), FlowId("flow-9"), await journal.claim()
+    flows, id, epoch = SqlFlows(database), FlowId("flow-9"), await journal.claim()
     await add_revised(flows, id)
     await journal.append(creation("e1", epoch=epoch, flow_id=id, key="k", digest="d"))
     await journal.append(completion("e1", epoch=epoch))
@@ -626,9 +636,10 @@ async def test_nothing_is_started_with_a_revision_that_was_deleted(
         await journal.append(creation("e3", epoch=epoch, flow_id=id, key="k", digest="d"))
 
     assert rows_of(path, "SELECT id FROM executions") == [("e1",)]
-    assert (await SqliteExecutions(database).get(MARA, ExecutionId("e1"))).result == b"null"
+    assert (await SqlExecutions(database).get(MARA, ExecutionId("e1"))).result == b"null"
 
 
+@pytest.mark.only("sqlite")
 def test_a_revision_is_known_to_be_needed_without_reading_executions(path: Path) -> None:
     values = {"id": "f", "number": 1, "account_id": "a"}
     with closing(sqlite3.connect(path)) as connection:
@@ -637,7 +648,7 @@ def test_a_revision_is_known_to_be_needed_without_reading_executions(path: Path)
     assert any("COVERING INDEX executions_open" in step for step in plan), plan
 
 
-async def test_a_change_that_fails_leaves_the_flow_as_it_was(flows: SqliteFlows) -> None:
+async def test_a_change_that_fails_leaves_the_flow_as_it_was(flows: SqlFlows) -> None:
     def refuse(before: SavedFlow) -> SavedFlow:
         raise Conflict("no")
 
@@ -649,14 +660,14 @@ async def test_a_change_that_fails_leaves_the_flow_as_it_was(flows: SqliteFlows)
     assert await flows.get(MARA, FlowId("flow-1")) == flow()
 
 
-async def test_no_flow_is_made_for_an_account_that_is_gone(flows: SqliteFlows, accounts: SqliteAccounts) -> None:
+async def test_no_flow_is_made_for_an_account_that_is_gone(flows: SqlFlows, accounts: SqlAccounts) -> None:
     await accounts.delete(OMAR, at=NOON)
 
     with pytest.raises(NotFound):
         await flows.create(OMAR, flow())
 
 
-async def test_flows_belong_to_their_account(flows: SqliteFlows) -> None:
+async def test_flows_belong_to_their_account(flows: SqlFlows) -> None:
     await flows.create(MARA, flow())
 
     for attempt in (
@@ -671,7 +682,7 @@ async def test_flows_belong_to_their_account(flows: SqliteFlows) -> None:
     assert await flows.page(OMAR, tag=None, page=ALL) == ([], 0)
 
 
-async def test_a_deleted_flow_is_gone_and_its_revisions_stay(flows: SqliteFlows) -> None:
+async def test_a_deleted_flow_is_gone_and_its_revisions_stay(flows: SqlFlows) -> None:
     await flows.create(MARA, flow())
     await flows.delete(MARA, FlowId("flow-1"), at=NOON)
 
@@ -683,7 +694,7 @@ async def test_a_deleted_flow_is_gone_and_its_revisions_stay(flows: SqliteFlows)
     assert await flows.definition(MARA, RevisionId("rev-1")) == "nodes: …"
 
 
-async def test_a_check_that_fails_keeps_the_flow(flows: SqliteFlows) -> None:
+async def test_a_check_that_fails_keeps_the_flow(flows: SqlFlows) -> None:
     def refuse(before: SavedFlow) -> None:
         assert before == flow()
         raise Conflict("no")
@@ -698,7 +709,7 @@ async def test_a_check_that_fails_keeps_the_flow(flows: SqliteFlows) -> None:
             await flows.delete(owner, FlowId(id), at=NOON, check=refuse)
 
 
-async def test_flows_are_listed_in_pages_and_by_tag(flows: SqliteFlows) -> None:
+async def test_flows_are_listed_in_pages_and_by_tag(flows: SqlFlows) -> None:
     for n in range(5):
         await flows.create(MARA, flow(f"flow-{n}", revision=f"rev-{n}", tags=["all", f"'t{n % 2}'"]))
 
@@ -715,7 +726,7 @@ async def test_flows_are_listed_in_pages_and_by_tag(flows: SqliteFlows) -> None:
 
 
 @pytest.fixture
-async def executions(database: Database, journal: SqliteJournal) -> SqliteExecutions:
+async def executions(database: Database, journal: SqlJournal) -> SqlExecutions:
     """Ten of Mara's, the even ones completed, an hour apart; one of Omar's."""
     epoch = await journal.claim()
     for n in range(10):
@@ -724,10 +735,10 @@ async def executions(database: Database, journal: SqliteJournal) -> SqliteExecut
         if n % 2 == 0:
             await journal.append(completion(f"e{n}", epoch=epoch, result={"n": n}, at=at))
     await journal.append(creation("omars", epoch=epoch, account_id=OMAR, flow_id="flow-omar"))
-    return SqliteExecutions(database)
+    return SqlExecutions(database)
 
 
-async def test_an_execution_shows_its_input_and_result(executions: SqliteExecutions) -> None:
+async def test_an_execution_shows_its_input_and_result(executions: SqlExecutions) -> None:
     ended, running = await executions.get(MARA, ExecutionId("e4")), await executions.get(MARA, ExecutionId("e5"))
 
     assert (ended.status, ended.input, ended.result) == (Status.COMPLETED, b'{"n":1}', b'{"n":4}')
@@ -739,7 +750,7 @@ async def test_an_execution_shows_its_input_and_result(executions: SqliteExecuti
             await executions.logs(MARA, ExecutionId(id), level=None, page=ALL)
 
 
-async def test_executions_are_listed_the_newest_first(executions: SqliteExecutions) -> None:
+async def test_executions_are_listed_the_newest_first(executions: SqlExecutions) -> None:
     page, total = await executions.page(MARA, flow_id=None, statuses=(), page=Page(limit=3, offset=1))
     assert ([e.id for e in page], total) == (["e8", "e7", "e6"], 10)
     page, total = await executions.page(MARA, flow_id=FlowId("flow-1"), statuses=(Status.COMPLETED,), page=ALL)
@@ -748,7 +759,7 @@ async def test_executions_are_listed_the_newest_first(executions: SqliteExecutio
     assert ([e.id for e in page], total) == (["e9", "e7", "e5", "e3", "e1"], 5)
 
 
-async def test_logs_are_listed_by_level(executions: SqliteExecutions, journal: SqliteJournal) -> None:
+async def test_logs_are_listed_by_level(executions: SqlExecutions, journal: SqlJournal) -> None:
     lines = [replace(log_line(str(n)), level="error" if n % 2 else "info", node="a") for n in range(6)]
     await journal.append(following("e1", *lines, epoch=1, after=2))
 
@@ -760,7 +771,7 @@ async def test_logs_are_listed_by_level(executions: SqliteExecutions, journal: S
 
 
 async def test_old_executions_are_purged_with_their_events_and_open_ones_stay(
-    executions: SqliteExecutions, path: Path
+    executions: SqlExecutions, path: Place
 ) -> None:
     purged = [await executions.purge(ended_before=NOON + timedelta(hours=5), limit=2) for _ in range(3)]
 
@@ -771,7 +782,7 @@ async def test_old_executions_are_purged_with_their_events_and_open_ones_stay(
 
 
 async def test_a_long_execution_is_purged_in_several_commits_and_not_shown_meanwhile(
-    executions: SqliteExecutions, database: Database, journal: SqliteJournal, path: Path
+    executions: SqlExecutions, database: Database, journal: SqlJournal, path: Place
 ) -> None:
     lines = [log_line(str(n)) for n in range(7000)]
     await journal.append(following("e1", *lines, epoch=1, after=2))
@@ -793,12 +804,13 @@ async def test_a_long_execution_is_purged_in_several_commits_and_not_shown_meanw
     assert max(before - after for before, after in itertools.pairwise([7004, *left])) <= 2000
 
 
-async def test_a_purge_gives_space_back_to_the_disk(database: Database, journal: SqliteJournal, path: Path) -> None:
+@pytest.mark.only("sqlite")
+async def test_a_purge_gives_space_back_to_the_disk(database: Database, journal: SqlJournal, path: Path) -> None:
     epoch = await journal.claim()
     for n in range(40):
         await journal.append(creation(f"e{n}", epoch=epoch))
         await journal.append(completion(f"e{n}", epoch=epoch, result="x" * 100_000))
-    executions = SqliteExecutions(database)
+    executions = SqlExecutions(database)
     pages = "PRAGMA page_count"
     full = rows_of(path, pages)[0][0]
 
@@ -808,14 +820,14 @@ async def test_a_purge_gives_space_back_to_the_disk(database: Database, journal:
         pass
 
     assert rows_of(path, pages)[0][0] < full / 10
-    await database.write(lambda connection: None)
+    await database.write(lambda tx: tx.row("SELECT 1"))
     assert rows_of(path, "PRAGMA integrity_check") == [("ok",)]
     await database.close()
     # The last connection to close has written everything into the file itself.
     assert await asyncio.to_thread(lambda: path.stat().st_size) < full * 4096 / 10
 
 
-async def test_an_account_keeps_its_order_whatever_it_is_called(accounts: SqliteAccounts) -> None:
+async def test_an_account_keeps_its_order_whatever_it_is_called(accounts: SqlAccounts, path: Place) -> None:
     names = ["'; DROP TABLE accounts; --", "é😀", "\x00", "%_"]
     made: list[Account] = []
     for n, name in enumerate(names):
@@ -824,4 +836,7 @@ async def test_an_account_keeps_its_order_whatever_it_is_called(accounts: Sqlite
 
     page, total = await accounts.page(role="user", page=Page(limit=10, offset=1))
 
+    if isinstance(path, str):
+        # PostgreSQL knows no text with a NUL in it.
+        made = [replace(one, name=one.name.replace("\0", "\ufffd")) for one in made]
     assert (page, total) == (made, 5)

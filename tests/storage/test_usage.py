@@ -13,23 +13,23 @@ import pytest
 from flowrunner.domain.errors import LimitReached
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import Fenced, SavedFlow, Seal, SealedSecret, Turn, WrappedKey
-from flowrunner.storage.sqlite.accounts import SqliteAccounts
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.executions import SqliteExecutions
-from flowrunner.storage.sqlite.flows import SqliteFlows
-from flowrunner.storage.sqlite.journal import SqliteJournal
-from flowrunner.storage.sqlite.secrets import SqliteSecrets
-from flowrunner.storage.sqlite.usage import QUEUED, SqliteUsage
-from support.databases import MARA, NOON, OMAR, completion, creation, following, log_line, rows_of
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.database import Database
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.usage import QUEUED, SqlUsage
+from support.databases import MARA, NOON, OMAR, Place, completion, creation, following, log_line, rows_of
 from support.invariants import check_database
 
 LATER: Final = NOON + timedelta(days=1)
 
 
 @pytest.fixture
-def usage(database: Database, journal: SqliteJournal) -> SqliteUsage:
+def usage(database: Database, journal: SqlJournal) -> SqlUsage:
     """Of Mara and Omar, who have flows already."""
-    return SqliteUsage(database)
+    return SqlUsage(database)
 
 
 def flow(id: str, definition: str, *, revision: str, name: str = "é") -> SavedFlow:
@@ -55,7 +55,7 @@ def sealing(key: str, sealed: bytes) -> Seal:
 
 
 async def test_the_events_of_executions_count_until_they_are_purged(
-    usage: SqliteUsage, journal: SqliteJournal, database: Database, path: Path
+    usage: SqlUsage, journal: SqlJournal, database: Database, path: Place
 ) -> None:
     before, epoch = await usage.stored(MARA), await journal.claim()
     appends = [creation("e1", epoch=epoch), following("e1", log_line("é" * 500), epoch=epoch, after=2)]
@@ -68,11 +68,11 @@ async def test_the_events_of_executions_count_until_they_are_purged(
     assert await usage.stored(MARA) == before + size
     assert (await journal.load(ExecutionId("e1")))[0].size == size
     assert check_database(path) == []
-    assert await SqliteExecutions(database).purge(ended_before=LATER, limit=10) == (1, False)
+    assert await SqlExecutions(database).purge(ended_before=LATER, limit=10) == (1, False)
     assert await usage.stored(MARA) == before
 
 
-async def test_what_was_not_written_does_not_count(usage: SqliteUsage, journal: SqliteJournal) -> None:
+async def test_what_was_not_written_does_not_count(usage: SqlUsage, journal: SqlJournal) -> None:
     epoch = await journal.claim()
     await journal.append(creation("e1", epoch=epoch))
     before = await usage.stored(MARA)
@@ -84,10 +84,8 @@ async def test_what_was_not_written_does_not_count(usage: SqliteUsage, journal: 
     assert await usage.stored(MARA) == before + len(late[0].records[0].data)
 
 
-async def test_flows_count_with_every_definition(
-    usage: SqliteUsage, journal: SqliteJournal, database: Database
-) -> None:
-    flows, before = SqliteFlows(database), await usage.stored(MARA)
+async def test_flows_count_with_every_definition(usage: SqlUsage, journal: SqlJournal, database: Database) -> None:
+    flows, before = SqlFlows(database), await usage.stored(MARA)
     row = len("é".encode()) + len("[]")
 
     await flows.create(MARA, flow("f", "é" * 10, revision="r1"))
@@ -106,9 +104,9 @@ async def test_flows_count_with_every_definition(
 
 
 async def test_secrets_count_and_an_accounts_end_erases_them(
-    usage: SqliteUsage, journal: SqliteJournal, database: Database
+    usage: SqlUsage, journal: SqlJournal, database: Database
 ) -> None:
-    secrets, accounts = SqliteSecrets(database), SqliteAccounts(database)
+    secrets, accounts = SqlSecrets(database), SqlAccounts(database)
     before, of_mara = await usage.stored(OMAR), await usage.stored(MARA)
 
     await secrets.save(OMAR, sealing("A", b"12345"), at=NOON)
@@ -126,9 +124,9 @@ async def test_secrets_count_and_an_accounts_end_erases_them(
 
 
 async def test_a_deleted_flow_is_forgotten_once_none_of_its_executions_is_left(
-    usage: SqliteUsage, journal: SqliteJournal, database: Database, path: Path
+    usage: SqlUsage, journal: SqlJournal, database: Database, path: Place
 ) -> None:
-    flows, epoch = SqliteFlows(database), await journal.claim()
+    flows, epoch = SqlFlows(database), await journal.claim()
     for id in ("kept", "gone"):
         await flows.create(MARA, flow(id, "a", revision=f"{id}-1"))
         for n in (2, 3):
@@ -140,7 +138,7 @@ async def test_a_deleted_flow_is_forgotten_once_none_of_its_executions_is_left(
         await journal.append(creation(f"of-{id}", epoch=epoch, flow_id=id))
         await flows.delete(MARA, FlowId(id), at=NOON)
     await journal.append(completion("of-gone", epoch=epoch))
-    await SqliteExecutions(database).purge(ended_before=LATER, limit=10)
+    await SqlExecutions(database).purge(ended_before=LATER, limit=10)
 
     commits = 0
     while await flows.purge(limit=2):
@@ -154,9 +152,9 @@ async def test_a_deleted_flow_is_forgotten_once_none_of_its_executions_is_left(
 
 
 async def test_an_account_has_no_more_flows_than_it_may_however_many_are_made_at_once(
-    usage: SqliteUsage, database: Database
+    usage: SqlUsage, database: Database
 ) -> None:
-    flows = SqliteFlows(database)
+    flows = SqlFlows(database)
     mine = [flow(f"new-{n}", "a", revision=f"r-{n}") for n in range(10)]
 
     # Mara has three.
@@ -169,9 +167,9 @@ async def test_an_account_has_no_more_flows_than_it_may_however_many_are_made_at
 
 
 async def test_an_account_has_no_more_secrets_than_it_may_and_replaces_them_all_the_same(
-    usage: SqliteUsage, database: Database
+    usage: SqlUsage, database: Database
 ) -> None:
-    secrets = SqliteSecrets(database)
+    secrets = SqlSecrets(database)
     results = await asyncio.gather(
         *(secrets.save(MARA, sealing(f"K{n}", b"x"), at=NOON, most=4) for n in range(10)), return_exceptions=True
     )
@@ -181,9 +179,7 @@ async def test_an_account_has_no_more_secrets_than_it_may_and_replaces_them_all_
     assert not is_new
 
 
-async def test_executions_that_wait_for_their_turn_are_counted_by_account(
-    usage: SqliteUsage, journal: SqliteJournal
-) -> None:
+async def test_executions_that_wait_for_their_turn_are_counted_by_account(usage: SqlUsage, journal: SqlJournal) -> None:
     epoch = await journal.claim()
     for n in range(3):
         new = creation(f"e{n}", epoch=epoch)
@@ -197,6 +193,7 @@ async def test_executions_that_wait_for_their_turn_are_counted_by_account(
     assert await usage.queued(MARA) == 1
 
 
+@pytest.mark.only("sqlite")
 def test_waiting_executions_are_counted_without_reading_others(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + QUEUED, {"account_id": "a"})]

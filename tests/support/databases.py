@@ -1,5 +1,10 @@
-"""Database files for tests, and appends to put into them."""
+"""Databases for tests, and appends to put into them.
 
+A place is where one of them is: the path of a SQLite file, or the URL of a PostgreSQL database.
+"""
+
+import itertools
+import re
 import sqlite3
 import tempfile
 from collections.abc import Callable, Sequence
@@ -7,8 +12,9 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import asyncpg
 import msgspec
 
 from flowrunner.domain.account import Account, Role
@@ -25,13 +31,20 @@ from flowrunner.domain.execution import (
 )
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import Append, NewExecution, Recorded, Summary
+from flowrunner.storage.journal import AppendWork, append_together
 from flowrunner.storage.migrations import migrate_sqlite
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.journal import AppendWork, append_together
+from flowrunner.storage.postgres.database import PostgresDatabase
+from flowrunner.storage.postgres.migrations import migrate_postgres
+from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.transaction import Refused
+from support.postgres import PostgresServer, connected, query
 
 NOON: Final = datetime(2027, 1, 1, 12, tzinfo=UTC)
 MARA: Final = AccountId("account-mara")
 OMAR: Final = AccountId("account-omar")
+Place: TypeAlias = Path | str
+
+_TEMPLATE: Final = "newest_schema"
 
 
 @cache
@@ -50,37 +63,88 @@ def new_database_file(path: Path) -> Path:
     return path
 
 
-def add_flows(path: Path) -> Path:
+def new_postgres_database(server: PostgresServer) -> str:
+    """A database of the newest schema, made once a server and copied."""
+    if not query(server.url(), "SELECT 1 FROM pg_database WHERE datname = $1", _TEMPLATE):
+        query(server.url(), f"CREATE DATABASE {_TEMPLATE}")
+        url = server.url(_TEMPLATE)
+        # No connection may be left to what is copied.
+        connected(server.url(), lambda connection: migrate_postgres(url))
+    return server.new_database(_TEMPLATE)
+
+
+def add_flows(place: Place) -> Place:
     """What `creation` refers to: Mara with a few flows, and Omar with one."""
-    with closing(sqlite3.connect(path)) as connection, connection:
-        for id in (MARA, OMAR):
-            connection.execute(
-                "INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at)"
-                " VALUES (?, ?, ?, 'user', 'x', 0, 0)",
-                (id, id, f"{id}@example.com"),
-            )
-        for id, owner in [*((f"flow-{n}", MARA) for n in range(3)), ("flow-omar", OMAR)]:
-            connection.execute(
-                "INSERT INTO flows (id, account_id, name, description, version, tags, revision_id, created_at,"
-                " updated_at) VALUES (?, ?, 'N', '', '1', '[]', 'rev-1', 0, 0)",
-                (id, owner),
-            )
-    return path
+    for id in (MARA, OMAR):
+        change(
+            place,
+            "INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at)"
+            " VALUES (?, ?, ?, 'user', 'x', 0, 0)",
+            *(id, id, f"{id}@example.com"),
+        )
+    for id, owner in [*((f"flow-{n}", MARA) for n in range(3)), ("flow-omar", OMAR)]:
+        change(
+            place,
+            "INSERT INTO flows (id, account_id, name, description, version, tags, revision_id, created_at,"
+            " updated_at) VALUES (?, ?, 'N', '', '1', '[]', 'rev-1', 0, 0)",
+            *(id, owner),
+        )
+    return place
 
 
-def open_database(path: Path, *, on_commit: Callable[[int], None] = lambda size: None) -> Database:
-    return Database(path, bulk={AppendWork: append_together}, on_commit=on_commit)
+def open_database(
+    place: Place, *, on_commit: Callable[[int], None] = lambda size: None
+) -> SqliteDatabase | PostgresDatabase:
+    opens = SqliteDatabase if isinstance(place, Path) else PostgresDatabase
+    return opens(place, bulk={AppendWork: append_together}, on_commit=on_commit)  # type: ignore[arg-type]
 
 
-def rows_of(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(query, values).fetchall()
+def rows_of(place: Place, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """What a query gives; its parameters are written as `?`."""
+    if isinstance(place, str):
+        return query(place, _numbered(statement), *values)
+    with closing(sqlite3.connect(place)) as connection:
+        return connection.execute(statement, values).fetchall()
 
 
-def contents_of(path: Path) -> list[str]:
-    """Everything in the file, to tell whether it has changed."""
-    with closing(sqlite3.connect(path)) as connection:
+def change(place: Place, statement: str, *values: object) -> None:
+    """Have a statement done, past the program. Raises: Refused if the schema does not allow it."""
+    if isinstance(place, str):
+        try:
+            query(place, _numbered(statement), *values)
+        except asyncpg.IntegrityConstraintViolationError as error:
+            raise Refused(str(error)) from error
+        return
+    with closing(sqlite3.connect(place)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        try:
+            connection.execute(statement, values)
+        except sqlite3.IntegrityError as error:
+            raise Refused(str(error)) from error
+
+
+def _numbered(statement: str) -> str:
+    numbers = itertools.count(1)
+    return re.sub(r"\?", lambda found: f"${next(numbers)}", statement)
+
+
+def contents_of(place: Place) -> list[str]:
+    """Everything in the database, to tell whether it has changed."""
+    if isinstance(place, str):
+        return connected(place, _contents)
+    with closing(sqlite3.connect(place)) as connection:
         return list(connection.iterdump())
+
+
+async def _contents(connection: "asyncpg.Connection[Any]") -> list[str]:
+    tables = await connection.fetch(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() ORDER BY 1"
+    )
+    return [
+        f"{table} {tuple(row)}"
+        for (table,) in tables
+        for row in await connection.fetch(f"SELECT * FROM {table} AS t ORDER BY t::text")
+    ]
 
 
 def account(id: str = MARA, *, email: str | None = None, role: Role = "admin") -> Account:

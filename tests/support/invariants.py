@@ -5,14 +5,15 @@ program cannot hide itself. Each gives its violations as sentences; none means t
 """
 
 import json
-import sqlite3
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+
+from support.databases import Place, rows_of
 
 TERMINAL: Final = {
     "execution.completed": "completed",
@@ -22,32 +23,32 @@ TERMINAL: Final = {
 FINAL_STATUSES: Final = frozenset(TERMINAL.values())
 _STEP_EVENTS: Final = ("node.started", "node.completed", "node.failed", "node.waiting", "scopes.opened")
 _HANDLERS: Final = ("on_failure", "on_finish")
+_LEAST_MARK: Final = 2**61
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def check_database(path: Path, *, all_ended: bool = True) -> list[str]:
-    """Violations of the journal's promises in the database at ``path``; its server must have stopped.
+def check_database(place: Place, *, all_ended: bool = True) -> list[str]:
+    """Violations of the journal's promises in a database; its server must have stopped.
 
     Args:
         all_ended: Whether every execution must have reached a final state.
     """
     violations = []
-    with closing(sqlite3.connect(path)) as connection:
-        integrity = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    if isinstance(place, Path):
+        integrity = rows_of(place, "PRAGMA integrity_check")[0][0]
         if integrity != "ok":
             violations.append(f"the file is damaged: {integrity}")
-        violations += _check_tables(connection)
-        violations += _check_children(connection)
-        violations += _check_turns(connection)
-        for execution in _executions(connection):
-            violations += [f"{execution.id}: {violation}" for violation in _check_execution(execution, all_ended)]
+    violations += _check_tables(place)
+    violations += _check_children(place)
+    violations += _check_turns(place)
+    for execution in _executions(place):
+        violations += [f"{execution.id}: {violation}" for violation in _check_execution(execution, all_ended)]
     return violations
 
 
-def check_accepted(path: Path, ids: Iterable[str], *, all_ended: bool = True) -> list[str]:
+def check_accepted(place: Place, ids: Iterable[str], *, all_ended: bool = True) -> list[str]:
     """Executions that were answered with 2xx, and are not there or have not ended."""
-    with closing(sqlite3.connect(path)) as connection:
-        stored = dict(connection.execute("SELECT id, status FROM executions"))
+    stored = dict(rows_of(place, "SELECT id, status FROM executions"))
     violations = []
     for id in ids:
         if id not in stored:
@@ -57,7 +58,7 @@ def check_accepted(path: Path, ids: Iterable[str], *, all_ended: bool = True) ->
     return violations
 
 
-def check_effects(path: Path, keys: Iterable[str]) -> list[str]:
+def check_effects(place: Place, keys: Iterable[str]) -> list[str]:
     """Violations in what a receiver saw.
 
     Args:
@@ -65,10 +66,9 @@ def check_effects(path: Path, keys: Iterable[str]) -> list[str]:
     """
     seen = Counter(keys)
     tries: Counter[str] = Counter()
-    with closing(sqlite3.connect(path)) as connection:
-        for id, data in connection.execute("SELECT execution_id, data FROM events WHERE type = 'node.started'"):
-            event = json.loads(data)
-            tries[f"{id}.{_step_of(event)}"] += 1
+    for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'node.started'"):
+        event = json.loads(data)
+        tries[f"{id}.{_step_of(event)}"] += 1
     violations = []
     for key, count in seen.items():
         if key not in tries:
@@ -92,50 +92,65 @@ class _Execution:
     events: Sequence[tuple[int, int, str, dict[str, Any]]]
 
 
-def _executions(connection: sqlite3.Connection) -> Iterator[_Execution]:
-    rows = connection.execute(
+def _executions(place: Place) -> Iterator[_Execution]:
+    events: defaultdict[str, list[tuple[int, int, str, dict[str, Any]]]] = defaultdict(list)
+    for id, seq, at, type, data in rows_of(
+        place, "SELECT execution_id, seq, at, type, data FROM events ORDER BY execution_id, seq"
+    ):
+        events[id].append((seq, at, type, json.loads(data)))
+    for row in rows_of(
+        place,
         "SELECT id, status, started_at, completed_at, error, wake_at, waiting_for, rerun_of, last_seq"
-        " FROM executions ORDER BY id"
-    ).fetchall()
-    for row in rows:
-        events = connection.execute(
-            "SELECT seq, at, type, data FROM events WHERE execution_id = ? ORDER BY seq", (row[0],)
-        ).fetchall()
-        yield _Execution(*row, events=[(seq, at, type, json.loads(data)) for seq, at, type, data in events])
+        " FROM executions ORDER BY id",
+    ):
+        yield _Execution(*row, events=events[row[0]])
 
 
-def _check_tables(connection: sqlite3.Connection) -> Iterator[str]:
-    for (id,) in connection.execute(
-        "SELECT DISTINCT execution_id FROM events WHERE execution_id NOT IN (SELECT id FROM executions)"
+def _check_tables(place: Place) -> Iterator[str]:
+    for (id,) in rows_of(
+        place, "SELECT DISTINCT execution_id FROM events WHERE execution_id NOT IN (SELECT id FROM executions)"
     ):
         yield f"{id}: has events and does not exist"
-    for id, epoch in connection.execute("SELECT id, epoch FROM executions WHERE epoch > (SELECT epoch FROM engine)"):
+    # Marks of single executions, which are drawn and not counted, lie beyond all epochs.
+    query = f"SELECT id, epoch FROM executions WHERE epoch > (SELECT epoch FROM engine) AND epoch < {_LEAST_MARK}"
+    for id, epoch in rows_of(place, query):
         yield f"{id}: has the epoch {epoch}, which nobody has claimed"
-    for key, count in connection.execute(
+    for key, count in rows_of(
+        place,
         "SELECT idempotency_key, count(*) FROM executions WHERE idempotency_key IS NOT NULL"
-        " GROUP BY account_id, idempotency_key HAVING count(*) > 1"
+        " GROUP BY account_id, idempotency_key HAVING count(*) > 1",
     ):
         yield f"the request {key!r} made {count} executions"
-    for id, size, of_events in connection.execute(
-        "SELECT id, size, (SELECT coalesce(sum(length(CAST(data AS BLOB))), 0) FROM events WHERE execution_id = id)"
-        " FROM executions"
-    ):
+    for id, size, of_events, has_first in rows_of(place, _said_to(place, _EVENT_BYTES)):
         # A purge takes the events before their execution.
-        if size < of_events or (size != of_events and connection.execute(_HAS_FIRST_EVENT, (id,)).fetchone()):
+        if size < of_events or (size != of_events and has_first):
             yield f"{id}: has events of {of_events} bytes, and says {size}"
-    for id, stored, kept in connection.execute(_KEPT_BYTES):
+    for id, stored, kept in rows_of(place, _said_to(place, _KEPT_BYTES)):
         if stored != kept:
             yield f"{id}: keeps {kept} bytes, and {stored} are counted"
 
 
-_HAS_FIRST_EVENT: Final = "SELECT 1 FROM events WHERE execution_id = ? AND seq = 1"
+def _said_to(place: Place, statement: str) -> str:
+    """The statement, which is written for PostgreSQL, in the words of the database."""
+    if isinstance(place, Path):
+        # The function is newer than the oldest SQLite that is supported.
+        statement = re.sub(r"octet_length\((.*?)\)", r"length(CAST(\1 AS BLOB))", statement)
+        statement = statement.replace("(data::json ->> 'is_queued')::boolean", "(data ->> '$.is_queued')")
+    return statement
+
+
+_EVENT_BYTES: Final = """
+SELECT id, size, (SELECT coalesce(sum(octet_length(data)), 0) FROM events WHERE execution_id = id),
+       EXISTS (SELECT 1 FROM events WHERE execution_id = id AND seq = 1)
+  FROM executions
+"""
 _KEPT_BYTES: Final = """
 SELECT account_id, stored,
        (SELECT coalesce(sum(size), 0) FROM executions WHERE account_id = usage.account_id)
-       + (SELECT coalesce(sum(length(CAST(definition AS BLOB))), 0) FROM revisions WHERE account_id = usage.account_id)
-       + (SELECT coalesce(sum(length(CAST(name || description || tags AS BLOB))), 0)
+       + (SELECT coalesce(sum(octet_length(definition)), 0) FROM revisions WHERE account_id = usage.account_id)
+       + (SELECT coalesce(sum(octet_length(name || description || tags)), 0)
             FROM flows WHERE account_id = usage.account_id)
-       + (SELECT coalesce(sum(length(sealed)), 0) FROM secrets WHERE account_id = usage.account_id)
+       + (SELECT coalesce(sum(octet_length(sealed)), 0) FROM secrets WHERE account_id = usage.account_id)
   FROM usage
 """
 
@@ -191,16 +206,16 @@ def _check_begin(execution: _Execution) -> Iterator[str]:
             yield f"event {seq}: begins before its turn"
 
 
-def _check_children(connection: sqlite3.Connection) -> Iterator[str]:
+def _check_children(place: Place) -> Iterator[str]:
     """Executions that others have started, and what those were told of them."""
     steps = {
         (id, _step_of(json.loads(data)))
-        for id, data in connection.execute("SELECT execution_id, data FROM events WHERE type = 'node.started'")
+        for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'node.started'")
     }
     children: Counter[tuple[str, str, int]] = Counter()
     ends: dict[str, dict[str, Any]] = {}
     parents: dict[str, str | None] = {}
-    for id, parent_id, status, first, last in connection.execute(_FIRST_AND_LAST):
+    for id, parent_id, status, first, last in rows_of(place, _FIRST_AND_LAST):
         started, ended = json.loads(first), json.loads(last)
         ends[id] = {"status": status} | {name: ended[name] for name in ("result", "error") if name in ended}
         parents[id] = parent_id
@@ -218,7 +233,7 @@ def _check_children(connection: sqlite3.Connection) -> Iterator[str]:
         if count > 1:
             yield f"{parent}: try {failures + 1} of {step} has started {count} executions"
     told: Counter[str] = Counter()
-    for id, data in connection.execute("SELECT execution_id, data FROM events WHERE type = 'signal.received'"):
+    for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'signal.received'"):
         event = json.loads(data)
         kind, _, child = event["key"].partition(":")
         if kind != "flow":
@@ -241,10 +256,10 @@ SELECT id, parent_id, status, first.data, last.data
 """
 
 
-def _check_turns(connection: sqlite3.Connection) -> Iterator[str]:
+def _check_turns(place: Place) -> Iterator[str]:
     """Of executions that share a limit, no more are under way at any moment than it says."""
     moments: list[tuple[str, int, int, str, int]] = []
-    for id, key, most, completed_at, began_at in connection.execute(_UNDER_WAY):
+    for id, key, most, completed_at, began_at in rows_of(place, _said_to(place, _UNDER_WAY)):
         if began_at is not None:
             # What ends in the same millisecond ended first.
             moments.append((key, began_at, 1, id, most))
@@ -264,7 +279,8 @@ _UNDER_WAY: Final = """
 SELECT id, turn_key, turn_most, completed_at,
        (SELECT min(at) FROM events
          WHERE execution_id = id
-           AND (type = 'execution.admitted' OR (type = 'execution.started' AND NOT data ->> '$.is_queued')))
+           AND (type = 'execution.admitted'
+                OR (type = 'execution.started' AND NOT (data::json ->> 'is_queued')::boolean)))
   FROM executions WHERE turn_key IS NOT NULL
 """
 

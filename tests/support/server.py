@@ -30,6 +30,7 @@ class Server:
 
     Args:
         program: What the interpreter is given to run, for one with something planted in it.
+        command: What of it: `serve` or `worker`.
         settings: `FLOWRUNNER_…` variables without their prefix; None leaves one of the defaults out.
     """
 
@@ -39,8 +40,9 @@ class Server:
         settings: Mapping[str, str | None] | None = None,
         flags: Sequence[str] = (),
         program: Sequence[str] = ("-m", "flowrunner"),
+        command: str = "serve",
     ) -> None:
-        self._program = tuple(program)
+        self._program = (*program, command)
         self.data_dir = directory / "data"
         self.log_path = directory / "server.log"
         self._directory = directory
@@ -60,6 +62,11 @@ class Server:
         return self.data_dir / "flowrunner.db"
 
     @property
+    def place(self) -> Path | str:
+        """Where its data is: the file, or the URL of the database it was given."""
+        return self._settings.get("DATABASE_URL") or self.database
+
+    @property
     def pid(self) -> int:
         return self._running().pid
 
@@ -74,7 +81,7 @@ class Server:
         self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         self.url = ""
         settings = {f"FLOWRUNNER_{name}": value for name, value in self._settings.items() if value is not None}
-        command = [sys.executable, *self._program, "serve", "--port", "0", "--data-dir", str(self.data_dir)]
+        command = [sys.executable, *self._program, "--port", "0", "--data-dir", str(self.data_dir)]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *self._flags],

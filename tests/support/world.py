@@ -26,13 +26,13 @@ from flowrunner.services.flows import ReadyFlows
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
-from flowrunner.storage.sqlite.accounts import SqliteAccounts
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.executions import SqliteExecutions
-from flowrunner.storage.sqlite.flows import SqliteFlows
-from flowrunner.storage.sqlite.journal import SqliteJournal
-from flowrunner.storage.sqlite.secrets import SqliteSecrets
-from flowrunner.storage.sqlite.usage import SqliteUsage
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.usage import SqlUsage
 from support.databases import MARA, NOON, account, new_database_file, open_database
 from support.flows import flow_of
 
@@ -152,7 +152,7 @@ class Machine:
     """One process: an engine over a database file. Opened by `machine`."""
 
     path: Path
-    database: Database
+    database: SqliteDatabase
     journal: Journal
     world: World
     dispatcher: LocalDispatcher
@@ -180,7 +180,7 @@ class Machine:
             definition=definition,
             revision_id=RevisionId(f"rev-{id}"),
         )
-        await SqliteFlows(self.database).create(account_id, saved)
+        await SqlFlows(self.database).create(account_id, saved)
         return saved.id
 
     async def start(
@@ -255,7 +255,7 @@ async def machine(
     clock: SteppingClock | None = None,
     http: FakeHttp | None = None,
     types: Sequence[NodeType[Any]] = (),
-    wrap: Callable[[Journal, Database], Journal] = lambda journal, database: journal,
+    wrap: Callable[[Journal, SqliteDatabase], Journal] = lambda journal, database: journal,
     sandbox: Sandbox | None = None,
     most_active: int = 100,
     draw: Callable[[], float] = lambda: 0.0,
@@ -265,13 +265,13 @@ async def machine(
         new_database_file(path)
     database = open_database(path)
     try:
-        accounts = SqliteAccounts(database)
+        accounts = SqlAccounts(database)
         if not await accounts.any():
             await accounts.create(account(MARA), password_hash="x")
         known = {**built_in(), **{node_type.type: node_type for node_type in types}}
-        journal = wrap(SqliteJournal(database), database)
-        vault = AesVault(SqliteSecrets(database), MasterKeys(bytes(range(32))))
-        library = ReadyFlows(SqliteFlows(database), {name: t.spec() for name, t in known.items()})
+        journal = wrap(SqlJournal(database), database)
+        vault = AesVault(SqlSecrets(database), MasterKeys(bytes(range(32))))
+        library = ReadyFlows(SqlFlows(database), {name: t.spec() for name, t in known.items()})
         broadcast = RecordingBroadcast()
         clock, http = clock or SteppingClock(), http or FakeHttp()
         scripts = sandbox or JailedSandbox(1)
@@ -287,9 +287,9 @@ async def machine(
             draw=draw,
         )
         dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=most_active)
-        flows, reader, schemas = SqliteFlows(database), SqliteExecutions(database), RustSchemas()
+        flows, reader, schemas = SqlFlows(database), SqlExecutions(database), RustSchemas()
         executions = Executions(
-            reader, flows, library, dispatcher, usage=SqliteUsage(database), limits=UNLIMITED,
+            reader, flows, library, dispatcher, usage=SqlUsage(database), limits=UNLIMITED,
             sandbox=scripts, schemas=schemas, clock=clock,
         )  # fmt: skip
         world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flows))
@@ -324,4 +324,4 @@ async def secret(machine: Machine, key: str, value: str) -> None:
 
 
 async def detail_of(machine: Machine, id: str = "exec-1") -> Any:
-    return await SqliteExecutions(machine.database).get(MARA, ExecutionId(id))
+    return await SqlExecutions(machine.database).get(MARA, ExecutionId(id))

@@ -164,6 +164,11 @@ class Live:
         for socket in list(self._sockets.get(account_id, ())):
             await self._end_unless_alive(socket)
 
+    async def look_again(self) -> None:
+        """Close every socket whose session has ended, by whatever process."""
+        for account_id in list(self._sockets):
+            await self.end_sessions(account_id)
+
     async def _end_unless_alive(self, socket: "_Socket") -> None:
         if not await self._services.identity.is_alive(socket.family):
             socket.end(SESSION_ENDED)

@@ -1,11 +1,12 @@
 """Checks the audit log."""
 
+import asyncio
 import re
 from pathlib import Path
 
 import click
 
-from flowrunner.bootstrap import DATABASE_FILE, verify_audit
+from flowrunner.bootstrap import verify_audit
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.settings import Settings
 
@@ -18,8 +19,8 @@ def verify(settings: Settings, *, database: str | None, expect: str | None) -> b
         if found is None:
             raise FlowRunnerError("--expect takes the number and the hash of an entry, such as 17:0f3a…")
         expected = int(found[1]), found[2]
-    path = settings.data_dir / DATABASE_FILE if database is None else Path(database)
-    report = verify_audit(path, expected=expected)
+    copy = None if database is None else Path(database)
+    report = asyncio.run(verify_audit(settings, copy=copy, expected=expected))
     if report.broken is not None:
         seq, reason = report.broken
         click.echo(f"BROKEN at entry {seq}: {reason}. The {report.rows} entries before it are as they were written.")

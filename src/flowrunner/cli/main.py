@@ -86,6 +86,22 @@ def serve(**flags: str | None) -> None:
     uvloop.run(run(settings))
 
 
+@main.command(short_help="Start a worker, which advances executions that Temporal gives it.")
+@_settings_options
+def worker(**flags: str | None) -> None:
+    """Start a worker, which advances executions that Temporal gives it; any number of them share the work.
+
+    It needs FLOWRUNNER_DISPATCH and FLOWRUNNER_DATABASE_URL, and the keys of the servers. On its port it answers
+    /healthz, /readyz and /metrics. Ctrl-C or SIGTERM stops it in good order; other workers go on with its executions.
+    """
+    settings = load_settings(flags, os.environ)
+    import uvloop
+
+    from flowrunner.serving import serve as run
+
+    uvloop.run(run(settings, is_worker=True))
+
+
 @main.command(short_help="Print the settings in force.")
 @_settings_options
 def config(**flags: str | None) -> None:
@@ -111,6 +127,34 @@ def rotate(kinds: tuple[str, ...], **flags: str | None) -> None:
     from flowrunner.cli.keys import rotate as run
 
     run(settings, kinds)
+
+
+@main.command(short_help="Bring the database to the schema of this version.")
+@click.option("--check", is_flag=True, help="Change nothing; exit with 1 if the database is behind.")
+@_settings_options
+def migrate(check: bool, **flags: str | None) -> None:
+    """Bring the database to the schema of this version. The server does it by itself when it starts."""
+    settings = load_settings(flags, os.environ)
+    from flowrunner.cli.database import migrate as run
+
+    if not run(settings, check=check):
+        sys.exit(EXIT_FAILED)
+
+
+@main.command(short_help="Move an installation from SQLite to PostgreSQL.")
+@click.option("--from", "source", metavar="URL", help="sqlite:///PATH; the file in the data directory by default.")
+@click.option("--to", "target", metavar="URL", help="postgresql://…; FLOWRUNNER_DATABASE_URL by default.")
+@_settings_options
+def copy(source: str | None, target: str | None, **flags: str | None) -> None:
+    """Move an installation from its SQLite file into an empty PostgreSQL database.
+
+    No server may run meanwhile. What has arrived is compared with what was sent, by counts and hashes; the file
+    stays as it is. The keys stay in the data directory: the server goes on needing them.
+    """
+    settings = load_settings(flags, os.environ)
+    from flowrunner.cli.database import copy as run
+
+    run(settings, source=source, target=target)
 
 
 @main.group(short_help="Check the audit log.")

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import traceback
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
+from flowrunner.dispatch.family import Family
 from flowrunner.dispatch.turns import FairQueue, Room
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
@@ -19,9 +20,6 @@ from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED, Limits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.ports import (
-    PARENT_HAS_ENDED,
-    PARENT_HAS_GONE_ON,
-    REPLACED,
     ActiveExecution,
     Clock,
     Engine,
@@ -29,7 +27,6 @@ from flowrunner.ports import (
     Journal,
     NewExecution,
     Signal,
-    Unsettled,
 )
 
 logger = structlog.get_logger()
@@ -73,7 +70,7 @@ class _Slot:
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class LocalDispatcher:
+class LocalDispatcher(Family):
     """Fills `ports.Dispatcher` and `ports.Relatives`.
 
     Args:
@@ -85,8 +82,7 @@ class LocalDispatcher:
     def __init__(
         self, engine: Engine, journal: Journal, clock: Clock, *, most_active: int, limits: Limits = UNLIMITED
     ) -> None:
-        self._engine = engine
-        self._journal = journal
+        super().__init__(engine, journal)
         self._clock = clock
         self._limits = limits
         self._room = Room(most_active, SURE_OF_AN_ACCOUNT, most_of_one=limits.active)
@@ -256,67 +252,25 @@ class LocalDispatcher:
         stored, _ = await self._journal.load(id)
         return stored.status
 
-    # What executions do to each other
+    # How executions reach each other
 
-    def child_ended(self, parent_id: ExecutionId, signal: Signal) -> None:
-        self._spawn(self._tell_parent(parent_id, signal), f"end of a child of {parent_id}")
+    async def _tell(self, id: ExecutionId, signal: Signal) -> None:
+        await self.signal(id, signal)
 
-    def cancel_soon(self, id: ExecutionId, *, reason: str) -> None:
-        self._spawn(self._cancel_until_done(id, reason), f"cancel {id}")
+    async def _end(self, id: ExecutionId, *, reason: str) -> None:
+        await self._cancel(id, _Cancellation(reason, spares_handlers=True))
 
-    def look_for_orphans(self, parent_id: ExecutionId) -> None:
-        self._spawn(self._settle_until_done(parent_id), f"children of {parent_id}")
+    async def _let_in(self, id: ExecutionId, account_id: AccountId) -> None:
+        if id in self._slots:
+            # It was loaded before it was let in.
+            self._slots[id].is_called_back = True
+        else:
+            self._enqueue(id, account_id)
 
-    def replace(self, key: str, by: ExecutionId) -> None:
-        self._spawn(self._replace(key, by), f"replaced by {by}")
-
-    def turn_is_free(self, key: str) -> None:
-        self._spawn(self._admit(key), "admission")
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        if self._tasks is None or self._engine.is_stopping:
-            # What is left undone is found again at the next start.
-            work.close()
-            return
-        self._tasks.create_task(work, name=name)
-
-    async def _tell_parent(self, parent_id: ExecutionId, signal: Signal) -> None:
-        async def tell() -> None:
-            await self.signal(parent_id, signal)
-
-        await self._until_done(tell, "execution.parent_not_told", parent_id)
-
-    async def _cancel_until_done(self, id: ExecutionId, reason: str) -> None:
-        async def cancel() -> None:
-            await self._cancel(id, _Cancellation(reason, spares_handlers=True))
-
-        await self._until_done(cancel, "execution.not_cancelled", id)
-
-    async def _settle_until_done(self, parent_id: ExecutionId) -> None:
-        async def settle() -> None:
-            await self._settle(await self._journal.unsettled(parent_id))
-
-        await self._until_done(settle, "execution.not_settled", parent_id)
-
-    async def _replace(self, key: str, by: ExecutionId) -> None:
-        async def cancel() -> None:
-            for id in await self._journal.sharing_turn(key):
-                if id < by:
-                    self.cancel_soon(id, reason=REPLACED)
-
-        await self._until_done(cancel, "execution.not_replaced", key)
-
-    async def _admit(self, key: str) -> None:
-        async def admit() -> None:
-            while (admitted := await self._journal.admit(key)) is not None:
-                id, account_id = admitted
-                if id in self._slots:
-                    # It was loaded before it was let in.
-                    self._slots[id].is_called_back = True
-                else:
-                    self._enqueue(id, account_id)
-
-        await self._until_done(admit, "execution.not_admitted", key)
+    def _keep_trying(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
+        # What a stop leaves undone is found again at the next start.
+        if self._tasks is not None and not self._engine.is_stopping:
+            self._tasks.create_task(self._until_done(work, failure, what), name=f"{what}, unless {failure}")
 
     async def _until_done(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
         """Do the work, again and again if it fails, until it is done or there is nothing to be done."""
@@ -463,47 +417,6 @@ class LocalDispatcher:
         await self._until_done(self._settle_all, "dispatcher.recovery_failed", "relatives")
         if count:
             logger.info("dispatcher.recovered", executions=count)
-
-    async def _settle_all(self) -> None:
-        """Tell executions what they may have missed of each other."""
-        by_parent: defaultdict[ExecutionId, list[Unsettled]] = defaultdict(list)
-        for pair in await self._journal.unsettled():
-            by_parent[pair.parent].append(pair)
-        queued = await self._journal.queued_keys()
-        for parent, pairs in by_parent.items():
-            try:
-                await self._settle(pairs)
-            except Exception as error:
-                # The others do not wait for it.
-                logger.warning("execution.not_settled", what=parent, reason=str(error))
-                self.look_for_orphans(parent)
-        for key in queued:
-            self._spawn(self._settle_turns(key), f"turns of {key}")
-
-    async def _settle(self, pairs: Sequence[Unsettled]) -> None:
-        """Tell one execution of the ends of its children, and its children of its own. Raises: NotFound."""
-        under_way: list[ExecutionId] = []
-        for pair in pairs:
-            if pair.parent_has_ended:
-                self.cancel_soon(pair.child, reason=PARENT_HAS_ENDED)
-            elif not pair.child_has_ended:
-                under_way.append(pair.child)
-            elif (signal := await self._engine.end_of(pair.child)) is not None:
-                self.child_ended(pair.parent, signal)
-        if under_way:
-            for child in await self._engine.left_behind(pairs[0].parent, under_way):
-                self.cancel_soon(child, reason=PARENT_HAS_GONE_ON)
-
-    async def _settle_turns(self, key: str) -> None:
-        """Let in whoever can be, and let the last one take the place of the others if that is how its flow has it."""
-
-        async def replace_others() -> None:
-            sharing = await self._journal.sharing_turn(key)
-            if sharing and await self._engine.replaces(sharing[-1]):
-                await self._replace(key, sharing[-1])
-
-        await self._until_done(replace_others, "execution.not_replaced", key)
-        await self._admit(key)
 
     async def _watch_timers(self) -> None:
         while True:

@@ -30,6 +30,9 @@ class FlowEngine:
     async def open(self) -> None:
         self._world.epoch = await self._world.journal.claim()
 
+    async def join(self) -> None:
+        self._world.epoch, self._world.is_shared = await self._world.journal.epoch(), True
+
     def stop(self) -> None:
         self._world.is_stopping = True
 
@@ -37,22 +40,27 @@ class FlowEngine:
         return await Run.begin(self._world, new, flow, input, at_once=at_once)
 
     async def load(self, id: ExecutionId) -> Run | None:
+        epoch = await self._own(id)
         stored, events = await self._world.journal.load(id)
         if stored.status.is_final:
             # The process that wrote its end may not have known that it was written.
             tell_relatives(self._world, stored.id, stored.parent_id, stored.turn, [event for event, _ in events])
             return None
         if stored.account_is_gone:
-            run = await Run.resume(self._world, stored, events, _NO_FLOW)
+            run = await Run.resume(self._world, epoch, stored, events, _NO_FLOW)
             run.cancel("the account was deleted")
             return run
         try:
             flow = await self._world.library.get(stored.account_id, stored.revision_id)
         except (InvalidFlow, NotFound) as error:
             message = f"The flow can no longer be read: {error}"
-            await self._fail(id, Failure(type="flow.invalid", message=message[:2000]))
+            await self._fail(id, epoch, Failure(type="flow.invalid", message=message[:2000]))
             return None
-        return await Run.resume(self._world, stored, events, flow)
+        return await Run.resume(self._world, epoch, stored, events, flow)
+
+    async def _own(self, id: ExecutionId) -> int:
+        """The mark under which it is written from here; what is written under an earlier one counts no more."""
+        return await self._world.journal.own(id, self._world.epoch) if self._world.is_shared else self._world.epoch
 
     async def end_of(self, id: ExecutionId) -> Signal | None:
         _, events = await self._world.journal.load(id)
@@ -82,12 +90,12 @@ class FlowEngine:
 
     async def give_up(self, id: ExecutionId) -> None:
         message = "An internal error ended this execution: see the server's log"
-        await self._fail(id, Failure(type="internal", message=message))
+        await self._fail(id, await self._own(id), Failure(type="internal", message=message))
 
-    async def _fail(self, id: ExecutionId, failure: Failure) -> None:
+    async def _fail(self, id: ExecutionId, epoch: int, failure: Failure) -> None:
         stored, events = await self._world.journal.load(id)
         if not stored.status.is_final:
-            run = await Run.resume(self._world, stored, events, _NO_FLOW)
+            run = await Run.resume(self._world, epoch, stored, events, _NO_FLOW)
             await run.fail(failure)
 
 

@@ -138,6 +138,7 @@ class Run:
         state: ExecutionState,
         started: Started,
         *,
+        epoch: int,
         create: NewExecution | None = None,
         parent_id: ExecutionId | None = None,
         turn: Turn | None = None,
@@ -148,6 +149,7 @@ class Run:
         self._redactor = redactor
         self._state = state
         self._started = started
+        self._epoch = epoch
         self._create = create
         self._parent_id = parent_id
         self._turn = turn
@@ -166,6 +168,8 @@ class Run:
         self._answers: list[asyncio.Future[bool]] = []
         # Who caused what is recorded next.
         self._acts: list[AuditEntry] = []
+        # What told of it, and is done with then.
+        self._letters: list[int] = []
         # Sub-flows that nobody waits for any more; told once that is durable.
         self._orphans: list[ExecutionId] = []
         # A step was left that may have started one, and nothing here tells.
@@ -179,6 +183,7 @@ class Run:
         self._careful_until = state.seq + _CAREFUL_EVENTS if state.seq > 0 else 0
         self._cancel_reason: str | None = None
         self._cancelled_by: AuditEntry | None = None
+        self._cancel_letters: list[int] = []
         self._cuts_handlers_off = False
 
     @classmethod
@@ -198,7 +203,15 @@ class Run:
             is_queued=is_queued,
         )
         run = cls(
-            world, identity, redactor, ExecutionState(), started, create=new, parent_id=new.parent_id, turn=new.turn
+            world,
+            identity,
+            redactor,
+            ExecutionState(),
+            started,
+            epoch=world.epoch,
+            create=new,
+            parent_id=new.parent_id,
+            turn=new.turn,
         )
         run._record(started)
         for number, (event, at) in enumerate(new.prefix, start=1):
@@ -215,7 +228,7 @@ class Run:
 
     @classmethod
     async def resume(
-        cls, world: World, stored: StoredExecution, events: Sequence[tuple[Event, datetime]], flow: Flow
+        cls, world: World, epoch: int, stored: StoredExecution, events: Sequence[tuple[Event, datetime]], flow: Flow
     ) -> Self:
         """A run of an execution as it is stored."""
         identity = Identity(execution_id=stored.id, account_id=stored.account_id, flow_id=stored.flow_id, flow=flow)
@@ -223,7 +236,7 @@ class Run:
         state = await replayed(events)
         started = events[0][0]
         assert isinstance(started, Started), "the first event of every execution is its start"
-        run = cls(world, identity, redactor, state, started, parent_id=stored.parent_id, turn=stored.turn)
+        run = cls(world, identity, redactor, state, started, epoch=epoch, parent_id=stored.parent_id, turn=stored.turn)
         run._size = stored.size
         if state.is_queued and stored.turn is not None and not stored.turn.is_queued:
             run._record(Admitted())
@@ -241,12 +254,16 @@ class Run:
     def is_ending(self) -> bool:
         return self._is_ending
 
-    def cancel(self, reason: str, audit: AuditEntry | None = None, *, spares_handlers: bool = False) -> None:
+    def cancel(
+        self, reason: str, audit: AuditEntry | None = None, *, spares_handlers: bool = False, letter: int | None = None
+    ) -> None:
         has_ended = self._state.root.ended is not None
         if self._cancel_reason is None and not (has_ended and spares_handlers):
             self._cancel_reason, self._cancelled_by = reason, audit
             # Whoever cancels a flow that ends by itself meanwhile does not mean its handlers.
             self._cuts_handlers_off = has_ended
+        if letter is not None:
+            self._cancel_letters.append(letter)
         self._wake.set()
 
     def receive(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
@@ -297,6 +314,8 @@ class Run:
             self._act(cancelled(self._flow, self._state, reason))
             if self._cancelled_by is not None:
                 self._acts.append(self._cancelled_by)
+            self._letters += self._cancel_letters
+            self._cancel_letters.clear()
             await self._flush()
         self._cancel_reason = None
 
@@ -540,6 +559,8 @@ class Run:
         self._answers.append(answer)
         if signal.audit is not None:
             self._acts.append(signal.audit)
+        if signal.letter is not None:
+            self._letters.append(signal.letter)
 
     def _let_go(self, step: Step) -> None:
         task = self._forget(step)
@@ -666,15 +687,17 @@ class Run:
         orphans, self._orphans = self._orphans, []
         has_more_orphans, self._may_have_more_orphans = self._may_have_more_orphans, False
         acts, self._acts = self._acts, []
+        letters, self._letters = self._letters, []
         is_ending = self._state.root.ended is not None
         append = Append(
             execution_id=self._identity.execution_id,
-            epoch=self._world.epoch,
+            epoch=self._epoch,
             after=self._state.seq - len(records),
             records=records,
             summary=self._summary(records[-1].at),
             create=self._create,
             audit=acts,
+            letters=letters,
         )
         for seconds in self._patience():
             try:

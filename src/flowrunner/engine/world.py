@@ -26,7 +26,8 @@ class World:
     Attributes:
         draw: A uniform sample from [0, 1), for jitter.
         short_wait: Seconds that a run waits in memory at most.
-        epoch: Owner's mark on every append; 0 until the journal has been claimed.
+        epoch: Owner's mark on every append; 0 until the journal has been claimed or joined.
+        is_shared: Other processes advance executions of the same journal, each of them one at a time.
         is_stopping: No step begins any more; the ones under way may end.
     """
 
@@ -41,6 +42,7 @@ class World:
     draw: Callable[[], float]
     short_wait: float = SHORT_WAIT_SECONDS
     epoch: int = 0
+    is_shared: bool = False
     is_stopping: bool = False
     requests: Requests = field(init=False)
     _relatives: Relatives | None = None

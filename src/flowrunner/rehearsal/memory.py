@@ -67,9 +67,21 @@ class MemoryJournal:
         self._epoch += 1
         return self._epoch
 
+    async def epoch(self) -> int:
+        return self._epoch
+
+    async def own(self, id: ExecutionId, epoch: int) -> int:
+        return epoch
+
+    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        return ()
+
     async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
+        return await self.stored(id), [(record.event, record.at) for record in self._of(id).records]
+
+    async def stored(self, id: ExecutionId) -> StoredExecution:
         kept = self._of(id)
-        stored = StoredExecution(
+        return StoredExecution(
             id=id,
             account_id=kept.new.account_id,
             flow_id=kept.new.flow_id,
@@ -79,7 +91,6 @@ class MemoryJournal:
             size=kept.size,
             parent_id=kept.new.parent_id,
         )
-        return stored, [(record.event, record.at) for record in kept.records]
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
         return self._of(id).records[after : after + limit]

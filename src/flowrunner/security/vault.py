@@ -112,11 +112,14 @@ class AesVault:
         return await self._store.save(account_id, seal, at=at, most=most, audit=audit)
 
     async def reveal(self, account_id: AccountId, names: Collection[str]) -> Mapping[str, str]:
-        return {
+        found = {
             secret.key: self._open(account_id, secret, data_key)
             for secret, data_key in await self._store.sealed(account_id)
             if secret.key in names
         }
+        # Another process may have set it a moment ago.
+        (await self.redactor(account_id)).add(found.values())
+        return found
 
     def _open(self, account_id: AccountId, secret: SealedSecret, data_key: WrappedKey | None) -> str:
         """Raises: WrongKey."""
@@ -143,6 +146,10 @@ class AesVault:
             except WrongKey as error:
                 logger.error("vault.unreadable", account_id=account_id, key=secret.key, error=str(error))
         return values
+
+    def look_again(self) -> None:
+        """Have redactors learn the values that other processes have set meanwhile."""
+        self._complete.clear()
 
     def forget(self, account_id: AccountId) -> None:
         self._redactors.pop(account_id, None)

@@ -242,6 +242,10 @@ class Identity:
         if self._on_end is not None:
             await self._on_end(account_id)
 
+    def look_again(self) -> None:
+        """Have every caller looked up anew: other processes may have ended sessions."""
+        self._forget(lambda kept: True)
+
     def _forget(self, concerns: Callable[[Caller], bool]) -> None:
         self._ends += 1
         for token in [token for token, kept in self._kept.items() if concerns(kept)]:

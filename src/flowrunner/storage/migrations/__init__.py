@@ -6,7 +6,7 @@ Alembic is imported only when the schema is behind: the import alone takes longe
 import contextlib
 import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from flowrunner.domain.errors import FlowRunnerError
 
@@ -28,15 +28,13 @@ def migrate_sqlite(path: Path) -> None:
         SchemaTooNew: If it was written by a later version.
         UnusableDatabase: If it cannot even be asked which schema it has.
     """
-    current = _revision_of(path)
+    current = revision_of_sqlite(path)
     if current == HEAD:
         return
     from alembic import command
-    from alembic.config import Config
     from alembic.util import CommandError
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config = alembic_config()
     config.attributes["sqlite_path"] = path
     try:
         command.upgrade(config, "head")
@@ -47,7 +45,16 @@ def migrate_sqlite(path: Path) -> None:
         ) from error
 
 
-def _revision_of(path: Path) -> str | None:
+def alembic_config() -> Any:
+    """Alembic's `Config`, which knows where the migrations are."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    return config
+
+
+def revision_of_sqlite(path: Path) -> str | None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         try:
             # Takes effect only while the database is still empty; lets a purge give space back.

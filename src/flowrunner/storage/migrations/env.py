@@ -1,23 +1,41 @@
-"""How Alembic reaches the database; it runs this file itself."""
+"""How Alembic reaches the database; it runs this file itself.
+
+A SQLite file is opened here. For PostgreSQL the statements are only written down, for the program's own
+driver to send: Alembic would need another one.
+"""
 
 from alembic import context
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-engine = create_engine(
-    f"sqlite:///{context.config.attributes['sqlite_path']}",
-    poolclass=NullPool,
-    # The driver would otherwise commit before each DDL statement, and a crash in between would
-    # leave half a migration.
-    connect_args={"isolation_level": None},
-)
-with engine.connect() as connection:
-    connection.exec_driver_sql("PRAGMA synchronous = FULL")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-    context.configure(connection=connection, transactional_ddl=True, transaction_per_migration=False)
+
+def write_down() -> None:
+    context.configure(dialect_name="postgresql", output_buffer=context.config.output_buffer, transactional_ddl=False)
     with context.begin_transaction():
         context.run_migrations()
-    driver = connection.connection.driver_connection
-    if driver is not None and driver.in_transaction:
-        connection.exec_driver_sql("COMMIT")
-engine.dispose()
+
+
+def run_on_sqlite() -> None:
+    engine = create_engine(
+        f"sqlite:///{context.config.attributes['sqlite_path']}",
+        poolclass=NullPool,
+        # The driver would otherwise commit before each DDL statement, and a crash in between would
+        # leave half a migration.
+        connect_args={"isolation_level": None},
+    )
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA synchronous = FULL")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        context.configure(connection=connection, transactional_ddl=True, transaction_per_migration=False)
+        with context.begin_transaction():
+            context.run_migrations()
+        driver = connection.connection.driver_connection
+        if driver is not None and driver.in_transaction:
+            connection.exec_driver_sql("COMMIT")
+    engine.dispose()
+
+
+if context.is_offline_mode():
+    write_down()
+else:
+    run_on_sqlite()

@@ -1,84 +1,25 @@
-"""The audit log, as it is read and in time shortened."""
+"""The audit log in a file that no server need have opened."""
 
+import contextlib
 import sqlite3
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, Final
+from pathlib import Path
 
-from flowrunner.domain.audit import AuditEntry, AuditRow
-from flowrunner.ports import AuditFilter, Page
-from flowrunner.storage.sqlite.audit_chain import audit_row
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.paging import page_and_total
-from flowrunner.storage.sqlite.rows import to_ms, to_ms_or_none
-
-PAGE: Final = """
-SELECT seq, at, actor, credential, address, action, object_kind, object_id, account_id, outcome, details,
-       previous, hash
-  FROM audit
- WHERE (:actor IS NULL OR actor = :actor) AND (:account_id IS NULL OR account_id = :account_id)
-   AND (:action IS NULL OR action = :action) AND (:object_kind IS NULL OR object_kind = :object_kind)
-   AND (:object_id IS NULL OR object_id = :object_id) AND (:outcome IS NULL OR outcome = :outcome)
-   AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)
- ORDER BY seq DESC LIMIT :limit OFFSET :offset
-"""
-COUNT: Final = """
-SELECT count(*) FROM audit
- WHERE (:actor IS NULL OR actor = :actor) AND (:account_id IS NULL OR account_id = :account_id)
-   AND (:action IS NULL OR action = :action) AND (:object_kind IS NULL OR object_kind = :object_kind)
-   AND (:object_id IS NULL OR object_id = :object_id) AND (:outcome IS NULL OR outcome = :outcome)
-   AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)
-"""
-# Up to the first that is young enough, so that no row is left out of the middle.
-LAST_TO_PURGE: Final = """
-SELECT max(seq) FROM (SELECT seq FROM audit
-                       WHERE seq < coalesce((SELECT min(seq) FROM audit WHERE at >= :before), 9e18)
-                       ORDER BY seq LIMIT :limit)
-"""
-# The chain goes on from the last row that is gone.
-MOVE_ANCHOR: Final = """
-UPDATE audit_anchor SET seq = :seq, hash = (SELECT hash FROM audit WHERE seq = :seq)
-"""
-PURGE: Final = "DELETE FROM audit WHERE seq <= :seq"
+from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.storage.audit_chain import ChainReport, check_chain
+from flowrunner.storage.sqlite.database import SqliteTransaction, finish
 
 
-class SqliteAudit:
-    """Fills `ports.AuditStore`."""
+def check_chain_of(path: Path, *, expected: tuple[int, str] | None = None) -> ChainReport:
+    """Check the chain in a database, also one that a server is using; nothing is changed in it.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def add(self, entry: AuditEntry) -> None:
-        await self._database.write(_nothing_else, audit=entry)
-
-    async def page(self, wanted: AuditFilter, *, page: Page) -> tuple[Sequence[AuditRow], int]:
-        values = {
-            "actor": wanted.actor,
-            "account_id": wanted.account_id,
-            "action": wanted.action,
-            "object_kind": wanted.object_kind,
-            "object_id": wanted.object_id,
-            "outcome": wanted.outcome,
-            "since": to_ms_or_none(wanted.since),
-            "until": to_ms_or_none(wanted.until),
-            "limit": page.limit,
-            "offset": page.offset,
-        }
-        rows, total = await self._database.read(lambda connection: page_and_total(connection, PAGE, COUNT, values))
-        return [audit_row(row) for row in rows], total
-
-    async def purge(self, *, before: datetime, limit: int) -> int:
-        values: dict[str, Any] = {"before": to_ms(before), "limit": limit}
-
-        def purge(connection: sqlite3.Connection) -> int:
-            (seq,) = connection.execute(LAST_TO_PURGE, values).fetchone()
-            if seq is None:
-                return 0
-            connection.execute(MOVE_ANCHOR, {"seq": seq})
-            return connection.execute(PURGE, {"seq": seq}).rowcount
-
-        return await self._database.write(purge)
-
-
-def _nothing_else(connection: sqlite3.Connection) -> None:
-    """An entry alone, of an act that changes nothing."""
+    Raises:
+        FlowRunnerError: If there is no such database, or no audit log in it.
+    """
+    if not path.is_file():
+        raise FlowRunnerError(f"There is no database {path}")
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("PRAGMA busy_timeout = 5000")
+            return finish(check_chain(SqliteTransaction(connection), expected=expected))
+    except sqlite3.DatabaseError as error:
+        raise FlowRunnerError(f"The audit log in {path} cannot be read: {error}") from None

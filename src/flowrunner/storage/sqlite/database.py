@@ -10,67 +10,109 @@ import contextlib
 import queue
 import sqlite3
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
 from flowrunner.ports import Audit
-from flowrunner.storage.sqlite.audit_chain import add_to_chain
+from flowrunner.storage.batch import MAX_BATCH, Pending, Writability, by_kind
+from flowrunner.storage.database import Bulk, Call, Work
+from flowrunner.storage.transaction import NO_VALUES, Refused, Row, Sql, Statement, Transaction, Values
 
 T = TypeVar("T")
 
-MAX_BATCH: Final = 1000
 READERS: Final = 2
 # A read on the event loop may take about ten thousand instructions of SQLite's machine, some tenths
 # of a millisecond: a page of a list takes hundreds, an index scan of a thousand rows some thousands.
 # They are counted in turns, because SQLite goes on counting from one use of a statement to the next.
 _INSTRUCTIONS_A_TURN: Final = 1000
 LONGEST_READ_TURNS: Final = 10
-# What the last commit told about writing holds for so long: if it went well, and if it failed.
-_TRUST_SECONDS: Final = 5.0
-_RETRY_SECONDS: Final = 1.0
+# Pages that deletions freed go back to the file system, a few at a time. The driver takes one step of
+# this statement, and each step gives back one page.
+FREE_PAGES: Final = "PRAGMA freelist_count"
+GIVE_BACK: Final = "PRAGMA incremental_vacuum(1)"
+_PAGES_A_COMMIT: Final = 2000
 OLDEST_SQLITE: Final = (3, 38, 0)
 
 logger = structlog.get_logger()
 
 
-class Work(Protocol):
-    """Something to be done in the writer's transaction."""
+class SqliteTransaction:
+    """Fills `storage.transaction.Transaction`; none of its coroutines ever waits."""
 
-    def run(self, connection: sqlite3.Connection) -> Any: ...
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    async def run(self, statement: Sql, values: Values = NO_VALUES) -> int:
+        with _refusals():
+            return self.connection.execute(_text(statement), values).rowcount
+
+    async def run_many(self, statement: Sql, values: Sequence[Values]) -> int:
+        with _refusals():
+            return self.connection.executemany(_text(statement), values).rowcount
+
+    async def row(self, statement: Sql, values: Values = NO_VALUES) -> Row | None:
+        with _refusals():
+            row: Row | None = self.connection.execute(_text(statement), values).fetchone()
+        return row
+
+    async def rows(self, statement: Sql, values: Values = NO_VALUES) -> list[Row]:
+        with _refusals():
+            return self.connection.execute(_text(statement), values).fetchall()
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        self.connection.execute("SAVEPOINT attempt")
+        try:
+            yield
+        except BaseException:
+            self.connection.execute("ROLLBACK TO attempt")
+            raise
+        finally:
+            self.connection.execute("RELEASE attempt")
+
+    @asynccontextmanager
+    async def moment(self) -> AsyncIterator[None]:
+        self.connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.connection.execute("COMMIT")
+
+    def announce(self, execution_id: str) -> None:
+        """There is no other process."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
-    """Any function of the connection. What it raises undoes it, and it alone.
+def _text(statement: Sql) -> str:
+    return statement.sqlite if isinstance(statement, Statement) else statement
 
-    Attributes:
-        audit: What goes into the audit log in the same transaction.
-    """
 
-    function: Callable[[sqlite3.Connection], T]
-    audit: Audit = None
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise Refused(str(error)) from error
 
-    def run(self, connection: sqlite3.Connection) -> T:
-        result = self.function(connection)
-        entry = self.audit(result) if callable(self.audit) else self.audit
-        if entry is not None:
-            add_to_chain(connection, [entry])
+
+def finish(awaitable: Awaitable[T]) -> T:
+    """The result of what awaits nothing but a `SqliteTransaction`, here and now."""
+    steps = awaitable.__await__()
+    try:
+        next(steps)
+    except StopIteration as end:
+        result: T = end.value
         return result
+    raise RuntimeError("something other than the database was awaited in its transaction")
 
 
-# Does several pieces of work of one kind at once; raises to have each done by itself instead.
-Bulk = Callable[[sqlite3.Connection, Sequence[Any]], None]
-
-
-class Database:
-    """Connections to one file, and the threads they live on.
+class SqliteDatabase:
+    """Fills `storage.database.Database`: connections to one file, and the threads they live on.
 
     Args:
         bulk: How work of a class is done together with its like, for speed.
@@ -91,17 +133,16 @@ class Database:
         self._bulk = bulk or {}
         self._on_commit = on_commit
         self._loop = asyncio.get_running_loop()
-        self._writes: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
-        self._reads: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
-        self._done: deque[_Pending] = deque()
+        self._writes: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
+        self._done: deque[Pending] = deque()
         self._wakeup_is_due = False
         self._closed = False
-        # When the last commit ended, and whether it failed.
-        self._last_commit = (time.monotonic(), False)
-        self._trial: asyncio.Future[None] | None = None
+        self._writability = Writability()
         self._at_hand = _connect_to_read(path)
         # Another program may hold the file for a moment; a thread can wait for that, this one not.
         self._at_hand.execute("PRAGMA busy_timeout = 0")
+        self._transaction_at_hand = SqliteTransaction(self._at_hand)
         self._turns_at_hand = 0
         self._at_hand.set_progress_handler(self._is_long_read, _INSTRUCTIONS_A_TURN)
         self._threads = [
@@ -119,7 +160,7 @@ class Database:
         """
         return self._send(self._writes, work)
 
-    async def write(self, function: Callable[[sqlite3.Connection], T], *, audit: Audit = None) -> T:
+    async def write(self, function: Callable[[Transaction], Awaitable[T]], *, audit: Audit = None) -> T:
         """Call ``function`` in the next transaction. What it raises, it alone is undone by.
 
         Args:
@@ -128,7 +169,7 @@ class Database:
         result: T = await self.submit(Call(function, audit))
         return result
 
-    async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, function: Callable[[Transaction], Awaitable[T]]) -> T:
         """Call ``function`` on a read-only connection, wherever that is quicker.
 
         A read of a few rows takes microseconds, and handing it to another thread twenty times
@@ -137,7 +178,7 @@ class Database:
         """
         self._turns_at_hand = 0
         try:
-            return function(self._at_hand)
+            return finish(function(self._transaction_at_hand))
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode not in (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY):
                 raise _as_unavailable(error) from error
@@ -157,18 +198,27 @@ class Database:
         self._turns_at_hand += 1
         return self._turns_at_hand > LONGEST_READ_TURNS
 
-    async def read_long(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def read_long(self, function: Callable[[Transaction], Awaitable[T]]) -> T:
         """Call ``function`` on a read-only connection that lives on another thread."""
         result: T = await self._send(self._reads, Call(function))
         return result
 
-    def _send(self, to: "queue.SimpleQueue[_Pending | None]", work: Work) -> asyncio.Future[Any]:
+    def _send(self, to: queue.SimpleQueue[Pending | None], work: Work) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._closed:
             future.set_exception(Unavailable("The database is closed"))
         else:
-            to.put(_Pending(work, future))
+            to.put(Pending(work, future))
         return future
+
+    async def claim(self, function: Callable[[Transaction], Awaitable[int]]) -> int:
+        return await self.write(function)
+
+    async def give_space_back(self) -> bool:
+        return await self.write(_give_back)
+
+    async def check_readable(self) -> None:
+        await self.read_long(_read_nothing)
 
     async def check_writable(self) -> None:
         """Find out whether writing works: by the last commit, or by one more if that says too little.
@@ -178,15 +228,7 @@ class Database:
         """
         if not self._threads[0].is_alive():
             raise Unavailable("The database's writer has ended")
-        ended_at, has_failed = self._last_commit
-        if time.monotonic() - ended_at < (_RETRY_SECONDS if has_failed else _TRUST_SECONDS):
-            if has_failed:
-                raise Unavailable("The last commit failed")
-            return
-        if self._trial is None or self._trial.done():
-            self._trial = self.submit(Call(_write_nothing))
-        # One trial for all who ask meanwhile: it must outlive the one who is tired of waiting.
-        await asyncio.shield(self._trial)
+        await self._writability.check(lambda: self.submit(Call(_write_nothing)))
 
     async def close(self) -> None:
         """Commit what was submitted, then end the threads."""
@@ -210,7 +252,7 @@ class Database:
         finally:
             connection.close()
 
-    def _next_batch(self) -> "list[_Pending] | None":
+    def _next_batch(self) -> list[Pending] | None:
         first = self._writes.get()
         if first is None:
             return None
@@ -225,7 +267,7 @@ class Database:
                 batch.append(pending)
         return batch
 
-    def _commit(self, connection: sqlite3.Connection, batch: "list[_Pending]") -> None:
+    def _commit(self, connection: sqlite3.Connection, batch: list[Pending]) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
             if not self._apply_together(connection, batch):
@@ -240,22 +282,17 @@ class Database:
                 connection.execute("ROLLBACK")
             for pending in batch:
                 pending.error = Unavailable("The database cannot be written at the moment")
-            self._last_commit = (time.monotonic(), True)
+            self._writability.note(has_failed=True)
             logger.error("storage.commit_failed", error=str(error), size=len(batch))
         else:
-            self._last_commit = (time.monotonic(), False)
+            self._writability.note(has_failed=False)
         self._on_commit(len(batch))
 
-    def _apply_together(self, connection: sqlite3.Connection, batch: "list[_Pending]") -> bool:
+    def _apply_together(self, connection: sqlite3.Connection, batch: list[Pending]) -> bool:
         """Whether all went well; if not, the transaction holds an unknown part of it."""
-        groups: dict[type[Work], list[Work]] = {}
-        for pending in batch:
-            kind = type(pending.work)
-            if kind in self._bulk:
-                groups.setdefault(kind, []).append(pending.work)
         try:
-            for kind, works in groups.items():
-                self._bulk[kind](connection, works)
+            for kind, works in by_kind(batch, self._bulk).items():
+                finish(self._bulk[kind](SqliteTransaction(connection), works))
         except _SYSTEM_ERRORS:
             raise
         except Exception:
@@ -272,14 +309,14 @@ class Database:
         try:
             while (pending := self._reads.get()) is not None:
                 try:
-                    pending.result = pending.work.run(connection)
+                    pending.result = finish(pending.work.run(SqliteTransaction(connection)))
                 except Exception as error:
                     pending.error = _as_unavailable(error)
                 self._post([pending])
         finally:
             connection.close()
 
-    def _post(self, batch: "Sequence[_Pending]") -> None:
+    def _post(self, batch: Sequence[Pending]) -> None:
         self._done.extend(batch)
         # One wake-up carries all that is done by the time the loop gets to it.
         if not self._wakeup_is_due:
@@ -293,38 +330,36 @@ class Database:
         self._wakeup_is_due = False
         done = self._done
         while done:
-            pending = done.popleft()
-            if pending.future.done():
-                continue
-            if pending.error is not None:
-                pending.future.set_exception(pending.error)
-            else:
-                pending.future.set_result(pending.result)
-
-
-@dataclass(slots=True)
-class _Pending:
-    work: Work
-    future: asyncio.Future[Any]
-    result: Any = None
-    error: BaseException | None = None
+            done.popleft().settle()
 
 
 # The database is in trouble, rather than the work wrong.
 _SYSTEM_ERRORS: Final = (sqlite3.OperationalError, sqlite3.InternalError, MemoryError)
 
 
-def _write_nothing(connection: sqlite3.Connection) -> None:
+async def _read_nothing(tx: Transaction) -> None:
+    await tx.row("SELECT 1")
+
+
+async def _write_nothing(tx: Transaction) -> None:
     """Change nothing, but have a page written all the same."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    connection.execute(f"PRAGMA user_version = {version:d}")
+    version = await tx.row("PRAGMA user_version") or (0,)
+    await tx.run(f"PRAGMA user_version = {version[0]:d}")
 
 
-def _apply_alone(connection: sqlite3.Connection, pending: _Pending) -> None:
+async def _give_back(tx: Transaction) -> bool:
+    """Shorten the file a little; whether there is more to do."""
+    free = (await tx.row(FREE_PAGES) or (0,))[0]
+    for _ in range(min(free, _PAGES_A_COMMIT)):
+        await tx.row(GIVE_BACK)
+    return bool(free > _PAGES_A_COMMIT)
+
+
+def _apply_alone(connection: sqlite3.Connection, pending: Pending) -> None:
     pending.result, pending.error = None, None
     connection.execute("SAVEPOINT work")
     try:
-        pending.result = pending.work.run(connection)
+        pending.result = finish(pending.work.run(SqliteTransaction(connection)))
     except _SYSTEM_ERRORS:
         raise
     except Exception as error:

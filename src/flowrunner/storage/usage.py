@@ -3,7 +3,7 @@
 from typing import Final
 
 from flowrunner.domain.values import AccountId
-from flowrunner.storage.sqlite.database import Database
+from flowrunner.storage.database import Database
 
 STORED: Final = "SELECT stored FROM usage WHERE account_id = :account_id"
 QUEUED: Final = """
@@ -11,7 +11,7 @@ SELECT count(*) FROM executions WHERE account_id = :account_id AND is_queued AND
 """
 
 
-class SqliteUsage:
+class SqlUsage:
     """Fills `ports.UsageReader`."""
 
     def __init__(self, database: Database) -> None:
@@ -25,5 +25,5 @@ class SqliteUsage:
 
     async def _number(self, statement: str, account_id: AccountId) -> int:
         values = {"account_id": account_id}
-        row = await self._database.read(lambda connection: connection.execute(statement, values).fetchone())
+        row = await self._database.read(lambda tx: tx.row(statement, values))
         return 0 if row is None else int(row[0])

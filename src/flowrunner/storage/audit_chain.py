@@ -4,60 +4,73 @@ It is written by whatever writes the act, in the same transaction. There is one 
 is simply looked up.
 """
 
-import contextlib
 import hashlib
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from flowrunner.domain.audit import AuditEntry, AuditRow
-from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import AccountId
-from flowrunner.storage.sqlite.rows import from_ms, to_ms
+from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.transaction import Statement, Transaction, one_row
 
 LAST: Final = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1"
 ANCHOR: Final = "SELECT seq, hash FROM audit_anchor"
-ADD: Final = """
+ADD: Final = Statement(
+    sqlite="""
 INSERT INTO audit (seq, at, actor, credential, address, action, object_kind, object_id, account_id, outcome, details,
        previous, hash)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
+""",
+    postgres="""
+INSERT INTO audit (seq, at, actor, credential, address, action, object_kind, object_id, account_id, outcome, details,
+       previous, hash)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+                     $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[], $13::bytea[])
+ ORDER BY 1
+""",
+)
 ROWS: Final = """
 SELECT seq, at, actor, credential, address, action, object_kind, object_id, account_id, outcome, details,
        previous, hash
-  FROM audit ORDER BY seq
+  FROM audit WHERE seq > :after ORDER BY seq LIMIT :limit
 """
 
 _HASHED_COLUMNS: Final = 11
+_ROWS_AT_ONCE: Final = 5000
 _json: Final = msgspec.json.Encoder()
 
 
-def add_to_chain(connection: sqlite3.Connection, entries: Iterable[AuditEntry]) -> None:
+async def add_to_chain(tx: Transaction, entries: Iterable[AuditEntry]) -> None:
     """Append the entries, within the transaction that is open."""
-    seq, previous = connection.execute(LAST).fetchone() or connection.execute(ANCHOR).fetchone()
+    seq, previous = await tx.row(LAST) or await one_row(tx, ANCHOR)
     rows = []
     for entry in entries:
         seq += 1
         row = (
             seq,
             to_ms(entry.at),
-            entry.actor,
-            entry.credential,
-            entry.address,
-            entry.action,
-            *entry.object,
-            entry.account_id,
-            entry.outcome,
+            *(
+                # PostgreSQL keeps no NUL, and a chain is the same on whatever database it is.
+                text and text.replace("\0", "\ufffd")
+                for text in (
+                    entry.actor,
+                    entry.credential,
+                    entry.address,
+                    entry.action,
+                    *entry.object,
+                    entry.account_id,
+                    entry.outcome,
+                )
+            ),
             _json.encode(entry.details).decode() if entry.details else "{}",
         )
         hash = _hash(previous, row)
         rows.append((*row, previous, hash))
         previous = hash
-    connection.executemany(ADD, rows)
+    await tx.run_many(ADD, rows)
 
 
 def _hash(previous: bytes, row: Sequence[Any]) -> bytes:
@@ -93,47 +106,31 @@ class ChainReport:
     last: tuple[int, bytes]
 
 
-def check_chain_of(path: Path, *, expected: tuple[int, str] | None = None) -> ChainReport:
-    """The same for a database that is not open; nothing is changed in it.
-
-    Raises:
-        FlowRunnerError: If there is no such database, or no audit log in it.
-    """
-    if not path.is_file():
-        raise FlowRunnerError(f"There is no database {path}")
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            connection.execute("PRAGMA busy_timeout = 5000")
-            return check_chain(connection, expected=expected)
-    except sqlite3.DatabaseError as error:
-        raise FlowRunnerError(f"The audit log in {path} cannot be read: {error}") from None
-
-
-def check_chain(connection: sqlite3.Connection, *, expected: tuple[int, str] | None = None) -> ChainReport:
+async def check_chain(tx: Transaction, *, expected: tuple[int, str] | None = None) -> ChainReport:
     """Read the whole chain.
 
     Args:
         expected: Number and hash of a row as somebody noted them elsewhere; the hash in hexadecimal.
     """
-    connection.execute("BEGIN")
-    try:
-        return _check(connection, expected)
-    finally:
-        connection.execute("ROLLBACK")
+    async with tx.moment():
+        return await _check(tx, expected)
 
 
-def _check(connection: sqlite3.Connection, expected: tuple[int, str] | None) -> ChainReport:
-    seq, hash = connection.execute(ANCHOR).fetchone()
+async def _check(tx: Transaction, expected: tuple[int, str] | None) -> ChainReport:
+    seq, hash = await one_row(tx, ANCHOR)
     count = 0
     is_seen = expected is None or expected == (seq, hash.hex())
-    for row, fault in _faults(connection.execute(ROWS), seq, hash):
-        if fault is not None:
-            return ChainReport(rows=count, broken=(row[0], fault), last=(seq, hash))
-        count, seq, hash = count + 1, row[0], row[12]
-        if expected is not None and seq == expected[0]:
-            if hash.hex() != expected[1]:
-                return ChainReport(rows=count, broken=(seq, "its hash is not the expected one"), last=(seq, hash))
-            is_seen = True
+    after = -(2**62)
+    while rows := await tx.rows(ROWS, {"after": after, "limit": _ROWS_AT_ONCE}):
+        after = rows[-1][0]
+        for row, fault in _faults(rows, seq, hash):
+            if fault is not None:
+                return ChainReport(rows=count, broken=(row[0], fault), last=(seq, hash))
+            count, seq, hash = count + 1, row[0], row[12]
+            if expected is not None and seq == expected[0]:
+                if hash.hex() != expected[1]:
+                    return ChainReport(rows=count, broken=(seq, "its hash is not the expected one"), last=(seq, hash))
+                is_seen = True
     broken = None
     if expected is not None and not is_seen:
         broken = expected[0], "it is missing, though it was there"

@@ -1,7 +1,6 @@
 """API tokens, by the digest of what their holders show."""
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -10,9 +9,10 @@ from flowrunner.domain.account import NEVER, ApiToken, Caller
 from flowrunner.domain.errors import Conflict, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId
 from flowrunner.ports import Audit, Page, TokenView
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.paging import page_and_total
-from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
+from flowrunner.storage.database import Database
+from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
+from flowrunner.storage.transaction import Transaction, one_row
 
 # Only while the login that asks for it lives: what ends that, such as a new password, ends the account's
 # tokens in the same commit, and none must follow.
@@ -32,7 +32,7 @@ SELECT t.id, t.account_id, a.role, t.scopes, t.expires_at
 IS_ALIVE: Final = """
 SELECT 1 FROM api_tokens t JOIN accounts a
     ON a.id = t.account_id AND a.disabled_at IS NULL AND a.deleted_at IS NULL
- WHERE t.id = :id AND coalesce(t.expires_at > :now, 1)
+ WHERE t.id = :id AND coalesce(t.expires_at > :now, true)
 """
 DELETE: Final = "DELETE FROM api_tokens WHERE account_id = :account_id AND id = :id"
 PAGE: Final = """
@@ -40,11 +40,13 @@ SELECT id, name, scopes, created_at, expires_at, last_used_at FROM api_tokens
  WHERE account_id = :account_id ORDER BY id LIMIT :limit OFFSET :offset
 """
 COUNT: Final = "SELECT count(*) FROM api_tokens WHERE account_id = :account_id"
-NOTE_USE: Final = "UPDATE api_tokens SET last_used_at = max(coalesce(last_used_at, 0), :at) WHERE id = :id"
+NOTE_USE: Final = (
+    "UPDATE api_tokens SET last_used_at = CASE WHEN last_used_at > :at THEN last_used_at ELSE :at END WHERE id = :id"
+)
 PURGE: Final = "DELETE FROM api_tokens WHERE expires_at < :now"
 
 
-class SqliteTokens:
+class SqlTokens:
     """Fills `ports.TokenStore`."""
 
     def __init__(self, database: Database) -> None:
@@ -64,16 +66,16 @@ class SqliteTokens:
             "session_id": by,
         }
 
-        def create(connection: sqlite3.Connection) -> None:
-            if connection.execute(COUNT, values).fetchone()[0] >= most:
+        async def create(tx: Transaction) -> None:
+            if (await one_row(tx, COUNT, values))[0] >= most:
                 raise Conflict(f"An account has at most {most} API tokens: revoke one that is not needed")
-            if connection.execute(CREATE, values).rowcount == 0:
+            if await tx.run(CREATE, values) == 0:
                 raise Unauthorized("The session has ended: log in again")
 
         await self._database.write(create, audit=audit)
 
     async def find(self, digest: str) -> Caller | None:
-        row = await self._database.read(lambda connection: connection.execute(FIND, {"digest": digest}).fetchone())
+        row = await self._database.read(lambda tx: tx.row(FIND, {"digest": digest}))
         if row is None:
             return None
         return Caller(
@@ -85,28 +87,28 @@ class SqliteTokens:
 
     async def is_alive(self, id: TokenId, *, now: datetime) -> bool:
         values = {"id": id, "now": to_ms(now)}
-        row = await self._database.read(lambda connection: connection.execute(IS_ALIVE, values).fetchone())
+        row = await self._database.read(lambda tx: tx.row(IS_ALIVE, values))
         return row is not None
 
     async def delete(self, account_id: AccountId, id: TokenId, *, audit: Audit = None) -> None:
-        def delete(connection: sqlite3.Connection) -> None:
-            if connection.execute(DELETE, {"account_id": account_id, "id": id}).rowcount == 0:
+        async def delete(tx: Transaction) -> None:
+            if await tx.run(DELETE, {"account_id": account_id, "id": id}) == 0:
                 raise NotFound("token")
 
         await self._database.write(delete, audit=audit)
 
     async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[TokenView], int]:
         values = {"account_id": account_id, "limit": page.limit, "offset": page.offset}
-        rows, total = await self._database.read(lambda connection: page_and_total(connection, PAGE, COUNT, values))
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
         return [_view(row) for row in rows], total
 
     async def note_uses(self, uses: Mapping[TokenId, datetime]) -> None:
         values = [{"id": id, "at": to_ms(at)} for id, at in uses.items()]
-        await self._database.write(lambda connection: connection.executemany(NOTE_USE, values).rowcount)
+        await self._database.write(lambda tx: tx.run_many(NOTE_USE, values))
 
     async def purge(self, *, now: datetime) -> None:
         values = {"now": to_ms(now)}
-        await self._database.write(lambda connection: connection.execute(PURGE, values).rowcount)
+        await self._database.write(lambda tx: tx.run(PURGE, values))
 
 
 def _view(row: tuple[Any, ...]) -> TokenView:

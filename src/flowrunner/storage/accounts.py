@@ -1,6 +1,5 @@
 """Accounts, and what an account's end takes with it."""
 
-import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -9,9 +8,10 @@ from flowrunner.domain.account import Account, Role
 from flowrunner.domain.errors import Conflict, Forbidden, NotFound
 from flowrunner.domain.values import AccountId
 from flowrunner.ports import Audit, Credential, Page
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.paging import page_and_total
-from flowrunner.storage.sqlite.rows import from_ms, to_ms
+from flowrunner.storage.database import Database
+from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.transaction import Refused, Transaction, one_row
 
 CREATE: Final = """
 INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at)
@@ -21,8 +21,9 @@ UPDATE: Final = """
 UPDATE accounts
    SET name = coalesce(:name, name), email = coalesce(:email, email), role = coalesce(:role, role),
        password_hash = coalesce(:password_hash, password_hash), updated_at = :at,
-       disabled_at = CASE :is_disabled WHEN 0 THEN NULL WHEN 1 THEN coalesce(disabled_at, :at)
-                                       ELSE disabled_at END
+       disabled_at = CASE WHEN :is_disabled THEN coalesce(disabled_at, :at)
+                          WHEN NOT :is_disabled THEN NULL
+                          ELSE disabled_at END
  WHERE id = :id AND deleted_at IS NULL
 RETURNING id, name, email, role, created_at, updated_at, disabled_at
 """
@@ -60,14 +61,16 @@ UPDATE accounts SET password_hash = :new
 STANDING_OF: Final = "SELECT role, disabled_at FROM accounts WHERE id = :id AND deleted_at IS NULL"
 PAGE: Final = """
 SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts
- WHERE deleted_at IS NULL AND (:role IS NULL OR role = :role)
+ WHERE deleted_at IS NULL AND (CAST(:role AS text) IS NULL OR role = :role)
  ORDER BY id LIMIT :limit OFFSET :offset
 """
-COUNT: Final = "SELECT count(*) FROM accounts WHERE deleted_at IS NULL AND (:role IS NULL OR role = :role)"
+COUNT: Final = (
+    "SELECT count(*) FROM accounts WHERE deleted_at IS NULL AND (CAST(:role AS text) IS NULL OR role = :role)"
+)
 ANY: Final = "SELECT EXISTS (SELECT 1 FROM accounts)"
 
 
-class SqliteAccounts:
+class SqlAccounts:
     """Fills `ports.AccountStore`."""
 
     def __init__(self, database: Database) -> None:
@@ -76,11 +79,11 @@ class SqliteAccounts:
     async def create(
         self, account: Account, *, password_hash: str, only_if_first: bool = False, audit: Audit = None
     ) -> None:
-        def create(connection: sqlite3.Connection) -> None:
-            if only_if_first and connection.execute(ANY).fetchone()[0]:
+        async def create(tx: Transaction) -> None:
+            if only_if_first and (await one_row(tx, ANY))[0]:
                 raise Conflict("The server has been set up already: log in instead")
             with _rules():
-                connection.execute(CREATE, _values(account) | {"password_hash": password_hash})
+                await tx.run(CREATE, _values(account) | {"password_hash": password_hash})
 
         await self._database.write(create, audit=audit)
 
@@ -104,12 +107,12 @@ class SqliteAccounts:
             "email": email,
             "role": role,
             "password_hash": password_hash,
-            "is_disabled": None if is_disabled is None else int(is_disabled),
+            "is_disabled": is_disabled,
         }
 
-        def update(connection: sqlite3.Connection) -> tuple[Account, bool]:
-            before = connection.execute(STANDING_OF, values).fetchone()
-            by_admin = _is_active_admin(connection, by)
+        async def update(tx: Transaction) -> tuple[Account, bool]:
+            before = await tx.row(STANDING_OF, values)
+            by_admin = await _is_active_admin(tx, by)
             if before is None or not (by == id or by_admin):
                 raise NotFound("account")
             role_before, disabled_before = before
@@ -120,48 +123,48 @@ class SqliteAccounts:
             if is_new_standing and not by_admin:
                 raise Forbidden("Only an admin can disable an account")
             with _rules():
-                row = connection.execute(UPDATE, values).fetchone()
+                row = await one_row(tx, UPDATE, values)
             ends_sessions = is_new_role or is_new_standing or password_hash is not None
             if ends_sessions:
-                connection.execute(END_SESSIONS, values)
+                await tx.run(END_SESSIONS, values)
             if password_hash is not None:
-                connection.execute(END_TOKENS, values)
+                await tx.run(END_TOKENS, values)
             return _account(row), ends_sessions
 
         return await self._database.write(update, audit=audit)
 
     async def delete(self, id: AccountId, *, at: datetime, audit: Audit = None) -> None:
-        def delete(connection: sqlite3.Connection) -> None:
+        async def delete(tx: Transaction) -> None:
             values = {"id": id, "at": to_ms(at)}
             with _rules():
-                if connection.execute(DELETE, values).rowcount == 0:
+                if await tx.run(DELETE, values) == 0:
                     raise NotFound("account")
             for statement in ERASE:
-                connection.execute(statement, values)
+                await tx.run(statement, values)
 
         await self._database.write(delete, audit=audit)
 
     async def get(self, id: AccountId) -> Account:
-        row = await self._database.read(lambda connection: connection.execute(GET, {"id": id}).fetchone())
+        row = await self._database.read(lambda tx: tx.row(GET, {"id": id}))
         if row is None:
             raise NotFound("account")
         return _account(row)
 
     async def credential(self, email: str) -> Credential | None:
-        row = await self._database.read(lambda connection: connection.execute(CREDENTIAL, {"email": email}).fetchone())
+        row = await self._database.read(lambda tx: tx.row(CREDENTIAL, {"email": email}))
         return None if row is None else Credential(account=_account(row), password_hash=row[7])
 
     async def rehash(self, id: AccountId, *, old: str, new: str) -> bool:
         values = {"id": id, "old": old, "new": new}
-        return await self._database.write(lambda connection: connection.execute(REHASH, values).rowcount == 1)
+        return await self._database.write(lambda tx: tx.run(REHASH, values)) == 1
 
     async def page(self, *, role: Role | None, page: Page) -> tuple[Sequence[Account], int]:
         values = {"role": role, "limit": page.limit, "offset": page.offset}
-        rows, total = await self._database.read(lambda connection: page_and_total(connection, PAGE, COUNT, values))
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
         return [_account(row) for row in rows], total
 
     async def any(self) -> bool:
-        row = await self._database.read(lambda connection: connection.execute(ANY).fetchone())
+        row = await self._database.read(lambda tx: one_row(tx, ANY))
         return bool(row[0])
 
 
@@ -171,7 +174,7 @@ class _rules:  # noqa: N801 # reads as a statement at its uses
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, sqlite3.IntegrityError):
+        if isinstance(error, Refused):
             if "last admin" in str(error):
                 raise Conflict(
                     "The last admin cannot be deleted, disabled or demoted: make another account admin first"
@@ -180,8 +183,8 @@ class _rules:  # noqa: N801 # reads as a statement at its uses
                 raise Conflict("An account with this e-mail address exists already")
 
 
-def _is_active_admin(connection: sqlite3.Connection, id: AccountId) -> bool:
-    row: tuple[str, int | None] | None = connection.execute(STANDING_OF, {"id": id}).fetchone()
+async def _is_active_admin(tx: Transaction, id: AccountId) -> bool:
+    row: tuple[str, int | None] | None = await tx.row(STANDING_OF, {"id": id})
     return row == ("admin", None)
 
 

@@ -1,6 +1,5 @@
 """Secrets at rest: sealed values and wrapped keys, never a plain one."""
 
-import sqlite3
 from collections.abc import Callable, Sequence, Set
 from datetime import datetime
 from typing import Any, Final
@@ -9,8 +8,9 @@ from flowrunner.domain.errors import NotFound
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import AccountId
 from flowrunner.ports import Audit, Reseal, Seal, SealedSecret, SecretView, WrappedKey
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.rows import from_ms, to_ms
+from flowrunner.storage.database import Database
+from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.transaction import Transaction, one_row
 
 ACCOUNT_IS_THERE: Final = "SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL"
 SAVE: Final = """
@@ -70,7 +70,7 @@ DELETE FROM data_keys
 """
 
 
-class SqliteSecrets:
+class SqlSecrets:
     """Fills `ports.SecretStore`."""
 
     def __init__(self, database: Database) -> None:
@@ -79,42 +79,40 @@ class SqliteSecrets:
     async def save(
         self, account_id: AccountId, seal: Seal, *, at: datetime, most: int | None = None, audit: Audit = None
     ) -> tuple[SecretView, bool]:
-        def save(connection: sqlite3.Connection) -> tuple[SecretView, bool]:
+        async def save(tx: Transaction) -> tuple[SecretView, bool]:
             values: dict[str, Any] = {"account_id": account_id, "at": to_ms(at)}
-            if connection.execute(ACCOUNT_IS_THERE, values).fetchone() is None:
+            if await tx.row(ACCOUNT_IS_THERE, values) is None:
                 raise NotFound("account")
-            row = connection.execute(NEWEST_DATA_KEY, values).fetchone()
+            row = await tx.row(NEWEST_DATA_KEY, values)
             before = None if row is None else _wrapped_key(row)
             secret, data_key = seal(before)
             if data_key != before:
-                connection.execute(ADD_DATA_KEY, _key_values(account_id, data_key))
+                await tx.run(ADD_DATA_KEY, _key_values(account_id, data_key))
             values |= {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
-            is_new = connection.execute(EXISTS, values).fetchone() is None
+            is_new = await tx.row(EXISTS, values) is None
             if is_new and most is not None:
-                check_count("secrets", connection.execute(COUNT, values).fetchone()[0], most, limit="secrets")
-            (created_at,) = connection.execute(SAVE, values).fetchone()
+                check_count("secrets", (await one_row(tx, COUNT, values))[0], most, limit="secrets")
+            (created_at,) = await one_row(tx, SAVE, values)
             return SecretView(key=secret.key, created_at=from_ms(created_at), updated_at=at), is_new
 
         return await self._database.write(save, audit=audit)
 
     async def delete(self, account_id: AccountId, key: str, *, audit: Audit = None) -> None:
-        def delete(connection: sqlite3.Connection) -> None:
-            if connection.execute(DELETE, {"account_id": account_id, "key": key}).rowcount == 0:
+        async def delete(tx: Transaction) -> None:
+            if await tx.run(DELETE, {"account_id": account_id, "key": key}) == 0:
                 raise NotFound("secret")
 
         await self._database.write(delete, audit=audit)
 
     async def list(self, account_id: AccountId) -> Sequence[SecretView]:
-        rows = await self._database.read(
-            lambda connection: connection.execute(LIST, {"account_id": account_id}).fetchall()
-        )
+        rows = await self._database.read(lambda tx: tx.rows(LIST, {"account_id": account_id}))
         return [SecretView(key=k, created_at=from_ms(c), updated_at=from_ms(u)) for k, c, u in rows]
 
     async def sealed(self, account_id: AccountId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
-        return await self._database.read(lambda connection: _sealed(connection, account_id))
+        return await self._database.read(lambda tx: _sealed(tx, account_id))
 
     async def master_key_ids(self) -> Set[str]:
-        rows = await self._database.read_long(lambda connection: connection.execute(MASTER_KEY_IDS).fetchall())
+        rows = await self._database.read_long(lambda tx: tx.rows(MASTER_KEY_IDS))
         return {id for (id,) in rows}
 
     async def rewrap(
@@ -122,43 +120,43 @@ class SqliteSecrets:
     ) -> tuple[AccountId, int] | None:
         account_id, version = after or ("", 0)
 
-        def some(connection: sqlite3.Connection) -> tuple[AccountId, int] | None:
+        async def some(tx: Transaction) -> tuple[AccountId, int] | None:
             last = None
             values = {"account_id": account_id, "version": version, "limit": limit}
-            for id, *columns in connection.execute(DATA_KEYS, values).fetchall():
+            for id, *columns in await tx.rows(DATA_KEYS, values):
                 before = _wrapped_key(columns)
                 key = rewrap(AccountId(id), before)
                 if key != before:
-                    connection.execute(REWRAP, _key_values(AccountId(id), key))
+                    await tx.run(REWRAP, _key_values(AccountId(id), key))
                 last = AccountId(id), key.version
             return last
 
         return await self._database.write(some)
 
     async def reseal_next(self, rotation: int, reseal: Callable[[AccountId, int], Reseal]) -> AccountId | None:
-        def one(connection: sqlite3.Connection) -> AccountId | None:
-            row = connection.execute(OUTDATED, {"rotation": rotation}).fetchone()
+        async def one(tx: Transaction) -> AccountId | None:
+            row = await tx.row(OUTDATED, {"rotation": rotation})
             if row is None:
                 return None
             account_id, version = AccountId(row[0]), row[1] + 1
-            data_key, secrets = reseal(account_id, version)(_sealed(connection, account_id))
-            connection.execute(ADD_DATA_KEY, _key_values(account_id, data_key))
+            data_key, secrets = reseal(account_id, version)(await _sealed(tx, account_id))
+            await tx.run(ADD_DATA_KEY, _key_values(account_id, data_key))
             for secret in secrets:
                 values = {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
-                connection.execute(RESEAL, {"account_id": account_id, **values})
-            connection.execute(FORGET_DATA_KEYS, {"account_id": account_id, "version": version})
+                await tx.run(RESEAL, {"account_id": account_id, **values})
+            await tx.run(FORGET_DATA_KEYS, {"account_id": account_id, "version": version})
             return account_id
 
         return await self._database.write(one)
 
 
-def _sealed(connection: sqlite3.Connection, account_id: AccountId) -> list[tuple[SealedSecret, WrappedKey | None]]:
+async def _sealed(tx: Transaction, account_id: AccountId) -> list[tuple[SealedSecret, WrappedKey | None]]:
     return [
         (
             SealedSecret(key=key, key_version=key_version, sealed=sealed),
             None if data_key[0] is None else _wrapped_key(data_key),
         )
-        for key, key_version, sealed, *data_key in connection.execute(SEALED, {"account_id": account_id})
+        for key, key_version, sealed, *data_key in await tx.rows(SEALED, {"account_id": account_id})
     ]
 
 

@@ -1,6 +1,5 @@
 """What people see of executions: lists, details and logs; and what is deleted in time."""
 
-import sqlite3
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,10 +11,11 @@ from flowrunner.domain.errors import NotFound
 from flowrunner.domain.execution import Logged, Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import ExecutionDetail, ExecutionView, LogLine, Page
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.journal import REQUEST
-from flowrunner.storage.sqlite.paging import page_and_total
-from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms
+from flowrunner.storage.database import Database
+from flowrunner.storage.journal import REQUEST
+from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
+from flowrunner.storage.transaction import Statement, Transaction
 
 # The input is the first event's, the result the last one's: neither is stored twice.
 GET: Final = """
@@ -33,30 +33,46 @@ SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, x.error, first.d
 PAGE: Final = """
 SELECT id, flow_id, status, started_at, completed_at, error FROM executions
  WHERE account_id = :account_id
-   AND (:flow_id IS NULL OR flow_id = :flow_id)
-   AND (:statuses IS NULL OR status IN (SELECT value FROM json_each(:statuses)))
+   AND (CAST(:flow_id AS text) IS NULL OR flow_id = :flow_id)
+   AND (CAST(:statuses AS text) IS NULL OR :statuses LIKE '%,' || status || ',%')
  ORDER BY id DESC LIMIT :limit OFFSET :offset
 """
 COUNT: Final = """
 SELECT count(*) FROM executions
  WHERE account_id = :account_id
-   AND (:flow_id IS NULL OR flow_id = :flow_id)
-   AND (:statuses IS NULL OR status IN (SELECT value FROM json_each(:statuses)))
+   AND (CAST(:flow_id AS text) IS NULL OR flow_id = :flow_id)
+   AND (CAST(:statuses AS text) IS NULL OR :statuses LIKE '%,' || status || ',%')
 """
 
 EXISTS: Final = """
 SELECT 1 FROM executions x JOIN events first ON first.execution_id = x.id AND first.seq = 1
  WHERE x.id = :id AND x.account_id = :account_id
 """
-LOGS: Final = """
+# PostgreSQL knows no text with a NUL in it, and a message may have one.
+LOGS: Final = Statement(
+    sqlite="""
 SELECT at, data FROM events
- WHERE execution_id = :id AND type = 'log' AND (:level IS NULL OR data ->> '$.level' = :level)
+ WHERE execution_id = :id AND type = 'log' AND (CAST(:level AS text) IS NULL OR data ->> '$.level' = :level)
  ORDER BY seq LIMIT :limit OFFSET :offset
-"""
-COUNT_LOGS: Final = """
+""",
+    postgres="""
+SELECT at, data FROM events
+ WHERE execution_id = :id AND type = 'log'
+   AND (CAST(:level AS text) IS NULL OR replace(data, '\\u0000', '')::json ->> 'level' = :level)
+ ORDER BY seq LIMIT :limit OFFSET :offset
+""",
+)
+COUNT_LOGS: Final = Statement(
+    sqlite="""
 SELECT count(*) FROM events
- WHERE execution_id = :id AND type = 'log' AND (:level IS NULL OR data ->> '$.level' = :level)
-"""
+ WHERE execution_id = :id AND type = 'log' AND (CAST(:level AS text) IS NULL OR data ->> '$.level' = :level)
+""",
+    postgres="""
+SELECT count(*) FROM events
+ WHERE execution_id = :id AND type = 'log'
+   AND (CAST(:level AS text) IS NULL OR replace(data, '\\u0000', '')::json ->> 'level' = :level)
+""",
+)
 
 OLD: Final = """
 SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :before
@@ -74,23 +90,16 @@ PURGE_EXECUTION: Final = "DELETE FROM executions WHERE id = :id"
 _EVENTS_A_COMMIT: Final = 2000
 _EVENTS_AT_ONCE: Final = 100
 _SECONDS_A_COMMIT: Final = 0.02
-# Pages that the deletions freed go back to the file system, a few at a time. The driver takes one
-# step of this statement, and each step gives back one page.
-FREE_PAGES: Final = "PRAGMA freelist_count"
-GIVE_BACK: Final = "PRAGMA incremental_vacuum(1)"
-_PAGES_A_COMMIT: Final = 2000
 
 
-class SqliteExecutions:
+class SqlExecutions:
     """Fills `ports.ExecutionReader`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def get(self, account_id: AccountId, id: ExecutionId) -> ExecutionDetail:
-        row = await self._database.read(
-            lambda connection: connection.execute(GET, {"id": id, "account_id": account_id}).fetchone()
-        )
+        row = await self._database.read(lambda tx: tx.row(GET, {"id": id, "account_id": account_id}))
         if row is None:
             raise NotFound("execution")
         view = _view(row)
@@ -113,7 +122,7 @@ class SqliteExecutions:
 
     async def request(self, account_id: AccountId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
         values = {"account_id": account_id, "idempotency_key": idempotency_key}
-        row = await self._database.read(lambda connection: connection.execute(REQUEST, values).fetchone())
+        row = await self._database.read(lambda tx: tx.row(REQUEST, values))
         return None if row is None else (ExecutionId(row[0]), row[1])
 
     async def page(
@@ -122,11 +131,11 @@ class SqliteExecutions:
         values = {
             "account_id": account_id,
             "flow_id": flow_id,
-            "statuses": msgspec.json.encode([s.value for s in statuses]).decode() if statuses else None,
+            "statuses": f",{','.join(statuses)}," if statuses else None,
             "limit": page.limit,
             "offset": page.offset,
         }
-        rows, total = await self._database.read(lambda connection: page_and_total(connection, PAGE, COUNT, values))
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
         return [_view(row) for row in rows], total
 
     async def logs(
@@ -140,26 +149,26 @@ class SqliteExecutions:
             "offset": page.offset,
         }
 
-        def logs(connection: sqlite3.Connection) -> tuple[list[Any], int]:
-            if connection.execute(EXISTS, values).fetchone() is None:
+        async def logs(tx: Transaction) -> tuple[list[Any], int]:
+            if await tx.row(EXISTS, values) is None:
                 raise NotFound("execution")
-            return page_and_total(connection, LOGS, COUNT_LOGS, values)
+            return await page_and_total(tx, LOGS, COUNT_LOGS, values)
 
         rows, total = await self._database.read_long(logs)
         return [_log_line(at, data) for at, data in rows], total
 
     async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
-        def purge(connection: sqlite3.Connection) -> tuple[int, bool]:
+        async def purge(tx: Transaction) -> tuple[int, bool]:
             until = time.monotonic() + _SECONDS_A_COMMIT
             events = purged = 0
-            old = connection.execute(OLD, {"before": to_ms(ended_before), "limit": limit}).fetchall()
+            old = await tx.rows(OLD, {"before": to_ms(ended_before), "limit": limit})
             for (id,) in old:
                 values = {"id": id, "events": _EVENTS_AT_ONCE}
-                while (deleted := connection.execute(PURGE_EVENTS, values).rowcount) == _EVENTS_AT_ONCE:
+                while (deleted := await tx.run(PURGE_EVENTS, values)) == _EVENTS_AT_ONCE:
                     events += deleted
                     if events >= _EVENTS_A_COMMIT or time.monotonic() > until:
                         return purged, True
-                connection.execute(PURGE_EXECUTION, values)
+                await tx.run(PURGE_EXECUTION, values)
                 events += deleted
                 purged += 1
                 if events >= _EVENTS_A_COMMIT or time.monotonic() > until:
@@ -169,15 +178,7 @@ class SqliteExecutions:
         return await self._database.write(purge)
 
     async def give_space_back(self) -> bool:
-        return await self._database.write(_give_back)
-
-
-def _give_back(connection: sqlite3.Connection) -> bool:
-    """Shorten the file a little; whether there is more to do."""
-    free: int = connection.execute(FREE_PAGES).fetchone()[0]
-    for _ in range(min(free, _PAGES_A_COMMIT)):
-        connection.execute(GIVE_BACK)
-    return free > _PAGES_A_COMMIT
+        return await self._database.give_space_back()
 
 
 def _view(row: tuple[Any, ...]) -> ExecutionView:

@@ -1,6 +1,6 @@
 """The events of executions, and the summaries they add up to."""
 
-import sqlite3
+import secrets
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,14 +24,16 @@ from flowrunner.ports import (
     Turn,
     Unsettled,
 )
-from flowrunner.storage.sqlite.audit_chain import add_to_chain
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
+from flowrunner.storage.audit_chain import add_to_chain
+from flowrunner.storage.database import Database
+from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
+from flowrunner.storage.transaction import Refused, Statement, Transaction, one_row
 
 # Nothing is created by a process whose claim has been taken over, and nothing of a flow that is gone, or
 # of a revision: without its definition the execution could not go on after a crash.
 # An account takes its flows with it when it is deleted.
-CREATE: Final = """
+CREATE: Final = Statement(
+    sqlite="""
 INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
                         error, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
                         parent_id, rerun_of, turn_key, turn_most, is_queued)
@@ -44,7 +46,29 @@ SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :complete
    AND (:turn_key IS NULL OR :is_queued
         OR :turn_most > (SELECT count(*) FROM executions
                           WHERE turn_key = :turn_key AND completed_at IS NULL AND NOT is_queued))
-"""
+""",
+    postgres="""
+INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
+                        error, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
+                        parent_id, rerun_of, turn_key, turn_most, is_queued)
+SELECT new.*
+  FROM unnest(:id::text[], :account_id::text[], :flow_id::text[], :revision_id::text[], :status::text[],
+              :started_at::bigint[], :completed_at::bigint[], :error::text[], :wake_at::bigint[],
+              :waiting_for::text[], :epoch::bigint[], :last_seq::bigint[], :size::bigint[],
+              :idempotency_key::text[], :request_digest::text[], :parent_id::text[], :rerun_of::text[],
+              :turn_key::text[], :turn_most::bigint[], :is_queued::boolean[])
+    AS new (id, account_id, flow_id, revision_id, status, started_at, completed_at, error, wake_at, waiting_for,
+            epoch, last_seq, size, idempotency_key, request_digest, parent_id, rerun_of, turn_key, turn_most,
+            is_queued)
+ WHERE new.epoch = (SELECT epoch FROM engine)
+   AND EXISTS (SELECT 1 FROM flows f
+                WHERE f.id = new.flow_id AND f.account_id = new.account_id AND f.deleted_at IS NULL)
+   AND NOT EXISTS (SELECT 1 FROM revisions r WHERE r.id = new.revision_id AND r.deleted_at IS NOT NULL)
+   AND (new.turn_key IS NULL OR new.is_queued
+        OR new.turn_most > (SELECT count(*) FROM executions x
+                             WHERE x.turn_key = new.turn_key AND x.completed_at IS NULL AND NOT x.is_queued))
+""",
+)
 # Places are counted from the executions that hold them, so that none can leak.
 HAS_TURN: Final = """
 SELECT :turn_most > (SELECT count(*) FROM executions
@@ -52,7 +76,7 @@ SELECT :turn_most > (SELECT count(*) FROM executions
 """
 # The one that waits longest comes first; what it is admitted to is its own limit.
 ADMIT: Final = """
-UPDATE executions SET is_queued = 0, status = 'running', waiting_for = NULL
+UPDATE executions SET is_queued = false, status = 'running', waiting_for = NULL
  WHERE id = (SELECT id FROM executions
               WHERE turn_key = :key AND completed_at IS NULL AND is_queued ORDER BY id LIMIT 1)
    AND turn_most > (SELECT count(*) FROM executions
@@ -64,7 +88,8 @@ SELECT DISTINCT turn_key FROM executions WHERE turn_key IS NOT NULL AND complete
 """
 # Sub-flows that have ended while their parent goes on, unless it knows, and ones that go on. The order
 # of the joins is given, as the planner knows nothing of how few executions are under way.
-UNSETTLED: Final = """
+UNSETTLED: Final = Statement(
+    sqlite="""
 WITH ended AS (
     SELECT child.id, child.parent_id
       FROM executions parent CROSS JOIN executions child INDEXED BY executions_parent
@@ -80,8 +105,27 @@ UNION ALL
 SELECT child.id, child.parent_id, 0, parent.completed_at IS NOT NULL
   FROM executions child CROSS JOIN executions parent
  WHERE child.status IN ('running', 'waiting') AND parent.id = child.parent_id
-"""
-UNSETTLED_OF: Final = """
+""",
+    postgres="""
+WITH ended AS (
+    SELECT child.id, child.parent_id
+      FROM executions parent JOIN executions child ON child.parent_id = parent.id
+     WHERE parent.status IN ('running', 'waiting') AND child.completed_at IS NOT NULL
+),
+told AS MATERIALIZED (
+    SELECT execution_id, replace(data, '\\u0000', '')::json ->> 'key' AS key FROM events
+     WHERE execution_id IN (SELECT parent_id FROM ended) AND type = 'signal.received'
+)
+SELECT id, parent_id, true, false FROM ended
+ WHERE NOT EXISTS (SELECT 1 FROM told WHERE told.execution_id = ended.parent_id AND told.key = 'flow:' || ended.id)
+UNION ALL
+SELECT child.id, child.parent_id, false, parent.completed_at IS NOT NULL
+  FROM executions child JOIN executions parent ON parent.id = child.parent_id
+ WHERE child.status IN ('running', 'waiting')
+""",
+)
+UNSETTLED_OF: Final = Statement(
+    sqlite="""
 SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.completed_at IS NOT NULL
   FROM executions parent CROSS JOIN executions child INDEXED BY executions_parent
  WHERE parent.id = :parent AND child.parent_id = parent.id
@@ -89,7 +133,17 @@ SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.complet
         OR (parent.completed_at IS NULL
             AND 'flow:' || child.id NOT IN (SELECT data ->> '$.key' FROM events
                                              WHERE execution_id = :parent AND type = 'signal.received')))
-"""
+""",
+    postgres="""
+SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.completed_at IS NOT NULL
+  FROM executions parent JOIN executions child ON child.parent_id = parent.id
+ WHERE parent.id = :parent
+   AND (child.completed_at IS NULL
+        OR (parent.completed_at IS NULL
+            AND 'flow:' || child.id NOT IN (SELECT replace(data, '\\u0000', '')::json ->> 'key' FROM events
+                                             WHERE execution_id = :parent AND type = 'signal.received')))
+""",
+)
 SHARING_TURN: Final = "SELECT id FROM executions WHERE turn_key = :key AND completed_at IS NULL ORDER BY id"
 FLOW_IS_THERE: Final = """
 SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL
@@ -98,14 +152,35 @@ REVISION_IS_GONE: Final = "SELECT 1 FROM revisions WHERE id = :revision_id AND d
 
 # Moves a summary on only from the event it is known to stand at, and only for the process that
 # owns the execution: a late write finds no row.
-ADVANCE: Final = """
+ADVANCE: Final = Statement(
+    sqlite="""
 UPDATE executions
    SET status = :status, completed_at = :completed_at, error = :error, wake_at = :wake_at,
        waiting_for = :waiting_for, last_seq = :last_seq, size = size + :size
  WHERE id = :id AND last_seq = :after AND epoch = :epoch AND is_queued = :is_queued
-"""
+""",
+    postgres="""
+UPDATE executions
+   SET status = new.status, completed_at = new.completed_at, error = new.error, wake_at = new.wake_at,
+       waiting_for = new.waiting_for, last_seq = new.last_seq, size = executions.size + new.size
+  FROM unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :wake_at::bigint[],
+              :waiting_for::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[], :epoch::bigint[],
+              :is_queued::boolean[])
+    AS new (id, status, completed_at, error, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
+ WHERE executions.id = new.id AND executions.last_seq = new.after AND executions.epoch = new.epoch
+   AND executions.is_queued = new.is_queued
+""",
+)
 
-ADD_EVENT: Final = "INSERT INTO events (execution_id, seq, at, type, data) VALUES (?, ?, ?, ?, ?)"
+ADD_EVENT: Final = Statement(
+    sqlite="INSERT INTO events (execution_id, seq, at, type, data) VALUES (?, ?, ?, ?, ?)",
+    postgres="""
+INSERT INTO events (execution_id, seq, at, type, data)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[])
+""",
+)
+
+TAKE_LETTER: Final = "DELETE FROM letters WHERE number = :number AND execution_id = :id"
 
 REQUEST: Final = """
 SELECT id, request_digest FROM executions
@@ -113,17 +188,29 @@ SELECT id, request_digest FROM executions
 """
 
 CLAIM: Final = "UPDATE engine SET epoch = epoch + 1 RETURNING epoch"
+EPOCH: Final = "SELECT epoch FROM engine"
+# Marks of single executions are drawn at random and far from the epochs, which are counted.
+OWN: Final = """
+UPDATE executions SET epoch = :mark
+ WHERE id = :id AND status IN ('running', 'waiting') AND :epoch = (SELECT epoch FROM engine)
+"""
 ADOPT: Final = "UPDATE executions SET epoch = :epoch WHERE status IN ('running', 'waiting')"
 
 HEADER: Final = """
 SELECT account_id, flow_id, revision_id, status,
        EXISTS (SELECT 1 FROM accounts WHERE id = account_id AND deleted_at IS NOT NULL),
        parent_id, turn_key, turn_most, is_queued, size
-  FROM executions WHERE id = ?
+  FROM executions WHERE id = :id
 """
 EVENTS: Final = """
 SELECT seq, at, type, data FROM events
  WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :limit
+"""
+# Whoever creates one does it under the epoch of the last claim; whoever owns it, under a mark of its own.
+UNOWNED: Final = """
+SELECT id, account_id FROM executions
+ WHERE status = 'running' AND NOT is_queued AND started_at <= :since AND epoch = (SELECT epoch FROM engine)
+ LIMIT :limit
 """
 UNFINISHED: Final = """
 SELECT id, account_id FROM executions WHERE status = 'running' AND id > :after ORDER BY id LIMIT :limit
@@ -134,6 +221,7 @@ SELECT id, account_id FROM executions WHERE wake_at IS NOT NULL AND wake_at <= :
 NEXT_WAKE: Final = "SELECT min(wake_at) FROM executions WHERE wake_at IS NOT NULL"
 
 _ALL: Final = 2**62
+_LEAST_MARK: Final = 2**61
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,27 +230,28 @@ class AppendWork:
 
     append: Append
 
-    def run(self, connection: sqlite3.Connection) -> None:
+    async def run(self, tx: Transaction) -> None:
         try:
-            append_together(connection, [self])
-        except (sqlite3.IntegrityError, Fenced) as error:
+            async with tx.attempt():
+                await append_together(tx, [self])
+        except (Refused, Fenced) as error:
             new = self.append.create
             if new is not None:
                 values = _creation_row(new)
                 # The first answer to a request stays the answer, whatever has become of the flow.
-                row = connection.execute(REQUEST, values).fetchone()
+                row = await tx.row(REQUEST, values)
                 if row is not None:
                     raise DuplicateRequest(ExecutionId(row[0]), row[1]) from None
-                if connection.execute(FLOW_IS_THERE, values).fetchone() is None:
+                if await tx.row(FLOW_IS_THERE, values) is None:
                     raise NotFound("flow") from None
-                if new.turn is not None and not connection.execute(HAS_TURN, values).fetchone()[0]:
+                if new.turn is not None and not (await one_row(tx, HAS_TURN, values))[0]:
                     raise NoTurn from None
-                if connection.execute(REVISION_IS_GONE, values).fetchone() is not None:
+                if await tx.row(REVISION_IS_GONE, values) is not None:
                     raise NotFound("revision") from None
             raise Fenced(str(error)) from error
 
 
-def append_together(connection: sqlite3.Connection, works: Sequence[AppendWork]) -> None:
+async def append_together(tx: Transaction, works: Sequence[AppendWork]) -> None:
     """Do all the appends.
 
     Raises:
@@ -172,19 +261,28 @@ def append_together(connection: sqlite3.Connection, works: Sequence[AppendWork])
     advanced: list[dict[str, Any]] = []
     events: list[tuple[str, int, int, str, str]] = []
     audit: list[AuditEntry] = []
+    letters: list[dict[str, Any]] = []
     for work in works:
         append = work.append
         if append.create is not None and append.create.audit is not None:
             audit.append(append.create.audit)
         audit += append.audit
+        letters += [{"number": number, "id": append.execution_id} for number in append.letters]
         (created if append.create is not None else advanced).append(_summary_row(append))
         events.extend((append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records)
-    for statement, rows in ((CREATE, created), (ADVANCE, advanced)):
-        if rows and connection.executemany(statement, rows).rowcount != len(rows):
+    # What is limited is counted, and so comes one after the other.
+    unlimited = [row for row in created if row["turn_key"] is None]
+    limited = [[row] for row in created if row["turn_key"] is not None]
+    for statement, rows in ((CREATE, unlimited), *((CREATE, each) for each in limited), (ADVANCE, advanced)):
+        if rows and await tx.run_many(statement, rows) != len(rows):
             raise Fenced("the execution is owned by another process, or has moved on")
-    connection.executemany(ADD_EVENT, events)
+    await tx.run_many(ADD_EVENT, events)
+    if letters:
+        await tx.run_many(TAKE_LETTER, letters)
+    for work in works:
+        tx.announce(work.append.execution_id)
     if audit:
-        add_to_chain(connection, audit)
+        await add_to_chain(tx, audit)
 
 
 def _summary_row(append: Append) -> dict[str, Any]:
@@ -223,8 +321,8 @@ def _creation_row(new: NewExecution) -> dict[str, Any]:
     }
 
 
-class SqliteJournal:
-    """The journal in one SQLite file. Fills `ports.Journal`."""
+class SqlJournal:
+    """Fills `ports.Journal`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -233,41 +331,50 @@ class SqliteJournal:
         return self._database.submit(AppendWork(append))
 
     async def claim(self) -> int:
-        def claim(connection: sqlite3.Connection) -> int:
-            epoch: int = connection.execute(CLAIM).fetchone()[0]
-            connection.execute(ADOPT, {"epoch": epoch})
+        async def claim(tx: Transaction) -> int:
+            epoch: int = (await one_row(tx, CLAIM))[0]
+            await tx.run(ADOPT, {"epoch": epoch})
             return epoch
 
-        return await self._database.write(claim)
+        return await self._database.claim(claim)
+
+    async def epoch(self) -> int:
+        row = await self._database.read(lambda tx: one_row(tx, EPOCH))
+        return int(row[0])
+
+    async def own(self, id: ExecutionId, epoch: int) -> int:
+        mark = _LEAST_MARK + secrets.randbelow(_LEAST_MARK)
+
+        async def own(tx: Transaction) -> None:
+            await tx.run(OWN, {"id": id, "mark": mark, "epoch": epoch})
+            if (await one_row(tx, EPOCH))[0] != epoch:
+                raise Fenced("another server has taken over all executions")
+
+        await self._database.write(own)
+        return mark
 
     async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
         # Decoded there as well: a long execution would hold up the event loop.
-        def load(connection: sqlite3.Connection) -> tuple[Any, list[tuple[Event, datetime]]]:
-            header = connection.execute(HEADER, (id,)).fetchone()
+        async def load(tx: Transaction) -> tuple[Any, list[tuple[Event, datetime]]]:
+            header = await tx.row(HEADER, {"id": id})
             if header is None:
                 raise NotFound("execution")
-            rows = connection.execute(EVENTS, {"id": id, "after": 0, "limit": _ALL}).fetchall()
+            rows = await tx.rows(EVENTS, {"id": id, "after": 0, "limit": _ALL})
             events = [(decode_event(type, data), from_ms(at)) for _, at, type, data in rows]
             return header, events
 
         header, events = await self._database.read_long(load)
-        account_id, flow_id, revision_id, status, is_gone, parent_id, turn_key, turn_most, is_queued, size = header
-        stored = StoredExecution(
-            id=id,
-            account_id=AccountId(account_id),
-            flow_id=FlowId(flow_id),
-            revision_id=RevisionId(revision_id),
-            status=Status(status),
-            account_is_gone=bool(is_gone),
-            size=size,
-            parent_id=None if parent_id is None else ExecutionId(parent_id),
-            turn=None if turn_key is None else Turn(turn_key, turn_most, bool(is_queued)),
-        )
-        return stored, events
+        return _stored(id, header), events
+
+    async def stored(self, id: ExecutionId) -> StoredExecution:
+        header = await self._database.read(lambda tx: tx.row(HEADER, {"id": id}))
+        if header is None:
+            raise NotFound("execution")
+        return _stored(id, header)
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
-        def events(connection: sqlite3.Connection) -> list[Recorded]:
-            rows = connection.execute(EVENTS, {"id": id, "after": after, "limit": limit})
+        async def events(tx: Transaction) -> list[Recorded]:
+            rows = await tx.rows(EVENTS, {"id": id, "after": after, "limit": limit})
             return [Recorded(seq, from_ms(at), decode_event(type, data), data.encode()) for seq, at, type, data in rows]
 
         return await self._database.read_long(events)
@@ -275,37 +382,54 @@ class SqliteJournal:
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._ids(UNFINISHED, {"after": after or "", "limit": limit})
 
+    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        return await self._ids(UNOWNED, {"since": to_ms(since), "limit": limit})
+
     async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._ids(DUE, {"now": to_ms(now), "limit": limit})
 
     async def next_wake(self) -> datetime | None:
-        row = await self._database.read(lambda connection: connection.execute(NEXT_WAKE).fetchone())
+        row = await self._database.read(lambda tx: one_row(tx, NEXT_WAKE))
         return from_ms_or_none(row[0])
 
     async def admit(self, key: str) -> tuple[ExecutionId, AccountId] | None:
-        def admit(connection: sqlite3.Connection) -> tuple[ExecutionId, AccountId] | None:
-            row = connection.execute(ADMIT, {"key": key}).fetchone()
+        async def admit(tx: Transaction) -> tuple[ExecutionId, AccountId] | None:
+            row = await tx.row(ADMIT, {"key": key})
             return None if row is None else (ExecutionId(row[0]), AccountId(row[1]))
 
         return await self._database.write(admit)
 
     async def queued_keys(self) -> Sequence[str]:
-        rows = await self._database.read_long(lambda connection: connection.execute(QUEUED_KEYS).fetchall())
+        rows = await self._database.read_long(lambda tx: tx.rows(QUEUED_KEYS))
         return [row[0] for row in rows]
 
     async def sharing_turn(self, key: str) -> Sequence[ExecutionId]:
-        values = {"key": key}
-        rows = await self._database.read_long(lambda connection: connection.execute(SHARING_TURN, values).fetchall())
+        rows = await self._database.read_long(lambda tx: tx.rows(SHARING_TURN, {"key": key}))
         return [ExecutionId(row[0]) for row in rows]
 
     async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:
         statement, values = (UNSETTLED, {}) if parent is None else (UNSETTLED_OF, {"parent": parent})
-        rows = await self._database.read_long(lambda connection: connection.execute(statement, values).fetchall())
+        rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
         return [Unsettled(ExecutionId(child), ExecutionId(parent), bool(a), bool(b)) for child, parent, a, b in rows]
 
     async def _ids(self, statement: str, values: dict[str, Any]) -> list[tuple[ExecutionId, AccountId]]:
-        rows = await self._database.read_long(lambda connection: connection.execute(statement, values).fetchall())
+        rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
         return [(ExecutionId(row[0]), AccountId(row[1])) for row in rows]
+
+
+def _stored(id: ExecutionId, header: Sequence[Any]) -> StoredExecution:
+    account_id, flow_id, revision_id, status, is_gone, parent_id, turn_key, turn_most, is_queued, size = header
+    return StoredExecution(
+        id=id,
+        account_id=AccountId(account_id),
+        flow_id=FlowId(flow_id),
+        revision_id=RevisionId(revision_id),
+        status=Status(status),
+        account_is_gone=bool(is_gone),
+        size=size,
+        parent_id=None if parent_id is None else ExecutionId(parent_id),
+        turn=None if turn_key is None else Turn(turn_key, turn_most, bool(is_queued)),
+    )
 
 
 @cache

@@ -1,14 +1,14 @@
 """Sessions, and the one-use tickets made from them."""
 
-import sqlite3
 from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.ports import Audit, NewSession, Renewal
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.rows import from_ms, to_ms
+from flowrunner.storage.database import Database
+from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.transaction import Transaction
 
 # Only for an account that is still what it was when the caller proved to be its owner: a login that
 # races with a new password, a new role or the account's end opens nothing.
@@ -28,7 +28,8 @@ SELECT s.account_id, a.role, s.expires_at
 FAMILY: Final = "SELECT family FROM sessions WHERE id = :id"
 IS_FAMILY_ALIVE: Final = "SELECT 1 FROM sessions WHERE family = :family AND expires_at > :now LIMIT 1"
 RETIRE: Final = """
-UPDATE sessions SET expires_at = min(expires_at, :ends_at), replaced_by = :new
+UPDATE sessions
+   SET expires_at = CASE WHEN expires_at < :ends_at THEN expires_at ELSE :ends_at END, replaced_by = :new
  WHERE id = :old AND replaced_by IS NULL
 RETURNING family
 """
@@ -55,7 +56,7 @@ PURGE: Final = (
 )
 
 
-class SqliteSessions:
+class SqlSessions:
     """Fills `ports.SessionStore`."""
 
     def __init__(self, database: Database) -> None:
@@ -63,68 +64,68 @@ class SqliteSessions:
 
     async def open(self, session: NewSession, *, password_hash: str, audit: Audit = None) -> bool:
         values = _values(session, family=session.id) | {"password_hash": password_hash}
-        return await self._database.write(
-            lambda connection: connection.execute(OPEN, values).rowcount == 1, audit=audit
-        )
+
+        async def open(tx: Transaction) -> bool:
+            return await tx.run(OPEN, values) == 1
+
+        return await self._database.write(open, audit=audit)
 
     async def find(self, id: SessionId) -> Caller | None:
-        row = await self._database.read(lambda connection: connection.execute(FIND, {"id": id}).fetchone())
+        row = await self._database.read(lambda tx: tx.row(FIND, {"id": id}))
         if row is None:
             return None
         return Caller(account_id=AccountId(row[0]), role=row[1], credential=Session(id), expires_at=from_ms(row[2]))
 
     async def family(self, id: SessionId) -> str | None:
-        row = await self._database.read(lambda connection: connection.execute(FAMILY, {"id": id}).fetchone())
+        row = await self._database.read(lambda tx: tx.row(FAMILY, {"id": id}))
         return None if row is None else str(row[0])
 
     async def is_family_alive(self, family: str, *, now: datetime) -> bool:
         values = {"family": family, "now": to_ms(now)}
-        row = await self._database.read(lambda connection: connection.execute(IS_FAMILY_ALIVE, values).fetchone())
+        row = await self._database.read(lambda tx: tx.row(IS_FAMILY_ALIVE, values))
         return row is not None
 
     async def replace(
         self, old: SessionId, new: NewSession, *, now: datetime, old_ends_at: datetime, audit: Audit = None
     ) -> Renewal:
-        def replace(connection: sqlite3.Connection) -> Renewal:
+        async def replace(tx: Transaction) -> Renewal:
             values = {"old": old, "new": new.id, "now": to_ms(now), "ends_at": to_ms(old_ends_at)}
-            row = connection.execute(RETIRE, values).fetchone()
+            row = await tx.row(RETIRE, values)
             if row is not None:
-                is_open = connection.execute(OPEN, _values(new, family=row[0])).rowcount == 1
+                is_open = await tx.run(OPEN, _values(new, family=row[0])) == 1
                 return Renewal.REPLACED if is_open else Renewal.ENDED
-            row = connection.execute(IS_REPEAT, values).fetchone()
+            row = await tx.row(IS_REPEAT, values)
             if row is None:
                 return Renewal.ENDED
             if row[0]:
                 return Renewal.REPEATED
-            connection.execute(END, {"id": old})
+            await tx.run(END, {"id": old})
             return Renewal.REUSED
 
         return await self._database.write(replace, audit=audit)
 
     async def end_if_replaced(self, id: SessionId, *, audit: Audit = None) -> AccountId | None:
-        def end(connection: sqlite3.Connection) -> AccountId | None:
-            rows = connection.execute(END_IF_REPLACED, {"id": id}).fetchall()
+        async def end(tx: Transaction) -> AccountId | None:
+            rows = await tx.rows(END_IF_REPLACED, {"id": id})
             return AccountId(rows[0][0]) if rows else None
 
         return await self._database.write(end, audit=audit)
 
     async def end(self, id: SessionId, *, audit: Audit = None) -> None:
-        await self._database.write(lambda connection: connection.execute(END, {"id": id}).rowcount, audit=audit)
+        await self._database.write(lambda tx: tx.run(END, {"id": id}), audit=audit)
 
     async def save_ticket(self, digest: str, session_id: SessionId, *, expires_at: datetime) -> None:
         values = {"digest": digest, "session_id": session_id, "expires_at": to_ms(expires_at)}
-        await self._database.write(lambda connection: connection.execute(SAVE_TICKET, values).rowcount)
+        await self._database.write(lambda tx: tx.run(SAVE_TICKET, values))
 
     async def take_ticket(self, digest: str, *, now: datetime) -> SessionId | None:
-        row = await self._database.write(
-            lambda connection: connection.execute(TAKE_TICKET, {"digest": digest}).fetchone()
-        )
+        row = await self._database.write(lambda tx: tx.row(TAKE_TICKET, {"digest": digest}))
         return SessionId(row[0]) if row is not None and row[1] >= to_ms(now) else None
 
     async def purge(self, *, now: datetime) -> None:
-        def purge(connection: sqlite3.Connection) -> None:
+        async def purge(tx: Transaction) -> None:
             for statement in PURGE:
-                connection.execute(statement, {"now": to_ms(now)})
+                await tx.run(statement, {"now": to_ms(now)})
 
         await self._database.write(purge)
 

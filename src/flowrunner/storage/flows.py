@@ -1,6 +1,5 @@
 """Flows and the revisions of their definitions."""
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -12,9 +11,10 @@ from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import AccountId, FlowId, RevisionId
 from flowrunner.ports import Audit, FlowView, Page, RevisionView, SavedFlow, SavedRevision
-from flowrunner.storage.sqlite.database import Database
-from flowrunner.storage.sqlite.paging import page_and_total
-from flowrunner.storage.sqlite.rows import from_ms, to_ms
+from flowrunner.storage.database import Database
+from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.transaction import Statement, Transaction, one_row
 
 # Only for an account that still exists: an account's end takes the flows there are, and no other may
 # follow.
@@ -52,11 +52,10 @@ SELECT id FROM flows
  WHERE account_id = :account_id AND deleted_at IS NULL AND (id = :id OR name = :id)
  ORDER BY id <> :id, id LIMIT 1
 """
-# Compared by kind: to the database 1 and '1' are the same where one of them is a column.
 REVISION_NAMED: Final = """
 SELECT r.id FROM revisions r JOIN flows f ON f.id = r.flow_id
  WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
-   AND CASE typeof(:version) WHEN 'integer' THEN r.number = :version ELSE r.version = :version END
+   AND (r.number = :number OR r.version = :label)
  ORDER BY r.number DESC LIMIT 1
 """
 DEFINITION: Final = """
@@ -107,20 +106,35 @@ PURGE: Final = "DELETE FROM flows WHERE id = :id"
 
 # The page and the total in one row of one text, because a query gives up and takes back the
 # interpreter's lock for every row.
-PAGE: Final = """
+PAGE: Final = Statement(
+    sqlite="""
 SELECT (SELECT count(*) FROM flows
          WHERE account_id = :account_id AND deleted_at IS NULL
-           AND (:tag IS NULL OR :tag IN (SELECT value FROM json_each(tags)))),
+           AND (CAST(:tag AS text) IS NULL OR :tag IN (SELECT value FROM json_each(tags)))),
        json_group_array(json_array(id, name, description, version, json(tags), created_at, updated_at,
                                    (SELECT number FROM revisions WHERE id = revision_id)))
   FROM (SELECT * FROM flows
          WHERE account_id = :account_id AND deleted_at IS NULL
-           AND (:tag IS NULL OR :tag IN (SELECT value FROM json_each(tags)))
+           AND (CAST(:tag AS text) IS NULL OR :tag IN (SELECT value FROM json_each(tags)))
          ORDER BY id LIMIT :limit OFFSET :offset)
-"""
+""",
+    postgres="""
+WITH found AS (
+    SELECT * FROM flows
+     WHERE account_id = :account_id AND deleted_at IS NULL
+       AND (CAST(:tag AS text) IS NULL
+            OR :tag IN (SELECT json_array_elements_text(replace(tags, '\\u0000', '\\ufffd')::json)))
+)
+SELECT (SELECT count(*) FROM found),
+       coalesce((SELECT json_agg(json_build_array(id, name, description, version, tags::json, created_at, updated_at,
+                                                  (SELECT number FROM revisions WHERE id = revision_id))
+                                 ORDER BY id)
+                   FROM (SELECT * FROM found ORDER BY id LIMIT :limit OFFSET :offset) AS page), '[]')
+""",
+)
 
 
-class SqliteFlows:
+class SqlFlows:
     """Fills `ports.FlowStore`."""
 
     def __init__(self, database: Database) -> None:
@@ -129,13 +143,13 @@ class SqliteFlows:
     async def create(
         self, account_id: AccountId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
     ) -> None:
-        def create(connection: sqlite3.Connection) -> None:
+        async def create(tx: Transaction) -> None:
             values = _values(account_id, flow)
             if most is not None:
-                check_count("flows", connection.execute(COUNT, values).fetchone()[0], most, limit="account_flows")
-            if connection.execute(CREATE, values).rowcount == 0:
+                check_count("flows", (await one_row(tx, COUNT, values))[0], most, limit="account_flows")
+            if await tx.run(CREATE, values) == 0:
                 raise NotFound("account")
-            connection.execute(ADD_REVISION, values)
+            await tx.run(ADD_REVISION, values)
 
         await self._database.write(create, audit=audit)
 
@@ -147,15 +161,15 @@ class SqliteFlows:
         *,
         audit: Audit = None,
     ) -> SavedFlow:
-        def update(connection: sqlite3.Connection) -> SavedFlow:
-            before = _get(connection, {"id": id, "account_id": account_id})
+        async def update(tx: Transaction) -> SavedFlow:
+            before = await _get(tx, {"id": id, "account_id": account_id})
             after = change(before)
             is_new_revision = after.revision_id != before.revision_id
             after = replace(after, revision=before.revision + is_new_revision, edition=before.edition + 1)
             values = _values(account_id, after)
-            connection.execute(UPDATE, values)
+            await tx.run(UPDATE, values)
             if is_new_revision:
-                connection.execute(ADD_REVISION, values)
+                await tx.run(ADD_REVISION, values)
             return after
 
         return await self._database.write(update, audit=audit)
@@ -169,11 +183,11 @@ class SqliteFlows:
         check: Callable[[SavedFlow], None] | None = None,
         audit: Audit = None,
     ) -> None:
-        def delete(connection: sqlite3.Connection) -> None:
+        async def delete(tx: Transaction) -> None:
             values = {"id": id, "account_id": account_id, "at": to_ms(at)}
             if check is not None:
-                check(_get(connection, values))
-            if connection.execute(DELETE, values).rowcount == 0:
+                check(await _get(tx, values))
+            if await tx.run(DELETE, values) == 0:
                 raise NotFound("flow")
 
         await self._database.write(delete, audit=audit)
@@ -188,8 +202,11 @@ class SqliteFlows:
         return FlowId((await self._one(FIND, account_id, id_or_name))[0])
 
     async def revision_named(self, account_id: AccountId, id: FlowId, version: str | int) -> RevisionId:
-        values = {"id": id, "account_id": account_id, "version": version}
-        row = await self._database.read(lambda connection: connection.execute(REVISION_NAMED, values).fetchone())
+        # No column holds a greater number than this.
+        number = version if isinstance(version, int) and abs(version) < 2**63 else None
+        label = version if isinstance(version, str) else None
+        values = {"id": id, "account_id": account_id, "number": number, "label": label}
+        row = await self._database.read(lambda tx: tx.row(REVISION_NAMED, values))
         if row is None:
             raise NotFound("revision")
         return RevisionId(row[0])
@@ -200,9 +217,7 @@ class SqliteFlows:
 
     async def revisions(self, account_id: AccountId, id: FlowId, *, page: Page) -> tuple[Sequence[RevisionView], int]:
         values = {"id": id, "account_id": account_id, "limit": page.limit, "offset": page.offset}
-        rows, total = await self._database.read(
-            lambda connection: page_and_total(connection, REVISIONS, COUNT_REVISIONS, values)
-        )
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, REVISIONS, COUNT_REVISIONS, values))
         # A flow has its current revision at least.
         if total == 0:
             raise NotFound("flow")
@@ -221,7 +236,7 @@ class SqliteFlows:
 
     async def _last_revision(self, account_id: AccountId, id: FlowId, first: int, last: int) -> SavedRevision | None:
         values = {"id": id, "account_id": account_id, "first": first, "last": last}
-        row = await self._database.read(lambda connection: connection.execute(REVISION, values).fetchone())
+        row = await self._database.read(lambda tx: tx.row(REVISION, values))
         return None if row is None else SavedRevision(**_revision(row), definition=row[6])
 
     async def delete_revision(
@@ -229,33 +244,31 @@ class SqliteFlows:
     ) -> None:
         values = {"id": id, "account_id": account_id, "number": number, "at": to_ms(at)}
 
-        def delete(connection: sqlite3.Connection) -> None:
-            if _get(connection, values).revision == number:
+        async def delete(tx: Transaction) -> None:
+            if (await _get(tx, values)).revision == number:
                 raise Conflict("The current revision cannot be deleted: delete the flow, or save another first")
-            if connection.execute(HAS_OPEN_EXECUTIONS, values).fetchone()[0]:
+            if (await one_row(tx, HAS_OPEN_EXECUTIONS, values))[0]:
                 raise Conflict("Executions of this revision have not ended: cancel them, or wait for their end")
-            if connection.execute(DELETE_REVISION, values).rowcount == 0:
+            if await tx.run(DELETE_REVISION, values) == 0:
                 raise NotFound("revision")
 
         await self._database.write(delete, audit=audit)
 
     async def page(self, account_id: AccountId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
         values = {"account_id": account_id, "tag": tag, "limit": page.limit, "offset": page.offset}
-        total, rows = await self._database.read(lambda connection: connection.execute(PAGE, values).fetchone())
+        total, rows = await self._database.read(lambda tx: one_row(tx, PAGE, values))
         return [_flow_view(row) for row in _ROWS.decode(rows)], total
 
     async def purge(self, *, limit: int) -> bool:
-        unneeded = await self._database.read_long(
-            lambda connection: connection.execute(UNNEEDED, {"limit": limit}).fetchall()
-        )
+        unneeded = await self._database.read_long(lambda tx: tx.rows(UNNEEDED, {"limit": limit}))
 
-        def purge(connection: sqlite3.Connection) -> None:
+        async def purge(tx: Transaction) -> None:
             left = limit
             for (id,) in unneeded:
-                left -= connection.execute(PURGE_REVISIONS, {"id": id, "limit": left}).rowcount
+                left -= await tx.run(PURGE_REVISIONS, {"id": id, "limit": left})
                 if left == 0:
                     return
-                connection.execute(PURGE, {"id": id})
+                await tx.run(PURGE, {"id": id})
 
         if unneeded:
             await self._database.write(purge)
@@ -263,16 +276,14 @@ class SqliteFlows:
 
     async def _one(self, statement: str, account_id: AccountId, id: str) -> tuple[Any, ...]:
         values = {"id": id, "account_id": account_id}
-        row: tuple[Any, ...] | None = await self._database.read(
-            lambda connection: connection.execute(statement, values).fetchone()
-        )
+        row: tuple[Any, ...] | None = await self._database.read(lambda tx: tx.row(statement, values))
         if row is None:
             raise NotFound("flow")
         return row
 
 
-def _get(connection: sqlite3.Connection, values: Mapping[str, Any]) -> SavedFlow:
-    row = connection.execute(GET, values).fetchone()
+async def _get(tx: Transaction, values: Mapping[str, Any]) -> SavedFlow:
+    row = await tx.row(GET, values)
     if row is None:
         raise NotFound("flow")
     return _saved_flow(row)

@@ -1,0 +1,42 @@
+"""Moves the database on: to another schema, or into another database."""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import click
+
+from flowrunner.bootstrap import DATABASE_FILE, copy_installation, schema_of
+from flowrunner.bootstrap import migrate as migrate_database
+from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.settings import Settings
+
+_SQLITE: Final = "sqlite:///"
+_POSTGRES: Final = ("postgresql://", "postgres://")
+
+
+def migrate(settings: Settings, *, check: bool) -> bool:
+    """Whether the database has the schema of this version, in the end. Raises: FlowRunnerError."""
+    if check:
+        present, newest = asyncio.run(schema_of(settings))
+        has = "no schema yet" if present is None else f"the schema {present}"
+        click.echo(f"The database has {has}; that of this version is {newest}")
+        return present == newest
+    before, newest = asyncio.run(migrate_database(settings))
+    click.echo(f"The database has the schema {newest}" + ("" if before == newest else f"; before: {before or 'none'}"))
+    return True
+
+
+def copy(settings: Settings, *, source: str | None, target: str | None) -> None:
+    """Raises: FlowRunnerError."""
+    if source is not None and not source.startswith(_SQLITE):
+        raise FlowRunnerError("--from takes the URL of a SQLite file: sqlite:////var/lib/flowrunner/flowrunner.db")
+    path = settings.data_dir / DATABASE_FILE if source is None else Path(source.removeprefix(_SQLITE))
+    url = target or settings.database_url
+    if url is None or not url.startswith(_POSTGRES):
+        raise FlowRunnerError("--to takes the URL of a PostgreSQL database: postgresql://user:password@host/name")
+    counts = asyncio.run(copy_installation(path, url, tell=lambda table, rows: click.echo(f"  {table}: {rows} rows")))
+    click.echo(
+        f"{sum(counts.values())} rows are in PostgreSQL as they are in {path}. "
+        "Now start the server with FLOWRUNNER_DATABASE_URL, and with the keys in its data directory"
+    )

@@ -1,0 +1,1 @@
+"""Executions that Temporal places: any number of servers and workers, one journal."""

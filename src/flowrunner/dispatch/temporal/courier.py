@@ -1,0 +1,117 @@
+"""Brings executions what they are told, wherever they are: a letter in the database, and a nudge by Temporal."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+import structlog
+from temporalio.client import Client
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from flowrunner.dispatch.temporal.workflow import NUDGE, WORKFLOW
+from flowrunner.domain.errors import Conflict, NotFound, Unavailable
+from flowrunner.domain.values import AccountId, ExecutionId
+from flowrunner.ports import Cancel, Clock, Journal, Letters, Signal, StoredExecution, Vault
+
+logger = structlog.get_logger()
+
+_RPC: Final = timedelta(seconds=10)
+_FIRST_RETRY_SECONDS: Final = 0.5
+_LONGEST_RETRY_SECONDS: Final = 10.0
+
+
+class Courier:
+    """What it sets going is done with `settled`, or found again by whoever looks for it."""
+
+    def __init__(
+        self, client: Client, queue: str, *, journal: Journal, letters: Letters, vault: Vault, clock: Clock
+    ) -> None:
+        self._client = client
+        self._queue = queue
+        self._journal = journal
+        self._letters = letters
+        self._vault = vault
+        self._clock = clock
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def begin(self, id: ExecutionId, account_id: AccountId) -> None:
+        """Have the execution advanced; nothing happens if it is being advanced. Raises: Unavailable."""
+        try:
+            await self._start(id, account_id, WorkflowIDConflictPolicy.FAIL, None)
+        except WorkflowAlreadyStartedError:
+            return
+
+    async def nudge(self, id: ExecutionId, account_id: AccountId) -> None:
+        """Have the execution look for what has come for it. Raises: Unavailable."""
+        await self._start(id, account_id, WorkflowIDConflictPolicy.USE_EXISTING, NUDGE)
+
+    async def _start(
+        self, id: ExecutionId, account_id: AccountId, conflict: WorkflowIDConflictPolicy, signal: str | None
+    ) -> None:
+        try:
+            await self._client.start_workflow(
+                WORKFLOW,
+                id,
+                id=id,
+                task_queue=self._queue,
+                # One that somebody has ended in Temporal is no end of the execution.
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                id_conflict_policy=conflict,
+                start_signal=signal,
+                rpc_timeout=_RPC,
+                priority=Priority(fairness_key=account_id[:64]),
+            )
+        except RPCError as error:
+            raise Unavailable(f"Temporal does not answer: {error.status.name.lower()}") from None
+
+    async def post(self, stored: StoredExecution, content: Signal | Cancel) -> int:
+        """Write a letter and nudge the execution; gives the number of the letter, which is durable on return."""
+        if isinstance(content, Signal):
+            redactor = await self._vault.redactor(stored.account_id)
+            content = replace(content, payload=redactor.redact(content.payload))
+        number = await self._letters.post(stored.id, content, at=self._clock.now())
+        self.keep_trying(lambda: self.nudge(stored.id, stored.account_id), "temporal.not_nudged", stored.id)
+        return number
+
+    async def settled(self) -> None:
+        """Done when all that was set going until now is done."""
+        if self._under_way:
+            await asyncio.wait(set(self._under_way))
+
+    async def close(self) -> None:
+        """Leave what is not done to whoever looks for it."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def keep_trying(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
+        """Begin to do the work, again and again until it is done, or there is nothing to be done."""
+        self._spawn(self._until_done(work, failure, what))
+
+    async def send(self, id: ExecutionId, content: Signal | Cancel) -> None:
+        """Post a letter if the execution has not ended. Raises: NotFound."""
+        stored = await self._journal.stored(id)
+        if not stored.status.is_final:
+            await self.post(stored, content)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _until_done(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
+        seconds = _FIRST_RETRY_SECONDS
+        while True:
+            try:
+                await work()
+                return
+            except (Conflict, NotFound):
+                return
+            except Exception as error:
+                logger.warning(failure, what=what, reason=str(error))
+            await asyncio.sleep(seconds)
+            seconds = min(seconds * 2, _LONGEST_RETRY_SECONDS)

@@ -1,0 +1,207 @@
+"""A worker's side: executions that Temporal has placed here, while they are in memory."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
+
+from flowrunner.dispatch.temporal.courier import Courier
+from flowrunner.dispatch.temporal.workflow import ADVANCE, CANCEL, HEARTBEAT_SECONDS, ExecutionWorkflow, Rest
+from flowrunner.domain.errors import NotFound, Unavailable
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports import ActiveExecution, Cancel, Engine, Fenced, Letter, Letters, Signal
+
+logger = structlog.get_logger()
+
+_MAIL_SECONDS: Final = 0.25
+_CANCELLED_IN_TEMPORAL: Final = "cancelled in Temporal"
+# Also what Temporal may believe to be under way here that is not.
+_SHUTDOWN_GRACE: Final = timedelta(seconds=5)
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """An execution in memory, and the letters it was given."""
+
+    run: ActiveExecution
+    given: set[int] = field(default_factory=set)
+
+
+class TemporalWorker:
+    """Advances executions of this process's share.
+
+    Args:
+        most_active: Executions in memory at once.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        courier: Courier,
+        letters: Letters,
+        *,
+        client: Client,
+        queue: str,
+        most_active: int,
+    ) -> None:
+        self._engine = engine
+        self._courier = courier
+        self._letters = letters
+        self._worker = Worker(
+            client,
+            task_queue=queue,
+            workflows=[ExecutionWorkflow],
+            activities=[self.advance, self.cancel],
+            max_concurrent_activities=most_active,
+            graceful_shutdown_timeout=_SHUTDOWN_GRACE,
+        )
+        self._places: dict[ExecutionId, _Place] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._tasks) and not any(task.done() for task in self._tasks)
+
+    @property
+    def active(self) -> int:
+        return len(self._places)
+
+    @property
+    def queued(self) -> int:
+        """They wait in Temporal."""
+        return 0
+
+    async def open(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._worker.run(), name="temporal worker"),
+            asyncio.create_task(self._deliver(), name="letters"),
+        ]
+
+    async def drain(self, *, seconds: float) -> None:
+        """Begin no further step, and wait for the ones under way; other workers go on with the rest."""
+        self._engine.stop()
+        for place in self._places.values():
+            place.run.nudge()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._places:  # noqa: ASYNC110 # each leaves in its own time
+                    await asyncio.sleep(0.02)
+        if self._places:
+            logger.warning("worker.drain_timed_out", still_running=len(self._places))
+
+    async def close(self) -> None:
+        self._engine.stop()
+        if self._tasks and not self._tasks[0].done():
+            await self._worker.shutdown()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._courier.close()
+
+    @activity.defn(name=ADVANCE)
+    async def advance(self, execution_id: str) -> Rest:
+        """Advance an execution until it ends or waits. Temporal keeps what this gives and raises."""
+        id = ExecutionId(execution_id)
+        beating = asyncio.create_task(_beat())
+        try:
+            return await self._advance(id)
+        except NotFound:
+            return Rest(is_over=True)
+        except Fenced:
+            raise ApplicationError("another worker has it", type="fenced") from None
+        except Unavailable as error:
+            logger.warning("execution.interrupted", execution_id=id, reason=str(error))
+            raise ApplicationError("interrupted", type="interrupted") from None
+        except Exception:
+            logger.exception("execution.load_failed", execution_id=id)
+            raise ApplicationError("failed: see the worker's log", type="failed") from None
+        finally:
+            beating.cancel()
+
+    @activity.defn(name=CANCEL)
+    async def cancel(self, execution_id: str) -> None:
+        with contextlib.suppress(NotFound):
+            await self._courier.send(ExecutionId(execution_id), Cancel(reason=_CANCELLED_IN_TEMPORAL))
+
+    async def _advance(self, id: ExecutionId) -> Rest:
+        if self._engine.is_stopping:
+            raise Unavailable("the worker is stopping")
+        run = await self._engine.load(id)
+        if run is None:
+            await self._courier.settled()
+            return Rest(is_over=True)
+        place = self._places[id] = _Place(run)
+        try:
+            for letter in await self._letters.unread([id]):
+                self._give(place, letter)
+            try:
+                due_at = await run.advance()
+            except (Fenced, Unavailable):
+                raise
+            except Exception:
+                # A fault of ours must not leave the execution running for ever.
+                logger.exception("execution.crashed", execution_id=id)
+                await self._engine.give_up(id)
+                return Rest(is_over=True)
+        finally:
+            if self._places.get(id) is place:
+                del self._places[id]
+        await self._courier.settled()
+        if run.status.is_final:
+            return Rest(is_over=True)
+        return Rest(is_cut_off=self._engine.is_stopping, due_at=None if due_at is None else due_at.timestamp())
+
+    # Letters
+
+    async def _deliver(self) -> None:
+        while True:
+            await asyncio.sleep(_MAIL_SECONDS)
+            if not self._places:
+                continue
+            try:
+                letters = await self._letters.unread(list(self._places))
+            except Unavailable as error:
+                logger.warning("letters.failed", reason=str(error))
+                continue
+            for letter in letters:
+                place = self._places.get(letter.execution_id)
+                if place is not None:
+                    self._give(place, letter)
+
+    def _give(self, place: _Place, letter: Letter) -> None:
+        if letter.number in place.given:
+            return
+        place.given.add(letter.number)
+        match letter.content:
+            case Cancel(reason=reason, audit=audit, spares_handlers=spares_handlers):
+                place.run.cancel(reason, audit, spares_handlers=spares_handlers, letter=letter.number)
+            case Signal() as signal:
+                answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+                answer.add_done_callback(lambda answer: self._answered(letter.number, signal, answer))
+                place.run.receive(replace(signal, letter=letter.number), answer)
+
+    def _answered(self, number: int, signal: Signal, answer: "asyncio.Future[bool]") -> None:
+        if answer.cancelled() or answer.result():
+            return
+
+        async def refuse() -> None:
+            if signal.step is None:
+                await self._letters.refuse(number)
+            else:
+                # Of executions: nobody waits to see it.
+                await self._letters.withdraw(number)
+
+        self._courier.keep_trying(refuse, "letter.not_refused", str(number))
+
+
+async def _beat() -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(HEARTBEAT_SECONDS / 4)

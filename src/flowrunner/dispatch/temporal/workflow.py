@@ -1,0 +1,97 @@
+"""One execution as Temporal sees it: who advances it, and when; never what happens in it.
+
+What is recorded here are ids, states and times. This code is replayed against histories that other versions of it have
+written, so a change of what it does has to ask `workflow.patched`.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+ADVANCE: Final = "flowrunner.advance"
+CANCEL: Final = "flowrunner.cancel"
+NUDGE: Final = "nudge"
+WORKFLOW: Final = "flowrunner.execution"
+
+# A worker that says nothing for so long is taken for dead.
+HEARTBEAT_SECONDS: Final = 10.0
+# A stretch of work ends by itself; this is only what Temporal wants to be told.
+_STRETCH: Final = timedelta(days=3650)
+_PATIENCE: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=30)
+)
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Why an execution does not go on.
+
+    Attributes:
+        is_over: It has ended.
+        is_cut_off: The worker stops; another one goes on.
+        due_at: When it has something to do by itself, in seconds since 1970; None: only when it is told something.
+    """
+
+    is_over: bool = False
+    is_cut_off: bool = False
+    due_at: float | None = None
+
+
+@workflow.defn(name=WORKFLOW)
+class ExecutionWorkflow:
+    def __init__(self) -> None:
+        self._is_nudged = False
+
+    @workflow.signal(name=NUDGE)
+    def nudge(self) -> None:
+        """There is something for the execution in the database."""
+        self._is_nudged = True
+
+    @workflow.run
+    async def run(self, execution_id: str) -> None:
+        while True:
+            # Whatever comes while it is advanced may come too late for it.
+            self._is_nudged = False
+            rest = await self._advance(execution_id)
+            if rest.is_over:
+                return
+            if rest.is_cut_off:
+                continue
+            if workflow.info().is_continue_as_new_suggested():
+                workflow.continue_as_new(execution_id)
+            await self._wait(execution_id, rest)
+
+    async def _advance(self, execution_id: str) -> Rest:
+        advancing = workflow.start_activity(
+            ADVANCE,
+            execution_id,
+            result_type=Rest,
+            start_to_close_timeout=_STRETCH,
+            heartbeat_timeout=timedelta(seconds=HEARTBEAT_SECONDS),
+            retry_policy=_PATIENCE,
+        )
+        while True:
+            try:
+                return await asyncio.shield(advancing)
+            except asyncio.CancelledError:
+                await self._cancel(execution_id)
+
+    async def _wait(self, execution_id: str, rest: Rest) -> None:
+        seconds = None if rest.due_at is None else max(rest.due_at - workflow.now().timestamp(), 0.0)
+        try:
+            await workflow.wait_condition(lambda: self._is_nudged, timeout=seconds)
+        except asyncio.CancelledError:
+            await self._cancel(execution_id)
+        except TimeoutError:
+            # It is due.
+            return
+
+    async def _cancel(self, execution_id: str) -> None:
+        """Somebody cancels it in Temporal: it ends as if it had been cancelled here."""
+        await workflow.execute_activity(
+            CANCEL, execution_id, start_to_close_timeout=timedelta(seconds=30), retry_policy=_PATIENCE
+        )

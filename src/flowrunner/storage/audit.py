@@ -1,0 +1,92 @@
+"""The audit log, as it is read and in time shortened."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from flowrunner.domain.audit import AuditEntry, AuditRow
+from flowrunner.ports import AuditFilter, Page
+from flowrunner.storage.audit_chain import audit_row
+from flowrunner.storage.database import Database
+from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.rows import to_ms, to_ms_or_none
+from flowrunner.storage.transaction import Transaction, one_row
+
+PAGE: Final = """
+SELECT seq, at, actor, credential, address, action, object_kind, object_id, account_id, outcome, details,
+       previous, hash
+  FROM audit
+ WHERE (CAST(:actor AS text) IS NULL OR actor = :actor)
+   AND (CAST(:account_id AS text) IS NULL OR account_id = :account_id)
+   AND (CAST(:action AS text) IS NULL OR action = :action)
+   AND (CAST(:object_kind AS text) IS NULL OR object_kind = :object_kind)
+   AND (CAST(:object_id AS text) IS NULL OR object_id = :object_id)
+   AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
+   AND (CAST(:since AS bigint) IS NULL OR at >= :since)
+   AND (CAST(:until AS bigint) IS NULL OR at < :until)
+ ORDER BY seq DESC LIMIT :limit OFFSET :offset
+"""
+COUNT: Final = """
+SELECT count(*) FROM audit
+ WHERE (CAST(:actor AS text) IS NULL OR actor = :actor)
+   AND (CAST(:account_id AS text) IS NULL OR account_id = :account_id)
+   AND (CAST(:action AS text) IS NULL OR action = :action)
+   AND (CAST(:object_kind AS text) IS NULL OR object_kind = :object_kind)
+   AND (CAST(:object_id AS text) IS NULL OR object_id = :object_id)
+   AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
+   AND (CAST(:since AS bigint) IS NULL OR at >= :since)
+   AND (CAST(:until AS bigint) IS NULL OR at < :until)
+"""
+# Up to the first that is young enough, so that no row is left out of the middle.
+LAST_TO_PURGE: Final = """
+SELECT max(seq) FROM (SELECT seq FROM audit
+                       WHERE seq < coalesce((SELECT min(seq) FROM audit WHERE at >= :before), 9e18)
+                       ORDER BY seq LIMIT :limit) AS oldest
+"""
+# The chain goes on from the last row that is gone.
+MOVE_ANCHOR: Final = """
+UPDATE audit_anchor SET seq = :seq, hash = (SELECT hash FROM audit WHERE seq = :seq)
+"""
+PURGE: Final = "DELETE FROM audit WHERE seq <= :seq"
+
+
+class SqlAudit:
+    """Fills `ports.AuditStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, entry: AuditEntry) -> None:
+        await self._database.write(_nothing_else, audit=entry)
+
+    async def page(self, wanted: AuditFilter, *, page: Page) -> tuple[Sequence[AuditRow], int]:
+        values = {
+            "actor": wanted.actor,
+            "account_id": wanted.account_id,
+            "action": wanted.action,
+            "object_kind": wanted.object_kind,
+            "object_id": wanted.object_id,
+            "outcome": wanted.outcome,
+            "since": to_ms_or_none(wanted.since),
+            "until": to_ms_or_none(wanted.until),
+            "limit": page.limit,
+            "offset": page.offset,
+        }
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        return [audit_row(row) for row in rows], total
+
+    async def purge(self, *, before: datetime, limit: int) -> int:
+        values: dict[str, Any] = {"before": to_ms(before), "limit": limit}
+
+        async def purge(tx: Transaction) -> int:
+            (seq,) = await one_row(tx, LAST_TO_PURGE, values)
+            if seq is None:
+                return 0
+            await tx.run(MOVE_ANCHOR, {"seq": seq})
+            return await tx.run(PURGE, {"seq": seq})
+
+        return await self._database.write(purge)
+
+
+async def _nothing_else(tx: Transaction) -> None:
+    """An entry alone, of an act that changes nothing."""

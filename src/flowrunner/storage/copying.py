@@ -1,0 +1,239 @@
+"""Moves all that is in a SQLite file into an empty PostgreSQL database."""
+
+import contextlib
+import hashlib
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.storage.postgres.connections import connected
+from flowrunner.storage.postgres.transaction import storable
+
+
+class NotCopied(FlowRunnerError):
+    """Nothing was copied; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Attributes: rows: All of them by their key, with the columns in this order."""
+
+    name: str
+    columns: Sequence[str]
+    rows: str
+
+
+# In the order that what they refer to asks for. Sums of bytes are kept by the database itself.
+TABLES: Final = (
+    Table(
+        "accounts",
+        ("id", "name", "email", "role", "password_hash", "created_at", "updated_at", "disabled_at", "deleted_at"),
+        """
+SELECT id, name, email, role, password_hash, created_at, updated_at, disabled_at, deleted_at FROM accounts ORDER BY id
+""",
+    ),
+    Table(
+        "sessions",
+        ("id", "family", "account_id", "expires_at", "token_expires_at", "replaced_by"),
+        "SELECT id, family, account_id, expires_at, token_expires_at, replaced_by FROM sessions ORDER BY id",
+    ),
+    Table(
+        "tickets",
+        ("digest", "session_id", "expires_at"),
+        "SELECT digest, session_id, expires_at FROM tickets ORDER BY digest",
+    ),
+    Table(
+        "api_tokens",
+        ("id", "account_id", "name", "digest", "scopes", "created_at", "expires_at", "last_used_at"),
+        """
+SELECT id, account_id, name, digest, scopes, created_at, expires_at, last_used_at FROM api_tokens ORDER BY id
+""",
+    ),
+    Table(
+        "key_rotations",
+        ("id", "kind", "replaces", "requested_at", "needed_until", "completed_at"),
+        "SELECT id, kind, replaces, requested_at, needed_until, completed_at FROM key_rotations ORDER BY id",
+    ),
+    Table(
+        "data_keys",
+        ("account_id", "version", "master_key_id", "wrapped", "rotation"),
+        "SELECT account_id, version, master_key_id, wrapped, rotation FROM data_keys ORDER BY account_id, version",
+    ),
+    Table(
+        "secrets",
+        ("account_id", "key", "key_version", "sealed", "created_at", "updated_at"),
+        "SELECT account_id, key, key_version, sealed, created_at, updated_at FROM secrets ORDER BY account_id, key",
+    ),
+    Table(
+        "flows",
+        (
+            "id", "account_id", "name", "description", "version", "tags", "revision_id", "edition", "created_at",
+            "updated_at", "deleted_at",
+        ),
+        """
+SELECT id, account_id, name, description, version, tags, revision_id, edition, created_at, updated_at, deleted_at
+  FROM flows ORDER BY id
+""",
+    ),
+    Table(
+        "revisions",
+        (
+            "id", "account_id", "flow_id", "number", "version", "size", "created_at", "deleted_at", "definition",
+        ),
+        """
+SELECT id, account_id, flow_id, number, version, size, created_at, deleted_at, definition FROM revisions ORDER BY id
+""",
+    ),
+    Table(
+        "executions",
+        (
+            "id", "account_id", "flow_id", "revision_id", "status", "started_at", "completed_at", "error", "wake_at",
+            "waiting_for", "epoch", "last_seq", "size", "idempotency_key", "request_digest", "parent_id", "rerun_of",
+            "turn_key", "turn_most", "is_queued",
+        ),
+        """
+SELECT id, account_id, flow_id, revision_id, status, started_at, completed_at, error, wake_at, waiting_for, epoch,
+       last_seq, size, idempotency_key, request_digest, parent_id, rerun_of, turn_key, turn_most,
+       CASE WHEN is_queued THEN true ELSE false END
+  FROM executions ORDER BY id
+""",
+    ),
+    Table(
+        "events",
+        ("execution_id", "seq", "at", "type", "data"),
+        "SELECT execution_id, seq, at, type, data FROM events ORDER BY execution_id, seq",
+    ),
+    Table(
+        "audit",
+        (
+            "seq", "at", "actor", "credential", "address", "action", "object_kind", "object_id", "account_id",
+            "outcome", "details", "previous", "hash",
+        ),
+        """
+SELECT seq, at, actor, credential, address, action, object_kind, object_id, account_id, outcome, details, previous,
+       hash
+  FROM audit ORDER BY seq
+""",
+    ),
+)  # fmt: skip
+USAGE: Final = Table("usage", ("account_id", "stored"), "SELECT account_id, stored FROM usage ORDER BY account_id")
+BOOLEANS: Final = frozenset({"is_queued"})
+EPOCH: Final = "SELECT epoch FROM engine"
+SET_EPOCH: Final = "UPDATE engine SET epoch = $1"
+IS_EMPTY: Final = "SELECT NOT EXISTS (SELECT 1 FROM accounts) AND NOT EXISTS (SELECT 1 FROM audit)"
+ANCHOR: Final = "SELECT seq, hash FROM audit_anchor"
+# The anchor moves along a log that is there; this one comes before its log.
+SET_ANCHOR: Final = (
+    "ALTER TABLE audit_anchor DISABLE TRIGGER audit_anchor_goes_on",
+    "UPDATE audit_anchor SET seq = $1, hash = $2",
+    "ALTER TABLE audit_anchor ENABLE TRIGGER audit_anchor_goes_on",
+)
+# The next rotation gets the number after the last.
+SET_ROTATION: Final = """
+SELECT setval(pg_get_serial_sequence('key_rotations', 'id'), coalesce(max(id), 0) + 1, false) FROM key_rotations
+"""
+ANALYZE: Final = "ANALYZE"
+
+_ROWS_AT_ONCE: Final = 2000
+# A large table takes its time.
+_STATEMENT_SECONDS: Final = 24 * 3600.0
+
+
+async def copy_to_postgres(
+    path: Path, url: str, *, tell: Callable[[str, int], None] = lambda table, rows: None
+) -> dict[str, int]:
+    """Copy everything, all of it or nothing, and compare what arrived with what was sent, by counts and hashes.
+
+    No server may be using either of them. Both have the newest schema.
+
+    Args:
+        tell: Is told of each table that has arrived, and how many rows it has.
+
+    Returns:
+        The number of rows by table.
+
+    Raises:
+        NotCopied: If there is something in the target, or not the same arrived.
+        CannotConnect.
+    """
+    counts = {}
+    with _reading(path) as source:
+        async with connected(url, statement_seconds=_STATEMENT_SECONDS) as target:
+            async with target.transaction():
+                if not await target.fetchval(IS_EMPTY):
+                    raise NotCopied("The target is not empty: it has accounts already")
+                await target.execute(SET_EPOCH, source.execute(EPOCH).fetchone()[0])
+                disable, update, enable = SET_ANCHOR
+                await target.execute(disable)
+                await target.execute(update, *source.execute(ANCHOR).fetchone())
+                await target.execute(enable)
+                for table in TABLES:
+                    sent = _Digest()
+                    for rows in _rows_of(source, table):
+                        await target.copy_records_to_table(table.name, records=rows, columns=table.columns)
+                        sent.add(rows)
+                    await _compare(target, table, sent)
+                    counts[table.name] = sent.count
+                    tell(table.name, sent.count)
+                used = _Digest()
+                for rows in _rows_of(source, USAGE):
+                    used.add(rows)
+                await _compare(target, USAGE, used)
+                await target.execute(SET_ROTATION)
+            await target.execute(ANALYZE)
+    return counts
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """The file as it is at one moment."""
+    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        connection.execute("BEGIN")
+        yield connection
+
+
+class _Digest:
+    """Counts rows, and hashes them in their order."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._hash = hashlib.sha256()
+
+    def add(self, rows: Sequence[Sequence[Any]]) -> None:
+        self.count += len(rows)
+        for row in rows:
+            self._hash.update(repr(tuple(row)).encode(errors="surrogatepass"))
+
+    @property
+    def hash(self) -> str:
+        return self._hash.hexdigest()
+
+
+def _rows_of(source: sqlite3.Connection, table: Table) -> Iterator[list[tuple[Any, ...]]]:
+    cursor = source.execute(table.rows)
+    booleans = [column in BOOLEANS for column in table.columns]
+    while found := cursor.fetchmany(_ROWS_AT_ONCE):
+        yield [
+            tuple(bool(value) if is_bool else storable(value) for value, is_bool in zip(row, booleans, strict=True))
+            for row in found
+        ]
+
+
+async def _compare(target: Any, table: Table, sent: _Digest) -> None:
+    arrived = _Digest()
+    async for rows in _arrived(target, table):
+        arrived.add(rows)
+    if (arrived.count, arrived.hash) != (sent.count, sent.hash):
+        raise NotCopied(
+            f"The table {table.name} did not arrive as it was sent: {sent.count} rows with the hash {sent.hash}, "
+            f"of which {arrived.count} with the hash {arrived.hash} are there"
+        )
+
+
+async def _arrived(target: Any, table: Table) -> AsyncIterator[list[tuple[Any, ...]]]:
+    cursor = await target.cursor(table.rows)
+    while records := await cursor.fetch(_ROWS_AT_ONCE):
+        yield [tuple(record) for record in records]

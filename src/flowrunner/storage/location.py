@@ -1,0 +1,61 @@
+"""Where a program stores: in a SQLite file of its own, or in a PostgreSQL database."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+from flowrunner.ports import Ownership
+from flowrunner.storage.audit_chain import ChainReport
+from flowrunner.storage.database import Database
+from flowrunner.storage.sqlite.location import SqliteFile
+
+
+class Location(Protocol):
+    async def check(self) -> list[str]:
+        """Find out whether the database server will do; gives warnings. Raises: UnfitServer."""
+        ...
+
+    async def has_data(self) -> bool:
+        """Whether there is a database, which keys belong to. Raises: CannotConnect, UnusableDatabase."""
+        ...
+
+    async def revision(self) -> str | None:
+        """The schema that the database has; None if it has none yet. Raises: CannotConnect, UnusableDatabase."""
+        ...
+
+    async def migrate(self) -> None:
+        """Bring it to the newest schema. Raises: CannotConnect, SchemaTooNew, UnusableDatabase."""
+        ...
+
+    def open(self, *, on_commit: Callable[[int], None] = lambda size: None, is_standby: bool = False) -> Database:
+        """Args: as the databases have them."""
+        ...
+
+    def ownership(self) -> AbstractAsyncContextManager[Ownership]:
+        """Try to become the active server, from now on. Raises: CannotConnect."""
+        ...
+
+    async def listen(self, *, on_news: Callable[[str], None], on_gap: Callable[[], None]) -> None:
+        """Call ``on_news`` with the id of each execution to which another process has added events, for ever.
+
+        Args:
+            on_gap: Is called when some may have gone unheard.
+        """
+        ...
+
+    async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:
+        """Check the audit log, also while a server writes it. Raises: FlowRunnerError."""
+        ...
+
+
+def location_of(url: str | None, *, file: Path, readers: int = 10, statement_seconds: float = 30.0) -> Location:
+    """The database at a URL; the file if there is none."""
+    if url is None:
+        return SqliteFile(file)
+    if url.startswith("sqlite:///"):
+        return SqliteFile(Path(url.removeprefix("sqlite:///")))
+    # The driver takes longer to load than a small command to run.
+    from flowrunner.storage.postgres.location import PostgresUrl
+
+    return PostgresUrl(url=url, readers=readers, statement_seconds=statement_seconds)

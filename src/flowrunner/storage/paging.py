@@ -1,0 +1,11 @@
+"""Lists in pages, with their total."""
+
+from typing import Any
+
+from flowrunner.storage.transaction import Row, Sql, Transaction, one_row
+
+
+async def page_and_total(tx: Transaction, page: Sql, count: Sql, values: dict[str, Any]) -> tuple[list[Row], int]:
+    """The rows and the total, of one moment."""
+    async with tx.moment():
+        return await tx.rows(page, values), (await one_row(tx, count, values))[0]

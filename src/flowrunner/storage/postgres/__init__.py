@@ -1,0 +1,1 @@
+"""PostgreSQL: for more than one server, or more than one machine's disk."""

@@ -1,0 +1,119 @@
+"""Connections to PostgreSQL: how they are made, and which servers will do."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import asyncpg
+
+from flowrunner.domain.errors import FlowRunnerError, Unavailable
+
+# Sessions that are left alone for long enough are ended by the server from this version on.
+OLDEST_POSTGRESQL: Final = 14
+CONNECT_SECONDS: Final = 5.0
+# What the client waits beyond the time that the server gives a statement.
+_GRACE_SECONDS: Final = 2.0
+DURABILITY: Final = """
+SELECT current_setting('server_version_num')::int, current_setting('fsync'), current_setting('synchronous_commit'),
+       current_setting('full_page_writes'), pg_is_in_recovery(), current_setting('server_encoding')
+"""
+
+
+class UnfitServer(FlowRunnerError):
+    """The PostgreSQL server cannot be used, or does not keep what it says it has written."""
+
+
+class CannotConnect(Unavailable):
+    """The PostgreSQL server cannot be reached now, or does not let this program in."""
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
+    def get_reset_query(self) -> str:
+        # Nothing here changes a session, so there is nothing to reset each time it goes back to the pool.
+        return ""
+
+
+def options(*, statement_seconds: float, **settings: str) -> dict[str, Any]:
+    """What every connection is made with; ``settings`` are of the session."""
+    return {
+        "timeout": CONNECT_SECONDS,
+        "command_timeout": statement_seconds + _GRACE_SECONDS,
+        "statement_cache_size": 256,
+        "max_cached_statement_lifetime": 0,
+        "connection_class": Connection,
+        "server_settings": {
+            "application_name": "flowrunner",
+            "statement_timeout": f"{statement_seconds * 1000:.0f}",
+            # Compiling pays for long analyses only.
+            "jit": "off",
+            **settings,
+        },
+    }
+
+
+def as_unavailable(error: BaseException) -> BaseException:
+    """What an error means to the one who waits: trouble of the database, or else the error itself."""
+    return Unavailable("The database cannot be reached at the moment") if is_trouble(error) else error
+
+
+# Connection, transaction rollback, resources, locks, operator, system, internal, and transactions that the
+# server has ended or that cannot write; see "PostgreSQL Error Codes" in its manual.
+_TROUBLE: Final = ("08", "25", "40", "53", "55", "57", "58", "XX")
+
+
+def is_trouble(error: BaseException) -> bool:
+    """Whether the database is in trouble, rather than the work wrong."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate or "")[:2] in _TROUBLE
+    if isinstance(error, asyncpg.InterfaceError):
+        # Values that do not fit are told apart before they are sent.
+        return not isinstance(error, ValueError)
+    return isinstance(error, asyncpg.InternalClientError | OSError | TimeoutError | MemoryError)
+
+
+async def check_server(url: str) -> list[str]:
+    """Find out whether the server will do; gives warnings.
+
+    Raises:
+        UnfitServer: It will not; the message says why and what to do.
+    """
+    async with connected(url, statement_seconds=CONNECT_SECONDS) as connection:
+        row = await connection.fetchrow(DURABILITY)
+    version, fsync, synchronous_commit, full_page_writes, is_replica, encoding = row
+    if version // 10000 < OLDEST_POSTGRESQL:
+        raise UnfitServer(f"PostgreSQL {version // 10000} is too old: this needs {OLDEST_POSTGRESQL} or later")
+    if is_replica:
+        raise UnfitServer("The database is a read-only replica: connect to the primary")
+    if encoding != "UTF8":
+        raise UnfitServer(f"The database has the encoding {encoding}: make one with ENCODING 'UTF8'")
+    if fsync == "off":
+        raise UnfitServer("The database server has fsync=off: a power failure would damage it. Switch it on")
+    if synchronous_commit == "off":
+        raise UnfitServer(
+            "The database has synchronous_commit=off: it would lose what was accepted. "
+            "Set it to 'on' for this role: ALTER ROLE … SET synchronous_commit = on"
+        )
+    if full_page_writes == "off":
+        return ["full_page_writes=off: only a file system that never writes half a page, such as ZFS, makes up for it"]
+    return []
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str, *, statement_seconds: float, **settings: str) -> AsyncIterator[Any]:
+    """A connection for a moment. Raises: CannotConnect."""
+    try:
+        connection = await asyncpg.connect(url, **options(statement_seconds=statement_seconds, **settings))
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        raise CannotConnect(f"Cannot connect to the database: {str(error) or type(error).__name__}") from None
+    try:
+        yield connection
+    finally:
+        await close(connection)
+
+
+async def close(connection: Any) -> None:
+    """Say goodbye, or hang up if that takes long."""
+    try:
+        await connection.close(timeout=1.0)
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()

@@ -1,0 +1,262 @@
+"""One PostgreSQL database: one connection that writes, whose transactions many tasks share, and several to read.
+
+Whoever writes holds the one row of `engine` from the beginning of the transaction to its end. So writers of
+several processes come one after the other, and each sees at once whether another has taken over.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import asyncpg
+import structlog
+
+from flowrunner.domain.errors import Unavailable
+from flowrunner.ports import Audit
+from flowrunner.storage.batch import MAX_BATCH, Pending, Writability, by_kind
+from flowrunner.storage.database import Bulk, Call, Overtaken, Work
+from flowrunner.storage.postgres.connections import as_unavailable, close, is_trouble, options
+from flowrunner.storage.postgres.transaction import PostgresTransaction
+from flowrunner.storage.transaction import Transaction
+
+T = TypeVar("T")
+
+HOLD: Final = "SELECT epoch FROM engine FOR UPDATE"
+# A process that is stopped in the middle of a transaction would keep all others from writing.
+STALLED_SECONDS: Final = 2.0
+ACQUIRE_SECONDS: Final = 5.0
+_NOBODY: Final = -1
+
+logger = structlog.get_logger()
+
+
+class PostgresDatabase:
+    """Fills `storage.database.Database`. Connects when there is something to do, and again after a failure.
+
+    Args:
+        bulk: How work of a class is done together with its like, for speed.
+        on_commit: Told, after each transaction, how many pieces of work it held.
+        readers: Connections to read with, at most.
+        statement_seconds: How long one statement may take.
+        is_standby: Nothing is written until this process has claimed the database.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        bulk: dict[type[Work], Bulk] | None = None,
+        on_commit: Callable[[int], None] = lambda size: None,
+        readers: int = 10,
+        statement_seconds: float = 30.0,
+        is_standby: bool = False,
+    ) -> None:
+        self._url = url
+        self._bulk = bulk or {}
+        self._on_commit = on_commit
+        self._statement_seconds = statement_seconds
+        # The epoch that the last claim of this process was given; None before one is made.
+        self._epoch: int | None = _NOBODY if is_standby else None
+        self._pool = asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=readers,
+            **options(statement_seconds=statement_seconds, default_transaction_read_only="on"),
+        )
+        self._pool_is_open: asyncio.Future[Any] | None = None
+        self._writer: Any = None
+        self._waiting: deque[Pending] = deque()
+        self._has_work = asyncio.Event()
+        self._closed = False
+        self._writability = Writability()
+        self._writing = asyncio.create_task(self._write_loop(), name="postgres-writer")
+
+    def submit(self, work: Work) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            future.set_exception(Unavailable("The database is closed"))
+        else:
+            self._waiting.append(Pending(work, future))
+            self._has_work.set()
+        return future
+
+    async def write(self, function: Callable[[Transaction], Awaitable[T]], *, audit: Audit = None) -> T:
+        result: T = await self.submit(Call(function, audit))
+        return result
+
+    async def claim(self, function: Callable[[Transaction], Awaitable[int]]) -> int:
+        epoch: int = await self.submit(_Claim(function))
+        return epoch
+
+    async def read(self, function: Callable[[Transaction], Awaitable[T]]) -> T:
+        if self._closed:
+            raise Unavailable("The database is closed")
+        try:
+            async with self._reader() as connection:
+                return await function(PostgresTransaction(connection))
+        except Exception as error:
+            if not is_trouble(error):
+                raise
+            logger.error("storage.read_failed", error=repr(error))
+            raise as_unavailable(error) from error
+
+    read_long = read
+
+    @contextlib.asynccontextmanager
+    async def _reader(self) -> "AsyncIterator[asyncpg.Connection[Any]]":
+        if self._pool_is_open is None:
+            # It opens no connection yet.
+            self._pool_is_open = asyncio.ensure_future(_open(self._pool))
+        await asyncio.shield(self._pool_is_open)
+        async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
+            yield connection
+
+    async def give_space_back(self) -> bool:
+        # The server's autovacuum does it.
+        return False
+
+    async def check_readable(self) -> None:
+        await self.read(_read_nothing)
+
+    async def check_writable(self) -> None:
+        if self._writing.done():
+            raise Unavailable("The database's writer has ended")
+        await self._writability.check(lambda: self.submit(Call(_read_nothing)))
+
+    async def close(self) -> None:
+        self._closed = True
+        self._has_work.set()
+        await self._writing
+        await self._drop_writer()
+        if self._pool_is_open is None:
+            return
+        try:
+            await asyncio.wait_for(self._pool.close(), ACQUIRE_SECONDS)
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._pool.terminate()
+
+    # The writer
+
+    async def _write_loop(self) -> None:
+        while self._waiting or not self._closed:
+            if not self._waiting:
+                self._has_work.clear()
+                await self._has_work.wait()
+                continue
+            batch = self._next_batch()
+            await self._commit(batch)
+            for pending in batch:
+                pending.settle()
+
+    def _next_batch(self) -> list[Pending]:
+        batch = [self._waiting.popleft()]
+        if not isinstance(batch[0].work, _Claim):
+            while self._waiting and len(batch) < MAX_BATCH and not isinstance(self._waiting[0].work, _Claim):
+                batch.append(self._waiting.popleft())
+        return batch
+
+    async def _commit(self, batch: list[Pending]) -> None:
+        try:
+            connection = await self._writing_connection()
+            tx = PostgresTransaction(connection)
+            await self._begin(connection, batch)
+            if not await self._apply_together(tx, batch):
+                await connection.execute("ROLLBACK")
+                tx = PostgresTransaction(connection)
+                await self._begin(connection, batch)
+                for pending in batch:
+                    await _apply_alone(tx, pending)
+            await tx.send_announcements()
+            if await connection.execute("COMMIT") != "COMMIT":
+                raise Unavailable("The transaction was rolled back by the server")
+        except Overtaken as error:
+            await self._roll_back()
+            for pending in batch:
+                pending.error = error
+            self._writability.note(has_failed=True)
+        except Exception as error:
+            # Whatever it is, this task must live on: without it nothing is ever written again.
+            await self._roll_back()
+            for pending in batch:
+                pending.error = Unavailable("The database cannot be written at the moment")
+            self._writability.note(has_failed=True)
+            logger.error("storage.commit_failed", error=repr(error), size=len(batch))
+        else:
+            self._writability.note(has_failed=False)
+            if isinstance(batch[0].work, _Claim) and batch[0].error is None:
+                self._epoch = batch[0].result
+        self._on_commit(len(batch))
+
+    async def _begin(self, connection: "asyncpg.Connection[Any]", batch: list[Pending]) -> None:
+        """Begin a transaction that no other process can write beside. Raises: Overtaken."""
+        await connection.execute("BEGIN")
+        epoch = await connection.fetchval(HOLD)
+        if self._epoch not in (None, epoch) and not isinstance(batch[0].work, _Claim):
+            raise Overtaken("Another server is active on this database")
+
+    async def _apply_together(self, tx: PostgresTransaction, batch: list[Pending]) -> bool:
+        """Whether all went well; if not, the transaction holds an unknown part of it."""
+        try:
+            for kind, works in by_kind(batch, self._bulk).items():
+                await self._bulk[kind](tx, works)
+        except Exception as error:
+            if is_trouble(error):
+                raise
+            return False
+        for pending in batch:
+            if type(pending.work) not in self._bulk:
+                await _apply_alone(tx, pending)
+        return True
+
+    async def _writing_connection(self) -> "asyncpg.Connection[Any]":
+        if self._writer is None or self._writer.is_closed():
+            self._writer = await asyncpg.connect(
+                self._url,
+                **options(
+                    statement_seconds=self._statement_seconds,
+                    idle_in_transaction_session_timeout=f"{STALLED_SECONDS * 1000:.0f}",
+                ),
+            )
+        return self._writer
+
+    async def _roll_back(self) -> None:
+        if self._writer is None:
+            return
+        try:
+            await self._writer.execute("ROLLBACK", timeout=ACQUIRE_SECONDS)
+        except Exception:
+            # Whatever state it is in, the next transaction begins on another connection.
+            await self._drop_writer()
+
+    async def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await close(writer)
+
+
+class _Claim(Call[int]):
+    """Is done by itself, whoever owned the database before."""
+
+
+async def _open(pool: Any) -> None:
+    await pool
+
+
+async def _read_nothing(tx: Transaction) -> None:
+    await tx.row("SELECT 1")
+
+
+async def _apply_alone(tx: PostgresTransaction, pending: Pending) -> None:
+    pending.result, pending.error = None, None
+    await tx.connection.execute("SAVEPOINT work")
+    try:
+        pending.result = await pending.work.run(tx)
+    except Exception as error:
+        if is_trouble(error):
+            raise
+        pending.error = error
+        await tx.connection.execute("ROLLBACK TO work; RELEASE work")
+    else:
+        await tx.connection.execute("RELEASE work")

@@ -1,0 +1,68 @@
+"""A PostgreSQL database as the place where a program stores."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+
+from flowrunner.storage.audit_chain import ChainReport, check_chain
+from flowrunner.storage.database import Database
+from flowrunner.storage.journal import AppendWork, append_together
+from flowrunner.storage.postgres.connections import check_server
+from flowrunner.storage.postgres.database import PostgresDatabase
+from flowrunner.storage.postgres.listener import listen
+from flowrunner.storage.postgres.migrations import migrate_postgres, revision_of_postgres
+from flowrunner.storage.postgres.ownership import Ownership, ownership_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresUrl:
+    """Fills `storage.location.Location`.
+
+    Attributes:
+        readers: Connections to read with, at most.
+        statement_seconds: How long a statement may take.
+    """
+
+    url: str = field(repr=False)
+    readers: int = 10
+    statement_seconds: float = 30.0
+
+    async def check(self) -> list[str]:
+        """Find out whether the server will do; gives warnings. Raises: UnfitServer."""
+        return await check_server(self.url)
+
+    async def has_data(self) -> bool:
+        return await self.revision() is not None
+
+    async def revision(self) -> str | None:
+        """The schema it has; None if it has none yet. Raises: UnusableDatabase."""
+        return await revision_of_postgres(self.url)
+
+    async def migrate(self) -> None:
+        """Bring it to the newest schema. Raises: SchemaTooNew, UnusableDatabase."""
+        await migrate_postgres(self.url)
+
+    def open(self, *, on_commit: Callable[[int], None] = lambda size: None, is_standby: bool = False) -> Database:
+        return PostgresDatabase(
+            self.url,
+            bulk={AppendWork: append_together},
+            on_commit=on_commit,
+            readers=self.readers,
+            statement_seconds=self.statement_seconds,
+            is_standby=is_standby,
+        )
+
+    def ownership(self) -> AbstractAsyncContextManager[Ownership]:
+        return ownership_of(self.url)
+
+    async def listen(self, *, on_news: Callable[[str], None], on_gap: Callable[[], None]) -> None:
+        await listen(self.url, on_news=on_news, on_gap=on_gap)
+
+    async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:
+        """Check the audit log, also while a server writes it. Raises: FlowRunnerError."""
+        await check_server(self.url)
+        database = self.open()
+        try:
+            return await database.read_long(lambda tx: check_chain(tx, expected=expected))
+        finally:
+            await database.close()

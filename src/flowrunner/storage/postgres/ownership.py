@@ -1,0 +1,130 @@
+"""Which of several servers is the active one on a PostgreSQL database.
+
+It is the one whose session holds a lock. A session ends with its process, and the database ends one that it has
+heard nothing of for a while; so the lock of a process that died or hangs is free soon. The lock says who may
+claim the journal, and no more: what a process writes counts by the epoch of its claim.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+import asyncpg
+import structlog
+
+from flowrunner.storage.postgres.connections import CannotConnect, close, is_trouble, options
+
+# What is installed twice in one database is in two schemas.
+TRY: Final = "SELECT pg_try_advisory_lock(hashtext('flowrunner'), hashtext(current_schema()))"
+HAS_EPOCH: Final = "SELECT to_regclass('engine') IS NOT NULL"
+EPOCH: Final = "SELECT epoch FROM engine"
+# The lock of a process that hangs is free after so long: a standby has to be active within five seconds.
+SILENCE_SECONDS: Final = 3.0
+_LOOK_SECONDS: Final = 0.5
+_ANSWER_SECONDS: Final = 2.0
+
+logger = structlog.get_logger()
+
+
+class Ownership:
+    """Fills `ports.Ownership`: the lock, or the wish to have it.
+
+    Attributes:
+        is_held: This process may claim the database.
+        epoch: The epoch of the last claim, by whoever made it, as it was seen last; None if there is none yet.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: Any = None
+        self._changed = asyncio.Condition()
+        self.is_held = False
+        self.epoch: int | None = None
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Done when the condition holds; it is looked at whenever something about the ownership was seen."""
+        async with self._changed:
+            await self._changed.wait_for(condition)
+
+    async def look(self) -> None:
+        """Take the lock if it is free, and see what has become of the database.
+
+        Raises:
+            Exception: What the driver raises, if the database cannot be reached; the lock is lost then.
+        """
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                if self._connection is None or self._connection.is_closed():
+                    self.is_held = False
+                    self._connection = await asyncpg.connect(
+                        self._url,
+                        **options(
+                            statement_seconds=_ANSWER_SECONDS,
+                            application_name="flowrunner ownership",
+                            idle_session_timeout=f"{SILENCE_SECONDS * 1000:.0f}",
+                        ),
+                    )
+                if not self.is_held:
+                    self.is_held = await self._connection.fetchval(TRY)
+                if await self._connection.fetchval(HAS_EPOCH):
+                    self.epoch = await self._connection.fetchval(EPOCH)
+        except BaseException:
+            self.is_held = False
+            self._drop()
+            raise
+        finally:
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def keep(self) -> None:
+        """Look again and again, for ever."""
+        could_look = True
+        while True:
+            try:
+                await self.look()
+                could_look = True
+            except Exception as error:
+                if not is_trouble(error):
+                    raise
+                if could_look:
+                    logger.warning("ownership.lost_sight", error=repr(error))
+                could_look = False
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def close(self) -> None:
+        """Let go of the lock."""
+        connection, self._connection = self._connection, None
+        self.is_held = False
+        if connection is not None:
+            await close(connection)
+
+
+@contextlib.asynccontextmanager
+async def ownership_of(url: str) -> AsyncIterator[Ownership]:
+    """The ownership of a database, watched from now on. Whether it is held is known at once.
+
+    Raises:
+        CannotConnect.
+    """
+    ownership = Ownership(url)
+    try:
+        try:
+            await ownership.look()
+        except Exception as error:
+            if not is_trouble(error):
+                raise
+            raise CannotConnect(f"Cannot connect to the database: {str(error) or type(error).__name__}") from None
+        keeping = asyncio.create_task(ownership.keep(), name="ownership")
+        try:
+            yield ownership
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+    finally:
+        await ownership.close()

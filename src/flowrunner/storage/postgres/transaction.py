@@ -1,0 +1,113 @@
+"""A transaction on a connection of asyncpg."""
+
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from typing import Any, Final
+
+import asyncpg
+
+from flowrunner.storage.transaction import NO_VALUES, Refused, Row, Sql, Statement, Values
+
+CHANNEL: Final = "flowrunner_events"
+NOTIFY: Final = "SELECT pg_notify($1, $2)"
+# PostgreSQL takes less than 8,000 bytes in one notification.
+_IDS_A_NOTIFICATION: Final = 100
+_PARAMETER: Final = re.compile(r"(?<![\w:]):([a-z_]+)")
+
+
+class PostgresTransaction:
+    """Fills `storage.transaction.Transaction`."""
+
+    def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
+        self.connection = connection
+        self._announced: dict[str, None] = {}
+
+    async def run(self, statement: Sql, values: Values = NO_VALUES) -> int:
+        text, names = translated(statement)
+        with _refusals():
+            return _count(await self.connection.execute(text, *_arguments(names, values)))
+
+    async def run_many(self, statement: Sql, values: Sequence[Values]) -> int:
+        if not isinstance(statement, Statement):
+            return sum([await self.run(statement, each) for each in values])
+        text, names = translated(statement)
+        columns: list[list[Any]] = []
+        if names:
+            columns = [[storable(each[name]) for each in values] for name in names]  # type: ignore[call-overload]
+        elif values:
+            columns = [[storable(value) for value in column] for column in zip(*values, strict=True)]
+        if not columns:
+            return 0
+        with _refusals():
+            return _count(await self.connection.execute(text, *columns))
+
+    async def row(self, statement: Sql, values: Values = NO_VALUES) -> Row | None:
+        text, names = translated(statement)
+        with _refusals():
+            record = await self.connection.fetchrow(text, *_arguments(names, values))
+        return None if record is None else tuple(record)
+
+    async def rows(self, statement: Sql, values: Values = NO_VALUES) -> list[Row]:
+        text, names = translated(statement)
+        with _refusals():
+            return [tuple(record) for record in await self.connection.fetch(text, *_arguments(names, values))]
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        await self.connection.execute("SAVEPOINT attempt")
+        try:
+            yield
+        except Exception:
+            await self.connection.execute("ROLLBACK TO attempt; RELEASE attempt")
+            raise
+        await self.connection.execute("RELEASE attempt")
+
+    @asynccontextmanager
+    async def moment(self) -> AsyncIterator[None]:
+        async with self.connection.transaction(isolation="repeatable_read", readonly=True):
+            yield
+
+    def announce(self, execution_id: str) -> None:
+        self._announced[execution_id] = None
+
+    async def send_announcements(self) -> None:
+        """Have them sent by the commit."""
+        ids = list(self._announced)
+        for start in range(0, len(ids), _IDS_A_NOTIFICATION):
+            await self.connection.execute(NOTIFY, CHANNEL, ",".join(ids[start : start + _IDS_A_NOTIFICATION]))
+
+
+@cache
+def translated(statement: Sql) -> tuple[str, Sequence[str]]:
+    """The text as asyncpg takes it, and the names of its parameters in their order."""
+    text = statement.postgres if isinstance(statement, Statement) else statement
+    names = list(dict.fromkeys(_PARAMETER.findall(text)))
+    return _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", text), names
+
+
+def _arguments(names: Sequence[str], values: Values) -> list[Any]:
+    if not isinstance(values, Mapping):
+        return [storable(value) for value in values]
+    return [storable(values[name]) for name in names]
+
+
+def storable(value: Any) -> Any:
+    """PostgreSQL knows no text with a NUL in it; there the sign for a damaged character stands."""
+    if isinstance(value, str) and "\0" in value:
+        return value.replace("\0", "\ufffd")
+    return value
+
+
+def _count(status: str) -> int:
+    """The rows that the status of a command, such as `INSERT 0 3`, tells of."""
+    return int(status.rpartition(" ")[2])
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise Refused(str(error)) from error

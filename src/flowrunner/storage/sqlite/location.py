@@ -1,0 +1,59 @@
+"""A SQLite file as the place where a program stores."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowrunner.storage.audit_chain import ChainReport
+from flowrunner.storage.database import Database
+from flowrunner.storage.journal import AppendWork, append_together
+from flowrunner.storage.migrations import migrate_sqlite, revision_of_sqlite
+from flowrunner.storage.sqlite.audit import check_chain_of
+from flowrunner.storage.sqlite.database import SqliteDatabase
+
+
+class SoleOwnership:
+    """Fills `ports.Ownership` where there is no other server."""
+
+    is_held = True
+    epoch: int | None = None
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        await asyncio.Event().wait()
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteFile:
+    """Fills `storage.location.Location`."""
+
+    path: Path
+
+    async def has_data(self) -> bool:
+        return self.path.exists()
+
+    async def revision(self) -> str | None:
+        """The schema it has; None if it has none yet. Raises: UnusableDatabase."""
+        return revision_of_sqlite(self.path) if self.path.exists() else None
+
+    async def migrate(self) -> None:
+        """Bring it to the newest schema. Raises: SchemaTooNew, UnusableDatabase."""
+        migrate_sqlite(self.path)
+
+    async def check(self) -> list[str]:
+        return []
+
+    def open(self, *, on_commit: Callable[[int], None] = lambda size: None, is_standby: bool = False) -> Database:
+        return SqliteDatabase(self.path, bulk={AppendWork: append_together}, on_commit=on_commit)
+
+    @contextlib.asynccontextmanager
+    async def ownership(self) -> AsyncIterator[SoleOwnership]:
+        yield SoleOwnership()
+
+    async def listen(self, *, on_news: Callable[[str], None], on_gap: Callable[[], None]) -> None:
+        await asyncio.Event().wait()
+
+    async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:
+        """Check the audit log, also while a server writes it. Raises: FlowRunnerError."""
+        return await asyncio.to_thread(check_chain_of, self.path, expected=expected)

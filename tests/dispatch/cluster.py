@@ -1,0 +1,213 @@
+"""Servers and workers on one PostgreSQL database and one Temporal server: each with connections of its own."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from temporalio.client import Client
+
+from flowrunner.clock import SystemClock
+from flowrunner.dispatch.temporal.address import TemporalAddress
+from flowrunner.dispatch.temporal.connection import connect
+from flowrunner.dispatch.temporal.courier import Courier
+from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
+from flowrunner.dispatch.temporal.worker import TemporalWorker
+from flowrunner.domain.account import Caller
+from flowrunner.domain.execution import Event, Status
+from flowrunner.domain.limits import UNLIMITED
+from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId
+from flowrunner.engine.engine import FlowEngine
+from flowrunner.engine.world import World
+from flowrunner.nodes import built_in
+from flowrunner.plugin import NodeType
+from flowrunner.ports import SavedFlow
+from flowrunner.sandbox.pool import JailedSandbox
+from flowrunner.schemas import RustSchemas
+from flowrunner.security.vault import AesVault, MasterKeys
+from flowrunner.services.executions import Executions, Origin
+from flowrunner.services.flows import ReadyFlows
+from flowrunner.services.signals import Signals
+from flowrunner.services.subflows import SubFlowExecutions
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.letters import SqlLetters
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.usage import SqlUsage
+from services.callers import caller_of
+from support.databases import MARA, NOON, account, open_database
+from support.world import FakeHttp, RecordingBroadcast
+
+PATIENCE_SECONDS: Final = 30.0
+
+
+@dataclass
+class Cluster:
+    """Opened by `cluster`."""
+
+    url: TemporalAddress
+    place: str
+    http: FakeHttp
+    types: dict[str, NodeType[Any]]
+    sandbox: JailedSandbox
+    clock: SystemClock = field(default_factory=SystemClock)
+    broadcast: RecordingBroadcast = field(default_factory=RecordingBroadcast)
+
+    def __post_init__(self) -> None:
+        self._specs = {name: node_type.spec() for name, node_type in self.types.items()}
+
+    def add_type(self, node_type: NodeType[Any]) -> None:
+        self.types[node_type.type] = node_type
+        self._specs[node_type.type] = node_type.spec()
+
+    @contextlib.asynccontextmanager
+    async def server(self) -> AsyncIterator["Front"]:
+        async with self._side() as side:
+            yield Front(side)
+
+    @contextlib.asynccontextmanager
+    async def worker(self, *, most_active: int = 50) -> AsyncIterator[TemporalWorker]:
+        async with self._side() as side:
+            worker = TemporalWorker(
+                side.engine,
+                side.courier,
+                side.letters,
+                client=side.client,
+                queue=self.url.queue,
+                most_active=most_active,
+            )
+            await worker.open()
+            try:
+                yield worker
+            finally:
+                await worker.drain(seconds=5)
+                await worker.close()
+
+    @contextlib.asynccontextmanager
+    async def _side(self) -> AsyncIterator["Side"]:
+        """What servers and workers have in common."""
+        client = await connect(self.url, api_key=None)
+        database = open_database(self.place)
+        journal, letters, flows = SqlJournal(database), SqlLetters(database), SqlFlows(database)
+        vault = AesVault(SqlSecrets(database), MasterKeys(bytes(range(32))))
+        world = World(
+            journal=journal,
+            library=ReadyFlows(flows, self._specs),
+            vault=vault,
+            broadcast=self.broadcast,
+            sandbox=self.sandbox,
+            node_types=self.types,
+            http=self.http,
+            clock=self.clock,
+            draw=lambda: 0.0,
+        )
+        courier = Courier(client, self.url.queue, journal=journal, letters=letters, vault=vault, clock=self.clock)
+        engine = FlowEngine(world)
+        dispatcher = TemporalDispatcher(engine, courier, journal, letters, self.clock)
+        reader, schemas = SqlExecutions(database), RustSchemas()
+        executions = Executions(
+            reader, flows, world.library, dispatcher, usage=SqlUsage(database), limits=UNLIMITED,
+            sandbox=self.sandbox, schemas=schemas, clock=self.clock,
+        )  # fmt: skip
+        world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flows))
+        await dispatcher.open()
+        try:
+            yield Side(
+                client=client,
+                engine=engine,
+                journal=journal,
+                letters=letters,
+                flows=flows,
+                vault=vault,
+                courier=courier,
+                dispatcher=dispatcher,
+                executions=executions,
+                signals=Signals(reader, journal, dispatcher, schemas, self.clock),
+            )
+        finally:
+            await dispatcher.close()
+            await database.close()
+
+
+@dataclass(kw_only=True)
+class Side:
+    """One process of the cluster."""
+
+    client: Client
+    engine: FlowEngine
+    journal: SqlJournal
+    letters: SqlLetters
+    flows: SqlFlows
+    vault: AesVault
+    courier: Courier
+    dispatcher: TemporalDispatcher
+    executions: Executions
+    signals: Signals
+
+
+class Front:
+    """A server, as whoever calls it sees it."""
+
+    def __init__(self, side: Side) -> None:
+        self.side = side
+        self.client = side.client
+        self.dispatcher = side.dispatcher
+        self.signals = side.signals
+        self.caller: Caller = caller_of(MARA)
+
+    async def save(self, definition: str, id: str = "flow-1") -> None:
+        saved = SavedFlow(
+            id=FlowId(id),
+            name=id,
+            description="",
+            version="1",
+            tags=[],
+            created_at=NOON,
+            updated_at=NOON,
+            definition=definition,
+            revision_id=RevisionId(f"rev-{id}"),
+        )
+        await self.side.flows.create(MARA, saved)
+
+    async def start(self, flow: str = "flow-1", input: JSON = None) -> ExecutionId:
+        return (await self.side.executions.accept(Origin(account_id=MARA), FlowId(flow), input or {})).id
+
+    async def status(self, id: ExecutionId) -> Status:
+        return (await self.side.journal.stored(id)).status
+
+    async def events(self, id: ExecutionId) -> Sequence[Event]:
+        _, events = await self.side.journal.load(id)
+        return [event for event, _ in events]
+
+    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await holds():  # noqa: ASYNC110 # others do it, in their own time
+                await asyncio.sleep(0.01)
+
+    async def until_ended(self, *ids: ExecutionId) -> list[Status]:
+        async def have_ended() -> bool:
+            return all([(await self.status(id)).is_final for id in ids])
+
+        await self.until(have_ended)
+        return [await self.status(id) for id in ids]
+
+    async def until_waiting(self, id: ExecutionId) -> None:
+        async def is_waiting() -> bool:
+            return await self.status(id) is Status.WAITING
+
+        await self.until(is_waiting)
+
+
+@contextlib.asynccontextmanager
+async def cluster(place: str, url: str) -> AsyncIterator[Cluster]:
+    """A cluster without a process yet, on an empty database."""
+    database, sandbox = open_database(place), JailedSandbox(1)
+    try:
+        await SqlAccounts(database).create(account(MARA), password_hash="x")
+        yield Cluster(TemporalAddress.read(url), place, FakeHttp(), dict(built_in()), sandbox)
+    finally:
+        await sandbox.close()
+        await database.close()

@@ -1,0 +1,301 @@
+"""Executions that Temporal places, on a real Temporal server."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from google.protobuf.json_format import MessageToJson
+
+from dispatch.cluster import Cluster, Front, cluster
+from flowrunner.domain.errors import Conflict
+from flowrunner.domain.execution import NodeCompleted, NodeStarted, Status
+from flowrunner.domain.values import ExecutionId
+from flowrunner.plugin import NodeFailure
+from flowrunner.ports import Fenced
+from support.databases import MARA, new_postgres_database
+from support.postgres import PostgresServer
+from support.temporal import Temporal
+from support.world import Acting, answer
+
+WAITS = """
+nodes:
+  rest: {type: delay, params: {duration: 1500ms}, next: ask}
+  ask: {type: wait, params: {key: go}, next: tell}
+  tell: {type: webhook, params: {url: "http://peer/", body: "${input}"}}
+"""
+FOR_EVER = "nodes: {ask: {type: wait, params: {key: go}}}"
+
+
+@pytest.fixture(scope="module")
+def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
+    running = Temporal(tmp_path_factory.mktemp("temporal"), limit__historyCount__suggestContinueAsNew="40")
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+async def machines(temporal: Temporal, postgres: PostgresServer) -> AsyncIterator[Cluster]:
+    async with cluster(new_postgres_database(postgres), temporal.url(f"queue-{uuid4()}")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def front(machines: Cluster) -> AsyncIterator[Front]:
+    async with machines.server() as opened:
+        yield opened
+
+
+async def test_an_execution_waits_is_told_something_and_ends(machines: Cluster, front: Front) -> None:
+    await front.save(WAITS)
+    async with machines.worker():
+        id = await front.start()
+        await front.until_waiting(id)
+        await front.signals.send(front.caller, id, "go", {"n": 1})
+
+        assert await front.until_ended(id) == [Status.COMPLETED]
+
+    assert [r.body for r in machines.http.requests] == [b'{"n":1}']
+    assert [e.node for e in await front.events(id) if isinstance(e, NodeCompleted)] == ["rest", "ask", "tell"]
+
+
+async def test_it_goes_on_wherever_a_worker_is(machines: Cluster, front: Front) -> None:
+    await front.save(WAITS)
+    async with machines.worker():
+        id = await front.start()
+        await front.until_waiting(id)
+    sent = asyncio.create_task(front.signals.send(front.caller, id, "go", 1))
+    async with machines.worker(), machines.worker():
+        await sent
+
+        assert await front.until_ended(id) == [Status.COMPLETED]
+
+
+async def test_what_is_accepted_before_there_is_a_worker_runs_when_there_is_one(
+    machines: Cluster, front: Front
+) -> None:
+    await front.save("nodes: {a: {type: transform, params: {value: 1}}}")
+    ids = [await front.start() for _ in range(5)]
+    async with machines.worker():
+        assert await front.until_ended(*ids) == [Status.COMPLETED] * 5
+
+
+async def test_a_signal_to_an_execution_that_has_ended_is_a_conflict(machines: Cluster, front: Front) -> None:
+    await front.save("nodes: {a: {type: transform, params: {value: 1}}}")
+    async with machines.worker():
+        id = await front.start()
+        await front.until_ended(id)
+
+        with pytest.raises(Conflict, match="ended"):
+            await front.signals.send(front.caller, id, "go", 1)
+
+
+async def test_of_two_answers_to_an_approval_the_first_counts(machines: Cluster, front: Front) -> None:
+    await front.save("""
+nodes:
+  ask: {type: approval, params: {prompt: "Well?"}, next: {approved: yes_, rejected: no_}}
+  yes_: {type: return, params: {value: "yes"}}
+  no_: {type: return, params: {value: "no"}}
+""")
+    async with machines.worker():
+        id = await front.start()
+        await front.until_waiting(id)
+
+        answers = await asyncio.gather(
+            *(front.signals.answer(front.caller, id, "ask", approved=is_yes, data=None) for is_yes in (True, False)),
+            return_exceptions=True,
+        )
+
+        assert [type(a) for a in answers].count(Conflict) == 1
+        await front.until_ended(id)
+
+
+@pytest.mark.parametrize("is_parked", [True, False])
+async def test_a_cancelled_execution_ends_and_its_handler_runs(
+    machines: Cluster, front: Front, is_parked: bool
+) -> None:
+    under_way = asyncio.Event()
+
+    async def hang(value: object, context: object) -> None:
+        under_way.set()
+        await asyncio.Event().wait()
+
+    machines.add_type(Acting("test.hang", hang))
+    work = "{type: wait, params: {key: go}}" if is_parked else "{type: test.hang}"
+    await front.save(
+        f'on_finish: tidy\nnodes:\n  work: {work}\n  tidy: {{type: webhook, params: {{url: "http://peer/"}}}}'
+    )
+    async with machines.worker(), machines.server() as other:
+        id = await other.start()
+        await (front.until_waiting(id) if is_parked else under_way.wait())
+        await front.dispatcher.cancel(id, reason="enough")
+
+        assert await front.until_ended(id) == [Status.CANCELLED]
+    assert len(machines.http.requests) == 1
+
+
+async def test_one_that_is_cancelled_in_temporal_ends_as_cancelled(machines: Cluster, front: Front) -> None:
+    await front.save(FOR_EVER)
+    async with machines.worker():
+        id = await front.start()
+        await front.until_waiting(id)
+        await front.client.get_workflow_handle(id).cancel()
+
+        assert await front.until_ended(id) == [Status.CANCELLED]
+
+
+async def test_one_that_is_terminated_in_temporal_can_still_be_told_something(machines: Cluster, front: Front) -> None:
+    await front.save(FOR_EVER)
+    async with machines.worker():
+        id = await front.start()
+        await front.until_waiting(id)
+        await front.client.get_workflow_handle(id).terminate()
+        await front.signals.send(front.caller, id, "go", 1)
+
+        assert await front.until_ended(id) == [Status.COMPLETED]
+
+
+async def test_a_flow_waits_for_the_flow_that_it_runs(machines: Cluster, front: Front) -> None:
+    await front.save(
+        "nodes: {a: {type: delay, params: {duration: 1200ms}, next: b}, b: {type: return, params: {value: 7}}}", "child"
+    )
+    await front.save("nodes: {call: {type: flow, params: {flow: child}}}")
+    async with machines.worker(), machines.worker():
+        id = await front.start()
+
+        assert await front.until_ended(id) == [Status.COMPLETED]
+    (completed,) = [e for e in await front.events(id) if isinstance(e, NodeCompleted)]
+    assert completed.result == 7
+
+
+async def test_no_more_executions_are_under_way_than_may_be(machines: Cluster, front: Front) -> None:
+    under_way = most = 0
+
+    async def count(value: object, context: object) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                while most < 2:  # noqa: ASYNC110 # the other one comes from elsewhere
+                    await asyncio.sleep(0.01)
+        under_way -= 1
+
+    machines.add_type(Acting("test.count", count))
+    await front.save("limits: {concurrency: {max: 2}}\nnodes: {a: {type: test.count}}")
+    async with machines.worker(), machines.worker(), machines.server() as other:
+        ids = [await side.start() for side in (front, other) * 5]
+
+        assert await front.until_ended(*ids) == [Status.COMPLETED] * 10
+    assert most == 2
+
+
+async def test_a_worker_whose_execution_was_taken_over_writes_nothing(machines: Cluster, front: Front) -> None:
+    await front.save("nodes: {a: {type: transform, params: {value: 1}}}")
+    refused = 0
+    async with machines.server() as taker:
+        for _ in range(50):
+            id = await front.start()
+            stale = await front.side.engine.load(id)
+            assert stale is not None
+            taken = await taker.side.engine.load(id)
+            assert taken is not None
+            with pytest.raises(Fenced):
+                await stale.advance()
+            refused += 1
+            await taken.advance()
+            assert await front.status(id) is Status.COMPLETED
+            assert len([e for e in await front.events(id) if isinstance(e, NodeStarted)]) == 1
+    assert refused == 50
+
+
+async def test_a_long_execution_begins_a_new_history_in_time(machines: Cluster, front: Front) -> None:
+    await front.save("""
+vars: {n: 0}
+nodes:
+  again:
+    type: while
+    params: {when: "vars.n < 8", delay: 1100ms}
+    nodes: {a: {type: set, params: {n: "${vars.n + 1}"}}}
+""")
+    async with machines.worker():
+        id = await front.start()
+        assert await front.until_ended(id) == [Status.COMPLETED]
+        runs = [run.run_id async for run in front.client.list_workflows(f"WorkflowId = '{id}'")]
+
+    assert len(runs) >= 2
+
+
+async def test_nothing_of_a_flow_is_in_what_temporal_keeps(machines: Cluster, front: Front) -> None:
+    canary = "canary-7f3a9c21e5"
+    await front.side.vault.set(MARA, "KEY", canary, at=machines.clock.now())
+
+    async def crash(value: object, context: object) -> None:
+        raise RuntimeError(canary)
+
+    machines.add_type(Acting("test.crash", crash))
+    machines.http.at("http://peer/", answer(body=json.dumps({"echo": canary})), NodeFailure("http.500", canary))
+    await front.save(f"""
+vars: {{note: "{canary}"}}
+nodes:
+  ask: {{type: wait, params: {{key: go}}, next: send}}
+  send: {{type: webhook, params: {{url: "http://peer/", body: "${{secrets.KEY}} ${{input}}"}}, next: again}}
+  again: {{type: webhook, params: {{url: "http://peer/", body: "{canary}"}}, next: {{error: last}}}}
+  last: {{type: test.crash}}
+""")
+    async with machines.worker():
+        id = await front.start(input={"given": canary})
+        await front.until_waiting(id)
+        await front.signals.send(front.caller, id, "go", {"told": canary})
+        assert await front.until_ended(id) == [Status.FAILED]
+        kept = await _all_that_temporal_keeps(front, id)
+
+    assert id in kept
+    assert canary not in kept
+    for name in ("send", "note", "given", "webhook", "peer"):
+        assert name not in kept
+
+
+async def _all_that_temporal_keeps(front: Front, id: ExecutionId) -> str:
+    handle = front.client.get_workflow_handle(id)
+    history = await handle.fetch_history()
+    described = await handle.describe()
+    events = "".join(MessageToJson(event) for event in history.events)
+    payloads = b"".join(
+        payload.data
+        for event in history.events
+        for attributes in (
+            event.activity_task_scheduled_event_attributes,
+            event.workflow_execution_started_event_attributes,
+        )
+        for payload in attributes.input.payloads
+    )
+    return events + payloads.decode() + MessageToJson(described.raw_description)
+
+
+async def test_what_temporal_has_forgotten_is_begun_again(tmp_path: Path, postgres: PostgresServer) -> None:
+    """The development server keeps everything in memory: its end is the loss of all of it."""
+    async with AsyncExitStack() as stack:
+        (tmp_path / "temporal").mkdir()
+        temporal = Temporal(tmp_path / "temporal").start()
+        stack.callback(temporal.stop)
+        machines = await stack.enter_async_context(cluster(new_postgres_database(postgres), temporal.url("q")))
+        async with machines.server() as front:
+            await front.save("nodes: {a: {type: transform, params: {value: 1}}}")
+            await front.save(FOR_EVER, "waits")
+            async with machines.worker():
+                waiting = await front.start("waits")
+                await front.until_waiting(waiting)
+            temporal.stop()
+            accepted = await front.start()
+            temporal.start()
+        async with machines.server() as front, machines.worker():
+            assert await front.until_ended(accepted) == [Status.COMPLETED]
+            await front.signals.send(front.caller, waiting, "go", 1)
+            assert await front.until_ended(waiting) == [Status.COMPLETED]

@@ -1,0 +1,258 @@
+"""Servers and workers, each a process, on one PostgreSQL database and one Temporal server."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from support.client import Client
+from support.invariants import check_accepted, check_database, check_effects
+from support.postgres import PostgresServer, query
+from support.receiver import Receiver
+from support.server import Server
+from support.temporal import Temporal
+
+FLOW: Final = """
+metadata: {{name: Two calls, version: "1.0"}}
+nodes:
+  fetch: {{type: http.request, params: {{url: "{receiver}/wait/fetch?most=0.2"}}, next: rest}}
+  rest: {{type: delay, params: {{duration: 1500ms}}, next: notify}}
+  notify: {{type: webhook, params: {{url: "{receiver}/wait/notify?most=0.2"}}}}
+"""
+SENDS_A_SECRET: Final = """
+metadata: {{name: Sends a secret, version: "1.0"}}
+nodes:
+  send: {{type: http.request, params: {{url: "{receiver}/echo", method: POST, body: "${{secrets.KEY}}"}}}}
+"""
+KILLS: Final = int(os.environ.get("CAMPAIGN_KILLS", "6"))
+
+
+class Fleet:
+    """Processes with the same keys; the first server makes them."""
+
+    def __init__(self, directory: Path, database: str, dispatch: str) -> None:
+        self._directory = directory
+        self.database = database
+        self._settings = {"DATABASE_URL": database, "DISPATCH": dispatch}
+        self.all: list[Server] = []
+
+    def add(self, command: str = "serve") -> Server:
+        """A further process, not started yet."""
+        directory = self._directory / f"{command}-{len(self.all)}"
+        directory.mkdir()
+        server = Server(directory, self._settings, command=command)
+        if self.all:
+            shutil.copytree(self.all[0].data_dir / "keys", server.data_dir / "keys")
+            server.data_dir.chmod(0o700)
+        self.all.append(server)
+        return server
+
+    def worker(self) -> Server:
+        return self.add("worker").start()
+
+    def end(self) -> None:
+        for server in self.all:
+            if not server.has_ended():
+                os.kill(server.pid, signal.SIGCONT)
+                server.kill()
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    server = PostgresServer({"fsync": "on"})
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
+    running = Temporal(tmp_path_factory.mktemp("temporal"))
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def fleet(postgres: PostgresServer, temporal: Temporal, tmp_path: Path) -> Iterator[Fleet]:
+    database = postgres.new_database()
+    fleet = Fleet(tmp_path, database, temporal.url(database.rpartition("/")[2]))
+    try:
+        yield fleet
+    finally:
+        fleet.end()
+
+
+@pytest.fixture
+def callee(tmp_path: Path) -> Iterator[Receiver]:
+    """A receiver of this test's own, whose requests are all counted."""
+    (tmp_path / "callee").mkdir()
+    running = Receiver(tmp_path / "callee")
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> float:
+    """How long it took until the condition held."""
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() < start + seconds, "it never came to that"
+        time.sleep(0.05)
+    return time.monotonic() - start
+
+
+def none_are_open(fleet: Fleet) -> bool:
+    return query(fleet.database, "SELECT count(*) FROM executions WHERE completed_at IS NULL")[0][0] == 0
+
+
+def start_some(admin: Client, flow_id: str, count: int) -> list[str]:
+    return [admin.run(flow_id) for _ in range(count)]
+
+
+def test_servers_are_alike_and_workers_do_the_work(fleet: Fleet, callee: Receiver) -> None:
+    one, two = fleet.add().start(), fleet.add().start()
+    worker = fleet.worker()
+    admin, other = one.admin(), two.client()
+    other.token = admin.token
+    flow_id = admin.new_flow(FLOW.format(receiver=callee.url))
+    id = other.run(flow_id)
+
+    messages = admin.messages(id)
+
+    assert messages[-1]["type"] == "execution_completed"
+    assert [message["seq"] for message in messages] == list(range(1, len(messages) + 1))
+    assert other.ended(id)["status"] == "completed"
+    assert worker.client().get("/readyz").status == 200
+    assert worker.client(admin.token).get("/api/v1/flows").status == 404
+
+
+def test_what_one_server_ends_or_changes_the_others_know_within_seconds(fleet: Fleet, callee: Receiver) -> None:
+    one, two = fleet.add().start(), fleet.add().start()
+    fleet.worker()
+    admin, other = one.admin(), two.client()
+    other.token = admin.token
+    flow_id = admin.new_flow(SENDS_A_SECRET.format(receiver=callee.url))
+    admin.new_secret("KEY", "the-first-value-4711")
+    first = other.ended(other.run(flow_id))
+    admin.new_secret("KEY", "the-second-value-4712")
+    second = other.ended(other.run(flow_id))
+    assert other.get("/api/v1/flows").status == 200
+
+    admin.post("/api/v1/auth/logout")
+
+    took = wait_for(lambda: other.get("/api/v1/flows").status == 401, 10)
+    assert took <= 5.0
+    assert "value-471" not in json.dumps([first, second])
+    assert [e.body for e in callee.effects("/echo")] == ["the-first-value-4711", "the-second-value-4712"]
+    assert not query(fleet.database, "SELECT 1 FROM events WHERE data LIKE '%value-471%'")
+
+
+def test_a_signal_sent_to_any_server_reaches_the_execution(fleet: Fleet) -> None:
+    one, two = fleet.add().start(), fleet.add().start()
+    fleet.worker()
+    admin, other = one.admin(), two.client()
+    other.token = admin.token
+    flow_id = admin.new_flow("nodes: {ask: {type: wait, params: {key: go}}}", name="Waits")
+    id = admin.run(flow_id)
+    admin.waiting_at(id, "ask")
+
+    assert other.post(f"/api/v1/executions/{id}/signals/go", {"payload": {"n": 1}}).status < 300
+    assert admin.ended(id)["status"] == "completed"
+
+
+@pytest.mark.timeout(240)
+def test_killed_workers_lose_nothing_and_repeat_nothing_that_was_recorded(fleet: Fleet, callee: Receiver) -> None:
+    seed = int(os.environ.get("CAMPAIGN_SEED", str(time.time_ns())))
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    server = fleet.add().start()
+    workers = [fleet.worker(), fleet.worker()]
+    admin = server.admin()
+    flow_id = admin.new_flow(FLOW.format(receiver=callee.url))
+    accepted: list[str] = []
+    for _ in range(KILLS):
+        accepted += start_some(admin, flow_id, 5)
+        time.sleep(chance.uniform(0.0, 0.8))
+        victim = chance.choice(workers)
+        victim.kill()
+        accepted += start_some(admin, flow_id, 5)
+        victim.start()
+    wait_for(lambda: none_are_open(fleet), 120)
+    fleet.end()
+
+    assert check_accepted(fleet.database, accepted) == []
+    assert check_database(fleet.database) == []
+    assert check_effects(fleet.database, [effect.key or "" for effect in callee.effects()]) == []
+
+
+@pytest.mark.timeout(240)
+def test_a_worker_that_hangs_is_replaced_and_its_late_writes_change_nothing(fleet: Fleet, callee: Receiver) -> None:
+    server = fleet.add().start()
+    admin = server.admin()
+    flow_id = admin.new_flow(FLOW.format(receiver=callee.url))
+    sleeper = fleet.worker()
+    accepted = start_some(admin, flow_id, 20)
+    wait_for(lambda: bool(callee.effects()))
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    fleet.worker()
+    wait_for(lambda: none_are_open(fleet), 120)
+    events = query(fleet.database, "SELECT count(*) FROM events")
+    os.kill(sleeper.pid, signal.SIGCONT)
+    # It wakes up in the middle of what others have done meanwhile.
+    more = start_some(admin, flow_id, 5)
+    wait_for(lambda: none_are_open(fleet), 120)
+    fleet.end()
+
+    of_more = query(fleet.database, "SELECT count(*) FROM events WHERE execution_id = ANY($1)", more)
+    assert query(fleet.database, "SELECT count(*) FROM events")[0][0] == events[0][0] + of_more[0][0]
+    assert check_accepted(fleet.database, accepted + more) == []
+    assert check_database(fleet.database) == []
+    assert check_effects(fleet.database, [effect.key or "" for effect in callee.effects()]) == []
+
+
+@pytest.mark.timeout(240)
+def test_servers_and_workers_are_replaced_one_by_one_under_load(fleet: Fleet, callee: Receiver) -> None:
+    servers = [fleet.add().start(), fleet.add().start()]
+    workers = [fleet.worker(), fleet.worker()]
+    admin = servers[0].admin()
+    flow_id = admin.new_flow(FLOW.format(receiver=callee.url))
+    accepted: list[str] = []
+    for old in (*servers, *workers):
+        accepted += start_some(admin, flow_id, 5)
+        old.terminate()
+        assert old.wait() == 0
+        old.start()
+        admin = servers[0].client(admin.token)
+    wait_for(lambda: none_are_open(fleet), 120)
+    for server in fleet.all:
+        server.stop()
+
+    assert check_accepted(fleet.database, accepted) == []
+    assert check_database(fleet.database) == []
+    tries = [effect.key for effect in callee.effects()]
+    assert len(tries) == len(set(tries)), "a stop in good order repeats nothing"
+
+
+def test_a_worker_without_temporal_says_what_it_needs(tmp_path: Path) -> None:
+    worker = Server(tmp_path, command="worker").spawn()
+
+    assert worker.wait() == 1
+    assert "FLOWRUNNER_DISPATCH" in worker.log
+
+
+def test_a_server_for_temporal_without_postgresql_says_what_it_needs(tmp_path: Path) -> None:
+    server = Server(tmp_path, {"DISPATCH": "temporal://127.0.0.1:7233"}).spawn()
+
+    assert server.wait() == 1
+    assert "FLOWRUNNER_DATABASE_URL" in server.log

@@ -1,0 +1,276 @@
+"""Two servers on one PostgreSQL database: one is active, the other waits and takes over."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+from websockets.sync.client import connect
+
+from support.client import Client
+from support.invariants import check_accepted, check_database, check_effects
+from support.postgres import PostgresServer, query
+from support.receiver import Receiver
+from support.server import Server
+
+TAKE_OVER_SECONDS: Final = 5.0
+STANDBY: Final = "standby: another server is active"
+FLOW: Final = """
+metadata: {{name: Two calls, version: "1.0"}}
+nodes:
+  fetch: {{type: http.request, params: {{url: "{receiver}/wait/fetch?most=0.2"}}, next: notify}}
+  notify: {{type: webhook, params: {{url: "{receiver}/wait/notify?most=0.2"}}}}
+"""
+ECHO: Final = "metadata: {name: Echo, version: '1'}\nnodes: {a: {type: transform, params: {value: '${input}'}}}"
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    """Survives the tests here; what it keeps need not survive the machine."""
+    server = PostgresServer({"fsync": "on"})
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+class Pair:
+    """Servers with keys of their own, which are the same."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        self.url = url
+        self._directory = directory
+        self.servers: list[Server] = []
+
+    def add(self) -> Server:
+        """A further server, not started yet."""
+        directory = self._directory / f"server-{len(self.servers)}"
+        directory.mkdir()
+        server = Server(directory, {"DATABASE_URL": self.url})
+        if self.servers:
+            shutil.copytree(self.servers[0].data_dir / "keys", server.data_dir / "keys")
+            server.data_dir.chmod(0o700)
+        self.servers.append(server)
+        return server
+
+
+@pytest.fixture
+def pair(postgres: PostgresServer, tmp_path: Path) -> Iterator[Pair]:
+    pair = Pair(tmp_path, postgres.new_database())
+    try:
+        yield pair
+    finally:
+        for server in pair.servers:
+            server.kill() if not server.has_ended() else None
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> float:
+    """How long it took until the condition held."""
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() < start + seconds, "it never came to that"
+        time.sleep(0.02)
+    return time.monotonic() - start
+
+
+def is_standby(server: Server) -> bool:
+    if server.find_url() is None:
+        return False
+    answer = server.client().get("/readyz")
+    return answer.status == 503 and STANDBY in answer.json["error"]["message"]
+
+
+def start_both(pair: Pair) -> tuple[Server, Server, Client]:
+    first = pair.add().start()
+    second = pair.add().spawn()
+    wait_for(lambda: is_standby(second))
+    return first, second, first.admin()
+
+
+@contextmanager
+def paused(server: Server) -> Iterator[None]:
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def test_a_second_server_waits_says_so_and_only_reads(pair: Pair) -> None:
+    first, second, admin = start_both(pair)
+    flow_id = admin.new_flow(ECHO)
+    standby = second.client(admin.token)
+
+    assert first.client().get("/readyz").status == 200
+    assert second.client().get("/healthz").status == 200
+    assert "server.standby" in second.log
+    assert standby.get(f"/api/v1/flows/{flow_id}").status == 200
+    for refused in (
+        standby.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}),
+        standby.post("/api/v1/auth/login", {"email": "a@example.com", "password": "x"}),
+        standby.delete(f"/api/v1/flows/{flow_id}"),
+    ):
+        assert (refused.status, "standby" in refused.json["error"]["message"]) == (503, True)
+    assert admin.get(f"/api/v1/flows/{flow_id}").status == 200
+
+
+def test_a_standby_shows_live_events(pair: Pair) -> None:
+    _, second, admin = start_both(pair)
+    flow_id = admin.new_flow(
+        "metadata: {name: Slow, version: '1'}\n"
+        "nodes: {a: {type: delay, params: {duration: 600ms}, next: b}, b: {type: log, params: {message: late}}}"
+    )
+    id = admin.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"]
+
+    url = second.url.replace("http", "ws", 1)
+    headers = {"Authorization": f"Bearer {admin.token}"}
+    with connect(f"{url}/ws/executions/{id}", additional_headers=headers, proxy=None, open_timeout=10) as socket:
+        messages = [json.loads(text) for text in socket]
+
+    assert messages[-1]["type"] == "execution_completed"
+    assert [message["seq"] for message in messages] == list(range(1, len(messages) + 1))
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_the_standby_takes_over_when_the_active_server_ends(pair: Pair, tmp_path: Path, end: str) -> None:
+    receiver = Receiver(tmp_path).start()
+    try:
+        first, second, admin = start_both(pair)
+        flow_id = admin.new_flow(FLOW.format(receiver=receiver.url))
+        ids = [admin.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"] for _ in range(20)]
+        if end == "kill":
+            first.kill()
+        else:
+            first.terminate()
+            first.wait()
+        took = wait_for(lambda: second.client().get("/readyz").status == 200)
+        heir = second.client(admin.token)
+        ids.append(heir.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"])
+        wait_for(lambda: heir.get("/api/v1/executions", status="running,waiting").json["total"] == 0)
+        second.stop()
+    finally:
+        receiver.stop()
+
+    assert took <= TAKE_OVER_SECONDS
+    assert check_accepted(pair.url, ids) == []
+    assert check_database(pair.url) == []
+    assert check_effects(pair.url, [effect.key or "" for effect in receiver.effects()]) == []
+
+
+def test_a_server_that_hangs_is_replaced_and_its_late_writes_change_nothing(pair: Pair, tmp_path: Path) -> None:
+    """It is stopped in the midst of its work, again and again, and finds itself a standby each time."""
+    receiver = Receiver(tmp_path).start()
+    accepted: list[str] = []
+    try:
+        active, standby, admin = start_both(pair)
+        flow_id = admin.new_flow(FLOW.format(receiver=receiver.url))
+        secrets_path = f"/api/v1/accounts/{admin.account_id}/secrets"
+        for _ in range(3):
+            client = active.client(admin.token)
+            accepted += [
+                client.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"] for _ in range(10)
+            ]
+            answers: list[int] = []
+            with paused(active):
+                # They are in its sockets when it wakes up: neither may be answered as if it had been done.
+                late = [
+                    threading.Thread(target=send, args=(active.client(admin.token), path, body, answers))
+                    for path, body in (
+                        (f"/api/v1/flows/{flow_id}/run", {"input": {}}),
+                        (secrets_path, {"key": "LATE", "value": "a late secret"}),
+                    )
+                ]
+                for thread in late:
+                    thread.start()
+                took = wait_for(lambda new=standby: new.client().get("/readyz").status == 200)  # type: ignore[misc]
+                assert took <= TAKE_OVER_SECONDS + 1.0, "the clock runs from before the pause was noticed"
+            for thread in late:
+                thread.join(30)
+            assert [answer for answer in answers if answer < 400] == []
+            wait_for(lambda old=active: is_standby(old))  # type: ignore[misc]
+            assert "server.overtaken" in active.log
+            active, standby = standby, active
+        heir = active.client(admin.token)
+        wait_for(lambda: heir.get("/api/v1/executions", status="running,waiting").json["total"] == 0)
+        secrets = heir.get(secrets_path).json
+        for server in (active, standby):
+            server.stop()
+    finally:
+        receiver.stop()
+
+    assert secrets == {"secrets": []}
+    # No more than was accepted: what was sent to the one that hung has left no trace.
+    assert len(query(pair.url, "SELECT id FROM executions")) == len(accepted) == 30
+    assert check_accepted(pair.url, accepted) == []
+    assert check_database(pair.url) == []
+    assert check_effects(pair.url, [effect.key or "" for effect in receiver.effects()]) == []
+
+
+def send(client: Client, path: str, body: object, answers: list[int]) -> None:
+    try:
+        answers.append(client.post(path, body).status)
+    except OSError:
+        # The connection was closed without an answer, which promises nothing.
+        answers.append(599)
+
+
+def test_two_servers_that_start_at_once_are_one_active_and_one_standby(pair: Pair) -> None:
+    first = pair.add().start()
+    first.stop()
+    second = pair.add()
+    first.spawn()
+    second.spawn()
+    both = (first, second)
+
+    wait_for(lambda: all(server.find_url() is not None for server in both))
+    wait_for(lambda: sum(server.client().get("/readyz").status == 200 for server in both) == 1)
+    time.sleep(1.0)
+
+    assert sorted(server.client().get("/readyz").status for server in both) == [200, 503]
+    assert sum(is_standby(server) for server in both) == 1
+
+
+def test_a_standby_without_the_keys_refuses_to_start(pair: Pair) -> None:
+    pair.add().start()
+    stranger = pair.add()
+    shutil.rmtree(stranger.data_dir / "keys")
+    stranger.spawn()
+
+    assert stranger.wait() == 1
+    assert "never makes a new key over existing data" in stranger.log
+
+
+def test_the_server_is_unready_while_the_database_is_away_and_comes_back_by_itself(tmp_path: Path) -> None:
+    postgres = PostgresServer()
+    pair = Pair(tmp_path, postgres.start().new_database())
+    try:
+        server = pair.add().start()
+        admin = server.admin()
+        flow_id = admin.new_flow(ECHO)
+        before = admin.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"]
+        postgres.kill()
+        away = wait_for(lambda: server.client().get("/readyz").status == 503, 10)
+        assert server.client().get("/healthz").status == 200
+        assert admin.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).status == 503
+        time.sleep(2.0)
+        postgres.start()
+        back = wait_for(lambda: server.client().get("/readyz").status == 200, 10)
+        after = admin.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"]
+        wait_for(lambda: admin.get("/api/v1/executions", status="running,waiting").json["total"] == 0)
+        server.stop()
+        assert "server.overtaken" not in server.log
+        assert check_accepted(pair.url, [before, after]) == []
+    finally:
+        for server in pair.servers:
+            server.stop()
+        postgres.stop()
+
+    assert away <= 2.0
+    assert back <= 5.0

@@ -1,0 +1,173 @@
+"""A SQLite installation moves to PostgreSQL whole, or not at all."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, SessionId, TokenId
+from flowrunner.ports import NewSession, Page, SavedFlow, SealedSecret, TokenView, Turn, WrappedKey
+from flowrunner.storage import copying
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.audit import SqlAudit
+from flowrunner.storage.audit_chain import check_chain
+from flowrunner.storage.copying import TABLES, USAGE, NotCopied, copy_to_postgres
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.keys import SqlKeyRotations
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.sessions import SqlSessions
+from flowrunner.storage.tokens import SqlTokens
+from support.databases import (
+    MARA,
+    NOON,
+    OMAR,
+    account,
+    change,
+    completion,
+    contents_of,
+    creation,
+    new_database_file,
+    new_postgres_database,
+    open_database,
+    rows_of,
+)
+from support.invariants import check_database
+from support.postgres import PostgresServer
+
+
+@pytest.fixture
+async def source(tmp_path: Path) -> Path:
+    """A file with something in every table."""
+    path = new_database_file(tmp_path / "flowrunner.db")
+    database = open_database(path)
+    accounts = SqlAccounts(database)
+    await accounts.create(replace(account(MARA), name="Mára \0 😀"), password_hash="hash")
+    await accounts.create(account(OMAR, role="user"), password_hash="hash")
+    await accounts.create(account("gone", role="user"), password_hash="hash")
+    await accounts.delete(AccountId("gone"), at=NOON)
+    session = NewSession(id=SessionId("s"), account_id=MARA, role="admin", expires_at=NOON + timedelta(days=9999))
+    await SqlSessions(database).open(session, password_hash="hash")
+    await SqlSessions(database).save_ticket("digest", session.id, expires_at=NOON)
+    token = TokenView(id=TokenId("t"), name="T", scopes=("read",), created_at=NOON)
+    await SqlTokens(database).create(MARA, token, digest="d", by=session.id, most=5)
+    await SqlKeyRotations(database).request("data", replaces=None, at=NOON)
+    for n in range(3):
+        data_key = WrappedKey(version=1, master_key_id="m", wrapped=b"\0\xff")
+        sealed = SealedSecret(key=f"K{n}", key_version=1, sealed=bytes([n] * 20))
+        await SqlSecrets(database).save(MARA, lambda newest, s=sealed, k=data_key: (s, newest or k), at=NOON)
+    flow = SavedFlow(
+        id=FlowId("flow-1"), name="é", description="", version="1", tags=["a"], created_at=NOON, updated_at=NOON,
+        definition="nodes: …", revision_id=RevisionId("rev-1"),
+    )  # fmt: skip
+    await SqlFlows(database).create(MARA, flow)
+    journal = SqlJournal(database)
+    epoch = [await journal.claim() for _ in range(3)][-1]
+    for n in range(60):
+        new = creation(f"e{n:02}", epoch=epoch, key=f"k{n}", digest="d")
+        assert new.create is not None
+        turn = Turn("key", 100, is_queued=n > 50) if n >= 50 else None
+        await journal.append(replace(new, create=replace(new.create, turn=turn)))
+        if n < 50:
+            await journal.append(completion(f"e{n:02}", epoch=epoch, result="x" * n))
+    audit = SqlAudit(database)
+    for n in range(20):
+        await audit.add(
+            AuditEntry(
+                at=NOON - timedelta(days=3650 - n),
+                actor=MARA,
+                credential="session",
+                address="::1",
+                action="a.b",
+                object=("flow", "f"),
+                account_id=MARA,
+                outcome="done",
+                details={"n": n},
+            )
+        )
+    assert await audit.purge(before=NOON - timedelta(days=3650 - 5), limit=100) == 5
+    await database.close()
+    return path
+
+
+@pytest.fixture
+def target(postgres: PostgresServer) -> str:
+    return new_postgres_database(postgres)
+
+
+async def test_everything_arrives_and_goes_on_there(source: Path, target: str) -> None:
+    before = contents_of(source)
+
+    counts = await copy_to_postgres(source, target)
+
+    assert all(counts.values()), "something of every table"
+    assert contents_of(source) == before
+    for table in (*TABLES, USAGE):
+        sent = [tuple(copying.storable(value) for value in row) for row in rows_of(source, table.rows)]
+        assert rows_of(target, table.rows) == sent, table.name
+    assert check_database(target, all_ended=False) == []
+    database = open_database(target)
+    report = await database.read_long(check_chain)
+    journal = SqlJournal(database)
+    epoch = await journal.claim()
+    await journal.append(completion("e50", epoch=epoch))
+    rotation, is_new = await SqlKeyRotations(database).request("master", replaces="m", at=NOON)
+    _, total = await SqlExecutions(database).logs(MARA, ExecutionId("e01"), level=None, page=Page(limit=1, offset=0))
+    await database.close()
+
+    assert (report.rows, report.broken) == (15, None)
+    assert epoch == 4
+    assert (rotation.id, is_new, total) == (2, True, 0)
+
+
+def test_every_table_and_column_is_copied_or_kept_by_the_database(source: Path) -> None:
+    tables = {
+        row[0]
+        for row in rows_of(source, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    }
+    by_itself = {"alembic_version", "engine", "audit_anchor", "usage"}
+    # One process alone writes into a file, and sends no letters.
+    never_there = {"letters"}
+
+    assert {table.name for table in TABLES} == tables - by_itself - never_there
+    for table in TABLES:
+        columns = rows_of(source, f"SELECT name FROM pragma_table_xinfo('{table.name}') WHERE hidden = 0")
+        assert set(table.columns) == {column for (column,) in columns}, table.name
+
+
+async def test_nothing_is_copied_over_something(source: Path, target: str) -> None:
+    change(target, "INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at)"
+                   " VALUES ('a', 'a', 'a', 'admin', 'x', 0, 0)")  # fmt: skip
+    before = contents_of(target)
+
+    with pytest.raises(NotCopied, match="not empty"):
+        await copy_to_postgres(source, target)
+
+    assert contents_of(target) == before
+
+
+@pytest.mark.parametrize("table", ["executions", "events", "secrets"])
+async def test_what_arrives_otherwise_is_noticed_and_taken_back(source: Path, target: str, table: str) -> None:
+    before = contents_of(target)
+    spoil = {"executions": "request_digest = 'other'", "events": "data = '{}'", "secrets": "sealed = '\\x00'"}[table]
+    change(
+        target,
+        f"CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.{spoil}; RETURN NEW; END $$",
+    )
+    change(target, f"CREATE TRIGGER spoil BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION spoil()")
+
+    with pytest.raises(NotCopied, match=table):
+        await copy_to_postgres(source, target)
+
+    assert contents_of(target) == before
+
+
+async def test_two_copies_at_once_are_one(source: Path, target: str) -> None:
+    results = await asyncio.gather(*(copy_to_postgres(source, target) for _ in range(2)), return_exceptions=True)
+
+    assert sum(isinstance(result, dict) for result in results) == 1
+    assert check_database(target, all_ended=False) == []

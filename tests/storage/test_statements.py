@@ -1,0 +1,90 @@
+"""Every statement of the stores is one that the database can read, whether or not a test comes to run it."""
+
+import importlib
+import pkgutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from flowrunner import storage
+from flowrunner.storage.postgres.transaction import translated
+from flowrunner.storage.transaction import Sql, Statement
+from support.databases import Place
+from support.postgres import connected
+
+VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
+
+
+def statements() -> Iterator[tuple[str, Sql]]:
+    """The statements that both databases are given, by where they stand."""
+    for module in pkgutil.iter_modules(storage.__path__, "flowrunner.storage."):
+        if module.name.endswith(".copying"):
+            # Some of its statements are for the one, and some for the other.
+            continue
+        for name, value in vars(importlib.import_module(module.name)).items():
+            for each in value if isinstance(value, tuple) else (value,):
+                if isinstance(each, Statement) or (isinstance(each, str) and each.strip().startswith(VERBS)):
+                    yield f"{module.name}.{name}", each
+
+
+@pytest.mark.only("postgres")
+def test_postgresql_reads_every_statement(path: str) -> None:
+    async def refused(connection: "asyncpg.Connection[Any]") -> list[str]:
+        found = []
+        for where, statement in statements():
+            try:
+                await connection.prepare(translated(statement)[0])
+            except asyncpg.PostgresError as error:
+                found.append(f"{where}: {error}")
+        return found
+
+    assert len(list(statements())) > 90
+    assert connected(path, refused) == []
+
+
+@pytest.mark.only("sqlite")
+def test_sqlite_reads_every_statement(path: Path) -> None:
+    found = []
+    with closing(sqlite3.connect(path)) as connection:
+        for where, statement in statements():
+            text = statement.sqlite if isinstance(statement, Statement) else statement
+            if text.count("?"):
+                text = text.replace("?", "NULL")
+            try:
+                connection.execute(f"EXPLAIN {text}", _Anything())
+            except sqlite3.Error as error:
+                found.append(f"{where}: {error}")
+
+    assert found == []
+
+
+class _Anything(dict[str, None]):
+    """Has a value for every parameter."""
+
+    def __missing__(self, name: str) -> None:
+        return None
+
+
+@pytest.mark.only("postgres")
+def test_no_text_is_compared_by_the_rules_of_a_language(path: Place) -> None:
+    """The order of ids must not depend on where the database was made."""
+
+    async def collated(connection: "asyncpg.Connection[Any]") -> list[tuple[Any, ...]]:
+        return [
+            tuple(row)
+            for row in await connection.fetch(
+                "SELECT t.relname, a.attname FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid"
+                " JOIN pg_namespace n ON n.oid = t.relnamespace AND n.nspname = current_schema()"
+                " JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = ANY(i.indkey::int2[])"
+                " JOIN pg_collation c ON c.oid = a.attcollation"
+                " WHERE c.collname <> 'C' AND t.relname <> 'alembic_version' AND a.attname NOT IN ('status', 'kind')"
+            )
+        ]
+
+    assert isinstance(path, str)
+    assert connected(path, collated) == []

