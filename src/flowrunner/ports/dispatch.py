@@ -1,0 +1,315 @@
+"""Who advances executions, what they are told, and what they do to each other."""
+
+from asyncio import Future
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.execution import Status
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
+from flowrunner.plugin import SubFlow
+from flowrunner.ports.journal import NewExecution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """Something that an execution is told from outside.
+
+    Attributes:
+        if_awaited: It counts only if a step waits for it at this moment.
+        step: The step it is for, which waits for it or is about to: otherwise it does not count.
+        audit: Who sends it, for the audit log.
+        letter: The letter that it came by, which is gone once it is durable.
+    """
+
+    key: str
+    payload: JSON
+    by: str | None = None
+    if_awaited: bool = False
+    step: str | None = None
+    audit: AuditEntry | None = None
+    letter: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """The wish that an execution ends. See `ActiveExecution.cancel`.
+
+    Attributes:
+        audit: Whose wish it is, for the audit log.
+    """
+
+    reason: str
+    audit: AuditEntry | None = None
+    spares_handlers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """Something that an execution is told by a process that does not have it in memory."""
+
+    number: int
+    execution_id: ExecutionId
+    content: "Signal | Cancel"
+
+
+class Letters(Protocol):
+    """What is on its way to executions in other processes.
+
+    A letter is gone once what it says is durable: see `Append.letters`. One that did not count is marked, until
+    whoever sent it has seen that.
+    """
+
+    async def post(self, id: ExecutionId, content: "Signal | Cancel", *, at: datetime) -> int:
+        """Gives its number. Secrets must not be in it. Raises: NotFound."""
+        ...
+
+    async def unread(self, ids: Collection[ExecutionId]) -> Sequence[Letter]:
+        """In the order in which they came."""
+        ...
+
+    async def refuse(self, number: int) -> None:
+        """It did not count."""
+        ...
+
+    async def answer(self, number: int) -> bool | None:
+        """Whether it counted; None while that is open."""
+        ...
+
+    async def withdraw(self, number: int) -> bool:
+        """Whether it was still there."""
+        ...
+
+    async def waiting(self, *, since: datetime, limit: int) -> Sequence[ExecutionId]:
+        """Executions that go on and have letters that have been on their way since then or longer."""
+        ...
+
+    async def purge(self, *, before: datetime) -> None:
+        """Delete letters from before then that nobody takes: refused ones, and to executions that have ended."""
+        ...
+
+
+# Why an execution is cancelled by what became of another.
+PARENT_HAS_ENDED: Final = "the execution that waited for it has ended"
+PARENT_HAS_GONE_ON: Final = "the execution that waited for it has gone on"
+REPLACED: Final = "replaced by a newer execution"
+
+
+class Relatives(Protocol):
+    """What executions do to each other. Each call returns at once; what it sets going survives a crash."""
+
+    def child_ended(self, parent_id: ExecutionId, signal: Signal) -> None: ...
+    def cancel_soon(self, id: ExecutionId, *, reason: str) -> None:
+        """End the flow of an execution. Handlers of its end that have begun go on."""
+        ...
+
+    def look_for_orphans(self, parent_id: ExecutionId) -> None:
+        """Cancel what was started for steps of an execution that have gone on without it."""
+        ...
+
+    def turn_is_free(self, key: str) -> None:
+        """Let executions in that wait for their turn under ``key``."""
+        ...
+
+
+class Dispatcher(Relatives, Protocol):
+    """Decides which process advances an execution."""
+
+    async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
+        """Done when the execution is durable; it runs by itself from then on.
+
+        Raises:
+            DuplicateRequest: If its idempotency key is taken.
+            NotFound: If its flow is gone, or its account.
+            NoTurn: If it has to wait for its turn, and is not queued.
+            TooManyRequests: If it has to wait, and its account has as many waiting as it may.
+            Unavailable: If the server is stopping.
+        """
+        ...
+
+    async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
+        """Done when the execution has ended. Raises: Conflict if it had ended before."""
+        ...
+
+    def replace(self, key: str, by: ExecutionId) -> None:
+        """Cancel the executions under ``key`` that are older than ``by``, which waits for their turn."""
+        ...
+
+    async def signal(self, id: ExecutionId, signal: Signal) -> bool:
+        """Done when the signal is durable; False, and nothing done, if it is not awaited and has to be.
+
+        Raises:
+            Conflict: If the execution has ended.
+            NotFound: If there is none.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParentStep:
+    """A step that starts an execution of another flow.
+
+    Attributes:
+        flows: The flows that led to it, its own last.
+        failures: Tries of the step that have failed; each may start another execution.
+    """
+
+    execution_id: ExecutionId
+    account_id: AccountId
+    step: str
+    failures: int
+    flows: Sequence[FlowId]
+
+
+class SubFlowStarter(Protocol):
+    async def start(
+        self, parent: ParentStep, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool
+    ) -> SubFlow:
+        """See `plugin.SubFlows`."""
+        ...
+
+
+class Advancing(Protocol):
+    """What advances executions in this process, or has others do it.
+
+    Attributes:
+        is_open: Whether it does.
+        active: Executions in memory.
+        queued: Executions that wait for room.
+    """
+
+    @property
+    def is_open(self) -> bool: ...
+    @property
+    def active(self) -> int: ...
+    @property
+    def queued(self) -> int: ...
+
+    async def open(self) -> None: ...
+
+    async def drain(self, *, seconds: float) -> None:
+        """Begin no further step, and wait for the ones under way."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class OpenDispatcher(Dispatcher, Advancing, Protocol):
+    """A dispatcher, as whoever starts and stops it sees it."""
+
+
+class ActiveExecution(Protocol):
+    """An execution while it is in memory."""
+
+    @property
+    def account_id(self) -> AccountId: ...
+    @property
+    def status(self) -> Status: ...
+
+    async def advance(self) -> datetime | None:
+        """Go on until the execution ends, or has to wait, or the engine stops.
+
+        Returns:
+            When a waiting execution is due; None if it has ended, waits for nothing but signals, or the
+            engine is stopping.
+
+        Raises:
+            Fenced: Another process owns the execution, or it has ended there.
+        """
+        ...
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the flow itself is over, for good; its handlers may still run."""
+        ...
+
+    def cancel(
+        self, reason: str, audit: AuditEntry | None = None, *, spares_handlers: bool = False, letter: int | None = None
+    ) -> None:
+        """End the execution soon, whatever it is doing. Handlers of its end that have begun are cut off, or spared.
+
+        Args:
+            letter: The letter that the wish came by, which is gone once it is fulfilled.
+        """
+        ...
+
+    def receive(self, signal: Signal, answer: "Future[bool]") -> None:
+        """Take a signal. The answer comes when it is durable, or never if the execution leaves memory before."""
+        ...
+
+    def nudge(self) -> None:
+        """Look again whether the engine is stopping."""
+        ...
+
+
+class Engine(Protocol):
+    """Advances executions; which ones and when is the dispatcher's matter."""
+
+    @property
+    def is_stopping(self) -> bool: ...
+
+    async def open(self) -> None:
+        """Make this process the only one whose appends count."""
+        ...
+
+    async def join(self) -> None:
+        """Share the journal: whoever loads an execution is the only one whose appends to it count."""
+        ...
+
+    def stop(self) -> None:
+        """Begin no further step; the ones under way may end."""
+        ...
+
+    async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> ActiveExecution:
+        """A new execution, durable when this returns.
+
+        Args:
+            at_once: Its first step starts now, and is recorded as started in the same append.
+
+        Raises:
+            DuplicateRequest: If its idempotency key is taken.
+            NotFound: If its flow is gone, or its account.
+            NoTurn: If it has to wait for its turn, and is not queued.
+        """
+        ...
+
+    async def load(self, id: ExecutionId) -> ActiveExecution | None:
+        """A stored execution, ready to go on; None if it has ended. Raises: NotFound."""
+        ...
+
+    async def end_of(self, id: ExecutionId) -> Signal | None:
+        """What the parent of an execution is told of its end; None if it has not ended. Raises: NotFound."""
+        ...
+
+    async def left_behind(self, parent: ExecutionId, children: Sequence[ExecutionId]) -> Sequence[ExecutionId]:
+        """Which of ``children`` no step of ``parent`` waits for, or is about to. Raises: NotFound."""
+        ...
+
+    async def replaces(self, id: ExecutionId) -> bool:
+        """Whether a queued execution is to take the place of the ones before it. Raises: NotFound."""
+        ...
+
+    async def give_up(self, id: ExecutionId) -> None:
+        """End an execution that a fault of ours keeps from going on, as failed."""
+        ...
+
+
+class Ownership(Protocol):
+    """The right of one of several servers to be the active one.
+
+    Attributes:
+        is_held: This process may claim the database.
+        epoch: The epoch of the last claim, by whoever made it, as it was seen last; None if nobody looks.
+    """
+
+    @property
+    def is_held(self) -> bool: ...
+    @property
+    def epoch(self) -> int | None: ...
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Done when the condition holds; it is looked at whenever something about the ownership was seen."""
+        ...

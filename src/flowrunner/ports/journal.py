@@ -1,0 +1,239 @@
+"""The journal: events of executions, and how they become durable."""
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.execution import Event, Status
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event as it is stored: numbered, encoded, and free of secrets.
+
+    Attributes:
+        data: The event's fields as a JSON object.
+    """
+
+    seq: int
+    at: datetime
+    event: Event
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What lists of executions show; stored beside the events, in the same transaction.
+
+    Attributes:
+        wake_at: When a waiting execution has something to do by itself.
+        waiting_for: What a waiting execution waits for, as a JSON text.
+        is_queued: It waits for its turn. Who lets it in meanwhile makes the append that says so `Fenced`.
+    """
+
+    status: Status
+    completed_at: datetime | None = None
+    error: str | None = None
+    wake_at: datetime | None = None
+    waiting_for: bytes | None = None
+    is_queued: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A place among the executions of a flow that may be under way at once.
+
+    Attributes:
+        key: What they share.
+        most: How many may be under way.
+        is_queued: The execution waits until one of the places is free.
+    """
+
+    key: str
+    most: int
+    is_queued: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewExecution:
+    """An execution that does not exist yet.
+
+    Attributes:
+        idempotency_key: Given by the caller; the same key never makes a second execution.
+        request_digest: What was asked with that key, to tell a repeat from a mistake.
+        by: The account that asked for it.
+        parent_id: The execution that waits for its end.
+        started_for: What `Started.parent` says of where it comes from.
+        turn: Its place among the executions of its flow, where those are limited.
+        rerun_of: The execution it repeats, from the step ``rerun_from`` on.
+        prefix: Events it begins with, after the first: what a rerun keeps of another execution.
+        audit: Who started it, for the audit log.
+    """
+
+    id: ExecutionId
+    account_id: AccountId
+    flow_id: FlowId
+    revision_id: RevisionId
+    started_at: datetime
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+    by: AccountId | None = None
+    parent_id: ExecutionId | None = None
+    started_for: JSON = None
+    turn: Turn | None = None
+    rerun_of: ExecutionId | None = None
+    rerun_from: str | None = None
+    prefix: Sequence[tuple[Event, datetime]] = ()
+    audit: AuditEntry | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """Events of one execution that become durable together, with the summary they lead to.
+
+    Attributes:
+        create: Set for the first events of an execution.
+        epoch: The writer's epoch. A write with an old one changes nothing.
+        after: Number of the last event before these.
+        audit: Who caused them, for the audit log; who created it stands in ``create``.
+        letters: Numbers of the letters that they answer, which are gone with it.
+    """
+
+    execution_id: ExecutionId
+    epoch: int
+    after: int
+    records: Sequence[Recorded]
+    summary: Summary
+    create: NewExecution | None = None
+    audit: Sequence[AuditEntry] = ()
+    letters: Sequence[int] = ()
+
+
+class Fenced(Exception):
+    """The append was refused: another process owns the execution, or it has ended."""
+
+
+class NoTurn(Exception):
+    """Nothing was written: as many executions of the flow are under way as may be."""
+
+
+class DuplicateRequest(Exception):
+    """An execution was already accepted under this idempotency key."""
+
+    def __init__(self, execution_id: ExecutionId, request_digest: str | None) -> None:
+        super().__init__(execution_id)
+        self.execution_id = execution_id
+        self.request_digest = request_digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredExecution:
+    """An execution as the engine picks it up.
+
+    Attributes:
+        account_is_gone: Its account was deleted, so it must not go on.
+        size: Bytes of its events.
+        parent_id: The execution that waits for its end.
+        turn: Its place among the executions of its flow.
+    """
+
+    id: ExecutionId
+    account_id: AccountId
+    flow_id: FlowId
+    revision_id: RevisionId
+    status: Status
+    account_is_gone: bool
+    size: int
+    parent_id: ExecutionId | None = None
+    turn: Turn | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """An execution and the one that was to wait for its end; at most one of them has ended."""
+
+    child: ExecutionId
+    parent: ExecutionId
+    child_has_ended: bool = False
+    parent_has_ended: bool = False
+
+
+class Journal(Protocol):
+    """The append-only events of every execution."""
+
+    def append(self, append: Append) -> Awaitable[None]:
+        """Done when the events are durable. Nothing else makes an execution change.
+
+        Raises:
+            Fenced: Nothing was written: the epoch is old, or ``after`` is not the last event.
+            DuplicateRequest: Nothing was written: the idempotency key is taken.
+            NotFound: Nothing was written: the flow of a new execution is gone, or its revision, or its account.
+        """
+        ...
+
+    async def claim(self) -> int:
+        """Make this process the only one whose appends count; gives its epoch."""
+        ...
+
+    async def epoch(self) -> int:
+        """The epoch of the last claim, for processes that share the journal and own executions one by one."""
+        ...
+
+    async def own(self, id: ExecutionId, epoch: int) -> int:
+        """Make the appends of one execution count only under the mark that this gives.
+
+        Raises:
+            Fenced: The journal was claimed since ``epoch``.
+        """
+        ...
+
+    async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
+        """An execution with all its events.
+
+        Raises:
+            NotFound: If there is none.
+        """
+        ...
+
+    async def stored(self, id: ExecutionId) -> StoredExecution:
+        """An execution without its events. Raises: NotFound."""
+        ...
+
+    async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]: ...
+
+    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        """Executions that are to run since then or longer and that nobody has owned yet, and whose they are."""
+        ...
+
+    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        """Running executions and whose they are, by id, beyond ``after``; the waiting ones are ``due`` in time."""
+        ...
+
+    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        """Waiting executions whose time has come, and whose they are."""
+        ...
+
+    async def next_wake(self) -> datetime | None: ...
+
+    async def admit(self, key: str) -> tuple[ExecutionId, AccountId] | None:
+        """Give the next place under ``key`` that is free to the execution that waits longest; tell which, and whose."""
+        ...
+
+    async def queued_keys(self) -> Sequence[str]:
+        """Keys under which executions wait for their turn."""
+        ...
+
+    async def sharing_turn(self, key: str) -> Sequence[ExecutionId]:
+        """Executions that have not ended and share a limit, the oldest first."""
+        ...
+
+    async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:
+        """Executions and the ones that wait for them, where one may have missed what the other did.
+
+        Args:
+            parent: The only one to look at; None for all there are.
+        """
+        ...

@@ -1,0 +1,30 @@
+"""What evaluates JavaScript."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
+from flowrunner.domain.values import JSON, AccountId
+
+
+class Sandbox(Protocol):
+    """Evaluates JavaScript, outside the server's process and within bounds."""
+
+    async def evaluate(
+        self, account_id: AccountId, scripts: Sequence[Script], scope: Mapping[str, JSON]
+    ) -> Sequence[ScriptOutcome]:
+        """What each script comes to, in one exchange with one worker.
+
+        None of them sees what another has changed.
+
+        Args:
+            scope: The names the scripts may start from.
+
+        Raises:
+            Unavailable: If no worker can be had.
+        """
+        ...
+
+    async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptFault | None]:
+        """What keeps each script from being JavaScript at all; nothing is run. Raises: Unavailable."""
+        ...

@@ -1,0 +1,167 @@
+"""Secrets, the keys they are sealed with, and what hides them."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol, TypeAlias
+
+from flowrunner.domain.values import JSON, AccountId
+from flowrunner.ports.audit import Audit
+from flowrunner.ports.page import Page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretView:
+    key: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedSecret:
+    """A secret at rest: its value encrypted under version ``key_version`` of the account's data key."""
+
+    key: str
+    key_version: int
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrappedKey:
+    """A data key encrypted under the master key whose id is ``master_key_id``."""
+
+    version: int
+    master_key_id: str
+    wrapped: bytes
+
+
+# Seals a secret under the account's newest data key, or under a first one that it makes.
+Seal: TypeAlias = Callable[[WrappedKey | None], tuple[SealedSecret, WrappedKey]]
+# Makes the next data key, and seals under it what can be opened of the account's secrets.
+Reseal: TypeAlias = Callable[
+    [Sequence[tuple[SealedSecret, WrappedKey | None]]], tuple[WrappedKey, Sequence[SealedSecret]]
+]
+
+
+class SecretStore(Protocol):
+    """Whatever it is given to call is called within a transaction, on another thread."""
+
+    async def save(
+        self, account_id: AccountId, seal: Seal, *, at: datetime, most: int | None = None, audit: Audit = None
+    ) -> tuple[SecretView, bool]:
+        """Write or replace; the flag says whether it is new.
+
+        Raises: NotFound for no such account; LimitReached if it is new, and there are ``most`` already.
+        """
+        ...
+
+    async def delete(self, account_id: AccountId, key: str, *, audit: Audit = None) -> None:
+        """Raises: NotFound."""
+        ...
+
+    async def list(self, account_id: AccountId) -> Sequence[SecretView]: ...
+
+    async def sealed(self, account_id: AccountId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
+        """Every secret with its data key, as they are at one moment; no data key for one that is damaged."""
+        ...
+
+    async def master_key_ids(self) -> Set[str]:
+        """The master keys without which some data key cannot be opened."""
+        ...
+
+    async def rewrap(
+        self, after: tuple[AccountId, int] | None, rewrap: Callable[[AccountId, WrappedKey], WrappedKey], *, limit: int
+    ) -> tuple[AccountId, int] | None:
+        """Put what ``rewrap`` makes in the place of some data keys, in their order; the last, or None at the end."""
+        ...
+
+    async def reseal_next(self, rotation: int, reseal: Callable[[AccountId, int], Reseal]) -> AccountId | None:
+        """Give a new data key to one account that has none since the rotation; None if there is no such account.
+
+        Args:
+            reseal: Is told the account and the version of its new key.
+        """
+        ...
+
+
+KeyKind: TypeAlias = Literal["master", "data", "signing"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRotation:
+    """Keys of one kind are replaced; over when nothing needs the earlier ones any more.
+
+    Attributes:
+        replaces: The key that a file held when it was asked for; None for data keys.
+        needed_until: Until when tokens may come that were signed with it; None if nobody knows yet.
+    """
+
+    id: int
+    kind: KeyKind
+    replaces: str | None
+    requested_at: datetime
+    needed_until: datetime | None
+    completed_at: datetime | None
+
+
+class KeyRotationStore(Protocol):
+    async def request(
+        self, kind: KeyKind, *, replaces: str | None, at: datetime, audit: Audit = None
+    ) -> tuple[KeyRotation, bool]:
+        """A new rotation, or the one that has been asked for and has not ended; the flag says whether it is new."""
+        ...
+
+    async def keep_until(self, id: int, at: datetime) -> datetime:
+        """Note that the earlier key is needed until then, and as long as tokens last that are out now."""
+        ...
+
+    async def complete(self, id: int, *, at: datetime, audit: Audit = None) -> None: ...
+    async def under_way(self) -> Sequence[KeyRotation]:
+        """In the order in which they were asked for."""
+        ...
+
+    async def page(self, page: Page) -> tuple[Sequence[KeyRotation], int]:
+        """The newest first, with the total."""
+        ...
+
+
+class KeyRotator(Protocol):
+    """Replaces keys, step by step; each step can be the last of a process."""
+
+    def present(self, kind: KeyKind) -> str | None:
+        """The id of the key that is in use; None for data keys."""
+        ...
+
+    async def advance(self, rotation: KeyRotation) -> bool:
+        """Do what can be done at this time; whether the rotation is over."""
+        ...
+
+
+class Redactor(Protocol):
+    """Hides the values of an account's secrets."""
+
+    def redact(self, value: JSON) -> JSON:
+        """The value with `***` for every secret, at any depth, in keys too."""
+        ...
+
+    def found_in(self, encoded: bytes) -> bool:
+        """Whether a JSON text may hold a secret; False is certain."""
+        ...
+
+
+class Vault(Protocol):
+    async def set(
+        self, account_id: AccountId, key: str, value: str, *, at: datetime, most: int | None = None, audit: Audit = None
+    ) -> tuple[SecretView, bool]:
+        """As `SecretStore.save`."""
+        ...
+
+    async def redactor(self, account_id: AccountId) -> Redactor:
+        """Hides every value that the account's secrets have had since the process started."""
+        ...
+
+    async def reveal(self, account_id: AccountId, names: Collection[str]) -> Mapping[str, str]:
+        """The values of the named secrets that exist. Raises: WrongKey if one cannot be opened."""
+        ...
+
+    def forget(self, account_id: AccountId) -> None: ...
