@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from flowrunner.domain.execution import Cancelled, Completed, Failed, NodeStarted, Started
+from flowrunner.domain.events import Cancelled, Completed, Failed, NodeStarted, Started
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import Broadcast, Recorded
 

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, 
 from pydantic import AliasChoices, BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
 
-from flowrunner.domain.execution import LogLevel
+from flowrunner.domain.events import LogLevel
 from flowrunner.domain.expression import CodeKind
 from flowrunner.domain.flow import DEFAULT_ACTION, InnerKey, NodeTypeSpec, ParamFault
 from flowrunner.domain.parameter_faults import parameter_faults

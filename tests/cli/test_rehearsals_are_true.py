@@ -14,7 +14,8 @@ import pytest_asyncio
 
 from docs.test_flow_language import samples
 from flowrunner.domain.errors import InvalidInput
-from flowrunner.domain.execution import Completed, Event, Logged, replay
+from flowrunner.domain.events import Completed, Event, Logged
+from flowrunner.domain.execution import replay
 from flowrunner.domain.flow import DEFAULT_ACTION
 from flowrunner.domain.flow_document import study_flow
 from flowrunner.domain.flow_tests import FlowTest, Mock, NodePath, read_tests

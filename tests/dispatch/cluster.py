@@ -15,7 +15,8 @@ from flowrunner.dispatch.temporal.courier import Courier
 from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
 from flowrunner.dispatch.temporal.worker import TemporalWorker
 from flowrunner.domain.account import Caller
-from flowrunner.domain.execution import Event, Status
+from flowrunner.domain.events import Event
+from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId
 from flowrunner.engine.engine import FlowEngine

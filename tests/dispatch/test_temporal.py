@@ -13,7 +13,8 @@ from google.protobuf.json_format import MessageToJson
 
 from dispatch.cluster import Cluster, Front, cluster
 from flowrunner.domain.errors import Conflict
-from flowrunner.domain.execution import NodeCompleted, NodeStarted, Status
+from flowrunner.domain.events import NodeCompleted, NodeStarted
+from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import NodeFailure
 from flowrunner.ports import Fenced

@@ -9,7 +9,8 @@ from typing import Final
 import pytest
 
 from docs.pages import ARCHITECTURE, ROOT, blocks
-from flowrunner.domain.execution import EVENT_TYPES, TRANSITIONS, Status
+from flowrunner.domain.events import EVENT_TYPES
+from flowrunner.domain.execution import TRANSITIONS, Status
 
 SOURCE: Final = ROOT / "src" / "flowrunner"
 # One parser of text, of which only the events are used: docs/decisions/0002.

@@ -24,12 +24,11 @@ from flowrunner.domain.decide import (
     failed_try,
     node_of,
 )
-from flowrunner.domain.execution import (
+from flowrunner.domain.events import (
     Admitted,
     Completed,
     Ending,
     Event,
-    ExecutionState,
     Failed,
     Failure,
     Logged,
@@ -39,12 +38,9 @@ from flowrunner.domain.execution import (
     ScopesOpened,
     SignalReceived,
     Started,
-    Status,
     Step,
-    StepState,
-    StepStatus,
-    replay,
 )
+from flowrunner.domain.execution import ExecutionState, Status, StepState, StepStatus, replay
 from flowrunner.domain.expression import Constant
 from flowrunner.domain.flow import Flow, Graph, Limits, Node, prepared
 from flowrunner.domain.retry import RetryPolicy

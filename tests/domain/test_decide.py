@@ -23,7 +23,7 @@ from domain.simulation import (
     with_steps,
 )
 from flowrunner.domain.decide import MAX_INTERRUPTIONS, MAX_STEPS, Start, Wait, decide
-from flowrunner.domain.execution import (
+from flowrunner.domain.events import (
     EVENT_TYPES,
     HANDLERS,
     ROOT,
@@ -31,18 +31,15 @@ from flowrunner.domain.execution import (
     Cancelled,
     Completed,
     Event,
-    ExecutionState,
     Failed,
-    IllegalEvent,
     NodeCompleted,
     NodeFailed,
     NodeStarted,
     ScopeEnded,
     Started,
-    Status,
     Step,
-    replay,
 )
+from flowrunner.domain.execution import ExecutionState, IllegalEvent, Status, replay
 from flowrunner.domain.flow import Graph, Node
 from flowrunner.domain.retry import RetryPolicy
 

@@ -10,16 +10,8 @@ from hypothesis import strategies as st
 
 from domain.simulation import Inner, Plan, Simulation, Timed, flow_with, node, plans, repeatable, simulation
 from domain.test_decide import as_if_undisturbed, crashes, is_handler
-from flowrunner.domain.execution import (
-    Cancelled,
-    Completed,
-    Failed,
-    NodeCompleted,
-    NodeFailed,
-    NodeStarted,
-    Step,
-    replay,
-)
+from flowrunner.domain.events import Cancelled, Completed, Failed, NodeCompleted, NodeFailed, NodeStarted, Step
+from flowrunner.domain.execution import replay
 from flowrunner.domain.flow import Graph
 from flowrunner.domain.rerun import NoSuchStep, find_step, kept_before
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
-from flowrunner.domain.execution import ROOT, Event, ScopeEnded, Status
+from flowrunner.domain.events import ROOT, Event, ScopeEnded
+from flowrunner.domain.execution import Status
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
 from flowrunner.ports import (
     PARENT_HAS_ENDED,

@@ -10,7 +10,8 @@ from typing import Final
 import pytest
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.execution import Completed, Status
+from flowrunner.domain.events import Completed
+from flowrunner.domain.execution import Status
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports import Fenced, Sandbox
 from flowrunner.sandbox.pool import JailedSandbox

@@ -18,7 +18,8 @@ import pytest
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain import decide as decide_module
 from flowrunner.domain.decide import decide
-from flowrunner.domain.execution import ExecutionState, OpenScopes, ScopeEnded
+from flowrunner.domain.events import ScopeEnded
+from flowrunner.domain.execution import ExecutionState, OpenScopes
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine import run
 from flowrunner.engine.step import Context

@@ -7,7 +7,8 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.execution import Cancelled, Completed, NodeCompleted, SignalReceived, Status
+from flowrunner.domain.events import Cancelled, Completed, NodeCompleted, SignalReceived
+from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.engine import run
 from flowrunner.ports import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, Append, Journal, Signal

@@ -1,6 +1,6 @@
 """Executions that begin with what another one has done."""
 
-from flowrunner.domain.execution import Completed, NodeStarted
+from flowrunner.domain.events import Completed, NodeStarted
 from support.world import Machine, answer, never
 
 from .crashes import ADMIN

@@ -10,7 +10,7 @@ import pytest
 
 from flowrunner.domain import decide
 from flowrunner.domain.errors import Conflict, Unavailable
-from flowrunner.domain.execution import (
+from flowrunner.domain.events import (
     Cancelled,
     Completed,
     Event,
@@ -21,8 +21,8 @@ from flowrunner.domain.execution import (
     NodeStarted,
     NodeWaiting,
     Started,
-    Status,
 )
+from flowrunner.domain.execution import Status
 from flowrunner.engine import recorder, run
 from flowrunner.plugin import HttpAnswer, NodeFailure, StepContext
 from flowrunner.ports import DuplicateRequest

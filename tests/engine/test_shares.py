@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.execution import NodeCompleted, Status
+from flowrunner.domain.events import NodeCompleted
+from flowrunner.domain.execution import Status
 from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
 from flowrunner.domain.values import JSON, AccountId
 from flowrunner.engine.requests import Requests

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from flowrunner.domain.execution import (
+from flowrunner.domain.events import (
     HANDLERS,
     ROOT,
     Event,

@@ -15,7 +15,8 @@ from flowrunner.domain.account import Caller, Role
 from flowrunner.domain.decide import deadline_of, node_of
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.errors import Conflict, Forbidden, InvalidFlow, InvalidInput, NotFound
-from flowrunner.domain.execution import Event, ExecutionState, Failed, Logged, replay
+from flowrunner.domain.events import Event, Failed, Logged
+from flowrunner.domain.execution import ExecutionState, replay
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.nodes import built_in

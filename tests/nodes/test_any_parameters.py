@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowrunner.domain.execution import NodeCompleted, NodeFailed, NodeWaiting, ScopesOpened, Status
+from flowrunner.domain.events import NodeCompleted, NodeFailed, NodeWaiting, ScopesOpened
+from flowrunner.domain.execution import Status
 from flowrunner.domain.flow_document import study_flow
 from flowrunner.nodes import built_in
 from flowrunner.security.egress import EgressClient, EgressPolicy

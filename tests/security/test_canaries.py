@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from flowrunner.domain.execution import Failure, Logged, NodeCompleted, NodeFailed
+from flowrunner.domain.events import Failure, Logged, NodeCompleted, NodeFailed
 from flowrunner.engine.recorder import MAX_ERROR_BYTES, MAX_LOG_BYTES, record
 from flowrunner.security.redaction import SecretRedactor
 from security.canaries import CANARIES, PLAIN, SPECIAL, forms, leaks, nested

@@ -3,7 +3,7 @@
 import pytest
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.execution import Completed, Ending, NodeStarted, Step
+from flowrunner.domain.events import Completed, Ending, NodeStarted, Step
 from flowrunner.domain.values import ExecutionId
 from support.world import Machine
 

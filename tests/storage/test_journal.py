@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.execution import Cancelled, Failed, Failure, NodeWaiting, Started, Status
+from flowrunner.domain.events import Cancelled, Failed, Failure, NodeWaiting, Started
+from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId
 from flowrunner.ports import Append, DuplicateRequest, Fenced, Summary
 from flowrunner.storage.accounts import SqlAccounts

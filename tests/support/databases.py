@@ -18,17 +18,8 @@ import asyncpg
 import msgspec
 
 from flowrunner.domain.account import Account, Role
-from flowrunner.domain.execution import (
-    Cancelled,
-    Completed,
-    Event,
-    Failed,
-    Logged,
-    NodeCompleted,
-    NodeStarted,
-    Started,
-    Status,
-)
+from flowrunner.domain.events import Cancelled, Completed, Event, Failed, Logged, NodeCompleted, NodeStarted, Started
+from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import Append, NewExecution, Recorded, Summary
 from flowrunner.storage.journal import AppendWork, append_together

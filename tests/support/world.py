@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from flowrunner.dispatch.local import LocalDispatcher
-from flowrunner.domain.execution import Event, Status
+from flowrunner.domain.events import Event
+from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.engine.engine import FlowEngine

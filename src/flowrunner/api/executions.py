@@ -22,7 +22,8 @@ from flowrunner.api.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of,
 from flowrunner.api.routing import ProtectedRoute, caller_of, needs
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
-from flowrunner.domain.execution import LogLevel, Status
+from flowrunner.domain.events import LogLevel
+from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports import ExecutionView, LogLine
 from flowrunner.services.executions import Accepted

@@ -14,7 +14,7 @@ from flowrunner.api.errors import answer_to, record_refusal
 from flowrunner.api.routing import admit_socket
 from flowrunner.domain.account import Caller, Right
 from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid
-from flowrunner.domain.execution import (
+from flowrunner.domain.events import (
     Admitted,
     Cancelled,
     Completed,
@@ -28,10 +28,10 @@ from flowrunner.domain.execution import (
     ScopesOpened,
     SignalReceived,
     Started,
-    Status,
     Step,
     StepEvent,
 )
+from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import Limits, check_all_sockets
 from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.ports import Clock, Journal, LiveEvents, Recorded

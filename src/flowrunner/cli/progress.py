@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from flowrunner.cli.documents import plain, wants_colour
-from flowrunner.domain.execution import (
+from flowrunner.domain.events import (
     Cancelled,
     Completed,
     Event,

@@ -20,7 +20,7 @@ from flowrunner.cli.progress import Progress
 from flowrunner.cli.secrets import given_secrets
 from flowrunner.cli.validate import secrets_not_given
 from flowrunner.domain.errors import InvalidInput
-from flowrunner.domain.execution import Completed, Event, Failed
+from flowrunner.domain.events import Completed, Event, Failed
 from flowrunner.domain.flow import Graph
 from flowrunner.domain.values import JSON
 from flowrunner.domain.yaml_source import read_yaml

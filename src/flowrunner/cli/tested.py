@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from flowrunner.domain.errors import Fault
-from flowrunner.domain.execution import Logged
+from flowrunner.domain.events import Logged
 from flowrunner.domain.flow_tests import FlowTest
 from flowrunner.rehearsal.memory import GivenFlow
 from flowrunner.rehearsal.paths import Edge, edges_of

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final, TypeAlias, assert_never
 
-from flowrunner.domain.execution import (
+from flowrunner.domain.events import (
     HANDLERS,
     ON_FAILURE,
     ON_FINISH,
@@ -18,18 +18,15 @@ from flowrunner.domain.execution import (
     Cancelled,
     Completed,
     Ending,
-    ExecutionState,
     Failed,
     Failure,
-    Frame,
     NodeCompleted,
     NodeFailed,
     NodeStarted,
     ScopeEnded,
     Step,
-    StepState,
-    StepStatus,
 )
+from flowrunner.domain.execution import ExecutionState, Frame, StepState, StepStatus
 from flowrunner.domain.flow import DEFAULT_ACTION, MAX_STEPS, Flow, Graph, Node
 from flowrunner.domain.values import JSON
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 from flowrunner.domain.duration import HINT as DURATION_HINT
-from flowrunner.domain.execution import LOG_LEVELS
+from flowrunner.domain.events import LOG_LEVELS
 from flowrunner.domain.flow import COMMON_ERRORS
 from flowrunner.domain.json_schema import TYPES
 from flowrunner.domain.retry import PASSING_ERRORS

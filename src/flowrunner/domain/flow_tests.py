@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from flowrunner.domain.duration import HINT as DURATION_HINT
 from flowrunner.domain.duration import parse_duration
-from flowrunner.domain.execution import LOG_LEVELS
+from flowrunner.domain.events import LOG_LEVELS
 from flowrunner.domain.suggestions import Suggestions
 from flowrunner.domain.values import JSON
 from flowrunner.domain.written_nodes import inner_nodes

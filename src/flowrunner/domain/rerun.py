@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from flowrunner.domain.errors import FlowRunnerError
-from flowrunner.domain.execution import (
+from flowrunner.domain.events import (
     HANDLERS,
     ROOT,
     Admitted,

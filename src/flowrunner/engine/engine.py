@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 
 from flowrunner.domain.errors import InvalidFlow, NotFound
-from flowrunner.domain.execution import Failure
+from flowrunner.domain.events import Failure
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine.relatives import end_signal, key_of_end, tell_relatives, try_of_parent

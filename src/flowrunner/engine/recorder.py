@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowrunner.domain.execution import (
+from flowrunner.domain.events import (
     Event,
     Failed,
     Failure,

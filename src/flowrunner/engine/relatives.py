@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from flowrunner.domain.execution import Cancelled, Completed, Event, Failed, Started, Status
+from flowrunner.domain.events import Cancelled, Completed, Event, Failed, Started
+from flowrunner.domain.execution import Status
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine.world import World
 from flowrunner.ports import Signal, Turn

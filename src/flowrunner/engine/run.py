@@ -33,13 +33,12 @@ from flowrunner.domain.decide import (
     node_of,
 )
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.execution import (
+from flowrunner.domain.events import (
     ROOT,
     Admitted,
     Completed,
     Ending,
     Event,
-    ExecutionState,
     Failed,
     Failure,
     Logged,
@@ -50,12 +49,9 @@ from flowrunner.domain.execution import (
     ScopesOpened,
     SignalReceived,
     Started,
-    Status,
     Step,
-    StepState,
-    StepStatus,
-    replay,
 )
+from flowrunner.domain.execution import ExecutionState, Status, StepState, StepStatus, replay
 from flowrunner.domain.explain import waiting_for
 from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.domain.flow import Flow

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from flowrunner.domain.decide import node_of
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.execution import ROOT, ExecutionState, StepState
+from flowrunner.domain.events import ROOT
+from flowrunner.domain.execution import ExecutionState, StepState
 from flowrunner.domain.expression import NO_VALUES, Code, ExpressionFailed, Values, render, value_of
 from flowrunner.domain.flow import Flow, Mentions, Prepared
 from flowrunner.domain.script import Script, ScriptOutcome

@@ -12,9 +12,8 @@ import structlog
 
 from flowrunner.domain.decide import node_of
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.execution import (
+from flowrunner.domain.events import (
     LOG_LEVELS,
-    ExecutionState,
     Failure,
     Logged,
     LogLevel,
@@ -22,9 +21,8 @@ from flowrunner.domain.execution import (
     NodeWaiting,
     ScopesOpened,
     Step,
-    StepState,
-    StepStatus,
 )
+from flowrunner.domain.execution import ExecutionState, StepState, StepStatus
 from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks, Node, Prepared
 from flowrunner.domain.values import JSON, FlowId

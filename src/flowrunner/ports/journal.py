@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Protocol
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.execution import Event, Status
+from flowrunner.domain.events import Event
+from flowrunner.domain.execution import Status
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
 
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
-from flowrunner.domain.execution import Event, NodeWaiting, Status, Step
+from flowrunner.domain.events import Event, NodeWaiting, Step
+from flowrunner.domain.execution import Status
 from flowrunner.domain.json_schema import SchemaEngine
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.ports import Clock, Dispatcher, Recorded, Signal

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Final
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.execution import Event, Status
+from flowrunner.domain.events import Event
+from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import (

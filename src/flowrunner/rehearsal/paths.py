@@ -4,14 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from flowrunner.domain.execution import (
-    HANDLERS,
-    ROOT,
-    Event,
-    NodeCompleted,
-    NodeFailed,
-    NodeStarted,
-)
+from flowrunner.domain.events import HANDLERS, ROOT, Event, NodeCompleted, NodeFailed, NodeStarted
 from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Flow, Graph, Node
 from flowrunner.domain.flow_tests import NodePath
 from flowrunner.domain.retry import error_patterns

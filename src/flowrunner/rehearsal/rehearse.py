@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowrunner.domain.errors import InvalidInput
-from flowrunner.domain.execution import Event, Failed, Failure, Started, replay
+from flowrunner.domain.events import Event, Failed, Failure, Started
+from flowrunner.domain.execution import replay
 from flowrunner.domain.explain import waiting_for
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.flow_tests import FlowTest, Mock, NodePath, read_mocks

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final, cast
 
-from flowrunner.domain.execution import Cancelled, Completed, Event, Failed, Failure, Logged
+from flowrunner.domain.events import Cancelled, Completed, Event, Failed, Failure, Logged
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.flow_tests import ANY, Expectation, ExpectedLog, dotted_path
 from flowrunner.domain.retry import matches_error

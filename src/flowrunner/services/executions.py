@@ -20,7 +20,8 @@ from flowrunner.domain.errors import (
     TooManyRequests,
     invalid,
 )
-from flowrunner.domain.execution import Event, Status
+from flowrunner.domain.events import Event
+from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.json_schema import SchemaEngine
 from flowrunner.domain.limits import Limits

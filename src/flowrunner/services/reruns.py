@@ -7,7 +7,8 @@ import msgspec
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict, invalid
-from flowrunner.domain.execution import IllegalEvent, NodeStarted
+from flowrunner.domain.events import NodeStarted
+from flowrunner.domain.execution import IllegalEvent
 from flowrunner.domain.flow import Flow, Node
 from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before
 from flowrunner.domain.values import JSON, ExecutionId

@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.execution import Logged, Status
+from flowrunner.domain.events import Logged
+from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import ExecutionDetail, ExecutionView, LogLine, Page
 from flowrunner.storage.database import Database

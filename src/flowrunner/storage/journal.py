@@ -11,7 +11,8 @@ import msgspec
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.execution import EVENT_TYPES, Event, Status
+from flowrunner.domain.events import EVENT_TYPES, Event
+from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import (
     Append,
