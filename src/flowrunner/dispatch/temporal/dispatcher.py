@@ -147,7 +147,7 @@ class TemporalDispatcher(Family):
                 # As long as nobody looks, what was left undone stays so.
                 logger.warning("temporal.look_failed", reason=str(error))
             # Servers that were started together do not look together.
-            await asyncio.sleep(_LOOK_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 # spreads load
+            await asyncio.sleep(_LOOK_SECONDS * random.SystemRandom().uniform(0.8, 1.2))
 
     async def _look(self, *, at_all: bool) -> None:
         """Nudge what should have gone on by now. All of it is harmless where it has."""
