@@ -219,7 +219,6 @@ async def test_whatever_a_node_type_raises_ends_its_node_alone(path: Path, error
 
 @pytest.mark.parametrize(
     "result", [object(), {"a": object()}, {1, "a", None}, b"\xff", "\ud800", 2**200, {(1, 2): 3}, Unfriendly()],
-    ids=repr,
 )  # fmt: skip
 async def test_a_result_that_is_no_json_ends_its_node_alone_or_is_made_json(path: Path, result: Any) -> None:
     async def act(value: Any, context: StepContext) -> Any:
@@ -240,7 +239,7 @@ async def test_a_result_that_contains_itself_ends_its_node_alone(path: Path) -> 
     assert isinstance(ending(await run_acting(path, act)), Completed)
 
 
-@pytest.mark.parametrize("failure", [("x", 5), (7, "m"), ("x", ValueError("v"))], ids=repr)
+@pytest.mark.parametrize("failure", [("x", 5), (7, "m"), ("x", ValueError("v"))])
 async def test_an_error_of_odd_parts_is_still_an_error(path: Path, failure: Any) -> None:
     async def act(value: Any, context: StepContext) -> Any:
         raise NodeFailure(*failure, data={"when": object()})
@@ -249,7 +248,7 @@ async def test_an_error_of_odd_parts_is_still_an_error(path: Path, failure: Any)
 
 
 @pytest.mark.parametrize(
-    "line", [("warning", "m", None), ("info", 5, None), ("info", "m", object()), ("info", "\ud800", None)], ids=repr
+    "line", [("warning", "m", None), ("info", 5, None), ("info", "m", object()), ("info", "\ud800", None)]
 )
 async def test_an_odd_log_line_does_not_stop_the_execution_now_or_after_a_restart(path: Path, line: Any) -> None:
     async def act(value: Any, context: StepContext) -> Any:
