@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from bench import memory, report
+from bench import floods, memory, report
 from bench.engine import NoOp
 from bench.machine import describe
 from bench.postgres import running_postgres
@@ -31,9 +31,10 @@ PARTS: Final = {
     "f": "start-up",
     "g": "JavaScript",
     "h": "the flow language",
+    "i": "logins, and floods of them",
     "p": "executions over REST, on PostgreSQL beside SQLite",
 }
-_NEED_WRK: Final = frozenset("cdehp")
+_NEED_WRK: Final = frozenset("cdehip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,7 @@ class Bench:
         self._say_what_is_left_out()
         with contextlib.ExitStack() as stack:
             rest = on_postgres = None
-            if self.parts & {"c", "d", "h", "p"}:
+            if self.parts & {"c", "d", "h", "i", "p"}:
                 rest = stack.enter_context(rest_bench(self.directory))
             if "p" in self.parts:
                 url = stack.enter_context(running_postgres())
@@ -112,6 +113,7 @@ class Bench:
                 ("d", "list", lambda: rest.list_flows(effort.list_seconds)),
                 ("h", "light", lambda: rest.run_light(effort.one_seconds)),
                 ("h", "scripts", lambda: rest.run_scripts(effort.many_seconds)),
+                ("i", "floods", lambda: floods.measure(rest.server, effort.list_seconds)),
             ]
         if on_postgres is not None:
             steps += [

@@ -11,7 +11,7 @@ Rounds = Mapping[str, Sequence[Mapping[str, Any]]]
 PART_OF: Final = {
     "limit": "a", "noop-2": "b", "noop-10": "b", "transform-2": "b", "many": "c", "one": "c", "list": "d",
     "parked": "e", "startup": "f", "javascript": "g", "language": "h", "light": "h", "scripts": "h",
-    "many-postgres": "p", "one-postgres": "p",
+    "floods": "i", "many-postgres": "p", "one-postgres": "p",
 }  # fmt: skip
 # A server that has finished executions behind it may still grow by so much over as many again.
 FLAT_PERCENT: Final = 2.0
@@ -112,6 +112,10 @@ def rows(rounds: Rounds) -> list[Row]:
     add("REST, 40 light nodes in a row, 1 client, p50", "ms", "light.p50_ms", at_most(50, "50"), digits=1)
     add("  p99", "ms", "light.p99_ms", digits=1)
     add("REST, 10 script nodes, 32 clients", "executions/s", "scripts.per_second", at_least(200, "200"))
+    add("a login, processor time of the server", "ms", "floods.login_cpu_ms", at_most(100, "100"), digits=1)
+    add("GET /api/v1/flows, 4 clients, p99", "ms", "floods.p99_ms", digits=1)
+    add("  beside a flood of failing logins, p99", "ms", "floods.flooded_p99_ms", digits=1)
+    add("  times as long", "", "floods.ratio", at_most(2, "2"), digits=2)
     return found
 
 

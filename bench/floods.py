@@ -1,0 +1,62 @@
+"""What does a login cost, and what do others notice of a flood of logins that fail?"""
+
+import os
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from bench.processes import EMAIL, BenchFailed, Server
+from bench.wrk import wrk
+
+_LOGINS: Final = 20
+_CLIENTS: Final = 4
+# 50 connections, each with a pause: about 500 a second.
+_FLOOD: Final = {"threads": 1, "connections": 50}
+_PAUSE_MS: Final = 100
+
+
+def measure(server: Server, seconds: float) -> dict[str, Any]:
+    alone = _lists(server, seconds)
+    flood: dict[str, Any] = {}
+
+    def make_flood() -> None:
+        flood.update(wrk(server, "failing_logins.lua", _PAUSE_MS, seconds=seconds + 1, **_FLOOD))
+
+    thread = threading.Thread(target=make_flood)
+    thread.start()
+    try:
+        beside = _lists(server, seconds)
+    finally:
+        thread.join()
+    if not flood:
+        raise BenchFailed("the flood failed")
+    return {
+        "p99_ms": alone,
+        "flooded_p99_ms": beside,
+        "ratio": beside / alone,
+        "flood_per_second": flood["requests"] / flood["seconds"],
+        "login_cpu_ms": _login_cpu_ms(server),
+    }
+
+
+def _lists(server: Server, seconds: float) -> float:
+    report = wrk(
+        server, "one_request.lua", "GET", "/api/v1/flows", threads=1, connections=_CLIENTS, seconds=seconds
+    )  # fmt: skip
+    if report["not_2xx"] or report["socket_errors"]:
+        raise BenchFailed(f"lists failed: {report}")
+    p99: float = report["p99_ms"]
+    return p99
+
+
+def _login_cpu_ms(server: Server) -> float:
+    """Milliseconds of the server's processor time for one login, all its threads together."""
+    before = _cpu_ms(server.pid)
+    for _ in range(_LOGINS):
+        server.call("POST", "/api/v1/auth/login", {"username": EMAIL, "password": server.password})
+    return (_cpu_ms(server.pid) - before) / _LOGINS
+
+
+def _cpu_ms(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") * 1000
