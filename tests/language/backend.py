@@ -19,7 +19,7 @@ from flowrunner.storage.usage import SqlUsage
 from support.world import FakeHttp, Machine, SteppingClock, machine
 
 # Tasks of a dispatcher that bring something about by themselves.
-_BUSY: Final = ("recovery", "admission", "cancel ", "end of a child ", "children of ", "turns of ", "replaced by ")
+_BUSY: Final = ("recovery", "relatives ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,23 @@ def children(pid: int | None = None) -> set[int]:
     return {child for child in found if is_alive(child)}
 
 
+def nurseries() -> set[int]:
+    """The sandboxes of this process; the servers and databases of other tests are its children, too."""
+    return {pid for pid in children() if _runs(pid, b"worker.py")}
+
+
+def sandboxed() -> set[int]:
+    """All processes of the sandboxes of this process."""
+    return nurseries().union(*map(descendants, nurseries()))
+
+
+def _runs(pid: int, program: bytes) -> bool:
+    try:
+        return program in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def descendants(pid: int | None = None) -> set[int]:
     found = children(pid)
     for child in list(found):

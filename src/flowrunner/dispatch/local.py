@@ -270,7 +270,7 @@ class LocalDispatcher(Family):
     def _keep_trying(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
         # What a stop leaves undone is found again at the next start.
         if self._tasks is not None and not self._engine.is_stopping:
-            self._tasks.create_task(self._until_done(work, failure, what), name=f"{what}, unless {failure}")
+            self._tasks.create_task(self._until_done(work, failure, what), name=f"relatives {what}")
 
     async def _until_done(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
         """Do the work, again and again if it fails, until it is done or there is nothing to be done."""
