@@ -23,6 +23,7 @@ from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.account import Account
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.flow_document import read_flow
+from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
@@ -47,6 +48,7 @@ from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sqlite.database import SqliteDatabase
 from flowrunner.storage.transaction import one_row
+from flowrunner.storage.usage import SqlUsage
 
 IN_FLIGHT: Final = 100
 _WARM_UP_SECONDS: Final = 0.5
@@ -140,8 +142,9 @@ async def open_engine(
     dispatcher = LocalDispatcher(FlowEngine(world), world.journal, world.clock, most_active=_MOST_ACTIVE)
     flows, schemas = SqlFlows(database), RustSchemas()
     executions = Executions(
-        SqlExecutions(database), flows, world.library, dispatcher, sandbox=sandbox, schemas=schemas, clock=clock
-    )
+        SqlExecutions(database), flows, world.library, dispatcher, usage=SqlUsage(database), limits=UNLIMITED,
+        sandbox=sandbox, schemas=schemas, clock=clock,
+    )  # fmt: skip
     world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flows))
     try:
         await save_flow(database, text, clock)
