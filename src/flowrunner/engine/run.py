@@ -437,7 +437,10 @@ class Run:
 
     def _quick_step(self) -> Step | None:
         """A step that was decided on and is done at once."""
-        return next((step for step in self._to_begin if node_of(self._flow, self._state, step).is_quick), None)
+        for step in self._to_begin:
+            if node_of(self._flow, self._state, step).is_quick:
+                return step
+        return None
 
     def _launch(self) -> None:
         for step in self._to_begin:
@@ -491,8 +494,10 @@ class Run:
 
     async def _sleep(self, seconds: float | None) -> bool:
         """Whether something came before so many seconds had passed; None for no limit."""
+        if seconds is None:
+            return await self._wake.wait()
         try:
-            async with asyncio.timeout(None if seconds is None else max(seconds, 0.0)):
+            async with asyncio.timeout(max(seconds, 0.0)):
                 return await self._wake.wait()
         except TimeoutError:
             return False

@@ -174,10 +174,12 @@ class _Worker:
         room, lines = OUTPUT_BYTES, MAX_LINES
         script = None
         for kind, source in scripts:
-            script = _Script(
-                self._engine, *(ready or self._context()), deadline=deadline, usual_kilobytes=self._usual_kilobytes
-            )
-            ready = None
+            # Nothing of what is checked is run, so one context will do for all of it.
+            if script is None or evaluating:
+                script = _Script(
+                    self._engine, *(ready or self._context()), deadline=deadline, usual_kilobytes=self._usual_kilobytes
+                )
+                ready = None
             if evaluating:
                 script.evaluate(kind, source, scope, lines)
             else:
