@@ -11,7 +11,8 @@ function init(args)
 end
 
 function delay()
-  return delay_ms
+  -- Not all at once.
+  return delay_ms * (0.5 + math.random())
 end
 
 function request()
