@@ -18,7 +18,7 @@ from typing import Any, Final
 import uvloop
 
 from bench.processes import BenchFailed
-from flowrunner.bootstrap import SystemClock
+from flowrunner.clock import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.account import Account
 from flowrunner.domain.flow import Flow

@@ -15,10 +15,10 @@ import structlog
 import uvloop
 
 from flowrunner.domain.script import Script
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import JSON, AccountId
 from flowrunner.sandbox.pool import JailedSandbox
 
-_SCOPE: Final = {
+_SCOPE: Final[dict[str, JSON]] = {
     "input": {"orders": [{"id": n, "name": f"order {n}", "tags": ["new", "paid"]} for n in range(100)]},
     "vars": {"region": "eu", "note": "x" * 300},
 }

@@ -19,7 +19,7 @@ import uvloop
 
 from bench.engine import IN_FLIGHT, NoOp, definition, open_engine, save_flow
 from bench.processes import BenchFailed
-from flowrunner.bootstrap import SystemClock
+from flowrunner.clock import SystemClock
 from flowrunner.ports import Append, Journal
 from flowrunner.services.ids import new_id
 from flowrunner.storage.journal import AppendWork, append_together
