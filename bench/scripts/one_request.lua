@@ -1,8 +1,9 @@
 -- The same request again and again, with a token.
 --
---   wrk -s one_request.lua URL -- METHOD PATH [MOST]
+--   wrk -s one_request.lua URL -- METHOD PATH [MOST [PAUSE_MS]]
 --
--- With MOST, wrk stops at so many answers; it must then have one thread, as each counts for itself.
+-- With MOST, wrk stops at so many answers; it must then have one thread, as each counts for itself. 0 is no limit.
+-- With PAUSE_MS, each connection rests about so long before each request.
 
 local ffi = require("ffi")
 ffi.cdef [[
@@ -11,7 +12,7 @@ ffi.cdef [[
 ]]
 local SIGINT = 2
 
-local answered, most = 0, nil
+local answered, most, pause_ms = 0, nil, 0
 failed = 0
 example = ""
 
@@ -23,10 +24,19 @@ function init(args)
     wrk.body = "{}"
   end
   most = tonumber(args[3])
+  most = most ~= 0 and most or nil
+  pause_ms = tonumber(args[4]) or 0
+  if pause_ms == 0 then
+    delay = nil
+  end
   -- Looking at every answer costs the client time; wrk counts the bad ones by itself.
   if not most then
     response = nil
   end
+end
+
+function delay()
+  return pause_ms * (0.5 + math.random())
 end
 
 function response(status, headers, body)
