@@ -30,7 +30,8 @@ def start_flowrunner(
 ) -> "subprocess.Popen[str]":
     """The running command, with its outputs as pipes."""
     return subprocess.Popen(
-        [sys.executable, "-m", "flowrunner", *map(str, arguments)],
+        # Whatever was started in the background ignores Ctrl-C, and so does all that it starts: these tests, perhaps.
+        ["env", "--default-signal=INT", sys.executable, "-m", "flowrunner", *map(str, arguments)],
         cwd=at, env=_environment(at, environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
