@@ -69,8 +69,7 @@ async def serve(settings: Settings, *, is_worker: bool = False) -> None:
     settings = replace(settings, max_sockets=min(settings.max_sockets, most_connections // 2))
     listener = _listen(settings)
     with contextlib.closing(listener):
-        async with owning(settings) as ownership:
-            await _Serving(settings, listener, ownership, most_connections, is_worker=is_worker).run()
+        await _Serving(settings, listener, most_connections, is_worker=is_worker).run()
 
 
 def _open_files(wanted: int) -> int:
@@ -117,7 +116,6 @@ class _Serving:
         self,
         settings: Settings,
         listener: socket.socket,
-        ownership: Ownership,
         most_connections: int,
         *,
         is_worker: bool,
@@ -125,9 +123,10 @@ class _Serving:
         self._settings = settings
         self._is_worker = is_worker
         self._listener = listener
-        self._ownership = ownership
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._problem = STANDBY
+        # Why nothing could be done last time; None if it could.
+        self._trouble: str | None = None
         self._proxies = Proxies(settings.trusted_proxies)
         self._alone = Standby(None, self._proxies, lambda: self._problem)
         self._switch = Switch(self._alone)
@@ -161,7 +160,7 @@ class _Serving:
         why = _Why.ROLE
         try:
             while why is _Why.ROLE:
-                why = await self._play_role()
+                why = await self._own()
         finally:
             await self._end_http()
         logger.info("server.stopped")
@@ -171,9 +170,20 @@ class _Serving:
     def _on_signal(self) -> None:
         (self._hurry if self._stop.is_set() else self._stop).set()
 
-    async def _play_role(self) -> _Why:
+    async def _own(self) -> _Why:
+        """Be one of those who may be the active server, once the database lets one be."""
+        try:
+            async with owning(self._settings) as ownership:
+                why = _Why.ROLE
+                while why is _Why.ROLE:
+                    why = await self._play_role(ownership)
+                return why
+        except Unavailable as error:
+            return await self._wait_for_database(error)
+
+    async def _play_role(self, ownership: Ownership) -> _Why:
         """Be what the ownership says, until it says something else."""
-        is_standby = not self._ownership.is_held
+        is_standby = not ownership.is_held
         own_ports = frozenset({self._listener.getsockname()[1]})
         try:
             if is_standby and not await is_newest_schema(self._settings):
@@ -182,15 +192,24 @@ class _Serving:
             async with open_program(
                 self._settings, own_ports=own_ports, is_standby=is_standby, is_worker=self._is_worker
             ) as program:
+                self._trouble = None
                 if is_standby:
-                    return await self._be_standby(program)
+                    return await self._be_standby(program, ownership)
                 await first_admin(self._settings, program, self._listener.getsockname()[1])
-                return await self._be_active(program)
+                return await self._be_active(program, ownership)
         except Unavailable as error:
-            if self._http is None:
-                raise
-            logger.warning("database.away", reason=str(error))
-            return await self._wait_alone("the database does not answer")
+            return await self._wait_for_database(error)
+
+    async def _wait_for_database(self, error: Unavailable) -> _Why:
+        """Try again in a moment: what starts all at once is not there all at once."""
+        if self._settings.database_url is None:
+            # Nothing brings a file back but the one who reads this.
+            raise error
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            hint = "this goes on by itself once it answers"
+            logger.warning("database.away", reason=self._trouble, hint=hint)
+        return await self._wait_alone("the database does not answer")
 
     async def _wait_alone(self, problem: str) -> _Why:
         """Answer that there is nothing to be had, and try again in a moment."""
@@ -201,16 +220,14 @@ class _Serving:
                 await self._stop.wait()
         return _Why.STOP if self._stop.is_set() else _Why.ROLE
 
-    async def _be_standby(self, program: Program) -> _Why:
+    async def _be_standby(self, program: Program, ownership: Ownership) -> _Why:
         self._serve_with(Standby(program.app, self._proxies))
         logger.info("server.standby", hint="another server is active on the database; this one takes over when it ends")
-        why = await self._first(
-            (_Why.ROLE, self._ownership.until(lambda: self._ownership.is_held)), (_Why.STOP, self._stop.wait())
-        )
+        why = await self._first((_Why.ROLE, ownership.until(lambda: ownership.is_held)), (_Why.STOP, self._stop.wait()))
         await self._close(program)
         return why
 
-    async def _be_active(self, program: Program) -> _Why:
+    async def _be_active(self, program: Program, ownership: Ownership) -> _Why:
         self._refused = program.metrics.refused
         self._serve_with(OnlyHealth(program.app, self._proxies) if self._is_worker else program.app)
         logger.info("worker.active" if self._is_worker else "server.active", epoch=program.world.epoch)
@@ -224,7 +241,7 @@ class _Serving:
             why = await self._first(
                 (_Why.STOP, self._stop.wait()),
                 (_Why.CRIPPLED, _until_nothing_advances(program)),
-                (_Why.ROLE, self._until_overtaken(program)),
+                (_Why.ROLE, _until_overtaken(program, ownership)),
             )
             for helper in helpers:
                 helper.cancel()
@@ -239,10 +256,6 @@ class _Serving:
             else:
                 await self._wind_up(program)
         return why
-
-    async def _until_overtaken(self, program: Program) -> None:
-        """Done when another process has claimed the database since this one did."""
-        await self._ownership.until(lambda: (self._ownership.epoch or 0) > program.world.epoch)
 
     async def _wind_up(self, program: Program) -> None:
         """Let what is under way end, and say goodbye."""
@@ -302,6 +315,11 @@ def settle_memory() -> None:
     # The writer and the readers of the database give the lock up between rows; they should not
     # wait long to get it back.
     sys.setswitchinterval(0.001)
+
+
+async def _until_overtaken(program: Program, ownership: Ownership) -> None:
+    """Done when another process has claimed the database since this one did."""
+    await ownership.until(lambda: (ownership.epoch or 0) > program.world.epoch)
 
 
 async def _until_nothing_advances(program: Program) -> None:

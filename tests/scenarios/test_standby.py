@@ -274,3 +274,42 @@ def test_the_server_is_unready_while_the_database_is_away_and_comes_back_by_itse
 
     assert away <= 2.0
     assert back <= 5.0
+
+
+@pytest.mark.parametrize("end", ["when it is there", "by a signal"])
+def test_a_server_that_starts_before_its_database_waits_for_it(tmp_path: Path, end: str) -> None:
+    postgres = PostgresServer()
+    pair = Pair(tmp_path, postgres.start().new_database())
+    try:
+        postgres.kill()
+        server = pair.add()
+        server.spawn()
+        wait_for(lambda: server.find_url() is not None)
+        readiness, run = server.client().get("/readyz"), server.client().get("/api/v1/flows")
+        assert (readiness.status, run.status) == (503, 503)
+        assert "the database does not answer" in readiness.error["message"]
+        assert "the database does not answer" in run.error["message"]
+        assert server.client().get("/healthz").status == 200
+        assert server.log.count("database.away") == 1
+        if end == "by a signal":
+            server.terminate()
+            assert server.wait() == 0
+        else:
+            postgres.start()
+            server.wait_until_ready().admin().new_flow(ECHO)
+    finally:
+        for server in pair.servers:
+            server.stop()
+        postgres.stop()
+
+
+@pytest.mark.parametrize("wrong", ["database", "address"])
+def test_a_server_that_its_database_will_never_let_in_says_why_and_ends(
+    postgres: PostgresServer, tmp_path: Path, wrong: str
+) -> None:
+    url = postgres.url("missing") if wrong == "database" else "postgresql://127.0.0.1:x/y"
+    server = Pair(tmp_path, url).add()
+    server.spawn()
+
+    assert server.wait() == 1
+    assert "Cannot connect to the database" in server.log

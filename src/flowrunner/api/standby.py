@@ -15,6 +15,10 @@ _REFUSAL: Final = "This server is on standby, and only reads: another one is act
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
+def _unready(why: str) -> str:
+    return f"The server is not ready: {why}"
+
+
 class Standby:
     """ASGI application: passes on what reads, and refuses the rest.
 
@@ -39,9 +43,10 @@ class Standby:
         if scope["type"] == "http" and scope["path"] == "/healthz":
             response = answer({"status": "ok"})
         elif scope["type"] == "http" and scope["path"] == "/readyz":
-            response = error_answer(scope["request_id"], 503, f"The server is not ready: {self._why()}")
+            response = error_answer(scope["request_id"], 503, _unready(self._why()))
         else:
-            response = error_answer(scope["request_id"], 503, _REFUSAL)
+            why = self._why()
+            response = error_answer(scope["request_id"], 503, _REFUSAL if why == STANDBY else _unready(why))
         await response(scope, receive, send)
 
 

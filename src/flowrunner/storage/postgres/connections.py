@@ -20,11 +20,11 @@ SELECT current_setting('server_version_num')::int, current_setting('fsync'), cur
 
 
 class UnfitServer(FlowRunnerError):
-    """The PostgreSQL server cannot be used, or does not keep what it says it has written."""
+    """The PostgreSQL server cannot be used, does not let this program in, or does not keep what it says it has."""
 
 
 class CannotConnect(Unavailable):
-    """The PostgreSQL server cannot be reached now, or does not let this program in."""
+    """The PostgreSQL server cannot be reached now; it may be in a moment."""
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
@@ -71,10 +71,17 @@ def is_trouble(error: BaseException) -> bool:
     return isinstance(error, asyncpg.InternalClientError | OSError | TimeoutError | MemoryError)
 
 
+def as_refusal(error: Exception) -> FlowRunnerError:
+    """What an error from connecting means to the one who starts: to wait, or to change something."""
+    kind = CannotConnect if is_trouble(error) else UnfitServer
+    return kind(f"Cannot connect to the database: {str(error) or type(error).__name__}")
+
+
 async def check_server(url: str) -> list[str]:
     """Find out whether the server will do; gives warnings.
 
     Raises:
+        CannotConnect.
         UnfitServer: It will not; the message says why and what to do.
     """
     async with connected(url, statement_seconds=CONNECT_SECONDS) as connection:
@@ -100,11 +107,11 @@ async def check_server(url: str) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def connected(url: str, *, statement_seconds: float, **settings: str) -> AsyncIterator[Any]:
-    """A connection for a moment. Raises: CannotConnect."""
+    """A connection for a moment. Raises: CannotConnect, UnfitServer."""
     try:
         connection = await asyncpg.connect(url, **options(statement_seconds=statement_seconds, **settings))
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise CannotConnect(f"Cannot connect to the database: {str(error) or type(error).__name__}") from None
+        raise as_refusal(error) from None
     try:
         yield connection
     finally:

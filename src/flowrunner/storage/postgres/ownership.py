@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from flowrunner.storage.postgres.connections import CannotConnect, close, is_trouble, options
+from flowrunner.storage.postgres.connections import as_refusal, close, is_trouble, options
 
 # What is installed twice in one database is in two schemas.
 TRY: Final = "SELECT pg_try_advisory_lock(hashtext('flowrunner'), hashtext(current_schema()))"
@@ -110,16 +110,14 @@ async def ownership_of(url: str) -> AsyncIterator[Ownership]:
     """The ownership of a database, watched from now on. Whether it is held is known at once.
 
     Raises:
-        CannotConnect.
+        CannotConnect, UnfitServer.
     """
     ownership = Ownership(url)
     try:
         try:
             await ownership.look()
-        except Exception as error:
-            if not is_trouble(error):
-                raise
-            raise CannotConnect(f"Cannot connect to the database: {str(error) or type(error).__name__}") from None
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            raise as_refusal(error) from None
         keeping = asyncio.create_task(ownership.keep(), name="ownership")
         try:
             yield ownership
