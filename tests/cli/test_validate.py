@@ -96,8 +96,8 @@ def lines_of(fault: dict[str, Any]) -> Iterator[str]:
 
 
 def test_every_code_of_the_reader_has_a_sample() -> None:
-    reader = ("flow_document", "flow_tests", "yaml_source", "expression", "json_schema")
-    text = "".join((SOURCE / "domain" / f"{name}.py").read_text() for name in reader)
+    reader = ("flow_document/*", "flow_tests", "yaml_source", "expression", "json_schema")
+    text = "".join(file.read_text() for name in reader for file in (SOURCE / "domain").glob(f"{name}.py"))
     codes = set(re.findall(r'"((?:yaml|node|start|edge|expression|retry|scope|test|mock|expect)\.[a-z_]+)"', text))
     codes |= {code for code in _PLAIN_CODES if f'"{code}"' in text}
     assert codes >= {"yaml.tag", "node.unreachable", "expression.secret", "mock.both", "recursive", "range"}

@@ -9,10 +9,11 @@ import pytest_asyncio
 
 from docs.pages import FLOW_LANGUAGE, README, ROOT, all_pages, blocks, first_words, rows, section
 from flowrunner.api import routing
-from flowrunner.domain import decide, expression, flow_document, javascript, yaml_source
+from flowrunner.domain import decide, expression, javascript, yaml_source
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.expression import OUTPUT_NAMES
 from flowrunner.domain.flow import COMMON_ERRORS
+from flowrunner.domain.flow_document import nodes, reading, retries
 from flowrunner.domain.flow_tests import read_tests
 from flowrunner.domain.retry import RetryPolicy
 from flowrunner.domain.yaml_source import read_yaml
@@ -82,9 +83,9 @@ def test_there_are_samples() -> None:
 
 
 def test_the_keys_of_a_document_and_of_a_node_are_described() -> None:
-    assert set(first_words(section(FLOW_LANGUAGE, "The document"))) >= set(flow_document._FLOW_KEYS)
-    assert set(first_words(section(FLOW_LANGUAGE, "A node"))) == set(flow_document._NODE_KEYS)
-    assert set(first_words(section(FLOW_LANGUAGE, "Limits of an execution"))) == set(flow_document._LIMITS_KEYS)
+    assert set(first_words(section(FLOW_LANGUAGE, "The document"))) >= set(reading.FLOW_KEYS)
+    assert set(first_words(section(FLOW_LANGUAGE, "A node"))) == set(nodes.NODE_KEYS)
+    assert set(first_words(section(FLOW_LANGUAGE, "Limits of an execution"))) == set(reading.LIMITS_KEYS)
 
 
 def test_the_names_of_expressions_are_described() -> None:
@@ -95,8 +96,8 @@ def test_the_defaults_of_retries_are_described() -> None:
     policy = RetryPolicy(max_retries=3)
     said = {row[0].strip("`"): row[1].strip("`") for row in rows(section(FLOW_LANGUAGE, "Retries"))}
 
-    assert tuple(said) == flow_document._RETRY_KEYS
-    assert int(said["max"]) == flow_document._policy({"delay": 1.0}).max_retries
+    assert tuple(said) == retries.RETRY_KEYS
+    assert int(said["max"]) == retries.policy_of({"delay": 1.0}).max_retries
     assert parse_duration(said["delay"]) == policy.first_delay
     assert float(said["backoff"]) == policy.backoff
     assert parse_duration(said["max_delay"]) == policy.longest_delay
@@ -134,8 +135,8 @@ def test_the_limits_are_the_ones_in_force() -> None:
 
     assert said == {
         "flow document": f"{_size(yaml_source.MAX_BYTES)}, {yaml_source.MAX_DEPTH} levels, "
-        f"{yaml_source.MAX_NODES:,} YAML nodes, {flow_document.MAX_EXPRESSIONS:,} expressions",
-        "scopes inside each other": f"{flow_document.MAX_DEPTH_OF_SCOPES}",
+        f"{yaml_source.MAX_NODES:,} YAML nodes, {reading.MAX_EXPRESSIONS:,} expressions",
+        "scopes inside each other": f"{nodes.MAX_DEPTH_OF_SCOPES}",
         "script": _size(javascript.MAX_SCRIPT),
         "elements of a loop": f"{loops.MAX_ITEMS:,}",
         "signals that no node has taken": f"{run.MAX_EARLY_SIGNALS:,}",

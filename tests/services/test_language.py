@@ -8,7 +8,7 @@ import pytest
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import InvalidFlow
-from flowrunner.domain.flow_document import MAX_EXPRESSIONS
+from flowrunner.domain.flow_document.reading import MAX_EXPRESSIONS
 from flowrunner.services.flows import FlowDraft, Flows
 from flowrunner.services.language import Language
 from support.world import Machine

@@ -1,0 +1,108 @@
+"""A document as it is written: its values, taken for what they should be, and what is wrong with them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
+
+from flowrunner.domain.duration import HINT as DURATION_HINT
+from flowrunner.domain.duration import parse_duration
+from flowrunner.domain.errors import Fault
+from flowrunner.domain.flow import ParamFault
+from flowrunner.domain.suggestions import Suggestions
+from flowrunner.domain.values import JSON
+from flowrunner.domain.yaml_source import Keys, Source, dotted
+
+MAX_NAME_CHARACTERS: Final = 200
+_FORBIDDEN_IN_NAMES: Final = frozenset("/[]")
+
+# Faults of a JSON Schema: of a value at keys within it.
+CheckSchema: TypeAlias = Callable[[JSON], Sequence[ParamFault]]
+
+
+def is_name(text: str) -> bool:
+    """Whether a node or a branch may be called so."""
+    return 0 < len(text) <= MAX_NAME_CHARACTERS and text.isprintable() and not _FORBIDDEN_IN_NAMES & set(text)
+
+
+@dataclass(slots=True)
+class Document:
+    """What is read from a document, with what was found on the way."""
+
+    source: Source
+    check_schema: CheckSchema
+    faults: list[Fault] = field(default_factory=list)
+    suggestions: Suggestions = field(default_factory=Suggestions)
+
+    def map_at(self, parent: Mapping[str, JSON], at: Keys, key: str) -> Mapping[str, JSON]:
+        value = parent.get(key)
+        if isinstance(value, dict):
+            return value
+        if value is not None:
+            self.fault((*at, key), "type", "must be a map")
+        return {}
+
+    def text_at(self, parent: Mapping[str, JSON], at: Keys, key: str, *, limit: int = MAX_NAME_CHARACTERS) -> str:
+        value = parent.get(key)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            hint = None
+            if isinstance(value, int | float):
+                # How a float was written is not known here: 1.10 came as 1.1.
+                hint = f'quote it: {key}: "{"…" if isinstance(value, float) else value}"'
+            self.fault((*at, key), "type", "must be text", hint)
+            return ""
+        if len(value) > limit:
+            self.fault((*at, key), "too_long", f"must have at most {limit} characters")
+        return value
+
+    def whole_number_at(self, parent: Mapping[str, JSON], at: Keys, key: str, least: int, most: int) -> int | None:
+        value = parent.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.fault((*at, key), "type", "must be a whole number")
+            return None
+        if not least <= value <= most:
+            self.fault((*at, key), "range", f"must be between {least} and {most}")
+            return None
+        return value
+
+    def duration_at(self, parent: Mapping[str, JSON], at: Keys, key: str) -> float | None:
+        value = parent.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            self.fault((*at, key), "type", "must be a duration", DURATION_HINT)
+            return None
+        try:
+            seconds = parse_duration(value)
+        except ValueError as error:
+            self.fault((*at, key), "duration", str(error))
+            return None
+        if seconds <= 0 and key == "timeout":
+            self.fault((*at, key), "range", "must be longer than nothing")
+            return None
+        return seconds
+
+    def known_keys(self, value: Mapping[str, JSON], at: Keys, known: tuple[str, ...]) -> None:
+        for key in value:
+            if key not in known and not key.startswith("x-"):
+                hint = self.suggestions.did_you_mean(key, known) or f"known keys: {', '.join(known)}, x-…"
+                self.fault((*at, key), "unknown_key", f"unknown key '{key[:60]}'", hint, key=True)
+
+    def schema(self, schema: JSON, at: Keys) -> None:
+        for fault in self.check_schema(schema):
+            self.fault((*at, *fault.keys), fault.code, fault.message, fault.hint)
+
+    def fault(self, keys: Keys, code: str, message: str, hint: str | None = None, *, key: bool = False) -> None:
+        """Note a fault of the value at ``keys``, or with ``key`` of the key that names it."""
+        self.faults.append(self.found(keys, code, message, hint, key=key))
+
+    def warn(self, keys: Keys, code: str, message: str, hint: str | None = None, *, key: bool = False) -> None:
+        """Note what is allowed and hardly meant."""
+        self.faults.append(replace(self.found(keys, code, message, hint, key=key), is_warning=True))
+
+    def found(self, keys: Keys, code: str, message: str, hint: str | None, *, key: bool) -> Fault:
+        place = (self.source.key_places.get(keys) if key else None) or self.source.place(keys)
+        return Fault(path=dotted(keys), message=message, code=code, line=place.line, column=place.column, hint=hint)

@@ -1,0 +1,165 @@
+"""The expressions of a document, and whether what they name is there."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from flowrunner.domain.expression import Code, CodeKind, CodePlace, ExpressionSyntax, compile_template
+from flowrunner.domain.flow import Prepared, prepared
+from flowrunner.domain.flow_document.document import Document
+from flowrunner.domain.values import JSON
+from flowrunner.domain.yaml_source import Keys, dotted
+
+# A string that is JavaScript by itself.
+CONDITION: Final[Mapping[tuple[str, ...], CodeKind]] = {(): CodeKind.CONDITION}
+BODY: Final[Mapping[tuple[str, ...], CodeKind]] = {(): CodeKind.BODY}
+
+# Names whose keys are known when the flow is saved.
+_KNOWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "flow": ("id", "name", "version", "input"),
+    "execution": ("id", "started_at", "status"),
+    "error": ("type", "message", "node", "data"),
+}
+_NODE_MEMBERS: Final = ("result", "status", "action", "error", "attempts")
+_MOST_LISTED: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What is around a node.
+
+    Attributes:
+        visible: Nodes that expressions can read: of its own scope and the ones around it.
+        elsewhere: Nodes of the document by the path of the scope they are in.
+        names: Names that expressions can start from, besides the ones every node has.
+        inputs: Names of the flow's inputs; None where they are not declared.
+        depth: How many scopes are around it.
+    """
+
+    visible: Collection[str]
+    elsewhere: Mapping[str, str]
+    names: frozenset[str]
+    variables: Collection[str]
+    inputs: Collection[str] | None
+    depth: int = 0
+
+
+@dataclass(slots=True)
+class Expressions:
+    """Those of one document.
+
+    Attributes:
+        codes: All JavaScript among them, which nobody has looked at yet.
+        secrets: The secrets they name, each with the place it is first named at.
+    """
+
+    document: Document
+    codes: list[Code] = field(default_factory=list)
+    secrets: dict[str, CodePlace] = field(default_factory=dict)
+
+    def template(
+        self,
+        value: JSON,
+        at: Keys,
+        names: frozenset[str],
+        context: Context,
+        code: Mapping[tuple[str, ...], CodeKind] | None = None,
+    ) -> Prepared:
+        place = _Place(self, context, names | context.names, at, code or {})
+        read = prepared(compile_template(value, place, at))
+        self.codes.extend(read.codes)
+        return read
+
+    def constant_only(self, value: JSON, at: Keys) -> None:
+        for keys, text in strings_in(value, at):
+            if "${" in text:
+                self.document.fault(
+                    keys, "expression.place", "expressions are not evaluated here", "use it in a node's params instead"
+                )
+
+    def check_reference(self, at: Keys, context: Context, text: str, root: str, keys: Sequence[str | int]) -> None:
+        """Whether what an expression reads can be there."""
+        if root == "secrets":
+            place = self.document.source.place(at)
+            self.secrets.setdefault(str(keys[0]), CodePlace(dotted(at), place.line, place.column))
+        known: Collection[str] | None = _KNOWN_KEYS.get(root)
+        if root == "nodes":
+            known = context.visible
+            if keys and str(keys[0]) not in known and (scope := context.elsewhere.get(str(keys[0]))):
+                self.document.fault(
+                    at, "expression.scope", f"'{text}': '{keys[0]}' is inside '{scope}' and seen only there"
+                )
+                return
+        elif root == "vars":
+            known = context.variables
+        if known is None or not keys:
+            return
+        if keys[0] not in known:
+            self.unknown_key(at, text, root, keys[0], known)
+        elif root == "nodes" and len(keys) > 1 and keys[1] not in _NODE_MEMBERS:
+            self.unknown_key(at, text, f"nodes.{keys[0]}", keys[1], _NODE_MEMBERS)
+        elif (
+            (root, keys[0]) == ("flow", "input")
+            and len(keys) > 1
+            and context.inputs is not None
+            and keys[1] not in context.inputs
+        ):
+            self.unknown_key(at, text, "flow.input", keys[1], context.inputs)
+
+    def unknown_key(self, at: Keys, text: str, owner: str, key: str | int, known: Collection[str]) -> None:
+        self.document.fault(
+            at,
+            "expression.unknown_name",
+            f"'{text}': {owner} has no '{key}'",
+            self.document.suggestions.did_you_mean(str(key), known) or _listed(known),
+        )
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a template is read. Fills `expression.Place`."""
+
+    expressions: Expressions
+    context: Context
+    names: frozenset[str]
+    base: Keys
+    code: Mapping[tuple[str, ...], CodeKind]
+
+    def code_at(self, at: Keys) -> CodeKind | None:
+        if not self.code:
+            return None
+        inner = at[len(self.base) :]
+        for pattern, kind in self.code.items():
+            if len(pattern) == len(inner) and all(p in ("*", k) for p, k in zip(pattern, inner, strict=True)):
+                return kind
+        return None
+
+    def names_at(self, at: Keys) -> frozenset[str]:
+        return self.names
+
+    def place_of(self, at: Keys) -> CodePlace:
+        place = self.expressions.document.source.place(at)
+        return CodePlace(dotted(at), place.line, place.column)
+
+    def report(self, at: Keys, fault: ExpressionSyntax) -> None:
+        self.expressions.document.fault(at, fault.code, str(fault), fault.hint)
+
+    def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int]) -> None:
+        self.expressions.check_reference(at, self.context, text, root, keys)
+
+
+def strings_in(value: JSON, at: Keys) -> Iterable[tuple[Keys, str]]:
+    match value:
+        case str():
+            yield at, value
+        case dict():
+            for key, item in value.items():
+                yield from strings_in(item, (*at, key))
+        case list():
+            for index, item in enumerate(value):
+                yield from strings_in(item, (*at, index))
+
+
+def _listed(known: Collection[str]) -> str | None:
+    """The names; None where there are none, or too many to be of help."""
+    return f"known: {', '.join(sorted(known))}" if 0 < len(known) <= _MOST_LISTED else None

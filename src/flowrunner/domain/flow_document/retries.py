@@ -1,0 +1,73 @@
+"""What `retry` says."""
+
+from collections.abc import Mapping
+from typing import Final, TypeAlias
+
+from flowrunner.domain.flow_document.document import Document
+from flowrunner.domain.retry import PASSING_ERRORS, RetryPolicy
+from flowrunner.domain.values import JSON
+from flowrunner.domain.yaml_source import Keys
+
+RETRY_KEYS: Final = ("max", "delay", "backoff", "max_delay", "jitter", "errors", "max_elapsed")
+# Older names of the same settings.
+_OLD_RETRY_KEYS: Final = {"max": "max_retries", "delay": "wait"}
+
+RetrySettings: TypeAlias = dict[str, float | tuple[str, ...]]
+
+
+def read_retry(document: Document, written: Mapping[str, JSON], at: Keys) -> RetrySettings:
+    document.known_keys(written, at, (*RETRY_KEYS, *_OLD_RETRY_KEYS.values()))
+    settings: RetrySettings = {}
+    for name, least, most in (("max", 0, 1000), ("backoff", 1, 100), ("jitter", 0, 1)):
+        key = _retry_key(document, written, at, name)
+        number = written.get(key)
+        if number is None:
+            continue
+        whole = name == "max"
+        if isinstance(number, bool) or not isinstance(number, int if whole else int | float):
+            document.fault((*at, key), "type", "must be a whole number" if whole else "must be a number")
+        elif not least <= number <= most:
+            document.fault((*at, key), "range", f"must be between {least} and {most}")
+        else:
+            settings[name] = number
+    for name in ("delay", "max_delay", "max_elapsed"):
+        seconds = document.duration_at(written, at, _retry_key(document, written, at, name))
+        if seconds is not None:
+            settings[name] = seconds
+    if "errors" in written:
+        errors = written["errors"]
+        if isinstance(errors, list) and errors and all(isinstance(e, str) for e in errors):
+            settings["errors"] = tuple(str(e) for e in errors)
+        else:
+            document.fault((*at, "errors"), "type", "must be a list of error types", "for example [timeout, http.5xx]")
+    return settings
+
+
+def policy_of(settings: RetrySettings) -> RetryPolicy:
+    def number(key: str, default: float) -> float:
+        value = settings.get(key, default)
+        assert not isinstance(value, tuple)
+        return float(value)
+
+    errors = settings.get("errors", PASSING_ERRORS)
+    assert isinstance(errors, tuple)
+    return RetryPolicy(
+        max_retries=int(number("max", 3)),
+        first_delay=number("delay", 1.0),
+        backoff=number("backoff", 2.0),
+        # Whoever writes a long first wait and no longest one means the long one.
+        longest_delay=number("max_delay", max(60.0, number("delay", 1.0))),
+        jitter=number("jitter", 0.2),
+        errors=errors,
+        max_elapsed=number("max_elapsed", 0) if "max_elapsed" in settings else None,
+    )
+
+
+def _retry_key(document: Document, written: Mapping[str, JSON], at: Keys, name: str) -> str:
+    """The name that a setting has in this document."""
+    old = _OLD_RETRY_KEYS.get(name, name)
+    if old == name or old not in written:
+        return name
+    if name in written:
+        document.fault((*at, old), "retry.twice", f"'{old}' is an older name of '{name}'", "give one of them", key=True)
+    return old
