@@ -14,6 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 T = TypeVar("T")
 
@@ -141,11 +142,13 @@ class AtMessage(Toxic):
 
     count: int
     act: Callable[[], object]
+    is_done: bool = False
 
     async def treat(self, piece: Piece, passage: "Passage") -> AsyncIterator[Piece]:
         self.count -= 1
         if self.count == 0:
             await asyncio.to_thread(self.act)
+            self.is_done = True
         yield piece
 
 
@@ -211,6 +214,19 @@ class Proxy:
         self._place = _bound(0)
         self.port: int = self._place.getsockname()[1]
         self.accepted = 0
+
+    @classmethod
+    def before(cls, url: str) -> Self:
+        """In front of what the URL names."""
+        port = urlsplit(url).port
+        assert port is not None, "where to go on to"
+        return cls(port)
+
+    def through(self, url: str) -> str:
+        """The URL, by way of the proxy."""
+        parts = urlsplit(url)
+        user = f"{parts.username}@" if parts.username else ""
+        return parts._replace(netloc=f"{user}{_HOST}:{self.port}").geturl()
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()

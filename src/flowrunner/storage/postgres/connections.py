@@ -107,13 +107,17 @@ async def check_server(url: str) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def connected(url: str, *, statement_seconds: float, **settings: str) -> AsyncIterator[Any]:
-    """A connection for a moment. Raises: CannotConnect, UnfitServer."""
+    """A connection for a moment. Raises: CannotConnect, also where it is lost meanwhile; UnfitServer."""
     try:
         connection = await asyncpg.connect(url, **options(statement_seconds=statement_seconds, **settings))
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         raise as_refusal(error) from None
     try:
         yield connection
+    except Exception as error:
+        if not is_trouble(error):
+            raise
+        raise CannotConnect(f"The database does not answer: {str(error) or type(error).__name__}") from error
     finally:
         await close(connection)
 

@@ -111,7 +111,12 @@ class PostgresDatabase:
             self._pool_is_open = asyncio.ensure_future(_open(self._pool))
         await asyncio.shield(self._pool_is_open)
         async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
-            yield connection
+            try:
+                yield connection
+            except (asyncio.CancelledError, TimeoutError):
+                # It does not answer, or not in time. To say goodbye to it would take seconds more.
+                connection.terminate()
+                raise
 
     async def give_space_back(self) -> bool:
         # The server's autovacuum does it.

@@ -7,7 +7,7 @@ from typing import Any, Final
 import asyncpg
 
 from flowrunner.storage.migrations import HEAD, SchemaTooNew, UnusableDatabase, alembic_config
-from flowrunner.storage.postgres.connections import CONNECT_SECONDS, connected
+from flowrunner.storage.postgres.connections import CONNECT_SECONDS, connected, is_trouble
 
 # Held to the end of the transaction, so that of two who migrate one waits and then has nothing to do.
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('flowrunner migration'), hashtext(current_schema()))"
@@ -35,6 +35,8 @@ async def migrate_postgres(url: str) -> None:
                 if current != HEAD:
                     await connection.execute(await asyncio.to_thread(script, current))
         except asyncpg.PostgresError as error:
+            if is_trouble(error):
+                raise
             raise UnusableDatabase(f"The database cannot be brought to the newest schema: {error}") from error
 
 
@@ -44,6 +46,8 @@ async def revision_of_postgres(url: str) -> str | None:
         try:
             return await _revision(connection)
         except asyncpg.PostgresError as error:
+            if is_trouble(error):
+                raise
             raise UnusableDatabase(f"The database cannot be read: {error}") from error
 
 
