@@ -70,6 +70,7 @@ from flowrunner.storage.keys import SqlKeyRotations
 from flowrunner.storage.letters import SqlLetters
 from flowrunner.storage.location import Location, location_of
 from flowrunner.storage.migrations import HEAD
+from flowrunner.storage.rooms import SqlRooms
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.tokens import SqlTokens
@@ -265,6 +266,7 @@ async def _dispatch(settings: Settings, stored: Stored, clock: SystemClock, *, i
         from flowrunner.dispatch.temporal.connection import connect
         from flowrunner.dispatch.temporal.courier import Courier
         from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
+        from flowrunner.dispatch.temporal.door import Door
         from flowrunner.dispatch.temporal.worker import TemporalWorker
     except ImportError:
         raise FlowRunnerError("Temporal needs its client: pip install 'flowrunner[temporal]'") from None
@@ -274,11 +276,12 @@ async def _dispatch(settings: Settings, stored: Stored, clock: SystemClock, *, i
     def temporal(engine: Engine, journal: Journal, limits: Limits) -> tuple[OpenDispatcher, Advancing]:
         letters = SqlLetters(stored.database)
         courier = Courier(client, address.queue, journal=journal, letters=letters, vault=stored.vault, clock=clock)
-        dispatcher = TemporalDispatcher(engine, courier, journal, letters, clock)
+        door = Door(SqlRooms(stored.database), courier, clock, limits=limits)
+        dispatcher = TemporalDispatcher(engine, courier, journal, letters, door, clock)
         if not is_worker:
             return dispatcher, dispatcher
         return dispatcher, TemporalWorker(
-            engine, courier, letters, client=client, queue=address.queue, most_active=settings.max_active
+            engine, courier, letters, door, client=client, queue=address.queue, most_active=settings.max_active
         )
 
     return temporal

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,12 +13,13 @@ from flowrunner.dispatch.temporal.address import TemporalAddress
 from flowrunner.dispatch.temporal.connection import connect
 from flowrunner.dispatch.temporal.courier import Courier
 from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
+from flowrunner.dispatch.temporal.door import Door
 from flowrunner.dispatch.temporal.worker import TemporalWorker
-from flowrunner.domain.account import Caller
+from flowrunner.domain.account import Account, Caller
 from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
-from flowrunner.domain.limits import UNLIMITED
-from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId
+from flowrunner.domain.limits import UNLIMITED, Limits
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
 from flowrunner.nodes import built_in
@@ -36,6 +37,7 @@ from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.letters import SqlLetters
+from flowrunner.storage.rooms import SqlRooms
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
@@ -54,11 +56,19 @@ class Cluster:
     http: FakeHttp
     types: dict[str, NodeType[Any]]
     sandbox: JailedSandbox
+    limits: Limits = UNLIMITED
     clock: SystemClock = field(default_factory=SystemClock)
     broadcast: RecordingBroadcast = field(default_factory=RecordingBroadcast)
 
     def __post_init__(self) -> None:
         self._specs = {name: node_type.spec() for name, node_type in self.types.items()}
+
+    async def add_account(self, added: Account) -> None:
+        database = open_database(self.place)
+        try:
+            await SqlAccounts(database).create(added, password_hash="x")
+        finally:
+            await database.close()
 
     def add_type(self, node_type: NodeType[Any]) -> None:
         self.types[node_type.type] = node_type
@@ -76,6 +86,7 @@ class Cluster:
                 side.engine,
                 side.courier,
                 side.letters,
+                side.door,
                 client=side.client,
                 queue=self.url.queue,
                 most_active=most_active,
@@ -107,10 +118,12 @@ class Cluster:
         )
         courier = Courier(client, self.url.queue, journal=journal, letters=letters, vault=vault, clock=self.clock)
         engine = FlowEngine(world)
-        dispatcher = TemporalDispatcher(engine, courier, journal, letters, self.clock)
+        rooms = SqlRooms(database)
+        door = Door(rooms, courier, self.clock, limits=self.limits)
+        dispatcher = TemporalDispatcher(engine, courier, journal, letters, door, self.clock)
         reader, schemas = SqlExecutions(database), RustSchemas()
         executions = Executions(
-            reader, flows, world.library, dispatcher, usage=SqlUsage(database), limits=UNLIMITED,
+            reader, flows, world.library, dispatcher, usage=SqlUsage(database), limits=self.limits,
             sandbox=self.sandbox, schemas=schemas, clock=self.clock,
         )  # fmt: skip
         world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flows))
@@ -124,6 +137,8 @@ class Cluster:
                 flows=flows,
                 vault=vault,
                 courier=courier,
+                rooms=rooms,
+                door=door,
                 dispatcher=dispatcher,
                 executions=executions,
                 signals=Signals(reader, journal, dispatcher, schemas, self.clock),
@@ -144,6 +159,8 @@ class Side:
     flows: SqlFlows
     vault: AesVault
     courier: Courier
+    rooms: SqlRooms
+    door: Door
     dispatcher: TemporalDispatcher
     executions: Executions
     signals: Signals
@@ -159,7 +176,7 @@ class Front:
         self.signals = side.signals
         self.caller: Caller = caller_of(MARA)
 
-    async def save(self, definition: str, id: str = "flow-1") -> None:
+    async def save(self, definition: str, id: str = "flow-1", *, account_id: AccountId = MARA) -> None:
         saved = SavedFlow(
             id=FlowId(id),
             name=id,
@@ -171,10 +188,12 @@ class Front:
             definition=definition,
             revision_id=RevisionId(f"rev-{id}"),
         )
-        await self.side.flows.create(MARA, saved)
+        await self.side.flows.create(account_id, saved)
 
-    async def start(self, flow: str = "flow-1", input: JSON = None) -> ExecutionId:
-        return (await self.side.executions.accept(Origin(account_id=MARA), FlowId(flow), input or {})).id
+    async def start(
+        self, flow: str = "flow-1", input: Mapping[str, JSON] | None = None, *, account_id: AccountId = MARA
+    ) -> ExecutionId:
+        return (await self.side.executions.accept(Origin(account_id=account_id), FlowId(flow), input or {})).id
 
     async def status(self, id: ExecutionId) -> Status:
         return (await self.side.journal.stored(id)).status

@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from google.protobuf.json_format import MessageToJson
@@ -30,27 +28,6 @@ nodes:
   tell: {type: webhook, params: {url: "http://peer/", body: "${input}"}}
 """
 FOR_EVER = "nodes: {ask: {type: wait, params: {key: go}}}"
-
-
-@pytest.fixture(scope="module")
-def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
-    running = Temporal(tmp_path_factory.mktemp("temporal"), limit__historyCount__suggestContinueAsNew="40")
-    try:
-        yield running.start()
-    finally:
-        running.stop()
-
-
-@pytest.fixture
-async def machines(temporal: Temporal, postgres: PostgresServer) -> AsyncIterator[Cluster]:
-    async with cluster(new_postgres_database(postgres), temporal.url(f"queue-{uuid4()}")) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def front(machines: Cluster) -> AsyncIterator[Front]:
-    async with machines.server() as opened:
-        yield opened
 
 
 async def test_an_execution_waits_is_told_something_and_ends(machines: Cluster, front: Front) -> None:

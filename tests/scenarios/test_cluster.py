@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +43,10 @@ class Fleet:
         self.database = database
         self._settings = {"DATABASE_URL": database, "DISPATCH": dispatch}
         self.all: list[Server] = []
+
+    def set(self, **settings: str) -> None:
+        """Settings of the processes that are added from now on."""
+        self._settings |= settings
 
     def add(self, command: str = "serve") -> Server:
         """A further process, not started yet."""
@@ -242,6 +247,41 @@ def test_servers_and_workers_are_replaced_one_by_one_under_load(fleet: Fleet, ca
     assert check_database(fleet.database) == []
     tries = [effect.key for effect in callee.effects()]
     assert len(tries) == len(set(tries)), "a stop in good order repeats nothing"
+
+
+@pytest.mark.timeout(240)
+def test_a_killed_worker_keeps_no_place_of_its_account(fleet: Fleet, callee: Receiver) -> None:
+    fleet.set(ACCOUNT_ACTIVE="2", ACCOUNT_QUEUED="6")
+    server = fleet.add().start()
+    admin = server.admin()
+    url = f"{callee.url}/slow?seconds=0.3"
+    flow_id = admin.new_flow(f"nodes: {{call: {{type: http.request, params: {{url: '{url}'}}}}}}", name="Calls")
+    accepted = start_some(admin, flow_id, 8)
+    refused = admin.post(f"/api/v1/flows/{flow_id}/run", {"input": {}})
+    victim = fleet.worker()
+    wait_for(lambda: bool(callee.effects()))
+    victim.kill()
+    fleet.worker()
+    wait_for(lambda: none_are_open(fleet), 120)
+    fleet.end()
+
+    assert (refused.status, refused.json["error"]["details"]["limit"]) == (429, "account_queued")
+    assert refused.headers["retry-after"] == "5"
+    assert check_accepted(fleet.database, accepted) == []
+    assert check_database(fleet.database) == []
+    assert most_together(fleet) == 2
+
+
+def most_together(fleet: Fleet) -> int:
+    """How many executions were under way at most, from the start of their first node to their end."""
+    spans = query(
+        fleet.database,
+        "SELECT (SELECT min(at) FROM events WHERE execution_id = id AND type = 'node.started'), completed_at"
+        "  FROM executions",
+    )
+    # What ends in the same millisecond ended first.
+    moments = sorted([(began_at, 1) for began_at, _ in spans] + [(ended_at, -1) for _, ended_at in spans])
+    return max(accumulate(change for _, change in moments))
 
 
 def test_a_worker_without_temporal_says_what_it_needs(tmp_path: Path) -> None:

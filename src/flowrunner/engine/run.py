@@ -181,6 +181,7 @@ class Run:
         self._cancelled_by: AuditEntry | None = None
         self._cancel_letters: list[int] = []
         self._cuts_handlers_off = False
+        self._is_held = False
 
     @classmethod
     async def begin(cls, world: World, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> Self:
@@ -247,6 +248,10 @@ class Run:
         return self._durable_status
 
     @property
+    def mark(self) -> int:
+        return self._epoch
+
+    @property
     def is_ending(self) -> bool:
         return self._is_ending
 
@@ -265,6 +270,9 @@ class Run:
     def receive(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
         self._inbox.append(_Mail(signal, answer))
         self._wake.set()
+
+    def hold(self) -> None:
+        self._is_held = True
 
     def nudge(self) -> None:
         self._wake.set()
@@ -286,11 +294,11 @@ class Run:
                     continue
                 seconds = None if due_at is None else (due_at - self._world.clock.now()).total_seconds()
                 if self._running or self._inbox or (seconds is not None and seconds <= self._world.short_wait):
-                    if self._world.is_stopping and not self._running and not self._inbox:
+                    if self._begins_nothing and not self._running and not self._inbox:
                         return None
                     await self._sleep(seconds)
-                elif self._world.is_stopping or not await self._stays():
-                    return None if self._world.is_stopping else due_at
+                elif self._begins_nothing or not await self._stays():
+                    return None if self._begins_nothing else due_at
                 self._wake.clear()
                 self._take_messages(most=_AT_A_STRETCH)
         finally:
@@ -341,6 +349,10 @@ class Run:
             return due_at
 
     @property
+    def _begins_nothing(self) -> bool:
+        return self._is_held or self._world.is_stopping
+
+    @property
     def _is_careful(self) -> bool:
         return self._state.seq < self._careful_until
 
@@ -356,7 +368,7 @@ class Run:
     async def _decide(self) -> datetime | None:
         """Decide and record until there is no more to do; gives when there is by itself."""
         count = 0
-        while not (self._has_to_conclude or self._cancel_reason is not None or self._world.is_stopping):
+        while not (self._has_to_conclude or self._cancel_reason is not None or self._begins_nothing):
             if self._size > MAX_EXECUTION_BYTES and self._state.ending is None:
                 self._finish(Failed(error=_TOO_MUCH))
             now = self._world.clock.now()

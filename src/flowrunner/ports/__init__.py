@@ -28,6 +28,7 @@ from flowrunner.ports.dispatch import (
     Ownership,
     ParentStep,
     Relatives,
+    Rooms,
     Signal,
     SubFlowStarter,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "Renewal",
     "Reseal",
     "RevisionView",
+    "Rooms",
     "Sandbox",
     "SavedFlow",
     "SavedRevision",

@@ -92,6 +92,44 @@ class Letters(Protocol):
         ...
 
 
+class Rooms(Protocol):
+    """Which executions may be in the memory of processes that share a journal, so many of each account.
+
+    Room belongs to an execution, from when it has it until it leaves or ends, whichever process has it in memory and
+    whether or not that one is alive.
+    """
+
+    async def enter(self, id: ExecutionId, *, most: int | None, at: datetime) -> bool:
+        """Whether it has room, or gets it now; otherwise it waits from now on.
+
+        Args:
+            most: How many of its account may have room; None is no limit.
+        """
+        ...
+
+    async def leave(self, id: ExecutionId, mark: int) -> None:
+        """It has left memory without having ended; means nothing if another process has it by now: see `own`."""
+        ...
+
+    async def is_waiting(self, id: ExecutionId) -> bool: ...
+
+    async def let_in(self, account_id: AccountId, *, most: int | None) -> ExecutionId | None:
+        """Give room to the one of the account that has waited longest, if there is any."""
+        ...
+
+    async def accounts_waiting(self) -> Sequence[AccountId]:
+        """Accounts with executions that wait."""
+        ...
+
+    async def expected(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        """Executions that were let in, have waited since then or longer, and that no process has taken up."""
+        ...
+
+    async def resting(self, *, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        """Executions that have room and wait for something: they are about to leave, or nobody knows of them."""
+        ...
+
+
 # Why an execution is cancelled by what became of another.
 PARENT_HAS_ENDED: Final = "the execution that waited for it has ended"
 PARENT_HAS_GONE_ON: Final = "the execution that waited for it has gone on"
@@ -222,6 +260,11 @@ class ActiveExecution(Protocol):
         ...
 
     @property
+    def mark(self) -> int:
+        """What it is written under: see `Journal.own`."""
+        ...
+
+    @property
     def is_ending(self) -> bool:
         """Whether the flow itself is over, for good; its handlers may still run."""
         ...
@@ -238,6 +281,10 @@ class ActiveExecution(Protocol):
 
     def receive(self, signal: Signal, answer: "Future[bool]") -> None:
         """Take a signal. The answer comes when it is durable, or never if the execution leaves memory before."""
+        ...
+
+    def hold(self) -> None:
+        """Take what has come for it, and begin nothing: it goes on another time."""
         ...
 
     def nudge(self) -> None:

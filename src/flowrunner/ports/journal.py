@@ -8,6 +8,7 @@ from typing import Protocol
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
+from flowrunner.domain.limits import Limits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
 
 
@@ -69,6 +70,7 @@ class NewExecution:
         parent_id: The execution that waits for its end.
         started_for: What `Started.parent` says of where it comes from.
         turn: Its place among the executions of its flow, where those are limited.
+        limits: Of its account, where it is counted in the journal which of its executions are in memory.
         rerun_of: The execution it repeats, from the step ``rerun_from`` on.
         prefix: Events it begins with, after the first: what a rerun keeps of another execution.
         audit: Who started it, for the audit log.
@@ -85,6 +87,7 @@ class NewExecution:
     parent_id: ExecutionId | None = None
     started_for: JSON = None
     turn: Turn | None = None
+    limits: Limits | None = None
     rerun_of: ExecutionId | None = None
     rerun_from: str | None = None
     prefix: Sequence[tuple[Event, datetime]] = ()
@@ -172,6 +175,7 @@ class Journal(Protocol):
             Fenced: Nothing was written: the epoch is old, or ``after`` is not the last event.
             DuplicateRequest: Nothing was written: the idempotency key is taken.
             NotFound: Nothing was written: the flow of a new execution is gone, or its revision, or its account.
+            TooManyRequests: Nothing was written: it would have to wait for room, as too many of its account do.
         """
         ...
 

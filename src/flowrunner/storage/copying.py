@@ -92,12 +92,12 @@ SELECT id, account_id, flow_id, number, version, size, created_at, deleted_at, d
         (
             "id", "account_id", "flow_id", "revision_id", "status", "started_at", "completed_at", "error", "wake_at",
             "waiting_for", "epoch", "last_seq", "size", "idempotency_key", "request_digest", "parent_id", "rerun_of",
-            "turn_key", "turn_most", "is_queued",
+            "turn_key", "turn_most", "is_queued", "has_room", "asked_at",
         ),
         """
 SELECT id, account_id, flow_id, revision_id, status, started_at, completed_at, error, wake_at, waiting_for, epoch,
        last_seq, size, idempotency_key, request_digest, parent_id, rerun_of, turn_key, turn_most,
-       CASE WHEN is_queued THEN true ELSE false END
+       CASE WHEN is_queued THEN true ELSE false END, CASE WHEN has_room THEN true ELSE false END, asked_at
   FROM executions ORDER BY id
 """,
     ),
@@ -120,7 +120,7 @@ SELECT seq, at, actor, credential, address, action, object_kind, object_id, acco
     ),
 )  # fmt: skip
 USAGE: Final = Table("usage", ("account_id", "stored"), "SELECT account_id, stored FROM usage ORDER BY account_id")
-BOOLEANS: Final = frozenset({"is_queued"})
+BOOLEANS: Final = frozenset({"is_queued", "has_room"})
 EPOCH: Final = "SELECT epoch FROM engine"
 SET_EPOCH: Final = "UPDATE engine SET epoch = $1"
 IS_EMPTY: Final = "SELECT NOT EXISTS (SELECT 1 FROM accounts) AND NOT EXISTS (SELECT 1 FROM audit)"

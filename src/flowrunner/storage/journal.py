@@ -27,6 +27,7 @@ from flowrunner.ports import (
 )
 from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.database import Database
+from flowrunner.storage.rooms import give_room
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Refused, Statement, Transaction, one_row
 
@@ -37,10 +38,10 @@ CREATE: Final = Statement(
     sqlite="""
 INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
                         error, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
-                        parent_id, rerun_of, turn_key, turn_most, is_queued)
+                        parent_id, rerun_of, turn_key, turn_most, is_queued, has_room, asked_at)
 SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
        :error, :wake_at, :waiting_for, :epoch, :last_seq, :size, :idempotency_key, :request_digest,
-       :parent_id, :rerun_of, :turn_key, :turn_most, :is_queued
+       :parent_id, :rerun_of, :turn_key, :turn_most, :is_queued, :has_room, :asked_at
  WHERE :epoch = (SELECT epoch FROM engine)
    AND EXISTS (SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL)
    AND NOT EXISTS (SELECT 1 FROM revisions WHERE id = :revision_id AND deleted_at IS NOT NULL)
@@ -51,16 +52,17 @@ SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :complete
     postgres="""
 INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
                         error, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
-                        parent_id, rerun_of, turn_key, turn_most, is_queued)
+                        parent_id, rerun_of, turn_key, turn_most, is_queued, has_room, asked_at)
 SELECT new.*
   FROM unnest(:id::text[], :account_id::text[], :flow_id::text[], :revision_id::text[], :status::text[],
               :started_at::bigint[], :completed_at::bigint[], :error::text[], :wake_at::bigint[],
               :waiting_for::text[], :epoch::bigint[], :last_seq::bigint[], :size::bigint[],
               :idempotency_key::text[], :request_digest::text[], :parent_id::text[], :rerun_of::text[],
-              :turn_key::text[], :turn_most::bigint[], :is_queued::boolean[])
+              :turn_key::text[], :turn_most::bigint[], :is_queued::boolean[], :has_room::boolean[],
+              :asked_at::bigint[])
     AS new (id, account_id, flow_id, revision_id, status, started_at, completed_at, error, wake_at, waiting_for,
             epoch, last_seq, size, idempotency_key, request_digest, parent_id, rerun_of, turn_key, turn_most,
-            is_queued)
+            is_queued, has_room, asked_at)
  WHERE new.epoch = (SELECT epoch FROM engine)
    AND EXISTS (SELECT 1 FROM flows f
                 WHERE f.id = new.flow_id AND f.account_id = new.account_id AND f.deleted_at IS NULL)
@@ -195,7 +197,10 @@ OWN: Final = """
 UPDATE executions SET epoch = :mark
  WHERE id = :id AND status IN ('running', 'waiting') AND :epoch = (SELECT epoch FROM engine)
 """
-ADOPT: Final = "UPDATE executions SET epoch = :epoch WHERE status IN ('running', 'waiting')"
+# Whoever advances all of them by itself knows what is in its memory.
+ADOPT: Final = """
+UPDATE executions SET epoch = :epoch, has_room = false, asked_at = NULL WHERE status IN ('running', 'waiting')
+"""
 
 HEADER: Final = """
 SELECT account_id, flow_id, revision_id, status,
@@ -210,14 +215,18 @@ SELECT seq, at, type, data FROM events
 # Whoever creates one does it under the epoch of the last claim; whoever owns it, under a mark of its own.
 UNOWNED: Final = """
 SELECT id, account_id FROM executions
- WHERE status = 'running' AND NOT is_queued AND started_at <= :since AND epoch = (SELECT epoch FROM engine)
+ WHERE status = 'running' AND NOT is_queued AND asked_at IS NULL AND started_at <= :since
+   AND epoch = (SELECT epoch FROM engine)
  LIMIT :limit
 """
+# What waits for room is known to wait, and is let in when there is some.
 UNFINISHED: Final = """
-SELECT id, account_id FROM executions WHERE status = 'running' AND id > :after ORDER BY id LIMIT :limit
+SELECT id, account_id FROM executions
+ WHERE status = 'running' AND asked_at IS NULL AND id > :after ORDER BY id LIMIT :limit
 """
 DUE: Final = """
-SELECT id, account_id FROM executions WHERE wake_at IS NOT NULL AND wake_at <= :now ORDER BY wake_at LIMIT :limit
+SELECT id, account_id FROM executions
+ WHERE wake_at IS NOT NULL AND wake_at <= :now AND asked_at IS NULL ORDER BY wake_at LIMIT :limit
 """
 NEXT_WAKE: Final = "SELECT min(wake_at) FROM executions WHERE wake_at IS NOT NULL"
 
@@ -256,9 +265,10 @@ async def append_together(tx: Transaction, works: Sequence[AppendWork]) -> None:
     """Do all the appends.
 
     Raises:
+        TooManyRequests: If an account has as many executions that wait for room as it may.
         Fenced: If at least one of them must not be done; which and why, their own `run` tells.
     """
-    created: list[dict[str, Any]] = []
+    created: list[tuple[NewExecution, dict[str, Any]]] = []
     advanced: list[dict[str, Any]] = []
     events: list[tuple[str, int, int, str, str]] = []
     audit: list[AuditEntry] = []
@@ -269,11 +279,16 @@ async def append_together(tx: Transaction, works: Sequence[AppendWork]) -> None:
             audit.append(append.create.audit)
         audit += append.audit
         letters += [{"number": number, "id": append.execution_id} for number in append.letters]
-        (created if append.create is not None else advanced).append(_summary_row(append))
+        row = _summary_row(append)
+        if append.create is None:
+            advanced.append(row)
+        else:
+            created.append((append.create, row))
         events.extend((append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records)
+    await give_room(tx, created)
     # What is limited is counted, and so comes one after the other.
-    unlimited = [row for row in created if row["turn_key"] is None]
-    limited = [[row] for row in created if row["turn_key"] is not None]
+    unlimited = [row for _, row in created if row["turn_key"] is None]
+    limited = [[row] for _, row in created if row["turn_key"] is not None]
     for statement, rows in ((CREATE, unlimited), *((CREATE, each) for each in limited), (ADVANCE, advanced)):
         if rows and await tx.run_many(statement, rows) != len(rows):
             raise Fenced("the execution is owned by another process, or has moved on")
@@ -319,6 +334,8 @@ def _creation_row(new: NewExecution) -> dict[str, Any]:
         "turn_key": None if new.turn is None else new.turn.key,
         "turn_most": None if new.turn is None else new.turn.most,
         "is_queued": new.turn is not None and new.turn.is_queued,
+        "has_room": False,
+        "asked_at": None,
     }
 
 

@@ -10,6 +10,7 @@ import structlog
 
 from flowrunner.dispatch.family import Family
 from flowrunner.dispatch.temporal.courier import Courier
+from flowrunner.dispatch.temporal.door import Door
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.execution import Status
@@ -35,9 +36,12 @@ _PAGE: Final = 500
 class TemporalDispatcher(Family):
     """Fills `ports.Dispatcher`."""
 
-    def __init__(self, engine: Engine, courier: Courier, journal: Journal, letters: Letters, clock: Clock) -> None:
+    def __init__(
+        self, engine: Engine, courier: Courier, journal: Journal, letters: Letters, door: Door, clock: Clock
+    ) -> None:
         super().__init__(engine, journal)
         self._courier = courier
+        self._door = door
         self._letters = letters
         self._clock = clock
         self._looking: asyncio.Task[None] | None = None
@@ -73,10 +77,14 @@ class TemporalDispatcher(Family):
     async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
         if self._engine.is_stopping or not self.is_open:
             raise Unavailable("The server is stopping: try again in a moment")
-        await self._engine.begin(new, flow, input, at_once=False)
+        await self._engine.begin(self._door.counted(new), flow, input, at_once=False)
         if new.turn is None or not new.turn.is_queued:
             # It is durable. If Temporal is away it begins when that is back.
-            self._courier.keep_trying(lambda: self._courier.begin(new.id, new.account_id), "temporal.not_begun", new.id)
+            self._courier.keep_trying(lambda: self._begin(new), "temporal.not_begun", new.id)
+
+    async def _begin(self, new: NewExecution) -> None:
+        if not await self._door.keeps_waiting(new.id):
+            await self._courier.begin(new.id, new.account_id)
 
     async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
         if not await self._ask(id, Cancel(reason=reason, audit=audit)):
@@ -158,6 +166,7 @@ class TemporalDispatcher(Family):
             await self._courier.nudge(id, account_id)
         for id, account_id in await self._journal.unowned(since=now - _LATE, limit=_PAGE):
             await self._courier.begin(id, account_id)
+        await self._door.look(late=now - _LATE, limit=_PAGE)
         await self._letters.purge(before=now - _FORGOTTEN)
         if at_all:
             await self._look_at_all()
@@ -172,4 +181,5 @@ class TemporalDispatcher(Family):
             if len(page) < _PAGE:
                 break
             after = page[-1][0]
+        await self._door.look_for_lost(limit=_PAGE)
         await self._settle_all()

@@ -13,6 +13,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from flowrunner.dispatch.temporal.courier import Courier
+from flowrunner.dispatch.temporal.door import Door
 from flowrunner.dispatch.temporal.workflow import ADVANCE, CANCEL, HEARTBEAT_SECONDS, ExecutionWorkflow, Rest
 from flowrunner.domain.errors import NotFound, Unavailable
 from flowrunner.domain.values import ExecutionId
@@ -46,6 +47,7 @@ class TemporalWorker:
         engine: Engine,
         courier: Courier,
         letters: Letters,
+        door: Door,
         *,
         client: Client,
         queue: str,
@@ -54,6 +56,7 @@ class TemporalWorker:
         self._engine = engine
         self._courier = courier
         self._letters = letters
+        self._door = door
         self._worker = Worker(
             client,
             task_queue=queue,
@@ -133,10 +136,15 @@ class TemporalWorker:
     async def _advance(self, id: ExecutionId) -> Rest:
         if self._engine.is_stopping:
             raise Unavailable("the worker is stopping")
+        has_room = await self._door.enter(id)
+        if not has_room and not await self._letters.unread([id]):
+            return Rest()
         run = await self._engine.load(id)
         if run is None:
             await self._courier.settled()
             return Rest(is_over=True)
+        if not has_room:
+            run.hold()
         place = self._places[id] = _Place(run)
         try:
             for letter in await self._letters.unread([id]):
@@ -149,10 +157,15 @@ class TemporalWorker:
                 # A fault of ours must not leave the execution running for ever.
                 logger.exception("execution.crashed", execution_id=id)
                 await self._engine.give_up(id)
+                self._door.has_room_again(run.account_id)
                 return Rest(is_over=True)
         finally:
             if self._places.get(id) is place:
                 del self._places[id]
+        if run.status.is_final:
+            self._door.has_room_again(run.account_id)
+        elif has_room and not self._engine.is_stopping:
+            await self._door.leave(run, id)
         await self._courier.settled()
         if run.status.is_final:
             return Rest(is_over=True)

@@ -224,6 +224,10 @@ CREATE TABLE executions (
     turn_key TEXT,
     turn_most INTEGER,
     is_queued INTEGER NOT NULL DEFAULT 0,
+    -- Where several processes advance executions: whether its account has room for it in their memory, and since when
+    -- it waits for that, or for a process to take it up.
+    has_room INTEGER NOT NULL DEFAULT 0,
+    asked_at INTEGER,
     CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
     CHECK ((status = 'failed') = (error IS NOT NULL)),
     CHECK (wake_at IS NULL OR status = 'waiting'),
@@ -237,6 +241,9 @@ CREATE INDEX executions_parent ON executions (parent_id) WHERE parent_id IS NOT 
 CREATE INDEX executions_turn ON executions (turn_key, is_queued, id)
     WHERE turn_key IS NOT NULL AND completed_at IS NULL;
 CREATE INDEX executions_queued ON executions (account_id) WHERE is_queued AND completed_at IS NULL;
+CREATE INDEX executions_in_room ON executions (account_id) WHERE has_room AND completed_at IS NULL;
+CREATE INDEX executions_asking ON executions (account_id, asked_at, id)
+    WHERE asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL;
 CREATE INDEX executions_wake ON executions (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX executions_ended ON executions (completed_at) WHERE completed_at IS NOT NULL;
 CREATE UNIQUE INDEX executions_request ON executions (account_id, idempotency_key)
@@ -591,6 +598,10 @@ CREATE TABLE executions (
     turn_key text COLLATE "C",
     turn_most bigint,
     is_queued boolean NOT NULL DEFAULT false,
+    -- Where several processes advance executions: whether its account has room for it in their memory, and since when
+    -- it waits for that, or for a process to take it up.
+    has_room boolean NOT NULL DEFAULT false,
+    asked_at bigint,
     CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
     CHECK ((status = 'failed') = (error IS NOT NULL)),
     CHECK (wake_at IS NULL OR status = 'waiting'),
@@ -604,6 +615,9 @@ CREATE INDEX executions_parent ON executions (parent_id) WHERE parent_id IS NOT 
 CREATE INDEX executions_turn ON executions (turn_key, is_queued, id)
     WHERE turn_key IS NOT NULL AND completed_at IS NULL;
 CREATE INDEX executions_queued ON executions (account_id) WHERE is_queued AND completed_at IS NULL;
+CREATE INDEX executions_in_room ON executions (account_id) WHERE has_room AND completed_at IS NULL;
+CREATE INDEX executions_asking ON executions (account_id, asked_at, id)
+    WHERE asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL;
 CREATE INDEX executions_wake ON executions (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX executions_ended ON executions (completed_at) WHERE completed_at IS NOT NULL;
 CREATE UNIQUE INDEX executions_request ON executions (account_id, idempotency_key)

@@ -1,0 +1,137 @@
+"""Room for executions in the memory of several processes, so much for each account."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from flowrunner.domain.values import AccountId, ExecutionId
+from flowrunner.ports import NewExecution
+from flowrunner.storage.database import Database
+from flowrunner.storage.rows import to_ms
+from flowrunner.storage.transaction import Transaction, one_row
+
+# Room is counted from the executions that have it, so that none can leak: one that has ended has none.
+COUNTS: Final = """
+SELECT (SELECT count(*) FROM executions WHERE account_id = :account_id AND has_room AND completed_at IS NULL),
+       (SELECT count(*) FROM executions
+         WHERE account_id = :account_id AND asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL)
+"""
+ASK: Final = """
+UPDATE executions SET asked_at = CASE WHEN has_room THEN NULL ELSE coalesce(asked_at, :at) END
+ WHERE id = :id AND completed_at IS NULL
+RETURNING has_room, account_id
+"""
+# The one that has asked first comes first, whoever looks.
+TAKE: Final = """
+UPDATE executions SET has_room = true, asked_at = NULL
+ WHERE id = :id
+   AND id = (SELECT id FROM executions
+              WHERE account_id = :account_id AND asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL
+              ORDER BY asked_at, id LIMIT 1)
+   AND :most > (SELECT count(*) FROM executions
+                 WHERE account_id = :account_id AND has_room AND completed_at IS NULL)
+"""
+# When it has asked stays there until a process takes it up: see `EXPECTED`.
+LET_IN: Final = """
+UPDATE executions SET has_room = true
+ WHERE id = (SELECT id FROM executions
+              WHERE account_id = :account_id AND asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL
+              ORDER BY asked_at, id LIMIT 1)
+   AND :most > (SELECT count(*) FROM executions
+                 WHERE account_id = :account_id AND has_room AND completed_at IS NULL)
+RETURNING id
+"""
+# Only of the process that has it in memory: another one may have taken it over.
+LEAVE: Final = """
+UPDATE executions SET has_room = false WHERE id = :id AND epoch = :mark AND has_room AND completed_at IS NULL
+"""
+IS_WAITING: Final = """
+SELECT 1 FROM executions WHERE id = :id AND asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL
+"""
+ACCOUNTS_WAITING: Final = """
+SELECT DISTINCT account_id FROM executions WHERE asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL
+"""
+SOME_WAIT: Final = """
+SELECT 1 FROM executions
+ WHERE account_id = :account_id AND asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL LIMIT 1
+"""
+EXPECTED: Final = """
+SELECT id, account_id FROM executions
+ WHERE has_room AND completed_at IS NULL AND asked_at <= :since LIMIT :limit
+"""
+RESTING: Final = """
+SELECT id, account_id FROM executions
+ WHERE has_room AND completed_at IS NULL AND status = 'waiting' LIMIT :limit
+"""
+_NO_LIMIT: Final = 2**31 - 1
+
+
+class SqlRooms:
+    """Fills `ports.Rooms`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def enter(self, id: ExecutionId, *, most: int | None, at: datetime) -> bool:
+        async def enter(tx: Transaction) -> bool:
+            row = await tx.row(ASK, {"id": id, "at": to_ms(at)})
+            if row is None or row[0]:
+                return True
+            return await tx.run(TAKE, {"id": id, "account_id": row[1], "most": _or_no_limit(most)}) == 1
+
+        return await self._database.write(enter)
+
+    async def leave(self, id: ExecutionId, mark: int) -> None:
+        await self._database.write(lambda tx: tx.run(LEAVE, {"id": id, "mark": mark}))
+
+    async def is_waiting(self, id: ExecutionId) -> bool:
+        return await self._database.read(lambda tx: tx.row(IS_WAITING, {"id": id})) is not None
+
+    async def let_in(self, account_id: AccountId, *, most: int | None) -> ExecutionId | None:
+        values = {"account_id": account_id, "most": _or_no_limit(most)}
+        # Most accounts have none that waits, and a read costs less than a commit.
+        if await self._database.read(lambda tx: tx.row(SOME_WAIT, values)) is None:
+            return None
+        row = await self._database.write(lambda tx: tx.row(LET_IN, values))
+        return None if row is None else ExecutionId(row[0])
+
+    async def accounts_waiting(self) -> Sequence[AccountId]:
+        rows = await self._database.read_long(lambda tx: tx.rows(ACCOUNTS_WAITING))
+        return [AccountId(row[0]) for row in rows]
+
+    async def expected(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        return await self._ids(EXPECTED, {"since": to_ms(since), "limit": limit})
+
+    async def resting(self, *, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        return await self._ids(RESTING, {"limit": limit})
+
+    async def _ids(self, statement: str, values: dict[str, Any]) -> Sequence[tuple[ExecutionId, AccountId]]:
+        rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
+        return [(ExecutionId(row[0]), AccountId(row[1])) for row in rows]
+
+
+async def give_room(tx: Transaction, created: Sequence[tuple[NewExecution, dict[str, Any]]]) -> None:
+    """Say in the rows of new executions which have room at once, and since when the others wait.
+
+    Raises: TooManyRequests.
+    """
+    counts: dict[AccountId, tuple[int, int]] = {}
+    for new, row in created:
+        limits = new.limits
+        if limits is None or limits.active is None or row["is_queued"]:
+            continue
+        if new.account_id not in counts:
+            in_room, waiting = await one_row(tx, COUNTS, {"account_id": new.account_id})
+            counts[new.account_id] = in_room, waiting
+        in_room, waiting = counts[new.account_id]
+        if in_room < limits.active and not waiting:
+            row["has_room"] = True
+            counts[new.account_id] = in_room + 1, waiting
+        else:
+            limits.check_queued(waiting)
+            row["asked_at"] = row["started_at"]
+            counts[new.account_id] = in_room, waiting + 1
+
+
+def _or_no_limit(most: int | None) -> int:
+    return _NO_LIMIT if most is None else most

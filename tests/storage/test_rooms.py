@@ -1,0 +1,133 @@
+"""Room in memory is counted from the executions that have it, and given in the order in which they ask."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from flowrunner.domain.errors import TooManyRequests
+from flowrunner.domain.limits import Limits
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports import Append
+from flowrunner.storage.database import Database
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.rooms import SqlRooms
+from support.databases import MARA, NOON, OMAR, Place, completion, creation, rows_of
+
+LIMITS = Limits(active=2, queued=3)
+
+
+@pytest.fixture
+def rooms(database: Database) -> SqlRooms:
+    return SqlRooms(database)
+
+
+def counted(id: str, *, epoch: int, limits: Limits = LIMITS, second: int = 0, **given: object) -> Append:
+    append = creation(id, epoch=epoch, at=NOON + timedelta(seconds=second), **given)  # type: ignore[arg-type]
+    assert append.create is not None
+    return replace(append, create=replace(append.create, limits=limits))
+
+
+async def create(journal: SqlJournal, *ids: str) -> int:
+    """Some executions, a second apart; gives the epoch."""
+    epoch = await journal.epoch()
+    for second, id in enumerate(ids):
+        await journal.append(counted(id, epoch=epoch, second=second))
+    return epoch
+
+
+def those_with_room(path: Place) -> Sequence[str]:
+    return [id for (id,) in rows_of(path, "SELECT id FROM executions WHERE has_room ORDER BY id")]
+
+
+async def test_as_many_as_may_have_room_and_the_others_wait_until_too_many_do(
+    rooms: SqlRooms, journal: SqlJournal, path: Place
+) -> None:
+    epoch = await journal.epoch()
+    answers = await asyncio.gather(
+        *(journal.append(counted(f"exec-{n}", epoch=epoch)) for n in range(8)), return_exceptions=True
+    )
+
+    assert [type(answer) for answer in answers] == [type(None)] * 5 + [TooManyRequests] * 3
+    assert those_with_room(path) == ["exec-0", "exec-1"]
+    assert [await rooms.is_waiting(ExecutionId(f"exec-{n}")) for n in range(6)] == [False] * 2 + [True] * 3 + [False]
+    assert await rooms.accounts_waiting() == [MARA]
+    # Another account has its own.
+    await journal.append(counted("exec-omar", epoch=epoch, account_id=OMAR, flow_id="flow-omar"))
+    assert "exec-omar" in those_with_room(path)
+
+
+async def test_an_end_makes_room_for_the_one_that_has_waited_longest(
+    rooms: SqlRooms, journal: SqlJournal, path: Place
+) -> None:
+    epoch = await create(journal, "exec-9", "exec-8", "exec-7", "exec-6")
+    assert await rooms.let_in(MARA, most=2) is None
+
+    await journal.append(completion("exec-9", epoch=epoch, after=2))
+
+    assert await rooms.let_in(MARA, most=2) == "exec-7"
+    assert await rooms.let_in(MARA, most=2) is None
+    # Until a process takes it up, it is expected.
+    late = NOON + timedelta(minutes=1)
+    assert await rooms.expected(since=late, limit=10) == [("exec-7", MARA)]
+    assert await rooms.expected(since=NOON, limit=10) == []
+    assert await rooms.enter(ExecutionId("exec-7"), most=2, at=late)
+    assert await rooms.expected(since=late, limit=10) == []
+
+
+async def test_nobody_comes_in_before_those_that_have_asked_earlier(
+    rooms: SqlRooms, journal: SqlJournal, path: Place
+) -> None:
+    epoch = await create(journal, "exec-1", "exec-2", "exec-3", "exec-4")
+    await journal.append(completion("exec-1", epoch=epoch, after=2))
+
+    later = NOON + timedelta(minutes=1)
+    assert not await rooms.enter(ExecutionId("exec-4"), most=2, at=later)
+    assert await rooms.enter(ExecutionId("exec-3"), most=2, at=later)
+    assert not await rooms.enter(ExecutionId("exec-4"), most=2, at=later)
+    # Whoever has room has it, whatever the limit is by now.
+    assert await rooms.enter(ExecutionId("exec-3"), most=1, at=later)
+    assert await rooms.enter(ExecutionId("exec-4"), most=None, at=later)
+
+
+async def test_only_the_process_that_has_it_in_memory_gives_its_room_back(
+    rooms: SqlRooms, journal: SqlJournal, path: Place
+) -> None:
+    epoch = await create(journal, "exec-1", "exec-2")
+    id = ExecutionId("exec-1")
+    stale, present = await journal.own(id, epoch), await journal.own(id, epoch)
+
+    await rooms.leave(id, stale)
+    assert those_with_room(path) == ["exec-1", "exec-2"]
+    await rooms.leave(id, present)
+    assert those_with_room(path) == ["exec-2"]
+
+
+async def test_without_a_limit_there_is_room_for_all(rooms: SqlRooms, journal: SqlJournal, path: Place) -> None:
+    await create(journal, "exec-1", "exec-2", "exec-3", "exec-4")
+
+    assert [await rooms.let_in(MARA, most=None) for _ in range(3)] == ["exec-3", "exec-4", None]
+
+
+async def test_a_process_that_advances_all_by_itself_forgets_who_had_room(
+    rooms: SqlRooms, journal: SqlJournal, path: Place
+) -> None:
+    await create(journal, "exec-1", "exec-2", "exec-3")
+
+    await journal.claim()
+
+    assert those_with_room(path) == []
+    assert await rooms.accounts_waiting() == []
+    assert [id for id, _ in await journal.unfinished(after=None, limit=10)] == ["exec-1", "exec-2", "exec-3"]
+
+
+async def test_one_that_waits_for_room_is_not_begun_by_anybody_who_looks(
+    rooms: SqlRooms, journal: SqlJournal, path: Place
+) -> None:
+    await create(journal, "exec-1", "exec-2", "exec-3")
+    late = NOON + timedelta(minutes=1)
+
+    assert {id for id, _ in await journal.unowned(since=late, limit=10)} == {"exec-1", "exec-2"}
+    assert {id for id, _ in await journal.unfinished(after=None, limit=10)} == {"exec-1", "exec-2"}
