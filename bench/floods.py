@@ -1,12 +1,14 @@
 """What does a login cost, and what do others notice of a flood of logins that fail?"""
 
+import http.client
+import json
 import os
 import threading
 import time
 from pathlib import Path
 from typing import Any, Final
 
-from bench.processes import EMAIL, BenchFailed, Server
+from bench.processes import EMAIL, HOST, BenchFailed, Server
 from bench.wrk import wrk
 
 _LOGINS: Final = 20
@@ -16,34 +18,50 @@ _REST_MS: Final = 20
 # 50 connections, each with a pause: about 500 a second.
 _FLOOD: Final = {"threads": 1, "connections": 50}
 _PAUSE_MS: Final = 100
-_UNTIL_THROTTLED_SECONDS: Final = 4.0
+# The first guesses are tried; after them the address is throttled.
+_UNTIL_THROTTLED_SECONDS: Final = 6.0
+_REFUSED: Final = 500
+# The flood comes from HOST, and nobody logs in from there meanwhile.
+_ELSEWHERE: Final = "127.0.0.2"
 
 
 def measure(server: Server, seconds: float) -> dict[str, Any]:
+    """How long lists take alone, beside as many requests that show no token, and beside logins that are throttled.
+
+    What is refused for want of a token is as cheap as an answer can be: what a flood of it costs the others, they
+    pay for sharing a machine with any flood and with whoever makes it.
+    """
     alone = _lists(server, seconds)
-    flood: dict[str, Any] = {}
+    control, _ = _beside(server, "no_token.lua", seconds, until=1.0)
+    logins, per_second = _beside(server, "failing_logins.lua", seconds, until=_UNTIL_THROTTLED_SECONDS)
+    return {
+        "p99_ms": alone,
+        "control_p99_ms": control,
+        "flooded_p99_ms": logins,
+        "ratio": logins / alone,
+        "flood_per_second": per_second,
+        "login_cpu_ms": _cpu_each(server, _LOGINS, server.password, source=_ELSEWHERE, status=200),
+        "throttled_cpu_ms": _cpu_each(server, _REFUSED, server.password, source=HOST, status=429),
+    }
+
+
+def _beside(server: Server, flood: str, seconds: float, *, until: float) -> tuple[float, float]:
+    """How long lists take beside a flood that has gone on for so many seconds, and how many a second it makes."""
+    made: dict[str, Any] = {}
 
     def make_flood() -> None:
-        longer = seconds + _UNTIL_THROTTLED_SECONDS + 1
-        flood.update(wrk(server, "failing_logins.lua", _PAUSE_MS, seconds=longer, **_FLOOD))
+        made.update(wrk(server, flood, _PAUSE_MS, seconds=seconds + until + 1, **_FLOOD))
 
     thread = threading.Thread(target=make_flood)
     thread.start()
     try:
-        # The first guesses are tried; after them the address is throttled.
-        time.sleep(_UNTIL_THROTTLED_SECONDS)
+        time.sleep(until)
         beside = _lists(server, seconds)
     finally:
         thread.join()
-    if not flood:
+    if not made:
         raise BenchFailed("the flood failed")
-    return {
-        "p99_ms": alone,
-        "flooded_p99_ms": beside,
-        "ratio": beside / alone,
-        "flood_per_second": flood["requests"] / flood["seconds"],
-        "login_cpu_ms": _login_cpu_ms(server),
-    }
+    return beside, made["requests"] / made["seconds"]
 
 
 def _lists(server: Server, seconds: float) -> float:
@@ -56,12 +74,19 @@ def _lists(server: Server, seconds: float) -> float:
     return p99
 
 
-def _login_cpu_ms(server: Server) -> float:
+def _cpu_each(server: Server, logins: int, password: str, *, source: str, status: int) -> float:
     """Milliseconds of the server's processor time for one login, all its threads together."""
+    body = json.dumps({"username": EMAIL, "password": password})
+    connection = http.client.HTTPConnection(HOST, server.port, timeout=30, source_address=(source, 0))
     before = _cpu_ms(server.pid)
-    for _ in range(_LOGINS):
-        server.call("POST", "/api/v1/auth/login", {"username": EMAIL, "password": server.password})
-    return (_cpu_ms(server.pid) - before) / _LOGINS
+    for _ in range(logins):
+        connection.request("POST", "/api/v1/auth/login", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        response.read()
+        if response.status != status:
+            raise BenchFailed(f"a login was answered with {response.status}")
+    connection.close()
+    return (_cpu_ms(server.pid) - before) / logins
 
 
 def _cpu_ms(pid: int) -> float:

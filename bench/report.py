@@ -113,7 +113,9 @@ def rows(rounds: Rounds) -> list[Row]:
     add("  p99", "ms", "light.p99_ms", digits=1)
     add("REST, 10 script nodes, 32 clients", "executions/s", "scripts.per_second", at_least(200, "200"))
     add("a login, processor time of the server", "ms", "floods.login_cpu_ms", at_most(100, "100"), digits=1)
+    add("  one that is throttled", "ms", "floods.throttled_cpu_ms", digits=2)
     add("GET /api/v1/flows, 8 clients that rest 20 ms, p99", "ms", "floods.p99_ms", digits=1)
+    add("  beside a flood of requests without a token, p99", "ms", "floods.control_p99_ms", digits=1)
     add("  beside a flood of failing logins, p99", "ms", "floods.flooded_p99_ms", digits=1)
     add("  times as long", "", "floods.ratio", at_most(2, "2"), digits=2)
     return found

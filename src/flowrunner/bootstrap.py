@@ -57,6 +57,7 @@ from flowrunner.services.secrets import Secrets
 from flowrunner.services.setup import FirstAccount
 from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
+from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.settings import LOCAL, Settings
 from flowrunner.storage.accounts import SqlAccounts
@@ -445,6 +446,7 @@ def _assemble(
         tokens=stored.tokens,
         clock=clock,
         token_life=timedelta(seconds=settings.token_life),
+        throttle=Throttle(most_of_address=settings.anonymous_logins),
     )
 
     async def on_delete(account_id: AccountId) -> None:

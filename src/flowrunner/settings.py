@@ -186,6 +186,9 @@ class Settings:
     anonymous_requests: int | None = setting(
         _limit, "Requests in a minute without a valid token from one address; 0 is no limit.", default=6_000
     )
+    anonymous_logins: int | None = setting(
+        _limit, "Logins from one address that may fail within 15 minutes; 0 is no limit.", default=100
+    )
     account_flows: int | None = setting(_limit, "Flows that an account may have; 0 is no limit.", default=10_000)
     account_stored: int | None = setting(
         _bytes, "What an account may keep in the database, such as 500MiB; 0 is no limit.", default=10 * 2**30

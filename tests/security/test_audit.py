@@ -430,8 +430,11 @@ async def test_s56_s60_failed_logins_do_not_fill_the_log(tmp_path: Path) -> None
         before = len(entries(tmp_path / "data" / "flowrunner.db"))
         identity, log = program.services.identity, program.services.audit
 
+        async def of_nobody() -> None:
+            return None
+
         for n in range(3_000):
-            await log.login_failed(None, address=f"192.0.2.{n % 250}")
+            await log.login_failed(of_nobody, address=f"192.0.2.{n % 250}")
         for name in ("root@example.com", "nobody@example.com"):
             with pytest.raises(Exception, match="wrong"):
                 await identity.login(name, "hunter2-hunter2-hunter2", address="198.51.100.1")

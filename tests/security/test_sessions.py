@@ -25,12 +25,13 @@ from api.test_tokens_api import program
 from flowrunner.domain.errors import Conflict, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId
 from flowrunner.storage.accounts import SqlAccounts
+from security.test_limits import Person, assert_limited, town_at
 from services.office import Office
 from support.client import PASSWORD, Client, Reply
 from support.databases import NOON, rows_of
 from support.databases import account as new_account
 from support.scoreboard import Scoreboard
-from support.server import Server
+from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, Server
 from support.world import SteppingClock, machine
 
 ME: Final = "/api/v1/flows"
@@ -60,13 +61,14 @@ def resident_mib(pid: int) -> float:
     return pages * 4096 / 2**20
 
 
-def login_from(account: Client, password: str, source: str) -> int:
-    """The status of a login that comes from another address of this machine."""
-    connection = http.client.HTTPConnection(*account.address, timeout=60, source_address=(source, 0))
+def login_from(client: Client, email: str, password: str, source: str) -> Reply:
+    """The answer to a login that comes from another address of this machine."""
+    connection = http.client.HTTPConnection(*client.address, timeout=60, source_address=(source, 0))
     try:
-        body = json.dumps({"username": account.email, "password": password})
+        body = json.dumps({"username": email, "password": password})
         connection.request("POST", LOGIN, body, {"Content-Type": "application/json"})
-        return connection.getresponse().status
+        response = connection.getresponse()
+        return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
     finally:
         connection.close()
 
@@ -88,7 +90,9 @@ def test_s01_many_logins_at_once_neither_fill_the_memory_nor_stop_the_rest(own_s
             most = max(most, resident_mib(own_server.pid))
 
     def login(number: int) -> int:
-        return nobody.post(LOGIN, {"username": f"n{number}@example.com", "password": "a wrong password"}).status
+        # From several addresses, of which each alone would have to wait.
+        source = f"127.0.1.{number % 10}"
+        return login_from(nobody, f"n{number}@example.com", "a wrong password", source).status
 
     looking = threading.Thread(target=look)
     looking.start()
@@ -168,13 +172,13 @@ def test_s03_while_a_thousand_guesses_run_the_owner_logs_in_from_elsewhere(
     statuses: list[int] = []
 
     def guess(number: int) -> None:
-        statuses.append(login_from(account, f"wrong password {number}", "127.0.0.1"))
+        statuses.append(login_from(account, account.email, f"wrong password {number}", "127.0.0.1").status)
 
     with ThreadPoolExecutor(16) as pool:
         guesses = [pool.submit(guess, number) for number in range(1000)]
         while len(statuses) < 100:
             time.sleep(0.01)
-        owner = [login_from(account, PASSWORD, f"127.0.0.{number}") for number in (2, 3)]
+        owner = [login_from(account, account.email, PASSWORD, f"127.0.0.{number}").status for number in (2, 3)]
         for each in guesses:
             each.result()
 
@@ -183,6 +187,77 @@ def test_s03_while_a_thousand_guesses_run_the_owner_logs_in_from_elsewhere(
     assert owner == [200, 200]
     assert statuses.count(401) == 20
     assert statuses.count(429) == 980
+
+
+def test_s03_while_ever_new_names_are_guessed_from_one_address_the_others_log_in(
+    own_server: Server, scoreboard: Scoreboard
+) -> None:
+    nobody, replies = own_server.client(), []
+    begun = time.monotonic()
+
+    def guess(number: int) -> None:
+        replies.append(login_from(nobody, f"name-{number}@example.com", "the most common password", "127.0.0.1"))
+
+    with ThreadPoolExecutor(32) as pool:
+        guesses = [pool.submit(guess, number) for number in range(1000)]
+        # The flood waits for hashes, and whoever comes now stands behind all of it.
+        while len(replies) < 10:
+            time.sleep(0.01)
+        owner = login_from(nobody, ADMIN_EMAIL, ADMIN_PASSWORD, "127.0.0.2")
+        for each in guesses:
+            each.result()
+    # So many at once, then as they become free.
+    most = 100 + int((time.monotonic() - begun) * 100 / 900) + 1
+    evaluated = sum(reply.status == 401 for reply in replies)
+    scoreboard.count(
+        "guesses under ever new names: evaluated beyond 100", cases=1000, failures=max(evaluated - most, 0)
+    )
+
+    assert owner.status == 200
+    assert 100 <= evaluated <= most
+    refused = [reply for reply in replies if reply.status != 401]
+    details = [assert_error(reply, 429) for reply in refused]
+    assert all((each["limit"], each["most"]) == ("anonymous_logins", 100) for each in details)
+    assert all(1 <= int(reply.headers["retry-after"]) <= 9 for reply in refused)
+
+
+async def test_s03_an_address_that_has_to_wait_is_answered_the_same_whoever_is_named(tmp_path: Path) -> None:
+    async with town_at(tmp_path / "data", anonymous_logins=3) as town:
+        attacker = Person(town.app, address="198.51.100.1")
+        names = [f"nobody-{n}@example.com" for n in range(5)] + ["mara@example.com", "no address"]
+        replies = [
+            await attacker.go("POST", LOGIN, {"username": name, "password": password})
+            for name in names
+            for password in (PASSWORD, "a wrong password")
+        ]
+
+        assert [reply.status for reply in replies] == [401] * 3 + [429] * (2 * len(names) - 3)
+        assert len({json.dumps({**reply.error, "request_id": ""}) for reply in replies[3:]}) == 1
+        elsewhere = Person(town.app, address="198.51.100.2")
+        assert (await elsewhere.go("POST", LOGIN, {"username": "mara@example.com", "password": PASSWORD})).status == 200
+        assert (await town.mara.go("GET", ME)).status == 200, "who is logged in stays so"
+        assert (await town.refusals())["anonymous_logins"] == 2 * len(names) - 3
+
+
+async def test_s56_an_account_that_changes_its_password_without_end_leaves_hashes_to_the_others(tmp_path: Path) -> None:
+    async with town_at(tmp_path / "data") as town:
+        # The address is taken, so nothing is changed and the session goes on; the password is hashed before.
+        body = {"email": "omar@example.com", "password": "kestrel over the long grey fjord"}
+        me = (await town.mara.go("POST", LOGIN, {"username": "mara@example.com", "password": PASSWORD})).json
+        path = f"/api/v1/accounts/{me['account_id']}"
+
+        async with asyncio.TaskGroup() as group:
+            changes = [group.create_task(town.mara.go("PUT", path, body)) for _ in range(100)]
+            await asyncio.sleep(0)
+            login = {"username": "omar@example.com", "password": PASSWORD}
+            others = group.create_task(town.omar.go("POST", LOGIN, login))
+        replies = [change.result() for change in changes]
+
+        assert others.result().status == 200
+        statuses = [reply.status for reply in replies]
+        assert 60 <= statuses.count(409) < 80
+        assert statuses.count(409) + statuses.count(429) == 100
+        assert_limited(next(reply for reply in replies if reply.status == 429), "account_passwords", 60)
 
 
 def area_under_curve(first: list[float], second: list[float]) -> float:

@@ -40,6 +40,26 @@ def test_who_has_to_wait_is_told_how_long_and_then_served() -> None:
     assert buckets.take("a", now=NOW + SECOND) == SECOND
 
 
+def test_a_token_that_is_given_back_can_be_taken_again() -> None:
+    buckets = Buckets[str](60)
+    taken(buckets, "a", 60, now=NOW)
+
+    buckets.give_back("a")
+    buckets.give_back("nobody")
+
+    assert taken(buckets, "a", 10, now=NOW) == 1
+    assert taken(buckets, "nobody", 100, now=NOW) == 60
+
+
+def test_a_bucket_may_take_longer_to_fill() -> None:
+    buckets = Buckets[str](100, fills_in=timedelta(minutes=15))
+
+    assert taken(buckets, "a", 200, now=NOW) == 100
+    assert buckets.take("a", now=NOW) == 9 * SECOND
+    assert taken(buckets, "a", 200, now=NOW + MINUTE) == 6
+    assert taken(buckets, "a", 200, now=NOW + 16 * MINUTE) == 100
+
+
 def test_a_minute_later_all_of_it_is_there_again_and_no_more() -> None:
     buckets = Buckets[str](50)
     taken(buckets, "a", 50, now=NOW)

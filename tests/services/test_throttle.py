@@ -10,16 +10,16 @@ from flowrunner.services.throttle import FAILURES, WINDOW, Throttle
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
-def guessed(throttle: Throttle, times: int, *, address: str = "192.0.2.1") -> None:
+def guessed(throttle: Throttle, times: int, *, name: str = "ada@example.com", address: str = "192.0.2.1") -> None:
     for n in range(times):
-        throttle.failed("ada@example.com", address, now=NOON + timedelta(seconds=n))
+        throttle.attempt(name, address, now=NOON + timedelta(seconds=n))
 
 
 def test_the_allowed_failures_are_free() -> None:
     throttle = Throttle()
     guessed(throttle, FAILURES - 1)
 
-    throttle.check("ada@example.com", "192.0.2.1", now=NOON + timedelta(minutes=1))
+    throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + timedelta(minutes=1))
 
 
 def test_one_failure_more_has_to_wait_until_the_first_is_forgotten() -> None:
@@ -27,17 +27,27 @@ def test_one_failure_more_has_to_wait_until_the_first_is_forgotten() -> None:
     guessed(throttle, FAILURES)
 
     with pytest.raises(TooManyRequests) as refused:
-        throttle.check("ada@example.com", "192.0.2.1", now=NOON + timedelta(minutes=1))
+        throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + timedelta(minutes=1))
 
     assert refused.value.retry_after == WINDOW - timedelta(minutes=1)
-    throttle.check("ada@example.com", "192.0.2.1", now=NOON + WINDOW)
+    throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + WINDOW)
+
+
+def test_asking_in_vain_makes_nobody_wait_longer() -> None:
+    throttle = Throttle()
+    guessed(throttle, FAILURES)
+    for n in range(100):
+        with pytest.raises(TooManyRequests):
+            throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + timedelta(minutes=1, seconds=n))
+
+    throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + WINDOW)
 
 
 def test_the_owner_comes_from_another_address_and_is_not_locked_out() -> None:
     throttle = Throttle()
-    guessed(throttle, 10 * FAILURES)
+    guessed(throttle, FAILURES)
 
-    throttle.check("ada@example.com", "198.51.100.7", now=NOON + timedelta(minutes=1))
+    throttle.attempt("ada@example.com", "198.51.100.7", now=NOON + timedelta(minutes=1))
 
 
 def test_a_success_forgets_the_failures_before_it() -> None:
@@ -46,7 +56,43 @@ def test_a_success_forgets_the_failures_before_it() -> None:
 
     throttle.succeeded("ada@example.com", "192.0.2.1")
 
-    throttle.check("ada@example.com", "192.0.2.1", now=NOON + timedelta(minutes=1))
+    throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + timedelta(minutes=1))
+
+
+def test_ever_new_names_from_one_address_wait_and_those_from_another_do_not() -> None:
+    throttle = Throttle(most_of_address=100)
+    for n in range(100):
+        throttle.attempt(f"name-{n}@example.com", "192.0.2.1", now=NOON)
+
+    with pytest.raises(TooManyRequests, match="100 logins from this address") as refused:
+        throttle.attempt("another@example.com", "192.0.2.1", now=NOON)
+
+    assert (refused.value.limit, refused.value.most) == ("anonymous_logins", 100)
+    assert refused.value.retry_after == WINDOW / 100
+    throttle.attempt("another@example.com", "192.0.2.2", now=NOON)
+    throttle.attempt("another@example.com", "192.0.2.1", now=NOON + WINDOW / 100)
+
+
+def test_a_program_that_tries_one_wrong_password_for_ever_leaves_logins_to_the_others_behind_its_address() -> None:
+    throttle = Throttle(most_of_address=FAILURES + 1)
+    guessed(throttle, FAILURES)
+    for _ in range(1000):
+        with pytest.raises(TooManyRequests):
+            throttle.attempt("ada@example.com", "192.0.2.1", now=NOON)
+
+    throttle.attempt("grace@example.com", "192.0.2.1", now=NOON)
+
+
+def test_who_succeeds_takes_nothing_of_what_an_address_may_fail() -> None:
+    throttle = Throttle(most_of_address=2)
+    for n in range(100):
+        throttle.attempt(f"name-{n}@example.com", "192.0.2.1", now=NOON)
+        throttle.succeeded(f"name-{n}@example.com", "192.0.2.1")
+
+    throttle.attempt("ada@example.com", "192.0.2.1", now=NOON)
+    throttle.attempt("grace@example.com", "192.0.2.1", now=NOON)
+    with pytest.raises(TooManyRequests):
+        throttle.attempt("alan@example.com", "192.0.2.1", now=NOON)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +113,7 @@ def test_s03_all_addresses_of_an_ipv6_network_count_as_one(address: str, is_the_
     refused = False
 
     try:
-        throttle.check("ada@example.com", address, now=NOON + timedelta(minutes=1))
+        throttle.attempt("ada@example.com", address, now=NOON + timedelta(minutes=1))
     except TooManyRequests:
         refused = True
 
@@ -79,5 +125,5 @@ def test_an_ipv4_address_counts_the_same_in_ipv6_dress() -> None:
     guessed(throttle, FAILURES, address="::ffff:192.0.2.1")
 
     with pytest.raises(TooManyRequests):
-        throttle.check("ada@example.com", "192.0.2.1", now=NOON + timedelta(minutes=1))
-    throttle.check("ada@example.com", "::ffff:192.0.2.2", now=NOON + timedelta(minutes=1))
+        throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + timedelta(minutes=1))
+    throttle.attempt("ada@example.com", "::ffff:192.0.2.2", now=NOON + timedelta(minutes=1))

@@ -14,6 +14,7 @@ from support.client import Reply
 async def program_at(data_dir: Path, **settings: Any) -> AsyncIterator[Program]:
     # Attackers who are slowed down would get nowhere: whether they do is a question of its own.
     settings.setdefault("anonymous_requests", None)
+    settings.setdefault("anonymous_logins", None)
     async with open_program(Settings(data_dir=data_dir, **settings)) as program:
         yield program
 

@@ -1,6 +1,7 @@
 """Who somebody is: password hashes and signed tokens."""
 
 import asyncio
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -16,14 +17,18 @@ from flowrunner.security.keys import KEY_BYTES, SIGNING, key_id
 
 # OWASP's minimum for argon2id: 19 MiB, two passes, one lane.
 _ARGON2: Final = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=argon2.Type.ID)
-_AT_ONCE: Final = 2
+_MOST_AT_ONCE: Final = 2
 
 
 class Argon2Hasher:
-    """Fills `ports.PasswordHasher`, a few at a time so that logins cannot eat the memory."""
+    """Fills `ports.PasswordHasher`, a few at a time so that logins cannot eat the memory.
+
+    Of the processors one is left to everybody else, if there are two.
+    """
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="argon2")
+        at_once = min(_MOST_AT_ONCE, max(1, (os.cpu_count() or 1) - 1))
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="argon2")
         # Verified in place of a hash that does not exist, so that the answer takes as long.
         self._dummy: str | None = None
 

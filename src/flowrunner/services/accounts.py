@@ -2,13 +2,20 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
+from typing import Final
 
 from flowrunner.domain.account import Account, Caller, Role, normal_email, password_faults
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.errors import Fault, Forbidden, InvalidInput, NotFound
+from flowrunner.domain.errors import Fault, Forbidden, InvalidInput, NotFound, TooManyRequests
 from flowrunner.domain.values import JSON, AccountId
 from flowrunner.ports import AccountStore, Clock, Page, PasswordHasher
 from flowrunner.services.ids import new_id
+from flowrunner.services.rates import Buckets, nanoseconds
+
+# Passwords that an account may change in a minute. Each takes as much of the processors as a login does, and
+# of the hashes that are made at once there are few.
+MOST_PASSWORDS: Final = 60
 
 
 class Accounts:
@@ -31,6 +38,7 @@ class Accounts:
         self._clock = clock
         self._on_sessions_end = on_sessions_end
         self._on_delete = on_delete
+        self._passwords = Buckets[AccountId](MOST_PASSWORDS)
 
     async def create(self, *, name: str, email: str, password: str, role: Role, by: Caller | None = None) -> Account:
         """Raises: InvalidInput; Conflict if the address is taken."""
@@ -101,7 +109,7 @@ class Accounts:
         A new role or password ends the account's sessions, and so does disabling it; a new password ends its
         API tokens too. A disabled account has no login, and its API tokens are refused until it is enabled.
 
-        Raises: NotFound, InvalidInput, Forbidden; Conflict if the address is taken or no active
+        Raises: NotFound, InvalidInput, Forbidden, TooManyRequests; Conflict if the address is taken or no active
             admin would remain.
         """
         before = await self.get(caller, id)
@@ -114,7 +122,10 @@ class Accounts:
             email=before.email if email is None else email,
             password=password,
         )
-        password_hash = None if password is None else await self._hasher.hash(password)
+        password_hash = None
+        if password is not None:
+            self._count_password(caller.account_id)
+            password_hash = await self._hasher.hash(password)
         now = self._clock.now()
         given = {"name": name, "email": email, "role": role, "password": password, "is_disabled": is_disabled}
 
@@ -142,6 +153,16 @@ class Accounts:
         if has_ended_sessions:
             await self._on_sessions_end(id)
         return after
+
+    def _count_password(self, account_id: AccountId) -> None:
+        missing = self._passwords.take(account_id, now=nanoseconds(self._clock.now()))
+        if missing:
+            raise TooManyRequests(
+                f"This account changes more than {MOST_PASSWORDS} passwords a minute: wait before the next one",
+                retry_after=timedelta(microseconds=missing / 1000),
+                limit="account_passwords",
+                most=MOST_PASSWORDS,
+            )
 
     async def delete(self, id: AccountId, *, by: Caller | None = None) -> None:
         """End its sessions and API tokens, erase its secrets and cancel its executions.

@@ -5,7 +5,7 @@ and anybody may be refused as often as they like, so of many refusals only their
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -50,50 +50,61 @@ class AuditLog:
         authorise(caller, Right.ADMIN)
         return await self._store.page(wanted, page=page)
 
-    async def login_failed(self, account_id: AccountId | None, *, address: str) -> None:
-        """Args: account_id: Whose name was given. Never the name itself: people type passwords there."""
-        await self._refused(
-            AuditEntry(
-                at=self._clock.now(),
-                action="login.failed",
-                object=("account", account_id or ""),
-                address=address,
-                account_id=account_id,
-                outcome="failed",
+    async def login_failed(self, whose: Callable[[], Awaitable[AccountId | None]], *, address: str) -> None:
+        """Args: whose: Finds out whose name was given, which is asked only for an entry of its own.
+
+        The name itself is never written: people type passwords there.
+        """
+        if await self._is_told("login.failed", address):
+            account_id = await whose()
+            await self._store.add(
+                AuditEntry(
+                    at=self._clock.now(),
+                    action="login.failed",
+                    object=("account", account_id or ""),
+                    address=address,
+                    account_id=account_id,
+                    outcome="failed",
+                )
             )
-        )
 
     async def denied(self, caller: Caller | None, method: str, path: str, *, address: str) -> None:
         """Args: path: The address of the route, with names in the place of ids."""
-        await self._refused(
-            AuditEntry(
-                at=self._clock.now(),
-                action="request.denied",
-                object=("route", f"{method} {path}"),
-                actor=None if caller is None else caller.account_id,
-                credential="" if caller is None else credential_of(caller),
-                address=address,
-                account_id=None if caller is None else caller.account_id,
-                outcome="denied",
+        account_id = None if caller is None else caller.account_id
+        if await self._is_told("request.denied", account_id or address):
+            await self._store.add(
+                AuditEntry(
+                    at=self._clock.now(),
+                    action="request.denied",
+                    object=("route", f"{method} {path}"),
+                    actor=account_id,
+                    credential="" if caller is None else credential_of(caller),
+                    address=address,
+                    account_id=account_id,
+                    outcome="denied",
+                )
             )
-        )
 
-    async def _refused(self, entry: AuditEntry) -> None:
+    async def _is_told(self, action: str, by: str) -> bool:
+        """Whether one more refusal has an entry of its own; it is counted either way.
+
+        Args:
+            by: Who was refused: an account that has logged in, or else an address. Not the account whose name
+                was given: one that exists would then be told of, and slower, where one that does not is only
+                counted.
+        """
         await self.tell_untold()
         if self._window is None:
-            self._window = _Window(entry.at)
-        window = self._window
-        # Not by the account whose name was given: one that exists would then be told of, and slower, where
-        # one that does not is only counted.
-        kind = (entry.action, entry.actor or entry.address)
+            self._window = _Window(self._clock.now())
+        window, kind = self._window, (action, by)
         window.alike[kind] += 1
         if window.told >= MOST or window.alike[kind] > MOST_ALIKE or len(window.alike) > _KINDS:
-            window.untold[entry.action] += 1
+            window.untold[action] += 1
             if len(window.alike) > _KINDS:
                 del window.alike[kind]
-            return
+            return False
         window.told += 1
-        await self._store.add(entry)
+        return True
 
     async def tell_untold(self, *, at_once: bool = False) -> None:
         """Write the number of refusals that have no entry of their own, once their minute is over."""

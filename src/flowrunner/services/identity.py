@@ -50,7 +50,10 @@ class Ticket:
 
 
 class Identity:
-    """Args: token_life: How long a login lasts without a refresh."""
+    """Args:
+    token_life: How long a login lasts without a refresh.
+    throttle: Counts logins that fail.
+    """
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class Identity:
         tokens: TokenIssuer,
         clock: Clock,
         token_life: timedelta,
+        throttle: Throttle | None = None,
     ) -> None:
         self._accounts = accounts
         self._sessions = sessions
@@ -74,7 +78,7 @@ class Identity:
         self._tokens = tokens
         self._clock = clock
         self._token_life = token_life
-        self._throttle = Throttle()
+        self._throttle = throttle or Throttle()
         # Callers by the token they show. Whoever ends a session or an API token says so here afterwards,
         # so that it is forgotten: no entry outlives what it stands for by more than that moment.
         self._kept: OrderedDict[str, Caller] = OrderedDict()
@@ -94,18 +98,15 @@ class Identity:
         name = username.casefold()
         with contextlib.suppress(ValueError):
             name = normal_email(username)
-        credential = await self._accounts.credential(name)
-        account_id = None if credential is None else credential.account.id
         try:
-            self._throttle.check(name, address, now=self._clock.now())
+            self._throttle.attempt(name, address, now=self._clock.now())
         except TooManyRequests:
-            await self._audit.login_failed(account_id, address=address)
+            await self._audit.login_failed(lambda: self._named(name), address=address)
             raise
-        # Counted before the outcome is known, so that many guesses at once are not free.
-        self._throttle.failed(name, address, now=self._clock.now())
+        credential = await self._accounts.credential(name)
         known = None if credential is None else credential.password_hash
         if not await self._hasher.verify(known, password) or credential is None:
-            await self._audit.login_failed(account_id, address=address)
+            await self._audit.login_failed(lambda: self._named(name), address=address)
             raise Unauthorized("The username or the password is wrong")
         self._throttle.succeeded(name, address)
         verified = credential.password_hash
@@ -126,9 +127,13 @@ class Identity:
             return entry if is_open else None
 
         if not await self._sessions.open(session, password_hash=password_hash, audit=audit):
-            await self._audit.login_failed(account.id, address=address)
+            await self._audit.login_failed(lambda: self._named(account.email), address=address)
             raise Unauthorized("The account was changed meanwhile: log in again")
         return self._token(session, now)
+
+    async def _named(self, name: str) -> AccountId | None:
+        credential = await self._accounts.credential(name)
+        return None if credential is None else credential.account.id
 
     def _token(self, session: NewSession, now: datetime) -> Token:
         token = self._tokens.issue(session, now=now)

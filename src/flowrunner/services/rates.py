@@ -1,18 +1,19 @@
 """How often somebody may ask: accounts by who they are, anybody else by where they come from."""
 
+import ipaddress
 from collections import OrderedDict
 from collections.abc import Hashable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar
 
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.values import AccountId
 from flowrunner.ports import Clock
-from flowrunner.services.throttle import source_of
 
 K = TypeVar("K", bound=Hashable)
 
-_MINUTE: Final = 60_000_000_000
+_MINUTE: Final = timedelta(minutes=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 # Requests from ever new addresses must not fill the memory; the ones that came first are forgotten first.
 _KEPT: Final = 100_000
@@ -23,7 +24,6 @@ class Rates:
 
     def __init__(self, clock: Clock, *, most: int | None, most_anonymous: int | None) -> None:
         self._clock = clock
-        self._began_at = clock.now()
         self._most = most
         self._most_anonymous = most_anonymous
         self._accounts: Buckets[AccountId] | None = None if most is None else Buckets(most)
@@ -33,7 +33,7 @@ class Rates:
         """Count a request of an account. Raises: TooManyRequests."""
         if self._accounts is None or self._most is None:
             return
-        missing = self._accounts.take(account_id, now=self._now())
+        missing = self._accounts.take(account_id, now=nanoseconds(self._clock.now()))
         if missing:
             raise TooManyRequests(
                 f"This account makes more than {self._most} requests a minute: ask less often",
@@ -46,7 +46,7 @@ class Rates:
         """Count a request by nobody who is known. Raises: TooManyRequests."""
         if self._addresses is None or self._most_anonymous is None:
             return
-        missing = self._addresses.take(source_of(address), now=self._now())
+        missing = self._addresses.take(source_of(address), now=nanoseconds(self._clock.now()))
         if missing:
             raise TooManyRequests(
                 f"More than {self._most_anonymous} requests a minute without a valid token come from this address",
@@ -55,21 +55,37 @@ class Rates:
                 most=self._most_anonymous,
             )
 
-    def _now(self) -> int:
-        return (self._clock.now() - self._began_at) // _MICROSECOND * 1000
+
+def source_of(address: str) -> str:
+    """What one client comes from: an address, or the whole of an IPv6 network, of which it may use any."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(found) >> 64 << 64))
+
+
+def nanoseconds(at: datetime) -> int:
+    """The moment as buckets count it."""
+    return (at - _EPOCH) // _MICROSECOND * 1000
 
 
 class Buckets(Generic[K]):
-    """A bucket for each of many, which holds a minute's worth of tokens and fills up again in a minute.
+    """A bucket for each of many, which holds so many tokens and fills up again in a minute, or another time.
 
     Times are whole nanoseconds from any moment on, so that no token is lost to rounding.
 
     Args:
-        per_minute: Tokens.
+        tokens: In a full bucket.
     """
 
-    def __init__(self, per_minute: int) -> None:
-        self._cost = _MINUTE // per_minute
+    def __init__(self, tokens: int, *, fills_in: timedelta = _MINUTE) -> None:
+        self._fills_in = fills_in // _MICROSECOND * 1000
+        self._cost = self._fills_in // tokens
         # When each bucket will be full again; one that is full is as good as none.
         self._full_at: OrderedDict[K, int] = OrderedDict()
 
@@ -79,13 +95,18 @@ class Buckets(Generic[K]):
         Source: the "virtual scheduling algorithm" of ITU-T I.371, known as GCRA.
         """
         full_at = max(self._full_at.get(key, now), now)
-        if full_at > now + _MINUTE:
+        if full_at > now + self._fills_in:
             # The clock was set back, and tells nothing any more of what was asked for.
             full_at = now
-        missing = full_at + self._cost - now - _MINUTE
+        missing = full_at + self._cost - now - self._fills_in
         if missing > 0:
             return missing
         self._full_at[key] = full_at + self._cost
         if len(self._full_at) > _KEPT:
             self._full_at.popitem(last=False)
         return 0
+
+    def give_back(self, key: K) -> None:
+        """Undo one `take` that gave 0."""
+        if key in self._full_at:
+            self._full_at[key] -= self._cost

@@ -1,15 +1,17 @@
 """How often somebody may fail before they have to wait.
 
 Failures are counted by name and address together: who guesses a password is slowed down, and its
-owner, who comes from elsewhere, is not locked out by them.
+owner, who comes from elsewhere, is not locked out by them. They are counted by address alone too, with
+more of them allowed: one password may be guessed under ever new names, and each guess costs the server
+as much as any login.
 """
 
-import ipaddress
 from collections import OrderedDict
 from datetime import datetime, timedelta
 from typing import Final
 
 from flowrunner.domain.errors import TooManyRequests
+from flowrunner.services.rates import Buckets, nanoseconds, source_of
 
 FAILURES: Final = 20
 WINDOW: Final = timedelta(minutes=15)
@@ -18,14 +20,27 @@ _KEPT: Final = 100_000
 
 
 class Throttle:
-    """Counts failures within a sliding window."""
+    """Counts failures: of a name from an address in a sliding window, and all of an address in a bucket.
 
-    def __init__(self) -> None:
+    Args:
+        most_of_address: Failures at once; in the time of the window as many become free again. None is no limit.
+    """
+
+    def __init__(self, *, most_of_address: int | None = None) -> None:
         self._failures: OrderedDict[tuple[str, str], list[datetime]] = OrderedDict()
+        self._most_of_address = most_of_address
+        self._addresses: Buckets[str] | None = (
+            None if most_of_address is None else Buckets(most_of_address, fills_in=WINDOW)
+        )
 
-    def check(self, name: str, address: str, *, now: datetime) -> None:
-        """Raises: TooManyRequests, with the time to wait, after too many failures."""
-        recent = self._recent(name, address, now)
+    def attempt(self, name: str, address: str, *, now: datetime) -> None:
+        """Count a failure before it is known whether it is one, so that many guesses at once are not free.
+
+        Raises: TooManyRequests, with the time to wait, and nothing is counted.
+        """
+        source = source_of(address)
+        key = (name, source)
+        recent = [at for at in self._failures.get(key, ()) if now - at < WINDOW]
         if len(recent) >= FAILURES:
             raise TooManyRequests(
                 "Too many failed logins: wait before the next one",
@@ -33,29 +48,27 @@ class Throttle:
                 limit="failed_logins",
                 most=FAILURES,
             )
-
-    def failed(self, name: str, address: str, *, now: datetime) -> None:
-        key = (name, source_of(address))
-        self._failures[key] = [*self._recent(name, address, now), now]
+        self._take(source, now)
+        self._failures[key] = [*recent, now]
         self._failures.move_to_end(key)
         if len(self._failures) > _KEPT:
             self._failures.popitem(last=False)
 
+    def _take(self, source: str, now: datetime) -> None:
+        if self._addresses is None or self._most_of_address is None:
+            return
+        missing = self._addresses.take(source, now=nanoseconds(now))
+        if missing:
+            raise TooManyRequests(
+                f"More than {self._most_of_address} logins from this address have failed: wait before the next one",
+                retry_after=timedelta(microseconds=missing / 1000),
+                limit="anonymous_logins",
+                most=self._most_of_address,
+            )
+
     def succeeded(self, name: str, address: str) -> None:
-        self._failures.pop((name, source_of(address)), None)
-
-    def _recent(self, name: str, address: str, now: datetime) -> list[datetime]:
-        return [at for at in self._failures.get((name, source_of(address)), ()) if now - at < WINDOW]
-
-
-def source_of(address: str) -> str:
-    """What one client comes from: an address, or the whole of an IPv6 network, of which it may use any."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(found, ipaddress.IPv4Address):
-        return address
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.IPv6Address(int(found) >> 64 << 64))
+        """Take note that an attempt was no failure; the failures of this name before it are forgotten."""
+        source = source_of(address)
+        self._failures.pop((name, source), None)
+        if self._addresses is not None:
+            self._addresses.give_back(source)
