@@ -118,6 +118,30 @@ async def test_a_cancelled_execution_ends_and_its_handler_runs(
     assert len(machines.http.requests) == 1
 
 
+async def test_a_wish_to_end_a_flow_that_has_ended_is_done_with_although_its_handlers_go_on(
+    machines: Cluster, front: Front
+) -> None:
+    await front.save("""
+on_finish: tidy
+nodes:
+  work: {type: return}
+  tidy: {type: wait, params: {key: go}}
+""")
+    async with machines.worker():
+        id = await front.start()
+        await front.until_waiting(id)
+        front.dispatcher.cancel_soon(id, reason="replaced")
+
+        async def is_done_with() -> bool:
+            return not await front.side.letters.unread([id])
+
+        await front.side.courier.settled()
+        await front.until(is_done_with)
+        assert await front.status(id) is Status.WAITING
+        await front.signals.send(front.caller, id, "go", None)
+        assert await front.until_ended(id) == [Status.COMPLETED]
+
+
 async def test_one_that_is_cancelled_in_temporal_ends_as_cancelled(machines: Cluster, front: Front) -> None:
     await front.save(FOR_EVER)
     async with machines.worker():

@@ -7,7 +7,7 @@ turns them into events, asks `decide` what follows, makes both durable together,
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self, TypeAlias, assert_never
@@ -179,7 +179,8 @@ class Run:
         self._careful_until = state.seq + _CAREFUL_EVENTS if state.seq > 0 else 0
         self._cancel_reason: str | None = None
         self._cancelled_by: AuditEntry | None = None
-        self._cancel_letters: list[int] = []
+        # The letters that the wish to cancel came by, and whom to tell that there was nothing to be done.
+        self._cancel_letters: dict[int, Callable[[], None]] = {}
         self._cuts_handlers_off = False
         self._is_held = False
 
@@ -256,15 +257,24 @@ class Run:
         return self._is_ending
 
     def cancel(
-        self, reason: str, audit: AuditEntry | None = None, *, spares_handlers: bool = False, letter: int | None = None
+        self,
+        reason: str,
+        audit: AuditEntry | None = None,
+        *,
+        spares_handlers: bool = False,
+        letter: int | None = None,
+        unneeded: Callable[[], None] = lambda: None,
     ) -> None:
         has_ended = self._state.root.ended is not None
-        if self._cancel_reason is None and not (has_ended and spares_handlers):
+        if self._cancel_reason is None and has_ended and spares_handlers:
+            unneeded()
+            return
+        if self._cancel_reason is None:
             self._cancel_reason, self._cancelled_by = reason, audit
             # Whoever cancels a flow that ends by itself meanwhile does not mean its handlers.
             self._cuts_handlers_off = has_ended
         if letter is not None:
-            self._cancel_letters.append(letter)
+            self._cancel_letters[letter] = unneeded
         self._wake.set()
 
     def receive(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
@@ -319,8 +329,11 @@ class Run:
             if self._cancelled_by is not None:
                 self._acts.append(self._cancelled_by)
             self._letters += self._cancel_letters
-            self._cancel_letters.clear()
             await self._flush()
+        else:
+            for unneeded in self._cancel_letters.values():
+                unneeded()
+        self._cancel_letters.clear()
         self._cancel_reason = None
 
     async def _go_on(self) -> datetime | None:

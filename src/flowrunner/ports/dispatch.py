@@ -270,12 +270,19 @@ class ActiveExecution(Protocol):
         ...
 
     def cancel(
-        self, reason: str, audit: AuditEntry | None = None, *, spares_handlers: bool = False, letter: int | None = None
+        self,
+        reason: str,
+        audit: AuditEntry | None = None,
+        *,
+        spares_handlers: bool = False,
+        letter: int | None = None,
+        unneeded: Callable[[], None] = lambda: None,
     ) -> None:
         """End the execution soon, whatever it is doing. Handlers of its end that have begun are cut off, or spared.
 
         Args:
             letter: The letter that the wish came by, which is gone once it is fulfilled.
+            unneeded: Called if there is nothing to be done: the flow has ended, and its handlers go on.
         """
         ...
 

@@ -194,7 +194,13 @@ class TemporalWorker:
         place.given.add(letter.number)
         match letter.content:
             case Cancel(reason=reason, audit=audit, spares_handlers=spares_handlers):
-                place.run.cancel(reason, audit, spares_handlers=spares_handlers, letter=letter.number)
+                place.run.cancel(
+                    reason,
+                    audit,
+                    spares_handlers=spares_handlers,
+                    letter=letter.number,
+                    unneeded=lambda: self._withdraw(letter.number),
+                )
             case Signal() as signal:
                 answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
                 answer.add_done_callback(lambda answer: self._answered(letter.number, signal, answer))
@@ -203,15 +209,19 @@ class TemporalWorker:
     def _answered(self, number: int, signal: Signal, answer: "asyncio.Future[bool]") -> None:
         if answer.cancelled() or answer.result():
             return
+        if signal.step is None:
+            self._courier.keep_trying(lambda: self._letters.refuse(number), "letter.not_refused", str(number))
+        else:
+            # Of executions: nobody waits to see it.
+            self._withdraw(number)
 
-        async def refuse() -> None:
-            if signal.step is None:
-                await self._letters.refuse(number)
-            else:
-                # Of executions: nobody waits to see it.
-                await self._letters.withdraw(number)
+    def _withdraw(self, number: int) -> None:
+        """Otherwise it would be brought again and again, for as long as the execution has not ended."""
 
-        self._courier.keep_trying(refuse, "letter.not_refused", str(number))
+        async def withdraw() -> None:
+            await self._letters.withdraw(number)
+
+        self._courier.keep_trying(withdraw, "letter.not_withdrawn", str(number))
 
 
 async def _beat() -> None:
