@@ -13,7 +13,7 @@ from support.temporal import Temporal
 
 @pytest.fixture(scope="module")
 def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
-    running = Temporal(tmp_path_factory.mktemp("temporal"), limit__historyCount__suggestContinueAsNew="40")
+    running = Temporal(tmp_path_factory.mktemp("temporal"), limit__historyCount__suggestContinueAsNew="25")
     try:
         yield running.start()
     finally:

@@ -16,7 +16,7 @@ from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.listener import listen
 from flowrunner.storage.postgres.migrations import migrate_postgres, script
 from flowrunner.storage.postgres.ownership import SILENCE_SECONDS, Ownership, ownership_of
-from flowrunner.storage.transaction import Transaction
+from flowrunner.storage.transaction import Refused, Transaction
 from support.databases import (
     add_flows,
     change,
@@ -113,6 +113,23 @@ async def test_a_failing_write_leaves_its_neighbours_alone(database: PostgresDat
 
     assert [type(result).__name__ for result in results] == ["int", "Conflict", "Refused", "int"]
     assert digests(path) == {"before", "after"}
+
+
+async def test_a_write_that_fails_by_itself_is_undone_and_the_next_one_is_done(
+    database: PostgresDatabase, path: str
+) -> None:
+    async def fail_after_writing(tx: Transaction) -> None:
+        await tx.run(INSERT, {"digest": "undone"})
+        raise Conflict("no")
+
+    with pytest.raises(Conflict):
+        await database.write(fail_after_writing)
+    await insert(database, "kept")
+    with pytest.raises(Refused):
+        await insert(database, "kept")
+    await insert(database, "kept, too")
+
+    assert digests(path) == {"kept", "kept, too"}
 
 
 async def test_a_reader_cannot_write(database: PostgresDatabase, path: str) -> None:

@@ -196,6 +196,7 @@ EPOCH: Final = "SELECT epoch FROM engine"
 OWN: Final = """
 UPDATE executions SET epoch = :mark
  WHERE id = :id AND status IN ('running', 'waiting') AND :epoch = (SELECT epoch FROM engine)
+RETURNING 1
 """
 # Whoever advances all of them by itself knows what is in its memory.
 ADOPT: Final = """
@@ -364,8 +365,8 @@ class SqlJournal:
         mark = _LEAST_MARK + secrets.randbelow(_LEAST_MARK)
 
         async def own(tx: Transaction) -> None:
-            await tx.run(OWN, {"id": id, "mark": mark, "epoch": epoch})
-            if (await one_row(tx, EPOCH))[0] != epoch:
+            is_owned = await tx.row(OWN, {"id": id, "mark": mark, "epoch": epoch}) is not None
+            if not is_owned and (await one_row(tx, EPOCH))[0] != epoch:
                 raise Fenced("another server has taken over all executions")
 
         await self._database.write(own)

@@ -2,19 +2,29 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
+from uuid import uuid4
 
 import structlog
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from flowrunner.dispatch.temporal.courier import Courier
 from flowrunner.dispatch.temporal.door import Door
-from flowrunner.dispatch.temporal.workflow import ADVANCE, CANCEL, HEARTBEAT_SECONDS, ExecutionWorkflow, Rest
+from flowrunner.dispatch.temporal.workflow import (
+    ADVANCE,
+    CANCEL,
+    HEARTBEAT_SECONDS,
+    SET_OUT,
+    SHORT_SECONDS,
+    ExecutionWorkflow,
+    Rest,
+)
 from flowrunner.domain.errors import NotFound, Unavailable
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import ActiveExecution, Cancel, Engine, Fenced, Letter, Letters, Signal
@@ -22,6 +32,9 @@ from flowrunner.ports import ActiveExecution, Cancel, Engine, Fenced, Letter, Le
 logger = structlog.get_logger()
 
 _MAIL_SECONDS: Final = 0.25
+# Each may take a thread.
+_MOST_SET_OUT: Final = 500
+_OTHER_TASKS: Final = 50
 _CANCELLED_IN_TEMPORAL: Final = "cancelled in Temporal"
 # Also what Temporal may believe to be under way here that is not.
 _SHUTDOWN_GRACE: Final = timedelta(seconds=5)
@@ -57,14 +70,34 @@ class TemporalWorker:
         self._courier = courier
         self._letters = letters
         self._door = door
+        # Half of the room is for those that set out here, the other half for those that Temporal sends: what it sends
+        # finds room at once, and what finds none waits there, for any worker.
+        self._most_set_out = min(most_active // 2, _MOST_SET_OUT)
         self._worker = Worker(
             client,
             task_queue=queue,
             workflows=[ExecutionWorkflow],
-            activities=[self.advance, self.cancel],
-            max_concurrent_activities=most_active,
+            activities=[self.set_out, self.advance, self.cancel],
+            # Whoever sets out holds a task of the workflow, and the others need some, too.
+            max_concurrent_workflow_tasks=self._most_set_out + _OTHER_TASKS,
+            max_concurrent_local_activities=self._most_set_out + _OTHER_TASKS,
+            max_concurrent_activities=most_active - self._most_set_out,
+            # The workflow is ours and does nothing but wait for others: there is nothing to keep it from.
+            workflow_runner=UnsandboxedWorkflowRunner(),
             graceful_shutdown_timeout=_SHUTDOWN_GRACE,
         )
+        # For those that set out here and take longer.
+        self._own_queue = f"{queue}/{uuid4()}"
+        self._own_worker = Worker(
+            client,
+            task_queue=self._own_queue,
+            activities=[self.advance],
+            max_concurrent_activities=max(self._most_set_out, 1),
+            max_concurrent_activity_task_polls=1,
+            graceful_shutdown_timeout=_SHUTDOWN_GRACE,
+        )
+        self._under_way: dict[ExecutionId, asyncio.Task[Rest]] = {}
+        self._set_out: set[ExecutionId] = set()
         self._places: dict[ExecutionId, _Place] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -84,6 +117,7 @@ class TemporalWorker:
     async def open(self) -> None:
         self._tasks = [
             asyncio.create_task(self._worker.run(), name="temporal worker"),
+            asyncio.create_task(self._own_worker.run(), name="temporal worker, own queue"),
             asyncio.create_task(self._deliver(), name="letters"),
         ]
 
@@ -101,12 +135,25 @@ class TemporalWorker:
 
     async def close(self) -> None:
         self._engine.stop()
-        if self._tasks and not self._tasks[0].done():
-            await self._worker.shutdown()
-        for task in self._tasks:
+        running = zip((self._worker, self._own_worker), self._tasks, strict=False)
+        await asyncio.gather(*(worker.shutdown() for worker, task in running if not task.done()))
+        tasks = [*self._tasks, *self._under_way.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._courier.close()
+
+    @activity.defn(name=SET_OUT)
+    async def set_out(self, execution_id: str) -> Rest:
+        """Advance an execution for a while, if there is room. Temporal keeps what this gives and raises."""
+        id = ExecutionId(execution_id)
+        if id not in self._under_way:
+            if len(self._set_out) >= self._most_set_out:
+                return Rest(is_cut_off=True)
+            self._set_out.add(id)
+        with _as_temporal_sees_it(id):
+            rest = await self._wait_for(id, seconds=SHORT_SECONDS)
+            return Rest(goes_on_at=self._own_queue) if rest is None else rest
 
     @activity.defn(name=ADVANCE)
     async def advance(self, execution_id: str) -> Rest:
@@ -114,17 +161,10 @@ class TemporalWorker:
         id = ExecutionId(execution_id)
         beating = asyncio.create_task(_beat())
         try:
-            return await self._advance(id)
-        except NotFound:
-            return Rest(is_over=True)
-        except Fenced:
-            raise ApplicationError("another worker has it", type="fenced") from None
-        except Unavailable as error:
-            logger.warning("execution.interrupted", execution_id=id, reason=str(error))
-            raise ApplicationError("interrupted", type="interrupted") from None
-        except Exception:
-            logger.exception("execution.load_failed", execution_id=id)
-            raise ApplicationError("failed: see the worker's log", type="failed") from None
+            with _as_temporal_sees_it(id):
+                rest = await self._wait_for(id, seconds=None)
+                assert rest is not None, "nothing limits the time"
+                return rest
         finally:
             beating.cancel()
 
@@ -133,13 +173,40 @@ class TemporalWorker:
         with contextlib.suppress(NotFound):
             await self._courier.send(ExecutionId(execution_id), Cancel(reason=_CANCELLED_IN_TEMPORAL))
 
+    async def _wait_for(self, id: ExecutionId, *, seconds: float | None) -> Rest | None:
+        """What an execution comes to that is under way here from now on, if not before; None if it takes longer."""
+        going = self._under_way.get(id)
+        if going is None:
+            going = self._under_way[id] = asyncio.create_task(self._advance(id), name=f"execution {id}")
+            going.add_done_callback(lambda task: self._forget(id, task))
+        try:
+            await asyncio.wait((going,), timeout=seconds)
+        except asyncio.CancelledError:
+            # Temporal gives it to another worker.
+            going.cancel()
+            await asyncio.gather(going, return_exceptions=True)
+            raise
+        if going.cancelled():
+            raise Unavailable("another worker goes on with it")
+        return going.result() if going.done() else None
+
+    def _forget(self, id: ExecutionId, task: "asyncio.Task[Rest]") -> None:
+        del self._under_way[id]
+        self._set_out.discard(id)
+        if not task.cancelled():
+            # Whoever comes to wait for it later begins anew, and hears of what is still wrong.
+            task.exception()
+
     async def _advance(self, id: ExecutionId) -> Rest:
         if self._engine.is_stopping:
             raise Unavailable("the worker is stopping")
         has_room = await self._door.enter(id)
         if not has_room and not await self._letters.unread([id]):
             return Rest()
-        run = await self._engine.load(id)
+        try:
+            run = await self._engine.load(id)
+        except NotFound:
+            return Rest(is_over=True)
         if run is None:
             await self._courier.settled()
             return Rest(is_over=True)
@@ -224,7 +291,23 @@ class TemporalWorker:
         self._courier.keep_trying(withdraw, "letter.not_withdrawn", str(number))
 
 
+@contextlib.contextmanager
+def _as_temporal_sees_it(id: ExecutionId) -> Iterator[None]:
+    """Failures without a word of what is in the execution."""
+    try:
+        yield
+    except Fenced:
+        raise ApplicationError("another worker has it", type="fenced") from None
+    except Unavailable as error:
+        logger.warning("execution.interrupted", execution_id=id, reason=str(error))
+        raise ApplicationError("interrupted", type="interrupted") from None
+    except Exception:
+        logger.exception("execution.load_failed", execution_id=id)
+        raise ApplicationError("failed: see the worker's log", type="failed") from None
+
+
 async def _beat() -> None:
     while True:
-        activity.heartbeat()
+        # Temporal counts from the start of the activity, so the first one can wait, too.
         await asyncio.sleep(HEARTBEAT_SECONDS / 4)
+        activity.heartbeat()

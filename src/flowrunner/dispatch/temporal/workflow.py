@@ -11,14 +11,21 @@ from typing import Final
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
 
 ADVANCE: Final = "flowrunner.advance"
+SET_OUT: Final = "flowrunner.set_out"
 CANCEL: Final = "flowrunner.cancel"
 NUDGE: Final = "nudge"
 WORKFLOW: Final = "flowrunner.execution"
 
 # A worker that says nothing for so long is taken for dead.
 HEARTBEAT_SECONDS: Final = 10.0
+# A stretch that takes no longer costs Temporal one task of the workflow. It has to be well below the time that such a
+# task may take, which is ten seconds.
+SHORT_SECONDS: Final = 5.0
+_SET_OUT_TIMEOUT: Final = timedelta(seconds=30)
+_ONCE: Final = RetryPolicy(maximum_attempts=1)
 # A stretch of work ends by itself; this is only what Temporal wants to be told.
 _STRETCH: Final = timedelta(days=3650)
 _PATIENCE: Final = RetryPolicy(
@@ -32,12 +39,14 @@ class Rest:
 
     Attributes:
         is_over: It has ended.
-        is_cut_off: The worker stops; another one goes on.
+        is_cut_off: The worker has no room for it, or stops; another one goes on.
+        goes_on_at: The worker that goes on with it, by the task queue that is its own.
         due_at: When it has something to do by itself, in seconds since 1970; None: only when it is told something.
     """
 
     is_over: bool = False
     is_cut_off: bool = False
+    goes_on_at: str | None = None
     due_at: float | None = None
 
 
@@ -66,19 +75,46 @@ class ExecutionWorkflow:
             await self._wait(execution_id, rest)
 
     async def _advance(self, execution_id: str) -> Rest:
-        advancing = workflow.start_activity(
-            ADVANCE,
-            execution_id,
-            result_type=Rest,
-            start_to_close_timeout=_STRETCH,
-            heartbeat_timeout=timedelta(seconds=HEARTBEAT_SECONDS),
-            retry_policy=_PATIENCE,
-        )
+        advancing = asyncio.create_task(self._stretch(execution_id))
         while True:
             try:
                 return await asyncio.shield(advancing)
             except asyncio.CancelledError:
                 await self._cancel(execution_id)
+
+    async def _stretch(self, execution_id: str) -> Rest:
+        """Have a worker advance it: the one that has this task, as long as that takes, or any that has room."""
+        try:
+            rest = await workflow.execute_local_activity(
+                SET_OUT,
+                execution_id,
+                result_type=Rest,
+                start_to_close_timeout=_SET_OUT_TIMEOUT,
+                retry_policy=_ONCE,
+            )
+        except ActivityError:
+            rest = Rest(is_cut_off=True)
+        if rest.goes_on_at is not None:
+            # What is under way there would be cut off elsewhere.
+            try:
+                return await self._go_on(execution_id, at=rest.goes_on_at)
+            except ActivityError:
+                rest = Rest(is_cut_off=True)
+        return await self._go_on(execution_id) if rest.is_cut_off else rest
+
+    async def _go_on(self, execution_id: str, *, at: str | None = None) -> Rest:
+        """Args: at: The queue of the one worker that may do it, if it does so at once."""
+        rest: Rest = await workflow.execute_activity(
+            ADVANCE,
+            execution_id,
+            task_queue=at,
+            result_type=Rest,
+            schedule_to_start_timeout=None if at is None else timedelta(seconds=HEARTBEAT_SECONDS),
+            start_to_close_timeout=_STRETCH,
+            heartbeat_timeout=timedelta(seconds=HEARTBEAT_SECONDS),
+            retry_policy=_PATIENCE if at is None else _ONCE,
+        )
+        return rest
 
     async def _wait(self, execution_id: str, rest: Rest) -> None:
         seconds = None if rest.due_at is None else max(rest.due_at - workflow.now().timestamp(), 0.0)

@@ -23,7 +23,7 @@ from flowrunner.storage.transaction import Transaction
 
 T = TypeVar("T")
 
-HOLD: Final = "SELECT epoch FROM engine FOR UPDATE"
+HOLD: Final = "SELECT epoch FROM engine WHERE {} FOR UPDATE"
 # A process that is stopped in the middle of a transaction would keep all others from writing.
 STALLED_SECONDS: Final = 2.0
 ACQUIRE_SECONDS: Final = 5.0
@@ -173,8 +173,7 @@ class PostgresDatabase:
                 await self._begin(connection, batch)
                 for pending in batch:
                     await _apply_alone(tx, pending)
-            await tx.send_announcements()
-            if await connection.execute("COMMIT") != "COMMIT":
+            if await tx.commit() != "COMMIT":
                 raise Unavailable("The transaction was rolled back by the server")
         except Overtaken as error:
             await self._roll_back()
@@ -196,9 +195,9 @@ class PostgresDatabase:
 
     async def _begin(self, connection: "asyncpg.Connection[Any]", batch: list[Pending]) -> None:
         """Begin a transaction that no other process can write beside. Raises: Overtaken."""
-        await connection.execute("BEGIN")
-        epoch = await connection.fetchval(HOLD)
-        if self._epoch not in (None, epoch) and not isinstance(batch[0].work, _Claim):
+        is_ours = "true" if self._epoch is None or isinstance(batch[0].work, _Claim) else f"epoch = {self._epoch}"
+        # In one exchange: while it lasts, no other process can write.
+        if await connection.execute(f"BEGIN; {HOLD.format(is_ours)}") != "SELECT 1":
             raise Overtaken("Another server is active on this database")
 
     async def _apply_together(self, tx: PostgresTransaction, batch: list[Pending]) -> bool:
@@ -212,7 +211,7 @@ class PostgresDatabase:
             return False
         for pending in batch:
             if type(pending.work) not in self._bulk:
-                await _apply_alone(tx, pending)
+                await _apply_alone(tx, pending, has_company=len(batch) > 1)
         return True
 
     async def _writing_connection(self) -> "asyncpg.Connection[Any]":
@@ -253,15 +252,19 @@ async def _read_nothing(tx: Transaction) -> None:
     await tx.row("SELECT 1")
 
 
-async def _apply_alone(tx: PostgresTransaction, pending: Pending) -> None:
+async def _apply_alone(tx: PostgresTransaction, pending: Pending, *, has_company: bool = True) -> None:
+    """Args: has_company: There is other work in the transaction, which must not fail with this."""
     pending.result, pending.error = None, None
-    await tx.connection.execute("SAVEPOINT work")
+    if has_company:
+        await tx.connection.execute("SAVEPOINT work")
     try:
         pending.result = await pending.work.run(tx)
     except Exception as error:
         if is_trouble(error):
             raise
         pending.error = error
-        await tx.connection.execute("ROLLBACK TO work; RELEASE work")
+        # Without company, the transaction that is committed then is an empty one.
+        await tx.connection.execute("ROLLBACK TO work; RELEASE work" if has_company else "ROLLBACK; BEGIN")
     else:
-        await tx.connection.execute("RELEASE work")
+        if has_company:
+            await tx.connection.execute("RELEASE work")

@@ -11,7 +11,6 @@ import asyncpg
 from flowrunner.storage.transaction import NO_VALUES, Refused, Row, Sql, Statement, Values
 
 CHANNEL: Final = "flowrunner_events"
-NOTIFY: Final = "SELECT pg_notify($1, $2)"
 # PostgreSQL takes less than 8,000 bytes in one notification.
 _IDS_A_NOTIFICATION: Final = 100
 _PARAMETER: Final = re.compile(r"(?<![\w:]):([a-z_]+)")
@@ -72,11 +71,11 @@ class PostgresTransaction:
     def announce(self, execution_id: str) -> None:
         self._announced[execution_id] = None
 
-    async def send_announcements(self) -> None:
-        """Have them sent by the commit."""
-        ids = list(self._announced)
-        for start in range(0, len(ids), _IDS_A_NOTIFICATION):
-            await self.connection.execute(NOTIFY, CHANNEL, ",".join(ids[start : start + _IDS_A_NOTIFICATION]))
+    async def commit(self) -> str:
+        """Commit, in one exchange with the server, which then tells of what was announced; gives what it says."""
+        ids = [id.replace("'", "''") for id in self._announced]
+        told = [",".join(ids[start : start + _IDS_A_NOTIFICATION]) for start in range(0, len(ids), _IDS_A_NOTIFICATION)]
+        return str(await self.connection.execute("".join(f"NOTIFY {CHANNEL}, '{text}'; " for text in told) + "COMMIT"))
 
 
 @cache
