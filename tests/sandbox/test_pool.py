@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import pytest
@@ -15,6 +15,7 @@ import uvloop
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.script import Script, ScriptOutcome
 from flowrunner.domain.values import JSON, AccountId
+from flowrunner.sandbox.nursery import Worker
 from flowrunner.sandbox.pool import JailedSandbox
 from support.processes import children, nurseries, sandboxed
 
@@ -403,6 +404,81 @@ async def test_a_cancelled_evaluation_frees_its_place(sandbox: JailedSandbox) ->
     assert time.monotonic() - began < 0.5
 
 
+async def quickened(sandbox: JailedSandbox) -> None:
+    """Known to be quick, so that what waits of it is sent together."""
+    await asyncio.gather(*(sandbox.evaluate(A, [Script(f"{n}")], {}) for n in range(40)))
+
+
+@pytest.fixture
+async def alone() -> AsyncIterator[JailedSandbox]:
+    """With one worker, which gets all that waits."""
+    sandbox = JailedSandbox(workers=1)
+    await quickened(sandbox)
+    yield sandbox
+    await sandbox.close()
+
+
+async def test_quick_requests_of_one_account_are_sent_together(
+    alone: JailedSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    send = Worker.send
+    monkeypatch.setattr(
+        Worker, "send", lambda self, messages, count: (sent.append(len(messages)), send(self, messages, count))
+    )
+
+    found = await asyncio.gather(*(outcome(alone, f"{n}") for n in range(20)))
+
+    assert [one.value for one in found] == list(range(20))
+    assert max(sent) > 1
+    assert sum(sent) == 20
+
+
+@pytest.mark.parametrize("place", [0, 2, 7])
+@pytest.mark.parametrize("source", [LOOP, "'x'.repeat(2 ** 29).split('')"])
+async def test_a_script_over_its_limit_takes_none_with_it_that_was_sent_together(
+    alone: JailedSandbox, place: int, source: str
+) -> None:
+    sources = [f"{n}" for n in range(8)]
+    sources[place] = source
+
+    found = await asyncio.gather(*(outcome(alone, source) for source in sources))
+
+    fault = found.pop(place).fault
+    assert fault is not None
+    assert fault.limit in ("time", "memory")
+    assert [one.value for one in found] == [n for n in range(8) if n != place]
+
+
+@pytest.mark.parametrize("place", [0, 2])
+async def test_who_waits_no_longer_takes_none_with_it_that_was_sent_together(alone: JailedSandbox, place: int) -> None:
+    sources = [f"{n}" for n in range(8)]
+    sources[place] = LOOP
+    running = [asyncio.create_task(outcome(alone, source)) for source in sources]
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+
+    left = running.pop(place)
+    left.cancel()
+    found = await asyncio.gather(*running)
+
+    assert left.cancelled()
+    assert [one.value for one in found] == [n for n in range(8) if n != place]
+    assert time.monotonic() - began < 1, "it was ended and not waited for"
+
+
+async def test_what_was_sent_to_a_worker_that_is_killed_is_evaluated_by_another(alone: JailedSandbox) -> None:
+    busy = "(() => { const t = Date.now(); while (Date.now() < t + 30) ; return %d })()"
+    running = [asyncio.create_task(outcome(alone, busy % n)) for n in range(8)]
+    await asyncio.sleep(0.02)
+
+    (nursery,) = nurseries()
+    for pid in filter(is_busy, children(nursery)):
+        os.kill(pid, signal.SIGKILL)
+
+    assert [one.value for one in await asyncio.gather(*running)] == list(range(8))
+
+
 async def test_checking_finds_what_is_no_javascript_and_runs_nothing(sandbox: JailedSandbox) -> None:
     scripts = [
         Script("a.b + missing()"),
@@ -469,14 +545,16 @@ async def test_one_worker_serves_all_accounts_in_turn() -> None:
 
 
 async def test_a_nursery_that_is_killed_is_replaced(sandbox: JailedSandbox) -> None:
+    killed: set[int] = set()
     for _ in range(3):
-        assert (await outcome(sandbox, "1")).value == 1
-        async with asyncio.timeout(5):
-            # The workers of the one before end a moment after it.
-            while len(nurseries()) != 1:  # noqa: ASYNC110 # others do it
+        async with asyncio.timeout(10):
+            # The one before may take a moment to end.
+            while len(found := nurseries() - killed) != 1:
+                assert (await outcome(sandbox, "1")).value == 1
                 await asyncio.sleep(0.01)
-        (nursery,) = nurseries()
+        (nursery,) = found
         os.kill(nursery, signal.SIGKILL)
+        killed.add(nursery)
         # Also at once, before anybody has noticed.
         assert (await outcome(sandbox, "2")).value == 2
 

@@ -6,7 +6,7 @@ import importlib.util
 import itertools
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -21,8 +21,8 @@ _WORKER: Final = Path(__file__).with_name("worker.py")
 _PRELUDE: Final = Path(__file__).with_name("prelude.js")
 _SELDOM: Final = Path(__file__).with_name("seldom.js")
 _START_SECONDS: Final = 10.0
-# What a worker may say at most for one request: the bounded values and lines, with what JSON makes of them.
-_MAX_ANSWER: Final = 32 * 1024 * 1024
+# What a worker may say at most for what it was sent together: bounded values and lines, with what JSON makes of them.
+_MAX_ANSWER: Final = 64 * 1024 * 1024
 
 
 class WorkerLost(Exception):
@@ -30,43 +30,58 @@ class WorkerLost(Exception):
 
 
 class Worker(asyncio.Protocol):
-    """A process that evaluates scripts of one account, one request at a time.
+    """A process that evaluates scripts of one account, one request after the other.
 
     Attributes:
         account_id: Whose scripts it has seen; None while it is fresh.
         is_lost: Whether it can take no further request.
+        requests: How many it was sent.
+        pace: Seconds that a request took lately, on the average; None if that is not known.
+        answers: Those that have come and were not taken yet.
     """
 
     def __init__(self, number: int, end: Callable[[], None]) -> None:
         self.account_id: AccountId | None = None
         self.is_lost = False
-        self.exchanges = 0
+        self.requests = 0
+        self.pace: float | None = None
         self.answers: list[bytes] = []
         self._number = number
         self._end = end
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._total = 0
+        self._owed = 0
         self._wanted = 0
-        self._done: asyncio.Future[None] | None = None
+        self._come: asyncio.Future[None] | None = None
 
-    async def request(self, message: bytes, count: int) -> None:
-        """Done when ``answers`` holds ``count`` answers to the message.
-
-        Raises:
-            WorkerLost: ``answers`` holds those that came before.
-        """
-        self.answers = []
-        if self.is_lost or self._transport is None:
-            raise WorkerLost
+    def send(self, messages: Sequence[bytes], count: int) -> None:
+        """Ask for so many answers to further requests, when all before have been answered."""
+        self.requests += len(messages)
         self._total = 0
+        self._owed = count
+        if not self.is_lost and self._transport is not None:
+            frames = [part for message in messages for part in (len(message).to_bytes(4, "little"), message)]
+            self._transport.write(b"".join(frames))
+
+    async def until(self, count: int) -> None:
+        """Done when so many answers are there. Raises: WorkerLost."""
+        if len(self.answers) >= count:
+            return
+        if self.is_lost:
+            raise WorkerLost
         self._wanted = count
-        self._done = asyncio.get_running_loop().create_future()
-        self._transport.write(len(message).to_bytes(4, "little") + message)
+        self._come = asyncio.get_running_loop().create_future()
         try:
-            await self._done
+            await self._come
         finally:
-            self._done = None
+            self._come = None
+
+    def take(self, count: int) -> list[bytes]:
+        """The next answers, or those that are there."""
+        taken = self.answers[:count]
+        del self.answers[:count]
+        return taken
 
     def retire(self) -> None:
         """End the process, whatever it is doing."""
@@ -82,24 +97,28 @@ class Worker(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         self._total += len(data)
-        if self._done is None or self._total > _MAX_ANSWER:
+        if self._total > _MAX_ANSWER:
             self.retire()
             return
         at = 0
-        while len(self._received) - at >= 4:
+        while self._owed and len(self._received) - at >= 4:
             end = at + 4 + int.from_bytes(self._received[at : at + 4], "little")
             if end > len(self._received):
                 break
+            self._owed -= 1
             self.answers.append(bytes(self._received[at + 4 : end]))
             at = end
         del self._received[:at]
-        if len(self.answers) >= self._wanted and not self._done.done():
-            self._done.set_result(None)
+        if self._received and not self._owed:
+            # It says more than it was asked.
+            self.retire()
+        if self._come is not None and len(self.answers) >= self._wanted and not self._come.done():
+            self._come.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = True
-        if self._done is not None and not self._done.done():
-            self._done.set_exception(WorkerLost())
+        if self._come is not None and not self._come.done():
+            self._come.set_exception(WorkerLost())
 
 
 class Nursery:

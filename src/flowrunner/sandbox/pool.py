@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -23,11 +24,16 @@ _QUEUE_SECONDS: Final = 10.0
 # An account whose script has run into its time limit leaves a worker to the others for so long.
 _SLOW_SECONDS: Final = 10.0
 # An engine that leaks a little for every evaluation is replaced before it matters.
-_EXCHANGES_OF_A_WORKER: Final = 10_000
+_REQUESTS_OF_A_WORKER: Final = 10_000
+# Requests of one account that are sent together, so that neither side waits for the other between them: as many as
+# are answered in about this time.
+_MOST_TOGETHER: Final = 8
+_STRETCH_SECONDS: Final = 0.005
 
 _TOO_LONG: Final = f"the scripts of one evaluation took longer than {ENGINE_SECONDS:g} s"
 _LOST: Final = "the process that evaluated the script ended unexpectedly"
 _TOO_DEEP: Final = "the value is nested too deeply"
+_STOPPING: Final = "the server is stopping"
 _LEFT_OUT: Final = "not evaluated, because a script before it went over its limit"
 
 # `at <anonymous> (<input>:3:12)`; without brackets it is a place in a text that did not parse.
@@ -56,6 +62,51 @@ _decode: Final = msgspec.json.Decoder(_Answer).decode
 _encode_scope: Final = msgspec.json.Encoder().encode
 
 
+class _Request:
+    """What is to be evaluated for one place of a flow.
+
+    Attributes:
+        message: As the worker reads it.
+        count: How many answers there will be.
+        answers: Come all together. Whoever does not wait for them any longer cancels it.
+        worker: What is evaluating it just now.
+        seconds_left: How long that may take yet.
+        is_repeated: A worker has ended over it for no known reason.
+    """
+
+    __slots__ = ("_patience", "answers", "count", "is_repeated", "message", "seconds_left", "worker")
+
+    def __init__(self, message: bytes, count: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.message = message
+        self.count = count
+        self.answers: asyncio.Future[list[_Answer]] = loop.create_future()
+        self.worker: Worker | None = None
+        self.seconds_left = _WALL_SECONDS
+        self.is_repeated = False
+        self._patience = loop.call_later(_QUEUE_SECONDS, self._wait_no_longer)
+
+    @property
+    def is_wanted(self) -> bool:
+        return not self.answers.done()
+
+    def has_its_turn(self) -> None:
+        self._patience.cancel()
+
+    def settle(self, answers: list[_Answer]) -> None:
+        """Give the answers; what comes behind one that is over a limit is left out."""
+        if self.is_wanted:
+            left_out = _Answer(fault=_LEFT_OUT, limit=answers[-1].limit)
+            self.answers.set_result(answers + [left_out] * (self.count - len(answers)))
+
+    def fail(self, error: Exception) -> None:
+        if self.is_wanted:
+            self.answers.set_exception(error)
+
+    def _wait_no_longer(self) -> None:
+        self.fail(Unavailable("JavaScript cannot be evaluated now: too much of it is waiting"))
+
+
 class JailedSandbox:
     """Fills `ports.Sandbox`. Starts nothing before the first script.
 
@@ -74,7 +125,9 @@ class JailedSandbox:
         # The least recently used first.
         self._idle: list[Worker] = []
         self._running: Counter[AccountId | None] = Counter()
-        self._waiting: OrderedDict[AccountId | None, deque[asyncio.Future[None]]] = OrderedDict()
+        # Who has waited longest for a turn first.
+        self._waiting: OrderedDict[AccountId | None, deque[_Request]] = OrderedDict()
+        self._serving: set[asyncio.Task[None]] = set()
         self._slow: dict[AccountId | None, float] = {}
         self._refilling: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -82,23 +135,19 @@ class JailedSandbox:
     async def evaluate(
         self, account_id: AccountId, scripts: Sequence[Script], scope: Mapping[str, JSON]
     ) -> Sequence[ScriptOutcome]:
-        answers = await self._exchange(account_id, b"E", scripts, _encode_scope(scope))
+        answers = await self._ask(account_id, b"E", scripts, _encode_scope(scope))
         return [
             ScriptOutcome(answer.value, _fault(answer, script), tuple(answer.lines))
             for script, answer in zip(scripts, answers, strict=True)
         ]
 
     async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptFault | None]:
-        answers = await self._exchange(None, b"C", scripts, b"")
+        answers = await self._ask(None, b"C", scripts, b"")
         return [_fault(answer, script) for script, answer in zip(scripts, answers, strict=True)]
 
     async def close(self) -> None:
         """End all processes. Evaluations under way end with Unavailable."""
         self._is_closed = True
-        for waiting in self._waiting.values():
-            for turn in waiting:
-                if not turn.done():
-                    turn.set_exception(Unavailable("the server is stopping"))
         if self._refilling is not None:
             self._refilling.cancel()
         async with self._starting:
@@ -108,8 +157,11 @@ class JailedSandbox:
             self._idle.clear()
             if self._nursery is not None:
                 await self._nursery.close()
+        while self._serving:
+            # What is under way loses its worker, and what waits finds none.
+            await asyncio.wait(self._serving)
 
-    async def _exchange(
+    async def _ask(
         self, account_id: AccountId | None, kind: bytes, scripts: Sequence[Script], scope: bytes
     ) -> list[_Answer]:
         if not scripts:
@@ -118,101 +170,44 @@ class JailedSandbox:
         if len(message) > MAX_REQUEST:
             size = f"the scripts and what they can see take {len(message)} bytes"
             return [_Answer(fault=size, limit="memory") for _ in scripts]
-        await self._take_turn(account_id)
+        if self._is_closed:
+            raise Unavailable(_STOPPING)
+        request = _Request(message, len(scripts))
+        self._waiting.setdefault(account_id, deque()).append(request)
+        self._take_turns()
         try:
-            return await self._ask(account_id, message, len(scripts))
-        finally:
-            self._give_turn_back(account_id)
-
-    async def _ask(self, account_id: AccountId | None, message: bytes, count: int) -> list[_Answer]:
-        worker = await self._take_worker(account_id)
-        deadline = asyncio.get_running_loop().time() + _WALL_SECONDS
-        answers = await self._answers(worker, message, count, deadline)
-        if len(answers) < count and not _is_over(answers):
-            # It may have been killed for no fault of the scripts, and those that wait ready with it.
-            worker = await self._new_worker()
-            logger.warning("sandbox.worker_lost", account_id=account_id)
-            worker.account_id = account_id
-            answers = await self._answers(worker, message, count, deadline)
-        if len(answers) < count and not _is_over(answers):
-            answers.append(_Answer(fault=_LOST))
-        last = answers[-1]
-        if last.limit == "time":
-            self._slow[account_id] = asyncio.get_running_loop().time() + _SLOW_SECONDS
-        return answers + [_Answer(fault=_LEFT_OUT, limit=last.limit)] * (count - len(answers))
-
-    async def _answers(self, worker: Worker, message: bytes, count: int, deadline: float) -> list[_Answer]:
-        """The answers until one is over a limit, or the worker ends, which is fit for nothing afterwards."""
-        late = lost = False
-        try:
-            async with asyncio.timeout_at(deadline):
-                await worker.request(message, count)
-        except TimeoutError:
-            late = True
-        except WorkerLost:
-            lost = True
-        except BaseException:
-            worker.retire()
+            return await request.answers
+        except asyncio.CancelledError:
+            if request.worker is not None:
+                # Nobody waits for what it is doing.
+                request.worker.retire()
             raise
-        try:
-            answers = [_read(answer) for answer in worker.answers[:count]]
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            lost = True
-            answers = [_Answer(fault=_LOST)] * count
-        if late and len(answers) < count and not _is_over(answers):
-            answers.append(_Answer(fault=_TOO_LONG, limit="time"))
-        if late or lost or _is_over(answers):
-            worker.retire()
-        else:
-            self._put_back(worker)
-        return answers
+        finally:
+            request.has_its_turn()
 
     # Turns
 
-    async def _take_turn(self, account_id: AccountId | None) -> None:
-        if self._is_closed:
-            raise Unavailable("the server is stopping")
-        if account_id not in self._waiting and self._may_run(account_id):
-            self._running[account_id] += 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(account_id, deque()).append(turn)
-        try:
-            async with asyncio.timeout(_QUEUE_SECONDS):
-                await turn
-        except BaseException as error:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._give_turn_back(account_id)
+    def _take_turns(self) -> None:
+        """Let those go on who may, the accounts one after the other, whoever has more waiting."""
+        while (free := self._workers - self._running.total()) > 0:
+            for account_id in self._waiting:
+                if self._may_run(account_id):
+                    break
             else:
-                self._leave_queue(account_id, turn)
-            if isinstance(error, TimeoutError):
-                raise Unavailable("JavaScript cannot be evaluated now: too much of it is waiting") from None
-            raise
-
-    def _leave_queue(self, account_id: AccountId | None, turn: "asyncio.Future[None]") -> None:
-        waiting = self._waiting.get(account_id)
-        if waiting is not None and turn in waiting:
-            waiting.remove(turn)
-            if not waiting:
-                del self._waiting[account_id]
-
-    def _give_turn_back(self, account_id: AccountId | None) -> None:
-        self._running[account_id] -= 1
-        if not self._running[account_id]:
-            del self._running[account_id]
-        # One of each account in turn, whoever has more waiting.
-        for waiting_id in list(self._waiting):
-            if not self._may_run(waiting_id):
-                continue
-            waiting = self._waiting[waiting_id]
-            turn = waiting.popleft()
+                return
+            waiting = self._waiting[account_id]
+            worker = None if waiting[0].is_repeated else self._kept_for(account_id)
+            # Others may go on beside it.
+            most = min(_together(worker), -(-len(waiting) // free))
+            batch = deque(waiting.popleft() for _ in range(most))
             if waiting:
-                self._waiting.move_to_end(waiting_id)
+                self._waiting.move_to_end(account_id)
             else:
-                del self._waiting[waiting_id]
-            if not turn.done():
-                self._running[waiting_id] += 1
-                turn.set_result(None)
+                del self._waiting[account_id]
+            self._running[account_id] += 1
+            serving = asyncio.create_task(self._serve(account_id, worker, batch), name="sandbox")
+            self._serving.add(serving)
+            serving.add_done_callback(self._serving.discard)
 
     def _may_run(self, account_id: AccountId | None) -> bool:
         running = self._running.total()
@@ -226,31 +221,109 @@ class JailedSandbox:
             return True
         return self._running[account_id] < max(1, self._workers - 1)
 
+    async def _serve(self, account_id: AccountId | None, worker: Worker | None, batch: deque[_Request]) -> None:
+        """Have requests of one account evaluated, as far as one worker comes with them."""
+        try:
+            for request in batch:
+                request.has_its_turn()
+            worker = worker or await self._unused(is_new=batch[0].is_repeated)
+            worker.account_id = account_id
+            await self._evaluate(worker, batch)
+        except Exception as error:
+            # Those who wait are told, whatever it is.
+            while batch:
+                batch.popleft().fail(error)
+        finally:
+            self._running[account_id] -= 1
+            if not self._running[account_id]:
+                del self._running[account_id]
+            if batch:
+                self._waiting.setdefault(account_id, deque()).extendleft(reversed(batch))
+                self._waiting.move_to_end(account_id, last=False)
+            self._take_turns()
+
+    async def _evaluate(self, worker: Worker, batch: deque[_Request]) -> None:
+        """Take what has come to its end off the batch; what is left then has not begun, or is to be repeated."""
+        # The loop's own clock may stand still in between.
+        clock = time.perf_counter
+        begun_at, count = clock(), len(batch)
+        worker.send([request.message for request in batch], sum(request.count for request in batch))
+        for request in tuple(batch):
+            first_at = clock()
+            answers = await self._answers(worker, request)
+            request.seconds_left -= clock() - first_at
+            is_complete = len(answers) == request.count or _is_over(answers)
+            if not is_complete and request.is_wanted:
+                # It may have been killed for no fault of the scripts, and those that wait ready with it.
+                logger.warning("sandbox.worker_lost", account_id=worker.account_id)
+                if not request.is_repeated:
+                    request.is_repeated = True
+                    break
+                answers.append(_Answer(fault=_LOST))
+            batch.popleft()
+            if answers and answers[-1].limit == "time":
+                self._slow[worker.account_id] = asyncio.get_running_loop().time() + _SLOW_SECONDS
+            request.settle(answers)
+            if worker.is_lost:
+                break
+        worker.pace = (clock() - begun_at) / count
+        self._put_back(worker)
+
+    async def _answers(self, worker: Worker, request: _Request) -> list[_Answer]:
+        """The answers until one is over a limit, or the worker ends, which is fit for nothing afterwards."""
+        late = lost = False
+        if len(worker.answers) < request.count:
+            if not request.is_wanted:
+                worker.retire()
+                return []
+            request.worker = worker
+            try:
+                async with asyncio.timeout(request.seconds_left):
+                    await worker.until(request.count)
+            except TimeoutError:
+                late = True
+            except WorkerLost:
+                lost = True
+            finally:
+                request.worker = None
+        try:
+            answers = [_read(answer) for answer in worker.take(request.count)]
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            lost = True
+            answers = [_Answer(fault=_LOST)] * request.count
+        if late and len(answers) < request.count and not _is_over(answers):
+            answers.append(_Answer(fault=_TOO_LONG, limit="time"))
+        if late or lost or _is_over(answers):
+            worker.retire()
+        return answers
+
     # Workers
 
-    async def _take_worker(self, account_id: AccountId | None) -> Worker:
+    def _kept_for(self, account_id: AccountId | None) -> Worker | None:
+        """A worker that has seen scripts of the account, and of no other."""
         for index in range(len(self._idle) - 1, -1, -1):
             if self._idle[index].account_id == account_id:
                 worker = self._idle.pop(index)
                 if not worker.is_lost:
                     return worker
                 worker.retire()
-        while self._fresh:
+        return None
+
+    async def _unused(self, *, is_new: bool) -> Worker:
+        """A worker that has seen no script. Args: is_new: It did not wait ready. Raises: Unavailable."""
+        while self._fresh and not is_new:
             worker = self._fresh.popleft()
             self._refill()
             if not worker.is_lost:
-                break
+                return worker
             worker.retire()
-        else:
-            worker = await self._new_worker()
-            self._refill()
-        worker.account_id = account_id
+        worker = await self._new_worker()
+        self._refill()
         return worker
 
     def _put_back(self, worker: Worker) -> None:
-        worker.exchanges += 1
         # What only checks has no account to be kept for.
-        if worker.account_id is None or worker.is_lost or self._is_closed or worker.exchanges >= _EXCHANGES_OF_A_WORKER:
+        if worker.account_id is None or worker.is_lost or self._is_closed or worker.requests >= _REQUESTS_OF_A_WORKER:
             worker.retire()
             return
         self._idle.append(worker)
@@ -273,7 +346,7 @@ class JailedSandbox:
         for _ in range(2):
             async with self._starting:
                 if self._is_closed:
-                    raise Unavailable("the server is stopping")
+                    raise Unavailable(_STOPPING)
                 if self._nursery is None or self._nursery.is_lost:
                     if self._nursery is not None:
                         await self._nursery.close()
@@ -286,6 +359,13 @@ class JailedSandbox:
             except OSError:
                 await nursery.close()
         raise Unavailable("JavaScript cannot be evaluated now: no process can be had")
+
+
+def _together(worker: Worker | None) -> int:
+    """How many requests a worker is sent at once: the others' turns are a short time off even so."""
+    if worker is None or worker.pace is None:
+        return 1
+    return max(1, min(_MOST_TOGETHER, int(_STRETCH_SECONDS / worker.pace)))
 
 
 def _is_over(answers: Sequence[_Answer]) -> bool:

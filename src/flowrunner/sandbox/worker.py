@@ -237,7 +237,7 @@ class _Script:
     def evaluate(self, kind: bytes, source: str, scope: str, lines: int) -> None:
         before, after = _WRAPPINGS[kind, "await" in source]
         try:
-            answer = self._call(self._do, "run", scope, f"{before:>{PREFIX}}{source}{after}", lines)
+            answer = self._call(self._do, "", scope, f"{before:>{PREFIX}}{source}{after}", lines)
             if answer is None:
                 while self._call(self._context.execute_pending_job):
                     pass
