@@ -78,7 +78,8 @@ def _is_built(node: ast.expr) -> bool:
         case ast.JoinedStr(values=values):
             return any(isinstance(value, ast.FormattedValue) and not _is_number(value) for value in values)
         case ast.BinOp(op=ast.Add() | ast.Mod(), left=left, right=right):
-            return _is_text(left) and not (_is_fixed(left) and _is_fixed(right))
+            is_text = _is_text(left) or _is_built(left) or _is_text(right)
+            return is_text and not (_is_fixed(left) and _is_fixed(right))
         case ast.Call(func=ast.Attribute(attr="format" | "format_map", value=value)):
             return _is_text(value)
         case ast.Call(func=ast.Attribute(attr="join", value=ast.Constant())):

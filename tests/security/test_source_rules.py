@@ -31,6 +31,7 @@ PLANTED: Final = {
         'connection.execute("SELECT * FROM flows ORDER BY {}".format(sort))',
         'connection.execute(" ".join(parts))',
         'connection.execute(LIST + " LIMIT " + limit)',
+        'connection.execute("".join(parts) + "COMMIT")',
         'connection.executemany(f"{statement}", rows)',
         'pool.fetch(f"SELECT {column} FROM t")',
         'statement = f"DELETE FROM flows WHERE id = {id!r}"',

@@ -23,7 +23,8 @@ from flowrunner.storage.transaction import Transaction
 
 T = TypeVar("T")
 
-HOLD: Final = "SELECT epoch FROM engine WHERE {} FOR UPDATE"
+# In one exchange: while it lasts, no other process can write.
+BEGIN: Final = "BEGIN; SELECT epoch FROM engine FOR UPDATE"
 # A process that is stopped in the middle of a transaction would keep all others from writing.
 STALLED_SECONDS: Final = 2.0
 ACQUIRE_SECONDS: Final = 5.0
@@ -195,9 +196,10 @@ class PostgresDatabase:
 
     async def _begin(self, connection: "asyncpg.Connection[Any]", batch: list[Pending]) -> None:
         """Begin a transaction that no other process can write beside. Raises: Overtaken."""
-        is_ours = "true" if self._epoch is None or isinstance(batch[0].work, _Claim) else f"epoch = {self._epoch}"
-        # In one exchange: while it lasts, no other process can write.
-        if await connection.execute(f"BEGIN; {HOLD.format(is_ours)}") != "SELECT 1":
+        begin = BEGIN
+        if self._epoch is not None and not isinstance(batch[0].work, _Claim):
+            begin = f"BEGIN; SELECT epoch FROM engine WHERE epoch = {self._epoch:d} FOR UPDATE"  # noqa: S608 # a number
+        if await connection.execute(begin) != "SELECT 1":
             raise Overtaken("Another server is active on this database")
 
     async def _apply_together(self, tx: PostgresTransaction, batch: list[Pending]) -> bool:

@@ -11,6 +11,7 @@ import asyncpg
 from flowrunner.storage.transaction import NO_VALUES, Refused, Row, Sql, Statement, Values
 
 CHANNEL: Final = "flowrunner_events"
+NOTIFY: Final = "SELECT pg_notify($1, told) FROM unnest($2::text[]) AS told"
 # PostgreSQL takes less than 8,000 bytes in one notification.
 _IDS_A_NOTIFICATION: Final = 100
 _PARAMETER: Final = re.compile(r"(?<![\w:]):([a-z_]+)")
@@ -72,10 +73,14 @@ class PostgresTransaction:
         self._announced[execution_id] = None
 
     async def commit(self) -> str:
-        """Commit, in one exchange with the server, which then tells of what was announced; gives what it says."""
-        ids = [id.replace("'", "''") for id in self._announced]
-        told = [",".join(ids[start : start + _IDS_A_NOTIFICATION]) for start in range(0, len(ids), _IDS_A_NOTIFICATION)]
-        return str(await self.connection.execute("".join(f"NOTIFY {CHANNEL}, '{text}'; " for text in told) + "COMMIT"))
+        """Commit, and have those told who listen for what was announced; gives what the server says."""
+        if self._announced:
+            ids = list(self._announced)
+            told = [
+                ",".join(ids[start : start + _IDS_A_NOTIFICATION]) for start in range(0, len(ids), _IDS_A_NOTIFICATION)
+            ]
+            await self.connection.execute(NOTIFY, CHANNEL, told)
+        return str(await self.connection.execute("COMMIT"))
 
 
 @cache
