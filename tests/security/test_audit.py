@@ -16,15 +16,18 @@ from typing import Any, Final
 
 import pytest
 
-from flowrunner.bootstrap import Program
+from api.shapes import assert_error
+from flowrunner.bootstrap import Program, open_program
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.services.audit import MOST, AuditLog
+from flowrunner.settings import Settings
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.sqlite.audit import check_chain_of
 from flowrunner.storage.sqlite.database import SqliteDatabase
-from support.asgi import call, program_at
+from support.asgi import call, connect, program_at
 from support.client import Client, Reply
 from support.databases import new_database_file, open_database
+from support.postgres import PostgresServer
 from support.server import Server, clean_environment
 from support.world import SteppingClock
 
@@ -464,6 +467,25 @@ async def test_s60_failed_logins_and_denials_are_told(tmp_path: Path) -> None:
     assert {row["object_id"] for row in denied} == {"DELETE /api/v1/accounts/{id}"}
     assert "hunter2" not in str(rows)
     assert reply.json["total"] == 2
+
+
+async def test_s60_what_is_denied_stays_so_where_nothing_can_be_written(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    url = postgres.new_database()
+    async with program_at(tmp_path / "data", database_url=url) as program:
+        _, user = await two_of(program)
+
+    # On standby another server is the one that writes.
+    async with open_program(Settings(data_dir=tmp_path / "data", database_url=url), is_standby=True) as standby:
+        reply = await call(standby.app, "GET", "/api/v1/accounts", token=user.token)
+        page = {"origin": "https://evil.example"}
+        foreign = await connect(standby.app, "/ws/executions/x", token=user.token, headers=page)
+        served = await call(standby.app, "GET", "/api/v1/flows", token=user.token)
+
+    assert_error(reply, 403)
+    assert_error(foreign, 403)
+    assert served.status == 200
 
 
 async def test_s08_s60_a_token_that_comes_back_is_told(tmp_path: Path) -> None:

@@ -260,6 +260,22 @@ async def test_s56_an_account_that_changes_its_password_without_end_leaves_hashe
         assert_limited(next(reply for reply in replies if reply.status == 429), "account_passwords", 60)
 
 
+async def test_s56_refreshes_and_tickets_without_end_do_not_fill_the_database(tmp_path: Path) -> None:
+    async with town_at(tmp_path / "data") as town:
+        tickets = [await town.mara.go("POST", "/api/v1/auth/ws-ticket") for _ in range(590)]
+        refreshed = []
+        while len(refreshed) < 100 and (reply := await town.mara.go("POST", "/api/v1/auth/refresh")).status == 200:
+            refreshed.append(reply)
+            town.mara.token = reply.json["token"]
+
+        assert {ticket.status for ticket in tickets} == {201}
+        assert 10 <= len(refreshed) < 100
+        assert_limited(reply, "account_renewals", 600)
+        assert_limited(await town.mara.go("POST", "/api/v1/auth/ws-ticket"), "account_renewals", 600)
+        assert (await town.mara.go("GET", ME)).status == 200
+        assert (await town.omar.go("POST", "/api/v1/auth/refresh")).status == 200
+
+
 def area_under_curve(first: list[float], second: list[float]) -> float:
     """How well one of two samples is told from the other: 0.5 is by chance, 1 or 0 always."""
     wins = sum((a > b) + (a == b) / 2 for a in first for b in second)

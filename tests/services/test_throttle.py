@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flowrunner.domain.errors import TooManyRequests
-from flowrunner.services.throttle import FAILURES, WINDOW, Throttle
+from flowrunner.services.throttle import FAILURES, LOGINS, WINDOW, Throttle
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -81,6 +81,21 @@ def test_a_program_that_tries_one_wrong_password_for_ever_leaves_logins_to_the_o
             throttle.attempt("ada@example.com", "192.0.2.1", now=NOON)
 
     throttle.attempt("grace@example.com", "192.0.2.1", now=NOON)
+
+
+def test_an_account_that_logs_in_without_end_waits_where_it_does_and_nowhere_else() -> None:
+    throttle = Throttle(most_of_address=2)
+    for _ in range(LOGINS):
+        throttle.attempt("ada@example.com", "192.0.2.1", now=NOON)
+        throttle.succeeded("ada@example.com", "192.0.2.1")
+
+    with pytest.raises(TooManyRequests) as refused:
+        throttle.attempt("ada@example.com", "192.0.2.1", now=NOON)
+
+    assert (refused.value.limit, refused.value.most) == ("account_logins", LOGINS)
+    throttle.attempt("ada@example.com", "192.0.2.2", now=NOON)
+    throttle.attempt("grace@example.com", "192.0.2.1", now=NOON)
+    throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + timedelta(seconds=1))
 
 
 def test_who_succeeds_takes_nothing_of_what_an_address_may_fail() -> None:

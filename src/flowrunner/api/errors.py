@@ -158,12 +158,17 @@ async def record_refusal(connection: HTTPConnection, error: Exception) -> None:
     if isinstance(error, TooManyRequests | LimitReached):
         connection.app.state.refused(error.limit)
     if isinstance(error, Forbidden):
-        await connection.app.state.services.audit.denied(
-            connection.scope.get("caller"),
-            connection.scope.get("method", "WEBSOCKET"),
-            getattr(connection.scope.get("route"), "path_format", ""),
-            address=connection.client.host if connection.client is not None else "",
-        )
+        method, route = connection.scope.get("method", "WEBSOCKET"), connection.scope.get("route")
+        try:
+            await connection.app.state.services.audit.denied(
+                connection.scope.get("caller"),
+                method,
+                getattr(route, "path_format", ""),
+                address=connection.client.host if connection.client is not None else "",
+            )
+        except Unavailable as problem:
+            # It is denied all the same, and on standby there is never anything to write to.
+            logger.warning("audit.denial_not_written", method=method, reason=str(problem))
 
 
 def answer_to(request_id: str, error: FlowRunnerError) -> Response:

@@ -2,16 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import Final
 
 from flowrunner.domain.account import Account, Caller, Role, normal_email, password_faults
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.errors import Fault, Forbidden, InvalidInput, NotFound, TooManyRequests
+from flowrunner.domain.errors import Fault, Forbidden, InvalidInput, NotFound
 from flowrunner.domain.values import JSON, AccountId
 from flowrunner.ports import AccountStore, Clock, Page, PasswordHasher
 from flowrunner.services.ids import new_id
-from flowrunner.services.rates import Buckets, nanoseconds
+from flowrunner.services.rates import Allowance
 
 # Passwords that an account may change in a minute. Each takes as much of the processors as a login does, and
 # of the hashes that are made at once there are few.
@@ -38,7 +37,11 @@ class Accounts:
         self._clock = clock
         self._on_sessions_end = on_sessions_end
         self._on_delete = on_delete
-        self._passwords = Buckets[AccountId](MOST_PASSWORDS)
+        self._passwords: Allowance[AccountId] = Allowance(
+            MOST_PASSWORDS,
+            limit="account_passwords",
+            message="This account changes more than {most} passwords a minute: wait before the next one",
+        )
 
     async def create(self, *, name: str, email: str, password: str, role: Role, by: Caller | None = None) -> Account:
         """Raises: InvalidInput; Conflict if the address is taken."""
@@ -124,7 +127,7 @@ class Accounts:
         )
         password_hash = None
         if password is not None:
-            self._count_password(caller.account_id)
+            self._passwords.take(caller.account_id, at=self._clock.now())
             password_hash = await self._hasher.hash(password)
         now = self._clock.now()
         given = {"name": name, "email": email, "role": role, "password": password, "is_disabled": is_disabled}
@@ -153,16 +156,6 @@ class Accounts:
         if has_ended_sessions:
             await self._on_sessions_end(id)
         return after
-
-    def _count_password(self, account_id: AccountId) -> None:
-        missing = self._passwords.take(account_id, now=nanoseconds(self._clock.now()))
-        if missing:
-            raise TooManyRequests(
-                f"This account changes more than {MOST_PASSWORDS} passwords a minute: wait before the next one",
-                retry_after=timedelta(microseconds=missing / 1000),
-                limit="account_passwords",
-                most=MOST_PASSWORDS,
-            )
 
     async def delete(self, id: AccountId, *, by: Caller | None = None) -> None:
         """End its sessions and API tokens, erase its secrets and cancel its executions.

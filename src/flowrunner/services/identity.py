@@ -25,12 +25,15 @@ from flowrunner.ports import (
 )
 from flowrunner.services import tokens
 from flowrunner.services.audit import AuditLog
+from flowrunner.services.rates import Allowance
 from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import TokenUses
 
 # How long a refreshed token lives on, so that requests under way with it do not fail.
 REFRESH_GRACE: Final = timedelta(seconds=10)
 TICKET_LIFE: Final = timedelta(seconds=30)
+# Refreshes and tickets of an account in a minute: each is a row that stays for a while.
+MOST_RENEWED: Final = 600
 _KEPT_CALLERS: Final = 10_000
 
 
@@ -79,6 +82,11 @@ class Identity:
         self._clock = clock
         self._token_life = token_life
         self._throttle = throttle or Throttle()
+        self._renewed: Allowance[AccountId] = Allowance(
+            MOST_RENEWED,
+            limit="account_renewals",
+            message="This account refreshes tokens or gets tickets more than {most} times a minute: ask less often",
+        )
         # Callers by the token they show. Whoever ends a session or an API token says so here afterwards,
         # so that it is forgotten: no entry outlives what it stands for by more than that moment.
         self._kept: OrderedDict[str, Caller] = OrderedDict()
@@ -194,8 +202,9 @@ class Identity:
         return await self._sessions.is_family_alive(family, now=now)
 
     async def refresh(self, caller: Caller) -> Token:
-        """Raises: Unauthorized if the token was refreshed before."""
+        """Raises: Unauthorized if the token was refreshed before; TooManyRequests."""
         old, now = _session_of(caller), self._clock.now()
+        self._renewed.take(caller.account_id, at=now)
         new = NewSession(
             id=_new_session_id(), account_id=caller.account_id, role=caller.role, expires_at=now + self._token_life
         )
@@ -208,6 +217,7 @@ class Identity:
         self._forget(lambda kept: kept.credential == caller.credential)
         if renewal is Renewal.REPLACED:
             return self._token(new, now)
+        self._renewed.give_back(caller.account_id)
         if renewal is Renewal.REUSED:
             await self.sessions_ended(caller.account_id)
         raise Unauthorized("The token was refreshed before: use the newer one, or log in again")
@@ -257,8 +267,10 @@ class Identity:
             del self._kept[token]
 
     async def issue_ticket(self, caller: Caller) -> Ticket:
-        session, ticket = _session_of(caller), secrets.token_urlsafe(32)
-        expires_at = self._clock.now() + TICKET_LIFE
+        """Raises: TooManyRequests."""
+        session, ticket, now = _session_of(caller), secrets.token_urlsafe(32), self._clock.now()
+        self._renewed.take(caller.account_id, at=now)
+        expires_at = now + TICKET_LIFE
         await self._sessions.save_ticket(_digest(ticket), session, expires_at=expires_at)
         return Ticket(ticket=ticket, expires_at=expires_at)
 

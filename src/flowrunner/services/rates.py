@@ -24,36 +24,24 @@ class Rates:
 
     def __init__(self, clock: Clock, *, most: int | None, most_anonymous: int | None) -> None:
         self._clock = clock
-        self._most = most
-        self._most_anonymous = most_anonymous
-        self._accounts: Buckets[AccountId] | None = None if most is None else Buckets(most)
-        self._addresses: Buckets[str] | None = None if most_anonymous is None else Buckets(most_anonymous)
+        self._accounts: Allowance[AccountId] = Allowance(
+            most,
+            limit="account_requests",
+            message="This account makes more than {most} requests a minute: ask less often",
+        )
+        self._addresses: Allowance[str] = Allowance(
+            most_anonymous,
+            limit="anonymous_requests",
+            message="More than {most} requests a minute without a valid token come from this address",
+        )
 
     def known(self, account_id: AccountId) -> None:
         """Count a request of an account. Raises: TooManyRequests."""
-        if self._accounts is None or self._most is None:
-            return
-        missing = self._accounts.take(account_id, now=nanoseconds(self._clock.now()))
-        if missing:
-            raise TooManyRequests(
-                f"This account makes more than {self._most} requests a minute: ask less often",
-                retry_after=timedelta(microseconds=missing / 1000),
-                limit="account_requests",
-                most=self._most,
-            )
+        self._accounts.take(account_id, at=self._clock.now())
 
     def anonymous(self, address: str) -> None:
         """Count a request by nobody who is known. Raises: TooManyRequests."""
-        if self._addresses is None or self._most_anonymous is None:
-            return
-        missing = self._addresses.take(source_of(address), now=nanoseconds(self._clock.now()))
-        if missing:
-            raise TooManyRequests(
-                f"More than {self._most_anonymous} requests a minute without a valid token come from this address",
-                retry_after=timedelta(microseconds=missing / 1000),
-                limit="anonymous_requests",
-                most=self._most_anonymous,
-            )
+        self._addresses.take(source_of(address), at=self._clock.now())
 
 
 def source_of(address: str) -> str:
@@ -69,9 +57,38 @@ def source_of(address: str) -> str:
     return str(ipaddress.IPv6Address(int(found) >> 64 << 64))
 
 
-def nanoseconds(at: datetime) -> int:
-    """The moment as buckets count it."""
-    return (at - _EPOCH) // _MICROSECOND * 1000
+class Allowance(Generic[K]):
+    """So many of something for each of many.
+
+    Args:
+        most: At once; as many become free again in the time that it fills in. None is no limit.
+        limit: Its name, for whoever is refused.
+        message: What they are told, with `{most}` in it.
+    """
+
+    def __init__(self, most: int | None, *, limit: str, message: str, fills_in: timedelta = _MINUTE) -> None:
+        self._most = most
+        self._limit = limit
+        self._message = message
+        self._buckets: Buckets[K] | None = None if most is None else Buckets(most, fills_in=fills_in)
+
+    def take(self, key: K, *, at: datetime) -> None:
+        """Raises: TooManyRequests, with the time to wait, and nothing is taken."""
+        if self._buckets is None or self._most is None:
+            return
+        missing = self._buckets.take(key, now=(at - _EPOCH) // _MICROSECOND * 1000)
+        if missing:
+            raise TooManyRequests(
+                self._message.format(most=self._most),
+                retry_after=timedelta(microseconds=missing / 1000),
+                limit=self._limit,
+                most=self._most,
+            )
+
+    def give_back(self, key: K) -> None:
+        """Undo one `take`."""
+        if self._buckets is not None:
+            self._buckets.give_back(key)
 
 
 class Buckets(Generic[K]):

@@ -11,9 +11,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from flowrunner.domain.errors import TooManyRequests
-from flowrunner.services.rates import Buckets, nanoseconds, source_of
+from flowrunner.services.rates import Allowance, source_of
 
 FAILURES: Final = 20
+# Logins of a name from an address in a minute, also if all succeed: each is hashed for, and opens a session.
+LOGINS: Final = 120
 WINDOW: Final = timedelta(minutes=15)
 # Guesses under ever new names must not fill the memory; the oldest are forgotten first.
 _KEPT: Final = 100_000
@@ -28,9 +30,16 @@ class Throttle:
 
     def __init__(self, *, most_of_address: int | None = None) -> None:
         self._failures: OrderedDict[tuple[str, str], list[datetime]] = OrderedDict()
-        self._most_of_address = most_of_address
-        self._addresses: Buckets[str] | None = (
-            None if most_of_address is None else Buckets(most_of_address, fills_in=WINDOW)
+        self._logins: Allowance[tuple[str, str]] = Allowance(
+            LOGINS,
+            limit="account_logins",
+            message="This account logs in more than {most} times a minute: keep the token, or make one for programs",
+        )
+        self._addresses: Allowance[str] = Allowance(
+            most_of_address,
+            limit="anonymous_logins",
+            message="More than {most} logins from this address have failed: wait before the next one",
+            fills_in=WINDOW,
         )
 
     def attempt(self, name: str, address: str, *, now: datetime) -> None:
@@ -48,27 +57,15 @@ class Throttle:
                 limit="failed_logins",
                 most=FAILURES,
             )
-        self._take(source, now)
+        self._logins.take(key, at=now)
+        self._addresses.take(source, at=now)
         self._failures[key] = [*recent, now]
         self._failures.move_to_end(key)
         if len(self._failures) > _KEPT:
             self._failures.popitem(last=False)
 
-    def _take(self, source: str, now: datetime) -> None:
-        if self._addresses is None or self._most_of_address is None:
-            return
-        missing = self._addresses.take(source, now=nanoseconds(now))
-        if missing:
-            raise TooManyRequests(
-                f"More than {self._most_of_address} logins from this address have failed: wait before the next one",
-                retry_after=timedelta(microseconds=missing / 1000),
-                limit="anonymous_logins",
-                most=self._most_of_address,
-            )
-
     def succeeded(self, name: str, address: str) -> None:
         """Take note that an attempt was no failure; the failures of this name before it are forgotten."""
         source = source_of(address)
         self._failures.pop((name, source), None)
-        if self._addresses is not None:
-            self._addresses.give_back(source)
+        self._addresses.give_back(source)
