@@ -1,6 +1,5 @@
 """Executions that repeat another one: whole, with other input, or from one of its steps on."""
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
@@ -14,6 +13,7 @@ from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.ports import ExecutionReader, FlowLibrary, FlowStore, Journal
 from flowrunner.services.executions import Accepted, Executions, Origin, Repetition, digest_of
+from flowrunner.services.replays import Replays
 
 
 class Reruns:
@@ -27,7 +27,7 @@ class Reruns:
     ) -> None:
         self._executions = executions
         self._reader = reader
-        self._journal = journal
+        self._replays = Replays(journal)
         self._flows = flows
         self._library = library
 
@@ -64,10 +64,8 @@ class Reruns:
             revision_id = await self._flows.revision_named(caller.account_id, before.flow_id, revision)
         prefix: Sequence[Timed] = []
         if from_step is not None:
-            _, events = await self._journal.load(id)
             try:
-                # On another thread: a long execution would hold up everybody else.
-                prefix = await asyncio.to_thread(_kept, events, from_step)
+                prefix = await self._replays.of(caller.account_id, id, lambda events: _kept(events, from_step))
             except NoSuchStep as error:
                 raise invalid("from", str(error)) from None
             if revision_id != before.revision_id:

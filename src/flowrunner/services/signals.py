@@ -1,7 +1,6 @@
 """What people and programs tell executions that wait: signals, and answers to approvals."""
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from flowrunner.domain.account import Caller
@@ -10,8 +9,10 @@ from flowrunner.domain.errors import Conflict, Forbidden, NotFound, invalid
 from flowrunner.domain.execution import StepState, replay
 from flowrunner.domain.inputs import Form
 from flowrunner.domain.json_schema import SchemaEngine
-from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.domain.rerun import Timed
+from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.ports import Clock, Dispatcher, ExecutionReader, Journal, Signal
+from flowrunner.services.replays import Replays
 
 MAX_KEY_CHARACTERS: Final = 200
 
@@ -43,7 +44,7 @@ class Signals:
         clock: Clock,
     ) -> None:
         self._reader = reader
-        self._journal = journal
+        self._replays = Replays(journal)
         self._dispatcher = dispatcher
         self._schemas = schemas
         self._clock = clock
@@ -75,7 +76,7 @@ class Signals:
             InvalidInput: If the data is not what the approval asks for.
         """
         await self._check_open(caller, id)
-        current = await self._waiting_for_approval(id, node)
+        current = await self._waiting_for_approval(caller.account_id, id, node)
         about = current.waiting.about if current.waiting is not None else None
         assert isinstance(about, Mapping), "an approval says what it is about"
         roles = about.get("roles")
@@ -100,21 +101,25 @@ class Signals:
         if execution.status.is_final:
             raise Conflict(f"The execution has already ended: it is {execution.status.value}")
 
-    async def _waiting_for_approval(self, id: ExecutionId, node: str) -> StepState:
-        _, events = await self._journal.load(id)
-        # On another thread: a long execution would hold up everybody else.
-        state = await asyncio.to_thread(replay, events)
-        waiting = [
-            current
-            for current in map(state.at, state.timed)
-            if current.waiting is not None and (current.waiting.key or "").startswith("approval:")
-        ]
+    async def _waiting_for_approval(self, account_id: AccountId, id: ExecutionId, node: str) -> StepState:
+        waiting, is_known = await self._replays.of(account_id, id, lambda events: _approvals(events, node))
         found = [c for c in waiting if node in (c.step.node, str(c.step))]
         if len(found) == 1:
             return found[0]
         if found:
             steps = ", ".join(str(c.step) for c in found[:10])
             raise Conflict(f"Several runs of '{node}' wait for approval; name one of them: {steps}")
-        if any(node in frame.steps for frame in state.frames.values()) or waiting:
+        if is_known or waiting:
             raise Conflict(f"'{node}' does not wait for approval")
         raise NotFound(f"approval '{node}'")
+
+
+def _approvals(events: Sequence[Timed], node: str) -> tuple[Sequence[StepState], bool]:
+    """The steps that wait for approval, and whether the node has begun in any scope."""
+    state = replay(events)
+    waiting = [
+        current
+        for current in map(state.at, state.timed)
+        if current.waiting is not None and (current.waiting.key or "").startswith("approval:")
+    ]
+    return waiting, any(node in frame.steps for frame in state.frames.values())

@@ -1,0 +1,60 @@
+"""What is as large as an execution may be is in memory once for an account, whatever it asks for at once."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.values import AccountId, ExecutionId
+from flowrunner.services.replays import Replays
+from support.databases import MARA, OMAR
+
+
+class SlowJournal:
+    """Gives no execution before it is let; counts by the beginning of its id how many are read at once."""
+
+    def __init__(self) -> None:
+        self.held = asyncio.Event()
+        self.reading: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+
+    async def load(self, id: ExecutionId) -> Any:
+        whose = id.partition("-")[0]
+        self.reading[whose] += 1
+        self.most[whose] = max(self.most[whose], self.reading[whose])
+        await self.held.wait()
+        self.reading[whose] -= 1
+        if id.endswith("gone"):
+            raise NotFound("execution")
+        return None, [id]
+
+
+async def test_an_account_reads_one_execution_at_a_time_and_keeps_no_other_from_it() -> None:
+    journal = SlowJournal()
+    replays = Replays(journal)  # type: ignore[arg-type] # it loads, and that is all that is asked of it
+
+    async def read(account_id: AccountId, id: str) -> Any:
+        return await replays.of(account_id, ExecutionId(id), lambda events: events[0])
+
+    reads = [asyncio.create_task(read(MARA, f"mara-{n}")) for n in range(10)]
+    reads.append(asyncio.create_task(read(OMAR, "omar-1")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert journal.reading == {"mara": 1, "omar": 1}
+    journal.held.set()
+
+    assert await asyncio.gather(*reads) == [*(f"mara-{n}" for n in range(10)), "omar-1"]
+    assert journal.most == {"mara": 1, "omar": 1}
+
+
+async def test_a_read_that_fails_gives_its_turn_on() -> None:
+    journal = SlowJournal()
+    journal.held.set()
+    replays = Replays(journal)  # type: ignore[arg-type] # as above
+
+    with pytest.raises(NotFound):
+        await replays.of(MARA, ExecutionId("mara-gone"), len)
+
+    assert await replays.of(MARA, ExecutionId("mara-1"), len) == 1
