@@ -71,6 +71,14 @@ def _of_sql(node: ast.AST) -> Iterator[str]:
     # Also where it is built far from where it is executed.
     if isinstance(node, ast.JoinedStr | ast.BinOp | ast.Call) and _is_built(node) and _SQL.match(_beginning(node)):
         yield SQL_BY_BUILDING
+    # Or piece by piece, under a name.
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        within = list(ast.walk(node))
+        grown = {n.target.id for n in within if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)}
+        for call in within:
+            match call:
+                case ast.Call(func=function, args=[ast.Name(id=id), *_]) if _name(function) in _EXECUTE and id in grown:
+                    yield SQL_BY_BUILDING
 
 
 def _is_built(node: ast.expr) -> bool:
@@ -137,6 +145,8 @@ def _of_names(node: ast.AST) -> Iterator[str]:
     match node:
         case ast.Attribute(attr=attribute) if attribute in _FLAGS:
             yield ADDRESS_BY_FLAG
+        case ast.Call(func=ast.Name(id="getattr" | "attrgetter"), args=args) if _names_a_flag(args):
+            yield ADDRESS_BY_FLAG
         case ast.Attribute(value=ast.Name(id="yaml"), attr=attribute) if attribute in _YAML:
             yield CODE_FROM_TEXT
         case ast.Import(names=names) if any(name.name.partition(".")[0] in _CODE_MODULES for name in names):
@@ -147,6 +157,10 @@ def _of_names(node: ast.AST) -> Iterator[str]:
                 yield CODE_FROM_TEXT
         case ast.Attribute(attr="CERT_NONE" | "_create_unverified_context"):
             yield TLS_UNCHECKED
+
+
+def _names_a_flag(args: list[ast.expr]) -> bool:
+    return any(isinstance(argument, ast.Constant) and argument.value in _FLAGS for argument in args)
 
 
 def _of_calls(node: ast.AST) -> Iterator[str]:
@@ -168,12 +182,15 @@ def _of_calls(node: ast.AST) -> Iterator[str]:
 
 
 def _is_false(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is False
+    """Also 0, which is taken for it. None stands for the default."""
+    return isinstance(node, ast.Constant) and node.value is not None and not node.value
 
 
 def _of_tasks(node: ast.AST, groups: frozenset[str]) -> Iterator[str]:
     match node:
         case ast.Expr(value=ast.Call() as call) if _makes_orphan(call, groups):
+            yield TASK_WITHOUT_OWNER
+        case ast.Expr(value=ast.ListComp(elt=ast.Call() as call)) if _makes_orphan(call, groups):
             yield TASK_WITHOUT_OWNER
         case ast.Assign(targets=[ast.Name(id=id)], value=ast.Call() as call) if _makes_orphan(call, groups):
             if id.strip("_") == "":

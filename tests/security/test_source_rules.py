@@ -38,11 +38,13 @@ PLANTED: Final = {
         'statement = "select * from flows where id = " + id + " limit 1"',
         'connection.execute(f"PRAGMA user_version = {version}")',
         'connection.execute(f"SELECT {x:d} FROM {y}")',
+        'def f(name):\n    sql = GET\n    sql += f" AND name = {name}"\n    connection.execute(sql)',
     ),
     ADDRESS_BY_FLAG: (
         "ipaddress.ip_address(host).is_private",
         "if address.is_global: connect()",
         "open = [a for a in found if not a.is_reserved]",
+        "getattr(address, 'is_private')",
     ),
     TLS_UNCHECKED: (
         "requests.get(url, verify=False)",
@@ -51,6 +53,7 @@ PLANTED: Final = {
         "context.verify_mode = ssl.CERT_NONE",
         "context = ssl._create_unverified_context()",
         "aiohttp.TCPConnector(verify_ssl=False)",
+        "requests.get(url, verify=0)",
     ),
     TASK_WITHOUT_OWNER: (
         "asyncio.create_task(work())",
@@ -58,6 +61,7 @@ PLANTED: Final = {
         "asyncio.ensure_future(work())",
         "asyncio.run_coroutine_threadsafe(work(), loop)",
         "_ = asyncio.create_task(work())",
+        "[asyncio.create_task(work(n)) for n in range(9)]",
         "async def f():\n    task = asyncio.create_task(work())\n    await other()",
         "async def f():\n    async with asyncio.TaskGroup() as tasks:\n        loop.create_task(work())",
     ),
@@ -80,6 +84,8 @@ ALLOWED: Final = (
     "async def f():\n    task = asyncio.create_task(work())\n    await task",
     "async def f():\n    async with asyncio.TaskGroup() as tasks:\n        tasks.create_task(work())",
     "async def f(group: asyncio.TaskGroup):\n    group.create_task(work())",
+    "tasks = [asyncio.create_task(work(n)) for n in range(9)]", "session.get(url, ssl=None)",
+    'def f(names):\n    count = 0\n    count += 1\n    connection.execute(GET, count)',
     'pattern = re.compile("x")', "context.eval(text)", "yaml.safe_load(text)", "class L(yaml.CSafeLoader): pass",
     "subprocess.run([program], shell=False)",
 )  # fmt: skip
