@@ -111,10 +111,17 @@ def _dispatch(value: str) -> str:
     return value
 
 
-def _database(value: str) -> str:
-    if urlsplit(value).scheme not in ("postgresql", "postgres"):
-        # Not shown, as there may be a password in it.
+def postgres_url(value: str) -> str:
+    """Raises: ValueError, in which there is nothing of the text, as there may be a password in it."""
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        parts = None
+    if parts is not None and parts.scheme not in ("postgresql", "postgres"):
         raise ValueError("must be a URL such as postgresql://user:password@host/name")
+    # What a password is cut into by its own characters, others would show as a port or an option.
+    if parts is None or parts.fragment or "@" in parts.path or "@" in parts.query:
+        raise ValueError("cannot be read: write / ? # [ ] @ in a password as %2F %3F %23 %5B %5D %40")
     return value
 
 
@@ -148,7 +155,9 @@ class Settings:
     )
     data_dir: Path = setting(_path, "Where the database and the keys are.", make=_default_data_dir)
     database_url: str | None = setting(
-        _database, "A PostgreSQL database to use instead of a file: postgresql://user:password@host/name.", secret=True
+        postgres_url,
+        "A PostgreSQL database to use instead of a file: postgresql://user:password@host/name.",
+        secret=True,
     )
     database_readers: int = setting(
         _count, "Connections to PostgreSQL that read, at most; there are three more.", default=10

@@ -16,8 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowrunner.cli.database import copy
+from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import AccountId
 from flowrunner.security.vault import MasterKeys, WrongKey, seal, unseal
+from flowrunner.settings import InvalidSettings, Settings, load_settings
 from security.canaries import PLAIN
 from support.asgi import program_at
 from support.client import Client
@@ -336,3 +339,33 @@ def test_s25_no_answer_gives_a_secret_back(account: Client, admin: Client, score
     assert showing == []
     assert len(answers) > 60
     assert sum(answer.status == 200 for answer in answers) > 20
+
+
+# A password's own characters cut the URL: what follows would be taken for a port, a name or an option, and be shown.
+CUT: Final = ("hush/quiet", "hush?quiet", "hush#quiet", "hush[quiet", "hush℀quiet", "hush/quiet@more", "hush?a=quiet")
+
+
+@pytest.mark.parametrize("password", CUT)
+def test_s26_a_password_that_cuts_the_url_of_its_database_is_not_shown(password: str, tmp_path: Path) -> None:
+    url = f"postgresql://flow:{password}@127.0.0.1:1/flows"
+
+    with pytest.raises(InvalidSettings, match="FLOWRUNNER_DATABASE_URL: cannot be read: write") as refused:
+        load_settings({}, {"FLOWRUNNER_DATABASE_URL": url})
+    with pytest.raises(FlowRunnerError, match="--to cannot be read: write") as not_copied:
+        copy(Settings(data_dir=tmp_path), source=None, target=url)
+
+    for word in ("hush", "quiet", "more"):
+        assert word not in f"{refused.value} {not_copied.value}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://flow:hush%2Fquiet@127.0.0.1:1/flows",
+        "postgresql://flow:hush@one.example:5432,two.example:5433/flows?target_session_attrs=primary",
+        "postgres://flow@/flows?host=/var/run/postgresql",
+        "postgresql://flow:hu@sh@[::1]/flows",
+    ],
+)
+def test_urls_that_databases_understand_are_taken(url: str) -> None:
+    assert load_settings({}, {"FLOWRUNNER_DATABASE_URL": url}).database_url == url

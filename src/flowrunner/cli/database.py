@@ -9,10 +9,9 @@ import click
 from flowrunner.bootstrap import DATABASE_FILE, copy_installation, schema_of
 from flowrunner.bootstrap import migrate as migrate_database
 from flowrunner.domain.errors import FlowRunnerError
-from flowrunner.settings import Settings
+from flowrunner.settings import Settings, postgres_url
 
 _SQLITE: Final = "sqlite:///"
-_POSTGRES: Final = ("postgresql://", "postgres://")
 
 
 def migrate(settings: Settings, *, check: bool) -> bool:
@@ -33,8 +32,12 @@ def copy(settings: Settings, *, source: str | None, target: str | None) -> None:
         raise FlowRunnerError("--from takes the URL of a SQLite file: sqlite:////var/lib/flowrunner/flowrunner.db")
     path = settings.data_dir / DATABASE_FILE if source is None else Path(source.removeprefix(_SQLITE))
     url = target or settings.database_url
-    if url is None or not url.startswith(_POSTGRES):
+    if url is None:
         raise FlowRunnerError("--to takes the URL of a PostgreSQL database: postgresql://user:password@host/name")
+    try:
+        postgres_url(url)
+    except ValueError as error:
+        raise FlowRunnerError(f"The URL given with --to {error}") from None
     counts = asyncio.run(copy_installation(path, url, tell=lambda table, rows: click.echo(f"  {table}: {rows} rows")))
     click.echo(
         f"{sum(counts.values())} rows are in PostgreSQL as they are in {path}. "
