@@ -43,8 +43,11 @@ logger = structlog.get_logger()
 _LOOK_SECONDS: Final = 1.0
 # How often a WebSocket is asked whether the other side is there, and how long it may take to say so.
 PING_SECONDS: Final = 20.0
-# Open at once, if the process may open twice as many files; more where more WebSockets may be open.
+# Open at once, if the process may open enough files; more where more WebSockets may be open.
 _CONNECTIONS: Final = 10_000
+# For what the server itself opens, and for connections that come faster than others are closed. Half of all, if that is
+# less.
+_OTHER_FILES: Final = 5_000
 _EXPOSED: Final = (
     "other machines can reach this server. It speaks plain HTTP: whoever is in between reads passwords, tokens and "
     "results, and whoever gets here first can try passwords. Listen on 127.0.0.1 behind a proxy with TLS instead, "
@@ -64,9 +67,10 @@ async def serve(settings: Settings, *, is_worker: bool = False) -> None:
             "Workers advance what Temporal gives them: set FLOWRUNNER_DISPATCH to its address. "
             "Without Temporal, the server does all by itself: flowrunner serve"
         )
-    # The other half is for what the server itself opens.
-    most_connections = _open_files(2 * max(_CONNECTIONS, 2 * settings.max_sockets)) // 2
-    settings = replace(settings, max_sockets=min(settings.max_sockets, most_connections // 2))
+    files = _open_files(max(_CONNECTIONS, settings.max_sockets * 3 // 2) + _OTHER_FILES)
+    most_connections = files - min(_OTHER_FILES, files // 2)
+    # A third is for what is no WebSocket.
+    settings = replace(settings, max_sockets=min(settings.max_sockets, most_connections * 2 // 3))
     listener = _listen(settings)
     with contextlib.closing(listener):
         await _Serving(settings, listener, most_connections, is_worker=is_worker).run()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -396,6 +397,25 @@ def test_subscribers_that_do_not_read_delay_nobody(account: Client) -> None:
     assert [message["seq"] for message in messages] == list(range(1, len(messages) + 1))
     assert took < 15
     assert elsewhere["status"] == "completed"
+
+
+def test_of_what_a_subscriber_does_not_read_little_waits_on_the_way(account: Client) -> None:
+    steps = ["type: transform, params: {value: '${flow.input.text}'}"] * 60
+    id = account.run(account.new_flow(chain(*steps)), {"text": "x" * 100_000})
+    account.ended(id)
+    with deaf(account, id) as connection:
+        time.sleep(1.0)
+
+        assert 0 < unsent(account.address[1], connection.getsockname()[1]) < 1_000_000
+
+
+def unsent(port: int, peer: int) -> int:
+    """Bytes that the system holds for the other side of a connection on this machine."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        local, remote, _, queues = line.split()[1:5]
+        if (int(local.partition(":")[2], 16), int(remote.partition(":")[2], 16)) == (port, peer):
+            return int(queues.partition(":")[0], 16)
+    raise AssertionError("there is no such connection")
 
 
 def test_subscribers_that_go_away_leave_nothing_behind(account: Client, server: Server) -> None:

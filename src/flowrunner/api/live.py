@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, assert_never
 
 import msgspec
@@ -37,7 +37,14 @@ from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.ports import Clock, Journal, LiveEvents, Recorded
 from flowrunner.services.bundle import Services
 
-_PAGE: Final = 200
+# Most executions have no more events than the first page. Of the ones that have more, few at once read the next page:
+# however many subscribers have much to catch up with, everybody else goes on between two pages.
+_FIRST_PAGE: Final = 20
+_PAGE: Final = 50
+_PAGES_AT_ONCE: Final = 2
+# So much is sent without a break for others, and for the connection to tell that it takes no more.
+_MESSAGES_AT_A_STRETCH: Final = 10
+_CHARACTERS_AT_A_STRETCH: Final = 64 * 1024
 # A subscriber that takes nothing for so long is let go.
 _SEND_SECONDS: Final = 30.0
 _CLOSE_SECONDS: Final = 2.0
@@ -64,6 +71,7 @@ class Live:
         self._journal = journal
         self._events = events
         self._clock = clock
+        self._catching_up = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._sockets: dict[AccountId, set[_Socket]] = {}
         self._all_closed = asyncio.Event()
         self._all_closed.set()
@@ -134,30 +142,35 @@ class Live:
         """Send events until the last, each once; gives the code to close with."""
         subscription = self._events.subscribe(id)
         try:
+            # What was recorded before the subscription, or missed by it, is in the journal.
+            page, limit = await self._journal.events(id, after=after, limit=_FIRST_PAGE), _FIRST_PAGE
             while True:
-                # What was recorded before the subscription, or missed by it, is in the journal.
-                while page := await self._journal.events(id, after=after, limit=_PAGE):
-                    for recorded in page:
-                        await _send_one(socket.websocket, id, recorded)
-                        after = recorded.seq
-                        if _is_last(recorded):
-                            return NORMAL_CLOSE
+                while page:
+                    after = await _send_all(socket.websocket, id, page)
+                    if _is_last(page[-1]):
+                        return NORMAL_CLOSE
+                    if len(page) < limit:
+                        break
+                    page, limit = await self._next_page(id, after), _PAGE
                 if has_ended:
                     # The subscriber knows the last event already: nothing more will come.
                     return NORMAL_CLOSE
                 while (taken := await subscription.take()) is not None:
-                    for recorded in taken:
-                        if recorded.seq > after:
-                            await _send_one(socket.websocket, id, recorded)
-                            after = recorded.seq
-                        if _is_last(recorded):
-                            return NORMAL_CLOSE
+                    if news := [recorded for recorded in taken if recorded.seq > after]:
+                        after = await _send_all(socket.websocket, id, news)
+                    if _is_last(taken[-1]):
+                        return NORMAL_CLOSE
+                page, limit = await self._next_page(id, after), _PAGE
         except (TimeoutError, Unavailable):
             return TRY_AGAIN
         except (WebSocketDisconnect, RuntimeError):
             return NORMAL_CLOSE
         finally:
             self._events.unsubscribe(id, subscription)
+
+    async def _next_page(self, id: ExecutionId, after: int) -> Sequence[Recorded]:
+        async with self._catching_up:
+            return await self._journal.events(id, after=after, limit=_PAGE)
 
     async def end_sessions(self, account_id: AccountId) -> None:
         """Close the account's sockets whose session has ended."""
@@ -209,9 +222,18 @@ def _after(text: str | None) -> int:
     return int(text)
 
 
-async def _send_one(websocket: WebSocket, id: ExecutionId, recorded: Recorded) -> None:
-    async with asyncio.timeout(_SEND_SECONDS):
-        await websocket.send_text(msgspec.json.encode(message(id, recorded)).decode())
+async def _send_all(websocket: WebSocket, id: ExecutionId, records: Sequence[Recorded]) -> int:
+    """Gives the number of the last one."""
+    count = size = 0
+    for recorded in records:
+        text = msgspec.json.encode(message(id, recorded)).decode()
+        async with asyncio.timeout(_SEND_SECONDS):
+            await websocket.send_text(text)
+        count, size = count + 1, size + len(text)
+        if count >= _MESSAGES_AT_A_STRETCH or size >= _CHARACTERS_AT_A_STRETCH:
+            count = size = 0
+            await asyncio.sleep(0)
+    return records[-1].seq
 
 
 def _is_last(recorded: Recorded) -> bool:

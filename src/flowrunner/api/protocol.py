@@ -6,6 +6,7 @@ system call that wakes the other side. Joined, the two cost what the first one d
 
 import asyncio
 import secrets
+import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
@@ -23,6 +24,8 @@ _BYTES_A_HEADER: Final = 4
 HEAD_SECONDS: Final = 5.0
 # Between two pieces of a body.
 BODY_SECONDS: Final = 60.0
+# Of what is sent over a WebSocket, so much waits in the system for the other side to take it.
+SOCKET_SEND_BYTES: Final = 128 * 1024
 # How long a connection that was refused is still read, so that its end does not overtake the answer.
 _LINGER_SECONDS: Final = 1.0
 
@@ -130,6 +133,8 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self) -> None:
+        # The system would take megabytes for a subscriber that reads none of it.
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_SEND_BYTES)
         self._lose_patience()
         self._open_connections.waits_no_more(self)
         super().handle_websocket_upgrade()
