@@ -15,8 +15,8 @@ pytest_plugins = ["support.scoreboard"]
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that do not stop it: each makes accounts of its own."""
-    # They all come from one address, and many mean to fail.
-    running = Server(tmp_path_factory.mktemp("server"), {"ANONYMOUS_LOGINS": "0"})
+    # They all come from one address, many mean to fail, and one admin makes all accounts.
+    running = Server(tmp_path_factory.mktemp("server"), {"ANONYMOUS_LOGINS": "0", "ACCOUNT_CHANGES": "0"})
     try:
         yield running.start()
     finally:

@@ -456,7 +456,12 @@ def _assemble(
     accounts = Accounts(account_store, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete)
     services = Services(
         identity=identity,
-        rates=Rates(clock, most=settings.account_requests, most_anonymous=settings.anonymous_requests),
+        rates=Rates(
+            clock,
+            most=settings.account_requests,
+            most_anonymous=settings.anonymous_requests,
+            most_changes=settings.account_changes,
+        ),
         audit=audit,
         tokens=Tokens(token_store, uses, clock, on_end=identity.sessions_ended),
         accounts=accounts,

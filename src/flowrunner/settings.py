@@ -192,6 +192,11 @@ class Settings:
     account_requests: int | None = setting(
         _limit, "Requests that an account may make in a minute; 0 is no limit.", default=120_000
     )
+    account_changes: int | None = setting(
+        _limit,
+        "Changes of flows, secrets, API tokens and itself that an account may make in an hour; 0 is no limit.",
+        default=10_000,
+    )
     anonymous_requests: int | None = setting(
         _limit, "Requests in a minute without a valid token from one address; 0 is no limit.", default=6_000
     )

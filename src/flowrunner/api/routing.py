@@ -160,6 +160,7 @@ def needs(right: Right) -> dict[str, Any]:
 
 _RIGHT: Final = "x-right"
 _READING: Final = frozenset({"GET", "HEAD"})
+_CHANGING: Final = frozenset({Right.WRITE, Right.ACCOUNT, Right.TOKENS})
 
 
 class ProtectedRoute(PublicRoute):
@@ -178,6 +179,9 @@ class ProtectedRoute(PublicRoute):
         request.scope["caller"] = caller
         rates_of(request).known(caller.account_id)
         authorise(caller, self.right)
+        # Each is in the audit log, where it is kept for long. What executions do is counted by what they keep.
+        if self.right in _CHANGING and request.method not in _READING:
+            rates_of(request).change(caller.account_id)
 
 
 class AdminRoute(ProtectedRoute):

@@ -13,6 +13,7 @@ from flowrunner.ports import Clock
 K = TypeVar("K", bound=Hashable)
 
 _MINUTE: Final = timedelta(minutes=1)
+_HOUR: Final = timedelta(hours=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 # Requests from ever new addresses must not fill the memory; the ones that came first are forgotten first.
@@ -20,14 +21,27 @@ _KEPT: Final = 100_000
 
 
 class Rates:
-    """Args: most, most_anonymous: Requests in a minute; None is no limit."""
+    """None is no limit.
 
-    def __init__(self, clock: Clock, *, most: int | None, most_anonymous: int | None) -> None:
+    Args:
+        most, most_anonymous: Requests in a minute.
+        most_changes: Of an account in an hour.
+    """
+
+    def __init__(
+        self, clock: Clock, *, most: int | None, most_anonymous: int | None, most_changes: int | None = None
+    ) -> None:
         self._clock = clock
         self._accounts: Allowance[AccountId] = Allowance(
             most,
             limit="account_requests",
             message="This account makes more than {most} requests a minute: ask less often",
+        )
+        self._changes: Allowance[AccountId] = Allowance(
+            most_changes,
+            limit="account_changes",
+            message="This account makes more than {most} changes an hour: ask less often",
+            fills_in=_HOUR,
         )
         self._addresses: Allowance[str] = Allowance(
             most_anonymous,
@@ -38,6 +52,10 @@ class Rates:
     def known(self, account_id: AccountId) -> None:
         """Count a request of an account. Raises: TooManyRequests."""
         self._accounts.take(account_id, at=self._clock.now())
+
+    def change(self, account_id: AccountId) -> None:
+        """Count a request that may change what the account has. Raises: TooManyRequests."""
+        self._changes.take(account_id, at=self._clock.now())
 
     def anonymous(self, address: str) -> None:
         """Count a request by nobody who is known. Raises: TooManyRequests."""
