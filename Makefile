@@ -18,7 +18,7 @@ CHECKED := src tests demo bench
 .PHONY: help
 help: ## Show this list
 	@echo 'FlowRunner: make TARGET'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo: $(VENV)/.runtime ## Start a server, run a flow on it, and show what happens
@@ -74,6 +74,11 @@ bench: $(VENV)/.dev ## Measure how fast it is here; ARGS=--quick takes a minute
 campaign: $(VENV)/.dev ## Kill the server 600 times under load; takes its time
 	@CAMPAIGN_KILLS=$${CAMPAIGN_KILLS:-300} $(RUN) -m pytest -s tests/scenarios/test_crashes.py \
 	    tests/scenarios/test_crashes_of_every_kind.py $(ARGS)
+
+.PHONY: conformance
+conformance: $(VENV)/.dev ## Play every rule and every crash on all that can run flows, and not a part as in test
+	@CONFORMANCE=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile --timeout 1200 tests/language \
+	    tests/engine/test_crashes.py tests/engine/test_crashes_on_postgresql.py $(ARGS)
 
 # The lock is made for every platform and Python at once, and names no host that it came from.
 COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \

@@ -21,18 +21,20 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import UNLIMITED, Limits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.engine.engine import FlowEngine
-from flowrunner.engine.world import World
+from flowrunner.engine.world import SHORT_WAIT_SECONDS, World
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType
-from flowrunner.ports import SavedFlow
+from flowrunner.ports import Clock, FlowLibrary, Sandbox, SavedFlow
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.executions import Executions, Origin
 from flowrunner.services.flows import ReadyFlows
+from flowrunner.services.reruns import Reruns
 from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
@@ -55,9 +57,11 @@ class Cluster:
     place: str
     http: FakeHttp
     types: dict[str, NodeType[Any]]
-    sandbox: JailedSandbox
+    sandbox: Sandbox
     limits: Limits = UNLIMITED
-    clock: SystemClock = field(default_factory=SystemClock)
+    clock: Clock = field(default_factory=SystemClock)
+    short_wait: float = SHORT_WAIT_SECONDS
+    engine: Callable[[World], FlowEngine] = FlowEngine
     broadcast: RecordingBroadcast = field(default_factory=RecordingBroadcast)
 
     def __post_init__(self) -> None:
@@ -80,7 +84,7 @@ class Cluster:
             yield Front(side)
 
     @contextlib.asynccontextmanager
-    async def worker(self, *, most_active: int = 50) -> AsyncIterator[TemporalWorker]:
+    async def worker(self, *, most_active: int = 50, drains: bool = True) -> AsyncIterator[TemporalWorker]:
         async with self._side() as side:
             worker = TemporalWorker(
                 side.engine,
@@ -95,7 +99,8 @@ class Cluster:
             try:
                 yield worker
             finally:
-                await worker.drain(seconds=5)
+                if drains:
+                    await worker.drain(seconds=5)
                 await worker.close()
 
     @contextlib.asynccontextmanager
@@ -115,9 +120,10 @@ class Cluster:
             http=self.http,
             clock=self.clock,
             draw=lambda: 0.0,
+            short_wait=self.short_wait,
         )
         courier = Courier(client, self.url.queue, journal=journal, letters=letters, vault=vault, clock=self.clock)
-        engine = FlowEngine(world)
+        engine = self.engine(world)
         rooms = SqlRooms(database)
         door = Door(rooms, courier, self.clock, limits=self.limits)
         dispatcher = TemporalDispatcher(engine, courier, journal, letters, door, self.clock)
@@ -142,6 +148,9 @@ class Cluster:
                 dispatcher=dispatcher,
                 executions=executions,
                 signals=Signals(reader, journal, dispatcher, schemas, self.clock),
+                reruns=Reruns(executions, reader, journal, flows, world.library),
+                library=world.library,
+                database=database,
             )
         finally:
             await dispatcher.close()
@@ -164,6 +173,9 @@ class Side:
     dispatcher: TemporalDispatcher
     executions: Executions
     signals: Signals
+    reruns: Reruns
+    library: FlowLibrary
+    database: Database
 
 
 class Front:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from flowrunner.sandbox.pool import JailedSandbox
 from support.invariants import check_database
 from support.world import Machine, machine
 
@@ -20,3 +21,10 @@ async def engine(path: Path) -> AsyncIterator[Machine]:
     async with machine(path) as opened:
         yield opened
     assert check_database(path, all_ended=False) == []
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[JailedSandbox]:
+    opened = JailedSandbox(1)
+    yield opened
+    await opened.close()

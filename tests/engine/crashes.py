@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import json
-import sqlite3
+import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,9 +24,10 @@ from flowrunner.ports import (
     StoredExecution,
     Unsettled,
 )
-from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.database import Database
 from services.callers import caller_of
-from support.databases import MARA, NOON, new_database_file, rows_of
+from support.conformance import SEED
+from support.databases import MARA, NOON, Place, new_database_file, rows_of
 from support.invariants import check_accepted, check_database, check_effects
 from support.world import Answer, FakeHttp, Machine, SteppingClock, answer, machine, never
 
@@ -35,7 +35,7 @@ from support.world import Answer, FakeHttp, Machine, SteppingClock, answer, mach
 # the two there is a moment only for a journal that does not write in one transaction.
 Moment = Literal["before", "between", "after"]
 
-Wrap = Callable[[Journal, "Fate", SqliteDatabase], Journal]
+Wrap = Callable[[Journal, "Fate", Database], Journal]
 
 
 @dataclass
@@ -131,14 +131,15 @@ class NotThere(Exception):
 
 @dataclass
 class Scenario:
-    """One story, and what outlives its processes: the file, the other side, the clock, and the caller's own book.
+    """One story, and what outlives its processes: the database, the other side, the clock, and the caller's own book.
 
     Attributes:
+        place: A database with nothing in it, or where the file of one is to be.
         accepted: The id of each execution whose start was answered, by what it is called in the story.
         refused: What was asked for and refused.
     """
 
-    path: Path
+    place: Place
     fate: Fate
     story: "Story"
     sandbox: Sandbox | None = None
@@ -155,19 +156,20 @@ class Scenario:
         for url, answers in self.story.answers.items():
             self.http.at(url, *answers)
 
-    def _journal(self, inner: Journal, database: SqliteDatabase) -> Journal:
+    def _journal(self, inner: Journal, database: Database) -> Journal:
         return self.wrap(inner, self.fate, database)
 
     async def play(self) -> list[str]:
         """Go through everything, with as many lives as it takes; gives the violations found afterwards."""
-        new_database_file(self.path)
+        if isinstance(self.place, Path):
+            new_database_file(self.place)
         while not await self._live():
             self.fate.be_born()
         keys = [request.key for request in self.http.requests]
         return [
-            *check_database(self.path),
-            *check_accepted(self.path, self.accepted.values()),
-            *check_effects(self.path, keys),
+            *check_database(self.place),
+            *check_accepted(self.place, self.accepted.values()),
+            *check_effects(self.place, keys),
         ]
 
     async def _live(self) -> bool:
@@ -184,7 +186,7 @@ class Scenario:
 
     async def _act(self) -> None:
         async with self._process() as process:
-            saved = {id for (id,) in rows_of(self.path, "SELECT id FROM flows")}
+            saved = {id for (id,) in await process.rows("SELECT id FROM flows")}
             for name, definition in self.story.flows.items():
                 if name not in saved:
                     await process.save(definition, name)
@@ -201,7 +203,7 @@ class Scenario:
                     await _nothing_is_open(process)
 
     def _process(self) -> contextlib.AbstractAsyncContextManager[Machine]:
-        return machine(self.path, clock=self.clock, http=self.http, wrap=self._journal, sandbox=self.sandbox)
+        return machine(self.place, clock=self.clock, http=self.http, wrap=self._journal, sandbox=self.sandbox)
 
     def id_of(self, name: str) -> ExecutionId:
         """Raises: NotThere if the execution was refused."""
@@ -215,27 +217,23 @@ class Scenario:
         """What a caller, an operator and the other side see of it, with names in place of the ids."""
         names = self._names()
         executions: dict[str, Any] = {}
-        with closing(sqlite3.connect(self.path)) as connection:
-            rows = connection.execute("SELECT execution_id, type, data FROM events ORDER BY execution_id, seq")
-            for id, type, data in rows.fetchall():
-                event = json.loads(data)
-                steps, _ = executions.setdefault(names[id], ({}, None))
-                if type == "node.completed":
-                    name = f"{event['scope']}/{event['node']}.{event['iteration']}".lstrip("/")
-                    steps[name] = _renamed(event["result"], names)
-                elif type.startswith("execution."):
-                    executions[names[id]] = (steps, (type, _essence(event, names)))
+        rows = rows_of(self.place, "SELECT execution_id, type, data FROM events ORDER BY execution_id, seq")
+        for id, type, data in rows:
+            event = json.loads(data)
+            steps, _ = executions.setdefault(names[id], ({}, None))
+            if type == "node.completed":
+                name = f"{event['scope']}/{event['node']}.{event['iteration']}".lstrip("/")
+                steps[name] = _renamed(event["result"], names)
+            elif type.startswith("execution."):
+                executions[names[id]] = (steps, (type, _essence(event, names)))
         effects = {(r.method, r.url, _renamed(r.key, names)) for r in self.http.requests}
         outcome = Outcome(executions, effects, frozenset(self.refused))
         return outcome if self.story.is_exact else outcome.ends()
 
     def _names(self) -> dict[str, str]:
         names: dict[str, str] = {id: name for name, id in self.accepted.items()}
-        with closing(sqlite3.connect(self.path)) as connection:
-            first_events = dict(
-                connection.execute("SELECT execution_id, data FROM events WHERE seq = 1 ORDER BY execution_id")
-            )
-        for id, data in first_events.items():
+        first_events = rows_of(self.place, "SELECT execution_id, data FROM events WHERE seq = 1 ORDER BY execution_id")
+        for id, data in first_events:
             parent = json.loads(data)["parent"]
             if parent is not None:
                 names[id] = f"{names[parent['execution_id']]}>{parent['step']}#{parent['failures'] + 1}"
@@ -285,7 +283,7 @@ def _without_times(value: dict[str, Any]) -> dict[str, Any]:
 
 async def _nothing_is_open(process: Machine) -> None:
     async def none_is() -> bool:
-        return rows_of(process.path, "SELECT count(*) FROM executions WHERE completed_at IS NULL") == [(0,)]
+        return await process.rows("SELECT count(*) FROM executions WHERE completed_at IS NULL") == [(0,)]
 
     await process.until(none_is)
 
@@ -364,7 +362,7 @@ def until_all_wait(count: int) -> Part:
 
     async def wait(scenario: Scenario, process: Machine) -> None:
         async def wait_all() -> bool:
-            found = rows_of(process.path, "SELECT count(*) FROM executions WHERE status = 'waiting'")
+            found = await process.rows("SELECT count(*) FROM executions WHERE status = 'waiting'")
             return found == [(count,)] and process.dispatcher.active == 0
 
         await process.until(wait_all)
@@ -464,10 +462,71 @@ class RefusingJournal(CrashingJournal):
     """
 
     @classmethod
-    def around(cls, inner: Journal, fate: Fate, database: SqliteDatabase) -> Journal:
+    def around(cls, inner: Journal, fate: Fate, database: Database) -> Journal:
         return cls(inner, fate)
 
     async def point(self, moment: Moment) -> None:
         if moment == self.fate.moment and self.fate.is_last_write():
             self.fate.deaths += 1
             raise Unavailable("The database cannot be written at the moment")
+
+
+# More than a story has writes: a guard against a loop that never ends.
+MOST_WRITES: Final = 200
+
+# Gives a database with nothing in it, or where the file of one is to be, by a name. It is used for one scenario
+# until the next one is asked for.
+Fresh = Callable[[str], Place]
+
+
+async def undisturbed(fresh: Fresh, story: Story, sandbox: Sandbox) -> Outcome:
+    """What a story comes to without a crash."""
+    scenario = Scenario(fresh("undisturbed"), Fate([], "before"), story, sandbox)
+    assert await scenario.play() == []
+    return scenario.outcome()
+
+
+async def die_at_writes(
+    fresh: Fresh, story: Story, moment: Moment, sandbox: Sandbox, *, writes: Sequence[int] = range(1, MOST_WRITES)
+) -> None:
+    """Asserts that a story ends as it does undisturbed if the process dies at a write, for each of ``writes`` until
+    the story goes through untouched."""
+    expected = await undisturbed(fresh, story, sandbox)
+    for n in writes:
+        fate = Fate([n], moment)
+        scenario = Scenario(fresh(str(n)), fate, story, sandbox)
+
+        violations = await scenario.play()
+
+        assert violations == [], f"process died {moment} write {n}"
+        assert scenario.outcome() == expected, f"process died {moment} write {n}"
+        if fate.deaths == 0:
+            break
+    else:
+        raise AssertionError("the story never went through")
+    assert n > 5, "the story has fewer writes than it must have"
+
+
+Deaths = tuple[Moment, Sequence[int]]
+
+
+def random_deaths(name: str, *, count: int) -> Sequence[Deaths]:
+    """When one process after the other dies in a story, so many times over: the same for the same seed."""
+    # Nothing is kept secret by it.
+    chance = random.Random(f"{SEED} {name}")
+    return [
+        (chance.choice(("before", "after")), [chance.randint(1, 15) for _ in range(chance.randint(2, 4))])
+        for _ in range(count)
+    ]
+
+
+async def die_again_and_again(fresh: Fresh, story: Story, sandbox: Sandbox, deaths: Sequence[Deaths]) -> None:
+    """Asserts the same of processes that die several times, at writes that are counted anew after each death."""
+    expected = await undisturbed(fresh, story, sandbox)
+    for number, (moment, writes) in enumerate(deaths):
+        scenario = Scenario(fresh(str(number)), Fate(writes, moment), story, sandbox)
+
+        violations = await scenario.play()
+
+        assert violations == [], f"processes died {moment} writes {writes}"
+        assert scenario.outcome() == expected, f"processes died {moment} writes {writes}"

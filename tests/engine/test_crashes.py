@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -13,72 +12,61 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Completed
 from flowrunner.domain.execution import Status
 from flowrunner.plugin import HttpAnswer
-from flowrunner.ports import Fenced, Sandbox
+from flowrunner.ports import Fenced
 from flowrunner.sandbox.pool import JailedSandbox
+from support.conformance import WHOLE
 from support.databases import contents_of, rows_of
 from support.invariants import check_database
 from support.world import FakeHttp, Request, answer, machine
 
-from .crashes import CrashingJournal, Fate, Moment, Outcome, RefusingJournal, Scenario, Story, run, until_ended
+from .crashes import (
+    MOST_WRITES,
+    CrashingJournal,
+    Fate,
+    Fresh,
+    Moment,
+    RefusingJournal,
+    Scenario,
+    Story,
+    die_again_and_again,
+    die_at_writes,
+    random_deaths,
+    run,
+    until_ended,
+)
 from .stories import STORIES
 
-# More than a story has writes: a guard against a loop that never ends.
-MOST_WRITES = 200
+TWICE: Final = ["an ordinary day", "a flow that goes on without the one it waited for"]
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[JailedSandbox]:
-    sandbox = JailedSandbox(1)
-    yield sandbox
-    await sandbox.close()
-
-
-async def undisturbed(tmp_path: Path, story: Story, sandbox: Sandbox) -> Outcome:
-    """What a story comes to without a crash."""
-    scenario = Scenario(tmp_path / "undisturbed.db", Fate([], "before"), story, sandbox)
-    assert await scenario.play() == []
-    return scenario.outcome()
+def fresh(tmp_path: Path) -> Fresh:
+    return lambda name: tmp_path / f"{name}.db"
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("name", STORIES)
 async def test_a_crash_at_any_write_changes_nothing_of_what_comes_of_a_story(
-    tmp_path: Path, sandbox: JailedSandbox, name: str, moment: Moment
+    fresh: Fresh, sandbox: JailedSandbox, name: str, moment: Moment
 ) -> None:
-    story = STORIES[name]
-    expected = await undisturbed(tmp_path, story, sandbox)
-
-    for n in range(1, MOST_WRITES):
-        fate = Fate([n], moment)
-        scenario = Scenario(tmp_path / f"{n}.db", fate, story, sandbox)
-
-        violations = await scenario.play()
-
-        assert violations == [], f"process died {moment} write {n}"
-        assert scenario.outcome() == expected, f"process died {moment} write {n}"
-        if fate.deaths == 0:
-            break
-    else:
-        pytest.fail("the story never went through")
-    assert n > 5, "the story has fewer writes than it must have"
+    await die_at_writes(fresh, STORIES[name], moment, sandbox)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("name", ["an ordinary day", "a flow that goes on without the one it waited for"])
+@pytest.mark.parametrize("name", TWICE)
 async def test_a_crash_during_the_recovery_from_a_crash_changes_nothing_either(
-    tmp_path: Path, sandbox: JailedSandbox, name: str, moment: Moment
+    fresh: Fresh, sandbox: JailedSandbox, name: str, moment: Moment
 ) -> None:
-    story = STORIES[name]
-    expected = await undisturbed(tmp_path, story, sandbox)
+    deaths = [(moment, (first, second, 1)) for first in range(1, 12) for second in (1, 2, 3)]
 
-    for first in range(1, 12):
-        for second in (1, 2, 3):
-            scenario = Scenario(tmp_path / f"{first}-{second}.db", Fate([first, second, 1], moment), story, sandbox)
+    await die_again_and_again(fresh, STORIES[name], sandbox, deaths)
 
-            violations = await scenario.play()
 
-            assert violations == [], f"processes died {moment} writes {first}, {second} and 1"
-            assert scenario.outcome() == expected, f"processes died {moment} writes {first}, {second} and 1"
+@pytest.mark.parametrize("name", STORIES)
+async def test_crashes_at_random_writes_change_nothing_either(fresh: Fresh, sandbox: JailedSandbox, name: str) -> None:
+    deaths = random_deaths(name, count=40 if WHOLE else 1)
+
+    await die_again_and_again(fresh, STORIES[name], sandbox, deaths)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

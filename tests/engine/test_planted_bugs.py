@@ -26,9 +26,9 @@ from flowrunner.engine.step import Context
 from flowrunner.ports import Append, DuplicateRequest, Fenced, Journal
 from flowrunner.services.executions import Executions
 from flowrunner.storage import journal
+from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rows import to_ms
-from flowrunner.storage.sqlite.database import SqliteDatabase
 from flowrunner.storage.transaction import Refused, Transaction, one_row
 from support.databases import add_flows, completion, contents_of, creation, new_database_file, open_database
 
@@ -61,7 +61,7 @@ async def violations_of(
 class HastyJournal(CrashingJournal):
     """Answers for a new execution before it is durable."""
 
-    def __init__(self, inner: Journal, fate: Fate, database: SqliteDatabase) -> None:
+    def __init__(self, inner: Journal, fate: Fate, database: Database) -> None:
         super().__init__(inner, fate)
         self._under_way: dict[ExecutionId, asyncio.Task[None]] = {}
 
@@ -86,7 +86,7 @@ async def test_an_answer_before_the_commit_is_caught(tmp_path: Path) -> None:
 class TornJournal(CrashingJournal):
     """Writes the summary and the events in two transactions."""
 
-    def __init__(self, inner: Journal, fate: Fate, database: SqliteDatabase) -> None:
+    def __init__(self, inner: Journal, fate: Fate, database: Database) -> None:
         super().__init__(inner, fate)
         self._database = database
 
@@ -127,7 +127,7 @@ OVERWRITE = "UPDATE executions SET status = 'running', completed_at = NULL, erro
 class OverwritingJournal(CrashingJournal):
     """Takes everything for interrupted when a process starts, also what has ended."""
 
-    def __init__(self, inner: Journal, fate: Fate, database: SqliteDatabase) -> None:
+    def __init__(self, inner: Journal, fate: Fate, database: Database) -> None:
         super().__init__(inner, fate)
         self._database = database
 

@@ -1,97 +1,135 @@
 """What the kit is played on: something that runs flows, whose clock and network are made by hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from flowrunner.domain.limits import UNLIMITED
+from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import NodeType
-from flowrunner.ports import Sandbox
+from flowrunner.ports import Clock, FlowLibrary, Journal, Recorded, Sandbox, Vault
 from flowrunner.schemas import RustSchemas
+from flowrunner.services.executions import Executions
 from flowrunner.services.flows import Flows
 from flowrunner.services.language import Language
+from flowrunner.services.reruns import Reruns
+from flowrunner.services.signals import Signals
+from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
+from support.databases import Place, contents_of
 from support.world import FakeHttp, Machine, SteppingClock, machine
 
+# Waits are over when the clock is set, never by themselves.
+NO_SHORT_WAIT: Final = -1.0
 # Tasks of a dispatcher that bring something about by themselves.
 _BUSY: Final = ("recovery", "relatives ")
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """One life of a server, without its network side."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What users of a server reach, without its network side."""
 
-    machine: Machine
     flows: Flows
-    language: Language
+    executions: Executions
+    signals: Signals
+    reruns: Reruns
+    vault: Vault
+    journal: Journal
+    library: FlowLibrary
+    published: Mapping[ExecutionId, Sequence[Recorded]]
+
+
+class Process(ABC):
+    """One life of all that runs flows."""
+
+    services: Services
+
+    @abstractmethod
+    async def is_busy(self) -> bool:
+        """Whether something is being done that no execution's events tell of yet."""
 
     @property
-    def is_busy(self) -> bool:
-        """Whether something is being done that no execution's events tell of yet."""
+    @abstractmethod
+    def in_memory(self) -> int:
+        """How many executions are, or are about to be."""
+
+    @abstractmethod
+    async def look_at_clock(self) -> None:
+        """Act on a clock that was set by hand."""
+
+    @abstractmethod
+    async def stored(self) -> bytes:
+        """Everything that is kept."""
+
+
+class Backend(Protocol):
+    """Opens a process on what the ones before it have left; leaving it is a crash."""
+
+    def __call__(
+        self, *, clock: SteppingClock, http: FakeHttp, types: Sequence[NodeType[Any]], sandbox: Sandbox
+    ) -> AbstractAsyncContextManager[Process]: ...
+
+
+@dataclass
+class LocalProcess(Process):
+    machine: Machine
+    services: Services
+
+    async def is_busy(self) -> bool:
         return any(task.get_name().startswith(_BUSY) for task in asyncio.all_tasks())
 
     @property
     def in_memory(self) -> int:
         return self.machine.dispatcher.active + self.machine.dispatcher.queued
 
-    def look_at_clock(self) -> None:
-        """Act on a clock that was set by hand."""
+    async def look_at_clock(self) -> None:
         self.machine.look_at_timers()
         for slot in self.machine.dispatcher._slots.values():
             if slot.run is not None:
                 slot.run.nudge()
 
-    def stored(self) -> bytes:
-        """Everything that is on disk."""
-        path = self.machine.path
-        files = [path.with_name(path.name + end) for end in ("", "-wal")]
-        return b"".join(file.read_bytes() for file in files if file.exists())
+    async def stored(self) -> bytes:
+        return await asyncio.to_thread(all_in, self.machine.path)
 
 
-class Backend(Protocol):
-    """Opens a server on the files in a directory, which it makes if need be; leaving it is a crash."""
+def local(place: Place) -> Backend:
+    """A server that advances executions itself."""
 
-    def __call__(
-        self,
-        directory: Path,
-        *,
-        clock: SteppingClock,
-        http: FakeHttp,
-        types: Sequence[NodeType[Any]],
-        sandbox: Sandbox,
-    ) -> AbstractAsyncContextManager[Process]: ...
+    @asynccontextmanager
+    async def opened(
+        *, clock: SteppingClock, http: FakeHttp, types: Sequence[NodeType[Any]], sandbox: Sandbox
+    ) -> AsyncIterator[Process]:
+        async with machine(place, clock=clock, http=http, types=types, sandbox=sandbox) as server:
+            server.world.short_wait = NO_SHORT_WAIT
+            services = Services(
+                flows=flows_on(server.database, server.types, sandbox, clock),
+                executions=server.executions,
+                signals=server.signals,
+                reruns=server.reruns,
+                vault=server.vault,
+                journal=server.journal,
+                library=server.library,
+                published=server.broadcast.published,
+            )
+            yield LocalProcess(server, services)
 
-
-@asynccontextmanager
-async def sqlite(
-    directory: Path,
-    *,
-    clock: SteppingClock,
-    http: FakeHttp,
-    types: Sequence[NodeType[Any]],
-    sandbox: Sandbox,
-) -> AsyncIterator[Process]:
-    path = directory / "flowrunner.db"
-    async with machine(path, clock=clock, http=http, types=types, sandbox=sandbox) as opened:
-        # Waits are over when the clock is set, never by themselves.
-        opened.world.short_wait = -1.0
-        specs = {name: node_type.spec() for name, node_type in opened.types.items()}
-        language = Language(specs, RustSchemas(), sandbox)
-        database = opened.database
-        flows = Flows(
-            SqlFlows(database),
-            SqlSecrets(database),
-            language,
-            clock,
-            usage=SqlUsage(database),
-            limits=UNLIMITED,
-        )
-        yield Process(opened, flows, language)
+    return opened
 
 
-BACKENDS: Final[Mapping[str, Callable[..., AbstractAsyncContextManager[Process]]]] = {"sqlite": sqlite}
+def flows_on(database: Database, types: Mapping[str, NodeType[Any]], sandbox: Sandbox, clock: Clock) -> Flows:
+    specs = {name: node_type.spec() for name, node_type in types.items()}
+    language = Language(specs, RustSchemas(), sandbox)
+    return Flows(SqlFlows(database), SqlSecrets(database), language, clock, usage=SqlUsage(database), limits=UNLIMITED)
+
+
+def all_in(place: Place) -> bytes:
+    """The files of a database, or its rows where they are another server's."""
+    if isinstance(place, str):
+        return "\n".join(contents_of(place)).encode()
+    files = [place.with_name(place.name + end) for end in ("", "-wal")]
+    return b"".join(file.read_bytes() for file in files if file.exists())

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 from msgspec import UNSET
@@ -23,7 +22,7 @@ from flowrunner.nodes import built_in
 from flowrunner.plugin import HttpAnswer, NodeFailure, NodeType, Outcome, StepContext
 from flowrunner.ports import Page, Sandbox
 from flowrunner.services.flows import FlowDraft
-from language.backend import Backend, Process
+from language.backend import Backend, Process, Services
 from language.case import Case, Expectation
 from language.notation import by_scope, fits, in_order, lines_of, path_of, steps_of
 from services.callers import caller_of
@@ -31,7 +30,7 @@ from support.databases import MARA
 from support.world import Answer, FakeHttp, Request, SteppingClock, answer
 
 MAIN: Final = "main"
-PATIENCE_SECONDS: Final = 20.0
+PATIENCE_SECONDS: Final = 45.0
 # Limits of nodes that are shorter than this are waited for: they go by the time of the machine.
 _REAL_SECONDS: Final = 1.5
 # By how much a looked-at clock, which moves at each look, may be ahead.
@@ -132,7 +131,6 @@ class Stage:
     """A server that a case is played on, and what is known of it."""
 
     backend: Backend
-    directory: Path
     sandbox: Sandbox
     case: Case
     crashes_at_rest: bool
@@ -150,10 +148,12 @@ class Stage:
         assert self._process is not None, "played within a life"
         return self._process
 
+    @property
+    def services(self) -> Services:
+        return self.process.services
+
     async def open(self) -> None:
-        opened = self.backend(
-            self.directory, clock=self.clock, http=self.world.http, types=self.script.types(), sandbox=self.sandbox
-        )
+        opened = self.backend(clock=self.clock, http=self.world.http, types=self.script.types(), sandbox=self.sandbox)
         self._process = await self._life.enter_async_context(opened)
 
     async def crash(self) -> None:
@@ -176,7 +176,7 @@ class Stage:
     async def play(self) -> None:
         case, expect = self.case, self.case.expect
         for key, value in case.secrets.items():
-            await self.process.machine.vault.set(MARA, key, value, at=self.clock.now())
+            await self.services.vault.set(MARA, key, value, at=self.clock.now())
         for url, written in case.http.items():
             answers = written if isinstance(written, Sequence) and not isinstance(written, str) else [written]
             self.world.http.at(url, *(self.world.answer_of(url, a) for a in answers))
@@ -184,7 +184,7 @@ class Stage:
             await self.save(name, revisions)
         if expect.warnings is not UNSET:
             text = case.flow if isinstance(case.flow, str) else case.flow[-1]
-            found = await self.process.flows.validate(_caller("admin"), text)
+            found = await self.services.flows.validate(_caller("admin"), text)
             self.compare("warnings", expect.warnings, [_fault(f) for f in found if f.is_warning], partly=True)
         if expect.refused is not UNSET:
             await self.refuse(expect.refused)
@@ -204,11 +204,11 @@ class Stage:
     async def save(self, name: str, revisions: str | Sequence[str]) -> None:
         for text in [revisions] if isinstance(revisions, str) else revisions:
             if name in self.flow_ids:
-                await self.process.flows.update(
+                await self.services.flows.update(
                     _caller("admin"), self.flow_ids[name], definition=text, name=None, description=None, tags=None
                 )
             else:
-                saved = await self.process.flows.create(_caller("admin"), FlowDraft(definition=text, name=name))
+                saved = await self.services.flows.create(_caller("admin"), FlowDraft(definition=text, name=name))
                 self.flow_ids[name] = saved.id
 
     async def refuse(self, expected: Sequence[Mapping[str, Any]]) -> None:
@@ -221,11 +221,11 @@ class Stage:
 
     async def start(self, input: Mapping[str, Any], name: str = MAIN) -> None:
         flow_id = self.flow_ids[MAIN]
-        accepted = await self.process.machine.executions.run(_caller("admin"), flow_id, input)
+        accepted = await self.services.executions.run(_caller("admin"), flow_id, input)
         self.executions[name] = accepted.id
 
     async def do(self, does: str, what: Any) -> None:
-        machine, id = self.process.machine, self.executions[MAIN]
+        services, id = self.services, self.executions[MAIN]
         match does, what:
             case "expect", dict():
                 await self.look(_expectation(what))
@@ -242,24 +242,24 @@ class Stage:
                 started = self.start(what.get("input", {}), name)
                 await self.maybe_refused(what, started)
             case "signal", dict():
-                sent = machine.signals.send(_caller("admin"), id, what["key"], what.get("payload"))
+                sent = services.signals.send(_caller("admin"), id, what["key"], what.get("payload"))
                 await self.maybe_refused(what, sent)
             case (("approve" | "reject"), dict()):
                 caller = _caller(what.get("by", "admin"))
-                answered = machine.signals.answer(
+                answered = services.signals.answer(
                     caller, id, what["node"], approved=does == "approve", data=what.get("data")
                 )
                 await self.maybe_refused(what, answered)
             case "cancel", dict():
                 of = await self.find(what.get("execution", MAIN))
-                await self.maybe_refused(what, machine.executions.cancel(_caller("admin"), of))
+                await self.maybe_refused(what, services.executions.cancel(_caller("admin"), of))
             case "rerun", dict():
                 await self.maybe_refused(what, self.rerun(id, what))
             case _:
                 raise ValueError(f"no step is written {does}: {what!r}")
 
     async def rerun(self, id: ExecutionId, what: Mapping[str, Any]) -> None:
-        accepted = await self.process.machine.reruns.rerun(
+        accepted = await self.services.reruns.rerun(
             _caller("admin"), id, from_step=what.get("from"), input=what.get("input"), revision=what.get("revision")
         )
         self.executions["before"], self.executions[MAIN] = id, accepted.id
@@ -304,16 +304,16 @@ class Stage:
             moment = min(moments, default=None)
             if moment is None or (end is not None and moment > end):
                 break
-            self._set_clock(moment)
+            await self._set_clock(moment)
         if end is not None:
-            self._set_clock(end)
+            await self._set_clock(end)
             await self.settle()
 
-    def _set_clock(self, moment: datetime) -> None:
+    async def _set_clock(self, moment: datetime) -> None:
         ahead = (moment - self.clock.now()).total_seconds()
         if ahead > 0:
             self.clock.advance(seconds=ahead)
-        self.process.look_at_clock()
+        await self.process.look_at_clock()
 
     async def _until_at_rest(self) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -322,16 +322,19 @@ class Stage:
                 await asyncio.sleep(0.002)
 
     async def _is_at_rest(self) -> bool:
-        if self.process.is_busy:
+        if await self.process.is_busy():
             return False
         states = [state for state, _ in await self._open_executions()]
-        running = [len(state.running) for state in states]
         now = self.clock.now()
+        if any(not s.is_queued and s.due_at is not None and s.due_at <= now for s in states):
+            # The clock moves at each look, and some moments lie close together.
+            await self.process.look_at_clock()
+            return False
+        running = [len(state.running) for state in states]
         return (
             sum(running) == self.world.hanging
             and self.process.in_memory == sum(1 for count in running if count)
-            and not self.process.is_busy
-            and not any(not s.is_queued and s.due_at is not None and s.due_at <= now for s in states)
+            and not await self.process.is_busy()
         )
 
     def _goes_on_by_itself(self, states: Sequence[tuple[ExecutionState, Flow]]) -> bool:
@@ -340,17 +343,17 @@ class Stage:
         return any(limit is not None and limit <= _REAL_SECONDS for limit in limits)
 
     async def _open_executions(self) -> list[tuple[ExecutionState, Flow]]:
-        machine = self.process.machine
-        found, _ = await machine.executions.page(
+        services = self.services
+        found, _ = await services.executions.page(
             _caller("admin"), flow_id=None, statuses=(), page=Page(limit=200, offset=0)
         )
         states = []
         for execution in found:
             if not execution.status.is_final:
-                stored, events = await machine.journal.load(execution.id)
+                stored, events = await services.journal.load(execution.id)
                 state = replay(events)
                 if state.ending is None:
-                    states.append((state, await machine.library.get(MARA, stored.revision_id)))
+                    states.append((state, await services.library.get(MARA, stored.revision_id)))
         return states
 
     # What came of it
@@ -360,7 +363,7 @@ class Stage:
         if name in self.executions:
             return self.executions[name]
         flow, _, number = name.partition(".")
-        found, _ = await self.process.machine.executions.page(
+        found, _ = await self.services.executions.page(
             _caller("admin"), flow_id=self.flow_ids[flow], statuses=(), page=Page(limit=200, offset=0)
         )
         return sorted(found, key=lambda e: e.started_at)[int(number or 1) - 1].id
@@ -368,7 +371,7 @@ class Stage:
     async def look(self, expect: Expectation, name: str = MAIN) -> None:
         """Compare what is there with what is expected; what differs is added to the faults."""
         id = await self.find(name)
-        _, timed = await self.process.machine.journal.load(id)
+        _, timed = await self.services.journal.load(id)
         events = [event for event, _ in timed]
         self._compare_lists(expect, events)
         state = replay(timed)
@@ -383,7 +386,7 @@ class Stage:
         if expect.requests is not UNSET:
             self._compare_requests(expect.requests)
         if expect.waiting_for is not UNSET:
-            detail = await self.process.machine.executions.get(_caller("admin"), id)
+            detail = await self.services.executions.get(_caller("admin"), id)
             seen = None if detail.waiting_for is None else json.loads(detail.waiting_for)
             self.compare("waiting_for", expect.waiting_for, seen, partly=True)
         if expect.takes is not UNSET:
@@ -421,10 +424,8 @@ class Stage:
         self.compare("requests", wanted, seen, partly=True)
 
     async def _look_for(self, absent: Sequence[str]) -> None:
-        published = b"".join(
-            record.data for records in self.process.machine.broadcast.published.values() for record in records
-        )
-        everything = await asyncio.to_thread(self.process.stored) + published
+        published = b"".join(record.data for records in self.services.published.values() for record in records)
+        everything = await self.process.stored() + published
         self.faults += [f"{text!r} is stored or sent" for text in absent if text.encode() in everything]
 
     def compare(self, what: str, expected: Any, seen: Any, *, partly: bool = False) -> None:
@@ -434,9 +435,9 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    backend: Backend, directory: Path, sandbox: Sandbox, case: Case, *, crashes_at_rest: bool = False
+    backend: Backend, sandbox: Sandbox, case: Case, *, crashes_at_rest: bool = False
 ) -> AsyncIterator[Stage]:
-    opened = Stage(backend, directory, sandbox, case, crashes_at_rest)
+    opened = Stage(backend, sandbox, case, crashes_at_rest)
     await opened.open()
     try:
         yield opened

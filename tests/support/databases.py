@@ -36,6 +36,7 @@ OMAR: Final = AccountId("account-omar")
 Place: TypeAlias = Path | str
 
 _TEMPLATE: Final = "newest_schema"
+_EMPTIED: Final = "emptied"
 
 
 @cache
@@ -62,6 +63,41 @@ def new_postgres_database(server: PostgresServer) -> str:
         # No connection may be left to what is copied.
         connected(server.url(), lambda connection: migrate_postgres(url))
     return server.new_database(_TEMPLATE)
+
+
+def emptied_postgres_database(server: PostgresServer) -> str:
+    """The one database of a server that is emptied each time, in a tenth of the time that a new one takes.
+
+    Nobody may be connected to it any more who has something to write.
+    """
+    url = server.url(_EMPTIED)
+    if query(server.url(), "SELECT 1 FROM pg_database WHERE datname = $1", _EMPTIED):
+        connected(url, _empty)
+    else:
+        query(server.url(), f"ALTER DATABASE {new_postgres_database(server).rpartition('/')[2]} RENAME TO {_EMPTIED}")
+        connected(url, _remember)
+    return url
+
+
+async def _remember(connection: "asyncpg.Connection[Any]") -> None:
+    """Copy the rows that a new database has."""
+    await connection.execute("CREATE SCHEMA untouched")
+    for table in await _tables(connection):
+        if await connection.fetchval(f"SELECT EXISTS (SELECT 1 FROM {table})"):
+            await connection.execute(f"CREATE TABLE untouched.{table} AS TABLE {table}")
+
+
+async def _empty(connection: "asyncpg.Connection[Any]") -> None:
+    # Triggers, which keep what must never be deleted, are not asked.
+    await connection.execute("SET session_replication_role = replica")
+    tables = await _tables(connection)
+    kept = await _tables(connection, "untouched")
+    await connection.execute(
+        ";".join(
+            [f"DELETE FROM {table}" for table in tables]
+            + [f"INSERT INTO {table} SELECT * FROM untouched.{table}" for table in kept]
+        )
+    )
 
 
 def add_flows(place: Place) -> Place:
@@ -128,14 +164,18 @@ def contents_of(place: Place) -> list[str]:
 
 
 async def _contents(connection: "asyncpg.Connection[Any]") -> list[str]:
-    tables = await connection.fetch(
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() ORDER BY 1"
-    )
     return [
         f"{table} {tuple(row)}"
-        for (table,) in tables
+        for table in await _tables(connection)
         for row in await connection.fetch(f"SELECT * FROM {table} AS t ORDER BY t::text")
     ]
+
+
+async def _tables(connection: "asyncpg.Connection[Any]", schema: str = "public") -> list[str]:
+    rows = await connection.fetch(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = $1 ORDER BY 1", schema
+    )
+    return [name for (name,) in rows]
 
 
 def account(id: str = MARA, *, email: str | None = None, role: Role = "admin") -> Account:

@@ -28,13 +28,13 @@ from flowrunner.services.reruns import Reruns
 from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.secrets import SqlSecrets
-from flowrunner.storage.sqlite.database import SqliteDatabase
 from flowrunner.storage.usage import SqlUsage
-from support.databases import MARA, NOON, account, new_database_file, open_database
+from support.databases import MARA, NOON, Place, account, new_database_file, open_database
 from support.flows import flow_of
 
 # Longer than anything here takes, shorter than a run of the tests may hang.
@@ -150,10 +150,10 @@ class RecordingBroadcast:
 
 @dataclass
 class Machine:
-    """One process: an engine over a database file. Opened by `machine`."""
+    """One process: an engine over a database. Opened by `machine`."""
 
-    path: Path
-    database: SqliteDatabase
+    path: Place
+    database: Database
     journal: Journal
     world: World
     dispatcher: LocalDispatcher
@@ -210,6 +210,9 @@ class Machine:
         _, events = await self.journal.load(ExecutionId(id))
         return [event for event, _ in events]
 
+    async def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        return await self.database.read(lambda tx: tx.rows(statement))
+
     async def status(self, id: str = "exec-1") -> Status:
         stored, _ = await self.journal.load(ExecutionId(id))
         return stored.status
@@ -251,18 +254,18 @@ class Machine:
 
 @asynccontextmanager
 async def machine(
-    path: Path,
+    path: Place,
     *,
     clock: SteppingClock | None = None,
     http: FakeHttp | None = None,
     types: Sequence[NodeType[Any]] = (),
-    wrap: Callable[[Journal, SqliteDatabase], Journal] = lambda journal, database: journal,
+    wrap: Callable[[Journal, Database], Journal] = lambda journal, database: journal,
     sandbox: Sandbox | None = None,
     most_active: int = 100,
     draw: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[Machine]:
-    """A process that starts on the database at ``path``, which is made if need be, and is cut off at the end."""
-    if not path.exists():  # noqa: ASYNC240 # nothing else runs yet
+    """A process that starts on a database, of which a file is made if need be, and is cut off at the end."""
+    if isinstance(path, Path) and not path.exists():  # nothing else runs yet
         new_database_file(path)
     database = open_database(path)
     try:

@@ -1,0 +1,35 @@
+"""The same stories where the journal is on a PostgreSQL server."""
+
+import pytest
+
+from flowrunner.sandbox.pool import JailedSandbox
+from support.conformance import WHOLE
+from support.databases import emptied_postgres_database
+from support.postgres import PostgresServer
+
+from .crashes import MOST_WRITES, Fresh, Moment, die_again_and_again, die_at_writes, random_deaths
+from .stories import STORIES
+
+
+@pytest.fixture
+def fresh(postgres: PostgresServer) -> Fresh:
+    return lambda name: emptied_postgres_database(postgres)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("name", STORIES)
+async def test_a_crash_at_any_write_changes_nothing_on_postgresql(
+    fresh: Fresh, sandbox: JailedSandbox, name: str, moment: Moment
+) -> None:
+    some = range(3 if moment == "before" else 8, MOST_WRITES, 10)
+
+    await die_at_writes(fresh, STORIES[name], moment, sandbox, writes=range(1, MOST_WRITES) if WHOLE else some)
+
+
+@pytest.mark.parametrize("name", STORIES)
+async def test_crashes_at_random_writes_change_nothing_on_postgresql(
+    fresh: Fresh, sandbox: JailedSandbox, name: str
+) -> None:
+    deaths = random_deaths(name, count=40 if WHOLE else 1)
+
+    await die_again_and_again(fresh, STORIES[name], sandbox, deaths)

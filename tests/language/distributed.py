@@ -1,0 +1,173 @@
+"""The kit on a Temporal server and a PostgreSQL database, with one server and one worker a life.
+
+What cannot be the same there as in one process stands in README.md.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from temporalio.service import RPCError, RPCStatusCode
+
+from dispatch.cluster import Cluster, Side
+from flowrunner.dispatch.temporal.address import TemporalAddress
+from flowrunner.dispatch.temporal.worker import TemporalWorker
+from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.values import ExecutionId
+from flowrunner.engine.engine import FlowEngine
+from flowrunner.engine.run import Run
+from flowrunner.engine.world import World
+from flowrunner.nodes import built_in
+from flowrunner.plugin import NodeType
+from flowrunner.ports import Page, Sandbox
+from flowrunner.storage.accounts import SqlAccounts
+from language.backend import NO_SHORT_WAIT, Backend, Process, Services, all_in, flows_on
+from services.callers import caller_of
+from support.databases import MARA, account
+from support.world import FakeHttp, SteppingClock
+
+_AT_ONCE: Final = Page(limit=200, offset=0)
+# Temporal's clock is not the one of the case: what is due there is never due here.
+_NEVER: Final = timedelta(days=1)
+
+
+@dataclass
+class DistributedProcess(Process):
+    services: Services
+    server: Side
+    worker: TemporalWorker
+    clock: SteppingClock
+    place: str
+    # Workflows that have ended.
+    _over: set[ExecutionId] = field(default_factory=set)
+    _seen: dict[ExecutionId, int] = field(default_factory=dict)
+
+    @property
+    def in_memory(self) -> int:
+        return self.worker.active
+
+    async def is_busy(self) -> bool:
+        """Not busy is what two looks in a row have found to be at rest and the same."""
+        if self.server.courier._under_way or self.worker._courier._under_way:
+            return True
+        ids = await self._ids()
+        if await self.server.letters.unread(ids):
+            return True
+        seen = {}
+        for id in ids:
+            if id not in self._over:
+                events = await self._events_at_rest(id)
+                if events is None:
+                    return True
+                seen[id] = events
+        is_new, self._seen = seen != self._seen, seen
+        return is_new
+
+    async def _events_at_rest(self, id: ExecutionId) -> int | None:
+        """How many events the workflow of an execution has, if nothing is to be done for it; None if there is."""
+        try:
+            described = (await self.server.client.get_workflow_handle(id).describe()).raw_description
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            turn = (await self.server.journal.stored(id)).turn
+            return 0 if turn is not None and turn.is_queued else None
+        if described.workflow_execution_info.HasField("close_time"):
+            self._over.add(id)
+        is_under_way = described.HasField("pending_workflow_task") or described.pending_activities
+        # What is in memory is seen there.
+        if is_under_way and id not in self.worker._places:
+            return None
+        return int(described.workflow_execution_info.history_length)
+
+    async def look_at_clock(self) -> None:
+        for id, account_id in await self.server.journal.due(now=self.clock.now(), limit=_AT_ONCE.limit):
+            await self.server.courier.nudge(id, account_id)
+        for place in self.worker._places.values():
+            place.run.nudge()
+
+    async def stored(self) -> bytes:
+        histories = [await self.server.client.get_workflow_handle(id).fetch_history() for id in await self._ids()]
+        kept = b"".join(event.SerializeToString() for history in histories for event in history.events)
+        return kept + await asyncio.to_thread(all_in, self.place)
+
+    async def _ids(self) -> list[ExecutionId]:
+        found, _ = await self.services.executions.page(
+            caller_of(MARA, role="admin"), flow_id=None, statuses=(), page=_AT_ONCE
+        )
+        return [execution.id for execution in found]
+
+
+class MortalEngine(FlowEngine):
+    """Executions in its memory are cut off when its process dies, and wait for no moment of Temporal's clock."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.death = asyncio.Event()
+
+    async def load(self, id: ExecutionId) -> Any:
+        run = await super().load(id)
+        return None if run is None else MortalRun(run, self.death)
+
+
+class MortalRun:
+    """Fills `ports.ActiveExecution`."""
+
+    def __init__(self, run: Run, death: asyncio.Event) -> None:
+        self._run = run
+        self._death = death
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._run, name)
+
+    async def advance(self) -> datetime | None:
+        """Raises: Unavailable: The process has died."""
+        advancing, dying = asyncio.ensure_future(self._run.advance()), asyncio.ensure_future(self._death.wait())
+        try:
+            await asyncio.wait((advancing, dying), return_when=asyncio.FIRST_COMPLETED)
+            if not advancing.done():
+                raise Unavailable("the process has died")
+            return None if advancing.result() is None else datetime.now(UTC) + _NEVER
+        finally:
+            for task in (advancing, dying):
+                task.cancel()
+            await asyncio.gather(advancing, dying, return_exceptions=True)
+
+
+def distributed(place: str, url: str) -> Backend:
+    """A server and a worker, of which none knows of the other."""
+
+    @asynccontextmanager
+    async def opened(
+        *, clock: SteppingClock, http: FakeHttp, types: Sequence[NodeType[Any]], sandbox: Sandbox
+    ) -> AsyncIterator[Process]:
+        known = {**built_in(), **{node_type.type: node_type for node_type in types}}
+        machines = Cluster(
+            TemporalAddress.read(url), place, http, known, sandbox,
+            clock=clock, short_wait=NO_SHORT_WAIT, engine=MortalEngine,
+        )  # fmt: skip
+        async with machines.server() as front, machines.worker(drains=False) as worker:
+            side = front.side
+            accounts = SqlAccounts(side.database)
+            if not await accounts.any():
+                await accounts.create(account(MARA), password_hash="x")
+            services = Services(
+                flows=flows_on(side.database, known, sandbox, clock),
+                executions=side.executions,
+                signals=side.signals,
+                reruns=side.reruns,
+                vault=side.vault,
+                journal=side.journal,
+                library=side.library,
+                published=machines.broadcast.published,
+            )
+            try:
+                yield DistributedProcess(services, side, worker, clock, place)
+            finally:
+                assert isinstance(worker._engine, MortalEngine)
+                worker._engine.death.set()
+
+    return opened

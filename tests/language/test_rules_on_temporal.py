@@ -1,0 +1,34 @@
+"""The same rules where a Temporal server says which worker advances what."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from flowrunner.ports import Sandbox
+from language.distributed import distributed
+from language.plays import PLAYS, Play, each_of, faults_of, one_of_each_chapter
+from support.conformance import WHOLE
+from support.databases import emptied_postgres_database
+from support.postgres import PostgresServer
+from support.temporal import Temporal
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
+    running = Temporal(tmp_path_factory.mktemp("temporal"))
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@each_of(PLAYS if WHOLE else one_of_each_chapter(PLAYS))
+async def test_the_rule_holds_on_temporal(
+    play: Play, postgres: PostgresServer, temporal: Temporal, sandbox: Sandbox
+) -> None:
+    backend = distributed(emptied_postgres_database(postgres), temporal.url(f"rules-{uuid4()}"))
+
+    assert not await faults_of(play, backend, sandbox)
