@@ -159,6 +159,29 @@ async def test_s56_an_account_that_changes_things_without_end_does_not_fill_the_
         assert (await town.refusals())["account_changes"] == statuses[429]
 
 
+async def test_s56_documents_of_one_account_without_end_let_those_of_another_through(tmp_path: Path) -> None:
+    # Long enough to be read on the one thread for such, and with scripts for the workers that all share.
+    long = "nodes: {a: {type: transform, params: {value: '" + "${input.a + 1} " * 3000 + "'}}}"
+    async with town_at(tmp_path / "data") as town:
+        order: list[str] = []
+        first = asyncio.Event()
+
+        async def check(person: Person, name: str) -> None:
+            reply = await person.go("POST", "/api/v1/flows/validate", {"definition": long})
+            assert reply.status == 200, reply
+            order.append(name)
+            first.set()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(12):
+                group.create_task(check(town.mara, "mara"))
+            await first.wait()
+            group.create_task(check(town.omar, "omar"))
+
+        # Those that had begun before, and not the ten that wait.
+        assert order.index("omar") <= 4
+
+
 async def test_s56_who_asks_too_often_without_a_token_waits_and_accounts_behind_the_same_address_do_not(
     tmp_path: Path,
 ) -> None:

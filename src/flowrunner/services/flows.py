@@ -27,6 +27,7 @@ from flowrunner.ports import (
 )
 from flowrunner.services.ids import new_id
 from flowrunner.services.language import Language, secrets_missing
+from flowrunner.services.turns import Turns
 
 _CACHED_FLOWS: Final = 1000
 # Definitions, of up to 1 MiB each.
@@ -61,13 +62,15 @@ class Flows:
         self._secrets = secrets
         self._language = language
         self._clock = clock
+        # All that is read wait for one processor, and for the same workers to check their scripts.
+        self._turns = Turns()
         # Comparing keeps a processor busy: one at a time leaves the others to executions.
         self._comparing = asyncio.Lock()
 
     async def create(self, caller: Caller, draft: FlowDraft) -> SavedFlow:
         """Raises: InvalidFlow with every fault; InvalidInput if it has no name; LimitReached."""
         await self._check_stored(caller)
-        flow = await self._language.read(draft.definition)
+        flow = await self._read(caller, draft.definition)
         now = self._clock.now()
         saved = SavedFlow(
             id=FlowId(new_id("flow", now)),
@@ -84,6 +87,11 @@ class Flows:
         await self._store.create(caller.account_id, saved, most=self._limits.flows, audit=entry)
         return saved
 
+    async def _read(self, caller: Caller, definition: str) -> Flow:
+        """Raises: InvalidFlow with every fault; Unavailable."""
+        async with self._turns.of(caller.account_id):
+            return await self._language.read(definition)
+
     async def _check_stored(self, caller: Caller) -> None:
         """Raises: LimitReached if no further definition may be saved."""
         if self._limits.stored is not None:
@@ -91,7 +99,8 @@ class Flows:
 
     async def validate(self, caller: Caller, definition: str) -> Sequence[Fault]:
         """Every fault and warning of a definition, with what the account lacks to run it. Raises: Unavailable."""
-        reading = await self._language.study(definition)
+        async with self._turns.of(caller.account_id):
+            reading = await self._language.study(definition)
         known = {secret.key for secret in await self._secrets.list(caller.account_id)}
         missing = secrets_missing(reading, known)
         return sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
@@ -121,7 +130,7 @@ class Flows:
             await self._check_stored(caller)
         now = self._clock.now()
         revision_id = RevisionId(new_id("rev", now))
-        flow = await self._language.read(definition) if definition is not None else None
+        flow = await self._read(caller, definition) if definition is not None else None
 
         def change(before: SavedFlow) -> SavedFlow:
             _check_state(before, if_states)
@@ -193,7 +202,7 @@ class Flows:
         else:
             before = await self._store.revision(caller.account_id, id, against)
         text, name = (before.definition, f"revision {before.number}") if before else ("", "/dev/null")
-        async with self._comparing:
+        async with self._turns.of(caller.account_id), self._comparing:
             found = await asyncio.to_thread(
                 difference, text, after.definition, names=(name, f"revision {after.number}")
             )

@@ -6,21 +6,19 @@ It may be as much as an execution may keep, and all of it is in memory meanwhile
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeVar
-from weakref import WeakValueDictionary
 
 from flowrunner.domain.rerun import Timed
 from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.ports import Journal
+from flowrunner.services.turns import Turns
 
 T = TypeVar("T")
 
 
 class Replays:
-    """Turns are kept only while somebody has or awaits one."""
-
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._turns: WeakValueDictionary[AccountId, asyncio.Lock] = WeakValueDictionary()
+        self._turns = Turns()
 
     async def of(self, account_id: AccountId, id: ExecutionId, what: Callable[[Sequence[Timed]], T]) -> T:
         """What comes of the execution's events. Raises: NotFound, and what ``what`` does.
@@ -29,9 +27,6 @@ class Replays:
             account_id: Who asks for it.
             what: Is called on another thread: a long execution would hold up everybody else.
         """
-        turn = self._turns.get(account_id)
-        if turn is None:
-            turn = self._turns[account_id] = asyncio.Lock()
-        async with turn:
+        async with self._turns.of(account_id):
             _, events = await self._journal.load(id)
             return await asyncio.to_thread(what, events)
