@@ -40,7 +40,7 @@ from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.credentials import Argon2Hasher, JwtIssuer
 from flowrunner.security.egress import EgressClient, EgressPolicy
-from flowrunner.security.keys import MASTER, SIGNING, UnsafeDataDir, load_keys, open_data_dir, write_private
+from flowrunner.security.keys import MASTER, SIGNING, KeyRing, UnsafeDataDir, load_keys, open_data_dir, write_private
 from flowrunner.security.rotation import FileKeyRotator
 from flowrunner.security.vault import AesVault, MasterKeys, WrongKey
 from flowrunner.services.accounts import Accounts
@@ -67,7 +67,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
-from flowrunner.storage.keys import SqlKeyRotations
+from flowrunner.storage.keys import SqlKeyRotations, name_of
 from flowrunner.storage.letters import SqlLetters
 from flowrunner.storage.location import Location, location_of
 from flowrunner.storage.migrations import HEAD
@@ -132,6 +132,7 @@ class Program:
     world: World
     database: Database
     vault: AesVault
+    rotator: FileKeyRotator
     token_uses: TokenUses
     readiness: Readiness
     metrics: Metrics
@@ -145,17 +146,24 @@ class Stored:
     secrets: SqlSecrets
     vault: AesVault
     tokens: JwtIssuer
+    rotator: FileKeyRotator
     keys: Keys
 
 
 @contextlib.asynccontextmanager
 async def open_data(
-    settings: Settings, *, clock: SystemClock, metrics: Metrics, is_standby: bool = False
+    settings: Settings,
+    *,
+    clock: SystemClock,
+    metrics: Metrics,
+    is_standby: bool = False,
+    is_serving: bool = True,
 ) -> AsyncIterator[Stored]:
     """Hold the data directory and open what is in it, and the database.
 
     Args:
         is_standby: Another server is active, so nothing is written.
+        is_serving: The process serves or works; otherwise no other one does.
 
     Raises:
         FlowRunnerError: If the data directory, the keys or the database are not fit to start with.
@@ -173,9 +181,10 @@ async def open_data(
         database = location.open(on_commit=metrics.commit_size.observe, is_standby=is_standby)
         try:
             secrets = SqlSecrets(database)
-            master_keys = MasterKeys(keys.master, keys.earlier[MASTER])
+            master_keys = MasterKeys(keys.master, keys.others[MASTER])
+            signing_keys = KeyRing(SIGNING, keys.signing, keys.others[SIGNING])
             await _check_master_keys(secrets, master_keys)
-            vault, tokens = AesVault(secrets, master_keys), JwtIssuer(keys.signing, keys.earlier[SIGNING])
+            vault = AesVault(secrets, master_keys)
             rotations = SqlKeyRotations(database)
             rotator = FileKeyRotator(
                 settings.data_dir,
@@ -183,15 +192,18 @@ async def open_data(
                 secrets=secrets,
                 vault=vault,
                 master_keys=master_keys,
-                issuer=tokens,
+                signing_keys=signing_keys,
                 clock=clock,
                 token_life=timedelta(seconds=settings.token_life),
+                is_shared=is_serving and is_shared(settings),
             )
+            await rotator.follow()
             yield Stored(
                 database=database,
                 secrets=secrets,
                 vault=vault,
-                tokens=tokens,
+                tokens=JwtIssuer(signing_keys),
+                rotator=rotator,
                 keys=Keys(rotations, rotator, clock),
             )
         finally:
@@ -354,7 +366,12 @@ async def _hearing(settings: Settings, program: Program) -> AsyncIterator[None]:
     broadcast = program.broadcast
     tasks = (
         asyncio.create_task(
-            stored_at(settings).listen(on_news=broadcast.hear, on_gap=broadcast.hear_of_all), name="listener"
+            stored_at(settings).listen(
+                name=lambda: name_of(program.rotator.holder),
+                on_news=broadcast.hear,
+                on_gap=broadcast.hear_of_all,
+            ),
+            name="listener",
         ),
         asyncio.create_task(_look_again(program), name="news"),
     )
@@ -375,6 +392,10 @@ async def _look_again(program: Program) -> None:
             await program.live.look_again()
         except Unavailable as error:
             logger.warning("sessions.not_looked_at", reason=str(error))
+        try:
+            await program.rotator.follow()
+        except Unavailable as error:
+            logger.warning("keys.not_looked_at", reason=str(error))
 
 
 def node_type_specs(node_types: Mapping[str, NodeType[Any]] | None = None) -> Mapping[str, NodeTypeSpec]:
@@ -502,6 +523,7 @@ def _assemble(
         world=world,
         database=database,
         vault=vault,
+        rotator=stored.rotator,
         token_uses=uses,
         readiness=readiness,
         metrics=metrics,
@@ -657,7 +679,11 @@ async def rotate_stored_keys(settings: Settings, kinds: Sequence[KeyKind]) -> Se
 
 
 async def _rotate(settings: Settings, kinds: Sequence[KeyKind]) -> Sequence[KeyRotation]:
-    async with open_data(settings, clock=SystemClock(), metrics=Metrics()) as stored:
+    async with open_data(settings, clock=SystemClock(), metrics=Metrics(), is_serving=False) as stored:
+        if await stored.rotator.others():
+            raise FlowRunnerError(
+                "Servers or workers are running on the database: ask a server to replace keys, or stop all of them"
+            )
         asked = [rotation.id for rotation in await stored.keys.request(None, kinds)]
         await stored.keys.advance()
         rotations, _ = await stored.keys.page(Page(limit=100, offset=0))
@@ -667,12 +693,13 @@ async def _rotate(settings: Settings, kinds: Sequence[KeyKind]) -> Sequence[KeyR
 async def rotate_keys(program: Program) -> None:
     """Go on with rotations of keys, when one is asked for and now and then."""
     while True:
+        is_waiting = False
         try:
-            await program.services.keys.advance()
+            is_waiting = await program.services.keys.advance()
         except Exception:
             # What is left to do follows from what is stored.
             logger.exception("keys.rotation_failed")
-        await program.services.keys.wait(seconds=_ROTATION_SECONDS)
+        await program.services.keys.wait(seconds=_NEWS_SECONDS if is_waiting else _ROTATION_SECONDS)
 
 
 def in_url(host: str) -> str:

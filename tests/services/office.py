@@ -7,6 +7,7 @@ from typing import Any
 from flowrunner.domain.account import Caller
 from flowrunner.domain.values import AccountId
 from flowrunner.security.credentials import Argon2Hasher, JwtIssuer
+from flowrunner.security.keys import SIGNING, KeyRing
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.identity import Identity, Token
@@ -49,7 +50,7 @@ class Office:
             self.uses,
             audit=AuditLog(SqlAudit(self.engine.database), self.clock),
             hasher=self.hasher,
-            tokens=JwtIssuer(b"k" * 32),
+            tokens=JwtIssuer(KeyRing(SIGNING, b"k" * 32)),
             clock=self.clock,
             token_life=timedelta(hours=1),
         )

@@ -51,6 +51,8 @@ from flowrunner.ports.live import Broadcast, LiveEvents, Subscription
 from flowrunner.ports.page import Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import (
+    HeldKeys,
+    KeyHolder,
     KeyKind,
     KeyRotation,
     KeyRotationStore,
@@ -90,7 +92,9 @@ __all__ = [
     "FlowLibrary",
     "FlowStore",
     "FlowView",
+    "HeldKeys",
     "Journal",
+    "KeyHolder",
     "KeyKind",
     "KeyRotation",
     "KeyRotationStore",

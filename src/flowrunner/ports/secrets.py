@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
+from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.values import JSON, AccountId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
@@ -93,15 +94,41 @@ class KeyRotation:
 
     Attributes:
         replaces: The key that a file held when it was asked for; None for data keys.
+        replaced_by: The key that takes its place; None until that is made.
+        switched_at: Since when every process is to use it; each has it by then.
         needed_until: Until when tokens may come that were signed with it; None if nobody knows yet.
     """
 
     id: int
     kind: KeyKind
     replaces: str | None
+    replaced_by: str | None
+    switched_at: datetime | None
     requested_at: datetime
     needed_until: datetime | None
     completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldKeys:
+    """The key of a kind that a process uses, and the one that it has ready; ids, or how they begin."""
+
+    present: str
+    next: str | None = None
+
+    def uses(self, id: str) -> bool:
+        return id.startswith(self.present)
+
+    def has(self, id: str) -> bool:
+        return self.uses(id) or (self.next is not None and id.startswith(self.next))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """A process, as far as keys in files are concerned."""
+
+    master: HeldKeys
+    signing: HeldKeys
 
 
 class KeyRotationStore(Protocol):
@@ -115,7 +142,26 @@ class KeyRotationStore(Protocol):
         """Note that the earlier key is needed until then, and as long as tokens last that are out now."""
         ...
 
-    async def complete(self, id: int, *, at: datetime, audit: Audit = None) -> None: ...
+    async def replace_by(self, id: int, key_id: str) -> str:
+        """Say which key takes the place of the earlier one; gives the one that was said first."""
+        ...
+
+    async def switch(self, id: int, *, at: datetime) -> None:
+        """Have every process use the new key."""
+        ...
+
+    async def replacements(self) -> Sequence[KeyRotation]:
+        """Rotations of keys in files for which there is a new key, in the order in which they were asked for."""
+        ...
+
+    async def holders(self) -> Sequence[KeyHolder]:
+        """The processes that have said which keys they have, and live."""
+        ...
+
+    async def complete(self, id: int, *, at: datetime, audit: AuditEntry) -> None:
+        """The entry is written by whoever is first."""
+        ...
+
     async def under_way(self) -> Sequence[KeyRotation]:
         """In the order in which they were asked for."""
         ...
@@ -126,7 +172,14 @@ class KeyRotationStore(Protocol):
 
 
 class KeyRotator(Protocol):
-    """Replaces keys, step by step; each step can be the last of a process."""
+    """Replaces keys, step by step; each step can be the last of a process.
+
+    Attributes:
+        is_waiting: Others do not have a key yet, or do not use it; they are looked at every few seconds.
+    """
+
+    @property
+    def is_waiting(self) -> bool: ...
 
     def present(self, kind: KeyKind) -> str | None:
         """The id of the key that is in use; None for data keys."""
@@ -134,6 +187,10 @@ class KeyRotator(Protocol):
 
     async def advance(self, rotation: KeyRotation) -> bool:
         """Do what can be done at this time; whether the rotation is over."""
+        ...
+
+    async def follow(self) -> None:
+        """Learn keys that have come into the directory, use the ones that are to be used, and forget what is over."""
         ...
 
 

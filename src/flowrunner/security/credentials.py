@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Final
@@ -13,7 +12,7 @@ import jwt
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import SessionId
 from flowrunner.ports import NewSession
-from flowrunner.security.keys import KEY_BYTES, SIGNING, key_id
+from flowrunner.security.keys import KeyRing
 
 # OWASP's minimum for argon2id: 19 MiB, two passes, one lane.
 _ARGON2: Final = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=argon2.Type.ID)
@@ -78,21 +77,8 @@ class JwtIssuer:
     A token names its session (`jti`); whether that still lives is the session's own matter.
     """
 
-    def __init__(self, present: bytes, earlier: Iterable[bytes] = ()) -> None:
-        self._keys: dict[str, bytes] = {}
-        for key in (*earlier, present):
-            self.replace(key)
-
-    def replace(self, key: bytes) -> None:
-        """Sign with ``key`` from now on; what earlier ones have signed stays valid."""
-        if len(key) < KEY_BYTES:
-            raise ValueError("a signing key has at least 256 bits")
-        self.key_id = key_id(SIGNING, key)
-        self._keys[self.key_id] = key
-
-    def forget(self, id: str) -> None:
-        """What that key has signed is not valid any more."""
-        self._keys.pop(id, None)
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
 
     def issue(self, session: NewSession, *, now: datetime) -> str:
         issued_at = int(now.timestamp())
@@ -106,14 +92,14 @@ class JwtIssuer:
             "nbf": issued_at,
             "exp": int(session.expires_at.timestamp()),
         }
-        return jwt.encode(claims, self._keys[self.key_id], algorithm=_ALGORITHM, headers={"kid": self.key_id})
+        return jwt.encode(claims, self._keys.present, algorithm=_ALGORITHM, headers={"kid": self._keys.id})
 
     def verify(self, token: str) -> SessionId:
         if len(token) > LONGEST_TOKEN:
             raise Unauthorized("The token is not valid: log in again")
         try:
             header = jwt.get_unverified_header(token)
-            key = self._keys.get(header.get("kid", ""))
+            key = self._keys.find(header.get("kid", ""))
             if not header.keys() <= _HEADER or key is None:
                 raise Unauthorized("The token is not valid: log in again")
             claims: dict[str, Any] = jwt.decode(

@@ -1,11 +1,13 @@
 """The keys in the data directory: made once, never again over data, and replaced on demand."""
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import resource
 import secrets
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,6 +18,7 @@ KEY_BYTES: Final = 32
 # The kinds of keys that are files.
 MASTER: Final = "master"
 SIGNING: Final = "signing"
+_NEXT: Final = "next"
 
 
 class UnsafeDataDir(FlowRunnerError):
@@ -24,11 +27,49 @@ class UnsafeDataDir(FlowRunnerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """Attributes: earlier: What was replaced and may still be needed, by kind."""
+    """Attributes: others: What was replaced and may still be needed, and what is to come next, by kind."""
 
     master: bytes = field(repr=False)
     signing: bytes = field(repr=False)
-    earlier: Mapping[str, Sequence[bytes]] = field(repr=False)
+    others: Mapping[str, Sequence[bytes]] = field(repr=False)
+
+
+class KeyRing:
+    """The keys of a kind that a process knows, by id, and which of them it uses."""
+
+    def __init__(self, kind: str, present: bytes, others: Iterable[bytes] = ()) -> None:
+        self._kind = kind
+        self._keys: dict[str, bytes] = {}
+        for key in others:
+            self.learn(key)
+        self.id = self.learn(present)
+
+    @property
+    def ids(self) -> Set[str]:
+        return frozenset(self._keys)
+
+    @property
+    def present(self) -> bytes:
+        return self._keys[self.id]
+
+    def find(self, id: str) -> bytes | None:
+        return self._keys.get(id)
+
+    def learn(self, key: bytes) -> str:
+        """Gives its id."""
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"a {self._kind} key has {KEY_BYTES} bytes")
+        id = key_id(self._kind, key)
+        self._keys[id] = key
+        return id
+
+    def use(self, id: str) -> None:
+        """Of those it knows; the others stay good for what they have sealed or signed."""
+        assert id in self._keys, "only a key that is known can be used"
+        self.id = id
+
+    def forget(self, id: str) -> None:
+        self._keys.pop(id, None)
 
 
 def key_id(kind: str, key: bytes) -> str:
@@ -70,34 +111,78 @@ def load_keys(data_dir: Path, *, has_data: bool) -> Keys:
     return Keys(
         master=_load(directory / f"{MASTER}.key", may_make=not has_data),
         signing=_load(directory / f"{SIGNING}.key", may_make=not has_data),
-        earlier={kind: _earlier(directory, kind) for kind in (MASTER, SIGNING)},
+        others={kind: _others(directory, kind) for kind in (MASTER, SIGNING)},
     )
 
 
-def _earlier(directory: Path, kind: str) -> list[bytes]:
+def read_keys(data_dir: Path, kind: str) -> Sequence[bytes]:
+    """Every key of the kind that is there now, whatever its part. Raises: UnsafeDataDir."""
+    directory = data_dir / "keys"
+    # In this order: the present one may become one of the others meanwhile.
+    return [*_others(directory, kind), _load(directory / f"{kind}.key", may_make=False), *_others(directory, kind)]
+
+
+def _others(directory: Path, kind: str) -> list[bytes]:
     return [_load(path, may_make=False) for path in sorted(directory.glob(f"{kind}.*.key"))]
 
 
-def replace_key(data_dir: Path, kind: str) -> bytes:
-    """Put a new key in the place of the present one, which is kept under its id.
+def next_key(data_dir: Path, kind: str) -> bytes:
+    """The key that is to take the place of the present one: the one that lies there for it, or a new one.
+
+    Raises:
+        UnsafeDataDir.
+    """
+    with _alone(data_dir) as directory:
+        return _load(directory / f"{kind}.{_NEXT}.key", may_make=True)
+
+
+def put_in_place(data_dir: Path, kind: str, id: str) -> None:
+    """Make one of the keys in the directory the present one, which is kept under its id.
 
     However this ends, the file holds the one or the other, and none is lost.
     """
     path = data_dir / "keys" / f"{kind}.key"
-    present = _load(path, may_make=False)
-    kept = _kept(path, kind, key_id(kind, present))
-    if not kept.exists():
-        write_private(kept, present.hex() + "\n")
-    key = secrets.token_bytes(KEY_BYTES)
-    _write_over(path, key.hex() + "\n")
-    return key
+    if key_id(kind, _load(path, may_make=False)) == id:
+        return
+    with _alone(data_dir) as directory:
+        present = _load(path, may_make=False)
+        if key_id(kind, present) == id:
+            return
+        kept = _kept(path, kind, key_id(kind, present))
+        if not kept.exists():
+            write_private(kept, present.hex() + "\n")
+        for other in directory.glob(f"{kind}.*.key"):
+            if key_id(kind, _load(other, may_make=False)) == id:
+                other.rename(path)
+                _sync_directory(directory)
+                return
+
+
+def drop_next_key(data_dir: Path, kind: str, id: str) -> None:
+    """Delete the key that was to take the place of the present one, if it is that: another one does."""
+    with _alone(data_dir) as directory:
+        path = directory / f"{kind}.{_NEXT}.key"
+        if path.exists() and key_id(kind, _load(path, may_make=False)) == id:
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _alone(data_dir: Path) -> Iterator[Path]:
+    """The directory of the keys, which other processes may share."""
+    directory = data_dir / "keys"
+    descriptor = os.open(directory / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield directory
+    finally:
+        os.close(descriptor)
 
 
 def forget_key(data_dir: Path, kind: str, id: str) -> None:
     """Delete a key that was replaced."""
-    path = data_dir / "keys" / f"{kind}.key"
-    _kept(path, kind, id).unlink(missing_ok=True)
-    _sync_directory(path.parent)
+    with _alone(data_dir) as directory:
+        _kept(directory / f"{kind}.key", kind, id).unlink(missing_ok=True)
+        _sync_directory(directory)
 
 
 def _kept(path: Path, kind: str, id: str) -> Path:
@@ -128,8 +213,8 @@ def write_private(path: Path, text: str) -> None:
     Raises:
         FileExistsError.
     """
-    # Whoever writes here holds the data directory: nobody else makes the file meanwhile, and a draft
-    # that is there is left over from a kill.
+    # Whoever writes here holds the data directory or that of the keys: nobody else makes the file meanwhile, and a
+    # draft that is there is left over from a kill.
     if path.exists():
         raise FileExistsError(path)
     _write_over(path, text)

@@ -1,20 +1,34 @@
 """Replaces keys while they are in use, in steps of which each leaves everything readable.
 
 A rotation is written down before its first step. After a kill the steps that are left follow from
-what is there: which key a file holds, and under which keys the rows are.
+what is there: which keys the files hold, what was decided about them, and under which keys the rows are.
+
+Several processes may use the keys, from one directory or from copies of it. Before any of them uses a new key, all of
+them have it; before the earlier one is given up, all of them use the new one.
 """
 
 import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
 
 import structlog
 
 from flowrunner.domain.values import AccountId
-from flowrunner.ports import Clock, KeyKind, KeyRotation, KeyRotationStore, SecretStore
-from flowrunner.security.credentials import JwtIssuer
-from flowrunner.security.keys import MASTER, SIGNING, forget_key, replace_key
+from flowrunner.ports import Clock, HeldKeys, KeyHolder, KeyKind, KeyRotation, KeyRotationStore, SecretStore
+from flowrunner.security.keys import (
+    MASTER,
+    SIGNING,
+    KeyRing,
+    UnsafeDataDir,
+    drop_next_key,
+    forget_key,
+    key_id,
+    next_key,
+    put_in_place,
+    read_keys,
+)
 from flowrunner.security.vault import AesVault, MasterKeys
 
 logger = structlog.get_logger()
@@ -23,6 +37,14 @@ logger = structlog.get_logger()
 _REWRAPPED_AT_ONCE: Final = 200
 # Tokens that are signed while the key is being replaced.
 _MARGIN: Final = timedelta(minutes=1)
+# A process that has just lost its session, or is about to have one, is seen within this time.
+SURE: Final = timedelta(seconds=10)
+
+_Of: TypeAlias = Callable[[KeyHolder], HeldKeys]
+_FILES: Final[Mapping[KeyKind, _Of]] = {
+    "master": lambda holder: holder.master,
+    "signing": lambda holder: holder.signing,
+}
 
 
 class FileKeyRotator:
@@ -30,6 +52,7 @@ class FileKeyRotator:
 
     Args:
         token_life: How long a token is valid that is signed now.
+        is_shared: Several processes are active, this one among them: each says which keys it has.
     """
 
     def __init__(
@@ -40,31 +63,105 @@ class FileKeyRotator:
         secrets: SecretStore,
         vault: AesVault,
         master_keys: MasterKeys,
-        issuer: JwtIssuer,
+        signing_keys: KeyRing,
         clock: Clock,
         token_life: timedelta,
+        is_shared: bool,
     ) -> None:
         self._data_dir = data_dir
         self._rotations = rotations
         self._secrets = secrets
         self._vault = vault
-        self._master_keys = master_keys
-        self._issuer = issuer
+        self._rings: Mapping[KeyKind, KeyRing] = {MASTER: master_keys, SIGNING: signing_keys}
         self._clock = clock
         self._token_life = token_life
+        self._is_shared = is_shared
+        self._next: dict[KeyKind, str] = {}
+        self._decided: dict[KeyKind, str] = {}
+        self._follows_alone = asyncio.Lock()
+        # Since when all processes are known to have come so far with a rotation.
+        self._all_since: dict[tuple[int, str], datetime] = {}
+        self._forgotten: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
+        self.is_waiting = False
 
     def present(self, kind: KeyKind) -> str | None:
-        match kind:
-            case "master":
-                return self._master_keys.id
-            case "signing":
-                return self._issuer.key_id
-            case "data":
-                return None
-            case _:
-                assert_never(kind)
+        return None if kind == "data" else self._rings[kind].id
+
+    @property
+    def holder(self) -> KeyHolder:
+        """What this process says of its keys to the others."""
+        return KeyHolder(*(HeldKeys(self._rings[kind].id, self._next.get(kind)) for kind in (MASTER, SIGNING)))
+
+    async def others(self) -> bool:
+        """Whether other processes are using the keys."""
+        return bool(await self._rotations.holders())
+
+    async def follow(self) -> None:
+        async with self._follows_alone:
+            replacements = await self._rotations.replacements()
+            await self._learn()
+            for kind, ring in self._rings.items():
+                of_kind = [rotation for rotation in replacements if rotation.kind == kind]
+                await self._use_what_is_decided(kind, ring, of_kind)
+                await self._forget_what_is_over(kind, ring, of_kind)
+
+    async def _learn(self) -> None:
+        for kind, ring in self._rings.items():
+            try:
+                keys = await asyncio.to_thread(read_keys, self._data_dir, kind)
+            except (OSError, UnsafeDataDir) as error:
+                # Somebody may be copying or replacing them at this moment.
+                self._tell("keys.unreadable", str(error))
+                continue
+            for key in keys:
+                ring.learn(key)
+
+    async def _use_what_is_decided(self, kind: KeyKind, ring: KeyRing, rotations: Sequence[KeyRotation]) -> None:
+        next = next_of(rotations)
+        self._next.pop(kind, None)
+        if next is not None and next in ring.ids:
+            self._next[kind] = next
+        decided = [rotation.replaced_by for rotation in rotations if rotation.switched_at is not None]
+        if not decided or (id := decided[-1]) is None:
+            return
+        self._decided[kind] = id
+        if id not in ring.ids:
+            hint = "other processes use a key that is not here: copy the directory keys from where one of them runs"
+            self._tell("keys.missing", id, kind=kind, hint=hint)
+            return
+        ring.use(id)
+        try:
+            await asyncio.to_thread(put_in_place, self._data_dir, kind, id)
+        except (OSError, UnsafeDataDir) as error:
+            hint = f"put the key {id} into its place there, as {kind}.key"
+            self._tell("keys.not_written", id, kind=kind, reason=str(error), hint=hint)
+
+    async def _forget_what_is_over(self, kind: KeyKind, ring: KeyRing, rotations: Sequence[KeyRotation]) -> None:
+        over = {rotation.replaces for rotation in rotations if rotation.completed_at is not None}
+        needed = {ring.id, *(r.replaces for r in rotations if r.completed_at is None), next_of(rotations)}
+        for id in (over & ring.ids) - needed - self._forgotten:
+            assert id is not None, "keys in files have ids"
+            if kind == MASTER and id in await self._secrets.master_key_ids():
+                self._tell("keys.still_needed", id, kind=kind)
+                continue
+            try:
+                await asyncio.to_thread(forget_key, self._data_dir, kind, id)
+            except OSError as error:
+                self._tell("keys.not_deleted", id, kind=kind, reason=str(error))
+            self._forgotten.add(id)
+            if kind == SIGNING:
+                ring.forget(id)
+            # Of a master key that is gone from the directory somebody may have read, a moment ago, what it opens.
+
+    def _tell(self, event: str, about: str, **facts: str) -> None:
+        # Keys are looked at every few seconds.
+        if (event, about) not in self._told:
+            self._told.add((event, about))
+            logger.error(event, id=about, **facts)
 
     async def advance(self, rotation: KeyRotation) -> bool:
+        self.is_waiting = False
         match rotation.kind:
             case "master":
                 return await self._rotate_master(rotation)
@@ -78,30 +175,70 @@ class FileKeyRotator:
                 assert_never(rotation.kind)
 
     async def _rotate_master(self, rotation: KeyRotation) -> bool:
-        if self._master_keys.id == rotation.replaces:
-            # From here on everything is wrapped with the new one. It is in its file by then.
-            self._master_keys.replace(await asyncio.to_thread(replace_key, self._data_dir, MASTER))
+        if not await self._is_used_by_all(rotation):
+            return False
         last: tuple[AccountId, int] | None = None
         while (last := await self._secrets.rewrap(last, self._vault.rewrap, limit=_REWRAPPED_AT_ONCE)) is not None:
             continue
-        for id in (self._master_keys.ids | {rotation.replaces or ""}) - {self._master_keys.id, ""}:
-            if id in await self._secrets.master_key_ids():
-                logger.error("keys.still_needed", kind=MASTER, id=id)
-            else:
-                await asyncio.to_thread(forget_key, self._data_dir, MASTER, id)
         return True
 
     async def _rotate_signing(self, rotation: KeyRotation) -> bool:
-        earlier, needed_until = rotation.replaces or "", rotation.needed_until
-        if self._issuer.key_id == earlier:
-            needed_until = await self._keep_until(rotation)
-            self._issuer.replace(await asyncio.to_thread(replace_key, self._data_dir, SIGNING))
-        if needed_until is None or self._clock.now() < needed_until:
+        if not await self._is_used_by_all(rotation):
             return False
-        self._issuer.forget(earlier)
-        await asyncio.to_thread(forget_key, self._data_dir, SIGNING, earlier)
-        return True
+        needed_until = rotation.needed_until
+        if needed_until is None:
+            needed_until = await self._rotations.keep_until(rotation.id, self._clock.now() + self._token_life + _MARGIN)
+        return self._clock.now() >= needed_until
 
-    async def _keep_until(self, rotation: KeyRotation) -> datetime:
-        at = self._clock.now() + self._token_life + _MARGIN
-        return await self._rotations.keep_until(rotation.id, at)
+    async def _is_used_by_all(self, rotation: KeyRotation) -> bool:
+        """Have all processes use the new key, if they have it."""
+        of, id = _FILES[rotation.kind], rotation.replaced_by
+        if id is None:
+            id = await self._make(rotation)
+            if id is None:
+                return False
+        await self.follow()
+        if rotation.switched_at is None:
+            if not await self._all(rotation, "has the new key", lambda holder: of(holder).has(id)):
+                return False
+            await self._rotations.switch(rotation.id, at=self._clock.now())
+            await self.follow()
+        # Another rotation may have come after it.
+        decided = self._decided.get(rotation.kind, id)
+        return await self._all(rotation, "uses the new key", lambda holder: of(holder).uses(decided))
+
+    async def _make(self, rotation: KeyRotation) -> str | None:
+        """The id of the key that replaces the earlier one, which is in a file by then; None if none can be made."""
+        kind = rotation.kind
+        try:
+            made = key_id(kind, await asyncio.to_thread(next_key, self._data_dir, kind))
+        except (OSError, UnsafeDataDir) as error:
+            hint = f"put 64 random hexadecimal digits into keys/{kind}.next.key, for every server and worker"
+            self._tell("keys.not_made", kind, reason=str(error), hint=hint)
+            return None
+        chosen = await self._rotations.replace_by(rotation.id, made)
+        if chosen != made:
+            await asyncio.to_thread(drop_next_key, self._data_dir, kind, made)
+        return chosen
+
+    async def _all(self, rotation: KeyRotation, what: str, holds: Callable[[KeyHolder], bool]) -> bool:
+        """Whether it holds for all processes, and has for long enough that none is overlooked."""
+        now, holders = self._clock.now(), await self._rotations.holders()
+        without = sum(not holds(holder) for holder in holders)
+        is_seen = bool(holders) or not self._is_shared
+        if without or not is_seen or not holds(self.holder):
+            self._all_since.pop((rotation.id, what), None)
+            self.is_waiting = True
+            if without:
+                hint = "where processes have copies of the directory keys, copy it anew"
+                logger.warning("keys.waiting", kind=rotation.kind, until=f"each {what}", processes=without, hint=hint)
+            return False
+        since = self._all_since.setdefault((rotation.id, what), now)
+        is_sure = not holders or now - since >= SURE
+        self.is_waiting = not is_sure
+        return is_sure
+
+
+def next_of(rotations: Sequence[KeyRotation]) -> str | None:
+    """The key that is to be used next, of rotations of a kind."""
+    return next((rotation.replaced_by for rotation in rotations if rotation.switched_at is None), None)

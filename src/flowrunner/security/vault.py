@@ -1,7 +1,7 @@
 """Secrets at rest: each account's values under a key of its own, and that under the master key."""
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import AccountId
 from flowrunner.ports import Audit, Reseal, SealedSecret, SecretStore, SecretView, WrappedKey
-from flowrunner.security.keys import KEY_BYTES, MASTER, key_id
+from flowrunner.security.keys import KEY_BYTES, MASTER, KeyRing
 from flowrunner.security.redaction import SecretRedactor
 
 logger = structlog.get_logger()
@@ -50,26 +50,11 @@ def _seal_secret(account_id: AccountId, key: str, value: bytes, version: int, da
     return SealedSecret(key=key, key_version=version, sealed=sealed)
 
 
-class MasterKeys:
-    """The key that wraps every account's data key, and earlier ones that still open some."""
+class MasterKeys(KeyRing):
+    """The key that wraps every account's data key, and others that open some."""
 
-    def __init__(self, present: bytes, earlier: Iterable[bytes] = ()) -> None:
-        self._keys: dict[str, bytes] = {}
-        for key in (*earlier, present):
-            self.replace(key)
-
-    def replace(self, key: bytes) -> None:
-        """Wrap with ``key`` from now on."""
-        if len(key) != KEY_BYTES:
-            raise ValueError(f"a master key has {KEY_BYTES} bytes")
-        id = key_id(MASTER, key)
-        # An earlier one stays: somebody may have read, a moment ago, what it opens.
-        self._keys[id] = key
-        self.id = id
-
-    @property
-    def ids(self) -> Set[str]:
-        return frozenset(self._keys)
+    def __init__(self, present: bytes, others: Iterable[bytes] = ()) -> None:
+        super().__init__(MASTER, present, others)
 
     def wrap(self, account_id: AccountId, version: int, data_key: bytes) -> WrappedKey:
         # Read once: it may be replaced meanwhile, on another thread.

@@ -44,14 +44,18 @@ class Keys:
     async def page(self, page: Page) -> tuple[Sequence[KeyRotation], int]:
         return await self._store.page(page)
 
-    async def advance(self) -> None:
-        """Do what can be done at this time of every rotation that is under way."""
+    async def advance(self) -> bool:
+        """Do what can be done at this time of every rotation that is under way; whether there will soon be more."""
         self._is_asked_for.clear()
+        is_waiting = False
         for rotation in await self._store.under_way():
             if await self._rotator.advance(rotation):
                 now = self._clock.now()
                 entry = _entry(None, "keys.rotation.completed", rotation, now)
                 await self._store.complete(rotation.id, at=now, audit=entry)
+            is_waiting = is_waiting or self._rotator.is_waiting
+        await self._rotator.follow()
+        return is_waiting
 
     async def wait(self, *, seconds: float) -> None:
         """Until a rotation is asked for, but not longer."""

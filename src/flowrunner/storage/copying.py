@@ -54,8 +54,11 @@ SELECT id, account_id, name, digest, scopes, created_at, expires_at, last_used_a
     ),
     Table(
         "key_rotations",
-        ("id", "kind", "replaces", "requested_at", "needed_until", "completed_at"),
-        "SELECT id, kind, replaces, requested_at, needed_until, completed_at FROM key_rotations ORDER BY id",
+        ("id", "kind", "replaces", "replaced_by", "switched_at", "requested_at", "needed_until", "completed_at"),
+        """
+SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until, completed_at
+  FROM key_rotations ORDER BY id
+""",
     ),
     Table(
         "data_keys",

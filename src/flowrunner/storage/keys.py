@@ -1,21 +1,23 @@
 """Rotations of keys: what was asked for, and what is over."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from flowrunner.ports import Audit, KeyKind, KeyRotation, Page
+from flowrunner.domain.audit import AuditEntry
+from flowrunner.ports import Audit, HeldKeys, KeyHolder, KeyKind, KeyRotation, Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
-from flowrunner.storage.transaction import Transaction, one_row
+from flowrunner.storage.transaction import Statement, Transaction, one_row
 
 REQUEST: Final = """
 INSERT INTO key_rotations (kind, replaces, requested_at) VALUES (:kind, :replaces, :at)
     ON CONFLICT DO NOTHING
 """
 REQUESTED: Final = """
-SELECT id, kind, replaces, requested_at, needed_until, completed_at FROM key_rotations
+SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until, completed_at FROM key_rotations
  WHERE kind = :kind AND coalesce(replaces, '') = coalesce(:replaces, '') AND completed_at IS NULL
 """
 # Somebody may hold a token signed with the key of before.
@@ -26,16 +28,55 @@ UPDATE key_rotations
  WHERE id = :id
 RETURNING needed_until
 """
-COMPLETE: Final = "UPDATE key_rotations SET completed_at = :at WHERE id = :id"
+# Whoever is first decides.
+REPLACE_BY: Final = """
+UPDATE key_rotations SET replaced_by = coalesce(replaced_by, :key_id) WHERE id = :id RETURNING replaced_by
+"""
+SWITCH: Final = "UPDATE key_rotations SET switched_at = :at WHERE id = :id AND switched_at IS NULL"
+REPLACEMENTS: Final = """
+SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until, completed_at FROM key_rotations
+ WHERE replaced_by IS NOT NULL ORDER BY id
+"""
+COMPLETE: Final = "UPDATE key_rotations SET completed_at = :at WHERE id = :id AND completed_at IS NULL"
+# Each process beside the one that owns the database has a session of its own, which ends with it.
+HOLDERS: Final = Statement(
+    sqlite="SELECT '' WHERE false",
+    postgres="""
+SELECT application_name FROM pg_stat_activity
+ WHERE datname = current_database() AND application_name LIKE 'flowrunner master=%'
+""",
+)
 UNDER_WAY: Final = """
-SELECT id, kind, replaces, requested_at, needed_until, completed_at FROM key_rotations
+SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until, completed_at FROM key_rotations
  WHERE completed_at IS NULL ORDER BY id
 """
 PAGE: Final = """
-SELECT id, kind, replaces, requested_at, needed_until, completed_at FROM key_rotations
+SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until, completed_at FROM key_rotations
  ORDER BY id DESC LIMIT :limit OFFSET :offset
 """
 COUNT: Final = "SELECT count(*) FROM key_rotations"
+
+
+# Whole ids would not fit into the name of a session, which has 63 bytes.
+_ID_DIGITS: Final = 8
+_NAME: Final = re.compile(r"flowrunner master=(\w+)(?:\+(\w+))? signing=(\w+)(?:\+(\w+))?")
+
+
+def name_of(holder: KeyHolder) -> str:
+    """What the session of a process is called, by which the others know the keys that it has."""
+    return f"flowrunner master={_held(holder.master)} signing={_held(holder.signing)}"
+
+
+def _held(keys: HeldKeys) -> str:
+    return keys.present[:_ID_DIGITS] + ("" if keys.next is None else f"+{keys.next[:_ID_DIGITS]}")
+
+
+def _holder(name: str) -> KeyHolder | None:
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    master, next_master, signing, next_signing = found.groups()
+    return KeyHolder(HeldKeys(master, next_master), HeldKeys(signing, next_signing))
 
 
 class SqlKeyRotations:
@@ -60,9 +101,26 @@ class SqlKeyRotations:
         row = await self._database.write(lambda tx: one_row(tx, KEEP_UNTIL, values))
         return from_ms(row[0])
 
-    async def complete(self, id: int, *, at: datetime, audit: Audit = None) -> None:
+    async def replace_by(self, id: int, key_id: str) -> str:
+        row = await self._database.write(lambda tx: one_row(tx, REPLACE_BY, {"id": id, "key_id": key_id}))
+        return str(row[0])
+
+    async def switch(self, id: int, *, at: datetime) -> None:
+        await self._database.write(lambda tx: tx.run(SWITCH, {"id": id, "at": to_ms(at)}))
+
+    async def replacements(self) -> Sequence[KeyRotation]:
+        rows = await self._database.read(lambda tx: tx.rows(REPLACEMENTS))
+        return [_rotation(row) for row in rows]
+
+    async def holders(self) -> Sequence[KeyHolder]:
+        rows = await self._database.read(lambda tx: tx.rows(HOLDERS))
+        return [holder for (name,) in rows if (holder := _holder(name)) is not None]
+
+    async def complete(self, id: int, *, at: datetime, audit: AuditEntry) -> None:
         values = {"id": id, "at": to_ms(at)}
-        await self._database.write(lambda tx: tx.run(COMPLETE, values), audit=audit)
+        await self._database.write(
+            lambda tx: tx.run(COMPLETE, values), audit=lambda changed: audit if changed else None
+        )
 
     async def under_way(self) -> Sequence[KeyRotation]:
         rows = await self._database.read(lambda tx: tx.rows(UNDER_WAY))
@@ -75,11 +133,13 @@ class SqlKeyRotations:
 
 
 def _rotation(row: tuple[Any, ...]) -> KeyRotation:
-    id, kind, replaces, requested_at, needed_until, completed_at = row
+    id, kind, replaces, replaced_by, switched_at, requested_at, needed_until, completed_at = row
     return KeyRotation(
         id=id,
         kind=kind,
         replaces=replaces,
+        replaced_by=replaced_by,
+        switched_at=from_ms_or_none(switched_at),
         requested_at=from_ms(requested_at),
         needed_until=from_ms_or_none(needed_until),
         completed_at=from_ms_or_none(completed_at),

@@ -10,16 +10,20 @@ import structlog
 from flowrunner.storage.postgres.connections import is_trouble, options
 from flowrunner.storage.postgres.transaction import CHANNEL
 
-PING: Final = "SELECT 1"
+# Says on the way what the process is called by now.
+PING: Final = "SELECT set_config('application_name', $1, false)"
 _PING_SECONDS: Final = 2.0
 
 logger = structlog.get_logger()
 
 
-async def listen(url: str, *, on_news: Callable[[str], None], on_gap: Callable[[], None]) -> None:
+async def listen(
+    url: str, *, name: Callable[[], str], on_news: Callable[[str], None], on_gap: Callable[[], None]
+) -> None:
     """Call ``on_news`` with the id of each execution that has new events, for ever.
 
     Args:
+        name: What the session is called, as it is at any time.
         on_gap: Is called when some may have gone unheard.
     """
 
@@ -30,12 +34,12 @@ async def listen(url: str, *, on_news: Callable[[str], None], on_gap: Callable[[
     while True:
         connection = None
         try:
-            connection = await asyncpg.connect(url, **options(statement_seconds=_PING_SECONDS))
+            connection = await asyncpg.connect(url, **options(statement_seconds=_PING_SECONDS, application_name=name()))
             await connection.add_listener(CHANNEL, hear)
             on_gap()
             while True:
                 await asyncio.sleep(_PING_SECONDS)
-                await connection.fetchval(PING)
+                await connection.fetchval(PING, name())
         except Exception as error:
             if not is_trouble(error):
                 raise

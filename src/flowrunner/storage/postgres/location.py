@@ -55,8 +55,10 @@ class PostgresUrl:
     def ownership(self) -> AbstractAsyncContextManager[Ownership]:
         return ownership_of(self.url)
 
-    async def listen(self, *, on_news: Callable[[str], None], on_gap: Callable[[], None]) -> None:
-        await listen(self.url, on_news=on_news, on_gap=on_gap)
+    async def listen(
+        self, *, name: Callable[[], str], on_news: Callable[[str], None], on_gap: Callable[[], None]
+    ) -> None:
+        await listen(self.url, name=name, on_news=on_news, on_gap=on_gap)
 
     async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:
         """Check the audit log, also while a server writes it. Raises: FlowRunnerError."""

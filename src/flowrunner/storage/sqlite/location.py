@@ -51,7 +51,9 @@ class SqliteFile:
     async def ownership(self) -> AsyncIterator[SoleOwnership]:
         yield SoleOwnership()
 
-    async def listen(self, *, on_news: Callable[[str], None], on_gap: Callable[[], None]) -> None:
+    async def listen(
+        self, *, name: Callable[[], str], on_news: Callable[[str], None], on_gap: Callable[[], None]
+    ) -> None:
         await asyncio.Event().wait()
 
     async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:

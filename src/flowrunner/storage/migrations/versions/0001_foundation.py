@@ -88,11 +88,15 @@ CREATE TABLE key_rotations (
     kind TEXT NOT NULL CHECK (kind IN ('master', 'data', 'signing')),
     -- Which key of a file is replaced; a data key is in no file.
     replaces TEXT,
+    -- What replaces it, once that is made, and since when every process is to use it.
+    replaced_by TEXT,
+    switched_at INTEGER,
     requested_at INTEGER NOT NULL,
     -- Until when tokens may come that were signed with the earlier key.
     needed_until INTEGER,
     completed_at INTEGER,
-    CHECK ((kind = 'data') = (replaces IS NULL))
+    CHECK ((kind = 'data') = (replaces IS NULL)),
+    CHECK (switched_at IS NULL OR replaced_by IS NOT NULL)
 ) STRICT;
 CREATE UNIQUE INDEX key_rotations_open ON key_rotations (kind, coalesce(replaces, ''))
     WHERE completed_at IS NULL;
@@ -464,11 +468,15 @@ CREATE TABLE key_rotations (
     kind text NOT NULL CHECK (kind IN ('master', 'data', 'signing')),
     -- Which key of a file is replaced; a data key is in no file.
     replaces text COLLATE "C",
+    -- What replaces it, once that is made, and since when every process is to use it.
+    replaced_by text COLLATE "C",
+    switched_at bigint,
     requested_at bigint NOT NULL,
     -- Until when tokens may come that were signed with the earlier key.
     needed_until bigint,
     completed_at bigint,
-    CHECK ((kind = 'data') = (replaces IS NULL))
+    CHECK ((kind = 'data') = (replaces IS NULL)),
+    CHECK (switched_at IS NULL OR replaced_by IS NOT NULL)
 );
 CREATE UNIQUE INDEX key_rotations_open ON key_rotations (kind, coalesce(replaces, ''))
     WHERE completed_at IS NULL;
