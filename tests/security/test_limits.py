@@ -182,6 +182,25 @@ async def test_s56_documents_of_one_account_without_end_let_those_of_another_thr
         assert order.index("omar") <= 4
 
 
+async def test_s56_flows_of_one_account_that_are_long_to_read_leave_threads_to_another(tmp_path: Path) -> None:
+    long = "nodes: {a: {type: transform, params: {value: '" + "${input.a} " * 5000 + "'}}}"
+    async with town_at(tmp_path / "data") as town:
+        flows = [(town.mara, await town.mara.flow(f"{long} # {n}")) for n in range(30)]
+        flows.append((town.omar, await town.omar.flow(long)))
+        order: list[Person] = []
+
+        async def run(person: Person, flow: str) -> None:
+            assert (await person.run(flow)).status == 201
+            order.append(person)
+
+        # None of them has been run, so each is read now.
+        async with asyncio.TaskGroup() as group:
+            for person, flow in flows:
+                group.create_task(run(person, flow))
+
+        assert order.index(town.omar) < 10
+
+
 async def test_s56_who_asks_too_often_without_a_token_waits_and_accounts_behind_the_same_address_do_not(
     tmp_path: Path,
 ) -> None:

@@ -265,17 +265,28 @@ class ReadyFlows:
         self._store = store
         self._node_types = node_types
         self._kept: OrderedDict[tuple[AccountId, RevisionId], Flow] = OrderedDict()
+        # There are few threads, and names of hosts are looked up on them too.
+        self._turns = Turns()
 
     async def get(self, account_id: AccountId, revision_id: RevisionId) -> Flow:
-        key = (account_id, revision_id)
-        flow = self._kept.get(key)
+        flow = self._find(account_id, revision_id)
         if flow is None:
-            definition = await self._store.definition(account_id, revision_id)
-            # On another thread: the longest would hold up everybody else.
-            flow = await asyncio.to_thread(read_flow, definition, self._node_types)
-            self._kept[key] = flow
-            if len(self._kept) > _CACHED_FLOWS:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(key)
+            async with self._turns.of(account_id):
+                # It may have been read while this waited.
+                flow = self._find(account_id, revision_id) or await self._read(account_id, revision_id)
+        return flow
+
+    def _find(self, account_id: AccountId, revision_id: RevisionId) -> Flow | None:
+        flow = self._kept.get((account_id, revision_id))
+        if flow is not None:
+            self._kept.move_to_end((account_id, revision_id))
+        return flow
+
+    async def _read(self, account_id: AccountId, revision_id: RevisionId) -> Flow:
+        definition = await self._store.definition(account_id, revision_id)
+        # On another thread: the longest would hold up everybody else.
+        flow = await asyncio.to_thread(read_flow, definition, self._node_types)
+        self._kept[account_id, revision_id] = flow
+        if len(self._kept) > _CACHED_FLOWS:
+            self._kept.popitem(last=False)
         return flow
