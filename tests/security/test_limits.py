@@ -23,6 +23,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from api.shapes import assert_error
 from api.test_routes import OPEN
+from flowrunner.api.routing import PublicRoute
 from flowrunner.bootstrap import Program
 from flowrunner.services.audit import MOST
 from support.asgi import call, connect, program_at
@@ -222,6 +223,23 @@ async def test_s56_who_asks_too_often_without_a_token_waits_and_accounts_behind_
         assert (await Person(town.app, address="198.51.100.2").go("GET", "/api/v1/openapi.json")).status == 200
         town.mara.address = "198.51.100.1"
         assert (await town.mara.go("GET", "/api/v1/flows")).status == 200
+
+
+async def test_s43_s56_nobody_has_a_long_body_read_and_everybody_the_longest_that_a_login_can_be(
+    tmp_path: Path,
+) -> None:
+    async with town_at(tmp_path / "data") as town:
+        nobody = Person(town.app)
+        # Six bytes for each half of a character.
+        longest = {"username": "🦦" * 320, "password": "🦦" * 1024, "cookie": False}
+        assert len(json.dumps(longest)) > 16_000
+        routes = [route for route in town.app.routes if isinstance(route, APIRoute) and route.body_field is not None]
+        opened = [route.path for route in routes if type(route) is PublicRoute]
+
+        assert opened == ["/api/v1/auth/login", "/api/v1/setup"]
+        assert (await nobody.go("POST", "/api/v1/auth/login", longest)).status == 401
+        for path in opened:
+            assert_error(await nobody.go("POST", path, {"x": ["y"] * 10_000}), 413)
 
 
 async def test_s56_a_socket_that_nobody_proves_counts_too(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from flowrunner.api.accounts import AccountAnswer, account_json
 from flowrunner.api.answers import BODY_ERRORS, Answer, Message, answer, errors, rfc3339
 from flowrunner.api.requests import Body, services_of
 from flowrunner.api.routing import (
+    MAX_ANONYMOUS_BODY_BYTES,
     ProtectedRoute,
     PublicRoute,
     address_of,
@@ -66,6 +67,9 @@ class Setup(Body):
     password: str = Field(max_length=1024)
 
 
+_SMALL = {"x-max-bytes": MAX_ANONYMOUS_BODY_BYTES}
+
+
 def _token_answer(request: Request, token: Token, *, as_cookie: bool) -> Response:
     body = {"expires_at": rfc3339(token.expires_at), "account_id": token.account_id}
     if not as_cookie:
@@ -75,7 +79,7 @@ def _token_answer(request: Request, token: Token, *, as_cookie: bool) -> Respons
     return response
 
 
-@public.post("/auth/login", response_model=TokenAnswer, responses=errors(401, 403, *BODY_ERRORS))
+@public.post("/auth/login", response_model=TokenAnswer, responses=errors(401, 403, *BODY_ERRORS), openapi_extra=_SMALL)
 async def login(request: Request, body: Login) -> Response:
     """Authenticate and get a token."""
     browser_of(request).check_is_not_foreign(request.headers)
@@ -117,7 +121,13 @@ async def ticket(request: Request) -> Response:
     return answer({"ticket": made.ticket, "expires_at": rfc3339(made.expires_at)}, 201)
 
 
-@public.post("/setup", response_model=AccountAnswer, status_code=201, responses=errors(401, 409, *BODY_ERRORS))
+@public.post(
+    "/setup",
+    response_model=AccountAnswer,
+    status_code=201,
+    responses=errors(401, 409, *BODY_ERRORS),
+    openapi_extra=_SMALL,
+)
 async def setup(request: Request, body: Setup) -> Response:
     """Create the first admin, with the token that the server printed at its first start."""
     account = await request.app.state.setup.run(

@@ -29,6 +29,8 @@ from flowrunner.services.rates import Rates
 MAX_BODY_BYTES: Final = 1024 * 1024
 # A definition of 1 MiB may take more than twice that as a JSON text.
 MAX_FLOW_BODY_BYTES: Final = 3 * 1024 * 1024
+# Whoever nobody knows has nothing long to say: no field of theirs fills it, however it is escaped.
+MAX_ANONYMOUS_BODY_BYTES: Final = 32 * 1024
 
 _LONG_BYTES: Final = 64 * 1024
 
