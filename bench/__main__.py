@@ -9,16 +9,18 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from bench import floods, memory, report
+from bench import costs, floods, memory, report, sockets
 from bench.engine import NoOp
 from bench.machine import describe
-from bench.postgres import running_postgres
 from bench.processes import BenchFailed, run_module, scratch
 from bench.rest import RestBench, rest_bench
+from bench.services import running_postgres
 from bench.startup import start_twice
+from bench.temporal import WORKERS, temporal_bench
 from bench.wrk import missing
 
 RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
@@ -32,9 +34,12 @@ PARTS: Final = {
     "g": "JavaScript",
     "h": "the flow language",
     "i": "logins, and floods of them",
+    "j": "what an execution costs on PostgreSQL",
     "p": "executions over REST, on PostgreSQL beside SQLite",
+    "t": "executions that Temporal places, beside plain workflows",
+    "w": "WebSockets: memory, and clients that do not read",
 }
-_NEED_WRK: Final = frozenset("cdehip")
+_NEED_WRK: Final = frozenset("cdehijp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +52,20 @@ class Effort:
     one_seconds: float
     list_seconds: float
     finished: int
+    costed: int
     memory_seconds: float
+    temporal_rounds: int
+    temporal_seconds: float
 
 
 FULL: Final = Effort(
-    rounds=5, engine_seconds=3, many_seconds=5, one_seconds=3, list_seconds=3, finished=100_000, memory_seconds=150
-)
+    rounds=5, engine_seconds=3, many_seconds=5, one_seconds=3, list_seconds=3, finished=100_000, costed=2_000,
+    memory_seconds=150, temporal_rounds=3, temporal_seconds=10,
+)  # fmt: skip
 QUICK: Final = Effort(
-    rounds=2, engine_seconds=1, many_seconds=2, one_seconds=1, list_seconds=1, finished=10_000, memory_seconds=20
-)
+    rounds=2, engine_seconds=1, many_seconds=2, one_seconds=1, list_seconds=1, finished=10_000, costed=300,
+    memory_seconds=20, temporal_rounds=1, temporal_seconds=4,
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -72,12 +82,14 @@ class Bench:
         self._say_what_is_left_out()
         with contextlib.ExitStack() as stack:
             rest = on_postgres = None
+            stored = None
             if self.parts & {"c", "d", "h", "i", "p"}:
                 rest = stack.enter_context(rest_bench(self.directory))
-            if "p" in self.parts:
-                url = stack.enter_context(running_postgres())
-                on_postgres = stack.enter_context(rest_bench(self.directory, database_url=url))
-            steps = self._steps(rest, on_postgres)
+            if self.parts & {"j", "p"}:
+                postgres = stack.enter_context(running_postgres())
+                stored = costs.Stored(postgres, postgres.new_database())
+                on_postgres = stack.enter_context(rest_bench(self.directory, database_url=stored.url))
+            steps = self._steps(rest, on_postgres, stored)
             # One round after the other: what disturbs the machine for a while disturbs every figure alike.
             for number in range(self.effort.rounds):
                 say(f"round {number + 1} of {self.effort.rounds}")
@@ -91,6 +103,25 @@ class Bench:
                 lambda: memory.finished(self.directory, total=self.effort.finished, seconds=seconds, say=say),
             )
 
+        if "t" in self.parts:
+            self._measure_temporal()
+        if "w" in self.parts:
+            self._measure_sockets()
+
+    def _measure_temporal(self) -> None:
+        with temporal_bench(self.directory) as bench:
+            for number in range(self.effort.temporal_rounds):
+                say(f"Temporal, round {number + 1} of {self.effort.temporal_rounds}")
+                for count in WORKERS:
+                    step = partial(bench.measure, count, self.effort.temporal_seconds)
+                    self._measure(f"temporal-{count}", step)
+
+    def _measure_sockets(self) -> None:
+        self._measure("sockets", lambda: sockets.memory_each(self.directory))
+        with sockets.deaf_bench(self.directory) as bench:
+            for _ in range(self.effort.rounds):
+                self._measure("deaf", lambda: bench.measure(self.effort.many_seconds))
+
     def _say_what_is_left_out(self) -> None:
         if self.parts & _NEED_WRK and (problem := missing()):
             left_out = sorted(self.parts & _NEED_WRK)
@@ -98,7 +129,9 @@ class Bench:
             say(f"LEFT OUT {', '.join(PARTS[part] for part in left_out)}: {problem}")
             self.parts -= _NEED_WRK
 
-    def _steps(self, rest: RestBench | None, on_postgres: RestBench | None) -> list[tuple[str, Callable[[], Any]]]:
+    def _steps(
+        self, rest: RestBench | None, on_postgres: RestBench | None, stored: costs.Stored | None
+    ) -> list[tuple[str, Callable[[], Any]]]:
         effort = self.effort
         steps: list[tuple[str, str, Callable[[], Any]]] = [
             ("a", "limit", lambda: self._alone("bench.limit")),
@@ -115,8 +148,9 @@ class Bench:
                 ("h", "scripts", lambda: rest.run_scripts(effort.many_seconds)),
                 ("i", "floods", lambda: floods.measure(rest.server, effort.list_seconds)),
             ]
-        if on_postgres is not None:
+        if on_postgres is not None and stored is not None:
             steps += [
+                ("j", "costs", lambda: costs.measure(on_postgres, stored, effort.costed, effort.memory_seconds)),
                 ("p", "many-postgres", lambda: on_postgres.run_many(effort.many_seconds)),
                 ("p", "one-postgres", lambda: on_postgres.run_one(effort.one_seconds)),
             ]

@@ -38,7 +38,7 @@ def parked(directory: Path, *, seconds: float, say: Callable[[str], None]) -> di
     with running_server(directory / "parked") as server:
         light = server.create_flow(LIGHT)
         # The first executions pay for what every later one shares: code, connections, statements.
-        _start(server, light, _WARM_UP, seconds)
+        start(server, light, _WARM_UP, seconds)
         server.wait_until_none(light, "running", "waiting")
         return _park(server, seconds, say)
 
@@ -46,7 +46,7 @@ def parked(directory: Path, *, seconds: float, say: Callable[[str], None]) -> di
 def _park(server: Server, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
     parking = server.create_flow(PARKING)
     before = _settled(server)
-    _start(server, parking, PARKED, seconds)
+    start(server, parking, PARKED, seconds)
     server.wait_until_none(parking, "running")
     count = server.count(parking, "waiting")
     if (made := server.count(parking)) != count:
@@ -70,7 +70,7 @@ def finished(directory: Path, *, total: int, seconds: float, say: Callable[[str]
             left = deadline - time.monotonic()
             if left < 1:
                 raise BenchFailed(f"{seconds:g} s were not enough for {total} executions: {points[-1][0]} ended")
-            _start(server, light, total * tenth // 10 - points[-1][0], left)
+            start(server, light, total * tenth // 10 - points[-1][0], left)
             server.wait_until_none(light, "running", "waiting")
             points.append((server.count(light, "completed"), server.rss()))
             say(f"{points[-1][0]} finished: {mb(points[-1][1])} MB")
@@ -81,7 +81,8 @@ def finished(directory: Path, *, total: int, seconds: float, say: Callable[[str]
         return {"points": points, "per_second": points[-1][0] / taken, "then_parked": then}
 
 
-def _start(server: Server, flow_id: str, count: int, seconds: float) -> None:
+def start(server: Server, flow_id: str, count: int, seconds: float) -> None:
+    """Start so many executions, which may take so long. Raises: BenchFailed."""
     report = wrk(
         server, "one_request.lua", "POST", f"/api/v1/flows/{flow_id}/run", count,
         threads=1, connections=_CONNECTIONS, seconds=seconds,

@@ -20,6 +20,8 @@ HOST: Final = "127.0.0.1"
 EMAIL: Final = "bench@example.com"
 START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 15.0
+# What a process of ours prints when it is.
+READY: Final = "ready"
 
 
 class BenchFailed(Exception):
@@ -52,10 +54,17 @@ def scratch(within: Path | None = None) -> Iterator[Path]:
 
 @dataclass(slots=True)
 class Server:
-    """`flowrunner serve` on a data directory, and the REST calls a measurement makes of it."""
+    """`flowrunner serve` on a data directory, and the REST calls a measurement makes of it.
+
+    Attributes:
+        settings: `FLOWRUNNER_…` variables without their prefix.
+        command: Another one than `serve`, which has the same data directory.
+    """
 
     data_dir: Path
     database_url: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    command: str = "serve"
     port: int = field(default_factory=free_port)
     password: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
     token: str = field(default="", repr=False)
@@ -72,7 +81,7 @@ class Server:
 
     @property
     def log_file(self) -> Path:
-        return self.data_dir.with_name(f"{self.data_dir.name}.log")
+        return self.data_dir.with_name(f"{self.data_dir.name}-{self.command}-{self.port}.log")
 
     def start(self) -> float:
         """Start it; gives the seconds from there to the first 200 of `/readyz`."""
@@ -87,7 +96,8 @@ class Server:
         }
         if self.database_url is not None:
             environment["FLOWRUNNER_DATABASE_URL"] = self.database_url
-        command = [sys.executable, "-m", "flowrunner", "serve", "--host", HOST, "--port", str(self.port),
+        environment |= {f"FLOWRUNNER_{name}": value for name, value in self.settings.items()}
+        command = [sys.executable, "-m", "flowrunner", self.command, "--host", HOST, "--port", str(self.port),
                    "--data-dir", str(self.data_dir)]  # fmt: skip
         begun = time.perf_counter()
         with self.log_file.open("ab") as log:
@@ -132,6 +142,15 @@ class Server:
         finally:
             connection.close()
 
+    def text(self, path: str) -> str:
+        """What is there for everybody."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=30)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
+
     def create_flow(self, definition: str) -> str:
         id: str = self.call("POST", "/api/v1/flows", {"definition": definition})["id"]
         return id
@@ -156,9 +175,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server(data_dir: Path, *, database_url: str | None = None) -> Iterator[Server]:
+def running_server(
+    data_dir: Path, *, database_url: str | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """A server that has started, with a login."""
-    server = Server(data_dir, database_url)
+    server = Server(data_dir, database_url, settings or {})
     try:
         server.start()
         server.log_in()
@@ -187,8 +208,10 @@ class Receiver:
 
 
 @contextlib.contextmanager
-def running_receiver() -> Iterator[Receiver]:
-    process = subprocess.Popen([sys.executable, "-m", "bench.receiver"], stdout=subprocess.PIPE, text=True)
+def running_receiver(*, delay_ms: int = 0) -> Iterator[Receiver]:
+    """Args: delay_ms: After so long it answers."""
+    command = [sys.executable, "-m", "bench.receiver", str(delay_ms)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None, "it is a pipe"
         yield Receiver(int(process.stdout.readline()))
@@ -196,10 +219,22 @@ def running_receiver() -> Iterator[Receiver]:
         stop(process)
 
 
-def run_module(module: str, *arguments: object, seconds: float) -> Any:
-    """What a module of ours prints as JSON, run in a process of its own."""
+def cpu_seconds(pid: int) -> float:
+    """Processor time of the process, of its children, and of those that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return 0.0
+    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_seconds(int(child)) for child in children)
+
+
+def run_module(module: str, *arguments: object, seconds: float, environment: Mapping[str, str] | None = None) -> Any:
+    """What a module of ours prints as JSON, run in a process of its own, with more variables if need be."""
     command: Sequence[str] = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    variables = {**os.environ, **(environment or {})}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, env=variables)
     if done.returncode != 0:
         raise BenchFailed(f"{module} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

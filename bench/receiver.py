@@ -1,8 +1,12 @@
-"""The server that flows call: a fixed answer at once, so that it is not what is measured."""
+"""The server that flows call: a fixed answer, so that it is not what is measured.
+
+python -m bench.receiver DELAY_MS
+"""
 
 import asyncio
 import json
 import signal
+import sys
 from collections import Counter
 from typing import cast
 
@@ -23,7 +27,8 @@ _COUNTS: Counter[str] = Counter()
 class _Answering(asyncio.Protocol):
     """As much of HTTP as one known client needs: keep-alive, and bodies with a length."""
 
-    def __init__(self) -> None:
+    def __init__(self, delay_seconds: float) -> None:
+        self._delay_seconds = delay_seconds
         self._transport: asyncio.Transport | None = None
         self._pending = b""
 
@@ -47,17 +52,24 @@ class _Answering(asyncio.Protocol):
                 self._transport.write(_response(json.dumps(_COUNTS).encode()))
             else:
                 _COUNTS[method.decode()] += 1
-                self._transport.write(_ANSWER)
+                self._answer()
         self._pending = pending
 
+    def _answer(self) -> None:
+        assert self._transport is not None, "connected"
+        if self._delay_seconds:
+            asyncio.get_running_loop().call_later(self._delay_seconds, self._transport.write, _ANSWER)
+        else:
+            self._transport.write(_ANSWER)
 
-async def _main() -> None:
+
+async def _main(delay_seconds: float) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
-    server = await loop.create_server(_Answering, HOST, 0, backlog=512)
+    server = await loop.create_server(lambda: _Answering(delay_seconds), HOST, 0, backlog=512)
     print(server.sockets[0].getsockname()[1], flush=True)
     await ended.wait()
 
 
 if __name__ == "__main__":
-    uvloop.run(_main())
+    uvloop.run(_main(int(sys.argv[1]) / 1000))

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bench.memory import ENOUGH_FOR_CACHES
+from bench.temporal import CALLS, DELAY_MS, WORKERS
 
 Rounds = Mapping[str, Sequence[Mapping[str, Any]]]
 PART_OF: Final = {
     "limit": "a", "noop-2": "b", "noop-10": "b", "transform-2": "b", "many": "c", "one": "c", "list": "d",
     "parked": "e", "startup": "f", "javascript": "g", "language": "h", "light": "h", "scripts": "h",
-    "floods": "i", "many-postgres": "p", "one-postgres": "p",
+    "floods": "i", "costs": "j", "many-postgres": "p", "one-postgres": "p", "sockets": "w", "deaf": "w",
+    **{f"temporal-{workers}": "t" for workers in WORKERS},
 }  # fmt: skip
 # A server that has finished executions behind it may still grow by so much over as many again.
 FLAT_PERCENT: Final = 2.0
@@ -68,15 +70,25 @@ def at_most(bound: float, text: str) -> Required:
     return Required(bound, False, f"≤ {text}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Rows of whatever was measured."""
+
+    rounds: Rounds
+    found: list[Row]
+
+    def add(self, name: str, unit: str, source: str, required: Required | None = None, *, digits: int = 0) -> None:
+        """Args: source: The step that was measured, and which of its figures."""
+        step, field = source.split(".")
+        if measured := self.rounds.get(step):
+            values = [one[field] for one in measured]
+            self.found.append(Row(PART_OF[step], name, unit, values, required, digits))
+
+
 def rows(rounds: Rounds) -> list[Row]:
     """The figures of whatever was measured."""
     found: list[Row] = []
-
-    def add(name: str, unit: str, source: str, required: Required | None = None, *, digits: int = 0) -> None:
-        step, field = source.split(".")
-        if measured := rounds.get(step):
-            found.append(Row(PART_OF[step], name, unit, [one[field] for one in measured], required, digits))
-
+    add = _Table(rounds, found).add
     add("bare group-commit loop, 2 nodes", "executions/s", "limit.per_second")
     add("engine alone, 2 no-op nodes", "executions/s", "noop-2.per_second", at_least(2000, "2,000"))
     if (engine := rounds.get("noop-2")) and (limit := rounds.get("limit")):
@@ -118,7 +130,28 @@ def rows(rounds: Rounds) -> list[Row]:
     add("  beside a flood of requests without a token, p99", "ms", "floods.control_p99_ms", digits=1)
     add("  beside a flood of failing logins, p99", "ms", "floods.flooded_p99_ms", digits=1)
     add("  times as long", "", "floods.ratio", at_most(2, "2"), digits=2)
+    _add_machines(add)
     return found
+
+
+def _add_machines(add: Callable[..., None]) -> None:
+    add("an execution of 2 HTTP calls on PostgreSQL, the server", "ms of processor", "costs.server_ms", digits=1)
+    add("  PostgreSQL", "ms of processor", "costs.postgres_ms", digits=1)
+    add("  stored", "bytes", "costs.stored_bytes")
+    add("  written to PostgreSQL's log", "bytes", "costs.log_bytes")
+    for workers in WORKERS:
+        step = f"temporal-{workers}"
+        name = f"on Temporal, {CALLS} HTTP calls of {DELAY_MS} ms, workers: {workers}"
+        add(name, "executions/s", f"{step}.per_second", digits=1)
+        add("  plain workflows, an activity a call", "workflows/s", f"{step}.plain_per_second", digits=1)
+        add("  times as many", "", f"{step}.ratio", at_least(2, "2"), digits=2)
+        add("  an execution, in all processes", "ms of processor", f"{step}.cpu_ms", digits=1)
+        add("  a plain workflow, in all processes", "ms of processor", f"{step}.plain_cpu_ms", digits=1)
+    add("an open WebSocket, 10,000 of them", "bytes", "sockets.bytes_each", at_most(50_000, "50 KB"))
+    add("from run to completed, seen live, 8 clients that rest 50 ms, p99", "ms", "deaf.p99_ms", digits=1)
+    add("  beside 100 that read nothing, p99", "ms", "deaf.beside_p99_ms", digits=1)
+    add("  times as long", "", "deaf.ratio", at_most(1.2, "1.2"), digits=2)
+    add("  before and after, without them, times as long", "", "deaf.unrest", digits=2)
 
 
 def _after_finished(report: Mapping[str, Any]) -> list[Row]:

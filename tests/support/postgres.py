@@ -85,6 +85,11 @@ class PostgresServer:
     def _data(self) -> Path:
         return self.directory / "data"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
+
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://{USER}@127.0.0.1:{self._port}/{database}"
 

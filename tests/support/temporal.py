@@ -29,6 +29,11 @@ class Temporal:
     def address(self) -> str:
         return f"{HOST}:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
+
     def url(self, queue: str) -> str:
         return f"temporal://{self.address}/default?queue={queue}"
 
