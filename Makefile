@@ -70,10 +70,13 @@ format: $(VENV)/.dev ## Write all files in the common format
 bench: $(VENV)/.dev ## Measure how fast it is here; ARGS=--quick takes a minute
 	@$(RUN) -m bench $(ARGS)
 
-.PHONY: campaign
-campaign: $(VENV)/.dev ## Kill the server 600 times under load; takes its time
-	@CAMPAIGN_KILLS=$${CAMPAIGN_KILLS:-300} $(RUN) -m pytest -s tests/scenarios/test_crashes.py \
-	    tests/scenarios/test_crashes_of_every_kind.py $(ARGS)
+.PHONY: chaos
+chaos: $(VENV)/.dev ## Break it under load in all ways for CHAOS_SECONDS=300 on each database; CHAOS_SEED
+	@PYTHONPATH=tests $(RUN) -m chaos
+
+.PHONY: mutants
+mutants: $(VENV)/.dev ## Plant bugs that lose or repeat work, and see that each is caught; takes its time
+	@PYTHONPATH=tests $(RUN) -m mutants $(ARGS)
 
 .PHONY: conformance
 conformance: $(VENV)/.dev ## Play every rule and every crash on all that can run flows, and not a part as in test

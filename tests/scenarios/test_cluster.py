@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import accumulate
@@ -16,7 +18,7 @@ from support.client import Client
 from support.invariants import check_accepted, check_database, check_effects
 from support.postgres import PostgresServer, query
 from support.receiver import Receiver
-from support.server import Server
+from support.server import Server, clean_environment
 from support.temporal import Temporal
 
 FLOW: Final = """
@@ -255,6 +257,45 @@ def most_together(fleet: Fleet) -> int:
     # What ends in the same millisecond ended first.
     moments = sorted([(began_at, 1) for began_at, _ in spans] + [(ended_at, -1) for _, ended_at in spans])
     return max(accumulate(change for _, change in moments))
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_what_starts_before_temporal_waits_for_it(postgres: PostgresServer, tmp_path: Path, command: str) -> None:
+    (tmp_path / "temporal").mkdir()
+    temporal = Temporal(tmp_path / "temporal")
+    fleet = Fleet(tmp_path, postgres.new_database(), temporal.url("late"))
+    try:
+        process = fleet.add(command).spawn()
+        wait_for(lambda: process.find_url() is not None)
+        wait_for(lambda: "temporal.away" in process.log)
+        readiness = process.client().get("/readyz")
+        assert (readiness.status, process.client().get("/healthz").status) == (503, 200)
+        assert "Temporal does not answer" in readiness.error["message"]
+        assert process.client().get("/api/v1/flows").status == 503
+        assert "nothing listens there" in process.log
+        temporal.start()
+        process.wait_until_ready()
+        assert process.log.count("temporal.away") <= 2, "each reason is told once"
+    finally:
+        fleet.end()
+        temporal.stop()
+
+
+def test_an_api_key_is_in_no_message(postgres: PostgresServer, temporal: Temporal, tmp_path: Path) -> None:
+    key = "an-api-key-4f7d2c"
+    fleet = Fleet(tmp_path, postgres.new_database(), temporal.url("key"))
+    fleet.set(TEMPORAL_API_KEY=key)
+    server = fleet.add().spawn()
+    assert server.wait() == 1
+    assert "does not speak TLS: leave out tls, ca, cert, key and temporal_api_key" in server.log
+    shown = subprocess.run(
+        [sys.executable, "-m", "flowrunner", "config"], capture_output=True, text=True, timeout=60, check=True,
+        env=clean_environment(FLOWRUNNER_TEMPORAL_API_KEY=key),
+    )  # fmt: skip
+
+    assert key not in server.log
+    assert key not in shown.stdout + shown.stderr
+    assert "temporal_api_key" in shown.stdout
 
 
 def test_a_worker_without_temporal_says_what_it_needs(tmp_path: Path) -> None:

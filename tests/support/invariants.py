@@ -68,7 +68,7 @@ def check_effects(place: Place, keys: Iterable[str]) -> list[str]:
     tries: Counter[str] = Counter()
     for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'node.started'"):
         event = json.loads(data)
-        tries[f"{id}.{_step_of(event)}"] += 1
+        tries[f"{id}.{step_of(event)}"] += 1
     violations = []
     for key, count in seen.items():
         if key not in tries:
@@ -76,6 +76,12 @@ def check_effects(place: Place, keys: Iterable[str]) -> list[str]:
         elif count > tries[key]:
             violations.append(f"{key}: {count} effects of {tries[key]} recorded tries")
     return violations
+
+
+def step_of(event: dict[str, Any]) -> str:
+    """What an event calls the step it is about, as in idempotency keys."""
+    name = f"{event['node']}.{event['iteration']}"
+    return f"{event['scope']}/{name}" if event["scope"] else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +215,7 @@ def _check_begin(execution: _Execution) -> Iterator[str]:
 def _check_children(place: Place) -> Iterator[str]:
     """Executions that others have started, and what those were told of them."""
     steps = {
-        (id, _step_of(json.loads(data)))
+        (id, step_of(json.loads(data)))
         for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'node.started'")
     }
     children: Counter[tuple[str, str, int]] = Counter()
@@ -259,9 +265,13 @@ SELECT id, parent_id, status, first.data, last.data
 def _check_turns(place: Place) -> Iterator[str]:
     """Of executions that share a limit, no more are under way at any moment than it says."""
     moments: list[tuple[str, int, int, str, int]] = []
-    for id, key, most, completed_at, began_at in rows_of(place, _said_to(place, _UNDER_WAY)):
+    # An event has the time at which it was recorded, and is committed later: how much later differs by process.
+    has_commit_times = isinstance(place, str) and rows_of(place, "SHOW track_commit_timestamp") == [("on",)]
+    for id, key, most, completed_at, began_at in rows_of(
+        place, _UNDER_WAY_BY_COMMITS if has_commit_times else _said_to(place, _UNDER_WAY)
+    ):
         if began_at is not None:
-            # What ends in the same millisecond ended first.
+            # What ends in the same moment ended first.
             moments.append((key, began_at, 1, id, most))
             moments.append((key, completed_at if completed_at is not None else 2**62, 0, id, most))
     under_way: dict[str, set[str]] = {}
@@ -283,11 +293,16 @@ SELECT id, turn_key, turn_most, completed_at,
                 OR (type = 'execution.started' AND NOT (data::json ->> 'is_queued')::boolean)))
   FROM executions WHERE turn_key IS NOT NULL
 """
-
-
-def _step_of(event: dict[str, Any]) -> str:
-    name = f"{event['node']}.{event['iteration']}"
-    return f"{event['scope']}/{name}" if event["scope"] else name
+_UNDER_WAY_BY_COMMITS: Final = """
+SELECT e.id, turn_key, turn_most,
+       (SELECT (extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint FROM events
+         WHERE execution_id = e.id AND seq = e.last_seq AND e.completed_at IS NOT NULL),
+       (SELECT min(extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint FROM events
+         WHERE execution_id = e.id
+           AND (type = 'execution.admitted'
+                OR (type = 'execution.started' AND NOT (data::json ->> 'is_queued')::boolean)))
+  FROM executions e WHERE turn_key IS NOT NULL
+"""
 
 
 def _is_handler(scope: str) -> bool:
@@ -346,7 +361,7 @@ class _Course:
         return [scope for scope in self._current if _is_handler(scope) and "" not in self._over]
 
     def _look(self, type: str, event: dict[str, Any], moment: datetime) -> Iterator[str]:
-        step = _step_of(event)
+        step = step_of(event)
         if step in self._closed:
             yield f"{type} of {step}, which has {self._closed[step]}"
         if type == "node.started":

@@ -1,9 +1,8 @@
-"""Clients that start executions while the server is killed, and subscribers that come back after each crash."""
+"""Clients that start executions while servers come and go, and subscribers that come back each time."""
 
 import asyncio
 import json
 import random
-import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -13,13 +12,8 @@ import aiohttp
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 
-from support.databases import Place, rows_of
-from support.postgres import PostgresServer
-from support.server import Server
-
 CLIENTS: Final = 6
 OBSERVED: Final = 15  # of a hundred executions
-ENDING_SECONDS: Final = 60.0
 GONE: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 # What somebody does for an execution once it was accepted, until it has ended.
@@ -34,12 +28,12 @@ class Ledger:
         accepted: Execution id by the number in its input.
         unanswered: Numbers that were sent, perhaps more than once, without an answer to any.
         refused: Answers that no client should ever get.
+        seen: What subscribers of an execution were told.
     """
 
     accepted: dict[int, str] = field(default_factory=dict)
     unanswered: set[int] = field(default_factory=set)
     refused: list[str] = field(default_factory=list)
-    doubled: list[str] = field(default_factory=list)
     seen: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
 
 
@@ -47,6 +41,7 @@ class Load:
     """Starts executions all the time, and sees them to their ends.
 
     Args:
+        find_url: Gives the address of a server that is ready; None if there is none.
         flows: What is run in turn, each with what somebody does for it.
         executions: How many have to be accepted before it is over.
         database_may_fail: An answer with 503 is none: nobody can tell whether a commit was done whose end was not
@@ -55,7 +50,7 @@ class Load:
 
     def __init__(
         self,
-        server: Server,
+        find_url: Callable[[], str | None],
         token: str,
         flows: Sequence[tuple[str, Deed | None]],
         draw: random.Random,
@@ -64,7 +59,7 @@ class Load:
         database_may_fail: bool = False,
     ) -> None:
         self._database_may_fail = database_may_fail
-        self.server = server
+        self.find_url = find_url
         self._token = token
         self._flows = flows
         self._draw = draw
@@ -73,12 +68,25 @@ class Load:
         self._watchers: list[asyncio.Task[None]] = []
         self.ledger = Ledger()
         self.is_over = False
-        self._kill_at_answer: asyncio.Event | None = None
+        # What is called at the next answer of a server at an address.
+        self._at_answer: dict[str, Callable[[], None]] = {}
 
-    async def kill_at_next_answer(self) -> None:
-        """Kill the server the moment it has answered a run: what it said must hold by then."""
-        self._kill_at_answer = asyncio.Event()
-        await self._kill_at_answer.wait()
+    async def at_next_answer(self, url: str, act: Callable[[], None], *, seconds: float) -> None:
+        """Act the moment that the server there has answered a run, or after so many seconds: what it said must
+        hold by then."""
+        acted = asyncio.Event()
+
+        def act_once() -> None:
+            act()
+            acted.set()
+
+        self._at_answer[url] = act_once
+        try:
+            async with asyncio.timeout(seconds):
+                await acted.wait()
+        except TimeoutError:
+            if self._at_answer.pop(url, None) is not None:
+                act()
 
     async def run(self) -> None:
         timeout = aiohttp.ClientTimeout(total=20)
@@ -93,8 +101,13 @@ class Load:
         while not (self.is_over and len(self.ledger.accepted) >= self._executions):
             number = next(self._numbers)
             # Half of the clients can repeat a request that was not answered, half cannot.
-            await self._start(session, number, f"request-{number}" if number % 2 else None)
+            await self._start(session, number, f"request-{number}" if self._may_repeat(number) else None)
             await asyncio.sleep(self._pace())
+
+    def _may_repeat(self, number: int) -> bool:
+        _, deed = self._flows[number % len(self._flows)]
+        # One that somebody has to do something for must be known to them.
+        return deed is not None or number // len(self._flows) % 2 == 1
 
     def _pace(self) -> float:
         """Spreads the load over all the kills, and hurries once they are done."""
@@ -103,7 +116,7 @@ class Load:
     async def _start(self, session: aiohttp.ClientSession, number: int, key: str | None) -> None:
         flow_id, deed = self._flows[number % len(self._flows)]
         while True:
-            url = self.server.find_url()
+            url = self.find_url()
             if url is None:
                 await asyncio.sleep(0.05)
                 continue
@@ -113,10 +126,8 @@ class Load:
                     json={"input": {"number": number}},
                     headers={} if key is None else {"Idempotency-Key": key},
                 ) as response:
-                    if self._kill_at_answer is not None and response.status == 201:
-                        self.server.kill()
-                        self._kill_at_answer.set()
-                        self._kill_at_answer = None
+                    if response.status == 201 and url in self._at_answer:
+                        self._at_answer.pop(url)()
                     answer = await response.json()
             except aiohttp.ClientConnectorError:
                 # Nothing was sent, so this may be said again by anybody.
@@ -149,7 +160,7 @@ class Load:
         """Read an execution's events until the last, going on where the last connection broke."""
         seen = self.ledger.seen[id]
         while True:
-            url = self.server.find_url()
+            url = self.find_url()
             if url is None:
                 await asyncio.sleep(0.05)
                 continue
@@ -170,70 +181,3 @@ class Load:
             except (ConnectionClosed, InvalidHandshake, InvalidMessage, OSError, TimeoutError, EOFError):
                 pass
             await asyncio.sleep(0.05)
-
-
-async def kill_again_and_again(
-    server: Server, load: Load, draw: random.Random, *, kills: int, postgres: PostgresServer | None = None
-) -> int:
-    """Gives how many of the kills hit executions under way.
-
-    Args:
-        postgres: Where the server stores; every other kill hits it instead.
-    """
-    hits = 0
-    for kill in range(kills):
-        if postgres is not None and kill % 2:
-            hits += await _kill_postgres(postgres, server, draw, during_recovery=kill % 4 == 3)
-            continue
-        # Some hit a start or its recovery, some an answer, most the work that follows.
-        match kill % 5:
-            case 4:
-                await asyncio.sleep(0.1 + draw.random() * 0.9)
-                server.kill()
-            case 3 | 1:
-                await asyncio.to_thread(server.wait_until_ready)
-                await asyncio.sleep(draw.random() * 0.3)
-                await load.kill_at_next_answer()
-            case _:
-                await asyncio.to_thread(server.wait_until_ready)
-                await asyncio.sleep(draw.random() * 0.8)
-                server.kill()
-        hits += _open_executions(server.place) > 0
-        await asyncio.to_thread(server.spawn)
-    await asyncio.to_thread(server.wait_until_ready)
-    return hits
-
-
-async def _kill_postgres(
-    postgres: PostgresServer, server: Server, draw: random.Random, *, during_recovery: bool
-) -> bool:
-    """Whether it hit executions under way. The server lives on, and goes on by itself."""
-    await asyncio.to_thread(server.wait_until_ready)
-    if during_recovery:
-        server.kill()
-        server.spawn()
-    await asyncio.sleep(draw.random() * 0.8)
-    await asyncio.to_thread(postgres.kill)
-    await asyncio.sleep(draw.random() * 0.3)
-    await asyncio.to_thread(postgres.start)
-    was_hit = _open_executions(server.place) > 0
-    if during_recovery and server.has_ended():
-        # It found no database when it began, and leaves it to others to start it again.
-        server.spawn()
-    return was_hit
-
-
-def _open_executions(place: Place) -> int:
-    found: int = rows_of(place, "SELECT count(*) FROM executions WHERE status IN ('running', 'waiting')")[0][0]
-    return found
-
-
-def wait_for_ends(server: Server, token: str) -> list[Any]:
-    """Executions that have not ended although nothing disturbs them any more."""
-    client = server.client(token)
-    deadline = time.monotonic() + ENDING_SECONDS
-    while True:
-        still: list[Any] = client.get("/api/v1/executions", status="running,waiting", limit=100).json["executions"]
-        if not still or time.monotonic() > deadline:
-            return still
-        time.sleep(0.05)

@@ -1,0 +1,67 @@
+"""Injects faults for as long as it is told, and says what came of it.
+
+    python -m chaos    # make chaos
+
+CHAOS_SECONDS says for how long on each installation, CHAOS_ON on which of `sqlite postgres temporal`, CHAOS_SEED what
+is drawn, CHAOS_FAULTS, separated by commas, which faults, and CHAOS_PATIENCE how many seconds everything has to end.
+
+The report is also written to build/chaos.json. The exit code is 1 if anything was violated.
+"""
+
+import asyncio
+import json
+import os
+import random
+import sys
+import tempfile
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+from chaos.campaign import PATIENCE_SECONDS, campaign, deck
+from chaos.faults import LONG_CUT, POSSIBLE
+from chaos.installation import KINDS
+from chaos.report import Report
+
+REPORT: Final = Path("build/chaos.json")
+# From so many seconds on there is time for a connection that is cut off for a minute.
+_LONG_SECONDS: Final = 300.0
+
+
+async def run(seconds: float, seed: int, kinds: list[str], faults: list[str], patience: float) -> list[Report]:
+    reports = []
+    for kind in KINDS:
+        if kind not in kinds:
+            continue
+        print(f"CHAOS_ON={kind} CHAOS_SEED={seed} CHAOS_SECONDS={seconds:.0f}", flush=True)
+        first = [(LONG_CUT,)] if seconds >= _LONG_SECONDS and kind != "sqlite" and not faults else []
+        with tempfile.TemporaryDirectory(prefix="flowrunner-chaos-") as directory:
+            report = await campaign(
+                kind,
+                Path(directory),
+                seed=seed,
+                strikes=chain(first, deck(faults or POSSIBLE[kind], random.Random(seed))),
+                seconds=seconds,
+                executions=0,
+                patience=patience,
+            )
+        print(report, flush=True)
+        reports.append(report)
+    return reports
+
+
+def main() -> int:
+    seed = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1, 2**32))
+    seconds = float(os.environ.get("CHAOS_SECONDS") or 300)
+    kinds = (os.environ.get("CHAOS_ON") or " ".join(KINDS)).split()
+    faults = [name for name in os.environ.get("CHAOS_FAULTS", "").split(",") if name]
+    patience = float(os.environ.get("CHAOS_PATIENCE") or PATIENCE_SECONDS)
+    reports = asyncio.run(run(seconds, seed, kinds, faults, patience))
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text(json.dumps([report.as_json() for report in reports], indent=2) + "\n")
+    print(REPORT)
+    return 1 if any(report.violations for report in reports) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""What a campaign runs: databases, servers, workers and a receiver, each a process, with a proxy on each way."""
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, Self, TypeAlias
+
+from support.client import Client
+from support.databases import Place, rows_of
+from support.postgres import PostgresServer
+from support.proxy import Proxy
+from support.receiver import Receiver
+from support.server import Server
+from support.temporal import Temporal
+
+Kind: TypeAlias = Literal["sqlite", "postgres", "temporal"]
+KINDS: Final[Sequence[Kind]] = ("sqlite", "postgres", "temporal")
+
+_STANDBY: Final = "standby: another server is active"
+_ASK_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.1
+_STOP_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Machine:
+    """A server or a worker, and the proxies on its ways to others, by who they are."""
+
+    name: str
+    server: Server
+    links: dict[str, Proxy] = field(default_factory=dict)
+
+    @property
+    def is_worker(self) -> bool:
+        return self.name.startswith("worker")
+
+    def is_ready(self) -> bool:
+        return self._readiness() == "ready"
+
+    def is_fine(self) -> bool:
+        """Whether it does its part: a standby does by waiting."""
+        return self._readiness() in ("ready", "standby")
+
+    def _readiness(self) -> str:
+        if self.server.has_ended() or self.server.find_url() is None:
+            return "away"
+        try:
+            reply = self.server.client().request("GET", "/readyz", seconds=_ASK_SECONDS)
+        except OSError:
+            return "away"
+        if reply.status == 200:
+            return "ready"
+        return "standby" if _STANDBY in str(reply.error["message"]) else "unready"
+
+    def pause(self) -> None:
+        os.kill(self.server.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.server.pid, signal.SIGCONT)
+
+
+class Installation:
+    """Started by `with`, with one server and its first admin; `complete` adds the rest.
+
+    Attributes:
+        place: The database, past all proxies.
+    """
+
+    def __init__(self, kind: Kind, directory: Path) -> None:
+        self.kind = kind
+        self._directory = directory
+        self._stack = ExitStack()
+        self._settings: dict[str, str] = {}
+        self.postgres: PostgresServer | None = None
+        self._temporal: Temporal | None = None
+        self.machines: list[Machine] = []
+        self.receiver = Receiver(directory)
+        self._ready: Sequence[Machine] = ()
+        # When nobody was ready, by the clock of the loop.
+        self.outages: list[tuple[float, float]] = []
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            if self.kind != "sqlite":
+                # With all that it takes to lose nothing. What happened in which order, commits tell best.
+                self.postgres = PostgresServer({"fsync": "on", "track_commit_timestamp": "on"})
+                stack.callback(self.postgres.stop)
+                self._settings["DATABASE_URL"] = self.postgres.start().new_database()
+            if self.kind == "temporal":
+                self._temporal = Temporal(self._directory)
+                stack.callback(self._temporal.stop)
+                self._settings["DISPATCH"] = self._temporal.start().url("chaos")
+            stack.callback(self.receiver.stop)
+            self.receiver.start()
+            stack.callback(self._end)
+            self._add("serve", stack).server.start()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self._stack.close()
+
+    def complete(self) -> None:
+        """Start the other machines of an installation of this kind; all are ready when this returns."""
+        others = {"sqlite": (), "postgres": ("serve",), "temporal": ("serve", "worker", "worker")}[self.kind]
+        for command in others:
+            self._add(command, self._stack).server.spawn()
+        for machine in self.machines:
+            self.wait_until(machine.is_fine)
+
+    @property
+    def place(self) -> Place:
+        return self._settings.get("DATABASE_URL") or self.machines[0].server.database
+
+    @property
+    def servers(self) -> Sequence[Machine]:
+        return [machine for machine in self.machines if not machine.is_worker]
+
+    @property
+    def workers(self) -> Sequence[Machine]:
+        return [machine for machine in self.machines if machine.is_worker]
+
+    def admin(self) -> Client:
+        return self.machines[0].server.admin()
+
+    def find_url(self) -> str | None:
+        """The address of a server that was ready a moment ago; what a load balancer gives."""
+        for machine in self._ready:
+            if (url := machine.server.find_url()) is not None:
+                return url
+        return None
+
+    async def keep_looking(self) -> None:
+        """Find out, again and again, which servers are ready."""
+        loop, away_since = asyncio.get_running_loop(), None
+        while True:
+            answers = await asyncio.gather(*(asyncio.to_thread(machine.is_ready) for machine in self.servers))
+            ready = [machine for machine, is_ready in zip(self.servers, answers, strict=True) if is_ready]
+            # The one that was taken last comes last.
+            self._ready = sorted(ready, key=lambda machine: machine in self._ready[:1])
+            if not ready:
+                away_since = away_since or loop.time()
+            elif away_since is not None:
+                self.outages.append((away_since, loop.time()))
+                away_since = None
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"it never came to that:\n{self._last_words()}"
+            time.sleep(0.02)
+
+    def open_executions(self) -> Sequence[str]:
+        found = rows_of(self.place, "SELECT id FROM executions WHERE completed_at IS NULL ORDER BY id")
+        return [id for (id,) in found]
+
+    def stop(self) -> list[str]:
+        """Stop servers and workers in good order; gives what was wrong with it."""
+        for machine in self.machines:
+            machine.server.terminate()
+        codes = {machine.name: machine.server.wait(_STOP_SECONDS) for machine in self.machines}
+        return [f"{name} has ended with {code}" for name, code in codes.items() if code != 0]
+
+    def _add(self, command: str, stack: ExitStack) -> Machine:
+        name = f"{'worker' if command == 'worker' else 'server'}-{len(self.machines)}"
+        directory = self._directory / name
+        directory.mkdir()
+        links, settings = {}, dict[str, str | None]()
+        for setting, to in (("DATABASE_URL", "postgres"), ("DISPATCH", "temporal")):
+            if (url := self._settings.get(setting)) is not None:
+                links[to] = stack.enter_context(Proxy.before(url))
+                settings[setting] = links[to].through(url)
+        machine = Machine(name, Server(directory, settings, command=command), links)
+        if self.machines and self.kind != "sqlite":
+            shutil.copytree(self.machines[0].server.data_dir / "keys", machine.server.data_dir / "keys")
+            machine.server.data_dir.chmod(0o700)
+        self.machines.append(machine)
+        return machine
+
+    def _end(self) -> None:
+        for machine in self.machines:
+            if not machine.server.has_ended():
+                machine.resume()
+                machine.server.kill()
+
+    def _last_words(self) -> str:
+        return "\n".join(f"--- {machine.name}\n{machine.server.log[-2000:]}" for machine in self.machines)

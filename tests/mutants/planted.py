@@ -1,0 +1,139 @@
+"""Bugs to plant into a copy of the program, each of a kind that loses work, repeats it, or leaves it lying."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+SOURCES: Final = Path(__file__).resolve().parent.parent.parent / "src"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """In a file of the program, one text gives way to another."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """A bug, and who has to find it.
+
+    Attributes:
+        caught_by: A test, as pytest names it, or faults of a campaign on PostgreSQL, separated by commas.
+    """
+
+    name: str
+    changes: Sequence[Change]
+    caught_by: str
+
+    @property
+    def is_caught_by_a_campaign(self) -> bool:
+        return "::" not in self.caught_by
+
+    def plant(self, directory: Path) -> Path:
+        """A copy of the program with the bug in it; gives what to put into the search path."""
+        copy = directory / "src"
+        shutil.copytree(SOURCES, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        for change in self.changes:
+            path = copy / "flowrunner" / change.file
+            text = path.read_text()
+            assert text.count(change.old) == 1, f"{change.file} has changed: plant '{self.name}' another way"
+            path.write_text(text.replace(change.old, change.new))
+        return copy
+
+
+_JOURNAL: Final = "storage/journal.py"
+_DATABASE: Final = "storage/postgres/database.py"
+_LOCAL: Final = "dispatch/local.py"
+_LATE_WRITES: Final = "tests/scenarios/test_late_writes.py::test_no_write_of_a_process_that_was_stopped_is_accepted"
+_REPLACED: Final = f"{_LATE_WRITES}[of a server that was replaced]"
+
+BUGS: Final[Sequence[Bug]] = (
+    Bug(
+        "an append counts whatever its epoch is",
+        [
+            Change(_JOURNAL, " AND executions.epoch = new.epoch\n", "\n"),
+            Change(_JOURNAL, " WHERE new.epoch = (SELECT epoch FROM engine)\n", " WHERE true\n"),
+            Change(_DATABASE, "if self._epoch is not None and not isinstance", "if False and not isinstance"),
+        ],
+        _REPLACED,
+    ),
+    Bug(
+        "a server takes over without an epoch of its own",
+        [Change(_JOURNAL, "SET epoch = epoch + 1 RETURNING", "SET epoch = epoch RETURNING")],
+        _REPLACED,
+    ),
+    Bug(
+        "whoever takes an execution over leaves no mark on it",
+        [Change(_JOURNAL, "UPDATE executions SET epoch = :mark\n",
+                "UPDATE executions SET epoch = CASE WHEN :mark > 0 THEN epoch END\n"),
+         Change(_JOURNAL, "        return mark\n", "        return epoch\n")],
+        f"{_LATE_WRITES}[of a worker whose executions others have]",
+    ),
+    Bug(
+        "an append does not ask what it comes after",
+        [Change(_JOURNAL, "executions.last_seq = new.after AND ", "")],
+        "tests/storage/test_journal.py::test_an_append_goes_behind_the_last_event_or_nowhere",
+    ),
+    Bug(
+        "a standby takes itself for the active server",
+        [Change("storage/postgres/ownership.py", "self.is_held = await self._connection.fetchval(TRY)",
+                "self.is_held = True")],
+        "tests/scenarios/test_standby.py::test_two_servers_that_start_at_once_are_one_active_and_one_standby",
+    ),
+    Bug(
+        "an execution that cannot be loaded at the moment is forgotten",
+        [Change(_LOCAL, 'logger.exception("execution.load_failed", execution_id=id)\n'
+                        "            self._retry_later(id, slot)\n",
+                'logger.exception("execution.load_failed", execution_id=id)\n'
+                "            self._leave(id, slot)\n")],
+        "tests/scenarios/test_cuts.py"
+        "::test_postgresql_that_restarts_at_any_moment_of_a_recovery_leaves_nothing_undone",
+    ),
+    Bug(
+        "a run is answered before it is committed",
+        [Change(_JOURNAL, "        return self._database.submit(AppendWork(append))\n",
+                "        import asyncio\n"
+                "        appending = self._database.submit(AppendWork(append))\n"
+                "        if append.create is None:\n"
+                "            return appending\n"
+                "        appending.add_done_callback(lambda done: done.cancelled() or done.exception())\n"
+                "        return asyncio.sleep(0)\n")],
+        "server killed at its answer,PostgreSQL killed",
+    ),
+    Bug(
+        "events are written outside the transaction of their summary",
+        [Change(_JOURNAL, "    await tx.run_many(ADD_EVENT, events)\n",
+                '    await tx.connection.execute("COMMIT")\n'
+                '    await tx.connection.execute("BEGIN")\n'
+                "    await tx.run_many(ADD_EVENT, events)\n")],
+        "server killed,PostgreSQL killed",
+    ),
+    Bug(
+        "PostgreSQL need not keep what is committed",
+        [Change(_DATABASE, 'idle_in_transaction_session_timeout=f"{STALLED_SECONDS * 1000:.0f}",',
+                'idle_in_transaction_session_timeout=f"{STALLED_SECONDS * 1000:.0f}", synchronous_commit="off",')],
+        "PostgreSQL killed",
+    ),
+    Bug(
+        "a commit that has failed counts",
+        [Change(_DATABASE, 'pending.error = Unavailable("The database cannot be written at the moment")',
+                "pending.error = None")],
+        "PostgreSQL killed",
+    ),
+    Bug(
+        "a step begins before its start is recorded",
+        [Change("engine/run.py", "            if self._may_hold_back():\n", "            self._launch()\n"
+                "            if self._may_hold_back():\n")],
+        "server killed at its answer,server killed",
+    ),
+    Bug(
+        "timers end with the first trouble",
+        [Change(_LOCAL, "                nap = _RETRY_SECONDS\n", "                await asyncio.Event().wait()\n")],
+        "PostgreSQL killed",
+    ),
+)  # fmt: skip
