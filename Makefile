@@ -81,7 +81,8 @@ mutants: $(VENV)/.dev ## Plant bugs that lose or repeat work, and see that each 
 .PHONY: conformance
 conformance: $(VENV)/.dev ## Play every rule and every crash on all that can run flows, and not a part as in test
 	@CONFORMANCE=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile --timeout 1200 tests/language \
-	    tests/engine/test_crashes.py tests/engine/test_crashes_on_postgresql.py $(ARGS)
+	    tests/engine/test_crashes.py tests/engine/test_crashes_on_postgresql.py \
+	    tests/engine/test_crashes_on_temporal.py $(ARGS)
 
 # The lock is made for every platform and Python at once, and names no host that it came from.
 COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from temporalio.client import Client
@@ -21,10 +22,11 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import UNLIMITED, Limits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.engine.engine import FlowEngine
+from flowrunner.engine.run import Run
 from flowrunner.engine.world import SHORT_WAIT_SECONDS, World
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType
-from flowrunner.ports import Clock, FlowLibrary, Sandbox, SavedFlow
+from flowrunner.ports import Clock, FlowLibrary, Journal, Sandbox, SavedFlow
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.vault import AesVault, MasterKeys
@@ -62,6 +64,7 @@ class Cluster:
     clock: Clock = field(default_factory=SystemClock)
     short_wait: float = SHORT_WAIT_SECONDS
     engine: Callable[[World], FlowEngine] = FlowEngine
+    wrap: Callable[[Journal, Database], Journal] = lambda journal, database: journal
     broadcast: RecordingBroadcast = field(default_factory=RecordingBroadcast)
 
     def __post_init__(self) -> None:
@@ -84,7 +87,24 @@ class Cluster:
             yield Front(side)
 
     @contextlib.asynccontextmanager
-    async def worker(self, *, most_active: int = 50, drains: bool = True) -> AsyncIterator[TemporalWorker]:
+    async def worker(self, *, most_active: int = 50) -> AsyncIterator[TemporalWorker]:
+        async with self._worker(most_active) as worker:
+            yield worker
+            await worker.drain(seconds=5)
+
+    @contextlib.asynccontextmanager
+    async def life(self) -> AsyncIterator[tuple["Side", TemporalWorker]]:
+        """A server and a worker, both of which are cut off at the end."""
+        async with self._side() as server, self._worker(50) as worker:
+            try:
+                yield server, worker
+            finally:
+                worker._engine.stop()
+                for task in worker._under_way.values():
+                    task.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _worker(self, most_active: int) -> AsyncIterator[TemporalWorker]:
         async with self._side() as side:
             worker = TemporalWorker(
                 side.engine,
@@ -99,8 +119,6 @@ class Cluster:
             try:
                 yield worker
             finally:
-                if drains:
-                    await worker.drain(seconds=5)
                 await worker.close()
 
     @contextlib.asynccontextmanager
@@ -108,7 +126,7 @@ class Cluster:
         """What servers and workers have in common."""
         client = await connect(self.url, api_key=None)
         database = open_database(self.place)
-        journal, letters, flows = SqlJournal(database), SqlLetters(database), SqlFlows(database)
+        journal, letters, flows = self.wrap(SqlJournal(database), database), SqlLetters(database), SqlFlows(database)
         vault = AesVault(SqlSecrets(database), MasterKeys(bytes(range(32))))
         world = World(
             journal=journal,
@@ -137,6 +155,7 @@ class Cluster:
         try:
             yield Side(
                 client=client,
+                world=world,
                 engine=engine,
                 journal=journal,
                 letters=letters,
@@ -162,8 +181,9 @@ class Side:
     """One process of the cluster."""
 
     client: Client
+    world: World
     engine: FlowEngine
-    journal: SqlJournal
+    journal: Journal
     letters: SqlLetters
     flows: SqlFlows
     vault: AesVault
@@ -176,6 +196,28 @@ class Side:
     reruns: Reruns
     library: FlowLibrary
     database: Database
+
+
+class UntimedEngine(FlowEngine):
+    """For a clock that is not Temporal's: what its executions wait for never comes by itself."""
+
+    async def load(self, id: ExecutionId) -> Any:
+        run = await super().load(id)
+        return None if run is None else UntimedRun(run)
+
+
+class UntimedRun:
+    """Fills `ports.ActiveExecution`."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._run, name)
+
+    async def advance(self) -> datetime | None:
+        due_at = await self._run.advance()
+        return None if due_at is None else datetime.now(UTC) + timedelta(days=1)
 
 
 class Front:

@@ -36,6 +36,7 @@ from support.world import Answer, FakeHttp, Machine, SteppingClock, answer, mach
 Moment = Literal["before", "between", "after"]
 
 Wrap = Callable[[Journal, "Fate", Database], Journal]
+Opens = Callable[..., contextlib.AbstractAsyncContextManager[Machine]]
 
 
 @dataclass
@@ -87,6 +88,15 @@ class CrashingJournal:
         await self.point("after")
         return epoch
 
+    async def epoch(self) -> int:
+        return await self._inner.epoch()
+
+    async def own(self, id: ExecutionId, epoch: int) -> int:
+        await self.point("before")
+        mark = await self._inner.own(id, epoch)
+        await self.point("after")
+        return mark
+
     async def point(self, moment: Moment) -> None:
         """A place where a process may die."""
         if self.fate.is_dead:
@@ -97,8 +107,14 @@ class CrashingJournal:
     async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
         return await self._inner.load(id)
 
+    async def stored(self, id: ExecutionId) -> StoredExecution:
+        return await self._inner.stored(id)
+
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
         return await self._inner.events(id, after=after, limit=limit)
+
+    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        return await self._inner.unowned(since=since, limit=limit)
 
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._inner.unfinished(after=after, limit=limit)
@@ -135,6 +151,7 @@ class Scenario:
 
     Attributes:
         place: A database with nothing in it, or where the file of one is to be.
+        opens: Gives a process on it: `machine`, or one like it.
         accepted: The id of each execution whose start was answered, by what it is called in the story.
         refused: What was asked for and refused.
     """
@@ -144,6 +161,7 @@ class Scenario:
     story: "Story"
     sandbox: Sandbox | None = None
     wrap: Wrap = lambda inner, fate, database: CrashingJournal(inner, fate)
+    opens: Opens = machine
     patience_seconds: float = 20.0
     clock: SteppingClock = field(default_factory=SteppingClock)
     http: FakeHttp = field(default_factory=FakeHttp)
@@ -203,7 +221,7 @@ class Scenario:
                     await _nothing_is_open(process)
 
     def _process(self) -> contextlib.AbstractAsyncContextManager[Machine]:
-        return machine(self.place, clock=self.clock, http=self.http, wrap=self._journal, sandbox=self.sandbox)
+        return self.opens(self.place, clock=self.clock, http=self.http, wrap=self._journal, sandbox=self.sandbox)
 
     def id_of(self, name: str) -> ExecutionId:
         """Raises: NotThere if the execution was refused."""
@@ -348,7 +366,7 @@ def until_waiting(name: str) -> Part:
 
         async def waits() -> bool:
             try:
-                return await process.status(id) is Status.WAITING and process.dispatcher.active == 0
+                return await process.status(id) is Status.WAITING and process.in_memory == 0
             except NotFound:
                 return False
 
@@ -363,7 +381,7 @@ def until_all_wait(count: int) -> Part:
     async def wait(scenario: Scenario, process: Machine) -> None:
         async def wait_all() -> bool:
             found = await process.rows("SELECT count(*) FROM executions WHERE status = 'waiting'")
-            return found == [(count,)] and process.dispatcher.active == 0
+            return found == [(count,)] and process.in_memory == 0
 
         await process.until(wait_all)
 
@@ -479,22 +497,28 @@ MOST_WRITES: Final = 200
 Fresh = Callable[[str], Place]
 
 
-async def undisturbed(fresh: Fresh, story: Story, sandbox: Sandbox) -> Outcome:
+async def undisturbed(fresh: Fresh, story: Story, sandbox: Sandbox, opens: Opens = machine) -> Outcome:
     """What a story comes to without a crash."""
-    scenario = Scenario(fresh("undisturbed"), Fate([], "before"), story, sandbox)
+    scenario = Scenario(fresh("undisturbed"), Fate([], "before"), story, sandbox, opens=opens)
     assert await scenario.play() == []
     return scenario.outcome()
 
 
 async def die_at_writes(
-    fresh: Fresh, story: Story, moment: Moment, sandbox: Sandbox, *, writes: Sequence[int] = range(1, MOST_WRITES)
+    fresh: Fresh,
+    story: Story,
+    moment: Moment,
+    sandbox: Sandbox,
+    *,
+    writes: Sequence[int] = range(1, MOST_WRITES),
+    opens: Opens = machine,
 ) -> None:
     """Asserts that a story ends as it does undisturbed if the process dies at a write, for each of ``writes`` until
     the story goes through untouched."""
-    expected = await undisturbed(fresh, story, sandbox)
+    expected = await undisturbed(fresh, story, sandbox, opens)
     for n in writes:
         fate = Fate([n], moment)
-        scenario = Scenario(fresh(str(n)), fate, story, sandbox)
+        scenario = Scenario(fresh(str(n)), fate, story, sandbox, opens=opens)
 
         violations = await scenario.play()
 
@@ -520,11 +544,13 @@ def random_deaths(name: str, *, count: int) -> Sequence[Deaths]:
     ]
 
 
-async def die_again_and_again(fresh: Fresh, story: Story, sandbox: Sandbox, deaths: Sequence[Deaths]) -> None:
+async def die_again_and_again(
+    fresh: Fresh, story: Story, sandbox: Sandbox, deaths: Sequence[Deaths], *, opens: Opens = machine
+) -> None:
     """Asserts the same of processes that die several times, at writes that are counted anew after each death."""
-    expected = await undisturbed(fresh, story, sandbox)
+    expected = await undisturbed(fresh, story, sandbox, opens)
     for number, (moment, writes) in enumerate(deaths):
-        scenario = Scenario(fresh(str(number)), Fate(writes, moment), story, sandbox)
+        scenario = Scenario(fresh(str(number)), Fate(writes, moment), story, sandbox, opens=opens)
 
         violations = await scenario.play()
 

@@ -7,19 +7,14 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from temporalio.service import RPCError, RPCStatusCode
 
-from dispatch.cluster import Cluster, Side
+from dispatch.cluster import Cluster, Side, UntimedEngine
 from flowrunner.dispatch.temporal.address import TemporalAddress
 from flowrunner.dispatch.temporal.worker import TemporalWorker
-from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId
-from flowrunner.engine.engine import FlowEngine
-from flowrunner.engine.run import Run
-from flowrunner.engine.world import World
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType
 from flowrunner.ports import Page, Sandbox
@@ -30,8 +25,6 @@ from support.databases import MARA, account
 from support.world import FakeHttp, SteppingClock
 
 _AT_ONCE: Final = Page(limit=200, offset=0)
-# Temporal's clock is not the one of the case: what is due there is never due here.
-_NEVER: Final = timedelta(days=1)
 
 
 @dataclass
@@ -101,42 +94,6 @@ class DistributedProcess(Process):
         return [execution.id for execution in found]
 
 
-class MortalEngine(FlowEngine):
-    """Executions in its memory are cut off when its process dies, and wait for no moment of Temporal's clock."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self.death = asyncio.Event()
-
-    async def load(self, id: ExecutionId) -> Any:
-        run = await super().load(id)
-        return None if run is None else MortalRun(run, self.death)
-
-
-class MortalRun:
-    """Fills `ports.ActiveExecution`."""
-
-    def __init__(self, run: Run, death: asyncio.Event) -> None:
-        self._run = run
-        self._death = death
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._run, name)
-
-    async def advance(self) -> datetime | None:
-        """Raises: Unavailable: The process has died."""
-        advancing, dying = asyncio.ensure_future(self._run.advance()), asyncio.ensure_future(self._death.wait())
-        try:
-            await asyncio.wait((advancing, dying), return_when=asyncio.FIRST_COMPLETED)
-            if not advancing.done():
-                raise Unavailable("the process has died")
-            return None if advancing.result() is None else datetime.now(UTC) + _NEVER
-        finally:
-            for task in (advancing, dying):
-                task.cancel()
-            await asyncio.gather(advancing, dying, return_exceptions=True)
-
-
 def distributed(place: str, url: str) -> Backend:
     """A server and a worker, of which none knows of the other."""
 
@@ -147,10 +104,9 @@ def distributed(place: str, url: str) -> Backend:
         known = {**built_in(), **{node_type.type: node_type for node_type in types}}
         machines = Cluster(
             TemporalAddress.read(url), place, http, known, sandbox,
-            clock=clock, short_wait=NO_SHORT_WAIT, engine=MortalEngine,
+            clock=clock, short_wait=NO_SHORT_WAIT, engine=UntimedEngine,
         )  # fmt: skip
-        async with machines.server() as front, machines.worker(drains=False) as worker:
-            side = front.side
+        async with machines.life() as (side, worker):
             accounts = SqlAccounts(side.database)
             if not await accounts.any():
                 await accounts.create(account(MARA), password_hash="x")
@@ -164,10 +120,6 @@ def distributed(place: str, url: str) -> Backend:
                 library=side.library,
                 published=machines.broadcast.published,
             )
-            try:
-                yield DistributedProcess(services, side, worker, clock, place)
-            finally:
-                assert isinstance(worker._engine, MortalEngine)
-                worker._engine.death.set()
+            yield DistributedProcess(services, side, worker, clock, place)
 
     return opened

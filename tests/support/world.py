@@ -235,9 +235,13 @@ class Machine:
         await self.until(has_ended, seconds=seconds)
         return await self.status(id)
 
+    @property
+    def in_memory(self) -> int:
+        return self.dispatcher.active
+
     async def until_parked(self, id: str = "exec-1") -> None:
         async def is_parked() -> bool:
-            return await self.status(id) is Status.WAITING and self.dispatcher.active == 0
+            return await self.status(id) is Status.WAITING and self.in_memory == 0
 
         await self.until(is_parked)
 
