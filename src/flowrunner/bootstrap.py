@@ -290,7 +290,7 @@ async def _dispatch(settings: Settings, stored: Stored, clock: SystemClock, *, i
         letters = SqlLetters(stored.database)
         courier = Courier(client, address.queue, journal=journal, letters=letters, vault=stored.vault, clock=clock)
         door = Door(SqlRooms(stored.database), courier, clock, limits=limits)
-        dispatcher = TemporalDispatcher(engine, courier, journal, letters, door, clock)
+        dispatcher = TemporalDispatcher(engine, courier, door, journal=journal, letters=letters, clock=clock)
         if not is_worker:
             return dispatcher, dispatcher
         return dispatcher, TemporalWorker(

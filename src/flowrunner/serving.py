@@ -33,7 +33,7 @@ from flowrunner.bootstrap import (
     owning,
     rotate_keys,
 )
-from flowrunner.domain.errors import FlowRunnerError, Unavailable
+from flowrunner.domain.errors import DispatchAway, FlowRunnerError, Unavailable
 from flowrunner.logs import configure_logging
 from flowrunner.ports import Ownership
 from flowrunner.settings import Settings
@@ -183,7 +183,7 @@ class _Serving:
                     why = await self._play_role(ownership)
                 return why
         except Unavailable as error:
-            return await self._wait_for_database(error)
+            return await self._wait_for_what_is_away(error)
 
     async def _play_role(self, ownership: Ownership) -> _Why:
         """Be what the ownership says, until it says something else."""
@@ -202,18 +202,19 @@ class _Serving:
                 await first_admin(self._settings, program, self._listener.getsockname()[1])
                 return await self._be_active(program, ownership)
         except Unavailable as error:
-            return await self._wait_for_database(error)
+            return await self._wait_for_what_is_away(error)
 
-    async def _wait_for_database(self, error: Unavailable) -> _Why:
+    async def _wait_for_what_is_away(self, error: Unavailable) -> _Why:
         """Try again in a moment: what starts all at once is not there all at once."""
         if self._settings.database_url is None:
             # Nothing brings a file back but the one who reads this.
             raise error
+        is_temporal = isinstance(error, DispatchAway)
         if str(error) != self._trouble:
             self._trouble = str(error)
             hint = "this goes on by itself once it answers"
-            logger.warning("database.away", reason=self._trouble, hint=hint)
-        return await self._wait_alone("the database does not answer")
+            logger.warning("temporal.away" if is_temporal else "database.away", reason=self._trouble, hint=hint)
+        return await self._wait_alone("Temporal does not answer" if is_temporal else "the database does not answer")
 
     async def _wait_alone(self, problem: str) -> _Why:
         """Answer that there is nothing to be had, and try again in a moment."""

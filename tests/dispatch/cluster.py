@@ -144,7 +144,7 @@ class Cluster:
         engine = self.engine(world)
         rooms = SqlRooms(database)
         door = Door(rooms, courier, self.clock, limits=self.limits)
-        dispatcher = TemporalDispatcher(engine, courier, journal, letters, door, self.clock)
+        dispatcher = TemporalDispatcher(engine, courier, door, journal=journal, letters=letters, clock=self.clock)
         reader, schemas = SqlExecutions(database), RustSchemas()
         executions = Executions(
             reader, flows, world.library, dispatcher, usage=SqlUsage(database), limits=self.limits,

@@ -66,9 +66,7 @@ async def start(front: Front, *names: str) -> list[ExecutionId]:
     return [await front.start(input={"name": name}) for name in names]
 
 
-async def test_no_more_advance_at_once_than_may_and_the_others_come_in_their_order(
-    machines: Cluster, front: Front, work: Work
-) -> None:
+async def test_no_more_advance_at_once_than_may_and_all_come_in(machines: Cluster, front: Front, work: Work) -> None:
     await front.save(WORKS)
     async with machines.worker(), machines.worker(), machines.server() as other:
         ids = [id for n in range(7) for id in await start(other if n % 2 else front, str(n))]
@@ -77,10 +75,10 @@ async def test_no_more_advance_at_once_than_may_and_the_others_come_in_their_ord
 
         assert await front.until_ended(*ids) == [Status.COMPLETED] * 7
     assert work.most == 2
-    # Two may be told of their room at a time, and either of them may be the first to begin.
-    places = {str(name): place for place, name in enumerate(work.begun)}
-    assert sorted(places) == list("0123456")
-    assert all(abs(int(name) - place) <= 1 for name, place in places.items()), work.begun
+    assert sorted(work.begun[:2], key=str) == ["0", "1"]
+    # Of two that have been told of their room, one may come so late that several of the others have come and gone: in which
+    # order they are told, the tests of the storage show.
+    assert sorted(work.begun[2:], key=str) == list("23456")
 
 
 async def test_no_more_of_an_account_wait_than_may_whichever_server_is_asked(

@@ -85,6 +85,10 @@ class Unavailable(FlowRunnerError):
     """The server cannot do this now; the same request may succeed later."""
 
 
+class DispatchAway(Unavailable):
+    """What decides which process advances executions does not answer."""
+
+
 class TooManyRequests(FlowRunnerError):
     """The caller has to wait before they ask again.
 

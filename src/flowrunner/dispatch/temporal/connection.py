@@ -1,45 +1,113 @@
 """The connection to Temporal."""
 
-from datetime import timedelta
+import asyncio
+import re
+from pathlib import Path
 from typing import Final
 
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
-from temporalio.service import TLSConfig
+from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from flowrunner.dispatch.temporal.address import TemporalAddress
-from flowrunner.domain.errors import FlowRunnerError, Unavailable
+from flowrunner.domain.errors import DispatchAway, FlowRunnerError
 
-_CONNECT_SECONDS: Final = 10.0
+_CONNECT_SECONDS: Final = 5.0
+_CLOSED: Final = "it ended the connection; if it goes on so, "
+# What the client says of a connection that no waiting makes, and what helps. Its errors have no other form.
+_HOPELESS: Final = {
+    "InvalidCertificate(UnknownIssuer": (
+        "its certificate is from an issuer that is not trusted: name the file with the issuer's certificate as ca"
+    ),
+    "InvalidCertificate(NotValidForName": "its certificate is for another name: give that name as server_name",
+    "InvalidCertificate(Expired": "its certificate has expired",
+    "InvalidCertificate(": "its certificate is not valid",
+    "InvalidMessage(InvalidContentType": "it does not speak TLS: leave out tls, ca, cert, key and temporal_api_key",
+    "AlertReceived(": (
+        "it asks for a client certificate, or does not accept the one it gets: cert and key, of an issuer it trusts"
+    ),
+    "InconsistentKeys": "cert and key do not belong together",
+    "PrivateKeyParseError": "the file that key names holds no private key",
+    "CertificateParseError": "the file that ca or cert names holds no certificate",
+    "code: Unauthenticated": "it asks for an API key, or does not accept this one: set temporal_api_key",
+    "code: PermissionDenied": "it does not let this API key or certificate use the namespace",
+}
+_REFUSED: Final = re.compile(r"Connection refused|dns error|tcp connect error")
 
 
 async def connect(address: TemporalAddress, *, api_key: str | None) -> Client:
     """A connection that comes back by itself.
 
     Raises:
-        FlowRunnerError: A file of keys cannot be read.
-        Unavailable: If Temporal does not answer.
+        FlowRunnerError: No waiting helps: a file of keys cannot be read, or the two do not trust each other.
+        DispatchAway: If Temporal does not answer, or has no such namespace yet.
     """
+    tls = _tls(address, api_key)
     try:
-        return await Client.connect(
-            address.target,
-            namespace=address.namespace,
-            api_key=api_key,
-            tls=_tls(address, api_key),
-            connect_timeout=timedelta(seconds=_CONNECT_SECONDS),
-        )
+        # Its own limit does not count once the other side has taken the connection.
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            client = await Client.connect(address.target, namespace=address.namespace, api_key=api_key, tls=tls)
+            await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=address.namespace))
+    except TimeoutError:
+        raise _away(address, "it does not answer in time") from None
+    except RPCError as error:
+        raise _refused(address, error) from None
     except RuntimeError as error:
-        raise Unavailable(f"Temporal at {address.target} cannot be reached: {error}") from None
+        raise _failed(address, str(error), uses_tls=tls is not False) from None
+    return client
+
+
+def _refused(address: TemporalAddress, error: RPCError) -> FlowRunnerError:
+    if error.status == RPCStatusCode.NOT_FOUND:
+        # A cluster that has just started makes its first namespace after it answers.
+        return _away(address, f"it has no namespace {address.namespace}")
+    if error.status in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED):
+        return _hopeless(address, "it does not let this API key or certificate use the namespace")
+    return _away(address, error.status.name.lower())
+
+
+def _failed(address: TemporalAddress, said: str, *, uses_tls: bool) -> FlowRunnerError:
+    for sign, help in _HOPELESS.items():
+        if sign in said:
+            return _hopeless(address, help)
+    if _REFUSED.search(said):
+        return _away(address, "nothing listens there")
+    if uses_tls:
+        return _away(
+            address, _CLOSED + "it asks for a client certificate, or does not accept the one it gets: cert and key"
+        )
+    return _away(address, _CLOSED + "it speaks TLS only: tls=true")
+
+
+def _away(address: TemporalAddress, why: str) -> DispatchAway:
+    return DispatchAway(f"Temporal at {address.target} cannot be reached: {why}")
+
+
+def _hopeless(address: TemporalAddress, why: str) -> FlowRunnerError:
+    return FlowRunnerError(f"Cannot connect to Temporal at {address.target} by the setting dispatch: {why}")
 
 
 def _tls(address: TemporalAddress, api_key: str | None) -> TLSConfig | bool:
     if not (address.tls or api_key):
         return False
+    return TLSConfig(
+        server_root_ca_cert=_read("ca", address.ca),
+        client_cert=_read("cert", address.cert),
+        client_private_key=_read("key", address.key),
+        domain=address.server_name,
+    )
+
+
+def _read(option: str, file: Path | None) -> bytes | None:
+    if file is None:
+        return None
     try:
-        return TLSConfig(
-            server_root_ca_cert=address.ca.read_bytes() if address.ca else None,
-            client_cert=address.cert.read_bytes() if address.cert else None,
-            client_private_key=address.key.read_bytes() if address.key else None,
-            domain=address.server_name,
-        )
+        content = file.read_bytes()
     except OSError as error:
-        raise FlowRunnerError(f"The dispatch address names a file that cannot be read: {error}") from None
+        raise FlowRunnerError(
+            f"The file {file} that {option} in the dispatch address names cannot be read: {error.strerror}"
+        ) from None
+    # Where nothing in it is a certificate, the client would trust nobody, and say that of the other side.
+    if b"-----BEGIN " not in content:
+        raise FlowRunnerError(f"The file {file} that {option} in the dispatch address names is not in PEM")
+    return content

@@ -37,7 +37,7 @@ class TemporalDispatcher(Family):
     """Fills `ports.Dispatcher`."""
 
     def __init__(
-        self, engine: Engine, courier: Courier, journal: Journal, letters: Letters, door: Door, clock: Clock
+        self, engine: Engine, courier: Courier, door: Door, *, journal: Journal, letters: Letters, clock: Clock
     ) -> None:
         super().__init__(engine, journal)
         self._courier = courier
