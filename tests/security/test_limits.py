@@ -183,6 +183,22 @@ async def test_s56_documents_of_one_account_without_end_let_those_of_another_thr
         assert order.index("omar") <= 4
 
 
+async def test_s56_long_bodies_of_one_account_leave_threads_to_another(tmp_path: Path) -> None:
+    long = {"definition": "x", "y": [{"a": 0}] * 30_000}
+    async with town_at(tmp_path / "data") as town:
+        order: list[Person] = []
+
+        async def send(person: Person) -> None:
+            assert (await person.go("POST", "/api/v1/flows/validate", long)).status == 422
+            order.append(person)
+
+        async with asyncio.TaskGroup() as group:
+            for person in [town.mara] * 30 + [town.omar]:
+                group.create_task(send(person))
+
+        assert order.index(town.omar) < 10
+
+
 async def test_s56_flows_of_one_account_that_are_long_to_read_leave_threads_to_another(tmp_path: Path) -> None:
     long = "nodes: {a: {type: transform, params: {value: '" + "${input.a} " * 5000 + "'}}}"
     async with town_at(tmp_path / "data") as town:

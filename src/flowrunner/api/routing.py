@@ -23,8 +23,10 @@ from flowrunner.api.browser import Browser
 from flowrunner.api.errors import InvalidRequest
 from flowrunner.domain.account import Caller, Right, Session, authorise
 from flowrunner.domain.errors import Forbidden, Unauthorized
+from flowrunner.domain.values import JSON
 from flowrunner.services.identity import Identity
 from flowrunner.services.rates import Rates
+from flowrunner.services.turns import Turns
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 # A definition of 1 MiB may take more than twice that as a JSON text.
@@ -58,11 +60,16 @@ class StrictRequest(Request):
             return
         _check_media_type(self.headers.get("content-type"), self.headers.get("content-encoding"))
         try:
-            # The longest take a third of a second, during which others go on.
-            is_long = len(data) > _LONG_BYTES
-            self._value = await asyncio.to_thread(strict_json.loads, data) if is_long else strict_json.loads(data)
+            self._value = await self._read_long(data) if len(data) > _LONG_BYTES else strict_json.loads(data)
         except strict_json.InvalidJson as error:
             raise InvalidRequest(f"The request body cannot be read: {error}") from None
+
+    async def _read_long(self, data: bytes) -> JSON:
+        """The longest take a third of a second, during which others go on."""
+        turns: Turns = self.app.state.long_bodies
+        # Nobody without an account may send as much. There are few threads, and an account has one of them.
+        async with turns.of(caller_of(self).account_id):
+            return await asyncio.to_thread(strict_json.loads, data)
 
     async def _read(self) -> bytes:
         length = self.headers.get("content-length")

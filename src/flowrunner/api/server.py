@@ -19,6 +19,7 @@ from flowrunner.api.proxies import Proxies
 from flowrunner.api.routing import SECURITY_SCHEME, PublicRoute
 from flowrunner.domain.account import Account
 from flowrunner.services.bundle import Services
+from flowrunner.services.turns import Turns
 
 documents = APIRouter(route_class=PublicRoute)
 
@@ -84,6 +85,7 @@ def build_app(
     app.state.metrics = metrics
     app.state.refused = refused
     app.state.browser = browser
+    app.state.long_bodies = Turns()
     # Taken over as they are: a router within a router is a second round of matching per request.
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
