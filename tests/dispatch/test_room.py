@@ -76,7 +76,7 @@ async def test_no_more_advance_at_once_than_may_and_all_come_in(machines: Cluste
         assert await front.until_ended(*ids) == [Status.COMPLETED] * 7
     assert work.most == 2
     assert sorted(work.begun[:2], key=str) == ["0", "1"]
-    # Of two that have been told of their room, one may come so late that several of the others have come and gone: in which
+    # Of two that have been told of their room, one may come so late that others have come and gone meanwhile. In which
     # order they are told, the tests of the storage show.
     assert sorted(work.begun[2:], key=str) == list("23456")
 

@@ -14,7 +14,7 @@ from flowrunner.ports import Append
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rooms import SqlRooms
-from support.databases import MARA, NOON, OMAR, Place, completion, creation, rows_of
+from support.databases import MARA, NOON, OMAR, Place, completion, creation, open_database, rows_of
 
 LIMITS = Limits(active=2, queued=3)
 
@@ -57,6 +57,18 @@ async def test_as_many_as_may_have_room_and_the_others_wait_until_too_many_do(
     # Another account has its own.
     await journal.append(counted("exec-omar", epoch=epoch, account_id=OMAR, flow_id="flow-omar"))
     assert "exec-omar" in those_with_room(path)
+
+
+async def test_one_that_has_room_comes_in_without_a_commit(journal: SqlJournal, path: Place) -> None:
+    await create(journal, "exec-1")
+    commits: list[int] = []
+    database = open_database(path, on_commit=commits.append)
+    try:
+        assert await SqlRooms(database).enter(ExecutionId("exec-1"), most=2, at=NOON)
+    finally:
+        await database.close()
+
+    assert commits == []
 
 
 async def test_an_end_makes_room_for_the_one_that_has_waited_longest(
