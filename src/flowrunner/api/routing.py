@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from flowrunner.api import strict_json
@@ -107,6 +108,11 @@ def _check_media_type(content_type: str | None, encoding: str | None) -> None:
 class PublicRoute(APIRoute):
     """A route for callers that nobody knows yet."""
 
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        if self._direct() is not None:
+            self.app = _answering(self.get_route_handler())
+
     def get_route_handler(self) -> Handler:
         handle = self._direct() or super().get_route_handler()
         most_bytes = (self.openapi_extra or {}).get("x-max-bytes", MAX_BODY_BYTES)
@@ -150,6 +156,16 @@ class PublicRoute(APIRoute):
     async def admit(self, request: Request) -> None:
         """Let the request in, or raise."""
         rates_of(request).anonymous(address_of(request))
+
+
+def _answering(handler: Handler) -> ASGIApp:
+    """Without what the framework keeps open for dependencies, which such a route has none of."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await handler(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    return app
 
 
 class ProbeRoute(PublicRoute):
