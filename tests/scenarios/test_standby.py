@@ -21,6 +21,7 @@ from support.receiver import Receiver
 from support.server import Server
 
 TAKE_OVER_SECONDS: Final = 5.0
+LATE_RUNS: Final = 17
 STANDBY: Final = "standby: another server is active"
 FLOW: Final = """
 metadata: {{name: Two calls, version: "1.0"}}
@@ -168,6 +169,7 @@ def test_a_server_that_hangs_is_replaced_and_its_late_writes_change_nothing(pair
     """It is stopped in the midst of its work, again and again, and finds itself a standby each time."""
     receiver = Receiver(tmp_path).start()
     accepted: list[str] = []
+    asked = 0
     try:
         active, standby, admin = start_both(pair)
         flow_id = admin.new_flow(FLOW.format(receiver=receiver.url))
@@ -183,7 +185,7 @@ def test_a_server_that_hangs_is_replaced_and_its_late_writes_change_nothing(pair
                 late = [
                     threading.Thread(target=send, args=(active.client(admin.token), path, body, answers))
                     for path, body in (
-                        (f"/api/v1/flows/{flow_id}/run", {"input": {}}),
+                        *[(f"/api/v1/flows/{flow_id}/run", {"input": {}})] * LATE_RUNS,
                         (secrets_path, {"key": "LATE", "value": "a late secret"}),
                     )
                 ]
@@ -192,8 +194,9 @@ def test_a_server_that_hangs_is_replaced_and_its_late_writes_change_nothing(pair
                 took = wait_for(lambda new=standby: new.client().get("/readyz").status == 200)  # type: ignore[misc]
                 assert took <= TAKE_OVER_SECONDS + 1.0, "the clock runs from before the pause was noticed"
             for thread in late:
-                thread.join(30)
+                thread.join(60)
             assert [answer for answer in answers if answer < 400] == []
+            asked += len(answers)
             wait_for(lambda old=active: is_standby(old))  # type: ignore[misc]
             assert "server.overtaken" in active.log
             active, standby = standby, active
@@ -205,6 +208,7 @@ def test_a_server_that_hangs_is_replaced_and_its_late_writes_change_nothing(pair
     finally:
         receiver.stop()
 
+    assert asked == 3 * (LATE_RUNS + 1)
     assert secrets == {"secrets": []}
     # No more than was accepted: what was sent to the one that hung has left no trace.
     assert len(query(pair.url, "SELECT id FROM executions")) == len(accepted) == 30
