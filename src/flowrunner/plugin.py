@@ -10,17 +10,16 @@ A node type is a class with a parameter model and one `run`::
             return {"hello": params.name}
 """
 
-import difflib
 import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast, get_args
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, ErrorDetails
 
 from flowrunner.domain.events import LogLevel
 from flowrunner.domain.expression import CodeKind
@@ -38,6 +37,7 @@ __all__ = [
     "NodeType",
     "OpenScopes",
     "Outcome",
+    "ParamFault",
     "Params",
     "ScopesEnded",
     "Signalled",
@@ -291,7 +291,7 @@ class NodeType(ABC, Generic[P]):
         schemas: Parameters that are JSON Schemas; they are checked when the flow is saved.
         inner: Which key of a node of this type holds nodes of its own: `nodes` or `branches`.
         asks_again: Whether the parameters are filled in anew before `resume`. Their `input` is then what
-            the one scope that has ended gave.
+            the one scope that has ended gave, and their `index` how many have.
     """
 
     type: ClassVar[str]
@@ -352,7 +352,10 @@ class NodeType(ABC, Generic[P]):
             raise NodeFailure("input.invalid", f"The parameters of {self.type} are invalid: {message}") from None
 
     def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
-        """Faults of the parameters as written in a flow, where expressions still stand for values."""
+        """Faults of the parameters as written in a flow, where expressions still stand for values.
+
+        A type that knows more of its parameters than its model adds to these.
+        """
         try:
             self.Params.model_validate(params)
         except ValidationError as error:
@@ -363,17 +366,9 @@ class NodeType(ABC, Generic[P]):
         found = [
             fault
             for fault in error.errors(include_input=False, include_url=False)
-            if not (are_written and _is_filled_in_later(params, fault["loc"]))
+            if not (are_written and _is_filled_in_later(params, fault))
         ]
-        return [
-            replace(fault, hint=self._hint_of_unknown(fault.keys)) if fault.code == "unknown_key" else fault
-            for fault in parameter_faults(found, params)
-        ]
-
-    def _hint_of_unknown(self, keys: Sequence[str | int]) -> str:
-        known = _known_at(self.Params, keys)
-        near = difflib.get_close_matches(str(keys[-1]), known, n=1)
-        return f"did you mean '{near[0]}'?" if near else f"known parameters: {', '.join(known)}"
+        return parameter_faults(found, params, lambda keys: _known_at(self.Params, keys))
 
     def spec(self) -> NodeTypeSpec:
         return NodeTypeSpec(
@@ -389,16 +384,19 @@ class NodeType(ABC, Generic[P]):
             repeatable=self.repeatable,
             pure=self.pure,
             timeout_of=self.timeout_of,
+            params=tuple(_known_at(self.Params, [""])),
+            asks_again=self.asks_again,
         )
 
 
 _EXPRESSION: Final = re.compile(r"(?<!\$)\$\{")
 
 
-def _is_filled_in_later(params: JSON, location: tuple[str | int, ...]) -> bool:
-    """Whether the value at ``location``, or one around it, is an expression."""
+def _is_filled_in_later(params: JSON, fault: ErrorDetails) -> bool:
+    """Whether what is wrong is an expression, or within one."""
     value: JSON = params
-    for key in location:
+    # Of an unknown key the value does not matter.
+    for key in fault["loc"][: -1 if fault["type"] == "extra_forbidden" else None]:
         if isinstance(value, str):
             break
         known = isinstance(key, str) and isinstance(value, Mapping) and key in value

@@ -14,11 +14,13 @@ from cli.command import flowrunner, on_a_terminal, start_flowrunner
 SOURCE: Final = Path(__file__).parents[2] / "src" / "flowrunner"
 # Documents with everything that can be wrong; at the end of each stands what must be said, behind `#>`.
 FAULTS: Final = Path(__file__).parent / "faults"
+# What people write who come from other systems, or are new to YAML: a file for each habit.
+MISTAKES: Final = Path(__file__).parent / "mistakes"
 VALID: Final = "nodes:\n  a: {type: return, params: {value: 1}}\n"
 FAULTY: Final = "nodes:\n  a: {type: retrun}\n"
 DOUBTFUL: Final = """\
 nodes:
-  ask: {type: approval, params: {prompt: Go on?}, next: {approved: done, timeout: done}}
+  ask: {type: approval, params: {prompt: Go on?}, next: {approved: done, timeout: done}, timeout: 1d}
   done: {type: return}
 """
 _PLAIN_CODES: Final = (
@@ -53,8 +55,9 @@ def home(tmp_path: Path) -> Path:
 # What is wrong, and where
 
 
-def test_every_fault_is_told_with_its_place_and_a_hint(tmp_path: Path) -> None:
-    files = sorted(FAULTS.glob("*.yaml"))
+@pytest.mark.parametrize("directory", [FAULTS, MISTAKES], ids=lambda directory: str(directory.name))
+def test_every_fault_is_told_with_its_place_and_a_hint(directory: Path, tmp_path: Path) -> None:
+    files = sorted(directory.glob("*.yaml"))
 
     done = flowrunner("validate", *files, at=tmp_path)
 
@@ -96,13 +99,15 @@ def lines_of(fault: dict[str, Any]) -> Iterator[str]:
 
 
 def test_every_code_of_the_reader_has_a_sample() -> None:
-    reader = ("flow_document/*", "flow_tests", "yaml_source", "expression", "json_schema")
+    reader = ("flow_document/*", "flow_tests", "yaml_source", "yaml_syntax", "expression", "json_schema")
     text = "".join(file.read_text() for name in reader for file in (SOURCE / "domain").glob(f"{name}.py"))
-    codes = set(re.findall(r'"((?:yaml|node|start|edge|expression|retry|scope|test|mock|expect)\.[a-z_]+)"', text))
+    codes = set(
+        re.findall(r'"((?:yaml|node|start|edge|expression|script|retry|scope|test|mock|expect)\.[a-z_]+)"', text)
+    )
     codes |= {code for code in _PLAIN_CODES if f'"{code}"' in text}
     assert codes >= {"yaml.tag", "node.unreachable", "expression.secret", "mock.both", "recursive", "range"}
 
-    samples = "".join(file.read_text() for file in FAULTS.glob("*.yaml"))
+    samples = "".join(file.read_text() for place in (FAULTS, MISTAKES) for file in place.glob("*.yaml"))
 
     assert codes - set(re.findall(r"(?:error|warning) ([a-z_.]+):", samples)) - _SHOWN_ELSEWHERE == set()
 

@@ -33,8 +33,19 @@ def test_a_duration_is_read_in_seconds(text: str, seconds: float) -> None:
      ".5s", "10s,5m", "٣s", "NaNs", "infs"],
 )  # fmt: skip
 def test_what_is_no_duration_is_refused_with_the_way_to_write_one(text: str) -> None:
-    with pytest.raises(ValueError, match="write a duration as 500ms, 10s, 5m, 2h, 1d or PT10S"):
+    with pytest.raises(ValueError, match=r"write a duration as 500ms, 10s, 5m, 2h, 1d or PT10S|did you mean 10?s\?"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("30", "30s"), ("1.5", "1.5s"), ("30 seconds", "30s"), ("5min", "5m"), ("2 Hours", "2h"), ("1 day", "1d"),
+     ("250 millis", "250ms"), ("10S", "10s")],
+)  # fmt: skip
+def test_a_duration_with_a_unit_of_another_spelling_is_told_the_right_one(written: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"did you mean {meant}\\?"):
+        parse_duration(written)
+    assert parse_duration(meant) > 0
 
 
 @pytest.mark.parametrize("text", ["3661d", "P99999D", "9" * 400 + "s"])

@@ -62,7 +62,6 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_document() -> None:
         ("node.type", 4, 11),
         ("duration", 5, 14),
         ("edge.target", 6, 11),
-        ("start.ambiguous", 7, 3),
         ("expression.unknown_name", 7, 36),
         ("unknown_key", 7, 44),
         ("unknown_key", 8, 1),

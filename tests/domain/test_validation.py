@@ -134,7 +134,7 @@ PROMISES = {
     ),
     "an edge out of its scope": (
         "nodes: {a: {type: foreach, params: {items: []}, nodes: {b: {type: log, params: {message: x}, next: a}}}}",
-        ("edge.target", "nodes.a.nodes.b.next", 1, 100, None),
+        ("edge.target", "nodes.a.nodes.b.next", 1, 100, "leave it out here, and let the node around lead there"),
     ),
     "a handler that is not there": (
         "on_failure: alarn\nnodes: {a: {type: return}}",
@@ -201,10 +201,7 @@ PROMISES = {
     ),
     "an element outside of a loop": (
         "nodes: {a: {type: return, params: {value: '${item}'}}}",
-        (
-            "expression.unknown_name", "nodes.a.params.value", 1, 43,
-            "known names: error, execution, flow, input, nodes, secrets, trigger, vars",
-        ),
+        ("expression.unknown_name", "nodes.a.params.value", 1, 43, "it is there only in the nodes of a loop"),
     ),
     "a condition that is a list": (
         "nodes: {a: {type: return, if: [x]}}",
@@ -269,6 +266,7 @@ def test_an_action_with_nowhere_to_go_is_a_warning() -> None:
         "    type: approval\n"
         "    next:\n"
         "      approved: done\n"
+        "    timeout: 1d\n"
         "  done: {type: return}\n"
     )  # fmt: skip
 
@@ -279,6 +277,16 @@ def test_an_action_with_nowhere_to_go_is_a_warning() -> None:
     assert told(reading.faults) == [
         ("edge.missing", "nodes.ask.next", 4, 5, "add 'rejected: <node>' if more is to follow"),
         ("edge.missing", "nodes.ask.next", 4, 5, "add 'timeout: <node>' if more is to follow"),
+    ]
+
+
+def test_what_waits_for_ever_never_ends_by_its_timeout() -> None:
+    without = study("nodes:\n  ask: {type: approval, next: {approved: a, rejected: a}}\n  a: {type: return}\n")
+    with_an_edge = study("nodes:\n  got: {type: wait, params: {key: k}, next: {timeout: a}}\n  a: {type: return}\n")
+
+    assert told(without.faults) == []
+    assert told(with_an_edge.faults) == [
+        ("edge.timeout", "nodes.got.next.timeout", 2, 46, "say how long it waits: timeout: 1d"),
     ]
 
 
@@ -304,7 +312,8 @@ def test_secrets_are_told_with_the_place_that_names_them_first() -> None:
         "nodes: {a: {type: return, if: 'input.x'}}",
         "nodes: {a: {type: switch, params: {cases: [{when: false, action: default}]}}}",
         "nodes: {a: {type: foreach, params: {items: []}, start: c,"
-        " nodes: {b: {type: log, params: {message: x}, next: c}, c: {type: log, params: {message: x}, next: b}}}}",
+        " nodes: {b: {type: log, params: {message: x}, next: c},"
+        " c: {type: switch, params: {cases: [{when: 'item > 1', action: b}]}, next: {b: b}}}}}",
         "nodes: {a: {type: while, params: {when: 'true'}, start: b, nodes: {b: {type: return}}}}",
         "nodes: {a: {type: return, x-note: 1, params: {value: '$${nothing} {x} $'}}}",
     ],

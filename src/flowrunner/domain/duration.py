@@ -7,6 +7,16 @@ from flowrunner.domain.errors import quoted
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SHORT: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
+# What people write in place of the units, or leave out.
+_LOOSE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.ASCII)
+_LOOSE_UNITS: Final = {
+    **dict.fromkeys(("", "sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("msec", "msecs", "millis", "millisecond", "milliseconds"), "ms"),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), "m"),
+    **dict.fromkeys(("hr", "hrs", "hour", "hours"), "h"),
+    **dict.fromkeys(("day", "days"), "d"),
+    **{unit: unit for unit in _UNITS},
+}
 _ISO: Final = re.compile(r"P(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.ASCII)
 
 LONGEST_SECONDS: Final = 10 * 366 * 86400.0
@@ -24,10 +34,22 @@ def parse_duration(text: str) -> float:
     if seconds is None:
         seconds = _parse_iso(text)
     if seconds is None:
-        raise ValueError(f"{quoted(text)} is not a duration: {HINT}")
+        raise ValueError(f"{quoted(text)} is not a duration: {hint_for(text)}")
     if seconds > LONGEST_SECONDS:
         raise ValueError(f"{quoted(text)} is longer than ten years")
     return seconds
+
+
+def hint_for(written: object) -> str:
+    """What to write in place of a value that is no duration.
+
+    >>> hint_for(30)
+    'did you mean 30s?'
+    """
+    loose = _LOOSE.fullmatch(str(written)[:40].lower())
+    if isinstance(written, bool) or loose is None or loose[2] not in _LOOSE_UNITS:
+        return HINT
+    return f"did you mean {loose[1]}{_LOOSE_UNITS[loose[2]]}?"
 
 
 def _parse_short(text: str) -> float | None:

@@ -5,7 +5,6 @@ are evaluated here, and give what JavaScript would; everything else is `Code`, w
 a sandbox before the template is rendered.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from flowrunner.domain.javascript import (
     references,
 )
 from flowrunner.domain.script import Script, ScriptOutcome
+from flowrunner.domain.suggestions import did_you_mean
 from flowrunner.domain.values import JSON
 
 Scope: TypeAlias = Mapping[str, JSON]
@@ -73,6 +73,15 @@ class ExpressionSyntax(FlowRunnerError):
         super().__init__(message)
         self.code = code
         self.hint = hint
+
+
+class UnknownName(ExpressionSyntax):
+    """An expression that starts from a name that is not there."""
+
+    def __init__(self, message: str, *, text: str, name: str, hint: str) -> None:
+        super().__init__(message, code="expression.unknown_name", hint=hint)
+        self.text = text
+        self.name = name
 
 
 class ExpressionFailed(FlowRunnerError):
@@ -465,11 +474,11 @@ def _check_name(
     text: str, root: str, keys: Sequence[str | int], names: frozenset[str], *, is_body: bool = False
 ) -> None:
     if root not in names:
-        near = difflib.get_close_matches(root, names, n=1)
-        raise ExpressionSyntax(
+        raise UnknownName(
             f"{_said(text, is_body=is_body)} reads the unknown name '{root}'",
-            code="expression.unknown_name",
-            hint=f"did you mean '{near[0]}'?" if near else f"known names: {', '.join(sorted(names))}",
+            text=text,
+            name=root,
+            hint=did_you_mean(root, names) or f"known names: {', '.join(sorted(names))}",
         )
     if root == "nodes" and not keys and text == "nodes":
         raise ExpressionSyntax(

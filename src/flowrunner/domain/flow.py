@@ -40,6 +40,9 @@ class NodeTypeSpec:
         schemas: Parameters that are JSON Schemas.
         inner: Which key of the node holds nodes of its own, if one does.
         repeatable: Whether a node with these parameters may run twice without harm.
+        params: The names of its parameters.
+        asks_again: Whether its parameters are filled in anew before each run of its own nodes: they see which
+            run it is as `index`, and as `input` what the run before gave.
         pure: Whether it touches nothing outside the execution, so that its start need not be durable
             before it runs, nor its result before the next node starts.
         timeout_of: Seconds that a node with these parameters, as written, may run when its flow does
@@ -52,6 +55,8 @@ class NodeTypeSpec:
     errors: tuple[str, ...] = ()
     check: Callable[[Mapping[str, JSON]], Sequence[ParamFault]]
     params_schema: Callable[[], Mapping[str, JSON]] = dict
+    params: tuple[str, ...] = ()
+    asks_again: bool = False
     code: Mapping[tuple[str, ...], CodeKind] = field(default_factory=dict)
     schemas: tuple[str, ...] = ()
     inner: InnerKey | None = None

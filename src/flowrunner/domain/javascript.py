@@ -29,6 +29,8 @@ _TOKEN: Final = re.compile(
 _REGEX: Final = re.compile(
     rf"/(?:[^/\\\[{_LINE_ENDS}]|\\[^{_LINE_ENDS}]|\[(?:[^\]\\{_LINE_ENDS}]|\\[^{_LINE_ENDS}])*+\])++/\w*"
 )
+# A look that costs little before the one that does.
+_MAY_ASSIGN: Final = re.compile(r"(?<![=!<>])=(?![=>])")
 _LINE_END: Final = re.compile(f"[{_LINE_ENDS}]")
 MAX_SCRIPT: Final = 64 * 1024
 _DEEPEST: Final = 50
@@ -113,6 +115,53 @@ def references(text: str) -> tuple[Reference, ...]:
         is_defined = token.text in defined and token.text != "secrets"
         found.setdefault(Reference(token.text, () if is_defined else _keys(tokens, index), is_defined))
     return tuple(found)
+
+
+def assignment(text: str) -> int | None:
+    """Where an expression assigns to something outside itself, as `a = 1` does; None where it does not.
+
+    What blocks and parameter lists in it assign stays inside, and is left alone.
+
+    Raises:
+        Unclosed: As `references`.
+    """
+    if _MAY_ASSIGN.search(text) is None:
+        return None
+    tokens, _ = _tokens(text, 0, len(text), is_nested=False)
+    pairs = _pairs(tokens)
+    index = 0
+    while index < len(tokens):
+        token = tokens[index]
+        if token.text == "{" or (token.text == "(" and _is_parameters(tokens, index, pairs[index])):
+            index = pairs[index]
+        elif token.text == "=" and token.kind == "mark" and not _is_comparison(tokens, index):
+            return token.start
+        index += 1
+    return None
+
+
+def returns(text: str) -> bool:
+    """Whether the body of a function may come to something: it has a `return` or a `throw`, or cannot be read."""
+    if "return" not in text and "throw" not in text:
+        return False
+    try:
+        tokens, _ = _tokens(text, 0, len(text), is_nested=False)
+    except Unclosed:
+        return True
+    return any(token.kind == "name" and token.text in ("return", "throw") for token in tokens)
+
+
+def _is_parameters(tokens: Sequence[_Token], opening: int, closing: int) -> bool:
+    return _is_before(tokens, closing, "=>") or (opening > 0 and tokens[opening - 1].text == "function")
+
+
+def _is_comparison(tokens: Sequence[_Token], index: int) -> bool:
+    """Whether a `=` is part of `==`, `<=` and the like."""
+    at = tokens[index].start
+    before = tokens[index - 1] if index > 0 else None
+    after = tokens[index + 1] if index + 1 < len(tokens) else None
+    follows = before is not None and before.text in ("=", "!", "<", ">") and before.start == at - 1
+    return follows or (after is not None and after.text in ("=", "=>") and after.start == at + 1)
 
 
 def _tokens(text: str, start: int, stop: int, *, is_nested: bool, depth: int = 0) -> tuple[list[_Token], int]:

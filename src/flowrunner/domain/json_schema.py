@@ -379,7 +379,12 @@ def _type_hint(name: JSON) -> str | None:
         return None
     if name.lower() == "any":
         return "leave type out to allow any value"
-    near = (
-        [_OTHER_NAMES[name.lower()]] if name.lower() in _OTHER_NAMES else difflib.get_close_matches(name[:100], TYPES)
-    )
-    return f"did you mean '{near[0]}'?" if near else None
+    near = type_meant(name)
+    return f"did you mean '{near}'?" if near else None
+
+
+def type_meant(name: str) -> str | None:
+    """The type that somebody means by a name; None where that is not clear."""
+    if name.lower() in _OTHER_NAMES:
+        return _OTHER_NAMES[name.lower()]
+    return next(iter(difflib.get_close_matches(name[:100], TYPES, n=1)), None)

@@ -1,10 +1,11 @@
 """What is wrong with a node's parameters, by the keys of the document and in plain words."""
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from flowrunner.domain.flow import ParamFault
+from flowrunner.domain.suggestions import Suggestions, did_you_mean
 from flowrunner.domain.values import JSON
 from flowrunner.domain.yaml_source import Keys
 
@@ -31,17 +32,59 @@ _BOUNDS: Final[Mapping[str, str]] = {
 }
 
 
-def parameter_faults(found: Sequence[Found], params: JSON) -> list[ParamFault]:
-    """One fault for each value that is wrong; what is missing or unknown is told by its key."""
+def parameter_faults(
+    found: Sequence[Found], params: JSON, known_at: Callable[[Keys], Sequence[str]]
+) -> list[ParamFault]:
+    """One fault for each value that is wrong; what is missing or unknown is told by its key.
+
+    Args:
+        known_at: The keys that may stand where the last of some keys does.
+    """
     by_keys: dict[Keys, list[Found]] = {}
     for one in found:
         by_keys.setdefault(_keys_of(one, params), []).append(one)
-    return [
+    faults = [
         _fault(keys, group, params)
         for keys, group in by_keys.items()
         # Of a value with alternatives the faults inside the one that was meant say more.
         if not (_has_alternatives(keys, group) and any(_is_within(keys, other) for other in by_keys))
     ]
+    return _with_meant_keys(faults, known_at)
+
+
+def _with_meant_keys(faults: Sequence[ParamFault], known_at: Callable[[Keys], Sequence[str]]) -> list[ParamFault]:
+    """The faults with hints for unknown keys; that the key is missing which one of them stands for is told by it."""
+    suggestions = Suggestions()
+    lacking: dict[Keys, list[str]] = {}
+    unclear: dict[Keys, list[Keys]] = {}
+    meant: dict[Keys, str] = {}
+    for fault in faults:
+        if fault.code == "unknown_key":
+            near = suggestions.nearest(str(fault.keys[-1]), known_at(fault.keys))
+            if near is None:
+                unclear.setdefault(fault.keys[:-1], []).append(fault.keys)
+            else:
+                meant[fault.keys] = near
+    told = {(*keys[:-1], name) for keys, name in meant.items()}
+    for fault in faults:
+        if fault.code == "required" and fault.keys not in told:
+            lacking.setdefault(fault.keys[:-1], []).append(str(fault.keys[-1]))
+    for owner, keys in unclear.items():
+        # One is unknown and one is missing: they are the same.
+        if len(keys) == len(lacking.get(owner, ())) == 1:
+            meant[keys[0]] = lacking[owner][0]
+            told.add((*owner, lacking[owner][0]))
+    return [
+        replace(fault, hint=_hint(meant.get(fault.keys), known_at(fault.keys)))
+        if fault.code == "unknown_key"
+        else fault
+        for fault in faults
+        if not (fault.code == "required" and fault.keys in told)
+    ]
+
+
+def _hint(meant: str | None, known: Sequence[str]) -> str:
+    return f"known parameters: {', '.join(known)}" if meant is None else f"did you mean '{meant}'?"
 
 
 def _keys_of(found: Found, params: JSON) -> Keys:
@@ -91,8 +134,8 @@ def _of_another_kind(keys: Keys, group: Sequence[Found], params: JSON) -> ParamF
     if "a number" in kinds and "a whole number" in kinds:
         kinds.remove("a whole number")
     hint = None
-    if isinstance(value, str) and (near := difflib.get_close_matches(value[:100].lower(), literals, n=1)):
-        hint = f"did you mean '{near[0]}'?"
+    if isinstance(value, str) and (near := did_you_mean(value.lower(), literals)):
+        hint = near
     elif "text" in kinds and isinstance(value, int | float):
         hint = "put it in quotes"
     if not kinds:

@@ -1,13 +1,135 @@
-"""Which right name a wrong one is nearest to."""
+"""Which right name a wrong one stands for."""
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 # A document full of wrong names is not compared with all right ones for minutes: this many take half a second.
 _MOST_COMPARED: Final = 10_000
 _MOST_CHARACTERS: Final = 60
+# So near, it is a slip of the pen and not a word of another system.
+SLIP: Final = 0.8
+
+# Words that other systems and languages have, and what flows call the same: the first name that is right at the
+# place is meant. Words are in lower case, without marks between them.
+_ELSEWHERE: Final = (
+    # Keys of flows and nodes.
+    ("steps step jobs job tasks states stages do branches", "nodes"),
+    ("nodes", "branches"),
+    ("env environment variables constants globals var", "vars"),
+    (
+        "parameters args arguments inputschema inputs input config configuration options settings properties with",
+        "params",
+    ),
+    ("parameters args arguments inputschema input params", "inputs"),
+    ("onerror onfail", "on_failure"),
+    ("finally always cleanup onexit onend oncomplete", "on_finish"),
+    ("entry entrypoint startat begin first", "start"),
+    ("condition when runif onlyif", "if"),
+    ("retries maxretries attempts retrypolicy", "retry"),
+    ("onsuccess then goto nextnode transition transitions to edges connections", "next"),
+    ("kind uses action node nodetype", "type"),
+    ("title comment label summary displayname", "description"),
+    # Settings of retries.
+    ("count attempts retries maxattempts times limit number", "max max_iterations"),
+    ("interval waittime initialdelay period sleep seconds", "delay duration"),
+    ("on retryon codes statuses statuscodes types", "errors"),
+    ("status statuscodes codes", "expect_status"),
+    ("factor multiplier rate", "backoff"),
+    ("maxinterval maxwait cap", "max_delay"),
+    ("maxduration maxtime deadline timeout", "max_elapsed timeout"),
+    # Parameters.
+    ("text msg line content", "message prompt body"),
+    ("uri href endpoint address link host", "url"),
+    ("json payload data", "body params items input result value"),
+    ("params parameters args qs search querystring", "query"),
+    ("params parameters args arguments inputs data", "input"),
+    ("verb", "method"),
+    ("code js javascript jscode function source", "script"),
+    ("expression expr result output return", "value"),
+    ("milliseconds ms time wait", "duration"),
+    ("list array collection in of over elements", "items"),
+    ("item variable itemname name", "as"),
+    ("parallelism maxparallel maxconcurrency workers batchsize", "concurrency"),
+    ("if condition test", "when cases conditions"),
+    ("then target goto next", "action"),
+    ("else otherwise default", "default_action default"),
+    ("maxloops", "max_iterations"),
+    ("workflow subflow subworkflow flowid", "flow"),
+    ("question text", "prompt"),
+    ("approvers groups users", "roles"),
+    ("schema", "form"),
+    ("signal event name", "key"),
+    ("type code", "error"),
+    ("severity", "level"),
+    # Node types.
+    ("http request fetch curl get post api rest", "http.request"),
+    ("if ifelse branch choice router route case decision", "switch"),
+    ("sleep pause timer", "delay"),
+    ("loop for map each iterate splitinbatches", "foreach"),
+    ("repeat until dowhile", "while"),
+    ("script code function javascript js python eval template jq", "transform"),
+    ("call executeworkflow childworkflow", "flow"),
+    ("end stop finish exit", "return"),
+    ("throw raise abort", "fail"),
+    ("print echo debug console logger noop", "log"),
+    ("assign setvariable", "set"),
+    ("fork concurrent all", "parallel"),
+    ("human manual usertask waitforapproval", "approval"),
+    ("signal event", "wait"),
+    ("callback hook", "webhook"),
+    # What expressions start from, and read of a node.
+    ("secret credentials creds", "secrets"),
+    ("$json $input ctx context body params inputs data", "input"),
+    ("steps step jobs tasks $node outputs", "nodes"),
+    ("output outputs response res body value data", "result"),
+    ("state", "status"),
+    ("err exception", "error"),
+    ("run", "execution"),
+    # Actions of nodes.
+    ("yes accept accepted ok", "approved"),
+    ("no deny denied", "rejected"),
+    ("success completed main ok", "default"),
+    ("failure failed catch rescue", "error"),
+    ("expired timedout", "timeout"),
+)
+
+
+def _by_word() -> Mapping[str, tuple[str, ...]]:
+    meant: dict[str, tuple[str, ...]] = {}
+    for words, names in _ELSEWHERE:
+        for word in words.split():
+            meant[word] = (*meant.get(word, ()), *names.split())
+    return meant
+
+
+_MEANT: Final = _by_word()
+
+
+def squashed(word: str) -> str:
+    """`depends_on`, `dependsOn` and `depends-on` are one word."""
+    return word.lower().replace("_", "").replace("-", "")
+
+
+def nearest(text: str, known: Collection[str], *, cutoff: float = 0.6) -> str | None:
+    """The name among ``known`` that is meant.
+
+    Args:
+        cutoff: How near it is to ``text``, from 0 to 1. From `SLIP` on, words of others do not count.
+    """
+    if len(text) > _MOST_CHARACTERS:
+        return None
+    near = difflib.get_close_matches(text, known, n=1, cutoff=cutoff)
+    if cutoff < SLIP and not (near and difflib.SequenceMatcher(None, near[0], text).ratio() >= SLIP):
+        near = [name for name in _MEANT.get(squashed(text), ()) if name in known][:1] or near
+    return near[0] if near else None
+
+
+def did_you_mean(text: str, known: Collection[str]) -> str | None:
+    """`did you mean 'params'?`, or None where nothing is near."""
+    near = nearest(text, known)
+    return None if near is None else f"did you mean '{near}'?"
 
 
 @dataclass(slots=True)
@@ -16,10 +138,12 @@ class Suggestions:
 
     left: int = _MOST_COMPARED
 
-    def did_you_mean(self, text: str, known: Collection[str], *, cutoff: float = 0.6) -> str | None:
-        """`did you mean 'params'?`, or None where nothing is near; ``cutoff`` is how near, from 0 to 1."""
-        if len(text) > _MOST_CHARACTERS or len(known) > self.left:
+    def nearest(self, text: str, known: Collection[str], *, cutoff: float = 0.6) -> str | None:
+        if len(known) > self.left:
             return None
         self.left -= len(known)
-        near = difflib.get_close_matches(text, known, n=1, cutoff=cutoff)
-        return f"did you mean '{near[0]}'?" if near else None
+        return nearest(text, known, cutoff=cutoff)
+
+    def did_you_mean(self, text: str, known: Collection[str], *, cutoff: float = 0.6) -> str | None:
+        near = self.nearest(text, known, cutoff=cutoff)
+        return None if near is None else f"did you mean '{near}'?"

@@ -13,7 +13,9 @@ from typing import Final, NoReturn, TypeAlias
 import yaml
 
 from flowrunner.domain.errors import Fault, InvalidFlow
+from flowrunner.domain.surrogates import Surrogates
 from flowrunner.domain.values import JSON
+from flowrunner.domain.yaml_syntax import syntax_fault
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 50
@@ -29,9 +31,6 @@ _WORDS: Final[Mapping[str, JSON]] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-_MOST_LOOKED_AT: Final = 1000
-# An expression with no quote open before it in its line.
-_UNQUOTED: Final = re.compile(r"""^(?:[^"'\n]|"[^"\n]*"|'[^'\n]*')*?\$\{""", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +77,10 @@ def read_yaml(text: str) -> Source:
     """
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         _fail(Place(1, 1), (), "too_large", f"a flow document has at most {MAX_BYTES} bytes")
-    builder = _Builder()
+    surrogates = Surrogates(text)
+    builder = _Builder(surrogates)
     try:
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        for event in yaml.parse(surrogates.set_apart(), Loader=yaml.CSafeLoader):
             builder.take(event)
     except yaml.reader.ReaderError as error:
         # The parser counts bytes here, and characters everywhere else.
@@ -92,24 +92,10 @@ def read_yaml(text: str) -> Source:
             "the document holds a character that YAML does not allow",
         )
     except yaml.MarkedYAMLError as error:
-        _fail_to_parse(text, error)
+        raise InvalidFlow([syntax_fault(text, error)]) from None
     except UnicodeEncodeError:
         _fail(Place(1, 1), (), "yaml.character", "the document holds half of a surrogate pair")
     return builder.finish()
-
-
-def _fail_to_parse(text: str, error: yaml.MarkedYAMLError) -> NoReturn:
-    mark = error.problem_mark or error.context_mark
-    place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
-    lines = text.splitlines()
-    around = "\n".join(line[:_MOST_LOOKED_AT] for line in lines[max(0, place.line - 2) : place.line])
-    hint = None
-    if "\t" in around and "token" in str(error.problem):
-        hint = "indent with spaces: YAML does not allow tabs there"
-    elif _UNQUOTED.search(around):
-        hint = 'quote the expression: {a: "${x}"}'
-    problem = str(error.problem or error.context or "it cannot be parsed")
-    _fail(place, (), "yaml.syntax", f"this is not valid YAML: {problem}", hint)
 
 
 def _fail(place: Place, keys: Keys, code: str, message: str, hint: str | None = None) -> NoReturn:
@@ -134,6 +120,7 @@ class _Open:
 
 @dataclass(slots=True)
 class _Builder:
+    surrogates: Surrogates
     stack: list[_Open] = field(default_factory=list)
     places: dict[Keys, Place] = field(default_factory=dict)
     key_places: dict[Keys, Place] = field(default_factory=dict)
@@ -155,6 +142,7 @@ class _Builder:
             case yaml.ScalarEvent():
                 self._count(place, 1)
                 self._reject_tag(event, place)
+                event.value = self.surrogates.put_back(event.value, is_escaped=event.style == '"')
                 if self._wants_key():
                     self._key(event, place)
                 else:

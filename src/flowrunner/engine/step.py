@@ -215,6 +215,8 @@ async def _outcome(context: Context) -> StepResult:
     node, current = context.declared, context.current
     names = Names(context.world, context.identity, context.state, current, context.say, {})
     node_type: NodeType[Any] = context.world.node_types[node.type]
+    if node_type.asks_again:
+        names.more = _of_next_run(current)
     try:
         async with asyncio.timeout(node.timeout_seconds) as limit:
             if current.status is StepStatus.RUNNING:
@@ -222,7 +224,6 @@ async def _outcome(context: Context) -> StepResult:
             else:
                 params = None
                 if node_type.asks_again:
-                    names.more = _given_last(current)
                     params = node_type.read((await names.fill(node.params)).render(node.params))
                 given = await node_type.resume(params, context, _come(current))
                 if node.hooks is not None:
@@ -300,10 +301,12 @@ async def _call(context: Context, hook: Prepared, more: Mapping[str, JSON]) -> J
     return (await names.fill(hook)).render(hook)
 
 
-def _given_last(current: StepState) -> Mapping[str, JSON]:
-    """What `input` is where parameters are filled in anew."""
+def _of_next_run(current: StepState) -> Mapping[str, JSON]:
+    """What parameters that are filled in before each run of a scope read: which run, and what the one before gave."""
     results = current.open.results if current.open is not None else {}
-    return {"input": next(iter(results.values()))} if results else {}
+    for key, result in results.items():
+        return {"input": result, "index": int(key) + 1}
+    return {"index": 0}
 
 
 def _come(current: StepState) -> Signalled | ScopesEnded:

@@ -1,10 +1,10 @@
 """Lengths of time among the parameters of node types."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
-from flowrunner.domain.duration import parse_duration
+from flowrunner.domain.duration import hint_for, parse_duration
 from flowrunner.plugin import NodeFailure
 
 
@@ -15,7 +15,13 @@ def _readable(text: str) -> str:
     return text
 
 
-Duration: TypeAlias = Annotated[str, AfterValidator(_readable)]
+def _with_a_unit(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"must be a duration: {hint_for(value)}")
+    return value
+
+
+Duration: TypeAlias = Annotated[str, BeforeValidator(_with_a_unit), AfterValidator(_readable)]
 
 
 def seconds_of(text: str) -> float:

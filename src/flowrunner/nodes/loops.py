@@ -15,6 +15,7 @@ from flowrunner.plugin import (
     NodeType,
     OpenScopes,
     Outcome,
+    ParamFault,
     Params,
     ScopesEnded,
     Signalled,
@@ -24,6 +25,7 @@ from flowrunner.plugin import (
 MOST_AT_ONCE: Final = 1000
 MAX_ITEMS: Final = 100_000
 DEFAULT_ITERATIONS: Final = 1000
+_MOST_SHOWN: Final = 60
 
 
 class ForeachParams(Params):
@@ -47,6 +49,13 @@ class Foreach(NodeType[ForeachParams]):
     errors: ClassVar[tuple[str, ...]] = ("*",)
     pure = True
     timeout_seconds = None
+
+    def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
+        faults, items = super().check(params), params.get("items", [])
+        if isinstance(items, list) or (isinstance(items, str) and "${" in items):
+            return faults
+        hint = f"write ${{{items}}}" if isinstance(items, str) and len(items) <= _MOST_SHOWN else None
+        return [*faults, ParamFault(keys=("items",), code="param", message="must be a list", hint=hint)]
 
     async def run(self, params: ForeachParams, context: StepContext) -> OpenScopes:
         items = params.items

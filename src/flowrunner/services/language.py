@@ -1,6 +1,7 @@
 """The flow language as this server speaks it: its reader, its node types, and JavaScript's own word."""
 
 import asyncio
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Read at once, in some milliseconds.
 _SHORT_CHARACTERS: Final = 4096
+# `${{ input.id }}`, as expressions are written elsewhere.
+_DOUBLED_BRACES: Final = re.compile(r"\s*\{\s*([^{}]{1,80}?)\s*\}\s*")
 _CLOSED: Final = "SyntaxError: unexpected token in expression: ')'"
 
 
@@ -79,7 +82,13 @@ def _fault(code: Code, fault: ScriptFault) -> Fault:
         column=code.place.column,
         code="expression.syntax",
         message=f"{what} is no JavaScript{line}: {_said(code, fault)}",
+        hint=_hint(code),
     )
+
+
+def _hint(code: Code) -> str | None:
+    doubled = _DOUBLED_BRACES.fullmatch(code.text)
+    return None if doubled is None else f"write ${{{doubled[1]}}}, with single braces"
 
 
 def _said(code: Code, fault: ScriptFault) -> str:

@@ -1,19 +1,24 @@
 """A document as it is written: its values, taken for what they should be, and what is wrong with them."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
-from flowrunner.domain.duration import HINT as DURATION_HINT
-from flowrunner.domain.duration import parse_duration
+from flowrunner.domain.duration import hint_for, parse_duration
 from flowrunner.domain.errors import Fault
+from flowrunner.domain.expression import CodePlace
 from flowrunner.domain.flow import ParamFault
-from flowrunner.domain.suggestions import Suggestions
+from flowrunner.domain.suggestions import SLIP, Suggestions, squashed
 from flowrunner.domain.values import JSON
 from flowrunner.domain.yaml_source import Keys, Source, dotted
 
 MAX_NAME_CHARACTERS: Final = 200
 _FORBIDDEN_IN_NAMES: Final = frozenset("/[]")
+
+_NO_HABITS: Final[Mapping[str, str]] = {}
+# `type:log` is one word to YAML.
+_NO_BLANK: Final = re.compile(r"(\w+):(\S.*)", re.DOTALL)
 
 # Faults of a JSON Schema: of a value at keys within it.
 CheckSchema: TypeAlias = Callable[[JSON], Sequence[ParamFault]]
@@ -26,19 +31,24 @@ def is_name(text: str) -> bool:
 
 @dataclass(slots=True)
 class Document:
-    """What is read from a document, with what was found on the way."""
+    """What is read from a document, with what was found on the way.
+
+    Attributes:
+        loose_ends: How many edges lead nobody knows where: what no other edge leads to may be meant by them.
+    """
 
     source: Source
     check_schema: CheckSchema
     faults: list[Fault] = field(default_factory=list)
     suggestions: Suggestions = field(default_factory=Suggestions)
+    loose_ends: int = 0
 
-    def map_at(self, parent: Mapping[str, JSON], at: Keys, key: str) -> Mapping[str, JSON]:
+    def map_at(self, parent: Mapping[str, JSON], at: Keys, key: str, hint: str | None = None) -> Mapping[str, JSON]:
         value = parent.get(key)
         if isinstance(value, dict):
             return value
         if value is not None:
-            self.fault((*at, key), "type", "must be a map")
+            self.fault((*at, key), "type", "must be a map", hint)
         return {}
 
     def text_at(self, parent: Mapping[str, JSON], at: Keys, key: str, *, limit: int = MAX_NAME_CHARACTERS) -> str:
@@ -73,7 +83,7 @@ class Document:
         if value is None:
             return None
         if not isinstance(value, str):
-            self.fault((*at, key), "type", "must be a duration", DURATION_HINT)
+            self.fault((*at, key), "type", "must be a duration", hint_for(value))
             return None
         try:
             seconds = parse_duration(value)
@@ -85,11 +95,33 @@ class Document:
             return None
         return seconds
 
-    def known_keys(self, value: Mapping[str, JSON], at: Keys, known: tuple[str, ...]) -> None:
+    def known_keys(
+        self, value: Mapping[str, JSON], at: Keys, known: tuple[str, ...], habits: Mapping[str, str] = _NO_HABITS
+    ) -> frozenset[str]:
+        """Note the keys that are not known. Gives the ones that were meant by them.
+
+        Args:
+            habits: Hints for keys that no single other one stands for, by the key as `squashed`.
+        """
+        meant = set()
         for key in value:
-            if key not in known and not key.startswith("x-"):
-                hint = self.suggestions.did_you_mean(key, known) or f"known keys: {', '.join(known)}, x-…"
-                self.fault((*at, key), "unknown_key", f"unknown key '{key[:60]}'", hint, key=True)
+            if key in known or key.startswith("x-"):
+                continue
+            hint = habits.get(squashed(key))
+            if hint is None and (joined := _NO_BLANK.fullmatch(key[:100])) and joined[1] in known:
+                hint = f"put a blank after the colon: {joined[1]}: {joined[2]}"
+                meant.add(joined[1])
+            if hint is None and (near := self.meant_by(key, value, known)):
+                hint = f"did you mean '{near}'?"
+                meant.add(near)
+            hint = hint or f"known keys: {', '.join(known)}, x-…"
+            self.fault((*at, key), "unknown_key", f"unknown key '{key[:60]}'", hint, key=True)
+        return frozenset(meant)
+
+    def meant_by(self, key: str, value: Mapping[str, JSON], known: tuple[str, ...]) -> str | None:
+        # What stands there already is meant by a slip of the pen, and not by another word.
+        absent = [name for name in known if name not in value]
+        return self.suggestions.nearest(key, known, cutoff=SLIP) or self.suggestions.nearest(key, absent)
 
     def schema(self, schema: JSON, at: Keys) -> None:
         for fault in self.check_schema(schema):
@@ -102,6 +134,15 @@ class Document:
     def warn(self, keys: Keys, code: str, message: str, hint: str | None = None, *, key: bool = False) -> None:
         """Note what is allowed and hardly meant."""
         self.faults.append(replace(self.found(keys, code, message, hint, key=key), is_warning=True))
+
+    def warn_at(self, place: CodePlace, code: str, message: str, hint: str) -> None:
+        """Note the same of a piece of JavaScript."""
+        self.faults.append(
+            Fault(
+                path=place.path, line=place.line, column=place.column,
+                code=code, message=message, hint=hint, is_warning=True,
+            )
+        )  # fmt: skip
 
     def found(self, keys: Keys, code: str, message: str, hint: str | None, *, key: bool) -> Fault:
         place = (self.source.key_places.get(keys) if key else None) or self.source.place(keys)

@@ -4,9 +4,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowrunner.domain.expression import Code, CodeKind, CodePlace, ExpressionSyntax, compile_template
+from flowrunner.domain.expression import Code, CodeKind, CodePlace, ExpressionSyntax, UnknownName, compile_template
 from flowrunner.domain.flow import Prepared, prepared
+from flowrunner.domain.flow_document.context import Context
 from flowrunner.domain.flow_document.document import Document
+from flowrunner.domain.flow_document.doubts import doubt_of_code, doubt_of_text
+from flowrunner.domain.flow_document.unknown_names import hint_for
 from flowrunner.domain.values import JSON
 from flowrunner.domain.yaml_source import Keys, dotted
 
@@ -22,26 +25,6 @@ _KNOWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _NODE_MEMBERS: Final = ("result", "status", "action", "error", "attempts")
 _MOST_LISTED: Final = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What is around a node.
-
-    Attributes:
-        visible: Nodes that expressions can read: of its own scope and the ones around it.
-        elsewhere: Nodes of the document by the path of the scope they are in.
-        names: Names that expressions can start from, besides the ones every node has.
-        inputs: Names of the flow's inputs; None where they are not declared.
-        depth: How many scopes are around it.
-    """
-
-    visible: Collection[str]
-    elsewhere: Mapping[str, str]
-    names: frozenset[str]
-    variables: Collection[str]
-    inputs: Collection[str] | None
-    depth: int = 0
 
 
 @dataclass(slots=True)
@@ -64,10 +47,25 @@ class Expressions:
         names: frozenset[str],
         context: Context,
         code: Mapping[tuple[str, ...], CodeKind] | None = None,
+        *,
+        gives: bool = True,
     ) -> Prepared:
+        """The template that ``value`` writes.
+
+        Args:
+            names: What expressions in it may start from, besides what the context has.
+            code: Strings that are JavaScript by themselves, by the keys that lead to them.
+            gives: Somebody waits for what scripts in it return.
+        """
         place = _Place(self, context, names | context.names, at, code or {})
         read = prepared(compile_template(value, place, at))
         self.codes.extend(read.codes)
+        for found in read.codes:
+            if (gives or not found.script.is_body) and (doubt := doubt_of_code(found)):
+                self.document.warn_at(found.place, *doubt)
+        for keys, text in strings_in(value, at):
+            if "{{" in text and place.code_at(keys) is None and (doubt := doubt_of_text(text, place.names)):
+                self.document.warn(keys, *doubt)
         return read
 
     def constant_only(self, value: JSON, at: Keys) -> None:
@@ -92,6 +90,8 @@ class Expressions:
                 return
         elif root == "vars":
             known = context.variables
+        elif root == "input" and context.is_first:
+            known = context.inputs
         if known is None or not keys:
             return
         if keys[0] not in known:
@@ -142,7 +142,10 @@ class _Place:
         return CodePlace(dotted(at), place.line, place.column)
 
     def report(self, at: Keys, fault: ExpressionSyntax) -> None:
-        self.expressions.document.fault(at, fault.code, str(fault), fault.hint)
+        hint = fault.hint
+        if isinstance(fault, UnknownName):
+            hint = hint_for(fault.name, fault.text, self.context) or hint
+        self.expressions.document.fault(at, fault.code, str(fault), hint)
 
     def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int]) -> None:
         self.expressions.check_reference(at, self.context, text, root, keys)

@@ -23,13 +23,17 @@ from flowrunner.domain.flow import (
     Prepared,
     prepared,
 )
+from flowrunner.domain.flow_document.context import Context
 from flowrunner.domain.flow_document.document import MAX_NAME_CHARACTERS, Document, is_name
-from flowrunner.domain.flow_document.edges import read_edges, read_start
-from flowrunner.domain.flow_document.expressions import BODY, CONDITION, Context, Expressions, strings_in
+from flowrunner.domain.flow_document.edges import check_reach, check_start, first_nodes, read_edges
+from flowrunner.domain.flow_document.expressions import BODY, CONDITION, Expressions, strings_in
+from flowrunner.domain.flow_document.habits import OF_NODES, is_edge
 from flowrunner.domain.flow_document.retries import RetrySettings, policy_of, read_retry
 from flowrunner.domain.javascript import GLOBALS, KEYWORDS
 from flowrunner.domain.script import Script
+from flowrunner.domain.suggestions import squashed
 from flowrunner.domain.values import JSON
+from flowrunner.domain.written_nodes import targets_of
 from flowrunner.domain.yaml_source import Keys
 
 NODE_KEYS: Final = (
@@ -39,6 +43,10 @@ _ALL_INNER_KEYS: Final = ("nodes", "start", "branches")
 _INNER_KEYS: Final[Mapping[InnerKey | None, tuple[str, ...]]] = {
     None: (), "nodes": ("nodes", "start"), "branches": ("branches",),
 }  # fmt: skip
+_SAMPLES: Final[Mapping[InnerKey, str]] = {
+    "nodes": "nodes: {…}",
+    "branches": "branches: {left: {nodes: {…}}, right: {nodes: {…}}}",
+}
 _HOOKS_KEYS: Final = ("prep", "exec", "post")
 _BATCH_KEYS: Final = ("strategy", "max_parallel")
 _BATCH_STRATEGIES: Final = ("serial", "parallel", "worker_pool")
@@ -73,17 +81,51 @@ class NodeReader:
         nodes_at: Keys,
         context: Context,
         *,
-        handlers: frozenset[str] = frozenset(),
+        handlers: frozenset[str] | None = frozenset(),
     ) -> Graph:
-        """The nodes of one scope, ``written`` at ``nodes_at``; ``holder`` may name the first of them."""
+        """The nodes of one scope, ``written`` at ``nodes_at``.
+
+        Args:
+            holder: May name the first of them in its `start`.
+            handlers: Those that come at the end of the flow; None where not all names of them are right.
+        """
+        document, before = self.document, self.document.loose_ends
+        written = self.indented(written, nodes_at)
         inside = replace(context, visible={*context.visible, *written})
+        first = first_nodes(holder, written, handlers or frozenset())
+        led_to = frozenset[str]().union(*map(targets_of, written.values()))
         nodes = {}
         for name, node in written.items():
-            read = self.node(name, node, (*nodes_at, name), written, inside)
+            is_first = context.depth == 0 and first == [name] and name not in led_to
+            around = replace(inside, is_first=True) if is_first else inside
+            read = self.node(name, node, (*nodes_at, name), written, around)
             if read is not None:
                 nodes[name] = read
-        start = read_start(self.document, holder, at, written, nodes_at, handlers=handlers)
-        return Graph(start=start, nodes=nodes)
+        # Where an edge is not right, any node may be the one that it misses.
+        is_sure = handlers is not None and document.loose_ends == before
+        check_start(document, holder, at, written)
+        if is_sure:
+            check_reach(
+                document, written, nodes_at,
+                first=first, handlers=handlers or frozenset(), node_types=self.node_types,
+            )  # fmt: skip
+        return Graph(start=first[0] if first else "", nodes=nodes)
+
+    def indented(self, written: Mapping[str, JSON], at: Keys) -> Mapping[str, JSON]:
+        """The nodes, with the keys of each that stand beside it and not under it put back."""
+        nodes: dict[str, JSON] = {}
+        owner = None
+        for name, node in written.items():
+            is_key = name in NODE_KEYS and not (isinstance(node, dict) and ("type" in node or "nodes" in node))
+            if not is_key or not nodes:
+                nodes[name], owner = node, name
+                continue
+            before = nodes[owner or ""]
+            if isinstance(before, dict | None):
+                nodes[owner or ""] = {**(before or {}), name: node}
+            message = f"'{name}' stands beside the node '{owner}', and not under it"
+            self.document.fault((*at, name), "node.indent", message, "indent it further", key=True)
+        return nodes
 
     def node(self, name: str, node: JSON, at: Keys, siblings: Mapping[str, JSON], context: Context) -> Node | None:
         document, template = self.document, self.expressions.template
@@ -92,19 +134,21 @@ class NodeReader:
             document.fault(at, "node.name", message, key=True)
         if not isinstance(node, dict):
             document.fault(at, "type", "a node is a map with the key 'type'")
+            document.loose_ends += 1
             return None
-        spec = self.node_type(node, at)
-        # Of an unknown type nobody can say whether it holds nodes.
-        document.known_keys(node, at, (*NODE_KEYS, *(_INNER_KEYS[spec.inner] if spec else _ALL_INNER_KEYS)))
+        spec = self.node_types.get(str(node.get("type")))
+        meant = self.check_keys(node, at, spec)
+        self.check_type(node, at, is_told="type" in meant)
         document.text_at(node, at, "description", limit=10_000)
-        written = document.map_at(node, at, "params")
-        edges = read_edges(document, node, at, siblings, spec=spec, params=written)
+        written = document.map_at(node, at, "params", "each parameter by its name: params: {…}")
+        edges = read_edges(document, node, at, siblings, spec=spec, params=written, elsewhere=context.elsewhere)
         is_batch = node.get("batch") is not None
-        inside = replace(context, names=context.names | {"item", "index"}) if is_batch else context
+        inside = replace(context, names=context.names | {"item", "index"}, is_first=False) if is_batch else context
         condition = None
         if "if" in node:
             condition = template(node["if"], (*at, "if"), PARAMETER_NAMES, context, CONDITION)
-        params = template(written, (*at, "params"), PARAMETER_NAMES, inside, spec.code if spec else {})
+        filled = replace(inside, names=inside.names | {"index"}) if spec is not None and spec.asks_again else inside
+        params = template(written, (*at, "params"), PARAMETER_NAMES, filled, spec.code if spec else {})
         output = None
         if "output" in node:
             output = template(node["output"], (*at, "output"), OUTPUT_NAMES, inside)
@@ -113,11 +157,12 @@ class NodeReader:
         idempotent = node.get("idempotent")
         if idempotent is not None and not isinstance(idempotent, bool):
             document.fault((*at, "idempotent"), "type", "must be true or false")
-        retry = read_retry(document, document.map_at(node, at, "retry"), (*at, "retry"))
+        retry = read_retry(document, node, at, spec)
         if spec is None:
             return None
-        self.check_params(written, (*at, "params"), spec)
-        inner, item = self.inner(node, at, spec, context)
+        if isinstance(node.get("params"), dict) or ("params" not in meant and node.get("params") is None):
+            self.check_params(written, (*at, "params"), spec)
+        inner, item = self.inner(node, at, spec, context, is_told=spec.inner in meant)
         if spec.inner is not None and "retry" in node:
             document.fault(
                 (*at, "retry"), "retry.scope", "its nodes have tries of their own", "put 'retry' on them", key=True
@@ -144,16 +189,31 @@ class NodeReader:
         )
         return self.batch(node, at, read) if is_batch else read
 
-    def node_type(self, node: Mapping[str, JSON], at: Keys) -> NodeTypeSpec | None:
-        if "type" not in node:
-            self.document.fault(at, "required", "the key 'type' is missing", _one_of(self.node_types), key=True)
-            return None
-        name = node["type"]
-        if not isinstance(name, str) or name not in self.node_types:
+    def check_keys(self, node: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec | None) -> frozenset[str]:
+        """Note the keys that a node of this type does not have. Gives the ones that were meant by them."""
+        # Of an unknown type nobody can say whether it holds nodes.
+        known = (*NODE_KEYS, *(_INNER_KEYS[spec.inner] if spec else _ALL_INNER_KEYS))
+        unknown = [key for key in node if key not in known]
+        habits = OF_NODES
+        if unknown and spec is not None:
+            habits = {**OF_NODES, **dict.fromkeys(map(squashed, spec.params), "put it under 'params'")}
+        meant = self.document.known_keys(node, at, known, habits)
+        if "next" in meant or any(map(is_edge, unknown)):
+            self.document.loose_ends += 1
+        has_params = spec is not None and any(key in spec.params for key in unknown)
+        return meant | {"params"} if has_params else meant
+
+    def check_type(self, node: Mapping[str, JSON], at: Keys, *, is_told: bool) -> None:
+        name = node.get("type")
+        if name is None:
+            if "type" in node:
+                self.document.fault((*at, "type"), "type", "must be a node type", _one_of(self.node_types))
+            elif not is_told:
+                self.document.fault(at, "required", "the key 'type' is missing", _one_of(self.node_types), key=True)
+        elif not isinstance(name, str) or name not in self.node_types:
             hint = self.document.suggestions.did_you_mean(str(name), self.node_types) or _one_of(self.node_types)
-            self.document.fault((*at, "type"), "node.type", f"unknown node type '{str(name)[:60]}'", hint)
-            return None
-        return self.node_types[name]
+            message = f"unknown node type '{name[:60]}'" if isinstance(name, str) else "must be a node type"
+            self.document.fault((*at, "type"), "node.type", message, hint)
 
     def check_params(self, params: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec) -> None:
         for fault in spec.check(params):
@@ -171,6 +231,8 @@ class NodeReader:
         written = self.document.map_at(node, at[:-1], "hooks")
         self.document.known_keys(written, at, _HOOKS_KEYS)
         names = {"prep": PARAMETER_NAMES, "exec": PARAMETER_NAMES, "post": OUTPUT_NAMES}
+        # What these change counts, whether they return it or not.
+        changed = {"prep": "context", "post": "result"}
         hooks = {}
         for key in _HOOKS_KEYS:
             script = written.get(key)
@@ -179,8 +241,9 @@ class NodeReader:
             if not isinstance(script, str):
                 self.document.fault((*at, key), "type", "must be JavaScript, as text")
                 continue
-            hooks[key] = self.expressions.template(script, (*at, key), names[key] | {"context"}, context, BODY)
-        changed = {"prep": "context", "post": "result"}
+            hooks[key] = self.expressions.template(
+                script, (*at, key), names[key] | {"context"}, context, BODY, gives=key not in changed
+            )
         return Hooks(
             **{key: _or_changed(hook, changed[key]) if key in changed else hook for key, hook in hooks.items()}
         )
@@ -209,24 +272,28 @@ class NodeReader:
         )
 
     def inner(
-        self, node: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec, context: Context
+        self, node: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec, context: Context, *, is_told: bool
     ) -> tuple[Mapping[str, Graph], str | None]:
-        """The scopes inside a node, and what they call what flowed into them."""
+        """The scopes inside a node, and what they call what flowed into them.
+
+        Args:
+            is_told: That they are missing is told by the key under which they stand.
+        """
         if spec.inner is None:
             return {}, None
         if context.depth >= MAX_DEPTH_OF_SCOPES:
             self.document.fault(at, "scope.depth", f"scopes are nested more than {MAX_DEPTH_OF_SCOPES} deep", key=True)
             return {}, None
         if node.get(spec.inner) is None:
-            hint = "nodes: {…}" if spec.inner == "nodes" else "branches: {left: {nodes: {…}}, right: {nodes: {…}}}"
-            self.document.fault(
-                at, "required", f"the key '{spec.inner}' is missing", f"give it its own {hint}", key=True
-            )
+            if is_told:
+                return {}, None
+            hint = f"give it its own {_SAMPLES[spec.inner]}"
+            self.document.fault(at, "required", f"the key '{spec.inner}' is missing", hint, key=True)
             return {}, None
-        written = self.document.map_at(node, at, spec.inner)
+        written = self.document.map_at(node, at, spec.inner, "each by its name: " + _SAMPLES[spec.inner])
         if not written and isinstance(node[spec.inner], dict):
             self.document.fault((*at, spec.inner), "required", "must have at least one entry")
-        around = replace(context, depth=context.depth + 1)
+        around = replace(context, depth=context.depth + 1, is_first=False)
         if spec.inner == "nodes":
             item = self.item_name(self.document.map_at(node, at, "params"), at)
             names = context.names | {"item", "index"} | ({item} if item else set())
@@ -239,9 +306,13 @@ class NodeReader:
             if not isinstance(branch, dict):
                 self.document.fault(inside, "type", "a branch is a map with the key 'nodes'")
                 continue
+            if "type" in branch and "nodes" not in branch:
+                hint = f"write {key[:60]}: {{nodes: {{a: {{type: …}}}}}}"
+                self.document.fault(inside, "required", "a branch is no node, but has nodes", hint, key=True)
+                continue
             self.document.known_keys(branch, inside, ("nodes", "start", "description"))
-            nodes = self.document.map_at(branch, inside, "nodes")
-            if not nodes:
+            nodes = self.document.map_at(branch, inside, "nodes", "each by its name: " + _SAMPLES["nodes"])
+            if not nodes and isinstance(branch.get("nodes"), dict | None):
                 self.document.fault(inside, "required", "a branch has at least one node, under 'nodes'", key=True)
             graphs[key] = self.graph(branch, inside, nodes, (*inside, "nodes"), around)
         return graphs, None

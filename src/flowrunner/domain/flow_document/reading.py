@@ -8,12 +8,16 @@ from flowrunner.domain import yaml_source
 from flowrunner.domain.errors import Fault, InvalidFlow
 from flowrunner.domain.expression import PARAMETER_NAMES, Code, CodePlace
 from flowrunner.domain.flow import MAX_STEPS, Concurrency, Flow, Limits, NodeTypeSpec, OnLimit
+from flowrunner.domain.flow_document.context import Context
 from flowrunner.domain.flow_document.document import CheckSchema, Document
-from flowrunner.domain.flow_document.expressions import Context, Expressions
+from flowrunner.domain.flow_document.expressions import Expressions
+from flowrunner.domain.flow_document.habits import OF_FLOWS
 from flowrunner.domain.flow_document.nodes import Defaults, NodeReader
 from flowrunner.domain.flow_document.retries import read_retry
 from flowrunner.domain.flow_tests import read_tests
 from flowrunner.domain.inputs import schema_of
+from flowrunner.domain.json_schema import type_meant
+from flowrunner.domain.suggestions import squashed
 from flowrunner.domain.values import JSON
 from flowrunner.domain.written_nodes import nodes_by_scope, set_by_nodes
 from flowrunner.domain.yaml_source import Keys
@@ -94,7 +98,9 @@ class _FlowReader:
             hint = "write: nodes: {hello: {type: log, params: {message: hello}}}"
             document.fault((), "type", "a flow is a map with the key 'nodes'", hint)
             return None
-        document.known_keys(written, (), FLOW_KEYS)
+        stray = [key for key, value in written.items() if key not in FLOW_KEYS and _is_node(value)]
+        habits = {**OF_FLOWS, **dict.fromkeys(map(squashed, stray), "indent it, to stand under 'nodes'")}
+        meant = document.known_keys(written, (), FLOW_KEYS, habits)
         metadata = document.map_at(written, (), "metadata")
         document.known_keys(metadata, ("metadata",), _METADATA_KEYS)
         defaults = document.map_at(written, (), "defaults")
@@ -102,10 +108,11 @@ class _FlowReader:
         variables = document.map_at(written, (), "vars")
         self.expressions.constant_only(variables, ("vars",))
         inputs = self.inputs(written)
-        nodes = document.map_at(written, (), "nodes")
+        nodes = document.map_at(written, (), "nodes", "each node by its name: nodes: {fetch: {type: …}}")
         if "nodes" not in written:
-            document.fault((), "required", "the key 'nodes' is missing")
-        elif not nodes and isinstance(written["nodes"], dict | None):
+            if "nodes" not in meant:
+                document.fault((), "required", "the key 'nodes' is missing")
+        elif not nodes and not stray and isinstance(written["nodes"], dict | None):
             document.fault(("nodes",), "required", "a flow has at least one node")
 
         context = Context(
@@ -117,9 +124,9 @@ class _FlowReader:
         )
         reader = NodeReader(document, self.expressions, self.node_types, self.defaults(defaults))
         handlers = {key: self.handler(written, key, nodes) for key in ("on_failure", "on_finish")}
-        graph = reader.graph(
-            written, (), nodes, ("nodes",), context, handlers=frozenset(h for h in handlers.values() if h is not None)
-        )
+        named = frozenset(handler for handler in handlers.values() if handler is not None)
+        are_right = all(isinstance(written.get(key), dict | None) or handlers[key] for key in handlers)
+        graph = reader.graph(written, (), nodes, ("nodes",), context, handlers=named if are_right else None)
         outputs = None
         if "outputs" in written:
             outputs = self.expressions.template(written["outputs"], ("outputs",), PARAMETER_NAMES, context)
@@ -154,17 +161,28 @@ class _FlowReader:
         at: Keys = ("defaults",)
         return Defaults(
             timeout_seconds=self.document.duration_at(written, at, "timeout"),
-            retry=read_retry(self.document, self.document.map_at(written, at, "retry"), (*at, "retry")),
+            retry=read_retry(self.document, written, at),
         )
 
     def inputs(self, written: Mapping[str, JSON]) -> Mapping[str, JSON] | None:
         if written.get("inputs") is None:
             return None
-        inputs = self.document.map_at(written, (), "inputs")
+        inputs = self.document.map_at(
+            written, (), "inputs", "a JSON Schema for each by its name: {name: {type: string}}"
+        )
+        if inputs.get("type") == "object" and isinstance(inputs.get("properties"), dict):
+            message = "the inputs stand here by their names, without a schema around them"
+            self.document.fault(
+                ("inputs",), "type", message, "write what is under 'properties' right under 'inputs'", key=True
+            )
+            return None
         for name, schema in inputs.items():
             at = ("inputs", name)
             if not isinstance(schema, dict | bool):
-                self.document.fault(at, "type", "must be a JSON Schema: a map such as {type: string}")
+                hint = None
+                if isinstance(schema, str) and (near := type_meant(schema)):
+                    hint = f"write {name[:60]}: {{type: {near}}}"
+                self.document.fault(at, "type", "must be a JSON Schema: a map such as {type: string}", hint)
                 continue
             self.document.schema(schema_of(schema)[0], at)
         return inputs
@@ -173,10 +191,13 @@ class _FlowReader:
         name = written.get(key)
         if name is None:
             return None
-        if not isinstance(name, str) or name not in nodes:
-            message = f"'{str(name)[:60]}' is not a node of this flow"
-            hint = self.document.suggestions.did_you_mean(str(name), nodes)
-            self.document.fault((key,), "edge.target", message, hint)
+        if not isinstance(name, str):
+            hint = "put the node under 'nodes', and name it here" if isinstance(name, dict) else None
+            self.document.fault((key,), "edge.target", "must be the name of a node", hint)
+            return None
+        if name not in nodes:
+            hint = self.document.suggestions.did_you_mean(name, nodes)
+            self.document.fault((key,), "edge.target", f"'{name[:60]}' is not a node of this flow", hint)
             return None
         return name
 
@@ -186,7 +207,9 @@ class _FlowReader:
         self.document.known_keys(limits, at, LIMITS_KEYS)
         steps = self.document.whole_number_at(limits, at, "max_steps", 1, MOST_STEPS)
         concurrency = None
-        limit = self.document.map_at(limits, at, "concurrency")
+        number = limits.get("concurrency")
+        hint = f"write concurrency: {{max: {number}}}" if isinstance(number, int) else None
+        limit = self.document.map_at(limits, at, "concurrency", hint)
         if isinstance(limits.get("concurrency"), dict):
             concurrency = self.concurrency(limit, (*at, "concurrency"), context)
         return Limits(
@@ -217,3 +240,11 @@ class _FlowReader:
         for found in read_tests(tests, nodes)[1]:
             self.document.fault(("tests", *found.keys), found.code, found.message, found.hint, key=found.is_of_key)
         return tests
+
+
+def _is_node(value: JSON) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("type"), str)
+        and value.keys() & {"params", "next", "nodes"} != set()
+    )
