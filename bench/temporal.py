@@ -100,10 +100,12 @@ class TemporalBench:
         report: dict[str, Any] = run_module(module, *arguments, seconds=patience, environment=environment)
         cpu_after = self._cpu()
         made = self.receiver.counts()["GET"] - calls_before
-        if made != report["all"] * CALLS:
+        # A worker that got no processor for ten seconds was taken for dead, and what it had under way done again.
+        repeated = made - report["all"] * CALLS
+        if not 0 <= repeated <= report["all"] / 10:
             raise BenchFailed(f"{report['all']} of {CALLS} calls each made {made} calls")
         spent = {name: (cpu_after[name] - cpu_before[name]) / report["all"] * 1000 for name in cpu_after}
-        return {**report, "cpu_ms": sum(spent.values()), "cpu_ms_by_process": spent}
+        return {**report, "repeated_calls": repeated, "cpu_ms": sum(spent.values()), "cpu_ms_by_process": spent}
 
     def _cpu(self) -> dict[str, float]:
         spent = {name: cpu_seconds(pid) for name, pid in self.pids.items()}
