@@ -32,7 +32,8 @@ from support.invariants import check_accepted, check_database, check_effects, st
 
 # Of a hundred faults that are not given, so many come together with another one.
 _PAIRS: Final = 25
-_FINE_SECONDS: Final = 90.0
+# What a machine with other work takes; that it is far less, the report says.
+_FINE_SECONDS: Final = 240.0
 # Temporal asks for a try that failed again and again after at most thirty seconds.
 PATIENCE_SECONDS: Final = 180.0
 # As a process without its claim says what it could not write.

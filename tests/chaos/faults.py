@@ -30,7 +30,7 @@ _WORKER_PAUSE_SECONDS: Final = (11.0, 15.0)
 _TOXIC_SECONDS: Final = (1.0, 4.0)
 LONG_CUT: Final = "a minute's timeout"
 LONG_CUT_SECONDS: Final = 60.0
-_READY_SECONDS: Final = 60.0
+_READY_SECONDS: Final = 240.0
 _ANSWER_SECONDS: Final = 10.0
 # A recovery of some executions asks PostgreSQL so often.
 _ROUND_TRIPS: Final = 250

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final, Literal, Self, TypeAlias
 
@@ -25,7 +26,7 @@ KINDS: Final[Sequence[Kind]] = ("sqlite", "postgres", "temporal")
 _STANDBY: Final = "standby: another server is active"
 _ASK_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.1
-_STOP_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +53,7 @@ class Machine:
             return "away"
         try:
             reply = self.server.client().request("GET", "/readyz", seconds=_ASK_SECONDS)
-        except OSError:
+        except (OSError, HTTPException):
             return "away"
         if reply.status == 200:
             return "ready"
@@ -151,7 +152,7 @@ class Installation:
                 away_since = None
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def wait_until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 240.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"it never came to that:\n{self._last_words()}"

@@ -70,7 +70,7 @@ BUGS: Final[Sequence[Bug]] = (
     Bug(
         "whoever takes an execution over leaves no mark on it",
         [Change(_JOURNAL, "UPDATE executions SET epoch = :mark\n",
-                "UPDATE executions SET epoch = CASE WHEN :mark > 0 THEN epoch END\n"),
+                "UPDATE executions SET epoch = CASE WHEN :mark::bigint > 0 THEN epoch END\n"),
          Change(_JOURNAL, "        return mark\n", "        return epoch\n")],
         f"{_LATE_WRITES}[of a worker whose executions others have]",
     ),

@@ -27,7 +27,7 @@ FAULTS: Final = {
 AT_ONCE: Final = [("server killed", "PostgreSQL killed")] * 6
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 async def test_whatever_is_under_way_survives_kills_pauses_and_broken_connections(tmp_path: Path) -> None:
     strikes = shuffled(FAULTS, random.Random(SEED), pairs=AT_ONCE)
     report = await campaign("postgres", tmp_path, seed=SEED, strikes=strikes, seconds=math.inf, executions=200)

@@ -22,7 +22,7 @@ FAULTS: Final = {
 }
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_whatever_is_under_way_survives_kills_of_the_server(tmp_path: Path) -> None:
     strikes = shuffled(FAULTS, random.Random(SEED))
     report = await campaign("sqlite", tmp_path, seed=SEED, strikes=strikes, seconds=math.inf, executions=200)

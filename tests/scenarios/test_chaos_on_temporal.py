@@ -24,7 +24,7 @@ FAULTS: Final = {
 AT_ONCE: Final = [("worker killed", "server killed"), ("worker killed", "PostgreSQL killed")] * 2
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 async def test_whatever_is_under_way_survives_kills_and_pauses_of_workers(tmp_path: Path) -> None:
     strikes = shuffled(FAULTS, random.Random(SEED), pairs=AT_ONCE)
     report = await campaign("temporal", tmp_path, seed=SEED, strikes=strikes, seconds=math.inf, executions=200)
