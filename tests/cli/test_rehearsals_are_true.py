@@ -28,7 +28,7 @@ from flowrunner.rehearsal.rehearse import Kit, Verdict, rehearse
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.redaction import SecretRedactor
-from language.backend import BACKENDS
+from language.backend import local
 from language.case import Case, Expectation
 from language.notation import by_scope, line_of
 from language.stage import MAIN, Stage, _next_moment
@@ -262,12 +262,12 @@ class Server:
         named = study_flow(self.sample.text, SPECS).secrets
         secrets = {**{name: f"value of {name}" for name in named}, **test.secrets}
         case = Case(rule="", flow=self.sample.text, secrets=secrets, input=test.input, expect=Expectation())
-        stage = Stage(BACKENDS["sqlite"], self.directory, self.sandbox, case, crashes_at_rest=False)
+        stage = Stage(local(self.directory / "flowrunner.db"), self.sandbox, case, crashes_at_rest=False)
         stage._script = Mocks(test.mocks)  # type: ignore[assignment]
         await stage.open()
         try:
             for name, value in secrets.items():
-                await stage.process.machine.vault.set(MARA, name, value, at=stage.clock.now())
+                await stage.services.vault.set(MARA, name, value, at=stage.clock.now())
             await stage.save(MAIN, self.sample.text)
             try:
                 await stage.start(test.input)
@@ -296,7 +296,7 @@ class Server:
             moments += [cue[0] for cue in cues if cue[0] is not None]
             if not moments or state.ending is not None:
                 return
-            stage._set_clock(min(moments))
+            await stage._set_clock(min(moments))
 
     def _cues(self, begun: datetime) -> Iterator[tuple[datetime | None, str, tuple[str, Any]]]:
         """When something comes, the key of the wait that it is for, and the step of a case that it is."""
@@ -316,5 +316,5 @@ class Server:
             yield moment(test.cancel_after), "", ("cancel", {})
 
     async def _recorded(self, stage: Stage) -> list[tuple[Event, datetime]]:
-        _, recorded = await stage.process.machine.journal.load(stage.executions[MAIN])
+        _, recorded = await stage.services.journal.load(stage.executions[MAIN])
         return list(recorded)
