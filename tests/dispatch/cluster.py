@@ -17,7 +17,7 @@ from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
 from flowrunner.dispatch.temporal.door import Door
 from flowrunner.dispatch.temporal.worker import TemporalWorker
 from flowrunner.domain.account import Account, Caller
-from flowrunner.domain.events import Event
+from flowrunner.domain.events import Event, NodeWaiting
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import UNLIMITED, Limits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
@@ -271,6 +271,13 @@ class Front:
     async def until_waiting(self, id: ExecutionId) -> None:
         async def is_waiting() -> bool:
             return await self.status(id) is Status.WAITING
+
+        await self.until(is_waiting)
+
+    async def until_waiting_for(self, id: ExecutionId, node: str) -> None:
+        async def is_waiting() -> bool:
+            events = await self.events(id)
+            return any(isinstance(event, NodeWaiting) and event.node == node for event in events)
 
         await self.until(is_waiting)
 

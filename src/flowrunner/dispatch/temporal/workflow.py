@@ -1,7 +1,7 @@
 """One execution as Temporal sees it: who advances it, and when; never what happens in it.
 
 What is recorded here are ids, states and times. This code is replayed against histories that other versions of it have
-written, so a change of what it does has to ask `workflow.patched`.
+written (`tests/dispatch/histories` keeps some), so a change of what it does has to ask `workflow.patched`.
 """
 
 import asyncio
