@@ -11,12 +11,12 @@ from google.protobuf.json_format import MessageToJson
 
 from dispatch.cluster import Cluster, Front, cluster
 from flowrunner.domain.errors import Conflict
-from flowrunner.domain.events import NodeCompleted, NodeStarted
+from flowrunner.domain.events import NodeCompleted, NodeStarted, SignalReceived
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import NodeFailure
-from flowrunner.ports import Fenced
-from support.databases import MARA, new_postgres_database
+from flowrunner.ports import Fenced, Signal
+from support.databases import MARA, following, new_postgres_database
 from support.postgres import PostgresServer
 from support.temporal import Temporal
 from support.world import Acting, answer
@@ -174,6 +174,32 @@ async def test_a_flow_waits_for_the_flow_that_it_runs(machines: Cluster, front: 
         assert await front.until_ended(id) == [Status.COMPLETED]
     (completed,) = [e for e in await front.events(id) if isinstance(e, NodeCompleted)]
     assert completed.result == 7
+
+
+async def test_a_step_that_is_told_several_times_of_an_end_takes_note_of_it_once(
+    machines: Cluster, front: Front
+) -> None:
+    """Whoever looks after what was left undone tells it again: nobody knows what is on its way already."""
+    await front.save(FOR_EVER, "child")
+    await front.save("nodes: {call: {type: flow, params: {flow: child}}}")
+    id = await front.start()
+    _, events = await front.side.journal.load(id)
+    # A worker has died when it had just begun the step.
+    mark = await front.side.journal.own(id, await front.side.journal.epoch())
+    begun = NodeStarted(node="call", node_type="flow", iteration=1, attempt=1)
+    await front.side.journal.append(following(id, begun, epoch=mark, after=len(events)))
+    end = Signal(key="flow:a-child", payload={"status": "completed", "result": 7}, step="call.1")
+    for _ in range(3):
+        await front.side.courier.send(id, end)
+    async with machines.worker():
+        await front.until_waiting(id)
+        await front.until(lambda: none_unread(front, id))
+
+    assert [e.payload for e in await front.events(id) if isinstance(e, SignalReceived)] == [end.payload]
+
+
+async def none_unread(front: Front, id: ExecutionId) -> bool:
+    return not await front.side.letters.unread([id])
 
 
 async def test_no_more_executions_are_under_way_than_may_be(machines: Cluster, front: Front) -> None:

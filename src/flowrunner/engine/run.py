@@ -573,8 +573,10 @@ class Run:
         is_awaited = any((waiting := state.at(step).waiting) is not None and waiting.key == key for step in state.timed)
         if signal.step is not None:
             # Kept while the step it is for is about to wait for it, which is always the case for a child
-            # that has ended at once; whatever the step has gone on from without it means nothing.
-            counts = is_awaited or any(str(step) == signal.step for step in state.running)
+            # that has ended at once; whatever the step has gone on from without it means nothing. Several
+            # may tell of the same end.
+            is_told = key in state.signals
+            counts = not is_told and (is_awaited or any(str(step) == signal.step for step in state.running))
         else:
             is_too_much = sum(map(len, state.signals.values())) >= MAX_EARLY_SIGNALS
             counts = is_awaited or not (signal.if_awaited or is_too_much)
