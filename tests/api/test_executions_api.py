@@ -416,3 +416,24 @@ def test_a_list_shows_the_beginning_of_a_long_error_and_the_execution_all_of_it(
 
     assert listed["error"] == long[:1999] + "…"
     assert account.execution(id)["error"] == long
+
+
+def test_expressions_read_the_name_that_the_flow_was_saved_under(account: Client) -> None:
+    definition = (
+        "metadata: {name: In the document}\n"
+        'limits: {concurrency: {max: 5, key: "${flow.name}"}}\n'
+        "nodes:\n"
+        '  wait: {type: wait, params: {key: "${flow.name}"}, next: tell}\n'
+        '  tell: {type: return, params: {value: ["${flow.name}", "${flow.name.length}"]}}\n'
+    )
+    flow_id = account.new_flow(definition, name="In the request")
+    id = account.run(flow_id)
+    account.waiting_at(id, "wait")
+    # An execution keeps the name that it began with.
+    account.put(f"/api/v1/flows/{flow_id}", {"name": "Renamed"})
+
+    account.post(f"/api/v1/executions/{id}/signals/In%20the%20request", {"payload": None})
+
+    assert account.ended(id)["result"] == ["In the request", 14]
+    rerun = account.post(f"/api/v1/executions/{id}/rerun", {"from": "tell"}).json["execution_id"]
+    assert account.ended(rerun)["result"] == ["Renamed", 7]

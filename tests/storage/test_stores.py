@@ -502,7 +502,7 @@ async def test_a_changed_definition_is_a_new_revision_and_the_old_one_stays(flow
     for _ in range(2):
         await flows.update(MARA, FlowId("flow-1"), lambda before: flow(revision="rev-2", definition="two"))
 
-    assert await flows.revision_of(MARA, FlowId("flow-1")) == "rev-2"
+    assert (await flows.current(MARA, FlowId("flow-1"))).revision_id == "rev-2"
     assert await flows.definition(MARA, RevisionId("rev-1")) == "nodes: …"
     assert rows_of(path, "SELECT id, number FROM revisions ORDER BY number") == [("rev-1", 1), ("rev-2", 2)]
 
@@ -674,7 +674,7 @@ async def test_flows_belong_to_their_account(flows: SqlFlows) -> None:
         flows.get(OMAR, FlowId("flow-1")),
         flows.update(OMAR, FlowId("flow-1"), lambda before: before),
         flows.delete(OMAR, FlowId("flow-1"), at=NOON),
-        flows.revision_of(OMAR, FlowId("flow-1")),
+        flows.current(OMAR, FlowId("flow-1")),
         flows.definition(OMAR, RevisionId("rev-1")),
     ):
         with pytest.raises(NotFound):
@@ -689,7 +689,7 @@ async def test_a_deleted_flow_is_gone_and_its_revisions_stay(flows: SqlFlows) ->
     with pytest.raises(NotFound):
         await flows.get(MARA, FlowId("flow-1"))
     with pytest.raises(NotFound):
-        await flows.revision_of(MARA, FlowId("flow-1"))
+        await flows.current(MARA, FlowId("flow-1"))
     assert await flows.page(MARA, tag=None, page=ALL) == ([], 0)
     assert await flows.definition(MARA, RevisionId("rev-1")) == "nodes: …"
 

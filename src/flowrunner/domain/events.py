@@ -69,6 +69,7 @@ class Started:
         rerun_of: The execution whose events come next, as far as they are kept:
             `{execution_id, from}`.
         is_queued: It waits for its turn: too many executions of its flow are under way.
+        flow_name: What its flow is called, where that is not what the metadata of its revision says.
     """
 
     type: ClassVar[str] = "execution.started"
@@ -79,6 +80,7 @@ class Started:
     parent: JSON = None
     rerun_of: JSON = None
     is_queued: bool = False
+    flow_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

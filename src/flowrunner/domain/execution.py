@@ -202,6 +202,7 @@ class ExecutionState:
     input: JSON = None
     parent: JSON = None
     is_queued: bool = False
+    flow_name: str = ""
     frames: dict[str, Frame] = field(default_factory=dict)
     ready: dict[str, None] = field(default_factory=dict)
     running: dict[Step, None] = field(default_factory=dict)
@@ -301,7 +302,7 @@ class ExecutionState:
                 self._receive(event)
             case Started():
                 self.started_at, self.input, self.parent = at, event.input, event.parent
-                self.is_queued = event.is_queued
+                self.is_queued, self.flow_name = event.is_queued, event.flow_name
                 self.frames[ROOT] = Frame(ROOT, None, "", event.input, event.input)
                 self.ready = {ROOT: None}
             case Admitted():

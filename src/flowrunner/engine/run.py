@@ -199,6 +199,7 @@ class Run:
             parent=new.started_for,
             rerun_of=None if new.rerun_of is None else {"execution_id": new.rerun_of, "from": new.rerun_from},
             is_queued=is_queued,
+            flow_name=new.flow_name if new.flow_name != flow.name else "",
         )
         run = cls(
             world,

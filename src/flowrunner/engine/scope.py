@@ -102,7 +102,7 @@ class Names:
             case "flow":
                 return {
                     "id": self.identity.flow_id,
-                    "name": flow.name,
+                    "name": state.flow_name or flow.name,
                     "version": flow.version,
                     "input": state.input,
                 }

@@ -33,7 +33,7 @@ from flowrunner.ports.dispatch import (
     SubFlowStarter,
 )
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader, ExecutionView, LogLine, UsageReader
-from flowrunner.ports.flows import FlowLibrary, FlowStore, FlowView, RevisionView, SavedFlow, SavedRevision
+from flowrunner.ports.flows import CurrentFlow, FlowLibrary, FlowStore, FlowView, RevisionView, SavedFlow, SavedRevision
 from flowrunner.ports.journal import (
     Append,
     DuplicateRequest,
@@ -82,6 +82,7 @@ __all__ = [
     "Cancel",
     "Clock",
     "Credential",
+    "CurrentFlow",
     "Dispatcher",
     "DuplicateRequest",
     "Engine",

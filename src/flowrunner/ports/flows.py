@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import AccountId, FlowId, RevisionId
@@ -65,6 +65,13 @@ class SavedRevision(RevisionView):
     definition: str
 
 
+class CurrentFlow(NamedTuple):
+    """What an execution that is started now is bound to, and what its flow is called."""
+
+    revision_id: RevisionId
+    name: str
+
+
 class FlowStore(Protocol):
     async def create(
         self, account_id: AccountId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
@@ -110,8 +117,8 @@ class FlowStore(Protocol):
         """Raises: NotFound."""
         ...
 
-    async def revision_of(self, account_id: AccountId, id: FlowId) -> RevisionId:
-        """The revision an execution started now is bound to. Raises: NotFound."""
+    async def current(self, account_id: AccountId, id: FlowId) -> CurrentFlow:
+        """Raises: NotFound."""
         ...
 
     async def find(self, account_id: AccountId, id_or_name: str) -> FlowId:

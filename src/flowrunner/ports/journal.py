@@ -69,6 +69,7 @@ class NewExecution:
         by: The account that asked for it.
         parent_id: The execution that waits for its end.
         started_for: What `Started.parent` says of where it comes from.
+        flow_name: What its flow is called; what the metadata of its revision says if empty.
         turn: Its place among the executions of its flow, where those are limited.
         limits: Of its account, where it is counted in the journal which of its executions are in memory.
         rerun_of: The execution it repeats, from the step ``rerun_from`` on.
@@ -86,6 +87,7 @@ class NewExecution:
     by: AccountId | None = None
     parent_id: ExecutionId | None = None
     started_for: JSON = None
+    flow_name: str = ""
     turn: Turn | None = None
     limits: Limits | None = None
     rerun_of: ExecutionId | None = None

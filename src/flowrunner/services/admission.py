@@ -40,9 +40,12 @@ class InputForms:
 
 
 async def turn_of(
-    flow: Flow, flow_id: FlowId, account_id: AccountId, input: Mapping[str, JSON], sandbox: Sandbox
+    flow: Flow, account_id: AccountId, flow_id: FlowId, input: Mapping[str, JSON], *, name: str, sandbox: Sandbox
 ) -> Turn | None:
     """The place that an execution has to have among the others of its flow; None without a limit.
+
+    Args:
+        name: What the flow is called.
 
     Raises:
         InvalidInput: If the key of the limit has no value for this input.
@@ -52,7 +55,7 @@ async def turn_of(
         return None
     value: JSON = None
     if limit.key is not None:
-        names: dict[str, JSON] = {"id": flow_id, "name": flow.name, "version": flow.version, "input": input}
+        names: dict[str, JSON] = {"id": flow_id, "name": name, "version": flow.version, "input": input}
         scope: dict[str, JSON] = {"flow": names, "input": input, "vars": flow.vars}
         codes = limit.key.codes
         outcomes = await sandbox.evaluate(account_id, [code.script for code in codes], scope) if codes else ()

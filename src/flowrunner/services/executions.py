@@ -150,8 +150,8 @@ class Executions:
         if idempotency_key is not None and origin.caller is not None:
             digest = digest_of([flow_id, input] if repetition is None else repetition.asked)
         try:
-            if revision_id is None:
-                revision_id = await self._flows.revision_of(origin.account_id, flow_id)
+            current = await self._flows.current(origin.account_id, flow_id)
+            revision_id = current.revision_id if revision_id is None else revision_id
             flow = await self._library.get(origin.account_id, revision_id)
             checked = self._inputs.check(revision_id, flow, input)
             await self._stored.check(origin.account_id)
@@ -174,7 +174,8 @@ class Executions:
             by=origin.by,
             parent_id=origin.parent_id,
             started_for=origin.started_for,
-            turn=await turn_of(flow, flow_id, origin.account_id, checked, self._sandbox),
+            flow_name=current.name,
+            turn=await turn_of(flow, origin.account_id, flow_id, checked, name=current.name, sandbox=self._sandbox),
             rerun_of=None if repetition is None else repetition.of,
             rerun_from=None if repetition is None else repetition.from_step,
             prefix=() if repetition is None else repetition.prefix,

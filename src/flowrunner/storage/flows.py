@@ -10,7 +10,7 @@ import msgspec
 from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import AccountId, FlowId, RevisionId
-from flowrunner.ports import Audit, FlowView, Page, RevisionView, SavedFlow, SavedRevision
+from flowrunner.ports import Audit, CurrentFlow, FlowView, Page, RevisionView, SavedFlow, SavedRevision
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
@@ -44,8 +44,8 @@ SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_a
   FROM flows f JOIN revisions r ON r.id = f.revision_id
  WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL
 """
-REVISION_OF: Final = """
-SELECT revision_id FROM flows WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
+CURRENT: Final = """
+SELECT revision_id, name FROM flows WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
 """
 FIND: Final = """
 SELECT id FROM flows
@@ -195,8 +195,9 @@ class SqlFlows:
     async def get(self, account_id: AccountId, id: FlowId) -> SavedFlow:
         return _saved_flow(await self._one(GET, account_id, id))
 
-    async def revision_of(self, account_id: AccountId, id: FlowId) -> RevisionId:
-        return RevisionId((await self._one(REVISION_OF, account_id, id))[0])
+    async def current(self, account_id: AccountId, id: FlowId) -> CurrentFlow:
+        revision_id, name = await self._one(CURRENT, account_id, id)
+        return CurrentFlow(RevisionId(revision_id), name)
 
     async def find(self, account_id: AccountId, id_or_name: str) -> FlowId:
         return FlowId((await self._one(FIND, account_id, id_or_name))[0])
@@ -227,7 +228,7 @@ class SqlFlows:
         found = await self._last_revision(account_id, id, number, number)
         if found is None:
             # Says which of the two is missing.
-            await self._one(REVISION_OF, account_id, id)
+            await self._one(CURRENT, account_id, id)
             raise NotFound("revision")
         return found
 
