@@ -35,3 +35,10 @@ def test_nothing_is_written_where_it_is_called(tmp_path: Path) -> None:
     flowrunner("schema", at=tmp_path)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_type_by_the_name_that_others_give_it_is_told_the_right_one(tmp_path: Path) -> None:
+    done = flowrunner("schema", "sleep", at=tmp_path)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "flowrunner: unknown node type 'sleep': did you mean delay?\n"

@@ -1,12 +1,12 @@
 """Prints the JSON Schema of the flow language, or of the parameters of one node type."""
 
-import difflib
 import json
 import sys
 
 import click
 
 from flowrunner.domain.flow_schema import flow_schema, node_type_schema
+from flowrunner.domain.suggestions import nearest
 from flowrunner.offline.language import node_type_specs
 
 
@@ -14,8 +14,8 @@ def print_schema(type: str | None) -> int:
     """Print to the standard output; gives the exit code."""
     specs = node_type_specs()
     if type is not None and type not in specs:
-        near = difflib.get_close_matches(type, specs, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(specs))}"
+        near = nearest(type, specs)
+        hint = f"did you mean {near}?" if near else f"there are: {', '.join(sorted(specs))}"
         click.echo(f"flowrunner: unknown node type '{type}': {hint}", err=True)
         return 2
     schema = flow_schema(specs) if type is None else node_type_schema(specs[type])
