@@ -347,7 +347,7 @@ async def test_other_processes_hear_of_new_events_once_they_are_durable(path: st
         heard.append(id)
         has_news.set()
 
-    listening = asyncio.create_task(listen(path, on_news=hear, on_gap=is_listening.set))
+    listening = asyncio.create_task(listen(path, name=lambda: "flowrunner", on_news=hear, on_gap=is_listening.set))
     database = open_database(path)
     journal = SqlJournal(database)
     epoch = await journal.claim()

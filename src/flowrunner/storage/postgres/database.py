@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 # In one exchange: while it lasts, no other process can write.
 BEGIN: Final = "BEGIN; SELECT epoch FROM engine FOR UPDATE"
+# Several statements at once take no parameters, and %d takes nothing but a number.
+BEGIN_AT: Final = "BEGIN; SELECT epoch FROM engine WHERE epoch = %d FOR UPDATE"
 # A process that is stopped in the middle of a transaction would keep all others from writing.
 STALLED_SECONDS: Final = 2.0
 ACQUIRE_SECONDS: Final = 5.0
@@ -198,8 +200,7 @@ class PostgresDatabase:
         """Begin a transaction that no other process can write beside. Raises: Overtaken."""
         begin = BEGIN
         if self._epoch is not None and not isinstance(batch[0].work, _Claim):
-            # A number, and written as one: several statements at once take no parameters.
-            begin = f"BEGIN; SELECT epoch FROM engine WHERE epoch = {self._epoch:d} FOR UPDATE"  # noqa: S608 # nosec B608
+            begin = BEGIN_AT % self._epoch
         if await connection.execute(begin) != "SELECT 1":
             raise Overtaken("Another server is active on this database")
 
