@@ -2,19 +2,21 @@
 
     python -m chaos    # make chaos
 
-CHAOS_SECONDS says for how long on each installation, CHAOS_ON on which of `sqlite postgres temporal`, CHAOS_SEED what
-is drawn, CHAOS_FAULTS, separated by commas, which faults, and CHAOS_PATIENCE how many seconds everything has to end.
+CHAOS_SECONDS says for how long on each installation, CHAOS_STRIKES how often instead, CHAOS_ON on which of `sqlite
+postgres temporal`, CHAOS_SEED what is drawn, CHAOS_FAULTS, separated by commas, which faults, and CHAOS_PATIENCE how
+many seconds everything has to end.
 
 The report is also written to build/chaos.json. The exit code is 1 if anything was violated.
 """
 
 import asyncio
 import json
+import math
 import os
 import random
 import sys
 import tempfile
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -28,19 +30,21 @@ REPORT: Final = Path("build/chaos.json")
 _LONG_SECONDS: Final = 300.0
 
 
-async def run(seconds: float, seed: int, kinds: list[str], faults: list[str], patience: float) -> list[Report]:
+async def run(
+    kinds: list[str], faults: list[str], *, seconds: float, strikes: int, seed: int, patience: float
+) -> list[Report]:
     reports = []
     for kind in KINDS:
         if kind not in kinds:
             continue
-        print(f"CHAOS_ON={kind} CHAOS_SEED={seed} CHAOS_SECONDS={seconds:.0f}", flush=True)
-        first = [(LONG_CUT,)] if seconds >= _LONG_SECONDS and kind != "sqlite" and not faults else []
+        print(f"CHAOS_ON={kind} CHAOS_SEED={seed}", flush=True)
+        first = [(LONG_CUT,)] if seconds >= _LONG_SECONDS and kind != "sqlite" and not (faults or strikes) else []
         with tempfile.TemporaryDirectory(prefix="flowrunner-chaos-") as directory:
             report = await campaign(
                 kind,
                 Path(directory),
                 seed=seed,
-                strikes=chain(first, deck(faults or POSSIBLE[kind], random.Random(seed))),
+                strikes=islice(chain(first, deck(faults or POSSIBLE[kind], random.Random(seed))), strikes or None),
                 seconds=seconds,
                 executions=0,
                 patience=patience,
@@ -54,9 +58,11 @@ def main() -> int:
     seed = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1, 2**32))
     seconds = float(os.environ.get("CHAOS_SECONDS") or 300)
     kinds = (os.environ.get("CHAOS_ON") or " ".join(KINDS)).split()
+    strikes = int(os.environ.get("CHAOS_STRIKES") or 0)
     faults = [name for name in os.environ.get("CHAOS_FAULTS", "").split(",") if name]
     patience = float(os.environ.get("CHAOS_PATIENCE") or PATIENCE_SECONDS)
-    reports = asyncio.run(run(seconds, seed, kinds, faults, patience))
+    seconds = math.inf if strikes else seconds
+    reports = asyncio.run(run(kinds, faults, seconds=seconds, strikes=strikes, seed=seed, patience=patience))
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps([report.as_json() for report in reports], indent=2) + "\n")
     print(REPORT)

@@ -11,7 +11,7 @@ from mutants.planted import Bug
 from support.server import clean_environment
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
-_CAMPAIGN: Final = {"CHAOS_ON": "postgres", "CHAOS_SECONDS": "60", "CHAOS_PATIENCE": "30"}
+_CAMPAIGN: Final = {"CHAOS_ON": "postgres", "CHAOS_STRIKES": "15", "CHAOS_PATIENCE": "30"}
 _HUNT_SECONDS: Final = 900.0
 # What pytest and campaigns say where they find something, and not where they cannot run.
 _FINDS: Final = ("E  ", "  VIOLATION: ")
