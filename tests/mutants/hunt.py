@@ -37,10 +37,12 @@ def run(bug: Bug, sources: Path) -> Finding:
     if bug.is_caught_by_a_campaign:
         command, environment = ["-m", "chaos"], {**environment, **_CAMPAIGN, "CHAOS_FAULTS": bug.caught_by}
     else:
-        command = ["-m", "pytest", "-x", "-q", "-p", "no:randomly", bug.caught_by]
+        command = ["-m", "pytest", "-x", "-q", bug.caught_by]
     ran = subprocess.run(
         [sys.executable, *command],
-        cwd=ROOT, env=clean_environment(**environment), capture_output=True, text=True, check=False,
+        # The report of a campaign belongs with the program.
+        cwd=sources.parent if bug.is_caught_by_a_campaign else ROOT,
+        env=clean_environment(**environment), capture_output=True, text=True, check=False,
         timeout=_HUNT_SECONDS,
     )  # fmt: skip
     output = ran.stdout + ran.stderr
