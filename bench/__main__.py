@@ -91,7 +91,7 @@ class Bench:
                 on_postgres = stack.enter_context(rest_bench(self.directory, database_url=stored.url))
             steps = self._steps(rest, on_postgres, stored)
             # One round after the other: what disturbs the machine for a while disturbs every figure alike.
-            for number in range(self.effort.rounds):
+            for number in range(self.effort.rounds if steps else 0):
                 say(f"round {number + 1} of {self.effort.rounds}")
                 for name, step in steps:
                     self._measure(name, step)
@@ -109,6 +109,7 @@ class Bench:
             self._measure_sockets()
 
     def _measure_temporal(self) -> None:
+        say("Temporal's development server, with history.transferProcessorMaxPollRPS=500 for both; its default is 20")
         with temporal_bench(self.directory) as bench:
             for number in range(self.effort.temporal_rounds):
                 say(f"Temporal, round {number + 1} of {self.effort.temporal_rounds}")

@@ -56,6 +56,7 @@ class TemporalBench:
         """Of each kind."""
         while len(self._workers) > count:
             self._workers.pop().stop()
+        while len(self._plain_workers) > count:
             stop(self._plain_workers.pop())
         while len(self._workers) < count:
             worker = Server(self.server.data_dir, self.stored.url, self.server.settings, command="worker")
