@@ -134,7 +134,7 @@ def test_a_copy_of_the_directory_without_the_new_key_holds_a_rotation_up_and_bre
     assert admin.ended(admin.run(flow_id))["status"] == "completed"
 
     copy_keys(one, worker)
-    wait_for(lambda: master_and_data_are_replaced(admin))
+    wait_for(lambda: master_and_data_are_replaced(admin), 120)
     wait_for(lambda: not any(list(keys_of(server).glob("master.*.key")) for server in fleet.all))
     new = {(keys_of(server) / "master.key").read_text() for server in fleet.all}
     assert len(new) == 1
