@@ -17,7 +17,7 @@ from flowrunner.dispatch.temporal.worker import TemporalWorker
 from flowrunner.domain.values import ExecutionId
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType
-from flowrunner.ports import Page, Sandbox
+from flowrunner.ports import ExecutionView, Page, Sandbox
 from flowrunner.storage.accounts import SqlAccounts
 from language.backend import NO_SHORT_WAIT, Backend, Process, Services, all_in, flows_on
 from services.callers import caller_of
@@ -46,11 +46,12 @@ class DistributedProcess(Process):
         """Not busy is what two looks in a row have found to be at rest and the same."""
         if self.server.courier._under_way or self.worker._courier._under_way:
             return True
-        ids = await self._ids()
-        if await self.server.letters.unread(ids):
+        executions = await self._executions()
+        # A letter to one that has ended is read by nobody.
+        if await self.server.letters.unread([e.id for e in executions if not e.status.is_final]):
             return True
         seen = {}
-        for id in ids:
+        for id in [e.id for e in executions]:
             if id not in self._over:
                 events = await self._events_at_rest(id)
                 if events is None:
@@ -83,15 +84,16 @@ class DistributedProcess(Process):
             place.run.nudge()
 
     async def stored(self) -> bytes:
-        histories = [await self.server.client.get_workflow_handle(id).fetch_history() for id in await self._ids()]
+        ids = [execution.id for execution in await self._executions()]
+        histories = [await self.server.client.get_workflow_handle(id).fetch_history() for id in ids]
         kept = b"".join(event.SerializeToString() for history in histories for event in history.events)
         return kept + await asyncio.to_thread(all_in, self.place)
 
-    async def _ids(self) -> list[ExecutionId]:
+    async def _executions(self) -> Sequence[ExecutionView]:
         found, _ = await self.services.executions.page(
             caller_of(MARA, role="admin"), flow_id=None, statuses=(), page=_AT_ONCE
         )
-        return [execution.id for execution in found]
+        return found
 
 
 def distributed(place: str, url: str) -> Backend:
