@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from websockets.exceptions import WebSocketException
+
 import flowrunner
 from chaos.checker import (
     Told,
@@ -189,7 +191,7 @@ async def campaign(
             *check_requests(place, ledger),
             *check_ends(place, ledger),
             *check_children(place),
-            *(check_stories(place, told, ledger) if told is not None else ["no server is ready in the end"]),
+            *(check_stories(place, told, ledger) if told is not None else ["no server tells what there is in the end"]),
         ]
         report.faults, report.pairs = dict(nemesis.faults), nemesis.pairs
         report.accepted, report.ambiguous = len(ledger.accepted), len(ledger.unanswered)
@@ -215,12 +217,15 @@ def _at(installation: Installation, definition: str) -> str:
 
 
 def _what_is_told(installation: Installation, admin: Client) -> Told | None:
-    """None if no server is ready."""
+    """None if no server is ready, or it fails at telling."""
     url = installation.find_url()
     if url is None:
         return None
     admin.url = url
-    return what_the_api_tells(admin)
+    try:
+        return what_the_api_tells(admin)
+    except (WebSocketException, AssertionError, OSError):
+        return None
 
 
 async def _until_ended(installation: Installation, loading: "asyncio.Task[None]", seconds: float) -> Sequence[str]:
