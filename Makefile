@@ -30,7 +30,7 @@ serve: $(VENV)/.runtime ## Start the server; ARGS='--port 9000 --data-dir data' 
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests; ARGS='tests/domain -k retry' goes to pytest
-	@$(RUN) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Asserts tell what must hold; and what it takes for passwords, ruff looks at too, place by place.
 ALLOWED_BY_BANDIT := B101,B105,B106

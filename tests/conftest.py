@@ -12,6 +12,11 @@ from support.server import Server
 pytest_plugins = ["support.scoreboard"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that none of them is left alone at the end."""
+    items.sort(key=lambda item: item.path.parent.name != "scenarios")
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that do not stop it: each makes accounts of its own."""

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -97,6 +98,7 @@ def test_processes_with_one_directory_of_keys_go_over_to_new_ones_together(fleet
         assert other.ended(other.run(flow_id))["status"] == "completed"
         assert two.client(one.admin().token).get("/api/v1/flows").status == 200
         assert one.client(two.admin().token).get("/api/v1/flows").status == 200
+        time.sleep(0.1)
 
     wait_for(lambda: rotations(admin)["signing"]["needed_until"] is not None)
     assert len(key_ids(fleet)) == 1

@@ -231,7 +231,10 @@ def flows(receiver: Receiver) -> dict[str, dict[str, Any]]:
         },
         "foreach that fails": {**_node("foreach", items=LIST), "nodes": {"n": _node("fail", message="${item}")}},
         "foreach over text": {**_node("foreach", items=a), "nodes": {"n": _node("log", message="m")}},
-        "foreach over a thing": {**_node("foreach", items=OBJECT), "nodes": {"n": _node("log", message="m")}},
+        "foreach over a thing": {
+            **_node("foreach", items="${({a: secrets.A})}"),
+            "nodes": {"n": _node("log", message="m")},
+        },
         "batch": {**_node("log", message="${item}", data=LIST), "batch": {"strategy": "parallel", "max_parallel": 5}},
         "while": {
             **_node("while", when="!vars.done", max_iterations=3),

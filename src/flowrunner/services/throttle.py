@@ -15,7 +15,7 @@ from flowrunner.services.rates import Allowance, source_of
 
 FAILURES: Final = 20
 # Logins of a name from an address in a minute, also if all succeed: each is hashed for, and opens a session.
-LOGINS: Final = 120
+LOGINS: Final = 600
 WINDOW: Final = timedelta(minutes=15)
 # Guesses under ever new names must not fill the memory; the oldest are forgotten first.
 _KEPT: Final = 100_000
