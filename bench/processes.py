@@ -161,6 +161,15 @@ class Server:
         total: int = self.call("GET", f"/api/v1/executions?limit=1&flow_id={flow_id}{only}")["total"]
         return total
 
+    def wait_until_all_completed(self, flow_id: str, *, seconds: float = 60.0) -> None:
+        """A client's last request may begin one more a moment after it is gone."""
+        deadline, before = time.monotonic() + seconds, -1
+        while not (before == (total := self.count(flow_id)) == (completed := self.count(flow_id, "completed"))):
+            if time.monotonic() > deadline:
+                raise BenchFailed(f"{total} executions, of which only {completed} completed in {seconds:g} s")
+            before = total
+            time.sleep(0.2)
+
     def wait_until_none(self, flow_id: str, *statuses: str, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while left := self.count(flow_id, *statuses):
