@@ -147,8 +147,9 @@ async def record(machines: Cluster, story: Callable[[Cluster, Front], Awaitable[
 
 
 def _anonymous(value: Any) -> Any:
-    """Without the names of the machine and of the processes on it."""
+    """Without the names of the machine, of the processes on it, and of its files."""
     text = json.dumps(value)
+    text = re.sub(r'"stackTrace": "(?:[^"\\]|\\.)*"', '"stackTrace": ""', text)
     text = re.sub(r'"identity": "[^"]*"', '"identity": "worker"', text)
     return json.loads(re.sub(r'"name": "[^"]*@[^"]*"', '"name": "worker"', text))
 
