@@ -6,8 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from support.postgres import PostgresServer, query
 from support.receiver import Receiver
 from support.server import Server, clean_environment
 from support.temporal import Temporal
+from support.waiting import wait_for
 
 FLOW: Final = """
 metadata: {{name: Two calls, version: "1.0"}}
@@ -106,15 +106,6 @@ def callee(tmp_path: Path) -> Iterator[Receiver]:
         yield running.start()
     finally:
         running.stop()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> float:
-    """How long it took until the condition held."""
-    start = time.monotonic()
-    while not condition():
-        assert time.monotonic() < start + seconds, "it never came to that"
-        time.sleep(0.05)
-    return time.monotonic() - start
 
 
 def none_are_open(fleet: Fleet) -> bool:

@@ -16,6 +16,7 @@ from support.postgres import PostgresServer
 from support.proxy import AtMessage, Direction, Down, Proxy, Timeout, Toxic
 from support.receiver import Receiver
 from support.server import Server
+from support.waiting import wait_for
 
 # How long connections are cut for. A campaign takes longer cuts than a test run has time for.
 CUT_SECONDS: Final = float(os.environ.get("CUT_SECONDS", "3"))
@@ -78,15 +79,6 @@ def place(postgres: PostgresServer, tmp_path: Path) -> Iterator[Place]:
             yield place
         finally:
             place.stop()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> float:
-    """How long it took until the condition held."""
-    start = time.monotonic()
-    while not condition():
-        assert time.monotonic() < start + seconds, "it never came to that"
-        time.sleep(0.02)
-    return time.monotonic() - start
 
 
 def violations(place: Place, accepted: Sequence[str]) -> list[str]:

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 import pytest
 
-from scenarios.test_cluster import Fleet, wait_for
+from scenarios.test_cluster import Fleet
 from support.client import Client
 from support.postgres import PostgresServer, query
 from support.receiver import Receiver
 from support.server import Server, clean_environment
 from support.temporal import Temporal
+from support.waiting import wait_for
 
 KINDS: Final = ["master", "data", "signing"]
 SENDS_A_SECRET: Final = """

@@ -6,7 +6,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from support.invariants import check_accepted, check_database, check_effects
 from support.postgres import PostgresServer, query
 from support.receiver import Receiver
 from support.server import Server
+from support.waiting import wait_for
 
 TAKE_OVER_SECONDS: Final = 5.0
 LATE_RUNS: Final = 17
@@ -70,15 +71,6 @@ def pair(postgres: PostgresServer, tmp_path: Path) -> Iterator[Pair]:
     finally:
         for server in pair.servers:
             server.kill() if not server.has_ended() else None
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> float:
-    """How long it took until the condition held."""
-    start = time.monotonic()
-    while not condition():
-        assert time.monotonic() < start + seconds, "it never came to that"
-        time.sleep(0.02)
-    return time.monotonic() - start
 
 
 def is_standby(server: Server) -> bool:
