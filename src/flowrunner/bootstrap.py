@@ -366,7 +366,7 @@ async def _hearing(settings: Settings, program: Program) -> AsyncIterator[None]:
     broadcast = program.broadcast
     tasks = (
         asyncio.create_task(
-            stored_at(settings).listen(
+            program.database.listen(
                 name=lambda: name_of(program.rotator.holder),
                 on_news=broadcast.hear,
                 on_gap=broadcast.hear_of_all,

@@ -16,7 +16,7 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import NodeFailure
 from flowrunner.ports import Fenced, Signal
-from support.databases import MARA, following, new_postgres_database
+from support.databases import MARA, following, new_postgres_database, open_database
 from support.postgres import PostgresServer
 from support.temporal import Temporal
 from support.world import Acting, answer
@@ -241,6 +241,33 @@ async def test_a_worker_whose_execution_was_taken_over_writes_nothing(machines: 
             assert await front.status(id) is Status.COMPLETED
             assert len([e for e in await front.events(id) if isinstance(e, NodeStarted)]) == 1
     assert refused == 50
+
+
+async def test_an_end_that_its_worker_had_no_time_to_tell_of_is_told_by_the_next_one(
+    machines: Cluster, front: Front
+) -> None:
+    await front.save("nodes: {a: {type: transform, params: {value: 1}}}")
+    id = await front.start()
+    run = await front.side.engine.load(id)
+    assert run is not None
+    await run.advance()
+    heard, is_listening = asyncio.Event(), asyncio.Event()
+    other = open_database(machines.place)
+
+    def hear(news: str) -> None:
+        if news == id:
+            heard.set()
+
+    listening = asyncio.create_task(other.listen(name=lambda: "other", on_news=hear, on_gap=is_listening.set))
+    try:
+        await asyncio.wait_for(is_listening.wait(), 5)
+        async with machines.server() as taker:
+            assert await taker.side.engine.load(id) is None
+            await asyncio.wait_for(heard.wait(), 5)
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await other.close()
 
 
 async def test_a_long_execution_begins_a_new_history_in_time(machines: Cluster, front: Front) -> None:

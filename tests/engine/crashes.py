@@ -113,6 +113,9 @@ class CrashingJournal:
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
         return await self._inner.events(id, after=after, limit=limit)
 
+    def announce(self, id: ExecutionId) -> None:
+        """There is no other process."""
+
     async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._inner.unowned(since=since, limit=limit)
 

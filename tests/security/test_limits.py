@@ -421,7 +421,7 @@ async def test_s56_an_account_that_keeps_too_much_starts_nothing_more_and_what_r
 
 
 async def stored(town: Town) -> int:
-    statement = "SELECT stored FROM usage JOIN accounts ON id = account_id WHERE email = 'mara@example.com'"
+    statement = "SELECT sum(stored) FROM usage JOIN accounts ON id = account_id WHERE email = 'mara@example.com'"
     ((size,),) = await town.program.database.read_long(lambda tx: tx.rows(statement))
     return int(size)
 

@@ -8,12 +8,13 @@ import asyncpg
 import pytest
 
 from flowrunner.domain.errors import Conflict, Unavailable
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports import Fenced
 from flowrunner.storage.database import Overtaken
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.migrations import HEAD, SchemaTooNew, UnusableDatabase
 from flowrunner.storage.postgres.connections import CannotConnect, UnfitServer, check_server
 from flowrunner.storage.postgres.database import PostgresDatabase
-from flowrunner.storage.postgres.listener import listen
 from flowrunner.storage.postgres.migrations import migrate_postgres, script
 from flowrunner.storage.postgres.ownership import SILENCE_SECONDS, Ownership, ownership_of
 from flowrunner.storage.transaction import Refused, Transaction
@@ -270,6 +271,73 @@ async def test_no_write_of_any_kind_counts_once_another_has_claimed(path: str) -
     assert contents_of(path) == before
 
 
+async def test_what_two_processes_record_on_the_way_waits_for_neither(path: str) -> None:
+    add_flows(path)
+    database, other = open_database(path), await asyncpg.connect(path)
+    journal = SqlJournal(database)
+    epoch = await journal.claim()
+    for id in ("ours", "theirs"):
+        await journal.append(creation(id, epoch=epoch))
+    try:
+        async with other.transaction():
+            await other.execute("SELECT flowrunner_write_beside_others()")
+            await other.execute("UPDATE executions SET size = size + 1 WHERE id = 'theirs'")
+            await asyncio.wait_for(journal.append(completion("ours", epoch=epoch)), 5)
+    finally:
+        await other.close()
+        await database.close()
+
+
+async def test_of_what_is_recorded_at_once_only_what_is_overtaken_is_left_out(path: str) -> None:
+    add_flows(path)
+    database = open_database(path)
+    journal = SqlJournal(database)
+    epoch = await journal.claim()
+    for id in ("a", "b", "c"):
+        await journal.append(creation(id, epoch=epoch))
+    await journal.own(ExecutionId("b"), epoch)
+
+    outcomes = await asyncio.gather(
+        *(journal.append(completion(id, epoch=epoch)) for id in ("a", "b", "c")), return_exceptions=True
+    )
+    await database.close()
+
+    assert [type(outcome) for outcome in outcomes] == [type(None), Fenced, type(None)]
+    assert rows_of(path, "SELECT execution_id, max(seq) FROM events GROUP BY 1 ORDER BY 1") == [
+        ("a", 4),
+        ("b", 2),
+        ("c", 4),
+    ]
+
+
+async def test_nothing_is_owned_under_an_epoch_that_ends_while_one_waits_to_own_it(path: str) -> None:
+    add_flows(path)
+    database, other = open_database(path), await asyncpg.connect(path)
+    journal = SqlJournal(database)
+    epoch = await journal.claim()
+    await journal.append(creation("e", epoch=epoch))
+    try:
+        async with other.transaction():
+            await other.execute("SELECT flowrunner_write_alone()")
+            owning = asyncio.ensure_future(journal.own(ExecutionId("e"), epoch))
+            await _until_somebody_waits_for_a_lock(path)
+            await other.execute("UPDATE engine SET epoch = epoch + 1")
+            await other.execute("UPDATE executions SET epoch = epoch + 1")
+        with pytest.raises(Fenced):
+            await owning
+    finally:
+        await other.close()
+        await database.close()
+
+    assert rows_of(path, "SELECT epoch FROM executions") == [(epoch + 1,)]
+
+
+async def _until_somebody_waits_for_a_lock(path: str) -> None:
+    async with asyncio.timeout(5):
+        while rows_of(path, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == []:  # noqa: ASYNC110 # it is the server who knows
+            await asyncio.sleep(0.01)
+
+
 async def test_a_standby_writes_nothing_until_it_has_claimed(path: str) -> None:
     database = PostgresDatabase(path, is_standby=True)
     try:
@@ -347,8 +415,8 @@ async def test_other_processes_hear_of_new_events_once_they_are_durable(path: st
         heard.append(id)
         has_news.set()
 
-    listening = asyncio.create_task(listen(path, name=lambda: "flowrunner", on_news=hear, on_gap=is_listening.set))
-    database = open_database(path)
+    other, database = open_database(path), open_database(path)
+    listening = asyncio.create_task(other.listen(name=lambda: "flowrunner", on_news=hear, on_gap=is_listening.set))
     journal = SqlJournal(database)
     epoch = await journal.claim()
     await asyncio.wait_for(is_listening.wait(), 5)
@@ -361,8 +429,33 @@ async def test_other_processes_hear_of_new_events_once_they_are_durable(path: st
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     await database.close()
+    await other.close()
 
     assert set(heard) == {f"e{n}" for n in range(250)}
+
+
+async def test_a_process_does_not_hear_what_it_has_said_itself(path: str) -> None:
+    add_flows(path)
+    heard: list[str] = []
+    database, other = open_database(path), open_database(path)
+    is_listening, hears_other = asyncio.Event(), asyncio.Event()
+
+    def hear(id: str) -> None:
+        heard.append(id)
+        hears_other.set()
+
+    listening = asyncio.create_task(database.listen(name=lambda: "flowrunner", on_news=hear, on_gap=is_listening.set))
+    await asyncio.wait_for(is_listening.wait(), 5)
+    journal = SqlJournal(database)
+    await journal.append(creation("own", epoch=await journal.claim()))
+    SqlJournal(other).announce(ExecutionId("other"))
+    await asyncio.wait_for(hears_other.wait(), 5)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await database.close()
+    await other.close()
+
+    assert heard == ["other"]
 
 
 # Servers that will not do

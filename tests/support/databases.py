@@ -12,7 +12,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import asyncpg
 import msgspec
@@ -25,6 +25,7 @@ from flowrunner.ports import Append, NewExecution, Recorded, Summary
 from flowrunner.storage.journal import AppendWork, append_together
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.postgres.database import PostgresDatabase
+from flowrunner.storage.postgres.location import PostgresUrl
 from flowrunner.storage.postgres.migrations import migrate_postgres
 from flowrunner.storage.sqlite.database import SqliteDatabase
 from flowrunner.storage.transaction import Refused
@@ -122,8 +123,9 @@ def add_flows(place: Place) -> Place:
 def open_database(
     place: Place, *, on_commit: Callable[[int], None] = lambda size: None
 ) -> SqliteDatabase | PostgresDatabase:
-    opens = SqliteDatabase if isinstance(place, Path) else PostgresDatabase
-    return opens(place, bulk={AppendWork: append_together}, on_commit=on_commit)  # type: ignore[arg-type]
+    if isinstance(place, Path):
+        return SqliteDatabase(place, bulk={AppendWork: append_together}, on_commit=on_commit)
+    return cast("PostgresDatabase", PostgresUrl(url=place).open(on_commit=on_commit))
 
 
 def rows_of(place: Place, statement: str, *values: object) -> list[tuple[Any, ...]]:

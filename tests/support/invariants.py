@@ -151,13 +151,13 @@ SELECT id, size, (SELECT coalesce(sum(octet_length(data)), 0) FROM events WHERE 
   FROM executions
 """
 _KEPT_BYTES: Final = """
-SELECT account_id, stored,
+SELECT account_id, sum(stored),
        (SELECT coalesce(sum(size), 0) FROM executions WHERE account_id = usage.account_id)
        + (SELECT coalesce(sum(octet_length(definition)), 0) FROM revisions WHERE account_id = usage.account_id)
        + (SELECT coalesce(sum(octet_length(name || description || tags)), 0)
             FROM flows WHERE account_id = usage.account_id)
        + (SELECT coalesce(sum(octet_length(sealed)), 0) FROM secrets WHERE account_id = usage.account_id)
-  FROM usage
+  FROM usage GROUP BY account_id
 """
 
 

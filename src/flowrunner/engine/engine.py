@@ -44,6 +44,7 @@ class FlowEngine:
         stored, events = await self._world.journal.load(id)
         if stored.status.is_final:
             # The process that wrote its end may not have known that it was written.
+            self._world.journal.announce(id)
             tell_relatives(self._world, stored.id, stored.parent_id, stored.turn, [event for event, _ in events])
             return None
         if stored.account_is_gone:

@@ -211,6 +211,10 @@ class Journal(Protocol):
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]: ...
 
+    def announce(self, id: ExecutionId) -> None:
+        """Tell other processes that the execution has new events, as whoever added them may have had no time to."""
+        ...
+
     async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         """Executions that are to run since then or longer and that nobody has owned yet, and whose they are."""
         ...

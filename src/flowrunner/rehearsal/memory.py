@@ -74,6 +74,9 @@ class MemoryJournal:
     async def own(self, id: ExecutionId, epoch: int) -> int:
         return epoch
 
+    def announce(self, id: ExecutionId) -> None:
+        """There is no other process."""
+
     async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return ()
 

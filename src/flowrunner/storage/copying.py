@@ -122,7 +122,11 @@ SELECT seq, at, actor, credential, address, action, object_kind, object_id, acco
 """,
     ),
 )  # fmt: skip
-USAGE: Final = Table("usage", ("account_id", "stored"), "SELECT account_id, stored FROM usage ORDER BY account_id")
+USAGE: Final = Table(
+    "usage",
+    ("account_id", "stored"),
+    "SELECT account_id, CAST(sum(stored) AS bigint) FROM usage GROUP BY account_id ORDER BY account_id",
+)
 BOOLEANS: Final = frozenset({"is_queued", "has_room"})
 EPOCH: Final = "SELECT epoch FROM engine"
 SET_EPOCH: Final = "UPDATE engine SET epoch = $1"

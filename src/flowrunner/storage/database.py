@@ -1,6 +1,6 @@
 """What the stores need of a database, and the work they give it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -43,6 +43,8 @@ class Call(Generic[T]):
 
 # Does several pieces of work of one kind at once; raises to have each done by itself instead.
 Bulk: TypeAlias = Callable[[Transaction, Sequence[Any]], Awaitable[None]]
+# Does as many pieces of work of one kind as one statement can, and gives those: each is done as if by itself.
+AtOnce: TypeAlias = Callable[[Transaction, Sequence[Any]], Awaitable[Sequence[Any]]]
 
 
 class Database(Protocol):
@@ -78,6 +80,21 @@ class Database(Protocol):
 
     async def read_long(self, function: Callable[[Transaction], Awaitable[T]]) -> T:
         """Call ``function``, which may read many rows."""
+        ...
+
+    def tell(self, execution_ids: Iterable[str]) -> None:
+        """Tell other processes that the executions have new events; `Transaction.announce` does so after a commit."""
+        ...
+
+    async def listen(
+        self, *, name: Callable[[], str], on_news: Callable[[str], None], on_gap: Callable[[], None]
+    ) -> None:
+        """Call ``on_news`` with the id of each execution to which another process has added events, for ever.
+
+        Args:
+            name: What others see this process by, as it is at any time: see `storage.keys`.
+            on_gap: Is called when some may have gone unheard.
+        """
         ...
 
     async def give_space_back(self) -> bool:

@@ -280,12 +280,12 @@ async def append_together(tx: Transaction, works: Sequence[AppendWork]) -> None:
             audit.append(append.create.audit)
         audit += append.audit
         letters += [{"number": number, "id": append.execution_id} for number in append.letters]
-        row = _summary_row(append)
+        row = summary_row(append)
         if append.create is None:
             advanced.append(row)
         else:
             created.append((append.create, row))
-        events.extend((append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records)
+        events += event_rows(append)
     await give_room(tx, created)
     # What is limited is counted, and so comes one after the other.
     unlimited = [row for _, row in created if row["turn_key"] is None]
@@ -302,7 +302,25 @@ async def append_together(tx: Transaction, works: Sequence[AppendWork]) -> None:
         await add_to_chain(tx, audit)
 
 
-def _summary_row(append: Append) -> dict[str, Any]:
+def event_rows(append: Append) -> list[tuple[str, int, int, str, str]]:
+    return [(append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWork:
+    """One execution that a process takes for its own, as a piece of the writer's work."""
+
+    id: ExecutionId
+    mark: int
+    epoch: int
+
+    async def run(self, tx: Transaction) -> None:
+        is_owned = await tx.row(OWN, {"id": self.id, "mark": self.mark, "epoch": self.epoch}) is not None
+        if not is_owned and (await one_row(tx, EPOCH))[0] != self.epoch:
+            raise Fenced("another server has taken over all executions")
+
+
+def summary_row(append: Append) -> dict[str, Any]:
     summary = append.summary
     row: dict[str, Any] = {
         "id": append.execution_id,
@@ -363,13 +381,7 @@ class SqlJournal:
 
     async def own(self, id: ExecutionId, epoch: int) -> int:
         mark = _LEAST_MARK + secrets.randbelow(_LEAST_MARK)
-
-        async def own(tx: Transaction) -> None:
-            is_owned = await tx.row(OWN, {"id": id, "mark": mark, "epoch": epoch}) is not None
-            if not is_owned and (await one_row(tx, EPOCH))[0] != epoch:
-                raise Fenced("another server has taken over all executions")
-
-        await self._database.write(own)
+        await self._database.submit(OwnWork(id, mark, epoch))
         return mark
 
     async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
@@ -400,6 +412,9 @@ class SqlJournal:
 
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._ids(UNFINISHED, {"after": after or "", "limit": limit})
+
+    def announce(self, id: ExecutionId) -> None:
+        self._database.tell([id])
 
     async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._ids(UNOWNED, {"since": to_ms(since), "limit": limit})

@@ -36,17 +36,6 @@ class Location(Protocol):
         """Try to become the active server, from now on. Raises: CannotConnect."""
         ...
 
-    async def listen(
-        self, *, name: Callable[[], str], on_news: Callable[[str], None], on_gap: Callable[[], None]
-    ) -> None:
-        """Call ``on_news`` with the id of each execution to which another process has added events, for ever.
-
-        Args:
-            name: What others see this process by, as it is at any time: see `storage.keys`.
-            on_gap: Is called when some may have gone unheard.
-        """
-        ...
-
     async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:
         """Check the audit log, also while a server writes it. Raises: FlowRunnerError."""
         ...

@@ -125,7 +125,10 @@ async def give_room(tx: Transaction, created: Sequence[tuple[NewExecution, dict[
     counts: dict[AccountId, tuple[int, int]] = {}
     for new, row in created:
         limits = new.limits
-        if limits is None or limits.active is None or row["is_queued"]:
+        if limits is None or row["is_queued"]:
+            continue
+        if limits.active is None:
+            row["has_room"] = True
             continue
         if new.account_id not in counts:
             in_room, waiting = await one_row(tx, COUNTS, {"account_id": new.account_id})

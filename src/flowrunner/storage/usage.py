@@ -4,8 +4,9 @@ from typing import Final
 
 from flowrunner.domain.values import AccountId
 from flowrunner.storage.database import Database
+from flowrunner.storage.transaction import one_row
 
-STORED: Final = "SELECT stored FROM usage WHERE account_id = :account_id"
+STORED: Final = "SELECT CAST(coalesce(sum(stored), 0) AS bigint) FROM usage WHERE account_id = :account_id"
 QUEUED: Final = """
 SELECT count(*) FROM executions WHERE account_id = :account_id AND is_queued AND completed_at IS NULL
 """
@@ -25,5 +26,5 @@ class SqlUsage:
 
     async def _number(self, statement: str, account_id: AccountId) -> int:
         values = {"account_id": account_id}
-        row = await self._database.read(lambda tx: tx.row(statement, values))
-        return 0 if row is None else int(row[0])
+        row = await self._database.read(lambda tx: one_row(tx, statement, values))
+        return int(row[0])

@@ -1,13 +1,14 @@
 """One PostgreSQL database: one connection that writes, whose transactions many tasks share, and several to read.
 
-Whoever writes holds the one row of `engine` from the beginning of the transaction to its end. So writers of
-several processes come one after the other, and each sees at once whether another has taken over.
+Whoever writes holds a lock from the beginning of the transaction to its end. So writers of several processes come one
+after the other, and each sees at once whether another has taken over. What executions record on their way is done by
+several at once, each in a statement that looks by itself at whose they are.
 """
 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -16,17 +17,18 @@ import structlog
 from flowrunner.domain.errors import Unavailable
 from flowrunner.ports import Audit
 from flowrunner.storage.batch import MAX_BATCH, Pending, Writability, by_kind
-from flowrunner.storage.database import Bulk, Call, Overtaken, Work
+from flowrunner.storage.database import AtOnce, Bulk, Call, Overtaken, Work
 from flowrunner.storage.postgres.connections import as_unavailable, close, is_trouble, options
+from flowrunner.storage.postgres.news import News
 from flowrunner.storage.postgres.transaction import PostgresTransaction
-from flowrunner.storage.transaction import Transaction
+from flowrunner.storage.transaction import Refused, Transaction
 
 T = TypeVar("T")
 
 # In one exchange: while it lasts, no other process can write.
-BEGIN: Final = "BEGIN; SELECT epoch FROM engine FOR UPDATE"
+BEGIN: Final = "BEGIN; SELECT flowrunner_write_alone()"
 # Several statements at once take no parameters, and %d takes nothing but a number.
-BEGIN_AT: Final = "BEGIN; SELECT epoch FROM engine WHERE epoch = %d FOR UPDATE"
+BEGIN_AT: Final = "BEGIN; SELECT 1 FROM flowrunner_write_alone() AS engine (epoch) WHERE epoch = %d"
 # A process that is stopped in the middle of a transaction would keep all others from writing.
 STALLED_SECONDS: Final = 2.0
 ACQUIRE_SECONDS: Final = 5.0
@@ -40,6 +42,7 @@ class PostgresDatabase:
 
     Args:
         bulk: How work of a class is done together with its like, for speed.
+        at_once: How as much of it as possible is done without even a transaction around it.
         on_commit: Told, after each transaction, how many pieces of work it held.
         readers: Connections to read with, at most.
         statement_seconds: How long one statement may take.
@@ -51,6 +54,7 @@ class PostgresDatabase:
         url: str,
         *,
         bulk: dict[type[Work], Bulk] | None = None,
+        at_once: dict[type[Work], AtOnce] | None = None,
         on_commit: Callable[[int], None] = lambda size: None,
         readers: int = 10,
         statement_seconds: float = 30.0,
@@ -58,6 +62,7 @@ class PostgresDatabase:
     ) -> None:
         self._url = url
         self._bulk = bulk or {}
+        self._at_once = at_once or {}
         self._on_commit = on_commit
         self._statement_seconds = statement_seconds
         # The epoch that the last claim of this process was given; None before one is made.
@@ -69,6 +74,7 @@ class PostgresDatabase:
             **options(statement_seconds=statement_seconds, default_transaction_read_only="on"),
         )
         self._pool_is_open: asyncio.Future[Any] | None = None
+        self._news = News(url, self._reader)
         self._writer: Any = None
         self._waiting: deque[Pending] = deque()
         self._has_work = asyncio.Event()
@@ -121,6 +127,14 @@ class PostgresDatabase:
                 connection.terminate()
                 raise
 
+    def tell(self, execution_ids: Iterable[str]) -> None:
+        self._news.tell(execution_ids)
+
+    async def listen(
+        self, *, name: Callable[[], str], on_news: Callable[[str], None], on_gap: Callable[[], None]
+    ) -> None:
+        await self._news.listen(name=name, on_news=on_news, on_gap=on_gap)
+
     async def give_space_back(self) -> bool:
         # The server's autovacuum does it.
         return False
@@ -138,6 +152,7 @@ class PostgresDatabase:
         self._has_work.set()
         await self._writing
         await self._drop_writer()
+        await self._news.close()
         if self._pool_is_open is None:
             return
         try:
@@ -154,9 +169,16 @@ class PostgresDatabase:
                 await self._has_work.wait()
                 continue
             batch = self._next_batch()
-            await self._commit(batch)
-            for pending in batch:
-                pending.settle()
+            try:
+                rest = await self._commit_at_once(batch)
+                if rest:
+                    await self._commit_alone(rest)
+            except Exception as error:
+                # Whatever it is, this task must live on: without it nothing is ever written again.
+                await self._roll_back()
+                self._fail(batch, error)
+            else:
+                self._writability.note(has_failed=False)
 
     def _next_batch(self) -> list[Pending]:
         batch = [self._waiting.popleft()]
@@ -165,36 +187,55 @@ class PostgresDatabase:
                 batch.append(self._waiting.popleft())
         return batch
 
-    async def _commit(self, batch: list[Pending]) -> None:
-        try:
-            connection = await self._writing_connection()
+    async def _commit_at_once(self, batch: list[Pending]) -> list[Pending]:
+        """Do what statements by themselves can do; gives what is left, in its order."""
+        if self._epoch == _NOBODY:
+            return batch
+        for kind, works in by_kind(batch, self._at_once).items():
+            tx = PostgresTransaction(await self._writing_connection())
+            try:
+                done = {id(work) for work in await self._at_once[kind](tx, works)}
+            except Refused:
+                # Nothing is done: one of them must not be, and each by itself tells which.
+                continue
+            self._settle([pending for pending in batch if id(pending.work) in done], tx)
+            batch = [pending for pending in batch if id(pending.work) not in done]
+        return batch
+
+    async def _commit_alone(self, batch: list[Pending]) -> None:
+        """Do the work in a transaction beside which no process writes. Raises: Overtaken."""
+        connection = await self._writing_connection()
+        tx = PostgresTransaction(connection)
+        await self._begin(connection, batch)
+        if not await self._apply_together(tx, batch):
+            await connection.execute("ROLLBACK")
             tx = PostgresTransaction(connection)
             await self._begin(connection, batch)
-            if not await self._apply_together(tx, batch):
-                await connection.execute("ROLLBACK")
-                tx = PostgresTransaction(connection)
-                await self._begin(connection, batch)
-                for pending in batch:
-                    await _apply_alone(tx, pending)
-            if await tx.commit() != "COMMIT":
-                raise Unavailable("The transaction was rolled back by the server")
-        except Overtaken as error:
-            await self._roll_back()
             for pending in batch:
-                pending.error = error
-            self._writability.note(has_failed=True)
-        except Exception as error:
-            # Whatever it is, this task must live on: without it nothing is ever written again.
-            await self._roll_back()
-            for pending in batch:
-                pending.error = Unavailable("The database cannot be written at the moment")
-            self._writability.note(has_failed=True)
+                await _apply_alone(tx, pending)
+        if await connection.execute("COMMIT") != "COMMIT":
+            raise Unavailable("The transaction was rolled back by the server")
+        if isinstance(batch[0].work, _Claim) and batch[0].error is None:
+            self._epoch = batch[0].result
+        self._settle(batch, tx)
+
+    def _settle(self, done: list[Pending], tx: PostgresTransaction) -> None:
+        if not done:
+            return
+        for pending in done:
+            pending.settle()
+        self.tell(tx.announced)
+        self._on_commit(len(done))
+
+    def _fail(self, batch: list[Pending], error: Exception) -> None:
+        """Of what is not settled yet."""
+        if not isinstance(error, Overtaken):
             logger.error("storage.commit_failed", error=repr(error), size=len(batch))
-        else:
-            self._writability.note(has_failed=False)
-            if isinstance(batch[0].work, _Claim) and batch[0].error is None:
-                self._epoch = batch[0].result
-        self._on_commit(len(batch))
+            error = Unavailable("The database cannot be written at the moment")
+        for pending in batch:
+            pending.error = error
+            pending.settle()
+        self._writability.note(has_failed=True)
 
     async def _begin(self, connection: "asyncpg.Connection[Any]", batch: list[Pending]) -> None:
         """Begin a transaction that no other process can write beside. Raises: Overtaken."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from flowrunner.storage.audit_chain import ChainReport, check_chain
 from flowrunner.storage.database import Database
-from flowrunner.storage.journal import AppendWork, append_together
+from flowrunner.storage.journal import AppendWork, OwnWork, append_together
+from flowrunner.storage.postgres.at_once import advance_at_once, own_at_once
 from flowrunner.storage.postgres.connections import check_server
 from flowrunner.storage.postgres.database import PostgresDatabase
-from flowrunner.storage.postgres.listener import listen
 from flowrunner.storage.postgres.migrations import migrate_postgres, revision_of_postgres
 from flowrunner.storage.postgres.ownership import Ownership, ownership_of
 
@@ -46,6 +46,7 @@ class PostgresUrl:
         return PostgresDatabase(
             self.url,
             bulk={AppendWork: append_together},
+            at_once={AppendWork: advance_at_once, OwnWork: own_at_once},
             on_commit=on_commit,
             readers=self.readers,
             statement_seconds=self.statement_seconds,
@@ -54,11 +55,6 @@ class PostgresUrl:
 
     def ownership(self) -> AbstractAsyncContextManager[Ownership]:
         return ownership_of(self.url)
-
-    async def listen(
-        self, *, name: Callable[[], str], on_news: Callable[[str], None], on_gap: Callable[[], None]
-    ) -> None:
-        await listen(self.url, name=name, on_news=on_news, on_gap=on_gap)
 
     async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:
         """Check the audit log, also while a server writes it. Raises: FlowRunnerError."""

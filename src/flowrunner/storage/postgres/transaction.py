@@ -10,19 +10,19 @@ import asyncpg
 
 from flowrunner.storage.transaction import NO_VALUES, Refused, Row, Sql, Statement, Values
 
-CHANNEL: Final = "flowrunner_events"
-NOTIFY: Final = "SELECT pg_notify($1, told) FROM unnest($2::text[]) AS told"
-# PostgreSQL takes less than 8,000 bytes in one notification.
-_IDS_A_NOTIFICATION: Final = 100
 _PARAMETER: Final = re.compile(r"(?<![\w:]):([a-z_]+)")
 
 
 class PostgresTransaction:
-    """Fills `storage.transaction.Transaction`."""
+    """Fills `storage.transaction.Transaction`.
+
+    Attributes:
+        announced: The executions that others are to be told of, once this is durable.
+    """
 
     def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
         self.connection = connection
-        self._announced: dict[str, None] = {}
+        self.announced: dict[str, None] = {}
 
     async def run(self, statement: Sql, values: Values = NO_VALUES) -> int:
         text, names = translated(statement)
@@ -70,17 +70,7 @@ class PostgresTransaction:
             yield
 
     def announce(self, execution_id: str) -> None:
-        self._announced[execution_id] = None
-
-    async def commit(self) -> str:
-        """Commit, and have those told who listen for what was announced; gives what the server says."""
-        if self._announced:
-            ids = list(self._announced)
-            told = [
-                ",".join(ids[start : start + _IDS_A_NOTIFICATION]) for start in range(0, len(ids), _IDS_A_NOTIFICATION)
-            ]
-            await self.connection.execute(NOTIFY, CHANNEL, told)
-        return str(await self.connection.execute("COMMIT"))
+        self.announced[execution_id] = None
 
 
 @cache
@@ -101,6 +91,8 @@ def storable(value: Any) -> Any:
     """PostgreSQL knows no text with a NUL in it; there the sign for a damaged character stands."""
     if isinstance(value, str) and "\0" in value:
         return value.replace("\0", "\ufffd")
+    if isinstance(value, list):
+        return [storable(each) for each in value]
     return value
 
 

@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -213,6 +213,14 @@ class SqliteDatabase:
 
     async def claim(self, function: Callable[[Transaction], Awaitable[int]]) -> int:
         return await self.write(function)
+
+    def tell(self, execution_ids: Iterable[str]) -> None:
+        """There is no other process."""
+
+    async def listen(
+        self, *, name: Callable[[], str], on_news: Callable[[str], None], on_gap: Callable[[], None]
+    ) -> None:
+        await asyncio.Event().wait()
 
     async def give_space_back(self) -> bool:
         return await self.write(_give_back)

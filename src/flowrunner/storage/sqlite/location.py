@@ -51,11 +51,6 @@ class SqliteFile:
     async def ownership(self) -> AsyncIterator[SoleOwnership]:
         yield SoleOwnership()
 
-    async def listen(
-        self, *, name: Callable[[], str], on_news: Callable[[str], None], on_gap: Callable[[], None]
-    ) -> None:
-        await asyncio.Event().wait()
-
     async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:
         """Check the audit log, also while a server writes it. Raises: FlowRunnerError."""
         return await asyncio.to_thread(check_chain_of, self.path, expected=expected)

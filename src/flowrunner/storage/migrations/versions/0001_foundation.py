@@ -39,8 +39,11 @@ END;
 -- Bytes that an account keeps here: the events of its executions, its flows with their definitions, and its
 -- sealed secrets. Whatever changes one of these changes the sum, in the same transaction: see the triggers.
 CREATE TABLE usage (
-    account_id TEXT PRIMARY KEY REFERENCES accounts (id),
-    stored INTEGER NOT NULL CHECK (stored >= 0)
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    -- Where several processes write, each changes a part of its own. A part alone may be below zero.
+    part INTEGER NOT NULL DEFAULT 0,
+    stored INTEGER NOT NULL,
+    PRIMARY KEY (account_id, part)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER usage_begins AFTER INSERT ON accounts
@@ -384,6 +387,19 @@ CREATE TABLE engine (
 );
 INSERT INTO engine ("only", epoch) VALUES (1, 0);
 
+-- Whoever writes holds a lock to the end of the transaction: for most, no one writes beside them; what only moves
+-- executions on may be written by several at once. Both give the epoch as it is when they have the lock.
+CREATE FUNCTION flowrunner_write_alone() RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('flowrunner writing'), hashtext(current_schema()));
+    RETURN (SELECT epoch FROM engine);
+END $$;
+CREATE FUNCTION flowrunner_write_beside_others() RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtext('flowrunner writing'), hashtext(current_schema()));
+    RETURN (SELECT epoch FROM engine);
+END $$;
+
 CREATE TABLE accounts (
     id text COLLATE "C" PRIMARY KEY,
     name text NOT NULL,
@@ -413,8 +429,11 @@ EXECUTE FUNCTION flowrunner_keep_an_admin();
 -- Bytes that an account keeps here: the events of its executions, its flows with their definitions, and its
 -- sealed secrets. Whatever changes one of these changes the sum, in the same transaction: see the triggers.
 CREATE TABLE usage (
-    account_id text COLLATE "C" PRIMARY KEY REFERENCES accounts (id),
-    stored bigint NOT NULL CHECK (stored >= 0)
+    account_id text COLLATE "C" NOT NULL REFERENCES accounts (id),
+    -- Where several processes write, each changes a part of its own. A part alone may be below zero.
+    part bigint NOT NULL DEFAULT 0,
+    stored bigint NOT NULL,
+    PRIMARY KEY (account_id, part)
 );
 
 CREATE FUNCTION flowrunner_usage_begins() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -425,7 +444,8 @@ END $$;
 CREATE TRIGGER usage_begins AFTER INSERT ON accounts FOR EACH ROW EXECUTE FUNCTION flowrunner_usage_begins();
 
 CREATE FUNCTION flowrunner_use(whose text, bytes bigint) RETURNS void LANGUAGE sql AS $$
-    UPDATE usage SET stored = stored + bytes WHERE account_id = whose AND bytes <> 0;
+    INSERT INTO usage (account_id, part, stored) SELECT whose, mod(pg_backend_pid(), 16), bytes WHERE bytes <> 0
+    ON CONFLICT (account_id, part) DO UPDATE SET stored = usage.stored + excluded.stored;
 $$;
 
 CREATE TABLE sessions (
@@ -635,22 +655,26 @@ CREATE TRIGGER executions_final BEFORE UPDATE ON executions FOR EACH ROW
 WHEN (OLD.status IN ('completed', 'failed', 'cancelled'))
 EXECUTE FUNCTION flowrunner_refuse('the execution has ended');
 
--- One change of a sum for all rows of a statement: many executions grow in one.
+-- One change of a sum for all rows of a statement: many executions grow in one. Processes that share a part lock the
+-- sums in one order.
 CREATE FUNCTION flowrunner_executions_are_used() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM flowrunner_use(account_id, sum(size)::bigint) FROM added GROUP BY account_id;
+    PERFORM flowrunner_use(account_id, bytes)
+       FROM (SELECT account_id, sum(size)::bigint AS bytes FROM added GROUP BY account_id ORDER BY account_id) AS sums;
     RETURN NULL;
 END $$;
 CREATE FUNCTION flowrunner_executions_grow() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM flowrunner_use(account_id, sum(bytes)::bigint)
-       FROM (SELECT account_id, size AS bytes FROM added UNION ALL SELECT account_id, -size FROM gone) AS changes
-      GROUP BY account_id;
+    PERFORM flowrunner_use(account_id, bytes)
+       FROM (SELECT account_id, sum(size)::bigint AS bytes
+               FROM (SELECT account_id, size FROM added UNION ALL SELECT account_id, -size FROM gone) AS changes
+              GROUP BY account_id ORDER BY account_id) AS sums;
     RETURN NULL;
 END $$;
 CREATE FUNCTION flowrunner_executions_are_freed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM flowrunner_use(account_id, -sum(size)::bigint) FROM gone GROUP BY account_id;
+    PERFORM flowrunner_use(account_id, bytes)
+       FROM (SELECT account_id, -sum(size)::bigint AS bytes FROM gone GROUP BY account_id ORDER BY account_id) AS sums;
     RETURN NULL;
 END $$;
 CREATE TRIGGER executions_are_used AFTER INSERT ON executions REFERENCING NEW TABLE AS added
