@@ -1,0 +1,77 @@
+"""What executions record on their way, in statements that several processes may send at once.
+
+Each is one exchange and a transaction by itself, so that no lock is held while an answer is on its way. It looks at
+every row whether it is still the sender's, and gives the ids of those that were: the others are left as they are.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from flowrunner.storage.journal import AppendWork, OwnWork, event_rows, summary_row
+from flowrunner.storage.transaction import Transaction
+
+# All that a step records, in one exchange that is a transaction by itself. What cannot be advanced has no event added
+# and no letter taken, and is not among the ids that are given.
+ADVANCE_AT_ONCE: Final = """
+WITH advanced AS (
+    UPDATE executions
+       SET status = new.status, completed_at = new.completed_at, error = new.error, wake_at = new.wake_at,
+           waiting_for = new.waiting_for, last_seq = new.last_seq, size = executions.size + new.size
+      FROM flowrunner_write_beside_others(),
+           unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :wake_at::bigint[],
+                  :waiting_for::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[], :epoch::bigint[],
+                  :is_queued::boolean[])
+        AS new (id, status, completed_at, error, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
+     WHERE executions.id = new.id AND executions.last_seq = new.after AND executions.epoch = new.epoch
+       AND executions.is_queued = new.is_queued
+    RETURNING executions.id
+), added AS (
+    INSERT INTO events (execution_id, seq, at, type, data)
+    SELECT new.*
+      FROM unnest(:event_of::text[], :seq::bigint[], :at::bigint[], :type::text[], :data::text[])
+        AS new (execution_id, seq, at, type, data)
+      JOIN advanced ON advanced.id = new.execution_id
+), taken AS (
+    DELETE FROM letters
+     USING unnest(:letter::bigint[], :letter_to::text[]) AS read (number, id) JOIN advanced ON advanced.id = read.id
+     WHERE letters.number = read.number AND letters.execution_id = read.id
+)
+SELECT id FROM advanced
+"""
+OWN_AT_ONCE: Final = """
+UPDATE executions SET epoch = new.mark
+  FROM flowrunner_write_beside_others() AS engine (epoch),
+       unnest(:id::text[], :mark::bigint[], :epoch::bigint[]) AS new (id, mark, epoch)
+ WHERE executions.id = new.id AND executions.status IN ('running', 'waiting') AND new.epoch = engine.epoch
+RETURNING executions.id
+"""
+
+
+async def advance_at_once(tx: Transaction, works: Sequence[AppendWork]) -> Sequence[AppendWork]:
+    """Do as many of the appends as one statement can on PostgreSQL; gives those that are done."""
+    # One after another of the same execution is for the next statement. Rows are locked in one order.
+    advancing = {
+        work.append.execution_id: work
+        for work in sorted(works, key=lambda work: (work.append.execution_id, -work.append.after))
+        if work.append.create is None and not work.append.audit
+    }
+    if not advancing:
+        return []
+    rows = [summary_row(work.append) for work in advancing.values()]
+    events = [event for work in advancing.values() for event in event_rows(work.append)]
+    letters = [(number, id) for id, work in advancing.items() for number in work.append.letters]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    for place, name in enumerate(("event_of", "seq", "at", "type", "data")):
+        columns[name] = [event[place] for event in events]
+    columns |= {"letter": [number for number, _ in letters], "letter_to": [id for _, id in letters]}
+    done = [advancing[id] for (id,) in await tx.rows(ADVANCE_AT_ONCE, columns)]
+    for work in done:
+        tx.announce(work.append.execution_id)
+    return done
+
+
+async def own_at_once(tx: Transaction, works: Sequence[OwnWork]) -> Sequence[OwnWork]:
+    """Own as many as are to be owned, in one statement on PostgreSQL; gives those that are."""
+    owned = {work.id: work for work in sorted(works, key=lambda work: work.id)}
+    values = {name: [getattr(work, name) for work in owned.values()] for name in ("id", "mark", "epoch")}
+    return [owned[id] for (id,) in await tx.rows(OWN_AT_ONCE, values)]
