@@ -19,6 +19,8 @@ SELECT (SELECT count(*) FROM executions WHERE account_id = :account_id AND has_r
 HAS_ROOM: Final = """
 SELECT 1 FROM executions WHERE id = :id AND has_room AND asked_at IS NULL AND completed_at IS NULL
 """
+# Without a limit there is room, and nothing is noted. One may still be waiting from a time with one.
+NEEDS_NONE: Final = "SELECT 1 FROM executions WHERE id = :id AND asked_at IS NULL"
 ASK: Final = """
 UPDATE executions SET asked_at = CASE WHEN has_room THEN NULL ELSE coalesce(asked_at, :at) END
  WHERE id = :id AND completed_at IS NULL
@@ -77,7 +79,8 @@ class SqlRooms:
 
     async def enter(self, id: ExecutionId, *, most: int | None, at: datetime) -> bool:
         # Most have had it from their beginning, and a read costs less than a commit.
-        if await self._database.read(lambda tx: tx.row(HAS_ROOM, {"id": id})) is not None:
+        enters = NEEDS_NONE if most is None else HAS_ROOM
+        if await self._database.read(lambda tx: tx.row(enters, {"id": id})) is not None:
             return True
 
         async def enter(tx: Transaction) -> bool:
@@ -125,10 +128,7 @@ async def give_room(tx: Transaction, created: Sequence[tuple[NewExecution, dict[
     counts: dict[AccountId, tuple[int, int]] = {}
     for new, row in created:
         limits = new.limits
-        if limits is None or row["is_queued"]:
-            continue
-        if limits.active is None:
-            row["has_room"] = True
+        if limits is None or limits.active is None or row["is_queued"]:
             continue
         if new.account_id not in counts:
             in_room, waiting = await one_row(tx, COUNTS, {"account_id": new.account_id})

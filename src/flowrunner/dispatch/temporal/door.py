@@ -27,7 +27,8 @@ class Door:
         return replace(new, limits=self._limits)
 
     async def keeps_waiting(self, id: ExecutionId) -> bool:
-        return await self._rooms.is_waiting(id)
+        """Whether an execution that has just begun is without room."""
+        return self._limits.active is not None and await self._rooms.is_waiting(id)
 
     async def enter(self, id: ExecutionId) -> bool:
         """Whether the execution may be in memory; otherwise it is nudged when it may."""
@@ -35,12 +36,14 @@ class Door:
 
     async def leave(self, run: ActiveExecution, id: ExecutionId) -> None:
         """It waits for something, and has left memory."""
-        await self._rooms.leave(id, run.mark)
-        self.has_room_again(run.account_id)
+        if self._limits.active is not None:
+            await self._rooms.leave(id, run.mark)
+            self.has_room_again(run.account_id)
 
     def has_room_again(self, account_id: AccountId) -> None:
-        """Let in who waits, as one of the account has left or ended."""
-        self._courier.keep_trying(lambda: self._let_in(account_id), "execution.not_let_in", account_id)
+        """Let in who waits, as one of the account has left or ended. Where there is room for all, nobody does."""
+        if self._limits.active is not None:
+            self._courier.keep_trying(lambda: self._let_in(account_id), "execution.not_let_in", account_id)
 
     async def look(self, *, late: datetime, limit: int) -> None:
         """Let in who waits while there is room, and tell again those that should have come by now."""
