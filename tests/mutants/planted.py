@@ -48,6 +48,7 @@ class Bug:
 
 _JOURNAL: Final = "storage/journal.py"
 _DATABASE: Final = "storage/postgres/database.py"
+_AT_ONCE: Final = "storage/postgres/at_once.py"
 _LOCAL: Final = "dispatch/local.py"
 _LATE_WRITES: Final = "tests/scenarios/test_late_writes.py::test_no_write_of_a_process_that_was_stopped_is_accepted"
 _REPLACED: Final = f"{_LATE_WRITES}[of a server that was replaced]"
@@ -57,6 +58,7 @@ BUGS: Final[Sequence[Bug]] = (
         "an append counts whatever its epoch is",
         [
             Change(_JOURNAL, " AND executions.epoch = new.epoch\n", "\n"),
+            Change(_AT_ONCE, " AND executions.epoch = new.epoch\n", "\n"),
             Change(_JOURNAL, " WHERE new.epoch = (SELECT epoch FROM engine)\n", " WHERE true\n"),
             Change(_DATABASE, "if self._epoch is not None and not isinstance", "if False and not isinstance"),
         ],
@@ -71,12 +73,14 @@ BUGS: Final[Sequence[Bug]] = (
         "whoever takes an execution over leaves no mark on it",
         [Change(_JOURNAL, "UPDATE executions SET epoch = :mark\n",
                 "UPDATE executions SET epoch = CASE WHEN :mark::bigint > 0 THEN epoch END\n"),
+         Change(_AT_ONCE, "UPDATE executions SET epoch = new.mark\n",
+                "UPDATE executions SET epoch = executions.epoch\n"),
          Change(_JOURNAL, "        return mark\n", "        return epoch\n")],
         f"{_LATE_WRITES}[of a worker whose executions others have]",
     ),
     Bug(
         "an append does not ask what it comes after",
-        [Change(_JOURNAL, "executions.last_seq = new.after AND ", "")],
+        [Change(file, "executions.last_seq = new.after AND ", "") for file in (_JOURNAL, _AT_ONCE)],
         "tests/storage/test_journal.py::test_an_append_goes_behind_the_last_event_or_nowhere",
     ),
     Bug(
@@ -107,10 +111,15 @@ BUGS: Final[Sequence[Bug]] = (
     ),
     Bug(
         "events are written outside the transaction of their summary",
-        [Change(_JOURNAL, "    await tx.run_many(ADD_EVENT, events)\n",
-                '    await tx.connection.execute("COMMIT")\n'
-                '    await tx.connection.execute("BEGIN")\n'
-                "    await tx.run_many(ADD_EVENT, events)\n")],
+        [Change(_AT_ONCE, "    done = [advancing[id] for",
+                "    import asyncio\n"
+                "    from flowrunner.storage.journal import ADD_EVENT\n"
+                '    columns |= {name: [] for name in ("event_of", "seq", "at", "type", "data")}\n'
+                "    done = [advancing[id] for"),
+         Change(_AT_ONCE, "    for work in done:\n",
+                "    await asyncio.sleep(0.02)\n"
+                "    await tx.run_many(ADD_EVENT, events)\n"
+                "    for work in done:\n")],
         "server killed,PostgreSQL killed",
     ),
     Bug(
@@ -121,8 +130,8 @@ BUGS: Final[Sequence[Bug]] = (
     ),
     Bug(
         "a commit that has failed counts",
-        [Change(_DATABASE, 'pending.error = Unavailable("The database cannot be written at the moment")',
-                "pending.error = None")],
+        [Change(_DATABASE, "            pending.error = error\n            pending.settle()\n",
+                "            pending.settle()\n")],
         "PostgreSQL killed",
     ),
     Bug(
