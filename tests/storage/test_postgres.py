@@ -1,7 +1,7 @@
 """What is about PostgreSQL alone: its failures, its settings, and several processes on one database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import asyncpg
@@ -10,7 +10,7 @@ import pytest
 from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import Fenced
-from flowrunner.storage.database import Overtaken
+from flowrunner.storage.database import Call, Overtaken
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.migrations import HEAD, SchemaTooNew, UnusableDatabase
 from flowrunner.storage.postgres.connections import CannotConnect, UnfitServer, check_server
@@ -308,6 +308,20 @@ async def test_of_what_is_recorded_at_once_only_what_is_overtaken_is_left_out(pa
         ("b", 2),
         ("c", 4),
     ]
+
+
+async def test_what_cannot_be_done_at_once_is_done_by_itself(path: str) -> None:
+    async def fail(tx: Transaction, works: Sequence[Call[int]]) -> Sequence[Call[int]]:
+        raise ValueError("there is something wrong with one of them")
+
+    database = PostgresDatabase(path, at_once={Call: fail})
+    try:
+        done = await asyncio.gather(insert(database, "a"), insert(database, "b"))
+    finally:
+        await database.close()
+
+    assert done == [1, 1]
+    assert digests(path) >= {"a", "b"}
 
 
 async def test_nothing_is_owned_under_an_epoch_that_ends_while_one_waits_to_own_it(path: str) -> None:

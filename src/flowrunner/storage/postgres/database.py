@@ -21,7 +21,7 @@ from flowrunner.storage.database import AtOnce, Bulk, Call, Overtaken, Work
 from flowrunner.storage.postgres.connections import as_unavailable, close, is_trouble, options
 from flowrunner.storage.postgres.news import News
 from flowrunner.storage.postgres.transaction import PostgresTransaction
-from flowrunner.storage.transaction import Refused, Transaction
+from flowrunner.storage.transaction import Transaction
 
 T = TypeVar("T")
 
@@ -195,8 +195,10 @@ class PostgresDatabase:
             tx = PostgresTransaction(await self._writing_connection())
             try:
                 done = {id(work) for work in await self._at_once[kind](tx, works)}
-            except Refused:
-                # Nothing is done: one of them must not be, and each by itself tells which.
+            except Exception as error:
+                if is_trouble(error):
+                    raise
+                # Nothing is done: there is something wrong with one of them, and each by itself tells which.
                 continue
             self._settle([pending for pending in batch if id(pending.work) in done], tx)
             batch = [pending for pending in batch if id(pending.work) not in done]
