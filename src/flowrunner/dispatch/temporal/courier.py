@@ -10,7 +10,7 @@ import structlog
 from temporalio.client import Client
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from flowrunner.dispatch.temporal.workflow import NUDGE, WORKFLOW
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
@@ -22,6 +22,8 @@ logger = structlog.get_logger()
 _RPC: Final = timedelta(seconds=10)
 _FIRST_RETRY_SECONDS: Final = 0.5
 _LONGEST_RETRY_SECONDS: Final = 10.0
+# What cannot be done for one execution holds up the others no longer than that.
+_SETTLE_SECONDS: Final = 5.0
 
 
 class Courier:
@@ -66,6 +68,10 @@ class Courier:
                 priority=Priority(fairness_key=account_id[:64]),
             )
         except RPCError as error:
+            if signal is not None and error.status is RPCStatusCode.INVALID_ARGUMENT:
+                # A workflow takes so many signals and no more. It gets there while a worker has the execution in
+                # memory, which reads its letters; one that waits begins a new history long before.
+                return
             raise Unavailable(f"Temporal does not answer: {error.status.name.lower()}") from None
 
     async def post(self, stored: StoredExecution, content: Signal | Cancel) -> int:
@@ -78,9 +84,9 @@ class Courier:
         return number
 
     async def settled(self) -> None:
-        """Done when all that was set going until now is done."""
+        """Done when all that was set going until now is done, or does not get done for a while."""
         if self._under_way:
-            await asyncio.wait(set(self._under_way))
+            await asyncio.wait(set(self._under_way), timeout=_SETTLE_SECONDS)
 
     async def close(self) -> None:
         """Leave what is not done to whoever looks for it."""
