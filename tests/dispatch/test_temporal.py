@@ -270,6 +270,41 @@ async def test_an_end_that_its_worker_had_no_time_to_tell_of_is_told_by_the_next
         await other.close()
 
 
+async def test_a_worker_whose_execution_was_taken_over_refuses_nothing(machines: Cluster, front: Front) -> None:
+    """It was stopped meanwhile, and does not know yet."""
+    may_go_on = asyncio.Event()
+    begun: list[object] = []
+
+    async def work(value: object, context: object) -> None:
+        begun.append(value)
+        if len(begun) == 1:
+            await may_go_on.wait()
+
+    machines.add_type(Acting("test.work", work))
+    await front.save("""
+nodes:
+  work: {type: test.work, next: ask}
+  ask: {type: approval, params: {prompt: "Well?"}}
+""")
+    async with machines.worker(), machines.server() as taker:
+        id = await front.start()
+        await front.until(lambda: _is_true(len(begun) == 1))
+        taken = await taker.side.engine.load(id)
+        assert taken is not None
+        await taken.advance()
+        answering = asyncio.create_task(front.signals.answer(front.caller, id, "ask", approved=True, data=None))
+        # The worker reads letters a few times.
+        await asyncio.wait((answering,), timeout=1)
+        may_go_on.set()
+
+        await answering
+        assert await front.until_ended(id) == [Status.COMPLETED]
+
+
+async def _is_true(holds: bool) -> bool:
+    return holds
+
+
 async def test_a_long_execution_begins_a_new_history_in_time(machines: Cluster, front: Front) -> None:
     await front.save("""
 vars: {n: 0}

@@ -71,8 +71,12 @@ class Letters(Protocol):
         """In the order in which they came."""
         ...
 
-    async def refuse(self, number: int) -> None:
-        """It did not count."""
+    async def refuse(self, number: int, mark: int) -> None:
+        """It did not count; means nothing if another process has its execution by now: see `Journal.own`."""
+        ...
+
+    async def discard(self, number: int, mark: int) -> None:
+        """It did not count, and nobody waits to see that; means nothing if another process has its execution by now."""
         ...
 
     async def answer(self, number: int) -> bool | None:

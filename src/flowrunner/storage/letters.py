@@ -28,7 +28,15 @@ SELECT number, execution_id, kind, content FROM letters
  WHERE execution_id IN (SELECT json_array_elements_text(:ids::json)) AND NOT is_refused ORDER BY number
 """,
 )
-REFUSE: Final = "UPDATE letters SET is_refused = true WHERE number = :number"
+# Only by the process that has the execution in memory: to one that was stopped, it looks as it did before.
+REFUSE: Final = """
+UPDATE letters SET is_refused = true
+ WHERE number = :number AND EXISTS (SELECT 1 FROM executions WHERE id = execution_id AND epoch = :mark)
+"""
+DISCARD: Final = """
+DELETE FROM letters
+ WHERE number = :number AND EXISTS (SELECT 1 FROM executions WHERE id = execution_id AND epoch = :mark)
+"""
 ANSWER: Final = "SELECT is_refused FROM letters WHERE number = :number"
 WITHDRAW: Final = "DELETE FROM letters WHERE number = :number"
 WAITING: Final = """
@@ -63,8 +71,11 @@ class SqlLetters:
         rows = await self._database.read(lambda tx: tx.rows(UNREAD, values))
         return [Letter(number, ExecutionId(id), _content(kind, text)) for number, id, kind, text in rows]
 
-    async def refuse(self, number: int) -> None:
-        await self._write(REFUSE, number=number)
+    async def refuse(self, number: int, mark: int) -> None:
+        await self._write(REFUSE, number=number, mark=mark)
+
+    async def discard(self, number: int, mark: int) -> None:
+        await self._write(DISCARD, number=number, mark=mark)
 
     async def answer(self, number: int) -> bool | None:
         row = await self._database.read(lambda tx: tx.row(ANSWER, {"number": number}))

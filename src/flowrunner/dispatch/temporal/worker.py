@@ -259,36 +259,33 @@ class TemporalWorker:
         if letter.number in place.given:
             return
         place.given.add(letter.number)
+        number, mark = letter.number, place.run.mark
         match letter.content:
             case Cancel(reason=reason, audit=audit, spares_handlers=spares_handlers):
                 place.run.cancel(
                     reason,
                     audit,
                     spares_handlers=spares_handlers,
-                    letter=letter.number,
-                    unneeded=lambda: self._withdraw(letter.number),
+                    letter=number,
+                    unneeded=lambda: self._discard(number, mark),
                 )
             case Signal() as signal:
                 answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-                answer.add_done_callback(lambda answer: self._answered(letter.number, signal, answer))
-                place.run.receive(replace(signal, letter=letter.number), answer)
+                answer.add_done_callback(lambda answer: self._answered(number, mark, signal, answer))
+                place.run.receive(replace(signal, letter=number), answer)
 
-    def _answered(self, number: int, signal: Signal, answer: "asyncio.Future[bool]") -> None:
+    def _answered(self, number: int, mark: int, signal: Signal, answer: "asyncio.Future[bool]") -> None:
         if answer.cancelled() or answer.result():
             return
         if signal.step is None:
-            self._courier.keep_trying(lambda: self._letters.refuse(number), "letter.not_refused", str(number))
+            self._courier.keep_trying(lambda: self._letters.refuse(number, mark), "letter.not_refused", str(number))
         else:
             # Of executions: nobody waits to see it.
-            self._withdraw(number)
+            self._discard(number, mark)
 
-    def _withdraw(self, number: int) -> None:
+    def _discard(self, number: int, mark: int) -> None:
         """Otherwise it would be brought again and again, for as long as the execution has not ended."""
-
-        async def withdraw() -> None:
-            await self._letters.withdraw(number)
-
-        self._courier.keep_trying(withdraw, "letter.not_withdrawn", str(number))
+        self._courier.keep_trying(lambda: self._letters.discard(number, mark), "letter.not_discarded", str(number))
 
 
 @contextlib.contextmanager
