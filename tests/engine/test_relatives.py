@@ -464,6 +464,35 @@ async def test_an_execution_that_is_let_in_while_it_is_in_memory_goes_on(path: P
     assert check_database(path) == []
 
 
+async def test_an_execution_that_was_admitted_although_that_was_said_to_have_failed_goes_on(path: Path) -> None:
+    """The connection to the database was lost in the very commit."""
+
+    class Lossy(Gate):
+        async def admit(self, key: str) -> Any:
+            admitted = await self._journal.admit(key)
+            if admitted is not None and self.refusals:
+                self.refusals -= 1
+                raise Unavailable("The database cannot be written at the moment")
+            return admitted
+
+    async with machine(path, wrap=lambda journal, _: Lossy(journal)) as engine:  # type: ignore[arg-type,return-value]
+        engine.http.at("http://peer/never", never)
+        await engine.save("""
+            limits: {concurrency: {max: 1}}
+            nodes: {push: {type: webhook, params: {url: "http://peer/${flow.input.to}"}}}
+            """)
+        holder, *queued = [
+            (await engine.executions.run(ADMIN, FlowId("flow-1"), {"to": to})).id for to in ("never", "a", "b")
+        ]
+        await engine.until_requested("http://peer/never")
+        engine.world.journal.refusals = 1  # type: ignore[attr-defined]
+        await engine.dispatcher.cancel(holder, reason="by hand")
+
+        for id in queued:
+            assert await engine.until_ended(id) is Status.COMPLETED
+    assert check_database(path) == []
+
+
 async def test_turns_of_executions_that_have_ended_meanwhile_are_settled_at_a_start(path: Path) -> None:
     """They were listed as waiting for their turn, and are gone when somebody looks."""
     async with machine(path) as engine:

@@ -7,6 +7,7 @@ from functools import partial
 
 import structlog
 
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.ports import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, REPLACED, Engine, Journal, Signal, Unsettled
 
@@ -58,7 +59,7 @@ class Family(ABC):
         self._keep_trying(lambda: self._replace(key, by), "execution.not_replaced", key)
 
     def turn_is_free(self, key: str) -> None:
-        self._keep_trying(lambda: self._admit(key), "execution.not_admitted", key)
+        self._keep_trying(self._admission(key), "execution.not_admitted", key)
 
     async def _settle_all(self) -> None:
         """Tell executions what they may have missed of each other."""
@@ -95,13 +96,31 @@ class Family(ABC):
         sharing = await self._journal.sharing_turn(key)
         if sharing and await self._engine.replaces(sharing[-1]):
             await self._replace(key, sharing[-1])
-        await self._admit(key)
+        self.turn_is_free(key)
 
     async def _replace(self, key: str, by: ExecutionId) -> None:
         for id in await self._journal.sharing_turn(key):
             if id < by:
                 self.cancel_soon(id, reason=REPLACED)
 
-    async def _admit(self, key: str) -> None:
-        while (admitted := await self._journal.admit(key)) is not None:
-            await self._let_in(*admitted)
+    def _admission(self, key: str) -> Callable[[], Awaitable[None]]:
+        has_failed = False
+
+        async def admit() -> None:
+            nonlocal has_failed
+            try:
+                while (admitted := await self._journal.admit(key)) is not None:
+                    self._let_in_soon(*admitted)
+            except Unavailable:
+                has_failed = True
+                raise
+            if has_failed:
+                # One may have been admitted all the same, and nobody was told which.
+                for admitted in await self._journal.having_turn(key):
+                    self._let_in_soon(*admitted)
+
+        return admit
+
+    def _let_in_soon(self, id: ExecutionId, account_id: AccountId) -> None:
+        # One that cannot be told now is told later, and the next one meanwhile.
+        self._keep_trying(lambda: self._let_in(id, account_id), "execution.not_let_in", id)

@@ -233,6 +233,10 @@ class Journal(Protocol):
         """Give the next place under ``key`` that is free to the execution that waits longest; tell which, and whose."""
         ...
 
+    async def having_turn(self, key: str) -> Sequence[tuple[ExecutionId, AccountId]]:
+        """Running executions that have a place under ``key``, and whose they are."""
+        ...
+
     async def queued_keys(self) -> Sequence[str]:
         """Keys under which executions wait for their turn."""
         ...

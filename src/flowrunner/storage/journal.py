@@ -86,6 +86,9 @@ UPDATE executions SET is_queued = false, status = 'running', waiting_for = NULL
                      WHERE turn_key = :key AND completed_at IS NULL AND NOT is_queued)
 RETURNING id, account_id
 """
+HAVING_TURN: Final = """
+SELECT id, account_id FROM executions WHERE turn_key = :key AND status = 'running' AND NOT is_queued ORDER BY id
+"""
 QUEUED_KEYS: Final = """
 SELECT DISTINCT turn_key FROM executions WHERE turn_key IS NOT NULL AND completed_at IS NULL AND is_queued
 """
@@ -432,6 +435,9 @@ class SqlJournal:
             return None if row is None else (ExecutionId(row[0]), AccountId(row[1]))
 
         return await self._database.write(admit)
+
+    async def having_turn(self, key: str) -> Sequence[tuple[ExecutionId, AccountId]]:
+        return await self._ids(HAVING_TURN, {"key": key})
 
     async def queued_keys(self) -> Sequence[str]:
         rows = await self._database.read_long(lambda tx: tx.rows(QUEUED_KEYS))
