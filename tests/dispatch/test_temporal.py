@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.json_format import MessageToJson
 
 from dispatch.cluster import Cluster, Front, cluster
+from flowrunner.dispatch.family import Family
 from flowrunner.domain.errors import Conflict
 from flowrunner.domain.events import NodeCompleted, NodeStarted, SignalReceived
 from flowrunner.domain.execution import Status
@@ -222,6 +223,26 @@ async def test_no_more_executions_are_under_way_than_may_be(machines: Cluster, f
 
         assert await front.until_ended(*ids) == [Status.COMPLETED] * 10
     assert most == 2
+
+
+async def test_one_that_got_its_turn_from_a_process_that_died_then_is_told_of_it_in_the_end(
+    machines: Cluster, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has been looked at while it waited for its turn, so Temporal waits for a nudge."""
+    await front.save("limits: {concurrency: {max: 1}}\nnodes: {ask: {type: wait, params: {key: go}}}")
+    monkeypatch.setattr(Family, "turn_is_free", lambda self, key: None)
+    async with machines.worker():
+        holder, queued = await front.start(), await front.start()
+        for id in (holder, queued):
+            await front.signals.send(front.caller, id, "go", 1)
+        assert await front.until_ended(holder) == [Status.COMPLETED]
+        turn = (await front.side.journal.stored(queued)).turn
+        assert turn is not None
+        assert await front.side.journal.admit(turn.key) == (queued, MARA)
+
+        await front.dispatcher._look(at_all=True)
+
+        assert await front.until_ended(queued) == [Status.COMPLETED]
 
 
 async def test_a_worker_whose_execution_was_taken_over_writes_nothing(machines: Cluster, front: Front) -> None:

@@ -133,6 +133,10 @@ class Rooms(Protocol):
         """Executions that have room and wait for something: they are about to leave, or nobody knows of them."""
         ...
 
+    async def untold(self, *, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        """Executions that have got their turn since they were in memory, and are not there again yet."""
+        ...
+
 
 # Why an execution is cancelled by what became of another.
 PARENT_HAS_ENDED: Final = "the execution that waited for it has ended"

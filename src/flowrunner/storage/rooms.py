@@ -68,6 +68,14 @@ RESTING: Final = """
 SELECT id, account_id FROM executions
  WHERE has_room AND completed_at IS NULL AND status = 'waiting' LIMIT :limit
 """
+# One that is under way and has been in memory has room from then on, or has asked for it. These had to wait for their
+# turn when they were looked at, and whoever gave it to them was cut off before it told them.
+UNTOLD: Final = """
+SELECT id, account_id FROM executions
+ WHERE status = 'running' AND NOT is_queued AND NOT has_room AND asked_at IS NULL
+   AND epoch <> (SELECT epoch FROM engine)
+ LIMIT :limit
+"""
 _NO_LIMIT: Final = 2**31 - 1
 
 
@@ -114,6 +122,9 @@ class SqlRooms:
 
     async def resting(self, *, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._ids(RESTING, {"limit": limit})
+
+    async def untold(self, *, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+        return await self._ids(UNTOLD, {"limit": limit})
 
     async def _ids(self, statement: str, values: dict[str, Any]) -> Sequence[tuple[ExecutionId, AccountId]]:
         rows = await self._database.read_long(lambda tx: tx.rows(statement, values))

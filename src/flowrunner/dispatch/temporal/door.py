@@ -53,9 +53,11 @@ class Door:
             await self._courier.nudge(id, account_id)
 
     async def look_for_lost(self, *, limit: int) -> None:
-        """Have a worker look at those that should have left, in case that Temporal has lost them."""
+        """Have a worker look at those that should have left, in case that Temporal has lost them, or have come."""
         for id, account_id in await self._rooms.resting(limit=limit):
             await self._courier.begin(id, account_id)
+        for id, account_id in await self._rooms.untold(limit=limit):
+            await self._courier.nudge(id, account_id)
 
     async def _let_in(self, account_id: AccountId) -> None:
         while (id := await self._rooms.let_in(account_id, most=self._limits.active)) is not None:
