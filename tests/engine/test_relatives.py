@@ -493,6 +493,39 @@ async def test_an_execution_that_was_admitted_although_that_was_said_to_have_fai
     assert check_database(path) == []
 
 
+async def test_an_execution_whose_start_was_said_to_have_failed_gets_its_turn(path: Path) -> None:
+    """The one before it ends while it is written, and the connection to the database is lost in the very commit."""
+
+    class Lossy(Gate):
+        async def append(self, append: Append) -> None:
+            if append.create is None or append.create.turn is None or not append.create.turn.is_queued:
+                return await self._journal.append(append)
+            await engine.dispatcher.cancel(holder.id, reason="by hand")
+            await nobody_waits.wait()
+            await self._journal.append(append)
+            raise Unavailable("The database cannot be written at the moment")
+
+        async def admit(self, key: str) -> Any:
+            admitted = await self._journal.admit(key)
+            nobody_waits.set()
+            return admitted
+
+    nobody_waits = asyncio.Event()
+
+    async with machine(path, wrap=lambda journal, _: Lossy(journal)) as engine:  # type: ignore[arg-type,return-value]
+        engine.http.at("http://peer/never", never)
+        await engine.save("""
+            limits: {concurrency: {max: 1}}
+            nodes: {push: {type: webhook, params: {url: "http://peer/${flow.input.to}"}}}
+            """)
+        holder = await engine.executions.run(ADMIN, FlowId("flow-1"), {"to": "never"})
+        await engine.until_requested("http://peer/never")
+        with pytest.raises(Unavailable):
+            await engine.executions.run(ADMIN, FlowId("flow-1"), {"to": "other"})
+
+        await engine.until_requested("http://peer/other")
+
+
 async def test_turns_of_executions_that_have_ended_meanwhile_are_settled_at_a_start(path: Path) -> None:
     """They were listed as waiting for their turn, and are gone when somebody looks."""
     async with machine(path) as engine:

@@ -213,11 +213,13 @@ class Executions:
             raise Conflict(f"As many executions of this flow are under way as may be: {limit.most}")
         if self._limits.queued is not None:
             self._limits.check_queued(await self._usage.queued(new.account_id))
-        await self._dispatcher.start(replace(new, turn=replace(turn, is_queued=True)), flow, input)
-        if limit.on_limit == "replace":
-            self._dispatcher.replace(turn.key, new.id)
-        # A place may have become free since it was asked for.
-        self._dispatcher.turn_is_free(turn.key)
+        try:
+            await self._dispatcher.start(replace(new, turn=replace(turn, is_queued=True)), flow, input)
+            if limit.on_limit == "replace":
+                self._dispatcher.replace(turn.key, new.id)
+        finally:
+            # A place may have become free since it was asked for; and what is said to have failed may be there.
+            self._dispatcher.turn_is_free(turn.key)
         return Status.WAITING
 
     async def _repeat(
