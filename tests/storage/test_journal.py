@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import Cancelled, Failed, Failure, NodeWaiting, Started
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId
-from flowrunner.ports import Append, DuplicateRequest, Fenced, Summary
+from flowrunner.ports import Append, DuplicateRequest, Fenced, NoTurn, Summary, Turn
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows
@@ -81,6 +82,30 @@ async def test_a_failing_append_leaves_its_neighbours_in_the_batch_alone(path: P
         f"good-{n}" for n in range(10)
     }
     assert check_database(path, all_ended=False) == []
+
+
+# Turns
+
+
+def limited(id: str, *, epoch: int, is_queued: bool = False) -> Append:
+    append = creation(id, epoch=epoch)
+    assert append.create is not None
+    summary = Summary(status=Status.WAITING if is_queued else Status.RUNNING, is_queued=is_queued)
+    return replace(append, summary=summary, create=replace(append.create, turn=Turn("key", 1, is_queued)))
+
+
+async def test_nobody_who_comes_gets_the_turn_of_one_who_waits(journal: SqlJournal) -> None:
+    epoch = await journal.claim()
+    await journal.append(limited("e1", epoch=epoch))
+    await journal.append(limited("e2", epoch=epoch, is_queued=True))
+    await journal.append(completion("e1", epoch=epoch))
+
+    with pytest.raises(NoTurn):
+        await journal.append(limited("e3", epoch=epoch))
+
+    await journal.append(limited("e3", epoch=epoch, is_queued=True))
+    assert await journal.admit("key") == ("e2", MARA)
+    assert await journal.admit("key") is None
 
 
 # One owner

@@ -47,7 +47,7 @@ SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :complete
    AND NOT EXISTS (SELECT 1 FROM revisions WHERE id = :revision_id AND deleted_at IS NOT NULL)
    AND (:turn_key IS NULL OR :is_queued
         OR :turn_most > (SELECT count(*) FROM executions
-                          WHERE turn_key = :turn_key AND completed_at IS NULL AND NOT is_queued))
+                          WHERE turn_key = :turn_key AND completed_at IS NULL))
 """,
     postgres="""
 INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
@@ -69,13 +69,13 @@ SELECT new.*
    AND NOT EXISTS (SELECT 1 FROM revisions r WHERE r.id = new.revision_id AND r.deleted_at IS NOT NULL)
    AND (new.turn_key IS NULL OR new.is_queued
         OR new.turn_most > (SELECT count(*) FROM executions x
-                             WHERE x.turn_key = new.turn_key AND x.completed_at IS NULL AND NOT x.is_queued))
+                             WHERE x.turn_key = new.turn_key AND x.completed_at IS NULL))
 """,
 )
-# Places are counted from the executions that hold them, so that none can leak.
+# Places are counted from the executions that hold them, so that none can leak, and from those that wait for one, whom
+# nobody overtakes.
 HAS_TURN: Final = """
-SELECT :turn_most > (SELECT count(*) FROM executions
-                      WHERE turn_key = :turn_key AND completed_at IS NULL AND NOT is_queued)
+SELECT :turn_most > (SELECT count(*) FROM executions WHERE turn_key = :turn_key AND completed_at IS NULL)
 """
 # The one that waits longest comes first; what it is admitted to is its own limit.
 ADMIT: Final = """
