@@ -294,7 +294,7 @@ async def _dispatch(settings: Settings, stored: Stored, clock: SystemClock, *, i
         if not is_worker:
             return dispatcher, dispatcher
         return dispatcher, TemporalWorker(
-            engine, courier, letters, door, client=client, queue=address.queue, most_active=settings.max_active
+            engine, courier, letters, door, clock, client=client, queue=address.queue, most_active=settings.max_active
         )
 
     return temporal

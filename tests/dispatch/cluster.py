@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from temporalio.client import Client
@@ -111,6 +111,7 @@ class Cluster:
                 side.courier,
                 side.letters,
                 side.door,
+                self.clock,
                 client=side.client,
                 queue=self.url.queue,
                 most_active=most_active,
@@ -199,25 +200,26 @@ class Side:
 
 
 class UntimedEngine(FlowEngine):
-    """For a clock that is not Temporal's: what its executions wait for never comes by itself."""
+    """For a clock that does not go by itself: what its executions wait for never comes by itself either."""
 
     async def load(self, id: ExecutionId) -> Any:
         run = await super().load(id)
-        return None if run is None else UntimedRun(run)
+        return None if run is None else UntimedRun(run, self._world.clock)
 
 
 class UntimedRun:
     """Fills `ports.ActiveExecution`."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, clock: Clock) -> None:
         self._run = run
+        self._clock = clock
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._run, name)
 
     async def advance(self) -> datetime | None:
         due_at = await self._run.advance()
-        return None if due_at is None else datetime.now(UTC) + timedelta(days=1)
+        return None if due_at is None else self._clock.now() + timedelta(days=1)
 
 
 class Front:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
@@ -27,7 +27,7 @@ from flowrunner.dispatch.temporal.workflow import (
 )
 from flowrunner.domain.errors import NotFound, Unavailable
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import ActiveExecution, Cancel, Engine, Fenced, Letter, Letters, Signal
+from flowrunner.ports import ActiveExecution, Cancel, Clock, Engine, Fenced, Letter, Letters, Signal
 
 logger = structlog.get_logger()
 
@@ -61,6 +61,7 @@ class TemporalWorker:
         courier: Courier,
         letters: Letters,
         door: Door,
+        clock: Clock,
         *,
         client: Client,
         queue: str,
@@ -70,6 +71,7 @@ class TemporalWorker:
         self._courier = courier
         self._letters = letters
         self._door = door
+        self._clock = clock
         # Half of the room is for those that set out here, the other half for those that Temporal sends: what it sends
         # finds room at once, and what finds none waits there, for any worker.
         self._most_set_out = min(most_active // 2, _MOST_SET_OUT)
@@ -236,7 +238,10 @@ class TemporalWorker:
         await self._courier.settled()
         if run.status.is_final:
             return Rest(is_over=True)
-        return Rest(is_cut_off=self._engine.is_stopping, due_at=None if due_at is None else due_at.timestamp())
+        return Rest(is_cut_off=self._engine.is_stopping, due_in_seconds=self._seconds_until(due_at))
+
+    def _seconds_until(self, at: datetime | None) -> float | None:
+        return None if at is None else max((at - self._clock.now()).total_seconds(), 0.0)
 
     # Letters
 

@@ -41,13 +41,14 @@ class Rest:
         is_over: It has ended.
         is_cut_off: The worker has no room for it, or stops; another one goes on.
         goes_on_at: The worker that goes on with it, by the task queue that is its own.
-        due_at: When it has something to do by itself, in seconds since 1970; None: only when it is told something.
+        due_in_seconds: When it has something to do by itself; None: only when it is told something. Not a moment, as
+            the clock of Temporal may differ from the worker's.
     """
 
     is_over: bool = False
     is_cut_off: bool = False
     goes_on_at: str | None = None
-    due_at: float | None = None
+    due_in_seconds: float | None = None
 
 
 @workflow.defn(name=WORKFLOW)
@@ -72,7 +73,7 @@ class ExecutionWorkflow:
                 continue
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(execution_id)
-            await self._wait(execution_id, rest)
+            await self._wait(execution_id, rest.due_in_seconds)
 
     async def _advance(self, execution_id: str) -> Rest:
         advancing = asyncio.create_task(self._stretch(execution_id))
@@ -116,8 +117,7 @@ class ExecutionWorkflow:
         )
         return rest
 
-    async def _wait(self, execution_id: str, rest: Rest) -> None:
-        seconds = None if rest.due_at is None else max(rest.due_at - workflow.now().timestamp(), 0.0)
+    async def _wait(self, execution_id: str, seconds: float | None) -> None:
         try:
             await workflow.wait_condition(lambda: self._is_nudged, timeout=seconds)
         except asyncio.CancelledError:

@@ -1,0 +1,44 @@
+"""Clocks of machines that go wrong by a few seconds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+
+from dispatch.cluster import Cluster
+from flowrunner.clock import SystemClock
+from flowrunner.domain.execution import Status
+
+
+@dataclass
+class WrongClock(SystemClock):
+    wrong_by: timedelta
+
+    def now(self) -> datetime:
+        return super().now() + self.wrong_by
+
+
+@pytest.mark.parametrize("seconds", [-5, 5])
+async def test_a_wait_is_as_long_as_the_worker_says_whatever_temporal_s_clock_shows(
+    machines: Cluster, seconds: int
+) -> None:
+    machines.clock = WrongClock(timedelta(seconds=seconds))
+    async with machines.server() as front, machines.worker():
+        await front.save("nodes: {rest: {type: delay, params: {duration: 3s}}}")
+        id = await front.start()
+        assert await front.until_ended(id) == [Status.COMPLETED]
+        history = await front.client.get_workflow_handle(id).fetch_history()
+
+    (seconds_waited,) = timers(history.events)
+    assert 0 < seconds_waited <= 3
+
+
+def timers(events: Sequence[HistoryEvent]) -> list[float]:
+    return [
+        event.timer_started_event_attributes.start_to_fire_timeout.ToMilliseconds() / 1000
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_TIMER_STARTED
+    ]
