@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -415,6 +416,36 @@ async def test_an_owner_comes_back_after_a_restart_of_the_server(own_server: Pos
         await asyncio.to_thread(own_server.start)
 
         await asyncio.wait_for(ownership.until(lambda: ownership.is_held), 5)
+
+
+async def test_who_is_not_let_in_for_a_while_goes_on_after_that(postgres: PostgresServer, path: str) -> None:
+    """Somebody gives the role another password, say, or edits pg_hba.conf."""
+    role = f"app_{uuid4().hex}"
+    query(path, f"CREATE ROLE {role} LOGIN SUPERUSER")
+    url = path.replace(path[path.index("//") + 2 : path.index("@")], role)
+    database = open_database(url)
+    is_listening = asyncio.Event()
+    listening = asyncio.create_task(
+        listen(url, name=lambda: "flowrunner", on_news=lambda id: None, on_gap=is_listening.set)
+    )
+    async with ownership_of(url) as ownership:
+        await asyncio.wait_for(is_listening.wait(), 5)
+        query(path, f"ALTER ROLE {role} NOLOGIN")
+        query(path, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", role)
+        await asyncio.wait_for(ownership.until(lambda: not ownership.is_held), 5)
+        with pytest.raises(Unavailable):
+            await database.read(lambda tx: tx.row("SELECT 1"))
+        # They have tried by then.
+        await asyncio.wait((listening,), timeout=3)
+        is_listening.clear()
+        query(path, f"ALTER ROLE {role} LOGIN")
+
+        await asyncio.wait_for(ownership.until(lambda: ownership.is_held), 5)
+        await asyncio.wait_for(is_listening.wait(), 5)
+        assert await database.read(lambda tx: tx.row("SELECT 1")) == (1,)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await database.close()
 
 
 # News

@@ -59,12 +59,14 @@ def as_unavailable(error: BaseException) -> BaseException:
 # Connection, transaction rollback, resources, locks, operator, system, internal, and transactions that the
 # server has ended or that cannot write; see "PostgreSQL Error Codes" in its manual.
 _TROUBLE: Final = ("08", "25", "40", "53", "55", "57", "58", "XX")
+# Invalid authorization, no such database: it ends when somebody changes something there.
+_CLOSED: Final = ("28", "3D")
 
 
 def is_trouble(error: BaseException) -> bool:
     """Whether the database is in trouble, rather than the work wrong."""
     if isinstance(error, asyncpg.PostgresError):
-        return str(error.sqlstate or "")[:2] in _TROUBLE
+        return _is_of((*_TROUBLE, *_CLOSED), error)
     if isinstance(error, asyncpg.InterfaceError):
         # Values that do not fit are told apart before they are sent.
         return not isinstance(error, ValueError)
@@ -73,8 +75,12 @@ def is_trouble(error: BaseException) -> bool:
 
 def as_refusal(error: Exception) -> FlowRunnerError:
     """What an error from connecting means to the one who starts: to wait, or to change something."""
-    kind = CannotConnect if is_trouble(error) else UnfitServer
+    kind = CannotConnect if is_trouble(error) and not _is_of(_CLOSED, error) else UnfitServer
     return kind(f"Cannot connect to the database: {str(error) or type(error).__name__}")
+
+
+def _is_of(classes: tuple[str, ...], error: Exception) -> bool:
+    return str(getattr(error, "sqlstate", "") or "").startswith(classes)
 
 
 async def check_server(url: str) -> list[str]:
