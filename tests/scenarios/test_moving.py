@@ -45,6 +45,8 @@ def test_an_installation_goes_on_in_postgresql(postgres: PostgresServer, tmp_pat
     directory = str(old.data_dir)
 
     in_use = flowrunner("copy", "--to", url, DATA_DIR=directory)
+    (tmp_path / "elsewhere.db").symlink_to(old.database)
+    in_use_there = flowrunner("copy", "--from", f"sqlite:///{tmp_path / 'elsewhere.db'}", "--to", url)
     old.stop()
     behind = flowrunner("migrate", "--check", DATA_DIR=directory, DATABASE_URL=url)
     copied = flowrunner("copy", "--from", f"sqlite:///{old.database}", "--to", url, DATA_DIR=directory)
@@ -53,6 +55,7 @@ def test_an_installation_goes_on_in_postgresql(postgres: PostgresServer, tmp_pat
 
     assert (in_use.returncode, behind.returncode, copied.returncode) == (1, 1, 0), copied.stderr
     assert "Another FlowRunner server is using" in in_use.stderr
+    assert "Another FlowRunner server is using" in in_use_there.stderr
     assert "executions: 1 rows" in copied.stdout
     assert (again.returncode, newest.returncode) == (1, 0)
     assert "not empty" in again.stderr

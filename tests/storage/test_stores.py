@@ -797,6 +797,8 @@ async def test_a_long_execution_is_purged_in_several_commits_and_not_shown_meanw
             await executions.get(MARA, ExecutionId("e1"))
         with pytest.raises(NotFound):
             await executions.logs(MARA, ExecutionId("e1"), level=None, page=ALL)
+        with pytest.raises(NotFound):
+            await journal.load(ExecutionId("e1"))
         assert bool(rows_of(path, "SELECT 1 FROM executions WHERE id = 'e1'")) == (left[-1] > 0)
 
     assert purged == 2, "e0 and e1"

@@ -394,6 +394,9 @@ class SqlJournal:
             if header is None:
                 raise NotFound("execution")
             rows = await tx.rows(EVENTS, {"id": id, "after": 0, "limit": _ALL})
+            if not rows or rows[0][0] != 1:
+                # It is being deleted, from its first event on.
+                raise NotFound("execution")
             events = [(decode_event(type, data), from_ms(at)) for _, at, type, data in rows]
             return header, events
 
