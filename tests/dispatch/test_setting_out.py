@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 from temporalio.api.enums.v1 import EventType
 
 from dispatch.cluster import Cluster, Front
 from flowrunner.dispatch.temporal import worker as worker_module
+from flowrunner.dispatch.temporal.workflow import HEARTBEAT_SECONDS
 from flowrunner.domain.events import NodeStarted
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId
@@ -133,3 +135,25 @@ async def test_there_is_never_more_in_memory_than_a_worker_may_have(
         work.may_end.set()
         assert await front.until_ended(*ids) == [Status.COMPLETED] * 9
     assert work.begun == 9
+
+
+@pytest.mark.usefixtures("short")
+async def test_temporal_hears_of_a_worker_several_times_before_it_would_take_it_for_dead(
+    machines: Cluster, front: Front, work: Work
+) -> None:
+    await front.save(WORKS)
+    heard: set[float] = set()
+
+    async def is_heard_often() -> bool:
+        described = await front.client.get_workflow_handle(id).describe()
+        for activity in described.raw_description.pending_activities:
+            heard.add(activity.last_heartbeat_time.ToMilliseconds() / 1000)
+        return any(0 < later - earlier < HEARTBEAT_SECONDS / 2 for earlier, later in pairwise(sorted(heard - {0.0})))
+
+    async with machines.worker():
+        id = await front.start()
+        await until_begun(front, work, 1)
+
+        await front.until(is_heard_often)
+        work.may_end.set()
+        assert await front.until_ended(id) == [Status.COMPLETED]

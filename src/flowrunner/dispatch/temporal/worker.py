@@ -36,6 +36,8 @@ _MAIL_SECONDS: Final = 0.25
 _MOST_SET_OUT: Final = 500
 _OTHER_TASKS: Final = 50
 _CANCELLED_IN_TEMPORAL: Final = "cancelled in Temporal"
+# Several of them come in the time after which a worker is taken for dead, so that it may miss one or two.
+_BEAT_SECONDS: Final = HEARTBEAT_SECONDS / 4
 # Also what Temporal may believe to be under way here that is not.
 _SHUTDOWN_GRACE: Final = timedelta(seconds=5)
 
@@ -84,6 +86,8 @@ class TemporalWorker:
             max_concurrent_workflow_tasks=self._most_set_out + _OTHER_TASKS,
             max_concurrent_local_activities=self._most_set_out + _OTHER_TASKS,
             max_concurrent_activities=most_active - self._most_set_out,
+            # Otherwise the client keeps them back until that time is nearly over.
+            max_heartbeat_throttle_interval=timedelta(seconds=_BEAT_SECONDS),
             # The workflow is ours and does nothing but wait for others: there is nothing to keep it from.
             workflow_runner=UnsandboxedWorkflowRunner(),
             graceful_shutdown_timeout=_SHUTDOWN_GRACE,
@@ -96,6 +100,7 @@ class TemporalWorker:
             activities=[self.advance],
             max_concurrent_activities=max(self._most_set_out, 1),
             max_concurrent_activity_task_polls=1,
+            max_heartbeat_throttle_interval=timedelta(seconds=_BEAT_SECONDS),
             graceful_shutdown_timeout=_SHUTDOWN_GRACE,
         )
         self._under_way: dict[ExecutionId, asyncio.Task[Rest]] = {}
@@ -311,5 +316,5 @@ def _as_temporal_sees_it(id: ExecutionId) -> Iterator[None]:
 async def _beat() -> None:
     while True:
         # Temporal counts from the start of the activity, so the first one can wait, too.
-        await asyncio.sleep(HEARTBEAT_SECONDS / 4)
+        await asyncio.sleep(_BEAT_SECONDS)
         activity.heartbeat()
