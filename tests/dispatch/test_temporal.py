@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToJson
 
 from dispatch.cluster import Cluster, Front, cluster
 from flowrunner.dispatch.family import Family
-from flowrunner.domain.errors import Conflict
+from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.events import NodeCompleted, NodeStarted, SignalReceived
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId
@@ -324,6 +324,14 @@ nodes:
 
 async def _is_true(holds: bool) -> bool:
     return holds
+
+
+async def test_a_server_whose_executions_another_one_has_taken_over_says_so(machines: Cluster, front: Front) -> None:
+    await front.save(FOR_EVER)
+    await front.side.journal.claim()
+
+    with pytest.raises(Unavailable, match="has taken over"):
+        await front.start()
 
 
 async def test_a_long_execution_begins_a_new_history_in_time(machines: Cluster, front: Front) -> None:

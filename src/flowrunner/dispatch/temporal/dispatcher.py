@@ -16,7 +16,7 @@ from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
-from flowrunner.ports import Cancel, Clock, Engine, Journal, Letters, NewExecution, Signal
+from flowrunner.ports import Cancel, Clock, Engine, Fenced, Journal, Letters, NewExecution, Signal
 
 logger = structlog.get_logger()
 
@@ -77,7 +77,10 @@ class TemporalDispatcher(Family):
     async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
         if self._engine.is_stopping or not self.is_open:
             raise Unavailable("The server is stopping: try again in a moment")
-        await self._engine.begin(self._door.counted(new), flow, input, at_once=False)
+        try:
+            await self._engine.begin(self._door.counted(new), flow, input, at_once=False)
+        except Fenced:
+            raise Unavailable("A server without Temporal has taken over all executions: stop it, and start this one") from None
         if new.turn is None or not new.turn.is_queued:
             # It is durable. If Temporal is away it begins when that is back.
             self._courier.keep_trying(lambda: self._begin(new), "temporal.not_begun", new.id)
