@@ -82,6 +82,7 @@ logger = structlog.get_logger()
 DATABASE_FILE: Final = "flowrunner.db"
 SETUP_TOKEN_FILE: Final = "setup-token"  # noqa: S105 # a file's name
 _HOUSEKEEPING_SECONDS: Final = 3600.0
+_SETTLING_SECONDS: Final = 300.0
 _ROTATION_SECONDS: Final = 300.0
 _TOKEN_USES_SECONDS: Final = 60.0
 _READY_SECONDS: Final = 1.0
@@ -568,6 +569,8 @@ def _make_private(path: Path) -> None:
 
 async def keep_house(settings: Settings, program: Program) -> None:
     """Delete what has been kept for long enough, now and then."""
+    # What nobody was there to tell of is told first: of an execution that is deleted, its parent would never hear.
+    await asyncio.sleep(_SETTLING_SECONDS)
     while True:
         try:
             purged = await program.services.executions.purge(older_than=timedelta(seconds=settings.retention))
