@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,22 @@ async def test_a_signal_to_an_execution_that_has_ended_is_a_conflict(machines: C
 
         with pytest.raises(Conflict, match="ended"):
             await front.signals.send(front.caller, id, "go", 1)
+
+
+async def test_a_server_that_was_stopped_takes_no_letter_that_is_gone_for_one_that_was_taken(
+    machines: Cluster, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others purge in time what nobody has taken."""
+    monkeypatch.setattr("flowrunner.dispatch.temporal.dispatcher._FORGOTTEN", timedelta(seconds=-1))
+    await front.save(FOR_EVER)
+    id = await front.start()
+
+    async def purged(number: int) -> bool:
+        return True
+
+    monkeypatch.setattr(front.side.letters, "answer", purged)
+    with pytest.raises(Unavailable, match="Nobody knows"):
+        await front.signals.send(front.caller, id, "go", 1)
 
 
 async def test_of_two_answers_to_an_approval_the_first_counts(machines: Cluster, front: Front) -> None:

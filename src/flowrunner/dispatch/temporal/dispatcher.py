@@ -107,19 +107,21 @@ class TemporalDispatcher(Family):
         if stored.status.is_final:
             return None
         number = await self._courier.post(stored, content)
+        loop = asyncio.get_running_loop()
+        forgotten_at = loop.time() + _FORGOTTEN.total_seconds() / 2
         async for is_last in self._looks():
             answer = await self._letters.answer(number)
-            if answer is not None:
-                if not answer:
-                    await self._letters.withdraw(number)
-                return answer
-            has_ended = (await self._journal.stored(id)).status.is_final
-            if has_ended or is_last:
-                # Gone means that it was taken in this very moment.
-                if not await self._letters.withdraw(number):
-                    return True
-                if has_ended:
-                    return None
+            if answer is False:
+                await self._letters.withdraw(number)
+                return False
+            has_ended = answer is None and (await self._journal.stored(id)).status.is_final
+            if answer or ((has_ended or is_last) and not await self._letters.withdraw(number)):
+                # Gone means that it was taken, unless this process was stopped for so long that it may have been purged.
+                if loop.time() > forgotten_at:
+                    raise Unavailable("Nobody knows whether it was taken: look before you try again")
+                return True
+            if has_ended:
+                return None
         raise Unavailable("No worker takes it: try again when one is running")
 
     async def _looks(self) -> AsyncIterator[bool]:
