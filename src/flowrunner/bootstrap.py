@@ -640,8 +640,6 @@ async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int]
     """
     from flowrunner.storage.copying import copy_to_postgres
 
-    # Whoever uses it has locked the directory that it is in.
-    source = source.resolve()
     target = location_of(url, file=source)
     revision = await location_of(None, file=source).revision()
     if revision is None:

@@ -38,6 +38,8 @@ def copy(settings: Settings, *, source: str | None, target: str | None) -> None:
         postgres_url(url)
     except ValueError as error:
         raise FlowRunnerError(f"The URL given with --to {error}") from None
+    # Whoever uses it has locked the directory that it is in, whatever leads there.
+    path = path.resolve()
     counts = asyncio.run(copy_installation(path, url, tell=lambda table, rows: click.echo(f"  {table}: {rows} rows")))
     click.echo(
         f"{sum(counts.values())} rows are in PostgreSQL as they are in {path}. "

@@ -112,6 +112,9 @@ class MemoryJournal:
     async def admit(self, key: str) -> tuple[ExecutionId, AccountId] | None:
         return None
 
+    async def having_turn(self, key: str) -> Sequence[tuple[ExecutionId, AccountId]]:
+        return ()
+
     async def queued_keys(self) -> Sequence[str]:
         return ()
 

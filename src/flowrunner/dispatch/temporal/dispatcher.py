@@ -80,7 +80,9 @@ class TemporalDispatcher(Family):
         try:
             await self._engine.begin(self._door.counted(new), flow, input, at_once=False)
         except Fenced:
-            raise Unavailable("A server without Temporal has taken over all executions: stop it, and start this one") from None
+            raise Unavailable(
+                "A server without Temporal has taken over all executions: stop it, and start this one"
+            ) from None
         if new.turn is None or not new.turn.is_queued:
             # It is durable. If Temporal is away it begins when that is back.
             self._courier.keep_trying(lambda: self._begin(new), "temporal.not_begun", new.id)
@@ -116,7 +118,7 @@ class TemporalDispatcher(Family):
                 return False
             has_ended = answer is None and (await self._journal.stored(id)).status.is_final
             if answer or ((has_ended or is_last) and not await self._letters.withdraw(number)):
-                # Gone means that it was taken, unless this process was stopped for so long that it may have been purged.
+                # Gone means that it was taken, unless this process was stopped for so long that others have purged it.
                 if loop.time() > forgotten_at:
                     raise Unavailable("Nobody knows whether it was taken: look before you try again")
                 return True
