@@ -53,7 +53,7 @@ class Door:
             await self._courier.nudge(id, account_id)
 
     async def look_for_lost(self, *, limit: int) -> None:
-        """Have a worker look at those that should have left, in case that Temporal has lost them, or have come."""
+        """Have a worker look at those that should have left or come, in case that nobody knows of them any more."""
         for id, account_id in await self._rooms.resting(limit=limit):
             await self._courier.begin(id, account_id)
         for id, account_id in await self._rooms.untold(limit=limit):
