@@ -59,7 +59,7 @@ from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import Tokens, TokenUses
-from flowrunner.settings import LOCAL, Settings
+from flowrunner.settings import LOCAL, InvalidSettings, Settings
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.audit_chain import ChainReport
@@ -102,15 +102,15 @@ class Readiness:
     async def __call__(self) -> str | None:
         if self.is_stopping:
             return "stopping"
-        if self.is_standby:
-            return STANDBY
-        if not self.dispatcher.is_open:
+        if not self.is_standby and not self.dispatcher.is_open:
             return "the engine is not active"
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 await self.database.check_readable()
         except (TimeoutError, Unavailable):
             return "the database does not answer"
+        if self.is_standby:
+            return STANDBY
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 await self.database.check_writable()
@@ -305,16 +305,16 @@ def is_shared(settings: Settings) -> bool:
     """Whether several processes are active on one database.
 
     Raises:
-        FlowRunnerError: If the settings do not go together.
+        InvalidSettings: If they do not go together.
     """
     if settings.dispatch == LOCAL:
         return False
     if settings.database_url is None:
-        raise FlowRunnerError("Temporal's workers share a PostgreSQL database: set FLOWRUNNER_DATABASE_URL")
+        raise InvalidSettings("Temporal's workers share a PostgreSQL database: set FLOWRUNNER_DATABASE_URL")
     try:
         TemporalAddress.read(settings.dispatch)
     except InvalidAddress as error:
-        raise FlowRunnerError(f"The setting dispatch {error}") from None
+        raise InvalidSettings(f"FLOWRUNNER_DISPATCH: {error}") from None
     return True
 
 
@@ -330,7 +330,7 @@ def stored_at(settings: Settings) -> Location:
 
 @contextlib.asynccontextmanager
 async def owning(settings: Settings) -> AsyncIterator[Ownership]:
-    """Try to be the active server on the database, from now on.
+    """Try to be the active server on the database, or one of those that share the work, from now on.
 
     Raises:
         FlowRunnerError: If the database server will not do.
@@ -338,22 +338,8 @@ async def owning(settings: Settings) -> AsyncIterator[Ownership]:
     location = stored_at(settings)
     for warning in await location.check():
         logger.warning("database.unsafe", warning=warning)
-    if is_shared(settings):
-        yield Shared()
-        return
-    async with location.ownership() as ownership:
+    async with location.ownership(is_shared=is_shared(settings)) as ownership:
         yield ownership
-
-
-class Shared:
-    """Fills `ports.Ownership` where all servers are active."""
-
-    is_held = True
-    epoch = None
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        while not condition():  # noqa: ASYNC110 # nothing ever changes
-            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
 
 async def is_newest_schema(settings: Settings) -> bool:
@@ -500,10 +486,17 @@ def _assemble(
     token_file = settings.data_dir / SETUP_TOKEN_FILE
     setup = FirstAccount(accounts, clock, on_done=lambda: token_file.unlink(missing_ok=True))
     metrics.gauge("flowrunner_executions_active", "Executions in memory.", lambda: advancing.active)
-    metrics.gauge("flowrunner_executions_queued", "Executions that wait for room.", lambda: dispatcher.queued)
+    metrics.gauge(
+        "flowrunner_executions_queued",
+        "Executions that wait for room; with Temporal of all processes, also those that no worker has begun yet.",
+        lambda: dispatcher.queued,
+    )
     metrics.gauge("flowrunner_sockets_open", "Open WebSockets.", lambda: live.open_sockets)
 
     readiness = Readiness(dispatcher, database)
+    metrics.gauge(
+        "flowrunner_standby", "1 while another server is active and this one waits.", lambda: readiness.is_standby
+    )
     return Program(
         app=build_app(
             services,

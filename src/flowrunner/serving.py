@@ -36,7 +36,7 @@ from flowrunner.bootstrap import (
 from flowrunner.domain.errors import DispatchAway, FlowRunnerError, Unavailable
 from flowrunner.logs import configure_logging
 from flowrunner.ports import Ownership
-from flowrunner.settings import Settings
+from flowrunner.settings import InvalidSettings, Settings
 
 logger = structlog.get_logger()
 
@@ -62,8 +62,9 @@ async def serve(settings: Settings, *, is_worker: bool = False) -> None:
         FlowRunnerError: If it cannot start; the message says what to do.
     """
     configure_logging(settings)
-    if is_worker and not is_shared(settings):
-        raise FlowRunnerError(
+    # Asked in any case: what does not go together is told before anything is waited for.
+    if not is_shared(settings) and is_worker:
+        raise InvalidSettings(
             "Workers advance what Temporal gives them: set FLOWRUNNER_DISPATCH to its address. "
             "Without Temporal, the server does all by itself: flowrunner serve"
         )
@@ -190,8 +191,8 @@ class _Serving:
         is_standby = not ownership.is_held
         own_ports = frozenset({self._listener.getsockname()[1]})
         try:
-            if is_standby and not await is_newest_schema(self._settings):
-                # There is nothing yet that this version can read.
+            if is_standby and (not await is_newest_schema(self._settings) or self._is_worker):
+                # There is nothing yet that this version can read, or nobody who would read here.
                 return await self._wait_alone(STANDBY)
             async with open_program(
                 self._settings, own_ports=own_ports, is_standby=is_standby, is_worker=self._is_worker
@@ -220,6 +221,8 @@ class _Serving:
         """Answer that there is nothing to be had, and try again in a moment."""
         self._problem = problem
         self._serve_with(self._alone)
+        if problem == STANDBY:
+            self._say_standby()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_SECONDS):
                 await self._stop.wait()
@@ -227,10 +230,19 @@ class _Serving:
 
     async def _be_standby(self, program: Program, ownership: Ownership) -> _Why:
         self._serve_with(Standby(program.app, self._proxies))
-        logger.info("server.standby", hint="another server is active on the database; this one takes over when it ends")
+        self._say_standby()
         why = await self._first((_Why.ROLE, ownership.until(lambda: ownership.is_held)), (_Why.STOP, self._stop.wait()))
         await self._close(program)
         return why
+
+    def _say_standby(self) -> None:
+        if self._trouble == STANDBY:
+            return
+        self._trouble = STANDBY
+        hint = "another server is active on the database; this one takes over when it ends"
+        if is_shared(self._settings):
+            hint = "a server without Temporal is active on the database; this one goes on when it has ended"
+        logger.info("server.standby", hint=hint)
 
     async def _be_active(self, program: Program, ownership: Ownership) -> _Why:
         self._refused = program.metrics.refused

@@ -132,5 +132,10 @@ async def test_a_temporal_that_says_nothing_is_away() -> None:
 
 
 async def test_a_namespace_that_is_not_there_yet_is_waited_for(temporal: Temporal) -> None:
-    with pytest.raises(DispatchAway, match="has no namespace later"):
+    with pytest.raises(DispatchAway, match="has no namespace later; if it stays so, make one there"):
         await connect(TemporalAddress.read(f"temporal://{temporal.address}/later"), api_key=None)
+
+
+async def test_a_host_that_nobody_knows_is_told_as_such() -> None:
+    with pytest.raises(DispatchAway, match="its name is not known"):
+        await connect(TemporalAddress.read("temporal://no-such-host.invalid"), api_key=None)

@@ -95,6 +95,13 @@ async def test_no_more_of_an_account_wait_than_may_whichever_server_is_asked(
     # Two have room, and five wait.
     assert (len(accepted), len(refused)) == (7, 3)
     assert {(r.limit, r.most, r.retry_after) for r in refused} == {("account_queued", 5, timedelta(seconds=5))}
+    async with machines.server() as late:
+
+        async def has_counted() -> bool:
+            return late.dispatcher.queued == 7
+
+        # As long as there is no worker, those with room wait as well.
+        await front.until(has_counted)
     work.may_end.set()
     async with machines.worker():
         assert await front.until_ended(*accepted) == [Status.COMPLETED] * 7

@@ -48,11 +48,11 @@ class Fleet:
         """Settings of the processes that are added from now on."""
         self.settings |= settings
 
-    def add(self, command: str = "serve") -> Server:
-        """A further process, not started yet."""
+    def add(self, command: str = "serve", **settings: str | None) -> Server:
+        """A further process, not started yet, with settings of its own."""
         directory = self._directory / f"{command}-{len(self.all)}"
         directory.mkdir()
-        server = Server(directory, self.settings, command=command)
+        server = Server(directory, {**self.settings, **settings}, command=command)
         if self.all:
             shutil.copytree(self.all[0].data_dir / "keys", server.data_dir / "keys")
             server.data_dir.chmod(0o700)
@@ -110,6 +110,13 @@ def callee(tmp_path: Path) -> Iterator[Receiver]:
 
 def none_are_open(fleet: Fleet) -> bool:
     return query(fleet.database, "SELECT count(*) FROM executions WHERE completed_at IS NULL")[0][0] == 0
+
+
+def is_standby(process: Server) -> bool:
+    if process.find_url() is None or "server.standby" not in process.log:
+        return False
+    answer = process.client().get("/readyz")
+    return answer.status == 503 and "standby" in answer.error["message"]
 
 
 def start_some(admin: Client, flow_id: str, count: int) -> list[str]:
@@ -250,6 +257,30 @@ def most_together(fleet: Fleet) -> int:
     return max(accumulate(change for _, change in moments))
 
 
+def test_servers_without_temporal_are_never_active_beside_those_with_it(fleet: Fleet, callee: Receiver) -> None:
+    alone = fleet.add(DISPATCH=None).start()
+    admin = alone.admin()
+    flow_id = admin.new_flow(FLOW.format(receiver=callee.url))
+    first_id = admin.run(flow_id)
+    shared, worker = fleet.add().spawn(), fleet.add("worker").spawn()
+    wait_for(lambda: is_standby(shared))
+    wait_for(lambda: is_standby(worker))
+    assert shared.client(admin.token).get("/api/v1/flows").status == 200
+    refused = shared.client(admin.token).post(f"/api/v1/flows/{flow_id}/run", {"input": {}})
+    assert (refused.status, worker.client().get("/api/v1/flows").status) == (503, 503)
+
+    # They go on with what it leaves behind, and then it is the one to wait.
+    alone.kill()
+    for process in (shared, worker):
+        process.wait_until_ready()
+    alone.spawn()
+    wait_for(lambda: is_standby(alone))
+    heir = shared.client(admin.token)
+    assert [heir.ended(id)["status"] for id in (first_id, heir.run(flow_id))] == ["completed"] * 2
+
+    assert check_database(fleet.database) == []
+
+
 @pytest.mark.parametrize("command", ["serve", "worker"])
 def test_what_starts_before_temporal_waits_for_it(postgres: PostgresServer, tmp_path: Path, command: str) -> None:
     (tmp_path / "temporal").mkdir()
@@ -292,12 +323,21 @@ def test_an_api_key_is_in_no_message(postgres: PostgresServer, temporal: Tempora
 def test_a_worker_without_temporal_says_what_it_needs(tmp_path: Path) -> None:
     worker = Server(tmp_path, command="worker").spawn()
 
-    assert worker.wait() == 1
+    assert worker.wait() == 2
     assert "FLOWRUNNER_DISPATCH" in worker.log
 
 
 def test_a_server_for_temporal_without_postgresql_says_what_it_needs(tmp_path: Path) -> None:
     server = Server(tmp_path, {"DISPATCH": "temporal://127.0.0.1:7233"}).spawn()
 
-    assert server.wait() == 1
+    assert server.wait() == 2
     assert "FLOWRUNNER_DATABASE_URL" in server.log
+
+
+def test_an_address_of_temporal_that_cannot_be_is_a_mistake_in_the_settings(tmp_path: Path) -> None:
+    server = Server(
+        tmp_path, {"DATABASE_URL": "postgresql://127.0.0.1:1/x", "DISPATCH": "temporal://h:99999/x"}
+    ).spawn()
+
+    assert server.wait() == 2
+    assert "FLOWRUNNER_DISPATCH: must have a port between 1 and 65535" in server.log

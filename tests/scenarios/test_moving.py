@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.invariants import check_database
-from support.postgres import PostgresServer
+from support.postgres import PostgresServer, query
 from support.server import Server, clean_environment
 
 FLOW = """
@@ -56,6 +56,7 @@ def test_an_installation_goes_on_in_postgresql(postgres: PostgresServer, tmp_pat
     assert (in_use.returncode, behind.returncode, copied.returncode) == (1, 1, 0), copied.stderr
     assert "Another FlowRunner server is using" in in_use.stderr
     assert "Another FlowRunner server is using" in in_use_there.stderr
+    assert "'flowrunner migrate' brings it there" in behind.stderr
     assert "executions: 1 rows" in copied.stdout
     assert (again.returncode, newest.returncode) == (1, 0)
     assert "not empty" in again.stderr
@@ -83,6 +84,19 @@ def test_migrate_makes_a_new_database_ready_and_tells_what_it_did(postgres: Post
     assert "before: none" in first.stdout
     assert "before" not in second.stdout
     assert not os.path.exists(settings["DATA_DIR"]), "it has nothing to do with the keys"
+
+
+def test_a_database_of_a_newer_version_is_told_from_one_that_is_behind(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    settings = {"DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": postgres.new_database()}
+    flowrunner("migrate", **settings)
+    query(settings["DATABASE_URL"], "UPDATE alembic_version SET version_num = '9999'")
+
+    checked = flowrunner("migrate", "--check", **settings)
+
+    assert checked.returncode == 1
+    assert "A newer version of FlowRunner wrote it" in checked.stderr
 
 
 def test_what_cannot_be_moved_is_said_without_the_password(tmp_path: Path) -> None:

@@ -104,6 +104,8 @@ def test_a_second_server_waits_says_so_and_only_reads(pair: Pair) -> None:
     assert first.client().get("/readyz").status == 200
     assert second.client().get("/healthz").status == 200
     assert "server.standby" in second.log
+    assert "flowrunner_standby 0.0" in first.client().get("/metrics").body.decode()
+    assert "flowrunner_standby 1.0" in second.client().get("/metrics").body.decode()
     assert standby.get(f"/api/v1/flows/{flow_id}").status == 200
     for refused in (
         standby.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}),

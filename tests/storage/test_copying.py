@@ -166,6 +166,17 @@ async def test_what_arrives_otherwise_is_noticed_and_taken_back(source: Path, ta
     assert contents_of(target) == before
 
 
+async def test_one_that_is_interrupted_leaves_nothing_and_says_what_to_do(source: Path, target: str) -> None:
+    before = contents_of(target)
+    end_all = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'flowrunner'"
+
+    with pytest.raises(NotCopied, match="Copy again once the database answers"):
+        await copy_to_postgres(source, target, tell=lambda table, rows: change(target, end_all))
+
+    assert contents_of(target) == before
+    assert await copy_to_postgres(source, target)
+
+
 async def test_two_copies_at_once_are_one(source: Path, target: str) -> None:
     results = await asyncio.gather(*(copy_to_postgres(source, target) for _ in range(2)), return_exceptions=True)
 

@@ -409,6 +409,17 @@ async def test_an_owner_that_hangs_is_not_one_for_long(path: str) -> None:
     await hanging.close()
 
 
+async def test_those_that_share_a_database_are_never_beside_one_that_has_it_alone(path: str) -> None:
+    async with ownership_of(path, is_shared=True) as one, ownership_of(path, is_shared=True) as two:
+        async with ownership_of(path) as alone:
+            assert (one.is_held, two.is_held, alone.is_held) == (True, True, False)
+            await one.close()
+            await two.close()
+            await asyncio.wait_for(alone.until(lambda: alone.is_held), 5)
+            async with ownership_of(path, is_shared=True) as late:
+                assert not late.is_held
+
+
 async def test_an_owner_comes_back_after_a_restart_of_the_server(own_server: PostgresServer) -> None:
     async with ownership_of(new_postgres_database(own_server)) as ownership:
         own_server.kill()

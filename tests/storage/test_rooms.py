@@ -104,6 +104,20 @@ async def test_nobody_comes_in_before_those_that_have_asked_earlier(
     assert await rooms.enter(ExecutionId("exec-4"), most=None, at=later)
 
 
+async def test_what_waits_is_counted_until_a_process_takes_it_up(
+    rooms: SqlRooms, journal: SqlJournal, path: Place
+) -> None:
+    epoch = await create(journal, "exec-1", "exec-2", "exec-3")
+    await journal.append(counted("exec-omar", epoch=epoch, account_id=OMAR, flow_id="flow-omar"))
+    assert await rooms.waiting() == 4
+
+    mark = await journal.own(ExecutionId("exec-1"), epoch)
+    assert await rooms.waiting() == 3
+    await journal.append(completion("exec-1", epoch=mark))
+    await rooms.let_in(MARA, most=2)
+    assert await rooms.waiting() == 2, "one that was let in is taken up at any moment"
+
+
 async def test_only_the_process_that_has_it_in_memory_gives_its_room_back(
     rooms: SqlRooms, journal: SqlJournal, path: Place
 ) -> None:

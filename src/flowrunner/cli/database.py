@@ -20,6 +20,10 @@ def migrate(settings: Settings, *, check: bool) -> bool:
         present, newest = asyncio.run(schema_of(settings))
         has = "no schema yet" if present is None else f"the schema {present}"
         click.echo(f"The database has {has}; that of this version is {newest}")
+        if present is None or present < newest:
+            click.echo("'flowrunner migrate' brings it there, and so does the start of the server", err=True)
+        elif present > newest:
+            click.echo("A newer version of FlowRunner wrote it: use that one, or a newer one", err=True)
         return present == newest
     before, newest = asyncio.run(migrate_database(settings))
     click.echo(f"The database has the schema {newest}" + ("" if before == newest else f"; before: {before or 'none'}"))

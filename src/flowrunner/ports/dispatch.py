@@ -125,6 +125,10 @@ class Rooms(Protocol):
         """Accounts with executions that wait."""
         ...
 
+    async def waiting(self) -> int:
+        """How many executions wait for room, or are new and no process has taken them up yet."""
+        ...
+
     async def expected(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         """Executions that were let in, have waited since then or longer, and that no process has taken up."""
         ...

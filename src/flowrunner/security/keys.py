@@ -193,7 +193,8 @@ def _load(path: Path, *, may_make: bool) -> bytes:
     if not path.exists():
         if not may_make:
             raise UnsafeDataDir(
-                f"{path} is missing, but there is a database: restore the key from your backup. "
+                f"{path} is missing, but there is a database: restore the key from your backup, or copy the directory "
+                "of keys from another server of the database. "
                 "FlowRunner never makes a new key over existing data"
             )
         write_private(path, secrets.token_hex(KEY_BYTES) + "\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flowrunner.domain.errors import FlowRunnerError
-from flowrunner.storage.postgres.connections import connected
+from flowrunner.storage.postgres.connections import CannotConnect, connected
 from flowrunner.storage.postgres.transaction import storable
 
 
@@ -163,15 +163,16 @@ async def copy_to_postgres(
         The number of rows by table.
 
     Raises:
-        NotCopied: If there is something in the target, or not the same arrived.
-        CannotConnect.
+        NotCopied: If there is something in the target, not the same arrived, or the database went away.
     """
     counts = {}
-    with _reading(path) as source:
+    with _reading(path) as source, _told_what_to_do():
         async with connected(url, statement_seconds=_STATEMENT_SECONDS) as target:
             async with target.transaction():
                 if not await target.fetchval(IS_EMPTY):
-                    raise NotCopied("The target is not empty: it has accounts already")
+                    raise NotCopied(
+                        "The target is not empty: it has accounts already. Name another database, made with createdb"
+                    )
                 await target.execute(SET_EPOCH, source.execute(EPOCH).fetchone()[0])
                 disable, update, enable = SET_ANCHOR
                 await target.execute(disable)
@@ -190,8 +191,21 @@ async def copy_to_postgres(
                     used.add(rows)
                 await _compare(target, USAGE, used)
                 await target.execute(SET_ROTATION)
+    # Autovacuum would do it in time, so that all is well without it.
+    with contextlib.suppress(CannotConnect):
+        async with connected(url, statement_seconds=_STATEMENT_SECONDS) as target:
             await target.execute(ANALYZE)
     return counts
+
+
+@contextlib.contextmanager
+def _told_what_to_do() -> Iterator[None]:
+    try:
+        yield
+    except CannotConnect as error:
+        raise NotCopied(
+            f"The copy was interrupted: nothing is there, or all of it. Copy again once the database answers. {error}"
+        ) from error
 
 
 @contextlib.contextmanager

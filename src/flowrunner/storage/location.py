@@ -32,8 +32,11 @@ class Location(Protocol):
         """Args: as the databases have them."""
         ...
 
-    def ownership(self) -> AbstractAsyncContextManager[Ownership]:
-        """Try to become the active server, from now on. Raises: CannotConnect."""
+    def ownership(self, *, is_shared: bool = False) -> AbstractAsyncContextManager[Ownership]:
+        """Try to become the active server, or one of several that share the work, from now on.
+
+        Raises: CannotConnect.
+        """
         ...
 
     async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:

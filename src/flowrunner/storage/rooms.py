@@ -60,6 +60,12 @@ SOME_WAIT: Final = """
 SELECT 1 FROM executions
  WHERE account_id = :account_id AND asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL LIMIT 1
 """
+# For room, or for a process to own them for the first time.
+WAITING: Final = """
+SELECT (SELECT count(*) FROM executions WHERE asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL)
+     + (SELECT count(*) FROM executions
+         WHERE status = 'running' AND NOT is_queued AND asked_at IS NULL AND epoch = (SELECT epoch FROM engine))
+"""
 EXPECTED: Final = """
 SELECT id, account_id FROM executions
  WHERE has_room AND completed_at IS NULL AND asked_at <= :since LIMIT :limit
@@ -116,6 +122,10 @@ class SqlRooms:
     async def accounts_waiting(self) -> Sequence[AccountId]:
         rows = await self._database.read_long(lambda tx: tx.rows(ACCOUNTS_WAITING))
         return [AccountId(row[0]) for row in rows]
+
+    async def waiting(self) -> int:
+        row = await self._database.read_long(lambda tx: one_row(tx, WAITING))
+        return int(row[0])
 
     async def expected(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._ids(EXPECTED, {"since": to_ms(since), "limit": limit})

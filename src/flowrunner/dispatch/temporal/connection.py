@@ -32,7 +32,8 @@ _HOPELESS: Final = {
     "code: Unauthenticated": "it asks for an API key, or does not accept this one: set temporal_api_key",
     "code: PermissionDenied": "it does not let this API key or certificate use the namespace",
 }
-_REFUSED: Final = re.compile(r"Connection refused|dns error|tcp connect error")
+_UNKNOWN: Final = re.compile(r"dns error")
+_REFUSED: Final = re.compile(r"Connection refused|tcp connect error")
 
 
 async def connect(address: TemporalAddress, *, api_key: str | None) -> Client:
@@ -60,7 +61,10 @@ async def connect(address: TemporalAddress, *, api_key: str | None) -> Client:
 def _refused(address: TemporalAddress, error: RPCError) -> FlowRunnerError:
     if error.status == RPCStatusCode.NOT_FOUND:
         # A cluster that has just started makes its first namespace after it answers.
-        return _away(address, f"it has no namespace {address.namespace}")
+        return _away(
+            address,
+            f"it has no namespace {address.namespace}; if it stays so, make one there, or name another in the address",
+        )
     if error.status in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED):
         return _hopeless(address, "it does not let this API key or certificate use the namespace")
     return _away(address, error.status.name.lower())
@@ -70,6 +74,8 @@ def _failed(address: TemporalAddress, said: str, *, uses_tls: bool) -> FlowRunne
     for sign, help in _HOPELESS.items():
         if sign in said:
             return _hopeless(address, help)
+    if _UNKNOWN.search(said):
+        return _away(address, "its name is not known")
     if _REFUSED.search(said):
         return _away(address, "nothing listens there")
     if uses_tls:

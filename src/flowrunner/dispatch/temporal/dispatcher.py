@@ -45,6 +45,7 @@ class TemporalDispatcher(Family):
         self._letters = letters
         self._clock = clock
         self._looking: asyncio.Task[None] | None = None
+        self._queued = 0
 
     @property
     def is_open(self) -> bool:
@@ -58,7 +59,8 @@ class TemporalDispatcher(Family):
 
     @property
     def queued(self) -> int:
-        return 0
+        """Of all processes, as it was seen last."""
+        return self._queued
 
     async def open(self) -> None:
         await self._engine.join()
@@ -80,9 +82,8 @@ class TemporalDispatcher(Family):
         try:
             await self._engine.begin(self._door.counted(new), flow, input, at_once=False)
         except Fenced:
-            raise Unavailable(
-                "A server without Temporal has taken over all executions: stop it, and start this one"
-            ) from None
+            # This server is about to notice.
+            raise Unavailable("Another server is active on this database: try again in a moment") from None
         if new.turn is None or not new.turn.is_queued:
             # It is durable. If Temporal is away it begins when that is back.
             self._courier.keep_trying(lambda: self._begin(new), "temporal.not_begun", new.id)
@@ -124,7 +125,7 @@ class TemporalDispatcher(Family):
                 return True
             if has_ended:
                 return None
-        raise Unavailable("No worker takes it: try again when one is running")
+        raise Unavailable("No worker takes it: none is running, or Temporal is away. Try again when they are back")
 
     async def _looks(self) -> AsyncIterator[bool]:
         """Moments to look again, and whether it is the last."""
@@ -167,6 +168,7 @@ class TemporalDispatcher(Family):
     async def _look(self, *, at_all: bool) -> None:
         """Nudge what should have gone on by now. All of it is harmless where it has."""
         now = self._clock.now()
+        self._queued = await self._door.waiting()
         for id in await self._letters.waiting(since=now - _LATE, limit=_PAGE):
             await self._courier.nudge(id, (await self._journal.stored(id)).account_id)
         for id, account_id in await self._journal.due(now=now - _LATE_WAIT, limit=_PAGE):

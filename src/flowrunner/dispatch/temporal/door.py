@@ -30,6 +30,10 @@ class Door:
         """Whether an execution that has just begun is without room."""
         return self._limits.active is not None and await self._rooms.is_waiting(id)
 
+    async def waiting(self) -> int:
+        """How many executions of all accounts wait for room or for a worker that begins them."""
+        return await self._rooms.waiting()
+
     async def enter(self, id: ExecutionId) -> bool:
         """Whether the execution may be in memory; otherwise it is nudged when it may."""
         return await self._rooms.enter(id, most=self._limits.active, at=self._clock.now())

@@ -53,8 +53,8 @@ class PostgresUrl:
             is_standby=is_standby,
         )
 
-    def ownership(self) -> AbstractAsyncContextManager[Ownership]:
-        return ownership_of(self.url)
+    def ownership(self, *, is_shared: bool = False) -> AbstractAsyncContextManager[Ownership]:
+        return ownership_of(self.url, is_shared=is_shared)
 
     async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:
         """Check the audit log, also while a server writes it. Raises: FlowRunnerError."""

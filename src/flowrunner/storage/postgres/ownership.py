@@ -3,6 +3,8 @@
 It is the one whose session holds a lock. A session ends with its process, and the database ends one that it has
 heard nothing of for a while; so the lock of a process that died or hangs is free soon. The lock says who may
 claim the journal, and no more: what a process writes counts by the epoch of its claim.
+
+Processes that are active together share the lock, so that none of them is beside a server that is active alone.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ from flowrunner.storage.postgres.connections import as_refusal, close, is_troubl
 
 # What is installed twice in one database is in two schemas.
 TRY: Final = "SELECT pg_try_advisory_lock(hashtext('flowrunner'), hashtext(current_schema()))"
+TRY_TO_SHARE: Final = "SELECT pg_try_advisory_lock_shared(hashtext('flowrunner'), hashtext(current_schema()))"
 HAS_EPOCH: Final = "SELECT to_regclass('engine') IS NOT NULL"
 EPOCH: Final = "SELECT epoch FROM engine"
 # The lock of a process that hangs is free after so long: a standby has to be active within five seconds.
@@ -30,13 +33,17 @@ logger = structlog.get_logger()
 class Ownership:
     """Fills `ports.Ownership`: the lock, or the wish to have it.
 
+    Args:
+        is_shared: Others like this one may have it too.
+
     Attributes:
         is_held: This process may claim the database.
         epoch: The epoch of the last claim, by whoever made it, as it was seen last; None if there is none yet.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, is_shared: bool = False) -> None:
         self._url = url
+        self._try = TRY_TO_SHARE if is_shared else TRY
         self._connection: Any = None
         self._changed = asyncio.Condition()
         self.is_held = False
@@ -66,7 +73,7 @@ class Ownership:
                         ),
                     )
                 if not self.is_held:
-                    self.is_held = await self._connection.fetchval(TRY)
+                    self.is_held = await self._connection.fetchval(self._try)
                 if await self._connection.fetchval(HAS_EPOCH):
                     self.epoch = await self._connection.fetchval(EPOCH)
         except BaseException:
@@ -106,13 +113,15 @@ class Ownership:
 
 
 @contextlib.asynccontextmanager
-async def ownership_of(url: str) -> AsyncIterator[Ownership]:
+async def ownership_of(url: str, *, is_shared: bool = False) -> AsyncIterator[Ownership]:
     """The ownership of a database, watched from now on. Whether it is held is known at once.
+
+    Args: as `Ownership` has them.
 
     Raises:
         CannotConnect, UnfitServer.
     """
-    ownership = Ownership(url)
+    ownership = Ownership(url, is_shared=is_shared)
     try:
         try:
             await ownership.look()

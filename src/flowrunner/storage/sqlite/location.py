@@ -48,7 +48,7 @@ class SqliteFile:
         return SqliteDatabase(self.path, bulk={AppendWork: append_together}, on_commit=on_commit)
 
     @contextlib.asynccontextmanager
-    async def ownership(self) -> AsyncIterator[SoleOwnership]:
+    async def ownership(self, *, is_shared: bool = False) -> AsyncIterator[SoleOwnership]:
         yield SoleOwnership()
 
     async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:
