@@ -410,14 +410,16 @@ async def test_an_owner_that_hangs_is_not_one_for_long(path: str) -> None:
 
 
 async def test_those_that_share_a_database_are_never_beside_one_that_has_it_alone(path: str) -> None:
-    async with ownership_of(path, is_shared=True) as one, ownership_of(path, is_shared=True) as two:
-        async with ownership_of(path) as alone:
-            assert (one.is_held, two.is_held, alone.is_held) == (True, True, False)
-            await one.close()
-            await two.close()
-            await asyncio.wait_for(alone.until(lambda: alone.is_held), 5)
-            async with ownership_of(path, is_shared=True) as late:
-                assert not late.is_held
+    one, two = Ownership(path, is_shared=True), Ownership(path, is_shared=True)
+    await one.look()
+    await two.look()
+    async with ownership_of(path) as alone:
+        assert (one.is_held, two.is_held, alone.is_held) == (True, True, False)
+        await one.close()
+        await two.close()
+        await asyncio.wait_for(alone.until(lambda: alone.is_held), 5)
+        async with ownership_of(path, is_shared=True) as late:
+            assert not late.is_held
 
 
 async def test_an_owner_comes_back_after_a_restart_of_the_server(own_server: PostgresServer) -> None:
@@ -549,6 +551,22 @@ async def test_a_server_that_is_not_there_is_named_without_the_password() -> Non
         with pytest.raises(CannotConnect, match="Cannot connect") as caught:
             await attempt
         assert "a-very-secret-word" not in str(caught.value)
+
+
+async def test_what_a_role_lacks_is_told_with_what_gives_it(path: str, postgres: PostgresServer) -> None:
+    query(path, "DROP ROLE IF EXISTS stranger")
+    query(path, "CREATE ROLE stranger LOGIN")
+    of_others, empty = (
+        url.replace("//flowrunner@", "//stranger@") for url in (path, postgres.new_database("template0"))
+    )
+
+    with pytest.raises(UnfitServer, match=r"permission denied.*has to own the database"):
+        async with ownership_of(of_others):
+            pass
+    with pytest.raises(UnusableDatabase, match=r"permission denied.*has to own the database"):
+        await migrate_postgres(empty)
+    with pytest.raises(UnfitServer, match=r"does not exist; make it: createdb"):
+        await check_server(postgres.url("none"))
 
 
 # Migrations

@@ -73,10 +73,26 @@ def is_trouble(error: BaseException) -> bool:
     return isinstance(error, asyncpg.InternalClientError | OSError | TimeoutError | MemoryError)
 
 
+# What helps, by the codes of errors that are met on the way to the first start.
+_ADVICE: Final = {
+    "3D000": "make it: createdb --encoding UTF8 --owner ROLE NAME",
+    "42501": "the role has to own the database and its tables: createdb --owner, or ALTER DATABASE … OWNER TO …",
+}
+
+
+def with_advice(error: Exception) -> str:
+    """What the error says, and what to do about it if that is known."""
+    said = str(error) or type(error).__name__
+    advice = _ADVICE.get(str(getattr(error, "sqlstate", "")))
+    return said if advice is None else f"{said}; {advice}"
+
+
 def as_refusal(error: Exception) -> FlowRunnerError:
     """What an error from connecting means to the one who starts: to wait, or to change something."""
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return UnfitServer(f"The database cannot be used: {with_advice(error)}")
     kind = CannotConnect if is_trouble(error) and not _is_of(_CLOSED, error) else UnfitServer
-    return kind(f"Cannot connect to the database: {str(error) or type(error).__name__}")
+    return kind(f"Cannot connect to the database: {with_advice(error)}")
 
 
 def _is_of(classes: tuple[str, ...], error: Exception) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import asyncpg
 
 from flowrunner.storage.migrations import HEAD, SchemaTooNew, UnusableDatabase, alembic_config
-from flowrunner.storage.postgres.connections import CONNECT_SECONDS, connected, is_trouble
+from flowrunner.storage.postgres.connections import CONNECT_SECONDS, connected, is_trouble, with_advice
 
 # Held to the end of the transaction, so that of two who migrate one waits and then has nothing to do.
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('flowrunner migration'), hashtext(current_schema()))"
@@ -37,7 +37,9 @@ async def migrate_postgres(url: str) -> None:
         except asyncpg.PostgresError as error:
             if is_trouble(error):
                 raise
-            raise UnusableDatabase(f"The database cannot be brought to the newest schema: {error}") from error
+            raise UnusableDatabase(
+                f"The database cannot be brought to the newest schema: {with_advice(error)}"
+            ) from error
 
 
 async def revision_of_postgres(url: str) -> str | None:
@@ -48,7 +50,7 @@ async def revision_of_postgres(url: str) -> str | None:
         except asyncpg.PostgresError as error:
             if is_trouble(error):
                 raise
-            raise UnusableDatabase(f"The database cannot be read: {error}") from error
+            raise UnusableDatabase(f"The database cannot be read: {with_advice(error)}") from error
 
 
 async def _revision(connection: Any) -> str | None:
