@@ -439,7 +439,7 @@ async def test_who_is_not_let_in_for_a_while_goes_on_after_that(postgres: Postgr
     database = open_database(url)
     is_listening = asyncio.Event()
     listening = asyncio.create_task(
-        listen(url, name=lambda: "flowrunner", on_news=lambda execution_id: None, on_gap=is_listening.set)
+        database.listen(name=lambda: "flowrunner", on_news=lambda execution_id: None, on_gap=is_listening.set)
     )
     async with ownership_of(url) as ownership:
         await asyncio.wait_for(is_listening.wait(), 5)
@@ -448,6 +448,8 @@ async def test_who_is_not_let_in_for_a_while_goes_on_after_that(postgres: Postgr
         await asyncio.wait_for(ownership.until(lambda: not ownership.is_held), 5)
         with pytest.raises(Unavailable):
             await database.read(lambda tx: tx.row("SELECT 1"))
+        with pytest.raises(UnfitServer, match="not permitted to log in"):
+            await check_server(url)
         # They have tried by then.
         await asyncio.wait((listening,), timeout=3)
         is_listening.clear()

@@ -56,17 +56,18 @@ def as_unavailable(error: BaseException) -> BaseException:
     return Unavailable("The database cannot be reached at the moment") if is_trouble(error) else error
 
 
+# What comes of a password that is being changed, or a database that is being put back: trouble for who runs, which ends
+# by itself. Who starts should change something.
+_NOT_LET_IN: Final = ("28", "3D")
 # Connection, transaction rollback, resources, locks, operator, system, internal, and transactions that the
 # server has ended or that cannot write; see "PostgreSQL Error Codes" in its manual.
-_TROUBLE: Final = ("08", "25", "40", "53", "55", "57", "58", "XX")
-# Invalid authorization, no such database: it ends when somebody changes something there.
-_CLOSED: Final = ("28", "3D")
+_TROUBLE: Final = ("08", "25", "40", "53", "55", "57", "58", "XX", *_NOT_LET_IN)
 
 
 def is_trouble(error: BaseException) -> bool:
     """Whether the database is in trouble, rather than the work wrong."""
     if isinstance(error, asyncpg.PostgresError):
-        return _is_of((*_TROUBLE, *_CLOSED), error)
+        return str(error.sqlstate or "")[:2] in _TROUBLE
     if isinstance(error, asyncpg.InterfaceError):
         # Values that do not fit are told apart before they are sent.
         return not isinstance(error, ValueError)
@@ -91,12 +92,9 @@ def as_refusal(error: Exception) -> FlowRunnerError:
     """What an error from connecting means to the one who starts: to wait, or to change something."""
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return UnfitServer(f"The database cannot be used: {with_advice(error)}")
-    kind = CannotConnect if is_trouble(error) and not _is_of(_CLOSED, error) else UnfitServer
+    is_let_in = str(getattr(error, "sqlstate", ""))[:2] not in _NOT_LET_IN
+    kind = CannotConnect if is_trouble(error) and is_let_in else UnfitServer
     return kind(f"Cannot connect to the database: {with_advice(error)}")
-
-
-def _is_of(classes: tuple[str, ...], error: Exception) -> bool:
-    return str(getattr(error, "sqlstate", "") or "").startswith(classes)
 
 
 async def check_server(url: str) -> list[str]:

@@ -92,7 +92,8 @@ class Ownership:
                 await self.look()
                 could_look = True
             except Exception as error:
-                if not is_trouble(error):
+                # Whatever the server says, nobody else looks: without this, none would ever take over.
+                if not is_trouble(error) and not isinstance(error, asyncpg.PostgresError):
                     raise
                 if could_look:
                     logger.warning("ownership.lost_sight", error=repr(error))
