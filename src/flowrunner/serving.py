@@ -36,7 +36,7 @@ from flowrunner.bootstrap import (
 from flowrunner.domain.errors import DispatchAway, FlowRunnerError, Unavailable
 from flowrunner.logs import configure_logging
 from flowrunner.ports import Ownership
-from flowrunner.settings import InvalidSettings, Settings
+from flowrunner.settings import InvalidSettings, Settings, without_credentials
 
 logger = structlog.get_logger()
 
@@ -214,7 +214,11 @@ class _Serving:
         if str(error) != self._trouble:
             self._trouble = str(error)
             hint = "this goes on by itself once it answers"
-            logger.warning("temporal.away" if is_temporal else "database.away", reason=self._trouble, hint=hint)
+            if is_temporal:
+                logger.warning("temporal.away", reason=self._trouble, hint=hint)
+            else:
+                at = without_credentials(self._settings.database_url)
+                logger.warning("database.away", reason=self._trouble, at=at, hint=hint)
         return await self._wait_alone("Temporal does not answer" if is_temporal else "the database does not answer")
 
     async def _wait_alone(self, problem: str) -> _Why:

@@ -125,6 +125,12 @@ def postgres_url(value: str) -> str:
     return value
 
 
+def without_credentials(url: str) -> str:
+    """Host and name of the database of a URL that `postgres_url` takes."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] + parts.path
+
+
 def _path(value: str) -> Path:
     return Path(value).expanduser()
 

@@ -289,6 +289,7 @@ def test_a_server_that_starts_before_its_database_waits_for_it(tmp_path: Path, e
         assert "the database does not answer" in run.error["message"]
         assert server.client().get("/healthz").status == 200
         assert server.log.count("database.away") == 1
+        assert f"at={pair.url.rpartition('@')[2]}" in server.log
         if end == "by a signal":
             server.terminate()
             assert server.wait() == 0

@@ -130,7 +130,7 @@ def rotate(kinds: tuple[str, ...], **flags: str | None) -> None:
 
 
 @main.command(short_help="Bring the database to the schema of this version.")
-@click.option("--check", is_flag=True, help="Change nothing; exit with 1 if the database is behind.")
+@click.option("--check", is_flag=True, help="Change nothing; exit with 1 if the database has another schema.")
 @_settings_options
 def migrate(check: bool, **flags: str | None) -> None:
     """Bring the database to the schema of this version. The server does it by itself when it starts."""
