@@ -66,6 +66,16 @@ async def test_what_is_accepted_before_there_is_a_worker_runs_when_there_is_one(
         assert await front.until_ended(*ids) == [Status.COMPLETED] * 5
 
 
+async def test_what_is_started_where_another_server_has_taken_over_can_be_asked_for_again(
+    machines: Cluster, front: Front
+) -> None:
+    await front.save(FOR_EVER)
+    await front.side.journal.claim()
+
+    with pytest.raises(Unavailable, match="Another server is active"):
+        await front.start()
+
+
 async def test_a_signal_to_an_execution_that_has_ended_is_a_conflict(machines: Cluster, front: Front) -> None:
     await front.save("nodes: {a: {type: transform, params: {value: 1}}}")
     async with machines.worker():

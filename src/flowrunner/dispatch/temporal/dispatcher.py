@@ -82,7 +82,10 @@ class TemporalDispatcher(Family):
         try:
             await self._engine.begin(self._door.counted(new), flow, input, at_once=False)
         except Fenced:
-            # This server is about to notice.
+            if new.started_for is not None:
+                # So is the one that asks, which ends with this.
+                raise
+            # The server is about to notice.
             raise Unavailable("Another server is active on this database: try again in a moment") from None
         if new.turn is None or not new.turn.is_queued:
             # It is durable. If Temporal is away it begins when that is back.
