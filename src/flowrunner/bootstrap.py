@@ -40,7 +40,16 @@ from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.credentials import Argon2Hasher, JwtIssuer
 from flowrunner.security.egress import EgressClient, EgressPolicy
-from flowrunner.security.keys import MASTER, SIGNING, KeyRing, UnsafeDataDir, load_keys, open_data_dir, write_private
+from flowrunner.security.keys import (
+    MASTER,
+    SIGNING,
+    KeyRing,
+    UnsafeDataDir,
+    load_keys,
+    open_data_dir,
+    told_of_rights,
+    write_private,
+)
 from flowrunner.security.rotation import FileKeyRotator
 from flowrunner.security.vault import AesVault, MasterKeys, WrongKey
 from flowrunner.services.accounts import Accounts
@@ -537,7 +546,9 @@ def _lock(data_dir: Path) -> Iterator[None]:
     """Hold the data directory, which one server may use at a time."""
     path = data_dir / "lock"
     _make_private(path)
-    with path.open("w") as file:
+    with told_of_rights(path):
+        file = path.open("w")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -549,8 +560,9 @@ def _lock(data_dir: Path) -> Iterator[None]:
 
 def _make_private(path: Path) -> None:
     """Make the database if it is new, and close it and its log to others. Raises: UnsafeDataDir."""
-    if not path.exists():
-        path.touch(mode=0o600)
+    with told_of_rights(path):
+        if not path.exists():
+            path.touch(mode=0o600)
     # A backup that was put back has the mode that a copy gets.
     for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
         if file.exists() and file.stat().st_mode & 0o077:

@@ -264,7 +264,8 @@ def _from_file(
 ) -> dict[str, tuple[str, str]]:
     named = environ.get(f"{PREFIX}CONFIG")
     path = Path(named or CONFIG_FILE)
-    if named is None and not path.exists():
+    # Where the user may not look (a volume of another's), `Path.exists` raises.
+    if named is None and not os.path.exists(path):
         return {}
     try:
         document = tomllib.loads(path.read_text())

@@ -1,7 +1,9 @@
 """The first start: no account that anybody could know, and a token that makes one."""
 
 import asyncio
+import errno
 import json
+import os
 import re
 import socket
 import stat
@@ -14,6 +16,8 @@ from typing import Any, Final
 import pytest
 
 from api.shapes import SMALLEST, assert_error
+from flowrunner.security.keys import UnsafeDataDir, open_data_dir, told_of_rights
+from flowrunner.settings import load_settings
 from support.asgi import call, program_at
 from support.client import PASSWORD, Client, Reply
 from support.scoreboard import Scoreboard
@@ -191,6 +195,35 @@ def test_s58_what_is_open_to_others_is_refused_at_the_start(tmp_path: Path, plac
     assert "can be read by others" in server.log
     assert f"run 'chmod {0o600 if place.endswith('.key') else 0o700:o} " in server.log
     assert (server.data_dir / "keys" / "master.key").read_bytes() == before
+
+
+def test_s58_whose_directory_it_is_is_told_where_that_is_the_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a volume belongs to root, and the server is nobody in particular."""
+    tmp_path.chmod(0o755)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: 10001)
+
+    with pytest.raises(UnsafeDataDir, match=f"run 'chown 10001 {tmp_path} && chmod 700 {tmp_path}'"):
+        open_data_dir(tmp_path)
+    with pytest.raises(UnsafeDataDir) as told, told_of_rights(tmp_path / "lock"):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    assert str(told.value) == (
+        f"Cannot write to {tmp_path / 'lock'}: Permission denied; it belongs to user {owner}, and this is user 10001"
+    )
+
+
+def test_a_working_directory_that_may_not_be_looked_into_holds_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where it is a volume that belongs to root."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refused)
+
+    assert load_settings({}, {}).host == "127.0.0.1"
 
 
 def test_s58_a_database_that_was_put_back_open_is_closed_at_the_start(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The keys in the data directory: made once, never again over data, and replaced on demand."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -103,16 +104,17 @@ def load_keys(data_dir: Path, *, has_data: bool) -> Keys:
     # What the process leaves when it crashes must not hold them.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     directory = data_dir / "keys"
-    if not directory.exists() and not has_data:
-        directory.mkdir(mode=0o700)
-        _sync_directory(data_dir)
-    if directory.exists():
-        _check_private(directory, 0o700)
-    return Keys(
-        master=_load(directory / f"{MASTER}.key", may_make=not has_data),
-        signing=_load(directory / f"{SIGNING}.key", may_make=not has_data),
-        others={kind: _others(directory, kind) for kind in (MASTER, SIGNING)},
-    )
+    with told_of_rights(directory):
+        if not directory.exists() and not has_data:
+            directory.mkdir(mode=0o700)
+            _sync_directory(data_dir)
+        if directory.exists():
+            _check_private(directory, 0o700)
+        return Keys(
+            master=_load(directory / f"{MASTER}.key", may_make=not has_data),
+            signing=_load(directory / f"{SIGNING}.key", may_make=not has_data),
+            others={kind: _others(directory, kind) for kind in (MASTER, SIGNING)},
+        )
 
 
 def read_keys(data_dir: Path, kind: str) -> Sequence[bytes]:
@@ -242,6 +244,33 @@ def _sync_directory(path: Path) -> None:
 
 
 def _check_private(path: Path, mode: int) -> None:
-    actual = stat.S_IMODE(path.stat().st_mode)
+    found = path.stat()
+    actual = stat.S_IMODE(found.st_mode)
     if actual & 0o077:
-        raise UnsafeDataDir(f"{path} can be read by others (mode {actual:04o}): run 'chmod {mode:o} {path}'")
+        chown = "" if found.st_uid == os.geteuid() else f"chown {os.geteuid()} {path} && "
+        raise UnsafeDataDir(f"{path} can be read by others (mode {actual:04o}): run '{chown}chmod {mode:o} {path}'")
+
+
+@contextlib.contextmanager
+def told_of_rights(path: Path) -> Iterator[None]:
+    """Around what makes or writes ``path``: says whose it is where the user may not, or the file system is read-only.
+
+    Raises:
+        UnsafeDataDir.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        owner, user = _owner(path), os.geteuid()
+        whose = "" if owner in (None, user) else f"; it belongs to user {owner}, and this is user {user}"
+        raise UnsafeDataDir(f"Cannot write to {path}: {error.strerror}{whose}") from None
+
+
+def _owner(path: Path) -> int | None:
+    """Of what is there, or would hold it."""
+    for place in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            return place.stat().st_uid
+    return None
