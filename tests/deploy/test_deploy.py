@@ -1,6 +1,7 @@
 """The files in `deploy/`: what can be known of them without a container engine and a cluster."""
 
 import configparser
+import ipaddress
 import re
 import shlex
 import shutil
@@ -15,9 +16,11 @@ import pytest
 import yaml
 
 from docs.pages import ROOT
-from flowrunner.cli.main import main
+from flowrunner.api.routing import MAX_FLOW_BODY_BYTES
+from flowrunner.cli.main import EXIT_USAGE, main
 from flowrunner.security.keys import load_keys
-from flowrunner.settings import Settings
+from flowrunner.serving import PING_SECONDS
+from flowrunner.settings import InvalidSettings, Settings, load_settings
 from support.networks import unused_port
 from support.server import Server, clean_environment
 
@@ -36,6 +39,15 @@ def last(instruction: str) -> str:
     return [rest for name, rest in dockerfile() if name == instruction][-1]
 
 
+def last_run_of(stage: str) -> str:
+    """The last command of the stage that has this name."""
+    found, within = "", False
+    for name, rest in dockerfile():
+        within = rest.endswith(f" AS {stage}") if name == "FROM" else within
+        found = rest if within and name == "RUN" else found
+    return found
+
+
 def compose() -> Any:
     return yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 
@@ -45,12 +57,24 @@ def kubernetes() -> dict[str, Any]:
     return {f"{item['kind']} {item['metadata']['name']}": item for item in items}
 
 
+def environment_of_the_image() -> dict[str, str]:
+    return dict(assignment.split("=", 1) for assignment in shlex.split(last("ENV")))
+
+
+def deployments() -> list[Any]:
+    return [item for name, item in kubernetes().items() if name.startswith("Deployment ")]
+
+
+def pods(deployment: Any) -> Any:
+    return deployment["spec"]["template"]["spec"]
+
+
 def test_the_image_has_the_versions_that_are_tested_and_runs_as_nobody_in_particular() -> None:
-    installs = [rest for name, rest in dockerfile() if name == "RUN" and "pip install" in rest]
+    installs = [rest for name, rest in dockerfile() if name == "RUN" and rest.startswith("pip ")]
 
     assert "--require-hashes --requirement requirements/temporal.txt" in installs[0]
     assert "--no-deps" in installs[1]
-    assert int(last("USER")) > 0
+    assert int(last("USER").split(":")[0]) > 0
     for name, rest in dockerfile():
         if name == "COPY" and not rest.startswith("--from"):
             assert [source for source in rest.split()[:-1] if not (ROOT / source).exists()] == []
@@ -59,16 +83,16 @@ def test_the_image_has_the_versions_that_are_tested_and_runs_as_nobody_in_partic
 def test_what_the_image_runs_becomes_healthy(tmp_path: Path) -> None:
     """The entry command as it stands, with the image's own environment but for its address and directory."""
     port = unused_port()
-    environment = dict(assignment.split("=", 1) for assignment in shlex.split(last("ENV")))
+    environment = environment_of_the_image()
     environment |= {"FLOWRUNNER_DATA_DIR": str(tmp_path / "data"), "FLOWRUNNER_HOST": "127.0.0.1"}
     environment |= {"FLOWRUNNER_PORT": str(port), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
     command = [*yaml.safe_load(last("ENTRYPOINT")), *yaml.safe_load(last("CMD"))]
     check = yaml.safe_load(last("HEALTHCHECK").partition("CMD")[2])
-    check = [part.replace(":8080/", f":{port}/") for part in check]
-    process = subprocess.Popen(command, env=clean_environment(**environment), stderr=subprocess.DEVNULL)
+    variables = clean_environment(**environment)
+    process = subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30
-        while subprocess.run([sys.executable, *check[1:]], capture_output=True, check=False).returncode != 0:
+        while subprocess.run([sys.executable, *check[1:]], env=variables, capture_output=True, check=False).returncode:
             assert time.monotonic() < deadline, "it never became healthy"
             time.sleep(0.1)
     finally:
@@ -78,9 +102,11 @@ def test_what_the_image_runs_becomes_healthy(tmp_path: Path) -> None:
 
 def test_the_health_check_fails_where_nothing_answers() -> None:
     check = yaml.safe_load(last("HEALTHCHECK").partition("CMD")[2])
-    check = [part.replace(":8080/", f":{unused_port()}/") for part in check]
+    environment = clean_environment(FLOWRUNNER_PORT=str(unused_port()))
 
-    assert subprocess.run([sys.executable, *check[1:]], capture_output=True, check=False).returncode != 0
+    done = subprocess.run([sys.executable, *check[1:]], env=environment, capture_output=True, check=False)
+
+    assert done.returncode != 0
 
 
 def test_compose_runs_commands_that_there_are_with_settings_that_there_are() -> None:
@@ -113,7 +139,7 @@ def test_compose_is_what_docker_reads() -> None:
 
 
 def test_the_proxy_knows_the_servers_of_compose() -> None:
-    named = re.findall(r"server (server-\d):8080;", (DEPLOY / "nginx.conf").read_text())
+    named = re.findall(r"server (server-\d):8080\b", (DEPLOY / "nginx.conf").read_text())
 
     assert named == [name for name, service in compose()["services"].items() if service.get("command") == ["serve"]]
     assert "non_idempotent" not in (DEPLOY / "nginx.conf").read_text(), "no run is asked for twice"
@@ -138,8 +164,7 @@ def test_kubernetes_starts_what_there_is() -> None:
         spec = found[name]["spec"]["template"]["spec"]
         (container,) = spec["containers"]
         commands += container["args"]
-        assert {variable["name"] for variable in container["env"]} <= VARIABLES
-        assert spec["securityContext"]["runAsUser"] == int(last("USER"))
+        assert {variable["name"] for variable in container["env"]} <= VARIABLES | {"FLOWRUNNER_CONFIG"}
     server = found["Deployment flowrunner-server"]["spec"]["template"]["metadata"]["labels"]
 
     assert commands == ["serve", "worker"]
@@ -155,7 +180,7 @@ def test_kubernetes_puts_the_keys_where_the_program_takes_them(tmp_path: Path) -
         (secret / f"{name}.key").chmod(0o440)
     spec = kubernetes()["Deployment flowrunner-server"]["spec"]["template"]["spec"]
     *shell, script = spec["initContainers"][0]["command"]
-    (variable,) = spec["containers"][0]["env"]
+    (variable,) = [found for found in spec["containers"][0]["env"] if found["name"] == "FLOWRUNNER_DATA_DIR"]
 
     subprocess.run([*shell, script.replace("/data/", f"{tmp_path}/").replace("/secret/", f"{secret}/")], check=True)
 
@@ -177,3 +202,208 @@ def test_a_server_on_a_key_made_as_the_manifest_says_starts(tmp_path: Path) -> N
         server.start()
     finally:
         server.stop()
+
+
+def test_the_image_is_without_what_only_builds_it() -> None:
+    """What the lock has for the build alone; `pip check` in the image sees that no more than that is gone."""
+    entries = re.split(r"^(?=[a-z0-9])", (ROOT / "requirements" / "temporal.txt").read_text(), flags=re.MULTILINE)[1:]
+    needed_by = {
+        entry.partition("==")[0]: set(re.findall(r"^    #(?: via|  ) (?!-c )(.+)$", entry, re.MULTILINE)) - {""}
+        for entry in entries
+    }
+    builders = {name for name, by in needed_by.items() if by == {"-r requirements/build.in"}}
+    for _ in needed_by:
+        builders |= {name for name, by in needed_by.items() if by and by <= builders}
+    (removed,) = re.findall(r"uninstall --yes([a-z -]+)&&", last_run_of("build"))
+
+    assert {"hatchling", "editables"} < builders
+    assert set(removed.split()) == builders
+    assert "--without-pip" in next(rest for name, rest in dockerfile() if name == "RUN")
+    assert last_run_of("build").endswith(" check")
+
+
+def test_both_stages_of_the_image_stand_on_one_base() -> None:
+    """Or the interpreter that the environment was made for might not be there; and its Debian does not change."""
+    bases = [rest.split()[0] for name, rest in dockerfile() if name == "FROM"]
+
+    assert bases == ["${BASE}", "${BASE}"]
+    assert re.fullmatch(r"BASE=python:3\.\d+-slim-[a-z]+", last("ARG"))
+
+
+def test_one_user_and_group_own_what_the_image_and_kubernetes_write() -> None:
+    user, group = last("USER").split(":")
+    for deployment in deployments():
+        context = deployment["spec"]["template"]["spec"]["securityContext"]
+        assert (context["runAsUser"], context["runAsGroup"]) == (int(user), int(group))
+    (makes,) = [rest for name, rest in dockerfile() if name == "RUN" and "useradd" in rest]
+
+    assert f"groupadd --gid {group} " in makes
+    assert f"useradd --uid {user} --gid {group} " in makes
+    assert f"--owner {user} --group {group} --mode 0700 {environment_of_the_image()['FLOWRUNNER_DATA_DIR']}" in makes
+
+
+def test_somebody_buries_what_the_sandbox_leaves_behind() -> None:
+    """The program is the first process of its container otherwise, and waits for its own children only."""
+    ours = [service for service in compose()["services"].values() if service["image"] == "flowrunner"]
+
+    assert [service.get("init") for service in ours] == [True] * 4
+    assert [pods(deployment)["shareProcessNamespace"] for deployment in deployments()] == [True, True]
+
+
+def test_a_stop_has_the_time_that_a_drain_takes() -> None:
+    (drain,) = [field.default for field in fields(Settings) if field.name == "drain_time"]
+    for service in compose()["services"].values():
+        if service["image"] == "flowrunner":
+            assert float(service["stop_grace_period"].removesuffix("s")) > drain
+    for deployment in deployments():
+        (container,) = pods(deployment)["containers"]
+        *_, waits = container["lifecycle"]["preStop"]["exec"]["command"]
+        assert pods(deployment)["terminationGracePeriodSeconds"] > drain + float(waits)
+    (unit,) = re.findall(r"^TimeoutStopSec=(\d+)$", (DEPLOY / "flowrunner.service").read_text(), re.MULTILINE)
+
+    assert float(unit) > drain
+
+
+def test_the_servers_of_compose_keep_their_addresses() -> None:
+    """nginx looks names up once: a server that was replaced, and has another address, would not be found again."""
+    (pool,) = compose()["networks"]["inside"]["ipam"]["config"]
+    subnet, given = ipaddress.ip_network(pool["subnet"]), ipaddress.ip_network(pool["ip_range"])
+    addresses = [
+        ipaddress.ip_address(service["networks"]["inside"]["ipv4_address"])
+        for service in compose()["services"].values()
+        if service.get("command") == ["serve"]
+    ]
+    (trusted,) = {
+        service["environment"]["FLOWRUNNER_TRUSTED_PROXIES"]
+        for service in compose()["services"].values()
+        if service["image"] == "flowrunner"
+    }
+
+    assert len(set(addresses)) == 2
+    assert all(address in subnet and address not in given for address in addresses)
+    assert ipaddress.ip_network(trusted) == subnet
+
+
+def test_nothing_in_compose_fills_the_disk_or_the_memory() -> None:
+    for service in compose()["services"].values():
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+        if service["image"] == "flowrunner":
+            assert service.keys() >= {"mem_limit", "pids_limit"}
+
+
+def test_the_proxy_passes_all_that_the_server_takes() -> None:
+    text = (DEPLOY / "nginx.conf").read_text()
+    (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", text)
+    (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", text)
+
+    assert int(megabytes) * 2**20 > MAX_FLOW_BODY_BYTES
+    assert int(seconds) > PING_SECONDS, "a WebSocket on which nothing happens would be cut"
+    assert re.search(r"location = /metrics \{\s+return 404;", text), "as docs/security.md advises"
+
+
+def test_nginx_reads_the_file(tmp_path: Path) -> None:
+    nginx = shutil.which("nginx") or "/usr/sbin/nginx"
+    if not Path(nginx).exists():
+        pytest.skip("nginx is not installed")
+    text = (DEPLOY / "nginx.conf").read_text().replace("server-1", "127.0.0.1").replace("server-2", "127.0.0.2")
+    (tmp_path / "default.conf").write_text(text.replace("listen 8080", f"listen 127.0.0.1:{unused_port()}"))
+    main = tmp_path / "nginx.conf"
+    main.write_text(
+        f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; include {tmp_path}/default.conf; }}"
+    )
+
+    done = subprocess.run([nginx, "-t", "-c", str(main)], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_unit_whose_settings_are_wrong_is_not_started_again_and_one_that_died_is() -> None:
+    text = (DEPLOY / "flowrunner.service").read_text()
+
+    assert "Restart=always" in text
+    assert f"RestartPreventExitStatus={EXIT_USAGE}" in text
+    assert "StartLimitIntervalSec=0" in text
+
+
+def test_systemd_knows_all_of_the_unit(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd is not installed")
+    unit = tmp_path / "flowrunner.service"
+    unit.write_text((DEPLOY / "flowrunner.service").read_text().replace("/opt/flowrunner/bin/flowrunner", "/bin/true"))
+
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+
+    assert [line for line in done.stderr.splitlines() if "flowrunner.service" in line] == []
+
+
+def test_kubernetes_does_not_tell_of_its_services_by_what_are_settings_here() -> None:
+    """A service of this name has it set `FLOWRUNNER_PORT` to `tcp://…` in every pod that starts later."""
+    services = [item["metadata"]["name"] for name, item in kubernetes().items() if name.startswith("Service ")]
+    variables = {f"{name.upper().replace('-', '_')}_PORT": "tcp://10.96.0.7:80" for name in services}
+
+    with pytest.raises(InvalidSettings):
+        load_settings({}, variables)
+    assert [pods(deployment)["enableServiceLinks"] for deployment in deployments()] == [False, False]
+
+
+def test_kubernetes_has_secrets_in_files_and_not_in_the_environment() -> None:
+    for deployment in deployments():
+        for container in [*pods(deployment)["initContainers"], *pods(deployment)["containers"]]:
+            assert "envFrom" not in container
+            assert [variable for variable in container.get("env", []) if "valueFrom" in variable] == []
+
+
+def test_the_settings_of_kubernetes_are_found_where_they_are_mounted(tmp_path: Path) -> None:
+    (container,) = pods(deployments()[0])["containers"]
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pods(deployments()[0])["volumes"]}
+    path = Path(environment["FLOWRUNNER_CONFIG"])
+    text = (DEPLOY / "kubernetes" / "flowrunner.yaml").read_text()
+    example = "".join(f"{line}\n" for line in re.findall(r"^#   (\w+ = .*?)(?: +#.*)?$", text, re.MULTILINE))
+    for placeholder, value in {"postgresql://…": "postgresql://a/b", "temporal://…": "temporal://a"}.items():
+        example = example.replace(placeholder, value)
+    (tmp_path / path.name).write_text(example.replace("…", "a"))
+
+    settings = load_settings({}, {"FLOWRUNNER_CONFIG": str(tmp_path / path.name)})
+
+    assert (settings.database_url, settings.dispatch) == ("postgresql://a/b", "temporal://a")
+    assert volumes[mounts[str(path.parent)]]["secret"]["secretName"] == "flowrunner-settings"
+    assert f"flowrunner-settings --from-file={path.name}" in text
+
+
+def test_no_probe_ends_what_waits_for_its_database() -> None:
+    for deployment in deployments():
+        (container,) = pods(deployment)["containers"]
+        assert (
+            container["startupProbe"]["httpGet"]["path"] == container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+        )
+        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_every_pod_is_locked_bounded_and_not_all_of_its_kind_are_taken_away_at_once() -> None:
+    """What Kubernetes calls restricted, and a budget for each deployment."""
+    budgets = [item["spec"]["selector"] for name, item in kubernetes().items() if name.startswith("PodDisruption")]
+    for deployment in deployments():
+        assert deployment["spec"]["selector"] in budgets
+        assert pods(deployment)["securityContext"]["runAsNonRoot"] is True
+        assert pods(deployment)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pods(deployment)["automountServiceAccountToken"] is False
+        for container in [*pods(deployment)["initContainers"], *pods(deployment)["containers"]]:
+            assert container["resources"]["limits"]["memory"]
+            assert container["resources"]["requests"].keys() >= {"cpu", "memory"}
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+            }  # fmt: skip
+
+
+def test_the_network_policy_is_for_these_pods_and_closes_what_the_program_closes() -> None:
+    policy = yaml.safe_load((DEPLOY / "kubernetes" / "network-policy.yaml").read_text())
+    blocks = [peer["ipBlock"] for rule in policy["spec"]["egress"] for peer in rule["to"] if "ipBlock" in peer]
+    excepted = [ipaddress.ip_network(text) for block in blocks for text in block.get("except", [])]
+
+    for deployment in deployments():
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    for address in ("10.1.2.3", "100.64.0.1", "169.254.169.254", "172.16.0.1", "192.168.1.1", "fd00::1", "fe80::1"):
+        assert any(ipaddress.ip_address(address) in network for network in excepted), address

@@ -353,14 +353,6 @@ async def _is_true(holds: bool) -> bool:
     return holds
 
 
-async def test_a_server_whose_executions_another_one_has_taken_over_says_so(machines: Cluster, front: Front) -> None:
-    await front.save(FOR_EVER)
-    await front.side.journal.claim()
-
-    with pytest.raises(Unavailable, match="has taken over"):
-        await front.start()
-
-
 async def test_a_long_execution_begins_a_new_history_in_time(machines: Cluster, front: Front) -> None:
     await front.save("""
 vars: {n: 0}
