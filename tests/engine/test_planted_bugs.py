@@ -22,6 +22,7 @@ from flowrunner.domain.events import ScopeEnded
 from flowrunner.domain.execution import ExecutionState, OpenScopes
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine import run
+from flowrunner.engine.relatives import Ties
 from flowrunner.engine.step import Context
 from flowrunner.ports import Append, DuplicateRequest, Fenced, Journal
 from flowrunner.services.executions import Executions
@@ -316,7 +317,7 @@ async def test_a_parent_that_is_never_told_of_an_end_it_missed_is_caught(
 
 
 async def test_children_that_are_left_running_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run.Run, "_leave_children", lambda self, current: None)
+    monkeypatch.setattr(Ties, "leave", lambda self, current: None)
     monkeypatch.setattr(LocalDispatcher, "_settle", lambda self, pairs: asyncio.sleep(0))
 
     violations = await violations_of(

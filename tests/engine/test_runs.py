@@ -23,7 +23,7 @@ from flowrunner.domain.events import (
     Started,
 )
 from flowrunner.domain.execution import Status
-from flowrunner.engine import recorder, run
+from flowrunner.engine import history, recorder
 from flowrunner.plugin import HttpAnswer, NodeFailure, StepContext
 from flowrunner.ports import DuplicateRequest
 from flowrunner.storage.accounts import SqlAccounts
@@ -766,7 +766,7 @@ async def test_a_stop_during_a_short_wait_does_not_hang(path: Path) -> None:
 async def test_log_lines_are_kept_up_to_a_limit_and_then_a_mark(
     engine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "MAX_LOG_LINES", 20)
+    monkeypatch.setattr(history, "MAX_LOG_LINES", 20)
     events = await engine.run("nodes: {a: {type: log, params: {message: hello}, next: a}}")
 
     messages = [line.message for line in of_type(Logged, events)]
@@ -778,7 +778,7 @@ async def test_log_lines_are_kept_up_to_a_limit_and_then_a_mark(
 
 
 async def test_a_truncated_log_stays_truncated_after_a_restart(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "MAX_LOG_LINES", 10)
+    monkeypatch.setattr(history, "MAX_LOG_LINES", 10)
 
     async def chatty(value: Any, context: StepContext) -> Any:
         for n in range(100):
@@ -1002,7 +1002,7 @@ async def test_tries_count_towards_the_steps_of_an_execution(engine: Machine) ->
 async def test_lines_about_failed_tries_are_capped_like_others(
     engine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "MAX_LOG_LINES", 10)
+    monkeypatch.setattr(history, "MAX_LOG_LINES", 10)
 
     events = await engine.run("nodes: {a: {type: fail, retry: {max: 40, delay: 0s, errors: ['*']}}}")
 
@@ -1086,7 +1086,7 @@ async def test_after_a_kill_nothing_of_a_deleted_account_goes_on(path: Path) -> 
 async def test_what_an_execution_records_is_bounded_also_over_a_restart(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "MAX_EXECUTION_BYTES", 1_000_000)
+    monkeypatch.setattr(history, "MAX_EXECUTION_BYTES", 1_000_000)
     flow = """
     start: a
     nodes:

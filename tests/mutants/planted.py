@@ -136,7 +136,7 @@ BUGS: Final[Sequence[Bug]] = (
     ),
     Bug(
         "a step begins before its start is recorded",
-        [Change("engine/run.py", "            if self._may_hold_back():\n", "            self._launch()\n"
+        [Change("engine/run.py", "            if self._may_hold_back():\n", "            self._steps.launch()\n"
                 "            if self._may_hold_back():\n")],
         "server killed at its answer,server killed",
     ),

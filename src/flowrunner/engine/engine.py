@@ -1,18 +1,24 @@
 """Brings executions into memory: new ones, and ones that are stored."""
 
+import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 import structlog
 
 from flowrunner.domain.errors import InvalidFlow, NotFound
-from flowrunner.domain.events import Failure
+from flowrunner.domain.events import Admitted, Event, Failure, Started
+from flowrunner.domain.execution import ExecutionState
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId
-from flowrunner.engine.relatives import end_signal, key_of_end, tell_relatives, try_of_parent
-from flowrunner.engine.run import Run, replayed
+from flowrunner.engine.history import AT_A_STRETCH, History, replayed
+from flowrunner.engine.log import line_of_start
+from flowrunner.engine.relatives import Ties, end_signal, key_of_end, tell_relatives, try_of_parent
+from flowrunner.engine.run import Run
+from flowrunner.engine.scope import Identity
 from flowrunner.engine.world import World
-from flowrunner.ports import NewExecution, Signal
+from flowrunner.ports import NewExecution, Signal, StoredExecution
 
 logger = structlog.get_logger()
 
@@ -37,7 +43,21 @@ class FlowEngine:
         self._world.is_stopping = True
 
     async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> Run:
-        return await Run.begin(self._world, new, flow, input, at_once=at_once)
+        identity = Identity(execution_id=new.id, account_id=new.account_id, flow_id=new.flow_id, flow=flow)
+        redactor = await self._world.vault.redactor(new.account_id)
+        started = _start_of(new, flow, input)
+        history = History(self._world, identity, redactor, ExecutionState(), epoch=self._world.epoch, create=new)
+        ties = Ties(self._world, new.id, started, new.parent_id, new.turn)
+        run = Run(self._world, identity, redactor, history, ties)
+        history.record(started)
+        for number, (event, at) in enumerate(new.prefix, start=1):
+            history.record(event, at)
+            if number % AT_A_STRETCH == 0:
+                # Others go on in between.
+                await asyncio.sleep(0)
+        history.record(line_of_start(started))
+        await run.create(begins=at_once and not flow.nodes[flow.start].pure and not new.prefix)
+        return run
 
     async def load(self, id: ExecutionId) -> Run | None:
         epoch = await self._own(id)
@@ -48,7 +68,7 @@ class FlowEngine:
             tell_relatives(self._world, stored.id, stored.parent_id, stored.turn, [event for event, _ in events])
             return None
         if stored.account_is_gone:
-            run = await Run.resume(self._world, epoch, stored, events, _NO_FLOW)
+            run = await self._resume(epoch, stored, events, _NO_FLOW)
             run.cancel("the account was deleted")
             return run
         try:
@@ -57,7 +77,22 @@ class FlowEngine:
             message = f"The flow can no longer be read: {error}"
             await self._fail(id, epoch, Failure(type="flow.invalid", message=message[:2000]))
             return None
-        return await Run.resume(self._world, epoch, stored, events, flow)
+        return await self._resume(epoch, stored, events, flow)
+
+    async def _resume(
+        self, epoch: int, stored: StoredExecution, events: Sequence[tuple[Event, datetime]], flow: Flow
+    ) -> Run:
+        identity = Identity(execution_id=stored.id, account_id=stored.account_id, flow_id=stored.flow_id, flow=flow)
+        redactor = await self._world.vault.redactor(stored.account_id)
+        state = await replayed(events)
+        started = events[0][0]
+        assert isinstance(started, Started), "the first event of every execution is its start"
+        history = History(self._world, identity, redactor, state, epoch=epoch, size=stored.size)
+        ties = Ties(self._world, stored.id, started, stored.parent_id, stored.turn)
+        run = Run(self._world, identity, redactor, history, ties)
+        if state.is_queued and stored.turn is not None and not stored.turn.is_queued:
+            history.record(Admitted())
+        return run
 
     async def _own(self, id: ExecutionId) -> int:
         """The mark under which it is written from here; what is written under an earlier one counts no more."""
@@ -96,8 +131,22 @@ class FlowEngine:
     async def _fail(self, id: ExecutionId, epoch: int, failure: Failure) -> None:
         stored, events = await self._world.journal.load(id)
         if not stored.status.is_final:
-            run = await Run.resume(self._world, epoch, stored, events, _NO_FLOW)
+            run = await self._resume(epoch, stored, events, _NO_FLOW)
             await run.fail(failure)
+
+
+def _start_of(new: NewExecution, flow: Flow, input: JSON) -> Started:
+    start = flow.nodes[flow.start]
+    return Started(
+        node=start.name,
+        node_type=start.type,
+        input=input,
+        by=new.by,
+        parent=new.started_for,
+        rerun_of=None if new.rerun_of is None else {"execution_id": new.rerun_of, "from": new.rerun_from},
+        is_queued=new.turn is not None and new.turn.is_queued,
+        flow_name=new.flow_name if new.flow_name != flow.name else "",
+    )
 
 
 _NO_FLOW: Final = Flow(name="", description="", version="", tags=(), start="", nodes={}, vars={})

@@ -1,13 +1,13 @@
-"""What executions tell each other of their ends."""
+"""What executions tell each other: that they have ended, and that nobody waits for them any more."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from flowrunner.domain.events import Cancelled, Completed, Event, Failed, Started
-from flowrunner.domain.execution import Status
+from flowrunner.domain.events import Cancelled, Completed, Ending, Event, Failed, Started
+from flowrunner.domain.execution import Status, StepState, StepStatus
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine.world import World
-from flowrunner.ports import Signal, Turn
+from flowrunner.ports import PARENT_HAS_GONE_ON, Signal, Turn
 
 # The node type whose steps start executions and wait for them, and what those steps say that they wait for.
 SUB_FLOW: Final = "flow"
@@ -67,3 +67,38 @@ def tell_relatives(
         signal = end_signal(id, events[0], events[-1])
         if signal is not None:
             world.relatives.child_ended(parent_id, signal)
+
+
+class Ties:
+    """What one execution has to tell its relatives, once the reason for it is durable."""
+
+    def __init__(
+        self, world: World, id: ExecutionId, started: Started, parent_id: ExecutionId | None, turn: Turn | None
+    ) -> None:
+        self._world = world
+        self._id = id
+        self._started = started
+        self._parent_id = parent_id
+        self._turn = turn
+        self._orphans: list[ExecutionId] = []
+        # A step was left that may have started one, and nothing here tells.
+        self._may_have_more_orphans = False
+
+    def leave(self, current: StepState) -> None:
+        """Note what a step has set going elsewhere, which nobody waits for from now on."""
+        if current.status is StepStatus.RUNNING and current.node_type == SUB_FLOW:
+            self._may_have_more_orphans = True
+        about = current.waiting.about if current.waiting is not None else None
+        if isinstance(about, Mapping) and about.get("type") == SUB_FLOW and current.status is StepStatus.WAITING:
+            self._orphans.append(ExecutionId(str(about["execution_id"])))
+
+    def tell(self, ending: Ending | None) -> None:
+        """Tell the orphans, and if the execution has ended whoever waits for that."""
+        orphans, self._orphans = self._orphans, []
+        for orphan in orphans:
+            self._world.relatives.cancel_soon(orphan, reason=PARENT_HAS_GONE_ON)
+        if self._may_have_more_orphans:
+            self._may_have_more_orphans = False
+            self._world.relatives.look_for_orphans(self._id)
+        if ending is not None:
+            tell_relatives(self._world, self._id, self._parent_id, self._turn, [self._started, ending])

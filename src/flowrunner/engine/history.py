@@ -1,0 +1,193 @@
+"""The events of an execution in memory: what they add up to, and which of them are durable."""
+
+import asyncio
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.decide import deadline_of
+from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.events import Event, Failed, Logged
+from flowrunner.domain.execution import ExecutionState, Status, replay
+from flowrunner.domain.explain import waiting_for
+from flowrunner.domain.flow import Flow
+from flowrunner.engine.recorder import record
+from flowrunner.engine.scope import Identity
+from flowrunner.engine.world import World
+from flowrunner.ports import Append, NewExecution, Recorded, Redactor, Summary
+
+# Results of pure nodes wait for company, up to so many events.
+MAX_UNRECORDED_EVENTS: Final = 64
+MAX_UNRECORDED_BYTES: Final = 1024 * 1024
+MAX_LOG_LINES: Final = 10_000
+MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
+# Events that are taken into account without a break for others.
+AT_A_STRETCH: Final = 200
+_RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 3.0)
+
+
+@dataclass(slots=True)
+class _Tail:
+    """What becomes durable next, all of it together.
+
+    Attributes:
+        acts: Who caused it.
+        letters: What told of it, and is done with then.
+        answers: Given when it is durable.
+    """
+
+    records: list[Recorded] = field(default_factory=list)
+    size: int = 0
+    acts: list[AuditEntry] = field(default_factory=list)
+    letters: list[int] = field(default_factory=list)
+    answers: "list[asyncio.Future[bool]]" = field(default_factory=list)
+
+
+class History:
+    """What one run records. The state is ahead of the journal by the events that are not flushed yet.
+
+    Args:
+        size: Bytes that the events of ``state`` take.
+        create: The execution to create with the first events, if there is none yet.
+
+    Attributes:
+        status: As the database has it: what is in memory may not become durable.
+        is_ending: The end of the flow itself is durable.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        identity: Identity,
+        redactor: Redactor,
+        state: ExecutionState,
+        *,
+        epoch: int,
+        size: int = 0,
+        create: NewExecution | None = None,
+    ) -> None:
+        self.state = state
+        self.epoch = epoch
+        self.status = state.status
+        self.is_ending = state.seq > 0 and state.root.ended is not None
+        self._world = world
+        self._identity = identity
+        self._redactor = redactor
+        self._size = size
+        self._create = create
+        self._tail = _Tail()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the execution has more events than may be kept of one."""
+        return self._size > MAX_EXECUTION_BYTES
+
+    @property
+    def is_much_unrecorded(self) -> bool:
+        return len(self._tail.records) >= MAX_UNRECORDED_EVENTS or self._tail.size >= MAX_UNRECORDED_BYTES
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody is to be answered as soon as what was recorded is durable."""
+        return bool(self._tail.answers)
+
+    def record(self, event: Event, at: datetime | None = None) -> Event:
+        """Take an event into account; gives it as it is stored, which may be another one."""
+        at = at or self._world.clock.now()
+        recorded = record(event, seq=self.state.seq + 1, at=at, redactor=self._redactor)
+        self.state.apply(recorded.event, recorded.at)
+        self._tail.records.append(recorded)
+        self._tail.size += len(recorded.data)
+        self._size += len(recorded.data)
+        return recorded.event
+
+    def log(self, line: Logged, *, even_if_full: bool = False) -> None:
+        """Record a line, unless there are as many as are kept."""
+        if self.state.log_lines < MAX_LOG_LINES or even_if_full:
+            self.record(line)
+        elif self.state.log_lines == MAX_LOG_LINES:
+            self.record(Logged(level="warn", message=f"Log truncated: {MAX_LOG_LINES} lines are kept of an execution"))
+
+    def attribute(self, audit: AuditEntry | None, letters: Collection[int]) -> None:
+        """Say who caused what was recorded, and by which letters: these are done with once it is durable."""
+        if audit is not None:
+            self._tail.acts.append(audit)
+        self._tail.letters += letters
+
+    def answer_when_durable(self, answer: "asyncio.Future[bool]") -> None:
+        self._tail.answers.append(answer)
+
+    async def flush(self) -> bool:
+        """Make what was recorded durable, and show it; False if there was nothing.
+
+        Raises:
+            What `Journal.append` does.
+        """
+        if not self._tail.records:
+            return False
+        tail, self._tail = self._tail, _Tail()
+        is_ending = self.state.root.ended is not None
+        append = Append(
+            execution_id=self._identity.execution_id,
+            epoch=self.epoch,
+            after=self.state.seq - len(tail.records),
+            records=tail.records,
+            summary=summary_of(self._identity.flow, self.state, tail.records[-1].at),
+            create=self._create,
+            audit=tail.acts,
+            letters=tail.letters,
+        )
+        for seconds in self._patience():
+            try:
+                await self._world.journal.append(append)
+                break
+            except Unavailable:
+                if seconds is None:
+                    raise
+                await asyncio.sleep(seconds)
+        self._create = None
+        self.status = append.summary.status
+        self.is_ending = is_ending
+        self._world.broadcast.publish(self._identity.execution_id, tail.records)
+        for answer in tail.answers:
+            if not answer.done():
+                answer.set_result(True)
+        return True
+
+    def _patience(self) -> Iterator[float | None]:
+        """Seconds to wait between tries of an append; None lets its failure through."""
+        if self._create is not None:
+            # Nobody has been promised an execution that does not exist yet: failing is an answer.
+            yield None
+        yield from _RETRY_SECONDS
+        while not self._world.is_stopping:
+            yield _RETRY_SECONDS[-1]
+        yield None
+
+
+def summary_of(flow: Flow, state: ExecutionState, at: datetime) -> Summary:
+    """What lists show of an execution, as it stands at this time."""
+    status = state.status
+    is_waiting = status is Status.WAITING
+    due_at = state.due_at if is_waiting else None
+    if is_waiting and (deadline := deadline_of(flow, state)) is not None:
+        due_at = deadline if due_at is None else min(due_at, deadline)
+    return Summary(
+        status=status,
+        completed_at=at if status.is_final else None,
+        error=state.ending.error.message if isinstance(state.ending, Failed) else None,
+        wake_at=due_at,
+        waiting_for=msgspec.json.encode(waiting_for(state)) if is_waiting else None,
+        is_queued=state.is_queued,
+    )
+
+
+async def replayed(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
+    """As `replay`, without holding up others while a long execution is gone through."""
+    if len(events) <= AT_A_STRETCH:
+        return replay(events)
+    return await asyncio.to_thread(replay, events)

@@ -1,0 +1,24 @@
+"""Whether a signal counts."""
+
+from typing import Final
+
+from flowrunner.domain.execution import ExecutionState
+from flowrunner.ports import Signal
+
+# Signals that came before a step asked for them.
+MAX_EARLY_SIGNALS: Final = 1000
+
+
+def counts(signal: Signal, key: str, state: ExecutionState) -> bool:
+    """Whether an execution in this state takes a signal, under its key as it is stored."""
+    if state.status.is_final:
+        return False
+    is_awaited = any((waiting := state.at(step).waiting) is not None and waiting.key == key for step in state.timed)
+    if signal.step is not None:
+        # Kept while the step it is for is about to wait for it, which is always the case for a child
+        # that has ended at once; whatever the step has gone on from without it means nothing. Several
+        # may tell of the same end.
+        is_told = key in state.signals
+        return not is_told and (is_awaited or any(str(step) == signal.step for step in state.running))
+    is_too_much = sum(map(len, state.signals.values())) >= MAX_EARLY_SIGNALS
+    return is_awaited or not (signal.if_awaited or is_too_much)
