@@ -21,18 +21,12 @@ from starlette.types import ASGIApp
 from flowrunner.api.protocol import Connections, JoinedHttpProtocol
 from flowrunner.api.proxies import Proxies
 from flowrunner.api.standby import STANDBY, OnlyHealth, Standby, Switch
-from flowrunner.bootstrap import (
-    Program,
-    first_admin,
-    in_url,
-    is_newest_schema,
-    is_shared,
-    keep_house,
-    keep_token_uses,
-    open_program,
-    owning,
-    rotate_keys,
-)
+from flowrunner.bootstrap.first_admin import first_admin
+from flowrunner.bootstrap.housekeeping import keep_house, keep_token_uses, rotate_keys
+from flowrunner.bootstrap.lifecycle import open_program
+from flowrunner.bootstrap.location import is_newest_schema
+from flowrunner.bootstrap.ownership import is_shared, owning
+from flowrunner.bootstrap.program import Program
 from flowrunner.domain.errors import DispatchAway, FlowRunnerError, Unavailable
 from flowrunner.logs import configure_logging
 from flowrunner.ports import Ownership
@@ -200,7 +194,8 @@ class _Serving:
                 self._trouble = None
                 if is_standby:
                     return await self._be_standby(program, ownership)
-                await first_admin(self._settings, program, self._listener.getsockname()[1])
+                url = _url(self._settings.host, self._listener.getsockname()[1])
+                await first_admin(self._settings, program, url)
                 return await self._be_active(program, ownership)
         except Unavailable as error:
             return await self._wait_for_what_is_away(error)
@@ -310,7 +305,7 @@ class _Serving:
             return
         self._http = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="http")
         host, port = self._listener.getsockname()[:2]
-        logger.info("server.started", url=f"http://{in_url(host)}:{port}", data_dir=str(self._settings.data_dir))
+        logger.info("server.started", url=_url(host, port), data_dir=str(self._settings.data_dir))
         if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
             logger.warning("server.exposed", listens_on=host, hint=_EXPOSED)
 
@@ -318,6 +313,11 @@ class _Serving:
         if self._http is not None:
             self._server.should_exit = True
             await self._http
+
+
+def _url(host: str, port: int) -> str:
+    # An address of IPv6 stands in brackets there.
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class _Server(uvicorn.Server):

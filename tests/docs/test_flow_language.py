@@ -17,7 +17,7 @@ from flowrunner.domain.flow_document import nodes, reading, retries
 from flowrunner.domain.flow_tests import read_tests
 from flowrunner.domain.retry import RetryPolicy
 from flowrunner.domain.yaml_source import read_yaml
-from flowrunner.engine import history, recorder, signals
+from flowrunner.engine import history, recorder, run, signals
 from flowrunner.nodes import built_in, loops
 from flowrunner.offline.kit import open_kit
 from flowrunner.rehearsal.memory import GivenFlows
@@ -142,7 +142,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "signals that no node has taken": f"{signals.MAX_EARLY_SIGNALS:,}",
         "answer of a server": _size(egress.MAX_ANSWER_BYTES),
         "result of a node": _size(recorder.MAX_EVENT_BYTES),
-        "all events of an execution": _size(history.MAX_EXECUTION_BYTES),
+        "all events of an execution": _size(run.MAX_EXECUTION_BYTES),
         "log lines of an execution": f"{history.MAX_LOG_LINES:,}, with a mark where they were cut",
         "data of a log line": _size(recorder.MAX_LOG_BYTES),
         "steps of an execution, tries counted": f"{decide.MAX_STEPS:,}",

@@ -23,7 +23,7 @@ from flowrunner.domain.events import (
     Started,
 )
 from flowrunner.domain.execution import Status
-from flowrunner.engine import history, recorder
+from flowrunner.engine import history, recorder, run
 from flowrunner.plugin import HttpAnswer, NodeFailure, StepContext
 from flowrunner.ports import DuplicateRequest
 from flowrunner.storage.accounts import SqlAccounts
@@ -1086,7 +1086,7 @@ async def test_after_a_kill_nothing_of_a_deleted_account_goes_on(path: Path) -> 
 async def test_what_an_execution_records_is_bounded_also_over_a_restart(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "MAX_EXECUTION_BYTES", 1_000_000)
+    monkeypatch.setattr(run, "MAX_EXECUTION_BYTES", 1_000_000)
     flow = """
     start: a
     nodes:

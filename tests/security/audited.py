@@ -20,7 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from flowrunner.bootstrap import SystemClock, open_data
+from flowrunner.bootstrap.data import open_data
+from flowrunner.clock import SystemClock
 from flowrunner.domain.account import Account, Caller, Session
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.values import AccountId, SessionId

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from flowrunner.bootstrap import SystemClock, open_data, open_program
+from flowrunner.bootstrap.data import open_data
+from flowrunner.bootstrap.lifecycle import open_program
+from flowrunner.clock import SystemClock
 from flowrunner.domain.account import Caller
 from flowrunner.metrics import Metrics
 from flowrunner.ports import KeyKind

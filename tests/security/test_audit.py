@@ -17,7 +17,8 @@ from typing import Any, Final
 import pytest
 
 from api.shapes import assert_error
-from flowrunner.bootstrap import Program, open_program
+from flowrunner.bootstrap.lifecycle import open_program
+from flowrunner.bootstrap.program import Program
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.services.audit import MOST, AuditLog
 from flowrunner.settings import Settings

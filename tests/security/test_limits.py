@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from api.shapes import assert_error
 from api.test_routes import OPEN
 from flowrunner.api.routing import PublicRoute
-from flowrunner.bootstrap import Program
+from flowrunner.bootstrap.program import Program
 from flowrunner.services.audit import MOST
 from support.asgi import call, connect, program_at
 from support.client import FINAL, PASSWORD, Client, Reply

@@ -25,7 +25,7 @@ from api.shapes import SMALLEST
 from api.test_authentication import forgeries
 from api.test_routes import OPEN
 from flowrunner.api.routing import ProtectedRoute
-from flowrunner.bootstrap import Program
+from flowrunner.bootstrap.program import Program
 from flowrunner.domain.account import NEVER, Caller, Role, Scope, Session
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, SessionId, TokenId

@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from flowrunner.bootstrap import open_data
+from flowrunner.bootstrap.data import open_data
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.metrics import Metrics

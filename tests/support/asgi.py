@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from flowrunner.bootstrap import Program, open_program
+from flowrunner.bootstrap.lifecycle import open_program
+from flowrunner.bootstrap.program import Program
 from flowrunner.settings import Settings
 from support.client import Reply
 

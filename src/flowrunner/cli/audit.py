@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from flowrunner.bootstrap import verify_audit
+from flowrunner.bootstrap.maintenance import verify_audit
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.settings import Settings
 

@@ -6,8 +6,9 @@ from typing import Final
 
 import click
 
-from flowrunner.bootstrap import DATABASE_FILE, copy_installation, schema_of
-from flowrunner.bootstrap import migrate as migrate_database
+from flowrunner.bootstrap.location import DATABASE_FILE
+from flowrunner.bootstrap.maintenance import copy_installation, schema_of
+from flowrunner.bootstrap.maintenance import migrate as migrate_database
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.settings import Settings, postgres_url
 

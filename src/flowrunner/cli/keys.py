@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flowrunner.bootstrap import rotate_stored_keys
+from flowrunner.bootstrap.maintenance import rotate_stored_keys
 from flowrunner.settings import Settings
 
 

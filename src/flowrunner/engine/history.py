@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -24,37 +23,33 @@ from flowrunner.ports import Append, NewExecution, Recorded, Redactor, Summary
 MAX_UNRECORDED_EVENTS: Final = 64
 MAX_UNRECORDED_BYTES: Final = 1024 * 1024
 MAX_LOG_LINES: Final = 10_000
-MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
 # Events that are taken into account without a break for others.
 AT_A_STRETCH: Final = 200
 _RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 3.0)
 
 
-@dataclass(slots=True)
 class _Tail:
-    """What becomes durable next, all of it together.
+    """What becomes durable next, all of it together."""
 
-    Attributes:
-        acts: Who caused it.
-        letters: What told of it, and is done with then.
-        answers: Given when it is durable.
-    """
-
-    records: list[Recorded] = field(default_factory=list)
-    size: int = 0
-    acts: list[AuditEntry] = field(default_factory=list)
-    letters: list[int] = field(default_factory=list)
-    answers: "list[asyncio.Future[bool]]" = field(default_factory=list)
+    def __init__(self) -> None:
+        self.records: list[Recorded] = []
+        self.size = 0
+        # Who caused it.
+        self.acts: list[AuditEntry] = []
+        # What told of it, and is done with then.
+        self.letters: list[int] = []
+        # Given when it is durable.
+        self.answers: list[asyncio.Future[bool]] = []
 
 
 class History:
     """What one run records. The state is ahead of the journal by the events that are not flushed yet.
 
     Args:
-        size: Bytes that the events of ``state`` take.
         create: The execution to create with the first events, if there is none yet.
 
     Attributes:
+        size: Bytes that the events take.
         status: As the database has it: what is in memory may not become durable.
         is_ending: The end of the flow itself is durable.
     """
@@ -72,19 +67,14 @@ class History:
     ) -> None:
         self.state = state
         self.epoch = epoch
+        self.size = size
         self.status = state.status
         self.is_ending = state.seq > 0 and state.root.ended is not None
         self._world = world
         self._identity = identity
         self._redactor = redactor
-        self._size = size
         self._create = create
         self._tail = _Tail()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the execution has more events than may be kept of one."""
-        return self._size > MAX_EXECUTION_BYTES
 
     @property
     def is_much_unrecorded(self) -> bool:
@@ -97,12 +87,13 @@ class History:
 
     def record(self, event: Event, at: datetime | None = None) -> Event:
         """Take an event into account; gives it as it is stored, which may be another one."""
-        at = at or self._world.clock.now()
-        recorded = record(event, seq=self.state.seq + 1, at=at, redactor=self._redactor)
-        self.state.apply(recorded.event, recorded.at)
-        self._tail.records.append(recorded)
-        self._tail.size += len(recorded.data)
-        self._size += len(recorded.data)
+        state, tail = self.state, self._tail
+        recorded = record(event, seq=state.seq + 1, at=at or self._world.clock.now(), redactor=self._redactor)
+        state.apply(recorded.event, recorded.at)
+        size = len(recorded.data)
+        tail.records.append(recorded)
+        tail.size += size
+        self.size += size
         return recorded.event
 
     def log(self, line: Logged, *, even_if_full: bool = False) -> None:

@@ -92,7 +92,8 @@ class Mailbox:
     def take_lines(self) -> list[Logged]:
         """The log lines; all else stays."""
         lines = [message for message in self._messages if isinstance(message, Logged)]
-        self._messages = deque(message for message in self._messages if not isinstance(message, Logged))
+        if lines:
+            self._messages = deque(message for message in self._messages if not isinstance(message, Logged))
         return lines
 
     def close(self) -> None:

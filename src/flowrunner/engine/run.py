@@ -41,7 +41,7 @@ from flowrunner.domain.events import (
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId
 from flowrunner.engine.conclusion import conclusion
-from flowrunner.engine.history import AT_A_STRETCH, MAX_EXECUTION_BYTES, MAX_UNRECORDED_EVENTS, History
+from flowrunner.engine.history import AT_A_STRETCH, MAX_UNRECORDED_EVENTS, History
 from flowrunner.engine.log import line_of_end, line_of_failure
 from flowrunner.engine.mailbox import Mail, Mailbox, Result
 from flowrunner.engine.recorder import signal_key
@@ -53,6 +53,7 @@ from flowrunner.engine.step_tasks import StepTasks
 from flowrunner.engine.world import Stopped, World
 from flowrunner.ports import Redactor, Signal
 
+MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
 # As many may have been lost in a crash, and a few more.
 _CAREFUL_EVENTS: Final = 4 * MAX_UNRECORDED_EVENTS
 # An execution of so many events and more stays for a while when it has to wait. To load an event takes some
@@ -237,9 +238,8 @@ class Run:
 
     def _may_hold_back(self) -> bool:
         """Whether what is recorded can become durable later: all that is about to begin has no effect outside."""
-        if self._is_careful or self._history.is_awaited or self._history.is_much_unrecorded:
-            return False
-        return self._steps.are_pure
+        history = self._history
+        return self._steps.are_pure and not (self._is_careful or history.is_awaited or history.is_much_unrecorded)
 
     async def _flush(self) -> None:
         if await self._history.flush():
@@ -251,7 +251,7 @@ class Run:
         """Decide and record until there is no more to do; gives when there is by itself."""
         count = 0
         while not (self._has_to_conclude or self._cancellation is not None or self._begins_nothing):
-            if self._history.is_full and self._state.ending is None:
+            if self._history.size > MAX_EXECUTION_BYTES and self._state.ending is None:
                 self._finish(Failed(error=_TOO_MUCH))
             now = self._world.clock.now()
             # What this process decides on, it runs: only what was there before it can have been cut off.

@@ -1,0 +1,100 @@
+"""Opens what an installation keeps: the keys in its data directory, and the database."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flowrunner.bootstrap.location import DATABASE_FILE, make_private, stored_at
+from flowrunner.bootstrap.ownership import is_shared, locked
+from flowrunner.clock import SystemClock
+from flowrunner.metrics import Metrics
+from flowrunner.security.credentials import JwtIssuer
+from flowrunner.security.keys import MASTER, SIGNING, KeyRing, load_keys, open_data_dir
+from flowrunner.security.rotation import FileKeyRotator
+from flowrunner.security.vault import AesVault, MasterKeys, WrongKey
+from flowrunner.services.keys import Keys
+from flowrunner.settings import Settings
+from flowrunner.storage.database import Database
+from flowrunner.storage.keys import SqlKeyRotations
+from flowrunner.storage.secrets import SqlSecrets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What is in the data directory and the database, opened."""
+
+    database: Database
+    secrets: SqlSecrets
+    vault: AesVault
+    tokens: JwtIssuer
+    rotator: FileKeyRotator
+    keys: Keys
+
+
+@contextlib.asynccontextmanager
+async def open_data(
+    settings: Settings,
+    *,
+    clock: SystemClock,
+    metrics: Metrics,
+    is_standby: bool = False,
+    is_serving: bool = True,
+) -> AsyncIterator[Stored]:
+    """Hold the data directory and open what is in it, and the database.
+
+    Args:
+        is_standby: Another server is active, so nothing is written.
+        is_serving: The process serves or works; otherwise no other one does.
+
+    Raises:
+        FlowRunnerError: If the data directory, the keys or the database are not fit to start with.
+    """
+    open_data_dir(settings.data_dir)
+    location = stored_at(settings)
+    has_file = settings.database_url is None
+    # Who may write into a database server is known by the ownership; several servers may share the keys.
+    with locked(settings.data_dir) if has_file else contextlib.nullcontext():
+        keys = load_keys(settings.data_dir, has_data=await location.has_data())
+        if has_file:
+            make_private(settings.data_dir / DATABASE_FILE)
+        if not is_standby:
+            await location.migrate()
+        database = location.open(on_commit=metrics.commit_size.observe, is_standby=is_standby)
+        try:
+            secrets = SqlSecrets(database)
+            master_keys = MasterKeys(keys.master, keys.others[MASTER])
+            signing_keys = KeyRing(SIGNING, keys.signing, keys.others[SIGNING])
+            await _check_master_keys(secrets, master_keys)
+            vault = AesVault(secrets, master_keys)
+            rotations = SqlKeyRotations(database)
+            rotator = FileKeyRotator(
+                settings.data_dir,
+                rotations=rotations,
+                secrets=secrets,
+                vault=vault,
+                master_keys=master_keys,
+                signing_keys=signing_keys,
+                clock=clock,
+                token_life=timedelta(seconds=settings.token_life),
+                is_shared=is_serving and is_shared(settings),
+            )
+            await rotator.follow()
+            yield Stored(
+                database=database,
+                secrets=secrets,
+                vault=vault,
+                tokens=JwtIssuer(signing_keys),
+                rotator=rotator,
+                keys=Keys(rotations, rotator, clock),
+            )
+        finally:
+            await database.close()
+
+
+async def _check_master_keys(store: SqlSecrets, master_keys: MasterKeys) -> None:
+    if not await store.master_key_ids() <= master_keys.ids:
+        raise WrongKey(
+            "The master key in the data directory is not the one that the stored secrets were "
+            "encrypted with: restore the files keys/master*.key from your backup"
+        )

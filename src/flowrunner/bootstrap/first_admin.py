@@ -1,0 +1,47 @@
+"""How the first account comes into being: from the settings, or by a token that is shown."""
+
+import sys
+
+from flowrunner.bootstrap.program import SETUP_TOKEN_FILE, Program
+from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput
+from flowrunner.security.keys import write_private
+from flowrunner.settings import Settings
+
+
+async def first_admin(settings: Settings, program: Program, url: str) -> None:
+    """Make the account that makes all others, or tell how to.
+
+    Args:
+        url: Where the server is to be found.
+
+    Raises:
+        FlowRunnerError: If the settings name one that cannot be made.
+    """
+    accounts = program.services.accounts
+    token_file = settings.data_dir / SETUP_TOKEN_FILE
+    if await accounts.is_set_up():
+        token_file.unlink(missing_ok=True)
+        return
+    if settings.admin_email is not None and settings.admin_password is not None:
+        try:
+            await accounts.create_first(
+                name=settings.admin_email.partition("@")[0] or "admin",
+                email=settings.admin_email,
+                password=settings.admin_password,
+            )
+        except InvalidInput as error:
+            raise FlowRunnerError(f"The first admin cannot be made: {error}") from None
+        except Conflict:
+            pass
+        return
+    token_file.unlink(missing_ok=True)
+    token = program.setup.issue_token()
+    write_private(token_file, token + "\n")
+    print(
+        f"There is no account yet. Create the first admin within 24 hours:\n\n"
+        f'  curl {url}/api/v1/setup -H \'Content-Type: application/json\' -d \'{{"token": "{token}",\n'
+        f'    "name": "Your Name", "email": "you@example.com", "password": "…"}}\'\n\n'
+        f"The token is also in {token_file}.",
+        file=sys.stderr,
+        flush=True,
+    )

@@ -1,0 +1,63 @@
+"""What the active server does by itself, now and then."""
+
+import asyncio
+import contextlib
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from flowrunner.bootstrap.news import NEWS_SECONDS
+from flowrunner.bootstrap.program import Program
+from flowrunner.domain.errors import Unavailable
+from flowrunner.settings import Settings
+
+logger = structlog.get_logger()
+
+_HOUSEKEEPING_SECONDS: Final = 3600.0
+_SETTLING_SECONDS: Final = 300.0
+_ROTATION_SECONDS: Final = 300.0
+_TOKEN_USES_SECONDS: Final = 60.0
+
+
+async def keep_house(settings: Settings, program: Program) -> None:
+    """Delete what has been kept for long enough, now and then."""
+    # What nobody was there to tell of is told first: of an execution that is deleted, its parent would never hear.
+    await asyncio.sleep(_SETTLING_SECONDS)
+    while True:
+        try:
+            purged = await program.services.executions.purge(older_than=timedelta(seconds=settings.retention))
+            await program.services.flows.purge()
+            await program.services.identity.purge()
+            await program.services.audit.tell_untold()
+            await program.services.audit.purge(older_than=timedelta(seconds=settings.audit_retention))
+            if purged:
+                logger.info("executions.purged", count=purged)
+        except Exception:
+            # It is tried again in time, and nothing else waits for it.
+            logger.exception("housekeeping.failed")
+        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+async def keep_token_uses(program: Program) -> None:
+    """Write when API tokens were used, once a minute and once more at the end."""
+    try:
+        while True:
+            await asyncio.sleep(_TOKEN_USES_SECONDS)
+            with contextlib.suppress(Unavailable):
+                await program.token_uses.write()
+    finally:
+        with contextlib.suppress(Unavailable):
+            await program.token_uses.write()
+
+
+async def rotate_keys(program: Program) -> None:
+    """Go on with rotations of keys, when one is asked for and now and then."""
+    while True:
+        is_waiting = False
+        try:
+            is_waiting = await program.services.keys.advance()
+        except Exception:
+            # What is left to do follows from what is stored.
+            logger.exception("keys.rotation_failed")
+        await program.services.keys.wait(seconds=NEWS_SECONDS if is_waiting else _ROTATION_SECONDS)

@@ -1,0 +1,69 @@
+"""The program from its opening to its end, without its network side."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from flowrunner.bootstrap.data import open_data
+from flowrunner.bootstrap.dispatching import dispatch_of
+from flowrunner.bootstrap.news import hearing
+from flowrunner.bootstrap.ownership import is_shared
+from flowrunner.bootstrap.program import Program, assemble
+from flowrunner.clock import SystemClock
+from flowrunner.metrics import Metrics
+from flowrunner.sandbox.pool import JailedSandbox
+from flowrunner.security.credentials import Argon2Hasher
+from flowrunner.security.egress import EgressClient, EgressPolicy
+from flowrunner.settings import Settings
+
+
+@contextlib.asynccontextmanager
+async def open_program(
+    settings: Settings,
+    *,
+    own_ports: frozenset[int] = frozenset(),
+    is_standby: bool = False,
+    is_worker: bool = False,
+) -> AsyncIterator[Program]:
+    """The whole program but its network side, with every unfinished execution going on.
+
+    Args:
+        is_standby: Another server is active: nothing goes on, and nothing is written.
+        is_worker: It advances its share of the executions that Temporal places.
+
+    Raises:
+        FlowRunnerError: If the data directory, the keys or the database are not fit to start with.
+    """
+    clock, metrics = SystemClock(), Metrics()
+    async with open_data(settings, clock=clock, metrics=metrics, is_standby=is_standby) as stored:
+        hasher = Argon2Hasher()
+        http = EgressClient(EgressPolicy(settings.egress_allow, own_ports))
+        sandbox = JailedSandbox(settings.script_workers)
+        try:
+            program = assemble(
+                settings=settings,
+                stored=stored,
+                clock=clock,
+                metrics=metrics,
+                hasher=hasher,
+                http=http,
+                sandbox=sandbox,
+                dispatch=await dispatch_of(settings, stored, clock, is_worker=is_worker),
+            )
+            async with hearing(program) if is_standby or is_shared(settings) else contextlib.nullcontext():
+                if is_standby:
+                    program.readiness.is_standby = True
+                    yield program
+                    return
+                await program.dispatcher.open()
+                try:
+                    if program.advancing is not program.dispatcher:
+                        await program.advancing.open()
+                    yield program
+                finally:
+                    if program.advancing is not program.dispatcher:
+                        await program.advancing.close()
+                    await program.dispatcher.close()
+        finally:
+            await sandbox.close()
+            await http.close()
+            hasher.close()

@@ -1,0 +1,55 @@
+"""What a process hears of the others that use the same database."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+import structlog
+
+from flowrunner.bootstrap.program import Program
+from flowrunner.domain.errors import Unavailable
+from flowrunner.storage.keys import name_of
+
+logger = structlog.get_logger()
+
+# How old what a process knows of others' acts may be: ended sessions, new secrets.
+NEWS_SECONDS: Final = 2.0
+
+
+@contextlib.asynccontextmanager
+async def hearing(program: Program) -> AsyncIterator[None]:
+    """Subscribers are told of what other processes record, and what those end or change is seen here, too."""
+    broadcast = program.broadcast
+    tasks = (
+        asyncio.create_task(
+            program.database.listen(
+                name=lambda: name_of(program.rotator.holder),
+                on_news=broadcast.hear,
+                on_gap=broadcast.hear_of_all,
+            ),
+            name="listener",
+        ),
+        asyncio.create_task(_look_again(program), name="news"),
+    )
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _look_again(program: Program) -> None:
+    while True:
+        await asyncio.sleep(NEWS_SECONDS)
+        program.services.identity.look_again()
+        program.vault.look_again()
+        try:
+            await program.live.look_again()
+        except Unavailable as error:
+            logger.warning("sessions.not_looked_at", reason=str(error))
+        try:
+            await program.rotator.follow()
+        except Unavailable as error:
+            logger.warning("keys.not_looked_at", reason=str(error))

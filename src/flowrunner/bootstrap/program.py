@@ -1,0 +1,212 @@
+"""What the running program is made of."""
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from fastapi import FastAPI
+
+from flowrunner.api.browser import Browser
+from flowrunner.api.live import Live
+from flowrunner.api.proxies import Proxies
+from flowrunner.api.server import build_app
+from flowrunner.bootstrap.data import Stored
+from flowrunner.bootstrap.dispatching import Dispatch
+from flowrunner.bootstrap.readiness import Readiness
+from flowrunner.broadcast import LocalBroadcast
+from flowrunner.clock import SystemClock
+from flowrunner.domain.limits import Limits
+from flowrunner.domain.values import AccountId
+from flowrunner.engine.engine import FlowEngine
+from flowrunner.engine.world import World
+from flowrunner.metrics import CountingBroadcast, Metrics
+from flowrunner.nodes import built_in
+from flowrunner.ports import Advancing, OpenDispatcher
+from flowrunner.sandbox.pool import JailedSandbox
+from flowrunner.schemas import RustSchemas
+from flowrunner.security.credentials import Argon2Hasher
+from flowrunner.security.egress import EgressClient
+from flowrunner.security.rotation import FileKeyRotator
+from flowrunner.security.vault import AesVault
+from flowrunner.services.accounts import Accounts
+from flowrunner.services.audit import AuditLog
+from flowrunner.services.bundle import Services
+from flowrunner.services.executions import Executions
+from flowrunner.services.flows import Flows, ReadyFlows
+from flowrunner.services.identity import Identity
+from flowrunner.services.language import Language
+from flowrunner.services.rates import Rates
+from flowrunner.services.reruns import Reruns
+from flowrunner.services.secrets import Secrets
+from flowrunner.services.setup import FirstAccount
+from flowrunner.services.signals import Signals
+from flowrunner.services.subflows import SubFlowExecutions
+from flowrunner.services.throttle import Throttle
+from flowrunner.services.tokens import Tokens, TokenUses
+from flowrunner.settings import Settings
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.audit import SqlAudit
+from flowrunner.storage.database import Database
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.sessions import SqlSessions
+from flowrunner.storage.tokens import SqlTokens
+from flowrunner.storage.usage import SqlUsage
+
+SETUP_TOKEN_FILE: Final = "setup-token"  # noqa: S105 # a file's name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """The parts that starting and stopping has to do with."""
+
+    app: FastAPI
+    services: Services
+    setup: FirstAccount
+    live: Live
+    broadcast: LocalBroadcast
+    dispatcher: OpenDispatcher
+    advancing: Advancing
+    world: World
+    database: Database
+    vault: AesVault
+    rotator: FileKeyRotator
+    token_uses: TokenUses
+    readiness: Readiness
+    metrics: Metrics
+
+
+def assemble(
+    *,
+    settings: Settings,
+    stored: Stored,
+    clock: SystemClock,
+    metrics: Metrics,
+    hasher: Argon2Hasher,
+    http: EgressClient,
+    sandbox: JailedSandbox,
+    dispatch: Dispatch,
+) -> Program:
+    database, vault = stored.database, stored.vault
+    node_types = built_in()
+    specs = {name: node_type.spec() for name, node_type in node_types.items()}
+    journal, broadcast = SqlJournal(database), LocalBroadcast()
+    flow_store, account_store, reader = SqlFlows(database), SqlAccounts(database), SqlExecutions(database)
+    library = ReadyFlows(flow_store, specs)
+    schemas = RustSchemas()
+    world = World(
+        journal=journal,
+        library=library,
+        vault=vault,
+        broadcast=CountingBroadcast(broadcast, metrics),
+        sandbox=sandbox,
+        node_types=node_types,
+        http=http,
+        clock=clock,
+        draw=random.SystemRandom().random,
+    )
+    limits = Limits(
+        active=settings.account_active,
+        queued=settings.account_queued,
+        flows=settings.account_flows,
+        stored=settings.account_stored,
+        sockets=settings.account_sockets,
+    )
+    usage = SqlUsage(database)
+    dispatcher, advancing = dispatch(FlowEngine(world), journal, limits)
+    executions = Executions(
+        reader,
+        flow_store,
+        library,
+        dispatcher,
+        usage=usage,
+        limits=limits,
+        clock=clock,
+        sandbox=sandbox,
+        schemas=schemas,
+    )
+    world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flow_store))
+    language = Language(specs, schemas, sandbox)
+    token_store = SqlTokens(database)
+    uses = TokenUses(token_store)
+    audit = AuditLog(SqlAudit(database), clock)
+    identity = Identity(
+        account_store,
+        SqlSessions(database),
+        token_store,
+        uses,
+        audit=audit,
+        hasher=hasher,
+        tokens=stored.tokens,
+        clock=clock,
+        token_life=timedelta(seconds=settings.token_life),
+        throttle=Throttle(most_of_address=settings.anonymous_logins),
+    )
+
+    async def on_delete(account_id: AccountId) -> None:
+        await executions.cancel_all(account_id)
+        vault.forget(account_id)
+
+    accounts = Accounts(account_store, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete)
+    services = Services(
+        identity=identity,
+        rates=Rates(
+            clock,
+            most=settings.account_requests,
+            most_anonymous=settings.anonymous_requests,
+            most_changes=settings.account_changes,
+        ),
+        audit=audit,
+        tokens=Tokens(token_store, uses, clock, on_end=identity.sessions_ended),
+        accounts=accounts,
+        secrets=Secrets(stored.secrets, vault, clock),
+        keys=stored.keys,
+        flows=Flows(flow_store, stored.secrets, language, clock, usage=usage, limits=limits),
+        language=language,
+        executions=executions,
+        signals=Signals(reader, journal, dispatcher, schemas, clock),
+        reruns=Reruns(executions, reader, journal, flow_store, library),
+    )
+    live = Live(services, journal, broadcast, clock, limits=limits, most=settings.max_sockets)
+    identity.on_end(live.end_sessions)
+    token_file = settings.data_dir / SETUP_TOKEN_FILE
+    setup = FirstAccount(accounts, clock, on_done=lambda: token_file.unlink(missing_ok=True))
+    metrics.gauge("flowrunner_executions_active", "Executions in memory.", lambda: advancing.active)
+    metrics.gauge(
+        "flowrunner_executions_queued",
+        "Executions that wait for room; with Temporal of all processes, also those that no worker has begun yet.",
+        lambda: dispatcher.queued,
+    )
+    metrics.gauge("flowrunner_sockets_open", "Open WebSockets.", lambda: live.open_sockets)
+
+    readiness = Readiness(dispatcher, database)
+    metrics.gauge(
+        "flowrunner_standby", "1 while another server is active and this one waits.", lambda: readiness.is_standby
+    )
+    return Program(
+        app=build_app(
+            services,
+            live,
+            setup=setup,
+            readiness=readiness,
+            metrics=metrics.text,
+            refused=metrics.refused,
+            browser=Browser(settings.public_url),
+            proxies=Proxies(settings.trusted_proxies),
+        ),
+        services=services,
+        setup=setup,
+        live=live,
+        broadcast=broadcast,
+        dispatcher=dispatcher,
+        advancing=advancing,
+        world=world,
+        database=database,
+        vault=vault,
+        rotator=stored.rotator,
+        token_uses=uses,
+        readiness=readiness,
+        metrics=metrics,
+    )

@@ -1,0 +1,41 @@
+"""Why the program cannot serve at the moment."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from flowrunner.api.standby import STANDBY
+from flowrunner.domain.errors import Unavailable
+from flowrunner.ports import OpenDispatcher
+from flowrunner.storage.database import Database
+
+_READY_SECONDS: Final = 1.0
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Tells why the program cannot serve at the moment; None when it can."""
+
+    dispatcher: OpenDispatcher
+    database: Database
+    is_standby: bool = False
+    is_stopping: bool = False
+
+    async def __call__(self) -> str | None:
+        if self.is_stopping:
+            return "stopping"
+        if not self.is_standby and not self.dispatcher.is_open:
+            return "the engine is not active"
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await self.database.check_readable()
+        except (TimeoutError, Unavailable):
+            return "the database does not answer"
+        if self.is_standby:
+            return STANDBY
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await self.database.check_writable()
+        except (TimeoutError, Unavailable):
+            return "the database cannot be written"
+        return None
