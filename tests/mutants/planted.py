@@ -142,7 +142,8 @@ BUGS: Final[Sequence[Bug]] = (
     ),
     Bug(
         "timers end with the first trouble",
-        [Change(_LOCAL, "                nap = _RETRY_SECONDS\n", "                await asyncio.Event().wait()\n")],
+        [Change("dispatch/timers.py", "                nap = _RETRY_SECONDS\n",
+                "                await asyncio.Event().wait()\n")],
         "tests/scenarios/test_cuts.py"
         "::test_a_server_whose_database_is_cut_off_says_so_at_once_and_comes_back_by_itself",
     ),

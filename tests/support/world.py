@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -253,7 +253,7 @@ class Machine:
 
     def look_at_timers(self) -> None:
         """What a dispatcher does by itself within a minute; a clock that is set by hand cannot be waited for."""
-        self.dispatcher._timer.set()
+        self.dispatcher._timers.expect(datetime.min.replace(tzinfo=UTC))
 
 
 @asynccontextmanager

@@ -1,17 +1,16 @@
 """Advances executions in the server's own process."""
 
 import asyncio
-import contextlib
 import traceback
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
 
 from flowrunner.dispatch.family import Family
+from flowrunner.dispatch.timers import Timers
 from flowrunner.dispatch.turns import FairQueue, Room
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
@@ -21,6 +20,7 @@ from flowrunner.domain.limits import UNLIMITED, Limits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.ports import (
     ActiveExecution,
+    Cancel,
     Clock,
     Engine,
     Fenced,
@@ -35,20 +35,7 @@ _PAGE: Final = 500
 SURE_OF_AN_ACCOUNT: Final = 5
 # How soon an execution that could not go on is looked at again; each time later than before.
 _RETRY_SECONDS: Final = 1.0
-# Also how late a wait may end after the clock was set forward.
-_LONGEST_NAP_SECONDS: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Cancellation:
-    """The wish that an execution ends. See `ActiveExecution.cancel`."""
-
-    reason: str
-    audit: AuditEntry | None = None
-    spares_handlers: bool = False
-
-    def reach(self, run: ActiveExecution) -> None:
-        run.cancel(self.reason, self.audit, spares_handlers=self.spares_handlers)
+_LONGEST_RETRY_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -64,7 +51,7 @@ class _Slot:
 
     account_id: AccountId | None
     run: ActiveExecution | None = None
-    cancellation: _Cancellation | None = None
+    cancellation: Cancel | None = None
     is_called_back: bool = False
     mail: "list[tuple[Signal, asyncio.Future[bool]]]" = field(default_factory=list)
     left: asyncio.Event = field(default_factory=asyncio.Event)
@@ -83,18 +70,16 @@ class LocalDispatcher(Family):
         self, engine: Engine, journal: Journal, clock: Clock, *, most_active: int, limits: Limits = UNLIMITED
     ) -> None:
         super().__init__(engine, journal)
-        self._clock = clock
         self._limits = limits
         self._room = Room(most_active, SURE_OF_AN_ACCOUNT, most_of_one=limits.active)
         self._slots: dict[ExecutionId, _Slot] = {}
         self._queue = FairQueue()
+        self._timers = Timers(journal, clock, self._enqueue, in_memory=self._slots, queued=self._queue)
         # New ones that are being written, and will wait then.
         self._coming: defaultdict[AccountId, set[ExecutionId]] = defaultdict(set)
         # How often each execution that could not go on was looked at again.
         self._tries: dict[ExecutionId, int] = {}
         self._tasks: asyncio.TaskGroup | None = None
-        self._timer = asyncio.Event()
-        self._next_look_at = clock.now()
         self._is_empty = asyncio.Event()
         self._is_empty.set()
         self._owner: asyncio.Task[None] | None = None
@@ -125,7 +110,7 @@ class LocalDispatcher(Family):
             async with asyncio.TaskGroup() as self._tasks:
                 ready.set_result(None)
                 self._tasks.create_task(self._recover(), name="recovery")
-                self._tasks.create_task(self._watch_timers(), name="timers")
+                self._tasks.create_task(self._timers.watch(), name="timers")
         except BaseException as error:
             if not ready.done():
                 ready.set_exception(error)
@@ -193,13 +178,13 @@ class LocalDispatcher(Family):
         self._enqueue(new.id, new.account_id)
 
     async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
-        await self._cancel(id, _Cancellation(reason, audit))
+        await self._cancel(id, Cancel(reason=reason, audit=audit))
 
-    async def _cancel(self, id: ExecutionId, wish: _Cancellation) -> None:
+    async def _cancel(self, id: ExecutionId, wish: Cancel) -> None:
         while True:
             slot = self._slot_of(id)
             if slot.run is not None:
-                wish.reach(slot.run)
+                _reach(slot.run, wish)
             elif slot.cancellation is None or not wish.spares_handlers:
                 slot.cancellation = wish
             await slot.left.wait()
@@ -258,7 +243,7 @@ class LocalDispatcher(Family):
         await self.signal(id, signal)
 
     async def _end(self, id: ExecutionId, *, reason: str) -> None:
-        await self._cancel(id, _Cancellation(reason, spares_handlers=True))
+        await self._cancel(id, Cancel(reason=reason, spares_handlers=True))
 
     async def _let_in(self, id: ExecutionId, account_id: AccountId) -> None:
         if id in self._slots:
@@ -344,7 +329,7 @@ class LocalDispatcher(Family):
         for signal, answer in slot.mail:
             run.receive(signal, answer)
         if slot.cancellation is not None:
-            slot.cancellation.reach(run)
+            _reach(run, slot.cancellation)
 
     async def _advance(self, id: ExecutionId, slot: _Slot) -> None:
         assert slot.run is not None, "an execution is loaded before it advances"
@@ -368,8 +353,8 @@ class LocalDispatcher(Family):
             self._leave(id, slot)
             raise
         self._leave(id, slot)
-        if due_at is not None and due_at < self._next_look_at:
-            self._timer.set()
+        if due_at is not None:
+            self._timers.expect(due_at)
 
     async def _give_up(self, id: ExecutionId) -> bool:
         """Whether the execution has ended by it."""
@@ -394,7 +379,7 @@ class LocalDispatcher(Family):
             # One that was brought in by a call and never loaded is of no account that is known.
             self._enqueue(id, account_id or AccountId(""))
 
-    # What time sets in motion
+    # After a start
 
     async def _recover(self) -> None:
         """Take up every execution that was running when the last owner ended, and what was left undone."""
@@ -418,37 +403,11 @@ class LocalDispatcher(Family):
         if count:
             logger.info("dispatcher.recovered", executions=count)
 
-    async def _watch_timers(self) -> None:
-        while True:
-            self._timer.clear()
-            # While the rows are read, whoever parks cannot tell whether this look still sees them.
-            self._next_look_at = datetime.max.replace(tzinfo=UTC)
-            try:
-                nap = await self._wake_due()
-            except Exception as error:
-                # Whatever it was, the next look may go well; without one every wait would be for ever.
-                logger.error("dispatcher.timers_failed", error=str(error))
-                nap = _RETRY_SECONDS
-            self._next_look_at = self._clock.now() + timedelta(seconds=nap)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(nap):
-                    await self._timer.wait()
 
-    async def _wake_due(self) -> float:
-        """Take up what is due; gives the seconds until there may be more."""
-        now = self._clock.now()
-        # Those that are in memory already may still be due by their rows: they do not count.
-        known = len(self._slots) + len(self._queue)
-        for id, account_id in await self._journal.due(now=now, limit=_PAGE + known):
-            self._enqueue(id, account_id)
-        at = await self._journal.next_wake()
-        if at is None:
-            return _LONGEST_NAP_SECONDS
-        # Rows that are due, and in memory or in the queue already, must not make this loop spin.
-        shortest = 0.5 if self._queue else 0.05
-        return min(max((at - self._clock.now()).total_seconds(), shortest), _LONGEST_NAP_SECONDS)
+def _reach(run: ActiveExecution, wish: Cancel) -> None:
+    run.cancel(wish.reason, wish.audit, spares_handlers=wish.spares_handlers)
 
 
 def _seconds_after(tries: int) -> float:
     """How long to wait when so many tries have failed: what cannot be done must not fill the log."""
-    return min(_RETRY_SECONDS * 2.0 ** min(tries - 1, 10), _LONGEST_NAP_SECONDS)
+    return min(_RETRY_SECONDS * 2.0 ** min(tries - 1, 10), _LONGEST_RETRY_SECONDS)
