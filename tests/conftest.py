@@ -9,7 +9,7 @@ from support.postgres import PostgresServer
 from support.receiver import Receiver
 from support.server import Server
 
-pytest_plugins = ["support.scoreboard"]
+pytest_plugins = ["support.fleet", "support.scoreboard"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,5 @@
 """The same stories where a Temporal server says which worker advances what."""
 
-from collections.abc import Iterator
 from typing import Final
 from uuid import uuid4
 
@@ -17,15 +16,6 @@ from .distributed import machine_on
 from .stories import STORIES
 
 SOME: Final = ["an ordinary day"]
-
-
-@pytest.fixture(scope="module")
-def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
-    running = Temporal(tmp_path_factory.mktemp("temporal"))
-    try:
-        yield running.start()
-    finally:
-        running.stop()
 
 
 @pytest.fixture

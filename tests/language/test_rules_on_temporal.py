@@ -1,6 +1,5 @@
 """The same rules where a Temporal server says which worker advances what."""
 
-from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
@@ -14,15 +13,6 @@ from support.postgres import PostgresServer
 from support.temporal import Temporal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture(scope="module")
-def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
-    running = Temporal(tmp_path_factory.mktemp("temporal"))
-    try:
-        yield running.start()
-    finally:
-        running.stop()
 
 
 @each_of(PLAYS if WHOLE else one_of_each_chapter(PLAYS))

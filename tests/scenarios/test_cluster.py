@@ -1,8 +1,7 @@
-"""Servers and workers, each a process, on one PostgreSQL database and one Temporal server."""
+"""Servers and workers share a database and the work."""
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from typing import Final
 import pytest
 
 from support.client import Client
+from support.fleet import Fleet
+from support.flows import SENDS_A_SECRET
 from support.invariants import check_accepted, check_database, check_effects
 from support.postgres import PostgresServer, query
 from support.receiver import Receiver
@@ -28,73 +29,6 @@ nodes:
   rest: {{type: delay, params: {{duration: 1500ms}}, next: notify}}
   notify: {{type: webhook, params: {{url: "{receiver}/wait/notify?most=0.2"}}}}
 """
-SENDS_A_SECRET: Final = """
-metadata: {{name: Sends a secret, version: "1.0"}}
-nodes:
-  send: {{type: http.request, params: {{url: "{receiver}/echo", method: POST, body: "${{secrets.KEY}}"}}}}
-"""
-
-
-class Fleet:
-    """Processes with the same keys; the first server makes them."""
-
-    def __init__(self, directory: Path, database: str, dispatch: str) -> None:
-        self._directory = directory
-        self.database = database
-        self.settings = {"DATABASE_URL": database, "DISPATCH": dispatch}
-        self.all: list[Server] = []
-
-    def set(self, **settings: str) -> None:
-        """Settings of the processes that are added from now on."""
-        self.settings |= settings
-
-    def add(self, command: str = "serve", **settings: str | None) -> Server:
-        """A further process, not started yet, with settings of its own."""
-        directory = self._directory / f"{command}-{len(self.all)}"
-        directory.mkdir()
-        server = Server(directory, {**self.settings, **settings}, command=command)
-        if self.all:
-            shutil.copytree(self.all[0].data_dir / "keys", server.data_dir / "keys")
-            server.data_dir.chmod(0o700)
-        self.all.append(server)
-        return server
-
-    def worker(self) -> Server:
-        return self.add("worker").start()
-
-    def end(self) -> None:
-        for server in self.all:
-            if not server.has_ended():
-                os.kill(server.pid, signal.SIGCONT)
-                server.kill()
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    server = PostgresServer({"fsync": "on"})
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-
-
-@pytest.fixture(scope="module")
-def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
-    running = Temporal(tmp_path_factory.mktemp("temporal"))
-    try:
-        yield running.start()
-    finally:
-        running.stop()
-
-
-@pytest.fixture
-def fleet(postgres: PostgresServer, temporal: Temporal, tmp_path: Path) -> Iterator[Fleet]:
-    database = postgres.new_database()
-    fleet = Fleet(tmp_path, database, temporal.url(database.rpartition("/")[2]))
-    try:
-        yield fleet
-    finally:
-        fleet.end()
 
 
 @pytest.fixture
@@ -282,10 +216,12 @@ def test_servers_without_temporal_are_never_active_beside_those_with_it(fleet: F
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])
-def test_what_starts_before_temporal_waits_for_it(postgres: PostgresServer, tmp_path: Path, command: str) -> None:
+def test_what_starts_before_temporal_waits_for_it(
+    lasting_postgres: PostgresServer, tmp_path: Path, command: str
+) -> None:
     (tmp_path / "temporal").mkdir()
     temporal = Temporal(tmp_path / "temporal")
-    fleet = Fleet(tmp_path, postgres.new_database(), temporal.url("late"))
+    fleet = Fleet(tmp_path, lasting_postgres.new_database(), temporal.url("late"))
     try:
         process = fleet.add(command).spawn()
         wait_for(lambda: process.find_url() is not None)
@@ -303,9 +239,9 @@ def test_what_starts_before_temporal_waits_for_it(postgres: PostgresServer, tmp_
         temporal.stop()
 
 
-def test_an_api_key_is_in_no_message(postgres: PostgresServer, temporal: Temporal, tmp_path: Path) -> None:
+def test_an_api_key_is_in_no_message(lasting_postgres: PostgresServer, temporal: Temporal, tmp_path: Path) -> None:
     key = "an-api-key-4f7d2c"
-    fleet = Fleet(tmp_path, postgres.new_database(), temporal.url("key"))
+    fleet = Fleet(tmp_path, lasting_postgres.new_database(), temporal.url("key"))
     fleet.set(TEMPORAL_API_KEY=key)
     server = fleet.add().spawn()
     assert server.wait() == 1

@@ -4,54 +4,20 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from scenarios.test_cluster import Fleet
 from support.client import Client
-from support.postgres import PostgresServer, query
+from support.fleet import Fleet
+from support.flows import SENDS_A_SECRET
+from support.postgres import query
 from support.receiver import Receiver
 from support.server import Server, clean_environment
-from support.temporal import Temporal
 from support.waiting import wait_for
 
 KINDS: Final = ["master", "data", "signing"]
-SENDS_A_SECRET: Final = """
-metadata: {{name: Sends a secret, version: "1.0"}}
-nodes:
-  send: {{type: http.request, params: {{url: "{receiver}/echo", method: POST, body: "${{secrets.KEY}}"}}}}
-"""
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    server = PostgresServer({"fsync": "on"})
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-
-
-@pytest.fixture(scope="module")
-def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
-    running = Temporal(tmp_path_factory.mktemp("temporal"))
-    try:
-        yield running.start()
-    finally:
-        running.stop()
-
-
-@pytest.fixture
-def fleet(postgres: PostgresServer, temporal: Temporal, tmp_path: Path) -> Iterator[Fleet]:
-    database = postgres.new_database()
-    fleet = Fleet(tmp_path, database, temporal.url(database.rpartition("/")[2]))
-    try:
-        yield fleet
-    finally:
-        fleet.end()
 
 
 def keys_of(server: Server) -> Path:

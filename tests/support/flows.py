@@ -2,10 +2,18 @@
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Final
 
 from flowrunner.domain.flow import Flow, NodeTypeSpec
 from flowrunner.domain.flow_document import read_flow
 from flowrunner.nodes import built_in
+
+# To be filled in: where the receiver is.
+SENDS_A_SECRET: Final = """
+metadata: {{name: Sends a secret, version: "1.0"}}
+nodes:
+  send: {{type: http.request, params: {{url: "{receiver}/echo", method: POST, body: "${{secrets.KEY}}"}}}}
+"""
 
 
 @cache

@@ -1,0 +1,76 @@
+"""Servers and workers, each a process, on one PostgreSQL database and one Temporal server."""
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.postgres import PostgresServer
+from support.server import Server
+from support.temporal import Temporal
+
+
+class Fleet:
+    """Processes with the same keys; the first server makes them."""
+
+    def __init__(self, directory: Path, database: str, dispatch: str) -> None:
+        self._directory = directory
+        self.database = database
+        self.settings = {"DATABASE_URL": database, "DISPATCH": dispatch}
+        self.all: list[Server] = []
+
+    def set(self, **settings: str) -> None:
+        """Settings of the processes that are added from now on."""
+        self.settings |= settings
+
+    def add(self, command: str = "serve", **settings: str | None) -> Server:
+        """A further process, not started yet, with settings of its own."""
+        directory = self._directory / f"{command}-{len(self.all)}"
+        directory.mkdir()
+        server = Server(directory, {**self.settings, **settings}, command=command)
+        if self.all:
+            shutil.copytree(self.all[0].data_dir / "keys", server.data_dir / "keys")
+            server.data_dir.chmod(0o700)
+        self.all.append(server)
+        return server
+
+    def worker(self) -> Server:
+        return self.add("worker").start()
+
+    def end(self) -> None:
+        for server in self.all:
+            if not server.has_ended():
+                os.kill(server.pid, signal.SIGCONT)
+                server.kill()
+
+
+@pytest.fixture(scope="module")
+def lasting_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that keeps what it was given, whoever is killed."""
+    server = PostgresServer({"fsync": "on"})
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
+    running = Temporal(tmp_path_factory.mktemp("temporal"))
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def fleet(lasting_postgres: PostgresServer, temporal: Temporal, tmp_path: Path) -> Iterator[Fleet]:
+    database = lasting_postgres.new_database()
+    fleet = Fleet(tmp_path, database, temporal.url(database.rpartition("/")[2]))
+    try:
+        yield fleet
+    finally:
+        fleet.end()
