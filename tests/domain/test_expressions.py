@@ -7,7 +7,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from flowrunner.domain import expression
 from flowrunner.domain.expression import (
     MAX_RENDERED,
     NOWHERE,
@@ -29,6 +28,7 @@ from flowrunner.domain.expression import (
     compile_text,
     expressions_of,
     is_true,
+    reading,
     value_of,
 )
 from flowrunner.domain.expression import render as rendered
@@ -477,7 +477,7 @@ def test_no_text_breaks_the_compiler(text: str) -> None:
 )
 def test_a_path_reads_what_the_keys_lead_to(value: Any, keys: list[str]) -> None:
     # Such a path is the JavaScript engine's: every value has these without having been given them.
-    assume("__proto__" not in keys and expression._INHERITED.isdisjoint(keys[:-1]))
+    assume("__proto__" not in keys and reading._INHERITED.isdisjoint(keys[:-1]))
     document = value
     for key in reversed(keys):
         document = {key: document}

@@ -1,46 +1,41 @@
-"""Values in a flow that are filled in when a node runs: `${nodes.fetch.result.body.id}`.
+"""Reads what stands between `${` and `}`, and every other text of a flow that is JavaScript."""
 
-An expression is JavaScript. Plain paths, names joined by `.name`, `[0]` and `["key"]`, and literals
-are evaluated here, and give what JavaScript would; everything else is `Code`, whose values come from
-a sandbox before the template is rendered.
-"""
-
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from typing import Final, Protocol, TypeAlias, assert_never
 
 from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.expression.templates import (
+    NOWHERE,
+    Code,
+    CodePlace,
+    Condition,
+    Constant,
+    Expression,
+    ListOf,
+    Literal,
+    MapOf,
+    Path,
+    Template,
+    Text,
+    Value,
+    expressions_of,
+    shown,
+)
 from flowrunner.domain.javascript import (
     GLOBALS,
     KEYWORDS,
     MAX_SCRIPT,
-    Reference,
     Unclosed,
     end_of_expression,
     references,
 )
-from flowrunner.domain.script import Script, ScriptOutcome
+from flowrunner.domain.script import Script
 from flowrunner.domain.suggestions import did_you_mean
 from flowrunner.domain.values import JSON
 
-Scope: TypeAlias = Mapping[str, JSON]
 Keys: TypeAlias = tuple[str | int, ...]
-
-
-class CodeKind(Enum):
-    """How a string of a node's parameters is JavaScript by itself."""
-
-    EXPRESSION = auto()
-    CONDITION = auto()
-    BODY = auto()
-
-
-# Somewhat more than a result may have, so that a result that is too large is told as such.
-MAX_RENDERED: Final = 4 * 1024 * 1024
 
 PARAMETER_NAMES: Final = frozenset({"input", "flow", "nodes", "vars", "secrets", "execution", "error", "trigger"})
 OUTPUT_NAMES: Final = PARAMETER_NAMES | {"result"}
@@ -84,203 +79,12 @@ class UnknownName(ExpressionSyntax):
         self.name = name
 
 
-class ExpressionFailed(FlowRunnerError):
-    """An expression that has no value in this execution; the message names it.
+class CodeKind(Enum):
+    """How a string of a node's parameters is JavaScript by itself."""
 
-    ``type`` is the error type that the node fails with: `expression`, or `script` for a whole script.
-    """
-
-    def __init__(self, message: str, *, type: str = "expression") -> None:
-        super().__init__(message)
-        self.type = type
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """A plain path: the name it starts from and the keys that lead on."""
-
-    text: str
-    root: str
-    keys: tuple[str | int, ...]
-
-    def evaluate(self, scope: Scope, values: "Values") -> JSON:
-        """The value at this path, or None where JavaScript would give `null` or `undefined`.
-
-        Raises:
-            ExpressionFailed: If a key is read from null or undefined.
-        """
-        value = scope.get(self.root)
-        for key in self.keys:
-            if value is None:
-                raise ExpressionFailed(f"${{{self.text}}}: cannot read '{key}' of null")
-            value = _read(value, key)
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """A number, a string without escapes, `true`, `false` or `null`."""
-
-    text: str
-    value: JSON
-
-    def evaluate(self, scope: Scope, values: "Values") -> JSON:
-        return self.value
-
-
-@dataclass(frozen=True, slots=True)
-class CodePlace:
-    """Where a piece of code stands in its document: the dotted path, line and column from 1."""
-
-    path: str
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"{self.path} (line {self.line})"
-
-
-NOWHERE: Final = CodePlace("", 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """An expression for the sandbox, or with ``script.is_body`` a whole script.
-
-    Attributes:
-        place: Where it stands in the document, for messages.
-        references: The names it takes from around it.
-    """
-
-    text: str
-    script: Script
-    place: CodePlace
-    references: tuple[Reference, ...]
-
-    def evaluate(self, scope: Scope, values: "Values") -> JSON:
-        """Raises: ExpressionFailed if it came to a fault."""
-        value = values[self]
-        if isinstance(value, ExpressionFailed):
-            raise value
-        return value
-
-
-Expression: TypeAlias = Path | Literal | Code
-
-# What the sandbox gave for each piece of code.
-Values: TypeAlias = Mapping[Code, "JSON | ExpressionFailed"]
-NO_VALUES: Final[Values] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    value: JSON
-
-    def render(self, scope: Scope, values: Values) -> JSON:
-        return self.value
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A string that is one expression: it keeps the type of the value."""
-
-    expression: Expression
-
-    def render(self, scope: Scope, values: Values) -> JSON:
-        return self.expression.evaluate(scope, values)
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """An expression that is asked for its truth, and only if it is needed.
-
-    It renders to true or false, or to the `ExpressionFailed` that it came to: a case that comes after
-    the one that holds may well fail.
-    """
-
-    expression: Expression
-
-    def render(self, scope: Scope, values: Values) -> JSON:
-        try:
-            return is_true(self.expression.evaluate(scope, values))
-        except ExpressionFailed as failure:
-            return failure  # type: ignore[return-value] # for the node type that asks
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Expressions within text: their values are turned to text."""
-
-    parts: tuple[str | Expression, ...]
-
-    def render(self, scope: Scope, values: Values) -> str:
-        texts, size = [], 0
-        for part in self.parts:
-            texts.append(part if isinstance(part, str) else _as_text(part.text, part.evaluate(scope, values)))
-            size += len(texts[-1])
-            if size > MAX_RENDERED:
-                raise _too_large()
-        return "".join(texts)
-
-
-@dataclass(frozen=True, slots=True)
-class ListOf:
-    items: tuple["Template", ...]
-
-    def render(self, scope: Scope, values: Values) -> JSON:
-        return [item.render(scope, values) for item in self.items]
-
-
-@dataclass(frozen=True, slots=True)
-class MapOf:
-    items: tuple[tuple[str, "Template"], ...]
-
-    def render(self, scope: Scope, values: Values) -> JSON:
-        return {key: item.render(scope, values) for key, item in self.items}
-
-
-def render(template: "Template", scope: Scope, values: Values = NO_VALUES) -> JSON:
-    """The value of a template.
-
-    Args:
-        values: What each of the template's `codes_of` came to.
-
-    Raises:
-        ExpressionFailed: If an expression in it has no value, or if the values come to more than
-            `MAX_RENDERED` together. Without a bound a short template could name one long value a
-            thousand times.
-    """
-    value = template.render(scope, values)
-    if isinstance(template, ListOf | MapOf) and _exceeds(value, MAX_RENDERED):
-        raise _too_large()
-    return value
-
-
-def _too_large() -> ExpressionFailed:
-    return ExpressionFailed(f"The values filled in come to more than {MAX_RENDERED} characters together")
-
-
-def _exceeds(value: JSON, limit: int) -> bool:
-    """Whether a value is larger than ``limit``, in characters and elements; stops as soon as it is."""
-    left, todo = limit, [value]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, str):
-            left -= len(item)
-        elif isinstance(item, Mapping):
-            left -= len(item) + sum(map(len, item))
-            todo.extend(item.values())
-        elif isinstance(item, Sequence):
-            left -= len(item)
-            todo.extend(item)
-        else:
-            left -= 1
-        if left < 0:
-            return True
-    return False
-
-
-Template: TypeAlias = Constant | Value | Condition | Text | ListOf | MapOf
+    EXPRESSION = auto()
+    CONDITION = auto()
+    BODY = auto()
 
 
 class Place(Protocol):
@@ -495,118 +299,3 @@ def _check_name(
 
 def _said(text: str, *, is_body: bool) -> str:
     return "the script" if is_body else f"'{shown(text)}'"
-
-
-def shown(source: str) -> str:
-    """An expression within a message: the whole of it if it is short."""
-    line = " ".join(source.split())
-    return f"${{{line}}}" if len(line) <= 80 else f"${{{line[:77]}…}}"
-
-
-def expressions_of(template: Template) -> Iterator[Expression]:
-    """Every expression in a template."""
-    match template:
-        case Value(expression) | Condition(expression):
-            yield expression
-        case Text(parts):
-            yield from (p for p in parts if not isinstance(p, str))
-        case ListOf(items):
-            for item in items:
-                yield from expressions_of(item)
-        case MapOf(pairs):
-            for _, item in pairs:
-                yield from expressions_of(item)
-        case Constant():
-            return
-
-
-def codes_of(*templates: Template) -> tuple[Code, ...]:
-    """What the sandbox has to evaluate before the templates can be rendered."""
-    return tuple(dict.fromkeys(e for t in templates for e in expressions_of(t) if isinstance(e, Code)))
-
-
-def value_of(code: Code, outcome: ScriptOutcome) -> "JSON | ExpressionFailed":
-    """What a piece of code is worth to the templates it is in."""
-    fault = outcome.fault
-    if fault is None:
-        return outcome.value
-    if code.script.is_body:
-        line = "" if fault.line is None else f", line {fault.line} of it"
-        return ExpressionFailed(f"The script at {code.place}{line}: {fault.message}", type="script")
-    return ExpressionFailed(f"{shown(code.text)} at {code.place}: {fault.message}")
-
-
-def is_true(value: JSON) -> bool:
-    """Whether JavaScript takes the value for true: an empty list is, an empty text is not."""
-    if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str)):
-        return True
-    return bool(value) and value == value  # noqa: PLR0124 # NaN is not
-
-
-def _read(value: JSON, key: str | int) -> JSON:
-    """An own property of a JSON value, as JavaScript reads it; None where it has none."""
-    if isinstance(value, Mapping):
-        return value.get(str(key))
-    if isinstance(value, str):
-        if key == "length":
-            return len(value.encode("utf-16-le")) // 2
-        return _character(value, key)
-    if isinstance(value, Sequence):
-        if key == "length":
-            return len(value)
-        index = _index(key)
-        return value[index] if index is not None and index < len(value) else None
-    return None
-
-
-def _character(text: str, key: str | int) -> str | None:
-    index = _index(key)
-    if index is None:
-        return None
-    # JavaScript counts UTF-16 units. Half of a pair is no text that could be stored, and becomes U+FFFD.
-    unit = text.encode("utf-16-le")[2 * index : 2 * index + 2]
-    return unit.decode("utf-16-le", "replace") or None
-
-
-def _index(key: str | int) -> int | None:
-    if isinstance(key, int):
-        return key
-    return int(key) if key.isascii() and key.isdigit() and (key == "0" or key[0] != "0") else None
-
-
-def _as_text(source: str, value: JSON) -> str:
-    match value:
-        case None:
-            raise ExpressionFailed(f"{shown(source)} has no value here, so it cannot stand within text")
-        case str():
-            return value
-        case bool():
-            return "true" if value else "false"
-        case _:
-            return _json_text(value)
-
-
-def _json_text(value: JSON) -> str:
-    """The value as JavaScript's `JSON.stringify` writes it."""
-    match value:
-        case Mapping():
-            return f"{{{','.join(f'{_json_text(k)}:{_json_text(v)}' for k, v in value.items())}}}"
-        case str() | bool() | None:
-            return json.dumps(value, ensure_ascii=False)
-        case Sequence():
-            return f"[{','.join(map(_json_text, value))}]"
-        case float():
-            return _number_text(value)
-        case _:
-            return str(value)
-
-
-def _number_text(value: float) -> str:
-    if value.is_integer() and abs(value) < 1e21:
-        # By way of its shortest digits: JavaScript fills up with zeros beyond them.
-        return str(int(Decimal(repr(value))))
-    digits, mark, exponent = repr(value).partition("e")
-    if not mark:
-        return digits
-    # JavaScript writes the zeros out down to a millionth, and no zero before an exponent.
-    return f"{Decimal(repr(value)):f}" if -7 < int(exponent) < 0 else f"{digits}e{int(exponent):+d}"

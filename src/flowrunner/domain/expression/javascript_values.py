@@ -1,0 +1,71 @@
+"""JSON values as JavaScript has them: their properties, their truth, their text."""
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from flowrunner.domain.values import JSON
+
+
+def is_true(value: JSON) -> bool:
+    """Whether JavaScript takes the value for true: an empty list is, an empty text is not."""
+    if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str)):
+        return True
+    return bool(value) and value == value  # noqa: PLR0124 # NaN is not
+
+
+def own_property(value: JSON, key: str | int) -> JSON:
+    """An own property of a JSON value, as JavaScript reads it; None where it has none."""
+    if isinstance(value, Mapping):
+        return value.get(str(key))
+    if isinstance(value, str):
+        if key == "length":
+            return len(value.encode("utf-16-le")) // 2
+        return _character(value, key)
+    if isinstance(value, Sequence):
+        if key == "length":
+            return len(value)
+        index = _index(key)
+        return value[index] if index is not None and index < len(value) else None
+    return None
+
+
+def _character(text: str, key: str | int) -> str | None:
+    index = _index(key)
+    if index is None:
+        return None
+    # JavaScript counts UTF-16 units. Half of a pair is no text that could be stored, and becomes U+FFFD.
+    unit = text.encode("utf-16-le")[2 * index : 2 * index + 2]
+    return unit.decode("utf-16-le", "replace") or None
+
+
+def _index(key: str | int) -> int | None:
+    if isinstance(key, int):
+        return key
+    return int(key) if key.isascii() and key.isdigit() and (key == "0" or key[0] != "0") else None
+
+
+def json_text(value: JSON) -> str:
+    """The value as JavaScript's `JSON.stringify` writes it."""
+    match value:
+        case Mapping():
+            return f"{{{','.join(f'{json_text(k)}:{json_text(v)}' for k, v in value.items())}}}"
+        case str() | bool() | None:
+            return json.dumps(value, ensure_ascii=False)
+        case Sequence():
+            return f"[{','.join(map(json_text, value))}]"
+        case float():
+            return _number_text(value)
+        case _:
+            return str(value)
+
+
+def _number_text(value: float) -> str:
+    if value.is_integer() and abs(value) < 1e21:
+        # By way of its shortest digits: JavaScript fills up with zeros beyond them.
+        return str(int(Decimal(repr(value))))
+    digits, mark, exponent = repr(value).partition("e")
+    if not mark:
+        return digits
+    # JavaScript writes the zeros out down to a millionth, and no zero before an exponent.
+    return f"{Decimal(repr(value)):f}" if -7 < int(exponent) < 0 else f"{digits}e{int(exponent):+d}"
