@@ -307,8 +307,8 @@ class Run:
                 self._ties.leave(current)
 
     def _finish(self, event: Ending) -> None:
+        # Nothing can be recorded after the end.
         for line in self._mailbox.take_lines():
-            # Nothing can be recorded after the end.
             self._history.log(line)
         if self._state.root.ended is None:
             self._log_end(event)
