@@ -173,8 +173,8 @@ UPDATE executions
               :waiting_for::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[], :epoch::bigint[],
               :is_queued::boolean[])
     AS new (id, status, completed_at, error, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
- WHERE executions.id = new.id AND executions.last_seq = new.after AND executions.epoch = new.epoch
-   AND executions.is_queued = new.is_queued
+ WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
+   AND executions.epoch = new.epoch AND executions.is_queued = new.is_queued
 """,
 )
 

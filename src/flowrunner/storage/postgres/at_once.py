@@ -22,8 +22,8 @@ WITH advanced AS (
                   :waiting_for::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[], :epoch::bigint[],
                   :is_queued::boolean[])
         AS new (id, status, completed_at, error, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
-     WHERE executions.id = new.id AND executions.last_seq = new.after AND executions.epoch = new.epoch
-       AND executions.is_queued = new.is_queued
+     WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
+       AND executions.epoch = new.epoch AND executions.is_queued = new.is_queued
     RETURNING executions.id
 ), added AS (
     INSERT INTO events (execution_id, seq, at, type, data)
@@ -42,7 +42,8 @@ OWN_AT_ONCE: Final = """
 UPDATE executions SET epoch = new.mark
   FROM flowrunner_write_beside_others() AS engine (epoch),
        unnest(:id::text[], :mark::bigint[], :epoch::bigint[]) AS new (id, mark, epoch)
- WHERE executions.id = new.id AND executions.status IN ('running', 'waiting') AND new.epoch = engine.epoch
+ WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.status IN ('running', 'waiting')
+   AND new.epoch = engine.epoch
 RETURNING executions.id
 """
 

@@ -46,6 +46,12 @@ def options(*, statement_seconds: float, **settings: str) -> dict[str, Any]:
             "statement_timeout": f"{statement_seconds * 1000:.0f}",
             # Compiling pays for long analyses only.
             "jit": "off",
+            # A statement keeps the plan that was made for its first uses. While a table is small that is to read all of
+            # it, and would be so for thousands of rows more, until the server next counts them.
+            "enable_seqscan": "off",
+            "random_page_cost": "1.1",
+            # Arrays are planned as if they were of ten, whatever they hold: planned anew each time, they cost more.
+            "plan_cache_mode": "force_generic_plan",
             **settings,
         },
     }

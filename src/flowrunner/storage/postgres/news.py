@@ -23,6 +23,7 @@ PING: Final = "SELECT set_config('application_name', $1, false)"
 _IDS_A_NOTIFICATION: Final = 100
 _PING_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 1.0
+_PAUSE_SECONDS: Final = 0.02
 _LAST_WORDS_SECONDS: Final = 1.0
 
 logger = structlog.get_logger()
@@ -71,6 +72,9 @@ class News:
                 logger.warning("news.not_told", error=repr(error))
                 self._untold |= dict.fromkeys(ids)
                 await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                # What comes in the meantime is told together.
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     def _letters(self, ids: list[str]) -> list[str]:
         starts = range(0, len(ids), _IDS_A_NOTIFICATION)
