@@ -311,6 +311,33 @@ async def test_of_what_is_recorded_at_once_only_what_is_overtaken_is_left_out(pa
     ]
 
 
+async def test_no_append_reads_a_whole_table_however_small(path: str) -> None:
+    """Its plan is kept while the table grows."""
+    add_flows(path)
+    database = open_database(path)
+    journal = SqlJournal(database)
+    epoch = await journal.claim()
+    for number in range(20):
+        if number == 10:
+            # Plans are made anew after this.
+            change(path, "ANALYZE")
+        id = ExecutionId(f"e{number}")
+        await journal.append(creation(id, epoch=epoch))
+        mark = await journal.own(id, epoch)
+        await journal.load(id)
+        await journal.append(completion(id, epoch=mark))
+    await database.close()
+
+    statement = "SELECT relname, n_tup_ins, seq_scan FROM pg_stat_user_tables WHERE relname IN ('executions', 'events')"
+    found: dict[str, tuple[int, int]] = {}
+    async with asyncio.timeout(10):
+        while [added for added, _ in found.values()] != [80, 20]:
+            # The server counts in its own time.
+            await asyncio.sleep(0.05)
+            found = {name: (added, scans) for name, added, scans in sorted(rows_of(path, statement))}
+    assert [scans for _, scans in found.values()] == [0, 0]
+
+
 async def test_what_cannot_be_done_at_once_is_done_by_itself(path: str) -> None:
     async def fail(tx: Transaction, works: Sequence[Call[int]]) -> Sequence[Call[int]]:
         raise ValueError("there is something wrong with one of them")
