@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus
@@ -13,7 +14,10 @@ from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import Limits
 from flowrunner.domain.values import ExecutionId
-from support.databases import OMAR, account
+from flowrunner.ports import Journal
+from flowrunner.storage.database import Database
+from flowrunner.storage.rooms import SqlRooms
+from support.databases import OMAR, account, rows_of
 from support.world import Acting
 
 WORKS = "nodes: {work: {type: test.work, params: {value: '${input.name}'}}}"
@@ -106,6 +110,41 @@ async def test_no_more_of_an_account_wait_than_may_whichever_server_is_asked(
     async with machines.worker():
         assert await front.until_ended(*accepted) == [Status.COMPLETED] * 7
         await front.until_ended(await front.start(input={"name": "one more"}))
+
+
+class LateLeaving:
+    """Whoever had an execution before leaves its room in the last moment in which that counts."""
+
+    def __init__(self, journal: Journal, database: Database, marks: dict[ExecutionId, int]) -> None:
+        self._journal = journal
+        self._rooms = SqlRooms(database)
+        self._marks = marks
+
+    async def own(self, id: ExecutionId, epoch: int) -> int:
+        if id in self._marks:
+            await self._rooms.leave(id, self._marks[id])
+        self._marks[id] = await self._journal.own(id, epoch)
+        return self._marks[id]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+async def test_who_had_it_before_takes_no_room_from_one_that_is_under_way(machines: Cluster, work: Work) -> None:
+    marks: dict[ExecutionId, int] = {}
+    machines.limits = Limits(active=2, queued=5)
+    machines.wrap = lambda journal, database: LateLeaving(journal, database, marks)  # type: ignore[assignment,return-value]
+    async with machines.server() as front:
+        await front.save(WORKS)
+        id = await front.start(input={"name": "x"})
+        await front.side.engine.load(id)
+        async with machines.worker():
+            await until_begun(front, work, 1)
+            found = rows_of(machines.place, "SELECT has_room FROM executions")
+            work.may_end.set()
+            await front.until_ended(id)
+
+    assert found == [(True,)]
 
 
 async def test_what_one_account_has_under_way_is_no_other_account_s_matter(

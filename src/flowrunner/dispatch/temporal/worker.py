@@ -207,9 +207,6 @@ class TemporalWorker:
     async def _advance(self, id: ExecutionId) -> Rest:
         if self._engine.is_stopping:
             raise Unavailable("the worker is stopping")
-        has_room = await self._door.enter(id)
-        if not has_room and not await self._letters.unread([id]):
-            return Rest()
         try:
             run = await self._engine.load(id)
         except NotFound:
@@ -217,11 +214,16 @@ class TemporalWorker:
         if run is None:
             await self._courier.settled()
             return Rest(is_over=True)
-        if not has_room:
-            run.hold()
+        # It is owned by now: whoever had it before takes no room from it any more.
+        has_room = await self._door.enter(id)
         place = self._places[id] = _Place(run)
         try:
-            for letter in await self._letters.unread([id]):
+            letters = await self._letters.unread([id])
+            if not has_room:
+                if not letters:
+                    return Rest()
+                run.hold()
+            for letter in letters:
                 self._give(place, letter)
             try:
                 due_at = await run.advance()
