@@ -45,11 +45,11 @@ async def _look_again(program: Program) -> None:
         await asyncio.sleep(NEWS_SECONDS)
         program.services.identity.look_again()
         program.vault.look_again()
-        try:
-            await program.live.look_again()
-        except Unavailable as error:
-            logger.warning("sessions.not_looked_at", reason=str(error))
-        try:
-            await program.rotator.follow()
-        except Unavailable as error:
-            logger.warning("keys.not_looked_at", reason=str(error))
+        for what, look in (("sessions", program.live.look_again), ("keys", program.rotator.follow)):
+            try:
+                await look()
+            except Unavailable as error:
+                logger.warning("news.not_looked_at", what=what, reason=str(error))
+            except Exception:
+                # Whatever it is, the next look may well find out more.
+                logger.exception("news.look_failed", what=what)
