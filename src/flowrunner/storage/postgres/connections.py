@@ -50,8 +50,6 @@ def options(*, statement_seconds: float, **settings: str) -> dict[str, Any]:
             # it, and would be so for thousands of rows more, until the server next counts them.
             "enable_seqscan": "off",
             "random_page_cost": "1.1",
-            # Arrays are planned as if they were of ten, whatever they hold: planned anew each time, they cost more.
-            "plan_cache_mode": "force_generic_plan",
             **settings,
         },
     }

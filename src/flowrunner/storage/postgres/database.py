@@ -268,6 +268,8 @@ class PostgresDatabase:
                 **options(
                     statement_seconds=self._statement_seconds,
                     idle_in_transaction_session_timeout=f"{STALLED_SECONDS * 1000:.0f}",
+                    # Arrays are planned once, whatever they hold: it is always a look for each of their ids.
+                    plan_cache_mode="force_generic_plan",
                 ),
             )
         return self._writer
