@@ -57,8 +57,8 @@ BUGS: Final[Sequence[Bug]] = (
     Bug(
         "an append counts whatever its epoch is",
         [
-            Change(_JOURNAL, " AND executions.epoch = new.epoch\n", "\n"),
-            Change(_AT_ONCE, " AND executions.epoch = new.epoch\n", "\n"),
+            Change(_JOURNAL, " AND executions.epoch = new.epoch AND", " AND"),
+            Change(_AT_ONCE, " AND executions.epoch = new.epoch AND", " AND"),
             Change(_JOURNAL, " WHERE new.epoch = (SELECT epoch FROM engine)\n", " WHERE true\n"),
             Change(_DATABASE, "if self._epoch is not None and not isinstance", "if False and not isinstance"),
         ],
@@ -80,12 +80,12 @@ BUGS: Final[Sequence[Bug]] = (
     ),
     Bug(
         "an append does not ask what it comes after",
-        [Change(file, "executions.last_seq = new.after AND ", "") for file in (_JOURNAL, _AT_ONCE)],
+        [Change(file, " AND executions.last_seq = new.after\n", "\n") for file in (_JOURNAL, _AT_ONCE)],
         "tests/storage/test_journal.py::test_an_append_goes_behind_the_last_event_or_nowhere",
     ),
     Bug(
         "a standby takes itself for the active server",
-        [Change("storage/postgres/ownership.py", "self.is_held = await self._connection.fetchval(TRY)",
+        [Change("storage/postgres/ownership.py", "self.is_held = await self._connection.fetchval(self._try)",
                 "self.is_held = True")],
         "tests/scenarios/test_standby.py::test_two_servers_that_start_at_once_are_one_active_and_one_standby",
     ),
