@@ -74,12 +74,12 @@ RESTING: Final = """
 SELECT id, account_id FROM executions
  WHERE has_room AND completed_at IS NULL AND status = 'waiting' LIMIT :limit
 """
-# One that is under way and has been in memory has room from then on, or has asked for it. These had to wait for their
-# turn when they were looked at, and whoever gave it to them was cut off before it told them.
+# One that is under way and has been in memory has room from then on, or has asked for it, where that is limited. These
+# had to wait for their turn when they were looked at, and whoever gave it to them was cut off before it told them.
 UNTOLD: Final = """
 SELECT id, account_id FROM executions
- WHERE status = 'running' AND NOT is_queued AND NOT has_room AND asked_at IS NULL
-   AND epoch <> (SELECT epoch FROM engine)
+ WHERE turn_key IS NOT NULL AND completed_at IS NULL AND status = 'running' AND NOT is_queued
+   AND NOT has_room AND asked_at IS NULL AND epoch <> (SELECT epoch FROM engine)
  LIMIT :limit
 """
 _NO_LIMIT: Final = 2**31 - 1
