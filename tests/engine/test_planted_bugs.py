@@ -92,7 +92,7 @@ class TornJournal(CrashingJournal):
         self._database = database
 
     async def append(self, append: Append) -> None:
-        row = journal._summary_row(append)
+        row = journal.summary_row(append)
         statement = journal.ADVANCE if append.create is None else journal.CREATE
         events = [(append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records]
 

@@ -9,13 +9,13 @@ from support.server import Server
 DYING: Final = """
 import asyncio
 from flowrunner.cli.main import main
-from flowrunner.dispatch.local import LocalDispatcher
+from flowrunner.dispatch.timers import Timers
 
 async def watch(self):
     await asyncio.sleep(1)
     raise RuntimeError("planted")
 
-LocalDispatcher._watch_timers = watch
+Timers.watch = watch
 main()
 """
 
