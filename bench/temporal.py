@@ -24,7 +24,8 @@ from bench.services import running_postgres, running_temporal
 
 WORKERS: Final = (1, 2, 4)
 CALLS: Final = 5
-IN_FLIGHT: Final = 100
+# As many as keep both busy: of a hundred, most of ours would only wait for their calls.
+IN_FLIGHT: Final = 200
 DELAY_MS: Final = 200
 _QUEUE: Final = "flowrunner"
 _PLAIN_QUEUE: Final = "plain"
