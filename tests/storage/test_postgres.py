@@ -289,6 +289,22 @@ async def test_what_two_processes_record_on_the_way_waits_for_neither(path: str)
         await database.close()
 
 
+async def test_nothing_gets_ahead_of_what_was_written_before_it(path: str) -> None:
+    """A step that is given up looks for the execution that it has just started."""
+    add_flows(path)
+    database = open_database(path)
+    journal = SqlJournal(database)
+    epoch = await journal.claim()
+    await journal.append(creation("parent", epoch=epoch))
+    child = asyncio.ensure_future(journal.append(creation("child", epoch=epoch)))
+    await journal.append(completion("parent", epoch=epoch))
+    found = rows_of(path, "SELECT id FROM executions ORDER BY id")
+    await child
+    await database.close()
+
+    assert found == [("child",), ("parent",)]
+
+
 async def test_of_what_is_recorded_at_once_only_what_is_overtaken_is_left_out(path: str) -> None:
     add_flows(path)
     database = open_database(path)

@@ -244,6 +244,11 @@ class AppendWork:
 
     append: Append
 
+    @property
+    def is_by_itself(self) -> bool:
+        """Nothing is counted or chained by it, so that other processes may write beside it."""
+        return self.append.create is None and not self.append.audit
+
     async def run(self, tx: Transaction) -> None:
         try:
             async with tx.attempt():

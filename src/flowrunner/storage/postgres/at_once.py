@@ -49,15 +49,12 @@ RETURNING executions.id
 
 
 async def advance_at_once(tx: Transaction, works: Sequence[AppendWork]) -> Sequence[AppendWork]:
-    """Do as many of the appends as one statement can on PostgreSQL; gives those that are done."""
+    """Do as many of the appends as one statement can, all of which are by themselves; gives those that are done."""
     # One after another of the same execution is for the next statement. Rows are locked in one order.
     advancing = {
         work.append.execution_id: work
         for work in sorted(works, key=lambda work: (work.append.execution_id, -work.append.after))
-        if work.append.create is None and not work.append.audit
     }
-    if not advancing:
-        return []
     rows = [summary_row(work.append) for work in advancing.values()]
     events = [event for work in advancing.values() for event in event_rows(work.append)]
     letters = [(number, id) for id, work in advancing.items() for number in work.append.letters]

@@ -7,6 +7,7 @@ several at once, each in a statement that looks by itself at whose they are.
 
 import asyncio
 import contextlib
+import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final, TypeVar
@@ -188,10 +189,14 @@ class PostgresDatabase:
         return batch
 
     async def _commit_at_once(self, batch: list[Pending]) -> list[Pending]:
-        """Do what statements by themselves can do; gives what is left, in its order."""
+        """Do what statements by themselves can do; gives what is left, in its order.
+
+        Nothing gets ahead of what was submitted before it: who has written something finds what was written earlier.
+        """
         if self._epoch == _NOBODY:
             return batch
-        for kind, works in by_kind(batch, self._at_once).items():
+        first = list(itertools.takewhile(lambda pending: self._is_by_itself(pending.work), batch))
+        for kind, works in by_kind(first, self._at_once).items():
             tx = PostgresTransaction(await self._writing_connection())
             try:
                 done = {id(work) for work in await self._at_once[kind](tx, works)}
@@ -203,6 +208,9 @@ class PostgresDatabase:
             self._settle([pending for pending in batch if id(pending.work) in done], tx)
             batch = [pending for pending in batch if id(pending.work) not in done]
         return batch
+
+    def _is_by_itself(self, work: Work) -> bool:
+        return type(work) in self._at_once and getattr(work, "is_by_itself", True)
 
     async def _commit_alone(self, batch: list[Pending]) -> None:
         """Do the work in a transaction beside which no process writes. Raises: Overtaken."""
