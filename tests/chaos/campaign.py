@@ -153,7 +153,7 @@ async def campaign(
         looking = asyncio.create_task(installation.keep_looking())
         stack.push_async_callback(_end, looking)
         load = Load(
-            installation.find_url, admin.token, flows, draw,
+            installation.find_url, lambda: len(installation.open_executions()), admin.token, flows, draw,
             executions=executions, database_may_fail=kind != "sqlite",
         )  # fmt: skip
         loading = asyncio.create_task(load.run())

@@ -1,6 +1,7 @@
 """Clients that start executions while servers come and go, and subscribers that come back each time."""
 
 import asyncio
+import contextlib
 import json
 import random
 from collections import defaultdict
@@ -9,11 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
+import asyncpg
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 
 CLIENTS: Final = 6
 OBSERVED: Final = 15  # of a hundred executions
+# Nothing more is begun while so many executions are open: more than that says how fast the machine is, and no more.
+MOST_OPEN: Final = 150
+_COUNT_SECONDS: Final = 0.5
+DATABASE_AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 GONE: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 # What somebody does for an execution once it was accepted, until it has ended.
@@ -42,6 +48,7 @@ class Load:
 
     Args:
         find_url: Gives the address of a server that is ready; None if there is none.
+        count_open: Gives how many executions have not ended; it may take its time.
         flows: What is run in turn, each with what somebody does for it.
         executions: How many have to be accepted before it is over.
         database_may_fail: An answer with 503 is none: nobody can tell whether a commit was done whose end was not
@@ -51,6 +58,7 @@ class Load:
     def __init__(
         self,
         find_url: Callable[[], str | None],
+        count_open: Callable[[], int],
         token: str,
         flows: Sequence[tuple[str, Deed | None]],
         draw: random.Random,
@@ -60,6 +68,8 @@ class Load:
     ) -> None:
         self._database_may_fail = database_may_fail
         self.find_url = find_url
+        self._count_open = count_open
+        self._open = 0
         self._token = token
         self._flows = flows
         self._draw = draw
@@ -92,13 +102,25 @@ class Load:
         timeout = aiohttp.ClientTimeout(total=20)
         headers = {"Authorization": f"Bearer {self._token}"}
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
-            async with asyncio.TaskGroup() as clients:
-                for _ in range(CLIENTS):
-                    clients.create_task(self._client(session))
+            async with asyncio.TaskGroup() as helpers:
+                counting = helpers.create_task(self._keep_counting())
+                async with asyncio.TaskGroup() as clients:
+                    for _ in range(CLIENTS):
+                        clients.create_task(self._client(session))
+                counting.cancel()
             await asyncio.gather(*self._watchers)
+
+    async def _keep_counting(self) -> None:
+        while True:
+            with contextlib.suppress(*DATABASE_AWAY):
+                self._open = await asyncio.to_thread(self._count_open)
+            await asyncio.sleep(_COUNT_SECONDS)
 
     async def _client(self, session: aiohttp.ClientSession) -> None:
         while not (self.is_over and len(self.ledger.accepted) >= self._executions):
+            if self._open >= MOST_OPEN:
+                await asyncio.sleep(_COUNT_SECONDS)
+                continue
             number = next(self._numbers)
             # Half of the clients can repeat a request that was not answered, half cannot.
             await self._start(session, number, f"request-{number}" if self._may_repeat(number) else None)

@@ -12,7 +12,7 @@ from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReus
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from flowrunner.dispatch.temporal.workflow import NUDGE, WORKFLOW
+from flowrunner.dispatch.temporal.workflow import NUDGE, TASK_TIMEOUT, WORKFLOW
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.ports import Cancel, Clock, Journal, Letters, Signal, StoredExecution, Vault
@@ -64,6 +64,7 @@ class Courier:
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 id_conflict_policy=conflict,
                 start_signal=signal,
+                task_timeout=TASK_TIMEOUT,
                 rpc_timeout=_RPC,
                 priority=Priority(fairness_key=account_id[:64]),
             )

@@ -38,6 +38,7 @@ _OTHER_TASKS: Final = 50
 _CANCELLED_IN_TEMPORAL: Final = "cancelled in Temporal"
 # Several of them come in the time after which a worker is taken for dead, so that it may miss one or two.
 _BEAT_SECONDS: Final = HEARTBEAT_SECONDS / 4
+_STICKY_TIMEOUT: Final = timedelta(seconds=2)
 # Also what Temporal may believe to be under way here that is not.
 _SHUTDOWN_GRACE: Final = timedelta(seconds=5)
 
@@ -86,6 +87,8 @@ class TemporalWorker:
             max_concurrent_workflow_tasks=self._most_set_out + _OTHER_TASKS,
             max_concurrent_local_activities=self._most_set_out + _OTHER_TASKS,
             max_concurrent_activities=most_active - self._most_set_out,
+            # Where it was last may be dead: then any other one takes it.
+            sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
             # Otherwise the client keeps them back until that time is nearly over.
             max_heartbeat_throttle_interval=timedelta(seconds=_BEAT_SECONDS),
             # The workflow is ours and does nothing but wait for others: there is nothing to keep it from.
