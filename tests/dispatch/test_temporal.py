@@ -6,6 +6,7 @@ import json
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToJson
@@ -13,11 +14,11 @@ from google.protobuf.json_format import MessageToJson
 from dispatch.cluster import Cluster, Front, cluster
 from flowrunner.dispatch.family import Family
 from flowrunner.domain.errors import Conflict, Unavailable
-from flowrunner.domain.events import NodeCompleted, NodeStarted, SignalReceived
+from flowrunner.domain.events import NodeCompleted, NodeStarted, ScopeEnded, SignalReceived
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import NodeFailure
-from flowrunner.ports import Fenced, Signal
+from flowrunner.ports import Append, Fenced, Journal, Signal
 from support.databases import MARA, following, new_postgres_database, open_database
 from support.postgres import PostgresServer
 from support.temporal import Temporal
@@ -168,6 +169,49 @@ nodes:
         assert await front.status(id) is Status.WAITING
         await front.signals.send(front.caller, id, "go", None)
         assert await front.until_ended(id) == [Status.COMPLETED]
+
+
+class SlowEnd:
+    """A journal that keeps back the end of a flow until it is told to go on."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.reached, self.may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def append(self, append: Append) -> None:
+        if any(isinstance(record.event, ScopeEnded) for record in append.records):
+            self.reached.set()
+            await self.may_go_on.wait()
+        await self._journal.append(append)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+async def test_who_cancels_what_is_being_cancelled_is_told_that_it_is_although_its_handler_goes_on(
+    machines: Cluster, front: Front
+) -> None:
+    await front.save("""
+on_finish: tidy
+nodes:
+  work: {type: wait, params: {key: go}}
+  tidy: {type: wait, params: {key: tidied}}
+""")
+    slow = SlowEnd(front.side.journal)
+    machines.wrap = lambda journal, _: slow  # type: ignore[assignment,return-value]
+    async with machines.worker() as worker:
+        id = await front.start()
+        await front.until_waiting(id)
+        first = asyncio.create_task(front.dispatcher.cancel(id, reason="enough"))
+        await slow.reached.wait()
+        second = asyncio.create_task(front.dispatcher.cancel(id, reason="enough of it"))
+        await front.until(lambda: _is_true(len(worker._places[id].given) == 2))
+        slow.may_go_on.set()
+        await asyncio.gather(first, second)
+
+        await front.until_waiting(id)
+        await front.signals.send(front.caller, id, "tidied", None)
+        assert await front.until_ended(id) == [Status.CANCELLED]
 
 
 async def test_one_that_is_cancelled_in_temporal_ends_as_cancelled(machines: Cluster, front: Front) -> None:

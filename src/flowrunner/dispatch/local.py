@@ -11,6 +11,7 @@ import structlog
 
 from flowrunner.dispatch.family import Family
 from flowrunner.dispatch.timers import Timers
+from flowrunner.dispatch.tries import FIRST_WAIT_SECONDS, seconds_after, until_done
 from flowrunner.dispatch.turns import FairQueue, Room
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
@@ -34,8 +35,6 @@ logger = structlog.get_logger()
 _PAGE: Final = 500
 SURE_OF_AN_ACCOUNT: Final = 5
 # How soon an execution that could not go on is looked at again; each time later than before.
-_RETRY_SECONDS: Final = 1.0
-_LONGEST_RETRY_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -255,21 +254,10 @@ class LocalDispatcher(Family):
     def _keep_trying(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
         # What a stop leaves undone is found again at the next start.
         if self._tasks is not None and not self._engine.is_stopping:
-            self._tasks.create_task(self._until_done(work, failure, what), name=f"relatives {what}")
+            self._tasks.create_task(self._try_until_done(work, failure, what), name=f"relatives {what}")
 
-    async def _until_done(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
-        """Do the work, again and again if it fails, until it is done or there is nothing to be done."""
-        tries = 0
-        while not self._engine.is_stopping:
-            try:
-                await work()
-                return
-            except (Conflict, NotFound):
-                return
-            except Exception as error:
-                tries += 1
-                logger.warning(failure, what=what, reason=str(error))
-                await asyncio.sleep(_seconds_after(tries))
+    async def _try_until_done(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
+        await until_done(work, failure, what, is_over=lambda: self._engine.is_stopping)
 
     # Executions in memory
 
@@ -372,7 +360,7 @@ class LocalDispatcher(Family):
     def _look_again(self, id: ExecutionId, account_id: AccountId | None) -> None:
         if not self._engine.is_stopping:
             tries = self._tries[id] = self._tries.get(id, 0) + 1
-            asyncio.get_running_loop().call_later(_seconds_after(tries), self._enqueue_unless_stopping, id, account_id)
+            asyncio.get_running_loop().call_later(seconds_after(tries), self._enqueue_unless_stopping, id, account_id)
 
     def _enqueue_unless_stopping(self, id: ExecutionId, account_id: AccountId | None) -> None:
         if not self._engine.is_stopping:
@@ -391,7 +379,7 @@ class LocalDispatcher(Family):
             except Exception as error:
                 # As with timers: what is not taken up now would stay "running" for ever.
                 logger.error("dispatcher.recovery_failed", error=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(FIRST_WAIT_SECONDS)
                 continue
             for id, account_id in ids:
                 self._enqueue(id, account_id)
@@ -399,15 +387,10 @@ class LocalDispatcher(Family):
             if len(ids) < _PAGE:
                 break
             after, _ = ids[-1]
-        await self._until_done(self._settle_all, "dispatcher.recovery_failed", "relatives")
+        await self._try_until_done(self._settle_all, "dispatcher.recovery_failed", "relatives")
         if count:
             logger.info("dispatcher.recovered", executions=count)
 
 
 def _reach(run: ActiveExecution, wish: Cancel) -> None:
     run.cancel(wish.reason, wish.audit, spares_handlers=wish.spares_handlers)
-
-
-def _seconds_after(tries: int) -> float:
-    """How long to wait when so many tries have failed: what cannot be done must not fill the log."""
-    return min(_RETRY_SECONDS * 2.0 ** min(tries - 1, 10), _LONGEST_RETRY_SECONDS)

@@ -197,10 +197,14 @@ class Run:
             await self._steps.stop()
             self._take_messages()
             self._act(cancelled(self._flow, self._state, wish.reason))
-            self._history.attribute(wish.audit, wish.letters)
+            counted = set(wish.letters)
+            self._history.attribute(wish.audit, counted)
             await self._flush()
         else:
-            for unneeded in wish.letters.values():
+            counted = set()
+        for letter, unneeded in wish.letters.items():
+            # Others may have come while the cancellation became durable.
+            if letter not in counted:
                 unneeded()
         self._cancellation = None
 

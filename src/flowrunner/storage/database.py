@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.ports import Audit, Fenced
@@ -19,6 +19,11 @@ class Overtaken(Unavailable, Fenced):
 class Work(Protocol):
     """Something to be done in the writer's transaction."""
 
+    @property
+    def is_by_itself(self) -> bool:
+        """Nothing is counted or chained by it, so that other processes may write beside it."""
+        ...
+
     async def run(self, tx: Transaction) -> Any: ...
 
 
@@ -32,6 +37,7 @@ class Call(Generic[T]):
 
     function: Callable[[Transaction], Awaitable[T]]
     audit: Audit = None
+    is_by_itself: ClassVar[bool] = False
 
     async def run(self, tx: Transaction) -> T:
         result = await self.function(tx)
@@ -43,7 +49,7 @@ class Call(Generic[T]):
 
 # Does several pieces of work of one kind at once; raises to have each done by itself instead.
 Bulk: TypeAlias = Callable[[Transaction, Sequence[Any]], Awaitable[None]]
-# Does as many pieces of work of one kind as one statement can, and gives those: each is done as if by itself.
+# Does as many pieces of work of one kind, of those that are by themselves, as one statement can, and gives them.
 AtOnce: TypeAlias = Callable[[Transaction, Sequence[Any]], Awaitable[Sequence[Any]]]
 
 

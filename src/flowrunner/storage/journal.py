@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -246,7 +246,6 @@ class AppendWork:
 
     @property
     def is_by_itself(self) -> bool:
-        """Nothing is counted or chained by it, so that other processes may write beside it."""
         return self.append.create is None and not self.append.audit
 
     async def run(self, tx: Transaction) -> None:
@@ -321,6 +320,7 @@ class OwnWork:
     id: ExecutionId
     mark: int
     epoch: int
+    is_by_itself: ClassVar[bool] = True
 
     async def run(self, tx: Transaction) -> None:
         is_owned = await tx.row(OWN, {"id": self.id, "mark": self.mark, "epoch": self.epoch}) is not None

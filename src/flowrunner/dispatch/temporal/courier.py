@@ -6,22 +6,18 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
-import structlog
 from temporalio.client import Client
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from flowrunner.dispatch.temporal.workflow import NUDGE, TASK_TIMEOUT, WORKFLOW
-from flowrunner.domain.errors import Conflict, NotFound, Unavailable
+from flowrunner.dispatch.tries import until_done
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.ports import Cancel, Clock, Journal, Letters, Signal, StoredExecution, Vault
 
-logger = structlog.get_logger()
-
 _RPC: Final = timedelta(seconds=10)
-_FIRST_RETRY_SECONDS: Final = 0.5
-_LONGEST_RETRY_SECONDS: Final = 10.0
 # What cannot be done for one execution holds up the others no longer than that.
 _SETTLE_SECONDS: Final = 5.0
 
@@ -97,7 +93,7 @@ class Courier:
 
     def keep_trying(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
         """Begin to do the work, again and again until it is done, or there is nothing to be done."""
-        self._spawn(self._until_done(work, failure, what))
+        self._spawn(until_done(work, failure, what))
 
     async def send(self, id: ExecutionId, content: Signal | Cancel) -> None:
         """Post a letter if the execution has not ended. Raises: NotFound."""
@@ -109,16 +105,3 @@ class Courier:
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-
-    async def _until_done(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
-        seconds = _FIRST_RETRY_SECONDS
-        while True:
-            try:
-                await work()
-                return
-            except (Conflict, NotFound):
-                return
-            except Exception as error:
-                logger.warning(failure, what=what, reason=str(error))
-            await asyncio.sleep(seconds)
-            seconds = min(seconds * 2, _LONGEST_RETRY_SECONDS)

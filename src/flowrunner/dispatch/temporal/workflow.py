@@ -21,11 +21,11 @@ WORKFLOW: Final = "flowrunner.execution"
 
 # A worker that says nothing for so long is taken for dead.
 HEARTBEAT_SECONDS: Final = 10.0
-# A worker that has died is found out after that time if it was at a task of the workflow.
+# A worker that has died at a task of the workflow is found out after that time. The client asks for more of it in
+# good time while the task goes on.
 TASK_TIMEOUT: Final = timedelta(seconds=5)
-# A stretch that takes no longer costs Temporal one task of the workflow. After four fifths of the time that the task may
-# take, the client would ask for another one.
-SHORT_SECONDS: Final = 3.5
+# A stretch that takes no longer is part of the task. To ask for more time costs Temporal far less than an activity does.
+SHORT_SECONDS: Final = 9.0
 _SET_OUT_TIMEOUT: Final = timedelta(seconds=30)
 _ONCE: Final = RetryPolicy(maximum_attempts=1)
 # A stretch of work ends by itself; this is only what Temporal wants to be told.

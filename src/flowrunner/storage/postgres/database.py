@@ -210,7 +210,7 @@ class PostgresDatabase:
         return batch
 
     def _is_by_itself(self, work: Work) -> bool:
-        return type(work) in self._at_once and getattr(work, "is_by_itself", True)
+        return work.is_by_itself and type(work) in self._at_once
 
     async def _commit_alone(self, batch: list[Pending]) -> None:
         """Do the work in a transaction beside which no process writes. Raises: Overtaken."""
