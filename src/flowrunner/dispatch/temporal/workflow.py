@@ -24,7 +24,7 @@ HEARTBEAT_SECONDS: Final = 10.0
 # A worker that has died at a task of the workflow is found out after that time. The client asks for more of it in
 # good time while the task goes on.
 TASK_TIMEOUT: Final = timedelta(seconds=5)
-# A stretch that takes no longer is part of the task. To ask for more time costs Temporal far less than an activity does.
+# A stretch that takes no longer is part of the task: to ask for more time costs Temporal far less than an activity.
 SHORT_SECONDS: Final = 9.0
 _SET_OUT_TIMEOUT: Final = timedelta(seconds=30)
 _ONCE: Final = RetryPolicy(maximum_attempts=1)
