@@ -44,3 +44,11 @@ def test_what_is_given_wrongly_is_answered_with_the_usage(path: tuple[str, ...])
     assert said.exit_code == 2
     assert f"Try 'flowrunner {' '.join(path)} --help' for help." in said.stderr
     assert "No such option" in said.stderr
+
+
+@pytest.mark.parametrize("command", ["migrate", "copy", "keys rotate", "audit verify"])
+def test_what_runs_without_a_server_takes_no_settings_of_one(command: str) -> None:
+    said = CliRunner().invoke(main, [*command.split(), "--help"])
+
+    assert "--data-dir" in said.output
+    assert "--port" not in said.output

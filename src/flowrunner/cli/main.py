@@ -59,20 +59,25 @@ def main() -> None:
     """Run flows: YAML documents of named nodes joined by named edges."""
 
 
-def _settings_options(function: F) -> F:
-    for known in reversed(fields(Settings)):
-        # A secret given as an argument could be read by every user of the machine.
-        if not known.metadata["secret"]:
-            flag = f"--{known.name.replace('_', '-')}"
-            function = click.option(flag, known.name, help=known.metadata["help"])(function)
-    return function
+def _settings_options(*names: str) -> Callable[[F], F]:
+    """The flags of these settings; of all if none are named."""
+
+    def add(function: F) -> F:
+        for known in reversed(fields(Settings)):
+            # A secret given as an argument could be read by every user of the machine.
+            if not known.metadata["secret"] and (not names or known.name in names):
+                flag = f"--{known.name.replace('_', '-')}"
+                function = click.option(flag, known.name, help=known.metadata["help"])(function)
+        return function
+
+    return add
 
 
 # The server
 
 
 @main.command(short_help="Start the server.")
-@_settings_options
+@_settings_options()
 def serve(**flags: str | None) -> None:
     """Start the server. Ctrl-C or SIGTERM stops it in good order; executions go on when it is started again.
 
@@ -87,7 +92,7 @@ def serve(**flags: str | None) -> None:
 
 
 @main.command(short_help="Start a worker, which advances executions that Temporal gives it.")
-@_settings_options
+@_settings_options()
 def worker(**flags: str | None) -> None:
     """Start a worker, which advances executions that Temporal gives it; any number of them share the work.
 
@@ -103,7 +108,7 @@ def worker(**flags: str | None) -> None:
 
 
 @main.command(short_help="Print the settings in force.")
-@_settings_options
+@_settings_options()
 def config(**flags: str | None) -> None:
     """Print the settings in force, secrets masked."""
     for name, value, help in describe(load_settings(flags, os.environ)):
@@ -117,7 +122,7 @@ def keys() -> None:
 
 @keys.command(short_help="Replace keys while no server runs.")
 @click.argument("kinds", nargs=-1, required=True, type=click.Choice(["master", "data", "signing"]))
-@_settings_options
+@_settings_options("data_dir")
 def rotate(kinds: tuple[str, ...], **flags: str | None) -> None:
     """Replace keys while no server runs. A running one is asked with POST /api/v1/keys/rotations.
 
@@ -131,9 +136,12 @@ def rotate(kinds: tuple[str, ...], **flags: str | None) -> None:
 
 @main.command(short_help="Bring the database to the schema of this version.")
 @click.option("--check", is_flag=True, help="Change nothing; exit with 1 if the database has another schema.")
-@_settings_options
+@_settings_options("data_dir")
 def migrate(check: bool, **flags: str | None) -> None:
-    """Bring the database to the schema of this version. The server does it by itself when it starts."""
+    """Bring the database to the schema of this version. The server does it by itself when it starts.
+
+    It is the file in the data directory, or what FLOWRUNNER_DATABASE_URL says.
+    """
     settings = load_settings(flags, os.environ)
     from flowrunner.cli.database import migrate as run
 
@@ -144,7 +152,7 @@ def migrate(check: bool, **flags: str | None) -> None:
 @main.command(short_help="Move an installation from SQLite to PostgreSQL.")
 @click.option("--from", "source", metavar="URL", help="sqlite:///PATH; the file in the data directory by default.")
 @click.option("--to", "target", metavar="URL", help="postgresql://…; FLOWRUNNER_DATABASE_URL by default.")
-@_settings_options
+@_settings_options("data_dir")
 def copy(source: str | None, target: str | None, **flags: str | None) -> None:
     """Move an installation from its SQLite file into an empty PostgreSQL database.
 
@@ -167,7 +175,7 @@ def audit() -> None:
     "--database", type=click.Path(dir_okay=False), help="A copy to check, instead of the one in the data dir."
 )
 @click.option("--expect", metavar="SEQ:HASH", help="Number and hash of an entry as noted before; it must be there.")
-@_settings_options
+@_settings_options("data_dir")
 def verify(database: str | None, expect: str | None, **flags: str | None) -> None:
     """Check that no entry was changed, removed or put in between. A running server does not mind.
 
