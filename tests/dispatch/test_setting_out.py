@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
 from temporalio.api.enums.v1 import EventType
 
 from dispatch.cluster import Cluster, Front
+from flowrunner.dispatch.temporal import courier as courier_module
 from flowrunner.dispatch.temporal import worker as worker_module
 from flowrunner.dispatch.temporal.workflow import HEARTBEAT_SECONDS
 from flowrunner.domain.events import NodeStarted
@@ -80,6 +82,28 @@ async def test_a_short_one_costs_temporal_one_task(machines: Cluster, front: Fro
     events = await kinds(front, id)
     assert events["EVENT_TYPE_WORKFLOW_TASK_COMPLETED"] == 1
     assert events["EVENT_TYPE_ACTIVITY_TASK_SCHEDULED"] == 0
+
+
+async def test_one_that_takes_longer_than_a_task_of_its_workflow_may_is_asked_more_time_for(
+    machines: Cluster, front: Front, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier_module, "TASK_TIMEOUT", timedelta(seconds=1))
+    await front.save(WORKS)
+    async with machines.worker(), machines.worker():
+        id = await front.start()
+        await until_begun(front, work, 1)
+
+        async def has_been_asked_for() -> bool:
+            return (await kinds(front, id))["EVENT_TYPE_WORKFLOW_TASK_COMPLETED"] >= 2
+
+        await front.until(has_been_asked_for)
+        work.may_end.set()
+        assert await front.until_ended(id) == [Status.COMPLETED]
+        await has_closed(front, id)
+
+    events = await kinds(front, id)
+    assert events["EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT"] == events["EVENT_TYPE_ACTIVITY_TASK_SCHEDULED"] == 0
+    assert work.begun == 1
 
 
 @pytest.mark.usefixtures("short")
