@@ -223,6 +223,7 @@ def test_two_servers_that_start_at_once_are_one_active_and_one_standby(pair: Pai
     first = pair.add().start()
     first.stop()
     second = pair.add()
+    (epoch,) = query(pair.url, "SELECT epoch FROM engine")[0]
     first.spawn()
     second.spawn()
     both = (first, second)
@@ -233,6 +234,8 @@ def test_two_servers_that_start_at_once_are_one_active_and_one_standby(pair: Pai
 
     assert sorted(server.client().get("/readyz").status for server in both) == [200, 503]
     assert sum(is_standby(server) for server in both) == 1
+    # If both had claimed it, one would have been overtaken.
+    assert query(pair.url, "SELECT epoch FROM engine") == [(epoch + 1,)]
 
 
 def test_a_standby_without_the_keys_refuses_to_start(pair: Pair) -> None:
