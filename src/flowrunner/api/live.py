@@ -156,7 +156,11 @@ class Live:
                     # The subscriber knows the last event already: nothing more will come.
                     return NORMAL_CLOSE
                 while (taken := await subscription.take()) is not None:
-                    if news := [recorded for recorded in taken if recorded.seq > after]:
+                    news = [recorded for recorded in taken if recorded.seq > after]
+                    if news and news[-1].seq != after + len(news):
+                        # What is missing was recorded by a process that died before it could tell of it.
+                        break
+                    if news:
                         after = await _send_all(socket.websocket, id, news)
                     if _is_last(taken[-1]):
                         return NORMAL_CLOSE

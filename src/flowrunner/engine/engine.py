@@ -62,9 +62,9 @@ class FlowEngine:
     async def load(self, id: ExecutionId) -> Run | None:
         epoch = await self._own(id)
         stored, events = await self._world.journal.load(id)
+        # The process that had it before may not have lived to tell of what it recorded.
+        self._world.journal.announce(id)
         if stored.status.is_final:
-            # The process that wrote its end may not have known that it was written.
-            self._world.journal.announce(id)
             tell_relatives(self._world, stored.id, stored.parent_id, stored.turn, [event for event, _ in events])
             return None
         if stored.account_is_gone:

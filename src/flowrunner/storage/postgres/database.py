@@ -227,6 +227,7 @@ class PostgresDatabase:
             raise Unavailable("The transaction was rolled back by the server")
         if isinstance(batch[0].work, _Claim) and batch[0].error is None:
             self._epoch = batch[0].result
+            self._news.tell_of_a_gap()
         self._settle(batch, tx)
 
     def _settle(self, done: list[Pending], tx: PostgresTransaction) -> None:

@@ -1,7 +1,8 @@
 """Which executions have new events: said to other processes, and heard from them.
 
 It is said after the commit, not in it: PostgreSQL commits transactions that notify one after the other. What a process
-has not said when it is killed, whoever goes on with its executions says again.
+has not said when it is killed, whoever goes on with its executions says again, and whoever takes over all of them says
+so.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ NOTIFY: Final = "SELECT pg_notify($1, told) FROM unnest($2::text[]) AS told"
 PING: Final = "SELECT set_config('application_name', $1, false)"
 # PostgreSQL takes less than 8,000 bytes in one notification.
 _IDS_A_NOTIFICATION: Final = 100
+# In place of an id: there may be new events of any execution.
+_ANY: Final = "*"
 _PING_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 0.02
@@ -51,6 +54,10 @@ class News:
         self._untold |= dict.fromkeys(execution_ids)
         if self._untold and (self._telling is None or self._telling.done()):
             self._telling = asyncio.create_task(self._tell_all(), name="news")
+
+    def tell_of_a_gap(self) -> None:
+        """Tell all processes, this one too, that some news may never have been told."""
+        self.tell([_ANY])
 
     async def close(self) -> None:
         """Say what is still to be said, if that does not take long."""
@@ -87,7 +94,9 @@ class News:
 
         def hear(connection: Any, pid: int, channel: str, payload: str) -> None:
             sender, *ids = payload.split(",")
-            if sender != self._sender:
+            if _ANY in ids:
+                on_gap()
+            elif sender != self._sender:
                 for id in ids:
                     on_news(id)
 

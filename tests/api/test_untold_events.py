@@ -1,0 +1,63 @@
+"""Events that were recorded by a process which died before it could tell of them."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from flowrunner.api.live import Live
+from flowrunner.broadcast import LocalBroadcast
+from flowrunner.domain.events import Completed, Logged
+from flowrunner.domain.limits import UNLIMITED
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports import Recorded
+from support.databases import NOON
+
+ID = ExecutionId("exec-1")
+
+
+def recorded(seq: int, *, is_last: bool = False) -> Recorded:
+    event = Completed(result=None) if is_last else Logged(level="info", message=f"line {seq}")
+    return Recorded(seq=seq, at=NOON, event=event, data=b"{}")
+
+
+@dataclass
+class Written:
+    """A journal with these events."""
+
+    records: list[Recorded] = field(default_factory=list)
+
+    async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
+        return [record for record in self.records if record.seq > after][:limit]
+
+
+@dataclass
+class Heard:
+    """A socket that keeps what it is sent."""
+
+    texts: list[str] = field(default_factory=list)
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def websocket(self) -> "Heard":
+        return self
+
+    async def send_text(self, text: str) -> None:
+        self.texts.append(text)
+        self.came.set()
+
+
+async def test_a_subscriber_misses_nothing_when_another_process_goes_on() -> None:
+    journal, broadcast, socket = Written([recorded(1)]), LocalBroadcast(), Heard()
+    live = Live(cast("Any", None), cast("Any", journal), broadcast, cast("Any", None), limits=UNLIMITED, most=1)
+    sending = asyncio.create_task(live._send(cast("Any", socket), ID, 0, has_ended=False))
+    await socket.came.wait()
+
+    # The process that has recorded the second and third is dead; this one goes on.
+    journal.records += [recorded(2), recorded(3), recorded(4, is_last=True)]
+    broadcast.publish(ID, journal.records[3:])
+    async with asyncio.timeout(5):
+        await sending
+
+    assert [json.loads(text)["seq"] for text in socket.texts] == [1, 2, 3, 4]
