@@ -182,7 +182,7 @@ class Node:
     is_quick: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        is_quick = self.pure and not any(part.codes for part in self.parts)
+        is_quick = self.pure and not any(part.codes or part.mentions.secrets for part in self.parts)
         object.__setattr__(self, "is_quick", is_quick)
 
     def target(self, action: str, *, skipped: bool = False) -> str | None:

@@ -1,19 +1,16 @@
 """What the expressions of a flow can read: the names of a scope, and what filling in takes."""
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from flowrunner.domain.decide import node_of
-from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import ROOT
 from flowrunner.domain.execution import ExecutionState, StepState
 from flowrunner.domain.expression import NO_VALUES, Code, ExpressionFailed, Values, render, value_of
 from flowrunner.domain.flow import Flow, Mentions, Prepared
-from flowrunner.domain.script import Script, ScriptOutcome
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
-from flowrunner.engine.world import RETRY_SECONDS, Stopped, World
+from flowrunner.engine.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +48,7 @@ class Names:
 
         Raises:
             ExpressionFailed: If a secret that they name is not there.
+            Stopped.
         """
         if all(part.is_constant for part in parts):
             return Filling({}, NO_VALUES)
@@ -61,21 +59,14 @@ class Names:
         if not codes:
             return NO_VALUES
         scripts = [code.script for code in codes]
-        outcomes = await self._evaluated(scripts, scope)
+        # That others keep the sandbox busy is bounded by the node's timeout.
+        outcomes = await self.world.patiently(
+            lambda: self.world.sandbox.evaluate(self.identity.account_id, scripts, scope)
+        )
         for outcome in outcomes:
             for level, text in outcome.lines:
                 self.say(level, text)
         return {code: value_of(code, outcome) for code, outcome in zip(codes, outcomes, strict=True)}
-
-    async def _evaluated(self, scripts: list[Script], scope: Mapping[str, JSON]) -> Sequence[ScriptOutcome]:
-        while True:
-            try:
-                return await self.world.sandbox.evaluate(self.identity.account_id, scripts, scope)
-            except Unavailable:
-                # That others keep it busy is no fault of the flow's; the node's timeout bounds the wait.
-                if self.world.is_stopping:
-                    raise Stopped from None
-                await asyncio.sleep(RETRY_SECONDS)
 
     async def _scope(self, mentions: list[Mentions]) -> dict[str, JSON]:
         """The names that are mentioned; of secrets only those."""
@@ -148,7 +139,7 @@ class Names:
         return found
 
     async def _secrets(self, names: frozenset[str]) -> dict[str, JSON]:
-        values = await self.world.vault.reveal(self.identity.account_id, names)
+        values = await self.world.patiently(lambda: self.world.vault.reveal(self.identity.account_id, names))
         for name in sorted(names - values.keys()):
             raise ExpressionFailed(f"${{secrets.{name}}}: the account has no secret '{name}'")
         return dict(values)

@@ -11,7 +11,6 @@ import msgspec
 import structlog
 
 from flowrunner.domain.decide import node_of
-from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import (
     LOG_LEVELS,
     Failure,
@@ -27,7 +26,7 @@ from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks, Node, Prepared
 from flowrunner.domain.values import JSON, FlowId
 from flowrunner.engine.scope import Identity, Names
-from flowrunner.engine.world import RETRY_SECONDS, Stopped, World
+from flowrunner.engine.world import Stopped, World
 from flowrunner.plugin import (
     HttpClient,
     NodeFailure,
@@ -43,7 +42,6 @@ from flowrunner.ports import ParentStep
 
 logger = structlog.get_logger()
 
-
 StepResult: TypeAlias = NodeCompleted | NodeWaiting | ScopesOpened | Failure
 _Given: TypeAlias = JSON | Outcome | Suspend | OpenScopes
 
@@ -56,15 +54,10 @@ class _Flows:
     parent: ParentStep
 
     async def start(self, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool) -> SubFlow:
-        # That nothing can be written at the moment is no fault of the flow's: as with its own events, it waits.
         # Asked again, it finds what was started after all.
-        while True:
-            try:
-                return await self.world.flows.start(self.parent, flow, version=version, input=input, wait=wait)
-            except Unavailable:
-                if self.world.is_stopping:
-                    raise Stopped from None
-                await asyncio.sleep(RETRY_SECONDS)
+        return await self.world.patiently(
+            lambda: self.world.flows.start(self.parent, flow, version=version, input=input, wait=wait)
+        )
 
 
 @dataclass(slots=True)

@@ -1,12 +1,16 @@
 """What a run needs from around it."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from flowrunner.domain.errors import Unavailable
 from flowrunner.engine.requests import Requests
 from flowrunner.plugin import HttpClient, NodeType
 from flowrunner.ports import Broadcast, Clock, FlowLibrary, Journal, Relatives, Sandbox, SubFlowStarter, Vault
+
+T = TypeVar("T")
 
 
 class Stopped(Exception):
@@ -14,7 +18,7 @@ class Stopped(Exception):
 
 
 # How soon what cannot be had at the moment is asked for again.
-RETRY_SECONDS: Final = 1.0
+_RETRY_SECONDS: Final = 1.0
 # A wait no longer than this is spent in memory: to come back costs more than to stay.
 SHORT_WAIT_SECONDS: Final = 1.0
 
@@ -64,3 +68,18 @@ class World:
     def flows(self) -> SubFlowStarter:
         assert self._flows is not None, "connected before the first execution"
         return self._flows
+
+    async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What ``ask`` gives, as soon as it can be had: that it cannot at the moment is no fault of a flow's.
+
+        Raises:
+            Stopped.
+            What ``ask`` does, but for Unavailable.
+        """
+        while True:
+            try:
+                return await ask()
+            except Unavailable:
+                if self.is_stopping:
+                    raise Stopped from None
+                await asyncio.sleep(_RETRY_SECONDS)
