@@ -1,15 +1,21 @@
 """Executions of which something cannot be had at the moment: a secret, or their events."""
 
+import asyncio
 from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flowrunner.dispatch import local
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Completed
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.execution import Status
+from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.engine import world
+from flowrunner.ports import Journal
 from flowrunner.security.vault import AesVault
-from support.world import Machine, secret
+from support.world import Machine, SteppingClock, machine, secret
 
 
 @pytest.mark.parametrize("node", ["{type: webhook, params: {url: 'http://peer/', body: '${secrets.KEY}'}}",
@@ -34,3 +40,49 @@ async def test_a_secret_that_cannot_be_read_at_the_moment_is_waited_for(
 
     assert isinstance(events[-1], Completed)
     assert reads == 3
+
+
+async def test_one_that_is_due_and_cannot_be_loaded_is_looked_at_less_and_less_often(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+    looked = asyncio.Event()
+    looks = dues = 0
+
+    def seconds_after(count: int) -> float:
+        tries.append(count)
+        return 0.0 if count < 3 else 3600.0
+
+    class Unreadable:
+        def __init__(self, journal: Journal) -> None:
+            self._journal = journal
+
+        async def load(self, id: ExecutionId) -> Any:
+            nonlocal looks
+            looks += 1
+            raise OSError("planted")
+
+        async def due(self, **more: Any) -> Any:
+            nonlocal dues
+            dues += looks >= 3
+            if dues >= 3:
+                looked.set()
+            return await self._journal.due(**more)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._journal, name)
+
+    clock = SteppingClock()
+    async with machine(path, clock=clock) as first:
+        await first.save("nodes: {a: {type: delay, params: {duration: 1h}, next: b}, b: {type: return}}")
+        await first.start()
+        await first.until_parked()
+        clock.advance(hours=2)
+    monkeypatch.setattr(local, "seconds_after", seconds_after)
+    async with machine(path, clock=clock, wrap=lambda journal, _: Unreadable(journal)):  # type: ignore[arg-type,return-value]
+        async with asyncio.timeout(10):
+            await looked.wait()
+        assert tries == [1, 2, 3]
+        assert looks == 3
+    async with machine(path, clock=clock) as last:
+        assert await last.until_ended() is Status.COMPLETED

@@ -34,7 +34,6 @@ logger = structlog.get_logger()
 
 _PAGE: Final = 500
 SURE_OF_AN_ACCOUNT: Final = 5
-# How soon an execution that could not go on is looked at again; each time later than before.
 
 
 @dataclass(slots=True)
@@ -73,11 +72,13 @@ class LocalDispatcher(Family):
         self._room = Room(most_active, SURE_OF_AN_ACCOUNT, most_of_one=limits.active)
         self._slots: dict[ExecutionId, _Slot] = {}
         self._queue = FairQueue()
-        self._timers = Timers(journal, clock, self._enqueue, in_memory=self._slots, queued=self._queue)
         # New ones that are being written, and will wait then.
         self._coming: defaultdict[AccountId, set[ExecutionId]] = defaultdict(set)
         # How often each execution that could not go on was looked at again.
         self._tries: dict[ExecutionId, int] = {}
+        self._timers = Timers(
+            journal, clock, self._take_up, in_memory=self._slots, queued=self._queue, put_off=self._tries
+        )
         self._tasks: asyncio.TaskGroup | None = None
         self._is_empty = asyncio.Event()
         self._is_empty.set()
@@ -281,6 +282,11 @@ class LocalDispatcher(Family):
         if id not in self._slots and id not in self._queue:
             self._queue.add(id, account_id)
             self._fill()
+
+    def _take_up(self, id: ExecutionId, account_id: AccountId) -> None:
+        # One that could not go on stays due, and is looked at again each time later than before.
+        if id not in self._tries:
+            self._enqueue(id, account_id)
 
     def _fill(self) -> None:
         """Let waiting executions in while there is room."""

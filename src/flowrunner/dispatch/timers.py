@@ -26,6 +26,7 @@ class Timers:
         take_up: Called with each execution that is due, and its account.
         in_memory: Executions that are, or are on their way.
         queued: Executions that wait for room in memory.
+        put_off: Executions that could not go on, and come back by themselves.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class Timers:
         *,
         in_memory: Sized,
         queued: Sized,
+        put_off: Sized,
     ) -> None:
         self._journal = journal
         self._clock = clock
         self._take_up = take_up
         self._in_memory = in_memory
         self._queued = queued
+        self._put_off = put_off
         self._news = asyncio.Event()
         self._next_look_at = clock.now()
 
@@ -70,13 +73,13 @@ class Timers:
     async def _take_up_due(self) -> float:
         """Gives the seconds until there may be more."""
         now = self._clock.now()
-        # Those that are in memory already may still be due by their rows: they do not count.
-        known = len(self._in_memory) + len(self._queued)
+        # Those that are known already may still be due by their rows: they do not count.
+        known = len(self._in_memory) + len(self._queued) + len(self._put_off)
         for id, account_id in await self._journal.due(now=now, limit=_PAGE + known):
             self._take_up(id, account_id)
         at = await self._journal.next_wake()
         if at is None:
             return _LONGEST_NAP_SECONDS
-        # Rows that are due, and in memory or in the queue already, must not make this loop spin.
-        shortest = 0.5 if self._queued else 0.05
+        # Rows that are due, and known already, must not make this loop spin.
+        shortest = 0.5 if self._queued or self._put_off else 0.05
         return min(max((at - self._clock.now()).total_seconds(), shortest), _LONGEST_NAP_SECONDS)
