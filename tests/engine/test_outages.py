@@ -13,7 +13,7 @@ from flowrunner.domain.events import Completed
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.engine import world
-from flowrunner.ports import Journal
+from flowrunner.ports import Journal, Signal
 from flowrunner.security.vault import AesVault
 from support.world import Machine, SteppingClock, machine, secret
 
@@ -86,3 +86,34 @@ async def test_one_that_is_due_and_cannot_be_loaded_is_looked_at_less_and_less_o
         assert looks == 3
     async with machine(path, clock=clock) as last:
         assert await last.until_ended() is Status.COMPLETED
+
+
+async def test_who_asks_for_an_execution_that_does_not_load_is_not_kept_waiting_by_a_stop(path: Path) -> None:
+    class Hanging:
+        def __init__(self, journal: Journal) -> None:
+            self._journal = journal
+
+        async def load(self, id: ExecutionId) -> Any:
+            if not loading.is_set():
+                loading.set()
+                await asyncio.Event().wait()
+            return await self._journal.load(id)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._journal, name)
+
+    loading = asyncio.Event()
+    loading.set()
+    async with machine(path, wrap=lambda journal, _: Hanging(journal)) as engine:  # type: ignore[arg-type,return-value]
+        await engine.save("nodes: {a: {type: wait, params: {key: go}}}")
+        await engine.start()
+        await engine.until_parked()
+        loading.clear()
+        asking = asyncio.ensure_future(engine.dispatcher.signal(ExecutionId("exec-1"), Signal(key="go", payload=1)))
+        await loading.wait()
+
+        await engine.dispatcher.close()
+
+        with pytest.raises(Unavailable):
+            async with asyncio.timeout(5):
+                await asking

@@ -3,9 +3,9 @@
 import asyncio
 import traceback
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -161,7 +161,7 @@ class LocalDispatcher(Family):
             self._leave(new.id, slot)
             raise
         self._hand_over(slot.run, slot)
-        self._tasks.create_task(self._advance(new.id, slot), name=f"execution {new.id}")
+        self._spawn(self._advance(new.id, slot), new.id, slot)
 
     async def _begin_waiting(self, new: NewExecution, flow: Flow, input: JSON) -> None:
         coming = self._coming[new.account_id]
@@ -230,7 +230,7 @@ class LocalDispatcher(Family):
                 raise Unavailable("The server is stopping: try again in a moment")
             self._queue.remove(id)
             slot = self._take_slot(id, None)
-            self._tasks.create_task(self._resume(id, slot), name=f"execution {id}")
+            self._spawn(self._resume(id, slot), id, slot)
         return slot
 
     async def _stored_status(self, id: ExecutionId) -> Status:
@@ -294,10 +294,19 @@ class LocalDispatcher(Family):
             taken = self._queue.take(unless=self._room.full_accounts())
             if taken is None:
                 return
-            assert self._tasks is not None, "the queue fills only while the dispatcher is open"
             id, account_id = taken
             slot = self._take_slot(id, account_id)
-            self._tasks.create_task(self._resume(id, slot), name=f"execution {id}")
+            self._spawn(self._resume(id, slot), id, slot)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], id: ExecutionId, slot: _Slot) -> None:
+        """Do the work, and leave the slot in any case: whoever has asked for the execution waits for that."""
+        assert self._tasks is not None, "executions are in memory only while the dispatcher is open"
+
+        def leave(task: asyncio.Task[None]) -> None:
+            if task.cancelled() and not slot.left.is_set():
+                self._leave(id, slot)
+
+        self._tasks.create_task(work, name=f"execution {id}").add_done_callback(leave)
 
     async def _resume(self, id: ExecutionId, slot: _Slot) -> None:
         try:
@@ -343,9 +352,6 @@ class LocalDispatcher(Family):
             else:
                 self._retry_later(id, slot)
             return
-        except asyncio.CancelledError:
-            self._leave(id, slot)
-            raise
         self._leave(id, slot)
         if due_at is not None:
             self._timers.expect(due_at)
