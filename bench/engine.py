@@ -93,6 +93,9 @@ class Ends:
         if records[-1].event.type.startswith("execution.completed"):
             self.waiting.pop(execution_id).set_result(None)
 
+    def hear(self, execution_id: ExecutionId) -> None:
+        """The database does not go away."""
+
 
 @dataclass(slots=True)
 class Engine:

@@ -59,7 +59,6 @@ class LocalBroadcast:
             subscription.put(records)
 
     def hear(self, execution_id: str) -> None:
-        """Another process has recorded events of the execution."""
         for subscription in self._subscriptions.get(ExecutionId(execution_id), ()):
             subscription.fall_behind()
 

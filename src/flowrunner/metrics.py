@@ -64,3 +64,6 @@ class CountingBroadcast:
     def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None:
         self._metrics.count(records)
         self._inner.publish(execution_id, records)
+
+    def hear(self, execution_id: ExecutionId) -> None:
+        self._inner.hear(execution_id)

@@ -1,13 +1,15 @@
 """Executions that start others: what becomes of the one when the other ends, goes on, or the process stops."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.events import Cancelled, Completed, NodeCompleted, SignalReceived
+from flowrunner.domain.events import Cancelled, Completed, NodeCompleted, NodeWaiting, SignalReceived
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.engine import run
@@ -389,6 +391,69 @@ async def test_of_two_that_replace_each_other_at_once_the_newer_stays(path: Path
         await engine.signals.send(ADMIN, newest, "go", None)
         assert isinstance(await end_of(engine, newest), Completed)
     assert check_database(path) == []
+
+
+# What is told
+
+
+async def test_a_signal_of_which_nobody_knows_whether_it_was_taken_is_not_given_again(path: Path) -> None:
+    """The connection to the database is lost in the very commit."""
+
+    class Lossy(Gate):
+        async def append(self, append: Append) -> None:
+            await self._journal.append(append)
+            if self.refusals and any(isinstance(record.event, SignalReceived) for record in append.records):
+                self.refusals -= 1
+                raise Unavailable("The database cannot be written at the moment")
+
+    async with machine(path, wrap=lambda journal, _: Lossy(journal)) as engine:  # type: ignore[arg-type,return-value]
+        await engine.save("""
+            nodes:
+              first: {type: wait, params: {key: go}, next: second}
+              second: {type: wait, params: {key: go}}
+            """)
+        await engine.start(input={})
+        await engine.until_parked()
+        engine.journal.refusals = 1  # type: ignore[attr-defined]
+        with pytest.raises(Unavailable):
+            await engine.signals.send(ADMIN, PARENT, "go", 1)
+
+        async def second_waits() -> bool:
+            return any(isinstance(event, NodeWaiting) and event.node == "second" for event in await engine.events())
+
+        await engine.until(second_waits)
+        await engine.until_parked()
+        await engine.signals.send(ADMIN, PARENT, "go", 2)
+        assert await end_of(engine, PARENT) == Completed(result=2)
+    assert check_database(path) == []
+
+
+async def test_whoever_watches_an_execution_hears_of_events_that_were_said_not_to_be_written(path: Path) -> None:
+    """The connection to the database is lost in the very commit of the last ones."""
+
+    class Lossy(Gate):
+        async def append(self, append: Append) -> None:
+            await self._journal.append(append)
+            if self.refusals and append.summary.status.is_final:
+                self.refusals -= 1
+                raise Unavailable("The database cannot be written at the moment")
+
+    async with machine(path, wrap=lambda journal, _: Lossy(journal)) as engine:  # type: ignore[arg-type,return-value]
+        engine.world.broadcast = broadcast = LocalBroadcast()
+        watched, other = broadcast.subscribe(PARENT), broadcast.subscribe(ExecutionId("exec-2"))
+        engine.journal.refusals = 1  # type: ignore[attr-defined]
+        await engine.save(WAITS)
+        for id in ("exec-1", "exec-2"):
+            await engine.start(input={}, id=id)
+            await engine.until_parked(id)
+            with contextlib.suppress(Unavailable):
+                await engine.signals.send(ADMIN, ExecutionId(id), "go", None)
+
+        async with asyncio.timeout(5):
+            while await watched.take() is not None:
+                pass
+            while not any(isinstance(recorded.event, Completed) for recorded in await other.take() or ()):
+                pass
 
 
 # Settling

@@ -147,6 +147,9 @@ class RecordingBroadcast:
         self.published[execution_id].extend(records)
         self.changed.set()
 
+    def hear(self, execution_id: ExecutionId) -> None:
+        self.changed.set()
+
 
 @dataclass
 class Machine:

@@ -17,7 +17,7 @@ from flowrunner.domain.flow import Flow
 from flowrunner.engine.recorder import record
 from flowrunner.engine.scope import Identity
 from flowrunner.engine.world import World
-from flowrunner.ports import Append, NewExecution, Recorded, Redactor, Summary
+from flowrunner.ports import NOBODY_KNOWS, Append, Fenced, NewExecution, Recorded, Redactor, Summary
 
 # Results of pure nodes wait for company, up to so many events.
 MAX_UNRECORDED_EVENTS: Final = 64
@@ -40,6 +40,19 @@ class _Tail:
         self.letters: list[int] = []
         # Given when it is durable.
         self.answers: list[asyncio.Future[bool]] = []
+
+    def answer(self) -> None:
+        for answer in self.answers:
+            if not answer.done():
+                answer.set_result(True)
+
+    def answer_that_nobody_knows(self) -> None:
+        """Whoever asks once more, as of what was not taken, would be heard twice if it was."""
+        for answer in self.answers:
+            if not answer.done():
+                answer.set_exception(Unavailable(NOBODY_KNOWS))
+                # Whoever asked may have gone.
+                answer.exception()
 
 
 class History:
@@ -132,22 +145,30 @@ class History:
             audit=tail.acts,
             letters=tail.letters,
         )
-        for seconds in self._patience():
-            try:
-                await self._world.journal.append(append)
-                break
-            except Unavailable:
-                if seconds is None:
-                    raise
-                await asyncio.sleep(seconds)
+        await self._append(append, tail)
         self._create = None
         self.status = append.summary.status
         self.is_ending = is_ending
         self._world.broadcast.publish(self._identity.execution_id, tail.records)
-        for answer in tail.answers:
-            if not answer.done():
-                answer.set_result(True)
+        tail.answer()
         return True
+
+    async def _append(self, append: Append, tail: _Tail) -> None:
+        may_be_durable = False
+        try:
+            for seconds in self._patience():
+                try:
+                    return await self._world.journal.append(append)
+                except Unavailable:
+                    may_be_durable = True
+                    if seconds is None:
+                        raise
+                    await asyncio.sleep(seconds)
+        except (Fenced, Unavailable):
+            if may_be_durable:
+                self._world.broadcast.hear(append.execution_id)
+                tail.answer_that_nobody_knows()
+            raise
 
     def _patience(self) -> Iterator[float | None]:
         """Seconds to wait between tries of an append; None lets its failure through."""

@@ -147,6 +147,9 @@ PARENT_HAS_ENDED: Final = "the execution that waited for it has ended"
 PARENT_HAS_GONE_ON: Final = "the execution that waited for it has gone on"
 REPLACED: Final = "replaced by a newer execution"
 
+# What somebody is told who gave an execution a signal, when it may have been recorded and may not.
+NOBODY_KNOWS: Final = "Nobody knows whether it was taken: look before you try again"
+
 
 class Relatives(Protocol):
     """What executions do to each other. Each call returns at once; what it sets going survives a crash."""
@@ -194,6 +197,7 @@ class Dispatcher(Relatives, Protocol):
         Raises:
             Conflict: If the execution has ended.
             NotFound: If there is none.
+            Unavailable: If nobody can take it at the moment, or nobody knows whether it was taken.
         """
         ...
 
@@ -299,7 +303,10 @@ class ActiveExecution(Protocol):
         ...
 
     def receive(self, signal: Signal, answer: "Future[bool]") -> None:
-        """Take a signal. The answer comes when it is durable, or never if the execution leaves memory before."""
+        """Take a signal. The answer comes when it is durable, or never if the execution leaves memory before.
+
+        It is Unavailable if nobody knows whether the signal is durable.
+        """
         ...
 
     def hold(self) -> None:

@@ -59,6 +59,9 @@ class Watcher:
         self.waits += [(execution_id, r.event) for r in records if isinstance(r.event, NodeWaiting)]
         self.changed.set()
 
+    def hear(self, execution_id: ExecutionId) -> None:
+        """What is kept in memory is never lost on the way."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Alone:

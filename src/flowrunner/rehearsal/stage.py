@@ -38,6 +38,9 @@ class NoAudience:
     def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None:
         pass
 
+    def hear(self, execution_id: ExecutionId) -> None:
+        pass
+
 
 @dataclass(slots=True)
 class _Cue:

@@ -16,7 +16,7 @@ from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
-from flowrunner.ports import Cancel, Clock, Engine, Fenced, Journal, Letters, NewExecution, Signal
+from flowrunner.ports import NOBODY_KNOWS, Cancel, Clock, Engine, Fenced, Journal, Letters, NewExecution, Signal
 
 logger = structlog.get_logger()
 
@@ -124,7 +124,7 @@ class TemporalDispatcher(Family):
             if answer or ((has_ended or is_last) and not await self._letters.withdraw(number)):
                 # Gone means that it was taken, unless this process was stopped for so long that others have purged it.
                 if loop.time() > forgotten_at:
-                    raise Unavailable("Nobody knows whether it was taken: look before you try again")
+                    raise Unavailable(NOBODY_KNOWS)
                 return True
             if has_ended:
                 return None

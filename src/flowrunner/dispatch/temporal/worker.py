@@ -290,7 +290,8 @@ class TemporalWorker:
                 place.run.receive(replace(signal, letter=number), answer)
 
     def _answered(self, number: int, mark: int, signal: Signal, answer: "asyncio.Future[bool]") -> None:
-        if answer.cancelled() or answer.result():
+        # If nobody knows, the letter is gone or comes again.
+        if answer.cancelled() or answer.exception() is not None or answer.result():
             return
         if signal.step is None:
             self._courier.keep_trying(lambda: self._letters.refuse(number, mark), "letter.not_refused", str(number))
