@@ -36,6 +36,28 @@ async def test_a_wait_is_as_long_as_the_worker_says_whatever_temporal_s_clock_sh
     assert 0 < seconds_waited <= 3
 
 
+async def test_a_newer_execution_takes_the_place_of_one_by_a_server_whose_clock_is_ahead(machines: Cluster) -> None:
+    machines.clock = WrongClock(timedelta(seconds=5))
+    async with machines.server() as ahead:
+        machines.clock = WrongClock(timedelta(seconds=-5))
+        async with machines.server() as behind, machines.worker():
+            await ahead.save("""
+                limits: {concurrency: {max: 1, on_limit: replace}}
+                nodes: {ask: {type: wait, params: {key: go}}}
+                """)
+            older = await ahead.start()
+            await ahead.until_waiting(older)
+            newer = await behind.start()
+
+            assert newer < older
+            assert await behind.until_ended(older) == [Status.CANCELLED]
+            # Whoever looks for what was left undone sees it in the same way.
+            await ahead.dispatcher._settle_all()
+            await behind.until_waiting_for(newer, "ask")
+            await behind.signals.send(behind.caller, newer, "go", None)
+            assert await behind.until_ended(newer) == [Status.COMPLETED]
+
+
 def timers(events: Sequence[HistoryEvent]) -> list[float]:
     return [
         event.timer_started_event_attributes.start_to_fire_timeout.ToMilliseconds() / 1000

@@ -137,8 +137,11 @@ class CrashingJournal:
     async def queued_keys(self) -> Sequence[str]:
         return await self._inner.queued_keys()
 
-    async def sharing_turn(self, key: str) -> Sequence[ExecutionId]:
-        return await self._inner.sharing_turn(key)
+    async def last_queued(self, key: str) -> ExecutionId | None:
+        return await self._inner.last_queued(key)
+
+    async def older_in_turn(self, id: ExecutionId) -> Sequence[ExecutionId]:
+        return await self._inner.older_in_turn(id)
 
     async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:
         return await self._inner.unsettled(parent)

@@ -13,7 +13,7 @@ from flowrunner.domain.events import Cancelled, Completed, NodeCompleted, NodeWa
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.engine import run
-from flowrunner.ports import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, Append, Journal, Signal
+from flowrunner.ports import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, REPLACED, Append, Journal, Signal
 from support.databases import rows_of
 from support.invariants import check_database
 from support.world import FakeHttp, Machine, SteppingClock, answer, machine, never
@@ -391,6 +391,65 @@ async def test_of_two_that_replace_each_other_at_once_the_newer_stays(path: Path
         await engine.signals.send(ADMIN, newest, "go", None)
         assert isinstance(await end_of(engine, newest), Completed)
     assert check_database(path) == []
+
+
+async def test_a_newer_one_takes_the_place_of_others_whatever_the_clocks_have_shown(path: Path) -> None:
+    """As between two servers, or when a clock was set back."""
+    clock = SteppingClock()
+    async with machine(path, clock=clock) as engine:
+        await engine.save("limits: {concurrency: {max: 1, on_limit: replace}}\n" + WAITS)
+        ids = []
+        for _ in range(3):
+            ids.append((await engine.executions.run(ADMIN, FlowId("flow-1"), {})).id)
+            clock.advance(minutes=-5)
+
+        assert ids == sorted(ids, reverse=True)
+        for older in ids[:2]:
+            assert await end_of(engine, older) == Cancelled(reason=REPLACED)
+    async with machine(path, clock=clock) as engine:
+        await engine.signals.send(ADMIN, ids[2], "go", 7)
+        assert isinstance(await end_of(engine, ids[2]), Completed)
+    assert check_database(path) == []
+
+
+async def test_those_that_wait_for_their_turn_get_it_in_their_order_whatever_the_clocks_have_shown(path: Path) -> None:
+    clock = SteppingClock()
+    async with machine(path, clock=clock) as engine:
+        await engine.save("limits: {concurrency: {max: 1}}\n" + WAITS)
+        ids = []
+        for _ in range(3):
+            ids.append((await engine.executions.run(ADMIN, FlowId("flow-1"), {})).id)
+            clock.advance(minutes=-5)
+
+        for id in ids:
+
+            async def has_its_turn(id: ExecutionId = id) -> bool:
+                return rows_of(path, "SELECT id FROM executions WHERE completed_at IS NULL AND NOT is_queued") == [
+                    (id,)
+                ]
+
+            await engine.until(has_its_turn)
+            await engine.signals.send(ADMIN, id, "go", None)
+            await engine.until_ended(id)
+    assert check_database(path) == []
+
+
+async def test_an_execution_whose_start_was_said_to_have_failed_takes_the_place_of_others(path: Path) -> None:
+    """The connection to the database is lost in the very commit."""
+
+    class Lossy(Gate):
+        async def append(self, append: Append) -> None:
+            await self._journal.append(append)
+            if append.create is not None and append.summary.is_queued:
+                raise Unavailable("The database cannot be written at the moment")
+
+    async with machine(path, wrap=lambda journal, _: Lossy(journal)) as engine:  # type: ignore[arg-type,return-value]
+        await engine.save("limits: {concurrency: {max: 1, on_limit: replace}}\n" + WAITS)
+        first = await engine.executions.run(ADMIN, FlowId("flow-1"), {})
+        with pytest.raises(Unavailable):
+            await engine.executions.run(ADMIN, FlowId("flow-1"), {})
+
+        assert await end_of(engine, first.id) == Cancelled(reason=REPLACED)
 
 
 # What is told

@@ -108,6 +108,28 @@ async def test_nobody_who_comes_gets_the_turn_of_one_who_waits(journal: SqlJourn
     assert await journal.admit("key") is None
 
 
+async def test_the_order_of_those_that_share_a_limit_is_that_of_their_creation_and_not_of_their_ids(
+    journal: SqlJournal,
+) -> None:
+    epoch = await journal.claim()
+    await journal.append(limited("e9", epoch=epoch))
+    await journal.append(limited("e5", epoch=epoch, is_queued=True))
+    await journal.append(limited("e7", epoch=epoch, is_queued=True))
+    await journal.append(limited("e1", epoch=epoch, is_queued=True))
+    await journal.append(creation("e0", epoch=epoch))
+
+    assert await journal.last_queued("key") == "e1"
+    assert await journal.older_in_turn(ExecutionId("e1")) == ["e9", "e5", "e7"]
+    assert await journal.older_in_turn(ExecutionId("e9")) == []
+    for without_a_limit_or_unknown in ("e0", "e2"):
+        assert await journal.older_in_turn(ExecutionId(without_a_limit_or_unknown)) == []
+
+    await journal.append(completion("e9", epoch=epoch))
+    assert await journal.admit("key") == ("e5", MARA)
+    assert await journal.older_in_turn(ExecutionId("e9")) == []
+    assert await journal.older_in_turn(ExecutionId("e1")) == ["e5", "e7"]
+
+
 # One owner
 
 

@@ -55,8 +55,8 @@ class Family(ABC):
 
         self._keep_trying(settle, "execution.not_settled", parent_id)
 
-    def replace(self, key: str, by: ExecutionId) -> None:
-        self._keep_trying(lambda: self._replace(key, by), "execution.not_replaced", key)
+    def replace(self, by: ExecutionId) -> None:
+        self._keep_trying(lambda: self._replace(by), "execution.not_replaced", by)
 
     def turn_is_free(self, key: str) -> None:
         self._keep_trying(self._admission(key), "execution.not_admitted", key)
@@ -93,15 +93,14 @@ class Family(ABC):
 
     async def _settle_turns(self, key: str) -> None:
         """Let in whoever can be, and let the last one take the place of the others if that is how its flow has it."""
-        sharing = await self._journal.sharing_turn(key)
-        if sharing and await self._engine.replaces(sharing[-1]):
-            await self._replace(key, sharing[-1])
+        last = await self._journal.last_queued(key)
+        if last is not None and await self._engine.replaces(last):
+            await self._replace(last)
         self.turn_is_free(key)
 
-    async def _replace(self, key: str, by: ExecutionId) -> None:
-        for id in await self._journal.sharing_turn(key):
-            if id < by:
-                self.cancel_soon(id, reason=REPLACED)
+    async def _replace(self, by: ExecutionId) -> None:
+        for id in await self._journal.older_in_turn(by):
+            self.cancel_soon(id, reason=REPLACED)
 
     def _admission(self, key: str) -> Callable[[], Awaitable[None]]:
         has_failed = False

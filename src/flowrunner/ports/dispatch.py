@@ -187,8 +187,8 @@ class Dispatcher(Relatives, Protocol):
         """Done when the execution has ended. Raises: Conflict if it had ended before."""
         ...
 
-    def replace(self, key: str, by: ExecutionId) -> None:
-        """Cancel the executions under ``key`` that are older than ``by``, which waits for their turn."""
+    def replace(self, by: ExecutionId) -> None:
+        """Cancel the executions that are older than ``by`` and share a limit with it; none if it does not exist."""
         ...
 
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:

@@ -241,8 +241,15 @@ class Journal(Protocol):
         """Keys under which executions wait for their turn."""
         ...
 
-    async def sharing_turn(self, key: str) -> Sequence[ExecutionId]:
-        """Executions that have not ended and share a limit, the oldest first."""
+    async def last_queued(self, key: str) -> ExecutionId | None:
+        """The one that was created last of those that wait for their turn under ``key``."""
+        ...
+
+    async def older_in_turn(self, id: ExecutionId) -> Sequence[ExecutionId]:
+        """Those that share a limit with ``id`` and were created before it, the oldest first.
+
+        Ones that have ended are not among them. If it has ended itself, or does not exist, there are none.
+        """
         ...
 
     async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:

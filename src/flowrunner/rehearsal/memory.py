@@ -118,7 +118,10 @@ class MemoryJournal:
     async def queued_keys(self) -> Sequence[str]:
         return ()
 
-    async def sharing_turn(self, key: str) -> Sequence[ExecutionId]:
+    async def last_queued(self, key: str) -> ExecutionId | None:
+        return None
+
+    async def older_in_turn(self, id: ExecutionId) -> Sequence[ExecutionId]:
         return ()
 
     async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:

@@ -104,7 +104,7 @@ class Stage:
     def turn_is_free(self, key: str) -> None:
         pass
 
-    def replace(self, key: str, by: ExecutionId) -> None:
+    def replace(self, by: ExecutionId) -> None:
         pass
 
     # Time

@@ -215,10 +215,10 @@ class Executions:
             self._limits.check_queued(await self._usage.queued(new.account_id))
         try:
             await self._dispatcher.start(replace(new, turn=replace(turn, is_queued=True)), flow, input)
-            if limit.on_limit == "replace":
-                self._dispatcher.replace(turn.key, new.id)
         finally:
-            # A place may have become free since it was asked for; and what is said to have failed may be there.
+            # What is said to have failed may be there, and a place may have become free since it was asked for.
+            if limit.on_limit == "replace":
+                self._dispatcher.replace(new.id)
             self._dispatcher.turn_is_free(turn.key)
         return Status.WAITING
 

@@ -95,11 +95,11 @@ SELECT id, account_id, flow_id, number, version, size, created_at, deleted_at, d
         (
             "id", "account_id", "flow_id", "revision_id", "status", "started_at", "completed_at", "error", "wake_at",
             "waiting_for", "epoch", "last_seq", "size", "idempotency_key", "request_digest", "parent_id", "rerun_of",
-            "turn_key", "turn_most", "is_queued", "has_room", "asked_at",
+            "turn_key", "turn_most", "turn_number", "is_queued", "has_room", "asked_at",
         ),
         """
 SELECT id, account_id, flow_id, revision_id, status, started_at, completed_at, error, wake_at, waiting_for, epoch,
-       last_seq, size, idempotency_key, request_digest, parent_id, rerun_of, turn_key, turn_most,
+       last_seq, size, idempotency_key, request_digest, parent_id, rerun_of, turn_key, turn_most, turn_number,
        CASE WHEN is_queued THEN true ELSE false END, CASE WHEN has_room THEN true ELSE false END, asked_at
   FROM executions ORDER BY id
 """,

@@ -38,10 +38,13 @@ CREATE: Final = Statement(
     sqlite="""
 INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
                         error, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
-                        parent_id, rerun_of, turn_key, turn_most, is_queued, has_room, asked_at)
+                        parent_id, rerun_of, turn_key, turn_most, is_queued, has_room, asked_at, turn_number)
 SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
        :error, :wake_at, :waiting_for, :epoch, :last_seq, :size, :idempotency_key, :request_digest,
-       :parent_id, :rerun_of, :turn_key, :turn_most, :is_queued, :has_room, :asked_at
+       :parent_id, :rerun_of, :turn_key, :turn_most, :is_queued, :has_room, :asked_at,
+       CASE WHEN :turn_key IS NOT NULL
+            THEN (SELECT coalesce(max(turn_number), 0) + 1 FROM executions
+                   WHERE turn_key = :turn_key AND completed_at IS NULL) END
  WHERE :epoch = (SELECT epoch FROM engine)
    AND EXISTS (SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL)
    AND NOT EXISTS (SELECT 1 FROM revisions WHERE id = :revision_id AND deleted_at IS NOT NULL)
@@ -52,8 +55,11 @@ SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :complete
     postgres="""
 INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
                         error, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
-                        parent_id, rerun_of, turn_key, turn_most, is_queued, has_room, asked_at)
-SELECT new.*
+                        parent_id, rerun_of, turn_key, turn_most, is_queued, has_room, asked_at, turn_number)
+SELECT new.*,
+       CASE WHEN new.turn_key IS NOT NULL
+            THEN (SELECT coalesce(max(x.turn_number), 0) + 1 FROM executions x
+                   WHERE x.turn_key = new.turn_key AND x.completed_at IS NULL) END
   FROM unnest(:id::text[], :account_id::text[], :flow_id::text[], :revision_id::text[], :status::text[],
               :started_at::bigint[], :completed_at::bigint[], :error::text[], :wake_at::bigint[],
               :waiting_for::text[], :epoch::bigint[], :last_seq::bigint[], :size::bigint[],
@@ -81,13 +87,14 @@ SELECT :turn_most > (SELECT count(*) FROM executions WHERE turn_key = :turn_key 
 ADMIT: Final = """
 UPDATE executions SET is_queued = false, status = 'running', waiting_for = NULL
  WHERE id = (SELECT id FROM executions
-              WHERE turn_key = :key AND completed_at IS NULL AND is_queued ORDER BY id LIMIT 1)
+              WHERE turn_key = :key AND completed_at IS NULL AND is_queued ORDER BY turn_number LIMIT 1)
    AND turn_most > (SELECT count(*) FROM executions
                      WHERE turn_key = :key AND completed_at IS NULL AND NOT is_queued)
 RETURNING id, account_id
 """
 HAVING_TURN: Final = """
-SELECT id, account_id FROM executions WHERE turn_key = :key AND status = 'running' AND NOT is_queued ORDER BY id
+SELECT id, account_id FROM executions
+ WHERE turn_key = :key AND completed_at IS NULL AND NOT is_queued AND status = 'running' ORDER BY id
 """
 QUEUED_KEYS: Final = """
 SELECT DISTINCT turn_key FROM executions WHERE turn_key IS NOT NULL AND completed_at IS NULL AND is_queued
@@ -150,7 +157,17 @@ SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.complet
                                              WHERE execution_id = :parent AND type = 'signal.received')))
 """,
 )
-SHARING_TURN: Final = "SELECT id FROM executions WHERE turn_key = :key AND completed_at IS NULL ORDER BY id"
+LAST_QUEUED: Final = """
+SELECT id FROM executions
+ WHERE turn_key = :key AND completed_at IS NULL AND is_queued ORDER BY turn_number DESC LIMIT 1
+"""
+# Of one that has ended, nobody knows any more: its number may be another one's.
+OLDER_IN_TURN: Final = """
+SELECT id FROM executions
+ WHERE turn_key = (SELECT turn_key FROM executions WHERE id = :id AND completed_at IS NULL) AND completed_at IS NULL
+   AND turn_number < (SELECT turn_number FROM executions WHERE id = :id)
+ ORDER BY turn_number
+"""
 FLOW_IS_THERE: Final = """
 SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL
 """
@@ -451,8 +468,12 @@ class SqlJournal:
         rows = await self._database.read_long(lambda tx: tx.rows(QUEUED_KEYS))
         return [row[0] for row in rows]
 
-    async def sharing_turn(self, key: str) -> Sequence[ExecutionId]:
-        rows = await self._database.read_long(lambda tx: tx.rows(SHARING_TURN, {"key": key}))
+    async def last_queued(self, key: str) -> ExecutionId | None:
+        row = await self._database.read(lambda tx: tx.row(LAST_QUEUED, {"key": key}))
+        return None if row is None else ExecutionId(row[0])
+
+    async def older_in_turn(self, id: ExecutionId) -> Sequence[ExecutionId]:
+        rows = await self._database.read_long(lambda tx: tx.rows(OLDER_IN_TURN, {"id": id}))
         return [ExecutionId(row[0]) for row in rows]
 
     async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:

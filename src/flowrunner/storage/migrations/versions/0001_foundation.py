@@ -227,9 +227,11 @@ CREATE TABLE executions (
     -- The execution that waits for its end.
     parent_id TEXT,
     rerun_of TEXT,
-    -- What it shares a limit with, and how many of them may be under way.
+    -- What it shares a limit with, how many of them may be under way, and which of those that have not ended it is, in
+    -- the order in which they came: their ids follow the clocks of servers.
     turn_key TEXT,
     turn_most INTEGER,
+    turn_number INTEGER,
     is_queued INTEGER NOT NULL DEFAULT 0,
     -- Where several processes advance executions: whether its account has room for it in their memory, and since when
     -- it waits for that, or for a process to take it up.
@@ -245,7 +247,7 @@ CREATE INDEX executions_flow ON executions (account_id, flow_id, id);
 -- The revision as well, to see whether one is still needed.
 CREATE INDEX executions_open ON executions (status, id, revision_id) WHERE status IN ('running', 'waiting');
 CREATE INDEX executions_parent ON executions (parent_id) WHERE parent_id IS NOT NULL;
-CREATE INDEX executions_turn ON executions (turn_key, is_queued, id)
+CREATE INDEX executions_turn ON executions (turn_key, is_queued, turn_number)
     WHERE turn_key IS NOT NULL AND completed_at IS NULL;
 CREATE INDEX executions_queued ON executions (account_id) WHERE is_queued AND completed_at IS NULL;
 CREATE INDEX executions_in_room ON executions (account_id) WHERE has_room AND completed_at IS NULL;
@@ -625,9 +627,11 @@ CREATE TABLE executions (
     -- The execution that waits for its end.
     parent_id text COLLATE "C",
     rerun_of text COLLATE "C",
-    -- What it shares a limit with, and how many of them may be under way.
+    -- What it shares a limit with, how many of them may be under way, and which of those that have not ended it is, in
+    -- the order in which they came: their ids follow the clocks of servers.
     turn_key text COLLATE "C",
     turn_most bigint,
+    turn_number bigint,
     is_queued boolean NOT NULL DEFAULT false,
     -- Where several processes advance executions: whether its account has room for it in their memory, and since when
     -- it waits for that, or for a process to take it up.
@@ -644,7 +648,7 @@ CREATE INDEX executions_flow ON executions (account_id, flow_id, id);
 -- The revision as well, to see whether one is still needed.
 CREATE INDEX executions_open ON executions (status, id, revision_id) WHERE status IN ('running', 'waiting');
 CREATE INDEX executions_parent ON executions (parent_id) WHERE parent_id IS NOT NULL;
-CREATE INDEX executions_turn ON executions (turn_key, is_queued, id)
+CREATE INDEX executions_turn ON executions (turn_key, is_queued, turn_number)
     WHERE turn_key IS NOT NULL AND completed_at IS NULL;
 CREATE INDEX executions_queued ON executions (account_id) WHERE is_queued AND completed_at IS NULL;
 CREATE INDEX executions_in_room ON executions (account_id) WHERE has_room AND completed_at IS NULL;
