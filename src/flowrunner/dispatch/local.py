@@ -258,7 +258,7 @@ class LocalDispatcher(Family):
             self._tasks.create_task(self._try_until_done(work, failure, what), name=f"relatives {what}")
 
     async def _try_until_done(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
-        await until_done(work, failure, what, is_over=lambda: self._engine.is_stopping)
+        await until_done(work, failure, what, is_over=lambda _: self._engine.is_stopping)
 
     # Executions in memory
 

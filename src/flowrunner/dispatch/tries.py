@@ -20,16 +20,16 @@ def seconds_after(tries: int) -> float:
 
 
 async def until_done(
-    work: Callable[[], Awaitable[None]], failure: str, what: str, *, is_over: Callable[[], bool] = lambda: False
+    work: Callable[[], Awaitable[None]], failure: str, what: str, *, is_over: Callable[[int], bool]
 ) -> None:
     """Do the work, again and again if it fails, until it is done or there is nothing to be done.
 
     Args:
         failure: What the log calls it when it fails.
-        is_over: Whether it need not be tried again.
+        is_over: Whether it need not be tried again, when so many tries have failed.
     """
     tries = 0
-    while not is_over():
+    while not is_over(tries):
         try:
             await work()
             return

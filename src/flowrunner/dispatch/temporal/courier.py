@@ -20,6 +20,8 @@ from flowrunner.ports import Cancel, Clock, Journal, Letters, Signal, StoredExec
 _RPC: Final = timedelta(seconds=10)
 # What cannot be done for one execution holds up the others no longer than that.
 _SETTLE_SECONDS: Final = 5.0
+# While Temporal is away, ever more cannot be done; what is beyond is tried once and left to whoever looks for it.
+_MOST_UNDER_WAY: Final = 1000
 
 
 class Courier:
@@ -92,8 +94,14 @@ class Courier:
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
     def keep_trying(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
-        """Begin to do the work, again and again until it is done, or there is nothing to be done."""
-        self._spawn(until_done(work, failure, what))
+        """Begin to do the work, again and again until it is done, or there is nothing to be done.
+
+        Where very much is left undone already, it is tried once.
+        """
+        self._spawn(until_done(work, failure, what, is_over=self._is_over))
+
+    def _is_over(self, tries: int) -> bool:
+        return tries > 0 and len(self._under_way) > _MOST_UNDER_WAY
 
     async def send(self, id: ExecutionId, content: Signal | Cancel) -> None:
         """Post a letter if the execution has not ended. Raises: NotFound."""

@@ -89,11 +89,12 @@ class TemporalDispatcher(Family):
             raise Unavailable("Another server is active on this database: try again in a moment") from None
         if new.turn is None or not new.turn.is_queued:
             # It is durable. If Temporal is away it begins when that is back.
-            self._courier.keep_trying(lambda: self._begin(new), "temporal.not_begun", new.id)
+            id, account_id = new.id, new.account_id
+            self._courier.keep_trying(lambda: self._begin(id, account_id), "temporal.not_begun", id)
 
-    async def _begin(self, new: NewExecution) -> None:
-        if not await self._door.keeps_waiting(new.id):
-            await self._courier.begin(new.id, new.account_id)
+    async def _begin(self, id: ExecutionId, account_id: AccountId) -> None:
+        if not await self._door.keeps_waiting(id):
+            await self._courier.begin(id, account_id)
 
     async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
         if not await self._ask(id, Cancel(reason=reason, audit=audit)):
