@@ -147,6 +147,33 @@ async def test_a_cancelled_execution_ends_and_its_handler_runs(
     assert len(machines.http.requests) == 1
 
 
+async def test_letters_are_looked_for_again_whatever_has_gone_wrong(
+    machines: Cluster, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_failed, under_way = asyncio.Event(), asyncio.Event()
+
+    async def hang(value: object, context: object) -> None:
+        under_way.set()
+        await asyncio.Event().wait()
+
+    async def fail(ids: object) -> None:
+        monkeypatch.undo()
+        has_failed.set()
+        raise OSError("planted")
+
+    machines.add_type(Acting("test.hang", hang))
+    await front.save("nodes: {work: {type: test.hang}}")
+    async with machines.worker() as worker:
+        id = await front.start()
+        await under_way.wait()
+        monkeypatch.setattr(worker._letters, "unread", fail)
+        await has_failed.wait()
+
+        await front.dispatcher.cancel(id, reason="enough")
+        assert worker.is_open
+        assert await front.until_ended(id) == [Status.CANCELLED]
+
+
 async def test_a_wish_to_end_a_flow_that_has_ended_is_done_with_although_its_handlers_go_on(
     machines: Cluster, front: Front
 ) -> None:

@@ -261,14 +261,13 @@ class TemporalWorker:
             if not self._places:
                 continue
             try:
-                letters = await self._letters.unread(list(self._places))
-            except Unavailable as error:
+                for letter in await self._letters.unread(list(self._places)):
+                    place = self._places.get(letter.execution_id)
+                    if place is not None:
+                        self._give(place, letter)
+            except Exception as error:
+                # Whatever it is, the next look may go well; without one nothing here is told anything.
                 logger.warning("letters.failed", reason=str(error))
-                continue
-            for letter in letters:
-                place = self._places.get(letter.execution_id)
-                if place is not None:
-                    self._give(place, letter)
 
     def _give(self, place: _Place, letter: Letter) -> None:
         if letter.number in place.given:
