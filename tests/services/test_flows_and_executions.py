@@ -304,6 +304,21 @@ async def test_a_repeated_request_gets_its_first_answer_also_when_the_flow_is_go
             await executions.run(mara, flow.id, {"a": 1}, idempotency_key=key)
 
 
+async def test_a_repeated_request_gets_its_first_answer_also_when_the_flow_s_limit_fits_it_no_more(
+    flows: Flows, executions: Executions, mara: Caller
+) -> None:
+    flow = await flows.create(mara, FlowDraft(definition=SMALL))
+    first = await executions.run(mara, flow.id, {"a": 1}, idempotency_key="k")
+    limited = "limits: {concurrency: {max: 1, key: '${input.region.code}'}}\n" + SMALL
+    await flows.update(mara, flow.id, definition=limited, name=None, description=None, tags=None)
+    with pytest.raises(InvalidInput):
+        await executions.run(mara, flow.id, {"a": 1}, idempotency_key="other")
+
+    again = await executions.run(mara, flow.id, {"a": 1}, idempotency_key="k")
+
+    assert (again.id, again.is_repeat) == (first.id, True)
+
+
 async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_exist(
     flows: Flows, engine: Machine, mara: Caller
 ) -> None:

@@ -154,6 +154,7 @@ class Executions:
             revision_id = current.revision_id if revision_id is None else revision_id
             flow = await self._library.get(origin.account_id, revision_id)
             checked = self._inputs.check(revision_id, flow, input)
+            turn = await turn_of(flow, origin.account_id, flow_id, checked, name=current.name, sandbox=self._sandbox)
             await self._stored.check(origin.account_id)
         except (NotFound, InvalidFlow, InvalidInput, LimitReached):
             # A request that was accepted keeps its answer, whatever has become of the flow.
@@ -175,7 +176,7 @@ class Executions:
             parent_id=origin.parent_id,
             started_for=origin.started_for,
             flow_name=current.name,
-            turn=await turn_of(flow, origin.account_id, flow_id, checked, name=current.name, sandbox=self._sandbox),
+            turn=turn,
             rerun_of=None if repetition is None else repetition.of,
             rerun_from=None if repetition is None else repetition.from_step,
             prefix=() if repetition is None else repetition.prefix,
