@@ -24,18 +24,29 @@ async def keep_house(settings: Settings, program: Program) -> None:
     """Delete what has been kept for long enough, now and then."""
     # What nobody was there to tell of is told first: of an execution that is deleted, its parent would never hear.
     await asyncio.sleep(_SETTLING_SECONDS)
+    services = program.services
+
+    async def purge_executions() -> None:
+        purged = await services.executions.purge(older_than=timedelta(seconds=settings.retention))
+        if purged:
+            logger.info("executions.purged", count=purged)
+
+    async def purge_audit() -> None:
+        await services.audit.tell_untold()
+        await services.audit.purge(older_than=timedelta(seconds=settings.audit_retention))
+
     while True:
-        try:
-            purged = await program.services.executions.purge(older_than=timedelta(seconds=settings.retention))
-            await program.services.flows.purge()
-            await program.services.identity.purge()
-            await program.services.audit.tell_untold()
-            await program.services.audit.purge(older_than=timedelta(seconds=settings.audit_retention))
-            if purged:
-                logger.info("executions.purged", count=purged)
-        except Exception:
-            # It is tried again in time, and nothing else waits for it.
-            logger.exception("housekeeping.failed")
+        for what, purge in (
+            ("executions", purge_executions),
+            ("flows", services.flows.purge),
+            ("sessions", services.identity.purge),
+            ("audit", purge_audit),
+        ):
+            try:
+                await purge()
+            except Exception:
+                # It is tried again in time, and nothing else waits for it.
+                logger.exception("housekeeping.failed", what=what)
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
 
