@@ -1,8 +1,23 @@
-"""What the engine itself says in the log of an execution."""
+"""What the engine itself says in the log of an execution, and the levels of what others say."""
 
-from flowrunner.domain.events import Completed, Ending, Failed, Logged, NodeFailed, ScopeEnded, Started
+from flowrunner.domain.events import (
+    LOG_LEVELS,
+    Completed,
+    Ending,
+    Failed,
+    Logged,
+    LogLevel,
+    NodeFailed,
+    ScopeEnded,
+    Started,
+)
 from flowrunner.domain.execution import StepState
 from flowrunner.domain.values import JSON
+
+
+def level_of(said: str) -> LogLevel:
+    """The level of a line by anybody's node type or script: what is stored has to be read again."""
+    return said if said in LOG_LEVELS else "info"
 
 
 def line_of_start(started: Started) -> Logged:

@@ -42,7 +42,7 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId
 from flowrunner.engine.conclusion import conclusion
 from flowrunner.engine.history import AT_A_STRETCH, MAX_UNRECORDED_EVENTS, History
-from flowrunner.engine.log import line_of_end, line_of_failure
+from flowrunner.engine.log import level_of, line_of_end, line_of_failure
 from flowrunner.engine.mailbox import Mail, Mailbox, Result
 from flowrunner.engine.recorder import signal_key
 from flowrunner.engine.relatives import Ties
@@ -170,13 +170,14 @@ class Run:
                     return None
                 if self._cancellation is not None:
                     continue
+                is_busy = bool(self._steps or self._mailbox)
+                if self._begins_nothing and not is_busy:
+                    return None
                 seconds = None if due_at is None else (due_at - self._world.clock.now()).total_seconds()
-                if self._steps or self._mailbox or (seconds is not None and seconds <= self._world.short_wait):
-                    if self._begins_nothing and not self._steps and not self._mailbox:
-                        return None
+                if is_busy or (seconds is not None and seconds <= self._world.short_wait):
                     await self._mailbox.wait(seconds)
-                elif self._begins_nothing or not await self._stays():
-                    return None if self._begins_nothing else due_at
+                elif not await self._stays():
+                    return due_at
                 self._take_messages(most=AT_A_STRETCH)
         finally:
             self._mailbox.close()
@@ -299,7 +300,7 @@ class Run:
                 assert_never(decision)
 
     def _say(self, level: str, text: str) -> None:
-        self._history.log(Logged(level="info", message=text))
+        self._history.log(Logged(level=level_of(level), message=text))
 
     def _end_scope(self, event: ScopeEnded) -> None:
         """Stop what runs in a scope that ends, and whatever it has set going elsewhere."""

@@ -12,7 +12,6 @@ import structlog
 
 from flowrunner.domain.decide import node_of
 from flowrunner.domain.events import (
-    LOG_LEVELS,
     Failure,
     Logged,
     LogLevel,
@@ -25,6 +24,7 @@ from flowrunner.domain.execution import ExecutionState, StepState, StepStatus
 from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks, Node, Prepared
 from flowrunner.domain.values import JSON, FlowId
+from flowrunner.engine.log import level_of
 from flowrunner.engine.scope import Identity, Names
 from flowrunner.engine.world import Stopped, World
 from flowrunner.plugin import (
@@ -134,11 +134,9 @@ class Context:
         return self.world.clock.now()
 
     def log(self, level: LogLevel, message: str, data: JSON = None) -> None:
-        # A node type may be anybody's code, and what is stored has to be read again.
-        level = level if level in LOG_LEVELS else "info"
         self.report(
             Logged(
-                level=level,
+                level=level_of(level),
                 message=str(message),
                 node=self.declared.name,
                 node_type=self.declared.type,
@@ -149,7 +147,7 @@ class Context:
         )
 
     def say(self, level: str, text: str) -> None:
-        self.log(cast("LogLevel", level), text)
+        self.log(level_of(level), text)
 
 
 async def run_step(

@@ -272,6 +272,7 @@ class ActiveExecution(Protocol):
 
         Raises:
             Fenced: Another process owns the execution, or it has ended there.
+            Unavailable: What it needs to go on cannot be had at the moment.
         """
         ...
 
@@ -346,6 +347,9 @@ class Engine(Protocol):
             DuplicateRequest: If its idempotency key is taken.
             NotFound: If its flow is gone, or its account.
             NoTurn: If it has to wait for its turn, and is not queued.
+            TooManyRequests: If it would have to wait for room, as too many of its account do.
+            Fenced: If the journal was claimed by another process.
+            Unavailable: If it could not be written; it may exist all the same.
         """
         ...
 
