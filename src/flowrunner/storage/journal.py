@@ -33,7 +33,8 @@ from flowrunner.storage.transaction import Refused, Statement, Transaction, one_
 
 # Nothing is created by a process whose claim has been taken over, and nothing of a flow that is gone, or
 # of a revision: without its definition the execution could not go on after a crash.
-# An account takes its flows with it when it is deleted.
+# An account takes its flows with it when it is deleted. The last number of a turn stands in one of two places of an
+# index, however many wait.
 CREATE: Final = Statement(
     sqlite="""
 INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
@@ -43,8 +44,10 @@ SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :complete
        :error, :wake_at, :waiting_for, :epoch, :last_seq, :size, :idempotency_key, :request_digest,
        :parent_id, :rerun_of, :turn_key, :turn_most, :is_queued, :has_room, :asked_at,
        CASE WHEN :turn_key IS NOT NULL
-            THEN (SELECT coalesce(max(turn_number), 0) + 1 FROM executions
-                   WHERE turn_key = :turn_key AND completed_at IS NULL) END
+            THEN 1 + max(coalesce((SELECT max(turn_number) FROM executions
+                                    WHERE turn_key = :turn_key AND completed_at IS NULL AND is_queued = 0), 0),
+                         coalesce((SELECT max(turn_number) FROM executions
+                                    WHERE turn_key = :turn_key AND completed_at IS NULL AND is_queued = 1), 0)) END
  WHERE :epoch = (SELECT epoch FROM engine)
    AND EXISTS (SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL)
    AND NOT EXISTS (SELECT 1 FROM revisions WHERE id = :revision_id AND deleted_at IS NOT NULL)
@@ -58,8 +61,11 @@ INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at
                         parent_id, rerun_of, turn_key, turn_most, is_queued, has_room, asked_at, turn_number)
 SELECT new.*,
        CASE WHEN new.turn_key IS NOT NULL
-            THEN (SELECT coalesce(max(x.turn_number), 0) + 1 FROM executions x
-                   WHERE x.turn_key = new.turn_key AND x.completed_at IS NULL) END
+            THEN 1 + coalesce(
+                greatest((SELECT max(x.turn_number) FROM executions x
+                           WHERE x.turn_key = new.turn_key AND x.completed_at IS NULL AND NOT x.is_queued),
+                         (SELECT max(x.turn_number) FROM executions x
+                           WHERE x.turn_key = new.turn_key AND x.completed_at IS NULL AND x.is_queued)), 0) END
   FROM unnest(:id::text[], :account_id::text[], :flow_id::text[], :revision_id::text[], :status::text[],
               :started_at::bigint[], :completed_at::bigint[], :error::text[], :wake_at::bigint[],
               :waiting_for::text[], :epoch::bigint[], :last_seq::bigint[], :size::bigint[],
