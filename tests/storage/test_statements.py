@@ -18,6 +18,8 @@ from support.databases import Place
 from support.postgres import connected
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
+# Steps of SQLite's plans that may go through all there is.
+WHOLE = {"SCAN executions", "SCAN events", "SEARCH executions USING PRIMARY KEY (id>?)"}
 
 
 def statements() -> Iterator[tuple[str, Sql]]:
@@ -59,6 +61,20 @@ def test_sqlite_reads_every_statement(path: Path) -> None:
                 connection.execute(f"EXPLAIN {text}", _Anything())
             except sqlite3.Error as error:
                 found.append(f"{where}: {error}")
+
+    assert found == []
+
+
+@pytest.mark.only("sqlite")
+def test_no_statement_looks_for_open_executions_among_all_that_ever_were(path: Path) -> None:
+    """They are few, and the others are kept for a month."""
+    found = []
+    with closing(sqlite3.connect(path)) as connection:
+        for where, statement in statements():
+            text = statement.sqlite if isinstance(statement, Statement) else statement
+            if "executions" in text and "?" not in text:
+                plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", _Anything())]
+                found += [where for step in plan if step in WHOLE]
 
     assert found == []
 

@@ -1,5 +1,6 @@
 """Executions that a node of another execution starts."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -63,8 +64,10 @@ class SubFlowExecutions:
             },
         )
         # A blank keeps it apart from the keys that clients give. After a crash the step asks again,
-        # and finds what it has started.
-        key = f"{parent.execution_id} {parent.step} {parent.failures}"
+        # and finds what it has started. PostgreSQL takes no longer key than some 2,700 bytes, and the name
+        # of a step that is deep within others may have more.
+        step = hashlib.sha256(parent.step.encode()).hexdigest()
+        key = f"{parent.execution_id} {step} {parent.failures}"
         return await self._executions.accept(origin, flow_id, dict(input), revision_id=revision_id, idempotency_key=key)
 
     def _check_depth(self, parent: ParentStep, flow_id: FlowId) -> None:

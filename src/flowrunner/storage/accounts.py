@@ -11,7 +11,7 @@ from flowrunner.ports import Audit, Credential, Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import Refused, Transaction, one_row
+from flowrunner.storage.transaction import Refused, Statement, Transaction, one_row
 
 CREATE: Final = """
 INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at)
@@ -42,8 +42,15 @@ ERASE: Final = (
     "DELETE FROM secrets WHERE account_id = :id",
     "DELETE FROM data_keys WHERE account_id = :id",
     "UPDATE flows SET deleted_at = :at WHERE account_id = :id AND deleted_at IS NULL",
-    # Due at once, and cancelled then: also by the next process, should this one end right here.
-    "UPDATE executions SET wake_at = :at WHERE account_id = :id AND status = 'waiting'",
+    # Due at once, and cancelled then: also by the next process, should this one end right here. Looked for among
+    # the open ones, because very many of the account may have ended.
+    Statement(
+        sqlite="""
+UPDATE executions INDEXED BY executions_open SET wake_at = :at
+ WHERE status IN ('running', 'waiting') AND status = 'waiting' AND account_id = :id
+""",
+        postgres="UPDATE executions SET wake_at = :at WHERE status = 'waiting' AND account_id = :id",
+    ),
 )
 GET: Final = """
 SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts

@@ -37,11 +37,11 @@ SELECT count(*) FROM audit
    AND (CAST(:since AS bigint) IS NULL OR at >= :since)
    AND (CAST(:until AS bigint) IS NULL OR at < :until)
 """
-# Up to the first that is young enough, so that no row is left out of the middle.
+# Up to the first that is young enough, so that no row is left out of the middle. No more rows are looked at than may be
+# deleted, however many there are.
 LAST_TO_PURGE: Final = """
-SELECT max(seq) FROM (SELECT seq FROM audit
-                       WHERE seq < coalesce((SELECT min(seq) FROM audit WHERE at >= :before), 9e18)
-                       ORDER BY seq LIMIT :limit) AS oldest
+WITH oldest AS (SELECT seq, at FROM audit ORDER BY seq LIMIT :limit)
+SELECT max(seq) FROM oldest WHERE seq < coalesce((SELECT min(seq) FROM oldest WHERE at >= :before), 9223372036854775807)
 """
 # The chain goes on from the last row that is gone.
 MOVE_ANCHOR: Final = """

@@ -49,7 +49,8 @@ EXISTS: Final = """
 SELECT 1 FROM executions x JOIN events first ON first.execution_id = x.id AND first.seq = 1
  WHERE x.id = :id AND x.account_id = :account_id
 """
-# PostgreSQL knows no text with a NUL in it, and a message may have one.
+# PostgreSQL knows no text with a NUL in it, and a message may have one. What takes its place is an escape too, because
+# it may also be the end of `\\u0000`, which is a backslash and no NUL.
 LOGS: Final = Statement(
     sqlite="""
 SELECT at, data FROM events
@@ -59,7 +60,7 @@ SELECT at, data FROM events
     postgres="""
 SELECT at, data FROM events
  WHERE execution_id = :id AND type = 'log'
-   AND (CAST(:level AS text) IS NULL OR replace(data, '\\u0000', '')::json ->> 'level' = :level)
+   AND (CAST(:level AS text) IS NULL OR replace(data, '\\u0000', '\\ufffd')::json ->> 'level' = :level)
  ORDER BY seq LIMIT :limit OFFSET :offset
 """,
 )
@@ -71,7 +72,7 @@ SELECT count(*) FROM events
     postgres="""
 SELECT count(*) FROM events
  WHERE execution_id = :id AND type = 'log'
-   AND (CAST(:level AS text) IS NULL OR replace(data, '\\u0000', '')::json ->> 'level' = :level)
+   AND (CAST(:level AS text) IS NULL OR replace(data, '\\u0000', '\\ufffd')::json ->> 'level' = :level)
 """,
 )
 

@@ -132,7 +132,7 @@ WITH ended AS (
      WHERE parent.status IN ('running', 'waiting') AND child.completed_at IS NOT NULL
 ),
 told AS MATERIALIZED (
-    SELECT execution_id, replace(data, '\\u0000', '')::json ->> 'key' AS key FROM events
+    SELECT execution_id, replace(data, '\\u0000', '\\ufffd')::json ->> 'key' AS key FROM events
      WHERE execution_id IN (SELECT parent_id FROM ended) AND type = 'signal.received'
 )
 SELECT id, parent_id, true, false FROM ended
@@ -159,7 +159,7 @@ SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.complet
  WHERE parent.id = :parent
    AND (child.completed_at IS NULL
         OR (parent.completed_at IS NULL
-            AND 'flow:' || child.id NOT IN (SELECT replace(data, '\\u0000', '')::json ->> 'key' FROM events
+            AND 'flow:' || child.id NOT IN (SELECT replace(data, '\\u0000', '\\ufffd')::json ->> 'key' FROM events
                                              WHERE execution_id = :parent AND type = 'signal.received')))
 """,
 )
@@ -209,7 +209,13 @@ SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::tex
 """,
 )
 
-TAKE_LETTER: Final = "DELETE FROM letters WHERE number = :number AND execution_id = :id"
+TAKE_LETTER: Final = Statement(
+    sqlite="DELETE FROM letters WHERE number = :number AND execution_id = :id",
+    postgres="""
+DELETE FROM letters USING unnest(:number::bigint[], :id::text[]) AS read (number, id)
+ WHERE letters.number = read.number AND letters.execution_id = read.id
+""",
+)
 
 REQUEST: Final = """
 SELECT id, request_digest FROM executions
@@ -239,17 +245,19 @@ EVENTS: Final = """
 SELECT seq, at, type, data FROM events
  WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :limit
 """
-# Whoever creates one does it under the epoch of the last claim; whoever owns it, under a mark of its own.
+# Whoever creates one does it under the epoch of the last claim; whoever owns it, under a mark of its own. The status is
+# asked for twice, here and below, because SQLite takes the index of open ones for no other words than its own.
 UNOWNED: Final = """
 SELECT id, account_id FROM executions
- WHERE status = 'running' AND NOT is_queued AND asked_at IS NULL AND started_at <= :since
-   AND epoch = (SELECT epoch FROM engine)
+ WHERE status IN ('running', 'waiting') AND status = 'running' AND NOT is_queued AND asked_at IS NULL
+   AND started_at <= :since AND epoch = (SELECT epoch FROM engine)
  LIMIT :limit
 """
 # What waits for room is known to wait, and is let in when there is some.
 UNFINISHED: Final = """
 SELECT id, account_id FROM executions
- WHERE status = 'running' AND asked_at IS NULL AND id > :after ORDER BY id LIMIT :limit
+ WHERE status IN ('running', 'waiting') AND status = 'running' AND asked_at IS NULL AND id > :after
+ ORDER BY id LIMIT :limit
 """
 DUE: Final = """
 SELECT id, account_id FROM executions

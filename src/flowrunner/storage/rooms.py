@@ -64,7 +64,8 @@ SELECT 1 FROM executions
 WAITING: Final = """
 SELECT (SELECT count(*) FROM executions WHERE asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL)
      + (SELECT count(*) FROM executions
-         WHERE status = 'running' AND NOT is_queued AND asked_at IS NULL AND epoch = (SELECT epoch FROM engine))
+         WHERE status IN ('running', 'waiting') AND status = 'running' AND NOT is_queued AND asked_at IS NULL
+           AND epoch = (SELECT epoch FROM engine))
 """
 EXPECTED: Final = """
 SELECT id, account_id FROM executions

@@ -12,7 +12,7 @@ from flowrunner.ports import Audit, Page, TokenView
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
-from flowrunner.storage.transaction import Transaction, one_row
+from flowrunner.storage.transaction import Statement, Transaction, one_row
 
 # Only while the login that asks for it lives: what ends that, such as a new password, ends the account's
 # tokens in the same commit, and none must follow.
@@ -40,8 +40,14 @@ SELECT id, name, scopes, created_at, expires_at, last_used_at FROM api_tokens
  WHERE account_id = :account_id ORDER BY id LIMIT :limit OFFSET :offset
 """
 COUNT: Final = "SELECT count(*) FROM api_tokens WHERE account_id = :account_id"
-NOTE_USE: Final = (
-    "UPDATE api_tokens SET last_used_at = CASE WHEN last_used_at > :at THEN last_used_at ELSE :at END WHERE id = :id"
+NOTE_USE: Final = Statement(
+    sqlite="""
+UPDATE api_tokens SET last_used_at = max(coalesce(last_used_at, 0), :at) WHERE id = :id
+""",
+    postgres="""
+UPDATE api_tokens SET last_used_at = greatest(last_used_at, used.at)
+  FROM unnest(:id::text[], :at::bigint[]) AS used (id, at) WHERE api_tokens.id = used.id
+""",
 )
 PURGE: Final = "DELETE FROM api_tokens WHERE expires_at < :now"
 

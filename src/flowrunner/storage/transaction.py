@@ -34,10 +34,10 @@ class Transaction(Protocol):
         """How many rows were changed. Raises: Refused."""
         ...
 
-    async def run_many(self, statement: Sql, values: Sequence[Values]) -> int:
+    async def run_many(self, statement: Statement, values: Sequence[Values]) -> int:
         """The statement with each of the values; how many rows were changed in all.
 
-        PostgreSQL is given each parameter as an array of all its values, and does it at once.
+        SQLite is given one after the other, PostgreSQL each parameter as an array of all its values.
 
         Raises: Refused.
         """

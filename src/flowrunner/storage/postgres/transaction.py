@@ -29,17 +29,14 @@ class PostgresTransaction:
         with _refusals():
             return _count(await self.connection.execute(text, *_arguments(names, values)))
 
-    async def run_many(self, statement: Sql, values: Sequence[Values]) -> int:
-        if not isinstance(statement, Statement):
-            return sum([await self.run(statement, each) for each in values])
+    async def run_many(self, statement: Statement, values: Sequence[Values]) -> int:
+        if not values:
+            return 0
         text, names = translated(statement)
-        columns: list[list[Any]] = []
         if names:
             columns = [[storable(each[name]) for each in values] for name in names]  # type: ignore[call-overload]
-        elif values:
+        else:
             columns = [[storable(value) for value in column] for column in zip(*values, strict=True)]
-        if not columns:
-            return 0
         with _refusals():
             return _count(await self.connection.execute(text, *columns))
 

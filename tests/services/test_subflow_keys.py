@@ -1,0 +1,26 @@
+"""What a step that starts an execution is known by, should it ask again."""
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports import ParentStep
+from flowrunner.services.flows import FlowDraft, Flows
+from support.databases import rows_of
+from support.world import Machine
+
+SMALL = "metadata: {name: Small}\nnodes: {a: {type: log, params: {message: x}}}"
+
+
+async def test_a_step_however_deep_within_others_has_a_key_that_any_database_takes(
+    flows: Flows, engine: Machine, mara: Caller
+) -> None:
+    flow = await flows.create(mara, FlowDraft(definition=SMALL))
+    for name in ("call", "another"):
+        step = ParentStep(
+            execution_id=ExecutionId("exec-parent"), account_id=mara.account_id, failures=0, flows=(),
+            step="/".join(f"{'ü' * 200}.1[{n}]" for n in range(15)) + f"/{name}.1",
+        )  # fmt: skip
+        await engine.world.flows.start(step, flow.id, version=None, input={}, wait=False)
+
+    keys = [key for (key,) in rows_of(engine.path, "SELECT idempotency_key FROM executions")]
+    assert len(set(keys)) == 2
+    assert max(map(len, keys)) <= 255

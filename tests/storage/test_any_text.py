@@ -1,0 +1,48 @@
+"""What flows say and give is any text, and no query reads more into it than is there."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from flowrunner.domain.events import SignalReceived
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports import LogLine, Page, Unsettled
+from flowrunner.storage.database import Database
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.journal import SqlJournal
+from support.databases import MARA, completion, creation, following, log_line
+
+# A NUL, and what is written with the characters of its escape.
+TEXTS = ("\0", "\\u0000", "\\\0", '{"escaped": "\\u0000"}', "\\\\u0000\\")
+
+
+async def test_logs_are_listed_by_level_whatever_they_say(database: Database, journal: SqlJournal) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    await journal.append(following("e1", *map(log_line, TEXTS), epoch=epoch, after=2))
+
+    async def lines(level: str) -> tuple[Sequence[LogLine], int]:
+        return await SqlExecutions(database).logs(MARA, ExecutionId("e1"), level=level, page=Page(limit=10, offset=0))
+
+    page, total = await lines("info")
+    assert ([line.message for line in page], total) == (list(TEXTS), len(TEXTS))
+    assert await lines("error") == ([], 0)
+
+
+@pytest.mark.parametrize("result", TEXTS)
+async def test_an_execution_is_known_to_have_heard_of_a_sub_flow_whatever_that_gave(
+    journal: SqlJournal, result: str
+) -> None:
+    epoch = await journal.claim()
+    parent, child = ExecutionId("parent"), creation("child", epoch=epoch)
+    assert child.create is not None
+    await journal.append(creation(parent, epoch=epoch))
+    await journal.append(replace(child, create=replace(child.create, parent_id=parent)))
+    await journal.append(completion("child", epoch=epoch, result=result))
+    untold = [Unsettled(child.execution_id, parent, child_has_ended=True)]
+    assert await journal.unsettled() == await journal.unsettled(parent) == untold
+
+    await journal.append(following(parent, SignalReceived(key="flow:child", payload=result), epoch=epoch, after=2))
+
+    assert await journal.unsettled() == await journal.unsettled(parent) == []
