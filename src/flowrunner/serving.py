@@ -87,12 +87,15 @@ def _listen(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
+        listener.listen(2048)
     except OSError as error:
         listener.close()
         raise FlowRunnerError(
             f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}; choose another with --port"
         ) from None
-    listener.listen(2048)
+    except UnicodeError:
+        listener.close()
+        raise FlowRunnerError(f"Cannot listen on {settings.host}: it is no address; choose one with --host") from None
     return listener
 
 

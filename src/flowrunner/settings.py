@@ -73,12 +73,17 @@ def _bytes(value: str) -> int | None:
     return int(found[1]) * _UNITS[found[2]] or None
 
 
-def _days(value: str) -> float:
-    seconds = parse_duration(value)
-    # The database itself keeps the last day, whatever is set.
-    if seconds < 2 * 86400:
-        raise ValueError("must be at least 2d")
-    return seconds
+def _at_least(least: str) -> Callable[[str], float]:
+    """A duration that is not shorter."""
+    least_seconds = parse_duration(least)
+
+    def parse(value: str) -> float:
+        seconds = parse_duration(value)
+        if seconds < least_seconds:
+            raise ValueError(f"must be at least {least}")
+        return seconds
+
+    return parse
 
 
 def _networks(value: str) -> tuple[Any, ...]:
@@ -132,7 +137,10 @@ def without_credentials(url: str) -> str:
 
 
 def _path(value: str) -> Path:
-    return Path(value).expanduser()
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no such user: {value.partition('/')[0]}") from None
 
 
 def _default_data_dir() -> Path:
@@ -168,7 +176,10 @@ class Settings:
     database_readers: int = setting(
         _count, "Connections to PostgreSQL that read, at most; there are three more.", default=10
     )
-    database_timeout: float = setting(parse_duration, "How long one statement may take in PostgreSQL.", default=30.0)
+    # To PostgreSQL, none at all is no limit.
+    database_timeout: float = setting(
+        _at_least("1s"), "How long one statement may take in PostgreSQL; at least a second.", default=30.0
+    )
     dispatch: str = setting(
         _dispatch,
         "Who advances executions: this server (local), or workers that Temporal gives them to "
@@ -181,10 +192,13 @@ class Settings:
     egress_allow: tuple[Any, ...] = setting(
         _networks, "Address ranges that flows may connect to although they are closed by default.", default=()
     )
-    token_life: float = setting(parse_duration, "How long a login lasts without a refresh.", default=86400.0)
+    token_life: float = setting(
+        _at_least("1s"), "How long a login lasts without a refresh; at least a second.", default=86400.0
+    )
     retention: float = setting(parse_duration, "How long an ended execution is kept.", default=30 * 86400.0)
+    # The database itself keeps the last day, whatever is set.
     audit_retention: float = setting(
-        _days, "How long an entry of the audit log is kept; at least two days.", default=90 * 86400.0
+        _at_least("2d"), "How long an entry of the audit log is kept; at least two days.", default=90 * 86400.0
     )
     max_active: int = setting(
         _count, "Executions advanced at once; further ones wait their turn in the database.", default=1000
@@ -317,7 +331,7 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
             text = MASK
         elif isinstance(value, tuple):
             text = ",".join(map(str, value))
-        elif known.metadata["parse"] in (parse_duration, _days):
+        elif isinstance(value, float):
             text = f"{value:.12g}s"
         else:
             text = ("0" if known.metadata["parse"] in (_limit, _bytes) else "") if value is None else str(value)

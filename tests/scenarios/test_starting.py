@@ -161,7 +161,9 @@ def test_a_broken_file_is_told(command: Command, tmp_path: Path, text: str) -> N
         ("EGRESS_ALLOW", "10.0.0.1/8"), ("DRAIN_TIME", "-1s"), ("DRAIN_TIME", ""), ("MAX_ACTIVE", "-5"),
         ("TOKEN_LIFE", "1"), ("LOG_FORMAT", "JSON"), ("ACCOUNT_FLOWS", "-1"), ("ACCOUNT_REQUESTS", "none"),
         ("ACCOUNT_STORED", "10GB"), ("ACCOUNT_STORED", "1.5GiB"), ("ACCOUNT_STORED", "-1"), ("MAX_SOCKETS", "0"),
-        ("TRUSTED_PROXIES", "proxy"),
+        ("TRUSTED_PROXIES", "proxy"), ("DATA_DIR", "~nobody-of-this-name/data"),
+        # Nobody could log in, and PostgreSQL would take it for no limit.
+        ("TOKEN_LIFE", "0s"), ("DATABASE_TIMEOUT", "0s"),
     ],
 )  # fmt: skip
 def test_a_value_that_is_none_is_told_by_its_name(command: Command, name: str, value: str) -> None:

@@ -56,9 +56,7 @@ def _bytes(password: str) -> bytes:
 def _matches(password_hash: str, password: bytes) -> bool:
     try:
         return _ARGON2.verify(password_hash, password)
-    except argon2.exceptions.VerificationError:
-        return False
-    except argon2.exceptions.InvalidHashError:
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False
 
 

@@ -163,10 +163,11 @@ async def copy_to_postgres(
         The number of rows by table.
 
     Raises:
-        NotCopied: If there is something in the target, not the same arrived, or the database went away.
+        NotCopied: If there is something in the target, the file cannot be read, not the same arrived, or the database
+            went away.
     """
     counts = {}
-    with _reading(path) as source, _told_what_to_do():
+    with _told_what_to_do(path), _reading(path) as source:
         async with connected(url, statement_seconds=_STATEMENT_SECONDS) as target:
             async with target.transaction():
                 if not await target.fetchval(IS_EMPTY):
@@ -199,9 +200,11 @@ async def copy_to_postgres(
 
 
 @contextlib.contextmanager
-def _told_what_to_do() -> Iterator[None]:
+def _told_what_to_do(path: Path) -> Iterator[None]:
     try:
         yield
+    except sqlite3.DatabaseError as error:
+        raise NotCopied(f"{path} cannot be read ({error}): nothing was copied. Restore it from your backup") from error
     except CannotConnect as error:
         raise NotCopied(
             f"The copy was interrupted: nothing is there, or all of it. Copy again once the database answers. {error}"

@@ -45,11 +45,9 @@ class Location(Protocol):
 
 
 def location_of(url: str | None, *, file: Path, readers: int = 10, statement_seconds: float = 30.0) -> Location:
-    """The database at a URL; the file if there is none."""
+    """The PostgreSQL database at a URL; the SQLite file if there is none."""
     if url is None:
         return SqliteFile(file)
-    if url.startswith("sqlite:///"):
-        return SqliteFile(Path(url.removeprefix("sqlite:///")))
     # The driver takes longer to load than a small command to run.
     from flowrunner.storage.postgres.location import PostgresUrl
 

@@ -1,4 +1,4 @@
-"""How values stand in the columns of a SQLite table."""
+"""How moments stand in the columns of a table, of either database."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from flowrunner.storage.audit_chain import ChainReport, check_chain
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import AppendWork, OwnWork, append_together
+from flowrunner.storage.migrations import UnusableDatabase
 from flowrunner.storage.postgres.at_once import advance_at_once, own_at_once
 from flowrunner.storage.postgres.connections import check_server
 from flowrunner.storage.postgres.database import PostgresDatabase
@@ -58,7 +59,8 @@ class PostgresUrl:
 
     async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:
         """Check the audit log, also while a server writes it. Raises: FlowRunnerError."""
-        await check_server(self.url)
+        if await self.revision() is None:
+            raise UnusableDatabase("There is nothing in the database: the first start of a server makes its tables")
         database = self.open()
         try:
             return await database.read_long(lambda tx: check_chain(tx, expected=expected))

@@ -52,7 +52,7 @@ class SqliteTransaction:
         with _refusals():
             return self.connection.execute(_text(statement), values).rowcount
 
-    async def run_many(self, statement: Sql, values: Sequence[Values]) -> int:
+    async def run_many(self, statement: Statement, values: Sequence[Values]) -> int:
         with _refusals():
             return self.connection.executemany(_text(statement), values).rowcount
 
@@ -179,8 +179,10 @@ class SqliteDatabase:
         self._turns_at_hand = 0
         try:
             return finish(function(self._transaction_at_hand))
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode not in (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY):
+        except Exception as error:
+            if not _is_trouble(error):
+                raise
+            if getattr(error, "sqlite_errorcode", None) not in (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY):
                 raise _as_unavailable(error) from error
         finally:
             if self._at_hand.in_transaction:
@@ -301,9 +303,9 @@ class SqliteDatabase:
         try:
             for kind, works in by_kind(batch, self._bulk).items():
                 finish(self._bulk[kind](SqliteTransaction(connection), works))
-        except _SYSTEM_ERRORS:
-            raise
-        except Exception:
+        except Exception as error:
+            if _is_trouble(error):
+                raise
             return False
         for pending in batch:
             if type(pending.work) not in self._bulk:
@@ -341,8 +343,11 @@ class SqliteDatabase:
             done.popleft().settle()
 
 
-# The database is in trouble, rather than the work wrong.
-_SYSTEM_ERRORS: Final = (sqlite3.OperationalError, sqlite3.InternalError, MemoryError)
+def _is_trouble(error: BaseException) -> bool:
+    """Whether the database is in trouble, rather than the work wrong."""
+    # The driver has no class of its own for a file that is damaged.
+    is_damage = type(error) is sqlite3.DatabaseError
+    return is_damage or isinstance(error, sqlite3.OperationalError | sqlite3.InternalError | MemoryError)
 
 
 async def _read_nothing(tx: Transaction) -> None:
@@ -368,19 +373,20 @@ def _apply_alone(connection: sqlite3.Connection, pending: Pending) -> None:
     connection.execute("SAVEPOINT work")
     try:
         pending.result = finish(pending.work.run(SqliteTransaction(connection)))
-    except _SYSTEM_ERRORS:
-        raise
     except Exception as error:
+        if _is_trouble(error):
+            raise
         pending.error = error
         connection.execute("ROLLBACK TO work")
     connection.execute("RELEASE work")
 
 
 def _as_unavailable(error: Exception) -> Exception:
-    if isinstance(error, sqlite3.OperationalError):
-        logger.error("storage.read_failed", error=str(error))
-        return Unavailable("The database cannot be read at the moment")
-    return error
+    """What an error means to the one who waits: trouble of the database, or else the error itself."""
+    if not _is_trouble(error):
+        return error
+    logger.error("storage.read_failed", error=str(error))
+    return Unavailable("The database cannot be read at the moment")
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
