@@ -1,15 +1,20 @@
 """The keys of an installation, also when the process that makes them is killed."""
 
+import contextlib
+import errno
 import os
+import secrets
 import signal
 import stat
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from flowrunner.security.keys import load_keys, write_private
+from flowrunner.security.keys import UnsafeDataDir, load_keys, write_private
 
 # Makes the keys, and kills itself at the call of the system that it is told.
 KILLED = """
@@ -59,9 +64,43 @@ def test_a_kill_while_the_keys_are_made_leaves_an_installation_that_starts(
 
     assert load_keys(tmp_path, has_data=True) == keys
     files = {path.name: path for path in (tmp_path / "keys").iterdir()}
-    assert set(files) == {"master.key", "signing.key"}
+    assert set(files) == {"master.key", "signing.key", ".lock"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}
     assert {name: files[name].read_text() for name in made} == made, "what was made before the kill is kept"
+
+
+def test_processes_that_start_at_once_in_one_directory_have_the_same_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2)
+    draw = secrets.token_hex
+
+    def drawn_by_both(size: int) -> str:
+        # By then the other one, if it may, has found no key either.
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.2)
+        return draw(size)
+
+    monkeypatch.setattr(secrets, "token_hex", drawn_by_both)
+
+    with ThreadPoolExecutor(2) as processes:
+        one, other = processes.map(lambda n: load_keys(tmp_path, has_data=False), range(2))
+
+    assert one == other == load_keys(tmp_path, has_data=True)
+
+
+def test_keys_that_find_no_room_on_the_disk_are_told_of_and_made_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(UnsafeDataDir, match=r"Cannot write to .*keys: No space left on device$"):
+            load_keys(tmp_path, has_data=False)
+
+    assert load_keys(tmp_path, has_data=False) == load_keys(tmp_path, has_data=True)
 
 
 def test_a_file_that_is_there_is_never_replaced(tmp_path: Path) -> None:

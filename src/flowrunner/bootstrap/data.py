@@ -80,6 +80,8 @@ async def open_data(
                 is_shared=is_serving and is_shared(settings),
             )
             await rotator.follow()
+            if is_serving:
+                await _check_shared_keys(rotator)
             yield Stored(
                 database=database,
                 secrets=secrets,
@@ -90,6 +92,16 @@ async def open_data(
             )
         finally:
             await database.close()
+
+
+async def _check_shared_keys(rotator: FileKeyRotator) -> None:
+    """Raises: WrongKey if another process is at work with keys that are not here."""
+    if kinds := {kind for kind, _ in await rotator.foreign_keys()}:
+        which = " and ".join(f"{kind} key" for kind in sorted(kinds))
+        raise WrongKey(
+            f"Another process on this database uses another {which}: what is signed or encrypted there could not be "
+            "read here. Copy the directory keys from where it runs"
+        )
 
 
 async def _check_master_keys(store: SqlSecrets, master_keys: MasterKeys) -> None:

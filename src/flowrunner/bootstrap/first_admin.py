@@ -4,7 +4,7 @@ import sys
 
 from flowrunner.bootstrap.program import SETUP_TOKEN_FILE, Program
 from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput
-from flowrunner.security.keys import write_private
+from flowrunner.security.keys import told_if_unwritable, write_private
 from flowrunner.settings import Settings
 
 
@@ -36,7 +36,8 @@ async def first_admin(settings: Settings, program: Program, url: str) -> None:
         return
     token_file.unlink(missing_ok=True)
     token = program.setup.issue_token()
-    write_private(token_file, token + "\n")
+    with told_if_unwritable(token_file):
+        write_private(token_file, token + "\n")
     print(
         f"There is no account yet. Create the first admin within 24 hours:\n\n"
         f'  curl {url}/api/v1/setup -H \'Content-Type: application/json\' -d \'{{"token": "{token}",\n'

@@ -16,7 +16,7 @@ logger = structlog.get_logger()
 
 _HOUSEKEEPING_SECONDS: Final = 3600.0
 _SETTLING_SECONDS: Final = 300.0
-_ROTATION_SECONDS: Final = 300.0
+_ROTATION_SECONDS: Final = 60.0
 _TOKEN_USES_SECONDS: Final = 60.0
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from flowrunner.security.keys import UnsafeDataDir, told_of_rights
+from flowrunner.security.keys import UnsafeDataDir, told_if_unwritable
 from flowrunner.settings import Settings
 from flowrunner.storage.location import Location, location_of
 from flowrunner.storage.migrations import HEAD
@@ -28,7 +28,7 @@ async def is_newest_schema(settings: Settings) -> bool:
 
 def make_private(path: Path) -> None:
     """Make the database if it is new, and close it and its log to others. Raises: UnsafeDataDir."""
-    with told_of_rights(path):
+    with told_if_unwritable(path):
         if not path.exists():
             path.touch(mode=0o600)
     # A backup that was put back has the mode that a copy gets.

@@ -1,20 +1,25 @@
 """Which processes may use an installation at a time."""
 
+import asyncio
 import contextlib
 import fcntl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import structlog
 
 from flowrunner.bootstrap.location import make_private, stored_at
 from flowrunner.dispatch.temporal.address import InvalidAddress, TemporalAddress
-from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.errors import FlowRunnerError, Unavailable
 from flowrunner.ports import Ownership
-from flowrunner.security.keys import told_of_rights
+from flowrunner.security.keys import told_if_unwritable
 from flowrunner.settings import LOCAL, InvalidSettings, Settings
+from flowrunner.storage.location import Location
 
 logger = structlog.get_logger()
+
+_CHECK_SECONDS: Final = 60.0
 
 
 def is_shared(settings: Settings) -> bool:
@@ -42,10 +47,37 @@ async def owning(settings: Settings) -> AsyncIterator[Ownership]:
         FlowRunnerError: If the database server will not do.
     """
     location = stored_at(settings)
-    for warning in await location.check():
+    warnings = await location.check()
+    for warning in warnings:
         logger.warning("database.unsafe", warning=warning)
     async with location.ownership(is_shared=is_shared(settings)) as ownership:
-        yield ownership
+        checking = asyncio.create_task(_keep_checking(location, warnings), name="database-check")
+        try:
+            yield ownership
+        finally:
+            checking.cancel()
+            await asyncio.gather(checking, return_exceptions=True)
+
+
+async def _keep_checking(location: Location, told: Sequence[str]) -> None:
+    """Say so if the database server comes to be one that a start would warn of, or refuse: its settings may change.
+
+    Args:
+        told: The warnings of the start.
+    """
+    while True:
+        await asyncio.sleep(_CHECK_SECONDS)
+        try:
+            found = await location.check()
+        except Unavailable:
+            # Whoever needs it says so.
+            continue
+        except FlowRunnerError as error:
+            found = [str(error)]
+        for warning in found:
+            if warning not in told:
+                logger.error("database.unsafe", warning=warning)
+        told = found
 
 
 @contextlib.contextmanager
@@ -53,7 +85,7 @@ def locked(data_dir: Path) -> Iterator[None]:
     """Hold the data directory, which one server may use at a time."""
     path = data_dir / "lock"
     make_private(path)
-    with told_of_rights(path):
+    with told_if_unwritable(path):
         file = path.open("w")
     with file:
         try:

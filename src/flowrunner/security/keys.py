@@ -104,28 +104,43 @@ def load_keys(data_dir: Path, *, has_data: bool) -> Keys:
     # What the process leaves when it crashes must not hold them.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     directory = data_dir / "keys"
-    with told_of_rights(directory):
-        if not directory.exists() and not has_data:
-            directory.mkdir(mode=0o700)
+    with told_if_unwritable(directory):
+        if not has_data and not directory.exists():
+            # Another process may be making it at this moment.
+            directory.mkdir(mode=0o700, exist_ok=True)
             _sync_directory(data_dir)
         if directory.exists():
             _check_private(directory, 0o700)
+        if not has_data:
+            _make_missing(data_dir)
         return Keys(
-            master=_load(directory / f"{MASTER}.key", may_make=not has_data),
-            signing=_load(directory / f"{SIGNING}.key", may_make=not has_data),
+            master=_load(directory / f"{MASTER}.key"),
+            signing=_load(directory / f"{SIGNING}.key"),
             others={kind: _others(directory, kind) for kind in (MASTER, SIGNING)},
         )
+
+
+def _make_missing(data_dir: Path) -> None:
+    """Make the keys that are not there. Of processes that start at once in one directory, one makes them for all."""
+    files = [data_dir / "keys" / f"{kind}.key" for kind in (MASTER, SIGNING)]
+    # Nothing is written where they are: not to a lock either, in a directory that is mounted read-only.
+    if all(file.exists() for file in files):
+        return
+    with _alone(data_dir):
+        for file in files:
+            if not file.exists():
+                _write_new_key(file)
 
 
 def read_keys(data_dir: Path, kind: str) -> Sequence[bytes]:
     """Every key of the kind that is there now, whatever its part. Raises: UnsafeDataDir."""
     directory = data_dir / "keys"
     # In this order: the present one may become one of the others meanwhile.
-    return [*_others(directory, kind), _load(directory / f"{kind}.key", may_make=False), *_others(directory, kind)]
+    return [*_others(directory, kind), _load(directory / f"{kind}.key"), *_others(directory, kind)]
 
 
 def _others(directory: Path, kind: str) -> list[bytes]:
-    return [_load(path, may_make=False) for path in sorted(directory.glob(f"{kind}.*.key"))]
+    return [_load(path) for path in sorted(directory.glob(f"{kind}.*.key"))]
 
 
 def next_key(data_dir: Path, kind: str) -> bytes:
@@ -135,7 +150,10 @@ def next_key(data_dir: Path, kind: str) -> bytes:
         UnsafeDataDir.
     """
     with _alone(data_dir) as directory:
-        return _load(directory / f"{kind}.{_NEXT}.key", may_make=True)
+        path = directory / f"{kind}.{_NEXT}.key"
+        if not path.exists():
+            _write_new_key(path)
+        return _load(path)
 
 
 def put_in_place(data_dir: Path, kind: str, id: str) -> None:
@@ -144,17 +162,17 @@ def put_in_place(data_dir: Path, kind: str, id: str) -> None:
     However this ends, the file holds the one or the other, and none is lost.
     """
     path = data_dir / "keys" / f"{kind}.key"
-    if key_id(kind, _load(path, may_make=False)) == id:
+    if key_id(kind, _load(path)) == id:
         return
     with _alone(data_dir) as directory:
-        present = _load(path, may_make=False)
+        present = _load(path)
         if key_id(kind, present) == id:
             return
         kept = _kept(path, kind, key_id(kind, present))
         if not kept.exists():
             write_private(kept, present.hex() + "\n")
         for other in directory.glob(f"{kind}.*.key"):
-            if key_id(kind, _load(other, may_make=False)) == id:
+            if key_id(kind, _load(other)) == id:
                 other.rename(path)
                 _sync_directory(directory)
                 return
@@ -164,7 +182,7 @@ def drop_next_key(data_dir: Path, kind: str, id: str) -> None:
     """Delete the key that was to take the place of the present one, if it is that: another one does."""
     with _alone(data_dir) as directory:
         path = directory / f"{kind}.{_NEXT}.key"
-        if path.exists() and key_id(kind, _load(path, may_make=False)) == id:
+        if path.exists() and key_id(kind, _load(path)) == id:
             path.unlink()
 
 
@@ -191,15 +209,17 @@ def _kept(path: Path, kind: str, id: str) -> Path:
     return path.with_name(f"{kind}.{id}.key")
 
 
-def _load(path: Path, *, may_make: bool) -> bytes:
+def _write_new_key(path: Path) -> None:
+    write_private(path, secrets.token_hex(KEY_BYTES) + "\n")
+
+
+def _load(path: Path) -> bytes:
     if not path.exists():
-        if not may_make:
-            raise UnsafeDataDir(
-                f"{path} is missing, but there is a database: restore the key from your backup, or copy the directory "
-                "of keys from another server of the database. "
-                "FlowRunner never makes a new key over existing data"
-            )
-        write_private(path, secrets.token_hex(KEY_BYTES) + "\n")
+        raise UnsafeDataDir(
+            f"{path} is missing, but there is a database: restore the key from your backup, or copy the directory "
+            "of keys from another server of the database. "
+            "FlowRunner never makes a new key over existing data"
+        )
     _check_private(path, 0o600)
     try:
         key = bytes.fromhex(path.read_text().strip())
@@ -251,9 +271,13 @@ def _check_private(path: Path, mode: int) -> None:
         raise UnsafeDataDir(f"{path} can be read by others (mode {actual:04o}): run '{chown}chmod {mode:o} {path}'")
 
 
+_MAY_NOT: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
 @contextlib.contextmanager
-def told_of_rights(path: Path) -> Iterator[None]:
-    """Around what makes or writes ``path``: says whose it is where the user may not, or the file system is read-only.
+def told_if_unwritable(path: Path) -> Iterator[None]:
+    """Around what makes or writes ``path``: says why it cannot be, and whose it is where the user may not.
 
     Raises:
         UnsafeDataDir.
@@ -261,10 +285,14 @@ def told_of_rights(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in (*_MAY_NOT, *_NO_ROOM):
             raise
         owner, user = _owner(path), os.geteuid()
-        whose = "" if owner in (None, user) else f"; it belongs to user {owner}, and this is user {user}"
+        whose = (
+            ""
+            if owner in (None, user) or error.errno in _NO_ROOM
+            else f"; it belongs to user {owner}, and this is user {user}"
+        )
         raise UnsafeDataDir(f"Cannot write to {path}: {error.strerror}{whose}") from None
 
 

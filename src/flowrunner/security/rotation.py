@@ -105,6 +105,25 @@ class FileKeyRotator:
                 of_kind = [rotation for rotation in replacements if rotation.kind == kind]
                 await self._use_what_is_decided(kind, ring, of_kind)
                 await self._forget_what_is_over(kind, ring, of_kind)
+            for kind, id in await self.foreign_keys():
+                hint = (
+                    "another process on the database uses a key that is not here: what it signs or encrypts cannot be "
+                    "read here. Stop one of the two, copy the directory keys of the other to it, and start it again"
+                )
+                self._tell("keys.differ", id, kind=kind, hint=hint)
+
+    async def foreign_keys(self) -> Sequence[tuple[KeyKind, str]]:
+        """Keys, by how their ids begin, that other processes use and nobody has put into place here.
+
+        What was decided by a rotation does not count: it comes to whoever has missed it, see `keys.missing`.
+        """
+        found: dict[tuple[KeyKind, str], None] = {}
+        for holder in await self._rotations.holders():
+            for kind, of in _FILES.items():
+                known = {*self._rings[kind].ids, self._decided.get(kind, "")}
+                if not any(of(holder).uses(id) for id in known):
+                    found[kind, of(holder).present] = None
+        return list(found)
 
     async def _learn(self) -> None:
         for kind, ring in self._rings.items():

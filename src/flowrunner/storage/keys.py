@@ -38,12 +38,16 @@ SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until,
  WHERE replaced_by IS NOT NULL ORDER BY id
 """
 COMPLETE: Final = "UPDATE key_rotations SET completed_at = :at WHERE id = :id AND completed_at IS NULL"
-# Each process beside the one that owns the database has a session of its own, which ends with it.
+# Each process beside the one that owns the database has a session of its own, which ends with it. What is installed in
+# another schema of the database has other keys; the session's lock tells them apart: see `postgres.news`.
 HOLDERS: Final = Statement(
     sqlite="SELECT '' WHERE false",
     postgres="""
 SELECT application_name FROM pg_stat_activity
  WHERE datname = current_database() AND application_name LIKE 'flowrunner master=%'
+   AND pid IN (SELECT pid FROM pg_locks
+                WHERE locktype = 'advisory' AND classid = hashtext('flowrunner process')::oid
+                  AND objid = hashtext(current_schema())::oid)
 """,
 )
 UNDER_WAY: Final = """

@@ -17,6 +17,8 @@ import structlog
 from flowrunner.storage.postgres.connections import is_trouble, options
 
 CHANNEL: Final = "flowrunner_events"
+# By this the session is known for one of the processes that use this schema of the database: see `storage.keys`.
+JOIN: Final = "SELECT pg_advisory_lock_shared(hashtext('flowrunner process'), hashtext(current_schema()))"
 NOTIFY: Final = "SELECT pg_notify($1, told) FROM unnest($2::text[]) AS told"
 # Says on the way what the process is called by now.
 PING: Final = "SELECT set_config('application_name', $1, false)"
@@ -105,6 +107,7 @@ class News:
             try:
                 settings = options(statement_seconds=_PING_SECONDS, application_name=name())
                 connection = await asyncpg.connect(self._url, **settings)
+                await connection.fetchval(JOIN)
                 await connection.add_listener(CHANNEL, hear)
                 on_gap()
                 while True:

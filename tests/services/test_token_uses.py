@@ -1,0 +1,34 @@
+"""When API tokens were used, where that cannot be written."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.values import AccountId, TokenId
+from flowrunner.ports import Page, TokenView
+from flowrunner.services.tokens import Tokens, TokenUses
+from support.databases import MARA, NOON
+
+from .callers import caller_of
+
+
+class OnlyRead:
+    """The store of a server that stands by."""
+
+    async def note_uses(self, uses: Mapping[TokenId, datetime]) -> None:
+        raise Unavailable("Another server is active on this database")
+
+    async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[TokenView], int]:
+        return [TokenView(id=TokenId("t"), name="CI", scopes=["read"], created_at=NOON)], 1
+
+
+async def test_tokens_are_listed_also_where_nobody_can_write_when_they_were_used() -> None:
+    store: Any = OnlyRead()
+    uses = TokenUses(store)
+    tokens = Tokens(store, uses, clock=Any, on_end=Any)  # type: ignore[arg-type] # neither is asked
+    uses.note(TokenId("t"), NOON)
+
+    page, total = await tokens.page(caller_of(MARA), page=Page(limit=10, offset=0))
+
+    assert ([token.name for token in page], total) == (["CI"], 1)
