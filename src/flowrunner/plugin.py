@@ -326,8 +326,11 @@ class NodeType(ABC, Generic[P]):
         """
         raise NotImplementedError(f"{self.type} neither waits for signals nor opens scopes")
 
-    def actions_of(self, params: Mapping[str, JSON]) -> frozenset[str]:
-        """Actions that a node with these parameters, as written, can end with on success."""
+    def actions_of(self, params: Mapping[str, JSON]) -> frozenset[str] | None:
+        """Actions that a node with these parameters, as written, can end with on success.
+
+        None where they do not tell, as they are wrong, or filled in later: edges of any name are taken then.
+        """
         return self.actions
 
     def repeatable(self, params: Mapping[str, JSON]) -> bool:

@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
@@ -127,6 +128,43 @@ def test_the_place_of_a_mistake_in_json_is_told(account: Client) -> None:
     reply = send(account, b'{"name": "x",\n "tags": [}')
 
     assert "line 2, column 11" in reply.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "told"),
+    [
+        ("POST", "/api/v1/auth/login", {"user": "x", "password": "y"},
+         [("user", "is not a field of this request", "did you mean 'username'?")]),
+        ("POST", "/api/v1/flows", {"definition": {"nodes": {}}},
+         [("definition", "must be text", "send it as one text, such as json.dumps or JSON.stringify make of it")]),
+        ("POST", "/api/v1/flows", {"definition": "", "tag": ["x"], "name": 5},
+         [("name", "must be text", None), ("tag", "is not a field of this request", "did you mean 'tags'?")]),
+        ("POST", "/api/v1/flows", {}, [("definition", "Definition is required", None)]),
+        ("POST", "/api/v1/flows/x/run", {"order": 7},
+         [("order", "is not a field of this request", "known fields: input")]),
+        ("POST", "/api/v1/flows/x/run", {"input": [7]}, [("input", "must be an object", None)]),
+        ("POST", "/api/v1/tokens", {"name": "x", "scopes": ["raed"]},
+         [("scopes.0", "must be one of: read, run, write, admin", None)]),
+        ("GET", "/api/v1/flows?limit=5000", None, [("limit", "must be at most 1000", None)]),
+        ("GET", "/api/v1/flows?limit=few", None, [("limit", "must be a whole number", None)]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_request_is_told_in_plain_words_and_once(
+    account: Client, method: str, path: str, body: object, told: Sequence[tuple[str, str, str | None]]
+) -> None:
+    reply = account.request(method, path, None if body is None else json.dumps(body).encode(), JSON_TYPE)
+
+    assert reply.status == 422, reply.json
+    errors = reply.json["error"]["details"]["errors"]
+    assert [(one["path"], one["message"], one.get("hint")) for one in errors] == list(told)
+
+
+def test_the_input_that_is_missing_is_named(account: Client) -> None:
+    flow_id = account.new_flow("inputs: {order: {type: integer}}\nnodes: {a: {type: return}}")
+
+    reply = account.post(f"/api/v1/flows/{flow_id}/run", {"input": {}})
+
+    assert (reply.status, reply.json["error"]["message"]) == (422, "input.order: is missing")
 
 
 def test_json_with_64_levels_is_taken(account: Client) -> None:

@@ -378,6 +378,15 @@ def test_a_role_that_nobody_can_answer_with_is_a_fault(account: Client, role: st
     assert (fault["path"], fault["code"]) == ("nodes.ask.params.roles[1]", "param")
 
 
+def test_of_a_wrong_name_is_told_what_waits_for_approval(account: Client) -> None:
+    id = started(account, "start: first\nnodes: {first: {type: log, params: {message: x}, next: ask}, "
+                          "ask: {type: approval, params: {prompt: Go on?}}}", "ask")  # fmt: skip
+
+    reply = answer(account, id, "first", {"approved": True})
+
+    assert_error(reply, 409, "'first' does not wait for approval; what does: ask.1")
+
+
 def test_what_does_not_wait_for_approval_cannot_be_answered(account: Client, other: Client) -> None:
     id = started(account, WAIT, "paid")
 

@@ -179,13 +179,24 @@ def test_a_hint_says_what_to_do(schema: JSON, value: JSON, hint: str | None) -> 
     assert [fault.hint for fault in error.value.faults] == [hint]
 
 
-def test_a_missing_input_is_described_and_a_wrong_name_gets_the_near_one() -> None:
+@pytest.mark.parametrize(
+    ("values", "hints"),
+    [
+        ({}, ["the number on the invoice"]),
+        # That the right one is missing follows from it.
+        ({"custmoer": "x"}, ["did you mean 'customer'?"]),
+        ({"colour": "x"}, ["known inputs: customer", "the number on the invoice"]),
+    ],
+)
+def test_a_missing_input_is_described_and_a_wrong_name_gets_the_near_one(
+    values: Mapping[str, JSON], hints: Sequence[str]
+) -> None:
     schemas: Mapping[str, JSON] = {"customer": {"type": "string", "description": "the number on the invoice"}}
 
     with pytest.raises(InvalidInput) as error:
-        check(schemas, {"custmoer": "x"})
+        check(schemas, values)
 
-    assert [fault.hint for fault in error.value.faults] == ["did you mean 'customer'?", "the number on the invoice"]
+    assert [fault.hint for fault in error.value.faults] == hints
 
 
 def test_a_form_fills_the_defaults_of_its_properties() -> None:

@@ -115,7 +115,13 @@ def test_a_switch_has_the_actions_of_its_cases() -> None:
 
     assert TYPES["switch"].actions_of({"cases": cases}) == {"a", "b", "default"}
     assert TYPES["switch"].actions_of({"cases": cases, "default_action": "c"}) == {"a", "b", "c"}
-    assert TYPES["switch"].actions_of({"cases": "${input}"}) == {"default"}
+
+
+@pytest.mark.parametrize(
+    "cases", [None, "${input}", {"a": "x"}, [{"when": "x", "then": "a"}], [{"when": "x", "action": "${input}"}]]
+)
+def test_cases_that_do_not_tell_their_actions_may_lead_anywhere(cases: Any) -> None:
+    assert TYPES["switch"].actions_of({"cases": cases}) is None
 
 
 async def test_a_foreach_opens_a_scope_for_each_element(client: EgressClient) -> None:

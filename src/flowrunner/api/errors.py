@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from flowrunner.api.request_faults import request_faults
 from flowrunner.domain.errors import (
     Conflict,
     Fault,
@@ -212,36 +213,18 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     return error_answer(request.scope["request_id"], error.status, str(error), hint=error.hint)
 
 
-_MESSAGES: Final = {
-    "extra_forbidden": "is not a field of this request",
-    "json_invalid": "is not valid JSON",
-}
-
-
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError), "registered for this class"
-    faults = []
-    for found in error.errors():
-        location = [str(part) for part in found["loc"][1:]]
-        path = ".".join(location)
-        if found["type"] == "missing":
-            name = location[-1].replace("_", " ").capitalize() if location else "A JSON body"
-            message = f"{name} is required"
-        else:
-            message = _MESSAGES.get(found["type"], found["msg"].removeprefix("Value error, "))
-        faults.append(Fault(path=path, code=_code(found["type"]), message=message))
-    return _faulty(request.scope["request_id"], faults)
-
-
-def _code(kind: str) -> str:
-    return {"missing": "required", "extra_forbidden": "unknown_key"}.get(kind, kind)
+    return _faulty(request.scope["request_id"], request_faults(error.errors(), request))
 
 
 def _faulty(request_id: str, faults: Sequence[Fault]) -> Response:
     message = _counted(faults, "The request has {}")
     if len(faults) == 1:
         fault = faults[0]
-        message = fault.message if fault.code == "required" or not fault.path else f"{fault.path}: {fault.message}"
+        # What is required is told by its name already.
+        is_named = fault.message.endswith(" is required")
+        message = fault.message if is_named or not fault.path else f"{fault.path}: {fault.message}"
     hint = faults[0].hint if len(faults) == 1 else None
     return error_answer(request_id, 422, message, details=details_of(faults), hint=hint)
 

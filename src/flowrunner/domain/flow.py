@@ -31,7 +31,8 @@ class NodeTypeSpec:
 
     Attributes:
         summary: What it does, in a sentence.
-        actions_of: Actions a node with these parameters, as written, can end with on success.
+        actions_of: Actions a node with these parameters, as written, can end with on success; None where they do
+            not tell.
         errors: Error types, or families of them, that it can fail with, beside the common ones.
         check: Faults of parameters as written, where any value may still be an expression.
         params_schema: The JSON Schema of its parameters, where no value is an expression.
@@ -51,7 +52,7 @@ class NodeTypeSpec:
 
     name: str
     summary: str = ""
-    actions_of: Callable[[Mapping[str, JSON]], frozenset[str]] = lambda params: frozenset({DEFAULT_ACTION})
+    actions_of: Callable[[Mapping[str, JSON]], frozenset[str] | None] = lambda params: frozenset({DEFAULT_ACTION})
     errors: tuple[str, ...] = ()
     check: Callable[[Mapping[str, JSON]], Sequence[ParamFault]]
     params_schema: Callable[[], Mapping[str, JSON]] = dict

@@ -88,16 +88,15 @@ class Inputs:
             InvalidInput: With every fault, by paths like `input.limit`.
         """
         suggestions, known = Suggestions(), ", ".join(tuple(self.schemas)[:20])
+        meant = {name: suggestions.nearest(name, self.schemas) for name in values if name not in self.schemas}
         faults = [
             Fault(
                 path=dotted(("input", name)),
                 code="unknown_key",
                 message=f"the flow has no input {quoted(name)}",
-                hint=suggestions.did_you_mean(name, self.schemas)
-                or (f"known inputs: {known}" if known else "it takes none"),
+                hint=(f"did you mean '{near}'?" if near else f"known inputs: {known}" if known else "it takes none"),
             )
-            for name in values
-            if name not in self.schemas
+            for name, near in meant.items()
         ]
         checked: dict[str, JSON] = {}
         for name, written in self.schemas.items():
@@ -111,7 +110,8 @@ class Inputs:
                     faults += error.faults
             elif isinstance(schema, Mapping) and "default" in schema:
                 checked[name] = schema["default"]
-            elif is_required:
+            # One that is misspelt is told of already.
+            elif is_required and name not in meant.values():
                 faults.append(
                     Fault(
                         path=dotted(("input", name)), code="required", message="is missing", hint=_description(schema)

@@ -132,6 +132,11 @@ def did_you_mean(text: str, known: Collection[str]) -> str | None:
     return None if near is None else f"did you mean '{near}'?"
 
 
+def is_suggestion(hint: str | None) -> bool:
+    """Whether a hint names what is meant."""
+    return hint is not None and hint.startswith("did you mean ")
+
+
 @dataclass(slots=True)
 class Suggestions:
     """Hints for the faults of one document, as long as they cost little: the first faults get one."""

@@ -1,8 +1,15 @@
 """Which nodes a document writes, before anybody knows whether they are right."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from flowrunner.domain.values import JSON
+
+
+def is_node(value: JSON, node_types: Collection[str]) -> bool:
+    """Whether it looks like a node, wherever it stands."""
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        return False
+    return value["type"] in node_types or not value.keys().isdisjoint(("params", "next", "nodes"))
 
 
 def inner_nodes(node: JSON) -> Iterator[tuple[tuple[str, ...], Mapping[str, JSON]]]:

@@ -54,7 +54,9 @@ class Foreach(NodeType[ForeachParams]):
         faults, items = super().check(params), params.get("items", [])
         if isinstance(items, list) or (isinstance(items, str) and "${" in items):
             return faults
-        hint = f"write ${{{items}}}" if isinstance(items, str) and len(items) <= _MOST_SHOWN else None
+        hint = None
+        if isinstance(items, str) and len(items) <= _MOST_SHOWN:
+            hint = f"write [{items}]" if "," in items and "(" not in items else f"write ${{{items}}}"
         return [*faults, ParamFault(keys=("items",), code="param", message="must be a list", hint=hint)]
 
     async def run(self, params: ForeachParams, context: StepContext) -> OpenScopes:

@@ -1,13 +1,20 @@
 """`switch`: which way to go. `condition` is its older form."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from flowrunner.plugin import JSON, CodeKind, NodeType, Outcome, Params, StepContext
+from flowrunner.plugin import JSON, CodeKind, NodeType, Outcome, ParamFault, Params, StepContext
 
 DEFAULT: Final = "default"
+# What elsewhere is compared with each case.
+_COMPARED: Final = frozenset(
+    {"value", "on", "expression", "expr", "input", "variable", "var", "field", "key", "switch"}
+)
+_OPERATOR: Final = re.compile(r"[=<>!&|]")
+_MOST_SHOWN: Final = 60
 
 # JavaScript in the document; true, false or the error it came to when the node runs.
 When = Annotated[Any, WithJsonSchema({"type": ["string", "boolean"]})]
@@ -40,8 +47,11 @@ class Switch(NodeType[SwitchParams]):
     code: ClassVar = {("cases", "*", "when"): CodeKind.CONDITION}
     pure = True
 
-    def actions_of(self, params: Mapping[str, JSON]) -> frozenset[str]:
+    def actions_of(self, params: Mapping[str, JSON]) -> frozenset[str] | None:
         return _actions(params, "cases")
+
+    def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
+        return _of_cases(super().check(params), params, "cases", "when")
 
     async def run(self, params: SwitchParams, context: StepContext) -> Outcome:
         return Outcome(context.input, first_true([(c.when, c.action) for c in params.cases], params.default_action))
@@ -65,21 +75,66 @@ class Condition(NodeType[ConditionParams]):
     code: ClassVar = {("conditions", "*", "condition"): CodeKind.CONDITION}
     pure = True
 
-    def actions_of(self, params: Mapping[str, JSON]) -> frozenset[str]:
+    def actions_of(self, params: Mapping[str, JSON]) -> frozenset[str] | None:
         return _actions(params, "conditions")
+
+    def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
+        return _of_cases(super().check(params), params, "conditions", "condition")
 
     async def run(self, params: ConditionParams, context: StepContext) -> Outcome:
         cases = [(c.condition, c.action) for c in params.conditions]
         return Outcome(context.input, first_true(cases, params.default_action))
 
 
-def _actions(params: Mapping[str, JSON], key: str) -> frozenset[str]:
+def _actions(params: Mapping[str, JSON], key: str) -> frozenset[str] | None:
     cases = params.get(key)
-    default = params.get("default_action", DEFAULT)
-    actions = {default} if isinstance(default, str) else set()
-    if isinstance(cases, list):
-        actions |= {c["action"] for c in cases if isinstance(c, Mapping) and isinstance(c.get("action"), str)}
-    return frozenset(actions)
+    if not isinstance(cases, list):
+        return None
+    written = [
+        params.get("default_action", DEFAULT),
+        *(c.get("action") if isinstance(c, Mapping) else None for c in cases),
+    ]
+    actions = [action for action in written if isinstance(action, str) and "${" not in action]
+    return frozenset(actions) if len(actions) == len(written) else None
+
+
+def _of_cases(faults: Sequence[ParamFault], params: Mapping[str, JSON], key: str, condition: str) -> list[ParamFault]:
+    """The faults; of cases that are written as in other languages, one that says how they are written here."""
+    cases = params.get(key)
+    if isinstance(cases, Mapping):
+        # What is compared with each case is told of as well.
+        compared = next((params[name] for name in params if name in _COMPARED), None)
+        hint = f"write a list: {key}: [{_sample(cases, condition, compared)}]; 'next' says where each action leads"
+        told = ParamFault(keys=(key,), code="param", message="must be a list", hint=hint)
+        return [told, *(fault for fault in faults if fault.keys[0] != key and fault.keys[0] not in _COMPARED)]
+    short = {
+        index: case
+        for index, case in enumerate(cases if isinstance(cases, list) else ())
+        if isinstance(case, Mapping) and len(case) == 1 and not case.keys() & {condition, "action"}
+    }
+    return [
+        *(fault for fault in faults if not (fault.keys[0] == key and fault.keys[1:2] and fault.keys[1] in short)),
+        *(
+            ParamFault(
+                keys=(key, index), code="param", message=f"must have '{condition}' and 'action'",
+                hint=f"write {_sample(case, condition, None)}",
+            )
+            for index, case in short.items()
+        ),
+    ]  # fmt: skip
+
+
+def _sample(cases: Mapping[str, JSON], condition: str, compared: JSON) -> str:
+    """The first of the cases, `{big: "input.total > 500"}` or by value `{eu: go_on}`, as it is written here."""
+    action, value = next(iter(cases.items()), ("one", None))
+    if isinstance(value, str) and _OPERATOR.search(value):
+        when = value.removeprefix("${").removesuffix("}")
+    elif _OPERATOR.search(action):
+        when, action = action, value if isinstance(value, str) else "one"
+    else:
+        of = compared.removeprefix("${").removesuffix("}") if isinstance(compared, str) else "input.x"
+        when = f"{of} === {action}" if action.isdecimal() else f"{of} === '{action}'"
+    return f'{{{condition}: "{when.strip()[:_MOST_SHOWN]}", action: {action[:_MOST_SHOWN]}}}'
 
 
 def first_true(cases: Sequence[tuple[Any, str]], default: str) -> str:

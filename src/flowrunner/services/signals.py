@@ -110,7 +110,8 @@ class Signals:
             steps = ", ".join(str(c.step) for c in found[:10])
             raise Conflict(f"Several runs of '{node}' wait for approval; name one of them: {steps}")
         if is_known or waiting:
-            raise Conflict(f"'{node}' does not wait for approval")
+            steps = ", ".join(str(c.step) for c in waiting[:10])
+            raise Conflict(f"'{node}' does not wait for approval" + (f"; what does: {steps}" if steps else ""))
         raise NotFound(f"approval '{node}'")
 
 

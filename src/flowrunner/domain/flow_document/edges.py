@@ -46,6 +46,9 @@ def read_edges(
         document.loose_ends += 1
         return {}
     actions = spec.actions_of(params) if spec is not None else frozenset[str]()
+    if actions is None:
+        # Nobody can tell yet which of them fire.
+        actions = frozenset(action for action in written if not _is_of_error(action))
     if "if" in node:
         actions |= {SKIPPED_ACTION, DEFAULT_ACTION}
     edges, has_misnamed = {}, False
@@ -210,10 +213,14 @@ def _hint_of_action(document: Document, action: str, actions: frozenset[str], sp
     )
 
 
+def _is_of_error(action: str) -> bool:
+    return action == "error" or action.startswith("error.")
+
+
 def _can_fire(action: str, actions: frozenset[str], spec: NodeTypeSpec) -> bool:
     if action == "error":
         return True
-    if not action.startswith("error."):
+    if not _is_of_error(action):
         return action in actions
     wanted = action.removeprefix("error.")
     families = (*spec.errors, *COMMON_ERRORS)

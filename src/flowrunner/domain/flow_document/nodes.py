@@ -31,9 +31,9 @@ from flowrunner.domain.flow_document.habits import OF_NODES, is_edge
 from flowrunner.domain.flow_document.retries import RetrySettings, policy_of, read_retry
 from flowrunner.domain.javascript import GLOBALS, KEYWORDS
 from flowrunner.domain.script import Script
-from flowrunner.domain.suggestions import squashed
+from flowrunner.domain.suggestions import is_suggestion, squashed
 from flowrunner.domain.values import JSON
-from flowrunner.domain.written_nodes import targets_of
+from flowrunner.domain.written_nodes import is_node, targets_of
 from flowrunner.domain.yaml_source import Keys
 
 NODE_KEYS: Final = (
@@ -162,7 +162,7 @@ class NodeReader:
             return None
         if isinstance(node.get("params"), dict) or ("params" not in meant and node.get("params") is None):
             self.check_params(written, (*at, "params"), spec)
-        inner, item = self.inner(node, at, spec, context, is_told=spec.inner in meant)
+        inner, item = self.inner(node, at, spec, context, is_told=spec.inner in meant or spec.inner in written)
         if spec.inner is not None and "retry" in node:
             document.fault(
                 (*at, "retry"), "retry.scope", "its nodes have tries of their own", "put 'retry' on them", key=True
@@ -194,14 +194,25 @@ class NodeReader:
         # Of an unknown type nobody can say whether it holds nodes.
         known = (*NODE_KEYS, *(_INNER_KEYS[spec.inner] if spec else _ALL_INNER_KEYS))
         unknown = [key for key in node if key not in known]
-        habits = OF_NODES
+        strays = [key for key in unknown if self.is_stray(node[key], spec)]
+        inner = spec.inner if spec is not None else None
+        hint = f"put it under '{inner}'" if inner else "it is a node: indent it less, to stand under 'nodes'"
+        habits = {**dict.fromkeys(map(squashed, strays), hint), **OF_NODES}
         if unknown and spec is not None:
-            habits = {**OF_NODES, **dict.fromkeys(map(squashed, spec.params), "put it under 'params'")}
+            habits = {**habits, **dict.fromkeys(map(squashed, spec.params), "put it under 'params'")}
         meant = self.document.known_keys(node, at, known, habits)
+        if strays and inner is not None:
+            meant |= {inner}
         if "next" in meant or any(map(is_edge, unknown)):
             self.document.loose_ends += 1
         has_params = spec is not None and any(key in spec.params for key in unknown)
         return meant | {"params"} if has_params else meant
+
+    def is_stray(self, value: JSON, spec: NodeTypeSpec | None) -> bool:
+        """Whether it is a node or a branch, and no value of a key."""
+        if spec is not None and spec.inner == "branches":
+            return isinstance(value, dict) and isinstance(value.get("nodes"), dict)
+        return is_node(value, self.node_types)
 
     def check_type(self, node: Mapping[str, JSON], at: Keys, *, is_told: bool) -> None:
         name = node.get("type")
@@ -216,9 +227,15 @@ class NodeReader:
             self.document.fault((*at, "type"), "node.type", message, hint)
 
     def check_params(self, params: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec) -> None:
-        for fault in spec.check(params):
-            is_key = fault.code == "unknown_key"
-            self.document.fault((*at, *fault.keys), fault.code, fault.message, fault.hint, key=is_key)
+        faults = spec.check(params)
+        for fault in faults:
+            is_key, hint = fault.code == "unknown_key", fault.hint
+            if is_key and fault.keys[0] in (*NODE_KEYS, *_INNER_KEYS[spec.inner]) and not is_suggestion(hint):
+                hint = "put it beside 'params', and not under it"
+            self.document.fault((*at, *fault.keys), fault.code, fault.message, hint, key=is_key)
+        if faults and spec.actions_of(params) is None:
+            # Where it leads may be written in what is wrong.
+            self.document.loose_ends += 1
         for key in spec.schemas:
             # One that expressions are filled into is a schema only then.
             if isinstance(params.get(key), dict) and not any("${" in text for _, text in strings_in(params[key], ())):

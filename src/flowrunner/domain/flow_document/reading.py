@@ -19,7 +19,7 @@ from flowrunner.domain.inputs import schema_of
 from flowrunner.domain.json_schema import type_meant
 from flowrunner.domain.suggestions import squashed
 from flowrunner.domain.values import JSON
-from flowrunner.domain.written_nodes import nodes_by_scope, set_by_nodes
+from flowrunner.domain.written_nodes import is_node, nodes_by_scope, set_by_nodes
 from flowrunner.domain.yaml_source import Keys
 
 FLOW_KEYS: Final = (
@@ -98,7 +98,7 @@ class _FlowReader:
             hint = "write: nodes: {hello: {type: log, params: {message: hello}}}"
             document.fault((), "type", "a flow is a map with the key 'nodes'", hint)
             return None
-        stray = [key for key, value in written.items() if key not in FLOW_KEYS and _is_node(value)]
+        stray = [key for key, value in written.items() if key not in FLOW_KEYS and is_node(value, self.node_types)]
         habits = {**OF_FLOWS, **dict.fromkeys(map(squashed, stray), "indent it, to stand under 'nodes'")}
         meant = document.known_keys(written, (), FLOW_KEYS, habits)
         metadata = document.map_at(written, (), "metadata")
@@ -125,7 +125,9 @@ class _FlowReader:
         reader = NodeReader(document, self.expressions, self.node_types, self.defaults(defaults))
         handlers = {key: self.handler(written, key, nodes) for key in ("on_failure", "on_finish")}
         named = frozenset(handler for handler in handlers.values() if handler is not None)
-        are_right = all(isinstance(written.get(key), dict | None) or handlers[key] for key in handlers)
+        are_right = not meant & handlers.keys() and all(
+            isinstance(written.get(key), dict | None) or handlers[key] for key in handlers
+        )
         graph = reader.graph(written, (), nodes, ("nodes",), context, handlers=named if are_right else None)
         outputs = None
         if "outputs" in written:
@@ -151,7 +153,8 @@ class _FlowReader:
         if tags is None:
             return ()
         if not isinstance(tags, list) or not all(isinstance(t, str) and 0 < len(t) <= 100 for t in tags):
-            self.document.fault(("metadata", "tags"), "type", "must be a list of texts of 1 to 100 characters")
+            hint = f"write tags: [{tags}]" if isinstance(tags, str) and len(tags) <= 100 else None
+            self.document.fault(("metadata", "tags"), "type", "must be a list of texts of 1 to 100 characters", hint)
             return ()
         if len(tags) > MAX_TAGS:
             self.document.fault(("metadata", "tags"), "too_long", f"must have at most {MAX_TAGS} entries")
@@ -219,12 +222,10 @@ class _FlowReader:
         )
 
     def concurrency(self, written: Mapping[str, JSON], at: Keys, context: Context) -> Concurrency | None:
-        self.document.known_keys(written, at, _CONCURRENCY_KEYS)
+        meant = self.document.known_keys(written, at, _CONCURRENCY_KEYS)
         most = self.document.whole_number_at(written, at, "max", 1, MAX_CONCURRENCY)
-        if most is None:
-            if written.get("max") is None:
-                self.document.fault(at, "required", "the key 'max' is missing", "say how many may be under way at once")
-            return None
+        if written.get("max") is None and "max" not in meant:
+            self.document.fault(at, "required", "the key 'max' is missing", "say how many may be under way at once")
         on_limit = written.get("on_limit", "queue")
         if on_limit not in ("queue", "reject", "replace"):
             self.document.fault((*at, "on_limit"), "enum", "must be one of: queue, reject, replace")
@@ -233,6 +234,8 @@ class _FlowReader:
         if "key" in written:
             # There is no execution yet when it is worked out.
             key = self.expressions.template(written["key"], (*at, "key"), frozenset({"flow", "input", "vars"}), context)
+        if most is None:
+            return None
         return Concurrency(most=most, key=key, on_limit=cast("OnLimit", on_limit))
 
     def tests(self, written: Mapping[str, JSON], nodes: Mapping[str, JSON]) -> Mapping[str, JSON]:
@@ -240,11 +243,3 @@ class _FlowReader:
         for found in read_tests(tests, nodes)[1]:
             self.document.fault(("tests", *found.keys), found.code, found.message, found.hint, key=found.is_of_key)
         return tests
-
-
-def _is_node(value: JSON) -> bool:
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("type"), str)
-        and value.keys() & {"params", "next", "nodes"} != set()
-    )

@@ -12,7 +12,7 @@ class DescribedNodeType(Protocol):
     Attributes:
         params_schema: Its parameters as JSON Schema, as pydantic writes it.
         summary: What it does, in a sentence.
-        actions_of: Actions that a node with these parameters can end with.
+        actions_of: Actions that a node with these parameters can end with; None where they do not tell.
         inner: Which key of a node holds nodes of its own, `nodes` or `branches`, if one does.
     """
 
@@ -21,7 +21,7 @@ class DescribedNodeType(Protocol):
     @property
     def summary(self) -> str: ...
     @property
-    def actions_of(self) -> Callable[[Mapping[str, JSON]], frozenset[str]]: ...
+    def actions_of(self) -> Callable[[Mapping[str, JSON]], frozenset[str] | None]: ...
     @property
     def errors(self) -> Sequence[str]: ...
     @property

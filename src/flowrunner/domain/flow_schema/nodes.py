@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from flowrunner.domain.flow import COMMON_ERRORS
+from flowrunner.domain.flow import COMMON_ERRORS, DEFAULT_ACTION
 from flowrunner.domain.flow_schema.node_types import DescribedNodeType
 from flowrunner.domain.flow_schema.params import params_name
 from flowrunner.domain.flow_schema.pieces import Schema, object_of, ref, text, whole
@@ -102,5 +102,6 @@ def _of_type(node_type: DescribedNodeType) -> Schema:
 def _edges(node_type: DescribedNodeType) -> Schema:
     """Where a node of the type can lead. Other names may come from its own params, so all are taken."""
     families = [*node_type.errors, *(e for e in COMMON_ERRORS if e not in node_type.errors)]
-    known = [*sorted(node_type.actions_of({})), "error", *(f"error.{family}" for family in families if family != "*")]
+    actions = node_type.actions_of({}) or {DEFAULT_ACTION}
+    known = [*sorted(actions), "error", *(f"error.{family}" for family in families if family != "*")]
     return {"properties": {action: {"type": "string"} for action in known}}
