@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from flowrunner.api.protocol import Connections, JoinedHttpProtocol
 from flowrunner.api.proxies import Proxies
 from flowrunner.api.standby import STANDBY, OnlyHealth, Standby, Switch
+from flowrunner.bootstrap.dispatching import check_dispatch
 from flowrunner.bootstrap.first_admin import first_admin
 from flowrunner.bootstrap.housekeeping import keep_house, keep_token_uses, rotate_keys
 from flowrunner.bootstrap.lifecycle import open_program
@@ -62,6 +63,8 @@ async def serve(settings: Settings, *, is_worker: bool = False) -> None:
             "Workers advance what Temporal gives them: set FLOWRUNNER_DISPATCH to its address. "
             "Without Temporal, the server does all by itself: flowrunner serve"
         )
+    # Before the database has a schema, and the data directory keys.
+    check_dispatch(settings)
     files = _open_files(max(_CONNECTIONS, settings.max_sockets * 3 // 2) + _OTHER_FILES)
     most_connections = files - min(_OTHER_FILES, files // 2)
     # A third is for what is no WebSocket.

@@ -259,7 +259,7 @@ def test_the_data_of_an_answer_is_checked_by_the_form(account: Client) -> None:
     id = started(account, FORM, "ask")
 
     for data, path, code in (
-        (None, "data", "type"), ({}, "data.count", "required"), ({"count": 0}, "data.count", "range"),
+        (None, "data", "required"), ({}, "data.count", "required"), ({"count": 0}, "data.count", "range"),
         ({"count": "1"}, "data.count", "type"), ({"count": 1, "x": 2}, "data.x", "unknown_key"),
     ):  # fmt: skip
         details = assert_error(answer(account, id, "ask", {"approved": True, "data": data}), 422)

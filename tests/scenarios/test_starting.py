@@ -334,6 +334,20 @@ def test_an_address_that_is_none_is_told(command: Command) -> None:
         assert host in done.stderr
 
 
+def test_that_the_client_of_temporal_is_missing_is_told_before_anything_is_touched(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['temporalio'] = None; from flowrunner.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "serve", "--port", "0", "--data-dir", str(tmp_path / "data")],
+        env=clean_environment(
+            FLOWRUNNER_DISPATCH="temporal://127.0.0.1:1", FLOWRUNNER_DATABASE_URL="postgresql://127.0.0.1:1/none"
+        ),
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, "pip install" in done.stderr) == (1, True), done.stderr
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.mark.parametrize("kind", ["a file", "below a file"])
 def test_a_data_directory_that_cannot_be_is_told(command: Command, tmp_path: Path, kind: str) -> None:
     (tmp_path / "file").write_text("x")

@@ -1,8 +1,10 @@
 """What the server writes about its failures tells nothing that a flow works with."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import pytest
 
@@ -66,6 +68,27 @@ def test_s26_what_an_exception_says_of_a_secret_is_hidden_in_the_log(tmp_path: P
     assert ended["status"] == "failed"
     assert "cannot digest choke on ***" in server.log
     assert leaks({"log": server.log}, (PLAIN,)) == []
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_what_libraries_tell_is_an_event_on_a_line_of_its_own(log_format: Literal["json", "text"]) -> None:
+    program = (
+        "import logging; from flowrunner.logs import configure_logging; from flowrunner.settings import Settings\n"
+        f"configure_logging(Settings(log_format={log_format!r}))\n"
+        "logging.getLogger('library').warning('two\\nlines and \\x1b[31m')\n"
+        "logging.getLogger('library').info('of no interest')\n"
+    )
+    (line,) = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+    ).stderr.splitlines()
+
+    if log_format == "json":
+        event = json.loads(line)
+        assert (event["event"], event["logger"], event["level"]) == (
+            "two\\nlines and \\x1b[31m", "library", "warning",
+        )  # fmt: skip
+    else:
+        assert all(part in line for part in ("two\\nlines and \\x1b[31m", "library", "warning"))
 
 
 def test_a_log_that_nobody_reads_any_more_stops_nothing(tmp_path: Path) -> None:

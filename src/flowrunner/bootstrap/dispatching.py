@@ -1,5 +1,6 @@
 """Who advances executions, by the settings: this process alone, or whom Temporal chooses."""
 
+import importlib.util
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -19,8 +20,17 @@ from flowrunner.storage.rooms import SqlRooms
 Dispatch: TypeAlias = Callable[[Engine, Journal, Limits], tuple[OpenDispatcher, Advancing]]
 
 
+def check_dispatch(settings: Settings) -> None:
+    """Find out whether the dispatcher can be had. Raises: FlowRunnerError if Temporal's client is not installed."""
+    if is_shared(settings) and importlib.util.find_spec("temporalio") is None:
+        raise FlowRunnerError(
+            "Temporal needs its client: pip install 'flowrunner[temporal]', "
+            "or in a clone: .venv/bin/pip install --requirement requirements/temporal.txt"
+        )
+
+
 async def dispatch_of(settings: Settings, stored: Stored, clock: SystemClock, *, is_worker: bool) -> Dispatch:
-    """Raises: FlowRunnerError if Temporal's client is not installed, or Temporal cannot be reached."""
+    """Raises: FlowRunnerError if Temporal cannot be reached."""
     if not is_shared(settings):
 
         def local(engine: Engine, journal: Journal, limits: Limits) -> tuple[OpenDispatcher, Advancing]:
@@ -28,14 +38,12 @@ async def dispatch_of(settings: Settings, stored: Stored, clock: SystemClock, *,
             return dispatcher, dispatcher
 
         return local
-    try:
-        from flowrunner.dispatch.temporal.connection import connect
-        from flowrunner.dispatch.temporal.courier import Courier
-        from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
-        from flowrunner.dispatch.temporal.door import Door
-        from flowrunner.dispatch.temporal.worker import TemporalWorker
-    except ImportError:
-        raise FlowRunnerError("Temporal needs its client: pip install 'flowrunner[temporal]'") from None
+    from flowrunner.dispatch.temporal.connection import connect
+    from flowrunner.dispatch.temporal.courier import Courier
+    from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
+    from flowrunner.dispatch.temporal.door import Door
+    from flowrunner.dispatch.temporal.worker import TemporalWorker
+
     address = TemporalAddress.read(settings.dispatch)
     client = await connect(address, api_key=settings.temporal_api_key)
 

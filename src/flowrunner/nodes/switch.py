@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
+from flowrunner.domain.suggestions import is_suggestion
 from flowrunner.plugin import JSON, CodeKind, NodeType, Outcome, ParamFault, Params, StepContext
 
 DEFAULT: Final = "default"
@@ -107,10 +108,12 @@ def _of_cases(faults: Sequence[ParamFault], params: Mapping[str, JSON], key: str
         hint = f"write a list: {key}: [{_sample(cases, condition, compared)}]; 'next' says where each action leads"
         told = ParamFault(keys=(key,), code="param", message="must be a list", hint=hint)
         return [told, *(fault for fault in faults if fault.keys[0] != key and fault.keys[0] not in _COMPARED)]
+    misspelt = {fault.keys[1] for fault in faults if len(fault.keys) > 1 and is_suggestion(fault.hint)}
     short = {
         index: case
         for index, case in enumerate(cases if isinstance(cases, list) else ())
         if isinstance(case, Mapping) and len(case) == 1 and not case.keys() & {condition, "action"}
+        if index not in misspelt
     }
     return [
         *(fault for fault in faults if not (fault.keys[0] == key and fault.keys[1:2] and fault.keys[1] in short)),

@@ -5,7 +5,7 @@ from typing import Final
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import act
-from flowrunner.domain.errors import Conflict, Forbidden, NotFound, invalid
+from flowrunner.domain.errors import Conflict, Fault, Forbidden, InvalidInput, NotFound, invalid
 from flowrunner.domain.execution import StepState, replay
 from flowrunner.domain.inputs import Form
 from flowrunner.domain.json_schema import SchemaEngine
@@ -29,6 +29,11 @@ def checked_data(form: JSON, data: JSON, *, approved: bool, schemas: SchemaEngin
         return data
     try:
         return Form(form, schemas).check(data)
+    except InvalidInput:
+        if data is not None:
+            raise
+        hint = "the approval asks for it: its form stands in the execution's 'waiting_for'"
+        raise InvalidInput([Fault(path="data", code="required", message="is missing", hint=hint)]) from None
     except ValueError as error:
         # Its expressions have come to something that it was not written as.
         raise Conflict(f"This approval cannot be answered: {error}") from None

@@ -11,7 +11,7 @@ from uuid import uuid4
 import structlog
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from flowrunner.dispatch.temporal.courier import Courier
@@ -38,6 +38,7 @@ _OTHER_TASKS: Final = 50
 _CANCELLED_IN_TEMPORAL: Final = "cancelled in Temporal"
 # Several of them come in the time after which a worker is taken for dead, so that it may miss one or two.
 _BEAT_SECONDS: Final = HEARTBEAT_SECONDS / 4
+_TOLD: Final = ApplicationErrorCategory.BENIGN
 _STICKY_TIMEOUT: Final = timedelta(seconds=2)
 # Also what Temporal may believe to be under way here that is not.
 _SHUTDOWN_GRACE: Final = timedelta(seconds=5)
@@ -305,17 +306,20 @@ class TemporalWorker:
 
 @contextlib.contextmanager
 def _as_temporal_sees_it(id: ExecutionId) -> Iterator[None]:
-    """Failures without a word of what is in the execution."""
+    """Failures without a word of what is in the execution.
+
+    Benign to Temporal's client, which would log them all over again.
+    """
     try:
         yield
     except Fenced:
-        raise ApplicationError("another worker has it", type="fenced") from None
+        raise ApplicationError("another worker has it", type="fenced", category=_TOLD) from None
     except Unavailable as error:
         logger.warning("execution.interrupted", execution_id=id, reason=str(error))
-        raise ApplicationError("interrupted", type="interrupted") from None
+        raise ApplicationError("interrupted", type="interrupted", category=_TOLD) from None
     except Exception:
         logger.exception("execution.load_failed", execution_id=id)
-        raise ApplicationError("failed: see the worker's log", type="failed") from None
+        raise ApplicationError("failed: see the worker's log", type="failed", category=_TOLD) from None
 
 
 async def _beat() -> None:
