@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 from temporalio.api.enums.v1 import EventType
+from temporalio.service import RPCError
 
 from dispatch.cluster import Cluster, Front
 from flowrunner.dispatch.temporal import courier as courier_module
@@ -143,6 +144,32 @@ async def test_one_whose_worker_is_gone_before_it_could_be_handed_over_goes_on_e
 
             assert await front.until_ended(id) == [Status.COMPLETED]
             await has_closed(front, id)
+
+
+async def test_what_comes_to_a_worker_that_stops_goes_on_elsewhere_in_the_same_workflow(
+    machines: Cluster, front: Front, work: Work
+) -> None:
+    await front.save(WORKS)
+    work.may_end.set()
+    async with machines.worker() as stopping:
+        # It asks for tasks until its steps have ended.
+        stopping._engine.stop()
+        id = await front.start()
+
+        async def is_refused() -> bool:
+            with contextlib.suppress(RPCError):
+                return (await kinds(front, id))["EVENT_TYPE_MARKER_RECORDED"] == 1
+            # It has not been begun yet.
+            return False
+
+        await front.until(is_refused)
+        run_id = (await front.client.get_workflow_handle(id).describe()).run_id
+        async with machines.worker():
+            assert await front.until_ended(id) == [Status.COMPLETED]
+            await has_closed(front, id)
+
+    assert (await front.client.get_workflow_handle(id).describe()).run_id == run_id
+    assert (await kinds(front, id))["EVENT_TYPE_WORKFLOW_EXECUTION_FAILED"] == 0
 
 
 async def test_there_is_never_more_in_memory_than_a_worker_may_have(

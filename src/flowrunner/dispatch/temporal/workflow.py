@@ -11,7 +11,7 @@ from typing import Final
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, FailureError
 
 ADVANCE: Final = "flowrunner.advance"
 SET_OUT: Final = "flowrunner.set_out"
@@ -95,7 +95,8 @@ class ExecutionWorkflow:
                 start_to_close_timeout=_SET_OUT_TIMEOUT,
                 retry_policy=_ONCE,
             )
-        except ActivityError:
+        # What a local activity fails with comes as it is, and not within an `ActivityError`: the worker stops, say.
+        except FailureError:
             rest = Rest(is_cut_off=True)
         if rest.goes_on_at is not None:
             # What is under way there would be cut off elsewhere.
