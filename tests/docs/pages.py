@@ -10,6 +10,7 @@ README: Final = ROOT / "README.md"
 ARCHITECTURE: Final = ROOT / "docs" / "architecture.md"
 FLOW_LANGUAGE: Final = ROOT / "docs" / "flow-language.md"
 API: Final = ROOT / "docs" / "api.md"
+OPERATIONS: Final = ROOT / "docs" / "operations.md"
 
 _FENCE: Final = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

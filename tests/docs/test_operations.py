@@ -1,0 +1,23 @@
+"""What docs/operations.md says that can be watched is there."""
+
+import re
+
+from docs.pages import OPERATIONS, ROOT, first_words, section
+from support.server import Server
+
+
+def test_every_count_is_described_and_no_other(server: Server) -> None:
+    text = server.client().get("/metrics").body.decode()
+    counted = set(re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE))
+
+    described = {word for word in first_words(section(OPERATIONS, "Watching")) if word.startswith("flowrunner_")}
+    # When a count began is told by the library, beside each.
+    assert described == {name for name in counted if not name.endswith("_created")}
+
+
+def test_the_events_to_watch_for_are_in_the_log() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    events = [word for word in first_words(section(OPERATIONS, "Watching")) if not word.startswith("flowrunner_")]
+
+    assert len(events) > 10
+    assert [event for event in events if f'"{event}"' not in source] == []
