@@ -257,7 +257,7 @@ tests:
     assert {name: test["problems"] for name, test in report["by_name"].items()} == {
         "fits": [],
         "does_not": ["the answer to 'ask' does not fit its form: data.n: must be a whole number"],
-        "no_data": ["the answer to 'ask' does not fit its form: data: must be an object"],
+        "no_data": ["the answer to 'ask' does not fit its form: data: is missing"],
         "a_rejection": [],
     }
     assert (report["passed"], report["failed"]) == (2, 2)
