@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flowrunner.dispatch.local import LocalDispatcher
-from flowrunner.domain.events import Event
+from flowrunner.domain.events import Event, NodeFailed
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
@@ -248,6 +248,14 @@ class Machine:
 
         await self.until(is_parked)
 
+    async def until_failed(self, id: str = "exec-1") -> None:
+        """Until a try of one of its steps has failed."""
+
+        async def has_failed() -> bool:
+            return any(isinstance(event, NodeFailed) for event in await self.events(id))
+
+        await self.until(has_failed)
+
     async def until_requested(self, url: str, times: int = 1) -> None:
         async def was_requested() -> bool:
             return [r.url for r in self.http.requests].count(url) >= times
@@ -257,6 +265,15 @@ class Machine:
     def look_at_timers(self) -> None:
         """What a dispatcher does by itself within a minute; a clock that is set by hand cannot be waited for."""
         self.dispatcher._timers.expect(datetime.min.replace(tzinfo=UTC))
+
+    async def until_timers_have_looked(self) -> None:
+        """Whatever is due now is in memory afterwards, or has been there already."""
+        timers = self.dispatcher._timers
+        self.look_at_timers()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            # It is set when a look has ended.
+            while timers._news.is_set() or timers._next_look_at == datetime.max.replace(tzinfo=UTC):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
 
 
 @asynccontextmanager

@@ -1,0 +1,89 @@
+"""How executions are accepted: once for each request, and to wait where there is no room."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.execution import Status
+from flowrunner.plugin import StepContext
+from flowrunner.ports import DuplicateRequest
+from support.databases import rows_of
+from support.invariants import check_database
+from support.world import Acting, FakeHttp, Machine, answer, machine, never
+
+
+async def test_a_repeated_request_makes_no_second_execution(engine: Machine) -> None:
+    await engine.save("nodes: {a: {type: return}}")
+    await engine.start(id="e1", key="k")
+
+    with pytest.raises(DuplicateRequest) as repeat:
+        await engine.start(id="e2", key="k")
+
+    assert repeat.value.execution_id == "e1"
+    assert await engine.until_ended("e1") is Status.COMPLETED
+    assert engine.dispatcher.active == 0
+
+
+@pytest.mark.parametrize("most_active", [100, 1])
+async def test_a_caller_who_goes_away_while_an_execution_is_accepted_leaves_none_that_stands_still(
+    path: Path, most_active: int
+) -> None:
+    async with machine(path, most_active=most_active) as engine:
+        await start_and_go_away(engine)
+
+
+async def start_and_go_away(engine: Machine) -> None:
+    await engine.save("nodes: {a: {type: webhook, params: {url: 'http://peer/'}}}")
+    for n in range(20):
+        starting = asyncio.ensure_future(engine.start(id=f"e{n}"))
+        for _ in range(n % 5):
+            await asyncio.sleep(0)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+
+    async def none_is_open() -> bool:
+        return rows_of(engine.path, "SELECT count(*) FROM executions WHERE completed_at IS NULL") == [(0,)]
+
+    await engine.until(none_is_open, seconds=5)
+
+
+async def test_executions_beyond_the_limit_wait_their_turn(path: Path) -> None:
+    running = 0
+    most = 0
+
+    async def count(value: Any, context: StepContext) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.002)
+        running -= 1
+
+    async with machine(path, types=[Acting("act", count)], most_active=3) as engine:
+        await engine.save("nodes: {a: {type: act, next: b}, b: {type: act}}")
+        await asyncio.gather(*(engine.start(id=f"e{n}") for n in range(40)))
+
+        async def all_have_ended() -> bool:
+            return engine.dispatcher.active == engine.dispatcher.queued == 0
+
+        await engine.until(all_have_ended)
+
+    assert most == 3
+    assert rows_of(path, "SELECT count(*) FROM executions WHERE status = 'completed'") == [(40,)]
+    assert check_database(path) == []
+
+
+async def test_queued_executions_survive_a_restart(path: Path) -> None:
+    http = FakeHttp()
+    http.at("http://peer/", never, answer())
+    async with machine(path, http=http, most_active=1) as first:
+        await first.save("nodes: {a: {type: webhook, params: {url: 'http://peer/'}}}")
+        for n in range(5):
+            await first.start(id=f"e{n}")
+        await first.until_requested("http://peer/")
+    async with machine(path, http=http, most_active=1) as second:
+        for n in range(5):
+            assert await second.until_ended(f"e{n}") is Status.COMPLETED
+
+    assert check_database(path) == []

@@ -1,0 +1,123 @@
+"""Executions that are cancelled, whatever they are doing."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.errors import Conflict, Unavailable
+from flowrunner.domain.events import Cancelled
+from flowrunner.domain.execution import Status
+from flowrunner.plugin import StepContext
+from support.world import PATIENCE_SECONDS, Acting, Machine, answer, machine, never
+
+from .events import ending, of_type, path_of
+
+
+async def test_a_running_node_is_cancelled_at_once(engine: Machine) -> None:
+    engine.http.at("http://peer/", never)
+    await engine.save("nodes: {a: {type: http.request, params: {url: 'http://peer/'}, next: b}, b: {type: return}}")
+    id = await engine.start()
+    await engine.until_requested("http://peer/")
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await engine.dispatcher.cancel(id, reason="by hand")
+
+    events = await engine.events()
+    assert ending(events) == Cancelled(reason="by hand")
+    assert path_of(events) == ["a"]
+
+
+async def test_a_waiting_execution_is_cancelled(engine: Machine) -> None:
+    await engine.save("nodes: {a: {type: delay, params: {duration: 2h}}}")
+    id = await engine.start()
+    await engine.until_parked()
+
+    await engine.dispatcher.cancel(id, reason="by hand")
+
+    assert await engine.status() is Status.CANCELLED
+    assert await engine.journal.next_wake() is None
+
+
+async def test_a_queued_execution_is_cancelled_without_having_run(path: Path) -> None:
+    async with machine(path, most_active=1) as engine:
+        engine.http.at("http://peer/", never)
+        await engine.save("nodes: {a: {type: http.request, params: {url: 'http://peer/'}}}")
+        await engine.start(id="e1")
+        queued = await engine.start(id="e2")
+        await engine.until_requested("http://peer/")
+        assert engine.dispatcher.queued == 1
+
+        await engine.dispatcher.cancel(queued, reason="by hand")
+
+        events = await engine.events("e2")
+        assert ending(events) == Cancelled(reason="by hand")
+        assert path_of(events) == []
+        assert await engine.status("e1") is Status.RUNNING
+
+
+async def test_a_step_between_two_tries_is_cancelled(engine: Machine) -> None:
+    # It stays in memory until then.
+    engine.world.short_wait = 120
+    engine.http.at("http://peer/", answer(503))
+    await engine.save("nodes: {a: {type: http.request, params: {url: 'http://peer/'}, retry: {max: 9, delay: 60s}}}")
+    id = await engine.start()
+    await engine.until_failed()
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await engine.dispatcher.cancel(id, reason="by hand")
+
+    assert await engine.status() is Status.CANCELLED
+    assert len(engine.http.requests) == 1
+
+
+async def test_an_ended_execution_cannot_be_cancelled(engine: Machine) -> None:
+    await engine.run("nodes: {a: {type: return}}")
+
+    with pytest.raises(Conflict, match="already ended"):
+        await engine.dispatcher.cancel("exec-1", reason="late")  # type: ignore[arg-type]
+
+
+async def test_many_cancels_of_one_execution_end_it_once(engine: Machine) -> None:
+    engine.http.at("http://peer/", never)
+    await engine.save("nodes: {a: {type: http.request, params: {url: 'http://peer/'}}}")
+    id = await engine.start()
+    await engine.until_requested("http://peer/")
+
+    await asyncio.gather(*(engine.dispatcher.cancel(id, reason=str(n)) for n in range(5)), return_exceptions=True)
+
+    assert len(of_type(Cancelled, await engine.events())) == 1
+
+
+async def test_a_cancellation_that_did_not_become_durable_is_not_reported_as_done(path: Path) -> None:
+    class Refusing:
+        """A journal that takes nothing more once it is told to."""
+
+        def __init__(self, journal: Any) -> None:
+            self.journal, self.refuses = journal, False
+            self.has_refused = asyncio.Event()
+
+        def append(self, append: Any) -> Any:
+            async def refused() -> None:
+                self.has_refused.set()
+                raise Unavailable("full")
+
+            return refused() if self.refuses else self.journal.append(append)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.journal, name)
+
+    async def waits(value: Any, context: StepContext) -> Any:
+        await asyncio.Event().wait()
+
+    async with machine(path, types=[Acting("act", waits)], wrap=lambda journal, _: Refusing(journal)) as engine:  # type: ignore[arg-type,return-value]
+        await engine.save("nodes: {a: {type: act}}")
+        id = await engine.start()
+        engine.journal.refuses = True  # type: ignore[attr-defined]
+        cancelling = asyncio.create_task(engine.dispatcher.cancel(id, reason="by hand"))
+        await engine.journal.has_refused.wait()  # type: ignore[attr-defined]
+        await engine.dispatcher.drain(seconds=10)
+        with pytest.raises(Unavailable):
+            await cancelling
+        assert await engine.status() is Status.RUNNING

@@ -1,0 +1,139 @@
+"""What an execution may take: steps, and the sizes of what it keeps."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from flowrunner.domain.events import Completed, Failed, NodeStarted
+from flowrunner.engine import recorder, run
+from support.databases import rows_of
+from support.invariants import check_database
+from support.world import Machine, SteppingClock, answer, machine
+
+from .events import ending, of_type, path_of
+
+# Steps
+
+
+async def test_a_loop_of_pure_nodes_ends_by_its_limit(engine: Machine) -> None:
+    events = await engine.run("nodes: {a: {type: transform, params: {value: 1}, next: a}}")
+
+    assert isinstance(ending(events), Failed)
+    assert ending(events).error.type == "limit.steps"
+
+
+async def test_tries_count_towards_the_steps_of_an_execution(engine: Machine) -> None:
+    events = await engine.run(
+        "{limits: {max_steps: 50}, nodes: {a: {type: fail, retry: {max: 90, delay: 0s, errors: ['*']}}}}"
+    )
+
+    assert isinstance(end := ending(events), Failed)
+    assert end.error.type == "limit.steps"
+    assert len(of_type(NodeStarted, events)) == 50
+
+
+# Sizes
+
+
+async def test_a_result_that_is_too_large_is_an_error_of_its_node(engine: Machine) -> None:
+    events = await engine.run(
+        """
+        nodes:
+          a:
+            type: transform
+            params: {value: ["${input}", "${input}", "${input}"]}
+            next: {error.node.result_too_large: b}
+          b: {type: return, params: {value: "${error.type}"}}
+        """,
+        "x" * 1_000_000,
+    )
+
+    assert ending(events) == Completed(result="node.result_too_large")
+
+
+async def test_a_wait_cannot_carry_more_than_a_result_may(engine: Machine) -> None:
+    events = await engine.run(
+        """
+        nodes:
+          a:
+            type: delay
+            params: {duration: 1ms}
+            output: ["${input}", "${input}", "${input}"]
+            next: {error.node.result_too_large: b}
+          b: {type: return, params: {value: "${error.type}"}}
+        """,
+        "x" * 1_000_000,
+    )
+
+    assert ending(events) == Completed(result="node.result_too_large")
+
+
+async def test_an_error_of_too_much_data_is_cut_and_says_so(engine: Machine) -> None:
+    body = json.dumps("x" * 900_000)
+    engine.http.at("http://peer/", answer(500, body))
+    events = await engine.run("nodes: {a: {type: http.request, params: {url: 'http://peer/'}}}")
+
+    assert "are kept at most" in str(ending(events).error.data)
+    assert all(row[0] < recorder.MAX_ERROR_BYTES for row in rows_of(engine.path, "SELECT length(data) FROM events"))
+
+
+async def test_an_answer_nested_as_deep_as_can_be_read_can_be_kept(engine: Machine) -> None:
+    for n, depth in enumerate((100, 500, 900, 985, 990, 995, 1000, 3000)):
+        engine.http.at("http://peer/", answer(body="[" * depth + "]" * depth))
+        flow = (
+            "nodes: {a: {type: http.request, params: {url: 'http://peer/'}, next: {default: b, error: c}},"
+            " b: {type: transform, params: {value: {deeper: ['${input.body}']}}, next: {error: c}},"
+            " c: {type: return, params: {value: '${error.type}'}}}"
+        )
+        events = await engine.run(flow, id=f"e{n}")
+        assert path_of(events) == ["a", "b"], f"depth {depth}: {ending(events)}"
+        assert isinstance(ending(events), Completed)
+
+
+async def test_one_long_value_named_many_times_is_an_error_and_not_a_flood(engine: Machine) -> None:
+    many = ", ".join(['"${input.x}"'] * 3000)
+    texts = "${input.x}" * 3000
+
+    listed = await engine.run(f"nodes: {{a: {{type: transform, params: {{value: [{many}]}}}}}}", {"x": "y" * 600_000})
+    joined = await engine.run(
+        f'nodes: {{a: {{type: transform, params: {{value: "{texts}"}}}}}}', {"x": "y" * 600_000}, id="exec-2"
+    )
+
+    for events in (listed, joined):
+        assert isinstance(end := ending(events), Failed)
+        assert end.error.type == "expression"
+        assert "together" in end.error.message
+
+
+async def test_what_an_execution_records_is_bounded_also_over_a_restart(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "MAX_EXECUTION_BYTES", 1_000_000)
+    flow = """
+    start: a
+    nodes:
+      a: {type: transform, params: {value: "${flow.input}"}, next: b}
+      b: {type: delay, params: {duration: 10s}, next: a}
+    """
+    clock = SteppingClock()
+    async with machine(path, clock=clock) as engine:
+        await engine.save(flow)
+        await engine.start(input="x" * 100_000)
+        await engine.until_parked()
+    for _ in range(10):
+        clock.advance(seconds=11)
+        async with machine(path, clock=clock) as engine:
+            ended = asyncio.create_task(engine.until_ended())
+            parked = asyncio.create_task(engine.until_parked())
+            await asyncio.wait((ended, parked), return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+            parked.cancel()
+            if (await engine.status()).is_final:
+                break
+
+    async with machine(path, clock=clock) as engine:
+        assert isinstance(end := ending(await engine.events()), Failed)
+        assert end.error.type == "limit.size"
+    assert check_database(path) == []

@@ -1,0 +1,90 @@
+"""What is kept of the lines that an execution writes."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.events import Logged
+from flowrunner.engine import history
+from flowrunner.plugin import StepContext
+from support.world import Acting, Machine, machine
+
+from .events import of_type
+
+
+async def test_log_lines_are_kept_up_to_a_limit_and_then_a_mark(
+    engine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MAX_LOG_LINES", 20)
+    events = await engine.run("nodes: {a: {type: log, params: {message: hello}, next: a}}")
+
+    messages = [line.message for line in of_type(Logged, events)]
+    assert messages[:20] == ["Execution started", *["hello"] * 19]
+    assert messages[20] == "Log truncated: 20 lines are kept of an execution"
+    assert len([m for m in messages if m.startswith("Log truncated")]) == 1
+    assert messages[-1].startswith("Execution failed")
+    assert len(messages) == 22
+
+
+async def test_lines_about_failed_tries_are_capped_like_others(
+    engine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MAX_LOG_LINES", 10)
+
+    events = await engine.run("nodes: {a: {type: fail, retry: {max: 40, delay: 0s, errors: ['*']}}}")
+
+    lines = [line.message for line in of_type(Logged, events)]
+    assert len(lines) == 10 + 1 + 1
+    assert lines[-2].startswith("Log truncated")
+    assert lines[-1].startswith("Execution failed")
+
+
+async def test_a_truncated_log_stays_truncated_after_a_restart(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MAX_LOG_LINES", 10)
+
+    async def chatty(value: Any, context: StepContext) -> Any:
+        for n in range(100):
+            context.log("info", str(n))
+        if context.attempt == 1:
+            await asyncio.Event().wait()
+
+    types = [Acting("act", chatty)]
+    async with machine(path, types=types) as first:
+        await first.save("nodes: {a: {type: act}}")
+        await first.start()
+
+        async def has_mark() -> bool:
+            return "Log truncated" in str(await first.events())
+
+        await first.until(has_mark)
+    async with machine(path, types=types) as second:
+        await second.until_ended()
+        lines = of_type(Logged, await second.events())
+
+    assert len([line for line in lines if line.message.startswith("Log truncated")]) == 1
+    assert len(lines) <= 13
+
+
+async def test_the_lines_of_a_running_node_appear_before_it_ends(path: Path) -> None:
+    async def slow(value: Any, context: StepContext) -> Any:
+        context.log("info", "half way", {"n": 1})
+        await asyncio.Event().wait()
+
+    async with machine(path, types=[Acting("act", slow)]) as engine:
+        await engine.save("nodes: {a: {type: act}}")
+        id = await engine.start()
+
+        async def has_line() -> bool:
+            return any(line.message == "half way" for line in of_type(Logged, await engine.events()))
+
+        await engine.until(has_line)
+        await engine.dispatcher.cancel(id, reason="enough")
+
+
+async def test_a_line_of_too_much_data_says_so(engine: Machine) -> None:
+    events = await engine.run("nodes: {a: {type: log, params: {message: m, data: '${input}'}}}", "x" * 200_000)
+
+    (line,) = [line for line in of_type(Logged, events) if line.message == "m"]
+    assert "65536 are kept at most" in str(line.data)

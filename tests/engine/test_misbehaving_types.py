@@ -1,0 +1,191 @@
+"""What a node type does that none should: it ends its own step, and nothing else."""
+
+import asyncio
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from flowrunner.domain import decide
+from flowrunner.domain.events import Completed, Event, Failed, Failure, Logged
+from flowrunner.domain.execution import Status
+from flowrunner.plugin import NodeFailure, StepContext
+from support.invariants import check_database
+from support.world import PATIENCE_SECONDS, Acting, machine
+
+from .events import ending, of_type
+
+FLOW: Final = """
+nodes:
+  a: {type: act, next: {default: ok, error: bad}}
+  ok: {type: return, params: {value: "${input}"}}
+  bad: {type: fail, params: {error: "${error.type}", message: "${error.message}", data: "${error.data}"}}
+"""
+
+
+async def run_acting(path: Path, act: Any, *, pure: bool = False) -> list[Event]:
+    async with machine(path, types=[Acting("act", act, pure=pure)]) as engine:
+        events = await engine.run(FLOW)
+    assert check_database(path) == []
+    return events
+
+
+def failure_of(events: list[Event]) -> Failure:
+    end = ending(events)
+    assert isinstance(end, Failed)
+    return end.error
+
+
+class Unfriendly(Exception):
+    def __str__(self) -> str:
+        return "secret detail"
+
+
+@pytest.mark.parametrize("pure", [False, True])
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), Unfriendly(), RecursionError(), TimeoutError(), asyncio.CancelledError(), MemoryError()]
+)
+async def test_whatever_a_node_type_raises_ends_its_node_alone(path: Path, error: BaseException, pure: bool) -> None:
+    async def act(value: Any, context: StepContext) -> Any:
+        raise error
+
+    events = await run_acting(path, act, pure=pure)
+
+    assert failure_of(events).type == "node.crashed"
+    assert "secret detail" not in str(events)
+
+
+CYCLE: Final[list[Any]] = []
+CYCLE.append(CYCLE)
+
+
+@pytest.mark.parametrize("result", [object(), {"a": object()}, "\ud800", {(1, 2): 3}, Unfriendly(), CYCLE])
+async def test_a_result_that_is_no_json_ends_its_node_alone(path: Path, result: Any) -> None:
+    async def act(value: Any, context: StepContext) -> Any:
+        return result
+
+    assert failure_of(await run_acting(path, act)).type == "node.crashed"
+
+
+@pytest.mark.parametrize(("result", "kept"), [({1}, [1]), (b"\xff", "/w=="), (2**200, 2**200)])
+async def test_a_result_that_can_be_json_is_made_it(path: Path, result: Any, kept: Any) -> None:
+    async def act(value: Any, context: StepContext) -> Any:
+        return result
+
+    assert ending(await run_acting(path, act)) == Completed(result=kept)
+
+
+@pytest.mark.parametrize(
+    ("failure", "kept"), [(("x", 5), ("x", "5")), ((7, "m"), ("7", "m")), (("x", ValueError("v")), ("x", "v"))]
+)
+async def test_an_error_of_odd_parts_is_still_an_error(path: Path, failure: Any, kept: tuple[str, str]) -> None:
+    async def act(value: Any, context: StepContext) -> Any:
+        raise NodeFailure(*failure, data={"when": object()})
+
+    error = failure_of(await run_acting(path, act))
+
+    assert (error.type, error.message) == kept
+    assert error.data == {"omitted": "the data cannot be written as JSON (TypeError)"}
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        (("warning", "m", None), ("info", "m")), (("info", 5, None), ("info", "5")),
+        (("info", "m", object()), ("info", "m")), (("info", "\ud800", None), ("info", "?")),
+    ],
+)  # fmt: skip
+async def test_an_odd_log_line_does_not_stop_the_execution(path: Path, line: Any, kept: tuple[str, str]) -> None:
+    async def act(value: Any, context: StepContext) -> Any:
+        context.log(*line)
+
+    events = await run_acting(path, act)
+
+    assert ending(events) == Completed(result=None)
+    assert [(line.level, line.message) for line in of_type(Logged, events)[1:-1]] == [kept]
+
+
+async def test_a_node_that_ignores_its_timeout_does_not_keep_its_execution(path: Path) -> None:
+    released = asyncio.Event()
+    tries: list[int] = []
+
+    async def stubborn(value: Any, context: StepContext) -> Any:
+        tries.append(context.attempt)
+        while not released.is_set():
+            try:
+                await released.wait()
+            except asyncio.CancelledError:
+                continue
+        return "too late"
+
+    flow = "nodes: {a: {type: act, timeout: 50ms, retry: {max: 1, delay: 10ms}}}"
+    async with machine(path, types=[Acting("act", stubborn)]) as engine:
+        events = await engine.run(flow)
+        released.set()
+        await asyncio.sleep(0)
+
+    assert isinstance(end := ending(events), Failed)
+    assert end.error.type == "timeout"
+    assert tries == [1, 2]
+    assert check_database(path) == []
+
+
+async def test_a_node_that_ignores_cancellation_does_not_keep_its_execution(path: Path) -> None:
+    begun, let_go, gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def stubborn(value: Any, context: StepContext) -> Any:
+        begun.set()
+        while not let_go.is_set():
+            try:
+                await let_go.wait()
+            except asyncio.CancelledError:
+                context.log("info", "no")
+        gone.set()
+        return "late"
+
+    async with machine(path, types=[Acting("act", stubborn)]) as engine:
+        await engine.save("nodes: {a: {type: act}}")
+        id = await engine.start()
+        await begun.wait()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await engine.dispatcher.cancel(id, reason="by hand")
+        assert await engine.status() is Status.CANCELLED
+        before = await engine.events()
+        let_go.set()
+        await gone.wait()
+        # Whatever would still be written of it is written before this.
+        await engine.run("nodes: {a: {type: return}}", id="another")
+        assert await engine.events() == before
+
+    assert check_database(path) == []
+
+
+async def test_a_pure_node_that_keeps_ending_the_process_is_given_up(path: Path) -> None:
+    starts = 0
+    begun = asyncio.Event()
+
+    async def deadly(value: Any, context: StepContext) -> Any:
+        nonlocal starts
+        starts += 1
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with machine(path, types=[Acting("act", deadly, pure=True)]) as engine:
+        await engine.save("nodes: {a: {type: act}}")
+        await engine.start()
+        await begun.wait()
+    for _ in range(decide.MAX_INTERRUPTIONS + 3):
+        begun.clear()
+        async with machine(path, types=[Acting("act", deadly, pure=True)]) as engine:
+            ended = asyncio.create_task(engine.until_ended())
+            await asyncio.wait((ended, asyncio.create_task(begun.wait())), return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                break
+            ended.cancel()
+
+    async with machine(path, types=[Acting("act", deadly, pure=True)]) as engine:
+        events = await engine.events()
+    assert isinstance(end := ending(events), Failed)
+    assert end.error.type == "worker_crashed"
+    assert starts <= decide.MAX_INTERRUPTIONS + 2
+    assert check_database(path) == []

@@ -1,0 +1,109 @@
+"""Executions that wait for a time: when they wake, and what they need until then."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.events import Completed, NodeStarted, NodeWaiting
+from flowrunner.domain.execution import Status
+from support.databases import rows_of
+from support.invariants import check_database
+from support.world import Machine, SteppingClock, machine
+
+from .events import ending, of_type
+
+
+async def test_a_delay_leaves_memory_and_wakes_at_its_time(engine: Machine) -> None:
+    await engine.save(
+        "nodes: {a: {type: delay, params: {duration: 2h}, next: b}, b: {type: webhook, params: {url: 'http://peer/'}}}"
+    )
+    await engine.start(input={"n": 1})
+    await engine.until_parked()
+    assert engine.dispatcher.active == 0
+    assert await engine.journal.next_wake() is not None
+
+    engine.clock.advance(hours=1, minutes=59)
+    await engine.until_timers_have_looked()
+    assert engine.in_memory == 0
+    assert await engine.status() is Status.WAITING
+    engine.clock.advance(minutes=1)
+    engine.look_at_timers()
+
+    assert await engine.until_ended() is Status.COMPLETED
+    assert engine.http.requests[0].body == b'{"n":1}'
+
+
+async def test_a_short_delay_stays_in_memory(engine: Machine) -> None:
+    events = await engine.run("nodes: {a: {type: delay, params: {duration: 20ms}}}")
+
+    assert len(of_type(NodeWaiting, events)) == 1
+    assert isinstance(ending(events), Completed)
+
+
+async def test_a_delay_of_more_than_a_moment_wakes_by_itself(path: Path) -> None:
+    class RunningClock(SteppingClock):
+        """The machine's own time."""
+
+        def now(self) -> Any:
+            self._now = max(self._now, self._begun + timedelta(seconds=asyncio.get_running_loop().time()))
+            return self._now.replace(microsecond=self._now.microsecond // 1000 * 1000)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._begun = self._now
+
+    async with machine(path, clock=RunningClock()) as engine:
+        events = await engine.run("nodes: {a: {type: delay, params: {duration: 1200ms}}}")
+
+    assert isinstance(ending(events), Completed)
+
+
+async def test_a_delay_until_the_past_ends_at_once(engine: Machine) -> None:
+    events = await engine.run("nodes: {a: {type: delay, params: {until: '2001-01-01T00:00:00Z'}}}")
+
+    assert isinstance(ending(events), Completed)
+
+
+@pytest.mark.parametrize("advance", [{"hours": 3}, {"minutes": 1}])
+async def test_a_delay_goes_on_after_a_restart_neither_shortened_nor_repeated(
+    path: Path, advance: dict[str, float]
+) -> None:
+    clock = SteppingClock()
+    async with machine(path, clock=clock) as first:
+        await first.save("nodes: {a: {type: delay, params: {duration: 2h}}}")
+        await first.start()
+        await first.until_parked()
+    clock.advance(**advance)
+    async with machine(path, clock=clock) as second:
+        if "minutes" in advance:
+            await second.until_timers_have_looked()
+            assert second.in_memory == 0
+            assert await second.status() is Status.WAITING
+            clock.advance(hours=2)
+            second.look_at_timers()
+        await second.until_ended()
+        events = await second.events()
+
+    assert len(of_type(NodeStarted, events)) == len(of_type(NodeWaiting, events)) == 1
+    assert check_database(path) == []
+
+
+async def test_many_parked_executions_wake_together(engine: Machine) -> None:
+    await engine.save("nodes: {a: {type: delay, params: {duration: 1h}}}")
+    for n in range(250):
+        await engine.start(id=f"e{n:03}")
+
+    async def all_are_parked() -> bool:
+        return engine.dispatcher.active == 0 and engine.dispatcher.queued == 0
+
+    await engine.until(all_are_parked)
+    engine.clock.advance(hours=2)
+    engine.look_at_timers()
+
+    async def all_have_ended() -> bool:
+        return rows_of(engine.path, "SELECT count(*) FROM executions WHERE status = 'completed'") == [(250,)]
+
+    await engine.until(all_have_ended)
