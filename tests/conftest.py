@@ -7,7 +7,7 @@ import pytest
 from support.client import Client
 from support.postgres import PostgresServer
 from support.receiver import Receiver
-from support.server import Server
+from support.server import HASTY, Server
 
 pytest_plugins = ["support.fleet", "support.scoreboard"]
 
@@ -22,6 +22,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that do not stop it: each makes accounts of its own."""
     # They all come from one address, many mean to fail, and one admin makes all accounts.
     running = Server(tmp_path_factory.mktemp("server"), {"ANONYMOUS_LOGINS": "0", "ACCOUNT_CHANGES": "0"})
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def hasty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One more, for tests that would have to wait for long on the other."""
+    running = Server(tmp_path_factory.mktemp("hasty"), program=HASTY)
     try:
         yield running.start()
     finally:

@@ -25,6 +25,8 @@ CODES: Final = {
 MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 SMALLEST: Final = 'nodes:\n  only:\n    type: "return"\n    params:\n      value: {output: "value"}\n'
+# It waits for longer than any test takes.
+NAP: Final = "nodes:\n  nap: {type: delay, params: {duration: 1h}}\n"
 
 
 def assert_error(reply: Reply, status: int, message: str | None = None) -> Any:

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import pytest
 
-from api.shapes import SMALLEST, assert_error, assert_recent, moment
+from api.shapes import NAP, SMALLEST, assert_error, assert_recent, moment
 from support.client import Client
 from support.receiver import Receiver
+from support.waiting import wait_for
 
 SUMMARY: Final = {"id", "flow_id", "status", "started_at"}
 ENDED: Final = SUMMARY | {"completed_at", "duration"}
@@ -47,7 +48,6 @@ SLOW: Final = """nodes:
     params: {{url: "{url}/slow?seconds=60"}}
     timeout: 90s
 """
-DELAY: Final = "nodes:\n  nap: {type: delay, params: {duration: 1h}}\n"
 FAILING: Final = "nodes:\n  stop: {type: fail, params: {error: orders.none, message: There are no orders}}\n"
 
 
@@ -97,7 +97,7 @@ def test_a_failed_execution_says_why(account: Client, receiver: Receiver) -> Non
 
 
 def test_an_open_execution_has_no_end_no_duration_and_no_result(account: Client) -> None:
-    id = account.run(account.new_flow(DELAY))
+    id = account.run(account.new_flow(NAP))
 
     execution = account.reaching(id, frozenset({"waiting"}))
 
@@ -195,7 +195,7 @@ def test_idempotency_keys_of_accounts_are_apart(account: Client, other: Client) 
 @pytest.fixture
 def some(account: Client) -> dict[str, str]:
     """Two completed, one failed, one cancelled and one waiting execution of two flows, by a name."""
-    good, bad, long = account.new_flow(SMALLEST), account.new_flow(FAILING), account.new_flow(DELAY)
+    good, bad, long = account.new_flow(SMALLEST), account.new_flow(FAILING), account.new_flow(NAP)
     ids = {"good": good, "bad": bad, "long": long}
     for name, flow in (("c1", good), ("f1", bad), ("c2", good), ("x1", long), ("w1", long)):
         ids[name] = account.run(flow)
@@ -285,7 +285,7 @@ def test_an_execution_goes_on_with_the_definition_that_it_began_with(account: Cl
 
 def test_a_cancelled_execution_ends_within_a_second_of_a_slow_call(account: Client, receiver: Receiver) -> None:
     id = account.run(account.new_flow(SLOW.format(url=receiver.url)))
-    time.sleep(0.3)
+    wait_for(lambda: any(effect.key == f"{id}.hang.1" for effect in receiver.effects("/slow")), 10)
     begun = time.monotonic()
 
     reply = account.delete(f"/api/v1/executions/{id}")
@@ -299,7 +299,7 @@ def test_a_cancelled_execution_ends_within_a_second_of_a_slow_call(account: Clie
 
 
 def test_a_waiting_execution_can_be_cancelled(account: Client) -> None:
-    id = account.run(account.new_flow(DELAY))
+    id = account.run(account.new_flow(NAP))
     account.reaching(id, frozenset({"waiting"}))
 
     assert account.delete(f"/api/v1/executions/{id}").status == 200
@@ -308,7 +308,7 @@ def test_a_waiting_execution_can_be_cancelled(account: Client) -> None:
 
 @pytest.mark.parametrize("kind", ["completed", "failed", "cancelled"])
 def test_an_ended_execution_cannot_be_cancelled(account: Client, kind: str) -> None:
-    definition = {"completed": SMALLEST, "failed": FAILING, "cancelled": DELAY}[kind]
+    definition = {"completed": SMALLEST, "failed": FAILING, "cancelled": NAP}[kind]
     id = account.run(account.new_flow(definition))
     if kind == "cancelled":
         account.delete(f"/api/v1/executions/{id}")

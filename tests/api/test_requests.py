@@ -231,7 +231,7 @@ def test_a_body_that_is_too_large_is_refused(account: Client) -> None:
 
 def test_a_body_is_refused_by_its_announced_length(account: Client) -> None:
     begun = time.monotonic()
-    for length in (b"999999999999999999999999", b"4000000"):
+    for length, status in ((b"999999999999999999999999", 400), (b"4000000", 413)):
         headers = (
             b"Content-Type: application/json\r\nAuthorization: Bearer "
             + str(account.token).encode()
@@ -240,7 +240,7 @@ def test_a_body_is_refused_by_its_announced_length(account: Client) -> None:
             + b"\r\n"
         )
         reply = raw_request(account.address, b"/api/v1/flows", method=b"POST", headers=headers)
-        assert reply.status in (400, 413)
+        assert reply.status == status
     assert time.monotonic() - begun < 10
 
 
@@ -274,7 +274,7 @@ def test_the_largest_definition_fits(account: Client) -> None:
 
     assert account.get(f"/api/v1/flows/{id}").json["definition"] == definition
     body = {"name": "N", "definition": SMALLEST + "#" * 1024 * 1024}
-    assert account.post("/api/v1/flows", body).status in (413, 422)
+    assert account.post("/api/v1/flows", body).status == 422
 
 
 # What all answers have
@@ -333,8 +333,8 @@ def test_two_requests_have_two_ids(account: Client) -> None:
     assert account.get("/nothing").error["request_id"] != account.get("/nothing").error["request_id"]
 
 
-def test_a_head_request_is_answered_without_a_body_or_refused(account: Client) -> None:
+def test_a_head_request_is_refused_without_a_body(account: Client) -> None:
     reply = account.request("HEAD", "/api/v1/flows")
 
-    assert reply.status in (200, 405)
+    assert reply.status == 405
     assert reply.body == b""

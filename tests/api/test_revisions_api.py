@@ -5,11 +5,10 @@ from typing import Any, Final
 
 import pytest
 
-from api.shapes import SMALLEST, assert_error, assert_recent
+from api.shapes import NAP, SMALLEST, assert_error, assert_recent
 from support.client import Client, Reply
 
 NEXT: Final = SMALLEST + "  # the second\n"
-WAITING: Final = "nodes:\n  nap: {type: delay, params: {duration: 1h}}\n"
 METADATA: Final = "metadata: {version: v%d}\n"
 
 
@@ -129,7 +128,7 @@ def test_a_revision_is_deleted(account: Client, flow: str) -> None:
 
 
 def test_a_revision_with_executions_under_way_stays_and_an_ended_one_stays_readable(account: Client) -> None:
-    id = account.new_flow(WAITING)
+    id = account.new_flow(NAP)
     execution = account.run(id)
     account.reaching(execution, frozenset({"waiting"}))
     account.put(f"/api/v1/flows/{id}", {"definition": NEXT})

@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 from api.shapes import assert_error
 from flowrunner.api.routing import AdminRoute, ProtectedRoute
 from support.asgi import call, program_at
+from support.client import PASSWORD
 
-PASSWORD: Final = "five-blue-otters-swim"
 # A route that is not protected has to be added here, by somebody who has thought about it.
 OPEN: Final = {
     ("POST", "/api/v1/auth/login"),

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from api.shapes import SMALLEST
+from api.shapes import NAP, SMALLEST
 from support.client import Client, Reply
 
 DEFINITION: Final = "nodes:\n  only: {type: log, params: {message: hello}}\n"
@@ -59,7 +59,7 @@ def test_s13_a_flow_of_another_account_looks_like_none(
 
 
 @pytest.mark.parametrize("call", EXECUTION_CALLS)
-@pytest.mark.parametrize("definition", [DEFINITION, "nodes:\n  nap: {type: delay, params: {duration: 1h}}\n"])
+@pytest.mark.parametrize("definition", [DEFINITION, NAP])
 def test_s13_an_execution_of_another_account_looks_like_none(
     account: Client, other: Client, admin: Client, call: str, definition: str
 ) -> None:

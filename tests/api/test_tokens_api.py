@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import pytest
 
+from api.live import close_code, read, waiting
 from api.shapes import SMALLEST, assert_error, assert_recent, moment
-from api.test_live import close_code, read, waiting
 from support.client import PASSWORD, Client
 from support.server import Server
 

@@ -1,3 +1,5 @@
+"""Passwords, addresses, and what a role or a token lets somebody do."""
+
 import contextlib
 
 import pytest

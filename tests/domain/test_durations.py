@@ -1,3 +1,5 @@
+"""Durations as a flow writes them."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

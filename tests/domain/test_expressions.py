@@ -1,3 +1,5 @@
+"""Expressions: plain paths that are evaluated here, and what is left to JavaScript."""
+
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,3 +1,5 @@
+"""A document becomes a flow, or a list of all its faults, each with its place."""
+
 import math
 from typing import Any
 

@@ -174,6 +174,7 @@ def test_what_a_script_names(source: str, expected: set[str]) -> None:
     assert names(source) == expected
 
 
+@pytest.mark.timeout(15)
 @pytest.mark.parametrize(
     "source",
     [

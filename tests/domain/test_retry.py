@@ -1,3 +1,5 @@
+"""When a failed step is tried again, and for which errors."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""YAML is read into plain values that know their places, within bounds."""
+
 import re
 from typing import Any
 

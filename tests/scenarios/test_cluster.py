@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 from typing import Final
@@ -13,7 +12,7 @@ from typing import Final
 import pytest
 
 from support.client import Client
-from support.fleet import Fleet
+from support.fleet import Fleet, is_standby
 from support.flows import SENDS_A_SECRET
 from support.invariants import check_accepted, check_database, check_effects
 from support.postgres import PostgresServer, query
@@ -31,26 +30,8 @@ nodes:
 """
 
 
-@pytest.fixture
-def callee(tmp_path: Path) -> Iterator[Receiver]:
-    """A receiver of this test's own, whose requests are all counted."""
-    (tmp_path / "callee").mkdir()
-    running = Receiver(tmp_path / "callee")
-    try:
-        yield running.start()
-    finally:
-        running.stop()
-
-
 def none_are_open(fleet: Fleet) -> bool:
     return query(fleet.database, "SELECT count(*) FROM executions WHERE completed_at IS NULL")[0][0] == 0
-
-
-def is_standby(process: Server) -> bool:
-    if process.find_url() is None or "server.standby" not in process.log:
-        return False
-    answer = process.client().get("/readyz")
-    return answer.status == 503 and "standby" in answer.error["message"]
 
 
 def start_some(admin: Client, flow_id: str, count: int) -> list[str]:

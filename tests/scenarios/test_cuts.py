@@ -60,20 +60,10 @@ class Place:
         return bool(rows_of(self.url, "SELECT 1 FROM executions WHERE completed_at IS NULL LIMIT 1"))
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    """One that may be killed: it loses nothing by it."""
-    server = PostgresServer({"fsync": "on"})
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-
-
 @pytest.fixture
-def place(postgres: PostgresServer, tmp_path: Path) -> Iterator[Place]:
-    with Proxy.before(postgres.url()) as proxy:
-        place = Place(tmp_path, postgres, proxy)
+def place(lasting_postgres: PostgresServer, tmp_path: Path) -> Iterator[Place]:
+    with Proxy.before(lasting_postgres.url()) as proxy:
+        place = Place(tmp_path, lasting_postgres, proxy)
         try:
             place.start()
             yield place

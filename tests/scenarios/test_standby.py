@@ -1,6 +1,5 @@
 """Two servers on one PostgreSQL database: one is active, the other waits and takes over."""
 
-import json
 import os
 import shutil
 import signal
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from websockets.sync.client import connect
 
 from support.client import Client
+from support.fleet import Fleet, is_standby
 from support.invariants import check_accepted, check_database, check_effects
 from support.postgres import PostgresServer, query
 from support.receiver import Receiver
@@ -33,56 +32,18 @@ nodes:
 ECHO: Final = "metadata: {name: Echo, version: '1'}\nnodes: {a: {type: transform, params: {value: '${input}'}}}"
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    """Survives the tests here; what it keeps need not survive the machine."""
-    server = PostgresServer({"fsync": "on"})
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-
-
-class Pair:
-    """Servers with keys of their own, which are the same."""
-
-    def __init__(self, directory: Path, url: str) -> None:
-        self.url = url
-        self._directory = directory
-        self.servers: list[Server] = []
-
-    def add(self) -> Server:
-        """A further server, not started yet."""
-        directory = self._directory / f"server-{len(self.servers)}"
-        directory.mkdir()
-        server = Server(directory, {"DATABASE_URL": self.url})
-        if self.servers:
-            shutil.copytree(self.servers[0].data_dir / "keys", server.data_dir / "keys")
-            server.data_dir.chmod(0o700)
-        self.servers.append(server)
-        return server
-
-
 @pytest.fixture
-def pair(postgres: PostgresServer, tmp_path: Path) -> Iterator[Pair]:
-    pair = Pair(tmp_path, postgres.new_database())
+def fleet(lasting_postgres: PostgresServer, tmp_path: Path) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path, lasting_postgres.new_database())
     try:
-        yield pair
+        yield fleet
     finally:
-        for server in pair.servers:
-            server.kill() if not server.has_ended() else None
+        fleet.end()
 
 
-def is_standby(server: Server) -> bool:
-    if server.find_url() is None:
-        return False
-    answer = server.client().get("/readyz")
-    return answer.status == 503 and STANDBY in answer.json["error"]["message"]
-
-
-def start_both(pair: Pair) -> tuple[Server, Server, Client]:
-    first = pair.add().start()
-    second = pair.add().spawn()
+def start_both(fleet: Fleet) -> tuple[Server, Server, Client]:
+    first = fleet.add().start()
+    second = fleet.add().spawn()
     wait_for(lambda: is_standby(second))
     return first, second, first.admin()
 
@@ -96,13 +57,14 @@ def paused(server: Server) -> Iterator[None]:
         os.kill(server.pid, signal.SIGCONT)
 
 
-def test_a_second_server_waits_says_so_and_only_reads(pair: Pair) -> None:
-    first, second, admin = start_both(pair)
+def test_a_second_server_waits_says_so_and_only_reads(fleet: Fleet) -> None:
+    first, second, admin = start_both(fleet)
     flow_id = admin.new_flow(ECHO)
     standby = second.client(admin.token)
 
     assert first.client().get("/readyz").status == 200
     assert second.client().get("/healthz").status == 200
+    assert STANDBY in second.client().get("/readyz").error["message"]
     assert "server.standby" in second.log
     assert "flowrunner_standby 0.0" in first.client().get("/metrics").body.decode()
     assert "flowrunner_standby 1.0" in second.client().get("/metrics").body.decode()
@@ -116,99 +78,86 @@ def test_a_second_server_waits_says_so_and_only_reads(pair: Pair) -> None:
     assert admin.get(f"/api/v1/flows/{flow_id}").status == 200
 
 
-def test_a_standby_shows_live_events(pair: Pair) -> None:
-    _, second, admin = start_both(pair)
+def test_a_standby_shows_live_events(fleet: Fleet) -> None:
+    _, second, admin = start_both(fleet)
     flow_id = admin.new_flow(
         "metadata: {name: Slow, version: '1'}\n"
         "nodes: {a: {type: delay, params: {duration: 600ms}, next: b}, b: {type: log, params: {message: late}}}"
     )
     id = admin.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"]
 
-    url = second.url.replace("http", "ws", 1)
-    headers = {"Authorization": f"Bearer {admin.token}"}
-    with connect(f"{url}/ws/executions/{id}", additional_headers=headers, proxy=None, open_timeout=10) as socket:
-        messages = [json.loads(text) for text in socket]
+    messages = second.client(admin.token).messages(id)
 
     assert messages[-1]["type"] == "execution_completed"
     assert [message["seq"] for message in messages] == list(range(1, len(messages) + 1))
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
-def test_the_standby_takes_over_when_the_active_server_ends(pair: Pair, tmp_path: Path, end: str) -> None:
-    receiver = Receiver(tmp_path).start()
-    try:
-        first, second, admin = start_both(pair)
-        flow_id = admin.new_flow(FLOW.format(receiver=receiver.url))
-        ids = [admin.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"] for _ in range(20)]
-        if end == "kill":
-            first.kill()
-        else:
-            first.terminate()
-            first.wait()
-        took = wait_for(lambda: second.client().get("/readyz").status == 200)
-        heir = second.client(admin.token)
-        ids.append(heir.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"])
-        wait_for(lambda: heir.get("/api/v1/executions", status="running,waiting").json["total"] == 0)
-        second.stop()
-    finally:
-        receiver.stop()
+def test_the_standby_takes_over_when_the_active_server_ends(fleet: Fleet, callee: Receiver, end: str) -> None:
+    first, second, admin = start_both(fleet)
+    flow_id = admin.new_flow(FLOW.format(receiver=callee.url))
+    ids = [admin.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"] for _ in range(20)]
+    if end == "kill":
+        first.kill()
+    else:
+        first.terminate()
+        first.wait()
+    took = wait_for(lambda: second.client().get("/readyz").status == 200)
+    heir = second.client(admin.token)
+    ids.append(heir.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"])
+    wait_for(lambda: heir.get("/api/v1/executions", status="running,waiting").json["total"] == 0)
+    second.stop()
 
     assert took <= TAKE_OVER_SECONDS
-    assert check_accepted(pair.url, ids) == []
-    assert check_database(pair.url) == []
-    assert check_effects(pair.url, [effect.key or "" for effect in receiver.effects()]) == []
+    assert check_accepted(fleet.database, ids) == []
+    assert check_database(fleet.database) == []
+    assert check_effects(fleet.database, [effect.key or "" for effect in callee.effects()]) == []
 
 
-def test_a_server_that_hangs_is_replaced_and_its_late_writes_change_nothing(pair: Pair, tmp_path: Path) -> None:
+def test_a_server_that_hangs_is_replaced_and_its_late_writes_change_nothing(fleet: Fleet, callee: Receiver) -> None:
     """It is stopped in the midst of its work, again and again, and finds itself a standby each time."""
-    receiver = Receiver(tmp_path).start()
     accepted: list[str] = []
     asked = 0
-    try:
-        active, standby, admin = start_both(pair)
-        flow_id = admin.new_flow(FLOW.format(receiver=receiver.url))
-        secrets_path = f"/api/v1/accounts/{admin.account_id}/secrets"
-        for _ in range(3):
-            client = active.client(admin.token)
-            accepted += [
-                client.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"] for _ in range(10)
+    active, standby, admin = start_both(fleet)
+    flow_id = admin.new_flow(FLOW.format(receiver=callee.url))
+    secrets_path = f"/api/v1/accounts/{admin.account_id}/secrets"
+    for _ in range(3):
+        client = active.client(admin.token)
+        accepted += [client.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"] for _ in range(10)]
+        answers: list[int] = []
+        with paused(active):
+            # They are in its sockets when it wakes up: neither may be answered as if it had been done.
+            late = [
+                threading.Thread(target=send, args=(active.client(admin.token), path, body, answers))
+                for path, body in (
+                    *[(f"/api/v1/flows/{flow_id}/run", {"input": {}})] * LATE_RUNS,
+                    (secrets_path, {"key": "LATE", "value": "a late secret"}),
+                )
             ]
-            answers: list[int] = []
-            with paused(active):
-                # They are in its sockets when it wakes up: neither may be answered as if it had been done.
-                late = [
-                    threading.Thread(target=send, args=(active.client(admin.token), path, body, answers))
-                    for path, body in (
-                        *[(f"/api/v1/flows/{flow_id}/run", {"input": {}})] * LATE_RUNS,
-                        (secrets_path, {"key": "LATE", "value": "a late secret"}),
-                    )
-                ]
-                for thread in late:
-                    thread.start()
-                took = wait_for(lambda new=standby: new.client().get("/readyz").status == 200)  # type: ignore[misc]
-                assert took <= TAKE_OVER_SECONDS + 1.0, "the clock runs from before the pause was noticed"
             for thread in late:
-                thread.join(60)
-            assert [answer for answer in answers if answer < 400] == []
-            asked += len(answers)
-            wait_for(lambda old=active: is_standby(old))  # type: ignore[misc]
-            assert "server.overtaken" in active.log
-            active, standby = standby, active
-        heir = active.client(admin.token)
-        wait_for(lambda: heir.get("/api/v1/executions", status="running,waiting").json["total"] == 0)
-        secrets = heir.get(secrets_path).json
-        for server in (active, standby):
-            server.stop()
-    finally:
-        receiver.stop()
+                thread.start()
+            took = wait_for(lambda new=standby: new.client().get("/readyz").status == 200)  # type: ignore[misc]
+            assert took <= TAKE_OVER_SECONDS + 1.0, "the clock runs from before the pause was noticed"
+        for thread in late:
+            thread.join(60)
+        assert [answer for answer in answers if answer < 400] == []
+        asked += len(answers)
+        wait_for(lambda old=active: is_standby(old))  # type: ignore[misc]
+        assert "server.overtaken" in active.log
+        active, standby = standby, active
+    heir = active.client(admin.token)
+    wait_for(lambda: heir.get("/api/v1/executions", status="running,waiting").json["total"] == 0)
+    secrets = heir.get(secrets_path).json
+    for server in (active, standby):
+        server.stop()
 
     assert asked == 3 * (LATE_RUNS + 1)
     assert secrets == {"secrets": []}
     # No more than was accepted: what was sent to the one that hung has left no trace.
-    assert len(query(pair.url, "SELECT id FROM executions")) == len(accepted) == 30
-    assert check_accepted(pair.url, accepted) == []
-    assert check_database(pair.url) == []
-    assert check_effects(pair.url, [effect.key or "" for effect in receiver.effects()]) == []
+    assert len(query(fleet.database, "SELECT id FROM executions")) == len(accepted) == 30
+    assert check_accepted(fleet.database, accepted) == []
+    assert check_database(fleet.database) == []
+    assert check_effects(fleet.database, [effect.key or "" for effect in callee.effects()]) == []
 
 
 def send(client: Client, path: str, body: object, answers: list[int]) -> None:
@@ -219,11 +168,11 @@ def send(client: Client, path: str, body: object, answers: list[int]) -> None:
         answers.append(599)
 
 
-def test_two_servers_that_start_at_once_are_one_active_and_one_standby(pair: Pair) -> None:
-    first = pair.add().start()
+def test_two_servers_that_start_at_once_are_one_active_and_one_standby(fleet: Fleet) -> None:
+    first = fleet.add().start()
     first.stop()
-    second = pair.add()
-    (epoch,) = query(pair.url, "SELECT epoch FROM engine")[0]
+    second = fleet.add()
+    (epoch,) = query(fleet.database, "SELECT epoch FROM engine")[0]
     first.spawn()
     second.spawn()
     both = (first, second)
@@ -235,12 +184,12 @@ def test_two_servers_that_start_at_once_are_one_active_and_one_standby(pair: Pai
     assert sorted(server.client().get("/readyz").status for server in both) == [200, 503]
     assert sum(is_standby(server) for server in both) == 1
     # If both had claimed it, one would have been overtaken.
-    assert query(pair.url, "SELECT epoch FROM engine") == [(epoch + 1,)]
+    assert query(fleet.database, "SELECT epoch FROM engine") == [(epoch + 1,)]
 
 
-def test_a_standby_without_the_keys_refuses_to_start(pair: Pair) -> None:
-    pair.add().start()
-    stranger = pair.add()
+def test_a_standby_without_the_keys_refuses_to_start(fleet: Fleet) -> None:
+    fleet.add().start()
+    stranger = fleet.add()
     shutil.rmtree(stranger.data_dir / "keys")
     stranger.spawn()
 
@@ -250,9 +199,9 @@ def test_a_standby_without_the_keys_refuses_to_start(pair: Pair) -> None:
 
 def test_the_server_is_unready_while_the_database_is_away_and_comes_back_by_itself(tmp_path: Path) -> None:
     postgres = PostgresServer()
-    pair = Pair(tmp_path, postgres.start().new_database())
+    fleet = Fleet(tmp_path, postgres.start().new_database())
     try:
-        server = pair.add().start()
+        server = fleet.add().start()
         admin = server.admin()
         flow_id = admin.new_flow(ECHO)
         before = admin.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"]
@@ -267,10 +216,9 @@ def test_the_server_is_unready_while_the_database_is_away_and_comes_back_by_itse
         wait_for(lambda: admin.get("/api/v1/executions", status="running,waiting").json["total"] == 0)
         server.stop()
         assert "server.overtaken" not in server.log
-        assert check_accepted(pair.url, [before, after]) == []
+        assert check_accepted(fleet.database, [before, after]) == []
     finally:
-        for server in pair.servers:
-            server.stop()
+        fleet.end()
         postgres.stop()
 
     assert away <= 2.0
@@ -280,10 +228,10 @@ def test_the_server_is_unready_while_the_database_is_away_and_comes_back_by_itse
 @pytest.mark.parametrize("end", ["when it is there", "by a signal"])
 def test_a_server_that_starts_before_its_database_waits_for_it(tmp_path: Path, end: str) -> None:
     postgres = PostgresServer()
-    pair = Pair(tmp_path, postgres.start().new_database())
+    fleet = Fleet(tmp_path, postgres.start().new_database())
     try:
         postgres.kill()
-        server = pair.add()
+        server = fleet.add()
         server.spawn()
         wait_for(lambda: server.find_url() is not None)
         readiness, run = server.client().get("/readyz"), server.client().get("/api/v1/flows")
@@ -292,7 +240,7 @@ def test_a_server_that_starts_before_its_database_waits_for_it(tmp_path: Path, e
         assert "the database does not answer" in run.error["message"]
         assert server.client().get("/healthz").status == 200
         assert server.log.count("database.away") == 1
-        assert f"at={pair.url.rpartition('@')[2]}" in server.log
+        assert f"at={fleet.database.rpartition('@')[2]}" in server.log
         if end == "by a signal":
             server.terminate()
             assert server.wait() == 0
@@ -300,17 +248,16 @@ def test_a_server_that_starts_before_its_database_waits_for_it(tmp_path: Path, e
             postgres.start()
             server.wait_until_ready().admin().new_flow(ECHO)
     finally:
-        for server in pair.servers:
-            server.stop()
+        fleet.end()
         postgres.stop()
 
 
 @pytest.mark.parametrize("wrong", ["database", "address"])
 def test_a_server_that_its_database_will_never_let_in_says_why_and_ends(
-    postgres: PostgresServer, tmp_path: Path, wrong: str
+    lasting_postgres: PostgresServer, tmp_path: Path, wrong: str
 ) -> None:
-    url = postgres.url("missing") if wrong == "database" else "postgresql://127.0.0.1:x/y"
-    server = Pair(tmp_path, url).add()
+    url = lasting_postgres.url("missing") if wrong == "database" else "postgresql://127.0.0.1:x/y"
+    server = Fleet(tmp_path, url).add()
     server.spawn()
 
     assert server.wait() == 1

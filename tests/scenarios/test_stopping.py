@@ -16,6 +16,7 @@ from support.client import Client
 from support.invariants import check_database, check_effects
 from support.receiver import Receiver
 from support.server import Server
+from support.waiting import wait_for
 
 
 @pytest.fixture
@@ -40,10 +41,7 @@ def calling(receiver: Receiver, seconds: float, path: str, *, timeout: str = "60
 
 
 def until_under_way(receiver: Receiver, id: str) -> None:
-    deadline = time.monotonic() + 10
-    while not any(effect.key == f"{id}.slow.1" for effect in receiver.effects("/slow")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: any(effect.key == f"{id}.slow.1" for effect in receiver.effects("/slow")), 10)
 
 
 def readiness(address: tuple[str, int]) -> int:
@@ -59,9 +57,8 @@ def test_a_stop_lets_the_running_node_end_and_the_next_start_goes_on(server: Ser
     until_under_way(receiver, id)
 
     server.terminate()
-    time.sleep(0.3)
+    wait_for(lambda: readiness(admin.address) == 503, 10)
     assert not server.has_ended(), "it waits for the node"
-    assert readiness(admin.address) == 503
     refused = admin.post("/api/v1/flows", {"name": "N", "definition": "nodes: {a: {type: return}}"})
     assert refused.status in (201, 503)
     assert server.wait() == 0
@@ -83,7 +80,7 @@ def test_no_execution_is_accepted_while_the_server_stops(server: Server, receive
     slow = admin.run(admin.new_flow(calling(receiver, 2, "busy")))
     until_under_way(receiver, slow)
     server.terminate()
-    time.sleep(0.3)
+    wait_for(lambda: readiness(admin.address) == 503, 10)
 
     reply = admin.post(f"/api/v1/flows/{flow}/run", {})
 
@@ -137,7 +134,7 @@ def test_a_second_signal_does_not_wait_any_longer(server: Server, receiver: Rece
     until_under_way(receiver, id)
     begun = time.monotonic()
     server.terminate()
-    time.sleep(0.5)
+    wait_for(lambda: readiness(admin.address) == 503, 10)
     assert not server.has_ended()
 
     server.terminate()

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-from api.shapes import assert_error
+from api.shapes import NAP, assert_error
 from flowrunner.bootstrap.lifecycle import open_program
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.audit import AuditEntry
@@ -26,14 +26,12 @@ from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.sqlite.audit import check_chain_of
 from flowrunner.storage.sqlite.database import SqliteDatabase
 from support.asgi import call, connect, program_at
-from support.client import Client, Reply
+from support.client import PASSWORD, Client, Reply
 from support.databases import new_database_file, open_database
 from support.postgres import PostgresServer
 from support.server import Server, clean_environment
 from support.world import SteppingClock
 
-PASSWORD: Final = "five-blue-otters-swim"
-NAP: Final = "nodes:\n  nap: {type: delay, params: {duration: 1h}}\n"
 ASKS: Final = "nodes:\n  ask: {type: approval}\n"
 KILLS: Final = int(os.environ.get("AUDIT_KILLS", "200"))
 

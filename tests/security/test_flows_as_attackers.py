@@ -106,7 +106,9 @@ def test_s28_a_script_has_only_the_secrets_that_it_names(account: Client, script
     if reply.status == 201:
         id = account.run(reply.json["id"], {"name": "TWO"})
         # Without the value in what was evaluated there is nothing to hide.
-        assert "***" not in f"{account.ended(id)} {account.logs(id)}"
+        shown = f"{account.ended(id)} {account.logs(id)}"
+        assert "***" not in shown
+        assert VALUE not in shown
     else:
         assert reply.status == 422
 

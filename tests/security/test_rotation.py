@@ -26,12 +26,11 @@ from flowrunner.security.vault import WrongKey, seal
 from flowrunner.settings import Settings
 from flowrunner.storage.secrets import SqlSecrets
 from support.asgi import call, program_at
-from support.client import Client
+from support.client import PASSWORD, Client
 from support.server import Server, clean_environment
 from support.world import SteppingClock
 
 KINDS: Final = ["master", "data", "signing"]
-PASSWORD: Final = "five-blue-otters-swim"
 USES_IT: Final = """nodes:
   use: {type: transform, params: {value: "${secrets.KEY}"}, next: done}
   done: {type: return, params: {value: used}}

@@ -13,26 +13,24 @@ import unicodedata
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from api.live import close_code, read, waiting
 from api.shapes import assert_error
-from api.test_live import close_code, read, waiting
 from api.test_tokens_api import program
 from flowrunner.domain.errors import Conflict, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId
 from flowrunner.storage.accounts import SqlAccounts
-from security.test_limits import Person, assert_limited, town_at
-from services.office import Office
+from security.street import Person, assert_limited, street_at
+from services.office import Office, office_at
 from support.client import PASSWORD, Client, Reply
 from support.databases import NOON, rows_of
 from support.databases import account as new_account
 from support.scoreboard import Scoreboard
 from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, Server
-from support.world import SteppingClock, machine
 
 ME: Final = "/api/v1/flows"
 LOGIN: Final = "/api/v1/auth/login"
@@ -40,11 +38,8 @@ LOGIN: Final = "/api/v1/auth/login"
 
 @pytest.fixture
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
-    now = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=5)
-    async with machine(tmp_path / "flowrunner.db", clock=SteppingClock(now)) as engine:
-        opened = Office(engine)
+    async with office_at(tmp_path / "flowrunner.db") as opened:
         yield opened
-        opened.hasher.close()
 
 
 @pytest.fixture
@@ -222,8 +217,8 @@ def test_s03_while_ever_new_names_are_guessed_from_one_address_the_others_log_in
 
 
 async def test_s03_an_address_that_has_to_wait_is_answered_the_same_whoever_is_named(tmp_path: Path) -> None:
-    async with town_at(tmp_path / "data", anonymous_logins=3) as town:
-        attacker = Person(town.app, address="198.51.100.1")
+    async with street_at(tmp_path / "data", anonymous_logins=3) as street:
+        attacker = Person(street.app, address="198.51.100.1")
         names = [f"nobody-{n}@example.com" for n in range(5)] + ["mara@example.com", "no address"]
         replies = [
             await attacker.go("POST", LOGIN, {"username": name, "password": password})
@@ -233,24 +228,24 @@ async def test_s03_an_address_that_has_to_wait_is_answered_the_same_whoever_is_n
 
         assert [reply.status for reply in replies] == [401] * 3 + [429] * (2 * len(names) - 3)
         assert len({json.dumps({**reply.error, "request_id": ""}) for reply in replies[3:]}) == 1
-        elsewhere = Person(town.app, address="198.51.100.2")
+        elsewhere = Person(street.app, address="198.51.100.2")
         assert (await elsewhere.go("POST", LOGIN, {"username": "mara@example.com", "password": PASSWORD})).status == 200
-        assert (await town.mara.go("GET", ME)).status == 200, "who is logged in stays so"
-        assert (await town.refusals())["anonymous_logins"] == 2 * len(names) - 3
+        assert (await street.mara.go("GET", ME)).status == 200, "who is logged in stays so"
+        assert (await street.refusals())["anonymous_logins"] == 2 * len(names) - 3
 
 
 async def test_s56_an_account_that_changes_its_password_without_end_leaves_hashes_to_the_others(tmp_path: Path) -> None:
-    async with town_at(tmp_path / "data") as town:
+    async with street_at(tmp_path / "data") as street:
         # The address is taken, so nothing is changed and the session goes on; the password is hashed before.
         body = {"email": "omar@example.com", "password": "kestrel over the long grey fjord"}
-        me = (await town.mara.go("POST", LOGIN, {"username": "mara@example.com", "password": PASSWORD})).json
+        me = (await street.mara.go("POST", LOGIN, {"username": "mara@example.com", "password": PASSWORD})).json
         path = f"/api/v1/accounts/{me['account_id']}"
 
         async with asyncio.TaskGroup() as group:
-            changes = [group.create_task(town.mara.go("PUT", path, body)) for _ in range(100)]
+            changes = [group.create_task(street.mara.go("PUT", path, body)) for _ in range(100)]
             await asyncio.sleep(0)
             login = {"username": "omar@example.com", "password": PASSWORD}
-            others = group.create_task(town.omar.go("POST", LOGIN, login))
+            others = group.create_task(street.omar.go("POST", LOGIN, login))
         replies = [change.result() for change in changes]
 
         assert others.result().status == 200
@@ -261,19 +256,19 @@ async def test_s56_an_account_that_changes_its_password_without_end_leaves_hashe
 
 
 async def test_s56_refreshes_and_tickets_without_end_do_not_fill_the_database(tmp_path: Path) -> None:
-    async with town_at(tmp_path / "data") as town:
-        tickets = [await town.mara.go("POST", "/api/v1/auth/ws-ticket") for _ in range(590)]
+    async with street_at(tmp_path / "data") as street:
+        tickets = [await street.mara.go("POST", "/api/v1/auth/ws-ticket") for _ in range(590)]
         refreshed = []
-        while len(refreshed) < 100 and (reply := await town.mara.go("POST", "/api/v1/auth/refresh")).status == 200:
+        while len(refreshed) < 100 and (reply := await street.mara.go("POST", "/api/v1/auth/refresh")).status == 200:
             refreshed.append(reply)
-            town.mara.token = reply.json["token"]
+            street.mara.token = reply.json["token"]
 
         assert {ticket.status for ticket in tickets} == {201}
         assert 10 <= len(refreshed) < 100
         assert_limited(reply, "account_renewals", 600)
-        assert_limited(await town.mara.go("POST", "/api/v1/auth/ws-ticket"), "account_renewals", 600)
-        assert (await town.mara.go("GET", ME)).status == 200
-        assert (await town.omar.go("POST", "/api/v1/auth/refresh")).status == 200
+        assert_limited(await street.mara.go("POST", "/api/v1/auth/ws-ticket"), "account_renewals", 600)
+        assert (await street.mara.go("GET", ME)).status == 200
+        assert (await street.omar.go("POST", "/api/v1/auth/refresh")).status == 200
 
 
 def area_under_curve(first: list[float], second: list[float]) -> float:

@@ -19,11 +19,18 @@ from support.flows import specs
 from support.world import Machine, machine
 
 from .callers import caller_of
+from .office import Office, office_at
 
 
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[Machine]:
     async with machine(tmp_path / "flowrunner.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    async with office_at(tmp_path / "flowrunner.db") as opened:
         yield opened
 
 

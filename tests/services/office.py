@@ -1,7 +1,10 @@
 """The use cases around accounts, joined as the program joins them."""
 
 import asyncio
-from datetime import timedelta
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from flowrunner.domain.account import Caller
@@ -16,7 +19,7 @@ from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.tokens import SqlTokens
-from support.world import Machine
+from support.world import Machine, SteppingClock, machine
 
 PASSWORD = "correct horse battery"
 OTHER_PASSWORD = "staple of four words"
@@ -62,6 +65,17 @@ class Office:
 
     async def login(self, username: str = "omar@example.com", password: str = PASSWORD) -> Token:
         return await self.identity.login(username, password, address="192.0.2.7")
+
+
+@asynccontextmanager
+async def office_at(path: Path) -> AsyncIterator[Office]:
+    """The use cases on a database of this path."""
+    # The signer of tokens looks at the machine's own clock, so this one begins where that is.
+    now = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=5)
+    async with machine(path, clock=SteppingClock(now)) as engine:
+        opened = Office(engine)
+        yield opened
+        opened.hasher.close()
 
 
 class HeldHasher:

@@ -1,17 +1,70 @@
-"""How many secrets there may be, and how long."""
+"""The secrets of an account: who may do what with them, how many there may be, and how long."""
 
 import pytest
 
 from flowrunner.domain.account import Caller
-from flowrunner.domain.errors import Conflict, InvalidInput
+from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
+from flowrunner.domain.values import AccountId
 from flowrunner.services.secrets import MAX_SECRETS, MAX_VALUE_BYTES, Secrets
 from flowrunner.storage.secrets import SqlSecrets
+from support.databases import MARA
 from support.world import Machine
 
 
 @pytest.fixture
 def secrets(engine: Machine) -> Secrets:
     return Secrets(SqlSecrets(engine.database), engine.vault, engine.clock)
+
+
+async def test_a_secret_is_set_listed_and_deleted_by_name_alone(
+    secrets: Secrets, engine: Machine, mara: Caller
+) -> None:
+    view, is_new = await secrets.set(mara, MARA, "KEY", "a long value")
+    _, is_new_again = await secrets.set(mara, MARA, "KEY", "another value")
+
+    assert (is_new, is_new_again) == (True, False)
+    assert [v.key for v in await secrets.list(mara, MARA)] == ["KEY"]
+    assert "value" not in repr(view)
+    assert await engine.vault.reveal(MARA, ["KEY"]) == {"KEY": "another value"}
+    await secrets.delete(mara, MARA, "KEY")
+    assert await secrets.list(mara, MARA) == []
+    with pytest.raises(NotFound):
+        await secrets.delete(mara, MARA, "KEY")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "faults"),
+    [
+        ("", "a long value", ["key"]),
+        ("1A", "a long value", ["key"]),
+        ("A-B", "a long value", ["key"]),
+        ("A" * 129, "a long value", ["key"]),
+        ("A\n", "a long value", ["key"]),
+        ("A", "short", ["too_short"]),
+        ("A", "é" * 40_000, ["too_long"]),
+        ("é", "", ["key", "too_short"]),
+    ],
+)
+async def test_a_secret_of_odd_name_or_size_is_refused(
+    secrets: Secrets, mara: Caller, key: str, value: str, faults: list[str]
+) -> None:
+    with pytest.raises(InvalidInput) as error:
+        await secrets.set(mara, MARA, key, value)
+
+    assert [fault.code for fault in error.value.faults] == faults
+    assert not value or value not in str(error.value)
+
+
+async def test_not_even_an_admin_has_business_with_others_secrets(secrets: Secrets, mara: Caller) -> None:
+    other = AccountId("account-omar")
+
+    for attempt in (
+        secrets.set(mara, other, "KEY", "a long value"),
+        secrets.list(mara, other),
+        secrets.delete(mara, other, "KEY"),
+    ):
+        with pytest.raises(NotFound):
+            await attempt
 
 
 async def test_an_account_has_a_bounded_number_of_secrets(secrets: Secrets, mara: Caller) -> None:

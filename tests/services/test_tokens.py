@@ -1,8 +1,6 @@
 """API tokens: what they stand for, and everything that ends them."""
 
-from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,27 +11,11 @@ from flowrunner.domain.values import AccountId, TokenId
 from flowrunner.ports import Page
 from flowrunner.services.tokens import MAX_TOKENS, PREFIX
 from support.databases import MARA, contents_of, rows_of
-from support.world import Machine, SteppingClock, machine
 
 from .callers import caller_of, token_caller_of
 from .office import OTHER_PASSWORD, PASSWORD, Office
 
 ALL = Page(limit=1000, offset=0)
-
-
-@pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[Machine]:
-    # The signer of tokens looks at the machine's own clock, so this one begins where that is.
-    now = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=5)
-    async with machine(tmp_path / "flowrunner.db", clock=SteppingClock(now)) as opened:
-        yield opened
-
-
-@pytest.fixture
-def office(engine: Machine) -> Iterator[Office]:
-    opened = Office(engine)
-    yield opened
-    opened.hasher.close()
 
 
 async def make(office: Office, by: Caller, *scopes: Scope, life: timedelta | None = None) -> tuple[TokenId, str]:

@@ -1,16 +1,29 @@
-"""Every test of this directory runs on a database of its own: on a SQLite file, and on PostgreSQL.
+"""Every test of this directory runs on a database with nothing in it: on a SQLite file, and on PostgreSQL.
 
 Those that are about one of the two say so with `only`.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
+from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
-from support.databases import Place, add_flows, new_database_file, new_postgres_database, open_database
+from support.databases import (
+    MARA,
+    OMAR,
+    Place,
+    account,
+    add_flows,
+    emptied_postgres_database,
+    new_database_file,
+    new_postgres_database,
+    open_database,
+)
+from support.postgres import PostgresServer
 
 DATABASES = ("sqlite", "postgres")
 
@@ -25,7 +38,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "sqlite":
         return new_database_file(tmp_path / "flowrunner.db")
-    return new_postgres_database(request.getfixturevalue("postgres"))
+    server = request.getfixturevalue("postgres")
+    # A test about PostgreSQL itself may see what others have left in one that is used again.
+    is_about_it = request.node.get_closest_marker("only") is not None
+    return new_postgres_database(server) if is_about_it else emptied_postgres_database(server)
 
 
 @pytest.fixture
@@ -39,3 +55,27 @@ async def database(path: Place) -> AsyncIterator[Database]:
 def journal(database: Database, path: Place) -> SqlJournal:
     add_flows(path)
     return SqlJournal(database)
+
+
+@pytest.fixture
+async def accounts(database: Database) -> SqlAccounts:
+    """Mara, an admin, and Omar, who is not."""
+    store = SqlAccounts(database)
+    await store.create(account(MARA), password_hash="hash-mara")
+    await store.create(account(OMAR, role="user"), password_hash="hash-omar")
+    return store
+
+
+@pytest.fixture
+def flows(database: Database, accounts: SqlAccounts) -> SqlFlows:
+    return SqlFlows(database)
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that a test may stop."""
+    server = PostgresServer({"fsync": "off"})
+    try:
+        yield server.start()
+    finally:
+        server.stop()

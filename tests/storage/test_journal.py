@@ -1,3 +1,5 @@
+"""The journal: one owner, one order, one end, and what is to be done."""
+
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace

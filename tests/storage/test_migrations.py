@@ -1,3 +1,5 @@
+"""Every SQLite database comes to the newest schema, or stays as it is."""
+
 import os
 import sqlite3
 import subprocess

@@ -12,7 +12,7 @@ import pytest
 
 from flowrunner.domain.errors import LimitReached
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
-from flowrunner.ports import Fenced, SavedFlow, Seal, SealedSecret, Turn, WrappedKey
+from flowrunner.ports import Fenced, Turn
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
@@ -23,6 +23,8 @@ from flowrunner.storage.usage import QUEUED, SqlUsage
 from support.databases import MARA, NOON, OMAR, Place, completion, creation, following, log_line, rows_of
 from support.invariants import check_database
 
+from .samples import flow, sealing
+
 LATER: Final = NOON + timedelta(days=1)
 
 
@@ -30,28 +32,6 @@ LATER: Final = NOON + timedelta(days=1)
 def usage(database: Database, journal: SqlJournal) -> SqlUsage:
     """Of Mara and Omar, who have flows already."""
     return SqlUsage(database)
-
-
-def flow(id: str, definition: str, *, revision: str, name: str = "é") -> SavedFlow:
-    return SavedFlow(
-        id=FlowId(id),
-        name=name,
-        description="",
-        version="1",
-        tags=[],
-        created_at=NOON,
-        updated_at=NOON,
-        definition=definition,
-        revision_id=RevisionId(revision),
-    )
-
-
-def sealing(key: str, sealed: bytes) -> Seal:
-    def seal(newest: WrappedKey | None) -> tuple[SealedSecret, WrappedKey]:
-        data_key = newest or WrappedKey(version=1, master_key_id="m", wrapped=b"w")
-        return SealedSecret(key=key, key_version=data_key.version, sealed=sealed), data_key
-
-    return seal
 
 
 async def test_the_events_of_executions_count_until_they_are_purged(
@@ -86,13 +66,14 @@ async def test_what_was_not_written_does_not_count(usage: SqlUsage, journal: Sql
 
 async def test_flows_count_with_every_definition(usage: SqlUsage, journal: SqlJournal, database: Database) -> None:
     flows, before = SqlFlows(database), await usage.stored(MARA)
-    row = len("é".encode()) + len("[]")
+    new = flow("f", revision="r1", definition="é" * 10)
+    row = len(f"{new.name}{new.description}".encode()) + len('["x"]')
 
-    await flows.create(MARA, flow("f", "é" * 10, revision="r1"))
+    await flows.create(MARA, new)
     assert await usage.stored(MARA) == before + row + 20
     await flows.update(MARA, FlowId("f"), lambda old: replace(old, definition="x" * 5, revision_id=RevisionId("r2")))
     assert await usage.stored(MARA) == before + row + 25
-    await flows.update(MARA, FlowId("f"), lambda old: replace(old, name="four"))
+    await flows.update(MARA, FlowId("f"), lambda old: replace(old, name=old.name + "é"))
     assert await usage.stored(MARA) == before + row + 27
     await flows.delete_revision(MARA, FlowId("f"), 1, at=NOON)
     assert await usage.stored(MARA) == before + row + 7
@@ -109,10 +90,10 @@ async def test_secrets_count_and_an_accounts_end_erases_them(
     secrets, accounts = SqlSecrets(database), SqlAccounts(database)
     before, of_mara = await usage.stored(OMAR), await usage.stored(MARA)
 
-    await secrets.save(OMAR, sealing("A", b"12345"), at=NOON)
-    await secrets.save(OMAR, sealing("B", b"123"), at=NOON)
+    await secrets.save(OMAR, sealing(b"12345", "A"), at=NOON)
+    await secrets.save(OMAR, sealing(b"123", "B"), at=NOON)
     assert await usage.stored(OMAR) == before + 8
-    await secrets.save(OMAR, sealing("A", b"1"), at=NOON)
+    await secrets.save(OMAR, sealing(b"1", "A"), at=NOON)
     assert await usage.stored(OMAR) == before + 4
     await secrets.delete(OMAR, "B")
     assert await usage.stored(OMAR) == before + 1
@@ -128,7 +109,7 @@ async def test_a_deleted_flow_is_forgotten_once_none_of_its_executions_is_left(
 ) -> None:
     flows, epoch = SqlFlows(database), await journal.claim()
     for id in ("kept", "gone"):
-        await flows.create(MARA, flow(id, "a", revision=f"{id}-1"))
+        await flows.create(MARA, flow(id, revision=f"{id}-1"))
         for n in (2, 3):
             revision = RevisionId(f"{id}-{n}")
             await flows.update(
@@ -155,15 +136,15 @@ async def test_an_account_has_no_more_flows_than_it_may_however_many_are_made_at
     usage: SqlUsage, database: Database
 ) -> None:
     flows = SqlFlows(database)
-    mine = [flow(f"new-{n}", "a", revision=f"r-{n}") for n in range(10)]
+    mine = [flow(f"new-{n}", revision=f"r-{n}") for n in range(10)]
 
     # Mara has three.
     results = await asyncio.gather(*(flows.create(MARA, new, most=5) for new in mine), return_exceptions=True)
-    await flows.create(OMAR, flow("omars", "a", revision="r-o"), most=5)
+    await flows.create(OMAR, flow("omars", revision="r-o"), most=5)
 
     assert [type(result) for result in results].count(LimitReached) == 8
     await flows.delete(MARA, FlowId("flow-0"), at=NOON)
-    await flows.create(MARA, flow("again", "a", revision="r-a"), most=5)
+    await flows.create(MARA, flow("again", revision="r-a"), most=5)
 
 
 async def test_an_account_has_no_more_secrets_than_it_may_and_replaces_them_all_the_same(
@@ -171,11 +152,11 @@ async def test_an_account_has_no_more_secrets_than_it_may_and_replaces_them_all_
 ) -> None:
     secrets = SqlSecrets(database)
     results = await asyncio.gather(
-        *(secrets.save(MARA, sealing(f"K{n}", b"x"), at=NOON, most=4) for n in range(10)), return_exceptions=True
+        *(secrets.save(MARA, sealing(b"x", f"K{n}"), at=NOON, most=4) for n in range(10)), return_exceptions=True
     )
 
     assert [type(result) for result in results].count(LimitReached) == 6
-    _, is_new = await secrets.save(MARA, sealing("K0", b"y"), at=NOON, most=4)
+    _, is_new = await secrets.save(MARA, sealing(b"y", "K0"), at=NOON, most=4)
     assert not is_new
 
 

@@ -1,4 +1,4 @@
-"""Servers and workers, each a process, on one PostgreSQL database and one Temporal server."""
+"""Servers and workers, each a process, on one PostgreSQL database; on one Temporal server where they share the work."""
 
 import os
 import shutil
@@ -9,17 +9,22 @@ from pathlib import Path
 import pytest
 
 from support.postgres import PostgresServer
+from support.receiver import Receiver
 from support.server import Server
 from support.temporal import Temporal
 
 
 class Fleet:
-    """Processes with the same keys; the first server makes them."""
+    """Processes with the same keys; the first server makes them.
 
-    def __init__(self, directory: Path, database: str, dispatch: str) -> None:
+    Args:
+        dispatch: Where Temporal is; without it one of the servers does all the work.
+    """
+
+    def __init__(self, directory: Path, database: str, dispatch: str | None = None) -> None:
         self._directory = directory
         self.database = database
-        self.settings = {"DATABASE_URL": database, "DISPATCH": dispatch}
+        self.settings: dict[str, str | None] = {"DATABASE_URL": database, "DISPATCH": dispatch}
         self.all: list[Server] = []
 
     def set(self, **settings: str) -> None:
@@ -45,6 +50,13 @@ class Fleet:
             if not server.has_ended():
                 os.kill(server.pid, signal.SIGCONT)
                 server.kill()
+
+
+def is_standby(process: Server) -> bool:
+    if process.find_url() is None:
+        return False
+    answer = process.client().get("/readyz")
+    return answer.status == 503 and "standby" in answer.error["message"]
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +86,14 @@ def fleet(lasting_postgres: PostgresServer, temporal: Temporal, tmp_path: Path) 
         yield fleet
     finally:
         fleet.end()
+
+
+@pytest.fixture
+def callee(tmp_path: Path) -> Iterator[Receiver]:
+    """A receiver of this test's own, whose requests are all counted."""
+    (tmp_path / "callee").mkdir()
+    running = Receiver(tmp_path / "callee")
+    try:
+        yield running.start()
+    finally:
+        running.stop()

@@ -25,6 +25,20 @@ def clean_environment(**extra: str) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", **extra}
 
 
+# A program that waits for a second or two where the usual one waits for five, ten or twenty.
+HASTY: Final = (
+    "-c",
+    """
+import datetime
+import flowrunner.api.protocol, flowrunner.services.identity, flowrunner.serving
+flowrunner.api.protocol.HEAD_SECONDS = flowrunner.serving.PING_SECONDS = 1.0
+flowrunner.services.identity.REFRESH_GRACE = datetime.timedelta(seconds=2)
+from flowrunner.cli.main import main
+main()
+""",
+)
+
+
 class Server:
     """`flowrunner serve` on a free port; restarts keep the data and may change the port.
 

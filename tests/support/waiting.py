@@ -1,7 +1,13 @@
 """Patience with processes that come to something in their own time."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from flowrunner.domain.errors import Unavailable
+
+T = TypeVar("T")
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> float:
@@ -11,3 +17,13 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> float:
         assert time.monotonic() < start + seconds, "it never came to that"
         time.sleep(0.02)
     return time.monotonic() - start
+
+
+async def eventually(work: Callable[[], Awaitable[T]], *, seconds: float = 5.0) -> T:
+    """What the work gives once it does not raise `Unavailable` any more."""
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                return await work()
+            except Unavailable:
+                await asyncio.sleep(0.02)

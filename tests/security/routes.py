@@ -1,0 +1,92 @@
+"""Every route of the program: what it needs, what it accepts, and what its path names."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from api.shapes import SMALLEST
+from support.client import PASSWORD
+
+Route = tuple[str, str]
+# What a route needs where it is not `read` for GET and `write` for every other method. Whoever adds a line
+# has thought about who may call the route.
+RIGHTS: Final[Mapping[Route, str]] = {
+    ("POST", "/api/v1/auth/refresh"): "session",
+    ("POST", "/api/v1/auth/logout"): "session",
+    ("POST", "/api/v1/auth/ws-ticket"): "session",
+    ("GET", "/api/v1/tokens"): "session",
+    ("POST", "/api/v1/tokens"): "tokens",
+    ("DELETE", "/api/v1/tokens/{id}"): "tokens",
+    ("POST", "/api/v1/flows/validate"): "read",
+    ("POST", "/api/v1/flows/{id}/run"): "run",
+    ("DELETE", "/api/v1/executions/{id}"): "run",
+    ("POST", "/api/v1/executions/{id}/signals/{key}"): "run",
+    ("POST", "/api/v1/executions/{id}/approvals/{node}"): "run",
+    ("POST", "/api/v1/executions/{id}/rerun"): "run",
+    ("PUT", "/api/v1/accounts/{id}"): "account",
+    ("GET", "/api/v1/accounts"): "admin",
+    ("POST", "/api/v1/accounts"): "admin",
+    ("DELETE", "/api/v1/accounts/{id}"): "admin",
+    ("GET", "/api/v1/audit"): "admin",
+    ("GET", "/api/v1/keys/rotations"): "admin",
+    ("POST", "/api/v1/keys/rotations"): "admin",
+}
+SOCKETS: Final[Mapping[str, str]] = {"/ws/executions/{execution_id}": "read"}
+# A body that each route accepts, given the ids in its path.
+BODIES: Final[Mapping[Route, Any]] = {
+    ("POST", "/api/v1/flows"): {"name": "N", "definition": SMALLEST},
+    ("POST", "/api/v1/flows/validate"): {"definition": SMALLEST},
+    ("PUT", "/api/v1/flows/{id}"): {"name": "N"},
+    ("POST", "/api/v1/flows/{id}/run"): {"input": {}},
+    ("POST", "/api/v1/executions/{id}/signals/{key}"): {"payload": 1},
+    ("POST", "/api/v1/executions/{id}/approvals/{node}"): {"approved": True},
+    ("POST", "/api/v1/executions/{id}/rerun"): {},
+    ("POST", "/api/v1/accounts"): {"name": "N", "email": "new-{n}@example.com", "password": PASSWORD},
+    ("PUT", "/api/v1/accounts/{id}"): {"name": "N"},
+    ("POST", "/api/v1/accounts/{account_id}/secrets"): {"key": "KEY", "value": "a long value"},
+    ("POST", "/api/v1/tokens"): {"name": "N", "scopes": ["read"]},
+    ("POST", "/api/v1/keys/rotations"): {"kinds": ["data"]},
+}
+# Parts of a path that only count within the thing named before them.
+WITHIN: Final[Mapping[str, str]] = {"key": "KEY", "node": "nap", "number": "1", "revision": "1"}
+
+
+def routes_of(app: FastAPI) -> Iterator[tuple[Route, APIRoute]]:
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            for method in sorted(route.methods):
+                yield (method, route.path_format), route
+
+
+def wanted_right(route: Route) -> str:
+    return RIGHTS.get(route, "read" if route[0] == "GET" else "write")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The ids of a path: by the name of its part, what each names."""
+
+    kinds: Mapping[str, str]
+
+    @classmethod
+    def of(cls, path: str) -> "Places":
+        kinds = {}
+        parts = path.split("/")
+        for before, part in pairwise(parts):
+            if part.startswith("{"):
+                name = part.strip("{}")
+                kinds[name] = name if name in WITHIN else before
+        return cls(kinds)
+
+    @property
+    def ids(self) -> list[str]:
+        return [name for name, kind in self.kinds.items() if name not in WITHIN]
+
+
+def filled(path: str, values: Mapping[str, str]) -> str:
+    return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], path)

@@ -1,0 +1,80 @@
+"""What a page of another origin can do with the cookie that a browser sends along: nothing."""
+
+import json
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Final
+
+from flowrunner.api.routing import ProtectedRoute
+from security.routes import BODIES, Places, filled, routes_of
+from security.town import town_at
+from support.asgi import call, connect
+from support.scoreboard import Scoreboard
+
+# What a browser sends along with a page of another origin, or of another port of this host.
+FOREIGN_PAGES: Final[Mapping[str, Mapping[str, str]]] = {
+    "nothing said": {},
+    "another origin": {"origin": "https://evil.example"},
+    "another port": {"origin": "http://test:8081"},
+    "another scheme": {"origin": "ftp://test"},
+    "a prefix": {"origin": "http://test.evil.example"},
+    "a suffix": {"origin": "http://eviltest"},
+    "null": {"origin": "null"},
+    "empty": {"origin": ""},
+    "upper case": {"origin": "HTTP://EVIL"},
+    "user info": {"origin": "http://test@evil.example"},
+    "cross-site": {"sec-fetch-site": "cross-site"},
+    "same-site": {"sec-fetch-site": "same-site"},
+    "typed in": {"sec-fetch-site": "none"},
+    "own origin, but cross-site": {"origin": "http://test", "sec-fetch-site": "cross-site"},
+    "same-origin, but another": {"origin": "http://other", "sec-fetch-site": "same-origin"},
+}
+OWN_PAGES: Final = ({"origin": "http://test"}, {"origin": "https://test"}, {"sec-fetch-site": "same-origin"})
+
+
+async def test_s52_s53_no_foreign_page_does_anything_with_a_cookie(tmp_path: Path, scoreboard: Scoreboard) -> None:
+    async with town_at(tmp_path / "data") as town:
+        mine = town.people["user A"]
+        cookie = {"cookie": f"flowrunner_session={mine.token}"}
+        done, tried = [], 0
+        before = town.belongings(mine.account_id)
+        for route, api_route in routes_of(town.app):
+            if not isinstance(api_route, ProtectedRoute) or route[0] == "GET":
+                continue
+            address = filled(route[1], dict.fromkeys(Places.of(route[1]).kinds, mine.account_id))
+            body = json.dumps(BODIES.get(route, {})).encode()
+            for (name, page), media_type in product(FOREIGN_PAGES.items(), ("application/json", "text/plain")):
+                tried += 1
+                headers = {**cookie, **page, "content-type": media_type}
+                if (await call(town.app, route[0], address, body=body, headers=headers)).status != 403:
+                    done.append(f"{name} on {route}")
+        assert town.belongings(mine.account_id) == before
+        execution = await town.thing("executions", mine.account_id)
+        for name, page in FOREIGN_PAGES.items():
+            tried += 1
+            if (await connect(town.app, f"/ws/executions/{execution}", headers={**cookie, **page})).status != 403:
+                done.append(f"{name} on a WebSocket")
+        scoreboard.count("foreign pages: requests with a cookie that were served", cases=tried, failures=len(done))
+
+        assert done == []
+        for page in OWN_PAGES:
+            assert (await connect(town.app, f"/ws/executions/{execution}", headers={**cookie, **page})).status == 101
+            reply = await call(town.app, "DELETE", "/api/v1/flows/x", headers={**cookie, **page})
+            assert reply.status == 404, "its own pages are served"
+
+
+async def test_s53_a_foreign_page_opens_no_socket_by_any_way_in(tmp_path: Path) -> None:
+    async with town_at(tmp_path / "data") as town:
+        mine = town.people["user A"]
+        assert mine.token is not None
+        execution = await town.thing("executions", mine.account_id)
+        caller = await town.services.identity.authenticate(mine.token)
+        for origin in ("https://evil.example", "null", "http://test:81"):
+            ticket = (await town.services.identity.issue_ticket(caller)).ticket
+            reply = await connect(
+                town.app, f"/ws/executions/{execution}", headers={"origin": origin}, subprotocols=[f"ticket.{ticket}"]
+            )
+            assert reply.status == 403
+            reply = await connect(town.app, f"/ws/executions/{execution}", token=mine.token, headers={"origin": origin})
+            assert reply.status == 403

@@ -1,0 +1,143 @@
+"""No account has more executions waiting, or keeps more of them and of flows, than it may."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from security.street import RETURN, Street, assert_limited, street_at, until
+from support.databases import rows_of
+from support.receiver import Receiver
+
+# What waits
+
+
+def hanging(receiver: Receiver) -> str:
+    url = f"{receiver.url}/slow?seconds=100"
+    return f"nodes: {{a: {{type: http.request, timeout: 2m, params: {{url: '{url}'}}}}}}"
+
+
+async def test_s56_an_account_has_no_more_executions_waiting_than_it_may(tmp_path: Path, receiver: Receiver) -> None:
+    async with street_at(tmp_path / "data", account_active=2, account_queued=10) as street:
+        flow, others = await street.mara.flow(hanging(receiver)), await street.omar.flow(RETURN)
+        replies = await asyncio.gather(*(street.mara.run(flow, Idempotency_Key=f"k{n}") for n in range(14)))
+        statuses = Counter(reply.status for reply in replies)
+
+        # 2 are active, and 10 wait: the others would be 11 of each 10.
+        assert statuses == {201: 12, 429: 2}
+        assert_limited(next(reply for reply in replies if reply.status == 429), "account_queued", 10)
+        assert (street.program.dispatcher.active, street.program.dispatcher.queued) == (2, 10)
+        assert rows_of(tmp_path / "data/flowrunner.db", "SELECT count(*) FROM executions") == [(12,)]
+        # Another account has its own room, and at once.
+        accepted = await street.omar.run(others)
+        assert (await street.omar.ended(accepted.json["execution_id"]))["status"] == "completed"
+        # What was accepted keeps its answer.
+        key, first = next((f"k{n}", reply) for n, reply in enumerate(replies) if reply.status == 201)
+        again = await street.mara.run(flow, Idempotency_Key=key)
+        assert (again.status, again.json["execution_id"]) == (200, first.json["execution_id"])
+        # One that ends makes room for one.
+        cancelled = await street.mara.go("DELETE", f"/api/v1/executions/{first.json['execution_id']}")
+        assert cancelled.status == 200
+        assert [(await street.mara.run(flow)).status for _ in range(2)] == [201, 429]
+
+
+async def test_s56_a_server_that_starts_again_counts_those_that_wait(tmp_path: Path, receiver: Receiver) -> None:
+    limits = {"account_active": 1, "account_queued": 3}
+    async with street_at(tmp_path / "data", **limits) as street:
+        flow = await street.mara.flow(hanging(receiver))
+        assert [(await street.mara.run(flow)).status for _ in range(5)] == [201] * 4 + [429]
+
+    async with street_at(tmp_path / "data", **limits) as street:
+
+        async def has_recovered() -> bool:
+            return street.program.dispatcher.queued == 3
+
+        await until(has_recovered)
+        assert_limited(await street.mara.run(flow), "account_queued", 3)
+        assert (street.program.dispatcher.active, street.program.dispatcher.queued) == (1, 3)
+
+
+async def test_s56_an_account_has_no_more_executions_waiting_for_a_turn_than_it_may(tmp_path: Path) -> None:
+    async with street_at(tmp_path / "data", account_queued=3) as street:
+        one_by_one = "limits: {concurrency: {max: 1}}\nnodes: {a: {type: wait, params: {key: s}}}"
+        mine, others = await street.mara.flow(one_by_one), await street.omar.flow(one_by_one)
+        replies = [await street.mara.run(mine) for _ in range(5)]
+
+        assert [reply.status for reply in replies] == [201] * 4 + [429]
+        assert_limited(replies[-1], "account_queued", 3)
+        assert [(await street.omar.run(others)).status for _ in range(2)] == [201, 201]
+
+
+# What is kept
+
+
+async def test_s56_an_account_has_no_more_flows_than_it_may(tmp_path: Path) -> None:
+    async with street_at(tmp_path / "data", account_flows=10) as street:
+        body = {"name": "F", "definition": RETURN}
+        replies = await asyncio.gather(*(street.mara.go("POST", "/api/v1/flows", body) for _ in range(11)))
+
+        (refused,) = [reply for reply in replies if reply.status != 201]
+        assert_limited(refused, "account_flows", 10, status=409)
+        await street.omar.flow(RETURN)
+        listed = (await street.mara.go("GET", "/api/v1/flows")).json
+        assert listed["total"] == 10
+        await street.mara.go("DELETE", f"/api/v1/flows/{listed['flows'][0]['id']}")
+        await street.mara.flow(RETURN)
+
+
+KEEPS: Final = """
+nodes:
+  big: {type: transform, params: {script: "return 'x'.repeat(20000)"}}
+"""
+STARTS: Final = """
+nodes:
+  go: {type: wait, params: {key: go}, next: other}
+  other: {type: flow, params: {flow: "${flow.input.other}"}}
+"""
+
+
+async def test_s56_an_account_that_keeps_too_much_starts_nothing_more_and_what_runs_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    async with street_at(path, account_stored=200_000) as street:
+        flow, waits = await street.mara.flow(KEEPS), await street.mara.flow(STARTS)
+        body = {"input": {"other": flow}}
+        waiting = (await street.mara.go("POST", f"/api/v1/flows/{waits}/run", body)).json["execution_id"]
+        first = await street.mara.run(flow, Idempotency_Key="first")
+        accepted = 1
+        while (reply := await street.mara.run(flow)).status == 201:
+            accepted += 1
+            await street.mara.ended(reply.json["execution_id"])
+
+        assert_limited(reply, "account_stored", 200_000, status=409)
+        kept = await stored(street)
+        # What a second brings comes on top.
+        assert kept >= 200_000
+        definition = {"definition": RETURN}
+        for method, address in (("POST", "/api/v1/flows"), ("PUT", f"/api/v1/flows/{flow}")):
+            body = {"name": "F", **definition}
+            assert_limited(await street.mara.go(method, address, body), "account_stored", 200_000, status=409)
+        again = await street.mara.run(flow, Idempotency_Key="first")
+        assert (again.status, again.json["execution_id"]) == (200, first.json["execution_id"])
+        # A name can be changed, what runs goes on, and starts nothing new; others are not concerned.
+        assert (await street.mara.go("PUT", f"/api/v1/flows/{flow}", {"name": "G"})).status == 200
+        assert (await street.mara.go("POST", f"/api/v1/executions/{waiting}/signals/go")).status == 200
+        failed = await street.mara.ended(waiting)
+        assert failed["failure"]["type"] == "limit.account_stored"
+        others = await street.omar.flow(KEEPS)
+        assert (await street.omar.run(others)).status == 201
+
+    async with street_at(path, account_stored=200_000) as street:
+        assert (await street.mara.run(flow)).status == 409, "a server that starts again knows it too"
+        assert await street.program.services.executions.purge(older_than=timedelta()) > accepted
+
+        async def starts() -> bool:
+            return (await street.mara.run(flow)).status == 201
+
+        await until(starts)
+
+
+async def stored(street: Street) -> int:
+    statement = "SELECT sum(stored) FROM usage JOIN accounts ON id = account_id WHERE email = 'mara@example.com'"
+    ((size,),) = await street.program.database.read_long(lambda tx: tx.rows(statement))
+    return int(size)

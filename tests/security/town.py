@@ -1,0 +1,227 @@
+"""The program with everybody in it who may call it, or may not."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from api.shapes import NAP
+from flowrunner.bootstrap.program import Program
+from flowrunner.domain.account import NEVER, Caller, Role, Scope, Session
+from flowrunner.domain.execution import Status
+from flowrunner.domain.values import AccountId, SessionId, TokenId
+from flowrunner.services.flows import FlowDraft
+from support.asgi import program_at
+from support.client import PASSWORD
+
+_ALL: Final = frozenset({"session", "read", "run", "write", "account", "tokens", "admin"})
+NOBODY: Final = AccountId("account-none")
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Somebody who calls.
+
+    Attributes:
+        rights: What they may do; empty for who is not let in at all.
+        refusal: What they are answered with where they may not.
+    """
+
+    name: str
+    rights: frozenset[str] = frozenset()
+    token: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    account_id: AccountId = NOBODY
+    refusal: int = 401
+    # A name and a password to log in with anew, where a call ends the login.
+    email: str | None = None
+
+
+class Town:
+    """The program with everybody in it."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.app = program.app
+        self.services = program.services
+        self.people: dict[str, Who] = {}
+        self.victim = AccountId("")
+        self._number = 0
+
+    async def settle(self) -> "Town":
+        await self._account("root", "admin")
+        self.victim, _ = await self._account("victim", "user")
+        for name in ("user A", "user B"):
+            await self._session(name, "user", _ALL - {"admin"})
+        await self._session("viewer", "viewer", frozenset({"session", "read"}))
+        await self._session("admin", "admin", _ALL)
+
+        scopes: tuple[tuple[Scope, frozenset[str]], ...] = (
+            ("read", frozenset({"read"})), ("run", frozenset({"run"})), ("write", frozenset({"write"})),
+        )  # fmt: skip
+        for scope, rights in scopes:
+            await self._token(f"token: {scope}", "user", [scope], rights)
+        await self._token("token: admin", "admin", ["admin"], frozenset({"account", "admin"}))
+        await self._token("token: admin who only reads", "admin", ["read"], frozenset({"read"}))
+        demoted = await self._token("token: demoted admin", "admin", ["admin", "read"], frozenset({"read"}))
+        await self._change(demoted.account_id, role="user")
+        became_viewer = await self._token("token: became a viewer", "user", ["write", "read"], frozenset({"read"}))
+        await self._change(became_viewer.account_id, role="viewer")
+
+        mine = self.people["user A"]
+        cookie = {"cookie": f"flowrunner_session={mine.token}", "origin": "http://test"}
+        self._add(Who("cookie", mine.rights, None, cookie, mine.account_id, 403))
+        await self._strangers()
+        return self
+
+    async def _strangers(self) -> None:
+        self._add(Who("nobody"))
+        for name, token in (("garbage", "a.b.c"), ("garbage token", "fr_pat_" + "x" * 43), ("empty token", "fr_pat_")):
+            self._add(Who(name, token=token))
+        for name in ("logged out", "expired", "disabled", "deleted", "new password"):
+            gone = await self._session(name, "user", frozenset())
+            assert gone.token is not None
+            match name:
+                case "logged out":
+                    await self.services.identity.logout(await self.services.identity.authenticate(gone.token))
+                case "expired":
+                    self._sql("UPDATE sessions SET expires_at = 1 WHERE account_id = ?", gone.account_id)
+                case _:
+                    await self._end(name, gone.account_id)
+        ended = ("token: disabled", "token: deleted", "token: new password", "token: revoked", "token: expired")
+        for name in ended:
+            gone = await self._token(name, "user", ["read", "run", "write"], frozenset())
+            if name == "token: expired":
+                self._sql("UPDATE api_tokens SET expires_at = 1 WHERE account_id = ?", gone.account_id)
+            elif name == "token: revoked":
+                await self._revoke(gone.account_id)
+            else:
+                await self._end(name.removeprefix("token: "), gone.account_id)
+
+        mine = self.people["user A"]
+        revoked = self.people["token: revoked"]
+        reading = await self._token("token in a cookie", "user", ["read"], frozenset())
+        for name, cookie in (
+            ("cookie: logged out", self.people["logged out"].token), ("cookie: garbage", "a.b.c"),
+            ("cookie: API token", reading.token), ("cookie: revoked", revoked.token),
+        ):  # fmt: skip
+            self._add(Who(name, headers={"cookie": f"flowrunner_session={cookie}", "origin": "http://test"}))
+        del self.people["token in a cookie"]
+        # With both, the header counts.
+        for name, header in (("bearer wins", "Bearer a.b.c"), ("scheme wins", "Basic YTpi"), ("empty wins", "")):
+            headers = {"cookie": f"flowrunner_session={mine.token}", "origin": "http://test", "authorization": header}
+            self._add(Who(name, headers=headers))
+
+    # Accounts, and what they show
+
+    async def _account(self, name: str, role: Role) -> tuple[AccountId, str]:
+        email = f"{name.replace(' ', '-').replace(':', '')}@example.com"
+        account = await self.services.accounts.create(name="N", email=email, password=PASSWORD, role=role)
+        return account.id, email
+
+    async def _session(self, name: str, role: Role, rights: frozenset[str]) -> Who:
+        id, email = await self._account(name, role)
+        refusal = 403 if rights else 401
+        token = await self.log_in(email)
+        if name != "expired":
+            # It is known and kept from here on: what ends it has to make it forgotten.
+            await self.services.identity.authenticate(token)
+        return self._add(Who(name, rights, token, {}, id, refusal, email))
+
+    async def log_in(self, email: str) -> str:
+        return (await self.services.identity.login(email, PASSWORD, address="127.0.0.1")).token
+
+    async def _token(self, name: str, role: Role, scopes: list[Scope], rights: frozenset[str]) -> Who:
+        id, email = await self._account(name, role)
+        by = await self.services.identity.authenticate(await self.log_in(email))
+        _, token = await self.services.tokens.create(by, name="N", scopes=scopes, life=None)
+        if name != "token: expired":
+            await self.services.identity.authenticate(token)
+        return self._add(Who(name, rights, token, {}, id, 403 if rights else 401))
+
+    def _add(self, who: Who) -> Who:
+        self.people[who.name] = who
+        return who
+
+    async def _end(self, how: str, id: AccountId) -> None:
+        match how:
+            case "disabled":
+                await self._change(id, is_disabled=True)
+            case "deleted":
+                await self.services.accounts.delete(id)
+            case "new password":
+                await self._change(id, password="another-quiet-heron-1")
+
+    async def _change(self, id: AccountId, **change: Any) -> None:
+        fields: dict[str, Any] = {"name": None, "email": None, "role": None, "password": None, **change}
+        await self.services.accounts.update(self._as_root(), id, **fields)
+
+    def _as_root(self) -> Caller:
+        (id,) = self._sql("SELECT id FROM accounts WHERE email = 'root@example.com'")[0]
+        return as_session(id, "admin")
+
+    async def _revoke(self, account_id: AccountId) -> None:
+        ((id,),) = self._sql("SELECT id FROM api_tokens WHERE account_id = ?", account_id)
+        await self.services.tokens.revoke(as_session(account_id), TokenId(id))
+
+    def _sql(self, statement: str, *values: object) -> list[Any]:
+        with closing(sqlite3.connect(self.program.database._path)) as connection, connection:
+            return connection.execute(statement, values).fetchall()
+
+    # Things that belong to somebody
+
+    async def thing(self, kind: str, owner: AccountId) -> str:
+        """A new one; gives its id."""
+        self._number += 1
+        match kind:
+            case "flows":
+                draft = FlowDraft(definition=NAP, name="N", description=None, tags=None)
+                return (await self.services.flows.create(as_session(owner), draft)).id
+            case "executions":
+                flow = await self.services.flows.create(
+                    as_session(owner), FlowDraft(definition=NAP, name="N", description=None, tags=None)
+                )
+                id = (await self.services.executions.run(as_session(owner), flow.id, {})).id
+                while (await self.services.executions.get(as_session(owner), id)).status is not Status.WAITING:  # noqa: ASYNC110 # nothing tells
+                    await asyncio.sleep(0.001)
+                return id
+            case "accounts":
+                await self.services.secrets.set(as_session(owner), owner, "KEY", "a value to keep")
+                return owner
+            case "new account":
+                id, _ = await self._account(f"thing-{self._number}", "user")
+                return id
+            case "tokens":
+                token_id = f"token-{self._number}"
+                self._sql(
+                    "INSERT INTO api_tokens (id, account_id, name, digest, scopes, created_at)"
+                    " VALUES (?, ?, 'N', ?, '[]', 0)",
+                    token_id, owner, token_id,
+                )  # fmt: skip
+                return token_id
+        raise AssertionError(f"nobody has said how to make one of the '{kind}': add it to Town.thing")
+
+    def belongings(self, owner: AccountId) -> list[Any]:
+        """All that an account has, to tell whether anybody touched it."""
+        tables = {
+            name: [column[1] for column in self._sql(f"PRAGMA table_info({name})")]
+            for (name,) in self._sql("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+        }
+        return [
+            (name, self._sql(f"SELECT * FROM {name} WHERE account_id = ? ORDER BY 1, 2", owner))
+            for name, columns in tables.items()
+            if "account_id" in columns
+        ] + [self._sql("SELECT * FROM accounts WHERE id = ?", owner)]
+
+
+def as_session(id: AccountId, role: Role = "user") -> Caller:
+    return Caller(account_id=id, role=role, credential=Session(SessionId("none")), expires_at=NEVER)
+
+
+@asynccontextmanager
+async def town_at(path: Path) -> AsyncIterator[Town]:
+    async with program_at(path) as program:
+        yield await Town(program).settle()

@@ -1,0 +1,221 @@
+"""Flows and their revisions: what is saved, changed, compared and restored, and by whom."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.account import Caller
+from flowrunner.domain.errors import InvalidFlow, InvalidInput, NotFound, PreconditionFailed
+from flowrunner.domain.limits import UNLIMITED
+from flowrunner.ports import Page, SavedFlow
+from flowrunner.schemas import RustSchemas
+from flowrunner.services.flows import FlowDraft, Flows
+from flowrunner.services.language import Language
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.usage import SqlUsage
+from support.flows import specs
+from support.world import Machine
+
+SMALL = "metadata: {name: N, description: D, version: '1', tags: [a]}\nnodes: {a: {type: return}}\n"
+ALL = Page(limit=1000, offset=0)
+
+
+async def test_a_flow_takes_its_metadata_from_its_definition(flows: Flows, mara: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+
+    assert (saved.name, saved.description, saved.version, list(saved.tags)) == ("N", "D", "1", ["a"])
+    assert replace(await flows.get(mara, saved.id), tags=()) == replace(saved, tags=())
+
+
+async def test_what_is_given_beside_the_definition_wins(flows: Flows, mara: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL, name="M", description="", tags=[]))
+
+    assert (saved.name, saved.description, list(saved.tags), saved.version) == ("M", "", [], "1")
+
+
+async def test_a_flow_needs_a_name_from_somewhere(flows: Flows, mara: Caller) -> None:
+    for draft in (FlowDraft(definition="nodes: {a: {type: return}}"), FlowDraft(definition=SMALL, name="  ")):
+        with pytest.raises(InvalidInput):
+            await flows.create(mara, draft)
+
+    assert await flows.page(mara, tag=None, page=ALL) == ([], 0)
+
+
+async def test_a_flow_with_faults_is_not_saved(flows: Flows, mara: Caller) -> None:
+    with pytest.raises(InvalidFlow):
+        await flows.create(mara, FlowDraft(definition="metadata: {name: N}\nnodes: {a: {type: nothing}}"))
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+    with pytest.raises(InvalidFlow):
+        await flows.update(mara, saved.id, definition="nodes: []", name=None, description=None, tags=None)
+
+    assert replace(await flows.get(mara, saved.id), tags=()) == replace(saved, tags=())
+
+
+async def test_a_change_of_the_name_alone_makes_no_revision(flows: Flows, mara: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+
+    renamed = await flows.update(mara, saved.id, definition=None, name="M", description=None, tags=None)
+    same = await flows.update(mara, saved.id, definition=SMALL, name="M", description=None, tags=None)
+    changed = await flows.update(mara, saved.id, definition=SMALL + "# x", name="M", description=None, tags=None)
+
+    assert renamed.revision_id == same.revision_id == saved.revision_id != changed.revision_id
+    assert (renamed.name, renamed.definition, renamed.version) == ("M", SMALL, "1")
+    assert renamed.updated_at > saved.updated_at
+
+
+async def test_changes_of_different_parts_at_once_all_happen(flows: Flows, mara: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+    plain = "nodes: {a: {type: return}}"
+
+    await asyncio.gather(
+        flows.update(mara, saved.id, definition=plain, name=None, description=None, tags=None),
+        flows.update(mara, saved.id, definition=None, name="M", description=None, tags=None),
+        flows.update(mara, saved.id, definition=None, name=None, description="E", tags=None),
+        flows.update(mara, saved.id, definition=None, name=None, description=None, tags=["b"]),
+    )
+
+    after = await flows.get(mara, saved.id)
+    assert (after.definition, after.name, after.description, list(after.tags)) == (plain, "M", "E", ["b"])
+    assert after.revision_id != saved.revision_id
+
+
+async def test_another_s_flow_does_not_exist(flows: Flows, mara: Caller, omar: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+
+    with pytest.raises(NotFound):
+        await flows.get(omar, saved.id)
+    with pytest.raises(NotFound):
+        await flows.update(omar, saved.id, definition=None, name="M", description=None, tags=None)
+    with pytest.raises(NotFound):
+        await flows.delete(omar, saved.id)
+
+
+async def save(flows: Flows, caller: Caller, flow: SavedFlow, definition: str, **options: Any) -> SavedFlow:
+    return await flows.update(caller, flow.id, definition=definition, name=None, description=None, tags=None, **options)
+
+
+async def test_a_restored_revision_is_a_new_one_and_the_history_stays(flows: Flows, mara: Caller) -> None:
+    first = await flows.create(mara, FlowDraft(definition=SMALL))
+    second = await save(flows, mara, first, SMALL.replace("'1'", "'2'").replace("N,", "M,"))
+
+    restored = await flows.restore(mara, first.id, 1)
+
+    assert (restored.revision, restored.definition, restored.version, restored.name) == (3, SMALL, "1", "N")
+    assert restored.revision_id not in (first.revision_id, second.revision_id)
+    revisions, total = await flows.revisions(mara, first.id, page=ALL)
+    assert ([(r.number, r.version, r.is_current) for r in revisions], total) == (
+        [(3, "1", True), (2, "2", False), (1, "1", False)],
+        3,
+    )
+    assert (await flows.revision(mara, first.id, 2)).definition == second.definition
+    # What is in force already needs no revision.
+    assert (await flows.restore(mara, first.id, 1)).revision == 3
+
+
+async def test_a_revision_that_the_language_no_longer_knows_is_not_restored(
+    flows: Flows, engine: Machine, mara: Caller
+) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+    await save(flows, mara, saved, SMALL + "# 2")
+    known = {name: spec for name, spec in specs().items() if name != "return"}
+
+    older = Language(known, RustSchemas(), engine.world.sandbox)
+    store, secrets = SqlFlows(engine.database), SqlSecrets(engine.database)
+    usage = SqlUsage(engine.database)
+    outdated = Flows(store, secrets, older, engine.clock, usage=usage, limits=UNLIMITED)
+    with pytest.raises(InvalidFlow):
+        await outdated.restore(mara, saved.id, 1)
+
+    assert (await flows.get(mara, saved.id)).revision == 2
+
+
+async def test_a_change_of_what_has_changed_since_is_refused(flows: Flows, mara: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+    seen = {saved.state}
+    # The name alone makes no revision, and yet nobody's change of it is lost.
+    renamed = await flows.update(
+        mara, saved.id, definition=None, name="M", description=None, tags=None, if_states={*seen, "0.0"}
+    )
+
+    for attempt in (
+        save(flows, mara, saved, SMALL + "# 2", if_states=seen),
+        flows.update(mara, saved.id, definition=None, name="O", description=None, tags=None, if_states=seen),
+        flows.restore(mara, saved.id, 1, if_states=seen),
+        flows.delete(mara, saved.id, if_states=seen),
+        flows.delete(mara, saved.id, if_states=()),
+    ):
+        with pytest.raises(PreconditionFailed) as error:
+            await attempt
+        assert (error.value.revision, error.value.state) == (1, renamed.state)
+    assert replace(await flows.get(mara, saved.id), tags=()) == replace(renamed, tags=())
+    await flows.delete(mara, saved.id, if_states={renamed.state})
+
+
+async def test_of_many_changes_of_one_state_one_wins(flows: Flows, mara: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+
+    results = await asyncio.gather(
+        *(save(flows, mara, saved, f"{SMALL}# {n}", if_states={saved.state}) for n in range(50)), return_exceptions=True
+    )
+
+    won = [r for r in results if isinstance(r, SavedFlow)]
+    assert len(won) == 1
+    assert sum(isinstance(r, PreconditionFailed) for r in results) == 49
+    assert (await flows.get(mara, saved.id)).definition == won[0].definition
+    assert (await flows.revisions(mara, saved.id, page=ALL))[1] == 2
+
+
+async def test_of_many_who_look_again_nobody_s_change_is_lost(flows: Flows, mara: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+
+    async def add(line: int) -> None:
+        while True:
+            seen = await flows.get(mara, saved.id)
+            try:
+                await save(flows, mara, seen, f"{seen.definition}# {line}\n", if_states={seen.state})
+            except PreconditionFailed:
+                continue
+            return
+
+    await asyncio.gather(*(add(n) for n in range(20)))
+
+    after = await flows.get(mara, saved.id)
+    assert sorted(after.definition.removeprefix(SMALL).split()) == sorted(["#"] * 20 + [str(n) for n in range(20)])
+    assert after.state == "21.21"
+
+
+async def test_revisions_are_compared_with_the_one_before_or_any_other(flows: Flows, mara: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+    for n in (2, 3):
+        await save(flows, mara, saved, f"{SMALL}# {n}\n")
+
+    found, against = await flows.compare(mara, saved.id, 3, against=None)
+    assert (against, found.text.split("\n")[-3:]) == (2, ["-# 2", "+# 3", ""])
+    found, against = await flows.compare(mara, saved.id, 1, against=3)
+    assert (against, found.text.split("\n")[-2:]) == (3, ["-# 3", ""])
+    found, against = await flows.compare(mara, saved.id, 1, against=None)
+    assert (against, found.text.split("\n")[:2]) == (None, ["--- /dev/null", "+++ revision 1"])
+    await flows.delete_revision(mara, saved.id, 2)
+    assert (await flows.compare(mara, saved.id, 3, against=None))[1] == 1
+    for number, start in ((3, 2), (2, None), (3, 9)):
+        with pytest.raises(NotFound, match="Revision"):
+            await flows.compare(mara, saved.id, number, against=start)
+
+
+async def test_another_s_revisions_do_not_exist(flows: Flows, mara: Caller, omar: Caller) -> None:
+    saved = await flows.create(mara, FlowDraft(definition=SMALL))
+    await save(flows, mara, saved, SMALL + "# 2")
+
+    for attempt in (
+        flows.revisions(omar, saved.id, page=ALL),
+        flows.revision(omar, saved.id, 1),
+        flows.compare(omar, saved.id, 2, against=1),
+        flows.restore(omar, saved.id, 1),
+        flows.delete_revision(omar, saved.id, 1),
+    ):
+        with pytest.raises(NotFound, match="Flow"):
+            await attempt
+    assert (await flows.get(mara, saved.id)).state == "2.2"

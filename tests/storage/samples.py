@@ -1,0 +1,50 @@
+"""What the stores are given to keep: sessions, sealed secrets, flows."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from flowrunner.domain.account import Role
+from flowrunner.domain.values import AccountId, FlowId, RevisionId, SessionId
+from flowrunner.ports import NewSession, Page, SavedFlow, Seal, SealedSecret, WrappedKey
+from flowrunner.storage.sessions import SqlSessions
+from support.databases import MARA, NOON
+
+
+def session(id: str, account_id: AccountId = MARA, *, seconds: float = 3600) -> NewSession:
+    role: Role = "admin" if account_id == MARA else "user"
+    return NewSession(id=SessionId(id), account_id=account_id, role=role, expires_at=NOON + timedelta(seconds=seconds))
+
+
+async def log_in(sessions: SqlSessions, session: NewSession) -> bool:
+    return await sessions.open(session, password_hash=session.account_id.replace("account-", "hash-"))
+
+
+ALL: Final = Page(limit=1000, offset=0)
+FIRST_KEY: Final = WrappedKey(version=1, master_key_id="m", wrapped=b"w")
+
+
+def sealing(sealed: bytes, key: str = "K") -> Seal:
+    """Seals under the newest data key, or a first one."""
+
+    def seal(newest: WrappedKey | None) -> tuple[SealedSecret, WrappedKey]:
+        data_key = newest or FIRST_KEY
+        return SealedSecret(key=key, key_version=data_key.version, sealed=sealed), data_key
+
+    return seal
+
+
+def flow(
+    id: str = "flow-1", *, revision: str = "rev-1", definition: str = "nodes: …", tags: Sequence[str] = ("x",)
+) -> SavedFlow:
+    return SavedFlow(
+        id=FlowId(id),
+        name="é 'n'",
+        description="d",
+        version="1",
+        tags=list(tags),
+        created_at=NOON,
+        updated_at=NOON,
+        definition=definition,
+        revision_id=RevisionId(revision),
+    )

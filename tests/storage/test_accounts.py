@@ -1,0 +1,192 @@
+"""Accounts, as the database keeps them."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from flowrunner.domain.account import Account
+from flowrunner.domain.errors import Conflict, Forbidden, NotFound
+from flowrunner.domain.values import AccountId, SessionId
+from flowrunner.ports import Page
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.database import Database
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.sessions import SqlSessions
+from flowrunner.storage.transaction import Refused
+from support.databases import MARA, NOON, OMAR, Place, account, change, rows_of
+
+from .samples import ALL, log_in, sealing, session
+
+
+async def test_an_account_is_read_back(accounts: SqlAccounts) -> None:
+    assert await accounts.get(MARA) == account(MARA)
+    credential = await accounts.credential("account-omar@example.com")
+    assert credential is not None
+    assert (credential.account, credential.password_hash) == (account(OMAR, role="user"), "hash-omar")
+    assert await accounts.credential("nobody@example.com") is None
+    with pytest.raises(NotFound):
+        await accounts.get(AccountId("nobody"))
+
+
+async def test_an_account_keeps_its_order_whatever_it_is_called(accounts: SqlAccounts, path: Place) -> None:
+    names = ["'; DROP TABLE accounts; --", "é😀", "\x00", "%_"]
+    made: list[Account] = []
+    for n, name in enumerate(names):
+        made.append(replace(account(f"b{n}", role="user"), name=name))
+        await accounts.create(made[-1], password_hash="x")
+
+    page, total = await accounts.page(role="user", page=Page(limit=10, offset=1))
+
+    if isinstance(path, str):
+        # PostgreSQL knows no text with a NUL in it.
+        made = [replace(one, name=one.name.replace("\0", "\ufffd")) for one in made]
+    assert (page, total) == (made, 5)
+
+
+async def test_accounts_are_listed_by_role_with_their_total(accounts: SqlAccounts) -> None:
+    assert await accounts.page(role=None, page=Page(limit=1, offset=1)) == ([account(OMAR, role="user")], 2)
+    assert await accounts.page(role="admin", page=ALL) == ([account(MARA)], 1)
+
+
+async def test_an_address_belongs_to_one_account(accounts: SqlAccounts) -> None:
+    with pytest.raises(Conflict, match="e-mail address"):
+        await accounts.create(account("third", email="account-mara@example.com"), password_hash="x")
+    with pytest.raises(Conflict, match="e-mail address"):
+        await accounts.update(OMAR, by=OMAR, at=NOON, email="account-mara@example.com")
+
+    assert (await accounts.get(OMAR)).email == "account-omar@example.com"
+
+
+async def test_the_address_of_a_deleted_account_is_free(accounts: SqlAccounts) -> None:
+    await accounts.delete(OMAR, at=NOON)
+
+    await accounts.create(account("third", email="account-omar@example.com"), password_hash="x")
+
+
+async def test_only_the_first_account_is_the_first(database: Database) -> None:
+    store = SqlAccounts(database)
+    results = await asyncio.gather(
+        *(store.create(account(f"a{n}"), password_hash="x", only_if_first=True) for n in range(5)),
+        return_exceptions=True,
+    )
+
+    assert [type(r) for r in results].count(Conflict) == 4
+    assert (await store.page(role=None, page=ALL))[1] == 1
+
+
+async def test_an_account_that_is_not_there_cannot_change(accounts: SqlAccounts) -> None:
+    await accounts.delete(OMAR, at=NOON)
+
+    with pytest.raises(NotFound):
+        await accounts.update(OMAR, by=OMAR, at=NOON, password_hash="x")
+    with pytest.raises(NotFound):
+        await accounts.delete(OMAR, at=NOON)
+    with pytest.raises(NotFound):
+        await accounts.get(OMAR)
+
+
+async def test_a_password_stays_when_none_is_given(accounts: SqlAccounts, path: Place) -> None:
+    await accounts.update(OMAR, by=OMAR, at=NOON, name="Omar")
+
+    assert rows_of(path, "SELECT name, password_hash FROM accounts WHERE id = ?", OMAR) == [("Omar", "hash-omar")]
+
+
+async def test_a_hash_is_renewed_only_over_the_one_that_was_verified(accounts: SqlAccounts, path: Place) -> None:
+    assert await accounts.rehash(OMAR, old="hash-omar", new="slower")
+    assert not await accounts.rehash(OMAR, old="hash-omar", new="from the old password")
+
+    assert rows_of(path, "SELECT password_hash FROM accounts WHERE id = ?", OMAR) == [("slower",)]
+
+
+async def test_changes_at_once_undo_nothing_of_each_other(accounts: SqlAccounts) -> None:
+    await asyncio.gather(
+        accounts.update(OMAR, by=MARA, at=NOON, role="admin"),
+        accounts.update(OMAR, by=OMAR, at=NOON, password_hash="new"),
+        accounts.update(OMAR, by=OMAR, at=NOON, name="Omar"),
+        accounts.update(OMAR, by=OMAR, at=NOON, email="omar@example.com"),
+    )
+
+    credential = await accounts.credential("omar@example.com")
+    assert credential is not None
+    assert (credential.account.name, credential.account.role, credential.password_hash) == ("Omar", "admin", "new")
+
+
+async def test_who_is_no_admin_any_more_changes_nobody_else_and_no_role(accounts: SqlAccounts) -> None:
+    with pytest.raises(NotFound):
+        await accounts.update(MARA, by=OMAR, at=NOON, name="x")
+    with pytest.raises(Forbidden):
+        await accounts.update(OMAR, by=OMAR, at=NOON, role="admin")
+
+    assert [a.role for a in (await accounts.page(role=None, page=ALL))[0]] == ["admin", "user"]
+
+
+async def test_an_admin_who_is_disabled_meanwhile_changes_nobody_else_and_enables_nobody(
+    accounts: SqlAccounts,
+) -> None:
+    await accounts.update(OMAR, by=MARA, at=NOON, role="admin")
+    await accounts.update(OMAR, by=MARA, at=NOON, is_disabled=True)
+
+    with pytest.raises(NotFound):
+        await accounts.update(MARA, by=OMAR, at=NOON, is_disabled=True)
+    with pytest.raises(Forbidden):
+        await accounts.update(OMAR, by=OMAR, at=NOON, is_disabled=False)
+
+    assert (await accounts.get(OMAR)).is_disabled
+    assert not (await accounts.get(MARA)).is_disabled
+
+
+async def test_a_deleted_account_leaves_nothing_that_tells_whose_it_was(accounts: SqlAccounts, path: Place) -> None:
+    await accounts.create(account("third", role="user"), password_hash="hash-third")
+
+    await accounts.delete(OMAR, at=NOON)
+    await accounts.delete(AccountId("third"), at=NOON)
+
+    assert rows_of(path, "SELECT name, email, password_hash FROM accounts WHERE deleted_at IS NOT NULL") == [
+        ("", "", ""),
+        ("", "", ""),
+    ]
+    assert await accounts.credential("") is None
+
+
+async def test_the_last_admin_stays(accounts: SqlAccounts) -> None:
+    with pytest.raises(Conflict, match="last admin"):
+        await accounts.delete(MARA, at=NOON)
+    with pytest.raises(Conflict, match="last admin"):
+        await accounts.update(MARA, by=MARA, at=NOON, role="user")
+
+    await accounts.update(OMAR, by=MARA, at=NOON, role="admin")
+    await accounts.delete(MARA, at=NOON)
+
+
+@pytest.mark.parametrize("how", ["delete", "demote"])
+async def test_of_two_last_admins_that_go_at_once_one_stays(accounts: SqlAccounts, how: str) -> None:
+    await accounts.update(OMAR, by=MARA, at=NOON, role="admin")
+
+    def go(id: AccountId) -> object:
+        return accounts.delete(id, at=NOON) if how == "delete" else accounts.update(id, by=id, at=NOON, role="user")
+
+    results = await asyncio.gather(go(MARA), go(OMAR), return_exceptions=True)  # type: ignore[arg-type]
+
+    assert sorted(type(r).__name__ for r in results) == ["Conflict", "NoneType" if how == "delete" else "tuple"]
+    assert (await accounts.page(role="admin", page=ALL))[1] == 1
+
+
+async def test_the_database_itself_keeps_the_last_admin(accounts: SqlAccounts, path: Place) -> None:
+    for what in ("role = 'user'", "deleted_at = 1"):
+        with pytest.raises(Refused, match="last admin"):
+            change(path, f"UPDATE accounts SET {what}")
+
+
+async def test_a_deleted_account_leaves_nothing_that_opens_its_secrets(
+    accounts: SqlAccounts, database: Database, path: Place
+) -> None:
+    sessions, secrets = SqlSessions(database), SqlSecrets(database)
+    await log_in(sessions, session("s1", OMAR))
+    await secrets.save(OMAR, sealing(b"s"), at=NOON)
+
+    await accounts.delete(OMAR, at=NOON)
+
+    assert await sessions.find(SessionId("s1")) is None
+    for table in ("sessions", "secrets", "data_keys"):
+        assert rows_of(path, f"SELECT count(*) FROM {table} WHERE account_id = ?", OMAR) == [(0,)]

@@ -1,0 +1,127 @@
+"""Executions and their logs, as people see them, and until they are purged."""
+
+import asyncio
+import itertools
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.execution import Status
+from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.ports import Page
+from flowrunner.storage.database import Database
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.journal import SqlJournal
+from support.databases import MARA, NOON, OMAR, Place, completion, creation, following, log_line, rows_of
+
+from .samples import ALL
+
+
+@pytest.fixture
+async def executions(database: Database, journal: SqlJournal) -> SqlExecutions:
+    """Ten of Mara's, the even ones completed, an hour apart; one of Omar's."""
+    epoch = await journal.claim()
+    for n in range(10):
+        at = NOON + timedelta(hours=n)
+        await journal.append(creation(f"e{n}", epoch=epoch, flow_id=f"flow-{n % 3}", at=at))
+        if n % 2 == 0:
+            await journal.append(completion(f"e{n}", epoch=epoch, result={"n": n}, at=at))
+    await journal.append(creation("omars", epoch=epoch, account_id=OMAR, flow_id="flow-omar"))
+    return SqlExecutions(database)
+
+
+async def test_an_execution_shows_its_input_and_result(executions: SqlExecutions) -> None:
+    ended, running = await executions.get(MARA, ExecutionId("e4")), await executions.get(MARA, ExecutionId("e5"))
+
+    assert (ended.status, ended.input, ended.result) == (Status.COMPLETED, b'{"n":1}', b'{"n":4}')
+    assert (running.status, running.input, running.result) == (Status.RUNNING, b'{"n":1}', None)
+    for id in ("omars", "nobody"):
+        with pytest.raises(NotFound):
+            await executions.get(MARA, ExecutionId(id))
+        with pytest.raises(NotFound):
+            await executions.logs(MARA, ExecutionId(id), level=None, page=ALL)
+
+
+async def test_executions_are_listed_the_newest_first(executions: SqlExecutions) -> None:
+    page, total = await executions.page(MARA, flow_id=None, statuses=(), page=Page(limit=3, offset=1))
+    assert ([e.id for e in page], total) == (["e8", "e7", "e6"], 10)
+    page, total = await executions.page(MARA, flow_id=FlowId("flow-1"), statuses=(Status.COMPLETED,), page=ALL)
+    assert ([e.id for e in page], total) == (["e4"], 1)
+    page, total = await executions.page(MARA, flow_id=None, statuses=(Status.RUNNING, Status.FAILED), page=ALL)
+    assert ([e.id for e in page], total) == (["e9", "e7", "e5", "e3", "e1"], 5)
+
+
+async def test_logs_are_listed_by_level(executions: SqlExecutions, journal: SqlJournal) -> None:
+    lines = [replace(log_line(str(n)), level="error" if n % 2 else "info", node="a") for n in range(6)]
+    await journal.append(following("e1", *lines, epoch=1, after=2))
+
+    page, total = await executions.logs(MARA, ExecutionId("e1"), level=None, page=Page(limit=2, offset=3))
+    assert ([line.message for line in page], total) == (["3", "4"], 6)
+    page, total = await executions.logs(MARA, ExecutionId("e1"), level="error", page=ALL)
+    assert ([line.message for line in page], total) == (["1", "3", "5"], 3)
+    assert page[0].node_id == "a"
+
+
+async def test_old_executions_are_purged_with_their_events_and_open_ones_stay(
+    executions: SqlExecutions, path: Place
+) -> None:
+    purged = []
+    while (step := await executions.purge(ended_before=NOON + timedelta(hours=5), limit=2)) != (0, False):
+        purged.append(step)
+
+    assert sum(count for count, _ in purged) == 3
+    assert max(count for count, _ in purged) <= 2
+    ids = [row[0] for row in rows_of(path, "SELECT id FROM executions ORDER BY id")]
+    assert ids == ["e1", "e3", "e5", "e6", "e7", "e8", "e9", "omars"]
+    assert rows_of(path, "SELECT DISTINCT execution_id FROM events ORDER BY 1") == [(id,) for id in ids]
+
+
+async def test_a_long_execution_is_purged_in_several_commits_and_not_shown_meanwhile(
+    executions: SqlExecutions, database: Database, journal: SqlJournal, path: Place
+) -> None:
+    lines = [log_line(str(n)) for n in range(7000)]
+    await journal.append(following("e1", *lines, epoch=1, after=2))
+    await journal.append(completion("e1", epoch=1, after=7002))
+    left = []
+    has_more, purged = True, 0
+    while has_more:
+        gone, has_more = await executions.purge(ended_before=NOON + timedelta(minutes=10), limit=10)
+        purged += gone
+        left.append(rows_of(path, "SELECT count(*) FROM events WHERE execution_id = 'e1'")[0][0])
+        with pytest.raises(NotFound):
+            await executions.get(MARA, ExecutionId("e1"))
+        with pytest.raises(NotFound):
+            await executions.logs(MARA, ExecutionId("e1"), level=None, page=ALL)
+        with pytest.raises(NotFound):
+            await journal.load(ExecutionId("e1"))
+        assert bool(rows_of(path, "SELECT 1 FROM executions WHERE id = 'e1'")) == (left[-1] > 0)
+
+    assert purged == 2, "e0 and e1"
+    assert left[-1] == 0
+    assert max(before - after for before, after in itertools.pairwise([7004, *left])) <= 2000
+
+
+@pytest.mark.only("sqlite")
+async def test_a_purge_gives_space_back_to_the_disk(database: Database, journal: SqlJournal, path: Path) -> None:
+    epoch = await journal.claim()
+    for n in range(40):
+        await journal.append(creation(f"e{n}", epoch=epoch))
+        await journal.append(completion(f"e{n}", epoch=epoch, result="x" * 100_000))
+    executions = SqlExecutions(database)
+    pages = "PRAGMA page_count"
+    full = rows_of(path, pages)[0][0]
+
+    while (await executions.purge(ended_before=NOON + timedelta(days=1), limit=10))[1]:
+        pass
+    while await executions.give_space_back():
+        pass
+
+    assert rows_of(path, pages)[0][0] < full / 10
+    await database.write(lambda tx: tx.row("SELECT 1"))
+    assert rows_of(path, "PRAGMA integrity_check") == [("ok",)]
+    await database.close()
+    # The last connection to close has written everything into the file itself.
+    assert await asyncio.to_thread(lambda: path.stat().st_size) < full * 4096 / 10

@@ -1,0 +1,120 @@
+"""Flows, as the database keeps them."""
+
+import pytest
+
+from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.values import FlowId, RevisionId
+from flowrunner.ports import Page, SavedFlow
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.flows import SqlFlows
+from support.databases import MARA, NOON, OMAR, Place, rows_of
+
+from .samples import ALL, flow
+
+
+async def test_a_flow_is_read_back_byte_for_byte(flows: SqlFlows) -> None:
+    definition = "\ufeffnodes:\r\n  é😀: {}  # \t \n\n"
+    await flows.create(MARA, flow(definition=definition))
+
+    assert await flows.get(MARA, FlowId("flow-1")) == flow(definition=definition)
+    assert await flows.definition(MARA, RevisionId("rev-1")) == definition
+
+
+async def test_a_changed_definition_is_a_new_revision_and_the_old_one_stays(flows: SqlFlows, path: Place) -> None:
+    await flows.create(MARA, flow())
+    for _ in range(2):
+        await flows.update(MARA, FlowId("flow-1"), lambda before: flow(revision="rev-2", definition="two"))
+
+    assert (await flows.current(MARA, FlowId("flow-1"))).revision_id == "rev-2"
+    assert await flows.definition(MARA, RevisionId("rev-1")) == "nodes: …"
+    assert rows_of(path, "SELECT id, number FROM revisions ORDER BY number") == [("rev-1", 1), ("rev-2", 2)]
+
+
+async def test_every_change_counts_and_a_new_definition_counts_twice(flows: SqlFlows) -> None:
+    await flows.create(MARA, flow())
+    states = [(await flows.get(MARA, FlowId("flow-1"))).state]
+
+    # Whatever the change says of the numbers, the store counts.
+    for revision, definition in (("rev-1", "one"), ("rev-2", "two"), ("rev-2", "two"), ("rev-3", "three")):
+        changed = await flows.update(
+            MARA, FlowId("flow-1"), lambda before, r=revision, d=definition: flow(revision=r, definition=d)
+        )
+        states.append(changed.state)
+        assert (await flows.get(MARA, FlowId("flow-1"))).state == changed.state
+
+    assert states == ["1.1", "1.2", "2.3", "2.4", "3.5"]
+    assert [f.revision for f in (await flows.page(MARA, tag=None, page=ALL))[0]] == [3]
+
+
+async def test_a_change_that_fails_leaves_the_flow_as_it_was(flows: SqlFlows) -> None:
+    def refuse(before: SavedFlow) -> SavedFlow:
+        raise Conflict("no")
+
+    await flows.create(MARA, flow())
+
+    with pytest.raises(Conflict):
+        await flows.update(MARA, FlowId("flow-1"), refuse)
+
+    assert await flows.get(MARA, FlowId("flow-1")) == flow()
+
+
+async def test_no_flow_is_made_for_an_account_that_is_gone(flows: SqlFlows, accounts: SqlAccounts) -> None:
+    await accounts.delete(OMAR, at=NOON)
+
+    with pytest.raises(NotFound):
+        await flows.create(OMAR, flow())
+
+
+async def test_flows_belong_to_their_account(flows: SqlFlows) -> None:
+    await flows.create(MARA, flow())
+
+    for attempt in (
+        flows.get(OMAR, FlowId("flow-1")),
+        flows.update(OMAR, FlowId("flow-1"), lambda before: before),
+        flows.delete(OMAR, FlowId("flow-1"), at=NOON),
+        flows.current(OMAR, FlowId("flow-1")),
+        flows.definition(OMAR, RevisionId("rev-1")),
+    ):
+        with pytest.raises(NotFound):
+            await attempt
+    assert await flows.page(OMAR, tag=None, page=ALL) == ([], 0)
+
+
+async def test_a_deleted_flow_is_gone_and_its_revisions_stay(flows: SqlFlows) -> None:
+    await flows.create(MARA, flow())
+    await flows.delete(MARA, FlowId("flow-1"), at=NOON)
+
+    with pytest.raises(NotFound):
+        await flows.get(MARA, FlowId("flow-1"))
+    with pytest.raises(NotFound):
+        await flows.current(MARA, FlowId("flow-1"))
+    assert await flows.page(MARA, tag=None, page=ALL) == ([], 0)
+    assert await flows.definition(MARA, RevisionId("rev-1")) == "nodes: …"
+
+
+async def test_a_check_that_fails_keeps_the_flow(flows: SqlFlows) -> None:
+    def refuse(before: SavedFlow) -> None:
+        assert before == flow()
+        raise Conflict("no")
+
+    await flows.create(MARA, flow())
+
+    with pytest.raises(Conflict):
+        await flows.delete(MARA, FlowId("flow-1"), at=NOON, check=refuse)
+    assert await flows.get(MARA, FlowId("flow-1")) == flow()
+    for owner, id in ((OMAR, "flow-1"), (MARA, "flow-2")):
+        with pytest.raises(NotFound):
+            await flows.delete(owner, FlowId(id), at=NOON, check=refuse)
+
+
+async def test_flows_are_listed_in_pages_and_by_tag(flows: SqlFlows) -> None:
+    for n in range(5):
+        await flows.create(MARA, flow(f"flow-{n}", revision=f"rev-{n}", tags=["all", f"'t{n % 2}'"]))
+
+    page, total = await flows.page(MARA, tag=None, page=Page(limit=2, offset=1))
+    assert ([f.id for f in page], total) == (["flow-1", "flow-2"], 5)
+    page, total = await flows.page(MARA, tag="'t1'", page=ALL)
+    assert ([f.id for f in page], total) == (["flow-1", "flow-3"], 2)
+    assert page[0].tags == ["all", "'t1'"]
+    assert await flows.page(MARA, tag="none", page=ALL) == ([], 0)
+    assert await flows.page(MARA, tag=None, page=Page(limit=2, offset=9)) == ([], 5)

@@ -1,0 +1,62 @@
+"""Every PostgreSQL database comes to the newest schema, or stays as it is."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from flowrunner.storage.migrations import HEAD, SchemaTooNew, UnusableDatabase
+from flowrunner.storage.postgres.migrations import migrate_postgres, script
+from support.databases import change, contents_of, rows_of
+from support.postgres import PostgresServer, connected
+
+pytestmark = pytest.mark.only("postgres")
+
+
+async def test_a_new_database_gets_the_newest_schema_once(postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+
+    await asyncio.gather(*(migrate_postgres(url) for _ in range(3)))
+    change(url, "UPDATE engine SET epoch = 7")
+    before = contents_of(url)
+    await migrate_postgres(url)
+
+    assert rows_of(url, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+    assert contents_of(url) == before
+
+
+async def test_a_database_of_a_later_version_is_refused_and_left_as_it_is(path: str) -> None:
+    change(path, "UPDATE alembic_version SET version_num = '9999'")
+    before = contents_of(path)
+
+    with pytest.raises(SchemaTooNew, match="9999"):
+        await migrate_postgres(path)
+
+    assert contents_of(path) == before
+
+
+async def test_a_migration_that_fails_at_any_place_leaves_nothing_behind(postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+    statements = script(None).split("\nCREATE ")
+
+    for n in range(1, len(statements)):
+        broken = "\nCREATE ".join([*statements[:n], "NONSENSE", *statements[n:]])
+        with pytest.raises(asyncpg.PostgresError):
+            connected(url, lambda connection, broken=broken: connection.execute(broken))
+        tables = rows_of(url, "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'")
+        assert tables == [(0,)], f"before statement {n}"
+
+    assert len(statements) > 40
+    await migrate_postgres(url)
+
+
+async def test_a_database_that_holds_something_else_is_left_alone(postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+    change(url, "CREATE TABLE flows (mine text)")
+
+    with pytest.raises(UnusableDatabase, match="flows"):
+        await migrate_postgres(url)
+
+    assert rows_of(url, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'") == [
+        ("flows",)
+    ]

@@ -1,0 +1,113 @@
+"""A PostgreSQL server that dies, hangs, or lets nobody in, and comes back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+
+from flowrunner.domain.errors import Unavailable
+from flowrunner.storage.postgres.connections import UnfitServer, check_server
+from flowrunner.storage.postgres.database import PostgresDatabase
+from flowrunner.storage.postgres.ownership import ownership_of
+from support.databases import new_postgres_database, open_database
+from support.postgres import PostgresServer, query
+from support.waiting import eventually
+
+from .tickets import digests, insert
+
+pytestmark = pytest.mark.only("postgres")
+
+
+@pytest.fixture
+async def fragile(own_server: PostgresServer) -> AsyncIterator[PostgresDatabase]:
+    """A database on that server."""
+    database = open_database(new_postgres_database(own_server))
+    assert isinstance(database, PostgresDatabase)
+    yield database
+    await database.close()
+
+
+async def test_a_killed_server_is_unavailable_and_then_used_again(
+    own_server: PostgresServer, fragile: PostgresDatabase
+) -> None:
+    await insert(fragile, "before")
+    await fragile.read(lambda tx: tx.row("SELECT 1"))
+    own_server.kill()
+
+    with pytest.raises(Unavailable):
+        await insert(fragile, "meanwhile")
+    with pytest.raises(Unavailable):
+        await fragile.check_readable()
+    with pytest.raises(Unavailable):
+        await fragile.check_writable()
+    await asyncio.to_thread(own_server.start)
+
+    assert await eventually(lambda: insert(fragile, "after")) == 1
+    assert await eventually(lambda: fragile.read(lambda tx: tx.row("SELECT count(*) FROM tickets"))) == (2,)
+    await eventually(fragile.check_writable)
+
+
+async def test_nothing_waits_for_ever_for_a_server_that_hangs(own_server: PostgresServer) -> None:
+    database = PostgresDatabase(new_postgres_database(own_server), statement_seconds=0.3)
+    await insert(database, "before")
+    own_server.pause()
+    try:
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(insert(database, "meanwhile"), 15)
+    finally:
+        own_server.resume()
+
+    assert await eventually(lambda: insert(database, "after")) == 1
+    await database.close()
+
+
+async def test_sessions_that_the_server_ends_are_made_anew(database: PostgresDatabase, path: str) -> None:
+    await insert(database, "before")
+    query(path, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND pid <> pg_backend_pid()")  # fmt: skip
+
+    assert await eventually(lambda: insert(database, "after")) == 1
+    assert digests(path) == {"before", "after"}
+
+
+async def test_an_owner_comes_back_after_a_restart_of_the_server(own_server: PostgresServer) -> None:
+    async with ownership_of(new_postgres_database(own_server)) as ownership:
+        own_server.kill()
+        await asyncio.wait_for(ownership.until(lambda: not ownership.is_held), 5)
+        await asyncio.to_thread(own_server.start)
+
+        await asyncio.wait_for(ownership.until(lambda: ownership.is_held), 5)
+
+
+async def test_who_is_not_let_in_for_a_while_goes_on_after_that(postgres: PostgresServer, path: str) -> None:
+    """Somebody gives the role another password, say, or edits pg_hba.conf."""
+    role = f"app_{uuid4().hex}"
+    query(path, f"CREATE ROLE {role} LOGIN SUPERUSER")
+    url = path.replace(path[path.index("//") + 2 : path.index("@")], role)
+    database = open_database(url)
+    is_listening = asyncio.Event()
+    listening = asyncio.create_task(
+        database.listen(name=lambda: "flowrunner", on_news=lambda execution_id: None, on_gap=is_listening.set)
+    )
+    async with ownership_of(url) as ownership:
+        await asyncio.wait_for(is_listening.wait(), 5)
+        query(path, f"ALTER ROLE {role} NOLOGIN")
+        query(path, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", role)
+        await asyncio.wait_for(ownership.until(lambda: not ownership.is_held), 5)
+        with pytest.raises(Unavailable):
+            await database.read(lambda tx: tx.row("SELECT 1"))
+        with pytest.raises(UnfitServer, match="not permitted to log in"):
+            await check_server(url)
+        # They have tried by then.
+        done, _ = await asyncio.wait((listening,), timeout=3)
+        assert not done
+        is_listening.clear()
+        query(path, f"ALTER ROLE {role} LOGIN")
+
+        await asyncio.wait_for(ownership.until(lambda: ownership.is_held), 5)
+        await asyncio.wait_for(is_listening.wait(), 5)
+        assert await database.read(lambda tx: tx.row("SELECT 1")) == (1,)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await database.close()

@@ -1,0 +1,64 @@
+"""PostgreSQL servers and roles that will not do: each is told with what it lacks."""
+
+import asyncio
+
+import pytest
+
+from flowrunner.storage.migrations import UnusableDatabase
+from flowrunner.storage.postgres.connections import CannotConnect, UnfitServer, check_server
+from flowrunner.storage.postgres.migrations import migrate_postgres
+from flowrunner.storage.postgres.ownership import ownership_of
+from support.networks import unused_port
+from support.postgres import PostgresServer, query
+
+pytestmark = pytest.mark.only("postgres")
+
+
+@pytest.mark.parametrize("setting", ["fsync", "synchronous_commit"])
+def test_a_server_that_does_not_keep_what_it_has_written_is_refused(path: str, setting: str) -> None:
+    async def check() -> None:
+        await check_server(server.url())
+
+    server = PostgresServer({setting: "off"})
+    try:
+        server.start()
+        with pytest.raises(UnfitServer, match=f"{setting}=off"):
+            asyncio.run(check())
+    finally:
+        server.stop()
+
+
+def test_a_server_that_may_write_half_a_page_is_warned_of() -> None:
+    server = PostgresServer({"full_page_writes": "off"})
+    try:
+        server.start()
+        (warning,) = asyncio.run(check_server(server.url()))
+    finally:
+        server.stop()
+
+    assert "full_page_writes=off" in warning
+
+
+async def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
+    url = f"postgresql://flowrunner:a-very-secret-word@127.0.0.1:{unused_port()}/x"
+
+    for attempt in (check_server(url), migrate_postgres(url)):
+        with pytest.raises(CannotConnect, match="Cannot connect") as caught:
+            await attempt
+        assert "a-very-secret-word" not in str(caught.value)
+
+
+async def test_what_a_role_lacks_is_told_with_what_gives_it(path: str, postgres: PostgresServer) -> None:
+    query(path, "DROP ROLE IF EXISTS stranger")
+    query(path, "CREATE ROLE stranger LOGIN")
+    of_others, empty = (
+        url.replace("//flowrunner@", "//stranger@") for url in (path, postgres.new_database("template0"))
+    )
+
+    with pytest.raises(UnfitServer, match=r"permission denied.*has to own the database"):
+        async with ownership_of(of_others):
+            pass
+    with pytest.raises(UnusableDatabase, match=r"permission denied.*has to own the database"):
+        await migrate_postgres(empty)
+    with pytest.raises(UnfitServer, match=r"does not exist; make it: createdb"):
+        await check_server(postgres.url("none"))

@@ -1,0 +1,75 @@
+"""Sealed secrets and their data keys, as the database keeps them."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.values import AccountId
+from flowrunner.ports import SealedSecret
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.database import Database
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.transaction import Refused
+from support.databases import MARA, NOON, OMAR, Place, change, rows_of
+
+from .samples import FIRST_KEY, sealing
+
+
+@pytest.fixture
+def secrets(database: Database, accounts: SqlAccounts) -> SqlSecrets:
+    return SqlSecrets(database)
+
+
+async def test_a_secret_is_new_once_and_then_replaced(secrets: SqlSecrets) -> None:
+    first, is_new = await secrets.save(MARA, sealing(b"1"), at=NOON)
+    assert is_new
+    later = NOON + timedelta(hours=1)
+
+    second, is_new = await secrets.save(MARA, sealing(b"2"), at=later)
+
+    assert not is_new
+    assert (first.created_at, second.created_at, second.updated_at) == (NOON, NOON, later)
+    assert await secrets.sealed(MARA) == [(SealedSecret(key="K", key_version=1, sealed=b"2"), FIRST_KEY)]
+    assert await secrets.list(MARA) == [second]
+
+
+async def test_secrets_belong_to_their_account(secrets: SqlSecrets) -> None:
+    await secrets.save(MARA, sealing(b"1"), at=NOON)
+
+    assert await secrets.list(OMAR) == []
+    assert await secrets.sealed(OMAR) == []
+    with pytest.raises(NotFound):
+        await secrets.delete(OMAR, "K")
+    await secrets.delete(MARA, "K")
+    with pytest.raises(NotFound):
+        await secrets.delete(MARA, "K")
+
+
+async def test_an_account_has_one_data_key_however_many_secrets_are_saved_at_once(
+    secrets: SqlSecrets, path: Place
+) -> None:
+    await asyncio.gather(*(secrets.save(MARA, sealing(bytes([n]), f"K{n}"), at=NOON) for n in range(5)))
+
+    assert rows_of(path, "SELECT version, master_key_id, wrapped FROM data_keys") == [(1, "m", b"w")]
+    assert await secrets.master_key_ids() == {"m"}
+
+
+@pytest.mark.parametrize("id", ["nobody", OMAR])
+async def test_no_secret_is_saved_for_an_account_that_is_not_there(
+    secrets: SqlSecrets, accounts: SqlAccounts, path: Place, id: AccountId
+) -> None:
+    await accounts.delete(OMAR, at=NOON)
+
+    with pytest.raises(NotFound):
+        await secrets.save(id, sealing(b"s"), at=NOON)
+    assert rows_of(path, "SELECT count(*) FROM secrets") == [(0,)]
+    assert await secrets.master_key_ids() == set()
+
+
+async def test_no_secret_is_without_its_data_key(secrets: SqlSecrets, path: Place) -> None:
+    await secrets.save(MARA, sealing(b"1"), at=NOON)
+
+    with pytest.raises(Refused):
+        change(path, "DELETE FROM data_keys")

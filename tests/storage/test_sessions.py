@@ -1,0 +1,180 @@
+"""Sessions and tickets, as the database keeps them: what opens, replaces and ends one."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.account import Caller, Session
+from flowrunner.domain.values import AccountId, SessionId
+from flowrunner.ports import Renewal
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.database import Database
+from flowrunner.storage.sessions import SqlSessions
+from support.databases import MARA, NOON, OMAR, Place, rows_of
+
+from .samples import log_in, session
+
+
+def caller(id: str, account_id: AccountId = MARA, *, seconds: float = 3600) -> Caller:
+    opened = session(id, account_id, seconds=seconds)
+    return Caller(account_id=account_id, role=opened.role, credential=Session(opened.id), expires_at=opened.expires_at)
+
+
+async def renew(
+    sessions: SqlSessions, old: str, new: str, *, after: float = 0, grace: float = 10, seconds: float = 3600
+) -> Renewal:
+    now = NOON + timedelta(seconds=after)
+    return await sessions.replace(
+        SessionId(old), session(new, seconds=seconds), now=now, old_ends_at=now + timedelta(seconds=grace)
+    )
+
+
+@pytest.fixture
+def sessions(database: Database, accounts: SqlAccounts) -> SqlSessions:
+    return SqlSessions(database)
+
+
+async def test_an_opened_session_is_found(sessions: SqlSessions) -> None:
+    assert await log_in(sessions, session("s1", OMAR))
+
+    assert await sessions.find(SessionId("s1")) == caller("s1", OMAR)
+
+
+@pytest.mark.parametrize("change", [{"role": "admin"}, {"password_hash": "hash-omar-2"}])
+async def test_a_new_role_or_password_ends_the_sessions_together_with_its_own_commit(
+    sessions: SqlSessions, accounts: SqlAccounts, path: Place, change: dict[str, Any]
+) -> None:
+    for id, owner in (("s1", OMAR), ("s2", OMAR), ("s3", MARA)):
+        await log_in(sessions, session(id, owner))
+
+    _, has_ended_sessions = await accounts.update(OMAR, by=MARA, at=NOON, **change)
+
+    assert has_ended_sessions
+    assert rows_of(path, "SELECT id FROM sessions") == [("s3",)]
+
+
+async def test_another_change_leaves_the_sessions_alone(sessions: SqlSessions, accounts: SqlAccounts) -> None:
+    await log_in(sessions, session("s1", OMAR))
+
+    _, has_ended_sessions = await accounts.update(OMAR, by=MARA, at=NOON, name="O", email="o@example.com", role="user")
+
+    assert not has_ended_sessions
+    assert await sessions.find(SessionId("s1")) is not None
+
+
+@pytest.mark.parametrize("change", [{"role": "admin"}, {"password_hash": "hash-omar-2"}, None])
+async def test_no_session_opens_for_an_account_that_has_changed_since_the_proof(
+    sessions: SqlSessions, accounts: SqlAccounts, change: dict[str, Any] | None
+) -> None:
+    if change is None:
+        await accounts.delete(OMAR, at=NOON)
+    else:
+        await accounts.update(OMAR, by=MARA, at=NOON, **change)
+
+    assert not await log_in(sessions, session("s1", OMAR))
+
+    assert await sessions.find(SessionId("s1")) is None
+
+
+# Replaced ones
+
+
+async def test_a_replaced_session_lives_on_for_a_moment(sessions: SqlSessions) -> None:
+    await log_in(sessions, session("s1"))
+
+    assert await renew(sessions, "s1", "s2") is Renewal.REPLACED
+
+    assert await sessions.find(SessionId("s1")) == caller("s1", seconds=10)
+    assert await sessions.find(SessionId("s2")) == caller("s2")
+
+
+async def test_replacing_never_makes_a_session_live_longer(sessions: SqlSessions) -> None:
+    await log_in(sessions, session("s1", seconds=5))
+
+    await renew(sessions, "s1", "s2")
+
+    assert await sessions.find(SessionId("s1")) == caller("s1", seconds=5)
+
+
+async def test_a_session_is_replaced_once(sessions: SqlSessions) -> None:
+    await log_in(sessions, session("s1"))
+
+    renewals = await asyncio.gather(*(renew(sessions, "s1", f"n{n}") for n in range(20)))
+
+    assert renewals.count(Renewal.REPLACED) == 1
+    assert renewals.count(Renewal.REPEATED) == 19
+    for n, renewal in enumerate(renewals):
+        assert (await sessions.find(SessionId(f"n{n}")) is not None) == (renewal is Renewal.REPLACED)
+
+
+async def test_a_session_that_is_gone_is_not_replaced(sessions: SqlSessions) -> None:
+    assert await renew(sessions, "s1", "s2") is Renewal.ENDED
+    assert await sessions.find(SessionId("s2")) is None
+
+
+async def test_s08_a_session_replaced_twice_over_comes_back_from_a_thief(sessions: SqlSessions) -> None:
+    await log_in(sessions, session("s1"))
+    await log_in(sessions, session("other login"))
+    await renew(sessions, "s1", "s2")
+    await renew(sessions, "s2", "s3")
+
+    assert await renew(sessions, "s1", "s4", after=1) is Renewal.REUSED
+
+    assert [await sessions.find(SessionId(id)) for id in ("s1", "s2", "s3", "s4")] == [None] * 4
+    assert await sessions.find(SessionId("other login")) is not None
+
+
+async def test_s08_a_replaced_session_that_comes_back_late_ends_the_login(sessions: SqlSessions) -> None:
+    await log_in(sessions, session("s1"))
+    await renew(sessions, "s1", "s2")
+    await sessions.purge(now=NOON + timedelta(minutes=30))
+
+    assert await sessions.end_if_replaced(SessionId("s2")) is None
+    assert await sessions.end_if_replaced(SessionId("s1")) == MARA
+
+    assert await sessions.find(SessionId("s2")) is None
+
+
+@pytest.mark.parametrize("ended", ["s1", "s2", "s3"])
+async def test_ending_a_session_ends_what_it_was_refreshed_from_and_into(sessions: SqlSessions, ended: str) -> None:
+    await log_in(sessions, session("s1"))
+    await renew(sessions, "s1", "s2", grace=0)
+    await renew(sessions, "s2", "s3", grace=0)
+    await log_in(sessions, session("other login"))
+
+    await sessions.end(SessionId(ended))
+
+    assert [await sessions.find(SessionId(id)) for id in ("s1", "s2", "s3")] == [None] * 3
+    assert await sessions.find(SessionId("other login")) is not None
+
+
+# Tickets
+
+
+async def test_a_ticket_is_used_once(sessions: SqlSessions) -> None:
+    await sessions.save_ticket("digest", SessionId("s1"), expires_at=NOON)
+
+    taken = await asyncio.gather(*(sessions.take_ticket("digest", now=NOON) for _ in range(5)))
+
+    assert sorted(taken, key=str) == [None] * 4 + ["s1"]
+
+
+async def test_a_ticket_expires(sessions: SqlSessions) -> None:
+    await sessions.save_ticket("digest", SessionId("s1"), expires_at=NOON)
+
+    assert await sessions.take_ticket("digest", now=NOON + timedelta(milliseconds=1)) is None
+    assert await sessions.take_ticket("digest", now=NOON) is None
+
+
+async def test_what_has_expired_is_purged(sessions: SqlSessions, path: Place) -> None:
+    await log_in(sessions, session("old", seconds=1))
+    await log_in(sessions, session("new"))
+    await sessions.save_ticket("old", SessionId("old"), expires_at=NOON + timedelta(seconds=1))
+    await sessions.save_ticket("new", SessionId("new"), expires_at=NOON + timedelta(hours=1))
+
+    await sessions.purge(now=NOON + timedelta(seconds=2))
+
+    assert rows_of(path, "SELECT id FROM sessions") == [("new",)]
+    assert rows_of(path, "SELECT digest FROM tickets") == [("new",)]

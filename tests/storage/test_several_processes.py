@@ -1,0 +1,274 @@
+"""Several processes on one PostgreSQL database: who writes, who owns it, and what they hear of each other."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports import Fenced
+from flowrunner.storage.database import Overtaken
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.postgres.database import PostgresDatabase
+from flowrunner.storage.postgres.ownership import SILENCE_SECONDS, Ownership, ownership_of
+from flowrunner.storage.transaction import Transaction
+from support.databases import add_flows, completion, contents_of, creation, open_database, rows_of
+from support.waiting import eventually
+
+from .tickets import INSERT, digests, insert
+
+pytestmark = pytest.mark.only("postgres")
+
+
+# One writer
+
+
+async def test_writers_of_two_processes_come_one_after_the_other(path: str) -> None:
+    first, second = open_database(path), open_database(path)
+
+    async def count_up(tx: Transaction) -> None:
+        (epoch,) = await tx.row("SELECT epoch FROM engine") or (0,)
+        await asyncio.sleep(0)
+        await tx.run("UPDATE engine SET epoch = :epoch", {"epoch": epoch + 1})
+
+    await asyncio.gather(*(database.write(count_up) for database in (first, second) * 20))
+    await first.close()
+    await second.close()
+
+    assert rows_of(path, "SELECT epoch FROM engine") == [(40,)]
+
+
+async def test_no_write_of_any_kind_counts_once_another_has_claimed(path: str) -> None:
+    add_flows(path)
+    loser, winner = open_database(path), open_database(path)
+    old = await SqlJournal(loser).claim()
+    await SqlJournal(loser).append(creation("e1", epoch=old))
+    await SqlJournal(winner).claim()
+    before = contents_of(path)
+
+    for late in (
+        SqlJournal(loser).append(completion("e1", epoch=old)),
+        SqlJournal(loser).append(creation("e2", epoch=old)),
+        insert(loser, "late"),
+    ):
+        with pytest.raises(Overtaken):
+            await late
+    with pytest.raises(Unavailable):
+        await loser.check_writable()
+    await loser.close()
+    await winner.close()
+
+    assert contents_of(path) == before
+
+
+async def test_what_two_processes_record_on_the_way_waits_for_neither(path: str) -> None:
+    add_flows(path)
+    database, other = open_database(path), await asyncpg.connect(path)
+    journal = SqlJournal(database)
+    epoch = await journal.claim()
+    for id in ("ours", "theirs"):
+        await journal.append(creation(id, epoch=epoch))
+    try:
+        async with other.transaction():
+            await other.execute("SELECT flowrunner_write_beside_others()")
+            await other.execute("UPDATE executions SET size = size + 1 WHERE id = 'theirs'")
+            await asyncio.wait_for(journal.append(completion("ours", epoch=epoch)), 5)
+    finally:
+        await other.close()
+        await database.close()
+
+
+async def test_nothing_gets_ahead_of_what_was_written_before_it(path: str) -> None:
+    """A step that is given up looks for the execution that it has just started."""
+    add_flows(path)
+    database = open_database(path)
+    journal = SqlJournal(database)
+    epoch = await journal.claim()
+    await journal.append(creation("parent", epoch=epoch))
+    child = asyncio.ensure_future(journal.append(creation("child", epoch=epoch)))
+    await journal.append(completion("parent", epoch=epoch))
+    found = rows_of(path, "SELECT id FROM executions ORDER BY id")
+    await child
+    await database.close()
+
+    assert found == [("child",), ("parent",)]
+
+
+async def test_of_what_is_recorded_at_once_only_what_is_overtaken_is_left_out(path: str) -> None:
+    add_flows(path)
+    database = open_database(path)
+    journal = SqlJournal(database)
+    epoch = await journal.claim()
+    for id in ("a", "b", "c"):
+        await journal.append(creation(id, epoch=epoch))
+    await journal.own(ExecutionId("b"), epoch)
+
+    outcomes = await asyncio.gather(
+        *(journal.append(completion(id, epoch=epoch)) for id in ("a", "b", "c")), return_exceptions=True
+    )
+    await database.close()
+
+    assert [type(outcome) for outcome in outcomes] == [type(None), Fenced, type(None)]
+    assert rows_of(path, "SELECT execution_id, max(seq) FROM events GROUP BY 1 ORDER BY 1") == [
+        ("a", 4),
+        ("b", 2),
+        ("c", 4),
+    ]
+
+
+async def test_nothing_is_owned_under_an_epoch_that_ends_while_one_waits_to_own_it(path: str) -> None:
+    add_flows(path)
+    database, other = open_database(path), await asyncpg.connect(path)
+    journal = SqlJournal(database)
+    epoch = await journal.claim()
+    await journal.append(creation("e", epoch=epoch))
+    try:
+        async with other.transaction():
+            await other.execute("SELECT flowrunner_write_alone()")
+            owning = asyncio.ensure_future(journal.own(ExecutionId("e"), epoch))
+            await _until_somebody_waits_for_a_lock(path)
+            await other.execute("UPDATE engine SET epoch = epoch + 1")
+            await other.execute("UPDATE executions SET epoch = epoch + 1")
+        with pytest.raises(Fenced):
+            await owning
+    finally:
+        await other.close()
+        await database.close()
+
+    assert rows_of(path, "SELECT epoch FROM executions") == [(epoch + 1,)]
+
+
+async def _until_somebody_waits_for_a_lock(path: str) -> None:
+    async with asyncio.timeout(5):
+        while rows_of(path, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == []:  # noqa: ASYNC110 # it is the server who knows
+            await asyncio.sleep(0.01)
+
+
+async def test_a_standby_writes_nothing_until_it_has_claimed(path: str) -> None:
+    database = PostgresDatabase(path, is_standby=True)
+    try:
+        with pytest.raises(Overtaken):
+            await insert(database, "too early")
+        await SqlJournal(database).claim()
+        assert await insert(database, "now") == 1
+    finally:
+        await database.close()
+
+    assert digests(path) == {"now"}
+
+
+async def test_who_stalls_in_a_transaction_does_not_keep_others_from_writing(path: str) -> None:
+    stalled, other = open_database(path), open_database(path)
+    has_begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def stall(tx: Transaction) -> None:
+        await tx.run(INSERT, {"digest": "stalled"})
+        has_begun.set()
+        await goes_on.wait()
+
+    stalling = asyncio.ensure_future(stalled.write(stall))
+    await has_begun.wait()
+
+    assert await asyncio.wait_for(insert(other, "other"), 10) == 1
+    goes_on.set()
+    with pytest.raises(Unavailable):
+        await stalling
+    await stalled.close()
+    await other.close()
+    assert digests(path) == {"other"}
+
+
+# Ownership
+
+
+async def test_one_of_two_owns_a_database_until_it_lets_go(path: str) -> None:
+    # Looks but once: it would take the lock again.
+    first = Ownership(path)
+    await first.look()
+    async with ownership_of(path) as second:
+        assert (first.is_held, second.is_held) == (True, False)
+        await first.close()
+        await asyncio.wait_for(second.until(lambda: second.is_held), 5)
+
+
+async def test_an_owner_that_hangs_is_not_one_for_long(path: str) -> None:
+    hanging = Ownership(path)
+    await hanging.look()
+    assert hanging.is_held
+
+    async with ownership_of(path) as other:
+        assert not other.is_held
+        # Nobody looks for the first one meanwhile, as in a process that is stopped.
+        await asyncio.wait_for(other.until(lambda: other.is_held), SILENCE_SECONDS + 2)
+        await eventually(hanging.look)
+        assert not hanging.is_held
+    await hanging.close()
+
+
+async def test_those_that_share_a_database_are_never_beside_one_that_has_it_alone(path: str) -> None:
+    one, two = Ownership(path, is_shared=True), Ownership(path, is_shared=True)
+    await one.look()
+    await two.look()
+    async with ownership_of(path) as alone:
+        assert (one.is_held, two.is_held, alone.is_held) == (True, True, False)
+        await one.close()
+        await two.close()
+        await asyncio.wait_for(alone.until(lambda: alone.is_held), 5)
+        async with ownership_of(path, is_shared=True) as late:
+            assert not late.is_held
+
+
+# News
+
+
+async def test_other_processes_hear_of_new_events_once_they_are_durable(path: str) -> None:
+    add_flows(path)
+    heard: list[str] = []
+    is_listening, has_news = asyncio.Event(), asyncio.Event()
+
+    def hear(id: str) -> None:
+        heard.append(id)
+        has_news.set()
+
+    other, database = open_database(path), open_database(path)
+    listening = asyncio.create_task(other.listen(name=lambda: "flowrunner", on_news=hear, on_gap=is_listening.set))
+    journal = SqlJournal(database)
+    epoch = await journal.claim()
+    await asyncio.wait_for(is_listening.wait(), 5)
+
+    await asyncio.gather(*(journal.append(creation(f"e{n}", epoch=epoch)) for n in range(250)))
+    async with asyncio.timeout(5):
+        while len(set(heard)) < 250:
+            has_news.clear()
+            await has_news.wait()
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await database.close()
+    await other.close()
+
+    assert set(heard) == {f"e{n}" for n in range(250)}
+
+
+async def test_a_process_does_not_hear_what_it_has_said_itself(path: str) -> None:
+    add_flows(path)
+    heard: list[str] = []
+    database, other = open_database(path), open_database(path)
+    is_listening, hears_other = asyncio.Event(), asyncio.Event()
+
+    def hear(id: str) -> None:
+        heard.append(id)
+        hears_other.set()
+
+    listening = asyncio.create_task(database.listen(name=lambda: "flowrunner", on_news=hear, on_gap=is_listening.set))
+    await asyncio.wait_for(is_listening.wait(), 5)
+    journal = SqlJournal(database)
+    await journal.append(creation("own", epoch=await journal.claim()))
+    SqlJournal(other).announce(ExecutionId("other"))
+    await asyncio.wait_for(hears_other.wait(), 5)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await database.close()
+    await other.close()
+
+    assert heard == ["other"]

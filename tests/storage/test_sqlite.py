@@ -1,0 +1,114 @@
+"""What is about SQLite alone: its file, its disk, its locks, and the threads that it is used from."""
+
+import asyncio
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.execution import Status
+from flowrunner.ports import Page
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.transaction import Transaction, one_row
+from support.databases import MARA, open_database
+
+from .tickets import digests, held, insert
+
+pytestmark = pytest.mark.only("sqlite")
+
+
+async def test_a_long_read_does_not_hold_the_loop_and_gives_its_answer(database: SqliteDatabase) -> None:
+    count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT count(*) FROM n"
+    threads: list[int] = []
+
+    async def read(tx: Transaction) -> int:
+        threads.append(threading.get_ident())
+        async with tx.moment():
+            counted: int = (await one_row(tx, count))[0]
+            return counted
+
+    assert await database.read(read) == 300_000
+    assert threads[0] == threading.get_ident() != threads[-1]
+    # The connection that was interrupted is as good as new.
+    assert await database.read(lambda tx: tx.row("SELECT 1")) == (1,)
+
+
+async def test_a_full_disk_refuses_the_batch_and_nothing_of_it_happens(database: SqliteDatabase, path: Path) -> None:
+    (pages,) = await database.write(lambda tx: one_row(tx, "PRAGMA page_count"))
+    await database.write(lambda tx: tx.row(f"PRAGMA max_page_count = {pages + 2}"))
+    async with held(database):
+        writes = [insert(database, f"{n}-" + "x" * 3000) for n in range(20)]
+
+    results = await asyncio.gather(*writes, return_exceptions=True)
+
+    assert [type(result) for result in results] == [Unavailable] * 20
+    assert digests(path) == set()
+
+
+async def test_writing_goes_on_when_there_is_room_again(database: SqliteDatabase, path: Path) -> None:
+    (pages,) = await database.write(lambda tx: one_row(tx, "PRAGMA page_count"))
+    await database.write(lambda tx: tx.row(f"PRAGMA max_page_count = {pages + 2}"))
+    with pytest.raises(Unavailable):
+        await asyncio.gather(*(insert(database, f"{n}-" + "x" * 3000) for n in range(20)))
+    await database.write(lambda tx: tx.row("PRAGMA max_page_count = 1000000"))
+
+    await insert(database, "again")
+
+    assert "again" in digests(path)
+
+
+async def test_running_out_of_memory_refuses_the_batch_and_the_writer_lives(
+    database: SqliteDatabase, path: Path
+) -> None:
+    async def gluttonous(tx: Transaction) -> None:
+        raise MemoryError
+
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(database.write(gluttonous), 5)
+
+    assert await asyncio.wait_for(insert(database, "after"), 5) == 1
+
+
+async def test_a_locked_database_is_unavailable_and_then_works_again(path: Path) -> None:
+    database = open_database(path)
+    await database.write(lambda tx: tx.row("PRAGMA busy_timeout = 50"))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(Unavailable):
+        await insert(database, "a")
+    other.execute("COMMIT")
+    other.close()
+
+    assert await insert(database, "b") == 1
+    await database.close()
+    assert digests(path) == {"b"}
+
+
+async def test_a_list_that_is_interrupted_does_not_leave_its_transaction_open(path: Path) -> None:
+    database = open_database(path)
+    try:
+        executions = SqlExecutions(database)
+        await database.write(_many)
+        for limit in range(1, 400):
+            page = Page(limit=limit, offset=0)
+            rows, total = await executions.page(MARA, flow_id=None, statuses=(Status.CANCELLED,), page=page)
+            assert (len(rows), total) == (limit, 3000)
+
+        await database.write(lambda tx: tx.run("DELETE FROM executions"))
+
+        assert await executions.page(MARA, flow_id=None, statuses=(), page=Page(limit=1, offset=0)) == ([], 0)
+    finally:
+        await database.close()
+
+
+async def _many(tx: Transaction) -> None:
+    await tx.run_many(
+        "INSERT INTO executions"
+        " (id, account_id, flow_id, revision_id, status, started_at, completed_at, epoch, last_seq)"
+        " VALUES (?, ?, 'flow-1', 'rev-1', 'cancelled', 1, 2, 0, 1)",
+        [(f"exec-{n:05}", MARA) for n in range(3000)],
+    )
