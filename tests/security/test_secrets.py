@@ -175,9 +175,7 @@ def test_s24_without_its_keys_the_server_refuses_to_start_and_changes_nothing(st
         case "no signing":
             signing.unlink()
         case "no keys":
-            master.unlink()
-            signing.unlink()
-            keys.rmdir()
+            shutil.rmtree(keys)
         case "key is a folder":
             master.unlink()
             master.mkdir(mode=0o700)
