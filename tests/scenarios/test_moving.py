@@ -57,7 +57,7 @@ def test_an_installation_goes_on_in_postgresql(postgres: PostgresServer, tmp_pat
     assert "Another FlowRunner server is using" in in_use.stderr
     assert "Another FlowRunner server is using" in in_use_there.stderr
     assert "'flowrunner migrate' brings it there" in behind.stderr
-    assert "executions: 1 rows" in copied.stdout
+    assert "executions: 1 row\n" in copied.stdout
     assert (again.returncode, newest.returncode) == (1, 0)
     assert "not empty" in again.stderr
     new = Server(tmp_path, {"DATABASE_URL": url}).start()

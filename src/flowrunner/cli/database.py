@@ -45,8 +45,12 @@ def copy(settings: Settings, *, source: str | None, target: str | None) -> None:
         raise FlowRunnerError(f"The URL given with --to {error}") from None
     # Whoever uses it has locked the directory that it is in, whatever leads there.
     path = path.resolve()
-    counts = asyncio.run(copy_installation(path, url, tell=lambda table, rows: click.echo(f"  {table}: {rows} rows")))
+    counts = asyncio.run(copy_installation(path, url, tell=_tell))
     click.echo(
         f"{sum(counts.values())} rows are in PostgreSQL as they are in {path}. "
         "Now start the server with FLOWRUNNER_DATABASE_URL, and with the keys in its data directory"
     )
+
+
+def _tell(table: str, rows: int) -> None:
+    click.echo(f"  {table}: {rows} row{'' if rows == 1 else 's'}")

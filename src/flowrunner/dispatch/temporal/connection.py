@@ -61,9 +61,9 @@ async def connect(address: TemporalAddress, *, api_key: str | None) -> Client:
 def _refused(address: TemporalAddress, error: RPCError) -> FlowRunnerError:
     if error.status == RPCStatusCode.NOT_FOUND:
         # A cluster that has just started makes its first namespace after it answers.
-        return _away(
-            address,
-            f"it has no namespace {address.namespace}; if it stays so, make one there, or name another in the address",
+        return DispatchAway(
+            f"Temporal at {address.target} has no namespace {address.namespace}; if it stays so, make one there, "
+            "or name another in the address"
         )
     if error.status in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED):
         return _hopeless(address, "it does not let this API key or certificate use the namespace")
