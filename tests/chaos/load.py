@@ -19,7 +19,10 @@ OBSERVED: Final = 15  # of a hundred executions
 # Nothing more is begun while so many executions are open: more than that says how fast the machine is, and no more.
 MOST_OPEN: Final = 150
 _COUNT_SECONDS: Final = 0.5
-DATABASE_AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+# The driver's own confusion is among them: a connection broke off at a bad moment.
+DATABASE_AWAY: Final = (
+    asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError
+)  # fmt: skip
 GONE: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 # What somebody does for an execution once it was accepted, until it has ended.
