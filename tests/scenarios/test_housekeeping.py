@@ -31,5 +31,6 @@ async def test_what_cannot_be_deleted_keeps_nothing_else_from_being_deleted(
 
         async with asyncio.timeout(10):
             await has_come_to_the_last.wait()
+        assert not keeping.done()
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)

@@ -35,6 +35,7 @@ async def test_whoever_takes_over_all_executions_has_every_process_look_again(po
         await SqlJournal(taker).claim()
 
         await until_noted(["standby", "standby", "taker", "taker"])
+        assert len(gaps) == 4
     finally:
         for task in listening:
             task.cancel()

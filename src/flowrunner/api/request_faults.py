@@ -7,12 +7,14 @@ from fastapi import Request
 from pydantic import BaseModel
 
 from flowrunner.domain.errors import Fault
+from flowrunner.domain.parameter_faults import BOUNDS
 from flowrunner.domain.suggestions import Suggestions
 
 # What pydantic finds: `{loc, type, msg, input, ctx}`, where `loc` begins with the part of the request.
 Found = Mapping[str, Any]
 
 _MESSAGES: Final[Mapping[str, str]] = {
+    **BOUNDS,
     "extra_forbidden": "is not a field of this request",
     "json_invalid": "is not valid JSON",
     "string_type": "must be text",
@@ -23,12 +25,6 @@ _MESSAGES: Final[Mapping[str, str]] = {
     "list_type": "must be a list",
     "dict_type": "must be an object",
     "model_attributes_type": "must be an object",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than_equal": "must be at most {le}",
-    "string_too_short": "must have at least {min_length} characters",
-    "string_too_long": "must have at most {max_length} characters",
-    "too_short": "must have at least {min_length} entries",
-    "too_long": "must have at most {max_length} entries",
     "literal_error": "must be one of: {expected}",
 }
 _CODES: Final[Mapping[str, str]] = {"missing": "required", "extra_forbidden": "unknown_key"}

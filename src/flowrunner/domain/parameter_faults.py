@@ -22,7 +22,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "dict_type": "a map",
     "model_type": "a map",
 }
-_BOUNDS: Final[Mapping[str, str]] = {
+BOUNDS: Final[Mapping[str, str]] = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "string_too_short": "must have at least {min_length} characters",
@@ -122,8 +122,8 @@ def _fault(keys: Keys, group: Sequence[Found], params: JSON) -> ParamFault:
         return ParamFault(keys=keys, code="unknown_key", message=message)
     if context.get("min_length") == 1:
         return ParamFault(keys=keys, code="param", message="must not be empty")
-    if kind in _BOUNDS:
-        return ParamFault(keys=keys, code="param", message=_BOUNDS[kind].format(**context))
+    if kind in BOUNDS:
+        return ParamFault(keys=keys, code="param", message=BOUNDS[kind].format(**context))
     return ParamFault(keys=keys, code="param", message=str(others[0]["msg"]).removeprefix("Value error, "))
 
 
