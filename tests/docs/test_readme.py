@@ -56,6 +56,20 @@ def test_the_targets_that_documents_name_exist() -> None:
     assert named <= targets
 
 
+def test_nobody_is_told_to_install_a_package_of_this_name_from_an_index() -> None:
+    sources = [
+        path for directory in ("src", "deploy", "demo") for path in (ROOT / directory).rglob("*") if path.is_file()
+    ]
+    texts = [path for path in sources if path.suffix not in (".pyc", ".png")]
+    # Until there is a release, that name is somebody else's on the index.
+    told = re.compile(r"(?:pip|pipx|uv|uvx)[a-z ]* (?:install|run|add) [^#\n]*?(?<![./\w-])['\"]?flowrunner\b(?!/)")
+
+    assert told.search("pip install flowrunner")
+    assert told.search("pip install 'flowrunner[temporal]'")
+    assert not told.search("pip install --no-deps ./flowrunner")
+    assert [path.name for path in [*all_pages(), *texts] if told.search(path.read_text(errors="replace"))] == []
+
+
 def test_every_link_between_documents_leads_somewhere() -> None:
     links = 0
     for page in all_pages():

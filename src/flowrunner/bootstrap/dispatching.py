@@ -24,8 +24,8 @@ def check_dispatch(settings: Settings) -> None:
     """Find out whether the dispatcher can be had. Raises: FlowRunnerError if Temporal's client is not installed."""
     if is_shared(settings) and importlib.util.find_spec("temporalio") is None:
         raise FlowRunnerError(
-            "Temporal needs its client: pip install 'flowrunner[temporal]', "
-            "or in a clone: .venv/bin/pip install --requirement requirements/temporal.txt"
+            "Temporal's client is not installed. Install it in the clone that FlowRunner came from: "
+            ".venv/bin/pip install --require-hashes --requirement requirements/temporal.txt"
         )
 
 
