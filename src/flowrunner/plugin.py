@@ -169,13 +169,18 @@ class ScopesEnded:
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """What a server answered. Header names are in lower case."""
+    """What a server answered. Header names are in lower case.
+
+    Attributes:
+        is_stripped: A redirect led to another origin, which was sent neither the headers nor the body.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     url: str
     redirects: int
+    is_stripped: bool = False
 
 
 class HttpClient(Protocol):

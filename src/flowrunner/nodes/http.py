@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 from pydantic import AfterValidator, Field
@@ -59,6 +60,12 @@ async def send(
     sent = headers if _has(headers, "idempotency-key") else {**headers, "Idempotency-Key": context.idempotency_key}
     answer = await context.http.request(method, url, headers=sent, body=body, max_redirects=max_redirects)
     milliseconds = round((time.perf_counter() - begun) * 1000, 3)
+    if answer.is_stripped:
+        context.log(
+            "warn",
+            f"A redirect was followed to {urlsplit(answer.url).netloc} without the node's headers and body, which are "
+            f"for {urlsplit(url).hostname}. If they may go there, use that server's URL in the node",
+        )
     succeeded = answer.status in expected if expected is not None else 200 <= answer.status <= 299
     facts: dict[str, JSON] = {"status_code": answer.status, "url": answer.url}
     if not succeeded:

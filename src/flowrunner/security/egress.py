@@ -4,6 +4,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 import aiohttp
@@ -179,9 +180,10 @@ class EgressClient:
     ) -> HttpAnswer:
         _check_request(method, headers)
         target, sent = _parse_url(url), dict(headers)
-        redirects = 0
+        redirects, is_stripped = 0, False
         while True:
             answer = await self._once(method, target, sent, body, redirects)
+            answer = replace(answer, is_stripped=is_stripped)
             location = answer.headers.get("location")
             if answer.status not in (301, 302, 303, 307, 308) or location is None or max_redirects == 0:
                 return answer
@@ -189,11 +191,13 @@ class EgressClient:
                 raise NodeFailure("http.redirects", f"More than {max_redirects} redirects, the last to {location}")
             redirects += 1
             following = _parse_url(location, base=target)
-            if following.origin() != target.origin():
-                sent = {k: v for k, v in sent.items() if k.lower() in _PUBLIC_HEADERS}
             if (answer.status == 303 and method != "HEAD") or (answer.status in (301, 302) and method == "POST"):
                 method, body = "GET", None
                 sent = {k: v for k, v in sent.items() if not k.lower().startswith("content-")}
+            if following.origin() != target.origin():
+                # Any header may hold a credential: a flow chooses the name of the one for its key.
+                is_stripped = is_stripped or body is not None or any(k.lower() != "idempotency-key" for k in sent)
+                sent, body = {}, None
             target = following
 
     async def _once(
@@ -216,13 +220,6 @@ class EgressClient:
 
     async def close(self) -> None:
         await self._session.close()
-
-
-# What may reach another host than the one it was meant for. Any other header may carry a credential:
-# a flow chooses the name of the one for its key.
-_PUBLIC_HEADERS: Final = frozenset(
-    {"accept", "accept-language", "cache-control", "content-language", "content-type", "idempotency-key", "user-agent"}
-)
 
 
 def _joined(headers: Any) -> dict[str, str]:
