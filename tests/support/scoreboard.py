@@ -26,11 +26,17 @@ from typing import Final
 
 import pytest
 
-REQUIREMENTS: Final = tuple(f"S{number:02}" for number in range(1, 61))
+REQUIREMENTS: Final = tuple(f"S{number:02}" for number in range(1, 77))
 # Why a requirement has no test. The reason goes when the test comes.
 NOT_YET: Final[Mapping[str, str]] = {
     "S54": "there are no incoming webhooks yet",
     "S55": "there are no incoming webhooks yet",
+    "S71": "there are no workspaces yet",
+    "S72": "there are no logins through OpenID Connect yet",
+    "S73": "there are no invitations, resets or approval links yet",
+    "S74": "there are no callbacks yet",
+    "S75": "there is no interface for browsers yet",
+    "S76": "there are no nodes for language models and no MCP server yet",
 }
 
 _IDS: Final = re.compile(r"test((?:_s\d\d)+)(?:_|\[|$)")

@@ -1,0 +1,18 @@
+"""Documents that cost more to parse than they have characters."""
+
+from typing import Final
+
+from security.hostile.case import RETURN, Case
+
+CASES: Final = (
+    Case("many directives", lambda a: a.validate("%TAG !a! tag:a\n" * 60_000 + "---\n" + RETURN), known="A3"),
+    Case("a long list", lambda a: a.validate("nodes: [" + "1," * 400_000 + "]")),
+    Case("deep brackets", lambda a: a.validate("[" * 900_000)),
+    Case("deep braces", lambda a: a.validate("{a: " * 200_000)),
+    Case("a megabyte of one scalar", lambda a: a.validate("nodes: '" + "x" * 1_000_000 + "'")),
+    Case("indentation that goes up and down", lambda a: a.validate("".join("a:\n" + " b:\n" for _ in range(120_000)))),
+    Case("many anchors", lambda a: a.validate("nodes: [" + ",".join(f"&a{n} x" for n in range(90_000)) + "]")),
+    Case("many duplicate keys", lambda a: a.validate("{" + "a: 1, " * 150_000 + "}")),
+    Case("many comments", lambda a: a.validate("# x\n" * 250_000 + RETURN)),
+    Case("an open quote", lambda a: a.validate("nodes: \"" + "a\n" * 400_000)),
+)  # fmt: skip

@@ -1,0 +1,134 @@
+"""One turn of the event loop is bounded, whatever comes in: the corpus of `hostile`, beside a second client."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from security.hostile import all_cases
+from security.hostile.case import Attacker, Case
+from support import stall_monitor
+from support.client import Client
+from support.receiver import Receiver
+from support.scoreboard import Scoreboard
+from support.server import Server
+from support.stall_monitor import Stalls
+
+MOST_SECONDS: Final = 0.25
+MOST_BYTES: Final = 300 * 2**20
+_CASES: Final = all_cases()
+
+
+class MonitoredServer(Server):
+    """A server that tells of its stalls. Args: program: Of one with more in it than the monitor."""
+
+    def __init__(self, directory: Path, settings: dict[str, str | None] | None = None, program: str = "") -> None:
+        self._reports = directory / "stalls"
+        hook = program or stall_monitor.__file__
+        super().__init__(directory, settings, program=(hook, str(self._reports)))
+
+    def stalls(self) -> Stalls:
+        """The worst since the last call."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self._reports))
+            with connection.makefile("rb") as answer:
+                return Stalls(**json.loads(answer.read()))
+
+
+@dataclass(slots=True)
+class Monitored:
+    server: MonitoredServer
+    admin: Client
+    idle_bytes: int
+
+
+@pytest.fixture(scope="module")
+def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
+    settings: dict[str, str | None] = {"ANONYMOUS_LOGINS": "0", "ACCOUNT_CHANGES": "0"}
+    server = MonitoredServer(tmp_path_factory.mktemp("monitored"), settings)
+    try:
+        admin = server.start().admin()
+        # The parts that are loaded once are there, and so is what they take.
+        admin.run_to_end("nodes: {a: {type: transform, params: {script: 'return [1].map(x => x)'}}}")
+        server.stalls()
+        time.sleep(0.1)
+        yield Monitored(server, admin, server.stalls().peak_bytes)
+    finally:
+        server.stop()
+
+
+@contextmanager
+def second_client(server: Server) -> Iterator[None]:
+    """Somebody who asks `/healthz` every 20 ms, and is always answered."""
+    has_ended = threading.Event()
+    wrong: list[object] = []
+
+    def ask() -> None:
+        while not has_ended.wait(0.02):
+            try:
+                status = server.client().get("/healthz").status
+            except OSError as error:
+                wrong.append(error)
+            else:
+                if status != 200:
+                    wrong.append(status)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield
+    finally:
+        has_ended.set()
+        asking.join()
+    assert wrong == []
+
+
+def faults(stalls: Stalls, idle_bytes: int) -> list[str]:
+    """What of it is more than may be."""
+    found = []
+    if stalls.turn > MOST_SECONDS:
+        found.append(f"a turn of the loop took {stalls.turn:.3f} s of processor time, at: {stalls.turn_at}")
+    if stalls.hold > MOST_SECONDS:
+        found.append(f"a thread held the interpreter's lock for {stalls.hold:.3f} s, at: {stalls.hold_at}")
+    if stalls.peak_bytes - idle_bytes > MOST_BYTES:
+        found.append(f"{(stalls.peak_bytes - idle_bytes) / 2**20:.0f} MiB more than idle")
+    return found
+
+
+def _parameters() -> list[object]:
+    return [
+        pytest.param(
+            case, id=name, marks=[pytest.mark.xfail(run=False, reason=f"waits for: {case.known}")] if case.known else []
+        )
+        for name, case in _CASES
+    ]
+
+
+@pytest.mark.parametrize("case", _parameters())
+def test_s61_no_turn_of_the_loop_is_long(
+    monitored: Monitored, receiver: Receiver, case: Case, pytestconfig: pytest.Config, scoreboard: Scoreboard
+) -> None:
+    is_whole = bool(pytestconfig.getoption("--scoreboard"))
+    if case.only_whole and not is_whole:
+        pytest.skip("it takes its time: make security")
+    attacker = Attacker(monitored.server, monitored.admin, receiver, is_whole=is_whole)
+    monitored.server.stalls()
+
+    with second_client(monitored.server):
+        case.attack(attacker)
+
+    found = faults(monitored.server.stalls(), monitored.idle_bytes)
+    scoreboard.count("hostile requests and flows: the loop stalled", cases=1, failures=len(found) > 0)
+    assert found == []
+
+
+def test_cases_have_names_of_their_own() -> None:
+    names = [name for name, _ in _CASES]
+    assert sorted(set(names)) == sorted(names)
