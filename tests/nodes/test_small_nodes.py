@@ -1,5 +1,6 @@
 """Node types that touch nothing outside, each by itself."""
 
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -47,6 +48,19 @@ async def test_a_log_adds_a_line_and_gives_its_input(client: EgressClient, level
 
     assert result == {"a": 1}
     assert context.lines == [(level, "m", [1])]
+
+
+@pytest.mark.parametrize("value", [["x" * 9_000, "x" * 1_000], {"k": list(range(5_000))}, [[1, 2, 3]] * 1_000_000])
+def test_a_message_that_is_too_long_as_text_is_refused_before_it_is_written(value: Any) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(NodeFailure, match="must have at most 10000 characters"):
+            TYPES["log"].read({"message": value})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 1024 * 1024
 
 
 async def test_a_delay_suspends_for_its_duration_and_gives_its_input(client: EgressClient) -> None:
@@ -248,7 +262,7 @@ async def test_a_value_that_only_looks_like_an_expression_is_an_error_of_the_nod
         ("transform", {}),
         ("transform", {"value": 1, "script": "x"}),
         ("log", {}),
-        ("log", {"message": 5}),
+        ("log", {"message": None}),
         ("log", {"message": "m", "level": "warning"}),
         ("log", {"message": "m" * 10_001}),
         ("delay", {}),
@@ -262,7 +276,7 @@ async def test_a_value_that_only_looks_like_an_expression_is_an_error_of_the_nod
         ("fail", {"error": "a..b"}),
         ("fail", {"error": "a b"}),
         ("fail", {"error": "x" * 201}),
-        ("fail", {"message": 5}),
+        ("fail", {"message": None}),
         ("switch", {}),
         ("switch", {"cases": []}),
         ("switch", {"cases": {"when": "x", "action": "a"}}),
@@ -300,7 +314,7 @@ async def test_a_value_that_only_looks_like_an_expression_is_an_error_of_the_nod
         ("approval", {"form": "x"}),
         ("approval", {"roles": []}),
         ("approval", {"roles": ["viewer"]}),
-        ("approval", {"prompt": 5}),
+        ("approval", {"prompt": None}),
         ("transform", {"mapping": []}),
         ("webhook", {}),
         ("webhook", {"url": ""}),

@@ -142,7 +142,8 @@ def _of_another_kind(keys: Keys, group: Sequence[Found], params: JSON) -> ParamF
         return ParamFault(keys=keys, code="param", message=f"must be one of: {', '.join(literals)}", hint=hint)
     *first, last = [*literals, *kinds]
     words = f"{', '.join(first)} or {last}" if first else last
-    return ParamFault(keys=keys, code="param", message=f"must be {words}", hint=hint)
+    found = ", and is null" if value is None else ""
+    return ParamFault(keys=keys, code="param", message=f"must be {words}{found}", hint=hint)
 
 
 def _literals(found: Found) -> Sequence[str]:

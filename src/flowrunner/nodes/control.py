@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Final
 
 from pydantic import ConfigDict, Field, field_validator
 
+from flowrunner.nodes.texts import Message
 from flowrunner.plugin import JSON, NodeFailure, NodeType, Outcome, Params, StepContext
 
 
@@ -34,7 +35,7 @@ class FailParams(Params):
         description="Error type.",
         json_schema_extra={"pattern": _ERROR_TYPE.pattern},
     )
-    message: str = Field(default="The flow failed on purpose", max_length=10_000)
+    message: Message = "The flow failed on purpose"
     data: Any = None
 
     @field_validator("error")

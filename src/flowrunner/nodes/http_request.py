@@ -40,15 +40,18 @@ class Auth(Params):
 
 
 Scalar = str | int | float | bool
+# A list repeats the name; what is null is left out.
+Fields = dict[str, Scalar | list[Scalar | None] | None]
+Headers = dict[str, Scalar | None]
 
 
 class HttpRequestParams(Params):
     url: str = Field(min_length=1, max_length=8192)
     method: Method = Field(default="GET", description="GET, HEAD, OPTIONS, POST, PUT, PATCH or DELETE.")
-    headers: dict[str, Scalar] = Field(default={})
-    query: dict[str, Scalar | list[Scalar]] = Field(default={}, description="Added to the URL.")
+    headers: Headers = Field(default={})
+    query: Fields = Field(default={}, description="Added to the URL.")
     body: Any = Field(default=None, description="Text, or any value to be sent as JSON.")
-    form: dict[str, Scalar] | None = Field(default=None, description="Sent as application/x-www-form-urlencoded.")
+    form: Fields | None = Field(default=None, description="Sent as application/x-www-form-urlencoded.")
     auth: Auth | None = None
     timeout: Duration | None = Field(default=None, description="How long one try may take.")
     follow_redirects: Annotated[
@@ -94,12 +97,12 @@ class HttpRequest(NodeType[HttpRequestParams]):
             return LONGEST_SECONDS
 
     async def run(self, params: HttpRequestParams, context: StepContext) -> JSON:
-        headers: Mapping[str, str] = {name: text_of(value) for name, value in params.headers.items()}
+        headers: Mapping[str, str] = header_texts(params.headers)
         if params.auth is not None:
             headers = {**headers, **params.auth.headers()}
         body: bytes | None = None
         if params.form is not None:
-            body = urllib.parse.urlencode({k: text_of(v) for k, v in params.form.items()}).encode()
+            body = urllib.parse.urlencode(_pairs(params.form)).encode()
             headers = {"Content-Type": "application/x-www-form-urlencoded", **headers}
         elif params.body is not None:
             body, headers = json_body(params.body, headers)
@@ -131,14 +134,28 @@ class HttpRequest(NodeType[HttpRequestParams]):
         )
 
 
-def with_query(url: str, query: Mapping[str, Scalar | list[Scalar]]) -> str:
-    if not query:
+def with_query(url: str, query: Fields) -> str:
+    pairs = _pairs(query)
+    if not pairs:
         return url
-    pairs = [(k, text_of(v)) for k, vs in query.items() for v in (vs if isinstance(vs, list) else [vs])]
     base, mark, fragment = url.partition("#")
     joint = "" if base.endswith(("?", "&")) else "&" if "?" in base else "?"
     return f"{base}{joint}{urllib.parse.urlencode(pairs)}{mark}{fragment}"
 
 
-def text_of(value: Scalar) -> str:
+def header_texts(headers: Headers) -> Mapping[str, str]:
+    return {name: _text(value) for name, value in headers.items() if value is not None}
+
+
+def _pairs(fields: Fields) -> list[tuple[str, str]]:
+    """Return each name with its values, once for each element of a list and without those that are null."""
+    return [
+        (name, _text(value))
+        for name, values in fields.items()
+        for value in (values if isinstance(values, list) else [values])
+        if value is not None
+    ]
+
+
+def _text(value: Scalar) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

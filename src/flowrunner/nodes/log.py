@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from pydantic import Field
-
+from flowrunner.nodes.texts import Message
 from flowrunner.plugin import JSON, LogLevel, NodeType, Params, StepContext
 
 
 class LogParams(Params):
-    message: str = Field(max_length=10_000)
+    message: Message
     level: LogLevel = "info"
     data: Any = None
 

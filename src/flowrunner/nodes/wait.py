@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Final, Literal
 from pydantic import Field, field_validator
 
 from flowrunner.nodes.durations import Duration, seconds_of
+from flowrunner.nodes.texts import Message
 from flowrunner.plugin import JSON, NodeType, Outcome, Params, ScopesEnded, Signalled, StepContext, Suspend
 
 TIMEOUT: Final = "timeout"
@@ -52,7 +53,7 @@ class Wait(NodeType[WaitParams]):
 
 
 class ApprovalParams(Params):
-    prompt: str = Field(default="", max_length=10_000, description="What is asked.")
+    prompt: Message = Field(default="", description="What is asked.")
     form: dict[str, Any] | None = Field(default=None, description="JSON Schema of the data that comes with the answer.")
     roles: list[Literal["admin", "user"]] | None = Field(
         default=None, min_length=1, max_length=20, description="Roles that may answer; whoever may run flows if absent."

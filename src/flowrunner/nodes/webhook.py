@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from flowrunner.nodes.http import ERRORS, REPEATABLE_METHODS, TIMEOUT_SECONDS, Method, json_body, send
-from flowrunner.nodes.http_request import Scalar, text_of
+from flowrunner.nodes.http_request import Headers, header_texts
 from flowrunner.plugin import JSON, NodeType, Params, StepContext
 
 
 class WebhookParams(Params):
     url: str = Field(min_length=1, max_length=8192)
     method: Method = "POST"
-    headers: dict[str, Scalar] = Field(default={})
+    headers: Headers = Field(default={})
     body: Any = Field(default=None, description="The node's input if absent.")
     secret: str | None = Field(
         default=None, min_length=1, description="Signs the request as Standard Webhooks 1.0 says."
@@ -37,8 +37,7 @@ class Webhook(NodeType[WebhookParams]):
 
     async def run(self, params: WebhookParams, context: StepContext) -> JSON:
         value = params.body if "body" in params.model_fields_set else context.input
-        headers: Mapping[str, str] = {name: text_of(v) for name, v in params.headers.items()}
-        body, headers = json_body(value, headers)
+        body, headers = json_body(value, header_texts(params.headers))
         if params.secret is not None:
             timestamp = str(int(context.now().timestamp()))
             headers = {**headers, **signature(params.secret, context.idempotency_key, timestamp, body)}

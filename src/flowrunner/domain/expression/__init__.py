@@ -5,7 +5,7 @@ are evaluated here, and give what JavaScript would; everything else is `Code`, w
 a sandbox before the template is rendered.
 """
 
-from flowrunner.domain.expression.javascript_values import is_true
+from flowrunner.domain.expression.javascript_values import is_true, text_of
 from flowrunner.domain.expression.reading import (
     OUTPUT_NAMES,
     PARAMETER_NAMES,
@@ -70,5 +70,6 @@ __all__ = [
     "parse_expression",
     "render",
     "shown",
+    "text_of",
     "value_of",
 ]

@@ -45,6 +45,11 @@ def _index(key: str | int) -> int | None:
     return int(key) if key.isascii() and key.isdigit() and (key == "0" or key[0] != "0") else None
 
 
+def text_of(value: JSON) -> str:
+    """The value as it stands within text: text as it is, everything else as `json_text`."""
+    return value if isinstance(value, str) else json_text(value)
+
+
 def json_text(value: JSON) -> str:
     """The value as JavaScript's `JSON.stringify` writes it."""
     match value:
