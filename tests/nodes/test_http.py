@@ -284,6 +284,20 @@ async def test_the_wish_to_wait_is_understood(nodes: Nodes, peer: Peer, value: s
 # Redirects
 
 
+async def test_s26_a_result_and_an_error_show_the_url_as_the_node_wrote_it(nodes: Nodes, peer: Peer) -> None:
+    """A client normalises what it sends: a secret would then show in a form of nobody's choice."""
+    host = peer.url.replace("http://", "HTTP://")
+    written = f"{host}/a%3Ab/./c%2d?x=%41"
+
+    result = await nodes.request(written)
+    refused = await nodes.failure(written.replace(peer.url.rpartition(":")[2], "1", 1))
+
+    assert result["metadata"]["url"] == written
+    assert peer.seen[0].path != "/a%3Ab/./c%2d?x=%41"
+    assert refused.type == "connection.refused"
+    assert "/a%3Ab/./c%2d?x=%41" in refused.message
+
+
 async def test_redirects_are_not_followed_unless_wanted(nodes: Nodes, peer: Peer) -> None:
     failure = await nodes.failure(peer.give("/a", 302, Location="/b"))
 

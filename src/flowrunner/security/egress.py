@@ -180,9 +180,10 @@ class EgressClient:
     ) -> HttpAnswer:
         _check_request(method, headers)
         target, sent = _parse_url(url), dict(headers)
-        redirects, is_stripped = 0, False
+        # Shown is the address as it was written: a secret in it is hidden as it is known, and not as it is sent.
+        shown, redirects, is_stripped = url, 0, False
         while True:
-            answer = await self._once(method, target, sent, body, redirects)
+            answer = await self._once(method, target, sent, body, redirects, shown=shown)
             answer = replace(answer, is_stripped=is_stripped)
             location = answer.headers.get("location")
             if answer.status not in (301, 302, 303, 307, 308) or location is None or max_redirects == 0:
@@ -198,10 +199,17 @@ class EgressClient:
                 # Any header may hold a credential: a flow chooses the name of the one for its key.
                 is_stripped = is_stripped or body is not None or any(k.lower() != "idempotency-key" for k in sent)
                 sent, body = {}, None
-            target = following
+            target, shown = following, location if yarl.URL(location).absolute else str(following)
 
     async def _once(
-        self, method: str, url: yarl.URL, headers: Mapping[str, str], body: bytes | None, redirects: int
+        self,
+        method: str,
+        url: yarl.URL,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        redirects: int,
+        *,
+        shown: str,
     ) -> HttpAnswer:
         try:
             async with self._session.request(
@@ -210,13 +218,13 @@ class EgressClient:
                 return HttpAnswer(
                     status=response.status,
                     headers=_joined(response.headers.items()),
-                    body=await _read(response),
-                    url=str(url),
+                    body=await _read(response, shown),
+                    url=shown,
                     redirects=redirects,
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # aiohttp raises ValueError for header and body values it cannot send.
-            raise _as_failure(error, url) from error
+            raise _as_failure(error, shown) from error
 
     async def close(self) -> None:
         await self._session.close()
@@ -230,7 +238,7 @@ def _joined(headers: Any) -> dict[str, str]:
     return joined
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(response: aiohttp.ClientResponse, shown: str) -> bytes:
     """The decoded body, as long as it fits."""
     chunks, size = [], 0
     async for chunk in response.content.iter_any():
@@ -240,7 +248,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
             response.close()
             raise NodeFailure(
                 "http.too_large",
-                f"The answer of {response.url.host} has more than {MAX_ANSWER_BYTES} bytes",
+                f"The answer of {shown} has more than {MAX_ANSWER_BYTES} bytes",
                 data={"status_code": response.status},
             )
         chunks.append(chunk)
@@ -276,26 +284,31 @@ def _parse_url(text: str, *, base: yarl.URL | None = None) -> yarl.URL:
     return url
 
 
-def _as_failure(error: Exception, url: yarl.URL) -> NodeFailure:
-    where = f"{url.host}:{url.port}"
+def _as_failure(error: Exception, shown: str) -> NodeFailure:
     for cause in _causes(error):
         if isinstance(cause, EgressForbidden):
-            return NodeFailure("egress.forbidden", f"Flows may not connect to {where}: {cause}")
+            return NodeFailure("egress.forbidden", f"Flows may not connect to {shown}: {cause}")
     match error:
         case aiohttp.ClientConnectorDNSError() | aiohttp.InvalidURL():
-            return NodeFailure("connection.dns", f"The name '{url.host}' cannot be resolved")
+            return NodeFailure("connection.dns", f"The name of the host cannot be resolved: {shown}")
+        case aiohttp.ClientConnectorCertificateError():
+            return NodeFailure(
+                "connection.tls", f"No trusted TLS connection to {shown}: {_reason(error.certificate_error)}"
+            )
+        case aiohttp.ClientConnectorSSLError():
+            return NodeFailure("connection.tls", f"No trusted TLS connection to {shown}: {_reason(error.os_error)}")
         case aiohttp.ClientSSLError():
-            return NodeFailure("connection.tls", f"No trusted TLS connection to {where}: {_reason(error)}")
+            return NodeFailure("connection.tls", f"No trusted TLS connection to {shown}: {_reason(error)}")
         case aiohttp.ConnectionTimeoutError() | aiohttp.ServerTimeoutError() | TimeoutError():
-            return NodeFailure("timeout", f"{where} did not answer in time")
+            return NodeFailure("timeout", f"{shown} did not answer in time")
         case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionRefusedError):
-            return NodeFailure("connection.refused", f"{where} refused the connection")
+            return NodeFailure("connection.refused", f"The connection was refused: {shown}")
         case aiohttp.ClientConnectorError():
-            return NodeFailure("connection.failed", f"Cannot connect to {where}: {_reason(error.os_error)}")
+            return NodeFailure("connection.failed", f"Cannot connect to {shown}: {_reason(error.os_error)}")
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | OSError():
-            return NodeFailure("connection.lost", f"{where} ended the connection before its answer was complete")
+            return NodeFailure("connection.lost", f"The connection ended before the answer was complete: {shown}")
         case aiohttp.ClientResponseError():
-            return NodeFailure("http.invalid_answer", f"The answer of {where} is not valid HTTP: {error.message}")
+            return NodeFailure("http.invalid_answer", f"The answer of {shown} is not valid HTTP: {error.message}")
         case _:
             return NodeFailure("http.invalid_request", f"The request cannot be sent: {_reason(error)}")
 
