@@ -1,5 +1,6 @@
 """The laws of `decide`, checked on random flows that a simulated process runs and crashes on."""
 
+import copy
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -40,7 +41,7 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.execution import ExecutionState, IllegalEvent, Status, replay
-from flowrunner.domain.flow import Graph, Node
+from flowrunner.domain.flow import Graph, Limits, Node
 from flowrunner.domain.retry import RetryPolicy
 
 # At each point where a process could die: whether it does. From a seed, like the plans.
@@ -199,6 +200,50 @@ def test_an_illegal_event_changes_nothing(plan: Plan, other: Plan, data: st.Data
         assert state.seq == length + 1
 
 
+def test_a_handler_that_does_not_begin_with_its_first_step_changes_nothing() -> None:
+    run = simulation(node("a"), node("tidy"), tries={"a": ["~60"]}, on_finish="tidy")
+    run.run(most_events=3)
+    run.cancel()
+    before = copy.deepcopy(run.state)
+
+    for iteration, attempt in ((2, 1), (1, 2)):
+        late = NodeStarted(node="tidy", node_type="test", iteration=iteration, attempt=attempt, scope="on_finish")
+        with pytest.raises(IllegalEvent, match="out of turn"):
+            run.state.apply(late, NOON)
+
+    assert run.state == before
+
+
+@MANY
+@given(plans(), st.integers(1, 12), crashes)
+def test_on_finish_runs_to_its_end_however_few_steps_are_left(plan: Plan, most: int, crashes: list[bool]) -> None:
+    flow = plan.flow
+    plan = replace(plan, flow=replace(flow, on_finish=flow.on_finish or flow.start))
+    run = Simulation(with_steps(plan, most), crashes)
+
+    run.run()
+
+    handled = [e for e, _ in run.journal if isinstance(e, ScopeEnded) and e.scope == "on_finish"]
+    assert len(handled) == 1
+    assert handled[0].error is None or handled[0].error.type != "limit.steps"
+
+
+def test_a_handler_that_never_ends_leaves_the_other_one_its_steps() -> None:
+    run = simulation(
+        node("a"), node("again", {"default": "again"}), node("tidy"), tries={"a": ["!http.404"]},
+        on_failure="again", on_finish="tidy", limits=Limits(max_steps=5),
+    )  # fmt: skip
+
+    ending = run.run()
+
+    assert isinstance(ending, Failed)
+    assert ending.error.type == "http.404"
+    ended = {e.scope: e for e, _ in run.journal if isinstance(e, ScopeEnded)}
+    assert ended["on_failure"].error is not None
+    assert ended["on_failure"].error.type == "limit.steps"
+    assert ended["on_finish"].outcome == "completed"
+
+
 @MANY
 @given(plans(), st.integers(1, 60), crashes, st.booleans())
 def test_an_execution_can_be_cancelled_at_any_event(
@@ -323,7 +368,7 @@ def test_a_loop_ends_with_a_clear_error() -> None:
 
     assert isinstance(ending, Failed)
     assert ending.error.type == "limit.steps"
-    assert run.state.started_tries == MAX_STEPS
+    assert run.state.started_tries[ROOT] == MAX_STEPS
 
 
 def test_a_loop_counts_the_visits_of_a_node() -> None:

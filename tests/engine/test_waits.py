@@ -9,9 +9,10 @@ import pytest
 
 from flowrunner.domain.events import Completed, NodeStarted, NodeWaiting
 from flowrunner.domain.execution import Status
+from flowrunner.engine import run
 from support.databases import rows_of
 from support.invariants import check_database
-from support.world import Machine, SteppingClock, machine
+from support.world import Machine, SteppingClock, machine, never
 
 from .events import ending, of_type
 
@@ -59,6 +60,42 @@ async def test_a_delay_of_more_than_a_moment_wakes_by_itself(path: Path) -> None
         events = await engine.run("nodes: {a: {type: delay, params: {duration: 1200ms}}}")
 
     assert isinstance(ending(events), Completed)
+
+
+async def test_a_delay_in_a_long_execution_ends_at_its_time(engine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    # So long that it would stay for hours, if nothing were due before.
+    monkeypatch.setattr(run, "_LONG_EVENTS", 1)
+    monkeypatch.setattr(run, "_STAY_SECONDS_AN_EVENT", 3600.0)
+    monkeypatch.setattr(run, "_LONGEST_STAY_SECONDS", 3600.0)
+    engine.world.short_wait = 0
+
+    events = await engine.run("nodes: {a: {type: delay, params: {duration: 100ms}}}")
+
+    assert isinstance(ending(events), Completed)
+
+
+async def test_a_wait_beside_a_busy_branch_ends_soon_after_the_clock_was_set_forward(
+    engine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_LONGEST_NAP_SECONDS", 0.05)
+    engine.http.at("http://peer/busy", never)
+    await engine.save("""
+        nodes:
+          both:
+            type: parallel
+            branches:
+              busy: {nodes: {ask: {type: http.request, params: {url: "http://peer/busy"}}}}
+              rests:
+                nodes:
+                  rest: {type: delay, params: {duration: 2h}, next: tell}
+                  tell: {type: webhook, params: {url: "http://peer/tell"}}
+        """)
+    await engine.start()
+    await engine.until_requested("http://peer/busy")
+
+    engine.clock.advance(hours=2)
+
+    await engine.until_requested("http://peer/tell")
 
 
 async def test_a_delay_until_the_past_ends_at_once(engine: Machine) -> None:

@@ -11,7 +11,6 @@ from itertools import islice
 from typing import Final, TypeAlias, assert_never
 
 from flowrunner.domain.events import (
-    HANDLERS,
     ON_FAILURE,
     ON_FINISH,
     ROOT,
@@ -26,7 +25,7 @@ from flowrunner.domain.events import (
     ScopeEnded,
     Step,
 )
-from flowrunner.domain.execution import ExecutionState, Frame, StepState, StepStatus
+from flowrunner.domain.execution import ExecutionState, Frame, StepState, StepStatus, budget_of
 from flowrunner.domain.flow import DEFAULT_ACTION, MAX_STEPS, Flow, Graph, Node
 from flowrunner.domain.values import JSON
 
@@ -51,8 +50,8 @@ __all__ = [
 
 # A node whose runs keep ending with the process is the likely cause of it.
 MAX_INTERRUPTIONS: Final = 20
-# What handlers may take when the flow itself has used up its steps.
-_STEPS_OF_HANDLERS: Final = 1000
+# Each handler has at least so many steps, however few the flow itself may take.
+_LEAST_STEPS_OF_HANDLER: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +270,8 @@ def _begin_scopes(flow: Flow, state: ExecutionState, current: StepState) -> tupl
     for key in islice(scopes.inputs, room):
         graph = node.scope(key)
         first = graph.nodes[graph.start]
-        if state.started_tries + len(starts) >= flow.limits.max_steps:
-            starts.append(_too_many(flow, state, current))
+        if _is_worn_out(flow, state, current.step.scope, beyond=len(starts)):
+            starts.append(_too_many(flow, state, current.step.scope, current))
             break
         event = NodeStarted(
             node=first.name, node_type=first.type, iteration=1, attempt=1, scope=current.step.inner(key)
@@ -290,25 +289,34 @@ def _enter(flow: Flow, state: ExecutionState, scope: str, name: str) -> Decision
     frame = state.frames[scope]
     before = frame.steps.get(name)
     if _is_worn_out(flow, state, scope):
-        return _too_many(flow, state, frame.current)
+        return _too_many(flow, state, scope, frame.current)
     node = graph_of(flow, state, scope).nodes[name]
     iteration = before.step.iteration + 1 if before else 1
     return Start(NodeStarted(node=name, node_type=node.type, iteration=iteration, attempt=1, scope=scope))
 
 
-def _is_worn_out(flow: Flow, state: ExecutionState, scope: str) -> bool:
-    is_handler = scope.partition("/")[0] in HANDLERS
-    return state.started_tries >= flow.limits.max_steps + (_STEPS_OF_HANDLERS if is_handler else 0)
+def _is_worn_out(flow: Flow, state: ExecutionState, scope: str, *, beyond: int = 0) -> bool:
+    """Args: beyond: Steps that are about to begin besides the ones that are recorded."""
+    budget = budget_of(scope)
+    return state.started_tries[budget] + beyond >= _most_steps(flow, budget)
 
 
-def _too_many(flow: Flow, state: ExecutionState, at: StepState | None) -> Decision:
+def _most_steps(flow: Flow, budget: str) -> int:
+    return flow.limits.max_steps if budget == ROOT else max(flow.limits.max_steps, _LEAST_STEPS_OF_HANDLER)
+
+
+def _too_many(flow: Flow, state: ExecutionState, scope: str, at: StepState | None) -> Decision:
+    budget = budget_of(scope)
+    what = "The execution" if budget == ROOT else f"The handler {budget}"
     message = (
-        f"The execution has begun {flow.limits.max_steps} steps, tries counted: its edges seem to lead round for"
+        f"{what} has begun {_most_steps(flow, budget)} steps, tries counted: its edges seem to lead round for"
         " ever. Where so many are right, raise 'limits.max_steps'"
     )
     error = Failure(type="limit.steps", message=message, node=None if at is None else at.step.node)
-    ended = state.root.ended
-    return failed(flow, state, error, at) if ended is None else Finish(_ending(state, ended))
+    if budget == ROOT:
+        return failed(flow, state, error, at)
+    # The other handler still has its steps.
+    return Record(ScopeEnded(scope=budget, outcome="failed", error=error))
 
 
 def _try_again(current: StepState, *, interrupted: bool) -> Decision:
@@ -348,7 +356,7 @@ def _due(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decisio
     """What happens when the moment has come that a step waited for."""
     if current.status is StepStatus.RETRYING:
         if _is_worn_out(flow, state, current.step.scope):
-            return (_too_many(flow, state, current),)
+            return (_too_many(flow, state, current.step.scope, current),)
         return (_try_again(current, interrupted=False),)
     if current.open is not None:
         opened = current.open.opened

@@ -1,5 +1,6 @@
 """One run of a flow: the state that its events add up to."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -193,7 +194,8 @@ class ExecutionState:
         signals: Signals that no step has taken yet, by key.
         vars: What `set` nodes have set.
         dues: When something happens to a step by itself, the earliest first; some of it is out of date.
-        started_tries: Tries of steps begun so far; loops are bounded by it.
+        started_tries: Tries of steps begun so far, by where they count: `ROOT` for the flow itself, or the handler
+            they run for. Loops are bounded by it.
         log_lines: Log events so far; they are capped.
     """
 
@@ -210,7 +212,7 @@ class ExecutionState:
     signals: dict[str, list[JSON]] = field(default_factory=dict)
     vars: dict[str, JSON] = field(default_factory=dict)
     dues: list[tuple[datetime, Step]] = field(default_factory=list, compare=False)
-    started_tries: int = 0
+    started_tries: Counter[str] = field(default_factory=Counter)
     log_lines: int = 0
     ending: Ending | None = None
 
@@ -318,7 +320,12 @@ class ExecutionState:
 
     def _start(self, event: NodeStarted, at: datetime) -> None:
         step = Step(event.node, event.iteration, event.scope)
-        frame = self.frames.get(event.scope) or self._enter(event.scope)
+        frame = self.frames.get(event.scope)
+        if frame is None:
+            # Checked before the scope is entered: an illegal event leaves the state as it was.
+            if (event.iteration, event.attempt) != (1, 1):
+                raise IllegalEvent(f"{step} out of turn")
+            frame = self._enter(event.scope)
         before = frame.steps.get(event.node)
         if before is not None and before.step == step:
             if event.attempt != before.attempts + 1:
@@ -337,7 +344,7 @@ class ExecutionState:
                 raise IllegalEvent(f"{step} while its scope has another under way")
             frame.steps[event.node] = StepState(step, event.node_type, StepStatus.RUNNING, at, frame.flowing)
             frame.cursor = event.node
-        self.started_tries += 1
+        self.started_tries[budget_of(event.scope)] += 1
         self.running[step] = None
         self.ready.pop(event.scope, None)
 
@@ -512,6 +519,12 @@ class ExecutionState:
         if state.status not in allowed:
             raise IllegalEvent(f"{event.type} of {state.step}, which is {state.status}")
         return state
+
+
+def budget_of(scope: str) -> str:
+    """Return where the steps of a scope count: the handler that it belongs to, or `ROOT` for the flow itself."""
+    outermost = scope.partition("/")[0]
+    return outermost if outermost in HANDLERS else ROOT
 
 
 _UNDER_WAY: Final = (StepStatus.RUNNING, StepStatus.WAITING, StepStatus.RESUMING, StepStatus.OPEN)

@@ -61,6 +61,8 @@ _CAREFUL_EVENTS: Final = 4 * MAX_UNRECORDED_EVENTS
 _LONG_EVENTS: Final = 1000
 _STAY_SECONDS_AN_EVENT: Final = 0.001
 _LONGEST_STAY_SECONDS: Final = 10.0
+# Also how late a wait in memory may end after the clock was set forward.
+_LONGEST_NAP_SECONDS: Final = 10.0
 
 _TOO_MUCH: Final = Failure(
     type="limit.size",
@@ -174,21 +176,24 @@ class Run:
                 if self._begins_nothing and not is_busy:
                     return None
                 seconds = None if due_at is None else (due_at - self._world.clock.now()).total_seconds()
-                if is_busy or (seconds is not None and seconds <= self._world.short_wait):
-                    await self._mailbox.wait(seconds)
-                elif not await self._stays():
+                stay_seconds = self._stay_seconds()
+                if is_busy or (seconds is not None and seconds <= max(self._world.short_wait, stay_seconds)):
+                    await self._mailbox.wait(None if seconds is None else min(seconds, _LONGEST_NAP_SECONDS))
+                elif not stay_seconds or not await self._mailbox.wait(stay_seconds):
                     return due_at
                 self._take_messages(most=AT_A_STRETCH)
         finally:
             self._mailbox.close()
             self._steps.cut_off_all()
 
-    async def _stays(self) -> bool:
-        """Whether something came soon enough for an execution that waits to be in memory yet: a long one stays
-        for a while, as coming back costs it more. Whoever cancels one is not kept waiting by that."""
+    def _stay_seconds(self) -> float:
+        """Return how long an execution stays in memory for what it waits for; 0 for a short one.
+
+        Whoever cancels one is not kept waiting by that.
+        """
         if self._state.seq < _LONG_EVENTS or self._state.root.ended is not None:
-            return False
-        return await self._mailbox.wait(min(self._state.seq * _STAY_SECONDS_AN_EVENT, _LONGEST_STAY_SECONDS))
+            return 0.0
+        return min(self._state.seq * _STAY_SECONDS_AN_EVENT, _LONGEST_STAY_SECONDS)
 
     async def _cancel(self, wish: _Cancellation) -> None:
         """Stop what is under way; the handler of the flow's end still runs."""
