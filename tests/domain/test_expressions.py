@@ -1,6 +1,7 @@
 """Expressions: plain paths that are evaluated here, and what is left to JavaScript."""
 
 import json
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from flowrunner.domain.expression import (
     Path,
     Template,
     Text,
+    TooMuchFilledIn,
     Value,
     codes_of,
     compile_template,
@@ -309,6 +311,48 @@ def test_the_values_filled_in_are_bounded_together() -> None:
     for value in (["${input}"] * 5, "${input}" * 5, {"a": {"b": ["${input}"] * 5}}):
         with pytest.raises(ExpressionFailed, match="more than 4194304 characters together"):
             rendered(template_of(value), scope)
+
+
+@pytest.mark.parametrize("value", ["x" * 1_000_000, [0] * 250_000, {"a": ["x" * 1000] * 1000}])
+@pytest.mark.parametrize("text", ["${input}", "${input} "])
+def test_naming_a_long_value_often_takes_no_more_memory_than_naming_it_until_it_is_too_much(
+    text: str, value: Any
+) -> None:
+    template = template_of([text] * 400)
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooMuchFilledIn):
+            rendered(template, {"input": value})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    # A list that is visited takes eight bytes an element.
+    assert peak < 8 * MAX_RENDERED
+
+
+class CountedText(str):
+    conversions = 0
+
+    def encode(self, *arguments: Any) -> bytes:
+        CountedText.conversions += 1
+        return super().encode(*arguments)
+
+
+def test_a_text_is_converted_once_however_often_its_characters_are_read() -> None:
+    text = CountedText("é" * 1000)
+    CountedText.conversions = 0
+
+    value = rendered(template_of(["${input.length}", "${input[7]}"] * 500), {"input": text})
+
+    assert value == [1000, "é"] * 500
+    assert CountedText.conversions == 1
+
+
+def test_what_is_too_much_names_an_expression_that_is_part_of_it() -> None:
+    with pytest.raises(ExpressionFailed, match=r"as of \$\{input.page\}: fill in only the parts that are needed"):
+        rendered(template_of({"body": "${input.page}"}), {"input": {"page": "x" * (MAX_RENDERED + 1)}})
 
 
 # Strings that are JavaScript by themselves

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,23 @@ async def test_a_result_that_is_too_large_is_an_error_of_its_node(engine: Machin
     )
 
     assert ending(events) == Completed(result="node.result_too_large")
+
+
+async def test_what_flows_into_many_branches_is_counted_before_it_is_written(engine: Machine) -> None:
+    branches = ", ".join(f"b{number}: {{nodes: {{n: {{type: log, params: {{message: m}}}}}}}}" for number in range(300))
+    flow = f"{{nodes: {{a: {{type: parallel, branches: {{{branches}}}}}}}}}"
+
+    tracemalloc.start()
+    try:
+        events = await engine.run(flow, "x" * 1_000_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert isinstance(end := ending(events), Failed)
+    assert end.error.type == "node.result_too_large"
+    assert "What flows into its 300 scopes" in end.error.message
+    assert peak < 50_000_000
 
 
 async def test_a_wait_cannot_carry_more_than_a_result_may(engine: Machine) -> None:

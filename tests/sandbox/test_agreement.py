@@ -15,6 +15,7 @@ from flowrunner.domain.expression import (
     ExpressionFailed,
     Literal,
     Path,
+    Value,
     compile_text,
     parse_expression,
     render,
@@ -120,7 +121,7 @@ def answers(sources: Sequence[str], scope: Any, engine: Engine) -> Iterator[tupl
             plain.append((source, found))
     for (source, found), outcome in zip(plain, engine.evaluate([s for s, _ in plain], scope), strict=True):
         try:
-            ours = found.evaluate(scope, {})
+            ours = render(Value(found), scope)
         except ExpressionFailed:
             ours = "error"
         yield source, ours, "error" if outcome.fault is not None else outcome.value

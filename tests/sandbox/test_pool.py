@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
@@ -253,6 +254,40 @@ async def test_what_the_scripts_can_see_is_bounded(sandbox: JailedSandbox) -> No
     assert found.fault is not None
     assert found.fault.limit == "memory"
     assert (await outcome(sandbox, "input.length", {"input": "x" * (8 * 1024 * 1024)})).value == 8 * 1024 * 1024
+
+
+async def test_what_waits_for_a_turn_takes_no_memory_for_what_it_can_see(sandbox: JailedSandbox) -> None:
+    scope = {"input": "x" * (4 * 1024 * 1024)}
+    blocked = [asyncio.create_task(sandbox.evaluate(A, [Script(LOOP)], {})) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    tracemalloc.start()
+    try:
+        waiting = [asyncio.create_task(sandbox.evaluate(B, [Script("input.length")], scope)) for _ in range(50)]
+        await asyncio.sleep(0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    outcomes = await asyncio.gather(*waiting)
+
+    assert peak < 16 * 1024 * 1024
+    assert {found[0].value for found in outcomes} == {4 * 1024 * 1024}
+    await asyncio.gather(*blocked)
+
+
+async def test_of_what_is_too_large_no_more_is_written_than_may_be_sent(sandbox: JailedSandbox) -> None:
+    page = "x" * (2 * 1024 * 1024)
+
+    tracemalloc.start()
+    try:
+        found = await outcome(sandbox, "1", {"nodes": {f"n{number}": {"result": page} for number in range(60)}})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert found.fault is not None
+    assert found.fault.limit == "memory"
+    assert peak < 48 * 1024 * 1024
 
 
 async def test_many_scripts_share_one_exchange_and_answer_in_order(sandbox: JailedSandbox) -> None:

@@ -1,7 +1,7 @@
 """The types that every layer shares: identifiers and JSON."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NewType, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Final, NewType, TypeAlias, Union
 
 AccountId = NewType("AccountId", str)
 FlowId = NewType("FlowId", str)
@@ -16,3 +16,28 @@ if TYPE_CHECKING:
 else:
     # Codecs that read type hints at run time cannot follow the recursion.
     JSON = Any
+
+# It takes about as long to visit an element as to copy some characters.
+_ELEMENT: Final = 4
+
+
+def left_after(value: JSON, left: int) -> int:
+    """Return what is left of a size after a value: its characters, and four for each value in it.
+
+    Negative if the value is larger, in which case no more of it is visited than fits.
+    """
+    todo = [value]
+    while todo and left >= 0:
+        item = todo.pop()
+        left -= _ELEMENT
+        if isinstance(item, str):
+            left -= len(item)
+        elif isinstance(item, dict | list | tuple) and left < len(item) * _ELEMENT:
+            # It may be so long that listing it takes a while.
+            return -1
+        elif isinstance(item, dict):
+            left -= sum(map(len, item))
+            todo.extend(item.values())
+        elif isinstance(item, list | tuple):
+            todo.extend(item)
+    return left

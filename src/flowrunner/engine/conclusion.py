@@ -19,7 +19,6 @@ async def conclusion(world: World, identity: Identity, state: ExecutionState, sa
     last = state.root.current
     names = Names(world, identity, state, None, say, {})
     try:
-        filling = await names.fill(outputs)
-        return concluded(flow, filling.render(outputs))
+        return concluded(flow, await names.fill(outputs))
     except ExpressionFailed as error:
         return failed(flow, state, Failure(type="expression", message=f"The outputs of the flow: {error}"), last)

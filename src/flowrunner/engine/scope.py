@@ -1,13 +1,23 @@
-"""What the expressions of a flow can read: the names of a scope, and what filling in takes."""
+"""What the expressions of a flow can read: the names of a scope, and the values of templates there."""
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from flowrunner.domain.decide import node_of
 from flowrunner.domain.events import ROOT
 from flowrunner.domain.execution import ExecutionState, StepState
-from flowrunner.domain.expression import NO_VALUES, Code, ExpressionFailed, Values, render, value_of
+from flowrunner.domain.expression import (
+    NO_VALUES,
+    Code,
+    ExpressionFailed,
+    TooMuchFilledIn,
+    Values,
+    render,
+    value_of,
+)
 from flowrunner.domain.flow import Flow, Mentions, Prepared
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
 from flowrunner.engine.world import World
@@ -22,6 +32,9 @@ class Identity:
     flow_id: FlowId
     flow: Flow
 
+
+# Characters and elements that are filled in on the event loop, in some milliseconds.
+_SHORT: Final = 128 * 1024
 
 # Told of what a script writes with `console`: level and text.
 Say = Callable[[str, str], None]
@@ -43,19 +56,25 @@ class Names:
     say: Say
     more: Mapping[str, JSON]
 
-    async def fill(self, *parts: Prepared) -> "Filling":
-        """What it takes to render the parts; all their code is evaluated in one exchange.
+    async def fill(self, part: Prepared) -> JSON:
+        """Return the value of a template; all its code is evaluated in one exchange.
 
         Raises:
-            ExpressionFailed: If a secret that they name is not there.
+            ExpressionFailed: If an expression has no value, or a secret that it names is not there.
             Stopped.
         """
-        if all(part.is_constant for part in parts):
-            return Filling({}, NO_VALUES)
-        scope = await self._scope([part.mentions for part in parts])
-        return Filling(scope, await self._values([code for part in parts for code in part.codes], scope))
+        template = part.template
+        if part.is_constant:
+            return render(template, {})
+        scope = await self._scope(part.mentions)
+        values = await self._values(part.codes, scope)
+        try:
+            return render(template, scope, values, most=_SHORT)
+        except TooMuchFilledIn:
+            # Others go on meanwhile.
+            return await asyncio.to_thread(render, template, scope, values)
 
-    async def _values(self, codes: list[Code], scope: Mapping[str, JSON]) -> Values:
+    async def _values(self, codes: Sequence[Code], scope: Mapping[str, JSON]) -> Values:
         if not codes:
             return NO_VALUES
         scripts = [code.script for code in codes]
@@ -68,15 +87,14 @@ class Names:
                 self.say(level, text)
         return {code: value_of(code, outcome) for code, outcome in zip(codes, outcomes, strict=True)}
 
-    async def _scope(self, mentions: list[Mentions]) -> dict[str, JSON]:
+    async def _scope(self, mentions: Mentions) -> dict[str, JSON]:
         """The names that are mentioned; of secrets only those."""
-        roots = frozenset[str]().union(*(m.roots for m in mentions))
         scope: dict[str, JSON] = {}
-        for root in roots:
+        for root in mentions.roots:
             if root in self.more:
                 scope[root] = self.more[root]
             elif root == "secrets":
-                scope[root] = await self._secrets(frozenset[str]().union(*(m.secrets for m in mentions)))
+                scope[root] = await self._secrets(mentions.secrets)
             elif root == "nodes":
                 scope[root] = self._nodes(mentions)
             else:
@@ -127,8 +145,8 @@ class Names:
                 return frame.item
         return None
 
-    def _nodes(self, mentions: list[Mentions]) -> JSON:
-        wanted = None if any(m.any_node for m in mentions) else frozenset[str]().union(*(m.nodes for m in mentions))
+    def _nodes(self, mentions: Mentions) -> JSON:
+        wanted = None if mentions.any_node else mentions.nodes
         found: dict[str, JSON] = dict.fromkeys(wanted or ())
         seen: set[str] = set()
         for frame in self.state.visible(ROOT if self.at is None else self.at.step.scope):
@@ -143,18 +161,6 @@ class Names:
         for name in sorted(names - values.keys()):
             raise ExpressionFailed(f"${{secrets.{name}}}: the account has no secret '{name}'")
         return dict(values)
-
-
-@dataclass(frozen=True, slots=True)
-class Filling:
-    """What prepared templates are rendered with."""
-
-    scope: Mapping[str, JSON]
-    values: Values
-
-    def render(self, part: Prepared) -> JSON:
-        """Raises: ExpressionFailed."""
-        return render(part.template, self.scope, self.values)
 
 
 def _those(steps: Mapping[str, StepState], wanted: frozenset[str] | None) -> Iterable[str]:

@@ -21,10 +21,11 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.execution import ExecutionState, StepState, StepStatus
-from flowrunner.domain.expression import ExpressionFailed
+from flowrunner.domain.expression import MAX_RENDERED, ExpressionFailed
 from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks, Node, Prepared
-from flowrunner.domain.values import JSON, FlowId
+from flowrunner.domain.values import JSON, FlowId, left_after
 from flowrunner.engine.log import level_of
+from flowrunner.engine.recorder import MAX_EVENT_BYTES
 from flowrunner.engine.scope import Identity, Names
 from flowrunner.engine.world import Stopped, World
 from flowrunner.plugin import (
@@ -215,10 +216,10 @@ async def _outcome(context: Context) -> StepResult:
             else:
                 params = None
                 if node_type.asks_again:
-                    params = node_type.read((await names.fill(node.params)).render(node.params))
+                    params = node_type.read(await names.fill(node.params))
                 given = await node_type.resume(params, context, _come(current))
                 if node.hooks is not None:
-                    filled = (await names.fill(node.params)).render(node.params)
+                    filled = await names.fill(node.params)
                     given = await _changed_after(context, node.hooks, filled, given)
     except TimeoutError:
         if not limit.expired() or node.timeout_seconds is None:
@@ -235,7 +236,7 @@ async def _outcome(context: Context) -> StepResult:
     result = given.result if isinstance(given, Outcome | Suspend) else given
     if node.output is not None:
         seen = Names(context.world, context.identity, context.state, current, context.say, {"result": result})
-        result = (await seen.fill(node.output)).render(node.output)
+        result = await seen.fill(node.output)
     # Later nodes see what a replay will see, whatever Python object it was. Raises for what has no
     # JSON form.
     result = msgspec.to_builtins(result, str_keys=True)
@@ -251,12 +252,12 @@ async def _run(node_type: NodeType[Any], context: Context, names: Names) -> _Giv
     node = context.declared
     if node.condition is not None:
         # By itself, because of a node that is skipped nothing else is evaluated.
-        holds = (await names.fill(node.condition)).render(node.condition)
+        holds = await names.fill(node.condition)
         if isinstance(holds, ExpressionFailed):
             raise holds
         if not holds:
             return _SKIPPED  # type: ignore[no-any-return] # a mark of its own kind
-    params = (await names.fill(node.params)).render(node.params)
+    params = await names.fill(node.params)
     if node.hooks is None:
         return await node_type.run(node_type.read(params), context)
     return await _run_with_hooks(node_type, context, node.hooks, params)
@@ -289,7 +290,7 @@ async def _changed_after(context: Context, hooks: Hooks, params: JSON, given: _G
 
 async def _call(context: Context, hook: Prepared, more: Mapping[str, JSON]) -> JSON:
     names = Names(context.world, context.identity, context.state, context.current, context.say, more)
-    return (await names.fill(hook)).render(hook)
+    return await names.fill(hook)
 
 
 def _of_next_run(current: StepState) -> Mapping[str, JSON]:
@@ -347,6 +348,12 @@ def _waiting(context: Context, suspend: Suspend, result: JSON) -> NodeWaiting:
 
 
 def _opened(context: Context, scopes: OpenScopes) -> ScopesOpened:
+    # One value that flows into many scopes is written many times; a list of different ones has been counted.
+    if len({id(input) for input in scopes.inputs}) < len(scopes.inputs) and (
+        left_after(scopes.inputs, MAX_RENDERED) < 0
+    ):
+        message = f"What flows into its {len(scopes.keys)} scopes is larger than {MAX_EVENT_BYTES} bytes together"
+        raise NodeFailure("node.result_too_large", f"{message}: keep the part that they need with 'output' before")
     current, limit = context.current, context.declared.timeout_seconds
     until = None if current.open is None else current.open.opened.until
     if current.open is None and limit is not None:

@@ -29,11 +29,13 @@ _REQUESTS_OF_A_WORKER: Final = 10_000
 # are answered in about this time.
 _MOST_TOGETHER: Final = 8
 _STRETCH_SECONDS: Final = 0.005
+_BYTES_TOGETHER: Final = 1024 * 1024
 
 _TOO_LONG: Final = f"the scripts of one evaluation took longer than {ENGINE_SECONDS:g} s"
 _LOST: Final = "the process that evaluated the script ended unexpectedly"
 _TOO_DEEP: Final = "the value is nested too deeply"
 _STOPPING: Final = "the server is stopping"
+_TOO_LARGE: Final = f"the scripts and what they can see take more than {MAX_REQUEST // 1024 // 1024} MiB"
 _LEFT_OUT: Final = "not evaluated, because a script before it went over its limit"
 
 # `at <anonymous> (<input>:3:12)`; without brackets it is a place in a text that did not parse.
@@ -59,14 +61,15 @@ class _Answer(msgspec.Struct):
 
 
 _decode: Final = msgspec.json.Decoder(_Answer).decode
-_encode_scope: Final = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class _Request:
     """What is to be evaluated for one place of a flow.
 
     Attributes:
-        message: As the worker reads it.
+        kind: `E` to evaluate, `C` to check.
+        scope: It is not written down before a worker is free: what waits takes no memory of its own.
         count: How many answers there will be.
         answers: Come all together. Whoever does not wait for them any longer cancels it.
         worker: What is evaluating it just now.
@@ -74,12 +77,14 @@ class _Request:
         is_repeated: A worker has ended over it for no known reason.
     """
 
-    __slots__ = ("_patience", "answers", "count", "is_repeated", "message", "seconds_left", "worker")
+    __slots__ = ("_patience", "answers", "count", "is_repeated", "kind", "scope", "scripts", "seconds_left", "worker")
 
-    def __init__(self, message: bytes, count: int) -> None:
+    def __init__(self, kind: bytes, scripts: Sequence[Script], scope: Mapping[str, JSON] | None) -> None:
         loop = asyncio.get_running_loop()
-        self.message = message
-        self.count = count
+        self.kind = kind
+        self.scripts = scripts
+        self.scope = scope
+        self.count = len(scripts)
         self.answers: asyncio.Future[list[_Answer]] = loop.create_future()
         self.worker: Worker | None = None
         self.seconds_left = _WALL_SECONDS
@@ -135,14 +140,14 @@ class JailedSandbox:
     async def evaluate(
         self, account_id: AccountId, scripts: Sequence[Script], scope: Mapping[str, JSON]
     ) -> Sequence[ScriptOutcome]:
-        answers = await self._ask(account_id, b"E", scripts, _encode_scope(scope))
+        answers = await self._ask(account_id, b"E", scripts, scope)
         return [
             ScriptOutcome(answer.value, _fault(answer, script), tuple(answer.lines))
             for script, answer in zip(scripts, answers, strict=True)
         ]
 
     async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptFault | None]:
-        answers = await self._ask(None, b"C", scripts, b"")
+        answers = await self._ask(None, b"C", scripts, None)
         return [_fault(answer, script) for script, answer in zip(scripts, answers, strict=True)]
 
     async def close(self) -> None:
@@ -162,17 +167,13 @@ class JailedSandbox:
             await asyncio.wait(self._serving)
 
     async def _ask(
-        self, account_id: AccountId | None, kind: bytes, scripts: Sequence[Script], scope: bytes
+        self, account_id: AccountId | None, kind: bytes, scripts: Sequence[Script], scope: Mapping[str, JSON] | None
     ) -> list[_Answer]:
         if not scripts:
             return []
-        message = _message(kind, scripts, scope)
-        if len(message) > MAX_REQUEST:
-            size = f"the scripts and what they can see take {len(message)} bytes"
-            return [_Answer(fault=size, limit="memory") for _ in scripts]
         if self._is_closed:
             raise Unavailable(_STOPPING)
-        request = _Request(message, len(scripts))
+        request = _Request(kind, scripts, scope)
         self._waiting.setdefault(account_id, deque()).append(request)
         self._take_turns()
         try:
@@ -246,9 +247,11 @@ class JailedSandbox:
         """Take what has come to its end off the batch; what is left then has not begun, or is to be repeated."""
         # The loop's own clock may stand still in between.
         clock = time.perf_counter
-        begun_at, count = clock(), len(batch)
-        worker.send([request.message for request in batch], sum(request.count for request in batch))
-        for request in tuple(batch):
+        requests, messages = _written(batch)
+        begun_at, count = clock(), len(requests)
+        if requests:
+            worker.send(messages, sum(request.count for request in requests))
+        for request in requests:
             first_at = clock()
             answers = await self._answers(worker, request)
             request.seconds_left -= clock() - first_at
@@ -266,7 +269,8 @@ class JailedSandbox:
             request.settle(answers)
             if worker.is_lost:
                 break
-        worker.pace = (clock() - begun_at) / count
+        if count:
+            worker.pace = (clock() - begun_at) / count
         self._put_back(worker)
 
     async def _answers(self, worker: Worker, request: _Request) -> list[_Answer]:
@@ -373,14 +377,66 @@ def _is_over(answers: Sequence[_Answer]) -> bool:
     return bool(answers) and answers[-1].limit in ("time", "memory")
 
 
-def _message(kind: bytes, scripts: Sequence[Script], scope: bytes) -> bytes:
-    parts = [kind, len(scripts).to_bytes(4, "little")]
-    for script in scripts:
+def _written(batch: deque[_Request]) -> tuple[list[_Request], list[bytes]]:
+    """Write down what a worker is to be sent now; what is too large for any is answered, and leaves the batch."""
+    requests: list[_Request] = []
+    messages: list[bytes] = []
+    size = 0
+    for request in tuple(batch):
+        if size > _BYTES_TOGETHER:
+            break
+        try:
+            message = _message(request)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            batch.remove(request)
+            request.fail(error)
+            continue
+        if message is None:
+            batch.remove(request)
+            request.settle([_Answer(fault=_TOO_LARGE, limit="memory")] * request.count)
+            continue
+        requests.append(request)
+        messages.append(message)
+        size += len(message)
+    return requests, messages
+
+
+def _message(request: _Request) -> bytes | None:
+    """Write a request as the worker reads it; None if it is too large."""
+    parts = [request.kind, request.count.to_bytes(4, "little")]
+    for script in request.scripts:
         # What is not Unicode is no JavaScript either; the engine then says so.
         source = script.source.encode(errors="replace")
         parts += (b"b" if script.is_body else b"e", len(source).to_bytes(4, "little"), source)
-    parts.append(scope)
-    return b"".join(parts)
+    left = MAX_REQUEST - sum(map(len, parts))
+    if request.scope is not None:
+        scope = _encoded_scope(request.scope, left)
+        if scope is None:
+            return None
+        parts.append(scope)
+    return b"".join(parts) if left >= 0 else None
+
+
+def _encoded_scope(scope: Mapping[str, JSON], left: int) -> bytes | None:
+    """Write what scripts can see as JSON, name by name and node by node; stop as soon as it is too large."""
+    members: list[bytes] = []
+    for name, value in scope.items():
+        entries = value.items() if isinstance(value, dict) else ()
+        if len(entries) > 1:
+            pieces = []
+            for key, entry in entries:
+                pieces.append(b"%b:%b" % (_encode(key), _encode(entry)))
+                left -= len(pieces[-1])
+                if left < 0:
+                    return None
+            written = b"{%b}" % b",".join(pieces)
+        else:
+            written = _encode(value)
+            left -= len(written)
+        if left < 0:
+            return None
+        members.append(b"%b:%b" % (_encode(name), written))
+    return b"{%b}" % b",".join(members)
 
 
 def _read(answer: bytes) -> _Answer:

@@ -1,7 +1,7 @@
 """JSON values as JavaScript has them: their properties, their truth, their text."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
 from flowrunner.domain.values import JSON
@@ -14,29 +14,29 @@ def is_true(value: JSON) -> bool:
     return bool(value) and value == value  # noqa: PLR0124 # NaN is not
 
 
-def own_property(value: JSON, key: str | int) -> JSON:
-    """An own property of a JSON value, as JavaScript reads it; None where it has none."""
+def own_property(value: JSON, key: str | int, utf16: Callable[[str], bytes]) -> JSON:
+    """Return an own property of a JSON value, as JavaScript reads it; None where it has none.
+
+    Args:
+        utf16: Encodes a text, and may remember it.
+    """
     if isinstance(value, Mapping):
         return value.get(str(key))
     if isinstance(value, str):
+        # JavaScript counts UTF-16 units, which are the characters of a text that is ASCII.
         if key == "length":
-            return len(value.encode("utf-16-le")) // 2
-        return _character(value, key)
+            return len(value) if value.isascii() else len(utf16(value)) // 2
+        index = _index(key)
+        if index is None or value.isascii():
+            return value[index] if index is not None and index < len(value) else None
+        # Half of a pair is no text that could be stored, and becomes U+FFFD.
+        return utf16(value)[2 * index : 2 * index + 2].decode("utf-16-le", "replace") or None
     if isinstance(value, Sequence):
         if key == "length":
             return len(value)
         index = _index(key)
         return value[index] if index is not None and index < len(value) else None
     return None
-
-
-def _character(text: str, key: str | int) -> str | None:
-    index = _index(key)
-    if index is None:
-        return None
-    # JavaScript counts UTF-16 units. Half of a pair is no text that could be stored, and becomes U+FFFD.
-    unit = text.encode("utf-16-le")[2 * index : 2 * index + 2]
-    return unit.decode("utf-16-le", "replace") or None
 
 
 def _index(key: str | int) -> int | None:

@@ -1,14 +1,14 @@
 """Values that are filled in when a node runs, and what they come to."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.expression.javascript_values import is_true, json_text, own_property
 from flowrunner.domain.javascript import Reference
 from flowrunner.domain.script import Script, ScriptOutcome
-from flowrunner.domain.values import JSON
+from flowrunner.domain.values import JSON, left_after
 
 Scope: TypeAlias = Mapping[str, JSON]
 
@@ -27,6 +27,43 @@ class ExpressionFailed(FlowRunnerError):
         self.type = type
 
 
+class TooMuchFilledIn(ExpressionFailed):
+    """The values filled in come to more than a rendering may take."""
+
+    def __init__(self, source: str | None) -> None:
+        at = "" if source is None else f", as of {shown(source)}"
+        total = f"The values filled in come to more than {MAX_RENDERED} characters together"
+        super().__init__(f"{total}{at}: fill in only the parts that are needed")
+
+
+@dataclass(slots=True)
+class Rendering:
+    """What a template is rendered with, and how much of it there may still be.
+
+    Attributes:
+        left: Size that the values may take yet, as `left_after` counts it. What would take more is not begun, so that
+            neither time nor memory depends on how often a short template names a long value.
+    """
+
+    scope: Scope
+    values: "Values"
+    left: int
+    _utf16: dict[str, bytes] = field(default_factory=dict)
+
+    def utf16(self, text: str) -> bytes:
+        """Encode a text once, however often its characters are read."""
+        if text not in self._utf16:
+            self.spend(text)
+            self._utf16[text] = text.encode("utf-16-le")
+        return self._utf16[text]
+
+    def spend(self, value: JSON, source: str | None = None) -> None:
+        """Count a value, of the expression ``source``. Raises: TooMuchFilledIn before more is visited than is left."""
+        self.left = left_after(value, self.left)
+        if self.left < 0:
+            raise TooMuchFilledIn(source)
+
+
 @dataclass(frozen=True, slots=True)
 class Path:
     """A plain path: the name it starts from and the keys that lead on."""
@@ -35,17 +72,17 @@ class Path:
     root: str
     keys: tuple[str | int, ...]
 
-    def evaluate(self, scope: Scope, values: "Values") -> JSON:
+    def evaluate(self, rendering: Rendering) -> JSON:
         """The value at this path, or None where JavaScript would give `null` or `undefined`.
 
         Raises:
             ExpressionFailed: If a key is read from null or undefined.
         """
-        value = scope.get(self.root)
+        value = rendering.scope.get(self.root)
         for key in self.keys:
             if value is None:
                 raise ExpressionFailed(f"${{{self.text}}}: cannot read '{key}' of null")
-            value = own_property(value, key)
+            value = own_property(value, key, rendering.utf16)
         return value
 
 
@@ -56,7 +93,7 @@ class Literal:
     text: str
     value: JSON
 
-    def evaluate(self, scope: Scope, values: "Values") -> JSON:
+    def evaluate(self, rendering: Rendering) -> JSON:
         return self.value
 
 
@@ -89,9 +126,9 @@ class Code:
     place: CodePlace
     references: tuple[Reference, ...]
 
-    def evaluate(self, scope: Scope, values: "Values") -> JSON:
+    def evaluate(self, rendering: Rendering) -> JSON:
         """Raises: ExpressionFailed if it came to a fault."""
-        value = values[self]
+        value = rendering.values[self]
         if isinstance(value, ExpressionFailed):
             raise value
         return value
@@ -108,7 +145,8 @@ NO_VALUES: Final[Values] = {}
 class Constant:
     value: JSON
 
-    def render(self, scope: Scope, values: Values) -> JSON:
+    def render(self, rendering: Rendering) -> JSON:
+        # The reader of documents bounds it.
         return self.value
 
 
@@ -118,8 +156,10 @@ class Value:
 
     expression: Expression
 
-    def render(self, scope: Scope, values: Values) -> JSON:
-        return self.expression.evaluate(scope, values)
+    def render(self, rendering: Rendering) -> JSON:
+        value = self.expression.evaluate(rendering)
+        rendering.spend(value, self.expression.text)
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +172,11 @@ class Condition:
 
     expression: Expression
 
-    def render(self, scope: Scope, values: Values) -> JSON:
+    def render(self, rendering: Rendering) -> JSON:
         try:
-            return is_true(self.expression.evaluate(scope, values))
+            return is_true(self.expression.evaluate(rendering))
+        except TooMuchFilledIn:
+            raise
         except ExpressionFailed as failure:
             return failure  # type: ignore[return-value] # for the node type that asks
 
@@ -145,71 +187,45 @@ class Text:
 
     parts: tuple[str | Expression, ...]
 
-    def render(self, scope: Scope, values: Values) -> str:
-        texts, size = [], 0
-        for part in self.parts:
-            texts.append(part if isinstance(part, str) else _as_text(part.text, part.evaluate(scope, values)))
-            size += len(texts[-1])
-            if size > MAX_RENDERED:
-                raise _too_large()
-        return "".join(texts)
+    def render(self, rendering: Rendering) -> str:
+        return "".join([self._text(part, rendering) for part in self.parts])
+
+    def _text(self, part: str | Expression, rendering: Rendering) -> str:
+        if isinstance(part, str):
+            return part
+        value = part.evaluate(rendering)
+        rendering.spend(value, part.text)
+        return _as_text(part.text, value)
 
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
     items: tuple["Template", ...]
 
-    def render(self, scope: Scope, values: Values) -> JSON:
-        return [item.render(scope, values) for item in self.items]
+    def render(self, rendering: Rendering) -> JSON:
+        return [item.render(rendering) for item in self.items]
 
 
 @dataclass(frozen=True, slots=True)
 class MapOf:
     items: tuple[tuple[str, "Template"], ...]
 
-    def render(self, scope: Scope, values: Values) -> JSON:
-        return {key: item.render(scope, values) for key, item in self.items}
+    def render(self, rendering: Rendering) -> JSON:
+        return {key: item.render(rendering) for key, item in self.items}
 
 
-def render(template: "Template", scope: Scope, values: Values = NO_VALUES) -> JSON:
+def render(template: "Template", scope: Scope, values: Values = NO_VALUES, *, most: int = MAX_RENDERED) -> JSON:
     """The value of a template.
 
     Args:
         values: What each of the template's `codes_of` came to.
+        most: Size that the values may come to together, as `left_after` counts it.
 
     Raises:
-        ExpressionFailed: If an expression in it has no value, or if the values come to more than
-            `MAX_RENDERED` together. Without a bound a short template could name one long value a
-            thousand times.
+        ExpressionFailed: If an expression in it has no value.
+        TooMuchFilledIn: If the values come to more than ``most``.
     """
-    value = template.render(scope, values)
-    if isinstance(template, ListOf | MapOf) and _exceeds(value, MAX_RENDERED):
-        raise _too_large()
-    return value
-
-
-def _too_large() -> ExpressionFailed:
-    return ExpressionFailed(f"The values filled in come to more than {MAX_RENDERED} characters together")
-
-
-def _exceeds(value: JSON, limit: int) -> bool:
-    """Whether a value is larger than ``limit``, in characters and elements; stops as soon as it is."""
-    left, todo = limit, [value]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, str):
-            left -= len(item)
-        elif isinstance(item, Mapping):
-            left -= len(item) + sum(map(len, item))
-            todo.extend(item.values())
-        elif isinstance(item, Sequence):
-            left -= len(item)
-            todo.extend(item)
-        else:
-            left -= 1
-        if left < 0:
-            return True
-    return False
+    return template.render(Rendering(scope, values, most))
 
 
 Template: TypeAlias = Constant | Value | Condition | Text | ListOf | MapOf
