@@ -57,8 +57,18 @@ BUGS: Final[Sequence[Bug]] = (
     Bug(
         "an append counts whatever its epoch is",
         [
-            Change(_JOURNAL, " AND executions.epoch = new.epoch AND", " AND"),
-            Change(_AT_ONCE, " AND executions.epoch = new.epoch AND", " AND"),
+            Change(
+                _JOURNAL,
+                " AND new.epoch >= (SELECT epoch FROM engine)\n"
+                "   AND (executions.epoch = new.epoch OR executions.epoch < (SELECT epoch FROM engine))\n",
+                "\n",
+            ),
+            Change(
+                _AT_ONCE,
+                " AND new.epoch >= engine.epoch\n"
+                "       AND (executions.epoch = new.epoch OR executions.epoch < engine.epoch)\n",
+                "\n",
+            ),
             Change(_JOURNAL, " WHERE new.epoch = (SELECT epoch FROM engine)\n", " WHERE true\n"),
             Change(_DATABASE, "if self._epoch is not None and not isinstance", "if False and not isinstance"),
         ],
@@ -66,7 +76,7 @@ BUGS: Final[Sequence[Bug]] = (
     ),
     Bug(
         "a server takes over without an epoch of its own",
-        [Change(_JOURNAL, "SET epoch = epoch + 1 RETURNING", "SET epoch = epoch RETURNING")],
+        [Change(_JOURNAL, "SET epoch = epoch + :marks RETURNING", "SET epoch = epoch + 0 * :marks RETURNING")],
         _REPLACED,
     ),
     Bug(

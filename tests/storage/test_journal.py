@@ -15,7 +15,7 @@ from flowrunner.ports import Append, DuplicateRequest, Fenced, NoTurn, Summary, 
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows
-from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.journal import MARKS_PER_EPOCH, SqlJournal
 from flowrunner.storage.transaction import Refused
 from support.databases import (
     MARA,
@@ -161,11 +161,53 @@ async def test_a_claim_takes_over_what_has_not_ended(journal: SqlJournal, path: 
     new = await journal.claim()
     await journal.append(completion("open", epoch=new))
 
-    assert new == old + 1
-    assert rows_of(path, "SELECT id, epoch, status FROM executions ORDER BY id") == [
-        ("ended", old, "completed"),
-        ("open", new, "completed"),
+    assert new == old + MARKS_PER_EPOCH
+    assert rows_of(path, "SELECT id, status FROM executions ORDER BY id") == [
+        ("ended", "completed"),
+        ("open", "completed"),
     ]
+
+
+async def test_a_claim_changes_no_execution_however_many_are_open(journal: SqlJournal, path: Place) -> None:
+    old = await journal.claim()
+    ids = [ExecutionId(f"e{n}") for n in range(5)]
+    for id in ids:
+        await journal.append(creation(id, epoch=old))
+    marks = [await journal.own(id, old) for id in ids[:2]]
+    executions = "SELECT * FROM executions ORDER BY id"
+    if isinstance(path, str):
+        # The transaction that changed a row last.
+        executions = "SELECT xmin::text, * FROM executions ORDER BY id"
+    before = rows_of(path, executions)
+
+    new = await journal.claim()
+
+    assert rows_of(path, executions) == before
+    for id, epoch in zip(ids, (*marks, old, old, old), strict=True):
+        with pytest.raises(Fenced):
+            await journal.append(completion(id, epoch=epoch))
+        await journal.append(following(id, log_line(), epoch=new, after=2))
+
+
+async def test_a_mark_counts_for_one_execution_and_under_one_claim(journal: SqlJournal) -> None:
+    ids = first, second = ExecutionId("e1"), ExecutionId("e2")
+    epoch = await journal.claim()
+    for id in ids:
+        await journal.append(creation(id, epoch=epoch))
+    marks = [await journal.own(id, epoch) for id in ids]
+
+    for id, late in ((first, marks[1]), (second, marks[0]), (first, epoch)):
+        with pytest.raises(Fenced):
+            await journal.append(following(id, log_line(), epoch=late, after=2))
+    for id, mark in zip(ids, marks, strict=True):
+        await journal.append(following(id, log_line(), epoch=mark, after=2))
+
+    newer = await journal.claim()
+    mark = await journal.own(first, newer)
+    for late in (*marks, epoch, newer):
+        with pytest.raises(Fenced):
+            await journal.append(following(first, log_line(), epoch=late, after=3))
+    await journal.append(following(first, log_line(), epoch=mark, after=3))
 
 
 async def test_two_processes_that_claim_at_once_get_two_epochs(path: Place) -> None:
@@ -175,7 +217,7 @@ async def test_two_processes_that_claim_at_once_get_two_epochs(path: Place) -> N
     await first.close()
     await second.close()
 
-    assert sorted(epochs) == list(range(1, 11))
+    assert sorted(epochs) == [MARKS_PER_EPOCH * n for n in range(1, 11)]
 
 
 async def test_a_process_whose_claim_was_taken_over_writes_nothing_even_by_another_connection(path: Place) -> None:

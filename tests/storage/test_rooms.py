@@ -11,6 +11,7 @@ from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.limits import Limits
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import Append
+from flowrunner.storage import journal as journal_module
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rooms import SqlRooms
@@ -157,3 +158,15 @@ async def test_one_that_waits_for_room_is_not_begun_by_anybody_who_looks(
 
     assert {id for id, _ in await journal.unowned(since=late, limit=10)} == {"exec-1", "exec-2"}
     assert {id for id, _ in await journal.unfinished(after=None, limit=10)} == {"exec-1", "exec-2"}
+
+
+async def test_room_is_forgotten_a_page_at_a_time(
+    rooms: SqlRooms, journal: SqlJournal, path: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create(journal, *(f"exec-{n}" for n in range(5)))
+    monkeypatch.setattr(journal_module, "_PAGE", 2)
+
+    await journal.claim()
+
+    assert those_with_room(path) == []
+    assert await rooms.accounts_waiting() == []

@@ -234,8 +234,7 @@ class LocalDispatcher(Family):
         return slot
 
     async def _stored_status(self, id: ExecutionId) -> Status:
-        stored, _ = await self._journal.load(id)
-        return stored.status
+        return (await self._journal.stored(id)).status
 
     # How executions reach each other
 

@@ -74,7 +74,10 @@ class Database(Protocol):
         ...
 
     async def claim(self, function: Callable[[Transaction], Awaitable[int]]) -> int:
-        """Become the one process that may write, under the epoch that ``function`` gives."""
+        """Become a process that may write, for as long as the epoch is the one that ``function`` gives.
+
+        A function that raises it shuts out all other processes; one that reads it joins them.
+        """
         ...
 
     async def read(self, function: Callable[[Transaction], Awaitable[T]]) -> T:

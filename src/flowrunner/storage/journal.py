@@ -1,10 +1,11 @@
 """The events of executions, and the summaries they add up to."""
 
+import asyncio
 import secrets
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -29,7 +30,7 @@ from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.database import Database
 from flowrunner.storage.rooms import give_room
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
-from flowrunner.storage.transaction import Refused, Statement, Transaction, one_row
+from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, one_row
 
 # Nothing is created by a process whose claim has been taken over, and nothing of a flow that is gone, or
 # of a revision: without its definition the execution could not go on after a crash.
@@ -180,13 +181,14 @@ SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted
 REVISION_IS_GONE: Final = "SELECT 1 FROM revisions WHERE id = :revision_id AND deleted_at IS NOT NULL"
 
 # Moves a summary on only from the event it is known to stand at, and only for the process that
-# owns the execution: a late write finds no row.
+# owns the execution: a late write finds no row. What was owned before the last claim is free.
 ADVANCE: Final = Statement(
     sqlite="""
 UPDATE executions
    SET status = :status, completed_at = :completed_at, error = :error, wake_at = :wake_at,
        waiting_for = :waiting_for, last_seq = :last_seq, size = size + :size
- WHERE id = :id AND last_seq = :after AND epoch = :epoch AND is_queued = :is_queued
+ WHERE id = :id AND last_seq = :after AND is_queued = :is_queued
+   AND :epoch >= (SELECT epoch FROM engine) AND (epoch = :epoch OR epoch < (SELECT epoch FROM engine))
 """,
     postgres="""
 UPDATE executions
@@ -197,7 +199,8 @@ UPDATE executions
               :is_queued::boolean[])
     AS new (id, status, completed_at, error, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
  WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
-   AND executions.epoch = new.epoch AND executions.is_queued = new.is_queued
+   AND executions.is_queued = new.is_queued AND new.epoch >= (SELECT epoch FROM engine)
+   AND (executions.epoch = new.epoch OR executions.epoch < (SELECT epoch FROM engine))
 """,
 )
 
@@ -222,35 +225,42 @@ SELECT id, request_digest FROM executions
  WHERE account_id = :account_id AND idempotency_key = :idempotency_key
 """
 
-CLAIM: Final = "UPDATE engine SET epoch = epoch + 1 RETURNING epoch"
+# Each claim leaves room for the marks of single executions, which lie between its epoch and the next one. So a number
+# alone says under which claim it was given, and to take over all executions is to change one row.
+MARKS_PER_EPOCH: Final = 10**11
+CLAIM: Final = "UPDATE engine SET epoch = epoch + :marks RETURNING epoch"
 EPOCH: Final = "SELECT epoch FROM engine"
-# Marks of single executions are drawn at random and far from the epochs, which are counted.
 OWN: Final = """
 UPDATE executions SET epoch = :mark
  WHERE id = :id AND status IN ('running', 'waiting') AND :epoch = (SELECT epoch FROM engine)
 RETURNING 1
 """
-# Whoever advances all of them by itself knows what is in its memory.
-ADOPT: Final = """
-UPDATE executions SET epoch = :epoch, has_room = false, asked_at = NULL WHERE status IN ('running', 'waiting')
+# A process that advances all executions knows what is in its memory. Room is noted for as many as are in the memory of
+# workers, or wait for that, and in most installations for none.
+FORGET_ROOM: Final = """
+UPDATE executions SET has_room = false, asked_at = NULL
+ WHERE id IN (SELECT id FROM executions WHERE has_room AND completed_at IS NULL
+               UNION ALL
+              SELECT id FROM executions WHERE asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL
+               LIMIT :limit)
 """
 
 HEADER: Final = """
 SELECT account_id, flow_id, revision_id, status,
        EXISTS (SELECT 1 FROM accounts WHERE id = account_id AND deleted_at IS NOT NULL),
-       parent_id, turn_key, turn_most, is_queued, size
+       parent_id, turn_key, turn_most, is_queued, size, last_seq
   FROM executions WHERE id = :id
 """
 EVENTS: Final = """
 SELECT seq, at, type, data FROM events
  WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :limit
 """
-# Whoever creates one does it under the epoch of the last claim; whoever owns it, under a mark of its own. The status is
+# An execution is created under the epoch of a claim, and owned under a mark beyond the last one. The status is
 # asked for twice, here and below, because SQLite takes the index of open ones for no other words than its own.
 UNOWNED: Final = """
 SELECT id, account_id FROM executions
  WHERE status IN ('running', 'waiting') AND status = 'running' AND NOT is_queued AND asked_at IS NULL
-   AND started_at <= :since AND epoch = (SELECT epoch FROM engine)
+   AND started_at <= :since AND epoch <= (SELECT epoch FROM engine)
  LIMIT :limit
 """
 # What waits for room is known to wait, and is let in when there is some.
@@ -265,8 +275,11 @@ SELECT id, account_id FROM executions
 """
 NEXT_WAKE: Final = "SELECT min(wake_at) FROM executions WHERE wake_at IS NOT NULL"
 
-_ALL: Final = 2**62
-_LEAST_MARK: Final = 2**61
+# Rows that are read, or changed, in one statement where there may be any number of them.
+_PAGE: Final = 1000
+# How much is decoded in one turn of the event loop; each event takes less than a megabyte.
+_EVENTS_A_TURN: Final = 200
+_CHARACTERS_A_TURN: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,50 +420,68 @@ class SqlJournal:
         return self._database.submit(AppendWork(append))
 
     async def claim(self) -> int:
+        forgotten = 0
+
+        async def forget_room(tx: Transaction) -> None:
+            nonlocal forgotten
+            forgotten = await tx.run(FORGET_ROOM, {"limit": _PAGE})
+
         async def claim(tx: Transaction) -> int:
-            epoch: int = (await one_row(tx, CLAIM))[0]
-            await tx.run(ADOPT, {"epoch": epoch})
+            epoch: int = (await one_row(tx, CLAIM, {"marks": MARKS_PER_EPOCH}))[0]
+            await forget_room(tx)
             return epoch
 
-        return await self._database.claim(claim)
+        epoch = await self._database.claim(claim)
+        while forgotten == _PAGE:
+            await self._database.write(forget_room)
+        return epoch
 
     async def epoch(self) -> int:
-        row = await self._database.read(lambda tx: one_row(tx, EPOCH))
-        return int(row[0])
+        async def epoch(tx: Transaction) -> int:
+            epoch: int = (await one_row(tx, EPOCH))[0]
+            return epoch
+
+        return await self._database.claim(epoch)
 
     async def own(self, id: ExecutionId, epoch: int) -> int:
-        mark = _LEAST_MARK + secrets.randbelow(_LEAST_MARK)
+        mark = epoch + 1 + secrets.randbelow(MARKS_PER_EPOCH - 1)
         await self._database.submit(OwnWork(id, mark, epoch))
         return mark
 
     async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
-        # Decoded there as well: a long execution would hold up the event loop.
-        async def load(tx: Transaction) -> tuple[Any, list[tuple[Event, datetime]]]:
-            header = await tx.row(HEADER, {"id": id})
-            if header is None:
-                raise NotFound("execution")
-            rows = await tx.rows(EVENTS, {"id": id, "after": 0, "limit": _ALL})
-            if not rows or rows[0][0] != 1:
-                # It is being deleted, from its first event on.
-                raise NotFound("execution")
-            events = [(decode_event(type, data), from_ms(at)) for _, at, type, data in rows]
-            return header, events
+        async def begin(tx: Transaction) -> tuple[Row | None, list[Row]]:
+            return await tx.row(HEADER, {"id": id}), await _page(tx, id, after=0, limit=_PAGE)
 
-        header, events = await self._database.read_long(load)
-        return _stored(id, header), events
+        header, rows = await self._database.read_long(begin)
+        if header is None:
+            raise NotFound("execution")
+        *fields, last_seq = header
+        events: list[tuple[Event, datetime]] = []
+        while rows and rows[0][0] == len(events) + 1:
+            async for turn in _in_turns(rows):
+                events += [(decode_event(type, data), from_ms(at)) for _, at, type, data in turn]
+            if len(rows) < _PAGE:
+                break
+            rows = await self._database.read_long(partial(_page, id=id, after=len(events), limit=_PAGE))
+        if not events or len(events) < last_seq:
+            # It is being deleted, from its first event on.
+            raise NotFound("execution")
+        return _stored(id, fields), events
 
     async def stored(self, id: ExecutionId) -> StoredExecution:
         header = await self._database.read(lambda tx: tx.row(HEADER, {"id": id}))
         if header is None:
             raise NotFound("execution")
-        return _stored(id, header)
+        return _stored(id, header[:-1])
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
-        async def events(tx: Transaction) -> list[Recorded]:
-            rows = await tx.rows(EVENTS, {"id": id, "after": after, "limit": limit})
-            return [Recorded(seq, from_ms(at), decode_event(type, data), data.encode()) for seq, at, type, data in rows]
-
-        return await self._database.read_long(events)
+        rows = await self._database.read_long(partial(_page, id=id, after=after, limit=limit))
+        events: list[Recorded] = []
+        async for turn in _in_turns(rows):
+            events += [
+                Recorded(seq, from_ms(at), decode_event(type, data), data.encode()) for seq, at, type, data in turn
+            ]
+        return events
 
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._ids(UNFINISHED, {"after": after or "", "limit": limit})
@@ -498,6 +529,22 @@ class SqlJournal:
     async def _ids(self, statement: str, values: dict[str, Any]) -> list[tuple[ExecutionId, AccountId]]:
         rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
         return [(ExecutionId(row[0]), AccountId(row[1])) for row in rows]
+
+
+async def _page(tx: Transaction, id: ExecutionId, after: int, limit: int) -> list[Row]:
+    return await tx.rows(EVENTS, {"id": id, "after": after, "limit": limit})
+
+
+async def _in_turns(rows: list[Row]) -> AsyncIterator[list[Row]]:
+    """Yield the rows of events in portions, and let other tasks run in between."""
+    begin = characters = 0
+    for end, (*_, data) in enumerate(rows, start=1):
+        characters += len(data)
+        if end - begin >= _EVENTS_A_TURN or characters >= _CHARACTERS_A_TURN:
+            yield rows[begin:end]
+            begin, characters = end, 0
+            await asyncio.sleep(0)
+    yield rows[begin:]
 
 
 def _stored(id: ExecutionId, header: Sequence[Any]) -> StoredExecution:

@@ -65,7 +65,7 @@ WAITING: Final = """
 SELECT (SELECT count(*) FROM executions WHERE asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL)
      + (SELECT count(*) FROM executions
          WHERE status IN ('running', 'waiting') AND status = 'running' AND NOT is_queued AND asked_at IS NULL
-           AND epoch = (SELECT epoch FROM engine))
+           AND epoch <= (SELECT epoch FROM engine))
 """
 EXPECTED: Final = """
 SELECT id, account_id FROM executions
@@ -80,7 +80,7 @@ SELECT id, account_id FROM executions
 UNTOLD: Final = """
 SELECT id, account_id FROM executions
  WHERE turn_key IS NOT NULL AND completed_at IS NULL AND status = 'running' AND NOT is_queued
-   AND NOT has_room AND asked_at IS NULL AND epoch <> (SELECT epoch FROM engine)
+   AND NOT has_room AND asked_at IS NULL AND epoch > (SELECT epoch FROM engine)
  LIMIT :limit
 """
 _NO_LIMIT: Final = 2**31 - 1

@@ -1,0 +1,102 @@
+"""Executions with very many events, or large ones: the event loop has time for others while they are read."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import pytest
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.events import Logged
+from flowrunner.domain.values import ExecutionId
+from flowrunner.storage import journal as journal_module
+from flowrunner.storage.journal import SqlJournal
+from support.databases import Place, change, creation, following, log_line
+
+LONGEST_TURN_SECONDS: Final = 0.25
+MANY: Final = 100_000
+LARGE: Final = 40
+
+T = TypeVar("T")
+
+
+async def longest_turn(work: Awaitable[T]) -> tuple[float, T]:
+    """The most processor time of one turn of the event loop while the work is done, and what it gives."""
+    working = asyncio.ensure_future(work)
+    longest, before = 0.0, time.thread_time()
+    while not working.done():
+        await asyncio.sleep(0)
+        now = time.thread_time()
+        longest, before = max(longest, now - before), now
+    return longest, await working
+
+
+async def add_events(place: Place, journal: SqlJournal, count: int) -> ExecutionId:
+    """An execution that is under way and has logged so many lines, the last ones large."""
+    epoch = await journal.claim()
+    await journal.append(creation("long", epoch=epoch))
+    small, large = '{"level":"info","message":"x"}', f'{{"level":"info","message":"{"x" * 900_000}"}}'
+    change(place, "UPDATE executions SET last_seq = last_seq + ? WHERE id = 'long'", count)
+    numbers = f"SELECT n FROM generate_series(1, {count}) AS numbers (n)"
+    if isinstance(place, Path):
+        numbers = f"WITH RECURSIVE t (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < {count}) SELECT n FROM t"
+    change(
+        place,
+        "INSERT INTO events (execution_id, seq, at, type, data) SELECT 'long', n + 2, n, 'log',"
+        f" CASE WHEN n > {count - LARGE} THEN '{large}' ELSE '{small}' END FROM ({numbers}) AS numbered",
+    )
+    return ExecutionId("long")
+
+
+async def test_a_long_execution_is_loaded_in_short_turns(journal: SqlJournal, path: Place) -> None:
+    id = await add_events(path, journal, MANY)
+
+    longest, (stored, events) = await longest_turn(journal.load(id))
+
+    assert stored.id == id
+    assert len(events) == MANY + 2
+    assert isinstance(events[-1][0], Logged)
+    assert [round(at.timestamp() * 1000) for _, at in events[2:]] == list(range(1, MANY + 1))
+    assert longest <= LONGEST_TURN_SECONDS
+
+
+async def test_a_page_of_large_events_is_read_in_short_turns(journal: SqlJournal, path: Place) -> None:
+    id = await add_events(path, journal, LARGE)
+
+    longest, events = await longest_turn(journal.events(id, after=2, limit=1000))
+
+    assert [event.seq for event in events] == list(range(3, LARGE + 3))
+    assert longest <= LONGEST_TURN_SECONDS
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
+async def test_pages_that_end_with_the_last_event_or_beside_it(
+    journal: SqlJournal, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_PAGE", 2)
+    monkeypatch.setattr(journal_module, "_EVENTS_A_TURN", 2)
+    epoch = await journal.claim()
+    first = creation("e", epoch=epoch)
+    later = [following("e", log_line(str(n)), epoch=epoch, after=2 + n) for n in range(count)]
+    for append in (first, *later):
+        await journal.append(append)
+
+    _, events = await journal.load(ExecutionId("e"))
+
+    assert events == [(record.event, record.at) for append in (first, *later) for record in append.records]
+
+
+@pytest.mark.parametrize("gone", ["seq <= 1", "seq <= 3", "seq <= 5", "seq > 3", "seq > 0"])
+async def test_an_execution_that_is_being_deleted_is_not_found(
+    journal: SqlJournal, path: Place, gone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_PAGE", 2)
+    epoch = await journal.claim()
+    await journal.append(creation("e", epoch=epoch))
+    await journal.append(following("e", *(log_line() for _ in range(4)), epoch=epoch, after=2))
+    change(path, f"DELETE FROM events WHERE {gone}")
+
+    with pytest.raises(NotFound):
+        await journal.load(ExecutionId("e"))
