@@ -86,13 +86,13 @@ class HeldHasher:
         self._finds_outdated = finds_outdated
         self.begun, self.held = asyncio.Event(), asyncio.Event()
 
-    async def hash(self, password: str) -> str:
-        hashed = await self._inner.hash(password)
+    async def hash(self, password: str, *, source: str) -> str:
+        hashed = await self._inner.hash(password, source=source)
         await self._hold()
         return hashed
 
-    async def verify(self, password_hash: str | None, password: str) -> bool:
-        is_right = await self._inner.verify(password_hash, password)
+    async def verify(self, password_hash: str | None, password: str, *, source: str) -> bool:
+        is_right = await self._inner.verify(password_hash, password, source=source)
         await self._hold()
         return is_right
 

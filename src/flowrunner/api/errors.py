@@ -25,6 +25,7 @@ from flowrunner.domain.errors import (
     LimitReached,
     NotFound,
     PreconditionFailed,
+    QueueFull,
     TooManyRequests,
     Unauthorized,
     Unavailable,
@@ -156,7 +157,7 @@ async def _domain_error(request: Request, error: Exception) -> Response:
 
 async def record_refusal(connection: HTTPConnection, error: Exception) -> None:
     """Have the audit log tell of a request that was denied, and the metrics of one that a limit refused."""
-    if isinstance(error, TooManyRequests | LimitReached):
+    if isinstance(error, TooManyRequests | LimitReached | QueueFull):
         connection.app.state.refused(error.limit)
     if isinstance(error, Forbidden):
         method, route = connection.scope.get("method", "WEBSOCKET"), connection.scope.get("route")
@@ -198,13 +199,13 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Response:
             seconds = max(math.ceil(error.retry_after.total_seconds()), 1)
             retry_after = {"Retry-After": str(seconds)}
             return error_answer(request_id, status, str(error), details=_limit(error), headers=retry_after)
-        case LimitReached():
+        case LimitReached() | QueueFull():
             return error_answer(request_id, status, str(error), details=_limit(error))
         case _:
             return error_answer(request_id, status, str(error))
 
 
-def _limit(error: TooManyRequests | LimitReached) -> dict[str, Any]:
+def _limit(error: TooManyRequests | LimitReached | QueueFull) -> dict[str, Any]:
     return {"limit": error.limit, "most": error.most}
 
 

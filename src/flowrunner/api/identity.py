@@ -17,6 +17,7 @@ from flowrunner.api.routing import (
     is_by_cookie,
     needs,
     token_of,
+    while_connected,
 )
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import Unauthorized
@@ -84,7 +85,8 @@ async def login(request: Request, body: Login) -> Response:
     """Authenticate and get a token."""
     browser_of(request).check_is_not_foreign(request.headers)
     identity = services_of(request).identity
-    token = await identity.login(body.username, body.password, address=address_of(request))
+    login = identity.login(body.username, body.password, address=address_of(request))
+    token = await while_connected(request, login)
     return _token_answer(request, token, as_cookie=body.cookie)
 
 

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from flowrunner.api.edge import SECURITY_HEADERS
 from flowrunner.api.errors import error_answer
@@ -116,6 +116,8 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     # Bytes since the last head or piece of a body ended.
     _loose_bytes = 0
     _is_refused = False
+    # The request that is being answered; further ones may have come behind it.
+    _answering: RequestResponseCycle | None = None
 
     def __init__(self, *, open_connections: Connections, **options: Any) -> None:
         super().__init__(**options)
@@ -131,6 +133,14 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         self._lose_patience()
         self._open_connections.waits_no_more(self)
         super().connection_lost(exc)
+        # Of several requests on the connection, uvicorn tells only the last one.
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def handle_websocket_upgrade(self) -> None:
         # The system would take megabytes for a subscriber that reads none of it.

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fastapi import Request
 from fastapi._compat import ModelField
@@ -39,6 +39,7 @@ _LONG_BYTES: Final = 64 * 1024
 
 SECURITY_SCHEME: Final = "token"
 
+T = TypeVar("T")
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -173,6 +174,25 @@ class ProbeRoute(PublicRoute):
 
     async def admit(self, request: Request) -> None:
         pass
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do ``work``, and cancel it when the client disconnects. The body has been read.
+
+    Raises:
+        InvalidRequest: The client has disconnected.
+    """
+    doing = asyncio.ensure_future(work)
+    listening = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({doing, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done() and listening.result()["type"] == "http.disconnect":
+            raise InvalidRequest("The client has disconnected")
+        return await doing
+    finally:
+        doing.cancel()
+        listening.cancel()
+        await asyncio.gather(doing, listening, return_exceptions=True)
 
 
 def needs(right: Right) -> dict[str, Any]:

@@ -89,6 +89,20 @@ class DispatchAway(Unavailable):
     """What decides which process advances executions does not answer."""
 
 
+class QueueFull(Unavailable):
+    """So many wait for the same thing that no more can, whoever they are.
+
+    Attributes:
+        limit: The limit's name.
+        most: How many may wait.
+    """
+
+    def __init__(self, message: str, *, limit: str, most: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.most = most
+
+
 class TooManyRequests(FlowRunnerError):
     """The caller has to wait before they ask again.
 

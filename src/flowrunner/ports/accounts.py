@@ -178,9 +178,15 @@ class TokenStore(Protocol):
 
 
 class PasswordHasher(Protocol):
-    async def hash(self, password: str) -> str: ...
-    async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Takes as long for None, which stands for no such account, as for a wrong password."""
+    """Hashes few passwords at a time; others wait in turns.
+
+    Each method takes the ``source`` of the request, such as an address. Sources take turns, and both methods raise
+    QueueFull if too many wait. Who cancels the call while it waits takes it out of the queue.
+    """
+
+    async def hash(self, password: str, *, source: str) -> str: ...
+    async def verify(self, password_hash: str | None, password: str, *, source: str) -> bool:
+        """Take as long for None, which stands for no such account, as for a wrong password."""
         ...
 
     def is_outdated(self, password_hash: str) -> bool: ...

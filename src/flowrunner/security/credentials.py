@@ -1,9 +1,8 @@
 """Who somebody is: password hashes and signed tokens."""
 
-import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import cache, partial
 from typing import Any, Final
 
 import argon2
@@ -12,6 +11,7 @@ import jwt
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import SessionId
 from flowrunner.ports import NewSession
+from flowrunner.security.hashing_queue import HashingQueue
 from flowrunner.security.keys import KeyRing
 
 # OWASP's minimum for argon2id: 19 MiB, two passes, one lane.
@@ -26,36 +26,36 @@ class Argon2Hasher:
     """
 
     def __init__(self) -> None:
-        at_once = min(_MOST_AT_ONCE, max(1, (os.cpu_count() or 1) - 1))
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="argon2")
-        # Verified in place of a hash that does not exist, so that the answer takes as long.
-        self._dummy: str | None = None
+        self._queue = HashingQueue(min(_MOST_AT_ONCE, max(1, (os.cpu_count() or 1) - 1)))
 
-    async def hash(self, password: str) -> str:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _ARGON2.hash, _bytes(password))
+    async def hash(self, password: str, *, source: str) -> str:
+        return await self._queue.run(partial(_ARGON2.hash, _bytes(password)), source=source)
 
-    async def verify(self, password_hash: str | None, password: str) -> bool:
-        if self._dummy is None:
-            self._dummy = await self.hash("a password that nobody has")
-        matches = await asyncio.get_running_loop().run_in_executor(
-            self._threads, _matches, password_hash or self._dummy, _bytes(password)
-        )
-        return matches and password_hash is not None
+    async def verify(self, password_hash: str | None, password: str, *, source: str) -> bool:
+        return await self._queue.run(partial(_matches, password_hash, _bytes(password)), source=source)
 
     def is_outdated(self, password_hash: str) -> bool:
         return _ARGON2.check_needs_rehash(password_hash)
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._queue.close()
 
 
 def _bytes(password: str) -> bytes:
     return password.encode("utf-8", "surrogatepass")
 
 
-def _matches(password_hash: str, password: bytes) -> bool:
+@cache
+def _hash_of_nobody() -> str:
+    return _ARGON2.hash(b"a password that nobody has")
+
+
+def _matches(password_hash: str | None, password: bytes) -> bool:
+    # Verified in place of a hash that does not exist, so that the answer takes as long; made whether it is needed
+    # or not, so that the first one does as well.
+    of_nobody = _hash_of_nobody()
     try:
-        return _ARGON2.verify(password_hash, password)
+        return _ARGON2.verify(password_hash or of_nobody, password) and password_hash is not None
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False
 

@@ -82,7 +82,7 @@ class Accounts:
             created_at=now,
             updated_at=now,
         )
-        password_hash = await self._hasher.hash(password)
+        password_hash = await self._hasher.hash(password, source=entry.actor or entry.address)
         entry = replace(entry, object=("account", account.id), account_id=account.id, details={"role": role})
         await self._store.create(account, password_hash=password_hash, only_if_first=only_if_first, audit=entry)
         return account
@@ -128,7 +128,7 @@ class Accounts:
         password_hash = None
         if password is not None:
             self._passwords.take(caller.account_id, at=self._clock.now())
-            password_hash = await self._hasher.hash(password)
+            password_hash = await self._hasher.hash(password, source=caller.account_id)
         now = self._clock.now()
         given = {"name": name, "email": email, "role": role, "password": password, "is_disabled": is_disabled}
 

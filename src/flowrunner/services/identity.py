@@ -11,7 +11,7 @@ from typing import Final
 
 from flowrunner.domain.account import Account, ApiToken, Caller, Session, normal_email
 from flowrunner.domain.audit import AuditEntry, act, credential_of, session_name
-from flowrunner.domain.errors import Forbidden, TooManyRequests, Unauthorized
+from flowrunner.domain.errors import Forbidden, QueueFull, TooManyRequests, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId
 from flowrunner.ports import (
     AccountStore,
@@ -25,7 +25,7 @@ from flowrunner.ports import (
 )
 from flowrunner.services import tokens
 from flowrunner.services.audit import AuditLog
-from flowrunner.services.rates import Allowance
+from flowrunner.services.rates import Allowance, source_of
 from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import TokenUses
 
@@ -98,10 +98,15 @@ class Identity:
         self._on_end = listener
 
     async def login(self, username: str, password: str, *, address: str) -> Token:
-        """Raises: Unauthorized, the same for an unknown name and a wrong password; TooManyRequests.
+        """Open a session. Cancelled before the password was checked, it is not checked any more.
 
         Args:
-            address: Where the request comes from; failures are counted by it too.
+            address: Where the request comes from; failures are counted by it too, and passwords checked in turns.
+
+        Raises:
+            Unauthorized: The same for an unknown name and a wrong password.
+            TooManyRequests.
+            QueueFull: Too many passwords wait to be checked.
         """
         name = username.casefold()
         with contextlib.suppress(ValueError):
@@ -113,15 +118,23 @@ class Identity:
             raise
         credential = await self._accounts.credential(name)
         known = None if credential is None else credential.password_hash
-        if not await self._hasher.verify(known, password) or credential is None:
+        source = source_of(address)
+        try:
+            is_right = await self._hasher.verify(known, password, source=source)
+        except QueueFull:
+            self._throttle.give_back(name, address)
+            raise
+        if not is_right or credential is None:
             await self._audit.login_failed(lambda: self._named(name), address=address)
             raise Unauthorized("The username or the password is wrong")
         self._throttle.succeeded(name, address)
         verified = credential.password_hash
         if self._hasher.is_outdated(verified):
-            renewed = await self._hasher.hash(password)
-            if await self._accounts.rehash(credential.account.id, old=verified, new=renewed):
-                verified = renewed
+            # The next login will do as well.
+            with contextlib.suppress(QueueFull):
+                renewed = await self._hasher.hash(password, source=source)
+                if await self._accounts.rehash(credential.account.id, old=verified, new=renewed):
+                    verified = renewed
         return await self._open(credential.account, verified, address=address)
 
     async def _open(self, account: Account, password_hash: str, *, address: str) -> Token:

@@ -69,3 +69,12 @@ class Throttle:
         source = source_of(address)
         self._failures.pop((name, source), None)
         self._addresses.give_back(source)
+
+    def give_back(self, name: str, address: str) -> None:
+        """Undo one `attempt`: its password was never checked."""
+        source = source_of(address)
+        failures = self._failures.get((name, source))
+        if failures:
+            failures.pop()
+        self._logins.give_back((name, source))
+        self._addresses.give_back(source)
