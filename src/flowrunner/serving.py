@@ -18,9 +18,11 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from flowrunner.api.protocol import Connections, JoinedHttpProtocol
+from flowrunner.api.connections import Connections
+from flowrunner.api.protocol import JoinedHttpProtocol
 from flowrunner.api.proxies import Proxies
 from flowrunner.api.standby import STANDBY, OnlyHealth, Standby, Switch
+from flowrunner.api.websockets import FrameReading, SocketProtocol
 from flowrunner.bootstrap.dispatching import check_dispatch
 from flowrunner.bootstrap.first_admin import first_admin
 from flowrunner.bootstrap.housekeeping import keep_house, keep_token_uses, rotate_keys
@@ -142,7 +144,7 @@ class _Serving:
                 self._switch,
                 loop="none",
                 http=partial(JoinedHttpProtocol, open_connections=connections),  # type: ignore[arg-type] # makes one
-                ws="websockets-sansio",
+                ws=partial(SocketProtocol, reading=FrameReading()),  # type: ignore[arg-type] # makes one
                 ws_max_size=64 * 1024,
                 ws_per_message_deflate=False,
                 # A subscriber that is not there any more does not hold its place.

@@ -30,8 +30,9 @@ HASTY: Final = (
     "-c",
     """
 import datetime
-import flowrunner.api.protocol, flowrunner.services.identity, flowrunner.serving
+import flowrunner.api.connections, flowrunner.api.protocol, flowrunner.services.identity, flowrunner.serving
 flowrunner.api.protocol.HEAD_SECONDS = flowrunner.serving.PING_SECONDS = 1.0
+flowrunner.api.connections.READ_SECONDS = 2.0
 flowrunner.services.identity.REFRESH_GRACE = datetime.timedelta(seconds=2)
 from flowrunner.cli.main import main
 main()

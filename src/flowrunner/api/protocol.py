@@ -1,20 +1,12 @@
-"""HTTP on the wire: an answer leaves in one piece, and what comes in has bounds.
-
-The server writes the head of an answer and its body one after the other, and each write is a
-system call that wakes the other side. Joined, the two cost what the first one did.
-"""
+"""HTTP on the wire: what comes in has bounds, and every connection a deadline in every state."""
 
 import asyncio
-import secrets
-import socket
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from flowrunner.api.edge import SECURITY_HEADERS
-from flowrunner.api.errors import error_answer
+from flowrunner.api.connections import Connection, Connections
+from flowrunner.api.refusals import refusal
 
 # Of a request's line and headers; also of anything else that is neither a head nor a body.
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -22,84 +14,35 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 _BYTES_A_HEADER: Final = 4
 # From the first byte of a head (or from the connection's start) to its last.
 HEAD_SECONDS: Final = 5.0
-# Between two pieces of a body.
+# For a body, and a second more for so many bytes of it.
 BODY_SECONDS: Final = 60.0
-# Of what is sent over a WebSocket, so much waits in the system for the other side to take it.
-SOCKET_SEND_BYTES: Final = 128 * 1024
+_SLOWEST_BODY_BYTES: Final = 4 * 1024
+# Of a request that has come in part, not worth to be counted.
+_SMALL_BYTES: Final = 4 * 1024
+# Requests that wait on a connection for the answers to the ones before.
+MAX_PIPELINED: Final = 16
 # How long a connection that was refused is still read, so that its end does not overtake the answer.
 _LINGER_SECONDS: Final = 1.0
+# What the WebSocket library takes, which says nothing where there is more.
+_MAX_UPGRADE_HEADERS: Final = 128
+_MAX_UPGRADE_LINE_BYTES: Final = 8 * 1024 - 2
+
+_UNREADABLE: Final = "This is not an HTTP request that can be read"
+_HEAD_TOO_LARGE: Final = f"The request's line and headers have more than {MAX_HEAD_BYTES} bytes"
+_UPGRADE_WITH_BODY: Final = "A WebSocket handshake is a GET request of HTTP/1.1 without a body"
+_UPGRADE_TOO_LARGE: Final = (
+    f"The WebSocket handshake has more than {_MAX_UPGRADE_HEADERS} headers, or a line of more than "
+    f"{_MAX_UPGRADE_LINE_BYTES} bytes"
+)
+_BUSY: Final = "The server holds as many requests as it has memory for: try again in a moment"
 
 
-class JoinedWrites:
-    """A transport that sends at once what was written within one turn of the event loop."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._pending: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        if not self._pending:
-            self._loop.call_soon(self._send)
-        self._pending.append(data)
-
-    def _send(self) -> None:
-        if self._pending:
-            data = b"".join(self._pending)
-            self._pending.clear()
-            self._transport.write(data)
-
-    def write_eof(self) -> None:
-        self._send()
-        self._transport.write_eof()
-
-    def close(self) -> None:
-        self._send()
-        self._transport.close()
-
-    def get_write_buffer_size(self) -> int:
-        return self._transport.get_write_buffer_size() + sum(map(len, self._pending))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
-class Connections:
-    """The open connections of a server, WebSockets included, and which of them keep it waiting.
-
-    Nobody has to say who they are before they connect, so there may always be more than the server can hold.
-    Then the one that has kept it waiting for longest, for a request or the rest of one, is closed: whoever
-    sends a request at once is served, whatever others do.
-
-    Args:
-        most: How many there may be.
-        on_drop: Is called for each that is closed.
-    """
-
-    def __init__(self, most: int, *, on_drop: Callable[[], None]) -> None:
-        self._most = most
-        self._on_drop = on_drop
-        self._waiting: OrderedDict[JoinedHttpProtocol, None] = OrderedDict()
-
-    def waits(self, connection: "JoinedHttpProtocol", *, open_ones: int) -> None:
-        """A request is waited for from now on. Args: open_ones: Connections that are open."""
-        self._waiting[connection] = None
-        self._waiting.move_to_end(connection)
-        if open_ones > self._most:
-            slowest, _ = self._waiting.popitem(last=False)
-            slowest.transport.abort()
-            self._on_drop()
-
-    def waits_no_more(self, connection: "JoinedHttpProtocol") -> None:
-        self._waiting.pop(connection, None)
-
-
-class _HeadTooLarge(Exception):
+class _Refused(Exception):
     """Makes the parser stop."""
 
 
 class JoinedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol on such a transport, for callers that nobody knows yet.
+    """uvicorn's protocol for callers that nobody knows yet.
 
     The parser gathers a header until it ends, however long it is. So bytes are counted where they
     come in, and looked at more closely only if they are many.
@@ -109,12 +52,15 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         options: What uvicorn gives its protocols.
     """
 
+    transport: Connection  # type: ignore[assignment] # walks like one
+
     _patience: asyncio.TimerHandle | None = None
-    # What is waited for: the end of a head since then, the next piece of a body since then, or nothing.
+    # What is waited for: the end of a head since then, the end of a body until then, or nothing.
     _head_since: float | None = None
-    _body_since: float | None = None
+    _body_until: float | None = None
     # Bytes since the last head or piece of a body ended.
     _loose_bytes = 0
+    _body_bytes = 0
     _is_refused = False
     # The request that is being answered; further ones may have come behind it.
     _answering: RequestResponseCycle | None = None
@@ -124,14 +70,15 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         self._open_connections = open_connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # only narrower
-        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type] # walks like one
+        connection = Connection(transport, self.loop, self._open_connections)
+        super().connection_made(connection)  # type: ignore[arg-type] # walks like one
         self._head_since = self.loop.time()
         self._patience = self.loop.call_later(HEAD_SECONDS, self._look_at_time)
-        self._open_connections.waits(self, open_ones=len(self.connections))
+        connection.awaits_data(True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lose_patience()
-        self._open_connections.waits_no_more(self)
+        self.transport.lost()
         super().connection_lost(exc)
         # Of several requests on the connection, uvicorn tells only the last one.
         if self._answering is not None and not self._answering.response_complete:
@@ -142,61 +89,98 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
 
+    def eof_received(self) -> None:
+        self.transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.transport.pause_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.transport.resume_writing()
+
     def handle_websocket_upgrade(self) -> None:
-        # The system would take megabytes for a subscriber that reads none of it.
-        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_SEND_BYTES)
+        if self._is_refused or self.transport.is_closing():
+            return
+        # Its deadline is the other protocol's from here on, and it keeps its place among those that are waited for.
         self._lose_patience()
-        self._open_connections.waits_no_more(self)
         super().handle_websocket_upgrade()
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
         self._loose_bytes += len(data)
-        if self._body_since is not None:
-            self._body_since = self.loop.time()
-        elif self._head_since is None:
+        if self._body_until is None and self._head_since is None:
             self._head_since = self.loop.time()
         super().data_received(data)
         if self._loose_bytes > MAX_HEAD_BYTES:
-            self._refuse_head()
+            self._refuse(431, _HEAD_TOO_LARGE)
+        if (held := self._loose_bytes + self._body_bytes) > _SMALL_BYTES and not self.transport.holds_request(held):
+            self._refuse(503, _BUSY)
 
     # What the parser finds
 
     def on_headers_complete(self) -> None:
         if self._loose_bytes > MAX_HEAD_BYTES and self._size_of_head() > MAX_HEAD_BYTES:
-            self._refuse_head()
-            raise _HeadTooLarge
+            self._stop(431, _HEAD_TOO_LARGE)
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._stop(400, _UNREADABLE)
+        if self.parser.should_upgrade() and self._should_upgrade():
+            self._check_upgrade()
         self._loose_bytes = 0
         self._head_since = None
-        self._body_since = self.loop.time()
+        self._body_until = self.loop.time() + BODY_SECONDS
         super().on_headers_complete()
 
     def _size_of_head(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + _BYTES_A_HEADER for name, value in self.headers)
 
+    def _check_upgrade(self) -> None:
+        """Refuse here what the WebSocket library would leave without an answer."""
+        lines = [len(name) + len(value) + 2 for name, value in self.headers]
+        lines.append(len(self.url) + len("GET  HTTP/1.1"))
+        if len(self.headers) > _MAX_UPGRADE_HEADERS or max(lines) > _MAX_UPGRADE_LINE_BYTES:
+            self._stop(431, _UPGRADE_TOO_LARGE)
+        has_body = any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" 0"))
+            for name, value in self.headers
+        )
+        is_get = self.parser.get_method() == b"GET" and self.parser.get_http_version() == "1.1"
+        if has_body or not is_get or (self.cycle is not None and not self.cycle.response_complete):
+            self._stop(400, _UPGRADE_WITH_BODY)
+
     def on_body(self, body: bytes) -> None:
         self._loose_bytes = 0
+        if self._body_until is not None:
+            self._body_until += len(body) / _SLOWEST_BODY_BYTES
+        if not self.cycle.response_complete:
+            self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._loose_bytes = 0
-        self._body_since = None
-        self._open_connections.waits_no_more(self)
+        self._body_until = None
+        self.transport.awaits_data(False)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if not self.pipeline and not self.transport.is_closing():
-            self._open_connections.waits(self, open_ones=len(self.connections))
+        if self.cycle.response_complete:
+            self._body_bytes = 0
+            self.transport.holds_request(0)
+        # The last of the requests is answered, or has not all come yet.
+        if not self.transport.is_closing() and (self.cycle.response_complete or self.cycle.more_body):
+            self.transport.awaits_data(True)
 
     # What is refused
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "This is not an HTTP request that can be read")
+        self._refuse(400, _UNREADABLE)
 
-    def _refuse_head(self) -> None:
-        self._refuse(431, f"The request's line and headers have more than {MAX_HEAD_BYTES} bytes")
+    def _stop(self, status: int, message: str) -> NoReturn:
+        self._refuse(status, message)
+        raise _Refused
 
     def _refuse(self, status: int, message: str) -> None:
         if self._is_refused or self.transport is None or self.transport.is_closing():
@@ -215,7 +199,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
             # It is the body of this request: nothing else is to be answered to it.
             cycle.disconnected = True
             cycle.message_event.set()
-        self.transport.write(_refusal(status, message))
+        self.transport.write(refusal(status, message))
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
@@ -230,11 +214,11 @@ class JoinedHttpProtocol(HttpToolsProtocol):
                 # The answer to the request before comes first.
                 self._head_since = now
             deadline = self._head_since + HEAD_SECONDS
-        elif self._body_since is not None:
+        elif self._body_until is not None:
             if self.flow.read_paused:
                 # It is the server that does not read.
-                self._body_since = now
-            deadline = self._body_since + BODY_SECONDS
+                self._body_until = max(self._body_until, now + BODY_SECONDS)
+            deadline = self._body_until
         if deadline <= now:
             self.transport.close()
         else:
@@ -244,17 +228,3 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
-
-
-def _refusal(status: int, message: str) -> bytes:
-    """An answer in the shape of all others, to what never became a request."""
-    request_id = secrets.token_hex(8)
-    answer = error_answer(request_id, status, message)
-    headers = [
-        *answer.raw_headers,
-        (b"x-request-id", request_id.encode()),
-        *SECURITY_HEADERS,
-        (b"connection", b"close"),
-    ]
-    lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-    return STATUS_LINE[status] + lines + b"\r\n" + bytes(answer.body)

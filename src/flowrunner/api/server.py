@@ -1,5 +1,6 @@
 """Puts the routes together."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -28,8 +29,9 @@ documents = APIRouter(route_class=PublicRoute)
 async def openapi(request: Request) -> Response:
     """The description of this API, made when it is first asked for."""
     state = request.app.state
-    if not hasattr(state, "openapi"):
-        state.openapi = msgspec.json.encode(openapi_document(request.app))
+    async with state.openapi_lock:
+        if state.openapi is None:
+            state.openapi = await asyncio.to_thread(lambda: msgspec.json.encode(openapi_document(request.app)))
     return Response(state.openapi, media_type="application/json")
 
 
@@ -86,6 +88,7 @@ def build_app(
     app.state.refused = refused
     app.state.browser = browser
     app.state.long_bodies = Turns()
+    app.state.openapi, app.state.openapi_lock = None, asyncio.Lock()
     # Taken over as they are: a router within a router is a second round of matching per request.
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
