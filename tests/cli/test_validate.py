@@ -102,7 +102,9 @@ def test_every_code_of_the_reader_has_a_sample() -> None:
     reader = ("flow_document/*", "flow_tests/*", "yaml_source", "yaml_syntax", "expression/*", "json_schema")
     text = "".join(file.read_text() for name in reader for file in (SOURCE / "domain").glob(f"{name}.py"))
     codes = set(
-        re.findall(r'"((?:yaml|node|start|edge|expression|script|retry|scope|test|mock|expect)\.[a-z_]+)"', text)
+        re.findall(
+            r'"((?:yaml|node|start|edge|expression|script|timeout|retry|scope|test|mock|expect)\.[a-z_]+)"', text
+        )
     )
     codes |= {code for code in _PLAIN_CODES if f'"{code}"' in text}
     assert codes >= {"yaml.tag", "node.unreachable", "expression.secret", "mock.both", "recursive", "range"}

@@ -2,7 +2,7 @@
 
 import json
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +68,7 @@ class Somewhere:
     names: frozenset[str] = PARAMETER_NAMES
     faults: list[tuple[Keys, str]] = field(default_factory=list)
     visited: list[tuple[str, str, tuple[str | int, ...]]] = field(default_factory=list)
+    older_names: Mapping[str, str] = field(default_factory=dict)
 
     def code_at(self, at: Keys) -> CodeKind | None:
         return self.kind

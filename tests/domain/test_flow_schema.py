@@ -53,9 +53,12 @@ nodes:
   older:
     type: http.request
     params: {url: "https://example.com", follow_redirect: true}
+    timeout: 30
     retry: {max_retries: 3, wait: 2s}
+    next: {success: pause, client_error: nothing, server_error: nothing}
     hooks: {prep: "context.url = 'x'", post: "result.x = 1"}
     batch: {strategy: worker_pool, max_parallel: 3}
+  pause: {type: wait, params: {duration: 5s}, next: route}
   route:
     type: switch
     params: {cases: [{when: input.length == 0, action: empty}, {when: input.length > 100, action: big}]}
@@ -121,7 +124,7 @@ params.auth | {type: http.request, params: {url: x, auth: {tokn: y}}} | an unkno
 params.follow_redirects | {type: http.request, params: {url: x, follow_redirects: often}} | text for a flag
 params.expect_status | {type: http.request, params: {url: x, expect_status: [ok]}} | text for a status
 params.response | {type: http.request, params: {url: x, response: xml}} | a kind that is not there
-timeout | {type: return, timeout: 5} | a number for a duration
+timeout | {type: return, timeout: 0} | a number for a duration
 timeout | {type: return, timeout: 5 seconds} | a duration in words
 timeout | {type: return, timeout: ""} | an empty duration
 timeout | {type: return, timeout: -1s} | a negative duration

@@ -35,6 +35,31 @@ def test_a_setting_is_given_by_one_of_its_names(older: str, newer: str) -> None:
     assert [(fault.code, fault.line, fault.column) for fault in reading.faults] == [("retry.twice", 1, 35)]
 
 
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("defaults: {timeout: 3}", "defaults: {timeout: 3s}"),
+        ("defaults: {timeout: 0.5}", "defaults: {timeout: 500ms}"),
+        ("limits: {timeout: 90}", "limits: {timeout: 90s}"),
+    ],
+)
+def test_a_timeout_in_seconds_is_taken_for_the_whole_flow(older: str, newer: str) -> None:
+    nodes = "nodes: {a: {type: http.request, params: {url: 'http://x'}}}"
+
+    assert flow_of(f"{older}\n{nodes}") == flow_of(f"{newer}\n{nodes}")
+
+
+def test_an_alias_is_rewritten_where_it_is_an_older_form_and_nowhere_else() -> None:
+    flow = flow_of(
+        "x-next: &next {success: z}\nstart: a\nnodes:\n"
+        "  a: {type: http.request, params: {url: 'http://x'}, next: *next}\n"
+        "  z: {type: return, params: {value: *next}}\n"
+    )
+
+    assert flow.nodes["a"].next == {"default": "z"}
+    assert render(flow.nodes["z"].params.template, {}) == {"value": {"success": "z"}}
+
+
 def test_condition_leads_where_switch_does() -> None:
     older = node_of(
         "{type: condition, params: {conditions: [{condition: 'input.n > 1', action: big}], default_action: small},"

@@ -31,7 +31,9 @@ TAKEN: Final[dict[str, dict[str, Any]]] = {
     },
     "transform": {"value": [1], "mapping": {"a": "1"}, "script": "return 1"},
     "switch": {"cases": [{"when": "true", "action": "a"}], "default_action": "b"},
-    "condition": {"conditions": [{"condition": "true", "action": "a"}], "default_action": "b"},
+    "condition": {
+        "conditions": [{"condition": "true", "action": "a"}], "condition_script": "return true", "default_action": "b",
+    },
     "foreach": {"items": [1, 2], "as": "x", "concurrency": 2, "on_error": "collect"},
     "while": {"when": "false", "max_iterations": 2, "delay": "1ms"},
     "parallel": {"join": "any"},

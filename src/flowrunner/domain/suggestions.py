@@ -11,6 +11,9 @@ _MOST_CHARACTERS: Final = 60
 # So near, it is a slip of the pen and not a word of another system.
 SLIP: Final = 0.8
 
+# A word of fewer letters is a part of many others by chance.
+_LEAST_STEM: Final = 3
+
 # Words that other systems and languages have, and what flows call the same: the first name that is right at the
 # place is meant. Words are in lower case, without marks between them.
 _ELSEWHERE: Final = (
@@ -120,10 +123,28 @@ def nearest(text: str, known: Collection[str], *, cutoff: float = 0.6) -> str | 
     """
     if len(text) > _MOST_CHARACTERS:
         return None
-    near = difflib.get_close_matches(text, known, n=1, cutoff=cutoff)
+    near = [name for name in difflib.get_close_matches(text, known, n=3, cutoff=cutoff) if share_a_stem(text, name)]
     if cutoff < SLIP and not (near and difflib.SequenceMatcher(None, near[0], text).ratio() >= SLIP):
         near = [name for name in _MEANT.get(squashed(text), ()) if name in known][:1] or near
     return near[0] if near else None
+
+
+def share_a_stem(one: str, other: str) -> bool:
+    """Whether two words are forms or misspellings of one: `email` and `fail` are not, however many letters they share.
+
+    >>> share_a_stem("retrun", "return"), share_a_stem("log_level", "level"), share_a_stem("delete", "delay")
+    (True, True, False)
+    """
+    one, other = squashed(one), squashed(other)
+    short, long = sorted((one, other), key=len)
+    if difflib.SequenceMatcher(None, one, other).ratio() >= SLIP or sorted(one) == sorted(other):
+        return True
+    if len(short) >= _LEAST_STEM and (long.startswith(short) or long.endswith(short)):
+        return True
+    if "." in one and one.partition(".")[0] == other.partition(".")[0]:
+        return True
+    stem = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(short))
+    return stem > len(long) / 2
 
 
 def did_you_mean(text: str, known: Collection[str]) -> str | None:

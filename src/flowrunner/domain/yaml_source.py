@@ -47,11 +47,13 @@ class Source:
 
     Attributes:
         key_places: Where the key of an entry stands; a value's own place is in `places`.
+        older_keys: Keys as they are written, by the ones that an older form is read as.
     """
 
     value: JSON
     places: Mapping[Keys, Place]
     key_places: Mapping[Keys, Place]
+    older_keys: Mapping[Keys, Keys] = field(default_factory=dict)
 
     def place(self, keys: Keys) -> Place:
         """Where the value at ``keys`` stands, or the nearest one around it."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from flowrunner.domain.duration import hint_for, parse_duration
 from flowrunner.plugin import NodeFailure
@@ -22,6 +22,10 @@ def _with_a_unit(value: Any) -> Any:
 
 
 Duration: TypeAlias = Annotated[str, BeforeValidator(_with_a_unit), AfterValidator(_readable)]
+
+
+# The reader of documents takes a number for seconds, in an older form.
+Timeout: TypeAlias = Annotated[Duration, WithJsonSchema({"type": ["string", "number"]})]
 
 
 def seconds_of(text: str) -> float:

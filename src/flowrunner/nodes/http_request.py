@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from flowrunner.domain.duration import LONGEST_SECONDS, parse_duration
-from flowrunner.nodes.durations import Duration, seconds_of
+from flowrunner.nodes.durations import Timeout, seconds_of
 from flowrunner.nodes.http import ERRORS, REPEATABLE_METHODS, TIMEOUT_SECONDS, Method, ResponseKind, json_body, send
 from flowrunner.plugin import JSON, NodeFailure, NodeType, Params, StepContext
 
@@ -53,7 +53,7 @@ class HttpRequestParams(Params):
     body: Any = Field(default=None, description="Text, or any value to be sent as JSON.")
     form: Fields | None = Field(default=None, description="Sent as application/x-www-form-urlencoded.")
     auth: Auth | None = None
-    timeout: Duration | None = Field(default=None, description="How long one try may take.")
+    timeout: Timeout | None = Field(default=None, description="How long one try may take.")
     follow_redirects: Annotated[
         bool, Field(default=False, validation_alias=AliasChoices("follow_redirects", "follow_redirect"))
     ]

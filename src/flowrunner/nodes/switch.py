@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from flowrunner.domain.suggestions import is_suggestion
-from flowrunner.plugin import JSON, CodeKind, NodeType, Outcome, ParamFault, Params, StepContext
+from flowrunner.plugin import JSON, CodeKind, NodeFailure, NodeType, Outcome, ParamFault, Params, StepContext
 
 DEFAULT: Final = "default"
 # What elsewhere is compared with each case.
@@ -16,18 +16,30 @@ _COMPARED: Final = frozenset(
 )
 _OPERATOR: Final = re.compile(r"[=<>!&|]")
 _MOST_SHOWN: Final = 60
+MAX_ACTION_CHARACTERS: Final = 200
 
 # JavaScript in the document; true, false or the error it came to when the node runs.
 When = Annotated[Any, WithJsonSchema({"type": ["string", "boolean"]})]
 
 
+# An action of `condition`, whose edge errors of the node take too.
+ERROR: Final = "error"
+
+
 def _no_error(action: str) -> str:
-    if action == "error" or action.startswith("error."):
+    if action == ERROR or action.startswith("error."):
         raise ValueError("must not be named like an error")
     return action
 
 
-Action = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_error)]
+Action = Annotated[str, Field(min_length=1, max_length=MAX_ACTION_CHARACTERS), AfterValidator(_no_error)]
+
+
+OldAction = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_ACTION_CHARACTERS),
+    AfterValidator(lambda action: action if action == ERROR else _no_error(action)),
+]
 
 
 class Case(Params):
@@ -60,12 +72,21 @@ class Switch(NodeType[SwitchParams]):
 
 class OldCase(Params):
     condition: When
-    action: Action
+    action: OldAction
 
 
 class ConditionParams(Params):
-    conditions: list[OldCase] = Field(min_length=1, max_length=1000)
-    default_action: Action = DEFAULT
+    conditions: list[OldCase] | None = Field(default=None, min_length=1, max_length=1000)
+    condition_script: Any = Field(
+        default=None, description="JavaScript, the body of a function, which returns true, false or an action."
+    )
+    default_action: OldAction = DEFAULT
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if len(self.model_fields_set & {"conditions", "condition_script"}) != 1:
+            raise ValueError("give either 'conditions' or 'condition_script'")
+        return self
 
 
 class Condition(NodeType[ConditionParams]):
@@ -73,7 +94,10 @@ class Condition(NodeType[ConditionParams]):
 
     type = "condition"
     Params = ConditionParams
-    code: ClassVar = {("conditions", "*", "condition"): CodeKind.CONDITION}
+    code: ClassVar = {
+        ("conditions", "*", "condition"): CodeKind.CONDITION,
+        ("condition_script",): CodeKind.BODY,
+    }
     pure = True
 
     def actions_of(self, params: Mapping[str, JSON]) -> frozenset[str] | None:
@@ -83,8 +107,23 @@ class Condition(NodeType[ConditionParams]):
         return _of_cases(super().check(params), params, "conditions", "condition")
 
     async def run(self, params: ConditionParams, context: StepContext) -> Outcome:
+        if params.conditions is None:
+            return Outcome(context.input, _action_of(params.condition_script, params.default_action))
         cases = [(c.condition, c.action) for c in params.conditions]
         return Outcome(context.input, first_true(cases, params.default_action))
+
+
+def _action_of(returned: JSON, default: str) -> str:
+    """Return the action that a script means by what it returns."""
+    match returned:
+        case bool():
+            return "true" if returned else "false"
+        case None:
+            return default
+        case str() if 0 < len(returned) <= MAX_ACTION_CHARACTERS and not returned.startswith("error."):
+            return returned
+        case _:
+            raise NodeFailure("script", "The script of a condition must return true, false or the name of an action")
 
 
 def _actions(params: Mapping[str, JSON], key: str) -> frozenset[str] | None:
@@ -107,7 +146,7 @@ def _of_cases(faults: Sequence[ParamFault], params: Mapping[str, JSON], key: str
         compared = next((params[name] for name in params if name in _COMPARED), None)
         hint = f"write a list: {key}: [{_sample(cases, condition, compared)}]; 'next' says where each action leads"
         told = ParamFault(keys=(key,), code="param", message="must be a list", hint=hint)
-        return [told, *(fault for fault in faults if fault.keys[0] != key and fault.keys[0] not in _COMPARED)]
+        return [told, *(fault for fault in faults if not fault.keys or fault.keys[0] not in (key, *_COMPARED))]
     misspelt = {fault.keys[1] for fault in faults if len(fault.keys) > 1 and is_suggestion(fault.hint)}
     short = {
         index: case
@@ -116,7 +155,7 @@ def _of_cases(faults: Sequence[ParamFault], params: Mapping[str, JSON], key: str
         if index not in misspelt
     }
     return [
-        *(fault for fault in faults if not (fault.keys[0] == key and fault.keys[1:2] and fault.keys[1] in short)),
+        *(fault for fault in faults if not (fault.keys[:1] == (key,) and fault.keys[1:2] and fault.keys[1] in short)),
         *(
             ParamFault(
                 keys=(key, index), code="param", message=f"must have '{condition}' and 'action'",

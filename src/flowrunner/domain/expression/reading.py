@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Final, Protocol, TypeAlias, assert_never
 
@@ -61,6 +62,9 @@ _INHERITED: Final = frozenset(
 )
 
 
+_NO_NAMES: Final[Mapping[str, str]] = {}
+
+
 class ExpressionSyntax(FlowRunnerError):
     """Text between `${` and `}` that cannot be evaluated."""
 
@@ -89,6 +93,11 @@ class CodeKind(Enum):
 
 class Place(Protocol):
     """Where in a document a template is being read, and what may stand there."""
+
+    @property
+    def older_names(self) -> Mapping[str, str]:
+        """Today's names, by older ones that expressions may use too."""
+        ...
 
     def code_at(self, at: Keys) -> CodeKind | None:
         """What a string at this place is when it is JavaScript by itself, without `${` and `}`."""
@@ -132,14 +141,14 @@ def compile_template(value: JSON, place: Place, at: Keys) -> Template:
 
 
 def _compile_string(text: str, place: Place, at: Keys) -> Template:
-    kind, names = place.code_at(at), place.names_at(at)
+    kind, names, older = place.code_at(at), place.names_at(at), place.older_names
     try:
         if kind is CodeKind.BODY:
-            template: Template = Value(_code(text, names, place.place_of(at), is_body=True))
+            template: Template = Value(_code(text, names, place.place_of(at), older, is_body=True))
         elif kind is not None and "${" not in text:
-            template = Value(parse_expression(text, names, place.place_of(at)))
+            template = Value(parse_expression(text, names, place.place_of(at), older))
         else:
-            template = compile_text(text, names, place.place_of(at))
+            template = compile_text(text, names, place.place_of(at), older)
         if kind is CodeKind.CONDITION:
             template = _condition(template)
     except ExpressionSyntax as fault:
@@ -175,7 +184,9 @@ def _no_condition() -> ExpressionSyntax:
     return ExpressionSyntax("a condition is one expression", hint="write it as JavaScript, such as: input.length > 0")
 
 
-def compile_text(text: str, names: frozenset[str], place: CodePlace = NOWHERE) -> Template:
+def compile_text(
+    text: str, names: frozenset[str], place: CodePlace = NOWHERE, older: Mapping[str, str] = _NO_NAMES
+) -> Template:
     """The template that one string writes.
 
     Raises:
@@ -193,7 +204,7 @@ def compile_text(text: str, names: frozenset[str], place: CodePlace = NOWHERE) -
             end = mark.end()
             continue
         close = _closing_brace(text, mark.end())
-        parts.append(parse_expression(text[mark.end() : close], names, place))
+        parts.append(parse_expression(text[mark.end() : close], names, place, older))
         end = close + 1
     parts.append(text[end:])
     kept = tuple(p for p in parts if p != "")
@@ -213,8 +224,13 @@ def _closing_brace(text: str, start: int) -> int:
         ) from None
 
 
-def parse_expression(source: str, names: frozenset[str], place: CodePlace = NOWHERE) -> Expression:
-    """The expression written between `${` and `}`.
+def parse_expression(
+    source: str, names: frozenset[str], place: CodePlace = NOWHERE, older: Mapping[str, str] = _NO_NAMES
+) -> Expression:
+    """Return the expression written between `${` and `}`.
+
+    Args:
+        older: Names among ``names``, by older ones that stand for them.
 
     Raises:
         ExpressionSyntax: If it starts from an unknown name, or is plainly no JavaScript.
@@ -225,7 +241,7 @@ def parse_expression(source: str, names: frozenset[str], place: CodePlace = NOWH
     literal = _LITERAL.fullmatch(text)
     if literal is not None:
         return Literal(text, _literal_value(literal))
-    return _path(text, names) or _code(text, names, place, is_body=False)
+    return _path(text, names, older) or _code(text, names, place, older, is_body=False)
 
 
 def _literal_value(match: re.Match[str]) -> JSON:
@@ -239,7 +255,7 @@ def _literal_value(match: re.Match[str]) -> JSON:
     return double if double is not None else single
 
 
-def _path(text: str, names: frozenset[str]) -> Path | None:
+def _path(text: str, names: frozenset[str], older: Mapping[str, str]) -> Path | None:
     """The plain path that ``text`` is, or None if it is something else."""
     start = _ROOT.match(text)
     if start is None or start[1] in KEYWORDS or start[1] in GLOBALS:
@@ -252,26 +268,37 @@ def _path(text: str, names: frozenset[str]) -> Path | None:
         end = key.end()
     if text[end:].strip():
         return None
-    _check_name(text, start[1], keys, names)
+    root = _today(start[1], names, older)
+    _check_name(text, root, keys, names)
     if "__proto__" in keys or not _INHERITED.isdisjoint(keys[:-1]):
         return None
-    return Path(text, start[1], tuple(keys))
+    return Path(text, root, tuple(keys))
 
 
-def _code(text: str, names: frozenset[str], place: CodePlace, *, is_body: bool) -> Code:
+def _today(name: str, names: frozenset[str], older: Mapping[str, str]) -> str:
+    return name if name in names else older.get(name, name)
+
+
+def _code(text: str, names: frozenset[str], place: CodePlace, older: Mapping[str, str], *, is_body: bool) -> Code:
     if len(text) > MAX_SCRIPT:
         raise ExpressionSyntax(f"a script has at most {MAX_SCRIPT} characters", code="too_long")
     try:
         found = references(text)
     except Unclosed as error:
         raise ExpressionSyntax(f"'{shown(text)}' is no JavaScript: {error}") from None
-    kept = []
+    kept, renamed = [], {}
     for reference in found:
         if reference.root not in names and (reference.is_defined or reference.root in GLOBALS):
             continue
-        _check_name(text, reference.root, reference.keys, names, is_body=is_body)
-        kept.append(reference)
-    return Code(text, Script(text, is_body), place, tuple(kept))
+        root = _today(reference.root, names, older)
+        _check_name(text, root, reference.keys, names, is_body=is_body)
+        if root != reference.root:
+            renamed[reference.root] = root
+        kept.append(replace(reference, root=root))
+    source = text
+    for name, root in renamed.items():
+        source = f"return (({name}) => {{{source}\n}})({root})" if is_body else f"(({name}) => ({source}\n))({root})"
+    return Code(text, Script(source, is_body), place, tuple(kept))
 
 
 def _check_name(

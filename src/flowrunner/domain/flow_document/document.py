@@ -9,6 +9,7 @@ from flowrunner.domain.duration import hint_for, parse_duration
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.expression import CodePlace
 from flowrunner.domain.flow import ParamFault
+from flowrunner.domain.flow_document.legacy import Remark
 from flowrunner.domain.suggestions import SLIP, Suggestions, squashed
 from flowrunner.domain.values import JSON
 from flowrunner.domain.yaml_source import Keys, Source, dotted
@@ -135,6 +136,11 @@ class Document:
         """Note what is allowed and hardly meant."""
         self.faults.append(replace(self.found(keys, code, message, hint, key=key), is_warning=True))
 
+    def remark(self, remark: Remark) -> None:
+        """Note what was found while the document was rewritten to today's form."""
+        note = self.warn if remark.is_warning else self.fault
+        note(remark.keys, remark.code, remark.message, remark.hint, key=not remark.is_warning)
+
     def warn_at(self, place: CodePlace, code: str, message: str, hint: str) -> None:
         """Note the same of a piece of JavaScript."""
         self.faults.append(
@@ -146,4 +152,5 @@ class Document:
 
     def found(self, keys: Keys, code: str, message: str, hint: str | None, *, key: bool) -> Fault:
         place = (self.source.key_places.get(keys) if key else None) or self.source.place(keys)
-        return Fault(path=dotted(keys), message=message, code=code, line=place.line, column=place.column, hint=hint)
+        path = dotted(self.source.older_keys.get(keys, keys))
+        return Fault(path=path, message=message, code=code, line=place.line, column=place.column, hint=hint)

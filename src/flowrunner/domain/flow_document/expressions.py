@@ -17,6 +17,9 @@ from flowrunner.domain.yaml_source import Keys, dotted
 CONDITION: Final[Mapping[tuple[str, ...], CodeKind]] = {(): CodeKind.CONDITION}
 BODY: Final[Mapping[tuple[str, ...], CodeKind]] = {(): CodeKind.BODY}
 
+# Within params `result` was what flows in: the result of the node before.
+OLDER_PARAMETER_NAMES: Final = {"result": "input"}
+_NO_NAMES: Final[Mapping[str, str]] = {}
 # Names whose keys are known when the flow is saved.
 _KNOWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "flow": ("id", "name", "version", "input"),
@@ -49,6 +52,7 @@ class Expressions:
         code: Mapping[tuple[str, ...], CodeKind] | None = None,
         *,
         gives: bool = True,
+        older_names: Mapping[str, str] = _NO_NAMES,
     ) -> Prepared:
         """The template that ``value`` writes.
 
@@ -56,8 +60,9 @@ class Expressions:
             names: What expressions in it may start from, besides what the context has.
             code: Strings that are JavaScript by themselves, by the keys that lead to them.
             gives: Somebody waits for what scripts in it return.
+            older_names: Today's names, by older ones that expressions in it may use.
         """
-        place = _Place(self, context, names | context.names, at, code or {})
+        place = _Place(self, context, names | context.names, at, code or {}, older_names)
         read = prepared(compile_template(value, place, at))
         self.codes.extend(read.codes)
         for found in read.codes:
@@ -124,6 +129,7 @@ class _Place:
     names: frozenset[str]
     base: Keys
     code: Mapping[tuple[str, ...], CodeKind]
+    older_names: Mapping[str, str]
 
     def code_at(self, at: Keys) -> CodeKind | None:
         if not self.code:

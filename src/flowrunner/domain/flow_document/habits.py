@@ -11,6 +11,11 @@ _STARTED: Final = "a flow does not say what starts it: POST /api/v1/flows/{id}/r
 _BEFORE: Final = "the node before it leads here: write 'next' there"
 _ON_ERROR: Final = "write next: {error: <node>}"
 _LOOP: Final = "write a node of type foreach, with this one under its own 'nodes'"
+_TOLD: Final = "write type: webhook, with the URL of the service that notifies"
+_MAIL: Final = "there is no node type for mail: ask a service that sends it, with type: http.request"
+_NO_DATABASE: Final = "there is no node type for databases: ask a service in front of it, with type: http.request"
+_NO_COMMANDS: Final = "flows run no commands: ask a service that does, with type: http.request"
+_ASKED: Final = "ask its API, with type: http.request"
 _SCRIPT: Final = "write type: transform, params: {script: …}"
 
 OF_FLOWS: Final[Mapping[str, str]] = {
@@ -36,6 +41,19 @@ OF_NODES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("name", "id"), "a node's name is its key under 'nodes'; 'description' is for people"),
     **dict.fromkeys(("foreach", "each", "loop", "withitems", "items"), _LOOP),
     **dict.fromkeys(("run", "script", "code"), _SCRIPT),
+}
+# Types of nodes that are none, by the word as `squashed`.
+OF_TYPES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("notification", "notify", "slack", "discord", "teams", "sms"), _TOLD),
+    **dict.fromkeys(("email", "mail", "sendemail", "emailsend", "smtp"), _MAIL),
+    **dict.fromkeys(("cron", "schedule", "scheduler", "trigger", "webhooktrigger", "manualtrigger"), _STARTED),
+    **dict.fromkeys(("split", "splitter"), "write type: foreach for the elements of a list, or parallel for branches"),
+    **dict.fromkeys(("start", "begin", "entry"), "leave it out: the flow begins with the node that no edge leads to"),
+    **dict.fromkeys(("sql", "postgres", "postgresql", "mysql", "database", "db", "query", "redis"), _NO_DATABASE),
+    **dict.fromkeys(("shell", "bash", "command", "exec", "ssh", "docker"), _NO_COMMANDS),
+    **dict.fromkeys(("llm", "openai", "agent", "ai", "gpt", "anthropic"), _ASKED),
+    **dict.fromkeys(("file", "readfile", "writefile", "s3", "ftp"), _ASKED),
+    **dict.fromkeys(("merge", "join"), "branches join in their node of type parallel, which gives what each gave"),
 }
 # What stands under these leads from one node to another, where it is meant for that.
 _LEADING: Final = frozenset((_BEFORE, _ON_ERROR))

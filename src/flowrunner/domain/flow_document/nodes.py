@@ -26,8 +26,8 @@ from flowrunner.domain.flow import (
 from flowrunner.domain.flow_document.context import Context
 from flowrunner.domain.flow_document.document import MAX_NAME_CHARACTERS, Document, is_name
 from flowrunner.domain.flow_document.edges import check_reach, check_start, first_nodes, read_edges
-from flowrunner.domain.flow_document.expressions import BODY, CONDITION, Expressions, strings_in
-from flowrunner.domain.flow_document.habits import OF_NODES, is_edge
+from flowrunner.domain.flow_document.expressions import BODY, CONDITION, OLDER_PARAMETER_NAMES, Expressions, strings_in
+from flowrunner.domain.flow_document.habits import OF_NODES, OF_TYPES, is_edge
 from flowrunner.domain.flow_document.retries import RetrySettings, policy_of, read_retry
 from flowrunner.domain.javascript import GLOBALS, KEYWORDS
 from flowrunner.domain.script import Script
@@ -148,7 +148,10 @@ class NodeReader:
         if "if" in node:
             condition = template(node["if"], (*at, "if"), PARAMETER_NAMES, context, CONDITION)
         filled = replace(inside, names=inside.names | {"index"}) if spec is not None and spec.asks_again else inside
-        params = template(written, (*at, "params"), PARAMETER_NAMES, filled, spec.code if spec else {})
+        params = template(
+            written, (*at, "params"), PARAMETER_NAMES, filled, spec.code if spec else {},
+            older_names=OLDER_PARAMETER_NAMES,
+        )  # fmt: skip
         output = None
         if "output" in node:
             output = template(node["output"], (*at, "output"), OUTPUT_NAMES, inside)
@@ -222,7 +225,11 @@ class NodeReader:
             elif not is_told:
                 self.document.fault(at, "required", "the key 'type' is missing", _one_of(self.node_types), key=True)
         elif not isinstance(name, str) or name not in self.node_types:
-            hint = self.document.suggestions.did_you_mean(str(name), self.node_types) or _one_of(self.node_types)
+            hint = (
+                OF_TYPES.get(squashed(str(name)))
+                or self.document.suggestions.did_you_mean(str(name), self.node_types)
+                or _one_of(self.node_types)
+            )
             message = f"unknown node type '{name[:60]}'" if isinstance(name, str) else "must be a node type"
             self.document.fault((*at, "type"), "node.type", message, hint)
 

@@ -12,6 +12,7 @@ from flowrunner.domain.flow_document.context import Context
 from flowrunner.domain.flow_document.document import CheckSchema, Document
 from flowrunner.domain.flow_document.expressions import Expressions
 from flowrunner.domain.flow_document.habits import OF_FLOWS
+from flowrunner.domain.flow_document.legacy import modernized
 from flowrunner.domain.flow_document.nodes import Defaults, NodeReader
 from flowrunner.domain.flow_document.retries import read_retry
 from flowrunner.domain.flow_tests import read_tests
@@ -74,7 +75,10 @@ def study_flow(
         source = yaml_source.read_yaml(text)
     except InvalidFlow as error:
         return Reading(flow=None, faults=error.faults)
+    source, remarks = modernized(source, node_types)
     document = Document(source, check_schema)
+    for remark in remarks:
+        document.remark(remark)
     expressions = Expressions(document)
     flow = _FlowReader(document, expressions, node_types).read()
     is_faulty = any(not fault.is_warning for fault in document.faults)

@@ -11,8 +11,6 @@ from flowrunner.domain.values import JSON
 from flowrunner.domain.yaml_source import Keys
 
 RETRY_KEYS: Final = ("max", "delay", "backoff", "max_delay", "jitter", "errors", "max_elapsed")
-# Older names of the same settings.
-_OLD_RETRY_KEYS: Final = {"max": "max_retries", "delay": "wait"}
 
 RetrySettings: TypeAlias = dict[str, float | tuple[str, ...]]
 
@@ -29,22 +27,21 @@ def read_retry(
     hint = f"write retry: {{max: {number}}}" if isinstance(number, int) and not isinstance(number, bool) else None
     written = document.map_at(parent, at, "retry", hint)
     at = (*at, "retry")
-    document.known_keys(written, at, (*RETRY_KEYS, *_OLD_RETRY_KEYS.values()))
+    document.known_keys(written, at, RETRY_KEYS)
     settings: RetrySettings = {}
-    for name, least, most in (("max", 0, 1000), ("backoff", 1, 100), ("jitter", 0, 1)):
-        key = _retry_key(document, written, at, name)
+    for key, least, most in (("max", 0, 1000), ("backoff", 1, 100), ("jitter", 0, 1)):
         value = written.get(key)
         if value is None:
             continue
-        whole = name == "max"
+        whole = key == "max"
         if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
             document.fault((*at, key), "type", "must be a whole number" if whole else "must be a number")
         elif not least <= value <= most:
             document.fault((*at, key), "range", f"must be between {least} and {most}")
         else:
-            settings[name] = value
+            settings[key] = value
     for name in ("delay", "max_delay", "max_elapsed"):
-        seconds = document.duration_at(written, at, _retry_key(document, written, at, name))
+        seconds = document.duration_at(written, at, name)
         if seconds is not None:
             settings[name] = seconds
     if "errors" in written:
@@ -97,13 +94,3 @@ def policy_of(settings: RetrySettings) -> RetryPolicy:
         errors=errors,
         max_elapsed=number("max_elapsed", 0) if "max_elapsed" in settings else None,
     )
-
-
-def _retry_key(document: Document, written: Mapping[str, JSON], at: Keys, name: str) -> str:
-    """The name that a setting has in this document."""
-    old = _OLD_RETRY_KEYS.get(name, name)
-    if old == name or old not in written:
-        return name
-    if name in written:
-        document.fault((*at, old), "retry.twice", f"'{old}' is an older name of '{name}'", "give one of them", key=True)
-    return old

@@ -32,7 +32,10 @@ _OF_OTHERS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("always", "failure", "success", "cancelled"), "name a node in 'on_finish' or 'on_failure'"),
     "item": _IN_LOOPS,
     "index": _IN_LOOPS,
-    "result": "it is there only in 'output', and in 'hooks.post'",
+    "result": "what a node gave is nodes.<name>.result; its own result is there only in 'output' and 'hooks.post'",
+    # Older names.
+    "results": "what a node gave is nodes.<name>.result",
+    "shared": "what a node gave is nodes.<name>.result, and what a node of type set keeps is vars.<name>",
 }
 _DASHED: Final = re.compile(r"\bnodes\.(\w+(?:-\w+)+)")
 

@@ -93,6 +93,10 @@ def _document() -> Schema:
     }
 
 
+# In an older form a number of seconds.
+_TIMEOUT: Final = {"if": {"type": "number"}, "then": {"exclusiveMinimum": 0}, "else": ref("duration")}
+
+
 def _limits() -> Schema:
     concurrency = object_of(
         {
@@ -107,7 +111,7 @@ def _limits() -> Schema:
         required=["max"],
     )
     return {
-        "timeout": {"description": "How long an execution may take.", "allOf": [ref("duration")]},
+        "timeout": {**_TIMEOUT, "description": "How long an execution may take."},
         "max_steps": {"description": "Steps that an execution may take, tries counted.", **whole(1, 1_000_000)},
         "concurrency": {"description": "How many executions may run at a time.", **concurrency},
     }
@@ -126,7 +130,7 @@ def _parts(types: Sequence[DescribedNodeType]) -> Schema:
             "patternErrorMessage": DURATION_HINT,
             "examples": ["500ms", "10s", "5m", "2h", "1d"],
         },
-        "timeout": {"description": "How long one try may take.", "allOf": [ref("duration")]},
+        "timeout": {**_TIMEOUT, "description": "How long one try may take."},
         "retry": {
             "description": "When to try again after a failure.",
             **object_of(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from flowrunner.domain.flow import COMMON_ERRORS, DEFAULT_ACTION
+from flowrunner.domain.flow_document.legacy import DELAY, WAIT
 from flowrunner.domain.flow_schema.node_types import DescribedNodeType
 from flowrunner.domain.flow_schema.params import params_name
 from flowrunner.domain.flow_schema.pieces import Schema, object_of, ref, text, whole
@@ -73,7 +74,7 @@ def _of_type(node_type: DescribedNodeType) -> Schema:
     properties: Schema = {
         "params": {
             "description": node_type.summary,
-            "allOf": [{"$ref": f"#/definitions/{params_name(node_type.name)}"}],
+            "allOf": [_params(node_type)],
         },
         "next": _edges(node_type),
     }
@@ -97,6 +98,17 @@ def _of_type(node_type: DescribedNodeType) -> Schema:
         # The nodes inside have tries of their own.
         properties["retry"] = False
     return {"properties": properties, **({"required": required} if required else {})}
+
+
+def _params(node_type: DescribedNodeType) -> Schema:
+    written = ref(params_name(node_type.name))
+    if node_type.name != WAIT:
+        return written
+    return {
+        "if": {"required": ["duration"], "not": {"required": ["key"]}},
+        "then": ref(params_name(DELAY)),
+        "else": written,
+    }
 
 
 def _edges(node_type: DescribedNodeType) -> Schema:

@@ -1,0 +1,25 @@
+"""A name is suggested for one that looks like it, and not for one that only has letters in common."""
+
+import pytest
+
+from flowrunner.domain.suggestions import nearest
+from flowrunner.nodes import built_in
+
+TYPES = sorted(built_in())
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("retrun", "return"), ("swich", "switch"), ("paralel", "parallel"), ("htp.request", "http.request"),
+        ("http.get", "http.request"), ("Transform", "transform"), ("approve", "approval"), ("lgo", "log"),
+        ("foreach_item", "foreach"), ("web-hook", "webhook"),
+    ],
+)  # fmt: skip
+def test_a_slip_and_another_form_of_a_word_are_recognized(written: str, meant: str) -> None:
+    assert nearest(written, TYPES) == meant
+
+
+@pytest.mark.parametrize("written", ["email", "mail", "delete", "weather", "wolf", "flaw.x", "trailing"])
+def test_a_word_that_has_only_letters_in_common_is_not(written: str) -> None:
+    assert nearest(written, TYPES) is None
