@@ -20,7 +20,7 @@ from api.shapes import NAP, assert_error
 from flowrunner.bootstrap.lifecycle import open_program
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.services.audit import MOST, AuditLog
+from flowrunner.services.audit import MOST, MOST_GUESSES, AuditLog
 from flowrunner.settings import Settings
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.sqlite.audit import check_chain_of
@@ -432,21 +432,50 @@ async def test_s56_s60_failed_logins_do_not_fill_the_log(tmp_path: Path) -> None
         before = len(entries(tmp_path / "data" / "flowrunner.db"))
         identity, log = program.services.identity, program.services.audit
 
-        async def of_nobody() -> None:
-            return None
-
         for n in range(3_000):
-            await log.login_failed(of_nobody, address=f"192.0.2.{n % 250}")
+            log.login_failed(None, address=f"192.0.2.{n % 250}")
         for name in ("root@example.com", "nobody@example.com"):
             with pytest.raises(Exception, match="wrong"):
                 await identity.login(name, "hunter2-hunter2-hunter2", address="198.51.100.1")
         await log.tell_untold(at_once=True)
 
     rows = entries(tmp_path / "data" / "flowrunner.db")[before:]
-    assert len(rows) <= MOST + 1
+    # The guess at an account that exists has a share of its own.
+    assert len(rows) <= MOST + 2
     assert rows[-1]["action"] == "login.failed.more"
     assert json.loads(rows[-1]["details"])["count"] == 3_002 - (len(rows) - 1)
     assert "hunter2" not in str(rows)
+
+
+async def test_s70_noise_from_elsewhere_hides_no_guess_at_an_account(tmp_path: Path) -> None:
+    async with program_at(tmp_path / "data") as program:
+        root, user = await two_of(program)
+        wrong = {"password": "a wrong password"}
+
+        async def guess(name: str, address: str) -> int:
+            body = json.dumps({**wrong, "username": name}).encode()
+            return (await call(program.app, "POST", "/api/v1/auth/login", body=body, address=address)).status
+
+        # As the service is told of them, so that all of it is within a minute.
+        log = program.services.audit
+        for n in range(60):
+            log.login_failed(None, address=f"198.51.100.{n % 10}")
+        for _ in range(60):
+            assert (await user.go("DELETE", "/api/v1/accounts/account-1")).status == 403
+        statuses = [await guess("root@example.com", "203.0.113.7") for _ in range(15)]
+        login = {"username": "user@example.com", "password": PASSWORD}
+        drowned = (await user.go("POST", "/api/v1/auth/login", login)).json["account_id"]
+        for n in range(80):
+            log.login_failed(drowned, address=f"203.0.113.{8 + n // 20}")
+        reply = await root.go("GET", "/api/v1/audit?action=login.failed&limit=100")
+
+    of_root = [row for row in reply.json["entries"] if row["address"] == "203.0.113.7"]
+    assert statuses == [401] * 15
+    assert len(of_root) == 15
+    assert len({row["account_id"] for row in of_root}) == 1
+    rows = entries(tmp_path / "data" / "flowrunner.db", "action = 'login.failed.more'")
+    told = {row["account_id"]: json.loads(row["details"])["count"] for row in rows}
+    assert told == {None: 60 - MOST, drowned: 80 - MOST_GUESSES}
 
 
 async def test_s60_failed_logins_and_denials_are_told(tmp_path: Path) -> None:

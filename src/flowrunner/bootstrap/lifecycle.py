@@ -9,6 +9,7 @@ from flowrunner.bootstrap.news import hearing
 from flowrunner.bootstrap.ownership import is_shared
 from flowrunner.bootstrap.program import Program, assemble
 from flowrunner.clock import SystemClock
+from flowrunner.domain.errors import Unavailable
 from flowrunner.metrics import Metrics
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.security.credentials import Argon2Hasher
@@ -63,6 +64,9 @@ async def open_program(
                     if program.advancing is not program.dispatcher:
                         await program.advancing.close()
                     await program.dispatcher.close()
+                    # A worker refuses nobody; a server that was overtaken cannot write any more.
+                    with contextlib.suppress(Unavailable):
+                        await program.services.audit.tell_untold(at_once=True)
         finally:
             await sandbox.close()
             await http.close()

@@ -4,21 +4,29 @@ Every act writes its own entry, with itself. What is refused changes nothing, so
 and anybody may be refused as often as they like, so of many refusals only their number is kept.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
+
+import structlog
 
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, AuditRow, credential_of
+from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import JSON, AccountId
 from flowrunner.ports import AuditFilter, AuditStore, Clock, Page
+
+logger = structlog.get_logger()
 
 WINDOW: Final = timedelta(minutes=1)
 # Entries in a window: of one kind of refusal, to one account or else to one address; and of all.
 MOST_ALIKE: Final = 5
 MOST: Final = 50
+# Further ones for each account whose password was guessed wrong, which no other refusals use up.
+MOST_GUESSES: Final = 60
 # Hardly anything, and still it must end.
 _KINDS: Final = 1000
 _PURGE_BATCH: Final = 1000
@@ -30,13 +38,15 @@ class _Window:
 
     Attributes:
         alike: How many there were of each kind.
-        untold: How many have no entry of their own, by action.
+        guesses: How many passwords were wrong, by account.
+        untold: How many have no entry of their own, by action and the account whose password was wrong.
     """
 
     began_at: datetime
     told: int = 0
     alike: Counter[tuple[str, str]] = field(default_factory=Counter)
-    untold: Counter[str] = field(default_factory=Counter)
+    guesses: Counter[AccountId] = field(default_factory=Counter)
+    untold: Counter[tuple[str, AccountId | None]] = field(default_factory=Counter)
 
 
 class AuditLog:
@@ -44,34 +54,57 @@ class AuditLog:
         self._store = store
         self._clock = clock
         self._window: _Window | None = None
+        self._writing: set[asyncio.Task[None]] = set()
 
     async def page(self, caller: Caller, wanted: AuditFilter, *, page: Page) -> tuple[Sequence[AuditRow], int]:
         """Raises: Forbidden."""
         authorise(caller, Right.ADMIN)
+        await self.settle()
         return await self._store.page(wanted, page=page)
 
-    async def login_failed(self, whose: Callable[[], Awaitable[AccountId | None]], *, address: str) -> None:
-        """Args: whose: Finds out whose name was given, which is asked only for an entry of its own.
+    def login_failed(self, account_id: AccountId | None, *, address: str) -> bool:
+        """Record that a password was wrong; the flag says whether this has an entry of its own.
 
-        The name itself is never written: people type passwords there.
+        The entry is written while the caller goes on: it takes time, and there are more of them for an account that
+        exists than for a name that does not. The name itself is never written: people type passwords there.
+
+        Args:
+            account_id: The account that has the name; None if there is none.
         """
-        if await self._is_told("login.failed", address):
-            account_id = await whose()
-            await self._store.add(
-                AuditEntry(
-                    at=self._clock.now(),
-                    action="login.failed",
-                    object=("account", account_id or ""),
-                    address=address,
-                    account_id=account_id,
-                    outcome="failed",
-                )
-            )
+        has_entry = self._has_entry("login.failed", address) if account_id is None else self._has_share(account_id)
+        if has_entry:
+            self._write_later(self._failed_login(account_id, address))
+        return has_entry
+
+    def login_refused(self, whose: Callable[[], Awaitable[AccountId | None]], *, address: str) -> bool:
+        """Record a login whose password was not even checked, as `login_failed` does.
+
+        Args:
+            whose: Returns the account that has the name. Called only if there is an entry to write.
+        """
+        has_entry = self._has_entry("login.failed", address)
+        if has_entry:
+
+            async def write() -> None:
+                await self._store.add(self._failed_login(await whose(), address))
+
+            self._do_later(write())
+        return has_entry
+
+    def _failed_login(self, account_id: AccountId | None, address: str) -> AuditEntry:
+        return AuditEntry(
+            at=self._clock.now(),
+            action="login.failed",
+            object=("account", account_id or ""),
+            address=address,
+            account_id=account_id,
+            outcome="failed",
+        )
 
     async def denied(self, caller: Caller | None, method: str, path: str, *, address: str) -> None:
         """Args: path: The address of the route, with names in the place of ids."""
         account_id = None if caller is None else caller.account_id
-        if await self._is_told("request.denied", account_id or address):
+        if self._has_entry("request.denied", account_id or address):
             await self._store.add(
                 AuditEntry(
                     at=self._clock.now(),
@@ -85,42 +118,76 @@ class AuditLog:
                 )
             )
 
-    async def _is_told(self, action: str, by: str) -> bool:
-        """Whether one more refusal has an entry of its own; it is counted either way.
+    def _has_entry(self, action: str, by: str) -> bool:
+        """Return whether one more refusal has an entry of its own; it is counted either way.
 
         Args:
-            by: Who was refused: an account that has logged in, or else an address. Not the account whose name
-                was given: one that exists would then be told of, and slower, where one that does not is only
-                counted.
+            by: Who was refused: an account that has logged in, or else an address.
         """
-        await self.tell_untold()
-        if self._window is None:
-            self._window = _Window(self._clock.now())
-        window, kind = self._window, (action, by)
+        window, kind = self._present(), (action, by)
         window.alike[kind] += 1
         if window.told >= MOST or window.alike[kind] > MOST_ALIKE or len(window.alike) > _KINDS:
-            window.untold[action] += 1
+            window.untold[action, None] += 1
             if len(window.alike) > _KINDS:
                 del window.alike[kind]
             return False
         window.told += 1
         return True
 
+    def _has_share(self, account_id: AccountId) -> bool:
+        """Return whether one more wrong password of an account has an entry, which nothing else uses up.
+
+        What this adds up to is bounded by how many passwords can be checked in a minute.
+        """
+        window = self._present()
+        window.guesses[account_id] += 1
+        if window.guesses[account_id] > MOST_GUESSES:
+            window.untold["login.failed", account_id] += 1
+            return False
+        return True
+
+    def _present(self) -> _Window:
+        """Return the window of this minute; what the one before has left untold is written."""
+        now = self._clock.now()
+        if self._window is not None and now - self._window.began_at >= WINDOW:
+            self._do_later(self._tell(self._window))
+            self._window = None
+        if self._window is None:
+            self._window = _Window(now)
+        return self._window
+
     async def tell_untold(self, *, at_once: bool = False) -> None:
         """Write the number of refusals that have no entry of their own, once their minute is over."""
-        window, now = self._window, self._clock.now()
-        if window is None or (now - window.began_at < WINDOW and not at_once):
+        await self.settle()
+        window = self._window
+        if window is None or (self._clock.now() - window.began_at < WINDOW and not at_once):
             return
         self._window = None
-        for action, count in sorted(window.untold.items()):
+        await self._tell(window)
+
+    async def _tell(self, window: _Window) -> None:
+        for (action, account_id), count in sorted(window.untold.items(), key=str):
             entry = AuditEntry(
-                at=now,
+                at=self._clock.now(),
                 action=f"{action}.more",
-                object=("audit", ""),
+                object=("audit", "") if account_id is None else ("account", account_id),
+                account_id=account_id,
                 outcome="denied" if action == "request.denied" else "failed",
                 details={"count": count, "since": window.began_at.isoformat(timespec="seconds")},
             )
             await self._store.add(entry)
+
+    def _write_later(self, entry: AuditEntry) -> None:
+        self._do_later(self._store.add(entry))
+
+    def _do_later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(_unless_unavailable(work))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def settle(self) -> None:
+        """Wait until all that was recorded so far is written."""
+        await asyncio.gather(*self._writing)
 
     async def purge(self, *, older_than: timedelta) -> int:
         """Delete entries of before, a little at a time; gives how many were."""
@@ -133,3 +200,11 @@ class AuditLog:
                 AuditEntry(at=now, action="audit.purged", object=("audit", ""), credential="server", details=details)
             )
         return total
+
+
+async def _unless_unavailable(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Unavailable as problem:
+        # It is refused all the same.
+        logger.warning("audit.refusal_not_written", reason=str(problem))

@@ -114,7 +114,7 @@ class Identity:
         try:
             self._throttle.attempt(name, address, now=self._clock.now())
         except TooManyRequests:
-            await self._audit.login_failed(lambda: self._named(name), address=address)
+            self._audit.login_refused(lambda: self._named(name), address=address)
             raise
         credential = await self._accounts.credential(name)
         known = None if credential is None else credential.password_hash
@@ -125,7 +125,7 @@ class Identity:
             self._throttle.give_back(name, address)
             raise
         if not is_right or credential is None:
-            await self._audit.login_failed(lambda: self._named(name), address=address)
+            self._audit.login_failed(None if credential is None else credential.account.id, address=address)
             raise Unauthorized("The username or the password is wrong")
         self._throttle.succeeded(name, address)
         verified = credential.password_hash
@@ -148,7 +148,7 @@ class Identity:
             return entry if is_open else None
 
         if not await self._sessions.open(session, password_hash=password_hash, audit=audit):
-            await self._audit.login_failed(lambda: self._named(account.email), address=address)
+            self._audit.login_failed(account.id, address=address)
             raise Unauthorized("The account was changed meanwhile: log in again")
         return self._token(session, now)
 
