@@ -11,10 +11,18 @@ from typing import Final
 import pytest
 
 from api.shapes import SMALLEST, assert_error
+from flowrunner.ports import NOBODY_KNOWS
 from support.asgi import call, program_at
 from support.client import Client
+from support.databases import rows_of
 from support.server import Server
 
+# A program that lets nobody wait for an answer for as long as the usual one does.
+ANSWERS_SOON: Final = (
+    "-c",
+    "import flowrunner.dispatch.local as local; local._ANSWER_SECONDS = 2.0; "
+    "from flowrunner.cli.main import main; main()",
+)
 NOT_WRITABLE: Final = "The server is not ready: the database cannot be written"
 
 
@@ -39,21 +47,28 @@ def ready_in(client: Client, seconds: float, *, status: int) -> bool:
     return False
 
 
+def fill(disk: Path) -> None:
+    with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+
+
+def run_until_refused(account: Client, flow: str, *, size: int) -> None:
+    """Use up what room the database's log has left."""
+    for _ in range(500):
+        if account.post(f"/api/v1/flows/{flow}/run", {"input": {"text": "x" * size}}).status == 503:
+            return
+    pytest.fail("the disk is not full")
+
+
 def test_a_full_disk_makes_the_server_not_ready_until_there_is_room(small_disk: Path) -> None:
     server = Server(small_disk)
     try:
         client = server.start().client()
         account = server.admin()
         flow = account.new_flow(SMALLEST)
-        with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
-            while True:
-                filler.write(bytes(4096))
-
-        for _ in range(500):
-            if account.post(f"/api/v1/flows/{flow}/run", {"input": {"text": "x" * 20_000}}).status == 503:
-                break
-        else:
-            pytest.fail("the disk is not full")
+        fill(small_disk)
+        run_until_refused(account, flow, size=20_000)
         for _ in range(50):
             # Something smaller may still have found room in between, and writing works then.
             account.post(f"/api/v1/flows/{flow}/run", {"input": {"text": "x" * 20_000}})
@@ -66,6 +81,37 @@ def test_a_full_disk_makes_the_server_not_ready_until_there_is_room(small_disk: 
         (small_disk / "filler").unlink()
         assert ready_in(client, 5, status=200)
         assert account.run_to_end(SMALLEST)["status"] == "completed"
+    finally:
+        server.stop()
+
+
+def test_who_tells_an_execution_something_while_the_disk_is_full_is_answered_in_time(small_disk: Path) -> None:
+    server = Server(small_disk, program=ANSWERS_SOON)
+    try:
+        account = server.start().admin()
+        smallest = account.new_flow(SMALLEST)
+        waiting = account.run(account.new_flow("nodes: {w: {type: wait, params: {key: go}}}"))
+        asking = account.run(account.new_flow("nodes: {ask: {type: approval, params: {prompt: Well}}}"))
+        delayed = account.run(account.new_flow("nodes: {d: {type: delay, params: {duration: 1h}}}"))
+        account.waiting_at(waiting, "w")
+        account.waiting_at(asking, "ask")
+        fill(small_disk)
+        for size in (20_000, 2_000, 10):
+            run_until_refused(account, smallest, size=size)
+
+        asked = {
+            waiting: account.post(f"/api/v1/executions/{waiting}/signals/go", {"payload": "x" * 20_000}),
+            asking: account.post(f"/api/v1/executions/{asking}/approvals/ask", {"approved": True}),
+            delayed: account.delete(f"/api/v1/executions/{delayed}"),
+        }
+        for reply in asked.values():
+            assert_error(reply, 503, NOBODY_KNOWS)
+
+        (small_disk / "filler").unlink()
+        # What was on its way to the disk gets there, as the answers say that it may.
+        assert [account.ended(id)["status"] for id in asked] == ["completed", "completed", "cancelled"]
+        recorded = "SELECT execution_id FROM events WHERE type = 'signal.received' ORDER BY execution_id"
+        assert rows_of(server.place, recorded) == sorted([(waiting,), (asking,)])
     finally:
         server.stop()
 

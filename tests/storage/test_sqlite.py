@@ -1,8 +1,11 @@
 """What is about SQLite alone: its file, its disk, its locks, and the threads that it is used from."""
 
 import asyncio
+import shutil
 import sqlite3
 import threading
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -112,3 +115,68 @@ async def _many(tx: Transaction) -> None:
         " VALUES (?, ?, 'flow-1', 'rev-1', 'cancelled', 1, 2, 0, 1)",
         [(f"exec-{n:05}", MARA) for n in range(3000)],
     )
+
+
+# Files that are deleted, moved or replaced under a running server
+
+
+def as_after_a_crash(path: Path, directory: Path) -> Path:
+    """The database as the next start would find it if the process were killed now."""
+    directory.mkdir()
+    for file in path.parent.glob(f"{path.name}*"):
+        if not file.name.endswith("-shm"):
+            shutil.copy(file, directory)
+    return directory / path.name
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def replace_by_an_empty_one(path: Path) -> None:
+    path.unlink()
+    path.touch()
+
+
+def move_away(path: Path) -> None:
+    path.rename(path.with_suffix(".moved"))
+
+
+@pytest.mark.parametrize("lose", [delete, replace_by_an_empty_one, move_away])
+async def test_a_log_that_is_lost_is_noticed_before_a_write_is_answered_and_nothing_is_lost(
+    database: SqliteDatabase, path: Path, tmp_path: Path, lose: Callable[[Path], None]
+) -> None:
+    for n in range(3):
+        await insert(database, f"before-{n}")
+    lose(path.with_name(f"{path.name}-wal"))
+
+    await insert(database, "meanwhile")
+
+    kept = digests(as_after_a_crash(path, tmp_path / "crashed"))
+    assert kept == {"before-0", "before-1", "before-2", "meanwhile"}
+    with pytest.raises(Unavailable):
+        await insert(database, "after")
+    with pytest.raises(Unavailable):
+        await database.check_writable()
+
+
+@pytest.mark.parametrize("lose", [delete, move_away])
+async def test_no_write_is_answered_once_the_database_itself_is_lost(
+    database: SqliteDatabase, path: Path, lose: Callable[[Path], None]
+) -> None:
+    await insert(database, "before")
+    lose(path)
+
+    for late in ("meanwhile", "after"):
+        with pytest.raises(Unavailable):
+            await insert(database, late)
+
+
+async def test_a_log_that_sqlite_itself_shortens_is_not_taken_for_lost(database: SqliteDatabase, path: Path) -> None:
+    await insert(database, "before")
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    await insert(database, "after")
+
+    assert digests(path) == {"before", "after"}

@@ -20,6 +20,7 @@ from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED, Limits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.ports import (
+    NOBODY_KNOWS,
     ActiveExecution,
     Cancel,
     Clock,
@@ -34,6 +35,8 @@ logger = structlog.get_logger()
 
 _PAGE: Final = 500
 SURE_OF_AN_ACCOUNT: Final = 5
+# How long who cancels or signals waits for what becomes of it, as with Temporal: a full disk may stay full.
+_ANSWER_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)
@@ -178,7 +181,13 @@ class LocalDispatcher(Family):
         self._enqueue(new.id, new.account_id)
 
     async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
-        await self._cancel(id, Cancel(reason=reason, audit=audit))
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._cancel(id, Cancel(reason=reason, audit=audit))
+        except TimeoutError:
+            slot = self._slots.get(id)
+            if slot is None or slot.run is None or not slot.run.is_ending:
+                raise Unavailable(NOBODY_KNOWS) from None
 
     async def _cancel(self, id: ExecutionId, wish: Cancel) -> None:
         while True:
@@ -200,6 +209,13 @@ class LocalDispatcher(Family):
             wish = replace(wish, spares_handlers=True)
 
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await self._signal(id, signal)
+        except TimeoutError:
+            raise Unavailable(NOBODY_KNOWS) from None
+
+    async def _signal(self, id: ExecutionId, signal: Signal) -> bool:
         while True:
             slot = self._slot_of(id)
             answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -212,10 +228,11 @@ class LocalDispatcher(Family):
                 await asyncio.wait((answer, left), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 left.cancel()
-            if answer.done():
+                # What was not taken by now never is.
+                answer.cancel()
+            if not answer.cancelled():
                 return answer.result()
             # It left memory with its inbox unread: unless it has ended, it is asked again.
-            answer.cancel()
             status = slot.run.status if slot.run is not None else await self._stored_status(id)
             if status.is_final:
                 raise Conflict("The execution has ended")
@@ -239,7 +256,7 @@ class LocalDispatcher(Family):
     # How executions reach each other
 
     async def _tell(self, id: ExecutionId, signal: Signal) -> None:
-        await self.signal(id, signal)
+        await self._signal(id, signal)
 
     async def _end(self, id: ExecutionId, *, reason: str) -> None:
         await self._cancel(id, Cancel(reason=reason, spares_handlers=True))

@@ -163,7 +163,8 @@ class History:
                     may_be_durable = True
                     if seconds is None:
                         raise
-                    await asyncio.sleep(seconds)
+                    # Executions that failed together do not all come back together.
+                    await asyncio.sleep(seconds * (0.5 + self._world.draw()))
         except (Fenced, Unavailable):
             if may_be_durable:
                 self._world.broadcast.hear(append.execution_id)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import Audit, Fenced
 from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.transaction import Transaction
@@ -24,6 +25,16 @@ class Work(Protocol):
         """Nothing is counted or chained by it, so that other processes may write beside it."""
         ...
 
+    @property
+    def size(self) -> int:
+        """Bytes that it writes, where they may be many."""
+        ...
+
+    @property
+    def execution_id(self) -> ExecutionId | None:
+        """The execution whose rows it changes, if it is about one."""
+        ...
+
     async def run(self, tx: Transaction) -> Any: ...
 
 
@@ -38,6 +49,8 @@ class Call(Generic[T]):
     function: Callable[[Transaction], Awaitable[T]]
     audit: Audit = None
     is_by_itself: ClassVar[bool] = False
+    size: ClassVar[int] = 0
+    execution_id: ClassVar[ExecutionId | None] = None
 
     async def run(self, tx: Transaction) -> T:
         result = await self.function(tx)

@@ -292,6 +292,14 @@ class AppendWork:
     def is_by_itself(self) -> bool:
         return self.append.create is None and not self.append.audit
 
+    @property
+    def size(self) -> int:
+        return sum(len(record.data) for record in self.append.records)
+
+    @property
+    def execution_id(self) -> ExecutionId:
+        return self.append.execution_id
+
     async def run(self, tx: Transaction) -> None:
         try:
             async with tx.attempt():
@@ -361,13 +369,14 @@ def event_rows(append: Append) -> list[tuple[str, int, int, str, str]]:
 class OwnWork:
     """One execution that a process takes for its own, as a piece of the writer's work."""
 
-    id: ExecutionId
+    execution_id: ExecutionId
     mark: int
     epoch: int
     is_by_itself: ClassVar[bool] = True
+    size: ClassVar[int] = 0
 
     async def run(self, tx: Transaction) -> None:
-        is_owned = await tx.row(OWN, {"id": self.id, "mark": self.mark, "epoch": self.epoch}) is not None
+        is_owned = await tx.row(OWN, {"id": self.execution_id, "mark": self.mark, "epoch": self.epoch}) is not None
         if not is_owned and (await one_row(tx, EPOCH))[0] != self.epoch:
             raise Fenced("another server has taken over all executions")
 

@@ -71,6 +71,10 @@ async def advance_at_once(tx: Transaction, works: Sequence[AppendWork]) -> Seque
 
 async def own_at_once(tx: Transaction, works: Sequence[OwnWork]) -> Sequence[OwnWork]:
     """Own as many as are to be owned, in one statement on PostgreSQL; gives those that are."""
-    owned = {work.id: work for work in sorted(works, key=lambda work: work.id)}
-    values = {name: [getattr(work, name) for work in owned.values()] for name in ("id", "mark", "epoch")}
+    owned = {work.execution_id: work for work in sorted(works, key=lambda work: work.execution_id)}
+    values = {
+        "id": list(owned),
+        "mark": [work.mark for work in owned.values()],
+        "epoch": [work.epoch for work in owned.values()],
+    }
     return [owned[id] for (id,) in await tx.rows(OWN_AT_ONCE, values)]

@@ -78,6 +78,16 @@ def is_trouble(error: BaseException) -> bool:
     return isinstance(error, asyncpg.InternalClientError | OSError | TimeoutError | MemoryError)
 
 
+# A statement that took too long, that needed too much, that met another one, or what it read is damaged; the server has
+# undone it. Whether a transaction was committed that lost its connection (40003, 08), nobody knows.
+_FAULTS_OF_A_PART: Final = ("57014", "40001", "40P01", "53100", "53200", "53400", "54", "XX")
+
+
+def is_fault_of_a_part(error: BaseException) -> bool:
+    """Tell whether the same work may succeed in smaller parts, of which nothing was done yet."""
+    return isinstance(error, asyncpg.PostgresError) and str(error.sqlstate or "").startswith(_FAULTS_OF_A_PART)
+
+
 # What helps, by the codes of errors that are met on the way to the first start.
 _ADVICE: Final = {
     "3D000": "make it: createdb --encoding UTF8 --owner ROLE NAME",

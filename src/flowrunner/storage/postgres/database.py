@@ -10,16 +10,22 @@ import contextlib
 import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import asyncpg
 import structlog
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.ports import Audit
-from flowrunner.storage.batch import MAX_BATCH, Pending, Writability, by_kind
+from flowrunner.storage.batch import MAX_BATCH_BYTES, BatchLimit, Pending, Writability, by_kind, executions_of
 from flowrunner.storage.database import AtOnce, Bulk, Call, Overtaken, Work
-from flowrunner.storage.postgres.connections import as_unavailable, close, is_trouble, options
+from flowrunner.storage.postgres.connections import (
+    as_unavailable,
+    close,
+    is_fault_of_a_part,
+    is_trouble,
+    options,
+)
 from flowrunner.storage.postgres.news import News
 from flowrunner.storage.postgres.transaction import PostgresTransaction
 from flowrunner.storage.transaction import Transaction
@@ -80,6 +86,7 @@ class PostgresDatabase:
         self._waiting: deque[Pending] = deque()
         self._has_work = asyncio.Event()
         self._closed = False
+        self._limit = BatchLimit()
         self._writability = Writability()
         self._writing = asyncio.create_task(self._write_loop(), name="postgres-writer")
 
@@ -169,7 +176,7 @@ class PostgresDatabase:
                 self._has_work.clear()
                 await self._has_work.wait()
                 continue
-            batch = self._next_batch()
+            batch = self._limit.take(self._waiting)
             try:
                 rest = await self._commit_at_once(batch)
                 if rest:
@@ -177,16 +184,19 @@ class PostgresDatabase:
             except Exception as error:
                 # Whatever it is, this task must live on: without it nothing is ever written again.
                 await self._roll_back()
-                self._fail(batch, error)
+                self._split_or_fail([pending for pending in batch if not pending.is_settled], error)
             else:
+                self._limit.raise_again()
                 self._writability.note(has_failed=False)
 
-    def _next_batch(self) -> list[Pending]:
-        batch = [self._waiting.popleft()]
-        if not isinstance(batch[0].work, _Claim):
-            while self._waiting and len(batch) < MAX_BATCH and not isinstance(self._waiting[0].work, _Claim):
-                batch.append(self._waiting.popleft())
-        return batch
+    def _split_or_fail(self, batch: list[Pending], error: Exception) -> None:
+        """Try the pieces of work in smaller batches, if one of them may be what failed; nothing of them was done."""
+        self._limit.lower(batch)
+        if len(batch) > 1 and is_fault_of_a_part(error):
+            logger.warning("storage.batch_split", error=repr(error), size=len(batch))
+            self._waiting.extendleft(reversed(batch))
+        else:
+            self._fail(batch, error)
 
     async def _commit_at_once(self, batch: list[Pending]) -> list[Pending]:
         """Do what statements by themselves can do; gives what is left, in its order.
@@ -239,9 +249,9 @@ class PostgresDatabase:
         self._on_commit(len(done))
 
     def _fail(self, batch: list[Pending], error: Exception) -> None:
-        """Of what is not settled yet."""
         if not isinstance(error, Overtaken):
-            logger.error("storage.commit_failed", error=repr(error), size=len(batch))
+            executions = executions_of(batch)
+            logger.error("storage.commit_failed", error=repr(error), size=len(batch), executions=executions)
             error = Unavailable("The database cannot be written at the moment")
         for pending in batch:
             pending.error = error
@@ -253,7 +263,12 @@ class PostgresDatabase:
         begin = BEGIN
         if self._epoch is not None and not isinstance(batch[0].work, _Claim):
             begin = BEGIN_AT % self._epoch
-        if await connection.execute(begin) != "SELECT 1":
+        try:
+            begun = await connection.execute(begin)
+        except asyncpg.PostgresError as error:
+            # Another process writes for too long, which is no fault of what waits.
+            raise Unavailable(f"The lock for writing cannot be had: {error}") from error
+        if begun != "SELECT 1":
             raise Overtaken("Another server is active on this database")
 
     async def _apply_together(self, tx: PostgresTransaction, batch: list[Pending]) -> bool:
@@ -300,6 +315,9 @@ class PostgresDatabase:
 
 class _Claim(Call[int]):
     """Is done by itself, whoever owned the database before."""
+
+    # Shares a transaction with nothing.
+    size: ClassVar[int] = MAX_BATCH_BYTES + 1
 
 
 async def _open(pool: Any) -> None:

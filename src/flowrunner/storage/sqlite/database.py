@@ -20,8 +20,9 @@ import structlog
 
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
 from flowrunner.ports import Audit
-from flowrunner.storage.batch import MAX_BATCH, Pending, Writability, by_kind
+from flowrunner.storage.batch import MAX_BATCH, BatchLimit, Pending, Writability, by_kind, executions_of
 from flowrunner.storage.database import Bulk, Call, Work
+from flowrunner.storage.sqlite.files import DatabaseFiles
 from flowrunner.storage.transaction import NO_VALUES, Refused, Row, Sql, Statement, Transaction, Values
 
 T = TypeVar("T")
@@ -38,6 +39,12 @@ FREE_PAGES: Final = "PRAGMA freelist_count"
 GIVE_BACK: Final = "PRAGMA incremental_vacuum(1)"
 _PAGES_A_COMMIT: Final = 2000
 OLDEST_SQLITE: Final = (3, 38, 0)
+_UNREADABLE: Final = (
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_SHORT_READ,
+    sqlite3.SQLITE_IOERR_CORRUPTFS,
+    sqlite3.SQLITE_IOERR_DATA,
+)
 
 logger = structlog.get_logger()
 
@@ -255,30 +262,34 @@ class SqliteDatabase:
 
     def _write_loop(self) -> None:
         connection = _connect(self._path, cache_mib=8)
+        files = DatabaseFiles(self._path)
+        waiting: deque[Pending] = deque()
+        limit = BatchLimit()
+        goes_on = True
         try:
-            while (batch := self._next_batch()) is not None:
-                self._commit(connection, batch)
-                self._post(batch)
+            while goes_on or waiting:
+                goes_on = goes_on and self._gather(waiting)
+                if waiting:
+                    batch = limit.take(waiting)
+                    self._commit(connection, files, batch)
+                    self._post(batch)
         finally:
             connection.close()
 
-    def _next_batch(self) -> list[Pending] | None:
-        first = self._writes.get()
-        if first is None:
-            return None
-        batch = [first]
+    def _gather(self, waiting: deque[Pending]) -> bool:
+        """Take over what was submitted, and wait for some if nothing is waiting; False if nothing comes any more."""
         with contextlib.suppress(queue.Empty):
-            while len(batch) < MAX_BATCH:
-                pending = self._writes.get_nowait()
+            while len(waiting) < MAX_BATCH:
+                pending = self._writes.get(block=not waiting)
                 if pending is None:
-                    # The end was asked for: keep the mark for the next turn.
-                    self._writes.put(None)
-                    break
-                batch.append(pending)
-        return batch
+                    return False
+                waiting.append(pending)
+        return True
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[Pending]) -> None:
+    def _commit(self, connection: sqlite3.Connection, files: DatabaseFiles, batch: list[Pending]) -> None:
         try:
+            if files.gone is not None:
+                raise sqlite3.OperationalError(f"{files.gone} was deleted or replaced")
             connection.execute("BEGIN IMMEDIATE")
             if not self._apply_together(connection, batch):
                 connection.execute("ROLLBACK")
@@ -286,17 +297,26 @@ class SqliteDatabase:
                 for pending in batch:
                     _apply_alone(connection, pending)
             connection.execute("COMMIT")
+            files.check(connection)
         except Exception as error:
             # Whatever it is, this thread must live on: without it nothing is ever written again.
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
-            for pending in batch:
-                pending.error = Unavailable("The database cannot be written at the moment")
-            self._writability.note(has_failed=True)
-            logger.error("storage.commit_failed", error=str(error), size=len(batch))
+            if len(batch) > 1 and _is_damage(error):
+                # Only what reads the damaged page must fail.
+                for part in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+                    self._commit(connection, files, part)
+                return
+            self._fail(batch, error)
         else:
             self._writability.note(has_failed=False)
         self._on_commit(len(batch))
+
+    def _fail(self, batch: list[Pending], error: Exception) -> None:
+        for pending in batch:
+            pending.error = Unavailable("The database cannot be written at the moment")
+        self._writability.note(has_failed=True)
+        logger.error("storage.commit_failed", error=str(error), size=len(batch), executions=executions_of(batch))
 
     def _apply_together(self, connection: sqlite3.Connection, batch: list[Pending]) -> bool:
         """Whether all went well; if not, the transaction holds an unknown part of it."""
@@ -345,9 +365,13 @@ class SqliteDatabase:
 
 def _is_trouble(error: BaseException) -> bool:
     """Whether the database is in trouble, rather than the work wrong."""
+    return _is_damage(error) or isinstance(error, sqlite3.OperationalError | sqlite3.InternalError | MemoryError)
+
+
+def _is_damage(error: BaseException) -> bool:
+    """Tell whether a part of the file cannot be read; others can."""
     # The driver has no class of its own for a file that is damaged.
-    is_damage = type(error) is sqlite3.DatabaseError
-    return is_damage or isinstance(error, sqlite3.OperationalError | sqlite3.InternalError | MemoryError)
+    return type(error) is sqlite3.DatabaseError or getattr(error, "sqlite_errorcode", None) in _UNREADABLE
 
 
 async def _read_nothing(tx: Transaction) -> None:

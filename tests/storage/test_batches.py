@@ -1,0 +1,178 @@
+"""What shares a transaction, and what becomes of it if one part of it cannot be done."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from flowrunner.domain.errors import Unavailable
+from flowrunner.ports import Append
+from flowrunner.storage.batch import MAX_BATCH_BYTES
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.postgres.database import PostgresDatabase
+from flowrunner.storage.postgres.location import PostgresUrl
+from support.databases import Place, add_flows, change, creation, following, log_line, open_database, rows_of
+from support.invariants import check_database
+
+from .tickets import held, insert
+
+EVENTS: Final = "SELECT execution_id, count(*) FROM events GROUP BY 1 ORDER BY 1"
+# As a slow disk would: a statement takes longer the more it writes.
+SLOW: Final = (
+    """
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF (SELECT sum(length(data)) FROM added) > {most} THEN
+            PERFORM pg_sleep(60);
+        END IF;
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER slow AFTER INSERT ON events REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION slow()
+    """,
+)
+
+
+def large(id: str, epoch: int, *, size: int) -> Append:
+    return following(id, log_line("x" * size), epoch=epoch, after=2)
+
+
+async def created(journal: SqlJournal, *ids: str) -> int:
+    """Executions that are under way; gives the epoch."""
+    epoch = await journal.claim()
+    for id in ids:
+        await journal.append(creation(id, epoch=epoch))
+    return epoch
+
+
+async def test_a_transaction_is_bounded_in_bytes(path: Place) -> None:
+    sizes: list[int] = []
+    database = open_database(add_flows(path), on_commit=sizes.append)
+    journal = SqlJournal(database)
+    ids = [f"e{n:02}" for n in range(20)]
+    epoch = await created(journal, *ids)
+    async with held(database):
+        appends = [asyncio.ensure_future(journal.append(large(id, epoch, size=600_000))) for id in ids]
+        sizes.clear()
+    await asyncio.gather(*appends)
+    await database.close()
+
+    # The first one is what was held.
+    assert sum(sizes[1:]) == len(ids)
+    assert max(sizes[1:]) == MAX_BATCH_BYTES // 600_000
+    assert rows_of(path, EVENTS) == [(id, 3) for id in ids]
+
+
+@pytest.fixture
+async def impatient(path: str) -> AsyncIterator[tuple[PostgresDatabase, list[int]]]:
+    """A database with a short `database_timeout`, and the sizes of its commits."""
+    sizes: list[int] = []
+    database = PostgresUrl(url=str(add_flows(path)), statement_seconds=0.5).open(on_commit=sizes.append)
+    assert isinstance(database, PostgresDatabase)
+    yield database, sizes
+    await database.close()
+
+
+@pytest.mark.only("postgres")
+async def test_what_takes_too_long_together_is_done_in_parts(
+    path: str, impatient: tuple[PostgresDatabase, list[int]]
+) -> None:
+    database, sizes = impatient
+    journal = SqlJournal(database)
+    ids = [f"e{n:02}" for n in range(40)]
+    epoch = await created(journal, *ids)
+    for statement in SLOW:
+        change(path, statement.format(most=250_000))
+    async with held(database):
+        appends = [asyncio.ensure_future(journal.append(large(id, epoch, size=50_000))) for id in ids]
+        sizes.clear()
+    await asyncio.gather(*appends)
+
+    assert rows_of(path, EVENTS) == [(id, 3) for id in ids]
+    assert check_database(path, all_ended=False) == []
+
+
+@pytest.mark.only("postgres")
+async def test_what_can_never_be_written_fails_alone(path: str, impatient: tuple[PostgresDatabase, list[int]]) -> None:
+    database, _ = impatient
+    journal = SqlJournal(database)
+    small = [f"e{n:02}" for n in range(40)]
+    epoch = await created(journal, "big", *small)
+    for statement in SLOW:
+        change(path, statement.format(most=1_000_000))
+    async with held(database):
+        appends = [
+            asyncio.ensure_future(journal.append(append))
+            for append in (
+                *(large(id, epoch, size=10) for id in small[:20]),
+                large("big", epoch, size=1_000_001),
+                *(large(id, epoch, size=10) for id in small[20:]),
+            )
+        ]
+        writes = [insert(database, f"t{n}") for n in range(3)]
+    results = await asyncio.gather(*appends, return_exceptions=True)
+    await asyncio.gather(*writes)
+
+    assert [type(result) for result in results] == [type(None)] * 20 + [Unavailable] + [type(None)] * 20
+    assert rows_of(path, EVENTS) == [("big", 2), *((id, 3) for id in small)]
+
+
+@pytest.mark.only("postgres")
+async def test_a_lock_that_cannot_be_had_is_not_asked_for_again_and_again(
+    path: str, impatient: tuple[PostgresDatabase, list[int]]
+) -> None:
+    database, _ = impatient
+    other = open_database(path)
+    async with held(other):
+        async with asyncio.timeout(10):
+            results = await asyncio.gather(*(insert(database, f"t{n}") for n in range(100)), return_exceptions=True)
+    await other.close()
+
+    assert {type(result) for result in results} == {Unavailable}
+
+
+@pytest.mark.only("sqlite")
+async def test_an_unreadable_page_makes_only_its_own_execution_fail(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    database = open_database(add_flows(path))
+    ids = [f"e{n:02}" for n in range(30)]
+    epoch = await created(SqlJournal(database), *ids)
+    for id in ids:
+        # Each fills pages of its own.
+        lines = [log_line("x" * 400) for _ in range(100)]
+        await SqlJournal(database).append(following(id, *lines, log_line(f"last of {id}"), epoch=epoch, after=2))
+    await database.close()
+    damage(path, "e07")
+    database = open_database(path)
+    journal = SqlJournal(database)
+    async with held(database):
+        appends = [
+            asyncio.ensure_future(journal.append(following(id, log_line("after"), epoch=epoch, after=103)))
+            for id in ids
+        ]
+        writes = [insert(database, f"t{n}") for n in range(3)]
+    results = await asyncio.gather(*appends, return_exceptions=True)
+    await asyncio.gather(*writes)
+    await database.close()
+
+    assert {id: type(r) for id, r in zip(ids, results, strict=True) if r is not None} == {"e07": Unavailable}
+    assert "storage.commit_failed" in (said := capfd.readouterr().out)
+    assert [id for id in ids if id in said] == ["e07"]
+
+
+def damage(path: Path, id: str) -> None:
+    """Overwrite the page of the table of events that the last event of an execution is on."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    contents = bytearray(path.read_bytes())
+    page = contents.index(f"last of {id}".encode()) // size
+    contents[page * size : (page + 1) * size] = b"\xff" * size
+    path.write_bytes(contents)
