@@ -109,6 +109,36 @@ tests:
     assert report["by_name"]["said"]["virtual_seconds"] == 2 * 3600
 
 
+def test_scripts_see_the_clock_of_the_test(tmp_path: Path) -> None:
+    text = """\
+nodes:
+  first:
+    type: transform
+    params:
+      script: |
+        const made = new Date()
+        class Day extends Date {}
+        return [Date.now(), made.toISOString(), made instanceof Date, new Date(0).getTime(), Date.UTC(2020, 1),
+          Date.parse('2020-02-01T00:00:00Z'), new Day().getTime() - Date.now(), made.constructor === Date, Date.name,
+          new Date(2020, 1, 2).toISOString(), Date().slice(0, 15)]
+    next: later
+  later: {type: delay, params: {duration: 36h}, next: last}
+  last: {type: transform, params: {value: {first: "${input}", day: "${new Date().toISOString().slice(0, 10)}"}}}
+tests:
+  eve:
+    now: "2029-12-31T23:30:00Z"
+    expect:
+      result:
+        first: [1893454200000, "2029-12-31T23:30:00.000Z", true, 0, 1580515200000, 1580515200000, 0, true, Date,
+          "2020-02-02T00:00:00.000Z", "Mon Dec 31 2029"]
+        day: "2030-01-02"
+"""
+    report = report_of(text, tmp_path)
+
+    assert report["by_name"]["eve"]["mismatches"] == []
+    assert report["exit"] == 0
+
+
 def test_flows_may_start_the_others_that_are_given(tmp_path: Path) -> None:
     (tmp_path / "parent.yaml").write_text(
         """\

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from flowrunner.domain.errors import Unavailable
@@ -21,7 +22,12 @@ class BusySandbox:
         self.refusals = refusals
 
     async def evaluate(
-        self, account_id: AccountId, scripts: Sequence[Script], scope: Mapping[str, JSON]
+        self,
+        account_id: AccountId,
+        scripts: Sequence[Script],
+        scope: Mapping[str, JSON],
+        *,
+        now: datetime | None = None,
     ) -> Sequence[ScriptOutcome]:
         if self.refusals > 0:
             self.refusals -= 1
@@ -96,7 +102,12 @@ async def test_a_stop_leaves_outputs_that_wait_for_javascript_to_the_next_start(
         evaluations = 0
 
         async def evaluate(
-            self, account_id: AccountId, scripts: Sequence[Script], scope: Mapping[str, JSON]
+            self,
+            account_id: AccountId,
+            scripts: Sequence[Script],
+            scope: Mapping[str, JSON],
+            *,
+            now: datetime | None = None,
         ) -> Sequence[ScriptOutcome]:
             self.evaluations += 1
             self.refusals = 0 if self.evaluations == 1 else self.refusals

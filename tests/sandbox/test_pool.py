@@ -54,7 +54,7 @@ async def outcome(
         ("({a: undefined, b: 1})", {"b": 1}),
         ("new Date(0)", "1970-01-01T00:00:00.000Z"),
         ("new Date(2026, 0, 1)", "2026-01-01T00:00:00.000Z"),
-        ("new Map([[1, 2]])", {}),
+        ("/a/", {}),
         ("({toJSON: () => 'mine'})", "mine"),
         ("'ä€😀'", "ä€😀"),
         ("text", "ä€😀\x00\u2028\"\\"),
@@ -90,6 +90,67 @@ async def test_an_expression_has_the_value_that_json_gives_it(sandbox: JailedSan
 
     assert found == ScriptOutcome(value)
     assert type(found.value) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ("new Set('abca')", ["a", "b", "c"]),
+        ("new Set()", []),
+        ("new Map([['a', 1], [{b: 2}, null]])", [["a", 1], [{"b": 2}, None]]),
+        ("({deep: [new Map([['a', new Set([new Map()])]])]})", {"deep": [[["a", [[]]]]]}),
+        ("(async () => new Set([await 1]))()", [1]),
+        ("new Set([1, 2]).union(new Set([3]))", [1, 2, 3]),
+        ("Map.groupBy([1, 2, 3], n => n % 2)", [[1, [1, 3]], [0, [2]]]),
+        ("new (class Bag extends Set {})([1])", [1]),
+        ("Object.fromEntries(new Map([['a', 1]]))", {"a": 1}),
+        ("[...new Set([1, 1])]", [1]),
+        ("Object.create(Map.prototype)", {}),
+        ("Object.assign(new Set([1]), {toJSON: () => 'its own'})", "its own"),
+        ("(() => { Map.prototype.forEach = null; Array.prototype[Symbol.iterator] = null; return new Map() })()", []),
+        ("new Map([[1, 'x'.repeat(100000)]]).size", 1),
+    ],
+)
+async def test_a_map_or_set_gives_what_it_holds(sandbox: JailedSandbox, source: str, value: JSON) -> None:
+    assert await outcome(sandbox, source) == ScriptOutcome(value)
+
+
+async def test_the_log_shows_what_a_map_or_set_holds(sandbox: JailedSandbox) -> None:
+    found = await outcome(sandbox, "console.log('seen', new Map([['a', new Set([1])]]))")
+
+    assert found.lines == (("info", 'seen [["a",[1]]]'),)
+
+
+@pytest.mark.parametrize(
+    ("source", "instead"),
+    [
+        ("new Date(0).toLocaleString('de-DE')", "toISOString()"),
+        ("new Date(0).toLocaleDateString(undefined, {timeZone: 'Europe/Berlin'})", "toISOString()"),
+        ("new Date(0).toLocaleTimeString([], {hour: '2-digit'})", "toISOString()"),
+        ("(1234.5).toLocaleString('de-DE')", "toFixed(2)"),
+        ("10n.toLocaleString('en-IN')", "toFixed(2)"),
+        ("[1.5, new Date(0)].toLocaleString('de')", "map()"),
+        ("'ä'.localeCompare('z', 'sv')", "leave them out"),
+        ("['b', 'a'].sort((x, y) => x.localeCompare(y, undefined, {numeric: true}))", "leave them out"),
+        ("'I'.toLocaleLowerCase('tr')", "leave it out"),
+        ("'i'.toLocaleUpperCase('tr')", "leave it out"),
+    ],
+)
+async def test_a_locale_that_would_be_ignored_is_a_fault(sandbox: JailedSandbox, source: str, instead: str) -> None:
+    fault = (await outcome(sandbox, f"\n{source}")).fault
+
+    assert fault is not None
+    assert "knows neither locales nor time zones here" in fault.message
+    assert instead in fault.message
+    assert fault.line == 2
+
+
+async def test_without_a_locale_they_do_what_they_did(sandbox: JailedSandbox) -> None:
+    source = (
+        "[new Date(0).toLocaleDateString(), (1.5).toLocaleString(), 'a'.localeCompare('b'), 'I'.toLocaleLowerCase()]"
+    )
+
+    assert (await outcome(sandbox, source)).value == ["01/01/1970", "1.5", -1, "i"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from typing import Any, Final
 import pytest
 
 import flowrunner.sandbox
+from docs.pages import ROOT
+from flowrunner.domain.javascript import GLOBALS
 from flowrunner.domain.script import Script, ScriptOutcome
 from flowrunner.domain.values import AccountId
 from flowrunner.sandbox.nursery import Worker
@@ -25,6 +27,7 @@ from flowrunner.sandbox.pool import JailedSandbox
 from security.scripts import HOSTILE, escapes
 from support.processes import children, descendants, is_alive, nurseries, sandboxed
 from support.scoreboard import Scoreboard
+from support.server import clean_environment
 
 A: Final = AccountId("a")
 B: Final = AccountId("b")
@@ -275,27 +278,36 @@ HARMLESS: Final[Sequence[Any]] = (None, True, False, 0, 1, 49, "undefined", "[ob
 TELLING: Final = ("object", "function", "module", "/bin", "/home", "ELF", "root:")
 
 
-async def test_s38_the_global_names_are_those_of_javascript(sandbox: JailedSandbox) -> None:
+async def test_s38_the_global_names_are_those_that_the_docs_list(sandbox: JailedSandbox) -> None:
     (found,) = await sandbox.evaluate(A, [Script("Reflect.ownKeys(globalThis).map(String).sort()")], {"input": 1})
+    page = (ROOT / "docs" / "flow-language.md").read_text()
+    listed = (
+        page.partition("JavaScript has its own objects, and no others:\n\n```text\n")[2].partition("```")[0].split()
+    )
 
     assert isinstance(found.value, list)
-    assert set(found.value) - STANDARD == {"console", "input"}
+    assert set(found.value) - {"input", "Symbol(Symbol.toStringTag)"} == set(listed)
+    assert len(listed) == len(set(listed))
+    # What may be named in a flow without a fault.
+    assert GLOBALS - {"arguments"} == set(listed)
 
 
-# What ECMAScript names, and what the engine adds of the common library of browsers: no way out of the engine.
-STANDARD: Final = set(
-    """
-    AggregateError
-    Array ArrayBuffer AsyncDisposableStack Atomics BigInt BigInt64Array BigUint64Array Boolean DOMException
-    DataView Date DisposableStack Error EvalError FinalizationRegistry Float16Array Float32Array Float64Array Function
-    Infinity Int16Array Int32Array Int8Array InternalError Iterator JSON Map Math NaN Number Object Promise Proxy
-    RangeError
-    ReferenceError Reflect RegExp Set SharedArrayBuffer String SuppressedError Symbol SyntaxError TypeError URIError
-    Uint16Array Uint32Array Uint8Array Uint8ClampedArray WeakMap WeakRef WeakSet Symbol(Symbol.toStringTag) atob btoa
-    decodeURI decodeURIComponent encodeURI encodeURIComponent escape eval globalThis isFinite isNaN parseFloat parseInt
-    performance queueMicrotask undefined unescape
-    """.split()
+@pytest.mark.parametrize(
+    "source",
+    [
+        "Error.prepareStackTrace = (error, frames) => frames; return new Error().stack",
+        "Object.defineProperty(Error, 'prepareStackTrace', {value: (e, frames) => frames}); return new Error().stack",
+        "Error.prepareStackTrace = (e, f) => f; const held = {}; Error.captureStackTrace(held); return held.stack",
+        "class Mine extends Error {} Mine.prepareStackTrace = (e, frames) => frames; return new Mine().stack",
+        "Error.prepareStackTrace = (e, frames) => frames; try { null.x } catch (error) { return error.stack }",
+        "Error.prepareStackTrace = (e, frames) => frames; await 0; return new Error().stack",
+    ],
 )
+async def test_s69_a_script_gets_no_function_of_what_calls_it(sandbox: JailedSandbox, source: str) -> None:
+    (found,) = await sandbox.evaluate(A, [Script(f"const set = new Set(); {source}", is_body=True)], {})
+
+    assert isinstance(found.value, str)
+    assert found.value.lstrip().startswith("at ")
 
 
 async def test_s38_workers_are_jailed(sandbox: JailedSandbox) -> None:
@@ -350,6 +362,56 @@ async def test_s38_no_worker_has_the_socket_of_another(sandbox: JailedSandbox) -
         while len(set(sockets())) < len(sockets()):  # noqa: ASYNC110 # others do it
             await asyncio.sleep(0.02)
     assert len(sockets()) >= 4
+
+
+# Opens so many files, and then evaluates its first script as the server does.
+CROWDED: Final = """
+import asyncio, os, sys
+import uvloop
+from flowrunner.domain.script import Script
+from flowrunner.domain.values import AccountId
+from flowrunner.sandbox.pool import JailedSandbox
+from support.processes import descendants, nurseries
+
+def descriptors(pid):
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.append((int(fd), os.readlink(f"/proc/{pid}/fd/{fd}")))
+        except FileNotFoundError:
+            pass
+    return found
+
+async def main():
+    files = [os.open("/dev/null", os.O_RDONLY) for _ in range(int(sys.argv[1]))]
+    for fd in files:
+        os.set_inheritable(fd, True)
+    sandbox = JailedSandbox()
+    for account in "abc":
+        await sandbox.evaluate(AccountId(account), [Script("1")], {})
+    await asyncio.sleep(0.2)
+    (nursery,) = nurseries()
+    print("nursery:", *(f"{fd}={target}" for fd, target in descriptors(nursery) if fd > 2))
+    for pid in descendants(nursery):
+        print("worker:", *(f"{fd}={target}" for fd, target in descriptors(pid)))
+    await sandbox.close()
+
+uvloop.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may look")
+@pytest.mark.parametrize("open_files", [0, 500])
+def test_s69_a_worker_inherits_nothing_however_many_files_are_open(open_files: int) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", CROWDED, str(open_files)],
+        env=clean_environment(PYTHONPATH="src:tests"), cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
+    ).stdout.splitlines()  # fmt: skip
+
+    of_workers = [line.split()[1:] for line in found if line.startswith("worker:")]
+    assert len(of_workers) >= 2
+    assert [held for held in of_workers if len(held) != 1 or not held[0].startswith("0=socket:")] == []
+    assert "nursery:" in map(str.strip, found)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the jail is Linux's")

@@ -56,12 +56,13 @@ _BEFORE_BLOCKS: Final = frozenset({")", ";", "{", "}", "=>", "else", "do", "try"
 
 # What every evaluation can name, whatever its scope: the language's own.
 GLOBALS: Final = frozenset(
-    "AggregateError Array ArrayBuffer Atomics BigInt BigInt64Array BigUint64Array Boolean DataView Date Error EvalError"
-    " FinalizationRegistry Float16Array Float32Array Float64Array Function Infinity Int16Array Int32Array Int8Array"
-    " Iterator JSON Map Math NaN Number Object Promise Proxy RangeError ReferenceError Reflect RegExp Set"
-    " SharedArrayBuffer String Symbol SyntaxError TypeError URIError Uint16Array Uint32Array Uint8Array"
-    " Uint8ClampedArray WeakMap WeakRef WeakSet arguments console decodeURI decodeURIComponent encodeURI"
-    " encodeURIComponent escape eval globalThis isFinite isNaN parseFloat parseInt undefined unescape".split()
+    "AggregateError Array ArrayBuffer AsyncDisposableStack Atomics BigInt BigInt64Array BigUint64Array Boolean"
+    " DOMException DataView Date DisposableStack Error EvalError FinalizationRegistry Float16Array Float32Array"
+    " Float64Array Function Infinity Int16Array Int32Array Int8Array InternalError Iterator JSON Map Math NaN Number"
+    " Object Promise Proxy RangeError ReferenceError Reflect RegExp Set SharedArrayBuffer String SuppressedError Symbol"
+    " SyntaxError TypeError URIError Uint16Array Uint32Array Uint8Array Uint8ClampedArray WeakMap WeakRef WeakSet"
+    " arguments atob btoa console decodeURI decodeURIComponent encodeURI encodeURIComponent escape eval globalThis"
+    " isFinite isNaN parseFloat parseInt performance queueMicrotask undefined unescape".split()
 )
 
 

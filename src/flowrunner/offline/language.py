@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flowrunner.domain.flow import NodeTypeSpec
@@ -28,9 +29,14 @@ class LateSandbox:
         self._opened: JailedSandbox | None = None
 
     async def evaluate(
-        self, account_id: AccountId, scripts: Sequence[Script], scope: Mapping[str, JSON]
+        self,
+        account_id: AccountId,
+        scripts: Sequence[Script],
+        scope: Mapping[str, JSON],
+        *,
+        now: datetime | None = None,
     ) -> Sequence[ScriptOutcome]:
-        return await self._pool.evaluate(account_id, scripts, scope)
+        return await self._pool.evaluate(account_id, scripts, scope, now=now)
 
     async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptFault | None]:
         return await self._pool.check(scripts)

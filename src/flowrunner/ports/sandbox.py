@@ -1,6 +1,7 @@
 """What evaluates JavaScript."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
@@ -11,7 +12,12 @@ class Sandbox(Protocol):
     """Evaluates JavaScript, outside the server's process and within bounds."""
 
     async def evaluate(
-        self, account_id: AccountId, scripts: Sequence[Script], scope: Mapping[str, JSON]
+        self,
+        account_id: AccountId,
+        scripts: Sequence[Script],
+        scope: Mapping[str, JSON],
+        *,
+        now: datetime | None = None,
     ) -> Sequence[ScriptOutcome]:
         """What each script comes to, in one exchange with one worker.
 
@@ -19,6 +25,7 @@ class Sandbox(Protocol):
 
         Args:
             scope: The names the scripts may start from.
+            now: The moment that `Date` shows to the scripts, and stays at; None for the real time.
 
         Raises:
             Unavailable: If no worker can be had.

@@ -22,7 +22,7 @@ from flowrunner.ports import ParentStep, Redactor, Sandbox
 from flowrunner.rehearsal.memory import NOBODY, GivenFlow, GivenFlows, MemoryJournal, MemoryVault, new_execution
 from flowrunner.rehearsal.mocks import Cast, MockedType
 from flowrunner.rehearsal.paths import Edge, Ran, ran, taken
-from flowrunner.rehearsal.stage import NoAudience, Stage, VirtualClock
+from flowrunner.rehearsal.stage import ClockedSandbox, NoAudience, Stage, VirtualClock
 from flowrunner.rehearsal.subflows import GivenSubFlows
 from flowrunner.rehearsal.verdict import Mismatch, mismatches, status_of
 from flowrunner.services.admission import InputForms
@@ -89,7 +89,7 @@ async def rehearse(
         library=flows,
         vault=MemoryVault(test.secrets, kit.make_redactor, otherwise=lambda name: f"value of {name}"),
         broadcast=NoAudience(),
-        sandbox=kit.sandbox,
+        sandbox=ClockedSandbox(kit.sandbox, clock),
         node_types={name: MockedType(real, cast) for name, real in kit.node_types.items()},
         http=_NoNetwork(),
         clock=clock,

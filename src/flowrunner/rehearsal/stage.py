@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -12,8 +12,9 @@ from flowrunner.domain.execution import ExecutionState, StepState, replay
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.flow_tests import FlowTest, NodePath, dotted_path
 from flowrunner.domain.json_schema import SchemaEngine
-from flowrunner.domain.values import JSON, ExecutionId
-from flowrunner.ports import Engine, NewExecution, Recorded, Signal
+from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
+from flowrunner.domain.values import JSON, AccountId, ExecutionId
+from flowrunner.ports import Engine, NewExecution, Recorded, Sandbox, Signal
 from flowrunner.rehearsal.memory import MemoryJournal
 from flowrunner.rehearsal.paths import path_of
 from flowrunner.services.signals import checked_data
@@ -30,6 +31,27 @@ class VirtualClock:
 
     def leap(self, to: datetime) -> None:
         self._now = max(to, self._now)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockedSandbox:
+    """Evaluates JavaScript at the time of a test's clock. Fills `ports.Sandbox`."""
+
+    sandbox: Sandbox
+    clock: VirtualClock
+
+    async def evaluate(
+        self,
+        account_id: AccountId,
+        scripts: Sequence[Script],
+        scope: Mapping[str, JSON],
+        *,
+        now: datetime | None = None,
+    ) -> Sequence[ScriptOutcome]:
+        return await self.sandbox.evaluate(account_id, scripts, scope, now=now or self.clock.now())
+
+    async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptFault | None]:
+        return await self.sandbox.check(scripts)
 
 
 class NoAudience:

@@ -5,6 +5,7 @@ import re
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -48,6 +49,7 @@ _QUOTED: Final = re.compile(r"'.*'|^\S+(?= is not (?:defined|initialized))", re.
 _PIECE: Final = re.compile(r":? '.{4,}'", re.DOTALL)
 _CUT_NAME_BYTES: Final = range(60, 64)
 _CUT_MESSAGE_BYTES: Final = range(250, 257)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LONE_SURROGATE: Final = re.compile(rb"\\\\|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
@@ -138,9 +140,15 @@ class JailedSandbox:
         self._is_closed = False
 
     async def evaluate(
-        self, account_id: AccountId, scripts: Sequence[Script], scope: Mapping[str, JSON]
+        self,
+        account_id: AccountId,
+        scripts: Sequence[Script],
+        scope: Mapping[str, JSON],
+        *,
+        now: datetime | None = None,
     ) -> Sequence[ScriptOutcome]:
-        answers = await self._ask(account_id, b"E", scripts, scope)
+        kind = b"E" if now is None else b"T" + _milliseconds(now)
+        answers = await self._ask(account_id, kind, scripts, scope)
         return [
             ScriptOutcome(answer.value, _fault(answer, script), tuple(answer.lines))
             for script, answer in zip(scripts, answers, strict=True)
@@ -437,6 +445,10 @@ def _encoded_scope(scope: Mapping[str, JSON], left: int) -> bytes | None:
             return None
         members.append(b"%b:%b" % (_encode(name), written))
     return b"{%b}" % b",".join(members)
+
+
+def _milliseconds(moment: datetime) -> bytes:
+    return ((moment - _EPOCH) // timedelta(milliseconds=1)).to_bytes(8, "little", signed=True)
 
 
 def _read(answer: bytes) -> _Answer:

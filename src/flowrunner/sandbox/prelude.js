@@ -10,11 +10,13 @@
   let made, most;
   const more = () => made ??= evaluate(seldom)(most, kept);
   const access = (...value) => more().console(value);
+  // It would hand out this function.
+  delete Error.prepareStackTrace;
   defineProperty(scope, 'console', {get: access, set: access, configurable: true});
 
   // Evaluates a source that is a function, if nothing else is asked for; gives members of a JSON object, or null while
-  // a promise is pending.
-  return (what, values, source, mostLines) => {
+  // a promise is pending. For `now` see `prepare`; null prepares nothing.
+  return (what, values, source, mostLines, now) => {
     if (what) return made || what === 'check' ? more().say(what, values) : 0;
     most = mostLines;
     const given = parse(values);
@@ -22,13 +24,14 @@
       defineProperty(scope, name, {value: given[name], writable: true, enumerable: true, configurable: true});
     }
     let kind = 'syntax', value;
+    const replace = now == null ? undefined : more().prepare(now);
     try {
       const script = evaluate(source);
       kind = 'error';
       value = script();
       if (value instanceof Promised) return more().follow(value);
       kind = 'value';
-      value = `"value":${stringify(value) ?? 'null'}`;
+      value = `"value":${stringify(value, replace) ?? 'null'}`;
     } catch (error) {
       return more().fault(error, kind);
     }

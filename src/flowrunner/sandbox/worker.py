@@ -9,8 +9,9 @@ The nursery never sees a script. It takes messages of five bytes, a letter and t
     K   kill the worker
 
 A worker takes requests and gives answers. Both are preceded by their length in four bytes, little-endian. A request is
-a letter (`E`: evaluate, `C`: check), the number of scripts, each script (`e`: expression, `b`: body) with the length of
-its UTF-8 text, and then the scope as a JSON text. An answer is a JSON object, one for each script and in their order.
+a letter (`E`: evaluate, `T`: evaluate at the time that follows, in milliseconds since 1970 as eight bytes with a sign,
+`C`: check), the number of scripts, each script (`e`: expression, `b`: body) with the length of its UTF-8 text, and then
+the scope as a JSON text. An answer is a JSON object, one for each script and in their order.
 """
 
 import os
@@ -29,6 +30,7 @@ MAX_REQUEST: Final = 32 * 1024 * 1024
 _BESIDE_THE_HEAP: Final = 192 * 1024 * 1024
 _JS_STACK: Final = 1024 * 1024
 _C_STACK: Final = 8 * 1024 * 1024
+_MOST_FILES: Final = 64
 # An answer under way is not held back longer, so that what was done is known when the worker is killed.
 _HOLD_BACK_SECONDS: Final = 0.02
 
@@ -39,6 +41,8 @@ _CAUGHT_OUT_OF_MEMORY: Final = f'"fault":"{_OUT_OF_MEMORY}"'
 _TOO_LONG: Final = f"the scripts of one evaluation took longer than {ENGINE_SECONDS:g} s"
 _TOO_BIG: Final = f"a script needs more than {MEMORY_BYTES // 1024 // 1024} MB"
 _TOO_MUCH: Final = f"the values of one evaluation take more than {OUTPUT_BYTES // 1024 // 1024} MB as JSON"
+# What a script cannot name without, if it is to be prepared for: `Map`, `Set`, `toLocaleString` and the like.
+_TAKING_MORE: Final = ("Map", "Set", "ocale")
 _PENDING: Final = "the promise is still pending and nothing is left that could settle it"
 
 # All as long as the longest, so that a column of the first line is found by one subtraction.
@@ -61,6 +65,7 @@ _OTHER_WRAPPINGS: Final = {
 def main(engine_path: str, prelude_path: str, seldom_path: str) -> NoReturn:
     import _socket
 
+    _close_all_but_the_first_three()
     control = _socket.socket(fileno=0)
     try:
         engine = _load(engine_path)
@@ -76,6 +81,22 @@ def main(engine_path: str, prelude_path: str, seldom_path: str) -> NoReturn:
         _Nursery(control, jail, engine, texts).serve()
     finally:
         os._exit(1)
+
+
+def _close_all_but_the_first_three() -> None:
+    """Close what the server had open: how it starts a process decides how much of that is inherited."""
+    try:
+        inherited = [int(fd) for fd in os.listdir("/dev/fd")]
+    except OSError:
+        os.closerange(3, 65536)
+        return
+    for fd in inherited:
+        if fd > 2:
+            try:
+                os.close(fd)
+            except OSError:
+                # That of the directory itself.
+                continue
 
 
 def _load(path: str) -> Any:
@@ -126,7 +147,7 @@ class _Nursery:
         try:
             # Takes the place of the control socket.
             os.dup2(fd, 0)
-            os.closerange(1, 64)
+            os.closerange(1, _MOST_FILES)
             self._jail.close()
             _Worker(self._engine, *self._texts).serve()
         finally:
@@ -163,10 +184,14 @@ class _Worker:
     def _answer(self, request: bytes, ready: tuple[Any, Any] | None) -> "_Script | None":
         self._held_since = time.monotonic()
         deadline = self._held_since + ENGINE_SECONDS
-        evaluating = request[:1] == b"E"
+        evaluating = request[:1] != b"C"
         scripts = []
-        at = 5
-        for _ in range(int.from_bytes(request[1:5], "little")):
+        at, now = 1, ""
+        if request[:1] == b"T":
+            at, now = 9, str(int.from_bytes(request[1:9], "little", signed=True))
+        count = int.from_bytes(request[at : at + 4], "little")
+        at += 4
+        for _ in range(count):
             end = at + 5 + int.from_bytes(request[at + 1 : at + 5], "little")
             scripts.append((request[at : at + 1], request[at + 5 : end].decode()))
             at = end
@@ -181,7 +206,7 @@ class _Worker:
                 )
                 ready = None
             if evaluating:
-                script.evaluate(kind, source, scope, lines)
+                script.evaluate(kind, source, scope, lines, now)
             else:
                 script.check(kind, source)
             answer = script.answer.encode()
@@ -234,10 +259,11 @@ class _Script:
         self.lines = ""
         self.line_count = 0
 
-    def evaluate(self, kind: bytes, source: str, scope: str, lines: int) -> None:
+    def evaluate(self, kind: bytes, source: str, scope: str, lines: int, now: str) -> None:
         before, after = _WRAPPINGS[kind, "await" in source]
+        prepared = now if now or any(word in source for word in _TAKING_MORE) else None
         try:
-            answer = self._call(self._do, "", scope, f"{before:>{PREFIX}}{source}{after}", lines)
+            answer = self._call(self._do, "", scope, f"{before:>{PREFIX}}{source}{after}", lines, prepared)
             if answer is None:
                 while self._call(self._context.execute_pending_job):
                     pass
@@ -348,6 +374,8 @@ class _Jail:
         self._limit("RLIMIT_CORE", 0)
         self._limit("RLIMIT_FSIZE", 0)
         self._limit("RLIMIT_STACK", _C_STACK)
+        # From here on no descriptor has a higher number, so that a worker can close them all.
+        self._limit("RLIMIT_NOFILE", _MOST_FILES)
         if os.geteuid() == 0 and not _become_nobody():
             lacking.append("user")
         ctypes = self._ctypes
