@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import Final, Protocol, TypeAlias, assert_never
+from typing import Final, Protocol, TypeAlias, TypeVar, assert_never
 
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.expression.templates import (
@@ -62,7 +62,7 @@ _INHERITED: Final = frozenset(
 )
 
 
-_NO_NAMES: Final[Mapping[str, str]] = {}
+_Read = TypeVar("_Read")
 
 
 class ExpressionSyntax(FlowRunnerError):
@@ -141,18 +141,19 @@ def compile_template(value: JSON, place: Place, at: Keys) -> Template:
 
 
 def _compile_string(text: str, place: Place, at: Keys) -> Template:
-    kind, names, older = place.code_at(at), place.names_at(at), place.older_names
-    try:
-        if kind is CodeKind.BODY:
-            template: Template = Value(_code(text, names, place.place_of(at), older, is_body=True))
-        elif kind is not None and "${" not in text:
-            template = Value(parse_expression(text, names, place.place_of(at), older))
-        else:
-            template = compile_text(text, names, place.place_of(at), older)
-        if kind is CodeKind.CONDITION:
-            template = _condition(template)
-    except ExpressionSyntax as fault:
-        place.report(at, fault)
+    kind = place.code_at(at)
+    reader = _Reader(place.names_at(at), place.place_of(at), place.older_names)
+    if kind is CodeKind.BODY:
+        template: Template = Value(reader.body(text))
+    elif kind is not None and "${" not in text:
+        template = Value(reader.expression(text))
+    else:
+        template = reader.text(text)
+    if kind is CodeKind.CONDITION and not reader.faults:
+        template = _condition(template, reader.faults)
+    if reader.faults:
+        for fault in reader.faults:
+            place.report(at, fault)
         return Constant(text)
     for expression in expressions_of(template):
         match expression:
@@ -169,7 +170,7 @@ def _compile_string(text: str, place: Place, at: Keys) -> Template:
     return template
 
 
-def _condition(template: Template) -> Template:
+def _condition(template: Template, faults: list[ExpressionSyntax]) -> Template:
     match template:
         case Value(Code(text, script, place, references)):
             # Its truth is JavaScript's to tell: of what has no form in JSON, too.
@@ -177,71 +178,167 @@ def _condition(template: Template) -> Template:
         case Value(expression):
             return Condition(expression)
         case _:
-            raise _no_condition()
+            faults.append(_no_condition())
+            return template
 
 
 def _no_condition() -> ExpressionSyntax:
     return ExpressionSyntax("a condition is one expression", hint="write it as JavaScript, such as: input.length > 0")
 
 
-def compile_text(
-    text: str, names: frozenset[str], place: CodePlace = NOWHERE, older: Mapping[str, str] = _NO_NAMES
-) -> Template:
-    """The template that one string writes.
+def compile_text(text: str, names: frozenset[str], place: CodePlace = NOWHERE) -> Template:
+    """Return the template that one string writes.
 
     Raises:
         ExpressionSyntax: If an expression in it is not closed, is no JavaScript, or starts from a
             name that is not in ``names``.
     """
-    if "${" not in text:
-        return Constant(text)
-    parts: list[str | Expression] = []
-    end = 0
-    while mark := _MARK.search(text, end):
-        parts.append(text[end : mark.start()])
-        if mark[0] == "$${":
-            parts.append("${")
-            end = mark.end()
-            continue
-        close = _closing_brace(text, mark.end())
-        parts.append(parse_expression(text[mark.end() : close], names, place, older))
-        end = close + 1
-    parts.append(text[end:])
-    kept = tuple(p for p in parts if p != "")
-    if len(kept) == 1 and not isinstance(kept[0], str):
-        return Value(kept[0])
-    return Text(kept)
+    return _checked(reader := _Reader(names, place), reader.text(text))
 
 
-def _closing_brace(text: str, start: int) -> int:
-    try:
-        return end_of_expression(text, start)
-    except Unclosed:
-        within = f" within {MAX_SCRIPT} characters" if len(text) > start + MAX_SCRIPT + 1 else ""
-        raise ExpressionSyntax(
-            f"the expression '{text[max(0, start - 2) : start + 30]}' is not closed{within}",
-            hint="end it with '}', or write '$${' for a literal '${'",
-        ) from None
-
-
-def parse_expression(
-    source: str, names: frozenset[str], place: CodePlace = NOWHERE, older: Mapping[str, str] = _NO_NAMES
-) -> Expression:
+def parse_expression(source: str, names: frozenset[str], place: CodePlace = NOWHERE) -> Expression:
     """Return the expression written between `${` and `}`.
-
-    Args:
-        older: Names among ``names``, by older ones that stand for them.
 
     Raises:
         ExpressionSyntax: If it starts from an unknown name, or is plainly no JavaScript.
     """
-    text = source.strip()
-    if not text:
-        raise ExpressionSyntax("the expression is empty", hint="write ${input}, or '$${' for a literal '${'")
-    literal = _LITERAL.fullmatch(text)
-    if literal is not None:
-        return Literal(text, _literal_value(literal))
-    return _path(text, names, older) or _code(text, names, place, older, is_body=False)
+    return _checked(reader := _Reader(names, place), reader.expression(source))
+
+
+def _checked(reader: "_Reader", read: _Read) -> _Read:
+    for fault in reader.faults:
+        raise fault
+    return read
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads the expressions of one string.
+
+    Attributes:
+        names: What they may start from.
+        older: Names among these, by older ones that stand for them.
+        faults: Everything that is wrong; what was read is of no use where there is any.
+    """
+
+    names: frozenset[str]
+    place: CodePlace
+    older: Mapping[str, str] = field(default_factory=dict)
+    faults: list[ExpressionSyntax] = field(default_factory=list)
+
+    def text(self, text: str) -> Template:
+        if "${" not in text:
+            return Constant(text)
+        parts: list[str | Expression] = []
+        end = 0
+        while mark := _MARK.search(text, end):
+            parts.append(text[end : mark.start()])
+            if mark[0] == "$${":
+                parts.append("${")
+                end = mark.end()
+                continue
+            close = self.closing_brace(text, mark.end())
+            parts.append(self.expression(text[mark.end() : close]))
+            end = close + 1
+        parts.append(text[end:])
+        kept = tuple(p for p in parts if p != "")
+        if len(kept) == 1 and not isinstance(kept[0], str):
+            return Value(kept[0])
+        return Text(kept)
+
+    def closing_brace(self, text: str, start: int) -> int:
+        try:
+            return end_of_expression(text, start)
+        except Unclosed:
+            within = f" within {MAX_SCRIPT} characters" if len(text) > start + MAX_SCRIPT + 1 else ""
+            self.faults.append(
+                ExpressionSyntax(
+                    f"the expression '{text[max(0, start - 2) : start + 30]}' is not closed{within}",
+                    hint="end it with '}', or write '$${' for a literal '${'",
+                )
+            )
+            # What comes after it may be a part of it.
+            return len(text)
+
+    def expression(self, source: str) -> Expression:
+        text = source.strip()
+        if not text:
+            hint = "write ${input}, or '$${' for a literal '${'"
+            self.faults.append(ExpressionSyntax("the expression is empty", hint=hint))
+        literal = _LITERAL.fullmatch(text)
+        if literal is not None:
+            return Literal(text, _literal_value(literal))
+        return self.path(text) or self.code(text, is_body=False)
+
+    def body(self, text: str) -> Code:
+        return self.code(text, is_body=True)
+
+    def path(self, text: str) -> Path | None:
+        """Return the plain path that ``text`` is, or None if it is something else."""
+        start = _ROOT.match(text)
+        if start is None or start[1] in KEYWORDS or start[1] in GLOBALS:
+            return None
+        keys: list[str | int] = []
+        end = start.end()
+        while key := _KEY.match(text, end):
+            name, index, double, single = key.groups()
+            keys.append(int(index) if index is not None else next(k for k in (name, double, single) if k is not None))
+            end = key.end()
+        if text[end:].strip():
+            return None
+        if "__proto__" in keys or not _INHERITED.isdisjoint(keys[:-1]):
+            return None
+        root = self.today(start[1])
+        self.check_name(text, root, keys)
+        return Path(text, root, tuple(keys))
+
+    def code(self, text: str, *, is_body: bool) -> Code:
+        code = Code(text, Script(text, is_body), self.place, ())
+        if len(text) > MAX_SCRIPT:
+            self.faults.append(ExpressionSyntax(f"a script has at most {MAX_SCRIPT} characters", code="too_long"))
+            return code
+        try:
+            found = references(text)
+        except Unclosed as error:
+            self.faults.append(ExpressionSyntax(f"'{shown(text)}' is no JavaScript: {error}"))
+            return code
+        kept, renamed = [], {}
+        for reference in found:
+            if reference.root not in self.names and (reference.is_defined or reference.root in GLOBALS):
+                continue
+            root = self.today(reference.root)
+            self.check_name(text, root, reference.keys, is_body=is_body)
+            if root != reference.root:
+                renamed[reference.root] = root
+            kept.append(replace(reference, root=root))
+        source = text
+        for name, root in renamed.items():
+            named = f"({name}) => {{{source}\n}}" if is_body else f"({name}) => ({source}\n)"
+            source = f"return ({named})({root})" if is_body else f"({named})({root})"
+        return Code(text, Script(source, is_body), self.place, tuple(kept))
+
+    def today(self, name: str) -> str:
+        return name if name in self.names else self.older.get(name, name)
+
+    def check_name(self, text: str, root: str, keys: Sequence[str | int], *, is_body: bool = False) -> None:
+        if root not in self.names:
+            # One mistake is told once, however often it is made.
+            if not any(isinstance(fault, UnknownName) and fault.name == root for fault in self.faults):
+                self.faults.append(
+                    UnknownName(
+                        f"{_said(text, is_body=is_body)} reads the unknown name '{root}'",
+                        text=text,
+                        name=root,
+                        hint=did_you_mean(root, self.names) or f"known names: {', '.join(sorted(self.names))}",
+                    )
+                )
+        elif root == "nodes" and not keys and text == "nodes":
+            message, hint = "'${nodes}' must name a node", "write ${nodes.<name>.result}"
+            self.faults.append(ExpressionSyntax(message, code="expression.node", hint=hint))
+        # Also of one key alone, as a plain path: which secrets a node may have is told from the text.
+        elif root == "secrets" and not (keys and isinstance(keys[0], str)):
+            message = f"{_said(text, is_body=is_body)} must name one secret"
+            self.faults.append(ExpressionSyntax(message, code="expression.secret", hint="write ${secrets.NAME}"))
 
 
 def _literal_value(match: re.Match[str]) -> JSON:
@@ -253,75 +350,6 @@ def _literal_value(match: re.Match[str]) -> JSON:
         # JavaScript has one kind of number, and -0 is written as 0.
         return int(value) if value.is_integer() else value
     return double if double is not None else single
-
-
-def _path(text: str, names: frozenset[str], older: Mapping[str, str]) -> Path | None:
-    """The plain path that ``text`` is, or None if it is something else."""
-    start = _ROOT.match(text)
-    if start is None or start[1] in KEYWORDS or start[1] in GLOBALS:
-        return None
-    keys: list[str | int] = []
-    end = start.end()
-    while key := _KEY.match(text, end):
-        name, index, double, single = key.groups()
-        keys.append(int(index) if index is not None else next(k for k in (name, double, single) if k is not None))
-        end = key.end()
-    if text[end:].strip():
-        return None
-    root = _today(start[1], names, older)
-    _check_name(text, root, keys, names)
-    if "__proto__" in keys or not _INHERITED.isdisjoint(keys[:-1]):
-        return None
-    return Path(text, root, tuple(keys))
-
-
-def _today(name: str, names: frozenset[str], older: Mapping[str, str]) -> str:
-    return name if name in names else older.get(name, name)
-
-
-def _code(text: str, names: frozenset[str], place: CodePlace, older: Mapping[str, str], *, is_body: bool) -> Code:
-    if len(text) > MAX_SCRIPT:
-        raise ExpressionSyntax(f"a script has at most {MAX_SCRIPT} characters", code="too_long")
-    try:
-        found = references(text)
-    except Unclosed as error:
-        raise ExpressionSyntax(f"'{shown(text)}' is no JavaScript: {error}") from None
-    kept, renamed = [], {}
-    for reference in found:
-        if reference.root not in names and (reference.is_defined or reference.root in GLOBALS):
-            continue
-        root = _today(reference.root, names, older)
-        _check_name(text, root, reference.keys, names, is_body=is_body)
-        if root != reference.root:
-            renamed[reference.root] = root
-        kept.append(replace(reference, root=root))
-    source = text
-    for name, root in renamed.items():
-        source = f"return (({name}) => {{{source}\n}})({root})" if is_body else f"(({name}) => ({source}\n))({root})"
-    return Code(text, Script(source, is_body), place, tuple(kept))
-
-
-def _check_name(
-    text: str, root: str, keys: Sequence[str | int], names: frozenset[str], *, is_body: bool = False
-) -> None:
-    if root not in names:
-        raise UnknownName(
-            f"{_said(text, is_body=is_body)} reads the unknown name '{root}'",
-            text=text,
-            name=root,
-            hint=did_you_mean(root, names) or f"known names: {', '.join(sorted(names))}",
-        )
-    if root == "nodes" and not keys and text == "nodes":
-        raise ExpressionSyntax(
-            "'${nodes}' must name a node", code="expression.node", hint="write ${nodes.<name>.result}"
-        )
-    # Also of one key alone, as a plain path: which secrets a node may have is told from the text.
-    if root == "secrets" and not (keys and isinstance(keys[0], str)):
-        raise ExpressionSyntax(
-            f"{_said(text, is_body=is_body)} must name one secret",
-            code="expression.secret",
-            hint="write ${secrets.NAME}",
-        )
 
 
 def _said(text: str, *, is_body: bool) -> str:
