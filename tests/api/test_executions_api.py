@@ -2,6 +2,7 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, Final
 
@@ -318,6 +319,61 @@ def test_an_ended_execution_cannot_be_cancelled(account: Client, kind: str) -> N
 
     assert_error(reply, 409, f"The execution has already ended: it is {kind}")
     assert account.execution(id) == before
+
+
+TIDIES: Final = """on_finish: tidy
+nodes:
+  ask: {{type: wait, params: {{key: go}}}}
+  tidy: {{type: webhook, params: {{url: "{url}/slow?seconds=1"}}, next: after}}
+  after: {{type: wait, params: {{key: tidied}}}}
+"""
+
+
+def test_a_repeated_cancellation_is_answered_as_the_first_and_changes_nothing(
+    account: Client, receiver: Receiver
+) -> None:
+    id = account.run(account.new_flow(TIDIES.format(url=receiver.url)))
+    account.waiting_at(id, "ask")
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(account.delete, f"/api/v1/executions/{id}")
+        wait_for(lambda: any(effect.key == f"{id}.on_finish/tidy.1" for effect in receiver.effects("/slow")), 10)
+        repeats = [pool.submit(account.delete, f"/api/v1/executions/{id}") for _ in range(3)]
+    account.waiting_at(id, "after")
+    late = account.delete(f"/api/v1/executions/{id}")
+
+    for reply in (first.result(), *(repeat.result() for repeat in repeats), late):
+        assert (reply.status, reply.json) == (200, {"message": "Execution cancelled successfully"})
+    assert account.waiting_at(id, "after")["status"] == "waiting"
+    assert account.post(f"/api/v1/executions/{id}/signals/tidied").status == 200
+    assert account.ended(id)["status"] == "cancelled"
+    assert_error(account.delete(f"/api/v1/executions/{id}"), 409, "The execution has already ended: it is cancelled")
+
+
+def test_only_force_cuts_on_finish_off_and_the_audit_log_says_so(
+    admin: Client, account: Client, receiver: Receiver
+) -> None:
+    id = account.run(account.new_flow(TIDIES.format(url=receiver.url)))
+    account.waiting_at(id, "ask")
+    account.delete(f"/api/v1/executions/{id}")
+    account.waiting_at(id, "after")
+
+    reply = account.delete(f"/api/v1/executions/{id}?force=true")
+
+    assert (reply.status, reply.json) == (200, {"message": "Execution cancelled successfully"})
+    assert account.execution(id)["status"] == "cancelled"
+    logs = account.get(f"/api/v1/executions/{id}/logs", level="warn").json["logs"]
+    assert [line["message"] for line in logs] == [
+        "Execution cancelled",
+        "The handlers of the end were cut off: the execution was cancelled with force=true",
+    ]
+    entries = admin.get("/api/v1/audit", action="execution.cancelled", object_id=id).json["entries"]
+    assert [entry["details"] for entry in entries if entry["object"]["id"] == id] == [
+        {"force": True, "handlers": "cut off", "status": "cancelled"},
+        {},
+    ]
+    assert account.delete(f"/api/v1/executions/{id}?force=true").status == 409
+    assert account.delete(f"/api/v1/executions/{id}?force=perhaps").status == 422
 
 
 # Logs

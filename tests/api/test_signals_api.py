@@ -9,6 +9,7 @@ import pytest
 
 from api.shapes import SMALLEST, assert_error, assert_recent, moment
 from support.client import Client, Reply
+from support.waiting import wait_for
 
 WAIT: Final = "nodes:\n  paid: {type: wait, params: {key: paid}}\n"
 LATER: Final = """nodes:
@@ -125,6 +126,74 @@ def test_an_ended_execution_takes_no_signals(account: Client) -> None:
     account.ended(id)
 
     assert_error(signal(account, id, "paid", {}), 409, "The execution has already ended: it is completed")
+
+
+TWICE: Final = """nodes:
+  first: {type: wait, params: {key: paid}, next: second}
+  second: {type: wait, params: {key: paid}, next: done}
+  done: {type: return, params: {value: ["${nodes.first.result}", "${nodes.second.result}"]}}
+"""
+
+
+def keyed(account: Client, id: str, what: str, body: Any, key: str) -> Reply:
+    return account.post(f"/api/v1/executions/{id}/{what}", body, Idempotency_Key=key)
+
+
+def test_a_signal_sent_again_with_its_key_counts_once_also_after_the_end(account: Client) -> None:
+    id = started(account, TWICE, "first")
+
+    replies = [keyed(account, id, "signals/paid", {"payload": 1}, "k1") for _ in range(3)]
+    account.waiting_at(id, "second")
+    replies.append(keyed(account, id, "signals/paid", {"payload": 2}, "k2"))
+    account.ended(id)
+    replies += [keyed(account, id, "signals/paid", {"payload": n}, f"k{n}") for n in (1, 2)]
+
+    assert [(reply.status, reply.json) for reply in replies] == [(200, {"message": "Signal accepted"})] * 6
+    assert account.execution(id)["result"] == [1, 2]
+    assert keyed(account, id, "signals/paid", {"payload": 3}, "k3").status == 409
+
+
+def test_signals_sent_together_with_one_key_count_once(account: Client) -> None:
+    id = started(account, TWICE, "first")
+
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda _: keyed(account, id, "signals/paid", {"payload": 1}, "k"), range(8)))
+
+    assert [reply.status for reply in replies] == [200] * 8
+    account.waiting_at(id, "second")
+    signal(account, id, "paid", {"payload": 2})
+    assert account.ended(id)["result"] == [1, 2]
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_another_signal_with_the_same_key_is_refused(account: Client, is_open: bool) -> None:
+    id = started(account, TWICE if is_open else WAIT)
+    account.waiting_at(id, "first" if is_open else "paid")
+    keyed(account, id, "signals/paid", {"payload": 1}, "k")
+    if not is_open:
+        account.ended(id)
+
+    for what, body in (("signals/paid", {"payload": 2}), ("signals/other", {"payload": 1})):
+        reply = keyed(account, id, what, body, "k")
+
+        assert reply.status == 422
+        assert "was used before, with another request" in reply.error["message"]
+
+
+def test_an_answer_sent_again_with_its_key_is_answered_as_the_first_time(account: Client) -> None:
+    id = started(account, EACH)
+    for step, yes in (("each.1[0]/ask.1", True), ("each.1[1]/ask.1", False), ("each.1[2]/ask.1", True)):
+        wait_for(lambda step=step: step in {w.get("step") for w in account.execution(id).get("waiting_for", ())}, 10)
+        said = {"message": "Approved" if yes else "Rejected"}
+        for _ in range(2):
+            reply = keyed(account, id, f"approvals/{quote(step, safe='')}", {"approved": yes}, step)
+            assert (reply.status, reply.json) == (200, said)
+
+    assert account.ended(id)["result"] == [True, False, True]
+    assert keyed(account, id, "approvals/ask", {"approved": True}, "new").status == 409
+    again = keyed(account, id, f"approvals/{quote('each.1[0]/ask.1', safe='')}", {"approved": True}, "each.1[0]/ask.1")
+    assert again.status == 200
+    assert keyed(account, id, "approvals/ask", {"approved": False}, "each.1[0]/ask.1").status == 422
 
 
 def test_a_signal_to_no_execution_is_not_found(account: Client, other: Client) -> None:

@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToJson
 
 from dispatch.cluster import Cluster, Front, cluster
 from flowrunner.dispatch.family import Family
-from flowrunner.domain.errors import Conflict, Unavailable
+from flowrunner.domain.errors import Conflict, InvalidInput, Unavailable
 from flowrunner.domain.events import NodeCompleted, NodeStarted, ScopeEnded, SignalReceived
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId
@@ -239,6 +239,58 @@ nodes:
         await front.until_waiting(id)
         await front.signals.send(front.caller, id, "tidied", None)
         assert await front.until_ended(id) == [Status.CANCELLED]
+
+
+async def test_only_force_cuts_off_a_handler_that_runs(machines: Cluster, front: Front) -> None:
+    await front.save("""
+on_finish: tidy
+nodes:
+  work: {type: wait, params: {key: go}}
+  tidy: {type: wait, params: {key: tidied}}
+""")
+    async with machines.worker():
+        id = await front.start()
+        await front.until_waiting_for(id, "work")
+        await front.dispatcher.cancel(id, reason="enough")
+        await front.until_waiting_for(id, "tidy")
+        await front.dispatcher.cancel(id, reason="again")
+        assert await front.status(id) is Status.WAITING
+
+        await front.dispatcher.cancel(id, reason="at once", force=True)
+        assert await front.until_ended(id) == [Status.CANCELLED]
+
+        completed = await front.start()
+        await front.until_waiting_for(completed, "work")
+        await front.signals.send(front.caller, completed, "go", None)
+        await front.until_waiting_for(completed, "tidy")
+        with pytest.raises(Conflict, match="handlers of its end run"):
+            await front.dispatcher.cancel(completed, reason="late")
+        await front.dispatcher.cancel(completed, reason="at once", force=True)
+        assert await front.until_ended(completed) == [Status.COMPLETED]
+
+
+async def test_a_signal_sent_again_with_its_key_counts_once_and_leaves_no_letter(
+    machines: Cluster, front: Front
+) -> None:
+    await front.save("""
+nodes:
+  first: {type: wait, params: {key: paid}, next: second}
+  second: {type: wait, params: {key: paid}}
+""")
+    async with machines.worker():
+        id = await front.start()
+        await front.until_waiting_for(id, "first")
+        for _ in range(2):
+            await front.signals.send(front.caller, id, "paid", 1, idempotency_key="k1")
+        await front.until_waiting_for(id, "second")
+        assert not await front.side.letters.unread([id])
+        with pytest.raises(InvalidInput, match="was used before"):
+            await front.signals.send(front.caller, id, "paid", 2, idempotency_key="k1")
+        await front.signals.send(front.caller, id, "paid", 2, idempotency_key="k2")
+        assert await front.until_ended(id) == [Status.COMPLETED]
+        await front.signals.send(front.caller, id, "paid", 2, idempotency_key="k2")
+
+    assert [e.payload for e in await front.events(id) if isinstance(e, SignalReceived)] == [1, 2]
 
 
 async def test_one_that_is_cancelled_in_temporal_ends_as_cancelled(machines: Cluster, front: Front) -> None:

@@ -349,8 +349,10 @@ class Simulation:
 
     def cancel(self) -> None:
         """As the engine does it: what is under way stops, then the end is decided."""
-        self.running.clear()
-        self.act(cancelled(self.flow, self.state, "by hand"))
+        decision = cancelled(self.flow, self.state, "by hand")
+        if decision is not None:
+            self.running.clear()
+            self.act(decision)
 
 
 def _shortened(value: JSON) -> JSON:

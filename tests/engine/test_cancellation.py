@@ -2,12 +2,12 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from flowrunner.domain.errors import Conflict, Unavailable
-from flowrunner.domain.events import Cancelled
+from flowrunner.domain.events import Cancelled, Logged
 from flowrunner.domain.execution import Status
 from flowrunner.plugin import StepContext
 from support.world import PATIENCE_SECONDS, Acting, Machine, answer, machine, never
@@ -88,6 +88,96 @@ async def test_many_cancels_of_one_execution_end_it_once(engine: Machine) -> Non
     await asyncio.gather(*(engine.dispatcher.cancel(id, reason=str(n)) for n in range(5)), return_exceptions=True)
 
     assert len(of_type(Cancelled, await engine.events())) == 1
+
+
+TIDY: Final = """
+    on_finish: tidy
+    nodes:
+      work: {type: %s}
+      tidy: {type: http.request, params: {url: "http://peer/tidy"}, next: after}
+      after: {type: webhook, params: {url: "http://peer/after"}}
+    """
+
+
+class Gate:
+    """A peer that answers once it is opened."""
+
+    def __init__(self, engine: Machine, url: str) -> None:
+        self._is_open = asyncio.Event()
+        engine.http.at(url, self._answer)
+
+    async def _answer(self, request: Any) -> Any:
+        await self._is_open.wait()
+        return answer()
+
+    def open(self) -> None:
+        self._is_open.set()
+
+
+async def test_a_second_cancellation_leaves_on_finish_alone(engine: Machine) -> None:
+    gate = Gate(engine, "http://peer/tidy")
+    await engine.save(TIDY % "wait, params: {key: go}")
+    id = await engine.start()
+    await engine.until_parked()
+    first = asyncio.create_task(engine.dispatcher.cancel(id, reason="first"))
+    await engine.until_requested("http://peer/tidy")
+
+    repeats = [asyncio.create_task(engine.dispatcher.cancel(id, reason="again")) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    gate.open()
+    await asyncio.gather(first, *repeats)
+
+    events = await engine.events()
+    assert ending(events) == Cancelled(reason="first")
+    assert [request.url for request in engine.http.requests] == ["http://peer/tidy", "http://peer/after"]
+
+
+async def test_handlers_of_a_flow_that_ended_by_itself_go_on_when_somebody_cancels(engine: Machine) -> None:
+    gate = Gate(engine, "http://peer/tidy")
+    await engine.save(TIDY % "return")
+    id = await engine.start()
+    await engine.until_requested("http://peer/tidy")
+
+    with pytest.raises(Conflict, match="handlers of its end run"):
+        await engine.dispatcher.cancel(id, reason="late")
+
+    gate.open()
+    assert await engine.until_ended() is Status.COMPLETED
+    assert engine.http.requests[-1].url == "http://peer/after"
+
+
+@pytest.mark.parametrize(
+    ("work", "status"), [("return", Status.COMPLETED), ("wait, params: {key: go}", Status.CANCELLED)]
+)
+async def test_force_cuts_off_the_handlers_and_says_so(engine: Machine, work: str, status: Status) -> None:
+    engine.http.at("http://peer/tidy", never)
+    await engine.save(TIDY % work)
+    id = await engine.start()
+    if status is Status.CANCELLED:
+        await engine.until_parked()
+        cancelling = asyncio.create_task(engine.dispatcher.cancel(id, reason="first"))
+    await engine.until_requested("http://peer/tidy")
+
+    await engine.dispatcher.cancel(id, reason="at once", force=True)
+
+    if status is Status.CANCELLED:
+        await cancelling
+    assert await engine.status() is status
+    lines = [event.message for event in of_type(Logged, await engine.events())]
+    assert "The handlers of the end were cut off: the execution was cancelled with force=true" in lines
+
+
+async def test_force_ends_a_flow_without_its_handlers(engine: Machine) -> None:
+    await engine.save(TIDY % "wait, params: {key: go}")
+    id = await engine.start()
+    await engine.until_parked()
+
+    await engine.dispatcher.cancel(id, reason="at once", force=True)
+
+    events = await engine.events()
+    assert ending(events) == Cancelled(reason="at once")
+    assert engine.http.requests == []
+    assert any("were skipped" in line.message for line in of_type(Logged, events))
 
 
 async def test_a_cancellation_that_did_not_become_durable_is_not_reported_as_done(path: Path) -> None:

@@ -252,7 +252,8 @@ class Stage:
                 await self.maybe_refused(what, answered)
             case "cancel", dict():
                 of = await self.find(what.get("execution", MAIN))
-                await self.maybe_refused(what, services.executions.cancel(_caller("admin"), of))
+                force = what.get("force", False)
+                await self.maybe_refused(what, services.executions.cancel(_caller("admin"), of, force=force))
             case "rerun", dict():
                 await self.maybe_refused(what, self.rerun(id, what))
             case _:

@@ -37,6 +37,9 @@ IDEMPOTENCY_KEY: Final = {
     "description": "The same key never starts a second execution.",
     "schema": {"type": "string", "maxLength": 255},
 }
+REPEATABLE: Final = IDEMPOTENCY_KEY | {
+    "description": "The same request with the same key counts once, and is answered as the first time."
+}
 # A whole list must stay something to look over; the execution itself tells all of its error.
 LONGEST_LISTED_ERROR: Final = 2000
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
@@ -269,12 +272,14 @@ class RerunBody(Body):
     "/executions/{id}/signals/{key:path}",
     response_model=Message,
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra=needs(Right.RUN),
+    openapi_extra={"parameters": [REPEATABLE], **needs(Right.RUN)},
 )
 async def send_signal(request: Request, id: str, key: str, body: SignalBody | None = None) -> Response:
     """Tell an execution what a `wait` node waits for. One that comes early is kept for the node."""
     payload = None if body is None else body.payload
-    await services_of(request).signals.send(caller_of(request), ExecutionId(id), key, payload)
+    await services_of(request).signals.send(
+        caller_of(request), ExecutionId(id), key, payload, idempotency_key=idempotency_key_of(request)
+    )
     return answer({"message": "Signal accepted"})
 
 
@@ -282,12 +287,17 @@ async def send_signal(request: Request, id: str, key: str, body: SignalBody | No
     "/executions/{id}/approvals/{node:path}",
     response_model=Message,
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra=needs(Right.RUN),
+    openapi_extra={"parameters": [REPEATABLE], **needs(Right.RUN)},
 )
 async def answer_approval(request: Request, id: str, node: str, body: ApprovalBody) -> Response:
     """Approve or reject what an `approval` node asks. Of two answers the first counts."""
     await services_of(request).signals.answer(
-        caller_of(request), ExecutionId(id), node, approved=body.approved, data=body.data
+        caller_of(request),
+        ExecutionId(id),
+        node,
+        approved=body.approved,
+        data=body.data,
+        idempotency_key=idempotency_key_of(request),
     )
     return answer({"message": "Approved" if body.approved else "Rejected"})
 
@@ -317,11 +327,23 @@ async def rerun_execution(request: Request, id: str, body: RerunBody | None = No
 
 
 @router.delete(
-    "/executions/{id}", response_model=Message, responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.RUN)
+    "/executions/{id}",
+    response_model=Message,
+    responses=errors(401, 403, 404, 409, 422),
+    openapi_extra=needs(Right.RUN),
 )
-async def cancel_execution(request: Request, id: str) -> Response:
-    """Cancel an execution; it has ended when this answers."""
-    await services_of(request).executions.cancel(caller_of(request), ExecutionId(id))
+async def cancel_execution(
+    request: Request,
+    id: str,
+    force: Annotated[
+        bool, Query(description="End it at once: without its `on_finish`, or in the middle of its handlers.")
+    ] = False,
+) -> Response:
+    """Cancel an execution. Its flow has ended when this answers; `on_finish` may still run.
+
+    Sent again while `on_finish` runs it changes nothing, and is answered as before. After the end it is a 409.
+    """
+    await services_of(request).executions.cancel(caller_of(request), ExecutionId(id), force=force)
     return answer({"message": "Execution cancelled successfully"})
 
 

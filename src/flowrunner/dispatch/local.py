@@ -1,10 +1,11 @@
 """Advances executions in the server's own process."""
 
 import asyncio
+import contextlib
 import traceback
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
@@ -20,6 +21,7 @@ from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED, Limits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.ports import (
+    HANDLERS_RUN,
     NOBODY_KNOWS,
     ActiveExecution,
     Cancel,
@@ -37,6 +39,8 @@ _PAGE: Final = 500
 SURE_OF_AN_ACCOUNT: Final = 5
 # How long who cancels or signals waits for what becomes of it, as with Temporal: a full disk may stay full.
 _ANSWER_SECONDS: Final = 30.0
+# So long whoever cancels an execution waits for the handlers of its end; they go on after that.
+_HANDLERS_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -46,15 +50,16 @@ class _Slot:
     Attributes:
         account_id: Whose it is, where that was known when it came in.
         mail: Signals that came before it was there, each with where its answer goes.
+        wishes: The same of wishes that it ends.
         is_called_back: Something has come for it that it may not have seen: it is to be loaded once more.
         left: Done when it has left memory again.
     """
 
     account_id: AccountId | None
     run: ActiveExecution | None = None
-    cancellation: Cancel | None = None
     is_called_back: bool = False
     mail: "list[tuple[Signal, asyncio.Future[bool]]]" = field(default_factory=list)
+    wishes: "list[tuple[Cancel, asyncio.Future[bool]]]" = field(default_factory=list)
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -180,33 +185,45 @@ class LocalDispatcher(Family):
                 self._coming.pop(new.account_id, None)
         self._enqueue(new.id, new.account_id)
 
-    async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
+    async def cancel(
+        self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None, force: bool = False
+    ) -> None:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                await self._cancel(id, Cancel(reason=reason, audit=audit))
+                slot = await self._cancel(id, Cancel(reason=reason, audit=audit, spares_handlers=not force))
         except TimeoutError:
-            slot = self._slots.get(id)
-            if slot is None or slot.run is None or not slot.run.is_ending:
-                raise Unavailable(NOBODY_KNOWS) from None
+            raise Unavailable(NOBODY_KNOWS) from None
+        # Most handlers end soon, and what waits for something leaves, too.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_HANDLERS_SECONDS):
+                await slot.left.wait()
 
-    async def _cancel(self, id: ExecutionId, wish: Cancel) -> None:
+    async def _cancel(self, id: ExecutionId, wish: Cancel) -> _Slot:
+        """Done when the flow is cancelled for good. Raises: as `cancel`."""
         while True:
             slot = self._slot_of(id)
-            if slot.run is not None:
-                _reach(slot.run, wish)
-            elif slot.cancellation is None or not wish.spares_handlers:
-                slot.cancellation = wish
-            await slot.left.wait()
+            answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            if slot.run is None:
+                slot.wishes.append((wish, answer))
+            else:
+                slot.run.cancel(wish, answer)
+            left = asyncio.ensure_future(slot.left.wait())
+            try:
+                await asyncio.wait((answer, left), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                left.cancel()
+            if answer.done():
+                if answer.result():
+                    return slot
+                raise Conflict(HANDLERS_RUN)
+            answer.cancel()
             status = slot.run.status if slot.run is not None else await self._stored_status(id)
-            if status is Status.CANCELLED or (slot.run is not None and slot.run.is_ending and not status.is_final):
-                # The handlers of its end may wait for something.
-                return
+            if status is Status.CANCELLED:
+                return slot
             if status.is_final:
                 raise Conflict(f"The execution has already ended: it is {status.value}")
             if slot.run is None:
                 raise Unavailable("The execution cannot be loaded at the moment: try again")
-            # It may have got there before what it did became durable: nobody has asked a second time.
-            wish = replace(wish, spares_handlers=True)
 
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:
         try:
@@ -259,7 +276,7 @@ class LocalDispatcher(Family):
         await self._signal(id, signal)
 
     async def _end(self, id: ExecutionId, *, reason: str) -> None:
-        await self._cancel(id, Cancel(reason=reason, spares_handlers=True))
+        await self.cancel(id, reason=reason)
 
     async def _let_in(self, id: ExecutionId, account_id: AccountId) -> None:
         if id in self._slots:
@@ -347,8 +364,8 @@ class LocalDispatcher(Family):
         """Tell an execution what came for it before it was there."""
         for signal, answer in slot.mail:
             run.receive(signal, answer)
-        if slot.cancellation is not None:
-            _reach(run, slot.cancellation)
+        for wish, answer in slot.wishes:
+            run.cancel(wish, answer)
 
     async def _advance(self, id: ExecutionId, slot: _Slot) -> None:
         assert slot.run is not None, "an execution is loaded before it advances"
@@ -418,7 +435,3 @@ class LocalDispatcher(Family):
         await self._try_until_done(self._settle_all, "dispatcher.recovery_failed", "relatives")
         if count:
             logger.info("dispatcher.recovered", executions=count)
-
-
-def _reach(run: ActiveExecution, wish: Cancel) -> None:
-    run.cancel(wish.reason, wish.audit, spares_handlers=wish.spares_handlers)

@@ -173,12 +173,18 @@ def failed(flow: Flow, state: ExecutionState, error: Failure, at: StepState | No
     return Finish(_failure(state, error, at))
 
 
-def cancelled(flow: Flow, state: ExecutionState, reason: str) -> Decision:
-    """Somebody wants the execution to end; once its handlers have begun, they are cut off."""
-    if flow.on_finish is not None and not state.is_queued and state.root.ended is None:
-        return Record(ScopeEnded(scope=ROOT, outcome="cancelled", reason=reason))
+def cancelled(flow: Flow, state: ExecutionState, reason: str, *, force: bool = False) -> Decision | None:
+    """Return what a cancellation leads to; None if the flow has ended before, and its handlers go on.
+
+    Args:
+        force: The execution ends at once: without its handlers, or in the middle of them.
+    """
     ended = state.root.ended
-    return Finish(Cancelled(reason=reason)) if ended is None else Finish(_ending(state, ended))
+    if ended is not None:
+        return Finish(_ending(state, ended)) if force else None
+    if flow.on_finish is not None and not state.is_queued and not force:
+        return Record(ScopeEnded(scope=ROOT, outcome="cancelled", reason=reason))
+    return Finish(Cancelled(reason=reason))
 
 
 def concluded(flow: Flow, result: JSON) -> Decision:

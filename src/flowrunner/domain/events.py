@@ -219,12 +219,18 @@ class ScopeEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalReceived:
-    """A signal came. The step that waits for it goes on; without one, the next that asks for it."""
+    """A signal came. The step that waits for it goes on; without one, the next that asks for it.
+
+    Attributes:
+        request: Digests of the idempotency key that it came with and of what was asked, as `key:asked`; None without
+            a key.
+    """
 
     type: ClassVar[str] = "signal.received"
     key: str
     payload: JSON
     by: str | None = None
+    request: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

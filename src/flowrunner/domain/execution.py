@@ -192,6 +192,7 @@ class ExecutionState:
         running: Steps whose try is recorded as started and not as ended.
         timed: Steps that something happens to by itself at their ``due_at``, or that wait for a signal.
         signals: Signals that no step has taken yet, by key.
+        requests: What was asked with each idempotency key that a signal came with, both as digests.
         vars: What `set` nodes have set.
         dues: When something happens to a step by itself, the earliest first; some of it is out of date.
         started_tries: Tries of steps begun so far, by where they count: `ROOT` for the flow itself, or the handler
@@ -210,6 +211,7 @@ class ExecutionState:
     running: dict[Step, None] = field(default_factory=dict)
     timed: dict[Step, None] = field(default_factory=dict)
     signals: dict[str, list[JSON]] = field(default_factory=dict)
+    requests: dict[str, str] = field(default_factory=dict)
     vars: dict[str, JSON] = field(default_factory=dict)
     dues: list[tuple[datetime, Step]] = field(default_factory=list, compare=False)
     started_tries: Counter[str] = field(default_factory=Counter)
@@ -440,6 +442,9 @@ class ExecutionState:
             self._signal(current, payload)
 
     def _receive(self, event: SignalReceived) -> None:
+        if event.request is not None:
+            key, _, asked = event.request.partition(":")
+            self.requests[key] = asked
         for step in self.timed:
             current = self.at(step)
             if current.waiting is not None and current.waiting.key == event.key:

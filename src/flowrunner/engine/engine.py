@@ -18,7 +18,7 @@ from flowrunner.engine.relatives import Ties, end_signal, key_of_end, tell_relat
 from flowrunner.engine.run import Run
 from flowrunner.engine.scope import Identity
 from flowrunner.engine.world import World
-from flowrunner.ports import NewExecution, Signal, StoredExecution
+from flowrunner.ports import Cancel, NewExecution, Signal, StoredExecution
 
 logger = structlog.get_logger()
 
@@ -69,7 +69,7 @@ class FlowEngine:
             return None
         if stored.account_is_gone:
             run = await self._resume(epoch, stored, events, _NO_FLOW)
-            run.cancel("the account was deleted")
+            run.cancel(Cancel(reason="the account was deleted", spares_handlers=False))
             return run
         try:
             flow = await self._world.library.get(stored.account_id, stored.revision_id)

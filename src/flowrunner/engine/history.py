@@ -64,7 +64,6 @@ class History:
     Attributes:
         size: Bytes that the events take.
         status: As the database has it: what is in memory may not become durable.
-        is_ending: The end of the flow itself is durable.
     """
 
     def __init__(
@@ -82,7 +81,6 @@ class History:
         self.epoch = epoch
         self.size = size
         self.status = state.status
-        self.is_ending = state.seq > 0 and state.root.ended is not None
         self._world = world
         self._identity = identity
         self._redactor = redactor
@@ -123,7 +121,11 @@ class History:
         self._tail.letters += letters
 
     def answer_when_durable(self, answer: "asyncio.Future[bool]") -> None:
-        self._tail.answers.append(answer)
+        """Give True once all that was recorded until now is durable."""
+        if self._tail.records:
+            self._tail.answers.append(answer)
+        else:
+            answer.set_result(True)
 
     async def flush(self) -> bool:
         """Make what was recorded durable, and show it; False if there was nothing.
@@ -134,7 +136,6 @@ class History:
         if not self._tail.records:
             return False
         tail, self._tail = self._tail, _Tail()
-        is_ending = self.state.root.ended is not None
         append = Append(
             execution_id=self._identity.execution_id,
             epoch=self.epoch,
@@ -148,7 +149,6 @@ class History:
         await self._append(append, tail)
         self._create = None
         self.status = append.summary.status
-        self.is_ending = is_ending
         self._world.broadcast.publish(self._identity.execution_id, tail.records)
         tail.answer()
         return True

@@ -6,8 +6,7 @@ turns them into events, asks `decide` what follows, makes both durable together,
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, assert_never
 
@@ -47,11 +46,11 @@ from flowrunner.engine.mailbox import Mail, Mailbox, Result
 from flowrunner.engine.recorder import signal_key
 from flowrunner.engine.relatives import Ties
 from flowrunner.engine.scope import Identity
-from flowrunner.engine.signals import counts
+from flowrunner.engine.signals import counts, is_asked_before
 from flowrunner.engine.step import StepResult, run_step
 from flowrunner.engine.step_tasks import StepTasks
 from flowrunner.engine.world import Stopped, World
-from flowrunner.ports import Redactor, Signal
+from flowrunner.ports import Cancel, Redactor, Signal
 
 MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
 # As many may have been lost in a crash, and a few more.
@@ -70,19 +69,13 @@ _TOO_MUCH: Final = Failure(
 )
 
 
-@dataclass(slots=True)
-class _Cancellation:
-    """The wish that the execution ends.
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A wish that the execution ends, with where its answer goes and the letter that it came by."""
 
-    Attributes:
-        cuts_handlers_off: Those of the flow's end do not go on, either.
-        letters: Those that it came by, and whom to tell that there was nothing to be done.
-    """
-
-    reason: str
-    audit: AuditEntry | None
-    cuts_handlers_off: bool
-    letters: dict[int, Callable[[], None]] = field(default_factory=dict)
+    cancel: Cancel
+    answer: "asyncio.Future[bool] | None"
+    letter: int | None
 
 
 class Run:
@@ -103,7 +96,7 @@ class Run:
         # ended the process before, and would end it again and again if nothing counted its tries.
         self._careful_until = state.seq + _CAREFUL_EVENTS if state.seq > 0 else 0
         self._has_to_conclude = False
-        self._cancellation: _Cancellation | None = None
+        self._wishes: list[_Wish] = []
         self._is_held = False
 
     async def create(self, *, begins: bool) -> None:
@@ -124,28 +117,8 @@ class Run:
     def mark(self) -> int:
         return self._history.epoch
 
-    @property
-    def is_ending(self) -> bool:
-        return self._history.is_ending
-
-    def cancel(
-        self,
-        reason: str,
-        audit: AuditEntry | None = None,
-        *,
-        spares_handlers: bool = False,
-        letter: int | None = None,
-        unneeded: Callable[[], None] = lambda: None,
-    ) -> None:
-        if self._cancellation is None:
-            has_ended = self._state.root.ended is not None
-            if has_ended and spares_handlers:
-                unneeded()
-                return
-            # Whoever cancels a flow that ends by itself meanwhile does not mean its handlers.
-            self._cancellation = _Cancellation(reason, audit, cuts_handlers_off=has_ended)
-        if letter is not None:
-            self._cancellation.letters[letter] = unneeded
+    def cancel(self, wish: Cancel, answer: "asyncio.Future[bool] | None" = None, *, letter: int | None = None) -> None:
+        self._wishes.append(_Wish(wish, answer, letter))
         self._mailbox.wake()
 
     def receive(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
@@ -165,12 +138,12 @@ class Run:
     async def advance(self) -> datetime | None:
         try:
             while True:
-                if self._cancellation is not None and not self._state.status.is_final:
-                    await self._cancel(self._cancellation)
+                if self._wishes and not self._state.status.is_final:
+                    await self._cancel()
                 due_at = await self._go_on()
                 if self._state.status.is_final:
                     return None
-                if self._cancellation is not None:
+                if self._wishes:
                     continue
                 is_busy = bool(self._steps or self._mailbox)
                 if self._begins_nothing and not is_busy:
@@ -195,24 +168,39 @@ class Run:
             return 0.0
         return min(self._state.seq * _STAY_SECONDS_AN_EVENT, _LONGEST_STAY_SECONDS)
 
-    async def _cancel(self, wish: _Cancellation) -> None:
-        """Stop what is under way; the handler of the flow's end still runs."""
+    async def _cancel(self) -> None:
+        """Stop what is under way; the handler of the flow's end still runs, unless somebody wants it not to."""
         # What has come to something by now is recorded.
         self._take_messages()
-        if self._state.root.ended is None or wish.cuts_handlers_off:
+        wishes, self._wishes = self._wishes, []
+        # Of several with the same effect, the first one is the cause.
+        wish = next((w.cancel for w in wishes if not w.cancel.spares_handlers), wishes[0].cancel)
+        force, ended = not wish.spares_handlers, self._state.root.ended
+        if ended is None or force:
             await self._steps.stop()
             self._take_messages()
-            self._act(cancelled(self._flow, self._state, wish.reason))
-            counted = set(wish.letters)
-            self._history.attribute(wish.audit, counted)
-            await self._flush()
-        else:
-            counted = set()
-        for letter, unneeded in wish.letters.items():
-            # Others may have come while the cancellation became durable.
-            if letter not in counted:
-                unneeded()
-        self._cancellation = None
+        decision = cancelled(self._flow, self._state, wish.reason, force=force)
+        if decision is not None:
+            audit = wish.audit
+            if force and (ended is not None or self._flow.on_finish is not None):
+                audit = self._note_lost_handlers(wish, ended)
+            self._act(decision)
+            self._history.attribute(audit, [w.letter for w in wishes if w.letter is not None])
+        await self._flush()
+        counts = decision is not None or (ended is not None and ended.outcome == "cancelled")
+        for each in wishes:
+            if each.answer is not None and not each.answer.done():
+                each.answer.set_result(counts)
+
+    def _note_lost_handlers(self, wish: Cancel, ended: ScopeEnded | None) -> AuditEntry | None:
+        """Log that handlers of the end do not run to their end; return the audit entry that says so."""
+        became = "skipped" if ended is None else "cut off"
+        message = f"The handlers of the end were {became}: the execution was cancelled with force=true"
+        self._history.log(Logged(level="warn", message=message), even_if_full=True)
+        if wish.audit is None:
+            return None
+        status = "cancelled" if ended is None else ended.outcome
+        return replace(wish.audit, details={**wish.audit.details, "handlers": became, "status": status})
 
     async def _go_on(self) -> datetime | None:
         """Decide, record, act, as long as there is something to do; gives what it waits for."""
@@ -260,7 +248,7 @@ class Run:
     async def _decide(self) -> datetime | None:
         """Decide and record until there is no more to do; gives when there is by itself."""
         count = 0
-        while not (self._has_to_conclude or self._cancellation is not None or self._begins_nothing):
+        while not (self._has_to_conclude or self._wishes or self._begins_nothing):
             if self._history.size > MAX_EXECUTION_BYTES and self._state.ending is None:
                 self._finish(Failed(error=_TOO_MUCH))
             now = self._world.clock.now()
@@ -351,11 +339,15 @@ class Run:
     def _take_signal(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
         if answer.done():
             return
+        is_repeat = is_asked_before(signal, self._state)
+        if is_repeat:
+            self._history.answer_when_durable(answer)
+            return
         key = signal_key(signal.key, self._redactor)
-        if not counts(signal, key, self._state):
+        if is_repeat is False or not counts(signal, key, self._state):
             answer.set_result(False)
             return
-        self._history.record(SignalReceived(key=key, payload=signal.payload, by=signal.by))
+        self._history.record(SignalReceived(key=key, payload=signal.payload, by=signal.by, request=signal.request))
         self._history.attribute(signal.audit, () if signal.letter is None else (signal.letter,))
         self._history.answer_when_durable(answer)
 

@@ -1,4 +1,4 @@
-"""Whether a signal counts."""
+"""The rules by which a signal counts."""
 
 from typing import Final
 
@@ -7,6 +7,15 @@ from flowrunner.ports import Signal
 
 # Signals that came before a step asked for them.
 MAX_EARLY_SIGNALS: Final = 1000
+
+
+def is_asked_before(signal: Signal, state: ExecutionState) -> bool | None:
+    """Return whether a signal repeats an earlier request: False if that asked for something else, None without one."""
+    if signal.request is None:
+        return None
+    key, _, asked = signal.request.partition(":")
+    known = state.requests.get(key)
+    return None if known is None else known == asked
 
 
 def counts(signal: Signal, key: str, state: ExecutionState) -> bool:

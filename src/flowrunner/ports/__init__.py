@@ -14,6 +14,7 @@ from flowrunner.ports.accounts import (
 from flowrunner.ports.audit import Audit, AuditFilter, AuditStore
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.dispatch import (
+    HANDLERS_RUN,
     NOBODY_KNOWS,
     PARENT_HAS_ENDED,
     PARENT_HAS_GONE_ON,
@@ -69,6 +70,7 @@ from flowrunner.ports.secrets import (
 )
 
 __all__ = [
+    "HANDLERS_RUN",
     "NOBODY_KNOWS",
     "PARENT_HAS_ENDED",
     "PARENT_HAS_GONE_ON",

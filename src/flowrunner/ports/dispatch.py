@@ -21,6 +21,8 @@ class Signal:
     Attributes:
         if_awaited: It counts only if a step waits for it at this moment.
         step: The step it is for, which waits for it or is about to: otherwise it does not count.
+        request: Digests of its idempotency key and of what was asked, as `key:asked`. A repeat counts and changes
+            nothing; another request with the same key does not count.
         audit: Who sends it, for the audit log.
         letter: The letter that it came by, which is gone once it is durable.
     """
@@ -30,21 +32,23 @@ class Signal:
     by: str | None = None
     if_awaited: bool = False
     step: str | None = None
+    request: str | None = None
     audit: AuditEntry | None = None
     letter: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
-    """The wish that an execution ends. See `ActiveExecution.cancel`.
+    """The wish that an execution ends.
 
     Attributes:
         audit: Whose wish it is, for the audit log.
+        spares_handlers: The handlers of its end run. Otherwise it ends at once, without them or in the middle of them.
     """
 
     reason: str
     audit: AuditEntry | None = None
-    spares_handlers: bool = False
+    spares_handlers: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,11 @@ PARENT_HAS_ENDED: Final = "the execution that waited for it has ended"
 PARENT_HAS_GONE_ON: Final = "the execution that waited for it has gone on"
 REPLACED: Final = "replaced by a newer execution"
 
+# What somebody is told who cancels an execution in vain.
+HANDLERS_RUN: Final = (
+    "The flow has already ended, and the handlers of its end run. Wait for them, or cut them off with ?force=true"
+)
+
 # What somebody is told who gave an execution a signal, when it may have been recorded and may not.
 NOBODY_KNOWS: Final = "Nobody knows whether it was taken: look before you try again"
 
@@ -183,8 +192,19 @@ class Dispatcher(Relatives, Protocol):
         """
         ...
 
-    async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
-        """Done when the execution has ended. Raises: Conflict if it had ended before."""
+    async def cancel(
+        self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None, force: bool = False
+    ) -> None:
+        """Done when the execution has ended, or its flow has and the handlers may take their time.
+
+        Nothing changes if it was cancelled before and its handlers still run.
+
+        Args:
+            force: It ends at once: without its handlers, or in the middle of them.
+
+        Raises:
+            Conflict: If it had ended before, or its flow had ended otherwise and the handlers go on.
+        """
         ...
 
     def replace(self, by: ExecutionId) -> None:
@@ -281,25 +301,13 @@ class ActiveExecution(Protocol):
         """What it is written under: see `Journal.own`."""
         ...
 
-    @property
-    def is_ending(self) -> bool:
-        """Whether the flow itself is over, for good; its handlers may still run."""
-        ...
-
-    def cancel(
-        self,
-        reason: str,
-        audit: AuditEntry | None = None,
-        *,
-        spares_handlers: bool = False,
-        letter: int | None = None,
-        unneeded: Callable[[], None] = lambda: None,
-    ) -> None:
-        """End the execution soon, whatever it is doing. Handlers of its end that have begun are cut off, or spared.
+    def cancel(self, wish: Cancel, answer: "Future[bool] | None" = None, *, letter: int | None = None) -> None:
+        """End the execution soon, whatever it is doing.
 
         Args:
+            answer: True when the flow is cancelled for good, by this wish or by one before it; False if it had ended
+                otherwise and its handlers go on. None comes if the execution leaves memory before.
             letter: The letter that the wish came by, which is gone once it is fulfilled.
-            unneeded: Called if there is nothing to be done: the flow has ended, and its handlers go on.
         """
         ...
 

@@ -94,22 +94,25 @@ class Alone:
         now = self.clock.now()
         id = ExecutionId(new_id("exec", now))
         await self.dispatcher.start(new_execution(id, given, now), given.flow, checked)
+        was_stuck = False
         while self.journal.open_ones:
             while self.watcher.waits:
                 await self._answer(*self.watcher.waits.pop(0))
             if self._is_stuck:
                 self.unanswered = [wait for open_one in self.journal.open_ones for wait in self._waits(open_one)]
-                self.cancel(STUCK)
+                # Where it is a handler of its end that waits, nothing else ends it.
+                self.cancel(STUCK, force=was_stuck)
+                was_stuck = True
             self.watcher.changed.clear()
             if not self.watcher.waits:
                 await self.watcher.changed.wait()
         _, events = await self.journal.load(id)
         return [event for event, _ in events]
 
-    def cancel(self, reason: str) -> None:
+    def cancel(self, reason: str, *, force: bool = False) -> None:
         """End soon whatever is under way."""
         for id in self.journal.open_ones:
-            self._later(self.dispatcher.cancel(id, reason=reason), name=f"cancel {id}")
+            self._later(self.dispatcher.cancel(id, reason=reason, force=force), name=f"cancel {id}")
 
     def _later(self, asked: Coroutine[Any, Any, object], *, name: str) -> None:
         async def ask() -> None:

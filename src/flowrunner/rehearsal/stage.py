@@ -14,7 +14,7 @@ from flowrunner.domain.flow_tests import FlowTest, NodePath, dotted_path
 from flowrunner.domain.json_schema import SchemaEngine
 from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
-from flowrunner.ports import Engine, NewExecution, Recorded, Sandbox, Signal
+from flowrunner.ports import Cancel, Engine, NewExecution, Recorded, Sandbox, Signal
 from flowrunner.rehearsal.memory import MemoryJournal
 from flowrunner.rehearsal.paths import path_of
 from flowrunner.services.signals import checked_data
@@ -104,7 +104,9 @@ class Stage:
         await self.engine.begin(new, flow, input, at_once=False)
         self._ready[new.id] = None
 
-    async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
+    async def cancel(
+        self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None, force: bool = False
+    ) -> None:
         self.cancel_soon(id, reason=reason)
 
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:
@@ -162,7 +164,7 @@ class Stage:
             # Nobody waits for the answer: what is taken is in the journal.
             run.receive(signal, asyncio.get_running_loop().create_future())
         if reason is not None:
-            run.cancel(reason, spares_handlers=True)
+            run.cancel(Cancel(reason=reason))
         at = await run.advance()
         if at is not None:
             self._due[id] = at

@@ -227,9 +227,7 @@ class Executions:
         self, account_id: AccountId, id: ExecutionId, digest: str | None, *, asked: str | None
     ) -> Accepted:
         if digest != asked:
-            raise invalid(
-                "Idempotency-Key", "was used before, with another request", code="reused", hint="take another key"
-            )
+            raise key_was_reused()
         before = await self._reader.get(account_id, id)
         return Accepted(
             id=before.id, flow_id=before.flow_id, status=before.status, created_at=before.started_at, is_repeat=True
@@ -250,13 +248,20 @@ class Executions:
         """Raises: NotFound."""
         return await self._reader.logs(caller.account_id, id, level=level, page=page)
 
-    async def cancel(self, caller: Caller, id: ExecutionId) -> None:
-        """Done when it has ended. Raises: NotFound; Conflict if it had ended before."""
+    async def cancel(self, caller: Caller, id: ExecutionId, *, force: bool = False) -> None:
+        """Cancel an execution; done when its flow has ended. One that was cancelled before stays as it is.
+
+        Args:
+            force: The handlers of its end do not run, or no further.
+
+        Raises: NotFound; Conflict if it had ended before, or its flow had ended otherwise.
+        """
         found = await self._reader.get(caller.account_id, id)
         if found.status.is_final:
             raise Conflict(f"The execution has already ended: it is {found.status.value}")
-        entry = act(caller, "execution.cancelled", "execution", id, at=self._clock.now())
-        await self._dispatcher.cancel(id, reason="cancelled by a user", audit=entry)
+        details: dict[str, JSON] = {"force": True} if force else {}
+        entry = act(caller, "execution.cancelled", "execution", id, at=self._clock.now(), details=details)
+        await self._dispatcher.cancel(id, reason="cancelled by a user", audit=entry, force=force)
 
     async def cancel_all(self, account_id: AccountId) -> None:
         """Cancel whatever the account has under way."""
@@ -269,7 +274,8 @@ class Executions:
                 return
             for execution in open_ones:
                 try:
-                    await self._dispatcher.cancel(execution.id, reason="the account was deleted")
+                    # Nothing of a deleted account begins any more, and so no handler does.
+                    await self._dispatcher.cancel(execution.id, reason="the account was deleted", force=True)
                 except Conflict:
                     continue
 
@@ -287,6 +293,10 @@ class Executions:
             has_more = await self._reader.give_space_back()
             await asyncio.sleep(_PURGE_PAUSE_SECONDS)
         return total
+
+
+def key_was_reused() -> InvalidInput:
+    return invalid("Idempotency-Key", "was used before, with another request", code="reused", hint="take another key")
 
 
 def digest_of(asked: JSON) -> str:

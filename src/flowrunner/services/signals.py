@@ -1,17 +1,19 @@
 """What people and programs tell executions that wait: signals, and answers to approvals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Conflict, Fault, Forbidden, InvalidInput, NotFound, invalid
+from flowrunner.domain.events import SignalReceived
 from flowrunner.domain.execution import StepState, replay
 from flowrunner.domain.inputs import Form
 from flowrunner.domain.json_schema import SchemaEngine
 from flowrunner.domain.rerun import Timed
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.ports import Clock, Dispatcher, ExecutionReader, Journal, Signal
+from flowrunner.services.executions import digest_of, key_was_reused
 from flowrunner.services.replays import Replays
 
 MAX_KEY_CHARACTERS: Final = 200
@@ -54,21 +56,39 @@ class Signals:
         self._schemas = schemas
         self._clock = clock
 
-    async def send(self, caller: Caller, id: ExecutionId, key: str, payload: JSON) -> None:
+    async def send(
+        self, caller: Caller, id: ExecutionId, key: str, payload: JSON, *, idempotency_key: str | None = None
+    ) -> None:
         """Give a payload to the step that waits for ``key``, or to the next that will; durable on return.
 
-        Raises: NotFound; Conflict if the execution has ended, or has too many signals that nobody took.
+        Raises:
+            NotFound.
+            Conflict: If the execution has ended, or has too many signals that nobody took.
+            InvalidInput: If the idempotency key was used for another request to the execution.
         """
         if not 0 < len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
             raise invalid("key", f"must have 1 to {MAX_KEY_CHARACTERS} printable characters")
-        await self._check_open(caller, id)
+        request = _request(idempotency_key, ["signal", key, payload])
         # Its key may be anything, so the entry does without it.
         entry = act(caller, "execution.signalled", "execution", id, at=self._clock.now())
-        signal = Signal(key=f"signal:{key}", payload=payload, by=caller.account_id, audit=entry)
-        if not await self._dispatcher.signal(id, signal):
-            raise Conflict("The execution has received more signals than its steps have asked for")
+        signal = Signal(key=f"signal:{key}", payload=payload, by=caller.account_id, request=request, audit=entry)
 
-    async def answer(self, caller: Caller, id: ExecutionId, node: str, *, approved: bool, data: JSON) -> None:
+        async def send() -> None:
+            if not await self._dispatcher.signal(id, signal):
+                raise Conflict("The execution has received more signals than its steps have asked for")
+
+        await self._once(caller, id, request, send)
+
+    async def answer(
+        self,
+        caller: Caller,
+        id: ExecutionId,
+        node: str,
+        *,
+        approved: bool,
+        data: JSON,
+        idempotency_key: str | None = None,
+    ) -> None:
         """Answer an approval; of two answers the first counts. Durable on return.
 
         Args:
@@ -78,9 +98,19 @@ class Signals:
             NotFound.
             Conflict: If nothing waits for approval there, or its form is one that nothing can be checked by.
             Forbidden: If the approval is for other roles.
-            InvalidInput: If the data is not what the approval asks for.
+            InvalidInput: If the data is not what the approval asks for, or the idempotency key was used for another
+                request to the execution.
         """
-        await self._check_open(caller, id)
+        request = _request(idempotency_key, ["approval", node, approved, data])
+
+        async def answer() -> None:
+            await self._answer(caller, id, node, approved=approved, data=data, request=request)
+
+        await self._once(caller, id, request, answer)
+
+    async def _answer(
+        self, caller: Caller, id: ExecutionId, node: str, *, approved: bool, data: JSON, request: str | None
+    ) -> None:
         current = await self._waiting_for_approval(caller.account_id, id, node)
         about = current.waiting.about if current.waiting is not None else None
         assert isinstance(about, Mapping), "an approval says what it is about"
@@ -97,14 +127,33 @@ class Signals:
         key = f"approval:{current.step}"
         details: dict[str, JSON] = {"node": current.step.node, "approved": approved}
         entry = act(caller, "execution.approval.answered", "execution", id, at=self._clock.now(), details=details)
-        signal = Signal(key=key, payload=answer, by=caller.account_id, if_awaited=True, audit=entry)
+        signal = Signal(key=key, payload=answer, by=caller.account_id, if_awaited=True, request=request, audit=entry)
         if not await self._dispatcher.signal(id, signal):
             raise Conflict("This approval has been answered already")
 
-    async def _check_open(self, caller: Caller, id: ExecutionId) -> None:
+    async def _once(
+        self, caller: Caller, id: ExecutionId, request: str | None, tell: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Answer a repeat of what was taken before as the first time, whatever has become of the execution.
+
+        Raises: NotFound if there is no such execution of the caller's account; Conflict if it has ended.
+        """
         execution = await self._reader.get(caller.account_id, id)
-        if execution.status.is_final:
-            raise Conflict(f"The execution has already ended: it is {execution.status.value}")
+        try:
+            if execution.status.is_final:
+                raise Conflict(f"The execution has already ended: it is {execution.status.value}")
+            await tell()
+        except (Conflict, NotFound):
+            if request is None or not await self._was_taken(caller, id, request):
+                raise
+
+    async def _was_taken(self, caller: Caller, id: ExecutionId, request: str) -> bool:
+        """Raises: InvalidInput if something else was asked with the same key."""
+        key, _, asked = request.partition(":")
+        known = await self._replays.of(caller.account_id, id, lambda events: _asked_with(events, key))
+        if known not in (None, asked):
+            raise key_was_reused()
+        return known is not None
 
     async def _waiting_for_approval(self, account_id: AccountId, id: ExecutionId, node: str) -> StepState:
         waiting, is_known = await self._replays.of(account_id, id, lambda events: _approvals(events, node))
@@ -118,6 +167,17 @@ class Signals:
             steps = ", ".join(str(c.step) for c in waiting[:10])
             raise Conflict(f"'{node}' does not wait for approval" + (f"; what does: {steps}" if steps else ""))
         raise NotFound(f"approval '{node}'")
+
+
+def _request(idempotency_key: str | None, asked: JSON) -> str | None:
+    """Return the digests that a request is recognised by; None without a key."""
+    return None if idempotency_key is None else f"{digest_of(idempotency_key)[:32]}:{digest_of(asked)[:32]}"
+
+
+def _asked_with(events: Sequence[Timed], key: str) -> str | None:
+    """Return the digest of what was asked with the key before; None if it is new."""
+    taken = (event.request for event, _ in events if isinstance(event, SignalReceived) and event.request is not None)
+    return next((request.partition(":")[2] for request in taken if request.startswith(f"{key}:")), None)
 
 
 def _approvals(events: Sequence[Timed], node: str) -> tuple[Sequence[StepState], bool]:

@@ -16,7 +16,18 @@ from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
-from flowrunner.ports import NOBODY_KNOWS, Cancel, Clock, Engine, Fenced, Journal, Letters, NewExecution, Signal
+from flowrunner.ports import (
+    HANDLERS_RUN,
+    NOBODY_KNOWS,
+    Cancel,
+    Clock,
+    Engine,
+    Fenced,
+    Journal,
+    Letters,
+    NewExecution,
+    Signal,
+)
 
 logger = structlog.get_logger()
 
@@ -96,11 +107,17 @@ class TemporalDispatcher(Family):
         if not await self._door.keeps_waiting(id):
             await self._courier.begin(id, account_id)
 
-    async def cancel(self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None) -> None:
-        if not await self._ask(id, Cancel(reason=reason, audit=audit)):
-            stored = await self._journal.stored(id)
-            if stored.status is not Status.CANCELLED:
-                raise Conflict(f"The execution has already ended: it is {stored.status.value}")
+    async def cancel(
+        self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None, force: bool = False
+    ) -> None:
+        taken = await self._ask(id, Cancel(reason=reason, audit=audit, spares_handlers=not force))
+        if taken:
+            return
+        stored = await self._journal.stored(id)
+        if taken is False and not stored.status.is_final:
+            raise Conflict(HANDLERS_RUN)
+        if stored.status is not Status.CANCELLED:
+            raise Conflict(f"The execution has already ended: it is {stored.status.value}")
 
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:
         taken = await self._ask(id, signal)
@@ -147,7 +164,7 @@ class TemporalDispatcher(Family):
         await self._courier.send(id, signal)
 
     async def _end(self, id: ExecutionId, *, reason: str) -> None:
-        await self._courier.send(id, Cancel(reason=reason, spares_handlers=True))
+        await self._courier.send(id, Cancel(reason=reason))
 
     async def _let_in(self, id: ExecutionId, account_id: AccountId) -> None:
         await self._courier.nudge(id, account_id)

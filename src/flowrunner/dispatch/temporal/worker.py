@@ -275,25 +275,23 @@ class TemporalWorker:
             return
         place.given.add(letter.number)
         number, mark = letter.number, place.run.mark
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        answer.add_done_callback(lambda answer: self._answered(number, mark, letter.content, answer))
         match letter.content:
-            case Cancel(reason=reason, audit=audit, spares_handlers=spares_handlers):
-                place.run.cancel(
-                    reason,
-                    audit,
-                    spares_handlers=spares_handlers,
-                    letter=number,
-                    unneeded=lambda: self._discard(number, mark),
-                )
+            case Cancel() as wish:
+                place.run.cancel(wish, answer, letter=number)
             case Signal() as signal:
-                answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-                answer.add_done_callback(lambda answer: self._answered(number, mark, signal, answer))
                 place.run.receive(replace(signal, letter=number), answer)
 
-    def _answered(self, number: int, mark: int, signal: Signal, answer: "asyncio.Future[bool]") -> None:
+    def _answered(self, number: int, mark: int, content: Signal | Cancel, answer: "asyncio.Future[bool]") -> None:
         # If nobody knows, the letter is gone or comes again.
-        if answer.cancelled() or answer.exception() is not None or answer.result():
+        if answer.cancelled() or answer.exception() is not None:
             return
-        if signal.step is None:
+        if answer.result():
+            # What counted is gone with the append; a repeat of something that counted before was in none.
+            if isinstance(content, Cancel) or content.request is not None:
+                self._discard(number, mark)
+        elif isinstance(content, Cancel) or content.step is None:
             self._courier.keep_trying(lambda: self._letters.refuse(number, mark), "letter.not_refused", str(number))
         else:
             # Of executions: nobody waits to see it.
