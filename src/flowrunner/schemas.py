@@ -48,10 +48,10 @@ class RustSchemas:
             return nanoseconds
         # A larger one is told from a wrong one by the limit alone: the library gives no reason.
         try:
-            _validator({"pattern": pattern}, size=10 * _CACHE_BYTES)
+            _validator({"pattern": pattern}, size=_CACHE_BYTES)
         except ValueError:
             raise InvalidPattern(
-                "it is not a regular expression, or uses (?=…), (?!…) or \\1, which can take for ever"
+                "it is not a regular expression, or far too large, or uses (?=…), (?!…) or \\1, which have no bound"
             ) from None
         raise InvalidPattern("it is too large: repeat less, or check the length with maxLength")
 

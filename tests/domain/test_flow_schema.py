@@ -14,6 +14,7 @@ from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.flow_document import study_flow
 from flowrunner.domain.flow_schema import flow_schema, node_type_schema
 from flowrunner.domain.inputs import form_faults
+from flowrunner.domain.schema_budget import SchemaBudget
 from flowrunner.domain.yaml_source import read_yaml
 from flowrunner.schemas import RustSchemas
 from support.flows import specs
@@ -242,8 +243,8 @@ READER_TAKES = {"nodes.a.if"}
 
 @pytest.mark.parametrize("document", [p.values[0] for p in bad_documents() if p.values[1] not in READER_TAKES])
 def test_what_it_refuses_the_reader_refuses_too(document: Any) -> None:
-    engine = RustSchemas()
-    reading = study_flow(json.dumps(document), specs(), lambda schema: form_faults(schema, engine))
+    budget = SchemaBudget(RustSchemas())
+    reading = study_flow(json.dumps(document), specs(), lambda schema: form_faults(schema, budget))
 
     assert reading.flow is None
 

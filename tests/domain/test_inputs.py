@@ -15,6 +15,7 @@ from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.flow import ParamFault
 from flowrunner.domain.inputs import MAX_FAULTS, Form, Inputs, form_faults, inputs_faults
 from flowrunner.domain.json_schema import MAX_SUBSCHEMAS
+from flowrunner.domain.schema_budget import MAX_PATTERNS, SchemaBudget
 from flowrunner.domain.values import JSON
 from flowrunner.schemas import RustSchemas
 
@@ -208,17 +209,27 @@ def test_a_form_fills_the_defaults_of_its_properties() -> None:
                 "budget": {"type": "object", "properties": {"currency": {"default": "EUR"}, "amount": {}}},
             },
         },
-        ENGINE,
+        SchemaBudget(ENGINE),
     )
     given: Mapping[str, JSON] = {"budget": {"amount": 5}}
 
-    assert form.check(given) == {"reason": "none given", "budget": {"amount": 5, "currency": "EUR"}}
+    checked = form.check(given, SchemaBudget(ENGINE))
+
+    assert checked == {
+        "reason": "none given",
+        "budget": {"amount": 5, "currency": "EUR"},
+    }
     assert given == {"budget": {"amount": 5}}
+
+
+def checked(schema: JSON, value: JSON) -> JSON:
+    budget = SchemaBudget(ENGINE)
+    return Form(schema, budget).check(value, budget)
 
 
 def test_a_form_tells_faults_within_the_data() -> None:
     with pytest.raises(InvalidInput) as error:
-        Form({"properties": {"n": {"minimum": 1}}}, ENGINE).check({"n": 0})
+        checked({"properties": {"n": {"minimum": 1}}}, {"n": 0})
 
     assert [fault.path for fault in error.value.faults] == ["data.n"]
 
@@ -316,11 +327,14 @@ def test_a_schema_without_a_fault_is_taken(schema: JSON) -> None:
 def test_every_fault_of_a_schema_is_told() -> None:
     schema: JSON = {"type": "int", "pattern": "(", "properties": {"a": {"minimum": "1", "$ref": "x"}}}
 
-    assert [fault.code for fault in form_faults(schema, ENGINE)] == ["type", "pattern", "type", "reference"]
+    faults = form_faults(schema, SchemaBudget(ENGINE))
+
+    assert [fault.code for fault in faults] == ["type", "pattern", "type", "reference"]
 
 
 def test_types_of_other_languages_get_the_right_name() -> None:
-    hints = {name: only(form_faults({"type": name}, ENGINE)).hint for name in ("int", "list", "bool", "strng", None)}
+    names = ("int", "list", "bool", "strng", None)
+    hints = {name: only(form_faults({"type": name}, SchemaBudget(ENGINE))).hint for name in names}
 
     assert hints == {
         "int": "did you mean 'integer'?",
@@ -420,7 +434,7 @@ def chain(length: int) -> JSON:
 def test_a_schema_that_unfolds_too_far_is_refused_at_once(schema: JSON, code: str) -> None:
     started = time.process_time()
 
-    faults = form_faults(schema, ENGINE)
+    faults = form_faults(schema, SchemaBudget(ENGINE))
 
     assert {fault.code for fault in faults} == {code}
     assert len(faults) < 5
@@ -468,13 +482,66 @@ def test_no_pattern_takes_long_over_a_megabyte(pattern: str, text: str) -> None:
     ],
 )
 def test_no_value_takes_long(schema: JSON, value: JSON) -> None:
-    assert not form_faults(schema, ENGINE)
-    form = Form(schema, ENGINE)
+    assert not form_faults(schema, SchemaBudget(ENGINE))
+    form = Form(schema, SchemaBudget(ENGINE))
     started = time.process_time()
 
     with contextlib.suppress(InvalidInput):
-        form.check(value)
+        form.check(value, SchemaBudget(ENGINE))
 
+    assert time.process_time() - started < STALL_SECONDS
+
+
+@pytest.mark.parametrize(
+    "unit", [r"\w\W", r"\s", r"\D\S", "(?i:[ -\U0010ffff])", r"(?i)[\u0020-\U0010ffff]", r"(?:\pL{50}){50}", "[^-x]\\s"]
+)
+def test_getting_the_patterns_of_a_document_ready_does_not_take_long(unit: str) -> None:
+    patterns = [unit * ((990 - n) // len(unit)) + "x" * n for n in range(MAX_PATTERNS)]
+    budget = SchemaBudget(ENGINE)
+    started = time.process_time()
+
+    for pattern in patterns:
+        form_faults({"pattern": pattern}, budget)
+
+    assert time.process_time() - started < STALL_SECONDS
+
+
+def test_a_document_has_a_hundred_patterns_at_most_wherever_they_stand() -> None:
+    schemas: Mapping[str, JSON] = {
+        f"x{n}": {"pattern": f"^a{n}$", "patternProperties": {f"^b{n}$": {}}} for n in range(MAX_PATTERNS // 2)
+    }
+    assert not inputs_faults(schemas, ENGINE)
+    # The same one again is no further one.
+    assert not inputs_faults({**schemas, "again": {"pattern": "^a7$"}}, ENGINE)
+
+    fault = only(inputs_faults({**schemas, "more": {"items": {"pattern": "^c$"}}}, ENGINE))
+
+    assert fault.keys == ("inputs", "more", "items", "pattern")
+    assert fault.message == "the pattern cannot be used: the schemas of a flow have at most 100 different patterns"
+
+
+def test_usual_patterns_are_far_from_the_budget() -> None:
+    usual = [
+        r"^[\w.+-]+@[\w-]+\.[\w.]+$",
+        r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$",
+        r"^\s*(?:[A-Z]{2}\d{2}\s?)+$",
+        "(?i)^[a-z]",
+        r"(?i)^\w+",
+    ]
+    schema: JSON = {"allOf": [{"pattern": f"{pattern}|x{n}"} for n, pattern in enumerate(usual * 20)]}
+
+    assert not form_faults(schema, SchemaBudget(ENGINE))
+
+
+def test_the_inputs_of_one_request_share_one_budget() -> None:
+    schema: JSON = {"items": {"allOf": [{"minimum": n} for n in range(-30, 0)]}}
+    schemas: dict[str, JSON] = {f"x{n}": schema for n in range(30)}
+    values: JSON = [1] * 50_000
+    started = time.process_time()
+
+    faults = refused(schemas, dict.fromkeys(schemas, values))
+
+    assert faults[-1] == ("input.x29", "too_large", "is too large to be checked against its schema")
     assert time.process_time() - started < STALL_SECONDS
 
 

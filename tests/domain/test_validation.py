@@ -7,13 +7,14 @@ import pytest
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.flow_document import Reading, study_flow
 from flowrunner.domain.inputs import form_faults
+from flowrunner.domain.schema_budget import SchemaBudget
 from flowrunner.schemas import RustSchemas
 from support.flows import specs
 
 
 def study(document: str) -> Reading:
-    engine = RustSchemas()
-    return study_flow(document, specs(), lambda schema: form_faults(schema, engine))
+    budget = SchemaBudget(RustSchemas())
+    return study_flow(document, specs(), lambda schema: form_faults(schema, budget))
 
 
 def told(faults: Sequence[Fault]) -> list[tuple[str, str, int | None, int | None, str | None]]:

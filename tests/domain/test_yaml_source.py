@@ -1,6 +1,7 @@
 """YAML is read into plain values that know their places, within bounds."""
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ def value_of(text: str) -> Any:
         ("[a, [b, {c: d}]]", ["a", ["b", {"c": "d"}]]),
         ("a: &x [1, 2]\nb: *x", {"a": [1, 2], "b": [1, 2]}),
         ("a: &x 5\nb: [*x, *x]", {"a": 5, "b": [5, 5]}),
-        ("%YAML 1.2\n---\na: 1", {"a": 1}),
+        ("a: |\n  %TAG\nb: 50% of it\nc: '\n  %d'", {"a": "%TAG\n", "b": "50% of it", "c": " %d"}),
         ("--- 5\n...\n", 5),
         ("# nothing but this", None),
     ],
@@ -102,6 +103,49 @@ def test_the_largest_document_allowed_is_read() -> None:
 
 def test_as_many_values_as_allowed_are_read() -> None:
     assert len(value_of("[" + "1," * (MAX_NODES - 1) + "]")) == MAX_NODES - 1
+
+
+MANY_TAGS = "".join(f"%TAG !a{number}! b\n" for number in range(60_000))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("%YAML 1.2\n---\na: 1", 1),
+        (MANY_TAGS + "---\na: 1", 1),
+        ("\ufeff" + MANY_TAGS, 1),
+        ("# one\n\n" + MANY_TAGS, 3),
+        ("a: 1\n" + MANY_TAGS, 2),
+        ("a: |\n  text\n" + MANY_TAGS, 3),
+        ("a: 1\n...\n# two\n" + MANY_TAGS, 4),
+        ("---\n" + MANY_TAGS, 2),
+        ("a: 1\x85" + MANY_TAGS.replace("\n", "\x85"), 2),
+        ("a: 1\u2028" + MANY_TAGS[:300_000].replace("\n", "\u2029"), 2),
+        ("{a: 1}\r\n" + MANY_TAGS.replace("\n", "\r"), 2),
+    ],
+)
+def test_directives_are_refused_before_they_are_parsed(text: str, line: int) -> None:
+    started = time.process_time()
+
+    with pytest.raises(InvalidFlow) as error:
+        read_yaml(text)
+
+    (fault,) = error.value.faults
+    assert (fault.code, fault.line, fault.column) == ("yaml.directive", line, 1)
+    assert time.process_time() - started < 0.5
+
+
+def test_the_characters_of_a_document_are_counted_with_its_aliases_written_out() -> None:
+    piece = "x" * (MAX_BYTES // 10)
+
+    assert value_of(f"a: &a {piece}\nb: [{', '.join(['*a'] * 8)}]") is not None
+    for text in (
+        f"a: &a {piece}\nb: [{', '.join(['*a'] * 10)}]",
+        f"a: &a [{piece}]\nb: &b [*a, *a, *a]\nc: [*b, *b, *b]",
+        f"a: &a\n  ? {piece}\n  : 1\nb: [{', '.join(['*a'] * 10)}]",
+    ):
+        with pytest.raises(InvalidFlow, match="at most 1048576 characters, aliases written out"):
+            read_yaml(text)
 
 
 def is_within(text: str, line: int | None, column: int | None) -> bool:

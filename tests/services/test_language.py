@@ -1,6 +1,7 @@
 """Reading flows as a server does: whole, and without holding up whatever else goes on."""
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -42,6 +43,17 @@ async def test_others_go_on_while_a_long_document_is_read(language: Language) ->
 
     assert reading.flow is not None
     assert turns > 100
+
+
+async def test_the_patterns_of_a_short_document_are_made_ready_beside_the_loop(language: Language) -> None:
+    patterns = [r"\\w\\W" * 100 + "x" * n for n in range(20)]
+    inputs = ", ".join(f'i{n}: {{pattern: "{pattern}"}}' for n, pattern in enumerate(patterns[:4]))
+    started = time.thread_time()
+
+    reading = await language.study(f"inputs: {{{inputs}}}\nnodes: {{a: {{type: log, params: {{message: m}}}}}}")
+
+    assert time.thread_time() - started < 0.05
+    assert {fault.code for fault in reading.faults} == {"pattern"}
 
 
 async def test_others_go_on_while_a_long_flow_is_made_ready(flows: Flows, engine: Machine, mara: Caller) -> None:

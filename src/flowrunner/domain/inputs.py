@@ -13,18 +13,20 @@ from flowrunner.domain.json_schema import (
     read_schema,
     size_of,
 )
+from flowrunner.domain.schema_budget import SchemaBudget
 from flowrunner.domain.suggestions import Suggestions
-from flowrunner.domain.values import JSON
+from flowrunner.domain.values import JSON, left_after
 from flowrunner.domain.yaml_source import Keys, dotted
 
-# One check does not hold up everybody else for longer, whatever the schema and the value are. What
-# follows is what the slowest schemas and values that could be made up took, for each comparison.
-MAX_NANOSECONDS: Final = 100e6
+# What the slowest schemas and values that could be made up took, in nanoseconds for each comparison.
 _COMPARING: Final = 20.0
 # Each fault brings a copy of the value it is about.
 _TELLING: Final = 5_000.0
 _TELLING_A_CHARACTER: Final = 1.5
 MAX_FAULTS: Final = 100
+# What is checked at once, beside nothing else: characters and elements of the values, and nanoseconds.
+_QUICK_SIZE: Final = 4096
+_QUICK_NANOSECONDS: Final = 5e6
 
 
 class Form:
@@ -34,38 +36,38 @@ class Form:
         ValueError: If the schema has faults.
     """
 
-    def __init__(self, schema: JSON, engine: SchemaEngine) -> None:
-        faults, self._weight = read_schema(schema, engine)
+    def __init__(self, schema: JSON, budget: SchemaBudget) -> None:
+        faults, self.weight = read_schema(schema, budget)
         if faults:
             raise ValueError(f"the schema has faults: {dotted(faults[0].keys)}: {faults[0].message}")
         self._schema = schema
-        self._matcher: Matcher = engine.matcher(schema)
+        self._matcher: Matcher = budget.matcher(schema)
 
-    def check(self, value: JSON, at: Keys = ("data",)) -> JSON:
+    def check(self, value: JSON, budget: SchemaBudget, at: Keys = ("data",)) -> JSON:
         """``value`` with defaults filled in.
 
         Raises:
             InvalidInput: With every fault, the paths beginning with ``at``; of very large values the first.
         """
         value = filled(self._schema, value)
-        faults = self.faults(value)
+        faults = self.faults(value, budget)
         if faults:
             raise InvalidInput([_told(at, fault) for fault in faults[:MAX_FAULTS]])
         return value
 
-    def faults(self, value: JSON) -> Sequence[ParamFault]:
+    def faults(self, value: JSON, budget: SchemaBudget) -> Sequence[ParamFault]:
         values, characters = size_of(value)
-        visits = self._weight.visits
+        visits = self.weight.visits
         # One comparison for each value is no more than reading the value was.
-        comparing = values * (visits - 1) * _COMPARING + characters * self._weight.per_character
-        if comparing > MAX_NANOSECONDS:
+        comparing = values * (visits - 1) * _COMPARING + characters * self.weight.per_character
+        if not budget.spend(comparing):
             return (ParamFault(keys=(), code="too_large", message="is too large to be checked against its schema"),)
         if self._matcher.fits(value):
             return ()
         telling = visits * (values * _TELLING + characters * _TELLING_A_CHARACTER)
-        if telling <= MAX_NANOSECONDS:
+        if budget.spend(telling):
             return self._matcher.faults(value, first_only=False)
-        if not self._weight.has_choice:
+        if not self.weight.has_choice:
             return self._matcher.faults(value, first_only=True)
         return (ParamFault(keys=(), code="no_match", message="does not fit its schema, and is too large to tell why"),)
 
@@ -81,12 +83,23 @@ class Inputs:
     engine: SchemaEngine
     _forms: dict[str, Form] = field(default_factory=dict)
 
+    def is_quick(self, values: Mapping[str, JSON]) -> bool:
+        """Return whether `check` takes a few milliseconds at most."""
+        left = left_after(values, _QUICK_SIZE)
+        weights = [form.weight if (form := self._forms.get(name)) else None for name in self.schemas if name in values]
+        if left < 0 or None in weights:
+            return False
+        size = _QUICK_SIZE - left
+        most = sum(size * (weight.visits * _TELLING + weight.per_character) for weight in weights if weight is not None)
+        return most <= _QUICK_NANOSECONDS
+
     def check(self, values: Mapping[str, JSON]) -> Mapping[str, JSON]:
-        """The values in the order of the flow, with defaults filled in.
+        """The values in the order of the flow, with defaults filled in. All of them share one budget.
 
         Raises:
             InvalidInput: With every fault, by paths like `input.limit`.
         """
+        budget = SchemaBudget(self.engine)
         suggestions, known = Suggestions(), ", ".join(tuple(self.schemas)[:20])
         meant = {name: suggestions.nearest(name, self.schemas) for name in values if name not in self.schemas}
         faults = [
@@ -103,9 +116,9 @@ class Inputs:
             schema, is_required = schema_of(written)
             if name in values:
                 if name not in self._forms:
-                    self._forms[name] = Form(schema, self.engine)
+                    self._forms[name] = Form(schema, budget)
                 try:
-                    checked[name] = self._forms[name].check(values[name], ("input", name))
+                    checked[name] = self._forms[name].check(values[name], budget, ("input", name))
                 except InvalidInput as error:
                     faults += error.faults
             elif isinstance(schema, Mapping) and "default" in schema:
@@ -122,9 +135,9 @@ class Inputs:
         return checked
 
 
-def form_faults(schema: JSON, engine: SchemaEngine, at: Keys = ()) -> Sequence[ParamFault]:
+def form_faults(schema: JSON, budget: SchemaBudget, at: Keys = ()) -> Sequence[ParamFault]:
     """Every fault of a schema, its default checked as well; their keys begin with ``at``."""
-    faults, _ = read_schema(schema, engine, at)
+    faults, _ = read_schema(schema, budget, at)
     if faults or not isinstance(schema, Mapping) or "default" not in schema:
         return faults
     return [
@@ -134,15 +147,15 @@ def form_faults(schema: JSON, engine: SchemaEngine, at: Keys = ()) -> Sequence[P
             message=f"the default does not fit: {fault.message}",
             hint=fault.hint,
         )
-        for fault in Form(schema, engine).faults(filled(schema, schema["default"]))[:MAX_FAULTS]
+        for fault in Form(schema, budget).faults(filled(schema, schema["default"]), budget)[:MAX_FAULTS]
     ]
 
 
 def inputs_faults(schemas: Mapping[str, JSON], engine: SchemaEngine, at: Keys = ("inputs",)) -> Sequence[ParamFault]:
     """Every fault of the schemas that a flow asks for its input with; their keys begin with ``at``."""
-    faults: list[ParamFault] = []
+    budget, faults = SchemaBudget(engine), list[ParamFault]()
     for name, written in schemas.items():
-        faults += form_faults(schema_of(written)[0], engine, (*at, name))
+        faults += form_faults(schema_of(written)[0], budget, (*at, name))
     return faults
 
 

@@ -26,18 +26,20 @@ def left_after(value: JSON, left: int) -> int:
 
     Negative if the value is larger, in which case no more of it is visited than fits.
     """
-    todo = [value]
+    todo: list[Any] = [value]
     while todo and left >= 0:
         item = todo.pop()
         left -= _ELEMENT
-        if isinstance(item, str):
+        # Most are scalars, and asking for the type itself is the quickest way to see that.
+        kind = type(item)
+        if kind is str:
             left -= len(item)
-        elif isinstance(item, dict | list | tuple) and left < len(item) * _ELEMENT:
-            # It may be so long that listing it takes a while.
-            return -1
-        elif isinstance(item, dict):
-            left -= sum(map(len, item))
-            todo.extend(item.values())
-        elif isinstance(item, list | tuple):
+        elif kind is dict or kind is list or kind is tuple:
+            if left < len(item) * _ELEMENT:
+                # It may be so long that listing it takes a while.
+                return -1
+            if kind is dict:
+                left -= sum(map(len, item))
+                item = item.values()
             todo.extend(item)
     return left

@@ -23,6 +23,9 @@ MAX_NODES: Final = 10_000
 
 Keys: TypeAlias = tuple[str | int, ...]
 
+# YAML has five line breaks, and a line of a flow begins with a percent sign nowhere else.
+_DIRECTIVE: Final = re.compile("(?:\\A\ufeff?|[\r\n\x85\u2028\u2029])(%[^\\s]{0,20})")
+_BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _INT: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_A_NUMBER: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
@@ -79,6 +82,11 @@ def read_yaml(text: str) -> Source:
     """
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         _fail(Place(1, 1), (), "too_large", f"a flow document has at most {MAX_BYTES} bytes")
+    if (directive := _DIRECTIVE.search(text)) is not None:
+        # Before parsing: the parser compares each with all that came before it.
+        line = len(_BREAK.findall(text, 0, directive.start(1))) + 1
+        hint = "leave the line out; where it belongs to a text, indent it"
+        _fail(Place(line, 1), (), "yaml.directive", f"directives such as '{directive[1]}' are not part of a flow", hint)
     surrogates = Surrogates(text)
     builder = _Builder(surrogates)
     try:
@@ -114,6 +122,7 @@ class _Open:
     value: "list[JSON] | dict[str, JSON]"
     anchor: str | None
     first_node: int
+    first_character: int
     key: str | None = None
 
     def next_keys(self) -> Keys:
@@ -127,11 +136,12 @@ class _Builder:
     places: dict[Keys, Place] = field(default_factory=dict)
     key_places: dict[Keys, Place] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
-    # The value of each anchor, and how many nodes it holds.
-    anchors: dict[str, tuple[JSON, int]] = field(default_factory=dict)
+    # The value of each anchor, and how many nodes and characters it holds.
+    anchors: dict[str, tuple[JSON, int, int]] = field(default_factory=dict)
     root: JSON = None
     documents: int = 0
     nodes: int = 0
+    characters: int = 0
 
     def take(self, event: yaml.Event) -> None:
         mark = event.start_mark
@@ -142,7 +152,7 @@ class _Builder:
                 if self.documents > 1:
                     self._stop(place, "yaml.documents", "a flow is one document, and here a second begins")
             case yaml.ScalarEvent():
-                self._count(place, 1)
+                self._count(place, 1, len(event.value))
                 self._reject_tag(event, place)
                 event.value = self.surrogates.put_back(event.value, is_escaped=event.style == '"')
                 if self._wants_key():
@@ -150,12 +160,13 @@ class _Builder:
                 else:
                     value = self._scalar(event, place)
                     self._add(value, place)
-                    self._anchor(event.anchor, value, 1)
+                    self._anchor(event.anchor, value, 1, len(event.value))
             case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
                 self._open(event, place)
             case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
                 done = self.stack.pop()
-                self._anchor(done.anchor, done.value, self.nodes - done.first_node)
+                nodes, characters = self.nodes - done.first_node, self.characters - done.first_character
+                self._anchor(done.anchor, done.value, nodes, characters)
             case yaml.AliasEvent():
                 self._alias(event, place)
             case _:
@@ -167,7 +178,7 @@ class _Builder:
         return Source(self.root, self.places, self.key_places)
 
     def _open(self, event: yaml.CollectionStartEvent, place: Place) -> None:
-        self._count(place, 1)
+        self._count(place, 1, 0)
         self._reject_tag(event, place)
         if self._wants_key():
             self._stop(place, "yaml.key", "a key must be text", 'quote it if it holds "${…}"')
@@ -176,7 +187,7 @@ class _Builder:
         keys = self.stack[-1].next_keys() if self.stack else ()
         value: list[JSON] | dict[str, JSON] = [] if isinstance(event, yaml.SequenceStartEvent) else {}
         self._add(value, place)
-        self.stack.append(_Open(keys, value, event.anchor, self.nodes - 1))
+        self.stack.append(_Open(keys, value, event.anchor, self.nodes - 1, self.characters))
 
     def _wants_key(self) -> bool:
         return bool(self.stack) and isinstance(self.stack[-1].value, dict) and self.stack[-1].key is None
@@ -222,20 +233,23 @@ class _Builder:
             self._stop(place, "yaml.key", "a key must be text")
         if event.anchor not in self.anchors:
             self._stop(place, "yaml.alias", f"'*{event.anchor}' refers to nothing before it")
-        value, size = self.anchors[event.anchor]
-        self._count(place, size)
+        value, nodes, characters = self.anchors[event.anchor]
+        self._count(place, nodes, characters)
         if len(self.stack) + _depth(value) > MAX_DEPTH:
             self._stop(place, "too_deep", f"a flow document is at most {MAX_DEPTH} levels deep")
         self._add(value, place)
 
-    def _anchor(self, anchor: str | None, value: JSON, size: int) -> None:
+    def _anchor(self, anchor: str | None, value: JSON, nodes: int, characters: int) -> None:
         if anchor is not None:
-            self.anchors[anchor] = (value, size)
+            self.anchors[anchor] = (value, nodes, characters)
 
-    def _count(self, place: Place, nodes: int) -> None:
+    def _count(self, place: Place, nodes: int, characters: int) -> None:
         self.nodes += nodes
+        self.characters += characters
         if self.nodes > MAX_NODES:
             self._stop(place, "too_large", f"a flow document has at most {MAX_NODES} values, aliases written out")
+        if self.characters > MAX_BYTES:
+            self._stop(place, "too_large", f"a flow document has at most {MAX_BYTES} characters, aliases written out")
 
     def _reject_tag(self, event: yaml.Event, place: Place) -> None:
         tag = getattr(event, "tag", None)

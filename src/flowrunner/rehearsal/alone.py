@@ -89,7 +89,7 @@ class Alone:
         Raises:
             InvalidInput: With every fault, if the input is not what the flow asks for.
         """
-        checked = self.forms.check(given.revision_id, given.flow, input)
+        checked = await self.forms.check(given.revision_id, given.flow, input)
         self._signals = {key: list(payloads) for key, payloads in self.answers.signals.items()}
         now = self.clock.now()
         id = ExecutionId(new_id("exec", now))

@@ -39,7 +39,7 @@ class GivenSubFlows:
         if parent.flows.count(given.id) >= MAX_RECURSION:
             raise NodeFailure("flow.recursion", f"The flow '{flow}' calls itself more than {MAX_RECURSION} deep")
         try:
-            checked = self.forms.check(given.revision_id, given.flow, input)
+            checked = await self.forms.check(given.revision_id, given.flow, input)
         except InvalidInput as error:
             raise NodeFailure("input.invalid", f"The input of the flow '{flow}' is invalid: {error}") from None
         new = child_execution(

@@ -1,5 +1,6 @@
 """What is looked at before an execution exists: its input, and whether it may be under way."""
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ class InputForms:
         self._engine = engine
         self._kept: OrderedDict[RevisionId, Inputs] = OrderedDict()
 
-    def check(self, revision_id: RevisionId, flow: Flow, input: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    async def check(self, revision_id: RevisionId, flow: Flow, input: Mapping[str, JSON]) -> Mapping[str, JSON]:
         """The input with defaults filled in. Raises: InvalidInput with every fault."""
         if flow.inputs is None:
             return input
@@ -36,7 +37,9 @@ class InputForms:
                 self._kept.popitem(last=False)
         else:
             self._kept.move_to_end(revision_id)
-        return inputs.check(input)
+        if inputs.is_quick(input):
+            return inputs.check(input)
+        return await asyncio.to_thread(inputs.check, input)
 
 
 async def turn_of(

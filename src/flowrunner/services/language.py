@@ -13,6 +13,7 @@ from flowrunner.domain.flow_document import Reading, study_flow
 from flowrunner.domain.flow_schema import flow_schema
 from flowrunner.domain.inputs import form_faults
 from flowrunner.domain.json_schema import SchemaEngine
+from flowrunner.domain.schema_budget import SchemaBudget
 from flowrunner.domain.script import ScriptFault
 from flowrunner.domain.values import JSON
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     # Whoever only reads flows does without the other ports, which take a tenth of the time to start.
     from flowrunner.ports import Sandbox
 
-# Read at once, in some milliseconds.
+# Read without waiting for those that take longer.
 _SHORT_CHARACTERS: Final = 4096
 # `${{ input.id }}`, as expressions are written elsewhere.
 _DOUBLED_BRACES: Final = re.compile(r"\s*\{\s*([^{}]{1,80}?)\s*\}\s*")
@@ -48,11 +49,14 @@ class Language:
         return replace(reading, flow=None, faults=sorted([*reading.faults, *faults], key=_position))
 
     async def _study(self, text: str) -> Reading:
-        def check_schema(schema: JSON) -> Sequence[ParamFault]:
-            return form_faults(schema, self._schemas)
+        budget = SchemaBudget(self._schemas)
 
+        def check_schema(schema: JSON) -> Sequence[ParamFault]:
+            return form_faults(schema, budget)
+
+        # Beside the event loop, as also a short document may take a while.
         if len(text) <= _SHORT_CHARACTERS:
-            return study_flow(text, self.node_types, check_schema)
+            return await asyncio.to_thread(study_flow, text, self.node_types, check_schema)
         async with self._long_reading:
             return await asyncio.to_thread(study_flow, text, self.node_types, check_schema)
 

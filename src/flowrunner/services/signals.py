@@ -1,5 +1,6 @@
 """What people and programs tell executions that wait: signals, and answers to approvals."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -11,6 +12,7 @@ from flowrunner.domain.execution import StepState, replay
 from flowrunner.domain.inputs import Form
 from flowrunner.domain.json_schema import SchemaEngine
 from flowrunner.domain.rerun import Timed
+from flowrunner.domain.schema_budget import SchemaBudget
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.ports import Clock, Dispatcher, ExecutionReader, Journal, Signal
 from flowrunner.services.executions import digest_of, key_was_reused
@@ -30,7 +32,8 @@ def checked_data(form: JSON, data: JSON, *, approved: bool, schemas: SchemaEngin
     if form is None or (not approved and data is None):
         return data
     try:
-        return Form(form, schemas).check(data)
+        budget = SchemaBudget(schemas)
+        return Form(form, budget).check(data, budget)
     except InvalidInput:
         if data is not None:
             raise
@@ -117,7 +120,8 @@ class Signals:
         roles = about.get("roles")
         if isinstance(roles, list) and caller.role not in roles:
             raise Forbidden(f"This approval is for: {', '.join(map(str, roles))}")
-        data = checked_data(about.get("form"), data, approved=approved, schemas=self._schemas)
+        # Beside the event loop: the form is as long as what its expressions have come to.
+        data = await asyncio.to_thread(checked_data, about.get("form"), data, approved=approved, schemas=self._schemas)
         answer: JSON = {
             "approved": approved,
             "by": caller.account_id,
