@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from docs.pages import FLOW_LANGUAGE, README, ROOT, all_pages, blocks, first_words, rows, section
 from flowrunner.api import routing
-from flowrunner.domain import decide, expression, javascript, yaml_source
+from flowrunner.domain import decide, expression, javascript, schema_budget, yaml_source
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.expression import OUTPUT_NAMES
 from flowrunner.domain.flow import COMMON_ERRORS
@@ -136,6 +136,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
     assert said == {
         "flow document": f"{_size(yaml_source.MAX_BYTES)}, {yaml_source.MAX_DEPTH} levels, "
         f"{yaml_source.MAX_NODES:,} YAML nodes, {reading.MAX_EXPRESSIONS:,} expressions",
+        "different patterns in the schemas of a flow": f"{schema_budget.MAX_PATTERNS}",
         "scopes inside each other": f"{nodes.MAX_DEPTH_OF_SCOPES}",
         "script": _size(javascript.MAX_SCRIPT),
         "elements of a loop": f"{loops.MAX_ITEMS:,}",

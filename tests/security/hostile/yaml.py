@@ -5,7 +5,13 @@ from typing import Final
 from security.hostile.case import RETURN, Case
 
 CASES: Final = (
-    Case("many directives", lambda a: a.validate("%TAG !a! tag:a\n" * 60_000 + "---\n" + RETURN), known="A3"),
+    Case("many directives", lambda a: a.validate("%TAG !a! tag:a\n" * 60_000 + "---\n" + RETURN)),
+    Case("directives between two documents",
+         lambda a: a.validate(RETURN + "\n...\n" + "".join(f"%TAG !a{n}! b\n" for n in range(50_000)))),
+    Case("directives behind another line break",
+         lambda a: a.validate(RETURN + "\x85" + "".join(f"%TAG !a{n}! b\x85" for n in range(50_000)))),
+    Case("aliases of aliases of a long text",
+         lambda a: a.validate("a: &a " + "x" * 300_000 + "\nb: &b [*a, *a, *a]\nc: [" + "*b, " * 2000 + "]")),
     Case("a long list", lambda a: a.validate("nodes: [" + "1," * 400_000 + "]")),
     Case("deep brackets", lambda a: a.validate("[" * 900_000)),
     Case("deep braces", lambda a: a.validate("{a: " * 200_000)),

@@ -195,7 +195,11 @@ class Text:
             return part
         value = part.evaluate(rendering)
         rendering.spend(value, part.text)
-        return _as_text(part.text, value)
+        text = _as_text(part.text, value)
+        if text is not value:
+            # Numbers, and what is escaped, come to more than they count as.
+            rendering.spend(text, part.text)
+        return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,56 @@
+"""Flows whose templates and scopes come to far more than they are long."""
+
+from typing import Any, Final
+
+from security.hostile.case import Case
+
+_TEXT: Final = {"x": "x" * 900_000}
+_NUMBERS: Final = {"x": [0] * 330_000}
+_UMLAUTS: Final = {"x": "ä" * 160_000}
+
+
+def _transform(*values: object) -> dict[str, Any]:
+    return {"nodes": {"a": {"type": "transform", "params": {"value": list(values)}}}}
+
+
+def _branches(count: int, node: dict[str, Any]) -> dict[str, Any]:
+    branches = {f"b{number}": {"nodes": {"n": node}} for number in range(count)}
+    return {"nodes": {"a": {"type": "parallel", "branches": branches}}}
+
+
+def _scripts_at_once(count: int) -> dict[str, Any]:
+    node = {"type": "transform", "params": {"script": "return flow.input.x.length"}}
+    return {
+        "nodes": {
+            "a": {
+                "type": "foreach",
+                "params": {"items": list(range(count)), "concurrency": 1000},
+                "nodes": {"n": node},
+            }
+        }
+    }
+
+
+CASES: Final = (
+    Case("a long text in many texts", lambda a: a.run(_transform(*["${input.x} "] * 4000), _TEXT)),
+    Case("a long text in one text", lambda a: a.run(_transform("${input.x}" * 9000), _TEXT)),
+    Case("a long list in many texts", lambda a: a.run(_transform(*["${input.x} "] * 4000), _NUMBERS)),
+    Case("a long list many times", lambda a: a.run(_transform(*["${input.x}"] * 4000), _NUMBERS)),
+    Case("lists of decimals as text", lambda a: a.run(_transform(*["${input.x} "] * 50), {"x": [1.5e300] * 100_000})),
+    Case("characters of a long text",
+         lambda a: a.run(_transform(*["${input.x[9]}", "${input.x.length}"] * 2000), _UMLAUTS)),
+    Case("conditions on a long text",
+         lambda a: a.run({"nodes": {"a": {"type": "switch", "params": {
+             "cases": [{"when": f"input.x.length == {n}", "action": "x"} for n in range(900)]}}}}, _UMLAUTS)),
+    Case("aliases of a long text",
+         lambda a: a.validate("nodes:\n  a: {type: return, params: {value: &a '" + "x" * 500_000 + "'}, next: b}\n"
+                         "  b: {type: return, params: {value: [" + "*a, " * 5000 + "]}}")),
+    Case("a long input for many branches",
+         lambda a: a.run(_branches(800, {"type": "log", "params": {"message": "m"}}), _TEXT)),
+    Case("a long input in many scripts at once", lambda a: a.run(_scripts_at_once(300), _TEXT)),
+    Case("many expressions that see a long input",
+         lambda a: a.run(_transform(*[f"${{input.x.length + {n}}}" for n in range(1500)]), _TEXT)),
+    Case("outputs of a long text", lambda a: a.run(
+        {"outputs": {f"o{n}": "${flow.input.x} " for n in range(3000)},
+         "nodes": {"a": {"type": "log", "params": {"message": "m"}}}}, _TEXT)),
+)  # fmt: skip
