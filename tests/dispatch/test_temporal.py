@@ -12,6 +12,8 @@ import pytest
 from google.protobuf.json_format import MessageToJson
 
 from dispatch.cluster import Cluster, Front, cluster
+from dispatch.test_clocks import WrongClock
+from engine.test_unreadable import UNREADABLE, spoil
 from flowrunner.dispatch.family import Family
 from flowrunner.domain.errors import Conflict, InvalidInput, Unavailable
 from flowrunner.domain.events import NodeCompleted, NodeStarted, ScopeEnded, SignalReceived
@@ -291,6 +293,22 @@ nodes:
         await front.signals.send(front.caller, id, "paid", 2, idempotency_key="k2")
 
     assert [e.payload for e in await front.events(id) if isinstance(e, SignalReceived)] == [1, 2]
+
+
+async def test_an_event_of_a_newer_version_is_left_to_its_workers_for_a_while(machines: Cluster, front: Front) -> None:
+    await front.save(FOR_EVER)
+    async with machines.worker():
+        id = await front.start()
+        await front.until_waiting(id)
+        spoil(machines.place, id, *UNREADABLE["an unknown kind"])
+
+        with pytest.raises(Unavailable, match="left to workers of a newer version"):
+            await front.side.engine.load(id)
+        assert await front.status(id) is Status.WAITING
+
+        front.side.world.clock = WrongClock(timedelta(minutes=11))
+        assert await front.side.engine.load(id) is None
+        assert await front.status(id) is Status.FAILED
 
 
 async def test_one_that_is_cancelled_in_temporal_ends_as_cancelled(machines: Cluster, front: Front) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowrunner.domain.events import Completed, Failed, NodeStarted
+from flowrunner.domain.events import Completed, Failed, Logged, NodeStarted
 from flowrunner.engine import recorder, run
 from support.databases import rows_of
 from support.invariants import check_database
@@ -155,3 +155,39 @@ async def test_what_an_execution_records_is_bounded_also_over_a_restart(
         assert isinstance(end := ending(await engine.events()), Failed)
         assert end.error.type == "limit.size"
     assert check_database(path) == []
+
+
+HANDLED = """
+on_finish: tidy
+start: a
+nodes:
+  a: {type: transform, params: {value: "${flow.input}"}, next: a}
+  tidy: {type: %s, params: {%s}, next: told}
+  told: {type: webhook, params: {url: "http://peer/told"}}
+"""
+
+
+async def test_on_finish_runs_when_an_execution_has_recorded_too_much(
+    engine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "MAX_EXECUTION_BYTES", 1_000_000)
+
+    events = await engine.run(HANDLED % ("transform", 'value: "${execution.status}"'), "x" * 100_000)
+
+    assert isinstance(end := ending(events), Failed)
+    assert end.error.type == "limit.size"
+    assert [request.url for request in engine.http.requests] == ["http://peer/told"]
+
+
+async def test_handlers_that_record_too_much_themselves_are_cut_off(
+    engine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "MAX_EXECUTION_BYTES", 1_000_000)
+    monkeypatch.setattr(run, "_BYTES_OF_HANDLERS", 50_000)
+
+    events = await engine.run(HANDLED % ("transform", 'value: "${flow.input}"'), "x" * 100_000)
+
+    assert isinstance(end := ending(events), Failed)
+    assert end.error.type == "limit.size"
+    assert engine.http.requests == []
+    assert any("handlers of the end were cut off" in e.message for e in events if isinstance(e, Logged))

@@ -2,25 +2,30 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
-from flowrunner.domain.errors import InvalidFlow, NotFound
-from flowrunner.domain.events import Admitted, Event, Failure, Started
-from flowrunner.domain.execution import ExecutionState
+from flowrunner.domain.errors import InvalidFlow, NotFound, Unavailable
+from flowrunner.domain.events import Admitted, Cancelled, Event, Failed, Failure, Started
+from flowrunner.domain.execution import ExecutionState, Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine.history import AT_A_STRETCH, History, replayed
-from flowrunner.engine.log import line_of_start
+from flowrunner.engine.log import line_of_end, line_of_start
+from flowrunner.engine.recorder import record
 from flowrunner.engine.relatives import Ties, end_signal, key_of_end, tell_relatives, try_of_parent
 from flowrunner.engine.run import Run
 from flowrunner.engine.scope import Identity
 from flowrunner.engine.world import World
-from flowrunner.ports import Cancel, NewExecution, Signal, StoredExecution
+from flowrunner.ports import Append, NewExecution, Signal, StoredExecution, Summary, Unreadable
 
 logger = structlog.get_logger()
+
+# Where several processes advance executions, one of a newer version goes on with what this one cannot read. After so
+# long nobody has.
+_LEFT_TO_NEWER: Final = timedelta(minutes=10)
 
 
 class FlowEngine:
@@ -61,6 +66,17 @@ class FlowEngine:
 
     async def load(self, id: ExecutionId) -> Run | None:
         epoch = await self._own(id)
+        try:
+            return await self._loaded(id, epoch)
+        except Unreadable as error:
+            logger.warning("execution.unreadable", execution_id=id, reason=str(error), cause=repr(error.__cause__))
+            self._leave_to_newer_version(error)
+            message = f"{error}. It cannot go on and ends here, without its handlers: run it again"
+            await self._end(id, epoch, Failed(error=Failure(type="events.unreadable", message=message)))
+            return None
+
+    async def _loaded(self, id: ExecutionId, epoch: int) -> Run | None:
+        """Raises: Unreadable."""
         stored, events = await self._world.journal.load(id)
         # The process that had it before may not have lived to tell of what it recorded.
         self._world.journal.announce(id)
@@ -68,25 +84,29 @@ class FlowEngine:
             tell_relatives(self._world, stored.id, stored.parent_id, stored.turn, [event for event, _ in events])
             return None
         if stored.account_is_gone:
-            run = await self._resume(epoch, stored, events, _NO_FLOW)
-            run.cancel(Cancel(reason="the account was deleted", spares_handlers=False))
-            return run
+            await self._end(id, epoch, Cancelled(reason="the account was deleted"))
+            return None
         try:
             flow = await self._world.library.get(stored.account_id, stored.revision_id)
         except (InvalidFlow, NotFound) as error:
             message = f"The flow can no longer be read: {error}"
-            await self._fail(id, epoch, Failure(type="flow.invalid", message=message[:2000]))
+            await self._end(id, epoch, Failed(error=Failure(type="flow.invalid", message=message[:2000])))
             return None
         return await self._resume(epoch, stored, events, flow)
+
+    def _leave_to_newer_version(self, error: Unreadable) -> None:
+        """Raises: Unavailable if a worker of the version that wrote the event may go on with the execution."""
+        since = error.newer_since
+        if self._world.is_shared and since is not None and self._world.clock.now() - since < _LEFT_TO_NEWER:
+            raise Unavailable(f"{error}: it is left to workers of a newer version") from error
 
     async def _resume(
         self, epoch: int, stored: StoredExecution, events: Sequence[tuple[Event, datetime]], flow: Flow
     ) -> Run:
         identity = Identity(execution_id=stored.id, account_id=stored.account_id, flow_id=stored.flow_id, flow=flow)
         redactor = await self._world.vault.redactor(stored.account_id)
-        state = await replayed(events)
-        started = events[0][0]
-        assert isinstance(started, Started), "the first event of every execution is its start"
+        state, started = await _state_of(events), events[0][0]
+        assert isinstance(started, Started), "no other event can be the first"
         history = History(self._world, identity, redactor, state, epoch=epoch, size=stored.size)
         ties = Ties(self._world, stored.id, started, stored.parent_id, stored.turn)
         run = Run(self._world, identity, redactor, history, ties)
@@ -99,12 +119,18 @@ class FlowEngine:
         return await self._world.journal.own(id, self._world.epoch) if self._world.is_shared else self._world.epoch
 
     async def end_of(self, id: ExecutionId) -> Signal | None:
-        _, events = await self._world.journal.load(id)
-        return end_signal(id, events[0][0], events[-1][0])
+        stored = await self._world.journal.stored(id)
+        first = await self._world.journal.events(id, after=0, limit=1)
+        last = await self._world.journal.events(id, after=stored.last_seq - 1, limit=1)
+        return end_signal(id, first[0].event, last[0].event) if first and last else None
 
     async def left_behind(self, parent: ExecutionId, children: Sequence[ExecutionId]) -> Sequence[ExecutionId]:
-        _, events = await self._world.journal.load(parent)
-        state = await replayed(events)
+        try:
+            _, events = await self._world.journal.load(parent)
+            state = await _state_of(events)
+        except Unreadable:
+            # It ends when it is loaded, and its children with it.
+            return ()
         # A step that runs may have started a child without a word of it in the journal yet.
         running = {(str(step), state.at(step).failures) for step in state.running}
         waiting = {waiting.key for step in state.timed if (waiting := state.at(step).waiting) is not None}
@@ -116,7 +142,7 @@ class FlowEngine:
         return left
 
     async def replaces(self, id: ExecutionId) -> bool:
-        stored, _ = await self._world.journal.load(id)
+        stored = await self._world.journal.stored(id)
         try:
             flow = await self._world.library.get(stored.account_id, stored.revision_id)
         except (InvalidFlow, NotFound):
@@ -126,13 +152,41 @@ class FlowEngine:
 
     async def give_up(self, id: ExecutionId) -> None:
         message = "An internal error ended this execution: see the server's log"
-        await self._fail(id, await self._own(id), Failure(type="internal", message=message))
+        await self._end(id, await self._own(id), Failed(error=Failure(type="internal", message=message)))
 
-    async def _fail(self, id: ExecutionId, epoch: int, failure: Failure) -> None:
-        stored, events = await self._world.journal.load(id)
-        if not stored.status.is_final:
-            run = await self._resume(epoch, stored, events, _NO_FLOW)
-            await run.fail(failure)
+    async def _end(self, id: ExecutionId, epoch: int, ending: Failed | Cancelled) -> None:
+        """End an execution for a reason outside its flow, without a look at its events, and tell its relatives."""
+        stored = await self._world.journal.stored(id)
+        if stored.status.is_final:
+            return
+        redactor, at = await self._world.vault.redactor(stored.account_id), self._world.clock.now()
+        events: tuple[Event, ...] = (line_of_end(ending, None), ending)
+        records = [
+            record(event, seq=seq, at=at, redactor=redactor) for seq, event in enumerate(events, stored.last_seq + 1)
+        ]
+        last = records[-1].event
+        summary = Summary(
+            status=Status.FAILED if isinstance(last, Failed) else Status.CANCELLED,
+            completed_at=at,
+            error=last.error.message if isinstance(last, Failed) else None,
+            is_queued=stored.turn is not None and stored.turn.is_queued,
+        )
+        append = Append(execution_id=id, epoch=epoch, after=stored.last_seq, records=records, summary=summary)
+        await self._world.journal.append(append)
+        self._world.broadcast.publish(id, records)
+        self._world.relatives.look_for_orphans(id)
+        first = await self._world.journal.events(id, after=0, limit=1)
+        tell_relatives(self._world, id, stored.parent_id, stored.turn, [first[0].event if first else last, last])
+
+
+async def _state_of(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
+    """Raises: Unreadable."""
+    try:
+        return await replayed(events)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise Unreadable(f"The events of this execution do not follow from each other ({error})") from error
 
 
 def _start_of(new: NewExecution, flow: Flow, input: JSON) -> Started:
@@ -147,6 +201,3 @@ def _start_of(new: NewExecution, flow: Flow, input: JSON) -> Started:
         is_queued=new.turn is not None and new.turn.is_queued,
         flow_name=new.flow_name if new.flow_name != flow.name else "",
     )
-
-
-_NO_FLOW: Final = Flow(name="", description="", version="", tags=(), start="", nodes={}, vars={})

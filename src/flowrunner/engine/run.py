@@ -21,12 +21,12 @@ from flowrunner.domain.decide import (
     Wait,
     cancelled,
     decide,
+    failed,
     failed_try,
 )
 from flowrunner.domain.events import (
     ROOT,
     Ending,
-    Failed,
     Failure,
     Logged,
     NodeCompleted,
@@ -53,6 +53,7 @@ from flowrunner.engine.world import Stopped, World
 from flowrunner.ports import Cancel, Redactor, Signal
 
 MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
+_BYTES_OF_HANDLERS: Final = 16 * 1024 * 1024
 # As many may have been lost in a crash, and a few more.
 _CAREFUL_EVENTS: Final = 4 * MAX_UNRECORDED_EVENTS
 # An execution of so many events and more stays for a while when it has to wait. To load an event takes some
@@ -129,11 +130,6 @@ class Run:
 
     def nudge(self) -> None:
         self._mailbox.wake()
-
-    async def fail(self, failure: Failure) -> None:
-        """End the execution as failed, for a reason outside its flow."""
-        self._finish(Failed(error=failure))
-        await self._flush()
 
     async def advance(self) -> datetime | None:
         try:
@@ -249,8 +245,9 @@ class Run:
         """Decide and record until there is no more to do; gives when there is by itself."""
         count = 0
         while not (self._has_to_conclude or self._wishes or self._begins_nothing):
-            if self._history.size > MAX_EXECUTION_BYTES and self._state.ending is None:
-                self._finish(Failed(error=_TOO_MUCH))
+            too_much = self._too_much()
+            if too_much is not None:
+                self._act(too_much)
             now = self._world.clock.now()
             # What this process decides on, it runs: only what was there before it can have been cut off.
             self._may_be_cut_off = self._may_be_cut_off and any(s not in self._steps for s in self._state.running)
@@ -268,6 +265,18 @@ class Run:
                     # Others go on in between.
                     await asyncio.sleep(0)
         return None
+
+    def _too_much(self) -> Decision | None:
+        """Return how an execution ends that has recorded more than can be kept; its handlers have room of their own."""
+        ended, size = self._state.root.ended, self._history.size
+        if self._state.ending is not None or size <= MAX_EXECUTION_BYTES:
+            return None
+        if ended is None:
+            return failed(self._flow, self._state, _TOO_MUCH)
+        if size <= MAX_EXECUTION_BYTES + _BYTES_OF_HANDLERS:
+            return None
+        self._history.log(Logged(level="warn", message=f"The handlers of the end were cut off: {_TOO_MUCH.message}"))
+        return cancelled(self._flow, self._state, "", force=True)
 
     def _act(self, decision: Decision) -> None:
         match decision:

@@ -47,6 +47,7 @@ from flowrunner.ports.journal import (
     StoredExecution,
     Summary,
     Turn,
+    Unreadable,
     Unsettled,
 )
 from flowrunner.ports.live import Broadcast, LiveEvents, Subscription
@@ -140,6 +141,7 @@ __all__ = [
     "TokenStore",
     "TokenView",
     "Turn",
+    "Unreadable",
     "Unsettled",
     "UsageReader",
     "Vault",

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import Limits
@@ -122,6 +123,18 @@ class Fenced(Exception):
     """The append was refused: another process owns the execution, or it has ended."""
 
 
+class Unreadable(FlowRunnerError):
+    """An execution has events that this version of FlowRunner cannot read, or that do not follow from each other.
+
+    Attributes:
+        newer_since: When the event was recorded, if its kind is unknown here: a newer version may have written it.
+    """
+
+    def __init__(self, message: str, *, newer_since: datetime | None = None) -> None:
+        super().__init__(message)
+        self.newer_since = newer_since
+
+
 class NoTurn(Exception):
     """Nothing was written: as many executions of the flow are under way as may be."""
 
@@ -142,6 +155,7 @@ class StoredExecution:
     Attributes:
         account_is_gone: Its account was deleted, so it must not go on.
         size: Bytes of its events.
+        last_seq: Number of its last event.
         parent_id: The execution that waits for its end.
         turn: Its place among the executions of its flow.
     """
@@ -153,6 +167,7 @@ class StoredExecution:
     status: Status
     account_is_gone: bool
     size: int
+    last_seq: int
     parent_id: ExecutionId | None = None
     turn: Turn | None = None
 
@@ -202,6 +217,7 @@ class Journal(Protocol):
 
         Raises:
             NotFound: If there is none.
+            Unreadable.
         """
         ...
 
@@ -209,7 +225,9 @@ class Journal(Protocol):
         """An execution without its events. Raises: NotFound."""
         ...
 
-    async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]: ...
+    async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
+        """Some events of an execution. One that cannot be read is replaced by a line of the log that says so."""
+        ...
 
     def announce(self, id: ExecutionId) -> None:
         """Tell other processes that the execution has new events, as whoever added them may have had no time to."""

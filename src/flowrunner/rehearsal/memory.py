@@ -93,6 +93,7 @@ class MemoryJournal:
             status=kept.summary.status,
             account_is_gone=False,
             size=kept.size,
+            last_seq=len(kept.records),
             parent_id=kept.new.parent_id,
         )
 

@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from flowrunner.domain.errors import Conflict
 from flowrunner.domain.rerun import Timed
 from flowrunner.domain.values import AccountId, ExecutionId
-from flowrunner.ports import Journal
+from flowrunner.ports import Journal, Unreadable
 from flowrunner.services.turns import Turns
 
 T = TypeVar("T")
@@ -21,12 +22,15 @@ class Replays:
         self._turns = Turns()
 
     async def of(self, account_id: AccountId, id: ExecutionId, what: Callable[[Sequence[Timed]], T]) -> T:
-        """What comes of the execution's events. Raises: NotFound, and what ``what`` does.
+        """What comes of the execution's events. Raises: NotFound; Conflict if they cannot be read; what ``what`` does.
 
         Args:
             account_id: Who asks for it.
             what: Is called on another thread: a long execution would hold up everybody else.
         """
         async with self._turns.of(account_id):
-            _, events = await self._journal.load(id)
+            try:
+                _, events = await self._journal.load(id)
+            except Unreadable as error:
+                raise Conflict(str(error)) from error
             return await asyncio.to_thread(what, events)

@@ -12,7 +12,7 @@ import msgspec
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.events import EVENT_TYPES, Event
+from flowrunner.domain.events import EVENT_TYPES, Event, Logged
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import (
@@ -24,6 +24,7 @@ from flowrunner.ports import (
     Recorded,
     StoredExecution,
     Turn,
+    Unreadable,
     Unsettled,
 )
 from flowrunner.storage.audit_chain import add_to_chain
@@ -464,32 +465,32 @@ class SqlJournal:
         header, rows = await self._database.read_long(begin)
         if header is None:
             raise NotFound("execution")
-        *fields, last_seq = header
+        stored = _stored(id, header)
         events: list[tuple[Event, datetime]] = []
         while rows and rows[0][0] == len(events) + 1:
             async for turn in _in_turns(rows):
-                events += [(decode_event(type, data), from_ms(at)) for _, at, type, data in turn]
+                events += [(decode_event(*row), from_ms(row[1])) for row in turn]
             if len(rows) < _PAGE:
                 break
             rows = await self._database.read_long(partial(_page, id=id, after=len(events), limit=_PAGE))
-        if not events or len(events) < last_seq:
+        if len(events) < max(stored.last_seq, 1):
+            if not stored.status.is_final:
+                raise Unreadable(f"Event {len(events) + 1} of this execution is missing")
             # It is being deleted, from its first event on.
             raise NotFound("execution")
-        return _stored(id, fields), events
+        return stored, events
 
     async def stored(self, id: ExecutionId) -> StoredExecution:
         header = await self._database.read(lambda tx: tx.row(HEADER, {"id": id}))
         if header is None:
             raise NotFound("execution")
-        return _stored(id, header[:-1])
+        return _stored(id, header)
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
         rows = await self._database.read_long(partial(_page, id=id, after=after, limit=limit))
         events: list[Recorded] = []
         async for turn in _in_turns(rows):
-            events += [
-                Recorded(seq, from_ms(at), decode_event(type, data), data.encode()) for seq, at, type, data in turn
-            ]
+            events += map(_recorded, turn)
         return events
 
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
@@ -557,7 +558,9 @@ async def _in_turns(rows: list[Row]) -> AsyncIterator[list[Row]]:
 
 
 def _stored(id: ExecutionId, header: Sequence[Any]) -> StoredExecution:
-    account_id, flow_id, revision_id, status, is_gone, parent_id, turn_key, turn_most, is_queued, size = header
+    account_id, flow_id, revision_id, status, is_gone, parent_id, turn_key, turn_most, is_queued, size, last_seq = (
+        header
+    )
     return StoredExecution(
         id=id,
         account_id=AccountId(account_id),
@@ -566,6 +569,7 @@ def _stored(id: ExecutionId, header: Sequence[Any]) -> StoredExecution:
         status=Status(status),
         account_is_gone=bool(is_gone),
         size=size,
+        last_seq=last_seq,
         parent_id=None if parent_id is None else ExecutionId(parent_id),
         turn=None if turn_key is None else Turn(turn_key, turn_most, bool(is_queued)),
     )
@@ -576,5 +580,25 @@ def _decoder(type: str) -> msgspec.json.Decoder[Event]:
     return msgspec.json.Decoder(EVENT_TYPES[type])
 
 
-def decode_event(type: str, data: str) -> Event:
-    return _decoder(type).decode(data)
+def decode_event(seq: int, at: int, type: str, data: str) -> Event:
+    """Raises: Unreadable."""
+    if type not in EVENT_TYPES:
+        raise Unreadable(
+            f"Event {seq} of this execution is of a kind that this version of FlowRunner does not know: {type[:100]}",
+            newer_since=from_ms(at),
+        )
+    try:
+        return _decoder(type).decode(data)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        # What is wrong with it may quote it, and is for the log of the server alone.
+        raise Unreadable(f"Event {seq} of this execution ({type}) cannot be read") from error
+
+
+def _recorded(row: Row) -> Recorded:
+    seq, at, _, data = row
+    try:
+        event = decode_event(*row)
+    except Unreadable as error:
+        event = Logged(level="warn", message=str(error))
+        data = msgspec.json.encode(event).decode()
+    return Recorded(seq, from_ms(at), event, data.encode())
