@@ -89,7 +89,7 @@ class Outcome:
 
     Attributes:
         is_last: The scope that the node stands in ends with it, whatever edges it has.
-        vars: Values to set among the flow's variables.
+        vars: Values to set among the flow's variables; only of a type that `sets_variables`.
     """
 
     result: JSON
@@ -297,6 +297,8 @@ class NodeType(ABC, Generic[P]):
         inner: Which key of a node of this type holds nodes of its own: `nodes` or `branches`.
         asks_again: Whether the parameters are filled in anew before `resume`. Their `input` is then what
             the one scope that has ended gave, and their `index` how many have.
+        sets_variables: Whether an `Outcome` of it may have `vars`. Such nodes of an execution run one after the
+            other, so that each reads what the one before it has set.
     """
 
     type: ClassVar[str]
@@ -309,6 +311,7 @@ class NodeType(ABC, Generic[P]):
     schemas: ClassVar[tuple[str, ...]] = ()
     inner: ClassVar[InnerKey | None] = None
     asks_again: ClassVar[bool] = False
+    sets_variables: ClassVar[bool] = False
 
     @abstractmethod
     async def run(self, params: P, context: StepContext) -> JSON | Outcome | Suspend | OpenScopes:
@@ -394,6 +397,7 @@ class NodeType(ABC, Generic[P]):
             timeout_of=self.timeout_of,
             params=tuple(_known_at(self.Params, [""])),
             asks_again=self.asks_again,
+            sets_variables=self.sets_variables,
         )
 
 

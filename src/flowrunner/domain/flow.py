@@ -44,6 +44,7 @@ class NodeTypeSpec:
         params: The names of its parameters.
         asks_again: Whether its parameters are filled in anew before each run of its own nodes: they see which
             run it is as `index`, and as `input` what the run before gave.
+        sets_variables: Whether it may set variables of the flow.
         pure: Whether it touches nothing outside the execution, so that its start need not be durable
             before it runs, nor its result before the next node starts.
         timeout_of: Seconds that a node with these parameters, as written, may run when its flow does
@@ -58,6 +59,7 @@ class NodeTypeSpec:
     params_schema: Callable[[], Mapping[str, JSON]] = dict
     params: tuple[str, ...] = ()
     asks_again: bool = False
+    sets_variables: bool = False
     code: Mapping[tuple[str, ...], CodeKind] = field(default_factory=dict)
     schemas: tuple[str, ...] = ()
     inner: InnerKey | None = None
@@ -164,6 +166,7 @@ class Node:
         repeatable: Whether a try that was cut off by a crash may run again.
         inner: The node's own scopes: by name, or one under "" that is run as often as it takes.
         item: What expressions within its scope call the element that flowed into it.
+        sets_variables: It may change variables, and runs when no other node that may does.
         is_quick: It is done at once, without waiting for anything.
     """
 
@@ -178,6 +181,7 @@ class Node:
     hooks: Hooks | None = None
     repeatable: bool = True
     pure: bool = False
+    sets_variables: bool = False
     inner: Mapping[str, Graph] = field(default_factory=dict)
     item: str | None = None
     is_quick: bool = field(init=False)

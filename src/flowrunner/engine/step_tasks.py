@@ -22,7 +22,8 @@ CANCEL_GRACE_SECONDS: Final = 0.5
 class StepTasks:
     """The steps that were decided on here and have not ended; what they come to goes into the mailbox.
 
-    A step that was added begins when the tasks are launched: by then its start is durable, if it has to be.
+    A step that was added begins when the tasks are launched: by then its start is durable, if it has to be. Steps that
+    set variables run one after the other, so that each reads what the one before it has set.
     """
 
     def __init__(self, world: World, identity: Identity, state: ExecutionState, mailbox: Mailbox) -> None:
@@ -33,6 +34,9 @@ class StepTasks:
         self._under_way: dict[Step, asyncio.Task[None] | None] = {}
         # Those of them that have no task yet.
         self._to_begin: dict[Step, None] = {}
+        # Those that set variables and wait for another one, and that other one.
+        self._in_line: dict[Step, None] = {}
+        self._setting: Step | None = None
         self._abandoned: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -42,7 +46,18 @@ class StepTasks:
         return step in self._under_way
 
     def add(self, step: Step) -> None:
-        self._under_way[step] = self._to_begin[step] = None
+        self._under_way[step] = None
+        if node_of(self._identity.flow, self._state, step).sets_variables:
+            self._in_line[step] = None
+            self._take_next_in_line()
+        else:
+            self._to_begin[step] = None
+
+    def _take_next_in_line(self) -> None:
+        if self._setting is None and self._in_line:
+            self._setting = next(iter(self._in_line))
+            del self._in_line[self._setting]
+            self._to_begin[self._setting] = None
 
     def take_quick(self) -> Step | None:
         """A step that was added and is done at once, for the caller to run."""
@@ -116,4 +131,8 @@ class StepTasks:
 
     def _forget(self, step: Step) -> "asyncio.Task[None] | None":
         self._to_begin.pop(step, None)
+        self._in_line.pop(step, None)
+        if step == self._setting:
+            self._setting = None
+            self._take_next_in_line()
         return self._under_way.pop(step, None)

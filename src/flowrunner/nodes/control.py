@@ -71,6 +71,7 @@ class Set(NodeType[SetParams]):
     type = "set"
     Params = SetParams
     pure = True
+    sets_variables = True
 
     async def run(self, params: SetParams, context: StepContext) -> Outcome:
         values: dict[str, JSON] = dict(params.model_extra or {})

@@ -187,6 +187,7 @@ class NodeReader:
             hooks=hooks,
             repeatable=idempotent is not False,
             pure=spec.pure,
+            sets_variables=spec.sets_variables,
             inner=inner,
             item=item,
         )
