@@ -131,7 +131,7 @@ def test_a_short_edge_is_the_default_one() -> None:
                                     "error.connection.refused", "error.expression", "error.interrupted"])  # fmt: skip
 def test_an_error_that_can_happen_has_an_edge(action: str) -> None:
     flow = flow_of(
-        f"nodes:\n  a: {{type: http.request, params: {{url: x}}, next: {{{action}: b}}}}\n  b: {{type: return}}\n"
+        f"nodes:\n  a: {{type: webhook, params: {{url: 'http://x'}}, next: {{{action}: b}}}}\n  b: {{type: return}}\n"
     )
 
     assert flow.nodes["a"].next == {action: "b"}
@@ -143,9 +143,9 @@ def retry_of(node: str, defaults: str = "{retry: {max: 2, delay: 5s}}") -> Any:
 
 def test_default_retries_reach_what_may_run_twice() -> None:
     for node in (
-        "{type: http.request, params: {url: x}}",
-        "{type: http.request, params: {url: x, method: DELETE}}",
-        "{type: http.request, params: {url: x, method: POST}, idempotent: true}",
+        "{type: http.request, params: {url: 'http://x'}}",
+        "{type: http.request, params: {url: 'http://x', method: DELETE}}",
+        "{type: http.request, params: {url: 'http://x', method: POST}, idempotent: true}",
         "{type: return}",
     ):
         assert retry_of(node).max_retries == 2
@@ -153,22 +153,22 @@ def test_default_retries_reach_what_may_run_twice() -> None:
 
 def test_default_retries_do_not_reach_what_may_not_run_twice() -> None:
     for node in (
-        "{type: http.request, params: {url: x, method: POST}}",
-        "{type: http.request, params: {url: x, method: '${input.method}'}}",
-        "{type: webhook, params: {url: x}}",
-        "{type: http.request, params: {url: x}, idempotent: false}",
+        "{type: http.request, params: {url: 'http://x', method: POST}}",
+        "{type: http.request, params: {url: 'http://x', method: '${input.method}'}}",
+        "{type: webhook, params: {url: 'http://x'}}",
+        "{type: http.request, params: {url: 'http://x'}, idempotent: false}",
     ):
         assert retry_of(node) is None
 
 
 def test_a_node_s_own_retry_is_merged_over_the_default() -> None:
-    policy = retry_of("{type: http.request, params: {url: x}, retry: {max: 7, errors: [timeout]}}")
+    policy = retry_of("{type: http.request, params: {url: 'http://x'}, retry: {max: 7, errors: [timeout]}}")
 
     assert (policy.max_retries, policy.first_delay, policy.errors) == (7, 5.0, ("timeout",))
 
 
 def test_a_post_is_repeated_only_on_its_own_word() -> None:
-    policy = retry_of("{type: http.request, params: {url: x, method: POST}, retry: {max: 1}}")
+    policy = retry_of("{type: http.request, params: {url: 'http://x', method: POST}, retry: {max: 1}}")
 
     assert (policy.max_retries, policy.first_delay, policy.errors) == (1, 1.0, PASSING_ERRORS)
 
@@ -177,9 +177,9 @@ def test_timeouts_go_from_the_node_to_the_defaults_to_the_type() -> None:
     def seconds(node: str, defaults: str) -> float:
         return flow_of(f"defaults: {defaults}\nnodes: {{a: {node}}}").nodes["a"].timeout_seconds
 
-    assert seconds("{type: http.request, params: {url: x}, timeout: 5s}", "{timeout: 9s}") == 5.0
-    assert seconds("{type: http.request, params: {url: x}}", "{timeout: 9s}") == 9.0
-    assert seconds("{type: http.request, params: {url: x}}", "{}") == 30.0
+    assert seconds("{type: http.request, params: {url: 'http://x'}, timeout: 5s}", "{timeout: 9s}") == 5.0
+    assert seconds("{type: http.request, params: {url: 'http://x'}}", "{timeout: 9s}") == 9.0
+    assert seconds("{type: http.request, params: {url: 'http://x'}}", "{}") == 30.0
 
 
 def test_what_a_node_mentions_is_known() -> None:

@@ -119,12 +119,12 @@ params.level | {type: log, params: {message: x, level: [x]}} | a parameter of th
 params | {type: return, params: [1]} | parameters in a list
 params.url | {type: webhook, params: {url: ""}} | an empty text
 params.url | {type: webhook, params: {url: 5}} | a number for a text
-params.headers | {type: webhook, params: {url: x, headers: [a]}} | a list for a map
-params.headers.A | {type: webhook, params: {url: x, headers: {A: [1]}}} | a list for a scalar
-params.auth | {type: http.request, params: {url: x, auth: {tokn: y}}} | an unknown key further in
-params.follow_redirects | {type: http.request, params: {url: x, follow_redirects: often}} | text for a flag
-params.expect_status | {type: http.request, params: {url: x, expect_status: [ok]}} | text for a status
-params.response | {type: http.request, params: {url: x, response: xml}} | a kind that is not there
+params.headers | {type: webhook, params: {url: 'http://x', headers: [a]}} | a list for a map
+params.headers.A | {type: webhook, params: {url: 'http://x', headers: {A: [1]}}} | a list for a scalar
+params.auth | {type: http.request, params: {url: 'http://x', auth: {tokn: y}}} | an unknown key further in
+params.follow_redirects | {type: http.request, params: {url: 'http://x', follow_redirects: often}} | text for a flag
+params.expect_status | {type: http.request, params: {url: 'http://x', expect_status: [ok]}} | text for a status
+params.response | {type: http.request, params: {url: 'http://x', response: xml}} | a kind that is not there
 timeout | {type: return, timeout: 0} | a number for a duration
 timeout | {type: return, timeout: 5 seconds} | a duration in words
 timeout | {type: return, timeout: ""} | an empty duration

@@ -73,8 +73,8 @@ PROMISES = {
         ("unknown_key", "nodes.a.params.ass", 1, 48, "did you mean 'as'?"),
     ),
     "a parameter within a parameter": (
-        "nodes: {a: {type: http.request, params: {url: x, auth: {tokn: y}}}}",
-        ("unknown_key", "nodes.a.params.auth.tokn", 1, 57, "did you mean 'token'?"),
+        "nodes: {a: {type: http.request, params: {url: 'http://x', auth: {tokn: y}}}}",
+        ("unknown_key", "nodes.a.params.auth.tokn", 1, 66, "did you mean 'token'?"),
     ),
     "a key that is near nothing": (
         "nodes: {a: {type: return, xyz: 1}}",
@@ -85,7 +85,14 @@ PROMISES = {
     ),
     "branches where nodes stand": (
         "nodes: {a: {type: foreach, params: {items: []}, nodes: {b: {type: return}}, branches: {}}}",
-        ("unknown_key", "nodes.a.branches", 1, 77, "did you mean 'batch'?"),
+        (
+            "unknown_key",
+            "nodes.a.branches",
+            1,
+            77,
+            "known keys: type, description, if, params, timeout, retry, output, next, idempotent, hooks, batch, nodes,"
+            " start, x-…",
+        ),
     ),
     "nodes where branches stand": (
         "nodes: {a: {type: parallel, nodes: {}, branches: {x: {nodes: {b: {type: return}}}}}}",

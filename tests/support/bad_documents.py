@@ -122,7 +122,7 @@ _BY_HAND: Final[list[tuple[str, str, list[tuple[str, int, int]]]]] = [
     ("an unknown parameter", "nodes: {a: {type: return, params: {vale: 1}}}", [("unknown_key", 1, 36)]),
     ("a missing parameter", "nodes: {a: {type: log, params: {}}}", [("required", 1, 32)]),
     ("a parameter of the wrong type", "nodes: {a: {type: http.request, params: {url: 5}}}", [("param", 1, 47)]),
-    ("an unknown method", "nodes: {a: {type: http.request, params: {url: x, method: FETCH}}}", [("param", 1, 58)]),
+    ("an unknown method", "nodes: {a: {type: http.request, params: {url: 'http://x', method: FETCH}}}", [("param", 1, 67)]),
     ("a bad duration", "nodes: {a: {type: delay, params: {duration: 10}}}", [("param", 1, 45)]),
     ("a bad duration in text", "nodes: {a: {type: delay, params: {duration: ten}}}", [("param", 1, 45)]),
     ("a bad timeout", "nodes: {a: {type: return, timeout: soon}}", [("duration", 1, 36)]),

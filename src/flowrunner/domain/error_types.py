@@ -40,6 +40,16 @@ def never_given(pattern: str, spec: NodeTypeSpec | None) -> bool:
     return nearest_error(pattern, cutoff=_SLIP) is not None
 
 
+def may_fail_with(pattern: str, spec: NodeTypeSpec) -> bool:
+    """Whether an error that ``pattern`` matches can come from a node of this type."""
+    if pattern[-3:] in ("1xx", "2xx", "3xx", "4xx", "5xx"):
+        pattern = pattern[:-4]
+    return any(
+        family in ("*", pattern) or pattern.startswith(f"{family}.") or family.startswith(f"{pattern}.")
+        for family in (*spec.errors, *COMMON_ERRORS)
+    )
+
+
 def nearest_error(pattern: str, *, cutoff: float = 0.6) -> str | None:
     """The pattern that is meant.
 

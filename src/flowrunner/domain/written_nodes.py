@@ -47,3 +47,25 @@ def targets_of(node: JSON) -> set[str]:
     if isinstance(written, str):
         return {written}
     return {target for target in written.values() if isinstance(target, str)} if isinstance(written, dict) else set()
+
+
+def repeated_nodes(nodes: Mapping[str, JSON]) -> set[str]:
+    """Return the nodes that edges may lead back to: those on a loop, and some between loops."""
+    leads = {name: targets_of(node) & nodes.keys() for name, node in nodes.items()}
+    comes: dict[str, set[str]] = {name: set() for name in nodes}
+    for name, targets in leads.items():
+        for target in targets:
+            comes[target].add(name)
+    left = set(nodes)
+    # What nothing left leads to, or what leads to nothing left, is on no loop.
+    for ahead, behind in ((leads, comes), (comes, leads)):
+        count = {name: len(behind[name] & left) for name in left}
+        todo = [name for name in left if count[name] == 0]
+        while todo:
+            name = todo.pop()
+            left.discard(name)
+            for target in ahead[name] & left:
+                count[target] -= 1
+                if count[target] == 0:
+                    todo.append(target)
+    return left

@@ -11,9 +11,11 @@ from pydantic import AliasChoices, Field, field_validator, model_validator
 from flowrunner.domain.duration import LONGEST_SECONDS, parse_duration
 from flowrunner.nodes.durations import Timeout, seconds_of
 from flowrunner.nodes.http import ERRORS, REPEATABLE_METHODS, TIMEOUT_SECONDS, Method, ResponseKind, json_body, send
-from flowrunner.plugin import JSON, NodeFailure, NodeType, Params, StepContext
+from flowrunner.plugin import JSON, NodeFailure, NodeType, ParamFault, Params, StepContext
 
 MAX_REDIRECTS: Final = 5
+_SCHEMES: Final = ("http://", "https://")
+_MOST_SHOWN: Final = 60
 
 
 class Auth(Params):
@@ -96,6 +98,9 @@ class HttpRequest(NodeType[HttpRequestParams]):
             # An expression, whose value is not known yet: the parameter alone counts then.
             return LONGEST_SECONDS
 
+    def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
+        return [*super().check(params), *url_faults(params)]
+
     async def run(self, params: HttpRequestParams, context: StepContext) -> JSON:
         headers: Mapping[str, str] = header_texts(params.headers)
         if params.auth is not None:
@@ -132,6 +137,25 @@ class HttpRequest(NodeType[HttpRequestParams]):
             expected=None if statuses is None else frozenset([statuses] if isinstance(statuses, int) else statuses),
             kind=params.response,
         )
+
+
+def url_faults(params: Mapping[str, JSON]) -> list[ParamFault]:
+    """Return what is wrong with how a URL begins, as far as the document tells."""
+    url = params.get("url")
+    begins = url.partition("${")[0].lower() if isinstance(url, str) else ""
+    # Other systems' expressions, `{{ url }}`, are told of as such.
+    if not isinstance(url, str) or not begins or begins.startswith(_SCHEMES) or "{{" in begins:
+        return []
+    if begins != url.lower() and any(scheme.startswith(begins) for scheme in _SCHEMES):
+        return []
+    shown = url[:_MOST_SHOWN]
+    hint = f"write https://{shown.lstrip('/')}"
+    if url.startswith("/") and not url.startswith("//"):
+        hint = f"begin with the server: https://example.com{shown}"
+    elif "://" in begins:
+        hint = "other schemes are not supported"
+    message = f"'{shown}' does not begin with http:// or https://"
+    return [ParamFault(keys=("url",), code="param", message=message, hint=hint)]
 
 
 def with_query(url: str, query: Fields) -> str:

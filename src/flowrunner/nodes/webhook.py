@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from flowrunner.nodes.http import ERRORS, REPEATABLE_METHODS, TIMEOUT_SECONDS, Method, json_body, send
-from flowrunner.nodes.http_request import Headers, header_texts
-from flowrunner.plugin import JSON, NodeType, Params, StepContext
+from flowrunner.nodes.http_request import Headers, header_texts, url_faults
+from flowrunner.plugin import JSON, NodeType, ParamFault, Params, StepContext
 
 
 class WebhookParams(Params):
@@ -34,6 +34,9 @@ class Webhook(NodeType[WebhookParams]):
 
     def repeatable(self, params: Mapping[str, JSON]) -> bool:
         return str(params.get("method", "POST")).upper() in REPEATABLE_METHODS
+
+    def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
+        return [*super().check(params), *url_faults(params)]
 
     async def run(self, params: WebhookParams, context: StepContext) -> JSON:
         value = params.body if "body" in params.model_fields_set else context.input

@@ -238,6 +238,9 @@ class _Reader:
                 end = mark.end()
                 continue
             close = self.closing_brace(text, mark.end())
+            if close is None:
+                # What comes after it may be a part of it.
+                return Constant(text)
             parts.append(self.expression(text[mark.end() : close]))
             end = close + 1
         parts.append(text[end:])
@@ -246,7 +249,7 @@ class _Reader:
             return Value(kept[0])
         return Text(kept)
 
-    def closing_brace(self, text: str, start: int) -> int:
+    def closing_brace(self, text: str, start: int) -> int | None:
         try:
             return end_of_expression(text, start)
         except Unclosed:
@@ -257,8 +260,7 @@ class _Reader:
                     hint="end it with '}', or write '$${' for a literal '${'",
                 )
             )
-            # What comes after it may be a part of it.
-            return len(text)
+            return None
 
     def expression(self, source: str) -> Expression:
         text = source.strip()

@@ -14,6 +14,8 @@ class Context:
         names: Names that expressions can start from, besides the ones every node has.
         inputs: Names of the flow's inputs; None where they are not declared.
         depth: How many scopes are around it.
+        running: Nodes that have not completed before while these expressions are evaluated: this one, and the ones
+            around it, where no edge leads back to them.
         is_first: Nothing flows into it but the execution's input.
     """
 
@@ -23,4 +25,5 @@ class Context:
     variables: Collection[str]
     inputs: Collection[str] | None
     depth: int = 0
+    running: frozenset[str] = frozenset()
     is_first: bool = False

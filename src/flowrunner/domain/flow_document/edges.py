@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from flowrunner.domain.error_types import nearest_error, never_given
-from flowrunner.domain.flow import COMMON_ERRORS, DEFAULT_ACTION, SKIPPED_ACTION, NodeTypeSpec
+from flowrunner.domain.error_types import may_fail_with, nearest_error, never_given
+from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, NodeTypeSpec
 from flowrunner.domain.flow_document.document import Document
 from flowrunner.domain.values import JSON
 from flowrunner.domain.written_nodes import targets_of
@@ -222,11 +222,4 @@ def _can_fire(action: str, actions: frozenset[str], spec: NodeTypeSpec) -> bool:
         return True
     if not _is_of_error(action):
         return action in actions
-    wanted = action.removeprefix("error.")
-    families = (*spec.errors, *COMMON_ERRORS)
-    if wanted[-3:] in ("1xx", "2xx", "3xx", "4xx", "5xx"):
-        wanted = wanted[:-4]
-    return any(
-        family in ("*", wanted) or wanted.startswith(f"{family}.") or family.startswith(f"{wanted}.")
-        for family in families
-    )
+    return may_fail_with(action.removeprefix("error."), spec)

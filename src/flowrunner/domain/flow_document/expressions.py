@@ -101,6 +101,14 @@ class Expressions:
             return
         if keys[0] not in known:
             self.unknown_key(at, text, root, keys[0], known)
+        elif root == "nodes" and tuple(keys[1:2]) == ("result",) and keys[0] in context.running:
+            message = f"'{text}': '{keys[0]}' has no result yet while its own expressions are evaluated"
+            self.document.fault(
+                at,
+                "expression.self",
+                message,
+                "read what flows in as ${input}, and in 'output' what it gives as ${result}",
+            )
         elif root == "nodes" and len(keys) > 1 and keys[1] not in _NODE_MEMBERS:
             self.unknown_key(at, text, f"nodes.{keys[0]}", keys[1], _NODE_MEMBERS)
         elif (

@@ -33,7 +33,7 @@ from flowrunner.domain.javascript import GLOBALS, KEYWORDS
 from flowrunner.domain.script import Script
 from flowrunner.domain.suggestions import is_suggestion, squashed
 from flowrunner.domain.values import JSON
-from flowrunner.domain.written_nodes import is_node, targets_of
+from flowrunner.domain.written_nodes import is_node, repeated_nodes, targets_of
 from flowrunner.domain.yaml_source import Keys
 
 NODE_KEYS: Final = (
@@ -94,10 +94,14 @@ class NodeReader:
         inside = replace(context, visible={*context.visible, *written})
         first = first_nodes(holder, written, handlers or frozenset())
         led_to = frozenset[str]().union(*map(targets_of, written.values()))
+        repeated = repeated_nodes(written) | (handlers or frozenset())
+        inside = replace(inside, running=context.running - written.keys())
         nodes = {}
         for name, node in written.items():
             is_first = context.depth == 0 and first == [name] and name not in led_to
-            around = replace(inside, is_first=True) if is_first else inside
+            around = replace(
+                inside, is_first=is_first, running=inside.running if name in repeated else inside.running | {name}
+            )
             read = self.node(name, node, (*nodes_at, name), written, around)
             if read is not None:
                 nodes[name] = read
@@ -340,7 +344,16 @@ class NodeReader:
             if not nodes and isinstance(branch.get("nodes"), dict | None):
                 self.document.fault(inside, "required", "a branch has at least one node, under 'nodes'", key=True)
             graphs[key] = self.graph(branch, inside, nodes, (*inside, "nodes"), around)
+        self.check_join(node, at, len(written))
         return graphs, None
+
+    def check_join(self, node: Mapping[str, JSON], at: Keys, branches: int) -> None:
+        params = node.get("params")
+        join = params.get("join") if isinstance(params, dict) else None
+        if isinstance(join, int) and not isinstance(join, bool) and join > branches > 0:
+            number = "1 branch" if branches == 1 else f"{branches} branches"
+            hint = "write join: all, or the number of branches that have to complete"
+            self.document.fault((*at, "params", "join"), "range", f"asks for {join} of {number}", hint)
 
     def item_name(self, params: Mapping[str, JSON], at: Keys) -> str | None:
         name = params.get("as")

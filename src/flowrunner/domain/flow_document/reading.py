@@ -106,7 +106,10 @@ class _FlowReader:
         habits = {**OF_FLOWS, **dict.fromkeys(map(squashed, stray), "indent it, to stand under 'nodes'")}
         meant = document.known_keys(written, (), FLOW_KEYS, habits)
         metadata = document.map_at(written, (), "metadata")
-        document.known_keys(metadata, ("metadata",), _METADATA_KEYS)
+        meant_metadata = document.known_keys(metadata, ("metadata",), _METADATA_KEYS)
+        if "metadata" in written and not metadata.get("name") and "name" not in meant_metadata:
+            message, hint = "the flow has no name", "add name: …, or give it with the request that saves the flow"
+            document.warn(("metadata",), "metadata.name", message, hint, key=True)
         defaults = document.map_at(written, (), "defaults")
         document.known_keys(defaults, ("defaults",), _DEFAULTS_KEYS)
         variables = document.map_at(written, (), "vars")
@@ -244,6 +247,7 @@ class _FlowReader:
 
     def tests(self, written: Mapping[str, JSON], nodes: Mapping[str, JSON]) -> Mapping[str, JSON]:
         tests = self.document.map_at(written, (), "tests")
-        for found in read_tests(tests, nodes)[1]:
-            self.document.fault(("tests", *found.keys), found.code, found.message, found.hint, key=found.is_of_key)
+        for found in read_tests(tests, nodes, self.node_types)[1]:
+            note = self.document.warn if found.is_warning else self.document.fault
+            note(("tests", *found.keys), found.code, found.message, found.hint, key=found.is_of_key)
         return tests

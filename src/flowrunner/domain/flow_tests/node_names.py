@@ -25,6 +25,10 @@ class NodeNames:
         """The nodes of that name, wherever they stand."""
         return self._by_name.get(name, ())
 
+    def at(self, path: NodePath) -> Mapping[str, JSON] | None:
+        """Return the node at a path, as written; None where that is inside a node of an older form."""
+        return _node_at(self._nodes, path)
+
     def node(self, name: str, at: Keys, *, type: str | None = None) -> NodePath | None:
         """The node that is named, by its path or where only one has it by its name.
 

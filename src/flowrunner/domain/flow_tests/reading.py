@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from flowrunner.domain.events import LOG_LEVELS
+from flowrunner.domain.flow import NodeTypeSpec
 from flowrunner.domain.flow_tests.flow_test import (
     ANY,
     Expectation,
@@ -17,6 +18,7 @@ from flowrunner.domain.flow_tests.flow_test import (
     MockedError,
     NodePath,
 )
+from flowrunner.domain.flow_tests.mocks import check_mock
 from flowrunner.domain.flow_tests.node_names import NodeNames
 from flowrunner.domain.flow_tests.written import FoundFault, Written, short
 from flowrunner.domain.values import JSON
@@ -37,16 +39,20 @@ STATUSES: Final = ("completed", "failed", "cancelled", "waiting")
 MAX_NAME_CHARACTERS: Final = 200
 
 
+_NO_TYPES: Final[Mapping[str, NodeTypeSpec]] = {}
+
+
 def read_tests(
-    tests: Mapping[str, JSON], nodes: Mapping[str, JSON]
+    tests: Mapping[str, JSON], nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTypeSpec] = _NO_TYPES
 ) -> tuple[Mapping[str, FlowTest], tuple[FoundFault, ...]]:
     """The tests of a flow by name, with everything that is wrong with them.
 
     Args:
         tests: As written in the document.
         nodes: The flow's nodes, as written.
+        node_types: With them, mocks are compared with what their nodes can give.
     """
-    reader = _Reader(nodes)
+    reader = _Reader(nodes, node_types)
     return {name: reader.test(name, test, (name,)) for name, test in tests.items()}, tuple(reader.written.faults)
 
 
@@ -54,13 +60,14 @@ def read_mocks(
     mocks: Mapping[str, JSON], nodes: Mapping[str, JSON]
 ) -> tuple[Mapping[NodePath, Mock], tuple[FoundFault, ...]]:
     """Mocks for the nodes of a flow, with everything that is wrong with them."""
-    reader = _Reader(nodes)
+    reader = _Reader(nodes, _NO_TYPES)
     return reader.mocks(mocks, ()), tuple(reader.written.faults)
 
 
 class _Reader:
-    def __init__(self, nodes: Mapping[str, JSON]) -> None:
+    def __init__(self, nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTypeSpec]) -> None:
         self.nodes = nodes
+        self.node_types = node_types
         self.written = Written()
         self.names = NodeNames(nodes, self.written)
 
@@ -104,9 +111,14 @@ class _Reader:
             path = self.names.node(name, (*at, name))
             if path in mocks:
                 self.written.fault((*at, name), "mock.twice", f"'{short(name)}' has a mock already", is_of_key=True)
-            answers = tuple(self.answer(answer, where) for answer, where in self.written.one_or_more(mock, (*at, name)))
+            answers = []
+            node = None if path is None else self.names.at(path)
+            for answer, where in self.written.one_or_more(mock, (*at, name)):
+                answers.append(self.answer(answer, where))
+                if node is not None and isinstance(answer, dict):
+                    check_mock(self.written, node, self.node_types, answer, where)
             if path is not None:
-                mocks[path] = Mock(answers, repeats=not isinstance(mock, list))
+                mocks[path] = Mock(tuple(answers), repeats=not isinstance(mock, list))
         return mocks
 
     def flow_mocks(self, test: Mapping[str, JSON], at: Keys) -> Mapping[str, Mapping[str, JSON]]:

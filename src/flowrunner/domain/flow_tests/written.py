@@ -22,6 +22,7 @@ class FoundFault:
     Attributes:
         keys: Lead from the tests to the value.
         is_of_key: It is the key that is wrong, not the value.
+        is_warning: It is allowed, and hardly meant.
     """
 
     keys: Keys
@@ -29,6 +30,7 @@ class FoundFault:
     message: str
     hint: str | None = None
     is_of_key: bool = False
+    is_warning: bool = False
 
 
 @dataclass(slots=True)
@@ -95,6 +97,11 @@ class Written:
 
     def fault(self, keys: Keys, code: str, message: str, hint: str | None = None, *, is_of_key: bool = False) -> None:
         self.faults.append(FoundFault(keys=keys, code=code, message=message, hint=hint, is_of_key=is_of_key))
+
+    def warn(self, keys: Keys, code: str, message: str, hint: str | None = None, *, is_of_key: bool = False) -> None:
+        self.faults.append(
+            FoundFault(keys=keys, code=code, message=message, hint=hint, is_of_key=is_of_key, is_warning=True)
+        )
 
 
 def short(text: str) -> str:
