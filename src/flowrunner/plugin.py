@@ -224,8 +224,8 @@ class SubFlows(Protocol):
             wait: Whether its end is signalled to this step.
 
         Raises:
-            NodeFailure: `flow.not_found`, `flow.too_deep`, `flow.recursion`, `input.invalid`, `limit.concurrency`,
-                or a limit of the account: `limit.account_queued`, `limit.account_stored`.
+            NodeFailure: `flow.not_found`, `flow.ambiguous`, `flow.too_deep`, `flow.recursion`, `input.invalid`,
+                `limit.concurrency`, or a limit of the account: `limit.account_queued`, `limit.account_stored`.
         """
         ...
 

@@ -172,3 +172,57 @@ def test_a_token_that_only_reads_may_ask(account: Client) -> None:
     assert study(Client(account.url, made["token"]), SMALLEST)["is_valid"]
     assert_error(Client(account.url, runner["token"]).post(VALIDATE, {"definition": SMALLEST}), 403)
     assert Client(account.url).login(account.email, PASSWORD).get("/api/v1/flows").json["total"] == 0
+
+
+# Flows that are called
+
+
+def calling(*names: str) -> str:
+    lines = [f"  n{i}: {{type: flow, params: {{flow: '{name}'}}, next: n{i + 1}}}" for i, name in enumerate(names)]
+    return "\n".join(["nodes:", *lines, f"  n{len(names)}: {{type: return}}", ""])
+
+
+def test_a_flow_that_is_called_and_not_there_is_warned_of(account: Client) -> None:
+    there = account.new_flow(SMALLEST, name="There")
+
+    found = study(account, calling("There", there, "${input.which}", "Nowhere", "Nowhere"))
+
+    assert found["is_valid"]
+    assert [(w["code"], w["line"], w["path"], w["message"]) for w in found["warnings"]] == [
+        ("flow.unknown", 5, "nodes.n3.params.flow", "there is no flow 'Nowhere'")
+    ]
+
+
+def test_a_flow_may_call_itself_before_it_is_saved(account: Client) -> None:
+    found = study(account, f"metadata: {{name: Counts}}\n{calling('Counts')}")
+
+    assert found["warnings"] == []
+
+
+def test_a_flow_that_is_called_by_a_name_of_several_is_warned_of(account: Client) -> None:
+    first = account.new_flow(SMALLEST, name="Twin")
+    account.new_flow(SMALLEST, name="Twin")
+
+    found = study(account, calling("Twin", first))
+
+    assert [(w["code"], w["line"], w["message"]) for w in found["warnings"]] == [
+        ("flow.ambiguous", 2, "several flows are called 'Twin'")
+    ]
+
+
+def test_another_account_s_flows_are_not_seen(account: Client, other: Client) -> None:
+    other.new_flow(SMALLEST, name="Private")
+
+    assert [w["code"] for w in study(account, calling("Private"))["warnings"]] == ["flow.unknown"]
+
+
+def test_a_name_of_several_flows_fails_the_node_that_calls_it(account: Client) -> None:
+    account.new_flow(SMALLEST, name="Double")
+    second = account.new_flow(SMALLEST, name="Double")
+    parent = "nodes: {call: {type: flow, params: {flow: '${input.which}'}}}"
+
+    by_name, by_id = (account.run_to_end(parent, {"which": which}) for which in ("Double", second))
+
+    assert (by_name["status"], by_name["failure"]["type"]) == ("failed", "flow.ambiguous")
+    assert by_name["error"] == "Several flows are called 'Double': write the id of the one that is meant"
+    assert by_id["status"] == "completed"

@@ -121,8 +121,8 @@ class FlowStore(Protocol):
         """Raises: NotFound."""
         ...
 
-    async def find(self, account_id: AccountId, id_or_name: str) -> FlowId:
-        """The flow of that id, or else the one that has had that name for longest. Raises: NotFound."""
+    async def called(self, account_id: AccountId, id_or_name: str) -> Sequence[FlowId]:
+        """Return the flow of that id, or else the flows of that name, of which two are enough."""
         ...
 
     async def revision_named(self, account_id: AccountId, id: FlowId, version: str | int) -> RevisionId:

@@ -26,9 +26,10 @@ from flowrunner.ports import (
     UsageReader,
 )
 from flowrunner.services.ids import new_id
-from flowrunner.services.language import Language, secrets_missing
+from flowrunner.services.language import Language, secrets_missing, unclear_calls
 from flowrunner.services.turns import Turns
 
+_MOST_CALLED: Final = 100
 _CACHED_FLOWS: Final = 1000
 # Definitions, of up to 1 MiB each.
 _PURGE_BATCH: Final = 20
@@ -102,8 +103,13 @@ class Flows:
         async with self._turns.of(caller.account_id):
             reading = await self._language.study(definition)
         known = {secret.key for secret in await self._secrets.list(caller.account_id)}
-        missing = secrets_missing(reading, known)
+        missing = [*secrets_missing(reading, known), *unclear_calls(reading, await self._called(caller, reading.flows))]
         return sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
+
+    async def _called(self, caller: Caller, names: Collection[str]) -> Mapping[str, int]:
+        """Return how many flows each of the names stands for; of very many names the first count."""
+        looked_at = list(names)[:_MOST_CALLED]
+        return {name: len(await self._store.called(caller.account_id, name)) for name in looked_at}
 
     async def update(
         self,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from flowrunner.domain.errors import Fault, InvalidFlow
-from flowrunner.domain.expression import Code, shown
+from flowrunner.domain.expression import Code, CodePlace, shown
 from flowrunner.domain.flow import Flow, NodeTypeSpec, ParamFault
 from flowrunner.domain.flow_document import Reading, study_flow
 from flowrunner.domain.flow_schema import flow_schema
@@ -102,17 +102,34 @@ def _said(code: Code, fault: ScriptFault) -> str:
 
 
 def secrets_missing(reading: Reading, known: Collection[str]) -> Sequence[Fault]:
-    """A warning for each secret that a flow names and the account does not have."""
+    """Return a warning for each secret that a flow names and the account does not have."""
+    hint = "a flow that runs without it fails there"
     return [
-        Fault(
-            path=place.path,
-            line=place.line,
-            column=place.column,
-            code="secret.unknown",
-            message=f"the account has no secret '{name}'",
-            hint="a flow that runs without it fails there",
-            is_warning=True,
-        )
+        _warning(place, "secret.unknown", f"the account has no secret '{name}'", hint)
         for name, place in reading.secrets.items()
         if name not in known
     ]
+
+
+def unclear_calls(reading: Reading, called: Mapping[str, int]) -> Sequence[Fault]:
+    """Return a warning for each flow that is called and not there, or whose name several have.
+
+    Args:
+        called: How many flows of the account each name stands for.
+    """
+    warnings = []
+    for name, count in called.items():
+        if count == 0 and not (reading.flow is not None and name == reading.flow.name):
+            hint = "save that flow first, or the node fails with flow.not_found"
+            warnings.append(_warning(reading.flows[name], "flow.unknown", f"there is no flow '{name}'", hint))
+        elif count > 1:
+            message = f"several flows are called '{name}'"
+            hint = "write the id of the one that is meant, or the node fails with flow.ambiguous"
+            warnings.append(_warning(reading.flows[name], "flow.ambiguous", message, hint))
+    return warnings
+
+
+def _warning(place: CodePlace, code: str, message: str, hint: str) -> Fault:
+    return Fault(
+        path=place.path, line=place.line, column=place.column, code=code, message=message, hint=hint, is_warning=True
+    )

@@ -25,10 +25,7 @@ class SubFlowExecutions:
     async def start(
         self, parent: ParentStep, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool
     ) -> SubFlow:
-        try:
-            flow_id = await self._flows.find(parent.account_id, flow)
-        except NotFound:
-            raise NodeFailure("flow.not_found", f"There is no flow '{flow}'") from None
+        flow_id = await self._called(parent, flow)
         self._check_depth(parent, flow_id)
         try:
             accepted = await self._accept(parent, flow_id, version, input, wait=wait)
@@ -46,6 +43,16 @@ class SubFlowExecutions:
         except Conflict as error:
             raise NodeFailure("limit.concurrency", str(error)) from None
         return SubFlow(accepted.id, flow_id)
+
+    async def _called(self, parent: ParentStep, flow: str) -> FlowId:
+        called = await self._flows.called(parent.account_id, flow)
+        if not called:
+            raise NodeFailure("flow.not_found", f"There is no flow '{flow}'")
+        if len(called) > 1:
+            raise NodeFailure(
+                "flow.ambiguous", f"Several flows are called '{flow}': write the id of the one that is meant"
+            )
+        return called[0]
 
     async def _accept(
         self, parent: ParentStep, flow_id: FlowId, version: str | int | None, input: Mapping[str, JSON], *, wait: bool

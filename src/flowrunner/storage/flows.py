@@ -47,10 +47,11 @@ SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_a
 CURRENT: Final = """
 SELECT revision_id, name FROM flows WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
 """
-FIND: Final = """
+# Two are enough to know that a name is not clear.
+CALLED: Final = """
 SELECT id FROM flows
  WHERE account_id = :account_id AND deleted_at IS NULL AND (id = :id OR name = :id)
- ORDER BY id <> :id, id LIMIT 1
+ ORDER BY id <> :id, id LIMIT 2
 """
 REVISION_NAMED: Final = """
 SELECT r.id FROM revisions r JOIN flows f ON f.id = r.flow_id
@@ -199,8 +200,10 @@ class SqlFlows:
         revision_id, name = await self._one(CURRENT, account_id, id)
         return CurrentFlow(RevisionId(revision_id), name)
 
-    async def find(self, account_id: AccountId, id_or_name: str) -> FlowId:
-        return FlowId((await self._one(FIND, account_id, id_or_name))[0])
+    async def called(self, account_id: AccountId, id_or_name: str) -> Sequence[FlowId]:
+        values = {"id": id_or_name, "account_id": account_id}
+        found = [FlowId(id) for (id,) in await self._database.read(lambda tx: tx.rows(CALLED, values))]
+        return found[:1] if id_or_name in found else found
 
     async def revision_named(self, account_id: AccountId, id: FlowId, version: str | int) -> RevisionId:
         # No column holds a greater number than this.

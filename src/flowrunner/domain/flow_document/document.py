@@ -35,6 +35,7 @@ class Document:
     """What is read from a document, with what was found on the way.
 
     Attributes:
+        flows: The flows that nodes call, by id or name, each with the place it is first named at.
         loose_ends: How many edges lead nobody knows where: what no other edge leads to may be meant by them.
     """
 
@@ -42,6 +43,7 @@ class Document:
     check_schema: CheckSchema
     faults: list[Fault] = field(default_factory=list)
     suggestions: Suggestions = field(default_factory=Suggestions)
+    flows: dict[str, CodePlace] = field(default_factory=dict)
     loose_ends: int = 0
 
     def map_at(self, parent: Mapping[str, JSON], at: Keys, key: str, hint: str | None = None) -> Mapping[str, JSON]:
@@ -149,6 +151,10 @@ class Document:
                 code=code, message=message, hint=hint, is_warning=True,
             )
         )  # fmt: skip
+
+    def code_place(self, keys: Keys) -> CodePlace:
+        place = self.source.place(keys)
+        return CodePlace(dotted(keys), place.line, place.column)
 
     def found(self, keys: Keys, code: str, message: str, hint: str | None, *, key: bool) -> Fault:
         place = (self.source.key_places.get(keys) if key else None) or self.source.place(keys)

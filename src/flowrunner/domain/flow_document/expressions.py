@@ -11,7 +11,7 @@ from flowrunner.domain.flow_document.document import Document
 from flowrunner.domain.flow_document.doubts import doubt_of_code, doubt_of_text
 from flowrunner.domain.flow_document.unknown_names import hint_for
 from flowrunner.domain.values import JSON
-from flowrunner.domain.yaml_source import Keys, dotted
+from flowrunner.domain.yaml_source import Keys
 
 # A string that is JavaScript by itself.
 CONDITION: Final[Mapping[tuple[str, ...], CodeKind]] = {(): CodeKind.CONDITION}
@@ -83,8 +83,7 @@ class Expressions:
     def check_reference(self, at: Keys, context: Context, text: str, root: str, keys: Sequence[str | int]) -> None:
         """Whether what an expression reads can be there."""
         if root == "secrets":
-            place = self.document.source.place(at)
-            self.secrets.setdefault(str(keys[0]), CodePlace(dotted(at), place.line, place.column))
+            self.secrets.setdefault(str(keys[0]), self.document.code_place(at))
         known: Collection[str] | None = _KNOWN_KEYS.get(root)
         if root == "nodes":
             known = context.visible
@@ -152,8 +151,7 @@ class _Place:
         return self.names
 
     def place_of(self, at: Keys) -> CodePlace:
-        place = self.expressions.document.source.place(at)
-        return CodePlace(dotted(at), place.line, place.column)
+        return self.expressions.document.code_place(at)
 
     def report(self, at: Keys, fault: ExpressionSyntax) -> None:
         hint = fault.hint

@@ -51,6 +51,8 @@ _HOOKS_KEYS: Final = ("prep", "exec", "post")
 _BATCH_KEYS: Final = ("strategy", "max_parallel")
 _BATCH_STRATEGIES: Final = ("serial", "parallel", "worker_pool")
 
+# The type of nodes that call other flows.
+CALLING: Final = "flow"
 MAX_DEPTH_OF_SCOPES: Final = 8
 BATCH_AT_ONCE: Final = 10
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
@@ -240,6 +242,9 @@ class NodeReader:
 
     def check_params(self, params: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec) -> None:
         faults = spec.check(params)
+        called = params.get("flow") if spec.name == CALLING else None
+        if isinstance(called, str) and called and "${" not in called:
+            self.document.flows.setdefault(called, self.document.code_place((*at, "flow")))
         for fault in faults:
             is_key, hint = fault.code == "unknown_key", fault.hint
             if is_key and fault.keys[0] in (*NODE_KEYS, *_INNER_KEYS[spec.inner]) and not is_suggestion(hint):

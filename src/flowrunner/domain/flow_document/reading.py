@@ -44,12 +44,14 @@ class Reading:
     Attributes:
         codes: All JavaScript in it, which nobody has looked at yet.
         secrets: The secrets that its expressions name, each with the place it is first named at.
+        flows: The same of the flows that its nodes call, by id or name.
     """
 
     flow: Flow | None
     faults: Sequence[Fault]
     codes: Sequence[Code] = ()
     secrets: Mapping[str, CodePlace] = field(default_factory=dict)
+    flows: Mapping[str, CodePlace] = field(default_factory=dict)
 
 
 def read_flow(text: str, node_types: Mapping[str, NodeTypeSpec], check_schema: CheckSchema = lambda schema: ()) -> Flow:
@@ -87,6 +89,7 @@ def study_flow(
         faults=sorted(document.faults, key=lambda f: (f.line or 0, f.column or 0)),
         codes=tuple(expressions.codes),
         secrets=expressions.secrets,
+        flows=document.flows,
     )
 
 
