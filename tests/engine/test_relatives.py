@@ -536,10 +536,10 @@ async def test_one_execution_that_cannot_be_looked_at_keeps_no_other_from_being_
             await first.until_ended(child)
 
     class Unreadable(Gate):
-        async def load(self, id: ExecutionId) -> Any:
+        async def stored(self, id: ExecutionId) -> Any:
             if id == children(path)[0]:
                 raise OSError("planted")
-            return await self._journal.load(id)
+            return await self._journal.stored(id)
 
     async with machine(path, wrap=lambda journal, _: Unreadable(journal)) as second:  # type: ignore[arg-type,return-value]
         assert await second.until_ended("parent-1") is Status.COMPLETED
