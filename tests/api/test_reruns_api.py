@@ -41,7 +41,7 @@ def test_a_rerun_is_an_execution_of_its_own_that_names_the_one_it_repeats(accoun
     reply = rerun(account, first["id"])
 
     assert reply.status == 201
-    assert reply.json.keys() == {"execution_id", "flow_id", "status", "created_at"}
+    assert reply.json.keys() == {"execution_id", "flow_id", "status", "created_at", "revision"}
     assert (reply.json["flow_id"], reply.json["status"]) == (flow_id, "running")
     assert_recent(reply.json["created_at"])
     second = account.ended(reply.json["execution_id"])
@@ -277,11 +277,13 @@ def test_a_repaired_flow_goes_on_from_where_it_failed(account: Client, receiver:
     repaired = broken.replace("${input.no.such.thing}", "${input}!")
     assert account.put(f"/api/v1/flows/{flow_id}", {"definition": repaired}).json["revision"] == 2
 
-    same = rerun_to_end(account, first["id"], {"from": "read"})
-    assert (same["status"], same["revision"]) == ("failed", 1), "the revision that ran, unless another is asked for"
-    second = rerun_to_end(account, first["id"], {"from": "read", "revision": 2})
+    second = rerun(account, first["id"], {"from": "read"})
+    same = rerun(account, first["id"], {"from": "read", "revision": "same"})
 
-    assert (second["result"], second["revision"]) == ("pushed!", 2)
+    assert (second.status, second.json["revision"]) == (201, 2), "the current one, unless another is asked for"
+    assert (same.status, same.json["revision"]) == (201, 1)
+    assert account.ended(second.json["execution_id"])["result"] == "pushed!"
+    assert account.ended(same.json["execution_id"])["status"] == "failed"
     assert len(receiver.effects(path)) == 1
 
 
@@ -292,10 +294,12 @@ def test_a_revision_may_be_named_by_its_label(account: Client) -> None:
     first = account.ended(account.run(flow_id))
 
     assert first["result"] == "new"
-    assert rerun_to_end(account, first["id"], {"revision": "one"})["result"] == "old"
+    assert rerun_to_end(account, first["id"], {"revision": "label:one"})["result"] == "old"
     assert rerun_to_end(account, first["id"], {"revision": 1})["revision"] == 1
-    for unknown in (9, "three", ""):
+    for unknown in (9, "label:three", "label:"):
         assert_error(rerun(account, first["id"], {"revision": unknown}), 404)
+    details = assert_error(rerun(account, first["id"], {"revision": "one"}), 422)
+    assert details["errors"][0]["hint"] == "write 'label:one' for the revision that its author has labelled so"
 
 
 def test_a_number_is_no_label_and_a_label_no_number(account: Client) -> None:
@@ -305,9 +309,9 @@ def test_a_number_is_no_label_and_a_label_no_number(account: Client) -> None:
     first = account.ended(account.run(flow_id))
 
     assert rerun_to_end(account, first["id"], {"revision": 1})["result"] == 1
-    assert rerun_to_end(account, first["id"], {"revision": "1"})["result"] == 2
-    assert rerun_to_end(account, first["id"], {"revision": "9"})["result"] == 1
-    for unknown in (9, "2"):
+    assert rerun_to_end(account, first["id"], {"revision": "label:1"})["result"] == 2
+    assert rerun_to_end(account, first["id"], {"revision": "label:9"})["result"] == 1
+    for unknown in (9, "label:2"):
         assert_error(rerun(account, first["id"], {"revision": unknown}), 404, "Revision not found")
 
 
@@ -317,10 +321,83 @@ def test_a_revision_that_lacks_what_would_be_kept_is_refused(account: Client) ->
     other = "nodes:\n  x: {type: transform, params: {value: 1}, next: b}\n  b: {type: return}\n"
     account.put(f"/api/v1/flows/{flow_id}", {"definition": other})
 
-    reply = rerun(account, first["id"], {"from": "b", "revision": 2})
+    message = (
+        "The current revision of the flow does not fit what the execution has done: it has no node 'a' of type"
+        ' transform, whose result would be kept. Send "revision": "same" to run the one that ran, '
+        "or leave out 'from' to run all of it"
+    )
+    assert_error(rerun(account, first["id"], {"from": "b"}), 409, message)
+    numbered = message.replace("The current revision", "The revision 2")
+    assert_error(rerun(account, first["id"], {"from": "b", "revision": 2}), 409, numbered)
+    assert rerun(account, first["id"], {"from": "b", "revision": "same"}).status == 201
+    assert rerun(account, first["id"], {"from": "a"}).status == 409, "there is no such node to begin at"
+    assert rerun(account, first["id"]).status == 201, "it keeps nothing"
 
-    assert_error(reply, 409, "The revision has no node 'a' of type transform, whose result would be kept")
-    assert rerun(account, first["id"], {"from": "a", "revision": 2}).status == 201, "it keeps nothing"
+
+BRANCHES: Final = """nodes:
+  both:
+    type: %s
+    %s
+    next: end
+  end: {type: return}
+"""
+LEFT: Final = "left: {nodes: {ask: {type: log, params: {message: hi}}}}"
+RIGHT: Final = "right: {nodes: {ask: {type: log, params: {message: hi}}}}"
+
+
+@pytest.mark.parametrize(
+    ("type", "inner", "misfit"),
+    [
+        ("parallel", f"branches: {{{LEFT}}}", "its node 'both' has no branch 'right'"),
+        (
+            "parallel",
+            f"branches: {{{LEFT}, {RIGHT.replace('ask', 'tell')}}}",
+            "it has no node 'ask' in both.1[right] of type log",
+        ),
+        ("log", "params: {message: hi}", "it has no node 'both' of type parallel"),
+        ("foreach", "params: {items: [1]}\n    nodes: {ask: {type: log, params: {message: hi}}}",
+         "it has no node 'both' of type parallel"),
+    ],
+)  # fmt: skip
+def test_a_revision_that_lacks_a_branch_or_what_is_in_it_is_refused(
+    account: Client, type: str, inner: str, misfit: str
+) -> None:
+    first = account.run_to_end(BRANCHES % ("parallel", f"branches: {{{LEFT}, {RIGHT}}}"))
+    account.put(f"/api/v1/flows/{first['flow_id']}", {"definition": BRANCHES % (type, inner)})
+
+    for start in ("end", "both.1[left]/ask.1") if type == "parallel" else ("end",):
+        reply = rerun(account, first["id"], {"from": start})
+
+        assert reply.status == 409
+        assert misfit in reply.error["message"]
+        assert 'Send "revision": "same"' in reply.error["message"]
+
+
+def test_a_revision_without_the_node_to_begin_at_is_refused(account: Client) -> None:
+    first = account.run_to_end("nodes:\n  a: {type: log, params: {message: hi}, next: b}\n  b: {type: return}\n")
+    definition = "nodes:\n  a: {type: log, params: {message: hi}, next: c}\n  c: {type: return}\n"
+    account.put(f"/api/v1/flows/{first['flow_id']}", {"definition": definition})
+
+    reply = rerun(account, first["id"], {"from": "b"})
+
+    assert reply.status == 409
+    assert "it has no node 'b' to begin at" in reply.error["message"]
+
+
+def test_the_idempotency_keys_of_a_rerun_are_new_or_the_same(account: Client, receiver: Receiver) -> None:
+    path = f"/ok/keys-{account.account_id}"
+    url = f"{receiver.url}{path}"
+    first = account.run_to_end(
+        f"nodes: {{a: {{type: webhook, params: {{url: {url}}}, next: b}}, "
+        f"b: {{type: webhook, params: {{url: {url}}}}}}}"
+    )
+    same = rerun_to_end(account, first["id"], {"idempotency": "same"})
+    from_b = rerun_to_end(account, same["id"], {"idempotency": "same", "from": "b"})
+    new = rerun_to_end(account, from_b["id"], {"idempotency": "new", "from": "b"})
+
+    a, b = f"{first['id']}.a.1", f"{first['id']}.b.1"
+    assert [effect.key for effect in receiver.effects(path)] == [a, b, a, b, b, f"{new['id']}.b.1"]
+    assert rerun(account, first["id"], {"idempotency": "none"}).status == 422
 
 
 def test_nodes_of_one_name_in_different_branches_are_kept_in_another_revision(account: Client) -> None:

@@ -261,7 +261,12 @@ class Stage:
 
     async def rerun(self, id: ExecutionId, what: Mapping[str, Any]) -> None:
         accepted = await self.services.reruns.rerun(
-            _caller("admin"), id, from_step=what.get("from"), input=what.get("input"), revision=what.get("revision")
+            _caller("admin"),
+            id,
+            from_step=what.get("from"),
+            input=what.get("input"),
+            revision=what.get("revision", "current"),
+            same_keys=what.get("idempotency") == "same",
         )
         self.executions["before"], self.executions[MAIN] = id, accepted.id
 

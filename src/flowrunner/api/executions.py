@@ -1,7 +1,7 @@
 """Executions over REST."""
 
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from fastapi import APIRouter, Query, Request
@@ -27,6 +27,7 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports import ExecutionView, LogLine
 from flowrunner.services.executions import Accepted
+from flowrunner.services.reruns import CURRENT
 
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
 
@@ -54,6 +55,10 @@ class RunAnswer(Answer):
     flow_id: str
     status: ExecutionStatus
     created_at: str
+
+
+class RerunAnswer(RunAnswer):
+    revision: int | None = Field(default=None, description="The revision of the flow that it runs.")
 
 
 class ExecutionAnswer(Answer):
@@ -181,13 +186,14 @@ def idempotency_key_of(request: Request) -> str | None:
 
 
 def _accepted(accepted: Accepted) -> Response:
+    body: dict[str, Any] = {
+        "execution_id": accepted.id,
+        "flow_id": accepted.flow_id,
+        "status": accepted.status.value,
+        "created_at": rfc3339(accepted.created_at),
+    }
     return answer(
-        {
-            "execution_id": accepted.id,
-            "flow_id": accepted.flow_id,
-            "status": accepted.status.value,
-            "created_at": rfc3339(accepted.created_at),
-        },
+        body if accepted.revision is None else body | {"revision": accepted.revision},
         200 if accepted.is_repeat else 201,
         {"Idempotent-Replayed": "true"} if accepted.is_repeat else None,
     )
@@ -262,8 +268,13 @@ class RerunBody(Body):
     )
     input: dict[str, Any] | None = Field(default=None, description="Other input; the same if absent.")
     # A number that the database can hold.
-    revision: Annotated[int, Field(ge=1, le=2**53)] | Annotated[str, Field(max_length=200)] | None = Field(
-        default=None, description="Number or label of the flow's revision to run; the one that ran if absent."
+    revision: Annotated[int, Field(ge=1, le=2**53)] | Annotated[str, Field(max_length=210)] = Field(
+        default=CURRENT,
+        description="The flow's revision to run: `current`, `same` (the one that ran), a number, or `label:1.4.0`.",
+    )
+    idempotency: Literal["new", "same"] = Field(
+        default="new",
+        description="Whether its steps send new idempotency keys, or those that the steps of this one have sent.",
     )
 
 
@@ -304,10 +315,10 @@ async def answer_approval(request: Request, id: str, node: str, body: ApprovalBo
 
 @router.post(
     "/executions/{id}/rerun",
-    response_model=RunAnswer,
+    response_model=RerunAnswer,
     status_code=201,
     responses={
-        200: {"model": RunAnswer, "description": "Started before, by the same Idempotency-Key"},
+        200: {"model": RerunAnswer, "description": "Started before, by the same Idempotency-Key"},
         **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
     openapi_extra={"parameters": [IDEMPOTENCY_KEY], **needs(Right.RUN)},
@@ -321,6 +332,7 @@ async def rerun_execution(request: Request, id: str, body: RerunBody | None = No
         from_step=wanted.from_,
         input=wanted.input,
         revision=wanted.revision,
+        same_keys=wanted.idempotency == "same",
         idempotency_key=idempotency_key_of(request),
     )
     return _accepted(accepted)

@@ -67,7 +67,7 @@ class Started:
         parent: The step of another execution that it runs for: `{execution_id, step, failures, flows}`, with
             how many tries of the step had failed, and the ids of the flows that led here.
         rerun_of: The execution whose events come next, as far as they are kept:
-            `{execution_id, from}`.
+            `{execution_id, from, keys_of}`; the last one is there if its steps send another's idempotency keys.
         is_queued: It waits for its turn: too many executions of its flow are under way.
         flow_name: What its flow is called, where that is not what the metadata of its revision says.
     """

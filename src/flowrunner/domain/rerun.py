@@ -4,9 +4,10 @@ Kept is whatever does not follow from that step: in its own scope and the ones a
 before it, and in the scopes beside it, other elements of a loop or other branches, what has ended.
 """
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 
+from flowrunner.domain.decide import decide
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import (
     HANDLERS,
@@ -27,6 +28,9 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
+from flowrunner.domain.execution import replay
+from flowrunner.domain.flow import Flow, Graph, Node
+from flowrunner.domain.values import ExecutionId
 
 Timed = tuple[Event, datetime]
 
@@ -61,6 +65,60 @@ def kept_before(events: Sequence[Timed], start: Step) -> list[Timed]:
     around = {ROOT, start.scope, *_scopes_around(start.scope)}
     kept = [(event, at) for index, (event, at) in enumerate(events) if _is_kept(event, around, is_before=index < first)]
     return _without_loose_ends(kept, around)
+
+
+def keys_of(started: Event) -> ExecutionId | None:
+    """Return the execution whose idempotency keys the steps send; None if they send their own."""
+    told = started.rerun_of if isinstance(started, Started) else None
+    found = told.get("keys_of") if isinstance(told, Mapping) else None
+    return None if found is None else ExecutionId(str(found))
+
+
+def misfit(kept: Sequence[Timed], start: Step, flow: Flow) -> str | None:
+    """Return what keeps ``flow`` from going on at ``start`` after the kept events; None if nothing does."""
+    for event, _ in kept:
+        if isinstance(event, NodeStarted | ScopesOpened):
+            node = _node_at(flow, _step(event))
+            if node is None or node.type != event.node_type:
+                return f"it has no {_named(_step(event))} of type {event.node_type}, whose result would be kept"
+            for key in event.keys if isinstance(event, ScopesOpened) else ():
+                if not node.inner.keys() & {key, ""}:
+                    return f"its {_named(_step(event))} has no branch '{key}', whose result would be kept"
+    if _node_at(flow, start) is None:
+        return f"it has no {_named(start)} to begin at"
+    try:
+        _check_goes_on(kept, flow)
+    except Exception as error:  # whatever the two make of each other is no fault of the caller's
+        return f"what is kept does not lead on in it ({error})"
+    return None
+
+
+def _check_goes_on(kept: Sequence[Timed], flow: Flow) -> None:
+    """Raises: what comes of it if the events and the flow do not fit."""
+    first = flow.nodes[flow.start]
+    now = max((at for _, at in kept), default=datetime.min.replace(tzinfo=UTC))
+    started = Started(node=first.name, node_type=first.type, input=None)
+    decide(flow, replay([(started, now), *kept]), running=(), now=now)
+
+
+def _named(step: Step) -> str:
+    return f"node '{step.node}'" + (f" in {step.scope}" if step.scope else "")
+
+
+def _node_at(flow: Flow, step: Step) -> Node | None:
+    graph = _graph_at(flow, step.scope)
+    return None if graph is None else graph.nodes.get(step.node)
+
+
+def _graph_at(flow: Flow, scope: str) -> Graph | None:
+    """Return the nodes of a scope such as `each.1[4]/both.1[left]`; None if the flow has no such scope."""
+    if scope == ROOT or scope in HANDLERS:
+        return flow
+    path, _, key = scope.rpartition("[")
+    outer, _, name = path.rpartition("/")
+    node, _, iteration = name.rpartition(".")
+    owner = _node_at(flow, Step(node, int(iteration), outer))
+    return None if owner is None else owner.inner.get(key.removesuffix("]")) or owner.inner.get("")
 
 
 def _is_kept(event: Event, around: set[str], *, is_before: bool) -> bool:

@@ -11,6 +11,7 @@ from flowrunner.domain.errors import InvalidFlow, NotFound, Unavailable
 from flowrunner.domain.events import Admitted, Cancelled, Event, Failed, Failure, Started
 from flowrunner.domain.execution import ExecutionState, Status
 from flowrunner.domain.flow import Flow
+from flowrunner.domain.rerun import keys_of
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine.history import AT_A_STRETCH, History, replayed
 from flowrunner.engine.log import line_of_end, line_of_start
@@ -48,9 +49,15 @@ class FlowEngine:
         self._world.is_stopping = True
 
     async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> Run:
-        identity = Identity(execution_id=new.id, account_id=new.account_id, flow_id=new.flow_id, flow=flow)
-        redactor = await self._world.vault.redactor(new.account_id)
         started = _start_of(new, flow, input)
+        identity = Identity(
+            execution_id=new.id,
+            account_id=new.account_id,
+            flow_id=new.flow_id,
+            flow=flow,
+            keys_of=keys_of(started) or new.id,
+        )
+        redactor = await self._world.vault.redactor(new.account_id)
         history = History(self._world, identity, redactor, ExecutionState(), epoch=self._world.epoch, create=new)
         ties = Ties(self._world, new.id, started, new.parent_id, new.turn)
         run = Run(self._world, identity, redactor, history, ties)
@@ -103,10 +110,16 @@ class FlowEngine:
     async def _resume(
         self, epoch: int, stored: StoredExecution, events: Sequence[tuple[Event, datetime]], flow: Flow
     ) -> Run:
-        identity = Identity(execution_id=stored.id, account_id=stored.account_id, flow_id=stored.flow_id, flow=flow)
         redactor = await self._world.vault.redactor(stored.account_id)
         state, started = await _state_of(events), events[0][0]
         assert isinstance(started, Started), "no other event can be the first"
+        identity = Identity(
+            execution_id=stored.id,
+            account_id=stored.account_id,
+            flow_id=stored.flow_id,
+            flow=flow,
+            keys_of=keys_of(started) or stored.id,
+        )
         history = History(self._world, identity, redactor, state, epoch=epoch, size=stored.size)
         ties = Ties(self._world, stored.id, started, stored.parent_id, stored.turn)
         run = Run(self._world, identity, redactor, history, ties)
@@ -189,6 +202,13 @@ async def _state_of(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
         raise Unreadable(f"The events of this execution do not follow from each other ({error})") from error
 
 
+def _rerun_of(new: NewExecution) -> JSON:
+    if new.rerun_of is None:
+        return None
+    told: dict[str, JSON] = {"execution_id": new.rerun_of, "from": new.rerun_from}
+    return told if new.keys_of is None else told | {"keys_of": new.keys_of}
+
+
 def _start_of(new: NewExecution, flow: Flow, input: JSON) -> Started:
     start = flow.nodes[flow.start]
     return Started(
@@ -197,7 +217,7 @@ def _start_of(new: NewExecution, flow: Flow, input: JSON) -> Started:
         input=input,
         by=new.by,
         parent=new.started_for,
-        rerun_of=None if new.rerun_of is None else {"execution_id": new.rerun_of, "from": new.rerun_from},
+        rerun_of=_rerun_of(new),
         is_queued=new.turn is not None and new.turn.is_queued,
         flow_name=new.flow_name if new.flow_name != flow.name else "",
     )

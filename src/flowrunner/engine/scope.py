@@ -25,12 +25,17 @@ from flowrunner.engine.world import World
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Which execution a step belongs to."""
+    """Which execution a step belongs to.
+
+    Attributes:
+        keys_of: The execution whose idempotency keys its steps send: itself, unless a rerun is to send the same again.
+    """
 
     execution_id: ExecutionId
     account_id: AccountId
     flow_id: FlowId
     flow: Flow
+    keys_of: ExecutionId
 
 
 # Characters and elements that are filled in on the event loop, in some milliseconds.

@@ -106,7 +106,7 @@ class Context:
 
     @property
     def idempotency_key(self) -> str:
-        return f"{self.identity.execution_id}.{self.current.step}"
+        return f"{self.identity.keys_of}.{self.current.step}"
 
     @property
     def input(self) -> JSON:

@@ -74,6 +74,7 @@ class NewExecution:
         turn: Its place among the executions of its flow, where those are limited.
         limits: Of its account, where it is counted in the journal which of its executions are in memory.
         rerun_of: The execution it repeats, from the step ``rerun_from`` on.
+        keys_of: The execution whose idempotency keys its steps send, if those are not its own.
         prefix: Events it begins with, after the first: what a rerun keeps of another execution.
         audit: Who started it, for the audit log.
     """
@@ -93,6 +94,7 @@ class NewExecution:
     limits: Limits | None = None
     rerun_of: ExecutionId | None = None
     rerun_from: str | None = None
+    keys_of: ExecutionId | None = None
     prefix: Sequence[tuple[Event, datetime]] = ()
     audit: AuditEntry | None = None
 

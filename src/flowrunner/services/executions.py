@@ -52,13 +52,19 @@ _PURGE_PAUSE_SECONDS: Final = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """An execution that now exists. ``is_repeat``: it did before, by the same idempotency key."""
+    """An execution that now exists.
+
+    Attributes:
+        is_repeat: It did before, by the same idempotency key.
+        revision: Number of the flow's revision that it runs, where that was looked up.
+    """
 
     id: ExecutionId
     flow_id: FlowId
     status: Status
     created_at: datetime
     is_repeat: bool = False
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +91,14 @@ class Repetition:
 
     Attributes:
         asked: The request in full, to tell a repeat of it from another one with its idempotency key.
+        keys_of: The execution whose idempotency keys its steps send, if those are not its own.
     """
 
     of: ExecutionId
     from_step: str | None
     prefix: Sequence[tuple[Event, datetime]]
     asked: JSON
+    keys_of: ExecutionId | None = None
 
 
 class Executions:
@@ -179,6 +187,7 @@ class Executions:
             turn=turn,
             rerun_of=None if repetition is None else repetition.of,
             rerun_from=None if repetition is None else repetition.from_step,
+            keys_of=None if repetition is None else repetition.keys_of,
             prefix=() if repetition is None else repetition.prefix,
             audit=None if origin.caller is None else _start_of(id, flow_id, origin.caller, repetition, at=now),
         )

@@ -1,19 +1,23 @@
 """Executions that repeat another one: whole, with other input, or from one of its steps on."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
 
 import msgspec
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict, invalid
-from flowrunner.domain.events import NodeStarted
 from flowrunner.domain.execution import IllegalEvent
-from flowrunner.domain.flow import Flow, Node
-from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before
-from flowrunner.domain.values import JSON, ExecutionId
-from flowrunner.ports import ExecutionReader, FlowLibrary, FlowStore, Journal
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before, keys_of, misfit
+from flowrunner.domain.values import JSON, ExecutionId, RevisionId
+from flowrunner.ports import ExecutionDetail, ExecutionReader, FlowLibrary, FlowStore, Journal
 from flowrunner.services.executions import Accepted, Executions, Origin, Repetition, digest_of
 from flowrunner.services.replays import Replays
+
+CURRENT: Final = "current"
+_LABEL: Final = "label:"
 
 
 class Reruns:
@@ -27,6 +31,7 @@ class Reruns:
     ) -> None:
         self._executions = executions
         self._reader = reader
+        self._journal = journal
         self._replays = Replays(journal)
         self._flows = flows
         self._library = library
@@ -38,7 +43,8 @@ class Reruns:
         *,
         from_step: str | None = None,
         input: Mapping[str, JSON] | None = None,
-        revision: int | str | None = None,
+        revision: int | str = CURRENT,
+        same_keys: bool = False,
         idempotency_key: str | None = None,
     ) -> Accepted:
         """Start an execution that repeats ``id``, with what it gave before ``from_step``.
@@ -46,62 +52,90 @@ class Reruns:
         Args:
             from_step: Where it begins: a node, or a step such as `each.1[4]/push.1`; the whole if None.
             input: The input to go by; the same if None.
-            revision: Number or label of the flow's revision to run; the one that ran if None.
+            revision: The flow's revision to run: `current`, `same` for the one that ran, a number, or `label:` and the
+                author's label.
+            same_keys: Its steps send the idempotency keys that the steps of ``id`` have sent.
 
         Raises:
             NotFound.
-            InvalidInput: If there is no such step, the input does not fit, or the key was used for another request.
+            InvalidInput: If there is no such step, the input or the revision makes no sense, or the key was used for
+                another request.
             Conflict: If what is kept does not fit the revision.
         """
-        asked: JSON = [id, from_step, input, revision]
+        asked: JSON = [id, from_step, input, revision, same_keys]
         if idempotency_key is not None:
             repeated = await self._executions.accepted_before(caller.account_id, idempotency_key, digest_of(asked))
             if repeated is not None:
-                return repeated
+                return await self._with_revision(caller, repeated)
         before = await self._reader.get(caller.account_id, id)
-        revision_id = before.revision_id
-        if revision is not None:
-            revision_id = await self._flows.revision_named(caller.account_id, before.flow_id, revision)
+        revision_id = await self._revision_named(caller, before, revision)
         prefix: Sequence[Timed] = []
         if from_step is not None:
+            # One that ran fits what it has given.
+            flow = None
+            if revision_id != before.revision_id:
+                flow = await self._library.get(caller.account_id, revision_id)
             try:
-                prefix = await self._replays.of(caller.account_id, id, lambda events: _kept(events, from_step))
+                prefix, misfits = await self._replays.of(
+                    caller.account_id, id, lambda events: _kept(events, from_step, flow)
+                )
             except NoSuchStep as error:
                 raise invalid("from", str(error)) from None
-            if revision_id != before.revision_id:
-                _check_fits(prefix, await self._library.get(caller.account_id, revision_id))
+            if misfits is not None:
+                raise _does_not_fit(revision, misfits)
         given = msgspec.json.decode(before.input) if input is None else input
         try:
-            return await self._executions.accept(
+            accepted = await self._executions.accept(
                 Origin(account_id=caller.account_id, by=caller.account_id, caller=caller),
                 before.flow_id,
                 given,
                 revision_id=revision_id,
                 idempotency_key=idempotency_key,
-                repetition=Repetition(of=id, from_step=from_step, prefix=prefix, asked=asked),
+                repetition=Repetition(
+                    of=id,
+                    from_step=from_step,
+                    prefix=prefix,
+                    asked=asked,
+                    keys_of=await self._keys_of(id) if same_keys else None,
+                ),
             )
         except IllegalEvent as error:
-            raise Conflict(f"What the execution has done does not fit this revision: {error}") from None
+            raise _does_not_fit(revision, str(error)) from None
+        return await self._with_revision(caller, accepted)
+
+    async def _revision_named(self, caller: Caller, before: ExecutionDetail, revision: int | str) -> RevisionId:
+        """Raises: NotFound, InvalidInput."""
+        match revision:
+            case "same":
+                return before.revision_id
+            case "current":
+                return (await self._flows.current(caller.account_id, before.flow_id)).revision_id
+            case str() if not revision.startswith(_LABEL):
+                hint = f"write '{_LABEL}{revision}' for the revision that its author has labelled so"
+                raise invalid("revision", "must be current, same, a number, or label: and a label", hint=hint)
+            case str():
+                revision = revision.removeprefix(_LABEL)
+        return await self._flows.revision_named(caller.account_id, before.flow_id, revision)
+
+    async def _keys_of(self, id: ExecutionId) -> ExecutionId:
+        """Return the execution whose keys the steps of ``id`` have sent."""
+        first = await self._journal.events(id, after=0, limit=1)
+        return (keys_of(first[0].event) if first else None) or id
+
+    async def _with_revision(self, caller: Caller, accepted: Accepted) -> Accepted:
+        return replace(accepted, revision=(await self._reader.get(caller.account_id, accepted.id)).revision)
 
 
-def _kept(events: Sequence[Timed], from_step: str) -> Sequence[Timed]:
-    """Raises: NoSuchStep."""
-    return kept_before(events, find_step(events, from_step))
+def _kept(events: Sequence[Timed], from_step: str, flow: Flow | None) -> tuple[Sequence[Timed], str | None]:
+    """Return what is kept, and what keeps the flow from going on after that. Raises: NoSuchStep."""
+    start = find_step(events, from_step)
+    kept = kept_before(events, start)
+    return kept, None if flow is None else misfit(kept, start, flow)
 
 
-def _check_fits(prefix: Sequence[Timed], flow: Flow) -> None:
-    """Raises: Conflict if the flow lacks a node that the kept events are of."""
-    # Nodes of different scopes may have the same name.
-    nodes = set(_nodes(flow.nodes))
-    for event, _ in prefix:
-        if isinstance(event, NodeStarted) and (event.node, event.node_type) not in nodes:
-            raise Conflict(
-                f"The revision has no node '{event.node}' of type {event.node_type}, whose result would be kept"
-            )
-
-
-def _nodes(nodes: Mapping[str, Node]) -> Iterator[tuple[str, str]]:
-    for name, node in nodes.items():
-        yield name, node.type
-        for graph in node.inner.values():
-            yield from _nodes(graph.nodes)
+def _does_not_fit(revision: int | str, why: str) -> Conflict:
+    what = "The current revision" if revision == CURRENT else f"The revision {str(revision).removeprefix(_LABEL)}"
+    return Conflict(
+        f'{what} of the flow does not fit what the execution has done: {why}. Send "revision": "same" to run the one '
+        "that ran, or leave out 'from' to run all of it"
+    )

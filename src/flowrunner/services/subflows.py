@@ -25,6 +25,18 @@ class SubFlowExecutions:
     async def start(
         self, parent: ParentStep, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool
     ) -> SubFlow:
+        try:
+            return await self._start(parent, flow, version=version, input=input, wait=wait)
+        except NodeFailure:
+            # After a crash the step asks again. What the flow is called, or is, may have changed since it asked first.
+            before = await self._executions.accepted_before(parent.account_id, _key(parent), None)
+            if before is None:
+                raise
+            return SubFlow(before.id, before.flow_id)
+
+    async def _start(
+        self, parent: ParentStep, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool
+    ) -> SubFlow:
         flow_id = await self._called(parent, flow)
         self._check_depth(parent, flow_id)
         try:
@@ -70,12 +82,9 @@ class SubFlowExecutions:
                 "flows": list(parent.flows),
             },
         )
-        # A blank keeps it apart from the keys that clients give. After a crash the step asks again,
-        # and finds what it has started. PostgreSQL takes no longer key than some 2,700 bytes, and the name
-        # of a step that is deep within others may have more.
-        step = hashlib.sha256(parent.step.encode()).hexdigest()
-        key = f"{parent.execution_id} {step} {parent.failures}"
-        return await self._executions.accept(origin, flow_id, dict(input), revision_id=revision_id, idempotency_key=key)
+        return await self._executions.accept(
+            origin, flow_id, dict(input), revision_id=revision_id, idempotency_key=_key(parent)
+        )
 
     def _check_depth(self, parent: ParentStep, flow_id: FlowId) -> None:
         if len(parent.flows) >= MAX_DEPTH:
@@ -83,3 +92,11 @@ class SubFlowExecutions:
         if parent.flows.count(flow_id) >= MAX_RECURSION:
             message = f"The flow {flow_id} calls itself more than {MAX_RECURSION} deep, by itself or through others"
             raise NodeFailure("flow.recursion", message)
+
+
+def _key(parent: ParentStep) -> str:
+    """Return the idempotency key of what a step starts: after a crash the step asks again, and finds that."""
+    # A blank keeps it apart from the keys that clients give. PostgreSQL takes no longer key than some 2,700 bytes, and
+    # the name of a step that is deep within others may have more.
+    step = hashlib.sha256(parent.step.encode()).hexdigest()
+    return f"{parent.execution_id} {step} {parent.failures}"
