@@ -33,7 +33,8 @@ from flowrunner.plugin import NodeType, Params, StepContext
 from flowrunner.ports import Journal, NewExecution, Recorded, SavedFlow
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
-from flowrunner.security.egress import EgressClient, EgressPolicy
+from flowrunner.security.egress import EgressClients
+from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import ReadyFlows
@@ -130,7 +131,7 @@ async def open_engine(
     specs = {name: node_type.spec() for name, node_type in node_types.items()}
     database = SqliteDatabase(path, bulk={AppendWork: append_together}, on_commit=on_commit)
     sandbox = JailedSandbox()
-    http, clock, ends = EgressClient(EgressPolicy((), frozenset())), SystemClock(), Ends()
+    http, clock, ends = EgressClients(EgressPolicy((), frozenset())), SystemClock(), Ends()
     world = World(
         journal=wrap(SqlJournal(database)),
         library=ReadyFlows(SqlFlows(database), specs),

@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from flowrunner.security.egress import EgressClient, EgressPolicy
+from flowrunner.security.egress import EgressClient
+from flowrunner.security.egress_policy import EgressPolicy
 from support.networks import LOOPBACK
 
 

@@ -14,7 +14,8 @@ from flowrunner.domain.events import NodeCompleted, NodeFailed, NodeWaiting, Sco
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow_document import study_flow
 from flowrunner.nodes import built_in
-from flowrunner.security.egress import EgressClient, EgressPolicy
+from flowrunner.security.egress import EgressClient
+from flowrunner.security.egress_policy import EgressPolicy
 from support.flows import specs
 from support.networks import LOOPBACK
 from support.world import Machine, machine

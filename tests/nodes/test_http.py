@@ -17,7 +17,9 @@ import pytest
 from flowrunner.nodes.http_request import HttpRequest
 from flowrunner.nodes.webhook import Webhook
 from flowrunner.plugin import NodeFailure
-from flowrunner.security.egress import MAX_ANSWER_BYTES, EgressClient, EgressPolicy
+from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES
+from flowrunner.security.egress import EgressClient
+from flowrunner.security.egress_policy import EgressPolicy
 from support.contexts import PlainContext
 from support.databases import NOON
 from support.networks import LOOPBACK, unused_port

@@ -10,13 +10,19 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
+from flowrunner.bootstrap.location import own_servers
 from flowrunner.plugin import NodeFailure
-from flowrunner.security.egress import EgressClient, EgressForbidden, EgressPolicy, _GuardedResolver
+from flowrunner.security.egress import EgressClient
+from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
+from flowrunner.security.name_lookups import AccountResolver
+from flowrunner.settings import Settings
 from support.client import Client
+from support.postgres import PostgresServer
 from support.scoreboard import Scoreboard
 from support.server import Server
 
@@ -459,7 +465,7 @@ async def test_s33_a_name_that_changes_its_meaning_leads_nowhere(
 async def test_s33_an_address_is_checked_where_the_socket_is_made(trap: Trap, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were a checked name resolved again to connect, or its answer replaced meanwhile, it would end here."""
     before = trap.reached
-    monkeypatch.setattr(_GuardedResolver, "resolve", _unguarded)
+    monkeypatch.setattr(AccountResolver, "resolve", _unguarded)
 
     for name in ("127.0.0.1", "localhost", "changed.example"):
         assert await attempt(f"http://{name}:{trap.port}/", EgressPolicy()) == "egress.forbidden"
@@ -518,6 +524,95 @@ async def test_s35_our_own_port_stays_closed(trap: Trap, scoreboard: Scoreboard)
 
     scoreboard.count("egress: own ports and metadata services reached", cases=len(hosts), failures=len(reached))
     assert (reached, trap.reached) == ([], before)
+
+
+async def test_s35_servers_that_we_depend_on_stay_closed(trap: Trap, names: dict[str, list[list[str]]]) -> None:
+    before = trap.reached
+    names["db.example"] = [["127.0.0.1"]]
+    names["other.example"] = [["127.0.0.1"]]
+    everything = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
+    client = EgressClient(EgressPolicy(everything, own_servers={("db.example", trap.port)}))
+    hosts = ["db.example", "other.example", "localhost", *(host for host in SPELLINGS if "192.0.2.9" not in host)]
+    try:
+        endings = {host: await attempt_with(client, f"http://{host}:{trap.port}/") for host in hosts}
+    finally:
+        await client.close()
+
+    assert [host for host, ending in endings.items() if ending == "200"] == []
+    assert endings["db.example"] == endings["other.example"] == endings["127.0.0.2"] == "egress.forbidden"
+    assert trap.reached == before
+
+
+async def test_s35_a_redirect_leads_to_no_server_that_we_depend_on(
+    trap: Trap, redirector: http.server.HTTPServer, names: dict[str, list[list[str]]]
+) -> None:
+    before = trap.reached
+    names["db.example"] = [["127.0.0.1"]]
+    redirector.location = f"http://127.0.0.3:{trap.port}/"  # type: ignore[attr-defined]
+    loopback = EgressPolicy([ipaddress.ip_network("127.0.0.0/8")], own_servers={("db.example", trap.port)})
+
+    ending = await attempt(f"http://{REDIRECTOR}:{redirector.server_port}/", loopback, redirects=5)
+
+    assert (ending, trap.reached) == ("egress.forbidden", before)
+
+
+async def test_s35_all_addresses_of_a_server_that_we_depend_on_are_closed_and_only_its_port(
+    names: dict[str, list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names["db.example"] = [["10.1.2.3", "fd00::3"], ["10.1.2.4"]]
+    policy = EgressPolicy(
+        [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")],
+        own_servers={("db.example", 5432), ("10.9.9.9", 7233)},
+    )
+    await policy.prepare(5432)
+
+    for host, port in (("10.1.2.3", 5432), ("fd00::3", 5432), ("10.9.9.9", 7233)):
+        with pytest.raises(EgressForbidden, match="depends on"):
+            policy.check(host, port)
+    for host, port in (("10.1.2.3", 5433), ("10.1.2.4", 5432), ("10.9.9.9", 5432)):
+        policy.check(host, port)
+
+    # Its name means something else by now.
+    monkeypatch.setattr("flowrunner.security.own_servers._KNOWN_SECONDS", 0.0)
+    policy._own_servers._known_until = 0.0
+    await policy.prepare(5432)
+    with pytest.raises(EgressForbidden, match="depends on"):
+        policy.check("10.1.2.4", 5432)
+
+
+@pytest.mark.parametrize(
+    ("settings", "servers"),
+    [
+        ({}, set()),
+        ({"database_url": "postgresql://u:p@db.example/flows"}, {("db.example", 5432)}),
+        ({"database_url": "postgres://u:p%40x@db.example:6432/flows?sslmode=require"}, {("db.example", 6432)}),
+        ({"database_url": "postgresql://a.example:1,b.example/x"}, {("a.example", 1), ("b.example", 5432)}),
+        ({"database_url": "postgresql://u@[::1]/x"}, {("::1", 5432)}),
+        ({"database_url": "postgresql:///x?host=db.example&port=7"}, {("db.example", 7)}),
+        ({"database_url": "postgresql:///x?host=/run/postgresql"}, set()),
+        ({"database_url": "postgresql://u@%2Frun%2Fpostgresql/x"}, set()),
+        ({"database_url": "postgresql:///x"}, {("localhost", 5432)}),
+        ({"dispatch": "temporal://t.example/default"}, {("t.example", 7233)}),
+        ({"database_url": "postgresql://db.example/x", "dispatch": "temporal://[fd00::7]:17233/ns?queue=q"},
+         {("db.example", 5432), ("fd00::7", 17233)}),
+    ],
+)  # fmt: skip
+def test_s35_the_servers_that_we_depend_on_are_those_of_the_settings(settings: Any, servers: Any) -> None:
+    assert own_servers(Settings(**settings)) == servers
+
+
+def test_s35_a_flow_does_not_reach_the_database(tmp_path: Any, lasting_postgres: PostgresServer) -> None:
+    url = lasting_postgres.new_database()
+    port = urlsplit(url).port
+    server = Server(tmp_path, {"DATABASE_URL": url, "EGRESS_ALLOW": "127.0.0.0/8,::1/128"})
+    try:
+        admin = server.start().admin()
+        for host in ("127.0.0.1", "localhost", "127.0.0.2", "[::ffff:127.0.0.1]"):
+            flow = f'nodes:\n  a: {{type: http.request, params: {{url: "http://{host}:{port}/"}}}}\n'
+            execution = admin.run_to_end(flow)
+            assert "Flows may not connect" in execution["error"], host
+    finally:
+        server.stop()
 
 
 def test_s35_a_flow_does_not_reach_the_servers_own_api(server: Server, account: Client) -> None:

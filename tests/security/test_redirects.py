@@ -10,7 +10,8 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.nodes.http_request import HttpRequest
-from flowrunner.security.egress import EgressClient, EgressPolicy
+from flowrunner.security.egress import EgressClient
+from flowrunner.security.egress_policy import EgressPolicy
 from support.contexts import PlainContext
 from support.networks import LOOPBACK
 from support.scoreboard import Scoreboard

@@ -9,7 +9,8 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.plugin import NodeFailure
-from flowrunner.security.egress import EgressClient, EgressPolicy
+from flowrunner.security.egress import EgressClient
+from flowrunner.security.egress_policy import EgressPolicy
 from support.scoreboard import Scoreboard
 
 SECOND: Final = "GET /second HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -98,6 +98,9 @@ class FakeHttp:
     def at(self, url: str, *answers: Answer) -> None:
         self.answers[url] = list(answers)
 
+    def of(self, account_id: AccountId) -> "FakeHttp":
+        return self
+
     async def request(
         self,
         method: str,

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from flowrunner.bootstrap.data import open_data
 from flowrunner.bootstrap.dispatching import dispatch_of
+from flowrunner.bootstrap.location import own_servers
 from flowrunner.bootstrap.news import hearing
 from flowrunner.bootstrap.ownership import is_shared
 from flowrunner.bootstrap.program import Program, assemble
@@ -13,7 +14,8 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.metrics import Metrics
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.security.credentials import Argon2Hasher
-from flowrunner.security.egress import EgressClient, EgressPolicy
+from flowrunner.security.egress import EgressClients
+from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.settings import Settings
 
 
@@ -37,7 +39,7 @@ async def open_program(
     clock, metrics = SystemClock(), Metrics()
     async with open_data(settings, clock=clock, metrics=metrics, is_standby=is_standby) as stored:
         hasher = Argon2Hasher()
-        http = EgressClient(EgressPolicy(settings.egress_allow, own_ports))
+        http = EgressClients(EgressPolicy(settings.egress_allow, own_ports, own_servers(settings)))
         sandbox = JailedSandbox(settings.script_workers)
         try:
             program = assemble(

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qs, unquote, urlsplit
 
+from flowrunner.dispatch.temporal.address import DEFAULT_PORT, TemporalAddress
 from flowrunner.security.keys import UnsafeDataDir, told_if_unwritable
-from flowrunner.settings import Settings
+from flowrunner.settings import LOCAL, Settings
 from flowrunner.storage.location import Location, location_of
 from flowrunner.storage.migrations import HEAD
 
+_POSTGRES_PORT: Final = 5432
 DATABASE_FILE: Final = "flowrunner.db"
 
 
@@ -24,6 +27,32 @@ def stored_at(settings: Settings) -> Location:
 async def is_newest_schema(settings: Settings) -> bool:
     """Whether the database is as this version has it. Raises: FlowRunnerError."""
     return await stored_at(settings).revision() == HEAD
+
+
+def own_servers(settings: Settings) -> frozenset[tuple[str, int]]:
+    """Return host and port of each server that the settings name, as far as it is reached over a network."""
+    found: set[tuple[str, int]] = set()
+    if settings.database_url is not None:
+        parts = urlsplit(settings.database_url)
+        options = parse_qs(parts.query)
+        hosts = [unquote(host) for host in parts.netloc.rpartition("@")[2].split(",") if host]
+        hosts += [host for value in options.get("host", ()) for host in value.split(",")]
+        ports = [port for value in options.get("port", ()) for port in value.split(",") if port.isdigit()]
+        otherwise = int(ports[0]) if ports else _POSTGRES_PORT
+        for host in hosts or ["localhost"]:
+            # A path is a socket of this machine's file system.
+            if not host.startswith("/"):
+                found.add(_host_and_port(host, otherwise))
+    if settings.dispatch != LOCAL:
+        found.add(_host_and_port(TemporalAddress.read(settings.dispatch).target, DEFAULT_PORT))
+    return frozenset(found)
+
+
+def _host_and_port(text: str, otherwise: int) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, ""
+    return host.strip("[]"), int(port) if port.isdigit() else otherwise
 
 
 def make_private(path: Path) -> None:

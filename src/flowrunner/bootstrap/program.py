@@ -26,7 +26,7 @@ from flowrunner.ports import Advancing, OpenDispatcher
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.credentials import Argon2Hasher
-from flowrunner.security.egress import EgressClient
+from flowrunner.security.egress import EgressClients
 from flowrunner.security.rotation import FileKeyRotator
 from flowrunner.security.vault import AesVault
 from flowrunner.services.accounts import Accounts
@@ -85,7 +85,7 @@ def assemble(
     clock: SystemClock,
     metrics: Metrics,
     hasher: Argon2Hasher,
-    http: EgressClient,
+    http: EgressClients,
     sandbox: JailedSandbox,
     dispatch: Dispatch,
 ) -> Program:

@@ -114,7 +114,7 @@ class Context:
 
     @property
     def http(self) -> HttpClient:
-        return self.world.requests.of(self.identity.account_id)
+        return self.world.http.of(self.identity.account_id)
 
     @property
     def flows(self) -> _Flows:

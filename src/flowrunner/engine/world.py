@@ -2,13 +2,22 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.engine.requests import Requests
-from flowrunner.plugin import HttpClient, NodeType
-from flowrunner.ports import Broadcast, Clock, FlowLibrary, Journal, Relatives, Sandbox, SubFlowStarter, Vault
+from flowrunner.plugin import NodeType
+from flowrunner.ports import (
+    Broadcast,
+    Clock,
+    FlowLibrary,
+    HttpClients,
+    Journal,
+    Relatives,
+    Sandbox,
+    SubFlowStarter,
+    Vault,
+)
 
 T = TypeVar("T")
 
@@ -41,19 +50,15 @@ class World:
     broadcast: Broadcast
     sandbox: Sandbox
     node_types: Mapping[str, NodeType[Any]]
-    http: HttpClient
+    http: HttpClients
     clock: Clock
     draw: Callable[[], float]
     short_wait: float = SHORT_WAIT_SECONDS
     epoch: int = 0
     is_shared: bool = False
     is_stopping: bool = False
-    requests: Requests = field(init=False)
     _relatives: Relatives | None = None
     _flows: SubFlowStarter | None = None
-
-    def __post_init__(self) -> None:
-        self.requests = Requests(self.http)
 
     def connect(self, *, relatives: Relatives, flows: SubFlowStarter) -> None:
         """Name the ones that start and advance executions, which are made after the engine."""

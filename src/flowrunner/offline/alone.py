@@ -14,7 +14,8 @@ from flowrunner.rehearsal.alone import Alone, Answers, Watch, Watcher
 from flowrunner.rehearsal.memory import GivenFlows, MemoryJournal, MemoryVault
 from flowrunner.rehearsal.rehearse import Kit
 from flowrunner.rehearsal.subflows import GivenSubFlows
-from flowrunner.security.egress import EgressClient, EgressPolicy
+from flowrunner.security.egress import EgressClients
+from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.services.admission import InputForms
 from flowrunner.services.ids import new_id
 
@@ -33,7 +34,7 @@ async def open_alone(
 ) -> AsyncIterator[Alone]:
     """What runs flows for real: node types that reach outside as far as the guard lets them, and the real clock."""
     journal, clock, watcher = MemoryJournal(), SystemClock(), Watcher(watch)
-    http = EgressClient(EgressPolicy(egress_allow))
+    http = EgressClients(EgressPolicy(egress_allow))
     world = World(
         journal=journal,
         library=flows,

@@ -36,6 +36,7 @@ from flowrunner.ports.dispatch import (
 )
 from flowrunner.ports.executions import ExecutionDetail, ExecutionReader, ExecutionView, LogLine, UsageReader
 from flowrunner.ports.flows import CurrentFlow, FlowLibrary, FlowStore, FlowView, RevisionView, SavedFlow, SavedRevision
+from flowrunner.ports.http import HttpClients
 from flowrunner.ports.journal import (
     Append,
     DuplicateRequest,
@@ -99,6 +100,7 @@ __all__ = [
     "FlowStore",
     "FlowView",
     "HeldKeys",
+    "HttpClients",
     "Journal",
     "KeyHolder",
     "KeyKind",

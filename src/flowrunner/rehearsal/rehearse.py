@@ -14,10 +14,10 @@ from flowrunner.domain.explain import waiting_for
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.flow_tests import FlowTest, Mock, NodePath, read_mocks
 from flowrunner.domain.json_schema import SchemaEngine
-from flowrunner.domain.values import JSON, ExecutionId, RevisionId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, RevisionId
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
-from flowrunner.plugin import HttpAnswer, NodeFailure, NodeType
+from flowrunner.plugin import HttpAnswer, HttpClient, NodeFailure, NodeType
 from flowrunner.ports import ParentStep, Redactor, Sandbox
 from flowrunner.rehearsal.memory import NOBODY, GivenFlow, GivenFlows, MemoryJournal, MemoryVault, new_execution
 from flowrunner.rehearsal.mocks import Cast, MockedType
@@ -64,7 +64,10 @@ class Verdict:
 
 
 class _NoNetwork:
-    """Fills `plugin.HttpClient`: whatever a node type says of itself, nothing gets out."""
+    """Fills `ports.HttpClients`: whatever a node type says of itself, nothing gets out."""
+
+    def of(self, account_id: AccountId) -> HttpClient:
+        return self
 
     async def request(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None = None, max_redirects: int = 0

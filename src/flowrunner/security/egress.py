@@ -1,48 +1,36 @@
-"""Where flows may connect, and the one client that they connect with."""
+"""The one client that flows connect with."""
 
-import ipaddress
 import re
 import socket
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
 
 import aiohttp
 import yarl
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 
 from flowrunner.domain.errors import quoted
+from flowrunner.domain.values import AccountId
 from flowrunner.plugin import HttpAnswer, NodeFailure
+from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES, BoundedResponseHandler, UnfitAnswer
+from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
+from flowrunner.security.fair_slots import FairSlots
+from flowrunner.security.name_lookups import AccountResolver, NameUnanswered, lookup_slots
+from flowrunner.security.parsing_turns import ParsingTurns
 
-Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-# The standard library's `is_private` and `is_global` miss several of these.
-CLOSED: Final[tuple[Network, ...]] = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
-        "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15",
-        "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-        "::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/32",
-        "2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10",
-        "ff00::/8",
-    )
-)  # fmt: skip
-
-# Services that hand out the machine's own credentials: closed whatever is allowed.
-ALWAYS_CLOSED: Final[tuple[Network, ...]] = tuple(
-    ipaddress.ip_network(text)
-    for text in ("169.254.169.254/32", "169.254.170.2/32", "169.254.170.23/32", "169.254.42.42/32",
-                 "100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32", "fd00:ec2::254/128",
-                 "fd00:ec2::23/128", "fd20:ce::254/128", "fd00:c1::a9fe:a9fe/128", "fd00:42::42/128",
-                 "fe80::a9fe:a9fe/128")
-)  # fmt: skip
-
-MAX_ANSWER_BYTES: Final = 1024 * 1024
 MAX_REDIRECTS: Final = 5
-_CONNECTIONS: Final = 1024
+# Requests of all accounts together, of one of them, and of each in any case; as many connections are kept open.
+_REQUESTS: Final = 1024
+_REQUESTS_OF_AN_ACCOUNT: Final = 256
+_SURE_REQUESTS: Final = 16
+# Accounts whose connections are kept.
+_KEPT_CLIENTS: Final = 256
 _CONNECT_SECONDS: Final = 10.0
+_NOBODY: Final = AccountId("")
 _FORBIDDEN_HEADERS: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"}
 )
@@ -52,112 +40,105 @@ _BAD_IN_URL: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _METHOD: Final = re.compile(r"[A-Za-z]{1,20}")
 
 
-class EgressForbidden(OSError):
-    """An address that flows may not connect to."""
+class EgressClients:
+    """The clients of all accounts. Fills `ports.HttpClients`.
 
-
-class EgressPolicy:
-    """Which addresses are open.
-
-    Args:
-        allow: Ranges that are opened although they are closed by default.
-        own_ports: Ports of this machine on which FlowRunner itself listens, never to be reached.
+    Accounts share neither connections nor looked-up names nor cookies, and each has its share of requests, of lookups
+    and of the time in which answers are parsed.
     """
-
-    def __init__(self, allow: Sequence[Network] = (), own_ports: Collection[int] = ()) -> None:
-        self._allow = tuple(allow)
-        self._own_ports = frozenset(own_ports)
-
-    def check(self, host: str, port: int) -> None:
-        """Raise EgressForbidden unless a connection to this address is allowed."""
-        try:
-            # Only an address of IPv6 has a zone.
-            address = ipaddress.ip_address(host.partition("%")[0] if ":" in host else host)
-        except ValueError:
-            raise EgressForbidden(f"'{host}' is not an address") from None
-        for form in _forms(address):
-            if any(form in network for network in ALWAYS_CLOSED if network.version == form.version):
-                raise EgressForbidden(f"{host} is a metadata service, which is always closed to flows")
-            if port in self._own_ports and _is_this_machine(form):
-                raise EgressForbidden(f"port {port} of this machine is FlowRunner's own")
-        if any(address in network for network in self._allow if network.version == address.version):
-            return
-        for network in CLOSED:
-            if network.version == address.version and address in network:
-                raise EgressForbidden(
-                    f"{host} is in {network}, which is closed to flows: "
-                    f"an operator can open it with FLOWRUNNER_EGRESS_ALLOW"
-                )
-
-
-# Forms of IPv6 addresses whose last 32 bits are an IPv4 one: compatible, mapped, translated, NAT64.
-_WITH_IPV4: Final[tuple[Network, ...]] = tuple(
-    ipaddress.ip_network(text)
-    for text in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/96")
-)
-
-
-def _forms(address: Address) -> tuple[Address, ...]:
-    """The address, and the IPv4 ones that an IPv6 one stands for."""
-    if not isinstance(address, ipaddress.IPv6Address):
-        return (address,)
-    forms: list[Address] = [address]
-    if any(address in network for network in _WITH_IPV4):
-        forms.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    if address.sixtofour is not None:
-        forms.append(address.sixtofour)
-    forms += address.teredo or ()
-    return tuple(forms)
-
-
-def _is_this_machine(address: Address) -> bool:
-    if address.is_loopback or address.is_unspecified:
-        return True
-    # The kernel picks an address as its own source exactly when the target is the machine itself.
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((str(address), 9))
-        except OSError:
-            return False
-        return str(probe.getsockname()[0]).partition("%")[0] == str(address)
-
-
-class _GuardedResolver(AbstractResolver):
-    """Refuses a name if any of its addresses is closed."""
 
     def __init__(self, policy: EgressPolicy) -> None:
         self._policy = policy
-        self._resolver = aiohttp.ThreadedResolver()
+        self._shares = _Shares()
+        # The least recently used first.
+        self._clients: OrderedDict[AccountId, EgressClient] = OrderedDict()
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
-        for answer in found:
-            self._policy.check(answer["host"], port)
-        return found
+    def of(self, account_id: AccountId) -> "_AccountClient":
+        return _AccountClient(self, account_id)
+
+    @asynccontextmanager
+    async def hold(self, account_id: AccountId) -> AsyncIterator["EgressClient"]:
+        """Hold the client of an account, once it is the account's turn for a request."""
+        async with self._shares.requests.hold(account_id):
+            client = self._clients.get(account_id)
+            if client is None:
+                client = self._clients[account_id] = EgressClient(self._policy, self._shares, account_id)
+            self._clients.move_to_end(account_id)
+            yield client
+        if len(self._clients) > _KEPT_CLIENTS:
+            await self._drop_one()
 
     async def close(self) -> None:
-        await self._resolver.close()
+        while self._clients:
+            _, client = self._clients.popitem()
+            await client.close()
+
+    async def _drop_one(self) -> None:
+        unused = (id for id in self._clients if not self._shares.requests.held(id))
+        if (account_id := next(unused, None)) is not None:
+            await self._clients.pop(account_id).close()
+
+
+@dataclass(frozen=True, slots=True)
+class _AccountClient:
+    """Fills `plugin.HttpClient` for the nodes of one account."""
+
+    clients: EgressClients
+    account_id: AccountId
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        max_redirects: int = 0,
+    ) -> HttpAnswer:
+        async with self.clients.hold(self.account_id) as client:
+            return await client.request(method, url, headers=headers, body=body, max_redirects=max_redirects)
+
+
+class _Shares:
+    """What the clients of all accounts have in common."""
+
+    def __init__(self) -> None:
+        self.requests = FairSlots(total=_REQUESTS, share=_REQUESTS_OF_AN_ACCOUNT, sure=_SURE_REQUESTS)
+        self.lookups = lookup_slots()
+        self.turns = ParsingTurns()
+        self.open_connections = 0
 
 
 class EgressClient:
-    """Sends requests for nodes. Fills `plugin.HttpClient`.
+    """Sends requests for the nodes of one account. Fills `plugin.HttpClient`.
 
     Every address is checked where the socket is made, which no spelling, redirect or second DNS
     answer gets around.
     """
 
-    def __init__(self, policy: EgressPolicy) -> None:
+    def __init__(self, policy: EgressPolicy, shares: _Shares | None = None, account_id: AccountId = _NOBODY) -> None:
         self._policy = policy
+        self._shares = shares or _Shares()
+        self._open_connections = 0
+        connector = aiohttp.TCPConnector(
+            resolver=AccountResolver(policy, self._shares.lookups, account_id),
+            socket_factory=self._socket,
+            # The requests are limited.
+            limit=0,
+            ttl_dns_cache=5,
+        )
+        # aiohttp has no other way to say what reads an answer; without it no bound would hold.
+        assert connector._factory.func is ResponseHandler
+        answers: Any = partial(
+            BoundedResponseHandler,
+            turns=self._shares.turns,
+            account_id=account_id,
+            on_change=self._count,
+            is_crowded=self._is_crowded,
+        )
+        connector._factory = partial(answers, loop=connector._loop)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                resolver=_GuardedResolver(policy),
-                socket_factory=self._socket,
-                limit=_CONNECTIONS,
-                ttl_dns_cache=5,
-            ),
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
             trust_env=False,
@@ -168,6 +149,13 @@ class EgressClient:
         family, kind, protocol, _, address = address_info
         self._policy.check(address[0], address[1])
         return socket.socket(family=family, type=kind, proto=protocol)
+
+    def _count(self, change: int) -> None:
+        self._open_connections += change
+        self._shares.open_connections += change
+
+    def _is_crowded(self) -> bool:
+        return self._open_connections > _REQUESTS_OF_AN_ACCOUNT or self._shares.open_connections > _REQUESTS
 
     async def request(
         self,
@@ -211,6 +199,7 @@ class EgressClient:
         *,
         shown: str,
     ) -> HttpAnswer:
+        await self._policy.prepare(url.port)
         try:
             async with self._session.request(
                 method, url, headers=headers, data=body, allow_redirects=False
@@ -288,6 +277,10 @@ def _as_failure(error: Exception, shown: str) -> NodeFailure:
     for cause in _causes(error):
         if isinstance(cause, EgressForbidden):
             return NodeFailure("egress.forbidden", f"Flows may not connect to {shown}: {cause}")
+        if isinstance(cause, NameUnanswered):
+            return NodeFailure("connection.dns", f"The name of the host cannot be resolved: {shown}: {cause}")
+        if isinstance(cause, UnfitAnswer):
+            return NodeFailure(cause.type, f"The answer of {shown} cannot be read: {cause.reason}")
     match error:
         case aiohttp.ClientConnectorDNSError() | aiohttp.InvalidURL():
             return NodeFailure("connection.dns", f"The name of the host cannot be resolved: {shown}")

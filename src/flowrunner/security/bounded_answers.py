@@ -1,0 +1,150 @@
+"""Bounds on what a called server may send, which hold before it is parsed."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+from flowrunner.domain.values import AccountId
+from flowrunner.security.parsing_turns import ParsingTurns
+
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+# Interim answers (1xx) to one request.
+MAX_INTERIM_ANSWERS: Final = 10
+# Everything up to the end of the final answer's head.
+MAX_HEAD_BYTES: Final = 64 * 1024
+# What chunks, trailers and an encoding may add to a body.
+MAX_RECEIVED_BYTES: Final = MAX_HEAD_BYTES + 2 * MAX_ANSWER_BYTES
+# Parsed at a time. The parser cannot be stopped within a piece, and heads cost it the most.
+_PIECE_OF_HEAD: Final = 4 * 1024
+_PIECE_OF_BODY: Final = 16 * 1024
+
+
+class UnfitAnswer(aiohttp.ClientError):
+    """An answer that goes over a bound. Args: type: The error type of the node."""
+
+    def __init__(self, type: str, reason: str) -> None:
+        super().__init__(reason)
+        self.type = type
+        self.reason = reason
+
+
+class BoundedResponseHandler(ResponseHandler):
+    """A connection to a called server.
+
+    Args:
+        turns: Of the event loop, which all connections share.
+        account_id: Whose requests it carries.
+        on_change: Called with 1 when it opens and with -1 when it closes.
+        is_crowded: Whether so many are open that it may not be kept for another request.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        turns: ParsingTurns,
+        account_id: AccountId,
+        on_change: Callable[[int], None],
+        is_crowded: Callable[[], bool],
+    ) -> None:
+        super().__init__(loop)
+        self._turns = turns
+        self._account_id = account_id
+        self._on_change = on_change
+        self._is_crowded = is_crowded
+        self._unparsed = b""
+        self._is_queued = False
+        self._begin_answer()
+
+    def _begin_answer(self) -> None:
+        self._interim_answers = 0
+        self._received_bytes = 0
+        self._has_head = False
+        self._is_unasked = False
+
+    @property
+    def should_close(self) -> bool:
+        return bool(self._unparsed) or super().should_close or self._is_crowded()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._on_change(1)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._on_change(-1)
+        self._unparsed = b""
+        super().connection_lost(exc)
+
+    def set_response_params(self, **options: Any) -> None:
+        # A request is about to be sent.
+        self._begin_answer()
+        super().set_response_params(**options)
+
+    def data_received(self, data: bytes) -> None:
+        if not data:
+            # What the parser has held back is wanted now.
+            self._turns.parse(self._resume)
+            return
+        self._unparsed += data
+        if self._is_queued:
+            self._pause_transport_reading()
+        else:
+            self._parse()
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        """Take an answer that the parser has found."""
+        status = data[0].code
+        if self._has_head:
+            self._is_unasked = True
+        elif 100 <= status < 200 and status != 101:
+            self._interim_answers += 1
+        else:
+            self._has_head = True
+            super().feed_data(data, size)
+
+    def _resume(self) -> None:
+        super().data_received(b"")
+        if self._unparsed and not self._is_queued:
+            self._parse()
+
+    def _parse(self) -> None:
+        self._is_queued = False
+        while self._unparsed and not self._reading_paused and self.transport is not None:
+            if self._turns.is_over:
+                self._is_queued = True
+                self._pause_transport_reading()
+                self._turns.in_next_turn(self._account_id, self._parse_in_turn)
+                return
+            self._turns.parse(self._parse_piece)
+
+    def _parse_in_turn(self) -> None:
+        self._parse()
+        if not (self._is_queued or self._reading_paused or self._buffer_paused):
+            self._resume_transport_reading()
+
+    def _parse_piece(self) -> None:
+        length = _PIECE_OF_BODY if self._has_head else _PIECE_OF_HEAD
+        piece, self._unparsed = self._unparsed[:length], self._unparsed[length:]
+        self._received_bytes += len(piece)
+        super().data_received(piece)
+        if self._interim_answers > MAX_INTERIM_ANSWERS:
+            self._fail("http.invalid_answer", f"more than {MAX_INTERIM_ANSWERS} interim answers (1xx) came first")
+        elif not self._has_head and self._received_bytes > MAX_HEAD_BYTES:
+            self._fail("http.invalid_answer", f"its head has more than {MAX_HEAD_BYTES} bytes")
+        elif self._received_bytes > MAX_RECEIVED_BYTES:
+            self._fail("http.too_large", f"more than {MAX_RECEIVED_BYTES} bytes came")
+        elif self._is_unasked and self.transport is not None:
+            # Nothing will be asked here again: whose answer would come then?
+            self.transport.abort()
+
+    def _fail(self, type: str, reason: str) -> None:
+        error = UnfitAnswer(type, reason)
+        self._unparsed = b""
+        if self._payload is not None:
+            self._payload.set_exception(error)
+        self.set_exception(error)
+        if self.transport is not None:
+            self.transport.abort()

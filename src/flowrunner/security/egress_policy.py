@@ -1,0 +1,123 @@
+"""Addresses that flows may connect to."""
+
+import ipaddress
+import socket
+from collections.abc import Collection, Sequence
+from typing import Final, TypeAlias
+
+from flowrunner.security.own_servers import OwnServers
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# The standard library's `is_private` and `is_global` miss several of these.
+CLOSED: Final[tuple[Network, ...]] = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+        "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15",
+        "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        "::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/32",
+        "2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10",
+        "ff00::/8",
+    )
+)  # fmt: skip
+
+# Services that hand out the machine's own credentials: closed whatever is allowed.
+ALWAYS_CLOSED: Final[tuple[Network, ...]] = tuple(
+    ipaddress.ip_network(text)
+    for text in ("169.254.169.254/32", "169.254.170.2/32", "169.254.170.23/32", "169.254.42.42/32",
+                 "100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32", "fd00:ec2::254/128",
+                 "fd00:ec2::23/128", "fd20:ce::254/128", "fd00:c1::a9fe:a9fe/128", "fd00:42::42/128",
+                 "fe80::a9fe:a9fe/128")
+)  # fmt: skip
+
+
+class EgressForbidden(OSError):
+    """An address that flows may not connect to."""
+
+
+class EgressPolicy:
+    """Which addresses are open.
+
+    Args:
+        allow: Ranges that are opened although they are closed by default.
+        own_ports: Ports of this machine on which FlowRunner itself listens, never to be reached.
+        own_servers: What FlowRunner depends on, host and port of each as the settings name them: never to be reached.
+    """
+
+    def __init__(
+        self,
+        allow: Sequence[Network] = (),
+        own_ports: Collection[int] = (),
+        own_servers: Collection[tuple[str, int]] = (),
+    ) -> None:
+        self._allow = tuple(allow)
+        self._own_ports = frozenset(own_ports)
+        self._own_servers = OwnServers(own_servers)
+
+    async def prepare(self, port: int | None) -> None:
+        """Learn what `check` has to know about a port."""
+        await self._own_servers.look_up(port)
+
+    def check(self, host: str, port: int) -> None:
+        """Raise EgressForbidden unless a connection to this address is allowed."""
+        try:
+            # Only an address of IPv6 has a zone.
+            address = ipaddress.ip_address(host.partition("%")[0] if ":" in host else host)
+        except ValueError:
+            raise EgressForbidden(f"'{host}' is not an address") from None
+        for form in _forms(address):
+            if any(form in network for network in ALWAYS_CLOSED if network.version == form.version):
+                raise EgressForbidden(f"{host} is a metadata service, which is always closed to flows")
+            if port in self._own_ports and _is_this_machine(form):
+                raise EgressForbidden(f"port {port} of this machine is FlowRunner's own")
+            if _is_among(form, self._own_servers.addresses(port)):
+                raise EgressForbidden(f"port {port} of {host} is of a server that FlowRunner itself depends on")
+        if any(address in network for network in self._allow if network.version == address.version):
+            return
+        for network in CLOSED:
+            if network.version == address.version and address in network:
+                raise EgressForbidden(
+                    f"{host} is in {network}, which is closed to flows: "
+                    f"an operator can open it with FLOWRUNNER_EGRESS_ALLOW"
+                )
+
+
+def _is_among(address: Address, known: Collection[str]) -> bool:
+    """Return whether an address is one of these, or this machine's as one of them is."""
+    others = [form for text in known for form in _forms(ipaddress.ip_address(text.partition("%")[0]))]
+    return address in others or (any(map(_is_this_machine, others)) and _is_this_machine(address))
+
+
+# Forms of IPv6 addresses whose last 32 bits are an IPv4 one: compatible, mapped, translated, NAT64.
+_WITH_IPV4: Final[tuple[Network, ...]] = tuple(
+    ipaddress.ip_network(text)
+    for text in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/96")
+)
+
+
+def _forms(address: Address) -> tuple[Address, ...]:
+    """The address, and the IPv4 ones that an IPv6 one stands for."""
+    if not isinstance(address, ipaddress.IPv6Address):
+        return (address,)
+    forms: list[Address] = [address]
+    if any(address in network for network in _WITH_IPV4):
+        forms.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    if address.sixtofour is not None:
+        forms.append(address.sixtofour)
+    forms += address.teredo or ()
+    return tuple(forms)
+
+
+def _is_this_machine(address: Address) -> bool:
+    if address.is_loopback or address.is_unspecified:
+        return True
+    # The kernel picks an address as its own source exactly when the target is the machine itself.
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((str(address), 9))
+        except OSError:
+            return False
+        return str(probe.getsockname()[0]).partition("%")[0] == str(address)

@@ -1,0 +1,87 @@
+"""Slots that accounts share: each has a share of them, and accounts that wait take turns."""
+
+import asyncio
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from flowrunner.domain.values import AccountId
+
+
+class FairSlots:
+    """A limit on what happens at a time.
+
+    Args:
+        total: Slots of all accounts together.
+        share: Slots that one account may hold.
+        sure: Slots that each account may hold even if that makes it more than ``total``, so that no number of other
+            accounts can keep one out.
+    """
+
+    def __init__(self, *, total: int, share: int, sure: int) -> None:
+        self._total = total
+        self._share = share
+        self._sure = sure
+        self._held: Counter[AccountId] = Counter()
+        self._all_held = 0
+        # The account whose turn is next comes first.
+        self._waiting: OrderedDict[AccountId, deque[asyncio.Future[None]]] = OrderedDict()
+
+    def held(self, account_id: AccountId) -> int:
+        """Return how many slots the account holds."""
+        return self._held[account_id]
+
+    @asynccontextmanager
+    async def hold(self, account_id: AccountId) -> AsyncIterator[None]:
+        """Hold a slot, after waiting for it."""
+        await self.take(account_id)
+        try:
+            yield
+        finally:
+            self.give_back(account_id)
+
+    async def take(self, account_id: AccountId) -> None:
+        """Wait for a slot, which `give_back` has to end."""
+        if account_id not in self._waiting and self._is_free(account_id):
+            self._enter(account_id)
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(account_id, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._forget(account_id, turn)
+            else:
+                # It came in the same moment.
+                self.give_back(account_id)
+            raise
+
+    def give_back(self, account_id: AccountId) -> None:
+        self._all_held -= 1
+        self._held[account_id] -= 1
+        if not self._held[account_id]:
+            del self._held[account_id]
+        while (next_one := next(filter(self._is_free, self._waiting), None)) is not None:
+            turn = self._waiting[next_one].popleft()
+            self._waiting.move_to_end(next_one)
+            if not self._waiting[next_one]:
+                del self._waiting[next_one]
+            if not turn.done():
+                self._enter(next_one)
+                turn.set_result(None)
+
+    def _is_free(self, account_id: AccountId) -> bool:
+        held = self._held[account_id]
+        return held < self._sure or (held < self._share and self._all_held < self._total)
+
+    def _enter(self, account_id: AccountId) -> None:
+        self._held[account_id] += 1
+        self._all_held += 1
+
+    def _forget(self, account_id: AccountId, turn: "asyncio.Future[None]") -> None:
+        waiting = self._waiting.get(account_id)
+        if waiting is not None and turn in waiting:
+            waiting.remove(turn)
+            if not waiting:
+                del self._waiting[account_id]

@@ -1,0 +1,107 @@
+"""Names to addresses, for the requests of one account, with a share of the lookups for each."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from typing import Any, Final
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from flowrunner.domain.values import AccountId
+from flowrunner.security.egress_policy import EgressPolicy
+from flowrunner.security.fair_slots import FairSlots
+
+# Waiting for a turn, and for the answer.
+LOOKUP_SECONDS: Final = 5.0
+
+
+class NameUnanswered(OSError):
+    """A name whose lookup took too long."""
+
+
+def lookup_slots() -> FairSlots:
+    """Slots for lookups. Each is a thread, which a name server that is silent keeps for half a minute."""
+    return FairSlots(total=32, share=8, sure=2)
+
+
+class AccountResolver(AbstractResolver):
+    """Resolves the names in requests of one account. It refuses a name if any of its addresses is closed."""
+
+    def __init__(self, policy: EgressPolicy, slots: FairSlots, account_id: AccountId) -> None:
+        self._policy = policy
+        self._slots = slots
+        self._account_id = account_id
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        is_begun = False
+        try:
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                await self._slots.take(self._account_id)
+                is_begun = True
+                found = await self._look_up(host, port, family)
+        except TimeoutError:
+            reason = f"no answer within {LOOKUP_SECONDS:g} s"
+            if not is_begun:
+                reason = (
+                    f"{self._slots.held(self._account_id)} lookups of other names got no answer yet, try again later"
+                )
+            raise NameUnanswered(reason) from None
+        for answer in found:
+            self._policy.check(answer["host"], port)
+        return found
+
+    def _look_up(self, host: str, port: int, family: int) -> "asyncio.Future[list[ResolveResult]]":
+        """Begin a lookup. Its slot is given back when the thread ends, whoever still waits for the answer."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[ResolveResult]] = loop.create_future()
+
+        def end(found: list[ResolveResult] | Exception) -> None:
+            self._slots.give_back(self._account_id)
+            if answer.done():
+                return
+            if isinstance(found, Exception):
+                answer.set_exception(found)
+            else:
+                answer.set_result(found)
+
+        def run() -> None:
+            found: list[ResolveResult] | Exception
+            try:
+                found = _addresses(host, port, family)
+            except Exception as error:
+                found = error
+            # The loop may be gone: nothing waits for what is left of a program that ends.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(end, found)
+
+        # A pool would be as large as all of its threads that hang, and the end of the program would wait for them.
+        threading.Thread(target=run, name="name lookup", daemon=True).start()
+        return answer
+
+    async def close(self) -> None:
+        pass
+
+
+def _addresses(host: str, port: int, family: int) -> list[ResolveResult]:
+    infos = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    return [
+        ResolveResult(
+            hostname=host,
+            host=_host_of(address),
+            port=port,
+            family=found_family,
+            proto=protocol,
+            flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+        )
+        for found_family, _, protocol, _, address in infos
+        if found_family in (socket.AF_INET, socket.AF_INET6)
+    ]
+
+
+def _host_of(address: Any) -> str:
+    """Return the address with its zone, as far as it has one."""
+    has_zone = len(address) == 4 and address[3] and "%" not in address[0]
+    return f"{address[0]}%{address[3]}" if has_zone else str(address[0])

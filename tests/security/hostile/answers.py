@@ -1,0 +1,36 @@
+"""Flows that call servers whose answers cost more to read than to send."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from security.answers import BOMBS, Bomber
+from security.hostile.case import Attacker, Case
+
+
+def _call(attacker: Attacker, names: Iterable[str]) -> None:
+    """Call a server for each of these answers, many times at once."""
+    bomber, numbers = Bomber(), [list(BOMBS).index(name) for name in names]
+    urls = [f"{bomber.url}/{number}" for number in numbers] * attacker.many(20, 60)
+    try:
+        attacker.run(
+            "nodes:\n  each:\n    type: foreach\n"
+            f'    params: {{items: "${{flow.input.urls}}", concurrency: {min(len(urls), 100)}, on_error: continue}}\n'
+            '    nodes: {ask: {type: http.request, params: {url: "${item}", timeout: 5s}}}\n',
+            {"urls": urls},
+            seconds=attacker.many(8, 30),
+        )
+    finally:
+        bomber.close()
+
+
+CASES: Final = (
+    Case("1xx answers without end", lambda a: _call(a, ["1xx answers without end", "100 Continue without end"])),
+    Case("chunks of one byte", lambda a: _call(a, ["chunks of one byte"])),
+    Case("heads without end", lambda a: _call(a, ["1,000,000 headers", "1,000,000 cookies", "empty lines without end",
+                                                  "a folded header without end", "trailers without end"])),
+    Case("answers that nobody asked for", lambda a: _call(a, ["answers that nobody asked for"])),
+    Case("packed answers",
+         lambda a: _call(a, ["gzip, many members", "gzip without content", "gzip, 1 GB in one piece"])),
+    Case("chunks that are mostly frame",
+         lambda a: _call(a, ["a chunk extension without end", "a chunk size without end", "chunks of 8 bytes"])),
+)  # fmt: skip
