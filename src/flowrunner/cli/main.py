@@ -214,11 +214,12 @@ def schema(type: str | None) -> None:
       flowrunner validate order.yaml
       flowrunner validate --strict -o github flows/
       flowrunner validate - < order.yaml
+      flowrunner validate --stored --data-dir /var/lib/flowrunner
 
     Exits with 0 if all is well, with 6 if a flow has faults, and with 2 if a file cannot be read.
     """,
 )
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", nargs=-1)
 @click.option(
     "-o",
     "--output",
@@ -229,11 +230,26 @@ def schema(type: str | None) -> None:
 )
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @click.option("--secrets", metavar="FILE", help="A .env file: warn of secrets that it does not have.")
-def validate(files: tuple[str, ...], output: str, strict: bool, secrets: str | None) -> None:
+@click.option("--stored", is_flag=True, help="Check the flows in the database instead, before an upgrade.")
+@_settings_options("data_dir")
+def validate(
+    files: tuple[str, ...], output: str, strict: bool, secrets: str | None, *, stored: bool, **flags: str | None
+) -> None:
     """Check flows without a server: every fault and warning, each with its place and what to do about it.
 
     FILE is a file, a directory (every .yaml and .yml in it that has 'nodes'), or - for the standard input.
+    With --stored: what this version would refuse of the flows of an installation, and of the revisions that
+    executions under way follow. The database is only read, also while a server of another version uses it.
     """
+    if stored == bool(files):
+        raise click.UsageError("Name files, or give --stored: one of the two")
+    if stored:
+        if secrets is not None:
+            raise click.UsageError("--secrets is for files: a server knows the secrets of each account")
+        settings = load_settings(flags, os.environ)
+        from flowrunner.cli.stored import validate_stored
+
+        sys.exit(validate_stored(settings, output=output, strict=strict))
     from flowrunner.cli.validate import validate as run
 
     sys.exit(run(files, output=output, strict=strict, secrets_file=secrets))

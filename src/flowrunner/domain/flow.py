@@ -167,6 +167,7 @@ class Node:
         inner: The node's own scopes: by name, or one under "" that is run as often as it takes.
         item: What expressions within its scope call the element that flowed into it.
         sets_variables: It may change variables, and runs when no other node that may does.
+        unreadable: Why it fails when it is to run: this version does not read all that an earlier one has accepted.
         is_quick: It is done at once, without waiting for anything.
     """
 
@@ -184,6 +185,7 @@ class Node:
     sets_variables: bool = False
     inner: Mapping[str, Graph] = field(default_factory=dict)
     item: str | None = None
+    unreadable: str | None = None
     is_quick: bool = field(init=False)
 
     def __post_init__(self) -> None:

@@ -205,6 +205,8 @@ def timed_out(node: str, seconds: float) -> Failure:
 
 async def _outcome(context: Context) -> StepResult:
     node, current = context.declared, context.current
+    if node.unreadable is not None:
+        raise NodeFailure("flow.invalid", f"This version of FlowRunner cannot read the node: {node.unreadable}")
     names = Names(context.world, context.identity, context.state, current, context.say, {})
     node_type: NodeType[Any] = context.world.node_types[node.type]
     if node_type.asks_again:

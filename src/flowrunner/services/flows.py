@@ -11,7 +11,7 @@ from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.difference import Difference, difference
 from flowrunner.domain.errors import Fault, PreconditionFailed, invalid
 from flowrunner.domain.flow import Flow, NodeTypeSpec
-from flowrunner.domain.flow_document import read_flow
+from flowrunner.domain.flow_document import read_stored_flow
 from flowrunner.domain.limits import Limits
 from flowrunner.domain.values import JSON, AccountId, FlowId, RevisionId
 from flowrunner.ports import (
@@ -291,7 +291,7 @@ class ReadyFlows:
     async def _read(self, account_id: AccountId, revision_id: RevisionId) -> Flow:
         definition = await self._store.definition(account_id, revision_id)
         # On another thread: the longest would hold up everybody else.
-        flow = await asyncio.to_thread(read_flow, definition, self._node_types)
+        flow = await asyncio.to_thread(read_stored_flow, definition, self._node_types)
         self._kept[account_id, revision_id] = flow
         if len(self._kept) > _CACHED_FLOWS:
             self._kept.popitem(last=False)

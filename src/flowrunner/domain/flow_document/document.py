@@ -21,6 +21,14 @@ _NO_HABITS: Final[Mapping[str, str]] = {}
 # `type:log` is one word to YAML.
 _NO_BLANK: Final = re.compile(r"(\w+):(\S.*)", re.DOTALL)
 
+# Rules: whoever breaks them is understood all the same. A new rule on what older versions have accepted belongs here.
+_NOTHING_LOST: Final = frozenset(
+    {
+        "too_long", "too_large", "range", "metadata", "tests", "node.name", "node.unreachable", "retry.error",
+        "expression.node", "expression.secret", "expression.scope", "expression.place", "expression.self",
+    }
+)  # fmt: skip
+
 # Faults of a JSON Schema: of a value at keys within it.
 CheckSchema: TypeAlias = Callable[[JSON], Sequence[ParamFault]]
 
@@ -36,11 +44,15 @@ class Document:
 
     Attributes:
         flows: The flows that nodes call, by id or name, each with the place it is first named at.
+        is_stored: It was checked when it was saved: faults that lose nothing of what is written are overlooked.
+        unread: Paths of expressions that a constant stands in for.
         loose_ends: How many edges lead nobody knows where: what no other edge leads to may be meant by them.
     """
 
     source: Source
     check_schema: CheckSchema
+    is_stored: bool = False
+    unread: set[str] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
     suggestions: Suggestions = field(default_factory=Suggestions)
     flows: dict[str, CodePlace] = field(default_factory=dict)
@@ -78,7 +90,7 @@ class Document:
             return None
         if not least <= value <= most:
             self.fault((*at, key), "range", f"must be between {least} and {most}")
-            return None
+            return value if self.is_stored else None
         return value
 
     def duration_at(self, parent: Mapping[str, JSON], at: Keys, key: str) -> float | None:
@@ -137,6 +149,17 @@ class Document:
     def warn(self, keys: Keys, code: str, message: str, hint: str | None = None, *, key: bool = False) -> None:
         """Note what is allowed and hardly meant."""
         self.faults.append(replace(self.found(keys, code, message, hint, key=key), is_warning=True))
+
+    def take_lost(self, count: int) -> list[Fault]:
+        """Take the faults after the first ``count``; return those for which something that is written was not read."""
+        found = self.faults[count:]
+        del self.faults[count:]
+        return [fault for fault in found if self.is_lost(fault)]
+
+    def is_lost(self, fault: Fault) -> bool:
+        if fault.is_warning or fault.code in _NOTHING_LOST:
+            return False
+        return fault.code != "expression.unknown_name" or fault.path in self.unread
 
     def remark(self, remark: Remark) -> None:
         """Note what was found while the document was rewritten to today's form."""

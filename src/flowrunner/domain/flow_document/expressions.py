@@ -157,7 +157,9 @@ class _Place:
         hint = fault.hint
         if isinstance(fault, UnknownName):
             hint = hint_for(fault.name, fault.text, self.context) or hint
-        self.expressions.document.fault(at, fault.code, str(fault), hint)
+        document = self.expressions.document
+        document.fault(at, fault.code, str(fault), hint)
+        document.unread.add(document.faults[-1].path)
 
     def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int]) -> None:
         self.expressions.check_reference(at, self.context, text, root, keys)

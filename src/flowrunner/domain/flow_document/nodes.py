@@ -104,7 +104,10 @@ class NodeReader:
             around = replace(
                 inside, is_first=is_first, running=inside.running if name in repeated else inside.running | {name}
             )
+            count = len(document.faults)
             read = self.node(name, node, (*nodes_at, name), written, around)
+            if document.is_stored and read is not None and (lost := document.take_lost(count)):
+                read = replace(read, unreadable=lost[0].message, retry=None, pure=False)
             if read is not None:
                 nodes[name] = read
         # Where an edge is not right, any node may be the one that it misses.
@@ -168,8 +171,12 @@ class NodeReader:
             document.fault((*at, "idempotent"), "type", "must be true or false")
         retry = read_retry(document, node, at, spec)
         if spec is None:
-            return None
-        if isinstance(node.get("params"), dict) or ("params" not in meant and node.get("params") is None):
+            # Whether it is ever reached, is not known: it fails only then.
+            unknown = Node(name=name, type=str(node.get("type")), params=params, condition=condition, next=edges)
+            return unknown if document.is_stored else None
+        has_params = isinstance(node.get("params"), dict) or ("params" not in meant and node.get("params") is None)
+        # The type reads them again when the node runs.
+        if has_params and not document.is_stored:
             self.check_params(written, (*at, "params"), spec)
         inner, item = self.inner(node, at, spec, context, is_told=spec.inner in meant or spec.inner in written)
         if spec.inner is not None and "retry" in node:

@@ -66,6 +66,34 @@ def read_flow(text: str, node_types: Mapping[str, NodeTypeSpec], check_schema: C
     return reading.flow
 
 
+# Of these keys nothing may be lost, beside the nodes, which fail one by one.
+_NEEDED_KEYS: Final = ("start", "vars", "defaults", "limits", "outputs", "on_failure", "on_finish", "nodes")
+
+
+def read_stored_flow(text: str, node_types: Mapping[str, NodeTypeSpec]) -> Flow:
+    """Read a flow that this version or an earlier one has accepted.
+
+    Executions of it may be under way. So rules that have become stricter since are overlooked, and a node that this
+    version cannot read, such as one of a type that is gone, fails when it is reached and not before.
+
+    Raises:
+        InvalidFlow: If something outside of the nodes cannot be read.
+    """
+    source, remarks = modernized(yaml_source.read_yaml(text), node_types)
+    document = Document(source, lambda schema: (), is_stored=True)
+    for remark in remarks:
+        document.remark(remark)
+    flow = _FlowReader(document, Expressions(document), node_types).read()
+    lost = [
+        fault
+        for fault in document.take_lost(0)
+        if flow is None or fault.path.partition(".")[0].partition("[")[0] in _NEEDED_KEYS
+    ]
+    if lost or flow is None:
+        raise InvalidFlow(lost)
+    return flow
+
+
 def study_flow(
     text: str, node_types: Mapping[str, NodeTypeSpec], check_schema: CheckSchema = lambda schema: ()
 ) -> Reading:

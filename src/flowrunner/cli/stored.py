@@ -1,0 +1,64 @@
+"""Tells what this version would refuse of the flows that are stored."""
+
+import asyncio
+import os
+import sys
+
+import click
+
+from flowrunner.bootstrap.stored_flows import CheckedFlow, check_stored_flows, unknown_event_types
+from flowrunner.cli.documents import log_errors_only, wants_colour
+from flowrunner.cli.faults import Studied, print_github, print_json, print_text
+from flowrunner.cli.validate import INVALID, OK
+from flowrunner.domain.errors import Fault
+from flowrunner.offline.language import open_language
+from flowrunner.settings import Settings
+
+
+def validate_stored(settings: Settings, *, output: str, strict: bool) -> int:
+    """Return the exit code. Raises: FlowRunnerError, Unavailable."""
+    checked, events = asyncio.run(_check_all(settings))
+    found = [_as_document(flow) for flow in checked]
+    if events:
+        found.append(Studied("executions under way", [_unknown_event(*each) for each in events.items()]))
+    match output:
+        case "json":
+            print_json(found, strict=strict)
+        case "github":
+            print_github(found)
+        case _:
+            print_text(found, colour=wants_colour(sys.stdout.isatty(), os.environ))
+    refused = [flow for flow in checked if any(not fault.is_warning for fault in flow.faults)]
+    executions = sum(flow.stored.executions for flow in refused)
+    click.echo(
+        f"{len(checked)} stored flows and revisions, {len(refused)} of which this version would not save; "
+        f"{executions} of their executions are under way",
+        err=True,
+    )
+    has_errors, has_warnings = any(each.errors for each in found), any(each.warnings for each in found)
+    return INVALID if has_errors or (strict and has_warnings) else OK
+
+
+async def _check_all(settings: Settings) -> tuple[list[CheckedFlow], dict[str, int]]:
+    async with open_language(before_scripts=log_errors_only) as language:
+        checked = [flow async for flow in check_stored_flows(settings, language)]
+    return checked, await unknown_event_types(settings)
+
+
+def _as_document(flow: CheckedFlow) -> Studied:
+    stored = flow.stored
+    name = f"{stored.name} ({stored.id}, revision {stored.number}, {stored.account})"
+    if flow.unreadable is None or not stored.executions:
+        return Studied(name, flow.faults)
+    message = f"{stored.executions} executions under way would fail: {flow.unreadable}"
+    hint = "let them end, or cancel them, before the upgrade"
+    return Studied(name, [Fault(path="", code="stored.unreadable", message=message, hint=hint), *flow.faults])
+
+
+def _unknown_event(type: str, executions: int) -> Fault:
+    return Fault(
+        path="",
+        code="stored.event",
+        message=f"{executions} executions have events of the type '{type}', which this version does not know",
+        hint="let them end before the upgrade, or use the version that wrote them",
+    )
