@@ -1,4 +1,4 @@
-"""What accounts share: connections to others, and the processes that evaluate JavaScript."""
+"""What accounts share: the processes that evaluate JavaScript."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,7 @@ from flowrunner.domain.events import NodeCompleted
 from flowrunner.domain.execution import Status
 from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
 from flowrunner.domain.values import JSON, AccountId
-from flowrunner.engine.requests import Requests
-from support.databases import MARA, OMAR
-from support.world import FakeHttp, machine, never
+from support.world import machine
 
 
 class BusySandbox:
@@ -45,34 +43,6 @@ SCRIPTS = """
 outputs: {answer: "${nodes.a.result + 1}"}
 nodes: {a: {type: transform, params: {value: "${6 * 7}"}}}
 """
-
-
-async def test_slow_requests_of_one_account_leave_room_for_those_of_another() -> None:
-    http = FakeHttp()
-    http.at("http://slow/", never)
-    requests = Requests(http, most=3)
-    slow = [asyncio.create_task(requests.of(MARA).request("GET", "http://slow/", headers={})) for _ in range(5)]
-    await asyncio.sleep(0)
-
-    answer = await requests.of(OMAR).request("GET", "http://quick/", headers={})
-
-    assert answer.status == 200
-    assert [r.url for r in http.requests].count("http://slow/") == 3
-    for task in slow:
-        task.cancel()
-    await asyncio.gather(*slow, return_exceptions=True)
-
-
-async def test_a_request_that_was_cut_off_makes_room_for_the_next() -> None:
-    http = FakeHttp()
-    http.at("http://slow/", never)
-    requests = Requests(http, most=1)
-    cut_off = asyncio.create_task(requests.of(MARA).request("GET", "http://slow/", headers={}))
-    await asyncio.sleep(0)
-    cut_off.cancel()
-    await asyncio.gather(cut_off, return_exceptions=True)
-
-    assert (await requests.of(MARA).request("GET", "http://quick/", headers={})).status == 200
 
 
 async def test_a_step_waits_while_no_javascript_can_be_evaluated(tmp_path: Path) -> None:
