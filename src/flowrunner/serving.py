@@ -27,7 +27,7 @@ from flowrunner.bootstrap.dispatching import check_dispatch
 from flowrunner.bootstrap.first_admin import first_admin
 from flowrunner.bootstrap.housekeeping import keep_house, keep_token_uses, rotate_keys
 from flowrunner.bootstrap.lifecycle import open_program
-from flowrunner.bootstrap.location import is_newest_schema
+from flowrunner.bootstrap.location import has_usable_schema
 from flowrunner.bootstrap.ownership import is_shared, owning
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.errors import DispatchAway, FlowRunnerError, Unavailable
@@ -193,7 +193,7 @@ class _Serving:
         is_standby = not ownership.is_held
         own_ports = frozenset({self._listener.getsockname()[1]})
         try:
-            if is_standby and (not await is_newest_schema(self._settings) or self._is_worker):
+            if is_standby and (not await has_usable_schema(self._settings) or self._is_worker):
                 # There is nothing yet that this version can read, or nobody who would read here.
                 return await self._wait_alone(STANDBY)
             async with open_program(

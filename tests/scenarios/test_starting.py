@@ -387,6 +387,7 @@ def test_a_database_of_a_later_version_is_told_and_left_alone(server: Server) ->
     server.wait()
     with closing(sqlite3.connect(server.database)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE engine SET compatible_with = '9998'")
         connection.commit()
 
     server.spawn()

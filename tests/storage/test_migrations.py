@@ -62,6 +62,7 @@ def test_a_database_of_a_later_version_is_refused_and_left_as_it_is(tmp_path: Pa
     migrate_sqlite(path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE engine SET compatible_with = '9998'")
     before = contents_of(path)
 
     with pytest.raises(SchemaTooNew, match="9999"):
@@ -141,3 +142,15 @@ def test_a_migration_that_is_killed_at_any_statement_is_finished_by_the_next_sta
         migrate_sqlite(path)
         assert rows_of(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
         assert rows_of(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_later_schema_that_only_adds_is_used_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    migrate_sqlite(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = contents_of(path)
+
+    migrate_sqlite(path)
+
+    assert contents_of(path) == before

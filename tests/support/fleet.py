@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -31,11 +31,13 @@ class Fleet:
         """Settings of the processes that are added from now on."""
         self.settings |= settings
 
-    def add(self, command: str = "serve", **settings: str | None) -> Server:
-        """A further process, not started yet, with settings of its own."""
+    def add(
+        self, command: str = "serve", *, program: Sequence[str] = ("-m", "flowrunner"), **settings: str | None
+    ) -> Server:
+        """A further process, not started yet, with settings of its own. Args: program: Of another version."""
         directory = self._directory / f"{command}-{len(self.all)}"
         directory.mkdir()
-        server = Server(directory, {**self.settings, **settings}, command=command)
+        server = Server(directory, {**self.settings, **settings}, program=program, command=command)
         if self.all:
             shutil.copytree(self.all[0].data_dir / "keys", server.data_dir / "keys")
             server.data_dir.chmod(0o700)

@@ -8,7 +8,6 @@ from flowrunner.dispatch.temporal.address import DEFAULT_PORT, TemporalAddress
 from flowrunner.security.keys import UnsafeDataDir, told_if_unwritable
 from flowrunner.settings import LOCAL, Settings
 from flowrunner.storage.location import Location, location_of
-from flowrunner.storage.migrations import HEAD
 
 _POSTGRES_PORT: Final = 5432
 DATABASE_FILE: Final = "flowrunner.db"
@@ -24,9 +23,9 @@ def stored_at(settings: Settings) -> Location:
     )
 
 
-async def is_newest_schema(settings: Settings) -> bool:
-    """Whether the database is as this version has it. Raises: FlowRunnerError."""
-    return await stored_at(settings).revision() == HEAD
+async def has_usable_schema(settings: Settings) -> bool:
+    """Tell whether this version can use the database as it is. Raises: FlowRunnerError."""
+    return (await stored_at(settings).schema()).is_usable
 
 
 def own_servers(settings: Settings) -> frozenset[tuple[str, int]]:

@@ -13,8 +13,8 @@ from flowrunner.ports import KeyKind, KeyRotation, Page
 from flowrunner.security.keys import open_data_dir
 from flowrunner.settings import Settings
 from flowrunner.storage.audit_chain import ChainReport
-from flowrunner.storage.location import location_of
-from flowrunner.storage.migrations import HEAD
+from flowrunner.storage.location import Location, location_of
+from flowrunner.storage.migrations import HEAD, Schema
 
 
 async def migrate(settings: Settings) -> tuple[str | None, str]:
@@ -25,24 +25,30 @@ async def migrate(settings: Settings) -> tuple[str | None, str]:
     """
     location = stored_at(settings)
     await location.check()
-    before = await location.revision()
+    before = (await location.schema()).revision
     if settings.database_url is not None:
         await location.migrate()
-        return before, HEAD
+        return before, await _revision(location)
     open_data_dir(settings.data_dir)
     if before is None:
         # It belongs with the keys, which the first start makes.
         raise FlowRunnerError(f"There is no database in {settings.data_dir}: the first start of the server makes it")
     with locked(settings.data_dir):
         await location.migrate()
-    return before, HEAD
+    return before, await _revision(location)
 
 
-async def schema_of(settings: Settings) -> tuple[str | None, str]:
-    """The schema that the database has, and the one of this version. Raises: FlowRunnerError."""
+async def _revision(location: Location) -> str:
+    revision = (await location.schema()).revision
+    assert revision is not None, "it was migrated just now"
+    return revision
+
+
+async def schema_of(settings: Settings) -> tuple[Schema, str]:
+    """Return the schema that the database has, and the one of this version. Raises: FlowRunnerError."""
     location = stored_at(settings)
     await location.check()
-    return await location.revision(), HEAD
+    return await location.schema(), HEAD
 
 
 async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int], None]) -> dict[str, int]:
@@ -60,7 +66,7 @@ async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int]
     from flowrunner.storage.copying import copy_to_postgres
 
     target = location_of(url, file=source)
-    revision = await location_of(None, file=source).revision()
+    revision = (await location_of(None, file=source).schema()).revision
     if revision is None:
         raise FlowRunnerError(f"There is no database {source}")
     if revision != HEAD:

@@ -18,14 +18,16 @@ _SQLITE: Final = "sqlite:///"
 def migrate(settings: Settings, *, check: bool) -> bool:
     """Whether the database has the schema of this version, in the end. Raises: FlowRunnerError."""
     if check:
-        present, newest = asyncio.run(schema_of(settings))
-        has = "no schema yet" if present is None else f"the schema {present}"
+        schema, newest = asyncio.run(schema_of(settings))
+        has = "no schema yet" if schema.revision is None else f"the schema {schema.revision}"
         click.echo(f"The database has {has}; that of this version is {newest}")
-        if present is None or present < newest:
-            click.echo("'flowrunner migrate' brings it there, and so does the start of the server", err=True)
-        elif present > newest:
+        if schema.is_newer and schema.is_usable:
+            click.echo("A newer version of FlowRunner wrote it, and this one can use it all the same", err=True)
+        elif schema.is_newer:
             click.echo("A newer version of FlowRunner wrote it: use that one, or a newer one", err=True)
-        return present == newest
+        elif not schema.is_usable:
+            click.echo("'flowrunner migrate' brings it there, and so does the start of the server", err=True)
+        return schema.is_usable
     before, newest = asyncio.run(migrate_database(settings))
     click.echo(f"The database has the schema {newest}" + ("" if before == newest else f"; before: {before or 'none'}"))
     return True

@@ -8,6 +8,7 @@ from typing import Protocol
 from flowrunner.ports import Ownership
 from flowrunner.storage.audit_chain import ChainReport
 from flowrunner.storage.database import Database
+from flowrunner.storage.migrations import Schema
 from flowrunner.storage.sqlite.location import SqliteFile
 
 
@@ -20,12 +21,15 @@ class Location(Protocol):
         """Whether there is a database, which keys belong to. Raises: CannotConnect, UnusableDatabase."""
         ...
 
-    async def revision(self) -> str | None:
-        """The schema that the database has; None if it has none yet. Raises: CannotConnect, UnusableDatabase."""
+    async def schema(self) -> Schema:
+        """Return the schema that the database has. Raises: CannotConnect, UnusableDatabase."""
         ...
 
     async def migrate(self) -> None:
-        """Bring it to the newest schema. Raises: CannotConnect, SchemaTooNew, UnusableDatabase."""
+        """Bring it to the newest schema, unless it has a newer one that this version can use.
+
+        Raises: CannotConnect, SchemaTooNew, UnusableDatabase.
+        """
         ...
 
     def open(self, *, on_commit: Callable[[int], None] = lambda size: None, is_standby: bool = False) -> Database:

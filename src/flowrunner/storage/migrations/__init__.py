@@ -5,16 +5,48 @@ Alembic is imported only when the schema is behind: the import alone takes longe
 
 import contextlib
 import sqlite3
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from flowrunner.domain.errors import FlowRunnerError
 
-HEAD: Final = "0001"
+# All that this version knows, in their order.
+REVISIONS: Final = ("0001",)
+HEAD: Final = REVISIONS[-1]
+COMPATIBLE_WITH: Final = "SELECT compatible_with FROM engine"
 
 
 class SchemaTooNew(FlowRunnerError):
-    """The database was written by a later version of FlowRunner."""
+    """The database was written by a later version of FlowRunner, which this one cannot run beside or after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a database has.
+
+    Attributes:
+        revision: The last migration that was made; None if there is no schema yet.
+        compatible_with: For a revision that this version does not know: the earliest one whose programs can use it.
+    """
+
+    revision: str | None
+    compatible_with: str | None = None
+
+    @property
+    def is_usable(self) -> bool:
+        """This version can use the database as it is."""
+        return self.revision == HEAD or (self.compatible_with is not None and self.compatible_with <= HEAD)
+
+    @property
+    def is_newer(self) -> bool:
+        return self.revision is not None and self.revision not in REVISIONS
+
+    def too_new(self, name: str) -> SchemaTooNew:
+        return SchemaTooNew(
+            f"{name} has the schema '{self.revision}', which this version does not know: "
+            "start the version of FlowRunner that wrote it, or a newer one"
+        )
 
 
 class UnusableDatabase(FlowRunnerError):
@@ -28,22 +60,18 @@ def migrate_sqlite(path: Path) -> None:
         SchemaTooNew: If it was written by a later version.
         UnusableDatabase: If it cannot be asked which schema it has, or changed.
     """
-    current = revision_of_sqlite(path)
-    if current == HEAD:
+    current = schema_of_sqlite(path)
+    if current.is_usable:
         return
+    if current.is_newer:
+        raise current.too_new(f"The database {path}")
     from alembic import command
-    from alembic.util import CommandError
     from sqlalchemy.exc import DBAPIError
 
     config = alembic_config()
     config.attributes["sqlite_path"] = path
     try:
         command.upgrade(config, "head")
-    except CommandError as error:
-        raise SchemaTooNew(
-            f"The database {path} has the schema '{current}', which this version does not know: "
-            "start the version of FlowRunner that wrote it, or a newer one"
-        ) from error
     except DBAPIError as error:
         raise UnusableDatabase(
             f"The database {path} cannot be brought to the newest schema: {_with_advice(error.orig)}"
@@ -59,19 +87,22 @@ def alembic_config() -> Any:
     return config
 
 
-def revision_of_sqlite(path: Path) -> str | None:
-    """The schema that the database has; None if it has none yet. Raises: UnusableDatabase."""
+def schema_of_sqlite(path: Path) -> Schema:
+    """Return the schema that the database has. Raises: UnusableDatabase."""
     try:
         with contextlib.closing(sqlite3.connect(path)) as connection:
             # Takes effect only while the database is still empty; lets a purge give space back.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            schema = Schema(None if row is None else str(row[0]))
+            if schema.is_newer:
+                return replace(schema, compatible_with=str(connection.execute(COMPATIBLE_WITH).fetchone()[0]))
+            return schema
     except sqlite3.DatabaseError as error:
         if "no such table" in str(error):
-            return None
+            return Schema(None)
         raise UnusableDatabase(f"The database {path} cannot be used: {_with_advice(error)}") from error
-    return None if row is None else str(row[0])
 
 
 # What helps, by the codes that SQLite gives.

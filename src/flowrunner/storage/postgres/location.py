@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from flowrunner.storage.audit_chain import ChainReport, check_chain
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import AppendWork, OwnWork, append_together
-from flowrunner.storage.migrations import UnusableDatabase
+from flowrunner.storage.migrations import Schema, UnusableDatabase
 from flowrunner.storage.postgres.at_once import advance_at_once, own_at_once
 from flowrunner.storage.postgres.connections import check_server
 from flowrunner.storage.postgres.database import PostgresDatabase
-from flowrunner.storage.postgres.migrations import migrate_postgres, revision_of_postgres
+from flowrunner.storage.postgres.migrations import migrate_postgres, schema_of_postgres
 from flowrunner.storage.postgres.ownership import Ownership, ownership_of
 
 
@@ -33,11 +33,11 @@ class PostgresUrl:
         return await check_server(self.url)
 
     async def has_data(self) -> bool:
-        return await self.revision() is not None
+        return (await self.schema()).revision is not None
 
-    async def revision(self) -> str | None:
-        """The schema it has; None if it has none yet. Raises: UnusableDatabase."""
-        return await revision_of_postgres(self.url)
+    async def schema(self) -> Schema:
+        """Return the schema it has. Raises: UnusableDatabase."""
+        return await schema_of_postgres(self.url)
 
     async def migrate(self) -> None:
         """Bring it to the newest schema. Raises: SchemaTooNew, UnusableDatabase."""
@@ -59,7 +59,7 @@ class PostgresUrl:
 
     async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:
         """Check the audit log, also while a server writes it. Raises: FlowRunnerError."""
-        if await self.revision() is None:
+        if (await self.schema()).revision is None:
             raise UnusableDatabase("There is nothing in the database: the first start of a server makes its tables")
         database = self.open()
         try:

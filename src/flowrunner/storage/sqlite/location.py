@@ -9,7 +9,7 @@ from pathlib import Path
 from flowrunner.storage.audit_chain import ChainReport
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import AppendWork, append_together
-from flowrunner.storage.migrations import migrate_sqlite, revision_of_sqlite
+from flowrunner.storage.migrations import Schema, migrate_sqlite, schema_of_sqlite
 from flowrunner.storage.sqlite.audit import check_chain_of
 from flowrunner.storage.sqlite.database import SqliteDatabase
 
@@ -33,9 +33,9 @@ class SqliteFile:
     async def has_data(self) -> bool:
         return self.path.exists()
 
-    async def revision(self) -> str | None:
-        """The schema it has; None if it has none yet. Raises: UnusableDatabase."""
-        return revision_of_sqlite(self.path) if self.path.exists() else None
+    async def schema(self) -> Schema:
+        """Return the schema it has. Raises: UnusableDatabase."""
+        return schema_of_sqlite(self.path) if self.path.exists() else Schema(None)
 
     async def migrate(self) -> None:
         """Bring it to the newest schema. Raises: SchemaTooNew, UnusableDatabase."""

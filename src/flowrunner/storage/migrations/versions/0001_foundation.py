@@ -10,7 +10,9 @@ SQLITE = """
 -- Which process may write executions. Whoever claims it raises the epoch.
 CREATE TABLE engine (
     only INTEGER PRIMARY KEY CHECK (only = 1),
-    epoch INTEGER NOT NULL
+    epoch INTEGER NOT NULL,
+    -- The earliest schema whose programs can go on with this database. A migration that only adds leaves it as it is.
+    compatible_with TEXT NOT NULL DEFAULT '0001'
 ) STRICT;
 INSERT INTO engine (only, epoch) VALUES (1, 0);
 
@@ -385,7 +387,9 @@ END $$;
 -- Which process may write executions. Whoever claims it raises the epoch.
 CREATE TABLE engine (
     "only" bigint PRIMARY KEY CHECK ("only" = 1),
-    epoch bigint NOT NULL
+    epoch bigint NOT NULL,
+    -- The earliest schema whose programs can go on with this database. A migration that only adds leaves it as it is.
+    compatible_with text COLLATE "C" NOT NULL DEFAULT '0001'
 );
 INSERT INTO engine ("only", epoch) VALUES (1, 0);
 

@@ -1,0 +1,41 @@
+"""A newer version of the program: this one, with a migration more."""
+
+from typing import Final
+
+# What it does to the database, as SQL of either dialect: it adds only, and says so by saying nothing else.
+EXPAND: Final = (
+    "ALTER TABLE executions ADD COLUMN origin text NOT NULL DEFAULT 'here'",
+    "CREATE TABLE origins (name text PRIMARY KEY)",
+)
+# It takes away what earlier versions use.
+CONTRACT: Final = (*EXPAND, "UPDATE engine SET compatible_with = '0002'")
+
+_PROGRAM: Final = """
+import atexit, pathlib, shutil, tempfile
+import flowrunner.storage.migrations as migrations
+directory = tempfile.mkdtemp()
+atexit.register(shutil.rmtree, directory, True)
+scripts = pathlib.Path(directory) / "migrations"
+shutil.copytree(pathlib.Path(migrations.__file__).parent, scripts)
+(scripts / "versions" / "0002_newer.py").write_text('''
+from alembic import op
+revision = "0002"
+down_revision = "0001"
+def upgrade():
+    for statement in {statements!r}:
+        op.execute(statement)
+''')
+def config(usual=migrations.alembic_config):
+    made = usual()
+    made.set_main_option("script_location", str(scripts))
+    return made
+migrations.alembic_config = config
+migrations.REVISIONS, migrations.HEAD = ("0001", "0002"), "0002"
+from flowrunner.cli.main import main
+main()
+"""
+
+
+def newer(statements: tuple[str, ...] = EXPAND) -> tuple[str, str]:
+    """Return what the interpreter is given to run such a version."""
+    return "-c", _PROGRAM.format(statements=statements)
