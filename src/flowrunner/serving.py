@@ -347,8 +347,8 @@ def settle_memory() -> None:
 
 
 async def _until_overtaken(program: Program, ownership: Ownership) -> None:
-    """Done when another process has claimed the database since this one did."""
-    await ownership.until(lambda: (ownership.epoch or 0) > program.world.epoch)
+    """Done when another process has claimed the database since this one did, or others share it."""
+    await ownership.until(lambda: (ownership.epoch or 0) > program.world.epoch or ownership.is_lost)
 
 
 async def _until_nothing_advances(program: Program) -> None:

@@ -8,14 +8,15 @@ from datetime import timedelta
 import pytest
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.events import Cancelled, Failed, Failure, NodeWaiting, Started
+from flowrunner.domain.events import Cancelled, Failed, Failure, NodeWaiting, SignalReceived, Started
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId
-from flowrunner.ports import Append, DuplicateRequest, Fenced, NoTurn, Summary, Turn
+from flowrunner.ports import Append, DuplicateRequest, Fenced, NoTurn, Signal, Summary, Turn
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import MARKS_PER_EPOCH, SqlJournal
+from flowrunner.storage.letters import SqlLetters
 from flowrunner.storage.transaction import Refused
 from support.databases import (
     MARA,
@@ -50,6 +51,37 @@ async def test_an_append_is_read_back_as_it_was_written(journal: SqlJournal, pat
     assert await journal.events(ExecutionId("e1"), after=0, limit=100) == written
     assert await journal.events(ExecutionId("e1"), after=1, limit=2) == written[1:3]
     assert check_database(path) == []
+
+
+async def test_an_append_that_answers_a_letter_which_is_gone_is_refused(
+    journal: SqlJournal, database: Database, path: Place
+) -> None:
+    """Whoever withdrew it was told that it is not done; and no letter counts twice."""
+    letters, epoch = SqlLetters(database), await journal.claim()
+    for id in ("e1", "e2"):
+        await journal.append(creation(id, epoch=epoch))
+    signal = Signal(key="signal:go", payload=1)
+    withdrawn, taken = [await letters.post(ExecutionId("e1"), signal, at=NOON) for _ in range(2)]
+    of_another = await letters.post(ExecutionId("e2"), signal, at=NOON)
+    assert await letters.withdraw(withdrawn)
+    event = SignalReceived(key=signal.key, payload=1)
+
+    answers = replace(following("e1", event, epoch=epoch, after=2), letters=[taken])
+    for number in (withdrawn, of_another):
+        before = contents_of(path)
+        with pytest.raises(Fenced, match="withdrawn"):
+            await journal.append(replace(answers, letters=[taken, number]))
+        assert contents_of(path) == before
+    await journal.append(answers)
+    with pytest.raises(Fenced):
+        await journal.append(replace(following("e1", event, epoch=epoch, after=3), letters=[taken]))
+
+    # Its neighbours in a batch are done all the same.
+    late = replace(following("e1", event, epoch=epoch, after=3), letters=[withdrawn])
+    fine = replace(following("e2", event, epoch=epoch, after=2), letters=[of_another])
+    outcomes = await asyncio.gather(journal.append(late), journal.append(fine), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Fenced, type(None)]
+    assert check_database(path, all_ended=False) == []
 
 
 async def test_an_execution_that_does_not_exist_is_not_found(journal: SqlJournal) -> None:

@@ -219,6 +219,24 @@ async def test_those_that_share_a_database_are_never_beside_one_that_has_it_alon
             assert not late.is_held
 
 
+async def test_an_owner_that_comes_back_beside_others_that_share_notices(path: str) -> None:
+    hanging, unlocked = Ownership(path), Ownership(path)
+    await hanging.look()
+    async with ownership_of(path, is_shared=True) as other:
+        # As in a process that is stopped until others have taken over, and then goes on.
+        await asyncio.wait_for(other.until(lambda: other.is_held), SILENCE_SECONDS + 2)
+        await eventually(hanging.look)
+
+        assert (hanging.is_held, hanging.is_lost, other.is_lost) == (False, True, False)
+    await hanging.close()
+
+    # A lock of its own that is not gone yet tells of nobody else.
+    await unlocked.look()
+    async with ownership_of(path) as again:
+        assert (again.is_held, again.is_lost) == (False, False)
+    await unlocked.close()
+
+
 # News
 
 

@@ -388,12 +388,15 @@ class Ownership(Protocol):
     Attributes:
         is_held: This process may claim the database.
         epoch: The epoch of the last claim, by whoever made it, as it was seen last; None if nobody looks.
+        is_lost: Processes that share the work are active on the database, which this one would have alone.
     """
 
     @property
     def is_held(self) -> bool: ...
     @property
     def epoch(self) -> int | None: ...
+    @property
+    def is_lost(self) -> bool: ...
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Done when the condition holds; it is looked at whenever something about the ownership was seen."""

@@ -354,8 +354,9 @@ async def append_together(tx: Transaction, works: Sequence[AppendWork]) -> None:
         if rows and await tx.run_many(statement, rows) != len(rows):
             raise Fenced("the execution is owned by another process, or has moved on")
     await tx.run_many(ADD_EVENT, events)
-    if letters:
-        await tx.run_many(TAKE_LETTER, letters)
+    if letters and await tx.run_many(TAKE_LETTER, letters) != len(letters):
+        # Whoever wrote it was told that it is not done, or it was taken before.
+        raise Fenced("a letter that these events answer was withdrawn")
     for work in works:
         tx.announce(work.append.execution_id)
     if audit:

@@ -262,9 +262,11 @@ class TemporalWorker:
             if not self._places:
                 continue
             try:
-                for letter in await self._letters.unread(list(self._places)):
-                    place = self._places.get(letter.execution_id)
-                    if place is not None:
+                places = dict(self._places)
+                for letter in await self._letters.unread(list(places)):
+                    place = places[letter.execution_id]
+                    # One that has come back meanwhile may have taken the letter in its life before.
+                    if self._places.get(letter.execution_id) is place:
                         self._give(place, letter)
             except Exception as error:
                 # Whatever it is, the next look may go well; without one nothing here is told anything.

@@ -11,9 +11,16 @@ from flowrunner.storage.journal import AppendWork, OwnWork, event_rows, summary_
 from flowrunner.storage.transaction import Transaction
 
 # All that a step records, in one exchange that is a transaction by itself. What cannot be advanced has no event added
-# and no letter taken, and is not among the ids that are given.
+# and no letter taken, and is not among the ids that are given. Nor is what answers a letter that is gone, as its
+# sender was told that it is not done. The letters are locked first, so that none can be withdrawn meanwhile.
 ADVANCE_AT_ONCE: Final = """
-WITH advanced AS (
+WITH cited AS MATERIALIZED (
+    SELECT letters.number
+      FROM letters JOIN unnest(:letter::bigint[], :letter_to::text[]) AS read (number, id)
+        ON letters.number = read.number AND letters.execution_id = read.id
+     ORDER BY letters.number
+       FOR UPDATE OF letters
+), advanced AS (
     UPDATE executions
        SET status = new.status, completed_at = new.completed_at, error = new.error, wake_at = new.wake_at,
            waiting_for = new.waiting_for, last_seq = new.last_seq, size = executions.size + new.size
@@ -25,6 +32,8 @@ WITH advanced AS (
      WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
        AND executions.is_queued = new.is_queued AND new.epoch >= engine.epoch
        AND (executions.epoch = new.epoch OR executions.epoch < engine.epoch)
+       AND new.id NOT IN (SELECT read.id FROM unnest(:letter::bigint[], :letter_to::text[]) AS read (number, id)
+                           WHERE read.number NOT IN (SELECT number FROM cited))
     RETURNING executions.id
 ), added AS (
     INSERT INTO events (execution_id, seq, at, type, data)

@@ -20,6 +20,14 @@ from flowrunner.storage.postgres.connections import as_refusal, close, is_troubl
 # What is installed twice in one database is in two schemas.
 TRY: Final = "SELECT pg_try_advisory_lock(hashtext('flowrunner'), hashtext(current_schema()))"
 TRY_TO_SHARE: Final = "SELECT pg_try_advisory_lock_shared(hashtext('flowrunner'), hashtext(current_schema()))"
+# A lock of one's own that the database has not missed yet is exclusive: those that share one are others.
+IS_SHARED: Final = """
+SELECT EXISTS (SELECT 1 FROM pg_locks
+                WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted AND objsubid = 2
+                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                  AND classid::bigint = hashtext('flowrunner')::bigint & 4294967295
+                  AND objid::bigint = hashtext(current_schema())::bigint & 4294967295)
+"""
 HAS_EPOCH: Final = "SELECT to_regclass('engine') IS NOT NULL"
 EPOCH: Final = "SELECT epoch FROM engine"
 # The lock of a process that hangs is free after so long: a standby has to be active within five seconds.
@@ -39,15 +47,17 @@ class Ownership:
     Attributes:
         is_held: This process may claim the database.
         epoch: The epoch of the last claim, by whoever made it, as it was seen last; None if there is none yet.
+        is_lost: Processes that share the work have the lock that this one would have alone.
     """
 
     def __init__(self, url: str, *, is_shared: bool = False) -> None:
         self._url = url
-        self._try = TRY_TO_SHARE if is_shared else TRY
+        self._is_shared = is_shared
         self._connection: Any = None
         self._changed = asyncio.Condition()
         self.is_held = False
         self.epoch: int | None = None
+        self.is_lost = False
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Done when the condition holds; it is looked at whenever something about the ownership was seen."""
@@ -73,7 +83,10 @@ class Ownership:
                         ),
                     )
                 if not self.is_held:
-                    self.is_held = await self._connection.fetchval(self._try)
+                    self.is_held = await self._connection.fetchval(TRY_TO_SHARE if self._is_shared else TRY)
+                    # Those that share claim nothing, so that the epoch does not tell.
+                    is_taken = not (self.is_held or self._is_shared)
+                    self.is_lost = is_taken and await self._connection.fetchval(IS_SHARED)
                 if await self._connection.fetchval(HAS_EPOCH):
                     self.epoch = await self._connection.fetchval(EPOCH)
         except BaseException:

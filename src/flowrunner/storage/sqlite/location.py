@@ -18,6 +18,7 @@ class SoleOwnership:
     """Fills `ports.Ownership` where there is no other server."""
 
     is_held = True
+    is_lost = False
     epoch: int | None = None
 
     async def until(self, condition: Callable[[], bool]) -> None:
