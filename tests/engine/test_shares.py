@@ -8,9 +8,12 @@ from pathlib import Path
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import NodeCompleted
 from flowrunner.domain.execution import Status
+from flowrunner.domain.limits import Limits
 from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
-from flowrunner.domain.values import JSON, AccountId
-from support.world import machine
+from flowrunner.domain.values import JSON, AccountId, ExecutionId
+from services.callers import caller_of
+from support.databases import MARA
+from support.world import Acting, machine
 
 
 class BusySandbox:
@@ -98,3 +101,37 @@ async def test_a_stop_leaves_outputs_that_wait_for_javascript_to_the_next_start(
         assert await opened.status() is Status.RUNNING
     async with machine(tmp_path / "flowrunner.db", sandbox=BusySandbox(0)) as opened:
         assert await opened.until_ended() is Status.COMPLETED
+
+
+async def test_no_more_of_an_account_is_active_however_many_are_told_something(path: Path) -> None:
+    under_way, most, may_end = 0, 0, asyncio.Event()
+
+    async def work(value: object, context: object) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await may_end.wait()
+        under_way -= 1
+
+    async with machine(path, types=[Acting("test.work", work)], limits=Limits(active=2)) as engine:
+        await engine.save("nodes: {ask: {type: wait, params: {key: go}, next: work}, work: {type: test.work}}")
+        ids = [f"e{n}" for n in range(10)]
+        for id in ids:
+            await engine.start(id=id)
+            await engine.until_parked(id)
+
+        # All are answered, and each signal is durable, while two are active.
+        told = (engine.signals.send(caller_of(MARA), ExecutionId(id), "go", None) for id in ids)
+        await asyncio.gather(*told)
+
+        async def has_room_for_two() -> bool:
+            return engine.in_memory == 2 and engine.dispatcher.queued == 8
+
+        await engine.until(has_room_for_two)
+        await engine.dispatcher.cancel(ExecutionId("e9"), reason="by hand")
+        assert await engine.status("e9") is Status.CANCELLED
+        may_end.set()
+        for id in ids[:-1]:
+            assert await engine.until_ended(id) is Status.COMPLETED
+
+    assert most == 2

@@ -12,7 +12,7 @@ from typing import Any, Final
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.events import Event, NodeFailed
 from flowrunner.domain.execution import Status
-from flowrunner.domain.limits import UNLIMITED
+from flowrunner.domain.limits import UNLIMITED, Limits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
@@ -289,6 +289,7 @@ async def machine(
     wrap: Callable[[Journal, Database], Journal] = lambda journal, database: journal,
     sandbox: Sandbox | None = None,
     most_active: int = 100,
+    limits: Limits = UNLIMITED,
     draw: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[Machine]:
     """A process that starts on a database, of which a file is made if need be, and is cut off at the end."""
@@ -317,7 +318,7 @@ async def machine(
             clock=clock,
             draw=draw,
         )
-        dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=most_active)
+        dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=most_active, limits=limits)
         flows, reader, schemas = SqlFlows(database), SqlExecutions(database), RustSchemas()
         executions = Executions(
             reader, flows, library, dispatcher, usage=SqlUsage(database), limits=UNLIMITED,

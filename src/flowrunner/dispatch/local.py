@@ -48,7 +48,7 @@ class _Slot:
     """An execution that is in memory, or on its way there.
 
     Attributes:
-        account_id: Whose it is, where that was known when it came in.
+        account_id: Whose room it takes; None until that is known, or if it only takes what it is told.
         mail: Signals that came before it was there, each with where its answer goes.
         wishes: The same of wishes that it ends.
         is_called_back: Something has come for it that it may not have seen: it is to be loaded once more.
@@ -307,7 +307,8 @@ class LocalDispatcher(Family):
         slot.left.set()
         if not self._slots:
             self._is_empty.set()
-        if slot.is_called_back and slot.run is not None and not self._engine.is_stopping:
+        may_go_on = slot.run is not None and not slot.run.status.is_final and not self._engine.is_stopping
+        if slot.is_called_back and slot.run is not None and may_go_on:
             self._enqueue(id, slot.run.account_id)
         self._fill()
 
@@ -357,8 +358,19 @@ class LocalDispatcher(Family):
         if slot.run is None:
             self._leave(id, slot)
             return
+        if slot.account_id is None:
+            self._count(slot, slot.run)
         self._hand_over(slot.run, slot)
         await self._advance(id, slot)
+
+    def _count(self, slot: _Slot, run: ActiveExecution) -> None:
+        """Give an execution that a call has brought in the room it takes; without any it only takes what it is told."""
+        if self._room.has_room(run.account_id):
+            slot.account_id = run.account_id
+            self._room.count(run.account_id)
+        else:
+            run.hold()
+            slot.is_called_back = True
 
     def _hand_over(self, run: ActiveExecution, slot: _Slot) -> None:
         """Tell an execution what came for it before it was there."""

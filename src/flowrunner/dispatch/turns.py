@@ -90,7 +90,11 @@ class Room:
     def enter(self, account_id: AccountId | None) -> None:
         self._total += 1
         if account_id is not None:
-            self._by_account[account_id] += 1
+            self.count(account_id)
+
+    def count(self, account_id: AccountId) -> None:
+        """Note whose an execution is that has entered before that was known."""
+        self._by_account[account_id] += 1
 
     def leave(self, account_id: AccountId | None) -> None:
         self._total -= 1
