@@ -29,8 +29,6 @@ _TOKEN: Final = re.compile(
 _REGEX: Final = re.compile(
     rf"/(?:[^/\\\[{_LINE_ENDS}]|\\[^{_LINE_ENDS}]|\[(?:[^\]\\{_LINE_ENDS}]|\\[^{_LINE_ENDS}])*+\])++/\w*"
 )
-# A look that costs little before the one that does.
-_MAY_ASSIGN: Final = re.compile(r"(?<![=!<>])=(?![=>])")
 _LINE_END: Final = re.compile(f"[{_LINE_ENDS}]")
 MAX_SCRIPT: Final = 64 * 1024
 _DEEPEST: Final = 50
@@ -70,7 +68,9 @@ class Unclosed(ValueError):
     """The text ends within a string, a template or brackets."""
 
 
-class _Token(NamedTuple):
+class Token(NamedTuple):
+    """A part of a script: its kind is name, number, string, regex or mark."""
+
     kind: str
     text: str
     start: int
@@ -106,11 +106,11 @@ def references(text: str) -> tuple[Reference, ...]:
     Raises:
         Unclosed: If a string or a template in it does not end.
     """
-    tokens, _ = _tokens(text, 0, len(text), is_nested=False)
-    defined = frozenset(_defined(tokens, _pairs(tokens)))
+    tokens = tokens_of(text)
+    defined = frozenset(defined_names(tokens, pairs_of(tokens)))
     found: dict[Reference, None] = {}
     for index, token in enumerate(tokens):
-        if token.kind != "name" or token.text in KEYWORDS or _is_member(tokens, index) or _is_key(tokens, index):
+        if token.kind != "name" or token.text in KEYWORDS or is_member(tokens, index) or is_key(tokens, index):
             continue
         # A secret is known by its name alone, whatever else the script calls `secrets`.
         is_defined = token.text in defined and token.text != "secrets"
@@ -118,58 +118,20 @@ def references(text: str) -> tuple[Reference, ...]:
     return tuple(found)
 
 
-def assignment(text: str) -> int | None:
-    """Where an expression assigns to something outside itself, as `a = 1` does; None where it does not.
-
-    What blocks and parameter lists in it assign stays inside, and is left alone.
+def tokens_of(text: str) -> list[Token]:
+    """Return the tokens of a script, comments and blanks left out.
 
     Raises:
         Unclosed: As `references`.
     """
-    if _MAY_ASSIGN.search(text) is None:
-        return None
-    tokens, _ = _tokens(text, 0, len(text), is_nested=False)
-    pairs = _pairs(tokens)
-    index = 0
-    while index < len(tokens):
-        token = tokens[index]
-        if token.text == "{" or (token.text == "(" and _is_parameters(tokens, index, pairs[index])):
-            index = pairs[index]
-        elif token.text == "=" and token.kind == "mark" and not _is_comparison(tokens, index):
-            return token.start
-        index += 1
-    return None
+    return _tokens(text, 0, len(text), is_nested=False)[0]
 
 
-def returns(text: str) -> bool:
-    """Whether the body of a function may come to something: it has a `return` or a `throw`, or cannot be read."""
-    if "return" not in text and "throw" not in text:
-        return False
-    try:
-        tokens, _ = _tokens(text, 0, len(text), is_nested=False)
-    except Unclosed:
-        return True
-    return any(token.kind == "name" and token.text in ("return", "throw") for token in tokens)
-
-
-def _is_parameters(tokens: Sequence[_Token], opening: int, closing: int) -> bool:
-    return _is_before(tokens, closing, "=>") or (opening > 0 and tokens[opening - 1].text == "function")
-
-
-def _is_comparison(tokens: Sequence[_Token], index: int) -> bool:
-    """Whether a `=` is part of `==`, `<=` and the like."""
-    at = tokens[index].start
-    before = tokens[index - 1] if index > 0 else None
-    after = tokens[index + 1] if index + 1 < len(tokens) else None
-    follows = before is not None and before.text in ("=", "!", "<", ">") and before.start == at - 1
-    return follows or (after is not None and after.text in ("=", "=>") and after.start == at + 1)
-
-
-def _tokens(text: str, start: int, stop: int, *, is_nested: bool, depth: int = 0) -> tuple[list[_Token], int]:
+def _tokens(text: str, start: int, stop: int, *, is_nested: bool, depth: int = 0) -> tuple[list[Token], int]:
     """The tokens from ``start`` to ``stop`` or, with ``is_nested``, to the brace that nothing here opens."""
     if depth > _DEEPEST:
         raise Unclosed("templates are nested too deeply")
-    tokens: list[_Token] = []
+    tokens: list[Token] = []
     # Of each bracket that is open, and of the last that was closed: whether an operator follows it.
     opened: list[bool] = []
     is_value = True
@@ -186,7 +148,7 @@ def _tokens(text: str, start: int, stop: int, *, is_nested: bool, depth: int = 0
         is_slash = text[at] == "/" and not text.startswith(("//", "/*"), at)
         if is_slash and at >= none_before and _may_be_regex(tokens, is_value):
             if regex := _REGEX.match(text, at, stop):
-                tokens.append(_Token("regex", regex[0], at))
+                tokens.append(Token("regex", regex[0], at))
                 at = regex.end()
                 continue
             line_end = _LINE_END.search(text, at, stop)
@@ -205,16 +167,16 @@ def _tokens(text: str, start: int, stop: int, *, is_nested: bool, depth: int = 0
             elif found in _CLOSING:
                 is_value = opened.pop() if opened else True
         if kind != "space":
-            tokens.append(_Token(kind, _unescaped(found) if kind == "name" else found, at))
+            tokens.append(Token(kind, _unescaped(found) if kind == "name" else found, at))
         at = match.end()
     if is_nested:
         raise Unclosed("a brace is not closed")
     return tokens, at
 
 
-def _template(text: str, start: int, stop: int, depth: int) -> tuple[list[_Token], int]:
+def _template(text: str, start: int, stop: int, depth: int) -> tuple[list[Token], int]:
     """The tokens of a template literal, those within its `${…}` included, and where it ends."""
-    tokens, at = [_Token("string", "``", start)], start + 1
+    tokens, at = [Token("string", "``", start)], start + 1
     while at < stop:
         if text[at] == "\\":
             at += 2
@@ -223,14 +185,14 @@ def _template(text: str, start: int, stop: int, depth: int) -> tuple[list[_Token
         elif text.startswith("${", at):
             inner, end = _tokens(text, at + 2, stop, is_nested=True, depth=depth + 1)
             # Set apart, so that nothing inside is taken for a part of what stands around it.
-            tokens += [_Token("mark", "${", at), *inner, _Token("mark", "}", end), _Token("string", "``", end)]
+            tokens += [Token("mark", "${", at), *inner, Token("mark", "}", end), Token("string", "``", end)]
             at = end + 1
         else:
             at += 1
     raise Unclosed(f"the template at {start} does not end")
 
 
-def _may_be_regex(tokens: Sequence[_Token], is_value: bool) -> bool:
+def _may_be_regex(tokens: Sequence[Token], is_value: bool) -> bool:
     """Whether a slash after ``tokens`` begins a regular expression, and is no division.
 
     Args:
@@ -244,13 +206,13 @@ def _may_be_regex(tokens: Sequence[_Token], is_value: bool) -> bool:
         before = tokens[-2]
         return before.text in ("]", "}") or (before.kind == "name" and before.text not in _BEFORE_VALUES)
     if last.kind == "name":
-        return last.text in _BEFORE_VALUES and not _is_member(tokens, len(tokens) - 1)
+        return last.text in _BEFORE_VALUES and not is_member(tokens, len(tokens) - 1)
     if last.kind != "mark" or last.text in ("]", "++", "--"):
         return False
     return not is_value if last.text in (")", "}") else True
 
 
-def _ends_as_a_value(tokens: Sequence[_Token], bracket: str) -> bool:
+def _ends_as_a_value(tokens: Sequence[Token], bracket: str) -> bool:
     """Whether what the bracket opens, after ``tokens``, is a value: an operator follows it and no statement."""
     last = tokens[-1] if tokens else None
     if last is None or bracket == "[":
@@ -258,7 +220,7 @@ def _ends_as_a_value(tokens: Sequence[_Token], bracket: str) -> bool:
     if bracket == "(":
         if last.text == "await" and len(tokens) > 1:
             last = tokens[-2]
-        return last.text not in _BEFORE_CONDITIONS or _is_member(tokens, len(tokens) - 1)
+        return last.text not in _BEFORE_CONDITIONS or is_member(tokens, len(tokens) - 1)
     is_after_a_name = last.kind == "name" and last.text not in KEYWORDS
     return not is_after_a_name and last.text not in _BEFORE_BLOCKS
 
@@ -269,18 +231,18 @@ def _unescaped(name: str) -> str:
     return _ESCAPE.sub(lambda match: chr(min(int(match[1] or match[2], 16), 0x10FFFF)), name)
 
 
-def _is_member(tokens: Sequence[_Token], index: int) -> bool:
+def is_member(tokens: Sequence[Token], index: int) -> bool:
     return tokens[index].text.startswith("#") or (index > 0 and tokens[index - 1].text in (".", "?."))
 
 
-def _is_key(tokens: Sequence[_Token], index: int) -> bool:
+def is_key(tokens: Sequence[Token], index: int) -> bool:
     """Whether a name is the key of an object's member: `{name: …}` or `{name() {…}}`."""
     if index == 0 or index + 1 == len(tokens):
         return False
     return tokens[index - 1].text in ("{", ",") and tokens[index + 1].text == ":"
 
 
-def _keys(tokens: Sequence[_Token], index: int) -> tuple[str, ...]:
+def _keys(tokens: Sequence[Token], index: int) -> tuple[str, ...]:
     keys: list[str] = []
     at = index + 1
     while at + 1 < len(tokens):
@@ -300,7 +262,7 @@ def _keys(tokens: Sequence[_Token], index: int) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def _pairs(tokens: Sequence[_Token]) -> Mapping[int, int]:
+def pairs_of(tokens: Sequence[Token]) -> Mapping[int, int]:
     """Where each bracket's partner stands, both ways; an opening one without pairs with the end."""
     pairs: dict[int, int] = {}
     opened: list[int] = []
@@ -318,8 +280,12 @@ def _pairs(tokens: Sequence[_Token]) -> Mapping[int, int]:
     return pairs
 
 
-def _defined(tokens: Sequence[_Token], pairs: Mapping[int, int]) -> Iterator[str]:
-    """Names that the script itself defines, wherever it does: parameters, variables, functions, classes."""
+def defined_names(tokens: Sequence[Token], pairs: Mapping[int, int], *, are_assigned: bool = True) -> Iterator[str]:
+    """Names that the script itself defines, wherever it does: parameters, variables, functions, classes.
+
+    Args:
+        are_assigned: Whether a name that is only assigned to counts.
+    """
     for index, token in enumerate(tokens):
         following = tokens[index + 1] if index + 1 < len(tokens) else None
         if token.text == "=>" and index > 0:
@@ -334,7 +300,7 @@ def _defined(tokens: Sequence[_Token], pairs: Mapping[int, int]) -> Iterator[str
             yield from _declared(tokens, pairs, index + 1)
         elif token.text in ("break", "continue"):
             yield following.text
-        elif following.text == "=" and not _is_before(tokens, index + 1, "="):
+        elif are_assigned and following.text == "=" and not is_before(tokens, index + 1, "="):
             yield token.text
         elif token.text in ("function", "class", "catch"):
             if following.kind == "name":
@@ -342,17 +308,17 @@ def _defined(tokens: Sequence[_Token], pairs: Mapping[int, int]) -> Iterator[str
             opening = next((i for i in range(index + 1, min(index + 4, len(tokens))) if tokens[i].text == "("), None)
             if opening is not None and token.text != "class":
                 yield from _names(tokens[opening : pairs[opening]])
-        elif following.text == "(" and token.text not in KEYWORDS and _is_before(tokens, pairs[index + 1], "{"):
+        elif following.text == "(" and token.text not in KEYWORDS and is_before(tokens, pairs[index + 1], "{"):
             # A method: its brackets are followed by a body.
             yield token.text
             yield from _names(tokens[index + 1 : pairs[index + 1]])
 
 
-def _is_before(tokens: Sequence[_Token], index: int, text: str) -> bool:
+def is_before(tokens: Sequence[Token], index: int, text: str) -> bool:
     return index + 1 < len(tokens) and tokens[index + 1].text == text
 
 
-def _declared(tokens: Sequence[_Token], pairs: Mapping[int, int], index: int) -> Iterator[str]:
+def _declared(tokens: Sequence[Token], pairs: Mapping[int, int], index: int) -> Iterator[str]:
     """The names of one declaration: of its patterns, not of its values."""
     while index < len(tokens):
         token = tokens[index]
@@ -372,5 +338,5 @@ def _declared(tokens: Sequence[_Token], pairs: Mapping[int, int], index: int) ->
         index += 1
 
 
-def _names(tokens: Sequence[_Token]) -> Iterator[str]:
+def _names(tokens: Sequence[Token]) -> Iterator[str]:
     return (token.text for token in tokens if token.kind == "name")

@@ -7,7 +7,7 @@ subset is what a flow needs: one document, no tags, no merge keys, YAML 1.2 scal
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn, TypeAlias
 
 import yaml
@@ -38,10 +38,15 @@ _WORDS: Final[Mapping[str, JSON]] = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A position in the text, line and column counted from 1."""
+    """A position in the text, line and column counted from 1.
+
+    Attributes:
+        block_line: Line in which the text of a literal block (`|`) begins; None for other values.
+    """
 
     line: int
     column: int
+    block_line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +164,8 @@ class _Builder:
                     self._key(event, place)
                 else:
                     value = self._scalar(event, place)
+                    if event.style == "|":
+                        place = replace(place, block_line=place.line + 1)
                     self._add(value, place)
                     self._anchor(event.anchor, value, 1, len(event.value))
             case yaml.SequenceStartEvent() | yaml.MappingStartEvent():

@@ -82,7 +82,7 @@ def _fault(code: Code, fault: ScriptFault) -> Fault:
     line = f" (line {fault.line} of it)" if code.script.is_body and fault.line is not None else ""
     return Fault(
         path=code.place.path,
-        line=code.place.line,
+        line=code.place.line_of(fault.line if code.script.is_body else None),
         column=code.place.column,
         code="expression.syntax",
         message=f"{what} is no JavaScript{line}: {_said(code, fault)}",

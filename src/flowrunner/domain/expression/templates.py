@@ -99,11 +99,20 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class CodePlace:
-    """Where a piece of code stands in its document: the dotted path, line and column from 1."""
+    """Where a piece of code stands in its document: the dotted path, line and column from 1.
+
+    Attributes:
+        block_line: Line in which it begins, where it is the text of a literal block.
+    """
 
     path: str
     line: int
     column: int
+    block_line: int | None = None
+
+    def line_of(self, line: int | None) -> int:
+        """Return the line of the document that holds a line of the code, as far as it is known."""
+        return self.line if self.block_line is None or line is None else self.block_line + line - 1
 
     def __str__(self) -> str:
         return f"{self.path} (line {self.line})"

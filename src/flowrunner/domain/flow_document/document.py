@@ -166,18 +166,18 @@ class Document:
         note = self.warn if remark.is_warning else self.fault
         note(remark.keys, remark.code, remark.message, remark.hint, key=not remark.is_warning)
 
-    def warn_at(self, place: CodePlace, code: str, message: str, hint: str) -> None:
-        """Note the same of a piece of JavaScript."""
+    def warn_at(self, place: CodePlace, code: str, message: str, hint: str, line: int | None = None) -> None:
+        """Note the same of a piece of JavaScript, or of one line of it."""
         self.faults.append(
             Fault(
-                path=place.path, line=place.line, column=place.column,
+                path=place.path, line=place.line_of(line), column=place.column,
                 code=code, message=message, hint=hint, is_warning=True,
             )
         )  # fmt: skip
 
     def code_place(self, keys: Keys) -> CodePlace:
         place = self.source.place(keys)
-        return CodePlace(dotted(keys), place.line, place.column)
+        return CodePlace(dotted(keys), place.line, place.column, place.block_line)
 
     def found(self, keys: Keys, code: str, message: str, hint: str | None, *, key: bool) -> Fault:
         place = (self.source.key_places.get(keys) if key else None) or self.source.place(keys)

@@ -8,7 +8,7 @@ from flowrunner.domain.expression import Code, CodeKind, CodePlace, ExpressionSy
 from flowrunner.domain.flow import Prepared, prepared
 from flowrunner.domain.flow_document.context import Context
 from flowrunner.domain.flow_document.document import Document
-from flowrunner.domain.flow_document.doubts import doubt_of_code, doubt_of_text
+from flowrunner.domain.flow_document.doubts import doubt_of_text, doubts_of_code
 from flowrunner.domain.flow_document.unknown_names import hint_for
 from flowrunner.domain.values import JSON
 from flowrunner.domain.yaml_source import Keys
@@ -51,7 +51,7 @@ class Expressions:
         context: Context,
         code: Mapping[tuple[str, ...], CodeKind] | None = None,
         *,
-        gives: bool = True,
+        changed: str | None = None,
         older_names: Mapping[str, str] = _NO_NAMES,
     ) -> Prepared:
         """The template that ``value`` writes.
@@ -59,18 +59,18 @@ class Expressions:
         Args:
             names: What expressions in it may start from, besides what the context has.
             code: Strings that are JavaScript by themselves, by the keys that lead to them.
-            gives: Somebody waits for what scripts in it return.
+            changed: The name whose changes by a script count, whether it returns them or not.
             older_names: Today's names, by older ones that expressions in it may use.
         """
         place = _Place(self, context, names | context.names, at, code or {}, older_names)
         read = prepared(compile_template(value, place, at))
         self.codes.extend(read.codes)
         for found in read.codes:
-            if (gives or not found.script.is_body) and (doubt := doubt_of_code(found)):
+            for doubt in doubts_of_code(found, place.names - {changed}, gives=changed is None):
                 self.document.warn_at(found.place, *doubt)
         for keys, text in strings_in(value, at):
-            if "{{" in text and place.code_at(keys) is None and (doubt := doubt_of_text(text, place.names)):
-                self.document.warn(keys, *doubt)
+            if "{{" in text and place.code_at(keys) is None and (odd := doubt_of_text(text, place.names)):
+                self.document.warn(keys, odd.code, odd.message, odd.hint)
         return read
 
     def constant_only(self, value: JSON, at: Keys) -> None:

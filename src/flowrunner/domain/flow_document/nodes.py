@@ -283,7 +283,7 @@ class NodeReader:
                 self.document.fault((*at, key), "type", "must be JavaScript, as text")
                 continue
             hooks[key] = self.expressions.template(
-                script, (*at, key), names[key] | {"context"}, context, BODY, gives=key not in changed
+                script, (*at, key), names[key] | {"context"}, context, BODY, changed=changed.get(key)
             )
         return Hooks(
             **{key: _or_changed(hook, changed[key]) if key in changed else hook for key, hook in hooks.items()}
