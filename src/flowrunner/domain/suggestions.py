@@ -66,6 +66,11 @@ _ELSEWHERE: Final = (
     ("signal event name", "key"),
     ("type code", "error"),
     ("severity", "level"),
+    ("bearer bearertoken accesstoken jwt", "token"),
+    ("basic user login", "username"),
+    ("pass pwd passwd", "password"),
+    ("header headername keyname in", "key_name"),
+    ("key apikey value", "api_key"),
     # Node types.
     ("http request fetch curl get post api rest", "http.request"),
     ("if ifelse branch choice router route case decision", "switch"),

@@ -14,6 +14,9 @@ _MOST_LOOKED_AT: Final = 1000
 _UNQUOTED: Final = re.compile(r"""^(?:[^"'\n]|"[^"\n]*"|'[^'\n]*')*?\$\{""", re.MULTILINE)
 _KEY_AND_VALUE: Final = re.compile(r"\s*(?:- )?[^\s:#][^:]*:\s+[^\s#]")
 _NO_BLANK: Final = re.compile(r"\s*(?:- )?[A-Za-z_]\w*:(?=[^\s/])")
+# `{a: b: c}`, up to the second colon.
+_COLON_IN_TEXT: Final = re.compile(r"[{,]\s*[\w.-]+:\s[^,{}]*:\s?$")
+_APOSTROPHE: Final = re.compile(r"(?<=\w)'(?:s|t|re|ve|ll|d|m)\b|\w+'(?:s|t|re|ve|ll|d|m)\b")
 _QUOTE_EXPRESSION: Final = 'quote the expression: {a: "${x}"}'
 
 
@@ -76,8 +79,13 @@ def _hint(lines: Sequence[str], column: int, problem: str, context: str, opened_
         return "within double quotes a backslash begins an escape: write it twice, or use single quotes"
     if "mapping values" in problem:
         return 'quote the text: it holds ": "'
+    if "expected ',' or" in problem and _COLON_IN_TEXT.search(lines[-1][: column + 1] if lines else ""):
+        return 'quote the text: it holds ": "'
     if "expected ',' or" in problem:
         return f"close the bracket that was opened in line {opened_line}, or put a comma here"
+    if "expected key" in problem and (apostrophe := _APOSTROPHE.search(lines[-1] if lines else "")):
+        doubled = apostrophe[0].replace("'", "''")
+        return f"write the apostrophe twice within single quotes, as in {doubled}, or use double quotes around the text"
     if "expected key" in problem and re.search(r"""[:-] +["']""", lines[-1][: column - 1] if lines else ""):
         return "the text goes on after its closing quote: put quotes around all of it"
     if "expected key" in problem or "expected '-'" in problem:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _SHORT_CHARACTERS: Final = 4096
 # `${{ input.id }}`, as expressions are written elsewhere.
 _DOUBLED_BRACES: Final = re.compile(r"\s*\{\s*([^{}]{1,80}?)\s*\}\s*")
+# What begins a statement.
+_STATEMENT: Final = re.compile(r"\s*(?:const|let|var|if|for|while|do|switch|return|throw|try)\b|[^{}]*;\s*\S")
 _CLOSED: Final = "SyntaxError: unexpected token in expression: ')'"
 
 
@@ -80,10 +82,11 @@ def _position(fault: Fault) -> tuple[int, int]:
 def _fault(code: Code, fault: ScriptFault) -> Fault:
     what = "the script" if code.script.is_body else f"'{shown(code.text)}'"
     line = f" (line {fault.line} of it)" if code.script.is_body and fault.line is not None else ""
+    place = code.place.of_line(fault.line if code.script.is_body else None)
     return Fault(
-        path=code.place.path,
-        line=code.place.line_of(fault.line if code.script.is_body else None),
-        column=code.place.column,
+        path=place.path,
+        line=place.line,
+        column=place.column,
         code="expression.syntax",
         message=f"{what} is no JavaScript{line}: {_said(code, fault)}",
         hint=_hint(code),
@@ -91,6 +94,10 @@ def _fault(code: Code, fault: ScriptFault) -> Fault:
 
 
 def _hint(code: Code) -> str | None:
+    if not code.script.is_body and _STATEMENT.match(code.text):
+        return (
+            "an expression holds no statements: write a node of type transform with a 'script', which returns a value"
+        )
     doubled = _DOUBLED_BRACES.fullmatch(code.text)
     return None if doubled is None else f"write ${{{doubled[1]}}}, with single braces"
 

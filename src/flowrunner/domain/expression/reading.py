@@ -41,6 +41,7 @@ Keys: TypeAlias = tuple[str | int, ...]
 PARAMETER_NAMES: Final = frozenset({"input", "flow", "nodes", "vars", "secrets", "execution", "error", "trigger"})
 OUTPUT_NAMES: Final = PARAMETER_NAMES | {"result"}
 
+_MOST_SHOWN: Final = 80
 _NAME: Final = r"[A-Za-z_$][A-Za-z0-9_$]*"
 _KEY: Final = re.compile(rf"""\s*(?:\.\s*({_NAME})|\[\s*(?:(\d{{1,9}})|"([^"\\\n\r]*)"|'([^'\\\n\r]*)')\s*\])""")
 _ROOT: Final = re.compile(rf"\s*({_NAME})")
@@ -178,12 +179,20 @@ def _condition(template: Template, faults: list[ExpressionSyntax]) -> Template:
         case Value(expression):
             return Condition(expression)
         case _:
-            faults.append(_no_condition())
+            faults.append(_no_condition(template))
             return template
 
 
-def _no_condition() -> ExpressionSyntax:
-    return ExpressionSyntax("a condition is one expression", hint="write it as JavaScript, such as: input.length > 0")
+def _no_condition(template: Template | None = None) -> ExpressionSyntax:
+    hint = "write it as JavaScript, such as: input.length > 0"
+    match template:
+        case Text(parts):
+            text = "".join(part if isinstance(part, str) else part.text for part in parts)
+            if len(text) <= _MOST_SHOWN:
+                hint = f"write it without braces: {text.strip()}"
+            return ExpressionSyntax("a condition is one expression, and this is text around expressions", hint=hint)
+        case _:
+            return ExpressionSyntax("a condition is one expression", hint=hint)
 
 
 def compile_text(text: str, names: frozenset[str], place: CodePlace = NOWHERE) -> Template:

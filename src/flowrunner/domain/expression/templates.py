@@ -110,9 +110,11 @@ class CodePlace:
     column: int
     block_line: int | None = None
 
-    def line_of(self, line: int | None) -> int:
-        """Return the line of the document that holds a line of the code, as far as it is known."""
-        return self.line if self.block_line is None or line is None else self.block_line + line - 1
+    def of_line(self, line: int | None) -> "CodePlace":
+        """Return where a line of the code stands, counted from 1, as far as it is known."""
+        if self.block_line is None or line is None:
+            return self
+        return CodePlace(self.path, self.block_line + line - 1, 1)
 
     def __str__(self) -> str:
         return f"{self.path} (line {self.line})"

@@ -168,9 +168,10 @@ class Document:
 
     def warn_at(self, place: CodePlace, code: str, message: str, hint: str, line: int | None = None) -> None:
         """Note the same of a piece of JavaScript, or of one line of it."""
+        place = place.of_line(line)
         self.faults.append(
             Fault(
-                path=place.path, line=place.line_of(line), column=place.column,
+                path=place.path, line=place.line, column=place.column,
                 code=code, message=message, hint=hint, is_warning=True,
             )
         )  # fmt: skip

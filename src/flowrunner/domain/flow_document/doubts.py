@@ -11,6 +11,13 @@ _MOST_SHOWN: Final = 80
 _VARIABLES: Final = "vars"
 # How expressions are written elsewhere: `{{ input.id }}`.
 _OTHER_BRACES: Final = re.compile(r"(?<!\$)\{\{\s*(([\w$]+)[^{}\n]{0,200}?)\s*\}\}")
+# `$input.id`, `#{input.id}`, `%{input.id}`, `$(input.id)`, `$[input.id]`, `<%= input.id %>`, `{input.id}`.
+_PATH: Final = r"[A-Za-z_]\w*(?:\.\w+|\[\w+\])+"
+_OTHER_MARKS: Final = re.compile(
+    rf"(?<![\w$])\$({_PATH})|[#%@]\{{\s*({_PATH})\s*\}}|\$\(\s*({_PATH})\s*\)|\$\[\s*({_PATH})\s*\]"
+    rf"|<%=?\s*({_PATH})\s*%>|(?<![\w$#%@{{])\{{\s*({_PATH})\s*\}}"
+)
+_FIRST_NAME: Final = re.compile(r"\w+")
 
 
 class Doubt(NamedTuple):
@@ -46,7 +53,7 @@ def doubts_of_code(code: Code, names: Collection[str], *, gives: bool) -> Iterat
 
 def _doubt_of_change(code: Code, change: Change) -> Doubt:
     line = code.text.count("\n", 0, change.start) + 1 if code.script.is_body else None
-    shown = _shortened(change.text)
+    shown = _shortened(f"{change.text} …" if change.text.endswith("=") else change.text)
     if change.root == _VARIABLES:
         name = change.keys[0] if change.keys else "name"
         hint = f"set it with a node of type set: params: {{{name}: …}}"
@@ -61,13 +68,37 @@ def _shortened(text: str) -> str:
 
 
 def doubt_of_text(text: str, names: Collection[str]) -> Doubt | None:
-    """What there is to say of text that holds what elsewhere is an expression; ``names`` are those of expressions."""
+    """Return what there is to say of text that holds what elsewhere is an expression.
+
+    Args:
+        names: What expressions may start from.
+    """
     found = _OTHER_BRACES.search(text)
-    if found is None:
+    meant = None
+    if found is not None:
+        meant = found[1] if found[2] in names else "input.x"
+    else:
+        for candidate in _OTHER_MARKS.finditer(text):
+            inner = next(group for group in candidate.groups() if group is not None)
+            if _FIRST_NAME.match(inner)[0] in names:  # type: ignore[index] # a name is what it begins with
+                found, meant = candidate, inner
+                break
+    if found is None or meant is None:
         return None
-    meant = found[1] if found[2] in names else "input.x"
     return Doubt(
         "expression.braces",
         f"'{found[0][:_MOST_SHOWN]}' stays as it is: expressions stand between ${{ and }}",
-        f"write ${{{meant[:_MOST_SHOWN]}}}",
+        f"write ${{{meant.strip()[:_MOST_SHOWN]}}}",
+    )
+
+
+def doubt_of_key(key: str) -> Doubt | None:
+    """Return what there is to say of a key that holds an expression."""
+    if "${" not in key.replace("$${", ""):
+        return None
+    inner = key[2:-1] if key.startswith("${") and key.endswith("}") else "name"
+    return Doubt(
+        "expression.key",
+        f"'{key[:_MOST_SHOWN]}' stays as it is: expressions are evaluated in values, and not in keys",
+        f'make the map by an expression: "${{({{[{inner[:_MOST_SHOWN]}]: 1}})}}"',
     )

@@ -61,8 +61,7 @@ def read_edges(
             document.fault(
                 places[action],
                 "edge.action",
-                f"'{action}' can never fire: a node of type {spec.name} does not end so",
-                _hint_of_action(document, action, actions, spec),
+                *_never_fires(document, action, actions, spec),
                 key=len(places[action]) > len(at),
             )
         else:
@@ -153,6 +152,23 @@ def check_reach(
             document.fault((*nodes_at, name), "node.unreachable", message, key=True)
 
 
+def only_after_errors(nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTypeSpec]) -> set[str]:
+    """Return the nodes of a scope that edges of errors lead to, and no other ones."""
+    after: dict[bool, set[str]] = {True: set(), False: set()}
+    for node in nodes.values():
+        spec = node_types.get(str(node.get("type"))) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or spec is None or not isinstance(edges := node.get("next"), dict):
+            after[False] |= targets_of(node)
+            continue
+        params = node.get("params")
+        # An older form may end with the action `error`.
+        actions = spec.actions_of(params if isinstance(params, dict) else {})
+        for action, target in edges.items():
+            is_action = action == "error" and (actions is None or action in actions)
+            after[_is_of_error(action) and not is_action].add(str(target))
+    return after[True] - after[False]
+
+
 def _reached(nodes: Mapping[str, JSON], first: Iterable[str]) -> set[str]:
     reached: set[str] = set()
     todo = [*first]
@@ -199,6 +215,14 @@ def _no_target(
             return "must be the name of a node", "leave it out: where no edge leads on, the flow ends"
         case _:
             return "must be the name of a node", None
+
+
+def _never_fires(document: Document, action: str, actions: frozenset[str], spec: NodeTypeSpec) -> tuple[str, str]:
+    if not actions and not _is_of_error(action):
+        message = f"a node of type {spec.name} ends its scope: nothing comes after it"
+        return message, "leave 'next' out; a node that goes on with a value is of type transform"
+    message = f"'{action}' can never fire: a node of type {spec.name} does not end so"
+    return message, _hint_of_action(document, action, actions, spec)
 
 
 def _hint_of_action(document: Document, action: str, actions: frozenset[str], spec: NodeTypeSpec) -> str:

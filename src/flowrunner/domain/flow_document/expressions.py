@@ -8,7 +8,7 @@ from flowrunner.domain.expression import Code, CodeKind, CodePlace, ExpressionSy
 from flowrunner.domain.flow import Prepared, prepared
 from flowrunner.domain.flow_document.context import Context
 from flowrunner.domain.flow_document.document import Document
-from flowrunner.domain.flow_document.doubts import doubt_of_text, doubts_of_code
+from flowrunner.domain.flow_document.doubts import doubt_of_key, doubt_of_text, doubts_of_code
 from flowrunner.domain.flow_document.unknown_names import hint_for
 from flowrunner.domain.values import JSON
 from flowrunner.domain.yaml_source import Keys
@@ -69,8 +69,11 @@ class Expressions:
             for doubt in doubts_of_code(found, place.names - {changed}, gives=changed is None):
                 self.document.warn_at(found.place, *doubt)
         for keys, text in strings_in(value, at):
-            if "{{" in text and place.code_at(keys) is None and (odd := doubt_of_text(text, place.names)):
+            if place.code_at(keys) is None and (odd := doubt_of_text(text, place.names)):
                 self.document.warn(keys, odd.code, odd.message, odd.hint)
+        for keys in keys_in(value, at):
+            if "${" in str(keys[-1]) and (odd := doubt_of_key(str(keys[-1]))):
+                self.document.warn(keys, odd.code, odd.message, odd.hint, key=True)
         return read
 
     def constant_only(self, value: JSON, at: Keys) -> None:
@@ -175,6 +178,18 @@ def strings_in(value: JSON, at: Keys) -> Iterable[tuple[Keys, str]]:
         case list():
             for index, item in enumerate(value):
                 yield from strings_in(item, (*at, index))
+
+
+def keys_in(value: JSON, at: Keys) -> Iterable[Keys]:
+    """Yield where the entries of all maps in a value stand."""
+    match value:
+        case dict():
+            for key, item in value.items():
+                yield (*at, key)
+                yield from keys_in(item, (*at, key))
+        case list():
+            for index, item in enumerate(value):
+                yield from keys_in(item, (*at, index))
 
 
 def _listed(known: Collection[str]) -> str | None:

@@ -25,7 +25,7 @@ from flowrunner.domain.flow import (
 )
 from flowrunner.domain.flow_document.context import Context
 from flowrunner.domain.flow_document.document import MAX_NAME_CHARACTERS, Document, is_name
-from flowrunner.domain.flow_document.edges import check_reach, check_start, first_nodes, read_edges
+from flowrunner.domain.flow_document.edges import check_reach, check_start, first_nodes, only_after_errors, read_edges
 from flowrunner.domain.flow_document.expressions import BODY, CONDITION, OLDER_PARAMETER_NAMES, Expressions, strings_in
 from flowrunner.domain.flow_document.habits import OF_NODES, OF_TYPES, is_edge
 from flowrunner.domain.flow_document.retries import RetrySettings, policy_of, read_retry
@@ -110,6 +110,7 @@ class NodeReader:
                 read = replace(read, unreadable=lost[0].message, retry=None, pure=False)
             if read is not None:
                 nodes[name] = read
+        self.check_inputs_after_errors(written, nodes, nodes_at, frozenset(first) | (handlers or frozenset()))
         # Where an edge is not right, any node may be the one that it misses.
         is_sure = handlers is not None and document.loose_ends == before
         check_start(document, holder, at, written)
@@ -119,6 +120,26 @@ class NodeReader:
                 first=first, handlers=handlers or frozenset(), node_types=self.node_types,
             )  # fmt: skip
         return Graph(start=first[0] if first else "", nodes=nodes)
+
+    def check_inputs_after_errors(
+        self, written: Mapping[str, JSON], nodes: Mapping[str, Node], nodes_at: Keys, others: frozenset[str]
+    ) -> None:
+        """Warn of nodes that only errors lead to and that read what flows in, as if it were the error.
+
+        Args:
+            others: Nodes that are begun with, whatever leads to them.
+        """
+        for name in only_after_errors(written, self.node_types) - others:
+            node = nodes.get(name)
+            roots = frozenset[str]().union(*(part.mentions.roots for part in node.parts)) if node else frozenset()
+            if "input" in roots and "error" not in roots:
+                self.document.warn(
+                    (*nodes_at, name),
+                    "edge.input",
+                    f"only errors lead to '{name}', where input is what the failed node got",
+                    "read what went wrong as ${error.type}, ${error.message} and ${error.data}",
+                    key=True,
+                )
 
     def indented(self, written: Mapping[str, JSON], at: Keys) -> Mapping[str, JSON]:
         """The nodes, with the keys of each that stand beside it and not under it put back."""

@@ -37,6 +37,8 @@ _OF_OTHERS: Final[Mapping[str, str]] = {
     "results": "what a node gave is nodes.<name>.result",
     "shared": "what a node gave is nodes.<name>.result, and what a node of type set keeps is vars.<name>",
 }
+# `input.first-name` is `input.first` minus `name`.
+_DASHED_MEMBER: Final = re.compile(r"\b([A-Za-z_$][\w$]*(?:\.[\w$]+)*?)\.(\w+(?:-\w+)+)")
 _DASHED: Final = re.compile(r"\bnodes\.(\w+(?:-\w+)+)")
 
 
@@ -49,6 +51,10 @@ def hint_for(name: str, text: str, context: Context) -> str | None:
     # `nodes.get-user.result` takes `user` away from `nodes.get`.
     if (dashed := _DASHED.search(text)) is not None and dashed[1] in context.visible:
         return f'write nodes["{dashed[1]}"]'
+    if (member := _DASHED_MEMBER.search(text)) is not None and name in member[2].split("-")[1:]:
+        if member[1] == "secrets":
+            return f"the name of a secret has no '-': write ${{secrets.{member[2].replace('-', '_')}}}"
+        return f'write {member[1]}["{member[2]}"], if that is one name'
     if context.inputs is not None and name in context.inputs:
         return f"did you mean 'flow.input.{name}'?"
     if name in context.visible:

@@ -1,0 +1,49 @@
+"""Changes that a script makes to what it is given, and that nobody sees, are found."""
+
+import pytest
+
+from flowrunner.domain.javascript_lint import assignment, lost_changes
+
+NAMES = frozenset({"input", "vars", "flow", "nodes"})
+
+
+def changes(script: str) -> list[str]:
+    return [change.text for change in lost_changes(script, NAMES, kept="vars")]
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ("input.x = 1; return 2", ["input.x ="]),
+        ("vars.n += 1; return vars.n", ["vars.n +="]),
+        ("return vars.n++", ["vars.n++"]),
+        ("--vars['n']; return 1", ["--vars['n']"]),
+        ("delete input.secret; return 1", ["delete input.secret"]),
+        ("vars.list.push(1)\nvars.list[0].n ??= 2\nreturn 1", ["vars.list.push", "vars.list[0].n ??="]),
+        ("vars = {}; return vars.n", ["vars ="]),
+    ],
+)
+def test_a_change_of_a_copy_is_found(script: str, found: list[str]) -> None:
+    assert changes(script) == found
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "input.x = 1; return input",
+        "const input = {}; input.x = 1; return 1",
+        "return vars.n == 1 || vars.n === 2 || vars.n <= 3 || vars.n >= 4 || vars.n != 5",
+        "return input.items.map(vars => { vars.n = 1; return vars })",
+        "const own = {vars: 1}; own.vars = 2; return own",
+        "return 'vars.n = 1' /* vars.n = 1 */",
+        "return [...vars.list].push(1)",
+        "return vars.n => 1",
+    ],
+)
+def test_what_is_seen_or_changes_nothing_is_left_alone(script: str) -> None:
+    assert changes(script) == []
+
+
+@pytest.mark.parametrize("expression", ["const x = 1; x", "let y = 2", "vars.n += 1", "a == 1", "(x = 1) => x"])
+def test_a_declaration_is_not_taken_for_a_comparison(expression: str) -> None:
+    assert assignment(expression) is None
