@@ -138,7 +138,7 @@ class _FlowReader:
         meant = document.known_keys(written, (), FLOW_KEYS, habits)
         metadata = document.map_at(written, (), "metadata")
         meant_metadata = document.known_keys(metadata, ("metadata",), _METADATA_KEYS)
-        if "metadata" in written and not metadata.get("name") and "name" not in meant_metadata:
+        if isinstance(written.get("metadata"), dict) and not metadata.get("name") and "name" not in meant_metadata:
             message, hint = "the flow has no name", "add name: …, or give it with the request that saves the flow"
             document.warn(("metadata",), "metadata.name", message, hint, key=True)
         defaults = document.map_at(written, (), "defaults")
