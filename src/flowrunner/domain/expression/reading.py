@@ -254,7 +254,9 @@ class _Reader:
             end = close + 1
         parts.append(text[end:])
         kept = tuple(p for p in parts if p != "")
-        if len(kept) == 1 and not isinstance(kept[0], str):
+        # A block scalar ends with a line break, which whoever writes one does not mean.
+        rest = [p if isinstance(p, str) else "x" for p in kept[1:]]
+        if kept and not isinstance(kept[0], str) and not "".join(rest).strip("\r\n"):
             return Value(kept[0])
         return Text(kept)
 
