@@ -19,6 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from flowrunner.api.connections import Connections
+from flowrunner.api.hosts import Hosts
 from flowrunner.api.protocol import JoinedHttpProtocol
 from flowrunner.api.proxies import Proxies
 from flowrunner.api.standby import STANDBY, OnlyHealth, Standby, Switch
@@ -135,7 +136,8 @@ class _Serving:
         # Why nothing could be done last time; None if it could.
         self._trouble: str | None = None
         self._proxies = Proxies(settings.trusted_proxies)
-        self._alone = Standby(None, self._proxies, lambda: self._problem)
+        self._hosts = Hosts(settings.public_url, settings.allowed_hosts)
+        self._alone = Standby(None, self._proxies, self._hosts, lambda: self._problem)
         self._switch = Switch(self._alone)
         self._refused: Callable[[str], None] = lambda limit: None
         connections = Connections(most_connections, on_drop=lambda: self._refused("connections"))
@@ -236,7 +238,7 @@ class _Serving:
         return _Why.STOP if self._stop.is_set() else _Why.ROLE
 
     async def _be_standby(self, program: Program, ownership: Ownership) -> _Why:
-        self._serve_with(Standby(program.app, self._proxies))
+        self._serve_with(Standby(program.app, self._proxies, self._hosts))
         self._say_standby()
         why = await self._first((_Why.ROLE, ownership.until(lambda: ownership.is_held)), (_Why.STOP, self._stop.wait()))
         await self._close(program)
@@ -253,7 +255,7 @@ class _Serving:
 
     async def _be_active(self, program: Program, ownership: Ownership) -> _Why:
         self._refused = program.metrics.refused
-        self._serve_with(OnlyHealth(program.app, self._proxies) if self._is_worker else program.app)
+        self._serve_with(OnlyHealth(program.app, self._proxies, self._hosts) if self._is_worker else program.app)
         logger.info("worker.active" if self._is_worker else "server.active", epoch=program.world.epoch)
         settle_memory()
         async with asyncio.TaskGroup() as tasks:

@@ -25,6 +25,7 @@ SECRET_PREFIX: Final = f"{PREFIX}SECRET_"
 
 
 _SIZE: Final = re.compile(r"([0-9]{1,18})(|KiB|MiB|GiB|TiB)")
+_NAME: Final = re.compile(r"[a-z0-9._-]+")
 _UNITS: Final = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -89,6 +90,13 @@ def _at_least(least: str) -> Callable[[str], float]:
 def _networks(value: str) -> tuple[Any, ...]:
     parts = [part.strip() for part in value.split(",") if part.strip()]
     return tuple(ipaddress.ip_network(part) for part in parts)
+
+
+def _names(value: str) -> tuple[str, ...]:
+    names = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    if not all(map(_NAME.fullmatch, names)):
+        raise ValueError("must be names such as flows.example.com, without https:// and without a port")
+    return names
 
 
 def _choice(*choices: str) -> Callable[[str], str]:
@@ -166,6 +174,11 @@ class Settings:
     port: int = setting(_port, "Port to listen on; 0 picks a free one.", default=8080)
     public_url: str | None = setting(
         _origin, "Address that browsers use, if it is another: that of a reverse proxy with TLS."
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        _names,
+        "Names that requests may give as their host, besides that of public_url, localhost and any address.",
+        default=(),
     )
     data_dir: Path = setting(_path, "Where the database and the keys are.", make=_default_data_dir)
     database_url: str | None = setting(

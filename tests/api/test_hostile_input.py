@@ -354,11 +354,11 @@ def test_hostile_headers_are_answered(account: Client, name: str, value: str) ->
 
 
 def asking(line: bytes, *headers: bytes, body: bytes = b"") -> bytes:
-    return b"\r\n".join((line, b"Host: x", b"Connection: close", *headers, b"", body))
+    return b"\r\n".join((line, b"Host: localhost", b"Connection: close", *headers, b"", body))
 
 
 def upgrading(target: bytes, *, key: bytes = b"dGhlIHNhbXBsZSBub25jZQ==", version: bytes = b"13") -> bytes:
-    lines = (b"GET " + target + b" HTTP/1.1", b"Host: x", b"Upgrade: websocket", b"Connection: Upgrade")
+    lines = (b"GET " + target + b" HTTP/1.1", b"Host: localhost", b"Upgrade: websocket", b"Connection: Upgrade")
     keys = (b"Sec-WebSocket-Key: " + key, b"Sec-WebSocket-Version: " + version) if key else ()
     return b"\r\n".join((*lines, *keys, b"", b""))
 
@@ -376,7 +376,7 @@ GARBAGE: Final = (
     b"GET / HTTP/1.1\r\nHost\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"GET /healthz HTTP/1.1\nHost: x\nConnection: close\n\n",
-    b"GET /healthz HTTP/1.1\r\n Host: x\r\nConnection: close\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\n Host: localhost\r\nConnection: close\r\n\r\n",
     asking(b"GET http://127.0.0.1/ HTTP/1.1"),
     asking(b"GET //evil.example/ HTTP/1.1"),
     asking(b"CONNECT x:1 HTTP/1.1"),

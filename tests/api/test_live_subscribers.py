@@ -109,7 +109,7 @@ def deaf(account: Client, id: str) -> Iterator[socket.socket]:
         connection.connect(account.address)
         key = base64.b64encode(secrets.token_bytes(16)).decode()
         connection.sendall(
-            f"GET /ws/executions/{id} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET /ws/executions/{id} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {account.token}\r\n\r\n"
             .encode()
         )  # fmt: skip

@@ -43,7 +43,7 @@ def until_closed(connection: socket.socket) -> bytes:
 
 
 def head(*headers: bytes, path: bytes = b"/healthz") -> bytes:
-    return b"\r\n".join((b"GET " + path + b" HTTP/1.1", b"Host: x", *headers, b"", b""))
+    return b"\r\n".join((b"GET " + path + b" HTTP/1.1", b"Host: localhost", *headers, b"", b""))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def resident_bytes(server: Server) -> int:
     "trailer", [b"0\r\nX: " + b"a" * 2_000_000, b"0\r\n" + b"X: y\r\n" * 400_000, b"1;" + b"a" * 2_000_000]
 )
 def test_what_comes_with_a_body_has_bounds_too(account: Client, trailer: bytes) -> None:
-    lines = (b"POST /api/v1/auth/login HTTP/1.1", b"Host: x", b"Content-Type: application/json",
+    lines = (b"POST /api/v1/auth/login HTTP/1.1", b"Host: localhost", b"Content-Type: application/json",
              b"Transfer-Encoding: chunked", b"", b"")  # fmt: skip
 
     reply = reply_of(send_raw(account.address, b"\r\n".join(lines) + b"1\r\n{\r\n" + trailer))
@@ -142,7 +142,7 @@ def test_garbage_after_a_request_does_not_answer_it(server: Server) -> None:
 
 
 def test_a_body_that_breaks_off_in_garbage_is_told(server: Server) -> None:
-    lines = (b"POST /api/v1/auth/login HTTP/1.1", b"Host: x", b"Content-Type: application/json",
+    lines = (b"POST /api/v1/auth/login HTTP/1.1", b"Host: localhost", b"Content-Type: application/json",
              b"Transfer-Encoding: chunked", b"", b"zz\r\n")  # fmt: skip
 
     assert_error(sent(server, b"\r\n".join(lines)), 400, UNREADABLE)
@@ -175,7 +175,7 @@ def test_a_head_that_does_not_end_is_not_waited_for(hasty_server: Server) -> Non
         second.sendall(b"GET /hea")
         empty_lines.sendall(b"\r\n")
         body = b'{"username": "nobody@example.com", "password": "x"}'
-        slow_body.sendall(b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        slow_body.sendall(b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
         slow_body.sendall(b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:5])
 
         for connection in (silent, dripping, second, empty_lines):

@@ -220,7 +220,11 @@ def test_a_stop_under_load_loses_and_repeats_nothing(server: Server, receiver: R
 
 def test_clients_that_keep_connections_open_do_not_keep_the_server(server: Server) -> None:
     idle: list[Any] = []
-    for data in (b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\n"):
+    for data in (
+        b"",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\n",
+    ):
         connection = socket.create_connection(server.client().address)
         connection.sendall(data)
         idle.append(connection)

@@ -21,6 +21,8 @@ from support.server import Server, clean_environment
 SOURCE: Final = "127.0.0.1"
 # So many are opened in a burst; between two of them the others send what they have to.
 _BURST: Final = 200
+# So many come back in a burst: it is not shown here how many requests a second the server can refuse.
+_COMING_BACK: Final = 20
 _AGAIN_SECONDS: Final = 0.05
 
 _UPGRADE: Final = (
@@ -105,7 +107,8 @@ class _Crowd:
     def run(self) -> None:
         has_told = False
         while True:
-            for _ in range(min(_BURST, self._count - len(self._unsent))):
+            burst = _BURST if self.opened < self._count else _COMING_BACK
+            for _ in range(min(burst, self._count - len(self._unsent))):
                 self._open()
             if not has_told and self.opened >= self._count:
                 has_told = True

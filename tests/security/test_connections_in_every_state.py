@@ -232,5 +232,6 @@ def test_s62_a_crowd_of_each_kind_keeps_no_others_out(
     print(f"{kind}: {count}, {max(took):.2f} s at worst of {len(took)}, {megabytes:.0f} MiB, {stalls}")
     slow = sum(seconds > MOST_SECONDS for seconds in took) if is_whole else 0
     scoreboard.count("crowds of connections: others that waited for 2 s", cases=count, failures=slow)
+    assert "Traceback" not in server.log
     assert stalls.peak_bytes - idle < MOST_BYTES
     assert slow == 0, max(took)

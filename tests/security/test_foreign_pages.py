@@ -16,21 +16,21 @@ from support.scoreboard import Scoreboard
 FOREIGN_PAGES: Final[Mapping[str, Mapping[str, str]]] = {
     "nothing said": {},
     "another origin": {"origin": "https://evil.example"},
-    "another port": {"origin": "http://test:8081"},
-    "another scheme": {"origin": "ftp://test"},
-    "a prefix": {"origin": "http://test.evil.example"},
-    "a suffix": {"origin": "http://eviltest"},
+    "another port": {"origin": "http://localhost:8081"},
+    "another scheme": {"origin": "ftp://localhost"},
+    "a prefix": {"origin": "http://localhost.evil.example"},
+    "a suffix": {"origin": "http://evillocalhost"},
     "null": {"origin": "null"},
     "empty": {"origin": ""},
     "upper case": {"origin": "HTTP://EVIL"},
-    "user info": {"origin": "http://test@evil.example"},
+    "user info": {"origin": "http://localhost@evil.example"},
     "cross-site": {"sec-fetch-site": "cross-site"},
     "same-site": {"sec-fetch-site": "same-site"},
     "typed in": {"sec-fetch-site": "none"},
-    "own origin, but cross-site": {"origin": "http://test", "sec-fetch-site": "cross-site"},
+    "own origin, but cross-site": {"origin": "http://localhost", "sec-fetch-site": "cross-site"},
     "same-origin, but another": {"origin": "http://other", "sec-fetch-site": "same-origin"},
 }
-OWN_PAGES: Final = ({"origin": "http://test"}, {"origin": "https://test"}, {"sec-fetch-site": "same-origin"})
+OWN_PAGES: Final = ({"origin": "http://localhost"}, {"origin": "https://localhost"}, {"sec-fetch-site": "same-origin"})
 
 
 async def test_s52_s53_no_foreign_page_does_anything_with_a_cookie(tmp_path: Path, scoreboard: Scoreboard) -> None:
@@ -70,7 +70,7 @@ async def test_s53_a_foreign_page_opens_no_socket_by_any_way_in(tmp_path: Path) 
         assert mine.token is not None
         execution = await town.thing("executions", mine.account_id)
         caller = await town.services.identity.authenticate(mine.token)
-        for origin in ("https://evil.example", "null", "http://test:81"):
+        for origin in ("https://evil.example", "null", "http://localhost:81"):
             ticket = (await town.services.identity.issue_ticket(caller)).ticket
             reply = await connect(
                 town.app, f"/ws/executions/{execution}", headers={"origin": origin}, subprotocols=[f"ticket.{ticket}"]

@@ -72,7 +72,7 @@ class Town:
         await self._change(became_viewer.account_id, role="viewer")
 
         mine = self.people["user A"]
-        cookie = {"cookie": f"flowrunner_session={mine.token}", "origin": "http://test"}
+        cookie = {"cookie": f"flowrunner_session={mine.token}", "origin": "http://localhost"}
         self._add(Who("cookie", mine.rights, None, cookie, mine.account_id, 403))
         await self._strangers()
         return self
@@ -108,11 +108,15 @@ class Town:
             ("cookie: logged out", self.people["logged out"].token), ("cookie: garbage", "a.b.c"),
             ("cookie: API token", reading.token), ("cookie: revoked", revoked.token),
         ):  # fmt: skip
-            self._add(Who(name, headers={"cookie": f"flowrunner_session={cookie}", "origin": "http://test"}))
+            self._add(Who(name, headers={"cookie": f"flowrunner_session={cookie}", "origin": "http://localhost"}))
         del self.people["token in a cookie"]
         # With both, the header counts.
         for name, header in (("bearer wins", "Bearer a.b.c"), ("scheme wins", "Basic YTpi"), ("empty wins", "")):
-            headers = {"cookie": f"flowrunner_session={mine.token}", "origin": "http://test", "authorization": header}
+            headers = {
+                "cookie": f"flowrunner_session={mine.token}",
+                "origin": "http://localhost",
+                "authorization": header,
+            }
             self._add(Who(name, headers=headers))
 
     # Accounts, and what they show

@@ -32,7 +32,7 @@ async def call(
 ) -> Reply:
     """One request to an ASGI application. Args: address: Where it comes from."""
     path, _, query = path.partition("?")
-    sent = {"host": "test", **({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
+    sent = {"host": "localhost", **({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
     if body:
         sent.setdefault("content-type", "application/json")
     scope = {
@@ -73,7 +73,7 @@ async def connect(
     subprotocols: Sequence[str] = (),
 ) -> Reply:
     """Open a WebSocket of an ASGI application, and leave at once; 101 if it was accepted."""
-    sent = {"host": "test", **({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
+    sent = {"host": "localhost", **({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
     path, _, query = path.partition("?")
     scope = {
         "type": "websocket",

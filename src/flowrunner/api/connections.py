@@ -191,6 +191,15 @@ class Connection:
     def abort(self) -> None:
         self._transport.abort()
 
+    def pause_reading(self) -> None:
+        # Of one that is closed, uvloop raises.
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
     def get_write_buffer_size(self) -> int:
         return self._transport.get_write_buffer_size() + sum(map(len, self._pending))
 

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowrunner.api.errors import NOTHING_HERE, error_answer
+from flowrunner.api.hosts import Hosts
 from flowrunner.api.proxies import Proxies
 
 logger = structlog.get_logger()
@@ -31,12 +32,14 @@ class Edge:
     """ASGI middleware.
 
     Args:
+        hosts: The names that it answers to.
         is_behind_tls: Browsers reach the server over TLS.
     """
 
-    def __init__(self, app: ASGIApp, *, proxies: Proxies, is_behind_tls: bool = False) -> None:
+    def __init__(self, app: ASGIApp, *, proxies: Proxies, hosts: Hosts, is_behind_tls: bool = False) -> None:
         self._app = app
         self._proxies = proxies
+        self._hosts = hosts
         self._headers = (*SECURITY_HEADERS, _TLS_ONLY) if is_behind_tls else SECURITY_HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,6 +61,9 @@ class Edge:
                 self._add_headers(message, request_id)
             await send(message)
 
+        if (fault := self._hosts.fault(scope)) is not None:
+            await error_answer(request_id, 400, fault)(scope, receive, send_with_headers)
+            return
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception:
@@ -88,6 +94,9 @@ class Edge:
             has_started = True
             await send_denial(message)
 
+        if (fault := self._hosts.fault(scope)) is not None:
+            await error_answer(request_id, 400, fault)(scope, receive, send_denial)
+            return
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception:

@@ -29,6 +29,7 @@ _MAX_UPGRADE_LINE_BYTES: Final = 8 * 1024 - 2
 
 _UNREADABLE: Final = "This is not an HTTP request that can be read"
 _HEAD_TOO_LARGE: Final = f"The request's line and headers have more than {MAX_HEAD_BYTES} bytes"
+_ENCODED: Final = "The request's Transfer-Encoding can only be 'chunked': send the body as it is"
 _UPGRADE_WITH_BODY: Final = "A WebSocket handshake is a GET request of HTTP/1.1 without a body"
 _UPGRADE_TOO_LARGE: Final = (
     f"The WebSocket handshake has more than {_MAX_UPGRADE_HEADERS} headers, or a line of more than "
@@ -126,6 +127,9 @@ class JoinedHttpProtocol(HttpToolsProtocol):
             self._stop(431, _HEAD_TOO_LARGE)
         if len(self.pipeline) >= MAX_PIPELINED:
             self._stop(400, _UNREADABLE)
+        for name, value in self.headers:
+            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                self._stop(400, _ENCODED)
         if self.parser.should_upgrade() and self._should_upgrade():
             self._check_upgrade()
         self._loose_bytes = 0

@@ -15,6 +15,7 @@ from flowrunner.api.browser import Browser
 from flowrunner.api.edge import Edge
 from flowrunner.api.errors import add_error_handlers
 from flowrunner.api.health import Readiness
+from flowrunner.api.hosts import Hosts
 from flowrunner.api.live import Live
 from flowrunner.api.proxies import Proxies
 from flowrunner.api.routing import SECURITY_SCHEME, PublicRoute
@@ -69,6 +70,7 @@ def build_app(
     refused: Callable[[str], None],
     browser: Browser,
     proxies: Proxies,
+    hosts: Hosts,
 ) -> FastAPI:
     """Args: refused: Is told of every limit that refuses a request."""
     app = FastAPI(
@@ -94,7 +96,7 @@ def build_app(
         app.router.routes.extend(router.routes)
     app.router.routes.append(live.route())
     add_error_handlers(app)
-    app.add_middleware(Edge, proxies=proxies, is_behind_tls=browser.is_secure)
+    app.add_middleware(Edge, proxies=proxies, hosts=hosts, is_behind_tls=browser.is_secure)
 
     return app
 

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flowrunner.api.answers import answer
 from flowrunner.api.edge import Edge
 from flowrunner.api.errors import error_answer
+from flowrunner.api.hosts import Hosts
 from flowrunner.api.proxies import Proxies
 
 STANDBY: Final = "standby: another server is active on this database"
@@ -24,14 +25,16 @@ class Standby:
 
     Args:
         app: Answers what reads; None if there is nothing to be read yet.
-        proxies: As the program's own.
+        proxies, hosts: As the program's own.
         why: Why the server is not ready; asked with each request.
     """
 
-    def __init__(self, app: ASGIApp | None, proxies: Proxies, why: Callable[[], str] = lambda: STANDBY) -> None:
+    def __init__(
+        self, app: ASGIApp | None, proxies: Proxies, hosts: Hosts, why: Callable[[], str] = lambda: STANDBY
+    ) -> None:
         self._app = app
         self._why = why
-        self._alone = Edge(self._answer, proxies=proxies)
+        self._alone = Edge(self._answer, proxies=proxies, hosts=hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is not None and (scope["type"] != "http" or scope["method"] in _READING):
@@ -55,12 +58,12 @@ class OnlyHealth:
 
     Args:
         app: Answers that.
-        proxies: As the program's own.
+        proxies, hosts: As the program's own.
     """
 
-    def __init__(self, app: ASGIApp, proxies: Proxies) -> None:
+    def __init__(self, app: ASGIApp, proxies: Proxies, hosts: Hosts) -> None:
         self._app = app
-        self._edge = Edge(self._answer, proxies=proxies)
+        self._edge = Edge(self._answer, proxies=proxies, hosts=hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_health = scope["type"] == "http" and scope["path"] in ("/healthz", "/readyz", "/metrics")

@@ -107,7 +107,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if self._unread and not self._is_write_paused:
             return True
         self._is_queued = False
-        if not self._unread and not self._is_write_paused and not self.transport.is_closing():
+        if not self._unread and not self._is_write_paused:
             self.transport.resume_reading()
         return False
 

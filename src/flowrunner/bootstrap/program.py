@@ -8,6 +8,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from flowrunner.api.browser import Browser
+from flowrunner.api.hosts import Hosts
 from flowrunner.api.live import Live
 from flowrunner.api.proxies import Proxies
 from flowrunner.api.server import build_app
@@ -195,6 +196,7 @@ def assemble(
             refused=metrics.refused,
             browser=Browser(settings.public_url),
             proxies=Proxies(settings.trusted_proxies),
+            hosts=Hosts(settings.public_url, settings.allowed_hosts),
         ),
         services=services,
         setup=setup,
