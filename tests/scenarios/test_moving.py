@@ -60,6 +60,10 @@ def test_an_installation_goes_on_in_postgresql(postgres: PostgresServer, tmp_pat
     assert "executions: 1 row\n" in copied.stdout
     assert (again.returncode, newest.returncode) == (1, 0)
     assert "not empty" in again.stderr
+    twin = flowrunner("serve", DATA_DIR=directory, PORT="0")
+    assert twin.returncode != 0
+    assert "was copied to PostgreSQL" in twin.stderr
+    assert f"delete {old.database}.moved" in twin.stderr
     new = Server(tmp_path, {"DATABASE_URL": url}).start()
     try:
         # The session, the keys, the secrets and what waits are those of before.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from flowrunner.bootstrap.data import open_data
 from flowrunner.bootstrap.location import DATABASE_FILE, stored_at
@@ -15,6 +16,7 @@ from flowrunner.settings import Settings
 from flowrunner.storage.audit_chain import ChainReport
 from flowrunner.storage.location import Location, location_of
 from flowrunner.storage.migrations import HEAD, Schema
+from flowrunner.storage.sqlite.location import SqliteFile
 
 
 async def migrate(settings: Settings) -> tuple[str | None, str]:
@@ -63,7 +65,8 @@ async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int]
     Raises:
         FlowRunnerError: If nothing was copied; the message says why.
     """
-    from flowrunner.storage.copying import copy_to_postgres
+    from flowrunner.storage.copying import NotCopied, copy_to_postgres
+    from flowrunner.storage.postgres.connections import CannotConnect
 
     target = location_of(url, file=source)
     revision = (await location_of(None, file=source).schema()).revision
@@ -77,7 +80,20 @@ async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int]
             if not ownership.is_held:
                 raise FlowRunnerError("A FlowRunner server is using the target: stop it first")
             await target.migrate()
-            return await copy_to_postgres(source, url, tell=tell)
+            # Before the copy: once that is there, nothing may start on the file by accident.
+            mark, parts = SqliteFile(source).mark, urlsplit(url)
+            was_marked, place = mark.exists(), f"{parts.hostname or ''}{parts.path}\n"
+            if not was_marked:
+                mark.write_text(place)
+            try:
+                counts = await copy_to_postgres(source, url, tell=tell)
+                mark.write_text(place)
+                return counts
+            except NotCopied as error:
+                # After an interruption all of it may be there.
+                if not was_marked and not isinstance(error.__cause__, CannotConnect):
+                    mark.unlink()
+                raise
 
 
 async def verify_audit(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.storage.audit_chain import ChainReport
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import AppendWork, append_together
@@ -42,7 +43,20 @@ class SqliteFile:
         """Bring it to the newest schema. Raises: SchemaTooNew, UnusableDatabase."""
         migrate_sqlite(self.path)
 
+    @property
+    def mark(self) -> Path:
+        """The file that says where all this has moved."""
+        return self.path.with_name(f"{self.path.name}.moved")
+
     async def check(self) -> list[str]:
+        """Return no warnings. Raises: FlowRunnerError if it has moved elsewhere, where its executions go on."""
+        if self.mark.exists():
+            place = self.mark.read_text().strip()
+            raise FlowRunnerError(
+                f"{self.path} was copied to PostgreSQL ({place}), and its executions go on there: a server here too"
+                " would do all of it twice. Set FLOWRUNNER_DATABASE_URL. To go on with the file instead, make sure that"
+                f" nothing uses the copy, and delete {self.mark}"
+            )
         return []
 
     def open(self, *, on_commit: Callable[[int], None] = lambda size: None, is_standby: bool = False) -> Database:
