@@ -54,6 +54,10 @@ security: $(VENV)/.dev ## Attack it in every way that the tests know; print what
 fuzz: $(VENV)/.dev ## Fuzz the API as every role; FUZZ_CASES=100000, a quarter of an hour
 	@PYTHONPATH=tests $(RUN) -m security.fuzz
 
+.PHONY: upgrade-fixture
+upgrade-fixture: $(VENV)/.dev ## Make the stored installation of tests/upgrades anew, after a change of the schema
+	@PYTHONPATH=tests $(RUN) -m upgrades
+
 .PHONY: sbom
 sbom: $(VENV)/.dev ## Write down what the runtime is made of, as CycloneDX, into build/sbom.json
 	@mkdir -p build

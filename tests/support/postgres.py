@@ -90,6 +90,10 @@ class PostgresServer:
         assert self._process is not None, "not started"
         return self._process.pid
 
+    def program(self, name: str) -> str:
+        """Return the path of one of the programs that come with the server."""
+        return str(self._bin / name)
+
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://{USER}@127.0.0.1:{self._port}/{database}"
 

@@ -1,0 +1,92 @@
+"""Every version opens what the first schema has stored, and brings all that is open to its end."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from support.client import Client
+from support.databases import rows_of
+from support.invariants import check_database
+from support.postgres import PostgresServer, connected
+from support.server import Server, clean_environment
+from upgrades.flows import FLOWS
+
+FIXTURE: Final = Path(__file__).parent / "fixture"
+EXECUTIONS: Final = (
+    "SELECT f.name, x.id, x.status FROM executions x JOIN flows f ON f.id = x.flow_id ORDER BY f.name, x.turn_number"
+)
+
+
+@pytest.fixture(scope="module")
+def lasting_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that the program takes."""
+    server = PostgresServer({"fsync": "on"})
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    settings = {}
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("lasting_postgres")
+        settings["DATABASE_URL"] = url = server.new_database()
+        dump = (FIXTURE / "postgres.sql").read_text()
+        connected(url, lambda connection: connection.execute(dump))
+    running = Server(tmp_path, settings)
+    running.data_dir.mkdir(mode=0o700)
+    shutil.copytree(FIXTURE / "keys", running.data_dir / "keys")
+    (running.data_dir / "keys").chmod(0o700)
+    for key in (running.data_dir / "keys").iterdir():
+        key.chmod(0o600)
+    if not settings:
+        shutil.copy(FIXTURE / "flowrunner.db", running.data_dir)
+    yield running
+    running.stop()
+
+
+def test_all_that_is_open_comes_to_its_end(installation: Server) -> None:
+    stored = rows_of(installation.place, EXECUTIONS)
+    assert {name for name, _, _ in stored} == FLOWS.keys()
+    assert {status for _, _, status in stored} <= {"running", "waiting"}
+    account = installation.start().admin()
+    # Children before their parents, and who has a turn before who waits for it.
+    for name, id, _ in stored:
+        finish(account, name, id)
+
+    for name, id, _ in stored:
+        ended = account.ended(id)
+        assert ended["status"] == "completed", (name, ended)
+        if FLOWS[name].result is not None:
+            assert ended["result"] == FLOWS[name].result, name
+    assert check_database(installation.place) == []
+
+
+def finish(account: Client, name: str, id: str) -> None:
+    if FLOWS[name].approves:
+        assert account.post(f"/api/v1/executions/{id}/approvals/a", {"approved": True}).status == 200
+        return
+    for node in FLOWS[name].waits_at:
+        account.waiting_at(id, node)
+    keys = {"foreach": ("go1", "go2")}.get(name, ("go",) if FLOWS[name].waits_at else ())
+    for key in keys:
+        assert account.post(f"/api/v1/executions/{id}/signals/{key}", {"payload": {"a": 1}}).status == 200
+
+
+def test_this_version_refuses_nothing_of_it(installation: Server) -> None:
+    environment = clean_environment()
+    if isinstance(installation.place, str):
+        environment["FLOWRUNNER_DATABASE_URL"] = installation.place
+    ran = subprocess.run(
+        [sys.executable, "-m", "flowrunner", "validate", "--stored", "--data-dir", str(installation.data_dir)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
