@@ -3,9 +3,14 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Final
 
+import pytest
+
+from flowrunner.domain.errors import RedactionLimit
 from flowrunner.domain.events import Completed
 from flowrunner.plugin import HttpAnswer
+from flowrunner.ports import Signal
 from support.databases import rows_of
 from support.world import Machine, Request, answer, secret
 
@@ -60,3 +65,46 @@ async def test_a_secret_that_was_replaced_is_still_hidden(engine: Machine, path:
     )
 
     assert ending(events) == Completed(result="*** ***")
+
+
+# Too much to hide: many secrets that end with the same characters, and a text of nothing else.
+ALIKE: Final = 40
+RUN: Final = 600_000
+
+
+async def _hard_to_hide(engine: Machine) -> None:
+    for number in range(ALIKE):
+        await secret(engine, f"KEY_{number}", f"{number:08}" + "a" * 8000)
+
+
+async def test_s26_a_result_in_which_secrets_cannot_be_hidden_is_an_error_of_its_node(engine: Machine) -> None:
+    await _hard_to_hide(engine)
+
+    events = await engine.run(
+        f"""
+        nodes:
+          a:
+            type: transform
+            params: {{script: "return 'a'.repeat({RUN})"}}
+            next: {{error.limit.redaction: b}}
+          b: {{type: return, params: {{value: "${{error.message}}"}}}}
+        """
+    )
+
+    message = str(ending(events).result)
+    assert "it repeats parts of them too often" in message
+    assert "Keep a smaller part of it" in message
+
+
+async def test_s26_an_input_and_a_signal_in_which_secrets_cannot_be_hidden_are_refused(engine: Machine) -> None:
+    await engine.save("nodes: {a: {type: wait, params: {key: go}, next: r}, r: {type: return}}")
+    waiting = await engine.start()
+    await _hard_to_hide(engine)
+
+    with pytest.raises(RedactionLimit):
+        await engine.start(input="a" * RUN, id="exec-2")
+    with pytest.raises(RedactionLimit):
+        await engine.dispatcher.signal(waiting, Signal(key="signal:go", payload="a" * RUN))
+    assert await engine.dispatcher.signal(waiting, Signal(key="signal:go", payload="b" * RUN))
+
+    assert (await engine.until_ended()).value == "completed"

@@ -26,6 +26,7 @@ from flowrunner.domain.errors import (
     NotFound,
     PreconditionFailed,
     QueueFull,
+    RedactionLimit,
     TooManyRequests,
     Unauthorized,
     Unavailable,
@@ -41,6 +42,7 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     PreconditionFailed: 412,
     InvalidFlow: 422,
     InvalidInput: 422,
+    RedactionLimit: 422,
     TooManyRequests: 429,
     Unavailable: 503,
 }

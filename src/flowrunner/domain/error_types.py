@@ -19,7 +19,7 @@ _KNOWN: Final = (
     *_CLOSED,
     *(f"{family}.{member}" for family, members in _CLOSED.items() for member in sorted(members)),
     *("node.crashed", "node.result_too_large", "flow.not_found", "flow.ambiguous", "flow.recursion", "flow.too_deep"),
-    *("limit.items", "limit.iterations", "limit.concurrency"),
+    *("limit.items", "limit.iterations", "limit.concurrency", "limit.redaction"),
 )
 _LOOSE_STATUS: Final = re.compile(r"(?:http[._]?)?([1-5])([\dx*]{0,2})", re.ASCII)
 # Flows have errors of their own: only what is hardly another word is taken for a slip.

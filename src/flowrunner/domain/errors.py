@@ -85,6 +85,16 @@ class Unavailable(FlowRunnerError):
     """The server cannot do this now; the same request may succeed later."""
 
 
+class RedactionLimit(FlowRunnerError):
+    """Secrets cannot be hidden in a text with a bounded effort, so that the text cannot be kept."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(
+            f"Secrets cannot be hidden in {size} bytes of this text: it repeats parts of them too often. "
+            "Keep a smaller part of it, or replace secrets that repeat the same characters"
+        )
+
+
 class DispatchAway(Unavailable):
     """What decides which process advances executions does not answer."""
 

@@ -15,7 +15,7 @@ from flowrunner.domain.rerun import keys_of
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine.history import AT_A_STRETCH, History, replayed
 from flowrunner.engine.log import line_of_end, line_of_start
-from flowrunner.engine.recorder import record
+from flowrunner.engine.recorder import record, storable_soon
 from flowrunner.engine.relatives import Ties, end_signal, key_of_end, tell_relatives, try_of_parent
 from flowrunner.engine.run import Run
 from flowrunner.engine.scope import Identity
@@ -61,9 +61,9 @@ class FlowEngine:
         history = History(self._world, identity, redactor, ExecutionState(), epoch=self._world.epoch, create=new)
         ties = Ties(self._world, new.id, started, new.parent_id, new.turn)
         run = Run(self._world, identity, redactor, history, ties)
-        history.record(started)
+        history.record(await storable_soon(started, redactor))
         for number, (event, at) in enumerate(new.prefix, start=1):
-            history.record(event, at)
+            history.record(await storable_soon(event, redactor), at)
             if number % AT_A_STRETCH == 0:
                 # Others go on in between.
                 await asyncio.sleep(0)

@@ -14,7 +14,7 @@ from flowrunner.domain.events import Event, Failed, Logged
 from flowrunner.domain.execution import ExecutionState, Status, replay
 from flowrunner.domain.explain import waiting_for
 from flowrunner.domain.flow import Flow
-from flowrunner.engine.recorder import record
+from flowrunner.engine.recorder import Storable, record
 from flowrunner.engine.scope import Identity
 from flowrunner.engine.world import World
 from flowrunner.ports import NOBODY_KNOWS, Append, Fenced, NewExecution, Recorded, Redactor, Summary
@@ -96,8 +96,8 @@ class History:
         """Whether somebody is to be answered as soon as what was recorded is durable."""
         return bool(self._tail.answers)
 
-    def record(self, event: Event, at: datetime | None = None) -> Event:
-        """Take an event into account; gives it as it is stored, which may be another one."""
+    def record(self, event: Event | Storable, at: datetime | None = None) -> Event:
+        """Take an event into account; gives it as it is stored, which may be another one. Raises: As `storable`."""
         state, tail = self.state, self._tail
         recorded = record(event, seq=state.seq + 1, at=at or self._world.clock.now(), redactor=self._redactor)
         state.apply(recorded.event, recorded.at)
@@ -107,7 +107,11 @@ class History:
         self.size += size
         return recorded.event
 
-    def log(self, line: Logged, *, even_if_full: bool = False) -> None:
+    @property
+    def has_room_for_lines(self) -> bool:
+        return self.state.log_lines < MAX_LOG_LINES
+
+    def log(self, line: Logged | Storable, *, even_if_full: bool = False) -> None:
         """Record a line, unless there are as many as are kept."""
         if self.state.log_lines < MAX_LOG_LINES or even_if_full:
             self.record(line)

@@ -4,13 +4,16 @@ Whatever is stored, logged, sent or shown of an execution has passed here, and t
 itself goes on with what was recorded: a replay sees the same values.
 """
 
-from dataclasses import replace
+import asyncio
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
+from flowrunner.domain.errors import RedactionLimit
 from flowrunner.domain.events import (
+    Completed,
     Event,
     Failed,
     Failure,
@@ -18,6 +21,7 @@ from flowrunner.domain.events import (
     NodeCompleted,
     NodeFailed,
     NodeWaiting,
+    ScopeEnded,
     ScopesOpened,
 )
 from flowrunner.domain.values import JSON
@@ -27,38 +31,97 @@ MAX_EVENT_BYTES: Final = 2 * 1024 * 1024
 MAX_LOG_BYTES: Final = 64 * 1024
 MAX_ERROR_BYTES: Final = 256 * 1024
 
+# Longer events are searched for secrets on a thread.
+LONG_BYTES: Final = 32 * 1024
+_MESSAGE_CHARACTERS: Final = 10_000
+# A secret that begins before the end of a shortened message, in a form of ten bytes for each of its own.
+_BESIDE: Final = 10 * 8 * 1024
+
 # Members that carry values of users; the rest are names that the program goes by.
 _PAYLOADS: Final = ("input", "inputs", "result", "vars", "message", "data", "reason", "payload", "about", "action")
 
 
-def record(event: Event, *, seq: int, at: datetime, redactor: Redactor) -> Recorded:
-    """The event as it is stored. It may differ from ``event``: secrets are hidden, and what is too
+@dataclass(frozen=True, slots=True)
+class Storable:
+    """An event as it is stored. It may differ from what happened: secrets are hidden, and what is too
     large to be kept gives way to an error that says so."""
+
+    event: Event
+    data: bytes
+
+
+def storable(event: Event, redactor: Redactor) -> Storable:
+    """Raises: RedactionLimit for a start or a signal in which secrets cannot be hidden."""
+    return _storable(*_encoded(event), redactor)
+
+
+async def storable_soon(event: Event, redactor: Redactor) -> Storable:
+    """As `storable`, without holding up others while a long event is searched. The texts of an account take turns."""
+    event, encoded = _encoded(event)
+    if len(encoded) <= LONG_BYTES:
+        return _storable(event, encoded, redactor)
+    async with redactor.turn:
+        return await asyncio.to_thread(_storable, event, encoded, redactor)
+
+
+async def hidden_soon(failure: Failure, redactor: Redactor) -> Failure:
+    """The failure as an event has it."""
+    event = NodeFailed(node="", node_type="", iteration=0, attempt=0, error=failure)
+    stored = (await storable_soon(event, redactor)).event
+    assert isinstance(stored, NodeFailed), "the kind of an event that failed stays"
+    return stored.error
+
+
+def record(event: Event | Storable, *, seq: int, at: datetime, redactor: Redactor) -> Recorded:
+    """Raises: As `storable`."""
+    stored = event if isinstance(event, Storable) else storable(event, redactor)
+    return Recorded(seq, at, stored.event, stored.data)
+
+
+def _encoded(event: Event) -> tuple[Event, bytes]:
     try:
-        encoded = msgspec.json.encode(event)
+        return event, msgspec.json.encode(event)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         event = _encodable(event, type(error).__name__)
-        encoded = msgspec.json.encode(event)
-    if redactor.found_in(encoded):
-        event = _redacted(event, msgspec.json.decode(encoded), redactor)
-        encoded = msgspec.json.encode(event)
+        return event, msgspec.json.encode(event)
+
+
+def _storable(event: Event, encoded: bytes, redactor: Redactor) -> Storable:
+    # What is not kept need not be searched.
     if len(encoded) > MAX_LOG_BYTES:
         bounded = _bounded(event, len(encoded))
         if bounded is not event:
             event, encoded = bounded, msgspec.json.encode(bounded)
-    return Recorded(seq, at, event, encoded)
+    try:
+        if redactor.found_in(encoded):
+            event = _redacted(event, msgspec.json.decode(encoded), redactor)
+            encoded = msgspec.json.encode(event)
+    except RedactionLimit as error:
+        event = _instead(event, error)
+        encoded = msgspec.json.encode(event)
+    if len(encoded) > _MESSAGE_CHARACTERS:
+        shortened = _with_shorter_message(event)
+        if shortened is not event:
+            event, encoded = shortened, msgspec.json.encode(shortened)
+    return Storable(event, encoded)
 
 
 def _redacted(event: Event, fields: dict[str, Any], redactor: Redactor) -> Event:
-    for name in _PAYLOADS:
-        if name in fields:
-            fields[name] = redactor.redact(fields[name])
-    if isinstance(fields.get("key"), str):
-        fields["key"] = signal_key(fields["key"], redactor)
+    """The event without secrets, all of which are looked for at once."""
+    places: list[tuple[dict[str, Any], str]] = [(fields, name) for name in _PAYLOADS if name in fields]
+    kind, mark, _ = str(fields.get("key") or "").partition(":")
+    if mark:
+        places.append((fields, "key"))
+        fields["key"] = fields["key"][len(kind) + 1 :]
     error = fields.get("error")
     if isinstance(error, dict):
-        for name in ("type", "message", "data"):
-            error[name] = redactor.redact(error[name])
+        places += [(error, name) for name in ("type", "message", "data")]
+    values = redactor.redact([within[name] for within, name in places])
+    assert isinstance(values, list), "what is redacted keeps its shape"
+    for (within, name), value in zip(places, values, strict=True):
+        within[name] = value
+    if mark:
+        fields["key"] = f"{kind}:{fields['key']}"
     return msgspec.convert(fields, type(event))
 
 
@@ -101,11 +164,33 @@ def _failed(event: NodeCompleted | NodeWaiting | ScopesOpened, type: str, messag
     )
 
 
+def _instead(event: Event, error: RedactionLimit) -> Event:
+    """What stands for an event in which secrets cannot be hidden.
+
+    Raises: RedactionLimit for what others are to be told of, who sent it.
+    """
+    failure = Failure(type="limit.redaction", message=str(error))
+    match event:
+        case NodeCompleted() | NodeWaiting() | ScopesOpened():
+            return _failed(event, failure.type, failure.message)
+        case NodeFailed() | Failed():
+            failure = replace(failure, node=event.error.node)
+            return replace(event, error=failure) if isinstance(event, NodeFailed) else Failed(error=failure)
+        case Logged():
+            return replace(event, message="This line cannot be shown", data={"omitted": str(error)})
+        case ScopeEnded():
+            return replace(event, outcome="failed", error=failure, result=None)
+        case Completed():
+            return Failed(error=failure)
+        case _:
+            raise error
+
+
 def _bounded(event: Event, size: int) -> Event:
     match event:
         case Logged():
             note: JSON = {"truncated": f"the data of this line had {size} bytes; {MAX_LOG_BYTES} are kept at most"}
-            return replace(event, message=event.message[:10_000], data=note)
+            return replace(event, message=event.message[: _MESSAGE_CHARACTERS + _BESIDE], data=note)
         case NodeCompleted() | NodeWaiting() | ScopesOpened() if size > MAX_EVENT_BYTES:
             message = (
                 f"The result has {size} bytes; {MAX_EVENT_BYTES} can be kept. Keep the part you need with 'output'"
@@ -124,4 +209,19 @@ def _bounded_error(event: NodeFailed | Failed, size: int) -> Event:
     if size <= MAX_ERROR_BYTES:
         return event
     note: JSON = {"truncated": f"the data of this error had {size} bytes; {MAX_ERROR_BYTES} are kept at most"}
-    return replace(event, error=replace(event.error, message=event.error.message[:10_000], data=note))
+    message = event.error.message[: _MESSAGE_CHARACTERS + _BESIDE]
+    return replace(event, error=replace(event.error, message=message, data=note))
+
+
+def _with_shorter_message(event: Event) -> Event:
+    """The event with what is kept of a long message; it is cut after its secrets are hidden."""
+    match event:
+        case Logged(message=message, data={"truncated": _}) if len(message) > _MESSAGE_CHARACTERS:
+            return replace(event, message=message[:_MESSAGE_CHARACTERS])
+        case (
+            NodeFailed(error=Failure(message=message, data={"truncated": _}) as error)
+            | Failed(error=Failure(message=message, data={"truncated": _}) as error)
+        ) if len(message) > _MESSAGE_CHARACTERS:
+            return replace(event, error=replace(error, message=message[:_MESSAGE_CHARACTERS]))
+        case _:
+            return event

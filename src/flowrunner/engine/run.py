@@ -6,9 +6,10 @@ turns them into events, asks `decide` what follows, makes both durable together,
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, assert_never
+from typing import Any, Final, assert_never, cast
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.decide import (
@@ -24,6 +25,7 @@ from flowrunner.domain.decide import (
     failed,
     failed_try,
 )
+from flowrunner.domain.errors import RedactionLimit
 from flowrunner.domain.events import (
     ROOT,
     Ending,
@@ -43,7 +45,7 @@ from flowrunner.engine.conclusion import conclusion
 from flowrunner.engine.history import AT_A_STRETCH, MAX_UNRECORDED_EVENTS, History
 from flowrunner.engine.log import level_of, line_of_end, line_of_failure
 from flowrunner.engine.mailbox import Mail, Mailbox, Result
-from flowrunner.engine.recorder import signal_key
+from flowrunner.engine.recorder import LONG_BYTES, hidden_soon, signal_key, storable_soon
 from flowrunner.engine.relatives import Ties
 from flowrunner.engine.scope import Identity
 from flowrunner.engine.signals import counts, is_asked_before
@@ -99,6 +101,7 @@ class Run:
         self._has_to_conclude = False
         self._wishes: list[_Wish] = []
         self._is_held = False
+        self._size_at_break = history.size
 
     async def create(self, *, begins: bool) -> None:
         """Make a new execution durable; with its first steps as started, if it begins."""
@@ -150,7 +153,7 @@ class Run:
                     await self._mailbox.wait(None if seconds is None else min(seconds, _LONGEST_NAP_SECONDS))
                 elif not stay_seconds or not await self._mailbox.wait(stay_seconds):
                     return due_at
-                self._take_messages(most=AT_A_STRETCH)
+                await self._take_messages(most=AT_A_STRETCH)
         finally:
             self._mailbox.close()
             self._steps.cut_off_all()
@@ -167,14 +170,14 @@ class Run:
     async def _cancel(self) -> None:
         """Stop what is under way; the handler of the flow's end still runs, unless somebody wants it not to."""
         # What has come to something by now is recorded.
-        self._take_messages()
+        await self._take_messages()
         wishes, self._wishes = self._wishes, []
         # Of several with the same effect, the first one is the cause.
         wish = next((w.cancel for w in wishes if not w.cancel.spares_handlers), wishes[0].cancel)
         force, ended = not wish.spares_handlers, self._state.root.ended
         if ended is None or force:
             await self._steps.stop()
-            self._take_messages()
+            await self._take_messages()
         decision = cancelled(self._flow, self._state, wish.reason, force=force)
         if decision is not None:
             audit = wish.audit
@@ -201,19 +204,25 @@ class Run:
     async def _go_on(self) -> datetime | None:
         """Decide, record, act, as long as there is something to do; gives what it waits for."""
         while True:
+            # Not left to the end, which is recorded in one go.
+            await self._log_all(self._mailbox.take_lines())
             due_at = await self._decide()
             if self._has_to_conclude:
                 self._has_to_conclude = False
                 with contextlib.suppress(Stopped):
-                    self._act(await conclusion(self._world, self._identity, self._state, self._say))
+                    await self._conclude()
                 continue
             quick = self._steps.take_quick()
             if quick is not None:
                 if self._is_careful or self._history.is_much_unrecorded:
                     await self._flush()
                 # Nothing outside sees a pure node run, so its start need not be durable before.
-                result = await run_step(self._world, self._identity, self._state, quick, self._history.log)
-                self._record_result(quick, result)
+                lines: list[Logged] = []
+                try:
+                    result = await run_step(self._world, self._identity, self._state, quick, lines.append)
+                finally:
+                    await self._log_all(lines)
+                await self._record_result(quick, result)
                 continue
             if self._may_hold_back():
                 self._mailbox.wake_soon()
@@ -301,8 +310,37 @@ class Run:
             case _:
                 assert_never(decision)
 
-    def _say(self, level: str, text: str) -> None:
-        self._history.log(Logged(level=level_of(level), message=text))
+    async def _conclude(self) -> None:
+        lines: list[Logged] = []
+
+        def say(level: str, text: str) -> None:
+            lines.append(Logged(level=level_of(level), message=text))
+
+        try:
+            decision = await conclusion(self._world, self._identity, self._state, say)
+        finally:
+            await self._log_all(lines)
+        if isinstance(decision, Record | Finish):
+            stored = await storable_soon(decision.event, self._redactor)
+            decision = replace(decision, event=cast("Any", stored.event))
+        self._act(decision)
+
+    async def _log_all(self, lines: Sequence[Logged]) -> None:
+        for line in lines:
+            await self._log(line)
+
+    async def _log(self, line: Logged) -> None:
+        if self._history.has_room_for_lines:
+            self._history.log(await storable_soon(line, self._redactor))
+            await self._let_others_go_on()
+        else:
+            self._history.log(line)
+
+    async def _let_others_go_on(self) -> None:
+        """Make a break where what was recorded since the last may have taken long to search for secrets."""
+        if self._history.size - self._size_at_break > LONG_BYTES:
+            self._size_at_break = self._history.size
+            await asyncio.sleep(0)
 
     def _end_scope(self, event: ScopeEnded) -> None:
         """Stop what runs in a scope that ends, and whatever it has set going elsewhere."""
@@ -330,22 +368,22 @@ class Run:
 
     # What came in
 
-    def _take_messages(self, *, most: int | None = None) -> None:
+    async def _take_messages(self, *, most: int | None = None) -> None:
         # What is left over comes after what follows from these.
         for message in self._mailbox.take(most=most):
             match message:
                 case Logged():
-                    self._history.log(message)
+                    await self._log(message)
                 case Mail(signal, answer):
-                    self._take_signal(signal, answer)
+                    await self._take_signal(signal, answer)
                 case Result(step, _, outcome):
                     if self._steps.is_awaited(message):
                         self._steps.let_go(step)
-                        self._record_result(step, outcome)
+                        await self._record_result(step, outcome)
                 case _:
                     assert_never(message)
 
-    def _take_signal(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
+    async def _take_signal(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
         if answer.done():
             return
         is_repeat = is_asked_before(signal, self._state)
@@ -356,22 +394,33 @@ class Run:
         if is_repeat is False or not counts(signal, key, self._state):
             answer.set_result(False)
             return
-        self._history.record(SignalReceived(key=key, payload=signal.payload, by=signal.by, request=signal.request))
+        event = SignalReceived(key=key, payload=signal.payload, by=signal.by, request=signal.request)
+        try:
+            stored = await storable_soon(event, self._redactor)
+        except RedactionLimit as error:
+            answer.set_exception(error)
+            return
+        if answer.done():
+            # Who sent it has gone meanwhile.
+            return
+        self._history.record(stored)
         self._history.attribute(signal.audit, () if signal.letter is None else (signal.letter,))
         self._history.answer_when_durable(answer)
 
-    def _record_result(self, step: Step, result: StepResult) -> None:
+    async def _record_result(self, step: Step, result: StepResult) -> None:
         match result:
             case Failure():
+                result = await hidden_soon(result, self._redactor)
                 current, now, draw = self._state.at(step), self._world.clock.now(), self._world.draw()
                 event = failed_try(self._flow, self._state, current, result, now=now, draw=draw)
                 self._history.log(line_of_failure(event))
                 self._ties.leave(current)
                 self._history.record(event)
             case NodeCompleted() | NodeWaiting() | ScopesOpened():
-                recorded = self._history.record(result)
+                recorded = self._history.record(await storable_soon(result, self._redactor))
                 if isinstance(recorded, NodeFailed):
                     # A result that cannot be kept.
                     self._history.log(line_of_failure(recorded))
             case _:
                 assert_never(result)
+        await self._let_others_go_on()

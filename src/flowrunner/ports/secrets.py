@@ -1,5 +1,6 @@
 """Secrets, the keys they are sealed with, and what hides them."""
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
@@ -195,14 +196,20 @@ class KeyRotator(Protocol):
 
 
 class Redactor(Protocol):
-    """Hides the values of an account's secrets."""
+    """Hides the values of an account's secrets.
+
+    Attributes:
+        turn: Held while a long text is searched on a thread.
+    """
+
+    turn: asyncio.Lock
 
     def redact(self, value: JSON) -> JSON:
-        """The value with `***` for every secret, at any depth, in keys too."""
+        """The value with `***` for every secret, at any depth, in keys too. Raises: RedactionLimit."""
         ...
 
     def found_in(self, encoded: bytes) -> bool:
-        """Whether a JSON text may hold a secret; False is certain."""
+        """Whether a JSON text may hold a secret; False is certain. Raises: RedactionLimit."""
         ...
 
 

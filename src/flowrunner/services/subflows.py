@@ -4,7 +4,15 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
-from flowrunner.domain.errors import Conflict, InvalidFlow, InvalidInput, LimitReached, NotFound, TooManyRequests
+from flowrunner.domain.errors import (
+    Conflict,
+    InvalidFlow,
+    InvalidInput,
+    LimitReached,
+    NotFound,
+    RedactionLimit,
+    TooManyRequests,
+)
 from flowrunner.domain.values import JSON, FlowId
 from flowrunner.plugin import NodeFailure, SubFlow
 from flowrunner.ports import FlowStore, ParentStep
@@ -47,6 +55,8 @@ class SubFlowExecutions:
             raise NodeFailure("flow.invalid", f"The flow '{flow}' can no longer be read: {error}") from None
         except InvalidInput as error:
             raise NodeFailure("input.invalid", f"The input of the flow '{flow}' is invalid: {error}") from None
+        except RedactionLimit as error:
+            raise NodeFailure("limit.redaction", str(error)) from None
         except LimitReached as error:
             raise NodeFailure(f"limit.{error.limit}", str(error)) from None
         except TooManyRequests as error:

@@ -1,0 +1,216 @@
+"""Canonical forms of text: what is left of it when the escapes of URLs, JSON, HTML and programs are undone.
+
+A secret and the text that may hold it are brought into the same form, so that it does not matter how
+many of its characters are escaped, by which rules, and in which case of letters.
+"""
+
+import html.entities
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Final
+
+# In no text of UTF-8: nothing is found across it.
+BETWEEN: Final = b"\xff"
+# Escapes within escapes are undone up to this depth.
+ROUNDS: Final = 4
+
+_H: Final = rb"[0-9A-Fa-f]"
+_NEXT: Final = rb"[89ABab]" + _H
+
+
+def _characters(prefix: bytes) -> Sequence[bytes]:
+    """Patterns of a character that is written as its bytes of UTF-8, each behind ``prefix``."""
+    following = prefix + _NEXT
+    return (
+        prefix + rb"[CDcd]" + _H + following,
+        prefix + rb"[Ee]" + _H + following * 2,
+        prefix + rb"[Ff][0-7]" + following * 3,
+        prefix + _H * 2,
+    )
+
+
+def _units(prefix: bytes) -> Sequence[bytes]:
+    """Patterns of a character that is written as its units of UTF-16."""
+    return (
+        prefix + rb"[Dd][89ABab]" + _H * 2 + prefix + rb"[Dd][C-Fc-f]" + _H * 2,
+        prefix + _H * 4,
+    )
+
+
+# Each alternative begins with one literal byte, which lets the search skip all others quickly.
+_ESCAPES: Final = (
+    *_characters(b"%"),
+    *_units(b"%u"),
+    *_units(rb"\\u"),
+    *_characters(rb"\\x"),
+    rb"\\u\{" + _H + rb"{1,6}\}",
+    rb"\\U" + _H + rb"{8}",
+    rb"\\[0-3][0-7]{2}",
+    rb"\\[abefnrtv0]",
+    rb"\\[!-/:-@\[-`{-~]",
+    rb"&#[Xx]0*" + _H + rb"{1,6};?",
+    rb"&#0*[0-9]{1,7};?",
+    rb"&[A-Za-z][A-Za-z0-9]{1,31};",
+    # Left of the NULs of UTF-16 that was read as UTF-8.
+    "\ufffd".encode(),
+)
+_ESCAPE: Final = re.compile(b"|".join(_ESCAPES))
+_FIRST_OF_ESCAPES: Final = (b"%", b"\\", b"&", b"\xef")
+# A quote within quotes, of shells, SQL and CSV.
+_DOUBLED: Final = (b"''", b'""', b"'\"'")
+_ESCAPE_OR_QUOTES: Final = re.compile(b"|".join((b"'\"'\"'", b"'{2,}", b'"{2,}', *_ESCAPES)))
+_CONTROLS: Final = {
+    ord(letter): bytes([code]) for letter, code in zip("abefnrtv0", (7, 8, 27, 12, 10, 13, 9, 11, 0), strict=True)
+}
+_KEPT_ESCAPE_BYTES: Final = 12
+
+# Lines are wrapped anywhere, and UTF-16 puts a NUL beside each letter.
+_DROPPED: Final = b"\x00\r\n"
+_DROPPED_ONES: Final = (b"\x00", b"\n", b"\r")
+_DROPPED_RUN: Final = re.compile(b"[%s]+" % _DROPPED)
+# Hosts and hexadecimal digits are the same in both cases; forms write a space as "+".
+_FOLDED: Final = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ+", b"abcdefghijklmnopqrstuvwxyz ")
+
+
+class Layer:
+    """Where the bytes of a text stood in the text that it was made of."""
+
+    def __init__(self) -> None:
+        # Of each piece that was replaced: where it begins and ends in the new text, and in the one before.
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        self.starts_before: list[int] = []
+        self.ends_before: list[int] = []
+
+    def before(self, start: int, end: int) -> tuple[int, int]:
+        """Return what became the bytes from ``start`` to ``end``, with whole escapes at both sides."""
+        return self._byte(start)[0], self._byte(end - 1)[1]
+
+    def _byte(self, at: int) -> tuple[int, int]:
+        piece = bisect_right(self.starts, at) - 1
+        if piece < 0:
+            return at, at + 1
+        if at < self.ends[piece]:
+            return self.starts_before[piece], self.ends_before[piece]
+        before = self.ends_before[piece] + at - self.ends[piece]
+        return before, before + 1
+
+
+def views(text: bytes, *, around: int, quotes: bool) -> Iterator[tuple[bytes, Sequence[Layer]]]:
+    """Give the text as it is, and then with its escapes undone, once and again until none is left.
+
+    Args:
+        around: What is farther from an escape than this is left out of the views in which that is undone: there it
+            is as it was in the view before.
+        quotes: Undo doubled quotes too.
+    """
+    layers: tuple[Layer, ...] = ()
+    yield text, layers
+    for _ in range(ROUNDS):
+        decoded = _decoded(text, around, quotes)
+        if decoded is None:
+            return
+        text, layer = decoded
+        layers += (layer,)
+        yield text, layers
+
+
+def folded(text: bytes) -> bytes:
+    """Return the text without what is the same to a search: case, line breaks, NULs, and "+" for a space."""
+    return text.translate(_FOLDED, _DROPPED) if has_dropped(text) else text.translate(_FOLDED)
+
+
+def has_dropped(text: bytes) -> bool:
+    """Return whether `folded` leaves something out."""
+    return any(byte in text for byte in _DROPPED_ONES)
+
+
+def fold_layer(text: bytes) -> Layer:
+    """Return where the bytes of `folded` stood."""
+    layer, shift = Layer(), 0
+    for found in _DROPPED_RUN.finditer(text):
+        start, end = found.span()
+        layer.starts.append(start - shift)
+        layer.ends.append(start - shift)
+        layer.starts_before.append(start)
+        layer.ends_before.append(end)
+        shift += end - start
+    return layer
+
+
+def _decoded(text: bytes, around: int, quotes: bool) -> tuple[bytes, Layer] | None:
+    """The text with one level of escapes undone; None if it has none. Takes time in proportion to the text."""
+    quotes = quotes and any(doubled in text for doubled in _DOUBLED)
+    if not quotes and not any(first in text for first in _FIRST_OF_ESCAPES):
+        return None
+    layer = Layer()
+    starts, ends, starts_before, ends_before = layer.starts, layer.ends, layer.starts_before, layer.ends_before
+    pieces: list[bytes] = []
+    done = length = 0
+
+    def put(plain: bytes, start: int, end: int) -> None:
+        nonlocal done, length
+        pieces.append(text[done:start])
+        length += start - done
+        starts.append(length)
+        pieces.append(plain)
+        length += len(plain)
+        ends.append(length)
+        starts_before.append(start)
+        ends_before.append(end)
+        done = end
+
+    for found in (_ESCAPE_OR_QUOTES if quotes else _ESCAPE).finditer(text):
+        escape = found[0]
+        plain = _known(escape) if len(escape) <= _KEPT_ESCAPE_BYTES else _plain(escape)
+        if plain is None:
+            continue
+        start, end = found.span()
+        if start - done > 2 * around:
+            put(BETWEEN, done + around if pieces else 0, start - around)
+        put(plain, start, end)
+    if not pieces:
+        return None
+    pieces.append(text[done : done + around])
+    return b"".join(pieces), layer
+
+
+def _plain(escape: bytes) -> bytes | None:
+    """What an escape stands for; None for what only looks like one."""
+    kind = escape[:1]
+    if kind == b"&":
+        return _entity(escape.decode())
+    if kind in (b"'", b'"'):
+        return kind
+    if kind == b"\xef":
+        return b""
+    if escape[1:2] in (b"u", b"U"):
+        digits = re.findall(rb"[0-9A-Fa-f]+", escape)
+        return _utf8(*(int(number, 16) for number in digits))
+    if kind == b"%" or escape[1:2] == b"x":
+        raw = bytes.fromhex(re.sub(rb"%|\\x", b"", escape).decode())
+        # A byte by itself is a character of Latin-1, as some programs write it.
+        return raw if len(raw) > 1 or raw < b"\x80" else raw.decode("latin-1").encode()
+    if len(escape) == 4:
+        return _utf8(int(escape[1:], 8))
+    return _CONTROLS.get(escape[1], escape[1:])
+
+
+_known: Final = lru_cache(maxsize=4096)(_plain)
+
+
+def _entity(entity: str) -> bytes | None:
+    if entity[1] != "#":
+        named = html.entities.html5.get(entity[1:])
+        return None if named is None else named.encode()
+    digits = entity[2:].rstrip(";")
+    is_hex = digits[0] in "xX"
+    return _utf8(int(digits.lstrip("xX0") or "0", 16 if is_hex else 10))
+
+
+def _utf8(*units: int) -> bytes | None:
+    if len(units) == 2:
+        return b"".join(unit.to_bytes(2, "big") for unit in units).decode("utf-16-be").encode()
+    return chr(units[0]).encode("utf-8", "surrogatepass") if units[0] <= 0x10FFFF else None

@@ -1,0 +1,63 @@
+"""Texts to search for, so that a secret is found: its canonical forms, and its encodings that have none."""
+
+import base64
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import yarl
+
+from flowrunner.security.canonical import folded, views
+
+# A shorter text would be found, and hidden, where it has nothing to do with the secret.
+LEAST_BYTES: Final = 8
+# Short paths are the same on many servers.
+_LEAST_TARGET: Final = 16
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]")
+
+
+def needles_of(secret: str) -> Iterable[bytes]:
+    """Return the texts, as they stand in the folded views of a text that holds the secret."""
+    raw = secret.encode("utf-8", "surrogatepass")
+    # As it is, however short that is: what is too short for a secret is for the caller to refuse.
+    found = {folded(raw) or raw: None}
+    for form in (raw, *(url.encode("utf-8", "surrogatepass") for url in _urls(secret))):
+        for view, _ in views(form, around=len(form), quotes=True):
+            found[folded(view)] = None
+    for encoded in (*_base64(raw), *_base64_of_credentials(secret), raw.hex().encode()):
+        found[folded(encoded)] = None
+    return [needle for number, needle in enumerate(found) if number == 0 or len(needle) >= LEAST_BYTES]
+
+
+def _urls(secret: str) -> Iterator[str]:
+    """A URL as clients write it, as browsers show it, and its path and query, which are what servers see of it."""
+    if not _URL.match(secret):
+        return
+    try:
+        url = yarl.URL(secret)
+        plain = url.with_user(None) if url.user is not None else url
+        yield from (str(url), str(plain), url.human_repr(), plain.human_repr())
+    except (ValueError, TypeError):
+        return
+    if len(url.raw_path_qs) >= _LEAST_TARGET:
+        yield url.raw_path_qs
+
+
+def _base64(raw: bytes) -> Iterator[bytes]:
+    """The characters that a value gives within base64, at each of the three alignments."""
+    for offset in range(3):
+        padded = b"\x00" * offset + raw
+        # Characters that also depend on the bytes around the value are left off at both ends.
+        skip, whole = (0, 2, 3)[offset], len(padded) * 8 // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            yield encode(padded)[skip:whole]
+
+
+def _base64_of_credentials(secret: str) -> Iterator[bytes]:
+    """What a client makes of the user and the password in a URL: a header of their own."""
+    try:
+        url = yarl.URL(secret) if _URL.match(secret) else None
+        if url is not None and url.user is not None:
+            yield from _base64(f"{url.user}:{url.password or ''}".encode())
+    except (ValueError, TypeError):
+        return
