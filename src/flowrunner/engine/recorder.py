@@ -55,6 +55,11 @@ def storable(event: Event, redactor: Redactor) -> Storable:
     return _storable(*_encoded(event), redactor)
 
 
+def storable_again(event: Event) -> Storable:
+    """As `storable`, for an event whose values have been recorded with another one: they are not searched twice."""
+    return _storable(*_encoded(event), None)
+
+
 async def storable_soon(event: Event, redactor: Redactor) -> Storable:
     """As `storable`, without holding up others while a long event is searched. The texts of an account take turns."""
     event, encoded = _encoded(event)
@@ -86,14 +91,14 @@ def _encoded(event: Event) -> tuple[Event, bytes]:
         return event, msgspec.json.encode(event)
 
 
-def _storable(event: Event, encoded: bytes, redactor: Redactor) -> Storable:
+def _storable(event: Event, encoded: bytes, redactor: Redactor | None) -> Storable:
     # What is not kept need not be searched.
     if len(encoded) > MAX_LOG_BYTES:
         bounded = _bounded(event, len(encoded))
         if bounded is not event:
             event, encoded = bounded, msgspec.json.encode(bounded)
     try:
-        if redactor.found_in(encoded):
+        if redactor is not None and redactor.found_in(encoded):
             event = _redacted(event, msgspec.json.decode(encoded), redactor)
             encoded = msgspec.json.encode(event)
     except RedactionLimit as error:

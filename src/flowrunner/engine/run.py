@@ -28,7 +28,9 @@ from flowrunner.domain.decide import (
 from flowrunner.domain.errors import RedactionLimit
 from flowrunner.domain.events import (
     ROOT,
+    Completed,
     Ending,
+    Event,
     Failure,
     Logged,
     NodeCompleted,
@@ -45,7 +47,7 @@ from flowrunner.engine.conclusion import conclusion
 from flowrunner.engine.history import AT_A_STRETCH, MAX_UNRECORDED_EVENTS, History
 from flowrunner.engine.log import level_of, line_of_end, line_of_failure
 from flowrunner.engine.mailbox import Mail, Mailbox, Result
-from flowrunner.engine.recorder import LONG_BYTES, hidden_soon, signal_key, storable_soon
+from flowrunner.engine.recorder import LONG_BYTES, hidden_soon, signal_key, storable_again, storable_soon
 from flowrunner.engine.relatives import Ties
 from flowrunner.engine.scope import Identity
 from flowrunner.engine.signals import counts, is_asked_before
@@ -300,7 +302,7 @@ class Run:
                     self._ties.leave(self._state.at(Step(event.node, event.iteration, event.scope)))
                 if isinstance(event, ScopeEnded):
                     self._end_scope(event)
-                self._history.record(event)
+                self._record_known(event)
             case Conclude():
                 self._has_to_conclude = True
             case Finish(event):
@@ -361,7 +363,12 @@ class Run:
             for current in frame.steps.values():
                 self._ties.leave(current)
         self._steps.cut_off_all()
-        self._history.record(event)
+        self._record_known(event)
+
+    def _record_known(self, event: Event) -> None:
+        """Record what follows from events before: a result that is in one of them is not searched for secrets again."""
+        is_known = isinstance(event, NodeCompleted | ScopeEnded | Completed) and event.result is not None
+        self._history.record(storable_again(event) if is_known else event)
 
     def _log_end(self, event: Ending | ScopeEnded) -> None:
         self._history.log(line_of_end(event, self._state.root.current), even_if_full=True)
