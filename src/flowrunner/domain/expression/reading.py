@@ -301,7 +301,7 @@ class _Reader:
             return None
         if "__proto__" in keys or not _INHERITED.isdisjoint(keys[:-1]):
             return None
-        root = self.today(start[1])
+        root = self.present_name(start[1])
         self.check_name(text, root, keys)
         return Path(text, root, tuple(keys))
 
@@ -319,7 +319,7 @@ class _Reader:
         for reference in found:
             if reference.root not in self.names and (reference.is_defined or reference.root in GLOBALS):
                 continue
-            root = self.today(reference.root)
+            root = self.present_name(reference.root)
             self.check_name(text, root, reference.keys, is_body=is_body)
             if root != reference.root:
                 renamed[reference.root] = root
@@ -330,7 +330,7 @@ class _Reader:
             source = f"return ({named})({root})" if is_body else f"({named})({root})"
         return Code(text, Script(source, is_body), self.place, tuple(kept))
 
-    def today(self, name: str) -> str:
+    def present_name(self, name: str) -> str:
         return name if name in self.names else self.older.get(name, name)
 
     def check_name(self, text: str, root: str, keys: Sequence[str | int], *, is_body: bool = False) -> None:
