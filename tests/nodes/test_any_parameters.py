@@ -14,7 +14,7 @@ from flowrunner.domain.events import NodeCompleted, NodeFailed, NodeWaiting, Sco
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow_document import study_flow
 from flowrunner.nodes import built_in
-from flowrunner.security.egress import EgressClient
+from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_policy import EgressPolicy
 from support.flows import specs
 from support.networks import LOOPBACK
@@ -97,8 +97,8 @@ def engine(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> 
     """A real engine, whose requests really go out, as far as a closed port of this machine."""
     path: Path = tmp_path_factory.mktemp("engine") / "flowrunner.db"
 
-    async def client() -> EgressClient:
-        return EgressClient(EgressPolicy([LOOPBACK]))
+    async def client() -> EgressClients:
+        return EgressClients(EgressPolicy([LOOPBACK]))
 
     http: Any = runner.run(client())
     opened = machine(path, http=http)
