@@ -130,6 +130,7 @@ class StepState:
         signal: What came, for a step that resumes.
         open: Its own scopes, while they are under way.
         failed_at: The step inside it whose error is its own, if it failed so.
+        before: The run of the node before this one, until this one has ended.
     """
 
     step: Step
@@ -149,6 +150,7 @@ class StepState:
     result: JSON = None
     error: Failure | None = None
     failed_at: "StepState | None" = None
+    before: "StepState | None" = None
 
 
 @dataclass(slots=True)
@@ -344,7 +346,9 @@ class ExecutionState:
                 raise IllegalEvent(f"{step} out of turn")
             if event.scope not in self.ready:
                 raise IllegalEvent(f"{step} while its scope has another under way")
-            frame.steps[event.node] = StepState(step, event.node_type, StepStatus.RUNNING, at, frame.flowing)
+            frame.steps[event.node] = StepState(
+                step, event.node_type, StepStatus.RUNNING, at, frame.flowing, before=before
+            )
             frame.cursor = event.node
         self.started_tries[budget_of(event.scope)] += 1
         self.running[step] = None
@@ -424,6 +428,7 @@ class ExecutionState:
     def _settle(self, current: StepState) -> None:
         """What a step waited for is over, and its scope goes on."""
         current.due_at, current.waiting, current.signal, current.open = None, None, None, None
+        current.before = None
         self.running.pop(current.step, None)
         self.timed.pop(current.step, None)
         self.ready[current.step.scope] = None

@@ -8,7 +8,7 @@ from typing import Final
 
 from flowrunner.domain.decide import node_of
 from flowrunner.domain.events import ROOT
-from flowrunner.domain.execution import ExecutionState, StepState
+from flowrunner.domain.execution import ExecutionState, Frame, StepState, StepStatus
 from flowrunner.domain.expression import (
     NO_VALUES,
     Code,
@@ -158,7 +158,7 @@ class Names:
             for name in _those(frame.steps, wanted):
                 if name not in seen:
                     seen.add(name)
-                    found[name] = _seen(frame.steps[name])
+                    found[name] = _seen(frame, name)
         return found
 
     async def _secrets(self, names: frozenset[str]) -> dict[str, JSON]:
@@ -172,7 +172,17 @@ def _those(steps: Mapping[str, StepState], wanted: frozenset[str] | None) -> Ite
     return list(steps) if wanted is None else [name for name in wanted if name in steps]
 
 
-def _seen(step: StepState) -> JSON:
+def _seen(frame: Frame, name: str) -> JSON:
+    """Return the latest run of a node as expressions read it; None if there is none.
+
+    A run under way has no result, so the node itself, and what a loop holds, read the run before it. Where the end of
+    the flow cut a run off, its handlers read that.
+    """
+    step: StepState | None = frame.steps[name]
+    if step is not None and frame.ended is None and step.status not in _ENDED:
+        step = step.before
+    if step is None:
+        return None
     return {
         "result": step.result,
         "status": step.status.value,
@@ -180,6 +190,9 @@ def _seen(step: StepState) -> JSON:
         "error": None if step.error is None else step.error.as_json(),
         "attempts": step.attempts,
     }
+
+
+_ENDED: Final = (StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED)
 
 
 def _moment(at: datetime | None) -> str | None:
