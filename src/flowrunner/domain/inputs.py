@@ -122,7 +122,7 @@ class Inputs:
                 except InvalidInput as error:
                     faults += error.faults
             elif isinstance(schema, Mapping) and "default" in schema:
-                checked[name] = schema["default"]
+                checked[name] = filled(schema, schema["default"])
             # One that is misspelt is told of already.
             elif is_required and name not in meant.values():
                 faults.append(

@@ -315,7 +315,10 @@ def size_of(value: JSON) -> tuple[int, int]:
 
 
 def filled(schema: JSON, value: JSON) -> JSON:
-    """``value`` with the defaults of properties that it leaves out, at any depth of `properties`."""
+    """Return ``value`` with the defaults of properties that it leaves out, at any depth of `properties`.
+
+    A default that is taken over is filled in the same way.
+    """
     if not isinstance(schema, Mapping) or not isinstance(value, Mapping):
         return value
     properties = schema.get("properties")
@@ -326,7 +329,7 @@ def filled(schema: JSON, value: JSON) -> JSON:
         if name in value:
             result[name] = filled(inner, value[name])
         elif isinstance(inner, Mapping) and "default" in inner:
-            result[name] = inner["default"]
+            result[name] = filled(inner, inner["default"])
     return result
 
 
