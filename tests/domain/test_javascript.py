@@ -2,7 +2,14 @@
 
 import pytest
 
-from flowrunner.domain.javascript import MAX_SCRIPT, Reference, Unclosed, end_of_expression, references
+from flowrunner.domain.javascript import (
+    MAX_SCRIPT,
+    Reference,
+    Unclosed,
+    end_of_expression,
+    has_braces_in_literals,
+    references,
+)
 
 # Each is an expression whole; behind it come a brace and more.
 WHOLE = [
@@ -84,6 +91,48 @@ def test_an_expression_ends_at_the_brace_that_nothing_in_it_opens(source: str) -
         text = f"${{{source}{rest}"
 
         assert end_of_expression(text, 2) == len(text) - len(rest)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "`${a}`",
+        "f(`${a}`, `${b}`)",
+        "a ? `${a}` : `b`",
+        "`a` in `${b}`",
+        "typeof `${a}`",
+        "[`${a}`]",
+        "x => `${x}` + '{'",
+        r"`\${a}`",
+        "`$${a}`",
+        "`${`${a}`}`",
+        "`${'`'}`",
+        "`a` // ${b}",
+    ],
+)
+def test_braces_of_template_literals_are_javascript(source: str) -> None:
+    assert has_braces_in_literals(source)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${a}",
+        "`a` ${b}",
+        "a${b} `c`",
+        "see `${a}`",
+        "`${a}` is it",
+        "`${a}``${b}`",
+        "'${a}' + `b`",
+        "`${a",
+        "it's `${a}`",
+        "/${a}/.test(`b`)",
+        "/* `${a}` */",
+        "`" + "a" * MAX_SCRIPT + "${b}`",
+    ],
+)
+def test_other_braces_are_those_of_text(text: str) -> None:
+    assert not has_braces_in_literals(text)
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,43 @@ def references(text: str) -> tuple[Reference, ...]:
     return tuple(found)
 
 
+def has_braces_in_literals(text: str) -> bool:
+    """Return whether every `${` of a text stands in a template literal, where JavaScript may have one.
+
+    In prose a literal has a word beside it: "Ask `${input.name}` for it".
+    """
+    if len(text) > MAX_SCRIPT or "`" not in text:
+        return False
+    try:
+        tokens = tokens_of(text)
+    except Unclosed:
+        return False
+    is_found = False
+    for index, token in enumerate(tokens):
+        if token.text == "``" and token.kind == "string":
+            is_found = True
+            if text[token.start] == "`" and index > 0 and not _may_precede_literal(tokens, index - 1):
+                return False
+            if index + 1 < len(tokens) and not _may_follow_literal(tokens[index + 1]):
+                return False
+        elif (token.kind in ("string", "regex") and "${" in token.text) or (
+            token.text == "{" and text[max(token.start - 1, 0)] == "$"
+        ):
+            return False
+    return is_found
+
+
+def _may_precede_literal(tokens: Sequence[Token], index: int) -> bool:
+    token = tokens[index]
+    if token.kind == "name":
+        return token.text in _BEFORE_VALUES or is_member(tokens, index)
+    return token.kind == "mark"
+
+
+def _may_follow_literal(token: Token) -> bool:
+    return token.kind == "mark" or token.text in ("in", "instanceof")
+
+
 def tokens_of(text: str) -> list[Token]:
     """Return the tokens of a script, comments and blanks left out.
 

@@ -30,6 +30,7 @@ from flowrunner.domain.javascript import (
     MAX_SCRIPT,
     Unclosed,
     end_of_expression,
+    has_braces_in_literals,
     references,
 )
 from flowrunner.domain.script import Script
@@ -146,7 +147,7 @@ def _compile_string(text: str, place: Place, at: Keys) -> Template:
     reader = _Reader(place.names_at(at), place.place_of(at), place.older_names)
     if kind is CodeKind.BODY:
         template: Template = Value(reader.body(text))
-    elif kind is not None and "${" not in text:
+    elif kind is not None and ("${" not in text or has_braces_in_literals(text)):
         template = Value(reader.expression(text))
     else:
         template = reader.text(text)
