@@ -87,7 +87,8 @@ async def test_an_answer_is_given_with_all_its_facts(nodes: Nodes, peer: Peer) -
         (('{"a": 1}', "text/plain"), "json", {"a": 1}),
         (('{"a": 1}', "application/json"), "text", '{"a": 1}'),
         (('{"a": 1}', "application/json"), "base64", base64.b64encode(b'{"a": 1}').decode()),
-        (("not json", "application/json"), None, "not json"),
+        (("not json", "application/json"), "text", "not json"),
+        ((b'\xef\xbb\xbf{"a": 1}', "application/json"), None, {"a": 1}),
         (("né", "text/plain"), None, "né"),
         ((b"\xff\xfe\x00", "application/octet-stream"), None, base64.b64encode(b"\xff\xfe\x00").decode()),
         ((b"\xffa", "text/plain"), "text", "\ufffda"),
@@ -111,10 +112,90 @@ async def test_a_body_is_read_by_its_kind(
     assert result["body"] == value
 
 
-async def test_a_body_that_must_be_json_and_is_not_is_an_error(nodes: Nodes, peer: Peer) -> None:
-    failure = await nodes.failure(peer.give("/a", 200, "<html>"), response="json")
+@pytest.mark.parametrize(
+    ("content_type", "kind"),
+    [("text/plain", "json"), ("application/json", None), ("application/problem+json; charset=latin-1", None)],
+)
+@pytest.mark.parametrize("body", ["<html>", '{"a": 1', '{"a": 1}{', "NaN", '"' + "\ud800", "[" * 5000, " "])
+async def test_a_body_that_must_be_json_and_is_not_is_an_error(
+    nodes: Nodes, peer: Peer, content_type: str, kind: str | None, body: str
+) -> None:
+    sent = body.encode(errors="surrogatepass")
+    url = peer.give("/a", 200, sent, Content_Type=content_type)
 
-    assert failure.type == "http.invalid_answer"
+    failure = await nodes.failure(url, **({} if kind is None else {"response": kind}))
+
+    assert failure.type == "http.invalid_json"
+    assert failure.message.startswith("The answer with status 200 is not valid JSON: ")
+    assert failure.data["status_code"] == 200
+    assert failure.data["body"] == sent.decode("latin-1" if "latin" in content_type else "utf-8", "replace")
+
+
+async def test_a_failed_answer_keeps_its_status_whatever_its_body_is(nodes: Nodes, peer: Peer) -> None:
+    for content_type in ("application/json", "text/plain; charset=nothing", "application/json; charset=nothing"):
+        failure = await nodes.failure(peer.give("/a", 502, "<html>", Content_Type=content_type), response="json")
+
+        assert failure.type == "http.502"
+        # Without a charset that is known, only those who ask for JSON get a guess.
+        assert failure.data["body"] == ("PGh0bWw+" if content_type.startswith("text") else "<html>")
+
+
+@pytest.mark.parametrize(
+    ("charset", "codec", "text"),
+    [
+        ("iso-8859-1", "latin-1", "né"),
+        ("ISO-8859-1", "latin-1", "né"),
+        ('"iso-8859-15"', "iso8859-15", "5 €"),
+        ("windows-1252", "cp1252", "“5 €”"),
+        ("windows-1251; q=1", "cp1251", "Привет"),
+        ("us-ascii", "ascii", "a"),
+        ("utf8", "utf-8", "né"),
+        ("utf-8", "utf-8-sig", "né"),
+        ("utf-16", "utf-16", "né"),
+        ("UTF-16LE", "utf-16-le", "né"),
+        ("Shift_JIS", "shift-jis", "日本"),
+        ("euc-jp", "euc-jp", "日本"),
+        ("iso-2022-jp", "iso2022-jp", "日本"),
+        ("gb2312", "gb2312", "中文"),
+        ("GB18030", "gb18030", "中文"),
+        ("big5", "big5", "中文"),
+        ("ks_c_5601-1987", "euc-kr", "한국"),
+        ("koi8-r", "koi8-r", "Привет"),
+    ],
+)
+async def test_a_body_is_read_in_its_charset(nodes: Nodes, peer: Peer, charset: str, codec: str, text: str) -> None:
+    plain = peer.give("/text", 200, text.encode(codec), Content_Type=f"text/html; charset={charset}")
+    json = peer.give(
+        "/json", 200, f'{{"a": "{text}"}}'.encode(codec), Content_Type=f"application/json;charset={charset}"
+    )
+
+    assert (await nodes.request(plain))["body"] == text
+    assert (await nodes.request(plain, response="text"))["body"] == text
+    assert (await nodes.request(json))["body"] == {"a": text}
+
+
+@pytest.mark.parametrize("charset", ["nothing", "binary", "punycode", "idna", "zlib", "unicode_escape", "x" * 5000])
+async def test_a_charset_that_is_not_known_is_never_guessed(nodes: Nodes, peer: Peer, charset: str) -> None:
+    text = peer.give("/text", 200, "né", Content_Type=f"text/plain; charset={charset}")
+    json = peer.give("/json", 200, "{}", Content_Type=f"application/json; charset={charset}")
+
+    assert (await nodes.request(text))["body"] == base64.b64encode("né".encode()).decode()
+    assert (await nodes.request(json, response="base64"))["body"] == "e30="
+    for url, kind in ((text, "text"), (text, "json"), (json, "json"), (json, "text")):
+        failure = await nodes.failure(url, response=kind)
+        assert failure.type == "http.invalid_answer"
+        assert charset in failure.message
+    assert (await nodes.failure(json)).type == "http.invalid_answer"
+
+
+@pytest.mark.parametrize(("charset", "body"), [("utf-8", b"n\xe9"), ("ascii", b"n\xe9"), ("utf-16-le", b"n\x00\xe9")])
+async def test_bytes_that_do_not_fit_their_charset_are_kept_or_replaced_when_text_is_asked_for(
+    nodes: Nodes, peer: Peer, charset: str, body: bytes
+) -> None:
+    url = peer.give("/a", 200, body, Content_Type=f"text/plain; charset={charset}")
+
+    assert (await nodes.request(url))["body"] == base64.b64encode(body).decode()
+    assert (await nodes.request(url, response="text"))["body"] == "n\ufffd"
 
 
 async def test_a_packed_body_is_unpacked(nodes: Nodes, peer: Peer) -> None:
@@ -642,6 +723,13 @@ async def test_the_example_of_standard_webhooks_is_signed_as_printed_there() -> 
     )
 
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+async def test_a_webhook_that_was_taken_does_not_fail_for_the_receiver_s_body(nodes: Nodes, peer: Peer) -> None:
+    for content_type in ("application/json", "application/json; charset=nothing"):
+        result = await nodes.webhook(peer.give("/hook", 200, "ok", Content_Type=content_type))
+
+        assert result["body"] == "ok"
 
 
 async def test_a_webhook_that_fails_says_so(nodes: Nodes, peer: Peer) -> None:

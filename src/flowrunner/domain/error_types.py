@@ -9,7 +9,7 @@ from flowrunner.domain.suggestions import nearest
 
 # Families that nobody adds to, with all their members; those of `http` are statuses too.
 _CLOSED: Final[Mapping[str, frozenset[str]]] = {
-    "http": frozenset({"too_large", "redirects", "invalid_request", "invalid_answer"}),
+    "http": frozenset({"too_large", "redirects", "invalid_request", "invalid_answer", "invalid_json"}),
     "connection": frozenset({"refused", "dns", "tls", "failed", "lost"}),
     "egress": frozenset({"forbidden"}),
 }

@@ -1,16 +1,16 @@
 """What `http.request` and `webhook` have in common: sending, judging and reading an answer."""
 
-import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 from pydantic import AfterValidator, Field
 
+from flowrunner.nodes.http_answers import body_or_text
 from flowrunner.plugin import JSON, HttpAnswer, NodeFailure, StepContext
 
 ERRORS: Final = ("http", "connection", "timeout", "egress")
@@ -30,7 +30,6 @@ def _known_method(value: str) -> str:
 
 
 Method: TypeAlias = Annotated[str, AfterValidator(_known_method), Field(examples=sorted(METHODS))]
-ResponseKind: TypeAlias = Literal["json", "text", "base64"]
 
 
 async def send(
@@ -42,14 +41,14 @@ async def send(
     body: bytes | None,
     max_redirects: int = 0,
     expected: frozenset[int] | None = None,
-    kind: ResponseKind | None = None,
+    read: Callable[[HttpAnswer], JSON] = body_or_text,
     said: str = "HTTP request",
 ) -> JSON:
     """Send one request and give the node's result.
 
     Args:
         expected: Statuses that are a success; 200 to 299 when None.
-        kind: How to read the body; by its content type when None.
+        read: Returns the node's `body`, or raises for one that cannot be it.
         said: What the log calls it.
 
     Raises:
@@ -72,14 +71,14 @@ async def send(
         raise NodeFailure(
             f"http.{answer.status}",
             f"HTTP request failed with status {answer.status}",
-            data={**facts, "headers": dict(answer.headers), "body": read_body(answer, None)},
+            data={**facts, "headers": dict(answer.headers), "body": body_or_text(answer)},
             retry_after=_retry_after(answer.headers.get("retry-after"), context.now()),
         )
     context.log("info", f"{said} successful", facts)
     return {
         "status_code": answer.status,
         "headers": dict(answer.headers),
-        "body": read_body(answer, kind),
+        "body": read(answer),
         "metadata": {
             "url": answer.url,
             "method": method,
@@ -102,34 +101,6 @@ def json_body(value: JSON, headers: Mapping[str, str]) -> tuple[bytes, Mapping[s
     else:
         body, kind = msgspec.json.encode(value), "application/json"
     return body, headers if _has(headers, "content-type") else {**headers, "Content-Type": kind}
-
-
-def read_body(answer: HttpAnswer, kind: ResponseKind | None) -> JSON:
-    """The body of an answer as a value.
-
-    Raises:
-        NodeFailure: `http.invalid_answer` if ``kind`` is `json` and it is no JSON.
-    """
-    content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "json" or (kind is None and (content_type == "application/json" or content_type.endswith("+json"))):
-        try:
-            value: JSON = msgspec.json.decode(answer.body)
-            return value
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            if kind == "json":
-                raise NodeFailure("http.invalid_answer", f"The answer is not valid JSON: {error}") from None
-    if kind == "base64":
-        return base64.b64encode(answer.body).decode()
-    if kind is None and not answer.body:
-        return None
-    try:
-        text = answer.body.decode()
-    except UnicodeDecodeError:
-        if kind is None:
-            return base64.b64encode(answer.body).decode()
-        text = answer.body.decode(errors="replace")
-    # A NUL has no place in the text of a database.
-    return text.replace("\x00", "\ufffd")
 
 
 def _retry_after(value: str | None, now: datetime) -> float | None:

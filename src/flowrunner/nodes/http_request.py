@@ -4,13 +4,15 @@ import asyncio
 import base64
 import urllib.parse
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from flowrunner.domain.duration import LONGEST_SECONDS, parse_duration
 from flowrunner.nodes.durations import Timeout, seconds_of
-from flowrunner.nodes.http import ERRORS, REPEATABLE_METHODS, TIMEOUT_SECONDS, Method, ResponseKind, json_body, send
+from flowrunner.nodes.http import ERRORS, REPEATABLE_METHODS, TIMEOUT_SECONDS, Method, json_body, send
+from flowrunner.nodes.http_answers import ResponseKind, read_body
 from flowrunner.plugin import JSON, NodeFailure, NodeType, ParamFault, Params, StepContext
 
 MAX_REDIRECTS: Final = 5
@@ -135,7 +137,7 @@ class HttpRequest(NodeType[HttpRequestParams]):
             body=body,
             max_redirects=MAX_REDIRECTS if params.follow_redirects else 0,
             expected=None if statuses is None else frozenset([statuses] if isinstance(statuses, int) else statuses),
-            kind=params.response,
+            read=partial(read_body, kind=params.response),
         )
 
 

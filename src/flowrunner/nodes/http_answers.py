@@ -1,0 +1,115 @@
+"""Bodies of HTTP answers as values."""
+
+import base64
+import re
+from encodings import normalize_encoding
+from encodings.aliases import aliases
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from flowrunner.plugin import JSON, HttpAnswer, NodeFailure
+
+ResponseKind: TypeAlias = Literal["json", "text", "base64"]
+
+_CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
+_SINGLE_BYTE: Final = (
+    *("ascii", "latin_1", "koi8_r", "koi8_u", "mac_roman", "mac_cyrillic", "cp437", "cp850", "cp866", "cp874"),
+    *(f"iso8859_{number}" for number in (*range(2, 12), *range(13, 17))),
+    *(f"cp{number}" for number in range(1250, 1259)),
+)
+# Python has more codecs. Some of those take quadratic time (punycode), and a lookup of an unknown name keeps that name.
+_CODECS: Final = frozenset({
+    *_SINGLE_BYTE,
+    *("utf_8", "utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_32_le", "utf_32_be"),
+    *("gb2312", "gbk", "gb18030", "big5", "big5hkscs", "euc_jp", "iso2022_jp", "shift_jis", "cp932", "euc_kr", "cp949"),
+})  # fmt: skip
+
+
+def read_body(answer: HttpAnswer, kind: ResponseKind | None) -> JSON:
+    """Return the body of an answer as a value.
+
+    Args:
+        kind: JSON, text or base64. By the content type when None: JSON, otherwise text, and base64 for bytes that are
+            no text in the charset of the answer.
+
+    Raises:
+        NodeFailure: `http.invalid_json` if it must be JSON and is not, `http.invalid_answer` if it must be JSON or text
+            and its charset is not known.
+    """
+    if kind == "base64":
+        return base64.b64encode(answer.body).decode()
+    if kind is None and not answer.body:
+        return None
+    if kind == "json" or (kind is None and _says_json(answer)):
+        return _json(answer)
+    if kind == "text":
+        return _text(answer)
+    codec = _codec_of(answer)
+    try:
+        return base64.b64encode(answer.body).decode() if codec is None else _without_nul(answer.body.decode(codec))
+    except UnicodeDecodeError:
+        return base64.b64encode(answer.body).decode()
+
+
+def body_or_text(answer: HttpAnswer) -> JSON:
+    """Return the body by its content type, and as text where that is wrong, for callers that need no certain form."""
+    try:
+        return read_body(answer, None)
+    except NodeFailure:
+        return _without_nul(answer.body.decode(_codec_of(answer) or "utf_8_sig", "replace"))
+
+
+def _json(answer: HttpAnswer) -> JSON:
+    codec = _known_codec_of(answer)
+    try:
+        value: JSON = msgspec.json.decode(answer.body.decode(codec))
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise NodeFailure(
+            "http.invalid_json",
+            f"The answer with status {answer.status} is not valid JSON: {error}. Its text is in ${{error.data.body}}. "
+            "Set 'response: text' to take it as text",
+            data={
+                "status_code": answer.status,
+                "url": answer.url,
+                "headers": dict(answer.headers),
+                "body": _text(answer),
+            },
+        ) from None
+    return value
+
+
+def _text(answer: HttpAnswer) -> str:
+    return _without_nul(answer.body.decode(_known_codec_of(answer), "replace"))
+
+
+def _without_nul(text: str) -> str:
+    # A NUL has no place in the text of a database.
+    return text.replace("\x00", "\ufffd")
+
+
+def _says_json(answer: HttpAnswer) -> bool:
+    content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return content_type == "application/json" or content_type.endswith("+json")
+
+
+def _known_codec_of(answer: HttpAnswer) -> str:
+    codec = _codec_of(answer)
+    if codec is None:
+        raise NodeFailure(
+            "http.invalid_answer",
+            f"The charset of the answer's Content-Type, '{answer.headers['content-type']}', is not known. "
+            "Set 'response: base64' to take the bytes as they are",
+        )
+    return codec
+
+
+def _codec_of(answer: HttpAnswer) -> str | None:
+    """Return the codec for the charset of an answer, which is UTF-8 if it names none, or None for one not known."""
+    found = _CHARSET.search(answer.headers.get("content-type", ""))
+    if found is None:
+        return "utf_8_sig"
+    name = normalize_encoding(found[1]).lower()
+    codec = aliases.get(name, name)
+    # A byte order mark is no part of the text.
+    return "utf_8_sig" if codec == "utf_8" else codec if codec in _CODECS else None
