@@ -159,6 +159,15 @@ def test_what_is_wrong_with_a_request_is_told_in_plain_words_and_once(
     assert [(one["path"], one["message"], one.get("hint")) for one in errors] == list(told)
 
 
+def test_each_of_many_unknown_fields_is_told_and_of_too_many_the_number(account: Client) -> None:
+    some = account.post("/api/v1/flows/x/run", {f"k{n}": n for n in range(100)})
+    many = account.post("/api/v1/flows/x/run", {f"k{n}": n for n in range(101)})
+
+    assert len(some.json["error"]["details"]["errors"]) == 100
+    assert many.status == 422
+    assert many.error["message"] == "The body has 101 fields, and the request takes these: input"
+
+
 def test_the_input_that_is_missing_is_named(account: Client) -> None:
     flow_id = account.new_flow("inputs: {order: {type: integer}}\nnodes: {a: {type: return}}")
 

@@ -9,8 +9,7 @@ _VALIDATE: Final = "/api/v1/flows/validate"
 
 CASES: Final = (
     Case("many keys",
-         lambda a: a.send("POST", _VALIDATE, json.dumps({f"k{n}": n for n in range(80_000)}).encode()),
-         known="a bound for the faults of a body"),
+         lambda a: a.send("POST", _VALIDATE, json.dumps({f"k{n}": n for n in range(80_000)}).encode())),
     Case("many objects", lambda a: a.send("POST", _VALIDATE, b'{"definition":[' + b"{}," * 340_000 + b"{}]}")),
     Case("many numbers", lambda a: a.send("POST", _VALIDATE, b'{"definition":[' + b"1," * 510_000 + b"1]}")),
     Case("a number of a million digits",
