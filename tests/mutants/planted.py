@@ -95,7 +95,8 @@ BUGS: Final[Sequence[Bug]] = (
     ),
     Bug(
         "a standby takes itself for the active server",
-        [Change("storage/postgres/ownership.py", "self.is_held = await self._connection.fetchval(self._try)",
+        [Change("storage/postgres/ownership.py",
+                "self.is_held = await self._connection.fetchval(TRY_TO_SHARE if self._is_shared else TRY)",
                 "self.is_held = True")],
         "tests/scenarios/test_standby.py::test_two_servers_that_start_at_once_are_one_active_and_one_standby",
     ),

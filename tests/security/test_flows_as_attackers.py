@@ -176,13 +176,14 @@ def test_s13_s14_executions_of_others_take_no_word(account: Client, other: Clien
 def test_s14_a_rerun_takes_no_revision_of_another_flow(account: Client, other: Client) -> None:
     theirs = other.new_flow(json.dumps(_one("return", value="theirs")))
     for number in range(2, 4):
-        other.put(f"/api/v1/flows/{theirs}", {"definition": json.dumps(_one("return", value=number))})
+        labelled = _one("return", value=number) | {"metadata": {"name": "Theirs", "version": "9.9.9"}}
+        other.put(f"/api/v1/flows/{theirs}", {"definition": json.dumps(labelled)})
     mine = account.run(account.new_flow(json.dumps(_one("return", value="mine"))))
     account.ended(mine)
 
-    for revision in (2, 3, theirs, "3"):
+    for revision, status in ((2, 404), (3, 404), ("label:9.9.9", 404), (theirs, 422), ("3", 422)):
         reply = account.post(f"/api/v1/executions/{mine}/rerun", {"revision": revision})
-        assert reply.status == 404, reply
+        assert reply.status == status, reply
 
 
 @pytest.mark.parametrize(
