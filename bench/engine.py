@@ -135,7 +135,7 @@ async def open_engine(
     world = World(
         journal=wrap(SqlJournal(database)),
         library=ReadyFlows(SqlFlows(database), specs),
-        vault=AesVault(SqlSecrets(database), MasterKeys(secrets.token_bytes(32))),
+        vault=AesVault(SqlSecrets(database), MasterKeys(secrets.token_bytes(32)), clock),
         broadcast=CountingBroadcast(ends, Metrics()),
         sandbox=sandbox,
         node_types=node_types,

@@ -26,7 +26,7 @@ from flowrunner.api.standby import STANDBY, OnlyHealth, Standby, Switch
 from flowrunner.api.websockets import FrameReading, SocketProtocol
 from flowrunner.bootstrap.dispatching import check_dispatch
 from flowrunner.bootstrap.first_admin import first_admin
-from flowrunner.bootstrap.housekeeping import keep_house, keep_token_uses, rotate_keys
+from flowrunner.bootstrap.housekeeping import forget_secrets, keep_house, keep_token_uses, rotate_keys
 from flowrunner.bootstrap.lifecycle import open_program
 from flowrunner.bootstrap.location import has_usable_schema
 from flowrunner.bootstrap.ownership import is_shared, owning
@@ -263,6 +263,7 @@ class _Serving:
                 tasks.create_task(keep_house(self._settings, program), name="housekeeping"),
                 tasks.create_task(rotate_keys(program), name="keys"),
                 tasks.create_task(keep_token_uses(program), name="token-uses"),
+                tasks.create_task(forget_secrets(program), name="secrets"),
             ]
             why = await self._first(
                 (_Why.STOP, self._stop.wait()),

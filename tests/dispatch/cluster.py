@@ -128,7 +128,7 @@ class Cluster:
         client = await connect(self.url, api_key=None)
         database = open_database(self.place)
         journal, letters, flows = self.wrap(SqlJournal(database), database), SqlLetters(database), SqlFlows(database)
-        vault = AesVault(SqlSecrets(database), MasterKeys(bytes(range(32))))
+        vault = AesVault(SqlSecrets(database), MasterKeys(bytes(range(32))), self.clock)
         world = World(
             journal=journal,
             library=ReadyFlows(flows, self._specs),

@@ -8,13 +8,21 @@ from typing import Final
 import pytest
 
 from flowrunner.domain.errors import RedactionLimit
-from flowrunner.domain.events import Completed
+from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports import Signal
-from support.databases import rows_of
+from flowrunner.security.vault import AesVault, MasterKeys
+from flowrunner.storage.secrets import SqlSecrets
+from support.databases import MARA, rows_of
 from support.world import Machine, Request, answer, secret
 
 from .events import ending
+
+
+@pytest.fixture
+def reopened(engine: Machine) -> AesVault:
+    """The vault of another process on the database."""
+    return AesVault(SqlSecrets(engine.database), MasterKeys(bytes(range(32))), engine.clock)
 
 
 async def test_secrets_are_hidden_in_every_event(engine: Machine, path: Path) -> None:
@@ -56,15 +64,90 @@ async def test_an_unknown_secret_is_an_error_that_names_it(engine: Machine) -> N
     assert ending(events).error.type == "expression"
 
 
-async def test_a_secret_that_was_replaced_is_still_hidden(engine: Machine, path: Path) -> None:
+ECHO: Final = "nodes: {a: {type: return, params: {value: '${input}'}}}"
+WAIT: Final = "nodes: {a: {type: wait, params: {key: go}}}"
+BOTH: Final = "the-first-value the-second-value"
+
+
+async def _echo(engine: Machine, id: str) -> object:
+    return ending(await engine.run(ECHO, BOTH, id=id)).result
+
+
+async def _a_minute_later(engine: Machine, vault: AesVault) -> None:
+    engine.clock.advance(seconds=61)
+    await vault.forget_replaced()
+
+
+@pytest.mark.parametrize("way", ["replaced", "deleted"])
+async def test_a_secret_that_was_replaced_is_hidden_while_an_execution_is_open_that_began_before(
+    engine: Machine, way: str
+) -> None:
+    await secret(engine, "KEY", "the-first-value")
+    await engine.save(WAIT)
+    await engine.start(id="exec-1")
+    await engine.start(id="exec-2")
+    if way == "replaced":
+        await secret(engine, "KEY", "the-second-value")
+    else:
+        await secret(engine, "OTHER", "the-second-value")
+        await engine.vault.delete(MARA, "KEY")
+
+    await _a_minute_later(engine, engine.vault)
+    await _a_minute_later(engine, engine.vault)
+    assert await _echo(engine, "exec-3") == "*** ***"
+
+    # What begins afterwards keeps nothing.
+    await engine.start(id="exec-4")
+    for number, shown in ((1, "*** ***"), (2, "the-first-value ***")):
+        await engine.dispatcher.signal(ExecutionId(f"exec-{number}"), Signal(key="signal:go", payload=None))
+        await engine.until_ended(f"exec-{number}")
+        await _a_minute_later(engine, engine.vault)
+        await _a_minute_later(engine, engine.vault)
+        assert await _echo(engine, f"exec-{number + 4}") == shown
+
+
+async def test_a_secret_that_was_replaced_is_hidden_for_a_minute_though_nothing_is_open(engine: Machine) -> None:
     await secret(engine, "KEY", "the-first-value")
     await secret(engine, "KEY", "the-second-value")
 
-    events = await engine.run(
-        "nodes: {a: {type: return, params: {value: '${input}'}}}", "the-first-value the-second-value"
-    )
+    await engine.vault.forget_replaced()
+    assert await _echo(engine, "exec-1") == "*** ***"
 
-    assert ending(events) == Completed(result="*** ***")
+    await _a_minute_later(engine, engine.vault)
+    assert await _echo(engine, "exec-2") == "the-first-value ***"
+
+
+async def test_a_value_that_comes_back_is_hidden_for_as_long_as_it_is_there(engine: Machine) -> None:
+    for value in ("the-first-value", "the-second-value", "the-first-value"):
+        await secret(engine, "KEY", value)
+    await secret(engine, "OTHER", "the-second-value")
+
+    for _ in range(3):
+        await _a_minute_later(engine, engine.vault)
+
+    assert await _echo(engine, "exec-1") == "*** ***"
+
+
+async def test_a_process_forgets_what_another_one_replaced_and_keeps_what_it_hides(
+    engine: Machine, reopened: AesVault
+) -> None:
+    await secret(engine, "KEY", "the-first-value")
+    assert await reopened.reveal(MARA, ["KEY"]) == {"KEY": "the-first-value"}
+    await engine.save(WAIT)
+    await engine.start(id="exec-1")
+    await secret(engine, "KEY", "the-second-value")
+
+    async def shown() -> object:
+        reopened.look_again()
+        return (await reopened.redactor(MARA)).redact(BOTH)
+
+    assert await shown() == "*** ***"
+    await _a_minute_later(engine, reopened)
+    assert await shown() == "*** ***"
+    await engine.dispatcher.signal(ExecutionId("exec-1"), Signal(key="signal:go", payload=None))
+    await engine.until_ended("exec-1")
+    await _a_minute_later(engine, reopened)
+    assert await shown() == "the-first-value ***"
 
 
 # Too much to hide: many secrets that end with the same characters, and a text of nothing else.

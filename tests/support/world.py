@@ -302,10 +302,10 @@ async def machine(
             await accounts.create(account(MARA), password_hash="x")
         known = {**built_in(), **{node_type.type: node_type for node_type in types}}
         journal = wrap(SqlJournal(database), database)
-        vault = AesVault(SqlSecrets(database), MasterKeys(bytes(range(32))))
         library = ReadyFlows(SqlFlows(database), {name: t.spec() for name, t in known.items()})
         broadcast = RecordingBroadcast()
         clock, http = clock or SteppingClock(), http or FakeHttp()
+        vault = AesVault(SqlSecrets(database), MasterKeys(bytes(range(32))), clock)
         scripts = sandbox or JailedSandbox(1)
         world = World(
             journal=journal,

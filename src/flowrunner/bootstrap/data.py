@@ -66,7 +66,7 @@ async def open_data(
             master_keys = MasterKeys(keys.master, keys.others[MASTER])
             signing_keys = KeyRing(SIGNING, keys.signing, keys.others[SIGNING])
             await _check_master_keys(secrets, master_keys)
-            vault = AesVault(secrets, master_keys)
+            vault = AesVault(secrets, master_keys, clock)
             rotations = SqlKeyRotations(database)
             rotator = FileKeyRotator(
                 settings.data_dir,

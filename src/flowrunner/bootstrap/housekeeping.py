@@ -18,6 +18,7 @@ _HOUSEKEEPING_SECONDS: Final = 3600.0
 _SETTLING_SECONDS: Final = 300.0
 _ROTATION_SECONDS: Final = 60.0
 _TOKEN_USES_SECONDS: Final = 60.0
+_SECRETS_SECONDS: Final = 60.0
 
 
 async def keep_house(settings: Settings, program: Program) -> None:
@@ -60,6 +61,18 @@ async def keep_token_uses(program: Program) -> None:
     finally:
         with contextlib.suppress(Unavailable):
             await program.token_uses.write()
+
+
+async def forget_secrets(program: Program) -> None:
+    """Forget replaced secrets, once a minute: every process for itself, as each knows other values."""
+    while True:
+        await asyncio.sleep(_SECRETS_SECONDS)
+        try:
+            await program.vault.forget_replaced()
+        except Unavailable as error:
+            logger.warning("secrets.not_forgotten", reason=str(error))
+        except Exception:
+            logger.exception("secrets.forgetting_failed")
 
 
 async def rotate_keys(program: Program) -> None:

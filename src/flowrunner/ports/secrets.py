@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.values import JSON, AccountId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
@@ -65,6 +65,16 @@ class SecretStore(Protocol):
 
     async def sealed(self, account_id: AccountId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
         """Every secret with its data key, as they are at one moment; no data key for one that is damaged."""
+        ...
+
+    async def oldest_open(
+        self, account_id: AccountId, *, known: ExecutionId | None
+    ) -> tuple[ExecutionId, datetime] | None:
+        """The execution of the account that began first of those that have not ended, and when; None for none.
+
+        Args:
+            known: What it was the last time, which saves a search while that has not ended.
+        """
         ...
 
     async def master_key_ids(self) -> Set[str]:
@@ -217,11 +227,15 @@ class Vault(Protocol):
     async def set(
         self, account_id: AccountId, key: str, value: str, *, at: datetime, most: int | None = None, audit: Audit = None
     ) -> tuple[SecretView, bool]:
-        """As `SecretStore.save`."""
+        """As `SecretStore.save`; the value is hidden by the time it can be read."""
+        ...
+
+    async def delete(self, account_id: AccountId, key: str, *, audit: Audit = None) -> None:
+        """As `SecretStore.delete`."""
         ...
 
     async def redactor(self, account_id: AccountId) -> Redactor:
-        """Hides every value that the account's secrets have had since the process started."""
+        """Hides the values of the account's secrets, and replaced ones that an open execution may show."""
         ...
 
     async def reveal(self, account_id: AccountId, names: Collection[str]) -> Mapping[str, str]:

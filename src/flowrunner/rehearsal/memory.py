@@ -223,6 +223,9 @@ class MemoryVault:
     ) -> tuple[SecretView, bool]:
         raise NotImplementedError("secrets are given at the start")
 
+    async def delete(self, account_id: AccountId, key: str, *, audit: Audit = None) -> None:
+        raise NotImplementedError("secrets are given at the start")
+
     async def redactor(self, account_id: AccountId) -> Redactor:
         return self._redactor
 

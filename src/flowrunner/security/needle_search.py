@@ -122,13 +122,23 @@ class NeedleSearch:
         for needle in every:
             offset = _anchor_of(needle)
             groups.setdefault(needle[offset : offset + _ANCHOR], {}).setdefault(offset, []).append(needle)
-        self._automaton: Any = ahocorasick.Automaton()
+        automaton: Any = ahocorasick.Automaton()
         for anchor, by_offset in groups.items():
             alike = [_Alike(len(anchor) - 1 + offset, needles) for offset, needles in by_offset.items()]
-            self._automaton.add_word(anchor, alike)
-        self._automaton.make_automaton()
+            automaton.add_word(anchor, alike)
+        automaton.make_automaton()
+        self._automatons = [automaton]
         self._longest = max(map(len, every))
         self._quotes = any("'" in needle or '"' in needle for needle in every)
+
+    def with_more(self, needles: Collection[str]) -> "NeedleSearch":
+        """Return a search for these needles too. It takes longer by a little; to make it takes no longer than for
+        these alone."""
+        more = NeedleSearch(needles)
+        more._automatons += self._automatons
+        more._longest = max(more._longest, self._longest)
+        more._quotes = more._quotes or self._quotes
+        return more
 
     def is_in(self, text: bytes) -> bool:
         cost = _Cost(len(text))
@@ -178,22 +188,28 @@ class NeedleSearch:
         found: list[tuple[int, int]] = []
         # The one that was found last, backwards: many that follow overlap it.
         begun = ended = size
-        for first in range(0, size, _CHUNK):
-            hits = self._automaton.iter(reverse, max(0, first - _ANCHOR + 1), min(size, first + _CHUNK))
-            for last, groups in hits:
-                for alike in groups:
-                    cost.spend(alike.cost)
-                    start = last - alike.back
-                    length = alike.longest_at(reverse, start) if start >= 0 else 0
-                    if not length:
-                        continue
-                    if begun <= start < ended:
-                        ended = max(ended, start + length)
-                    else:
-                        found.append((size - ended, size - begun))
-                        begun, ended = start, start + length
+        for alike, last in self._hits(reverse):
+            cost.spend(alike.cost)
+            start = last - alike.back
+            length = alike.longest_at(reverse, start) if start >= 0 else 0
+            if not length:
+                continue
+            if begun <= start < ended:
+                ended = max(ended, start + length)
+            else:
+                found.append((size - ended, size - begun))
+                begun, ended = start, start + length
         found.append((size - ended, size - begun))
         return _merged(span for span in found if span[1] > span[0])
+
+    def _hits(self, text: str) -> Iterator[tuple[_Alike, int]]:
+        """Where an anchor ends in a text."""
+        for automaton in self._automatons:
+            for first in range(0, len(text), _CHUNK):
+                hits = automaton.iter(text, max(0, first - _ANCHOR + 1), min(len(text), first + _CHUNK))
+                for last, groups in hits:
+                    for alike in groups:
+                        yield alike, last
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

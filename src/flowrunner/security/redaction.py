@@ -3,7 +3,9 @@
 import asyncio
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from operator import eq
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +16,21 @@ from flowrunner.security.needle_search import NeedleSearch, backwards
 from flowrunner.security.needles import needles_of
 
 MASK: Final = "***"
+# So few values are prepared in a moment. To more of them, as many are added before all are prepared as one again.
+FEW: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Values with what is searched for to find them. It never changes, so that a search on a thread may use it.
+
+    Attributes:
+        whole: The last search that was built as one, and how many of the values it finds: the first ones.
+    """
+
+    needles: Mapping[str, Sequence[str]]
+    search: NeedleSearch | None
+    whole: tuple[NeedleSearch | None, int]
 
 
 class SecretRedactor:
@@ -21,31 +38,51 @@ class SecretRedactor:
 
     def __init__(self) -> None:
         self.turn = asyncio.Lock()
-        self._needles: dict[str, Sequence[str]] = {}
-        # Replaced as a whole, so that a search on another thread keeps what it began with.
-        self._search: NeedleSearch | None = None
+        self._prepared = Prepared({}, None, (None, 0))
+
+    @property
+    def values(self) -> Set[str]:
+        """The values that are hidden."""
+        return self._prepared.needles.keys()
 
     def add(self, values: Iterable[str]) -> None:
-        self.replace(self._needles.keys() | {value for value in values if value})
+        self.use(self.prepare([*self.values, *values]))
 
-    def replace(self, values: Iterable[str]) -> None:
-        """Hide these values, and no others."""
-        wanted = {value for value in values if value}
-        if wanted == self._needles.keys():
-            return
-        self._needles = {
-            value: self._needles.get(value) or [backwards(needle) for needle in needles_of(value)] for value in wanted
+    def prepare(self, values: Iterable[str]) -> Prepared:
+        """Return what `use` needs to hide these values, and no others. It takes its time, on any thread.
+
+        That is shortest for a few more values behind those of the last time.
+        """
+        before = self._prepared
+        needles = {
+            value: before.needles.get(value) or [backwards(needle) for needle in needles_of(value)]
+            for value in values
+            if value
         }
-        self._search = NeedleSearch(list(itertools.chain.from_iterable(self._needles.values()))) if wanted else None
+        whole, count = before.whole
+        more = len(needles) - count
+        # All compared are among the first; so many as were before, unless one of those is gone.
+        is_longer = all(map(eq, itertools.islice(before.needles, count), needles))
+        if whole is not None and count > FEW and 0 <= more <= FEW and is_longer:
+            added = list(itertools.chain.from_iterable(list(needles.values())[count:]))
+            return Prepared(needles, whole.with_more(added) if added else whole, before.whole)
+        every = list(itertools.chain.from_iterable(needles.values()))
+        search = NeedleSearch(every) if every else None
+        return Prepared(needles, search, (search, len(needles)))
+
+    def use(self, prepared: Prepared) -> None:
+        self._prepared = prepared
 
     def found_in(self, encoded: bytes) -> bool:
-        return self._search is not None and self._search.is_in(_without_json_escapes(encoded))
+        search = self._prepared.search
+        return search is not None and search.is_in(_without_json_escapes(encoded))
 
     def redact(self, value: JSON) -> JSON:
-        if self._search is None:
+        search = self._prepared.search
+        if search is None:
             return value
         copy = msgspec.json.decode(msgspec.json.encode(value))
-        hidden = self._search.masked(list(_texts(copy)), MASK.encode())
+        hidden = search.masked(list(_texts(copy)), MASK.encode())
         return _with(copy, hidden) if hidden else value
 
 

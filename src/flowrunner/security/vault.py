@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import AccountId
-from flowrunner.ports import Audit, Reseal, SealedSecret, SecretStore, SecretView, WrappedKey
+from flowrunner.ports import Audit, Clock, Reseal, SealedSecret, SecretStore, SecretView, WrappedKey
+from flowrunner.security.hidden_values import HiddenValues
 from flowrunner.security.keys import KEY_BYTES, MASTER, KeyRing
 from flowrunner.security.redaction import SecretRedactor
 
@@ -20,6 +21,8 @@ logger = structlog.get_logger()
 _FORMAT: Final = "flowrunner.secret.v1"
 _KEY_FORMAT: Final = "flowrunner.data-key.v1"
 _NONCE_BYTES: Final = 12
+# A replaced value is hidden for so long at least: what has just ended may still be told of, and clocks differ.
+_LEAST_KEPT: Final = timedelta(minutes=1)
 
 
 class WrongKey(FlowRunnerError):
@@ -73,12 +76,15 @@ class MasterKeys(KeyRing):
 class AesVault:
     """Fills `ports.Vault`."""
 
-    def __init__(self, store: SecretStore, master_keys: MasterKeys) -> None:
+    def __init__(self, store: SecretStore, master_keys: MasterKeys, clock: Clock) -> None:
         self._store = store
         self._master_keys = master_keys
-        self._redactors: dict[AccountId, SecretRedactor] = {}
-        # Accounts whose redactor knows every value that is stored.
+        self._clock = clock
+        self._hidden: dict[AccountId, HiddenValues] = {}
+        # Accounts of which every value that is stored is hidden.
         self._complete: set[AccountId] = set()
+        # Accounts of which values that are not stored any more may be hidden.
+        self._unsettled: set[AccountId] = set()
 
     async def set(
         self, account_id: AccountId, key: str, value: str, *, at: datetime, most: int | None = None, audit: Audit = None
@@ -93,8 +99,21 @@ class AesVault:
             return _seal_secret(account_id, key, value.encode(), newest.version, data_key), newest
 
         # Hidden before it can be used: an execution may read it the moment it is stored.
-        (await self.redactor(account_id)).add([value])
-        return await self._store.save(account_id, seal, at=at, most=most, audit=audit)
+        await (await self._look(account_id)).learn([value])
+        try:
+            return await self._store.save(account_id, seal, at=at, most=most, audit=audit)
+        finally:
+            self._changed(account_id)
+
+    async def delete(self, account_id: AccountId, key: str, *, audit: Audit = None) -> None:
+        try:
+            await self._store.delete(account_id, key, audit=audit)
+        finally:
+            self._changed(account_id)
+
+    def _changed(self, account_id: AccountId) -> None:
+        self._complete.discard(account_id)
+        self._unsettled.add(account_id)
 
     async def reveal(self, account_id: AccountId, names: Collection[str]) -> Mapping[str, str]:
         found = {
@@ -103,7 +122,7 @@ class AesVault:
             if secret.key in names
         }
         # Another process may have set it a moment ago.
-        (await self.redactor(account_id)).add(found.values())
+        await (await self._look(account_id)).learn(found.values())
         return found
 
     def _open(self, account_id: AccountId, secret: SealedSecret, data_key: WrappedKey | None) -> str:
@@ -115,11 +134,17 @@ class AesVault:
         return unseal(key, secret.sealed, context=context).decode()
 
     async def redactor(self, account_id: AccountId) -> SecretRedactor:
-        redactor = self._redactors.setdefault(account_id, SecretRedactor())
+        return (await self._look(account_id)).redactor
+
+    async def _look(self, account_id: AccountId) -> HiddenValues:
+        hidden = self._hidden.setdefault(account_id, HiddenValues())
         if account_id not in self._complete:
-            redactor.add(await self._readable(account_id))
+            stored = await self._readable(account_id)
+            await hidden.compare(stored, at=self._clock.now())
             self._complete.add(account_id)
-        return redactor
+            if hidden.has_replaced:
+                self._unsettled.add(account_id)
+        return hidden
 
     async def _readable(self, account_id: AccountId) -> list[str]:
         """Every value that can be opened. One that cannot is of no use to anybody, and must not keep
@@ -136,9 +161,32 @@ class AesVault:
         """Have redactors learn the values that other processes have set meanwhile."""
         self._complete.clear()
 
-    def forget(self, account_id: AccountId) -> None:
-        self._redactors.pop(account_id, None)
+    async def forget_replaced(self) -> None:
+        """Forget replaced and deleted values that no open execution can show: all began after the replacement.
+
+        Raises: Unavailable.
+        """
+        unsettled, self._unsettled = self._unsettled, set()
+        try:
+            for account_id in unsettled & self._hidden.keys():
+                await self._forget_replaced(account_id)
+        except BaseException:
+            self._unsettled |= unsettled
+            raise
+
+    async def _forget_replaced(self, account_id: AccountId) -> None:
         self._complete.discard(account_id)
+        hidden = await self._look(account_id)
+        if not hidden.has_replaced:
+            return
+        oldest = await self._store.oldest_open(account_id, known=hidden.first_open)
+        hidden.first_open, open_since = oldest or (None, self._clock.now())
+        await hidden.forget(before=open_since - _LEAST_KEPT)
+
+    def forget(self, account_id: AccountId) -> None:
+        self._hidden.pop(account_id, None)
+        self._complete.discard(account_id)
+        self._unsettled.discard(account_id)
 
     # Rotation
 

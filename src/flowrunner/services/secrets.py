@@ -38,7 +38,7 @@ class Secrets:
             faults.append(Fault(path="value", code="too_long", message=f"must have at most {MAX_VALUE_BYTES} bytes"))
         if faults:
             raise InvalidInput(faults)
-        # Also looked at here, as a value is among the hidden ones for good before it is saved.
+        # Also looked at here, as a value is among the hidden ones before it is saved.
         keys = {secret.key for secret in await self._store.list(account_id)} - {key}
         check_count("secrets", len(keys), MAX_SECRETS, limit="secrets")
         now = self._clock.now()
@@ -62,7 +62,7 @@ class Secrets:
         _own(caller, account_id)
         shown = str((await self._vault.redactor(account_id)).redact(key))
         entry = act(caller, "secret.deleted", "secret", shown, at=self._clock.now())
-        await self._store.delete(account_id, key, audit=entry)
+        await self._vault.delete(account_id, key, audit=entry)
 
 
 def _own(caller: Caller, account_id: AccountId) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.limits import check_count
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.ports import Audit, Reseal, Seal, SealedSecret, SecretView, WrappedKey
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, to_ms
@@ -38,6 +38,13 @@ ADD_DATA_KEY: Final = """
 INSERT INTO data_keys (account_id, version, master_key_id, wrapped, rotation)
 VALUES (:account_id, :version, :master_key_id, :wrapped,
         coalesce((SELECT max(id) FROM key_rotations WHERE kind = 'data'), 0))
+"""
+# Ids follow the time at which executions begin. From the known one on, as long as that is open: all before it ended.
+OLDEST_OPEN: Final = """
+SELECT id, started_at FROM executions
+ WHERE account_id = :account_id AND completed_at IS NULL
+   AND id >= coalesce((SELECT id FROM executions WHERE id = :known AND completed_at IS NULL), '')
+ ORDER BY id LIMIT 1
 """
 MASTER_KEY_IDS: Final = "SELECT DISTINCT master_key_id FROM data_keys"
 DATA_KEYS: Final = """
@@ -110,6 +117,13 @@ class SqlSecrets:
 
     async def sealed(self, account_id: AccountId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
         return await self._database.read(lambda tx: _sealed(tx, account_id))
+
+    async def oldest_open(
+        self, account_id: AccountId, *, known: ExecutionId | None
+    ) -> tuple[ExecutionId, datetime] | None:
+        values = {"account_id": account_id, "known": known or ""}
+        row = await self._database.read_long(lambda tx: tx.row(OLDEST_OPEN, values))
+        return None if row is None else (ExecutionId(row[0]), from_ms(row[1]))
 
     async def master_key_ids(self) -> Set[str]:
         rows = await self._database.read_long(lambda tx: tx.rows(MASTER_KEY_IDS))

@@ -45,7 +45,7 @@ def _signal(attacker: Attacker) -> object:
 def _replaced(attacker: Attacker) -> object:
     """An execution that may carry every value that a secret has had."""
     attacker.account.run(attacker.save("nodes: {a: {type: wait, params: {key: go}}}"))
-    for number in range(attacker.many(100, 1500)):
+    for number in range(attacker.many(200, 4000)):
         attacker.account.new_secret("KEY", f"{number:08}" + "a" * 8000)
     return attacker.run(_a_run("a"), seconds=5)
 
