@@ -3,7 +3,8 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -153,6 +154,36 @@ def test_a_changed_password_or_role_closes_the_sockets(account: Client, admin: C
             read(connection, 1)
             assert admin.put(path, change).status == 200
             assert close_code(connection, 5.0) == 4401
+
+
+# It ends every session in the moment between the last look at it and the socket's place among those that are told.
+LOGGING_OUT: Final = (
+    "-c",
+    """
+import sys
+import flowrunner.bootstrap.news
+from flowrunner.services.identity import Identity
+flowrunner.bootstrap.news.NEWS_SECONDS = 3600.0
+family_of = Identity.family_of
+async def logging_out(self, caller):
+    family = await family_of(self, caller)
+    await self.logout(caller)
+    return family
+Identity.family_of = logging_out
+from flowrunner.cli.main import main
+sys.exit(main())
+""",
+)
+
+
+def test_a_session_that_ends_while_its_socket_opens_closes_it(tmp_path: Path) -> None:
+    server = Server(tmp_path, program=LOGGING_OUT)
+    try:
+        account = server.start().admin()
+        with account.watch(waiting(account)) as connection:
+            assert close_code(connection, 5.0) == 4401
+    finally:
+        server.stop()
 
 
 def test_a_refreshed_session_keeps_its_sockets_no_longer_than_its_token(account: Client) -> None:

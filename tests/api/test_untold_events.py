@@ -61,3 +61,22 @@ async def test_a_subscriber_misses_nothing_when_another_process_goes_on() -> Non
         await sending
 
     assert [json.loads(text)["seq"] for text in socket.texts] == [1, 2, 3, 4]
+
+
+async def test_a_hole_between_two_batches_is_filled_before_what_follows_it() -> None:
+    """They are taken together, and only the first follows what was sent."""
+    journal, broadcast, socket = Written([recorded(1)]), LocalBroadcast(), Heard()
+    live = Live(cast("Any", None), cast("Any", journal), broadcast, cast("Any", None), limits=UNLIMITED, most=1)
+    sending = asyncio.create_task(live._send(cast("Any", socket), ID, 0, has_ended=False))
+    await socket.came.wait()
+
+    journal.records += [recorded(2), recorded(3), recorded(4), recorded(5, is_last=True)]
+    broadcast.publish(ID, journal.records[1:2])
+    broadcast.publish(ID, journal.records[3:4])
+    socket.came.clear()
+    await socket.came.wait()
+    broadcast.publish(ID, journal.records[4:])
+    async with asyncio.timeout(5):
+        await sending
+
+    assert [json.loads(text)["seq"] for text in socket.texts] == [1, 2, 3, 4, 5]

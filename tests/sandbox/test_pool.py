@@ -575,6 +575,49 @@ async def test_what_was_sent_to_a_worker_that_is_killed_is_evaluated_by_another(
     assert [one.value for one in await asyncio.gather(*running)] == list(range(8))
 
 
+async def test_a_repeated_script_has_the_time_that_was_left(
+    alone: JailedSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed: list[float] = []
+    timeout = asyncio.timeout
+
+    def noted(seconds: float | None) -> asyncio.Timeout:
+        if seconds is not None:
+            allowed.append(seconds)
+        return timeout(seconds)
+
+    monkeypatch.setattr("flowrunner.sandbox.pool.asyncio.timeout", noted)
+    running = asyncio.create_task(outcome(alone, LOOP))
+    await asyncio.sleep(0.3)
+    (nursery,) = nurseries()
+    for pid in filter(is_busy, children(nursery)):
+        os.kill(pid, signal.SIGKILL)
+    fault = (await running).fault
+
+    assert fault is not None
+    assert fault.limit == "time"
+    first, second = allowed
+    assert second < first - 0.25
+
+
+async def test_a_worker_that_has_checked_a_document_sees_no_other(
+    sandbox: JailedSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[Worker] = []
+    send = Worker.send
+    monkeypatch.setattr(Worker, "send", lambda self, *sent: (used.append(self), send(self, *sent)))
+
+    for _ in range(3):
+        await sandbox.check([Script("a.b")])
+        await sandbox.evaluate(A, [Script("1")], {})
+
+    checking, evaluating = used[::2], used[1::2]
+    assert len(set(checking)) == 3
+    assert len(set(evaluating)) == 1
+    assert not set(checking) & set(evaluating)
+    assert all(worker.is_lost for worker in checking)
+
+
 async def test_checking_finds_what_is_no_javascript_and_runs_nothing(sandbox: JailedSandbox) -> None:
     scripts = [
         Script("a.b + missing()"),
