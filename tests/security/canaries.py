@@ -18,6 +18,29 @@ SPECIAL: Final = "p@ss'w\"rd<&>/+=%\\é✓;$(x)`|-Q7vN2kX9"
 # Pieces of this many characters are looked for, as cutting a value leaves them.
 PIECE: Final = 10
 
+# A node type as somebody might write it: what it is given is in its exception, and in the chain behind it.
+CRASHING: Final = """
+from flowrunner.cli.main import main
+from flowrunner.nodes.log import Log
+
+usual = Log.run
+
+async def run(self, params, context):
+    if "crash" in params.message:
+        try:
+            raise LookupError(params.message)
+        except LookupError as error:
+            raise ValueError({"data": params.data, params.message: 1}) from error
+    if "not JSON" in params.message:
+        return {"data": params.data, "message": {params.message}}
+    if "too large" in params.message:
+        return params.message + "x" * 3_000_000
+    return await usual(self, params, context)
+
+Log.run = run
+main()
+"""
+
 
 def _canaries() -> dict[str, str]:
     """Fifty secrets of every kind that people have, by the name they are stored under."""
@@ -115,13 +138,13 @@ def leaks(sinks: Mapping[str, str | bytes], values: Iterable[str]) -> list[str]:
     search = ahocorasick.Automaton()
     for value in values:
         for name, form in {**parts(value), **forms(value)}.items():
-            for written in _written(form):
-                search.add_word(written.decode("latin-1"), f"{name} of {value[:4]}…")
+            for data in written(form):
+                search.add_word(data.decode("latin-1"), f"{name} of {value[:4]}…")
     search.make_automaton()
     found: dict[str, None] = {}
     for sink, content in sinks.items():
-        data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
-        found |= {f"{leak} in {sink}": None for _, leak in search.iter(data.decode("latin-1"))}
+        raw = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+        found |= {f"{leak} in {sink}": None for _, leak in search.iter(raw.decode("latin-1"))}
     return list(found)
 
 
@@ -130,7 +153,7 @@ def _utf16_units(text: str) -> Iterable[bytes]:
     return (data[at : at + 2] for at in range(0, len(data), 2))
 
 
-def _written(form: str) -> set[bytes]:
+def written(form: str) -> set[bytes]:
     """The bytes that a text is stored and sent as."""
     return {
         form.encode(),

@@ -17,35 +17,13 @@ import pytest
 from flowrunner.domain.events import Failure, Logged, NodeCompleted, NodeFailed
 from flowrunner.engine.recorder import MAX_ERROR_BYTES, MAX_LOG_BYTES, record
 from flowrunner.security.redaction import SecretRedactor
-from security.canaries import CANARIES, PLAIN, SPECIAL, forms, leaks, nested
+from security.canaries import CANARIES, CRASHING, PLAIN, SPECIAL, forms, leaks, nested
 from support.client import Client
 from support.databases import NOON
 from support.receiver import Receiver
 from support.scoreboard import Scoreboard
 from support.server import Server
 
-# A node type as somebody might write it: what it is given is in its exception, and in the chain behind it.
-CRASHING: Final = """
-from flowrunner.cli.main import main
-from flowrunner.nodes.log import Log
-
-usual = Log.run
-
-async def run(self, params, context):
-    if "crash" in params.message:
-        try:
-            raise LookupError(params.message)
-        except LookupError as error:
-            raise ValueError({"data": params.data, params.message: 1}) from error
-    if "not JSON" in params.message:
-        return {"data": params.data, "message": {params.message}}
-    if "too large" in params.message:
-        return params.message + "x" * 3_000_000
-    return await usual(self, params, context)
-
-Log.run = run
-main()
-"""
 WAITS: Final = frozenset({"waiting", "completed", "failed"})
 NAMES: Final = tuple(CANARIES)
 LIST: Final = [f"${{secrets.{name}}}" for name in NAMES]

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -341,6 +342,27 @@ def test_s25_no_answer_gives_a_secret_back(account: Client, admin: Client, score
 
 # A password's own characters cut the URL: what follows would be taken for a port, a name or an option, and be shown.
 CUT: Final = ("hush/quiet", "hush?quiet", "hush#quiet", "hush[quiet", "hush℀quiet", "hush/quiet@more", "hush?a=quiet")
+
+
+def test_s26_a_replaced_value_is_hidden_until_no_open_execution_began_before(hasty_server: Server) -> None:
+    account = hasty_server.admin().new_account()
+    echo = account.new_flow("nodes: {a: {type: return, params: {value: '${flow.input.text}'}}}")
+
+    def shown() -> Any:
+        return account.ended(account.run(echo, {"text": f"<{PLAIN}>"}))["result"]
+
+    account.new_secret("KEY", PLAIN)
+    waiting = account.run(account.new_flow("nodes: {a: {type: wait, params: {key: go}}}"))
+    account.new_secret("KEY", "another value")
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        assert shown() == "<***>"
+
+    account.post(f"/api/v1/executions/{waiting}/signals/go", {})
+    account.ended(waiting)
+    until = time.monotonic() + 20.0
+    while shown() != f"<{PLAIN}>":
+        assert time.monotonic() < until, "it is never forgotten"
 
 
 @pytest.mark.parametrize("password", CUT)

@@ -31,8 +31,11 @@ HASTY: Final = (
     """
 import datetime
 import flowrunner.api.connections, flowrunner.api.protocol, flowrunner.services.identity, flowrunner.serving
+import flowrunner.bootstrap.housekeeping, flowrunner.security.vault
 flowrunner.api.protocol.HEAD_SECONDS = flowrunner.serving.PING_SECONDS = 1.0
 flowrunner.api.connections.READ_SECONDS = 2.0
+flowrunner.bootstrap.housekeeping.SECRETS_SECONDS = 0.2
+flowrunner.security.vault.LEAST_KEPT = datetime.timedelta()
 flowrunner.services.identity.REFRESH_GRACE = datetime.timedelta(seconds=2)
 from flowrunner.cli.main import main
 main()

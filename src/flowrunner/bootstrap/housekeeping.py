@@ -18,7 +18,7 @@ _HOUSEKEEPING_SECONDS: Final = 3600.0
 _SETTLING_SECONDS: Final = 300.0
 _ROTATION_SECONDS: Final = 60.0
 _TOKEN_USES_SECONDS: Final = 60.0
-_SECRETS_SECONDS: Final = 60.0
+SECRETS_SECONDS: Final = 60.0
 
 
 async def keep_house(settings: Settings, program: Program) -> None:
@@ -66,7 +66,7 @@ async def keep_token_uses(program: Program) -> None:
 async def forget_secrets(program: Program) -> None:
     """Forget replaced secrets, once a minute: every process for itself, as each knows other values."""
     while True:
-        await asyncio.sleep(_SECRETS_SECONDS)
+        await asyncio.sleep(SECRETS_SECONDS)
         try:
             await program.vault.forget_replaced()
         except Unavailable as error:

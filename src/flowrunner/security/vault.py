@@ -22,7 +22,7 @@ _FORMAT: Final = "flowrunner.secret.v1"
 _KEY_FORMAT: Final = "flowrunner.data-key.v1"
 _NONCE_BYTES: Final = 12
 # A replaced value is hidden for so long at least: what has just ended may still be told of, and clocks differ.
-_LEAST_KEPT: Final = timedelta(minutes=1)
+LEAST_KEPT: Final = timedelta(minutes=1)
 
 
 class WrongKey(FlowRunnerError):
@@ -181,7 +181,7 @@ class AesVault:
             return
         oldest = await self._store.oldest_open(account_id, known=hidden.first_open)
         hidden.first_open, open_since = oldest or (None, self._clock.now())
-        await hidden.forget(before=open_since - _LEAST_KEPT)
+        await hidden.forget(before=open_since - LEAST_KEPT)
 
     def forget(self, account_id: AccountId) -> None:
         self._hidden.pop(account_id, None)
