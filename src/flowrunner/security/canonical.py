@@ -8,7 +8,7 @@ import html.entities
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final
 
 # In no text of UTF-8: nothing is found across it.
@@ -75,27 +75,36 @@ _FOLDED: Final = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ+", b"abcdefghijklm
 
 
 class Layer:
-    """Where the bytes of a text stood in the text that it was made of."""
+    """Where the bytes of a text stood in the text that it was made of.
 
-    def __init__(self) -> None:
-        # Of each piece that was replaced: where it begins and ends in the new text, and in the one before.
-        self.starts: list[int] = []
-        self.ends: list[int] = []
-        self.starts_before: list[int] = []
-        self.ends_before: list[int] = []
+    Args:
+        edits: Of each piece that was replaced, in order: where it began and ended, and how long is what replaced it.
+    """
+
+    def __init__(self, edits: Sequence[tuple[int, int, int]]) -> None:
+        self._edits = edits
+
+    @cached_property
+    def _starts(self) -> Sequence[int]:
+        """Where the replaced pieces begin in the new text."""
+        starts = []
+        shift = 0
+        for start, end, length in self._edits:
+            starts.append(start + shift)
+            shift += length - (end - start)
+        return starts
 
     def before(self, start: int, end: int) -> tuple[int, int]:
         """Return what became the bytes from ``start`` to ``end``, with whole escapes at both sides."""
         return self._byte(start)[0], self._byte(end - 1)[1]
 
     def _byte(self, at: int) -> tuple[int, int]:
-        piece = bisect_right(self.starts, at) - 1
+        piece = bisect_right(self._starts, at) - 1
         if piece < 0:
             return at, at + 1
-        if at < self.ends[piece]:
-            return self.starts_before[piece], self.ends_before[piece]
-        before = self.ends_before[piece] + at - self.ends[piece]
-        return before, before + 1
+        start_before, end_before, length = self._edits[piece]
+        behind = at - self._starts[piece] - length
+        return (start_before, end_before) if behind < 0 else (end_before + behind, end_before + behind + 1)
 
 
 def views(text: bytes, *, around: int, quotes: bool) -> Iterator[tuple[bytes, Sequence[Layer]]]:
@@ -129,15 +138,7 @@ def has_dropped(text: bytes) -> bool:
 
 def fold_layer(text: bytes) -> Layer:
     """Return where the bytes of `folded` stood."""
-    layer, shift = Layer(), 0
-    for found in _DROPPED_RUN.finditer(text):
-        start, end = found.span()
-        layer.starts.append(start - shift)
-        layer.ends.append(start - shift)
-        layer.starts_before.append(start)
-        layer.ends_before.append(end)
-        shift += end - start
-    return layer
+    return Layer([(*found.span(), 0) for found in _DROPPED_RUN.finditer(text)])
 
 
 def _decoded(text: bytes, around: int, quotes: bool) -> tuple[bytes, Layer] | None:
@@ -145,23 +146,9 @@ def _decoded(text: bytes, around: int, quotes: bool) -> tuple[bytes, Layer] | No
     quotes = quotes and any(doubled in text for doubled in _DOUBLED)
     if not quotes and not any(first in text for first in _FIRST_OF_ESCAPES):
         return None
-    layer = Layer()
-    starts, ends, starts_before, ends_before = layer.starts, layer.ends, layer.starts_before, layer.ends_before
     pieces: list[bytes] = []
-    done = length = 0
-
-    def put(plain: bytes, start: int, end: int) -> None:
-        nonlocal done, length
-        pieces.append(text[done:start])
-        length += start - done
-        starts.append(length)
-        pieces.append(plain)
-        length += len(plain)
-        ends.append(length)
-        starts_before.append(start)
-        ends_before.append(end)
-        done = end
-
+    edits: list[tuple[int, int, int]] = []
+    done = 0
     for found in (_ESCAPE_OR_QUOTES if quotes else _ESCAPE).finditer(text):
         escape = found[0]
         plain = _known(escape) if len(escape) <= _KEPT_ESCAPE_BYTES else _plain(escape)
@@ -169,12 +156,17 @@ def _decoded(text: bytes, around: int, quotes: bool) -> tuple[bytes, Layer] | No
             continue
         start, end = found.span()
         if start - done > 2 * around:
-            put(BETWEEN, done + around if pieces else 0, start - around)
-        put(plain, start, end)
+            left_out = done + around if pieces else 0, start - around
+            pieces += (text[done : left_out[0]], BETWEEN)
+            edits.append((*left_out, len(BETWEEN)))
+            done = left_out[1]
+        pieces += (text[done:start], plain)
+        edits.append((start, end, len(plain)))
+        done = end
     if not pieces:
         return None
     pieces.append(text[done : done + around])
-    return b"".join(pieces), layer
+    return b"".join(pieces), Layer(edits)
 
 
 def _plain(escape: bytes) -> bytes | None:
