@@ -10,6 +10,7 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.storage.postgres.connections import UnfitServer, check_server
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.ownership import ownership_of
+from flowrunner.storage.transaction import Transaction
 from support.databases import new_postgres_database, open_database
 from support.postgres import PostgresServer, query
 from support.waiting import eventually
@@ -46,6 +47,26 @@ async def test_a_killed_server_is_unavailable_and_then_used_again(
     assert await eventually(lambda: insert(fragile, "after")) == 1
     assert await eventually(lambda: fragile.read(lambda tx: tx.row("SELECT count(*) FROM tickets"))) == (2,)
     await eventually(fragile.check_writable)
+
+
+async def test_a_reader_that_is_cancelled_after_its_connection_was_lost_ends(
+    own_server: PostgresServer, fragile: PostgresDatabase
+) -> None:
+    is_lost = asyncio.Event()
+
+    async def lose_it(tx: Transaction) -> None:
+        await asyncio.to_thread(own_server.kill)
+        with pytest.raises(Exception, match="connection"):
+            await tx.row("SELECT 1")
+        is_lost.set()
+        await asyncio.Event().wait()
+
+    reading = asyncio.create_task(fragile.read(lose_it))
+    await is_lost.wait()
+    reading.cancel()
+    await asyncio.wait([reading])
+
+    assert reading.cancelled()
 
 
 async def test_nothing_waits_for_ever_for_a_server_that_hangs(own_server: PostgresServer) -> None:

@@ -147,9 +147,13 @@ class AtMessage(Toxic):
     async def treat(self, piece: Piece, passage: "Passage") -> AsyncIterator[Piece]:
         self.count -= 1
         if self.count == 0:
-            await asyncio.to_thread(self.act)
-            self.is_done = True
+            await asyncio.to_thread(self._act)
         yield piece
+
+    def _act(self) -> None:
+        # Not after it: the connection may end meanwhile, and with it whoever waits.
+        self.act()
+        self.is_done = True
 
 
 class _Cut(Exception):

@@ -131,8 +131,10 @@ class PostgresDatabase:
             try:
                 yield connection
             except (asyncio.CancelledError, TimeoutError):
-                # It does not answer, or not in time. To say goodbye to it would take seconds more.
-                connection.terminate()
+                # It does not answer, or not in time. To say goodbye to it would take seconds more. The pool has taken
+                # one back that was lost meanwhile; this must not hide that the task is cancelled.
+                with contextlib.suppress(asyncpg.InterfaceError):
+                    connection.terminate()
                 raise
 
     def tell(self, execution_ids: Iterable[str]) -> None:
