@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from flowrunner.domain.errors import RedactionLimit
 from flowrunner.security.redaction import SecretRedactor
-from security.encodings import AROUND, ENCODINGS, URLS, VALUES, normalised
+from security.written_secrets import AROUND, ENCODINGS, URLS, VALUES, normalised
 from support.scoreboard import Scoreboard
 
 

@@ -16,7 +16,7 @@ import ahocorasick
 import pytest
 
 from security.canaries import CRASHING, written
-from security.encodings import ENCODINGS, URLS, VALUES, normalised
+from security.written_secrets import ENCODINGS, URLS, VALUES, normalised
 from support.client import Client
 from support.receiver import Receiver
 from support.scoreboard import Scoreboard
