@@ -448,6 +448,34 @@ def test_logs_are_filtered_by_level_and_paged(account: Client) -> None:
     assert messages(offset=6) == ([], 6)
 
 
+def test_a_long_log_is_one_list_however_it_is_read(account: Client) -> None:
+    flow = """nodes:
+  each:
+    type: foreach
+    params: {items: "${Array.from({length: 130}, (_, n) => n)}"}
+    nodes: {a: {type: log, params: {message: "${item}", data: {n: "${item}"}, level: "${item % 3 ? 'info' : 'warn'}"}}}
+"""
+    id = account.run_to_end(flow)["id"]
+
+    def page(**query: Any) -> Any:
+        reply = account.get(f"/api/v1/executions/{id}/logs", **query)
+        assert reply.headers["content-type"] == "application/json"
+        return reply.json
+
+    everything = page(limit=1000)
+    assert {name: everything[name] for name in ("total", "limit", "offset")} == {
+        "total": 132, "limit": 1000, "offset": 0,
+    }  # fmt: skip
+    assert [line["data"]["n"] for line in everything["logs"][1:-1]] == list(range(130))
+    for limit, offset in ((49, 0), (50, 0), (51, 0), (100, 32), (100, 33), (120, 7), (1000, 131), (1000, 132)):
+        assert page(limit=limit, offset=offset)["logs"] == everything["logs"][offset : offset + limit]
+    small = [line for offset in range(0, 132, 10) for line in page(offset=offset)["logs"]]
+    assert small == everything["logs"]
+    warnings = page(limit=1000, level="warn")
+    assert warnings["total"] == 44
+    assert [line["data"]["n"] for line in warnings["logs"]] == list(range(0, 130, 3))
+
+
 @pytest.mark.parametrize("level", ["", "warning", "INFO", "trace", "error,warn", "%"])
 def test_a_level_that_there_is_not_is_refused(account: Client, level: str) -> None:
     id = account.run(account.new_flow(SMALLEST))

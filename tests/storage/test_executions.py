@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from flowrunner.domain.errors import NotFound
+from flowrunner.domain.events import Failed, Failure
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
-from flowrunner.ports import Page
+from flowrunner.ports import LONGEST_LISTED_ERROR, Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import MARKS_PER_EPOCH, SqlJournal
@@ -63,6 +64,19 @@ async def test_logs_are_listed_by_level(executions: SqlExecutions, journal: SqlJ
     page, total = await executions.logs(MARA, ExecutionId("e1"), level="error", page=ALL)
     assert ([line.message for line in page], total) == (["1", "3", "5"], 3)
     assert page[0].node_id == "a"
+    after = await executions.logs_after(ExecutionId("e1"), level="error", after=page[0].seq, limit=1)
+    assert [line.message for line in after] == ["3"]
+
+
+async def test_of_a_long_error_a_list_reads_the_beginning(executions: SqlExecutions, journal: SqlJournal) -> None:
+    failed = Failed(error=Failure(type="x", message="é" * 200_000))
+    await journal.append(following("e9", failed, epoch=MARKS_PER_EPOCH, after=2))
+
+    (first, *others), _ = await executions.page(MARA, flow_id=None, statuses=(), page=ALL)
+
+    assert first.error == "é" * (LONGEST_LISTED_ERROR + 1)
+    assert {other.error for other in others} == {None}
+    assert (await executions.get(MARA, ExecutionId("e9"))).error == "é" * 200_000
 
 
 async def test_old_executions_are_purged_with_their_events_and_open_ones_stay(

@@ -1,13 +1,13 @@
 """The bodies of answers: their models for the documentation, and how they are written."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from flowrunner.ports import Page
 
@@ -93,6 +93,24 @@ def rfc3339(at: datetime) -> str:
 
 def answer(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(msgspec.json.encode(body), status, headers, "application/json")
+
+
+async def long_listing(name: str, portions: AsyncIterator[list[dict[str, Any]]], total: int, page: Page) -> Response:
+    """Answer with a list that may be too long to be held at once: its portions are sent as they come."""
+    first: list[dict[str, Any]] = await anext(portions, [])
+    if len(first) >= min(page.limit, total - page.offset):
+        return listing(name, first, total, page)
+    return StreamingResponse(_written(name, first, portions, total, page), media_type="application/json")
+
+
+async def _written(
+    name: str, first: list[dict[str, Any]], rest: AsyncIterator[list[dict[str, Any]]], total: int, page: Page
+) -> AsyncIterator[bytes]:
+    yield b'{"%b":%b' % (name.encode(), msgspec.json.encode(first)[:-1])
+    async for items in rest:
+        yield b",%b" % msgspec.json.encode(items)[1:-1]
+    more = msgspec.json.encode({"total": total, "limit": page.limit, "offset": page.offset})
+    yield b"],%b" % more[1:]
 
 
 def listing(name: str, items: list[dict[str, Any]], total: int, page: Page) -> Response:

@@ -16,6 +16,7 @@ from flowrunner.api.answers import (
     answer,
     errors,
     listing,
+    long_listing,
     rfc3339,
 )
 from flowrunner.api.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
@@ -25,7 +26,7 @@ from flowrunner.domain.errors import invalid
 from flowrunner.domain.events import LogLevel
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
-from flowrunner.ports import ExecutionView, LogLine
+from flowrunner.ports import LONGEST_LISTED_ERROR, ExecutionView, LogLine
 from flowrunner.services.executions import Accepted
 from flowrunner.services.reruns import CURRENT
 
@@ -41,8 +42,6 @@ IDEMPOTENCY_KEY: Final = {
 REPEATABLE: Final = IDEMPOTENCY_KEY | {
     "description": "The same request with the same key counts once, and is answered as the first time."
 }
-# A whole list must stay something to look over; the execution itself tells all of its error.
-LONGEST_LISTED_ERROR: Final = 2000
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -156,7 +155,9 @@ def _log_json(line: LogLine) -> dict[str, Any]:
         "level": line.level,
         "message": line.message,
     }
-    details = {"node_id": line.node_id, "node_type": line.node_type, "step": line.step, "data": line.data}
+    details: dict[str, Any] = {"node_id": line.node_id, "node_type": line.node_type, "step": line.step}
+    if line.data is not None:
+        details["data"] = msgspec.Raw(line.data)
     return body | {name: value for name, value in details.items() if value is not None}
 
 
@@ -368,7 +369,7 @@ async def get_logs(
     offset: Offset = 0,
 ) -> Response:
     page = page_of(limit, offset)
-    lines, total = await services_of(request).executions.logs(
+    portions, total = await services_of(request).executions.logs(
         caller_of(request), ExecutionId(id), level=level, page=page
     )
-    return listing("logs", [_log_json(line) for line in lines], total, page)
+    return await long_listing("logs", ([_log_json(line) for line in lines] async for lines in portions), total, page)

@@ -34,7 +34,14 @@ from flowrunner.ports.dispatch import (
     Signal,
     SubFlowStarter,
 )
-from flowrunner.ports.executions import ExecutionDetail, ExecutionReader, ExecutionView, LogLine, UsageReader
+from flowrunner.ports.executions import (
+    LONGEST_LISTED_ERROR,
+    ExecutionDetail,
+    ExecutionReader,
+    ExecutionView,
+    LogLine,
+    UsageReader,
+)
 from flowrunner.ports.flows import CurrentFlow, FlowLibrary, FlowStore, FlowView, RevisionView, SavedFlow, SavedRevision
 from flowrunner.ports.http import HttpClients
 from flowrunner.ports.journal import (
@@ -73,6 +80,7 @@ from flowrunner.ports.secrets import (
 
 __all__ = [
     "HANDLERS_RUN",
+    "LONGEST_LISTED_ERROR",
     "NOBODY_KNOWS",
     "PARENT_HAS_ENDED",
     "PARENT_HAS_GONE_ON",

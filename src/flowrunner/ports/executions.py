@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports.page import Page
+
+# A whole list must stay something to look over; the execution itself tells all of its error.
+LONGEST_LISTED_ERROR: Final = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +48,15 @@ class ExecutionDetail(ExecutionView):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
+    """A line of the log. Its ``data`` is a JSON text, and None if it has none."""
+
+    seq: int
     timestamp: datetime
     level: str
     message: str
     node_id: str | None
     node_type: str | None
-    data: JSON
+    data: bytes | None
     step: str | None = None
 
 
@@ -66,13 +72,17 @@ class ExecutionReader(Protocol):
     async def page(
         self, account_id: AccountId, *, flow_id: FlowId | None, statuses: Sequence[Status], page: Page
     ) -> tuple[Sequence[ExecutionView], int]:
-        """The newest first, with the total."""
+        """The newest first, with the total. Of a long error one character more than a list shows is read."""
         ...
 
     async def logs(
         self, account_id: AccountId, id: ExecutionId, *, level: str | None, page: Page
     ) -> tuple[Sequence[LogLine], int]:
         """In the order of their events, with the total. Raises: NotFound."""
+        ...
+
+    async def logs_after(self, id: ExecutionId, *, level: str | None, after: int, limit: int) -> Sequence[LogLine]:
+        """The lines that follow the event ``after``."""
         ...
 
     async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -46,6 +46,8 @@ from flowrunner.services.admission import InputForms, turn_of
 from flowrunner.services.ids import new_id
 from flowrunner.services.usage import StoredBytes
 
+# A line may have 64 KiB: more of them are read and sent one portion after the other.
+_LINES_AT_ONCE: Final = 50
 _PURGE_BATCH: Final = 200
 _PURGE_PAUSE_SECONDS: Final = 0.02
 
@@ -253,9 +255,23 @@ class Executions:
 
     async def logs(
         self, caller: Caller, id: ExecutionId, *, level: str | None, page: Page
-    ) -> tuple[Sequence[LogLine], int]:
-        """Raises: NotFound."""
-        return await self._reader.logs(caller.account_id, id, level=level, page=page)
+    ) -> tuple[AsyncIterator[Sequence[LogLine]], int]:
+        """Return the lines of a page in portions, which are read as they are taken, and the total. Raises: NotFound."""
+        portion = replace(page, limit=min(page.limit, _LINES_AT_ONCE))
+        first, total = await self._reader.logs(caller.account_id, id, level=level, page=portion)
+        return self._portions(first, id, level=level, limit=page.limit), total
+
+    async def _portions(
+        self, lines: Sequence[LogLine], id: ExecutionId, *, level: str | None, limit: int
+    ) -> AsyncIterator[Sequence[LogLine]]:
+        while lines:
+            yield lines
+            limit -= len(lines)
+            if limit == 0 or len(lines) < _LINES_AT_ONCE:
+                return
+            lines = await self._reader.logs_after(
+                id, level=level, after=lines[-1].seq, limit=min(limit, _LINES_AT_ONCE)
+            )
 
     async def cancel(self, caller: Caller, id: ExecutionId, *, force: bool = False) -> None:
         """Cancel an execution; done when its flow has ended. One that was cancelled before stays as it is.

@@ -8,10 +8,10 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.events import Logged
+from flowrunner.domain.events import ROOT, LogLevel, Step
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
-from flowrunner.ports import ExecutionDetail, ExecutionView, LogLine, Page
+from flowrunner.ports import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionView, LogLine, Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import REQUEST
 from flowrunner.storage.paging import page_and_total
@@ -32,7 +32,7 @@ SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, x.error, first.d
 
 # Ids sort by the time they were made.
 PAGE: Final = """
-SELECT id, flow_id, status, started_at, completed_at, error FROM executions
+SELECT id, flow_id, status, started_at, completed_at, substr(error, 1, :error_characters) FROM executions
  WHERE account_id = :account_id
    AND (CAST(:flow_id AS text) IS NULL OR flow_id = :flow_id)
    AND (CAST(:statuses AS text) IS NULL OR :statuses LIKE '%,' || status || ',%')
@@ -53,13 +53,14 @@ SELECT 1 FROM executions x JOIN events first ON first.execution_id = x.id AND fi
 # it may also be the end of `\\u0000`, which is a backslash and no NUL.
 LOGS: Final = Statement(
     sqlite="""
-SELECT at, data FROM events
- WHERE execution_id = :id AND type = 'log' AND (CAST(:level AS text) IS NULL OR data ->> '$.level' = :level)
+SELECT seq, at, data FROM events
+ WHERE execution_id = :id AND type = 'log' AND seq > :after
+   AND (CAST(:level AS text) IS NULL OR data ->> '$.level' = :level)
  ORDER BY seq LIMIT :limit OFFSET :offset
 """,
     postgres="""
-SELECT at, data FROM events
- WHERE execution_id = :id AND type = 'log'
+SELECT seq, at, data FROM events
+ WHERE execution_id = :id AND type = 'log' AND seq > :after
    AND (CAST(:level AS text) IS NULL OR replace(data, '\\u0000', '\\ufffd')::json ->> 'level' = :level)
  ORDER BY seq LIMIT :limit OFFSET :offset
 """,
@@ -134,6 +135,8 @@ class SqlExecutions:
             "account_id": account_id,
             "flow_id": flow_id,
             "statuses": f",{','.join(statuses)}," if statuses else None,
+            # By one more than is shown, so that it is seen to be cut.
+            "error_characters": LONGEST_LISTED_ERROR + 1,
             "limit": page.limit,
             "offset": page.offset,
         }
@@ -147,6 +150,7 @@ class SqlExecutions:
             "account_id": account_id,
             "id": id,
             "level": level,
+            "after": 0,
             "limit": page.limit,
             "offset": page.offset,
         }
@@ -157,7 +161,12 @@ class SqlExecutions:
             return await page_and_total(tx, LOGS, COUNT_LOGS, values)
 
         rows, total = await self._database.read_long(logs)
-        return [_log_line(at, data) for at, data in rows], total
+        return [_log_line(*row) for row in rows], total
+
+    async def logs_after(self, id: ExecutionId, *, level: str | None, after: int, limit: int) -> Sequence[LogLine]:
+        values = {"id": id, "level": level, "after": after, "limit": limit, "offset": 0}
+        rows = await self._database.read_long(lambda tx: tx.rows(LOGS, values))
+        return [_log_line(*row) for row in rows]
 
     async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
         async def purge(tx: Transaction) -> tuple[int, bool]:
@@ -194,11 +203,14 @@ def _view(row: tuple[Any, ...]) -> ExecutionView:
     )
 
 
+_NULL: Final = msgspec.Raw(b"null")
+
+
 class _Ends(msgspec.Struct):
     """The two members of events that a detail shows, left as JSON."""
 
-    input: msgspec.Raw = msgspec.Raw(b"null")
-    result: msgspec.Raw = msgspec.Raw(b"null")
+    input: msgspec.Raw = _NULL
+    result: msgspec.Raw = _NULL
 
 
 _ENDS: Final = msgspec.json.Decoder(_Ends)
@@ -208,17 +220,31 @@ def _member(data: str, name: str) -> bytes:
     return bytes(getattr(_ENDS.decode(data), name))
 
 
-_LOG: Final = msgspec.json.Decoder(Logged)
+class _Line(msgspec.Struct):
+    """A `Logged` event whose data is left as JSON."""
+
+    level: LogLevel
+    message: str
+    node: str | None = None
+    node_type: str | None = None
+    data: msgspec.Raw = _NULL
+    scope: str = ROOT
+    iteration: int | None = None
 
 
-def _log_line(at: int, data: str) -> LogLine:
-    log = _LOG.decode(data)
+_LINE: Final = msgspec.json.Decoder(_Line)
+
+
+def _log_line(seq: int, at: int, data: str) -> LogLine:
+    log = _LINE.decode(data)
+    step = None if log.node is None or log.iteration is None else Step(log.node, log.iteration, log.scope)
     return LogLine(
+        seq=seq,
         timestamp=from_ms(at),
         level=log.level,
         message=log.message,
         node_id=log.node,
         node_type=log.node_type,
-        data=log.data,
-        step=log.step,
+        data=None if log.data == _NULL else bytes(log.data),
+        step=None if step is None else str(step),
     )
