@@ -26,20 +26,22 @@ def left_after(value: JSON, left: int) -> int:
 
     Negative if the value is larger, in which case no more of it is visited than fits.
     """
-    todo: list[Any] = [value]
+    # Only what holds values is put off until later: most of a value are scalars.
+    todo: list[Any] = [(value,)]
     while todo and left >= 0:
         item = todo.pop()
-        left -= _ELEMENT
-        # Most are scalars, and asking for the type itself is the quickest way to see that.
-        kind = type(item)
-        if kind is str:
-            left -= len(item)
-        elif kind is dict or kind is list or kind is tuple:
-            if left < len(item) * _ELEMENT:
-                # It may be so long that listing it takes a while.
-                return -1
-            if kind is dict:
-                left -= sum(map(len, item))
-                item = item.values()
-            todo.extend(item)
+        left -= len(item) * _ELEMENT
+        if left < 0:
+            # It may be so long that listing it takes a while.
+            return -1
+        if type(item) is dict:
+            left -= sum(map(len, item))
+            item = item.values()
+        for child in item:
+            # Asking for the type itself is the quickest way to see what it is.
+            kind = type(child)
+            if kind is str:
+                left -= len(child)
+            elif child and (kind is list or kind is dict or kind is tuple):
+                todo.append(child)
     return left
