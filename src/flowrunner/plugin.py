@@ -14,7 +14,7 @@ import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast, get_args
 
@@ -30,6 +30,7 @@ from flowrunner.domain.values import JSON
 __all__ = [
     "JSON",
     "CodeKind",
+    "Collected",
     "HttpAnswer",
     "HttpClient",
     "LogLevel",
@@ -58,9 +59,9 @@ class Params(BaseModel):
         """The schema, with the older names of parameters too, which pydantic leaves out."""
         schema = handler(core_schema)
         properties = handler.resolve_ref_schema(schema).get("properties", {})
-        for field in cls.model_fields.values():
-            if isinstance(field.validation_alias, AliasChoices):
-                name, *older = (str(choice) for choice in field.validation_alias.choices)
+        for parameter in cls.model_fields.values():
+            if isinstance(parameter.validation_alias, AliasChoices):
+                name, *older = (str(choice) for choice in parameter.validation_alias.choices)
                 for old in older:
                     properties[old] = {**properties[name], "deprecationMessage": f"write {name}"}
         return schema
@@ -168,6 +169,17 @@ class ScopesEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Collected:
+    """The result is the list of what `collect` gave for each scope, in the order of their keys, which are numbers.
+
+    Attributes:
+        others: What stands in it for scopes of which nothing was collected, by key.
+    """
+
+    others: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class HttpAnswer:
     """What a server answered. Header names are in lower case.
 
@@ -239,6 +251,7 @@ class StepContext(Protocol):
         failures: Tries of this step that have failed so far.
         timeout_seconds: What the flow says this node may take; None where it says nothing.
         branches: Names of the node's own scopes, if it has several.
+        collects: Whether something is collected of each of its scopes: it then gives `Collected`.
         idempotency_key: The same for every try of this step, for receivers that can tell repeats.
     """
 
@@ -258,6 +271,8 @@ class StepContext(Protocol):
     def timeout_seconds(self) -> float | None: ...
     @property
     def branches(self) -> Sequence[str]: ...
+    @property
+    def collects(self) -> bool: ...
     @property
     def idempotency_key(self) -> str: ...
     @property
@@ -297,6 +312,8 @@ class NodeType(ABC, Generic[P]):
         inner: Which key of a node of this type holds nodes of its own: `nodes` or `branches`.
         asks_again: Whether the parameters are filled in anew before `resume`. Their `input` is then what
             the one scope that has ended gave, and their `index` how many have.
+        collects: Whether its parameter `collect` is filled in after each run of its own nodes, with `result`. The
+            node itself does not get it, only whether there is one.
         sets_variables: Whether an `Outcome` of it may have `vars`. Such nodes of an execution run one after the
             other, so that each reads what the one before it has set.
     """
@@ -311,10 +328,11 @@ class NodeType(ABC, Generic[P]):
     schemas: ClassVar[tuple[str, ...]] = ()
     inner: ClassVar[InnerKey | None] = None
     asks_again: ClassVar[bool] = False
+    collects: ClassVar[bool] = False
     sets_variables: ClassVar[bool] = False
 
     @abstractmethod
-    async def run(self, params: P, context: StepContext) -> JSON | Outcome | Suspend | OpenScopes:
+    async def run(self, params: P, context: StepContext) -> JSON | Outcome | Suspend | OpenScopes | Collected:
         """Do the node's work once. Must be cancellable: cancelling the execution cancels it.
 
         Raises:
@@ -323,7 +341,7 @@ class NodeType(ABC, Generic[P]):
 
     async def resume(
         self, params: P | None, context: StepContext, come: Signalled | ScopesEnded
-    ) -> JSON | Outcome | Suspend | OpenScopes:
+    ) -> JSON | Outcome | Suspend | OpenScopes | Collected:
         """Go on after what `run` has suspended for, or opened, has come.
 
         Args:
@@ -397,6 +415,7 @@ class NodeType(ABC, Generic[P]):
             timeout_of=self.timeout_of,
             params=tuple(_known_at(self.Params, [""])),
             asks_again=self.asks_again,
+            collects=self.collects,
             sets_variables=self.sets_variables,
         )
 

@@ -43,6 +43,20 @@ def test_a_completed_execution_is_told_in_the_messages_of_the_reference(account:
     assert (last["type"], last["status"], last["result"]) == ("execution_completed", "completed", {"output": "value"})
 
 
+def test_a_loop_that_collects_tells_that_it_has_a_list(account: Client) -> None:
+    definition = """nodes:
+  each:
+    type: foreach
+    params: {items: [1, 2], collect: "${result}"}
+    nodes: {a: {type: return, params: {value: "${item}"}}}
+"""
+    id = account.run(account.new_flow(definition))
+
+    node, last = [m for m in account.messages(id) if m["type"] in ("node_completed", "execution_completed")][-2:]
+    assert (node["node_id"], node["result"], node["collected"]) == ("each", None, True)
+    assert last["result"] == [1, 2]
+
+
 def test_a_failed_execution_is_told_as_in_the_reference(account: Client, receiver: Receiver) -> None:
     definition = f'nodes:\n  start: {{type: http.request, params: {{url: "{receiver.url}/status/500"}}}}\n'
     id = account.run(account.new_flow(definition))

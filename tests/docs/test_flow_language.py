@@ -140,6 +140,8 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "scopes inside each other": f"{nodes.MAX_DEPTH_OF_SCOPES}",
         "script": _size(javascript.MAX_SCRIPT),
         "elements of a loop": f"{loops.MAX_ITEMS:,}",
+        "what a loop collects": f"{_size(decide.MAX_PART_BYTES)} of each run, "
+        f"{_size(decide.MAX_COLLECTED_BYTES)} in all",
         "signals that no node has taken": f"{signals.MAX_EARLY_SIGNALS:,}",
         "answer of a server": _size(egress.MAX_ANSWER_BYTES),
         "result of a node": _size(recorder.MAX_EVENT_BYTES),

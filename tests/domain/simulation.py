@@ -10,6 +10,7 @@ from zlib import crc32
 from hypothesis import strategies as st
 
 from flowrunner.domain.decide import (
+    Collect,
     Conclude,
     Decision,
     Finish,
@@ -18,6 +19,7 @@ from flowrunner.domain.decide import (
     Start,
     Wait,
     cancelled,
+    collected,
     concluded,
     decide,
     failed,
@@ -194,6 +196,10 @@ class Simulation:
                 error = Failure(type="expression", message="no outputs")
                 conclusion = concluded(self.flow, ["outputs"])
                 self.act(failed(self.flow, self.state, error, current) if is_wrong else conclusion)
+            case Collect(scope):
+                part = ScopeEnded(scope=scope, outcome="completed", result=scope, part_bytes=len(scope))
+                for following in collected(self.state, part):
+                    self.act(following)
             case Finish(event):
                 self.record(event)
                 self.running.clear()
@@ -308,7 +314,9 @@ class Simulation:
         until = None if inner.seconds is None else self.now + timedelta(seconds=inner.seconds)
         if inner.kind == "while":
             if inner.runs == 0:
-                return NodeCompleted(**facts, action="default", result=current.input)
+                return self.gathered(current, facts, {}) or NodeCompleted(
+                    **facts, action="default", result=current.input
+                )
             return ScopesOpened(**facts, keys=["0"], inputs=[current.input], at_once=1, needed=1, until=until)
         if inner.kind == "parallel":
             keys = list(node_of(self.flow, self.state, current.step).inner)
@@ -332,11 +340,14 @@ class Simulation:
         assert not scopes.active, "nothing goes on in the scopes of a step that goes on"
         keys = scopes.opened.keys
         if inner.kind != "while":
+            none: dict[str, JSON] = {key: "none" for key in keys if key not in scopes.results}
+            if gathered := self.gathered(current, facts, none):
+                return gathered
             gave = [scopes.results.get(key, "none") for key in keys]
             return NodeCompleted(**facts, action="default", result=[_shortened(one) for one in gave])
         index, result = int(keys[0]) + 1, scopes.results[keys[0]]
         if index >= inner.runs:
-            return NodeCompleted(**facts, action="default", result=result)
+            return self.gathered(current, facts, {}) or NodeCompleted(**facts, action="default", result=result)
         return ScopesOpened(
             **facts,
             keys=[str(index)],
@@ -346,6 +357,12 @@ class Simulation:
             opens_at=None if inner.pause is None else self.now + timedelta(seconds=inner.pause),
             until=scopes.opened.until,
         )
+
+    def gathered(self, current: StepState, facts: _Facts, others: Mapping[str, JSON]) -> NodeCompleted | None:
+        """What a loop that collects gives."""
+        if node_of(self.flow, self.state, current.step).collect is None:
+            return None
+        return NodeCompleted(**facts, action="default", result=None, collected=others)
 
     def cancel(self) -> None:
         """As the engine does it: what is under way stops, then the end is decided."""
@@ -463,7 +480,9 @@ class _Planner:
         )
         keys = ["left", "middle", "right"][: self.chance.randint(1, 3)] if kind == "parallel" else [""]
         scopes = {key: self.graph(f"{name}{key[:1]}", min(most, 3), depth + 1) for key in keys}
-        return node(name, edges, inner=scopes, timeout_seconds=None)
+        collects = kind in ("foreach", "while") and self.chance.random() < 0.4
+        collect = prepared(Constant(1)) if collects else None
+        return node(name, edges, inner=scopes, collect=collect, timeout_seconds=None)
 
     def retry(self) -> RetryPolicy | None:
         if self.chance.random() < 0.3:

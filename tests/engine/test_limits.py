@@ -4,9 +4,11 @@ import asyncio
 import json
 import tracemalloc
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
+from flowrunner.domain import decide
 from flowrunner.domain.events import Completed, Failed, Logged, NodeStarted
 from flowrunner.engine import recorder, run
 from support.databases import rows_of
@@ -191,3 +193,105 @@ async def test_handlers_that_record_too_much_themselves_are_cut_off(
     assert end.error.type == "limit.size"
     assert engine.http.requests == []
     assert any("handlers of the end were cut off" in e.message for e in events if isinstance(e, Logged))
+
+
+# What loops collect
+
+GATHER = """
+nodes:
+  pages:
+    type: {type}
+    params: {{{params}, collect: "{collect}"}}
+    nodes: {{page: {{type: transform, params: {{value: 1}}}}}}
+    next: {{error.limit.collect: lost, default: count}}
+  lost: {{type: return, params: {{value: "${{error.message}}"}}}}
+  count: {{type: transform, params: {{value: ["${{nodes.pages.result.length}}", "${{nodes.pages.result[7].length}}"]}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("type", "params"), [("while", 'when: "index < 40"'), ("foreach", f"items: {list(range(40))}, concurrency: 5")]
+)
+async def test_each_part_that_a_loop_collects_is_stored_once(engine: Machine, type: str, params: str) -> None:
+    events = await engine.run(GATHER.format(type=type, params=params, collect="${flow.input}"), "x" * 900_000)
+
+    assert ending(events) == Completed(result=[40, 900_000])
+    ((size,),) = rows_of(engine.path, "SELECT sum(length(data)) FROM events")
+    assert 41 * 900_000 < size < 43 * 900_000
+
+
+@pytest.mark.parametrize("on_error", ["fail", "continue", "collect"])
+async def test_parts_that_are_too_large_together_are_an_error_of_the_loop(
+    engine: Machine, monkeypatch: pytest.MonkeyPatch, on_error: str
+) -> None:
+    monkeypatch.setattr(decide, "MAX_COLLECTED_BYTES", 3_000_000)
+    params = f"items: {list(range(9))}, concurrency: 3, on_error: {on_error}"
+
+    events = await engine.run(GATHER.format(type="foreach", params=params, collect="${flow.input}"), "x" * 900_000)
+
+    assert isinstance(end := ending(events), Completed)
+    assert "'collect' gives for 4 runs together has more than 3000000 bytes" in str(end.result)
+    assert check_database(engine.path) == []
+
+
+async def test_parts_count_together_over_a_restart(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decide, "MAX_COLLECTED_BYTES", 500_000)
+    flow = GATHER.format(type="while", params='when: "true", delay: 1h', collect="${flow.input}")
+    clock = SteppingClock()
+    async with machine(path, clock=clock) as engine:
+        await engine.save(flow)
+        await engine.start(input="x" * 100_000)
+        await engine.until_parked()
+    for _ in range(20):
+        clock.advance(seconds=3600)
+        async with machine(path, clock=clock) as engine:
+            ended = asyncio.create_task(engine.until_ended())
+            parked = asyncio.create_task(engine.until_parked())
+            await asyncio.wait((ended, parked), return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+            parked.cancel()
+            if (await engine.status()).is_final:
+                break
+
+    async with machine(path, clock=clock) as engine:
+        assert "for 5 runs together" in str(ending(await engine.events()).result)
+
+
+@pytest.mark.parametrize(("more", "is_kept"), [(0, True), (200_000, False)])
+async def test_a_part_has_a_size_of_its_own(engine: Machine, more: int, is_kept: bool) -> None:
+    flow = GATHER.format(type="while", params='when: "index < 8"', collect="${[flow.input][0]}")
+    if not is_kept:
+        flow = GATHER.format(type="while", params='when: "index < 8"', collect="${flow.input}${flow.input}")
+
+    events = await engine.run(flow, "x" * (500_000 + more))
+
+    assert isinstance(end := ending(events), Completed)
+    assert end.result == [8, 500_000] if is_kept else "1048576 can be kept" in str(end.result)
+
+
+async def test_many_small_values_in_a_part_count_for_what_they_take_in_memory(engine: Machine) -> None:
+    flow = GATHER.format(type="while", params='when: "index < 8"', collect="${flow.input}")
+
+    events = await engine.run(flow, [[]] * 70_000)
+
+    assert f"has {16 * 70_001} bytes" in str(ending(events).result)
+
+
+async def test_an_execution_cannot_give_all_that_a_loop_may_collect(engine: Machine) -> None:
+    flow = """
+    nodes:
+      pages:
+        type: while
+        params: {when: "index < 4", collect: "${flow.input}"}
+        nodes: {page: {type: transform, params: {value: 1}}}
+    """
+    events = await engine.run(flow, "x" * 900_000)
+    part = await engine.run(
+        f"outputs: {{one: '${{nodes.pages.result[3].length}}'}}\n{dedent(flow)}", "x" * 900_000, id="exec-2"
+    )
+
+    assert isinstance(end := ending(events), Failed)
+    assert end.error.type == "node.result_too_large"
+    assert "Say in 'outputs' which part" in end.error.message
+    assert ending(part) == Completed(result={"one": 900_000})
+    assert all(row[0] < recorder.MAX_EVENT_BYTES for row in rows_of(engine.path, "SELECT length(data) FROM events"))

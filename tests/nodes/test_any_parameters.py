@@ -35,8 +35,8 @@ TAKEN: Final[dict[str, dict[str, Any]]] = {
     "condition": {
         "conditions": [{"condition": "true", "action": "a"}], "condition_script": "return true", "default_action": "b",
     },
-    "foreach": {"items": [1, 2], "as": "x", "concurrency": 2, "on_error": "collect"},
-    "while": {"when": "false", "max_iterations": 2, "delay": "1ms"},
+    "foreach": {"items": [1, 2], "as": "x", "concurrency": 2, "on_error": "collect", "collect": ["${result}"]},
+    "while": {"when": "false", "max_iterations": 2, "delay": "1ms", "collect": "${result}"},
     "parallel": {"join": "any"},
     "flow": {"flow": "nothing", "version": 1, "input": {"a": 1}, "wait": True},
     "delay": {"duration": "1ms", "until": "2027-01-01T00:00:00Z"},

@@ -30,6 +30,7 @@ class PlainContext:
     failures: int = 0
     timeout_seconds: float | None = None
     branches: Sequence[str] = ()
+    collects: bool = False
     flows: NoFlows = field(default_factory=NoFlows)
     lines: list[tuple[LogLevel, str, JSON]] = field(default_factory=list)
 

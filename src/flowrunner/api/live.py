@@ -275,7 +275,8 @@ def _told(recorded: Recorded) -> dict[str, Any]:
             until = None if event.until is None else rfc3339(event.until)
             return _update(Status.WAITING) | _of_step(event) | {"until": until, "waiting_for": event.about}
         case NodeCompleted() as event:
-            return {"type": "node_completed", **_of_step(event), "action": event.action, "result": event.result}
+            told = {"type": "node_completed", **_of_step(event), "action": event.action, "result": event.result}
+            return told if event.collected is None else told | {"collected": True}
         case ScopesOpened() as event:
             return _update(Status.RUNNING) | _of_step(event) | {"scopes": len(event.keys)}
         case ScopeEnded() as event:

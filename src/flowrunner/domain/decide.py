@@ -31,6 +31,7 @@ from flowrunner.domain.values import JSON
 
 __all__ = [
     "MAX_STEPS",
+    "Collect",
     "Conclude",
     "Decision",
     "Finish",
@@ -39,6 +40,7 @@ __all__ = [
     "Start",
     "Wait",
     "cancelled",
+    "collected",
     "concluded",
     "deadline_of",
     "decide",
@@ -50,6 +52,11 @@ __all__ = [
 
 # A node whose runs keep ending with the process is the likely cause of it.
 MAX_INTERRUPTIONS: Final = 20
+# What a loop collects of one run of its nodes, and of all of them, in bytes.
+MAX_PART_BYTES: Final = 1024 * 1024
+MAX_COLLECTED_BYTES: Final = 64 * 1024 * 1024
+# What an execution can give; a list that was collected may be longer.
+_MAX_RESULT_BYTES: Final = 2 * 1024 * 1024
 # Each handler has at least so many steps, however few the flow itself may take.
 _LEAST_STEPS_OF_HANDLER: Final = 1000
 
@@ -81,6 +88,13 @@ class Conclude:
 
 
 @dataclass(frozen=True, slots=True)
+class Collect:
+    """Work out what a loop collects of a run of its nodes, and take what `collected` makes of it next."""
+
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Nothing to do before ``until``."""
 
@@ -92,7 +106,7 @@ class Finish:
     event: Ending
 
 
-Decision: TypeAlias = Start | Resume | Record | Conclude | Wait | Finish
+Decision: TypeAlias = Start | Resume | Record | Conclude | Collect | Wait | Finish
 
 
 def decide(
@@ -192,6 +206,25 @@ def concluded(flow: Flow, result: JSON) -> Decision:
     if flow.on_finish is not None:
         return Record(ScopeEnded(scope=ROOT, outcome="completed", result=result))
     return Finish(Completed(result=result))
+
+
+def collected(state: ExecutionState, ended: ScopeEnded) -> tuple[Decision, ...]:
+    """Return what follows from the end of a run of a loop's nodes, with the part that is collected of it."""
+    step = state.frames[ended.scope].owner
+    assert step is not None, "what a loop holds has it as its owner"
+    owner = state.at(step)
+    if ended.part_bytes is None or owner.open is None:
+        return (Record(ended),)
+    if ended.part_bytes > MAX_PART_BYTES:
+        size = f"What 'collect' gives for one run has {ended.part_bytes} bytes; {MAX_PART_BYTES} can be kept"
+        error = Failure(type="limit.collect", node=step.node, message=f"{size}. Collect only the part that you need")
+        return (Record(ScopeEnded(scope=ended.scope, outcome="failed", error=error)),)
+    if owner.open.part_bytes + ended.part_bytes > MAX_COLLECTED_BYTES:
+        size = f"What 'collect' gives for {len(owner.open.parts) + 1} runs together has more than {MAX_COLLECTED_BYTES}"
+        message = f"{size} bytes. Collect less of each, or work on it in the loop"
+        error = Failure(type="limit.collect", node=step.node, message=message)
+        return (*_cancel_scopes(owner), Record(_node_failed(owner, error)))
+    return (Record(ended),)
 
 
 def _after_the_flow(flow: Flow, state: ExecutionState, ended: ScopeEnded) -> tuple[Decision, ...]:
@@ -389,10 +422,18 @@ def _after_success(flow: Flow, state: ExecutionState, frame: Frame, current: Ste
     if target is not None:
         return _enter(flow, state, frame.scope, target)
     if frame.scope != ROOT:
+        if frame.owner is not None and node_of(flow, state, frame.owner).collect is not None:
+            return Collect(frame.scope)
         return Record(ScopeEnded(scope=frame.scope, outcome="completed"))
     # What a flow gives expressly goes before what it gives by the way.
     if flow.outputs is not None and not current.is_last:
         return Conclude()
+    if current.collected_bytes > _MAX_RESULT_BYTES:
+        message = (
+            f"The list that '{node.name}' has collected has {current.collected_bytes} bytes; an execution can give"
+            f" {_MAX_RESULT_BYTES}. Say in 'outputs' which part of it the flow gives"
+        )
+        return failed(flow, state, Failure(type="node.result_too_large", node=node.name, message=message), current)
     return concluded(flow, current.result)
 
 

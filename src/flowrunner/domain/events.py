@@ -111,6 +111,8 @@ class NodeCompleted:
         skipped: The node's own condition kept it from running.
         is_last: Its scope ends with it, whatever edges it has.
         vars: What it sets among the flow's variables.
+        collected: Its result is what was collected of its scopes, one part each, and is null here: the events of their
+            ends have the parts. These stand in the list for scopes without one, by key.
     """
 
     type: ClassVar[str] = "node.completed"
@@ -124,6 +126,7 @@ class NodeCompleted:
     skipped: bool = False
     is_last: bool = False
     vars: Mapping[str, JSON] | None = None
+    collected: Mapping[str, JSON] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +209,9 @@ class ScopeEnded:
     Attributes:
         scope: "" for the flow itself, when handlers are to run before the execution ends.
         reason: Why it was cancelled.
-        result: What the execution gives, when the flow itself has completed.
+        result: What the execution gives, when the flow itself has completed; the part that a loop collects of it,
+            when one does.
+        part_bytes: What that part counts for; None where nothing is collected.
     """
 
     type: ClassVar[str] = "scope.ended"
@@ -215,6 +220,7 @@ class ScopeEnded:
     error: Failure | None = None
     reason: str | None = None
     result: JSON = None
+    part_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

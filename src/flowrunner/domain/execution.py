@@ -84,6 +84,8 @@ class OpenScopes:
         results: What each gave, of the ones that completed, by key.
         errors: Why each failed, of the ones that did.
         failed_at: The step that the last of those failed at.
+        parts: What was collected of each, by key; of a loop that opens them one after the other, of all so far.
+        part_bytes: Size of the parts together.
     """
 
     opened: ScopesOpened
@@ -92,6 +94,8 @@ class OpenScopes:
     results: dict[str, JSON] = field(default_factory=dict)
     errors: dict[str, Failure] = field(default_factory=dict)
     failed_at: "StepState | None" = None
+    parts: dict[str, JSON] = field(default_factory=dict)
+    part_bytes: int = 0
 
     @property
     def is_enough(self) -> bool:
@@ -131,6 +135,7 @@ class StepState:
         open: Its own scopes, while they are under way.
         failed_at: The step inside it whose error is its own, if it failed so.
         before: The run of the node before this one, until this one has ended.
+        collected_bytes: Size of the result, if it was collected of the step's scopes; 0 otherwise.
     """
 
     step: Step
@@ -151,6 +156,16 @@ class StepState:
     error: Failure | None = None
     failed_at: "StepState | None" = None
     before: "StepState | None" = None
+    collected_bytes: int = 0
+
+    def collected(self, others: Mapping[str, JSON]) -> JSON:
+        """Return the list of what was collected of the step's scopes, in their order.
+
+        Args:
+            others: What stands in it for scopes of which nothing was collected, by key.
+        """
+        parts = {**(self.open.parts if self.open is not None else {}), **others}
+        return [parts[key] for key in sorted(parts, key=int)]
 
 
 @dataclass(slots=True)
@@ -395,9 +410,11 @@ class ExecutionState:
     def _complete(self, event: NodeCompleted) -> None:
         current = self._current(event, *_UNDER_WAY)
         current.status = StepStatus.SKIPPED if event.skipped else StepStatus.COMPLETED
-        current.action, current.result, current.is_last = event.action, event.result, event.is_last
+        result = event.result if event.collected is None else current.collected(event.collected)
+        current.action, current.result, current.is_last = event.action, result, event.is_last
         current.error = None
-        self.frames[event.scope].flowing = event.result
+        current.collected_bytes = current.open.part_bytes if event.collected is not None and current.open else 0
+        self.frames[event.scope].flowing = result
         if event.vars:
             self.vars = {**self.vars, **event.vars}
         self._settle(current)
@@ -467,7 +484,10 @@ class ExecutionState:
         if current.open is not None and not current.open.is_enough:
             raise IllegalEvent(f"{current.step} opens scopes while others are under way")
         inputs = dict(zip(event.keys, event.inputs, strict=True))
-        current.status, current.open = StepStatus.OPEN, OpenScopes(event, inputs)
+        before, current.open = current.open, OpenScopes(event, inputs)
+        if before is not None:
+            current.open.parts, current.open.part_bytes = before.parts, before.part_bytes
+        current.status = StepStatus.OPEN
         current.due_at = min((at for at in (event.opens_at, event.until) if at is not None), default=None)
         self.running.pop(current.step, None)
         if current.due_at is not None:
@@ -494,7 +514,12 @@ class ExecutionState:
         assert owner.open is not None, "a scope is under way only while its owner has it open"
         del owner.open.active[key]
         if event.outcome == "completed":
-            owner.open.results[key] = frame.flowing
+            # A loop that goes by what its run gave opens one at a time; of many the part is all that is kept.
+            is_kept = event.part_bytes is None or len(owner.open.opened.keys) == 1
+            owner.open.results[key] = frame.flowing if is_kept else None
+            if event.part_bytes is not None:
+                owner.open.parts[key] = event.result
+                owner.open.part_bytes += event.part_bytes
         elif event.outcome == "failed" and event.error is not None:
             owner.open.errors[key] = event.error
             at = frame.current

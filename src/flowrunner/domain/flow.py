@@ -45,6 +45,7 @@ class NodeTypeSpec:
         asks_again: Whether its parameters are filled in anew before each run of its own nodes: they see which
             run it is as `index`, and as `input` what the run before gave.
         sets_variables: Whether it may set variables of the flow.
+        collects: Whether its parameter `collect` is filled in after each run of its own nodes, to be gathered.
         pure: Whether it touches nothing outside the execution, so that its start need not be durable
             before it runs, nor its result before the next node starts.
         timeout_of: Seconds that a node with these parameters, as written, may run when its flow does
@@ -60,6 +61,7 @@ class NodeTypeSpec:
     params: tuple[str, ...] = ()
     asks_again: bool = False
     sets_variables: bool = False
+    collects: bool = False
     code: Mapping[tuple[str, ...], CodeKind] = field(default_factory=dict)
     schemas: tuple[str, ...] = ()
     inner: InnerKey | None = None
@@ -165,6 +167,7 @@ class Node:
         timeout_seconds: How long one try may take; None for no limit.
         repeatable: Whether a try that was cut off by a crash may run again.
         inner: The node's own scopes: by name, or one under "" that is run as often as it takes.
+        collect: What it gathers of each run of its own nodes; its result is the list of that. None where it does not.
         item: What expressions within its scope call the element that flowed into it.
         sets_variables: It may change variables, and runs when no other node that may does.
         unreadable: Why it fails when it is to run: this version does not read all that an earlier one has accepted.
@@ -184,6 +187,7 @@ class Node:
     pure: bool = False
     sets_variables: bool = False
     inner: Mapping[str, Graph] = field(default_factory=dict)
+    collect: Prepared | None = None
     item: str | None = None
     unreadable: str | None = None
     is_quick: bool = field(init=False)
@@ -213,7 +217,7 @@ class Node:
     def parts(self) -> tuple[Prepared, ...]:
         """Everything of the node that is filled in when it runs."""
         hooks = self.hooks or Hooks()
-        parts = (self.params, self.condition, self.output, hooks.prep, hooks.exec, hooks.post)
+        parts = (self.params, self.condition, self.output, self.collect, hooks.prep, hooks.exec, hooks.post)
         return tuple(part for part in parts if part is not None)
 
 

@@ -38,7 +38,9 @@ _MESSAGE_CHARACTERS: Final = 10_000
 _BESIDE: Final = 10 * 8 * 1024
 
 # Members that carry values of users; the rest are names that the program goes by.
-_PAYLOADS: Final = ("input", "inputs", "result", "vars", "message", "data", "reason", "payload", "about", "action")
+_PAYLOADS: Final = (
+    "input", "inputs", "result", "vars", "message", "data", "reason", "payload", "about", "action", "collected",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

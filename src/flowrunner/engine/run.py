@@ -13,6 +13,7 @@ from typing import Any, Final, assert_never, cast
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.decide import (
+    Collect,
     Conclude,
     Decision,
     Finish,
@@ -21,6 +22,7 @@ from flowrunner.domain.decide import (
     Start,
     Wait,
     cancelled,
+    collected,
     decide,
     failed,
     failed_try,
@@ -42,14 +44,15 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.execution import Status
+from flowrunner.domain.json_schema import size_of
 from flowrunner.domain.values import AccountId
-from flowrunner.engine.conclusion import conclusion
+from flowrunner.engine.conclusion import collection, conclusion
 from flowrunner.engine.history import AT_A_STRETCH, MAX_UNRECORDED_EVENTS, History
 from flowrunner.engine.log import level_of, line_of_end, line_of_failure
 from flowrunner.engine.mailbox import Mail, Mailbox, Result
 from flowrunner.engine.recorder import LONG_BYTES, hidden_soon, signal_key, storable_again, storable_soon
 from flowrunner.engine.relatives import Ties
-from flowrunner.engine.scope import Identity
+from flowrunner.engine.scope import Identity, Say
 from flowrunner.engine.signals import counts, is_asked_before
 from flowrunner.engine.step import StepResult, run_step
 from flowrunner.engine.step_tasks import StepTasks
@@ -65,6 +68,9 @@ _CAREFUL_EVENTS: Final = 4 * MAX_UNRECORDED_EVENTS
 _LONG_EVENTS: Final = 1000
 _STAY_SECONDS_AN_EVENT: Final = 0.001
 _LONGEST_STAY_SECONDS: Final = 10.0
+# What each value in a part that a loop collects counts for at least: in memory an empty list takes more than it
+# does as JSON.
+_BYTES_OF_A_VALUE: Final = 16
 # Also how late a wait in memory may end after the clock was set forward.
 _LONGEST_NAP_SECONDS: Final = 10.0
 
@@ -100,7 +106,7 @@ class Run:
         # Up to this event also pure nodes are recorded as started before they run: one of them may be what
         # ended the process before, and would end it again and again if nothing counted its tries.
         self._careful_until = state.seq + _CAREFUL_EVENTS if state.seq > 0 else 0
-        self._has_to_conclude = False
+        self._to_work_out: Conclude | Collect | None = None
         self._wishes: list[_Wish] = []
         self._is_held = False
         self._size_at_break = history.size
@@ -209,10 +215,9 @@ class Run:
             # Not left to the end, which is recorded in one go.
             await self._log_all(self._mailbox.take_lines())
             due_at = await self._decide()
-            if self._has_to_conclude:
-                self._has_to_conclude = False
+            if self._to_work_out is not None:
                 with contextlib.suppress(Stopped):
-                    await self._conclude()
+                    await self._work_out()
                 continue
             quick = self._steps.take_quick()
             if quick is not None:
@@ -255,7 +260,7 @@ class Run:
     async def _decide(self) -> datetime | None:
         """Decide and record until there is no more to do; gives when there is by itself."""
         count = 0
-        while not (self._has_to_conclude or self._wishes or self._begins_nothing):
+        while not (self._to_work_out or self._wishes or self._begins_nothing):
             too_much = self._too_much()
             if too_much is not None:
                 self._act(too_much)
@@ -303,8 +308,8 @@ class Run:
                 if isinstance(event, ScopeEnded):
                     self._end_scope(event)
                 self._record_known(event)
-            case Conclude():
-                self._has_to_conclude = True
+            case Conclude() | Collect():
+                self._to_work_out = decision
             case Finish(event):
                 self._finish(event)
             case Wait():
@@ -312,20 +317,37 @@ class Run:
             case _:
                 assert_never(decision)
 
-    async def _conclude(self) -> None:
+    async def _work_out(self) -> None:
+        """Evaluate what was decided to be: the flow's outputs, or what a loop collects."""
         lines: list[Logged] = []
 
         def say(level: str, text: str) -> None:
             lines.append(Logged(level=level_of(level), message=text))
 
+        what, self._to_work_out = self._to_work_out, None
         try:
-            decision = await conclusion(self._world, self._identity, self._state, say)
+            decisions = await (self._collect(what.scope, say) if isinstance(what, Collect) else self._conclude(say))
         finally:
             await self._log_all(lines)
+        for decision in decisions:
+            self._act(decision)
+        await self._let_others_go_on()
+
+    async def _conclude(self, say: Say) -> Sequence[Decision]:
+        decision = await conclusion(self._world, self._identity, self._state, say)
         if isinstance(decision, Record | Finish):
             stored = await storable_soon(decision.event, self._redactor)
             decision = replace(decision, event=cast("Any", stored.event))
-        self._act(decision)
+        return (decision,)
+
+    async def _collect(self, scope: str, say: Say) -> Sequence[Decision]:
+        event = await collection(self._world, self._identity, self._state, scope, say)
+        stored = await storable_soon(event, self._redactor)
+        ended = cast("ScopeEnded", stored.event)
+        if ended.outcome == "completed":
+            values, _ = size_of(ended.result)
+            ended = replace(ended, part_bytes=max(len(stored.data), values * _BYTES_OF_A_VALUE))
+        return collected(self._state, ended)
 
     async def _log_all(self, lines: Sequence[Logged]) -> None:
         for line in lines:

@@ -29,6 +29,7 @@ from flowrunner.engine.recorder import MAX_EVENT_BYTES
 from flowrunner.engine.scope import Identity, Names
 from flowrunner.engine.world import Stopped, World
 from flowrunner.plugin import (
+    Collected,
     HttpClient,
     NodeFailure,
     NodeType,
@@ -44,7 +45,7 @@ from flowrunner.ports import ParentStep
 logger = structlog.get_logger()
 
 StepResult: TypeAlias = NodeCompleted | NodeWaiting | ScopesOpened | Failure
-_Given: TypeAlias = JSON | Outcome | Suspend | OpenScopes
+_Given: TypeAlias = JSON | Outcome | Suspend | OpenScopes | Collected
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,10 @@ class Context:
     @property
     def branches(self) -> Sequence[str]:
         return [key for key in self.declared.inner if key]
+
+    @property
+    def collects(self) -> bool:
+        return self.declared.collect is not None
 
     @property
     def idempotency_key(self) -> str:
@@ -235,6 +240,11 @@ async def _outcome(context: Context) -> StepResult:
     if isinstance(given, Suspend) and given.key is not None:
         # Its result is what the signal brings, which is not known yet.
         return _waiting(context, given, given.result)
+    if isinstance(given, Collected):
+        others = msgspec.to_builtins(dict(given.others), str_keys=True)
+        if node.output is None:
+            return replace(_completed(context, Outcome(None), None), collected=others)
+        given = current.collected(others)
     result = given.result if isinstance(given, Outcome | Suspend) else given
     if node.output is not None:
         seen = Names(context.world, context.identity, context.state, current, context.say, {"result": result})
@@ -279,6 +289,8 @@ async def _changed_after(context: Context, hooks: Hooks, params: JSON, given: _G
     """What a node gives, as its last hook makes it; nothing as long as that is not known."""
     if hooks.post is None or isinstance(given, OpenScopes) or (isinstance(given, Suspend) and given.key is not None):
         return given
+    if isinstance(given, Collected):
+        given = context.current.collected(given.others)
     result = given.result if isinstance(given, Outcome | Suspend) else given
     changed = await _call(context, hooks.post, {"context": params, "result": result})
     match given:

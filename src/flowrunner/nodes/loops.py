@@ -11,6 +11,7 @@ from flowrunner.nodes.switch import When
 from flowrunner.plugin import (
     JSON,
     CodeKind,
+    Collected,
     NodeFailure,
     NodeType,
     OpenScopes,
@@ -26,6 +27,7 @@ MOST_AT_ONCE: Final = 1000
 MAX_ITEMS: Final = 100_000
 DEFAULT_ITERATIONS: Final = 1000
 _MOST_SHOWN: Final = 60
+_COLLECT: Final = "What is gathered of each run, with `result` for what it gave; the node gives the list: ${result.id}"
 
 
 class ForeachParams(Params):
@@ -38,10 +40,11 @@ class ForeachParams(Params):
         default="fail",
         description="What a run that fails does: fail the node; leave null in its place; leave {error: …} there.",
     )
+    collect: Any = Field(default=None, description=_COLLECT)
 
 
 class Foreach(NodeType[ForeachParams]):
-    """Runs its own nodes once for each element of a list. Gives the list of what each run gave."""
+    """Runs its own nodes once for each element of a list. Gives the list of what each gave or `collect` makes of it."""
 
     type = "foreach"
     Params = ForeachParams
@@ -49,6 +52,7 @@ class Foreach(NodeType[ForeachParams]):
     errors: ClassVar[tuple[str, ...]] = ("*",)
     pure = True
     timeout_seconds = None
+    collects = True
 
     def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
         faults, items = super().check(params), params.get("items", [])
@@ -73,11 +77,14 @@ class Foreach(NodeType[ForeachParams]):
             about=params.on_error,
         )
 
-    async def resume(self, params: ForeachParams | None, context: StepContext, come: Signalled | ScopesEnded) -> JSON:
+    async def resume(
+        self, params: ForeachParams | None, context: StepContext, come: Signalled | ScopesEnded
+    ) -> JSON | Collected:
         assert isinstance(come, ScopesEnded), "it never waits for a signal"
-        if come.about == "collect":
-            return [come.results[k] if k in come.results else {"error": come.errors[k]} for k in come.keys]
-        return [come.results.get(key) for key in come.keys]
+        instead = {k: {"error": e} if come.about == "collect" else None for k, e in come.errors.items()}
+        if context.collects:
+            return Collected(instead)
+        return [come.results[key] if key in come.results else instead[key] for key in come.keys]
 
 
 def _kind(value: JSON) -> str:
@@ -98,10 +105,11 @@ class WhileParams(Params):
     when: When = Field(description="Goes on as long as this expression, without braces, holds: vars.page != null")
     max_iterations: int = Field(default=DEFAULT_ITERATIONS, ge=1, le=1_000_000)
     delay: Duration | None = Field(default=None, description="How long to wait between two runs.")
+    collect: Any = Field(default=None, description=_COLLECT)
 
 
 class While(NodeType[WhileParams]):
-    """Runs its own nodes as long as a condition holds. Gives what the last run gave."""
+    """Runs its own nodes as long as a condition holds. Gives what the last run gave, or what `collect` gathers."""
 
     type = "while"
     Params = WhileParams
@@ -111,23 +119,26 @@ class While(NodeType[WhileParams]):
     pure = True
     timeout_seconds = None
     asks_again = True
+    collects = True
 
-    async def run(self, params: WhileParams, context: StepContext) -> JSON | OpenScopes:
+    async def run(self, params: WhileParams, context: StepContext) -> JSON | OpenScopes | Collected:
         return self._next(params, context, 0, context.input)
 
     async def resume(
         self, params: WhileParams | None, context: StepContext, come: Signalled | ScopesEnded
-    ) -> JSON | OpenScopes:
+    ) -> JSON | OpenScopes | Collected:
         assert isinstance(come, ScopesEnded), "it never waits for a signal"
         assert params is not None, "it asks again"
         (key,) = come.keys
         return self._next(params, context, int(key) + 1, come.results[key])
 
-    def _next(self, params: WhileParams, context: StepContext, index: int, flowing: JSON) -> JSON | OpenScopes:
+    def _next(
+        self, params: WhileParams, context: StepContext, index: int, flowing: JSON
+    ) -> JSON | OpenScopes | Collected:
         if isinstance(params.when, Exception):
             raise params.when
         if not params.when:
-            return flowing
+            return Collected() if context.collects else flowing
         if index >= params.max_iterations:
             message = f"The loop has run {params.max_iterations} times and its condition still holds"
             raise NodeFailure("limit.iterations", message)

@@ -10,6 +10,7 @@ from flowrunner.domain.flow_tests import Mock, MockedAnswer, NodePath, dotted_pa
 from flowrunner.domain.values import ExecutionId, RevisionId
 from flowrunner.plugin import (
     JSON,
+    Collected,
     NodeFailure,
     NodeType,
     OpenScopes,
@@ -84,7 +85,7 @@ class MockedType(NodeType[Any]):
     def read(self, params: JSON) -> Any:
         return self._real.read(params)
 
-    async def run(self, params: Any, context: StepContext) -> JSON | Outcome | Suspend | OpenScopes:
+    async def run(self, params: Any, context: StepContext) -> JSON | Outcome | Suspend | OpenScopes | Collected:
         answer = self._cast.answer(context, self.type, is_harmless=self._real.pure)
         if answer is None:
             return await self._real.run(params, context)
@@ -100,5 +101,5 @@ class MockedType(NodeType[Any]):
 
     async def resume(
         self, params: Any, context: StepContext, come: Signalled | ScopesEnded
-    ) -> JSON | Outcome | Suspend | OpenScopes:
+    ) -> JSON | Outcome | Suspend | OpenScopes | Collected:
         return await self._real.resume(params, context, come)

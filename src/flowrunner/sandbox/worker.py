@@ -40,7 +40,10 @@ _CAUGHT_NULL: Final = '"fault":"null"'
 _CAUGHT_OUT_OF_MEMORY: Final = f'"fault":"{_OUT_OF_MEMORY}"'
 _TOO_LONG: Final = f"the scripts of one evaluation took longer than {ENGINE_SECONDS:g} s"
 _TOO_BIG: Final = f"a script needs more than {MEMORY_BYTES // 1024 // 1024} MB"
-_TOO_MUCH: Final = f"the values of one evaluation take more than {OUTPUT_BYTES // 1024 // 1024} MB as JSON"
+_TOO_MUCH: Final = (
+    f"with this value of %d bytes those of one evaluation take more than {OUTPUT_BYTES // 1024 // 1024} MB as JSON."
+    " Give only the part that is needed; a loop gathers parts with 'collect'"
+)
 # What a script cannot name without, if it is to be prepared for: `Map`, `Set`, `toLocaleString` and the like.
 _TAKING_MORE: Final = ("Map", "Set", "ocale")
 _PENDING: Final = "the promise is still pending and nothing is left that could settle it"
@@ -213,7 +216,7 @@ class _Worker:
             room -= len(answer)
             lines -= script.line_count
             if room < 0:
-                answer = _fault(_TOO_MUCH, limit="output").encode()
+                answer = _fault(_TOO_MUCH % len(answer), limit="output").encode()
             self._put(b'{%b,"lines":[%b]}' % (answer, script.lines.encode()))
             if script.limit:
                 # The engine's state is not to be trusted any further, not even to be freed.

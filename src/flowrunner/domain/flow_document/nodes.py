@@ -178,8 +178,10 @@ class NodeReader:
         if "if" in node:
             condition = template(node["if"], (*at, "if"), PARAMETER_NAMES, context, CONDITION)
         filled = replace(inside, names=inside.names | {"index"}) if spec is not None and spec.asks_again else inside
+        collects = spec is not None and spec.collects and written.get("collect") is not None
         params = template(
-            written, (*at, "params"), PARAMETER_NAMES, filled, spec.code if spec else {},
+            {k: v for k, v in written.items() if k != "collect"} if collects else written,
+            (*at, "params"), PARAMETER_NAMES, filled, spec.code if spec else {},
             older_names=OLDER_PARAMETER_NAMES,
         )  # fmt: skip
         output = None
@@ -204,6 +206,11 @@ class NodeReader:
             document.fault(
                 (*at, "retry"), "retry.scope", "its nodes have tries of their own", "put 'retry' on them", key=True
             )
+        collect = None
+        if collects:
+            collect = template(
+                written["collect"], (*at, "params", "collect"), OUTPUT_NAMES, _within(context, node, item)
+            )
         limit = spec.timeout_of(written)
         if limit is not None and self.defaults.timeout_seconds is not None:
             limit = self.defaults.timeout_seconds
@@ -223,6 +230,7 @@ class NodeReader:
             pure=spec.pure,
             sets_variables=spec.sets_variables,
             inner=inner,
+            collect=collect,
             item=item,
         )
         return self.batch(node, at, read) if is_batch else read
@@ -358,7 +366,7 @@ class NodeReader:
         around = replace(context, depth=context.depth + 1, is_first=False)
         if spec.inner == "nodes":
             item = self.item_name(self.document.map_at(node, at, "params"), at)
-            names = context.names | {"item", "index"} | ({item} if item else set())
+            names = _within(context, node, item).names
             return {"": self.graph(node, at, written, (*at, "nodes"), replace(around, names=names))}, item
         graphs = {}
         for key, branch in written.items():
@@ -398,6 +406,19 @@ class NodeReader:
             )
             return None
         return name
+
+
+def _within(context: Context, node: Mapping[str, JSON], item: str | None) -> Context:
+    """What is around a place in the scope of a loop."""
+    written = node.get("nodes")
+    inner = set(written) if isinstance(written, dict) else set()
+    return replace(
+        context,
+        names=context.names | {"item", "index"} | ({item} if item else set()),
+        visible={*context.visible, *inner},
+        running=context.running - inner,
+        is_first=False,
+    )
 
 
 def _or_changed(hook: Prepared, name: str) -> Prepared:
