@@ -8,7 +8,7 @@ from typing import Final
 
 from flowrunner.domain.decide import node_of
 from flowrunner.domain.events import ROOT
-from flowrunner.domain.execution import ExecutionState, Frame, StepState, StepStatus
+from flowrunner.domain.execution import ExecutionState, Frame, StepState
 from flowrunner.domain.expression import (
     NO_VALUES,
     Code,
@@ -173,16 +173,14 @@ def _those(steps: Mapping[str, StepState], wanted: frozenset[str] | None) -> Ite
 
 
 def _seen(frame: Frame, name: str) -> JSON:
-    """Return the latest run of a node as expressions read it; None if there is none.
+    """Return the latest run of a node as expressions read it.
 
-    A run under way has no result, so the node itself, and what a loop holds, read the run before it. Where the end of
-    the flow cut a run off, its handlers read that.
+    A run under way has no result, so the node itself, and what a loop holds, read the run before it where there is one.
+    Where the end of the flow cut a run off, its handlers read that.
     """
-    step: StepState | None = frame.steps[name]
-    if step is not None and frame.ended is None and step.status not in _ENDED:
+    step = frame.steps[name]
+    if step.before is not None and frame.ended is None:
         step = step.before
-    if step is None:
-        return None
     return {
         "result": step.result,
         "status": step.status.value,
@@ -190,9 +188,6 @@ def _seen(frame: Frame, name: str) -> JSON:
         "error": None if step.error is None else step.error.as_json(),
         "attempts": step.attempts,
     }
-
-
-_ENDED: Final = (StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED)
 
 
 def _moment(at: datetime | None) -> str | None:
