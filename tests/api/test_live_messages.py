@@ -91,6 +91,19 @@ def test_an_ended_execution_is_replayed_and_the_socket_closed(account: Client) -
     assert first[-1]["type"] == "execution_completed"
 
 
+def test_large_events_are_replayed_one_page_after_the_other(account: Client) -> None:
+    large = "type: transform, params: {script: \"return 'x'.repeat(200_000)\"}"
+    id = account.run(account.new_flow(chain(*[large] * 5, "type: return, params: {value: 1}")))
+    account.ended(id)
+
+    messages = account.messages(id)
+
+    assert [message["seq"] for message in messages] == list(range(1, len(messages) + 1))
+    results = [message["result"] for message in messages if message["type"] == "node_completed"]
+    assert [len(str(result)) for result in results] == [200_000] * 5 + [1]
+    assert messages[-1]["type"] == "execution_completed"
+
+
 def test_live_messages_are_the_ones_that_are_replayed(account: Client) -> None:
     id = account.run(account.new_flow(chain("type: delay, params: {duration: 300ms}", "type: return")))
 

@@ -11,7 +11,7 @@ from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import Cancelled, Failed, Failure, NodeWaiting, SignalReceived, Started
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId
-from flowrunner.ports import Append, DuplicateRequest, Fenced, NoTurn, Signal, Summary, Turn
+from flowrunner.ports import PAGE_OF_EVENTS_BYTES, Append, DuplicateRequest, Fenced, NoTurn, Signal, Summary, Turn
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows
@@ -51,6 +51,18 @@ async def test_an_append_is_read_back_as_it_was_written(journal: SqlJournal, pat
     assert await journal.events(ExecutionId("e1"), after=0, limit=100) == written
     assert await journal.events(ExecutionId("e1"), after=1, limit=2) == written[1:3]
     assert check_database(path) == []
+
+
+async def test_a_page_of_large_events_ends_with_the_one_that_fills_it(journal: SqlJournal) -> None:
+    epoch = await journal.claim()
+    await journal.append(creation("e1", epoch=epoch))
+    lines = [log_line("é" * size) for size in (PAGE_OF_EVENTS_BYTES * 3, 1, 2, PAGE_OF_EVENTS_BYTES, 3, 4)]
+    await journal.append(following("e1", *lines, epoch=epoch, after=2))
+
+    async def page(after: int) -> list[int]:
+        return [recorded.seq for recorded in await journal.events(ExecutionId("e1"), after=after, limit=100)]
+
+    assert [await page(after) for after in (0, 3, 6, 8)] == [[1, 2, 3], [4, 5, 6], [7, 8], []]
 
 
 async def test_an_append_that_answers_a_letter_which_is_gone_is_refused(

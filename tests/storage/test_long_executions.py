@@ -70,15 +70,6 @@ async def test_a_long_execution_is_loaded_in_short_turns(journal: SqlJournal, pa
     assert longest <= LONGEST_TURN_SECONDS
 
 
-async def test_a_page_of_large_events_is_read_in_short_turns(journal: SqlJournal, path: Place) -> None:
-    id = await add_events(path, journal, LARGE)
-
-    longest, events = await longest_turn(journal.events(id, after=2, limit=1000))
-
-    assert [event.seq for event in events] == list(range(3, LARGE + 3))
-    assert longest <= LONGEST_TURN_SECONDS
-
-
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
 async def test_pages_that_end_with_the_last_event_or_beside_it(
     journal: SqlJournal, count: int, monkeypatch: pytest.MonkeyPatch

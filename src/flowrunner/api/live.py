@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
 import msgspec
@@ -34,13 +35,14 @@ from flowrunner.domain.events import (
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import Limits, check_all_sockets
 from flowrunner.domain.values import AccountId, ExecutionId
-from flowrunner.ports import Clock, Journal, LiveEvents, Recorded
+from flowrunner.ports import PAGE_OF_EVENTS_BYTES, Clock, Journal, LiveEvents, Recorded
 from flowrunner.services.bundle import Services
 
 # Most executions have no more events than the first page. Of the ones that have more, few at once read the next page:
 # however many subscribers have much to catch up with, everybody else goes on between two pages.
 _FIRST_PAGE: Final = 20
 _PAGE: Final = 50
+_FIRST_PAGES_AT_ONCE: Final = 8
 _PAGES_AT_ONCE: Final = 2
 # So much is sent without a break for others, and for the connection to tell that it takes no more.
 _MESSAGES_AT_A_STRETCH: Final = 10
@@ -71,6 +73,7 @@ class Live:
         self._journal = journal
         self._events = events
         self._clock = clock
+        self._beginning = asyncio.Semaphore(_FIRST_PAGES_AT_ONCE)
         self._catching_up = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._sockets: dict[AccountId, set[_Socket]] = {}
         self._all_closed = asyncio.Event()
@@ -143,15 +146,16 @@ class Live:
         subscription = self._events.subscribe(id)
         try:
             # What was recorded before the subscription, or missed by it, is in the journal.
-            page, limit = await self._journal.events(id, after=after, limit=_FIRST_PAGE), _FIRST_PAGE
+            page = await self._read(id, after, limit=_FIRST_PAGE, at_once=self._beginning)
             while True:
-                while page:
-                    after = await _send_all(socket.websocket, id, page)
-                    if _is_last(page[-1]):
+                while page is not None:
+                    await _send_texts(socket.websocket, page.texts)
+                    after = page.last_seq
+                    if page.has_end:
                         return NORMAL_CLOSE
-                    if len(page) < limit:
+                    if not page.is_full:
                         break
-                    page, limit = await self._next_page(id, after), _PAGE
+                    page = await self._next_page(id, after)
                 if has_ended:
                     # The subscriber knows the last event already: nothing more will come.
                     return NORMAL_CLOSE
@@ -161,10 +165,11 @@ class Live:
                         # What is missing was recorded by a process that died before it could tell of it.
                         break
                     if news:
-                        after = await _send_all(socket.websocket, id, news)
+                        await _send_texts(socket.websocket, (_text(id, recorded) for recorded in news))
+                        after = news[-1].seq
                     if _is_last(taken[-1]):
                         return NORMAL_CLOSE
-                page, limit = await self._next_page(id, after), _PAGE
+                page = await self._next_page(id, after)
         except (TimeoutError, Unavailable):
             return TRY_AGAIN
         except (WebSocketDisconnect, RuntimeError):
@@ -172,9 +177,23 @@ class Live:
         finally:
             self._events.unsubscribe(id, subscription)
 
-    async def _next_page(self, id: ExecutionId, after: int) -> Sequence[Recorded]:
-        async with self._catching_up:
-            return await self._journal.events(id, after=after, limit=_PAGE)
+    async def _next_page(self, id: ExecutionId, after: int) -> "_Page | None":
+        return await self._read(id, after, limit=_PAGE, at_once=self._catching_up)
+
+    async def _read(self, id: ExecutionId, after: int, *, limit: int, at_once: asyncio.Semaphore) -> "_Page | None":
+        async with at_once:
+            records = await self._journal.events(id, after=after, limit=limit)
+            if not records:
+                return None
+            texts = []
+            # The events take up to twenty times the memory of their texts, and a slow subscriber keeps these for long.
+            for recorded in records:
+                texts.append(_text(id, recorded))
+                if len(recorded.data) >= _CHARACTERS_AT_A_STRETCH:
+                    await asyncio.sleep(0)
+            size = sum(len(recorded.data) for recorded in records)
+            is_full = len(records) == limit or size >= PAGE_OF_EVENTS_BYTES
+            return _Page(texts, records[-1].seq, has_end=_is_last(records[-1]), is_full=is_full)
 
     async def end_sessions(self, account_id: AccountId) -> None:
         """Close the account's sockets whose session has ended."""
@@ -226,18 +245,29 @@ def _after(text: str | None) -> int:
     return int(text)
 
 
-async def _send_all(websocket: WebSocket, id: ExecutionId, records: Sequence[Recorded]) -> int:
-    """Gives the number of the last one."""
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Messages of events that were recorded before. Args: is_full: There may be more than these."""
+
+    texts: Sequence[str]
+    last_seq: int
+    has_end: bool
+    is_full: bool
+
+
+def _text(id: ExecutionId, recorded: Recorded) -> str:
+    return msgspec.json.encode(message(id, recorded)).decode()
+
+
+async def _send_texts(websocket: WebSocket, texts: Iterable[str]) -> None:
     count = size = 0
-    for recorded in records:
-        text = msgspec.json.encode(message(id, recorded)).decode()
+    for text in texts:
         async with asyncio.timeout(_SEND_SECONDS):
             await websocket.send_text(text)
         count, size = count + 1, size + len(text)
         if count >= _MESSAGES_AT_A_STRETCH or size >= _CHARACTERS_AT_A_STRETCH:
             count = size = 0
             await asyncio.sleep(0)
-    return records[-1].seq
 
 
 def _is_last(recorded: Recorded) -> bool:

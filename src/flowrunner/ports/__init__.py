@@ -45,6 +45,7 @@ from flowrunner.ports.executions import (
 from flowrunner.ports.flows import CurrentFlow, FlowLibrary, FlowStore, FlowView, RevisionView, SavedFlow, SavedRevision
 from flowrunner.ports.http import HttpClients
 from flowrunner.ports.journal import (
+    PAGE_OF_EVENTS_BYTES,
     Append,
     DuplicateRequest,
     Fenced,
@@ -82,6 +83,7 @@ __all__ = [
     "HANDLERS_RUN",
     "LONGEST_LISTED_ERROR",
     "NOBODY_KNOWS",
+    "PAGE_OF_EVENTS_BYTES",
     "PARENT_HAS_ENDED",
     "PARENT_HAS_GONE_ON",
     "REPLACED",

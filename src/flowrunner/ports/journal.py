@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import FlowRunnerError
@@ -184,6 +184,10 @@ class Unsettled:
     parent_has_ended: bool = False
 
 
+# Events that people read are read in pages of about this size.
+PAGE_OF_EVENTS_BYTES: Final = 256 * 1024
+
+
 class Journal(Protocol):
     """The append-only events of every execution."""
 
@@ -228,7 +232,10 @@ class Journal(Protocol):
         ...
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
-        """Some events of an execution. One that cannot be read is replaced by a line of the log that says so."""
+        """Return some events of an execution: ``limit``, or as many as come to `PAGE_OF_EVENTS_BYTES`.
+
+        One that cannot be read is replaced by a line of the log that says so.
+        """
         ...
 
     def announce(self, id: ExecutionId) -> None:

@@ -16,6 +16,7 @@ from flowrunner.domain.events import EVENT_TYPES, Event, Logged
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import (
+    PAGE_OF_EVENTS_BYTES,
     Append,
     DuplicateRequest,
     Fenced,
@@ -256,6 +257,13 @@ EVENTS: Final = """
 SELECT seq, at, type, data FROM events
  WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :limit
 """
+# The first ones of these that come to a number of characters, the last of which goes beyond it.
+PAGE_OF_EVENTS: Final = """
+SELECT seq, at, type, data
+  FROM (SELECT seq, at, type, data, sum(length(data)) OVER (ORDER BY seq) - length(data) AS before
+          FROM events WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :limit) AS page
+ WHERE before < :characters ORDER BY seq
+"""
 # An execution is created under the epoch of a claim, and owned under a mark beyond the last one. The status is
 # asked for twice, here and below, because SQLite takes the index of open ones for no other words than its own.
 UNOWNED: Final = """
@@ -488,11 +496,9 @@ class SqlJournal:
         return _stored(id, header)
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
-        rows = await self._database.read_long(partial(_page, id=id, after=after, limit=limit))
-        events: list[Recorded] = []
-        async for turn in _in_turns(rows):
-            events += map(_recorded, turn)
-        return events
+        values = {"id": id, "after": after, "limit": limit, "characters": PAGE_OF_EVENTS_BYTES}
+        rows = await self._database.read_long(lambda tx: tx.rows(PAGE_OF_EVENTS, values))
+        return list(map(_recorded, rows))
 
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return await self._ids(UNFINISHED, {"after": after or "", "limit": limit})

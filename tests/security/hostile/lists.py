@@ -1,13 +1,15 @@
 """What is kept and read again: lists, logs, live events and comparisons of much more than anybody looks at."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Final
 from uuid import uuid4
 
-from security.hostile.case import RETURN, Attacker, Case
+from security.hostile.case import RETURN, Attacker, Case, ignoring_refusals
 
 # As long as the data of a line may be, and slow to decode.
 _LINE: Final = "'[' + '[],'.repeat(21_000) + '0]'"
+_RESULT: Final = "'[' + '[],'.repeat(300_000) + '0]'"
 
 
 def _failures(attacker: Attacker) -> object:
@@ -24,7 +26,7 @@ def _with_lines(attacker: Attacker, data: str) -> str:
         "nodes": {
             "each": {
                 "type": "foreach",
-                "params": {"items": list(range(attacker.many(300, 1000))), "concurrency": 20},
+                "params": {"items": list(range(attacker.many(150, 1000))), "concurrency": 20},
                 "nodes": {"n": {"type": "log", "params": {"message": "m", "data": f"${{JSON.parse({data})}}"}}},
             }
         }
@@ -36,8 +38,21 @@ def _logs(attacker: Attacker) -> object:
     execution = _with_lines(attacker, _LINE)
     return [
         attacker.account.get(f"/api/v1/executions/{execution}/logs", limit=1000, level="info", offset=n)
-        for n in range(3)
+        for n in range(2)
     ]
+
+
+def _replay(attacker: Attacker) -> object:
+    script = {"script": f"return JSON.parse({_RESULT})"}
+    nodes = {f"n{n}": {"type": "transform", "params": script, "next": f"n{n + 1}"} for n in range(4)}
+    flow = {"nodes": {**nodes, "n4": {"type": "return", "params": {"value": 1}}}}
+    execution = attacker.run(flow, seconds=30)["id"]
+    with ExitStack() as stack, ignoring_refusals():
+        sockets = [stack.enter_context(attacker.account.watch(execution)) for _ in range(attacker.many(5, 50))]
+        for socket in sockets:
+            for _ in socket:
+                pass
+    return attacker.account.execution(execution)
 
 
 def _repeats(attacker: Attacker, input: object) -> object:
@@ -71,6 +86,7 @@ _NUMBERS: Final = range(160_000)
 CASES: Final = (
     Case("long errors of executions", _failures),
     Case("many long lines of a log", _logs),
+    Case("large events to late subscribers", _replay),
     Case("repeats of a request with many keys", lambda a: _repeats(a, _KEYS)),
     Case("signals with many keys", lambda a: _signals(a, _KEYS)),
     Case("revisions without a line in common",
