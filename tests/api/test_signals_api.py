@@ -501,7 +501,7 @@ nodes:
     type: parallel
     branches:
       ask: {nodes: {ask: {type: approval, next: {approved: done}}, done: {type: set, params: {asked: true}}}}
-      work: {nodes: {spin: {type: while, params: {when: "!vars.asked"}, nodes: {nap: {type: delay, params: {duration: 5ms}}}}}}
+      work: {nodes: {spin: {type: while, params: {when: "!vars.asked"}, nodes: {nap: {type: delay, params: {duration: 50ms}}}}}}
     output: "${nodes.both.status}"
 """  # noqa: E501
     id = account.run(account.new_flow(definition))

@@ -69,13 +69,32 @@ async def test_nothing_is_published_before_it_is_durable(path: Path) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("body", ["1" * 400, "1e400", '"\\ud800"', '{"a": NaN}', "-0.0", "1" * 30])
-async def test_an_answer_of_odd_json_does_not_end_the_execution(engine: Machine, body: str) -> None:
+@pytest.mark.parametrize("body", ["1" * 400, "-0.0", "1" * 30])
+async def test_an_answer_of_odd_numbers_does_not_end_the_execution(engine: Machine, body: str) -> None:
     engine.http.at("http://peer/", answer(body=body))
     events = await engine.run(
-        "nodes: {a: {type: http.request, params: {url: 'http://peer/'}, next: b}, b: {type: webhook, params: {url: 'http://peer/b'}}}"
+        """
+        nodes:
+          a: {type: http.request, params: {url: 'http://peer/'}, next: b}
+          b: {type: webhook, params: {url: 'http://peer/b'}}
+        """
     )
 
+    assert isinstance(ending(events), Completed)
+
+
+@pytest.mark.parametrize("body", ["1e400", '"\\ud800"', '{"a": NaN}'])
+async def test_an_answer_that_json_cannot_hold_is_an_error_of_its_node(engine: Machine, body: str) -> None:
+    engine.http.at("http://peer/", answer(body=body))
+    events = await engine.run(
+        """
+        nodes:
+          a: {type: http.request, params: {url: 'http://peer/'}, next: {error.http.invalid_json: b}}
+          b: {type: return}
+        """
+    )
+
+    assert path_of(events) == ["a", "b"]
     assert isinstance(ending(events), Completed)
 
 
