@@ -14,7 +14,7 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.engine import run
 from flowrunner.ports import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, REPLACED, Append, Journal, Signal
-from support.databases import rows_of
+from support.databases import change, rows_of
 from support.invariants import check_database
 from support.world import FakeHttp, Machine, SteppingClock, answer, machine, never
 
@@ -97,6 +97,23 @@ class Deaf:
         return getattr(self._journal, name)
 
 
+class Unheard:
+    """A journal that lets nothing through that a parent records after its child is there: the process dies before."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._has_child = False
+
+    async def append(self, append: Append) -> None:
+        if self._has_child:
+            await asyncio.Event().wait()
+        self._has_child = append.create is not None and append.execution_id != PARENT
+        await self._journal.append(append)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
 async def test_a_parent_that_missed_the_end_of_its_child_is_told_at_the_next_start(path: Path) -> None:
     http = FakeHttp()
     http.at("http://peer/", answer(body='"done"'))
@@ -143,6 +160,51 @@ async def test_a_child_whose_parent_went_on_without_it_is_cancelled_at_the_next_
     async with machine(path, clock=clock) as second:
         assert await end_of(second, child) == Cancelled(reason=PARENT_HAS_GONE_ON)
         assert await second.status() is Status.WAITING
+
+
+@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [],
+        ["UPDATE flows SET name = 'renamed' WHERE id = 'child'"],
+        ["UPDATE flows SET name = 'renamed' WHERE id = 'child'", "UPDATE flows SET name = 'small' WHERE id = 'twin'"],
+        ["UPDATE flows SET name = 'small' WHERE id = 'twin'"],
+        ["UPDATE flows SET deleted_at = 1 WHERE id = 'child'"],
+    ],
+    ids=["nothing", "renamed", "another has its name", "two have its name", "deleted"],
+)
+async def test_a_step_finds_the_child_that_it_has_started_before_a_crash_whatever_became_of_its_flow(
+    path: Path, changes: list[str], wait: bool
+) -> None:
+    """The process dies when the child is durable, before the parent records that it has started it."""
+    async with machine(path, wrap=lambda journal, _: Unheard(journal)) as first:  # type: ignore[arg-type,return-value]
+        await first.save(WAITS, "child")
+        await first.save(WAITS, "twin")
+        change(path, "UPDATE flows SET name = 'small' WHERE id = 'child'")
+        called = CALLS.replace("flow: child", f"flow: small, wait: {str(wait).lower()}")
+        await first.save(called)
+        await first.start(input={})
+
+        async def has_child() -> bool:
+            return len(rows_of(path, "SELECT 1 FROM executions")) == 2
+
+        await first.until(has_child)
+    for statement in changes:
+        change(path, statement)
+    async with machine(path) as second:
+        ((child, flow_id),) = rows_of(path, "SELECT id, flow_id FROM executions WHERE flow_id <> 'flow-1'")
+        await second.signals.send(ADMIN, ExecutionId(child), "go", 7)
+        assert await second.until_ended() is await second.until_ended(child) is Status.COMPLETED
+        calls = [e for e in await second.events() if isinstance(e, NodeCompleted | NodeWaiting) and e.node == "call"]
+
+    assert flow_id == "child"
+    link = {"execution_id": child, "flow_id": "child"}
+    assert isinstance(calls[0], NodeWaiting if wait else NodeCompleted)
+    assert (calls[0].about if isinstance(calls[0], NodeWaiting) else calls[0].result) == (
+        {"type": "flow", **link} if wait else link
+    )
+    assert check_database(path) == []
 
 
 async def test_a_child_that_its_parent_waits_for_is_left_alone_at_the_next_start(path: Path) -> None:

@@ -64,7 +64,8 @@ class SubFlowExecutions:
             raise NodeFailure(f"limit.{error.limit}", str(error), retry_after=seconds) from None
         except Conflict as error:
             raise NodeFailure("limit.concurrency", str(error)) from None
-        return SubFlow(accepted.id, flow_id)
+        # Started before a crash, it may be of a flow that had the name then.
+        return SubFlow(accepted.id, accepted.flow_id)
 
     async def _called(self, parent: ParentStep, flow: str) -> FlowId:
         called = await self._flows.called(parent.account_id, flow)
