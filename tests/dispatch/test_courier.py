@@ -1,8 +1,10 @@
-"""What a courier has not done yet while Temporal is away."""
+"""What a courier does while Temporal is away."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -11,8 +13,11 @@ from temporalio.service import RPCError, RPCStatusCode
 from flowrunner.dispatch import tries
 from flowrunner.dispatch.temporal import courier as courier_module
 from flowrunner.dispatch.temporal.courier import Courier
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId
+from flowrunner.ports import Signal
+from flowrunner.security.redaction import SecretRedactor
 from support.databases import MARA
+from support.world import SteppingClock
 
 
 class Away:
@@ -50,3 +55,49 @@ async def test_what_cannot_be_done_while_temporal_is_away_does_not_fill_the_memo
     await until(lambda: len(courier._under_way) <= 3)
     assert set(client.asked) == set("abcdefghij")
     await courier.close()
+
+
+class Box:
+    """Letters, as they are kept."""
+
+    def __init__(self) -> None:
+        self.contents: list[Any] = []
+
+    async def post(self, id: ExecutionId, content: Any, *, at: object) -> int:
+        self.contents.append(content)
+        return len(self.contents)
+
+
+class NotedRedactor(SecretRedactor):
+    """Notes on which threads values are searched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[int] = []
+
+    def redact(self, value: JSON) -> JSON:
+        self.threads.append(threading.get_ident())
+        return super().redact(value)
+
+
+async def test_secrets_in_a_long_signal_are_hidden_beside_the_event_loop() -> None:
+    box, redactor = Box(), NotedRedactor()
+    redactor.add(["the-secret-value"])
+
+    class OneRedactor:
+        async def redactor(self, account_id: AccountId) -> SecretRedactor:
+            return redactor
+
+    courier = Courier(
+        cast("Any", Away()), "queue", journal=cast("Any", None), letters=cast("Any", box),
+        vault=cast("Any", OneRedactor()), clock=SteppingClock(),
+    )  # fmt: skip
+    stored: Any = SimpleNamespace(id=ExecutionId("a"), account_id=MARA)
+    for length in (10, 1_000_000):
+        await courier.post(stored, Signal(key="signal:go", payload={"text": "x" * length + " the-secret-value"}))
+    await courier.close()
+
+    assert [content.payload["text"][-5:] for content in box.contents] == ["x ***", "x ***"]
+    short, long = redactor.threads
+    assert short == threading.get_ident()
+    assert long != threading.get_ident()

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from structlog.testing import capture_logs
 
 from flowrunner.domain.errors import RedactionLimit
+from flowrunner.domain.events import Completed
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports import Signal
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.storage.secrets import SqlSecrets
 from support.databases import MARA, rows_of
-from support.world import Machine, Request, answer, secret
+from support.world import Acting, Machine, Request, answer, machine, secret
 
 from .events import ending
 
@@ -177,6 +179,24 @@ async def test_s26_a_result_in_which_secrets_cannot_be_hidden_is_an_error_of_its
     message = str(ending(events).result)
     assert "it repeats parts of them too often" in message
     assert "Keep a smaller part of it" in message
+
+
+async def test_s26_a_crash_whose_words_cannot_be_cleared_of_secrets_ends_its_node_and_is_logged_without_them(
+    path: Path,
+) -> None:
+    async def crash(value: object, context: object) -> None:
+        raise RuntimeError("a" * RUN)
+
+    async with machine(path, types=[Acting("crash", crash)]) as engine:
+        await _hard_to_hide(engine)
+        with capture_logs() as lines:
+            events = await engine.run("nodes: {a: {type: crash, next: {error: b}}, b: {type: return}}")
+
+    assert isinstance(ending(events), Completed)
+    (line,) = [line for line in lines if line["event"] == "node.crashed"]
+    assert line["exception"].endswith("RuntimeError (cannot be shown)")
+    assert "in crash" in line["exception"]
+    assert "aaaa" not in line["exception"]
 
 
 async def test_s26_an_input_and_a_signal_in_which_secrets_cannot_be_hidden_are_refused(engine: Machine) -> None:

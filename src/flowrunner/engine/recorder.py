@@ -25,14 +25,12 @@ from flowrunner.domain.events import (
     ScopesOpened,
 )
 from flowrunner.domain.values import JSON
-from flowrunner.ports import Recorded, Redactor
+from flowrunner.ports import LONG_BYTES, Recorded, Redactor
 
 MAX_EVENT_BYTES: Final = 2 * 1024 * 1024
 MAX_LOG_BYTES: Final = 64 * 1024
 MAX_ERROR_BYTES: Final = 256 * 1024
 
-# Longer events are searched for secrets on a thread.
-LONG_BYTES: Final = 32 * 1024
 _MESSAGE_CHARACTERS: Final = 10_000
 # A secret that begins before the end of a shortened message, in a form of ten bytes for each of its own.
 _BESIDE: Final = 10 * 8 * 1024

@@ -50,14 +50,14 @@ from flowrunner.engine.conclusion import collection, conclusion
 from flowrunner.engine.history import AT_A_STRETCH, MAX_UNRECORDED_EVENTS, History
 from flowrunner.engine.log import level_of, line_of_end, line_of_failure
 from flowrunner.engine.mailbox import Mail, Mailbox, Result
-from flowrunner.engine.recorder import LONG_BYTES, hidden_soon, signal_key, storable_again, storable_soon
+from flowrunner.engine.recorder import hidden_soon, signal_key, storable_again, storable_soon
 from flowrunner.engine.relatives import Ties
 from flowrunner.engine.scope import Identity, Say
 from flowrunner.engine.signals import counts, is_asked_before
 from flowrunner.engine.step import StepResult, run_step
 from flowrunner.engine.step_tasks import StepTasks
 from flowrunner.engine.world import Stopped, World
-from flowrunner.ports import Cancel, Redactor, Signal
+from flowrunner.ports import LONG_BYTES, Cancel, Redactor, Signal
 
 MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
 _BYTES_OF_HANDLERS: Final = 16 * 1024 * 1024

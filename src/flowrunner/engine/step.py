@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from flowrunner.domain.decide import node_of
+from flowrunner.domain.errors import RedactionLimit
 from flowrunner.domain.events import (
     Failure,
     Logged,
@@ -191,9 +192,7 @@ async def run_step(
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
             raise
-        # What an exception says may be what it choked on.
-        redactor = await world.vault.redactor(identity.account_id)
-        trace = redactor.redact("".join(traceback.format_exception(error)))
+        trace = await _trace(world, identity, error)
         logger.error(
             "node.crashed", execution_id=identity.execution_id, node=node.name, type=node.type, exception=trace
         )
@@ -202,6 +201,15 @@ async def run_step(
             message=f"The node type {node.type} failed unexpectedly ({type(error).__name__})",
             node=node.name,
         )
+
+
+async def _trace(world: World, identity: Identity, error: BaseException) -> JSON:
+    """Return what the log tells of a crash, without secrets: what an exception says may be what it choked on."""
+    redactor = await world.vault.redactor(identity.account_id)
+    try:
+        return await redactor.redact_soon("".join(traceback.format_exception(error)))
+    except RedactionLimit:
+        return "".join([*traceback.format_tb(error.__traceback__), f"{type(error).__name__} (cannot be shown)"])
 
 
 def timed_out(node: str, seconds: float) -> Failure:

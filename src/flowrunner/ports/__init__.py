@@ -63,6 +63,7 @@ from flowrunner.ports.live import Broadcast, LiveEvents, Subscription
 from flowrunner.ports.page import Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import (
+    LONG_BYTES,
     HeldKeys,
     KeyHolder,
     KeyKind,
@@ -82,6 +83,7 @@ from flowrunner.ports.secrets import (
 __all__ = [
     "HANDLERS_RUN",
     "LONGEST_LISTED_ERROR",
+    "LONG_BYTES",
     "NOBODY_KNOWS",
     "PAGE_OF_EVENTS_BYTES",
     "PARENT_HAS_ENDED",

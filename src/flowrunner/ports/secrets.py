@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.values import JSON, AccountId, ExecutionId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
+
+# Longer texts are searched for secrets on a thread.
+LONG_BYTES: Final = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +219,10 @@ class Redactor(Protocol):
 
     def redact(self, value: JSON) -> JSON:
         """The value with `***` for every secret, at any depth, in keys too. Raises: RedactionLimit."""
+        ...
+
+    async def redact_soon(self, value: JSON) -> JSON:
+        """As `redact`, without holding up others while a long value is searched. The texts of an account take turns."""
         ...
 
     def found_in(self, encoded: bytes) -> bool:

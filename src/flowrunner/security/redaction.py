@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.domain.values import JSON
+from flowrunner.ports import LONG_BYTES
 from flowrunner.security.canonical import BETWEEN
 from flowrunner.security.needle_search import NeedleSearch, backwards
 from flowrunner.security.needles import needles_of
@@ -76,6 +77,14 @@ class SecretRedactor:
     def found_in(self, encoded: bytes) -> bool:
         search = self._prepared.search
         return search is not None and search.is_in(_without_json_escapes(encoded))
+
+    async def redact_soon(self, value: JSON) -> JSON:
+        if self._prepared.search is None:
+            return value
+        if len(msgspec.json.encode(value)) <= LONG_BYTES:
+            return self.redact(value)
+        async with self.turn:
+            return await asyncio.to_thread(self.redact, value)
 
     def redact(self, value: JSON) -> JSON:
         search = self._prepared.search

@@ -74,10 +74,13 @@ class Courier:
             raise Unavailable(f"Temporal does not answer: {error.status.name.lower()}") from None
 
     async def post(self, stored: StoredExecution, content: Signal | Cancel) -> int:
-        """Write a letter and nudge the execution; gives the number of the letter, which is durable on return."""
+        """Write a letter and nudge the execution; gives the number of the letter, which is durable on return.
+
+        Raises: RedactionLimit.
+        """
         if isinstance(content, Signal):
             redactor = await self._vault.redactor(stored.account_id)
-            content = replace(content, payload=redactor.redact(content.payload))
+            content = replace(content, payload=await redactor.redact_soon(content.payload))
         number = await self._letters.post(stored.id, content, at=self._clock.now())
         self.keep_trying(lambda: self.nudge(stored.id, stored.account_id), "temporal.not_nudged", stored.id)
         return number
