@@ -367,3 +367,21 @@ def test_all_faults_of_a_request_are_told_at_once(account: Client) -> None:
     details = assert_error(account.post("/api/v1/flows", body), 422, "The request has 4 faults")
 
     assert {error["path"] for error in details["errors"]} == {"name", "tags", "extra", "definition"}
+
+
+def test_a_long_list_is_the_same_as_its_pages(account: Client) -> None:
+    for number in range(101):
+        account.new_flow(SMALLEST, name=f"flow {number}", description="é" * 100, tags=[f"t{number % 2}"])
+
+    whole = account.get("/api/v1/flows", limit=1000)
+
+    assert whole.headers["content-type"] == "application/json"
+    assert {name: whole.json[name] for name in ("total", "limit", "offset")} == {
+        "total": 101, "limit": 1000, "offset": 0,
+    }  # fmt: skip
+    flows = whole.json["flows"]
+    assert [flow["name"] for flow in flows] == [f"flow {number}" for number in range(101)]
+    for limit, offset in ((10, 0), (50, 0), (51, 50), (100, 1), (101, 0), (1000, 100), (1000, 101)):
+        assert account.get("/api/v1/flows", limit=limit, offset=offset).json["flows"] == flows[offset : offset + limit]
+    tagged = account.get("/api/v1/flows", limit=1000, tag="t1").json
+    assert (tagged["total"], tagged["flows"]) == (50, flows[1::2])

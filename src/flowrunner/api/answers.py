@@ -1,9 +1,10 @@
 """The bodies of answers: their models for the documentation, and how they are written."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -79,6 +80,9 @@ def errors(*statuses: int, is_limited: bool = True) -> dict[int | str, dict[str,
     return {status: {"model": Error, "description": _DESCRIPTIONS[status]} for status in sorted({*statuses, *any_can})}
 
 
+# Of a list that is written one portion after the other.
+_ITEMS_AT_ONCE: Final = 50
+
 BODY_ERRORS = (400, 413, 415, 422)
 
 ExecutionStatus = Literal["running", "waiting", "completed", "failed", "cancelled"]
@@ -101,6 +105,15 @@ async def long_listing(name: str, portions: AsyncIterator[list[dict[str, Any]]],
     if len(first) >= min(page.limit, total - page.offset):
         return listing(name, first, total, page)
     return StreamingResponse(_written(name, first, portions, total, page), media_type="application/json")
+
+
+async def in_portions(items: Sequence[dict[str, Any]]) -> AsyncIterator[list[dict[str, Any]]]:
+    """Yield the items of a list for `long_listing`."""
+    for start in range(0, len(items), _ITEMS_AT_ONCE):
+        if start:
+            # A connection that takes all of it lets nobody else go on.
+            await asyncio.sleep(0)
+        yield list(items[start : start + _ITEMS_AT_ONCE])
 
 
 async def _written(

@@ -6,7 +6,18 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from flowrunner.api.answers import BODY_ERRORS, Answer, ErrorEntry, Message, answer, errors, listing, rfc3339
+from flowrunner.api.answers import (
+    BODY_ERRORS,
+    Answer,
+    ErrorEntry,
+    Message,
+    answer,
+    errors,
+    in_portions,
+    listing,
+    long_listing,
+    rfc3339,
+)
 from flowrunner.api.conditions import (
     IF_MATCH,
     IF_NONE_MATCH,
@@ -157,7 +168,7 @@ async def list_flows(
 ) -> Response:
     page = page_of(limit, offset)
     flows, total = await services_of(request).flows.page(caller_of(request), tag=tag, page=page)
-    return listing("flows", [_flow_json(flow) for flow in flows], total, page)
+    return await long_listing("flows", in_portions([_flow_json(flow) for flow in flows]), total, page)
 
 
 @router.get(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -259,9 +260,17 @@ class SqlFlows:
         await self._database.write(delete, audit=audit)
 
     async def page(self, account_id: AccountId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
-        values = {"account_id": account_id, "tag": tag, "limit": page.limit, "offset": page.offset}
-        total, rows = await self._database.read(lambda tx: one_row(tx, PAGE, values))
-        return [_flow_view(row) for row in _ROWS.decode(rows)], total
+        # Descriptions and tags of a thousand flows may come to 100 MB as JSON, so that long pages are read in portions.
+        read = self._database.read if page.limit <= _FLOWS_AT_ONCE else self._database.read_long
+        flows: list[FlowView] = []
+        while True:
+            most = min(page.limit - len(flows), _FLOWS_AT_ONCE)
+            values = {"account_id": account_id, "tag": tag, "limit": most, "offset": page.offset + len(flows)}
+            total, rows = await read(partial(one_row, statement=PAGE, values=values))
+            found = [_flow_view(row) for row in _ROWS.decode(rows)]
+            flows += found
+            if len(found) < most or len(flows) == page.limit:
+                return flows, total
 
     async def purge(self, *, limit: int) -> bool:
         unneeded = await self._database.read_long(lambda tx: tx.rows(UNNEEDED, {"limit": limit}))
@@ -332,6 +341,7 @@ class _FlowRow(msgspec.Struct, array_like=True):
     revision: int
 
 
+_FLOWS_AT_ONCE: Final = 100
 _ROWS: Final = msgspec.json.Decoder(list[_FlowRow])
 
 

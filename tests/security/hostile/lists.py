@@ -55,6 +55,14 @@ def _replay(attacker: Attacker) -> object:
     return attacker.account.execution(execution)
 
 
+def _flows(attacker: Attacker) -> object:
+    """Flows whose names, descriptions and tags are as long as may be, and six times that as JSON."""
+    for number in range(1000):
+        fields = {"name": "\1" * 190 + str(number), "description": "\1" * 10_000, "tags": ["\1" * 95] * 50}
+        attacker.account.new_flow(RETURN, **fields)
+    return attacker.account.get("/api/v1/flows", limit=1000)
+
+
 def _repeats(attacker: Attacker, input: object) -> object:
     flow, key = attacker.save(RETURN), str(uuid4())
     return [
@@ -85,6 +93,7 @@ _NUMBERS: Final = range(160_000)
 
 CASES: Final = (
     Case("long errors of executions", _failures),
+    Case("long descriptions of flows", _flows, only_whole=True),
     Case("many long lines of a log", _logs),
     Case("large events to late subscribers", _replay),
     Case("repeats of a request with many keys", lambda a: _repeats(a, _KEYS)),
