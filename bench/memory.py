@@ -18,7 +18,7 @@ _SETTLE_SECONDS: Final = 1.0
 PARKING: Final = """\
 metadata: {name: "Parks", version: "1.0.0"}
 nodes:
-  wait: {type: delay, params: {duration: 1d}}
+  wait: {type: wait, params: {key: go, timeout: 1d}}
 """
 
 LIGHT: Final = """\

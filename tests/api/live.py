@@ -15,7 +15,7 @@ from support.client import Client
 def waiting(account: Client) -> str:
     """An execution that waits for long."""
     id = account.run(account.new_flow(NAP))
-    account.reaching(id, frozenset({"waiting"}))
+    account.until_it_waits(id)
     return id
 
 

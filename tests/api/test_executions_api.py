@@ -100,7 +100,9 @@ def test_a_failed_execution_says_why(account: Client, receiver: Receiver) -> Non
 def test_an_open_execution_has_no_end_no_duration_and_no_result(account: Client) -> None:
     id = account.run(account.new_flow(NAP))
 
-    execution = account.reaching(id, frozenset({"waiting"}))
+    execution = account.until_it_waits(id)
+
+    assert execution["status"] == "running"
 
     assert execution.keys() == SUMMARY | DETAIL | {"waiting_for"}
     (listed,) = account.get("/api/v1/executions").json["executions"]
@@ -193,10 +195,13 @@ def test_idempotency_keys_of_accounts_are_apart(account: Client, other: Client) 
 # Lists
 
 
+ASKS: Final = "nodes:\n  ask: {type: wait, params: {key: go}}\n"
+
+
 @pytest.fixture
 def some(account: Client) -> dict[str, str]:
     """Two completed, one failed, one cancelled and one waiting execution of two flows, by a name."""
-    good, bad, long = account.new_flow(SMALLEST), account.new_flow(FAILING), account.new_flow(NAP)
+    good, bad, long = account.new_flow(SMALLEST), account.new_flow(FAILING), account.new_flow(ASKS)
     ids = {"good": good, "bad": bad, "long": long}
     for name, flow in (("c1", good), ("f1", bad), ("c2", good), ("x1", long), ("w1", long)):
         ids[name] = account.run(flow)
@@ -204,7 +209,7 @@ def some(account: Client) -> dict[str, str]:
     for name in ("c1", "f1", "c2"):
         account.ended(ids[name])
     account.delete(f"/api/v1/executions/{ids['x1']}")
-    account.reaching(ids["w1"], frozenset({"waiting"}))
+    account.until_it_waits(ids["w1"])
     return ids
 
 
@@ -301,7 +306,7 @@ def test_a_cancelled_execution_ends_within_a_second_of_a_slow_call(account: Clie
 
 def test_a_waiting_execution_can_be_cancelled(account: Client) -> None:
     id = account.run(account.new_flow(NAP))
-    account.reaching(id, frozenset({"waiting"}))
+    account.until_it_waits(id)
 
     assert account.delete(f"/api/v1/executions/{id}").status == 200
     assert account.execution(id)["status"] == "cancelled"

@@ -311,9 +311,7 @@ def test_documents_that_are_saved_also_run(account: Client) -> None:
             saved += 1
             started = account.post(f"/api/v1/flows/{reply.json['id']}/run")
             assert started.status == 201, document[:80]
-            found = account.reaching(
-                started.json["execution_id"], frozenset({"completed", "failed", "cancelled", "waiting"})
-            )
+            found = account.until_it_waits(started.json["execution_id"])
             assert "internal" not in found.get("error", ""), document[:80]
     assert saved > 0
 

@@ -110,7 +110,7 @@ def test_live_messages_are_the_ones_that_are_replayed(account: Client) -> None:
     live = account.messages(id)
 
     assert live == account.messages(id)
-    assert any(message.get("status") == "waiting" for message in live)
+    assert any(message.get("waiting_for") == {"type": "delay"} for message in live)
 
 
 def test_logs_are_the_same_over_rest_and_live(account: Client) -> None:
@@ -211,7 +211,7 @@ def test_a_try_that_failed_tells_why_and_when_the_next_one_is(account: Client, r
     assert (first["attempt"], second["attempt"]) == (1, 2)
     moment(failed.pop("retry_at"))
     message = "HTTP request failed with status 503"
-    assert failed == {"status": "waiting", "node_id": "a", "step": "a.1", "attempt": 1, "error": message}
+    assert failed == {"status": "running", "node_id": "a", "step": "a.1", "attempt": 1, "error": message}
     assert last == {"status": "running", "node_id": "a", "step": "a.1", "attempt": 2, "error": message}
 
 
@@ -241,4 +241,4 @@ def test_an_execution_that_waits_for_its_turn_says_so(account: Client) -> None:
         account.post(f"/api/v1/executions/{id}/signals/go")
         account.ended(id)
 
-    assert updates(account, second)[:2] == [{"status": "waiting", "node_id": "go"}, {"status": "running"}]
+    assert updates(account, second)[:2] == [{"status": "running", "node_id": "go"}, {"status": "running"}]

@@ -159,7 +159,7 @@ def _flows_and_executions(go: Go, account: Client) -> None:
     failed = account.run(account.new_flow("nodes:\n  a: {type: fail, params: {message: no}}\n"))
     account.ended(failed)
     open_one = account.run(account.new_flow("nodes:\n  a: {type: delay, params: {duration: 1h}}\n"))
-    account.reaching(open_one, frozenset({"waiting"}))
+    account.until_it_waits(open_one)
     for body in (None, {}, {"input": 1}, b"[", {"input": {}, "x": 1}):
         go(account, run, body, id=id)
     go(account, run, {}, id="flow-1")
@@ -191,7 +191,7 @@ def _signals_and_reruns(go: Go, account: Client) -> None:
     signal, approval = f"POST {execution}/signals/{{key}}", f"POST {execution}/approvals/{{node}}"
     flow_id = account.new_flow(WAITING)
     id = account.run(flow_id)
-    account.reaching(id, frozenset({"waiting"}))
+    account.until_it_waits(id)
     go(account, f"GET {execution}", id=id)
     for body in (b"{", {"x": 1}, {"payload": 1}, None):
         go(account, signal, body, id=id, key="go")
@@ -213,7 +213,7 @@ def _signals_and_reruns(go: Go, account: Client) -> None:
     go(account, f"POST {execution}/rerun", {"from": "wait"}, headers={"Idempotency-Key": "k"}, id=id)
     go(account, f"GET {execution}", id=again.json["execution_id"])
     other = account.run(account.new_flow(f"nodes:\n  call: {{type: flow, params: {{flow: {flow_id}}}}}\n"))
-    found = account.reaching(other, frozenset({"waiting"}))
+    found = account.until_it_waits(other)
     go(account, f"GET {execution}", id=other)
     go(account, f"GET {execution}", id=found["waiting_for"][0]["execution_id"])
 

@@ -130,7 +130,7 @@ def test_a_revision_is_deleted(account: Client, flow: str) -> None:
 def test_a_revision_with_executions_under_way_stays_and_an_ended_one_stays_readable(account: Client) -> None:
     id = account.new_flow(NAP)
     execution = account.run(id)
-    account.reaching(execution, frozenset({"waiting"}))
+    account.until_it_waits(execution)
     account.put(f"/api/v1/flows/{id}", {"definition": NEXT})
 
     assert_error(account.delete(path_of(id, 1)), 409)

@@ -64,7 +64,7 @@ def test_s13_an_execution_of_another_account_looks_like_none(
     account: Client, other: Client, admin: Client, call: str, definition: str
 ) -> None:
     id = account.run(account.new_flow(definition))
-    before = account.reaching(id, frozenset({"waiting", "completed"}))
+    before = account.until_it_waits(id)
     for client in (other, admin):
         foreign, absent = EXECUTION_CALLS[call](client, id), EXECUTION_CALLS[call](client, "x" * len(id))
 

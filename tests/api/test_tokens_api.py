@@ -217,7 +217,7 @@ def test_an_account_is_disabled_and_enabled(admin: Client, account: Client) -> N
     assert admin.put(path, {"disabled": False}).json["disabled"] is False
     account.login(account.email, PASSWORD)
     assert reading.get("/api/v1/flows").status == 200
-    assert account.execution(execution)["status"] == "waiting", "what was under way goes on"
+    assert account.execution(execution)["status"] == "running", "what was under way goes on"
 
 
 def test_only_an_admin_disables_an_account(account: Client, other: Client) -> None:

@@ -272,7 +272,9 @@ class Front:
 
     async def until_waiting(self, id: ExecutionId) -> None:
         async def is_waiting() -> bool:
-            return await self.status(id) is Status.WAITING
+            query = "SELECT rests FROM executions WHERE id = :id"
+            row = await self.side.database.read(lambda tx: tx.row(query, {"id": id}))
+            return row is not None and bool(row[0])
 
         await self.until(is_waiting)
 

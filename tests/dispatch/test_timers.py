@@ -66,7 +66,7 @@ class Waits:
     async def add(self, *ids: str, after: timedelta) -> datetime:
         """Make rows of executions that wait for that moment; gives it."""
         due_at = SystemClock().now() + after
-        summary = Summary(status=Status.WAITING, wake_at=due_at)
+        summary = Summary(status=Status.RUNNING, rests=True, wake_at=due_at)
         epoch = await self.journal.epoch()
         await asyncio.gather(*(self.journal.append(replace(creation(id, epoch=epoch), summary=summary)) for id in ids))
         return due_at

@@ -42,7 +42,7 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.execution import ExecutionState, Status, StepState, StepStatus, replay
+from flowrunner.domain.execution import ExecutionState, StepState, StepStatus, replay
 from flowrunner.domain.expression import Constant
 from flowrunner.domain.flow import Flow, Graph, Limits, Node, prepared
 from flowrunner.domain.retry import RetryPolicy
@@ -216,7 +216,7 @@ class Simulation:
                 self.finish(step)
             return
         # Nothing is under way, so the engine lets go of the execution: nothing may be left that could be done.
-        assert self.state.status is Status.WAITING, f"parked while it is {self.state.status}"
+        assert self.state.rests, f"parked while it is {self.state.status}"
         assert decide(self.flow, self.state, running=(), now=self.now) == tuple(decisions)
         if self.state.is_queued:
             self.record(Admitted())

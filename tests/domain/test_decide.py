@@ -40,7 +40,7 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.execution import ExecutionState, IllegalEvent, Status, replay
+from flowrunner.domain.execution import ExecutionState, IllegalEvent, replay
 from flowrunner.domain.flow import Graph, Limits, Node
 from flowrunner.domain.retry import RetryPolicy
 
@@ -296,7 +296,7 @@ def test_an_execution_waits_only_where_nothing_can_be_done(plan: Plan) -> None:
     state = ExecutionState()
     for event, at in run.journal:
         state.apply(event, at)
-        if state.status is Status.WAITING:
+        if state.rests:
             decisions = decide(run.flow, state, running=(), now=at)
             assert decisions == () or isinstance(decisions[0], Wait) or state.due_at == at
 

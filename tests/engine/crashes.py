@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.events import ROOT, Event, ScopeEnded
-from flowrunner.domain.execution import Status
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
 from flowrunner.ports import (
     PARENT_HAS_ENDED,
@@ -372,7 +371,7 @@ def until_waiting(name: str) -> Part:
 
         async def waits() -> bool:
             try:
-                return await process.status(id) is Status.WAITING and process.in_memory == 0
+                return await process.status(id) is not None and await process.rests(id) and process.in_memory == 0
             except NotFound:
                 return False
 
@@ -386,7 +385,7 @@ def until_all_wait(count: int) -> Part:
 
     async def wait(scenario: Scenario, process: Machine) -> None:
         async def wait_all() -> bool:
-            found = await process.rows("SELECT count(*) FROM executions WHERE status = 'waiting'")
+            found = await process.rows("SELECT count(*) FROM executions WHERE rests")
             return found == [(count,)] and process.in_memory == 0
 
         await process.until(wait_all)

@@ -69,8 +69,8 @@ def children(path: Path) -> list[ExecutionId]:
 
 async def until_waiting_for_child(engine: Machine) -> ExecutionId:
     async def waits() -> bool:
-        states = rows_of(engine.path, "SELECT status FROM executions ORDER BY id")
-        return states == [("waiting",)] * 2 and engine.dispatcher.active == 0
+        states = rows_of(engine.path, "SELECT rests FROM executions ORDER BY id")
+        return len(states) == 2 and all(rests for (rests,) in states) and engine.dispatcher.active == 0
 
     await engine.until(waits)
     (child,) = children(engine.path)
@@ -156,10 +156,10 @@ async def test_a_child_whose_parent_went_on_without_it_is_cancelled_at_the_next_
             return any(event.type == "node.failed" for event in await first.events())
 
         await first.until(parent_has_gone_on)
-        assert await first.status(child) is Status.WAITING
+        assert await first.rests(child)
     async with machine(path, clock=clock) as second:
         assert await end_of(second, child) == Cancelled(reason=PARENT_HAS_GONE_ON)
-        assert await second.status() is Status.WAITING
+        assert await second.rests()
 
 
 @pytest.mark.parametrize("wait", [True, False])
@@ -339,7 +339,7 @@ async def test_a_long_parent_is_not_loaded_anew_for_the_end_of_each_child(
         await engine.start(input={})
 
         async def all_wait() -> bool:
-            return rows_of(path, "SELECT count(*) FROM executions WHERE status = 'waiting'") == [(11,)]
+            return rows_of(path, "SELECT count(*) FROM executions WHERE rests") == [(11,)]
 
         await engine.until(all_wait)
         for child in children(path):
@@ -361,7 +361,7 @@ async def test_a_long_execution_that_waits_holds_up_no_stop(path: Path, monkeypa
         await engine.start(input={})
 
         async def waits() -> bool:
-            return await engine.status() is Status.WAITING
+            return await engine.rests()
 
         await engine.until(waits)
         assert engine.dispatcher.active == 1
@@ -394,7 +394,7 @@ async def test_a_restart_does_not_cut_off_how_a_cancelled_child_ends(path: Path)
                 return "recovery" not in names and f"relatives {child}" not in names and again.dispatcher.active == 0
 
             await again.until(is_settled)
-            assert await again.status(child) is Status.WAITING
+            assert await again.rests(child)
     clock.advance(hours=2)
     async with machine(path, clock=clock, http=http) as last:
         assert await end_of(last, child) == Cancelled(reason=PARENT_HAS_GONE_ON)
@@ -410,7 +410,7 @@ async def test_a_cancellation_that_is_asked_for_once_spares_the_handlers_of_the_
 
         await engine.dispatcher.cancel(PARENT, reason="by hand")
 
-        assert await engine.status() is Status.WAITING
+        assert await engine.rests()
         clock.advance(hours=2)
         engine.look_at_timers()
         assert await end_of(engine, PARENT) == Cancelled(reason="by hand")
@@ -436,7 +436,7 @@ async def test_a_replaced_execution_that_tidies_up_is_not_cut_off_by_the_next_th
             return (await engine.status(ids[1])).is_final
 
         await engine.until(is_replaced)
-        assert await engine.status(first) is Status.WAITING
+        assert await engine.rests(first)
         clock.advance(hours=2)
         engine.look_at_timers()
         assert isinstance(await end_of(engine, first), Cancelled)
@@ -593,7 +593,7 @@ async def test_one_execution_that_cannot_be_looked_at_keeps_no_other_from_being_
             await first.start(input={}, id=f"parent-{n}")
 
         async def all_wait() -> bool:
-            return rows_of(path, "SELECT count(*) FROM executions WHERE status = 'waiting'") == [(6,)]
+            return rows_of(path, "SELECT count(*) FROM executions WHERE rests") == [(6,)]
 
         await first.until(all_wait)
         first.dispatcher.child_ended = lambda parent_id, signal: None  # type: ignore[method-assign]
@@ -610,7 +610,7 @@ async def test_one_execution_that_cannot_be_looked_at_keeps_no_other_from_being_
     async with machine(path, wrap=lambda journal, _: Unreadable(journal)) as second:  # type: ignore[arg-type,return-value]
         assert await second.until_ended("parent-1") is Status.COMPLETED
         assert await second.until_ended("parent-2") is Status.COMPLETED
-        assert await second.status("parent-0") is Status.WAITING
+        assert await second.rests("parent-0")
 
 
 async def test_an_execution_that_is_let_in_while_it_is_in_memory_goes_on(path: Path) -> None:

@@ -29,7 +29,7 @@ async def test_a_delay_leaves_memory_and_wakes_at_its_time(engine: Machine) -> N
     engine.clock.advance(hours=1, minutes=59)
     await engine.until_timers_have_looked()
     assert engine.in_memory == 0
-    assert await engine.status() is Status.WAITING
+    assert await engine.status() is Status.RUNNING
     engine.clock.advance(minutes=1)
     engine.look_at_timers()
 
@@ -118,7 +118,7 @@ async def test_a_delay_goes_on_after_a_restart_neither_shortened_nor_repeated(
         if "minutes" in advance:
             await second.until_timers_have_looked()
             assert second.in_memory == 0
-            assert await second.status() is Status.WAITING
+            assert await second.status() is Status.RUNNING
             clock.advance(hours=2)
             second.look_at_timers()
         await second.until_ended()

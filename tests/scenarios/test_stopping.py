@@ -93,7 +93,7 @@ def test_no_execution_is_accepted_while_the_server_stops(server: Server, receive
 def test_subscribers_are_told_that_the_server_goes_away(server: Server) -> None:
     admin = server.admin()
     id = admin.run(admin.new_flow("nodes:\n  a: {type: delay, params: {duration: 1h}}\n"))
-    admin.reaching(id, frozenset({"waiting"}))
+    admin.until_it_waits(id)
     with admin.watch(id) as connection:
         first = json.loads(connection.recv(timeout=10))
         server.terminate()

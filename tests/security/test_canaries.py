@@ -466,7 +466,7 @@ def test_s26_a_signal_whose_name_is_a_secret_arrives_and_is_named_nowhere(accoun
     flow = account.new_flow(json.dumps({"nodes": {"a": _node("wait", key="${secrets.NAME}")}}))
     early, late = account.run(flow), account.run(flow)
     account.post(f"/api/v1/executions/{early}/signals/{PLAIN}", {"payload": 1})
-    account.reaching(late, frozenset({"waiting"}))
+    account.until_it_waits(late)
     assert account.execution(late)["waiting_for"][0]["key"] == "***"
 
     account.post(f"/api/v1/executions/{late}/signals/{PLAIN}", {"payload": 2})

@@ -42,6 +42,21 @@ async def test_s56_an_account_has_no_more_executions_waiting_than_it_may(tmp_pat
         assert [(await street.mara.run(flow)).status for _ in range(2)] == [201, 429]
 
 
+async def test_one_that_waits_for_room_is_running_and_says_so(tmp_path: Path, receiver: Receiver) -> None:
+    async with street_at(tmp_path / "data", account_active=1, account_queued=10) as street:
+        flow = await street.mara.flow(hanging(receiver))
+        first, second = [(await street.mara.run(flow)).json["execution_id"] for _ in range(2)]
+
+        begun, queued = [(await street.mara.go("GET", f"/api/v1/executions/{id}")).json for id in (first, second)]
+        assert (begun["status"], begun.get("waiting_for")) == ("running", None)
+        assert (queued["status"], queued["waiting_for"]) == ("running", [{"type": "room", "until": None}])
+
+        await street.mara.go("DELETE", f"/api/v1/executions/{first}")
+        await street.mara.go("DELETE", f"/api/v1/executions/{second}")
+        for id in (first, second):
+            assert "waiting_for" not in (await street.mara.go("GET", f"/api/v1/executions/{id}")).json
+
+
 async def test_s56_a_server_that_starts_again_counts_those_that_wait(tmp_path: Path, receiver: Receiver) -> None:
     limits = {"account_active": 1, "account_queued": 3}
     async with street_at(tmp_path / "data", **limits) as street:

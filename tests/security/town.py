@@ -11,7 +11,6 @@ from typing import Any, Final
 from api.shapes import NAP
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.account import NEVER, Caller, Role, Scope, Session
-from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, SessionId, TokenId
 from flowrunner.services.flows import FlowDraft
 from support.asgi import program_at
@@ -189,7 +188,7 @@ class Town:
                     as_session(owner), FlowDraft(definition=NAP, name="N", description=None, tags=None)
                 )
                 id = (await self.services.executions.run(as_session(owner), flow.id, {})).id
-                while (await self.services.executions.get(as_session(owner), id)).status is not Status.WAITING:  # noqa: ASYNC110 # nothing tells
+                while (await self.services.executions.get(as_session(owner), id)).waiting_for is None:  # noqa: ASYNC110 # nothing tells
                     await asyncio.sleep(0.001)
                 return id
             case "accounts":

@@ -136,7 +136,7 @@ async def test_a_failing_append_leaves_its_neighbours_in_the_batch_alone(path: P
 def limited(id: str, *, epoch: int, is_queued: bool = False) -> Append:
     append = creation(id, epoch=epoch)
     assert append.create is not None
-    summary = Summary(status=Status.WAITING if is_queued else Status.RUNNING, is_queued=is_queued)
+    summary = Summary(status=Status.RUNNING, rests=is_queued, is_queued=is_queued)
     return replace(append, summary=summary, create=replace(append.create, turn=Turn("key", 1, is_queued)))
 
 
@@ -467,7 +467,7 @@ async def test_waiting_executions_are_due_at_their_time(journal: SqlJournal) -> 
                 epoch=epoch,
                 after=2,
                 records=recorded([timer], after=2),
-                summary=Summary(status=Status.WAITING, wake_at=until),
+                summary=Summary(status=Status.RUNNING, rests=True, wake_at=until),
             )
         )
 
@@ -489,7 +489,7 @@ async def test_a_timer_is_never_due_early_by_the_part_of_a_millisecond(journal: 
             epoch=epoch,
             after=2,
             records=recorded([event], after=2),
-            summary=Summary(status=Status.WAITING, wake_at=until),
+            summary=Summary(status=Status.RUNNING, rests=True, wake_at=until),
         )
     )
 

@@ -13,6 +13,7 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import Append
 from flowrunner.storage import journal as journal_module
 from flowrunner.storage.database import Database
+from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rooms import SqlRooms
 from support.databases import MARA, NOON, OMAR, Place, completion, creation, open_database, rows_of
@@ -58,6 +59,20 @@ async def test_as_many_as_may_have_room_and_the_others_wait_until_too_many_do(
     # Another account has its own.
     await journal.append(counted("exec-omar", epoch=epoch, account_id=OMAR, flow_id="flow-omar"))
     assert "exec-omar" in those_with_room(path)
+
+
+async def test_one_that_waits_for_room_says_so(rooms: SqlRooms, journal: SqlJournal, path: Place) -> None:
+    await create(journal, "exec-1", "exec-2", "exec-3")
+    database = open_database(path)
+    try:
+        reader = SqlExecutions(database)
+        waits = [(await reader.get(MARA, ExecutionId(f"exec-{n}"))).waiting_for for n in (1, 2, 3)]
+        assert waits == [None, None, b'[{"type":"room","until":null}]']
+        await rooms.leave(ExecutionId("exec-1"), await journal.epoch())
+        assert await rooms.enter(ExecutionId("exec-3"), most=2, at=NOON)
+        assert (await reader.get(MARA, ExecutionId("exec-3"))).waiting_for is None
+    finally:
+        await database.close()
 
 
 async def test_one_that_has_room_comes_in_without_a_commit(journal: SqlJournal, path: Place) -> None:

@@ -132,6 +132,16 @@ class Client:
             time.sleep(0.01)
         return found
 
+    def until_it_waits(self, id: str, seconds: float = 30.0) -> Any:
+        """The execution, once it waits for anything or has ended."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self.execution(id)
+            if "waiting_for" in found or "completed_at" in found:
+                return found
+            assert time.monotonic() < deadline, f"still {found['status']}, and waits for nothing"
+            time.sleep(0.01)
+
     def waiting_at(self, id: str, node: str, seconds: float = 30.0) -> Any:
         """The execution, once it waits at a node."""
         deadline = time.monotonic() + seconds

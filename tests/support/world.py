@@ -34,7 +34,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
-from support.databases import MARA, NOON, Place, account, new_database_file, open_database
+from support.databases import MARA, NOON, Place, account, new_database_file, open_database, rows_of
 from support.flows import flow_of
 
 # Longer than anything here takes, shorter than a run of the tests may hang.
@@ -223,6 +223,12 @@ class Machine:
         stored, _ = await self.journal.load(ExecutionId(id))
         return stored.status
 
+    async def rests(self, id: str = "exec-1") -> bool:
+        """Whether nothing goes on in it by itself before its time comes."""
+        # Read as the status is, so that the engine goes on meanwhile.
+        await self.status(id)
+        return bool(rows_of(self.path, "SELECT rests FROM executions WHERE id = ?", id)[0][0])
+
     async def until(self, holds: Callable[[], Awaitable[bool]], *, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until something holds; looks after whatever was recorded."""
         async with asyncio.timeout(seconds):
@@ -247,7 +253,7 @@ class Machine:
 
     async def until_parked(self, id: str = "exec-1") -> None:
         async def is_parked() -> bool:
-            return await self.status(id) is Status.WAITING and self.in_memory == 0
+            return await self.rests(id) and self.in_memory == 0
 
         await self.until(is_parked)
 

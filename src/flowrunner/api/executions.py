@@ -75,7 +75,7 @@ class WaitingFor(Answer):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(description="retry, delay, signal, approval, flow, turn, or a node type's own.")
+    type: str = Field(description="retry, delay, signal, approval, flow, turn, room, or a node type's own.")
     node: str | None = None
     step: str | None = Field(default=None, description="The step: fetch.1, or each.1[4]/push.1 in a loop.")
     until: str | None = Field(default=None, description="When it goes on by itself; null for never.")

@@ -284,16 +284,14 @@ def message(id: ExecutionId, recorded: Recorded) -> Mapping[str, Any]:
 def _told(recorded: Recorded) -> dict[str, Any]:
     match recorded.event:
         case Started() as event:
-            update = _update(Status.WAITING if event.is_queued else Status.RUNNING)
-            return update | {"node_id": event.node, "node_type": event.node_type}
+            return _update(Status.RUNNING) | {"node_id": event.node, "node_type": event.node_type}
         case Admitted():
             return _update(Status.RUNNING)
         case NodeStarted() as event:
             return _update(Status.RUNNING) | _of_step(event) | {"attempt": event.attempt}
         case NodeFailed() as event:
-            waits = event.retry_at is not None
             return (
-                _update(Status.WAITING if waits else Status.RUNNING)
+                _update(Status.RUNNING)
                 | _of_step(event)
                 | {
                     "attempt": event.attempt,
@@ -303,7 +301,8 @@ def _told(recorded: Recorded) -> dict[str, Any]:
             )
         case NodeWaiting() as event:
             until = None if event.until is None else rfc3339(event.until)
-            return _update(Status.WAITING) | _of_step(event) | {"until": until, "waiting_for": event.about}
+            status = Status.WAITING if event.is_for_somebody else Status.RUNNING
+            return _update(status) | _of_step(event) | {"until": until, "waiting_for": event.about}
         case NodeCompleted() as event:
             told = {"type": "node_completed", **_of_step(event), "action": event.action, "result": event.result}
             return told if event.collected is None else told | {"collected": True}

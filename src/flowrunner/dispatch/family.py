@@ -55,6 +55,9 @@ class Family(ABC):
 
         self._keep_trying(settle, "execution.not_settled", parent_id)
 
+    def waits_for_room(self, id: ExecutionId) -> bool:
+        return False
+
     def replace(self, by: ExecutionId) -> None:
         self._keep_trying(lambda: self._replace(by), "execution.not_replaced", by)
 

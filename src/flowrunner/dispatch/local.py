@@ -267,6 +267,9 @@ class LocalDispatcher(Family):
             self._spawn(self._resume(id, slot), id, slot)
         return slot
 
+    def waits_for_room(self, id: ExecutionId) -> bool:
+        return id in self._queue
+
     async def _stored_status(self, id: ExecutionId) -> Status:
         return (await self._journal.stored(id)).status
 

@@ -13,6 +13,8 @@ LOG_LEVELS: Final[frozenset[LogLevel]] = frozenset(get_args(LogLevel))
 ROOT: Final = ""
 ON_FAILURE: Final = "on_failure"
 ON_FINISH: Final = "on_finish"
+# What the key of a signal begins with that tells of the end of a sub-flow; its id follows.
+END_OF_FLOW: Final = "flow:"
 HANDLERS: Final = frozenset({ON_FAILURE, ON_FINISH})
 
 
@@ -166,6 +168,11 @@ class NodeWaiting:
     is_limit: bool = False
     about: JSON = None
     scope: str = ROOT
+
+    @property
+    def is_for_somebody(self) -> bool:
+        """Whether what it waits for comes from outside, and not from a sub-flow or the clock."""
+        return self.key is not None and not self.key.startswith(END_OF_FLOW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

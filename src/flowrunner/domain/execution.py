@@ -167,6 +167,11 @@ class StepState:
         parts = {**(self.open.parts if self.open is not None else {}), **others}
         return [parts[key] for key in sorted(parts, key=int)]
 
+    @property
+    def waits_for_somebody(self) -> bool:
+        """Whether somebody outside has to do something: send a signal, or answer an approval."""
+        return self.waiting is not None and self.waiting.is_for_somebody
+
 
 @dataclass(slots=True)
 class Frame:
@@ -245,10 +250,17 @@ class ExecutionState:
             case Cancelled():
                 return Status.CANCELLED
             case None:
-                is_waiting = self.is_queued or (bool(self.timed) and not self.running and not self.ready)
-                return Status.WAITING if is_waiting else Status.RUNNING
+                waits = self.rests and any(self.at(step).waits_for_somebody for step in self.timed)
+                return Status.WAITING if waits else Status.RUNNING
             case _:
                 assert_never(self.ending)
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing happens before a moment in time, or before something comes from outside."""
+        if self.ending is not None:
+            return False
+        return self.is_queued or (bool(self.timed) and not self.running and not self.ready)
 
     @property
     def root(self) -> Frame:

@@ -1,12 +1,17 @@
 """What an execution waits for, in a form for people."""
 
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from flowrunner.domain.execution import ExecutionState, StepState, StepStatus
 from flowrunner.domain.values import JSON
 
 MOST_SHOWN: Final = 20
+# What one waits for that may not come into memory yet, as a JSON text: nothing in its events tells.
+FOR_ROOM: Final = b'[{"type":"room","until":null}]'
+# Of one in which something goes on, which is asked at each of its events, no more steps are looked at.
+_MOST_LOOKED_AT: Final = 100
 
 
 def waiting_for(state: ExecutionState) -> list[JSON]:
@@ -18,7 +23,7 @@ def waiting_for(state: ExecutionState) -> list[JSON]:
     if state.is_queued:
         return [{"type": "turn", "until": None}]
     found: list[JSON] = []
-    for step in state.timed:
+    for step in state.timed if state.rests else islice(state.timed, _MOST_LOOKED_AT):
         current = state.at(step)
         if len(found) == MOST_SHOWN:
             break

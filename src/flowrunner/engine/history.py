@@ -11,7 +11,7 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.decide import deadline_of
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Event, Failed, Logged
-from flowrunner.domain.execution import ExecutionState, Status, replay
+from flowrunner.domain.execution import ExecutionState, replay
 from flowrunner.domain.explain import waiting_for
 from flowrunner.domain.flow import Flow
 from flowrunner.engine.recorder import Storable, record
@@ -188,17 +188,18 @@ class History:
 
 def summary_of(flow: Flow, state: ExecutionState, at: datetime) -> Summary:
     """What lists show of an execution, as it stands at this time."""
-    status = state.status
-    is_waiting = status is Status.WAITING
-    due_at = state.due_at if is_waiting else None
-    if is_waiting and (deadline := deadline_of(flow, state)) is not None:
+    status, rests = state.status, state.rests
+    due_at = state.due_at if rests else None
+    if rests and (deadline := deadline_of(flow, state)) is not None:
         due_at = deadline if due_at is None else min(due_at, deadline)
+    waits = waiting_for(state) if state.ending is None and (state.timed or state.is_queued) else None
     return Summary(
         status=status,
         completed_at=at if status.is_final else None,
         error=state.ending.error.message if isinstance(state.ending, Failed) else None,
+        rests=rests,
         wake_at=due_at,
-        waiting_for=msgspec.json.encode(waiting_for(state)) if is_waiting else None,
+        waiting_for=msgspec.json.encode(waits) if waits else None,
         is_queued=state.is_queued,
     )
 

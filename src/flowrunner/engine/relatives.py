@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from flowrunner.domain.events import Cancelled, Completed, Ending, Event, Failed, Started
+from flowrunner.domain.events import END_OF_FLOW, Cancelled, Completed, Ending, Event, Failed, Started
 from flowrunner.domain.execution import Status, StepState, StepStatus
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine.world import World
@@ -15,7 +15,7 @@ SUB_FLOW: Final = "flow"
 
 def key_of_end(id: ExecutionId) -> str:
     """The key of the signal that tells of the end of an execution."""
-    return f"flow:{id}"
+    return f"{END_OF_FLOW}{id}"
 
 
 def step_of_parent(started: Event) -> str | None:

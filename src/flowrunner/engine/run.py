@@ -145,10 +145,10 @@ class Run:
     async def advance(self) -> datetime | None:
         try:
             while True:
-                if self._wishes and not self._state.status.is_final:
+                if self._wishes and self._state.ending is None:
                     await self._cancel()
                 due_at = await self._go_on()
-                if self._state.status.is_final:
+                if self._state.ending is not None:
                     return None
                 if self._wishes:
                     continue

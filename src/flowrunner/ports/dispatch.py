@@ -211,6 +211,10 @@ class Dispatcher(Relatives, Protocol):
         """Cancel the executions that are older than ``by`` and share a limit with it; none if it does not exist."""
         ...
 
+    def waits_for_room(self, id: ExecutionId) -> bool:
+        """Return whether it waits until this process has room for it. What waits for room elsewhere, rows tell."""
+        ...
+
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:
         """Done when the signal is durable; False, and nothing done, if it is not awaited and has to be.
 

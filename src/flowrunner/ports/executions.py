@@ -29,7 +29,7 @@ class ExecutionDetail(ExecutionView):
 
     Attributes:
         revision_id: The revision of the flow that it runs, also where that has been deleted.
-        waiting_for: What a waiting execution waits for, as a JSON text.
+        waiting_for: What its steps wait for, or itself, as a JSON text.
         failure: Why and where a failed one failed: its `Failed` event, as a JSON text.
         revision: Number of the flow's revision that it runs.
         parent_id: The execution that waits for it.

@@ -32,14 +32,16 @@ class Summary:
     """What lists of executions show; stored beside the events, in the same transaction.
 
     Attributes:
-        wake_at: When a waiting execution has something to do by itself.
-        waiting_for: What a waiting execution waits for, as a JSON text.
+        rests: Nothing goes on in it before ``wake_at``, or before something comes from outside.
+        wake_at: When one that rests has something to do by itself.
+        waiting_for: What its steps wait for, or itself, as a JSON text.
         is_queued: It waits for its turn. Who lets it in meanwhile makes the append that says so `Fenced`.
     """
 
     status: Status
     completed_at: datetime | None = None
     error: str | None = None
+    rests: bool = False
     wake_at: datetime | None = None
     waiting_for: bytes | None = None
     is_queued: bool = False

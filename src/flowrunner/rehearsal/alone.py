@@ -9,7 +9,6 @@ import msgspec
 
 from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
 from flowrunner.domain.events import Event, NodeWaiting, Step
-from flowrunner.domain.execution import Status
 from flowrunner.domain.json_schema import SchemaEngine
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.ports import Clock, Dispatcher, Recorded, Signal
@@ -155,7 +154,7 @@ class Alone:
         open_ones = self.journal.open_ones
         for id in open_ones:
             summary = self.journal.summary(id)
-            if summary.status is not Status.WAITING or summary.wake_at is not None:
+            if not summary.rests or summary.wake_at is not None:
                 return False
             # The end of another flow may be on its way.
             for wait in self._waits(id):

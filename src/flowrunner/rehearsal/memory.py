@@ -7,7 +7,6 @@ from typing import Final
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import Event
-from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import (
@@ -101,7 +100,7 @@ class MemoryJournal:
         return self._of(id).records[after : after + limit]
 
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
-        ids = sorted(id for id, kept in self._kept.items() if kept.summary.status is Status.RUNNING)
+        ids = sorted(id for id, kept in self._kept.items() if not (kept.summary.rests or kept.summary.status.is_final))
         return [(id, NOBODY) for id in ids if after is None or id > after][:limit]
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
@@ -149,7 +148,7 @@ class MemoryJournal:
 
     def _waits(self) -> Iterable[tuple[ExecutionId, datetime]]:
         for id, kept in self._kept.items():
-            if kept.summary.status is Status.WAITING and kept.summary.wake_at is not None:
+            if kept.summary.rests and kept.summary.wake_at is not None:
                 yield id, kept.summary.wake_at
 
 

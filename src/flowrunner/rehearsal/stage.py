@@ -131,6 +131,9 @@ class Stage:
     def replace(self, by: ExecutionId) -> None:
         pass
 
+    def waits_for_room(self, id: ExecutionId) -> bool:
+        return False
+
     # Time
 
     async def play(self, id: ExecutionId, flow: Flow, test: FlowTest) -> None:

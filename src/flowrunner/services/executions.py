@@ -22,6 +22,7 @@ from flowrunner.domain.errors import (
 )
 from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
+from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.json_schema import SchemaEngine
 from flowrunner.domain.limits import Limits
@@ -232,7 +233,7 @@ class Executions:
             if limit.on_limit == "replace":
                 self._dispatcher.replace(new.id)
             self._dispatcher.turn_is_free(turn.key)
-        return Status.WAITING
+        return Status.RUNNING
 
     async def _repeat(
         self, account_id: AccountId, id: ExecutionId, digest: str | None, *, asked: str | None
@@ -246,7 +247,9 @@ class Executions:
 
     async def get(self, caller: Caller, id: ExecutionId) -> ExecutionDetail:
         """Raises: NotFound."""
-        return await self._reader.get(caller.account_id, id)
+        found = await self._reader.get(caller.account_id, id)
+        is_queued = not found.status.is_final and self._dispatcher.waits_for_room(id)
+        return replace(found, waiting_for=FOR_ROOM) if is_queued else found
 
     async def page(
         self, caller: Caller, *, flow_id: FlowId | None, statuses: Sequence[Status], page: Page

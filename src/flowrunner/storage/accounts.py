@@ -47,9 +47,9 @@ ERASE: Final = (
     Statement(
         sqlite="""
 UPDATE executions INDEXED BY executions_open SET wake_at = :at
- WHERE status IN ('running', 'waiting') AND status = 'waiting' AND account_id = :id
+ WHERE status IN ('running', 'waiting') AND rests = true AND account_id = :id
 """,
-        postgres="UPDATE executions SET wake_at = :at WHERE status = 'waiting' AND account_id = :id",
+        postgres="UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND rests AND account_id = :id",
     ),
 )
 GET: Final = """

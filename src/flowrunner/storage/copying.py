@@ -93,13 +93,14 @@ SELECT id, account_id, flow_id, number, version, size, created_at, deleted_at, d
     Table(
         "executions",
         (
-            "id", "account_id", "flow_id", "revision_id", "status", "started_at", "completed_at", "error", "wake_at",
-            "waiting_for", "epoch", "last_seq", "size", "idempotency_key", "request_digest", "parent_id", "rerun_of",
-            "turn_key", "turn_most", "turn_number", "is_queued", "has_room", "asked_at",
+            "id", "account_id", "flow_id", "revision_id", "status", "started_at", "completed_at", "error", "rests",
+            "wake_at", "waiting_for", "epoch", "last_seq", "size", "idempotency_key", "request_digest", "parent_id",
+            "rerun_of", "turn_key", "turn_most", "turn_number", "is_queued", "has_room", "asked_at",
         ),
         """
-SELECT id, account_id, flow_id, revision_id, status, started_at, completed_at, error, wake_at, waiting_for, epoch,
-       last_seq, size, idempotency_key, request_digest, parent_id, rerun_of, turn_key, turn_most, turn_number,
+SELECT id, account_id, flow_id, revision_id, status, started_at, completed_at, error,
+       CASE WHEN rests THEN true ELSE false END, wake_at, waiting_for, epoch, last_seq,
+       size, idempotency_key, request_digest, parent_id, rerun_of, turn_key, turn_most, turn_number,
        CASE WHEN is_queued THEN true ELSE false END, CASE WHEN has_room THEN true ELSE false END, asked_at
   FROM executions ORDER BY id
 """,
@@ -127,7 +128,7 @@ USAGE: Final = Table(
     ("account_id", "stored"),
     "SELECT account_id, CAST(sum(stored) AS bigint) FROM usage GROUP BY account_id ORDER BY account_id",
 )
-BOOLEANS: Final = frozenset({"is_queued", "has_room"})
+BOOLEANS: Final = frozenset({"rests", "is_queued", "has_room"})
 EPOCH: Final = "SELECT epoch FROM engine"
 SET_EPOCH: Final = "UPDATE engine SET epoch = $1"
 IS_EMPTY: Final = "SELECT NOT EXISTS (SELECT 1 FROM accounts) AND NOT EXISTS (SELECT 1 FROM audit)"

@@ -10,6 +10,7 @@ import msgspec
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import ROOT, LogLevel, Step
 from flowrunner.domain.execution import Status
+from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionView, LogLine, Page
 from flowrunner.storage.database import Database
@@ -21,7 +22,8 @@ from flowrunner.storage.transaction import Statement, Transaction
 # The input is the first event's, the result the last one's: neither is stored twice.
 GET: Final = """
 SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, x.error, first.data, last.data,
-       x.waiting_for, x.parent_id, x.rerun_of, r.number, x.revision_id
+       x.waiting_for, x.parent_id, x.rerun_of, r.number, x.revision_id,
+       x.asked_at IS NOT NULL AND NOT x.has_room AND x.completed_at IS NULL
   FROM executions x
   JOIN events first ON first.execution_id = x.id AND first.seq = 1
   LEFT JOIN revisions r ON r.id = x.revision_id
@@ -116,7 +118,7 @@ class SqlExecutions:
             input=_member(row[6], "input"),
             result=_member(row[7], "result") if view.status is Status.COMPLETED else None,
             failure=row[7].encode() if view.status is Status.FAILED else None,
-            waiting_for=None if row[8] is None else row[8].encode(),
+            waiting_for=FOR_ROOM if row[13] else None if row[8] is None else row[8].encode(),
             parent_id=None if row[9] is None else ExecutionId(row[9]),
             rerun_of=None if row[10] is None else ExecutionId(row[10]),
             revision=row[11],

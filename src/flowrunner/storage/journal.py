@@ -41,10 +41,10 @@ from flowrunner.storage.transaction import Refused, Row, Statement, Transaction,
 CREATE: Final = Statement(
     sqlite="""
 INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
-                        error, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
+                        error, rests, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
                         parent_id, rerun_of, turn_key, turn_most, is_queued, has_room, asked_at, turn_number)
 SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
-       :error, :wake_at, :waiting_for, :epoch, :last_seq, :size, :idempotency_key, :request_digest,
+       :error, :rests, :wake_at, :waiting_for, :epoch, :last_seq, :size, :idempotency_key, :request_digest,
        :parent_id, :rerun_of, :turn_key, :turn_most, :is_queued, :has_room, :asked_at,
        CASE WHEN :turn_key IS NOT NULL
             THEN 1 + max(coalesce((SELECT max(turn_number) FROM executions
@@ -60,7 +60,7 @@ SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :complete
 """,
     postgres="""
 INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
-                        error, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
+                        error, rests, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
                         parent_id, rerun_of, turn_key, turn_most, is_queued, has_room, asked_at, turn_number)
 SELECT new.*,
        CASE WHEN new.turn_key IS NOT NULL
@@ -70,12 +70,12 @@ SELECT new.*,
                          (SELECT max(x.turn_number) FROM executions x
                            WHERE x.turn_key = new.turn_key AND x.completed_at IS NULL AND x.is_queued)), 0) END
   FROM unnest(:id::text[], :account_id::text[], :flow_id::text[], :revision_id::text[], :status::text[],
-              :started_at::bigint[], :completed_at::bigint[], :error::text[], :wake_at::bigint[],
-              :waiting_for::text[], :epoch::bigint[], :last_seq::bigint[], :size::bigint[],
+              :started_at::bigint[], :completed_at::bigint[], :error::text[], :rests::boolean[],
+              :wake_at::bigint[], :waiting_for::text[], :epoch::bigint[], :last_seq::bigint[], :size::bigint[],
               :idempotency_key::text[], :request_digest::text[], :parent_id::text[], :rerun_of::text[],
               :turn_key::text[], :turn_most::bigint[], :is_queued::boolean[], :has_room::boolean[],
               :asked_at::bigint[])
-    AS new (id, account_id, flow_id, revision_id, status, started_at, completed_at, error, wake_at, waiting_for,
+    AS new (id, account_id, flow_id, revision_id, status, started_at, completed_at, error, rests, wake_at, waiting_for,
             epoch, last_seq, size, idempotency_key, request_digest, parent_id, rerun_of, turn_key, turn_most,
             is_queued, has_room, asked_at)
  WHERE new.epoch = (SELECT epoch FROM engine)
@@ -94,7 +94,7 @@ SELECT :turn_most > (SELECT count(*) FROM executions WHERE turn_key = :turn_key 
 """
 # The one that waits longest comes first; what it is admitted to is its own limit.
 ADMIT: Final = """
-UPDATE executions SET is_queued = false, status = 'running', waiting_for = NULL
+UPDATE executions SET is_queued = false, rests = false, waiting_for = NULL
  WHERE id = (SELECT id FROM executions
               WHERE turn_key = :key AND completed_at IS NULL AND is_queued ORDER BY turn_number LIMIT 1)
    AND turn_most > (SELECT count(*) FROM executions
@@ -103,7 +103,7 @@ RETURNING id, account_id
 """
 HAVING_TURN: Final = """
 SELECT id, account_id FROM executions
- WHERE turn_key = :key AND completed_at IS NULL AND NOT is_queued AND status = 'running' ORDER BY id
+ WHERE turn_key = :key AND completed_at IS NULL AND NOT is_queued AND NOT rests ORDER BY id
 """
 QUEUED_KEYS: Final = """
 SELECT DISTINCT turn_key FROM executions WHERE turn_key IS NOT NULL AND completed_at IS NULL AND is_queued
@@ -187,19 +187,20 @@ REVISION_IS_GONE: Final = "SELECT 1 FROM revisions WHERE id = :revision_id AND d
 ADVANCE: Final = Statement(
     sqlite="""
 UPDATE executions
-   SET status = :status, completed_at = :completed_at, error = :error, wake_at = :wake_at,
+   SET status = :status, completed_at = :completed_at, error = :error, rests = :rests, wake_at = :wake_at,
        waiting_for = :waiting_for, last_seq = :last_seq, size = size + :size
  WHERE id = :id AND last_seq = :after AND is_queued = :is_queued
    AND :epoch >= (SELECT epoch FROM engine) AND (epoch = :epoch OR epoch < (SELECT epoch FROM engine))
 """,
     postgres="""
 UPDATE executions
-   SET status = new.status, completed_at = new.completed_at, error = new.error, wake_at = new.wake_at,
+   SET status = new.status, completed_at = new.completed_at, error = new.error, rests = new.rests,
+       wake_at = new.wake_at,
        waiting_for = new.waiting_for, last_seq = new.last_seq, size = executions.size + new.size
-  FROM unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :wake_at::bigint[],
-              :waiting_for::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[], :epoch::bigint[],
-              :is_queued::boolean[])
-    AS new (id, status, completed_at, error, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
+  FROM unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :rests::boolean[],
+              :wake_at::bigint[], :waiting_for::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[],
+              :epoch::bigint[], :is_queued::boolean[])
+    AS new (id, status, completed_at, error, rests, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
  WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
    AND executions.is_queued = new.is_queued AND new.epoch >= (SELECT epoch FROM engine)
    AND (executions.epoch = new.epoch OR executions.epoch < (SELECT epoch FROM engine))
@@ -268,14 +269,14 @@ SELECT seq, at, type, data
 # asked for twice, here and below, because SQLite takes the index of open ones for no other words than its own.
 UNOWNED: Final = """
 SELECT id, account_id FROM executions
- WHERE status IN ('running', 'waiting') AND status = 'running' AND NOT is_queued AND asked_at IS NULL
+ WHERE status IN ('running', 'waiting') AND status = 'running' AND rests = false AND asked_at IS NULL
    AND started_at <= :since AND epoch <= (SELECT epoch FROM engine)
  LIMIT :limit
 """
 # What waits for room is known to wait, and is let in when there is some.
 UNFINISHED: Final = """
 SELECT id, account_id FROM executions
- WHERE status IN ('running', 'waiting') AND status = 'running' AND asked_at IS NULL AND id > :after
+ WHERE status IN ('running', 'waiting') AND status = 'running' AND rests = false AND asked_at IS NULL AND id > :after
  ORDER BY id LIMIT :limit
 """
 DUE: Final = """
@@ -398,6 +399,7 @@ def summary_row(append: Append) -> dict[str, Any]:
         "status": summary.status.value,
         "completed_at": to_ms_or_none(summary.completed_at),
         "error": summary.error,
+        "rests": summary.rests,
         "wake_at": to_ms_or_none(summary.wake_at),
         "waiting_for": None if summary.waiting_for is None else summary.waiting_for.decode(),
         "epoch": append.epoch,

@@ -64,7 +64,7 @@ SELECT 1 FROM executions
 WAITING: Final = """
 SELECT (SELECT count(*) FROM executions WHERE asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL)
      + (SELECT count(*) FROM executions
-         WHERE status IN ('running', 'waiting') AND status = 'running' AND NOT is_queued AND asked_at IS NULL
+         WHERE status IN ('running', 'waiting') AND status = 'running' AND rests = false AND asked_at IS NULL
            AND epoch <= (SELECT epoch FROM engine))
 """
 EXPECTED: Final = """
@@ -73,13 +73,13 @@ SELECT id, account_id FROM executions
 """
 RESTING: Final = """
 SELECT id, account_id FROM executions
- WHERE has_room AND completed_at IS NULL AND status = 'waiting' LIMIT :limit
+ WHERE has_room AND completed_at IS NULL AND rests LIMIT :limit
 """
 # One that is under way and has been in memory has room from then on, or has asked for it, where that is limited. These
 # had to wait for their turn when they were looked at, and whoever gave it to them was cut off before it told them.
 UNTOLD: Final = """
 SELECT id, account_id FROM executions
- WHERE turn_key IS NOT NULL AND completed_at IS NULL AND status = 'running' AND NOT is_queued
+ WHERE turn_key IS NOT NULL AND completed_at IS NULL AND NOT rests
    AND NOT has_room AND asked_at IS NULL AND epoch > (SELECT epoch FROM engine)
  LIMIT :limit
 """

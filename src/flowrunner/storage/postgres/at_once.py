@@ -22,13 +22,14 @@ WITH cited AS MATERIALIZED (
        FOR UPDATE OF letters
 ), advanced AS (
     UPDATE executions
-       SET status = new.status, completed_at = new.completed_at, error = new.error, wake_at = new.wake_at,
+       SET status = new.status, completed_at = new.completed_at, error = new.error, rests = new.rests,
+           wake_at = new.wake_at,
            waiting_for = new.waiting_for, last_seq = new.last_seq, size = executions.size + new.size
       FROM flowrunner_write_beside_others() AS engine (epoch),
-           unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :wake_at::bigint[],
-                  :waiting_for::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[], :epoch::bigint[],
-                  :is_queued::boolean[])
-        AS new (id, status, completed_at, error, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
+           unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :rests::boolean[],
+                  :wake_at::bigint[], :waiting_for::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[],
+                  :epoch::bigint[], :is_queued::boolean[])
+        AS new (id, status, completed_at, error, rests, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
      WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
        AND executions.is_queued = new.is_queued AND new.epoch >= engine.epoch
        AND (executions.epoch = new.epoch OR executions.epoch < engine.epoch)

@@ -217,6 +217,8 @@ CREATE TABLE executions (
     started_at INTEGER NOT NULL,
     completed_at INTEGER,
     error TEXT,
+    -- Whether nothing goes on in it before its time to wake, or before something comes from outside.
+    rests INTEGER NOT NULL DEFAULT 0,
     wake_at INTEGER,
     -- What it waits for, as JSON.
     waiting_for TEXT,
@@ -241,13 +243,15 @@ CREATE TABLE executions (
     asked_at INTEGER,
     CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
     CHECK ((status = 'failed') = (error IS NOT NULL)),
-    CHECK (wake_at IS NULL OR status = 'waiting'),
-    CHECK (waiting_for IS NULL OR status = 'waiting')
+    CHECK (status <> 'waiting' OR rests),
+    CHECK (NOT rests OR completed_at IS NULL),
+    CHECK (wake_at IS NULL OR rests),
+    CHECK (waiting_for IS NULL OR completed_at IS NULL)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX executions_account ON executions (account_id, id);
 CREATE INDEX executions_flow ON executions (account_id, flow_id, id);
 -- The revision as well, to see whether one is still needed.
-CREATE INDEX executions_open ON executions (status, id, revision_id) WHERE status IN ('running', 'waiting');
+CREATE INDEX executions_open ON executions (status, rests, id, revision_id) WHERE status IN ('running', 'waiting');
 CREATE INDEX executions_parent ON executions (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX executions_turn ON executions (turn_key, is_queued, turn_number)
     WHERE turn_key IS NOT NULL AND completed_at IS NULL;
@@ -619,6 +623,8 @@ CREATE TABLE executions (
     started_at bigint NOT NULL,
     completed_at bigint,
     error text,
+    -- Whether nothing goes on in it before its time to wake, or before something comes from outside.
+    rests boolean NOT NULL DEFAULT false,
     wake_at bigint,
     -- What it waits for, as JSON.
     waiting_for text,
@@ -643,14 +649,16 @@ CREATE TABLE executions (
     asked_at bigint,
     CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
     CHECK ((status = 'failed') = (error IS NOT NULL)),
-    CHECK (wake_at IS NULL OR status = 'waiting'),
-    CHECK (waiting_for IS NULL OR status = 'waiting')
+    CHECK (status <> 'waiting' OR rests),
+    CHECK (NOT rests OR completed_at IS NULL),
+    CHECK (wake_at IS NULL OR rests),
+    CHECK (waiting_for IS NULL OR completed_at IS NULL)
 -- A row is changed some times, and has a place for that beside it: most changes then concern no index.
 ) WITH (fillfactor = 70);
 CREATE INDEX executions_account ON executions (account_id, id);
 CREATE INDEX executions_flow ON executions (account_id, flow_id, id);
 -- The revision as well, to see whether one is still needed.
-CREATE INDEX executions_open ON executions (status, id, revision_id) WHERE status IN ('running', 'waiting');
+CREATE INDEX executions_open ON executions (status, rests, id, revision_id) WHERE status IN ('running', 'waiting');
 CREATE INDEX executions_parent ON executions (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX executions_turn ON executions (turn_key, is_queued, turn_number)
     WHERE turn_key IS NOT NULL AND completed_at IS NULL;
