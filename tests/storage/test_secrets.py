@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.values import AccountId, ExecutionId
+from flowrunner.domain.values import AccountId
 from flowrunner.ports import SealedSecret
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
@@ -76,22 +76,19 @@ async def test_no_secret_is_without_its_data_key(secrets: SqlSecrets, path: Plac
         change(path, "DELETE FROM data_keys")
 
 
-async def test_the_oldest_open_execution_is_of_the_account_and_has_not_ended(
+async def test_an_account_has_open_executions_since_the_first_that_has_not_ended(
     database: Database, journal: SqlJournal
 ) -> None:
     secrets = SqlSecrets(database)
-    assert await secrets.oldest_open(MARA, known=None) is None
+    assert await secrets.open_since(MARA) is None
     epoch = await journal.epoch()
     await journal.append(creation("exec-0", epoch=epoch, at=NOON, account_id=OMAR, flow_id="flow-omar"))
-    for n in range(1, 5):
+    for n in (1, 2, 3):
         await journal.append(creation(f"exec-{n}", epoch=epoch, at=NOON + timedelta(hours=n)))
-    for ended in ("exec-1", "exec-3"):
-        await journal.append(completion(ended, epoch=epoch))
 
-    second = (ExecutionId("exec-2"), NOON + timedelta(hours=2))
-    fourth = (ExecutionId("exec-4"), NOON + timedelta(hours=4))
-    for known in (None, "exec-1", "exec-2", "exec-9"):
-        assert await secrets.oldest_open(MARA, known=ExecutionId(known) if known else None) == second
-    await journal.append(completion("exec-2", epoch=epoch))
-    for known in (None, "exec-2", "exec-4"):
-        assert await secrets.oldest_open(MARA, known=ExecutionId(known) if known else None) == fourth
+    found = [await secrets.open_since(MARA)]
+    for ended in ("exec-1", "exec-3", "exec-2"):
+        await journal.append(completion(ended, epoch=epoch))
+        found.append(await secrets.open_since(MARA))
+
+    assert found == [NOON + timedelta(hours=1), NOON + timedelta(hours=2), NOON + timedelta(hours=2), None]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final, Literal, Protocol, TypeAlias
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.values import JSON, AccountId, ExecutionId
+from flowrunner.domain.values import JSON, AccountId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
@@ -70,14 +70,8 @@ class SecretStore(Protocol):
         """Every secret with its data key, as they are at one moment; no data key for one that is damaged."""
         ...
 
-    async def oldest_open(
-        self, account_id: AccountId, *, known: ExecutionId | None
-    ) -> tuple[ExecutionId, datetime] | None:
-        """The execution of the account that began first of those that have not ended, and when; None for none.
-
-        Args:
-            known: What it was the last time, which saves a search while that has not ended.
-        """
+    async def open_since(self, account_id: AccountId) -> datetime | None:
+        """When the first of the account's open executions began; None if there is none."""
         ...
 
     async def master_key_ids(self) -> Set[str]:

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Set
 from datetime import datetime
 from typing import Final
 
-from flowrunner.domain.values import ExecutionId
 from flowrunner.security.redaction import SecretRedactor
 
 # When replaced values are more than this, the oldest are forgotten. With the 200 values of present secrets they are as
@@ -15,15 +14,10 @@ MOST_REPLACED_BYTES: Final = 1024 * 1024
 
 
 class HiddenValues:
-    """Keeps a redactor that hides the values.
-
-    Attributes:
-        first_open: The oldest open execution of the account, when that was last asked for.
-    """
+    """Keeps a redactor that hides the values."""
 
     def __init__(self) -> None:
         self.redactor = SecretRedactor()
-        self.first_open: ExecutionId | None = None
         # Since when each value is known not to be stored; None for one that is, or is about to be.
         self._replaced_at: dict[str, datetime | None] = {}
         self._is_building = asyncio.Lock()

@@ -179,8 +179,7 @@ class AesVault:
         hidden = await self._look(account_id)
         if not hidden.has_replaced:
             return
-        oldest = await self._store.oldest_open(account_id, known=hidden.first_open)
-        hidden.first_open, open_since = oldest or (None, self._clock.now())
+        open_since = await self._store.open_since(account_id) or self._clock.now()
         await hidden.forget(before=open_since - LEAST_KEPT)
 
     def forget(self, account_id: AccountId) -> None:

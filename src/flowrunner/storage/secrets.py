@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.limits import check_count
-from flowrunner.domain.values import AccountId, ExecutionId
+from flowrunner.domain.values import AccountId
 from flowrunner.ports import Audit, Reseal, Seal, SealedSecret, SecretView, WrappedKey
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import Transaction, one_row
+from flowrunner.storage.transaction import Statement, Transaction, one_row
 
 ACCOUNT_IS_THERE: Final = "SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL"
 SAVE: Final = """
@@ -39,13 +39,15 @@ INSERT INTO data_keys (account_id, version, master_key_id, wrapped, rotation)
 VALUES (:account_id, :version, :master_key_id, :wrapped,
         coalesce((SELECT max(id) FROM key_rotations WHERE kind = 'data'), 0))
 """
-# Ids follow the time at which executions begin. From the known one on, as long as that is open: all before it ended.
-OLDEST_OPEN: Final = """
-SELECT id, started_at FROM executions
- WHERE account_id = :account_id AND completed_at IS NULL
-   AND id >= coalesce((SELECT id FROM executions WHERE id = :known AND completed_at IS NULL), '')
- ORDER BY id LIMIT 1
-"""
+# What is open is little beside what has ended: SQLite would look through all that the account has had.
+OPEN_SINCE: Final = Statement(
+    sqlite="""
+SELECT min(started_at) FROM executions WHERE status IN ('running', 'waiting') AND +account_id = :account_id
+""",
+    postgres="""
+SELECT min(started_at) FROM executions WHERE status IN ('running', 'waiting') AND account_id = :account_id
+""",
+)
 MASTER_KEY_IDS: Final = "SELECT DISTINCT master_key_id FROM data_keys"
 DATA_KEYS: Final = """
 SELECT account_id, version, master_key_id, wrapped FROM data_keys
@@ -118,12 +120,9 @@ class SqlSecrets:
     async def sealed(self, account_id: AccountId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
         return await self._database.read(lambda tx: _sealed(tx, account_id))
 
-    async def oldest_open(
-        self, account_id: AccountId, *, known: ExecutionId | None
-    ) -> tuple[ExecutionId, datetime] | None:
-        values = {"account_id": account_id, "known": known or ""}
-        row = await self._database.read_long(lambda tx: tx.row(OLDEST_OPEN, values))
-        return None if row is None else (ExecutionId(row[0]), from_ms(row[1]))
+    async def open_since(self, account_id: AccountId) -> datetime | None:
+        (at,) = await self._database.read_long(lambda tx: one_row(tx, OPEN_SINCE, {"account_id": account_id}))
+        return None if at is None else from_ms(at)
 
     async def master_key_ids(self) -> Set[str]:
         rows = await self._database.read_long(lambda tx: tx.rows(MASTER_KEY_IDS))
