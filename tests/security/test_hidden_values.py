@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from flowrunner.security.hidden_values import MOST_REPLACED, MOST_REPLACED_BYTES, HiddenValues
-from flowrunner.security.redaction import FEW, Prepared
+from flowrunner.security.redaction import FEW, Prepared, SecretRedactor
 from support.databases import NOON
 
 LONG: Final = 8000
@@ -105,6 +105,20 @@ async def test_a_value_more_beside_many_costs_as_little_as_beside_few(hidden: Hi
         "*** *** *** ***",
         "no value",
     ]
+
+
+@pytest.mark.parametrize("gone", [0, 50, 99, 100])
+def test_what_replaces_a_value_among_many_is_hidden_and_that_value_no_longer(gone: int) -> None:
+    values = [f"value number {number:03}" for number in range(100)]
+    redactor = SecretRedactor()
+    redactor.add(values)
+    redactor.add(["one more value"])
+    before = [*values, "one more value"]
+    after = [value for value in before if value != before[gone]] + ["a new value", "another new value"]
+
+    redactor.use(redactor.prepare(after))
+
+    assert redactor.redact([*after, before[gone]]) == ["***"] * len(after) + [before[gone]]
 
 
 def _long(number: int) -> str:
