@@ -24,7 +24,6 @@ from support.receiver import Receiver
 from support.scoreboard import Scoreboard
 from support.server import Server
 
-WAITS: Final = frozenset({"waiting", "completed", "failed"})
 NAMES: Final = tuple(CANARIES)
 LIST: Final = [f"${{secrets.{name}}}" for name in NAMES]
 TEXT: Final = " and ".join(LIST)
@@ -366,7 +365,7 @@ def _run_all(account: Client, receiver: Receiver, found: Remains) -> None:
     for name, id in ids.items():
         path = f"/api/v1/executions/{id}"
         if name == "a retry":
-            account.reaching(id, WAITS)
+            account.until_it_waits(id)
             found.sinks[f"waiting execution of {name}"] = account.get(path).body
             account.delete(path)
         found.endings[name] = account.ended(id)["status"]
@@ -390,7 +389,7 @@ def _answer(account: Client, ids: dict[str, str]) -> None:
         ("wait", "signals/go", {"payload": [CANARIES, nested(PLAIN, 10)]}),
         ("approval", "approvals/a", {"approved": True, "data": data}),
     ):
-        account.reaching(ids[name], WAITS)
+        account.until_it_waits(ids[name])
         account.post(f"/api/v1/executions/{ids[name]}/{path}", body)
     for value in CANARIES.values():
         key = urllib.parse.quote(value, safe="")

@@ -13,7 +13,6 @@ from support.scoreboard import Scoreboard
 from support.server import Server
 
 VALUE: Final = "A-value-of-somebody-else-5Zq8Wn"
-WAITS: Final = frozenset({"waiting", "completed", "failed"})
 
 
 def _one(type: str, /, **params: Any) -> dict[str, Any]:
@@ -162,7 +161,7 @@ def test_s13_s14_executions_of_others_take_no_word(account: Client, other: Clien
         }
     }
     id = other.run(other.new_flow(json.dumps(asking)))
-    before = other.reaching(id, WAITS)
+    before = other.until_it_waits(id)
     for client in (account, admin):
         foreign = client.post(f"/api/v1/executions/{id}/{path}", body)
         absent = client.post(f"/api/v1/executions/{'x' * len(id)}/{path}", body)
@@ -214,7 +213,7 @@ def test_a_signal_pretends_to_be_nothing_else(account: Client, key: str) -> None
 
 def test_an_approval_takes_no_answer_from_who_may_not_give_it(account: Client, admin: Client) -> None:
     id = account.run(account.new_flow(json.dumps(_one("approval", roles=["admin"]))))
-    account.reaching(id, WAITS)
+    account.until_it_waits(id)
 
     assert account.post(f"/api/v1/executions/{id}/approvals/a", {"approved": True}).status == 403
     for extra in ({"by": admin.account_id}, {"role": "admin"}, {"at": "2027-01-01T00:00:00Z"}, {"roles": ["user"]}):
@@ -225,7 +224,7 @@ def test_an_approval_takes_no_answer_from_who_may_not_give_it(account: Client, a
 
 def test_an_answer_is_told_with_who_gave_it_whatever_its_data_says(account: Client) -> None:
     id = account.run(account.new_flow(json.dumps(_one("approval"))))
-    account.reaching(id, WAITS)
+    account.until_it_waits(id)
     data = {"by": "somebody else", "approved": False, "at": "2000-01-01T00:00:00Z"}
 
     assert account.post(f"/api/v1/executions/{id}/approvals/a", {"approved": True, "data": data}).status == 200
@@ -254,7 +253,7 @@ def test_a_form_that_comes_with_the_input_is_checked_like_any_other(
 ) -> None:
     written = len(server.log)
     id = account.run(account.new_flow(json.dumps(_one("approval", form="${flow.input.form}"))), {"form": FORMS[number]})
-    found = account.reaching(id, WAITS)
+    found = account.until_it_waits(id)
     answers = []
     if found["status"] == "waiting":
         answers = [

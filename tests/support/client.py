@@ -133,11 +133,11 @@ class Client:
         return found
 
     def until_it_waits(self, id: str, seconds: float = 30.0) -> Any:
-        """The execution, once it waits for anything or has ended."""
+        """The execution, once it waits for anything but room, or has ended."""
         deadline = time.monotonic() + seconds
         while True:
             found = self.execution(id)
-            if "waiting_for" in found or "completed_at" in found:
+            if "completed_at" in found or any(wait["type"] != "room" for wait in found.get("waiting_for", ())):
                 return found
             assert time.monotonic() < deadline, f"still {found['status']}, and waits for nothing"
             time.sleep(0.01)
