@@ -41,7 +41,7 @@ _CAUGHT_OUT_OF_MEMORY: Final = f'"fault":"{_OUT_OF_MEMORY}"'
 _TOO_LONG: Final = f"the scripts of one evaluation took longer than {ENGINE_SECONDS:g} s"
 _TOO_BIG: Final = f"a script needs more than {MEMORY_BYTES // 1024 // 1024} MB"
 _TOO_MUCH: Final = (
-    f"with this value of %d bytes those of one evaluation take more than {OUTPUT_BYTES // 1024 // 1024} MB as JSON."
+    f"this value of %d bytes brings those of one evaluation above {OUTPUT_BYTES // 1024 // 1024} MB as JSON."
     " Give only the part that is needed; a loop gathers parts with 'collect'"
 )
 # What a script cannot name without, if it is to be prepared for: `Map`, `Set`, `toLocaleString` and the like.
