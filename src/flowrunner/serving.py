@@ -146,7 +146,7 @@ class _Serving:
                 self._switch,
                 loop="none",
                 http=partial(JoinedHttpProtocol, open_connections=connections),  # type: ignore[arg-type] # makes one
-                ws=partial(SocketProtocol, reading=FrameReading()),  # type: ignore[arg-type] # makes one
+                ws=partial(SocketProtocol, reading=FrameReading(), long_sends=asyncio.Lock()),  # type: ignore[arg-type] # makes one
                 ws_max_size=64 * 1024,
                 ws_per_message_deflate=False,
                 # A subscriber that is not there any more does not hold its place.

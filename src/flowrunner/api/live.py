@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
+from weakref import WeakValueDictionary
 
 import msgspec
 from starlette.routing import WebSocketRoute
@@ -47,6 +49,8 @@ _PAGES_AT_ONCE: Final = 2
 # So much is sent without a break for others, and for the connection to tell that it takes no more.
 _MESSAGES_AT_A_STRETCH: Final = 10
 _CHARACTERS_AT_A_STRETCH: Final = 64 * 1024
+_KEPT_MESSAGES: Final = 256
+_KEPT_CHARACTERS: Final = 4 * 1024
 # A subscriber that takes nothing for so long is let go.
 _SEND_SECONDS: Final = 30.0
 _CLOSE_SECONDS: Final = 2.0
@@ -75,6 +79,9 @@ class Live:
         self._clock = clock
         self._beginning = asyncio.Semaphore(_FIRST_PAGES_AT_ONCE)
         self._catching_up = asyncio.Semaphore(_PAGES_AT_ONCE)
+        # Kept as long as a subscriber has one to send, and the latest short ones for those that come to it later.
+        self._messages: WeakValueDictionary[tuple[ExecutionId, int], _Message] = WeakValueDictionary()
+        self._latest: deque[_Message] = deque(maxlen=_KEPT_MESSAGES)
         self._sockets: dict[AccountId, set[_Socket]] = {}
         self._all_closed = asyncio.Event()
         self._all_closed.set()
@@ -149,7 +156,7 @@ class Live:
             page = await self._read(id, after, limit=_FIRST_PAGE, at_once=self._beginning)
             while True:
                 while page is not None:
-                    await _send_texts(socket.websocket, page.texts)
+                    await _send_messages(socket.websocket, page.messages)
                     after = page.last_seq
                     if page.has_end:
                         return NORMAL_CLOSE
@@ -165,7 +172,7 @@ class Live:
                         # What is missing was recorded by a process that died before it could tell of it.
                         break
                     if news:
-                        await _send_texts(socket.websocket, (_text(id, recorded) for recorded in news))
+                        await _send_messages(socket.websocket, (self._message(id, recorded) for recorded in news))
                         after = news[-1].seq
                     if _is_last(taken[-1]):
                         return NORMAL_CLOSE
@@ -185,15 +192,25 @@ class Live:
             records = await self._journal.events(id, after=after, limit=limit)
             if not records:
                 return None
-            texts = []
+            messages = []
             # The events take up to twenty times the memory of their texts, and a slow subscriber keeps these for long.
             for recorded in records:
-                texts.append(_text(id, recorded))
+                messages.append(self._message(id, recorded))
                 if len(recorded.data) >= _CHARACTERS_AT_A_STRETCH:
                     await asyncio.sleep(0)
             size = sum(len(recorded.data) for recorded in records)
             is_full = len(records) == limit or size >= PAGE_OF_EVENTS_BYTES
-            return _Page(texts, records[-1].seq, has_end=_is_last(records[-1]), is_full=is_full)
+            return _Page(messages, records[-1].seq, has_end=_is_last(records[-1]), is_full=is_full)
+
+    def _message(self, id: ExecutionId, recorded: Recorded) -> "_Message":
+        """Return the message of an event, which is encoded once for the subscribers that have it to send."""
+        found = self._messages.get((id, recorded.seq))
+        if found is None:
+            found = _Message(msgspec.json.encode(message(id, recorded)).decode())
+            self._messages[id, recorded.seq] = found
+            if len(found.text) <= _KEPT_CHARACTERS:
+                self._latest.append(found)
+        return found
 
     async def end_sessions(self, account_id: AccountId) -> None:
         """Close the account's sockets whose session has ended."""
@@ -245,26 +262,27 @@ def _after(text: str | None) -> int:
     return int(text)
 
 
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class _Message:
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Page:
     """Messages of events that were recorded before. Args: is_full: There may be more than these."""
 
-    texts: Sequence[str]
+    messages: Sequence[_Message]
     last_seq: int
     has_end: bool
     is_full: bool
 
 
-def _text(id: ExecutionId, recorded: Recorded) -> str:
-    return msgspec.json.encode(message(id, recorded)).decode()
-
-
-async def _send_texts(websocket: WebSocket, texts: Iterable[str]) -> None:
+async def _send_messages(websocket: WebSocket, messages: Iterable[_Message]) -> None:
     count = size = 0
-    for text in texts:
+    for message in messages:
         async with asyncio.timeout(_SEND_SECONDS):
-            await websocket.send_text(text)
-        count, size = count + 1, size + len(text)
+            await websocket.send_text(message.text)
+        count, size = count + 1, size + len(message.text)
         if count >= _MESSAGES_AT_A_STRETCH or size >= _CHARACTERS_AT_A_STRETCH:
             count = size = 0
             await asyncio.sleep(0)

@@ -16,6 +16,8 @@ HANDSHAKE_SECONDS: Final = 60.0
 # A ping has six bytes, so that a few kilobytes of frames take milliseconds to read.
 _SLICE_BYTES: Final = 512
 _SLICES_A_TURN: Final = 16
+# Messages of more characters are sent one after the other, whatever number of sockets has one to send.
+_LONG_CHARACTERS: Final = 64 * 1024
 UNREADABLE_HANDSHAKE: Final = "This is not a WebSocket handshake that can be read"
 
 
@@ -46,14 +48,16 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     Args:
         reading: The server's.
+        long_sends: The server's, held by the socket that sends a long message.
         options: What uvicorn gives its protocols.
     """
 
     transport: Connection  # type: ignore[assignment] # walks like one
 
-    def __init__(self, *, reading: FrameReading, **options: Any) -> None:
+    def __init__(self, *, reading: FrameReading, long_sends: asyncio.Lock, **options: Any) -> None:
         super().__init__(**options)
         self._reading = reading
+        self._long_sends = long_sends
         self._unread = bytearray()
         self._is_queued = self._is_write_paused = False
         self._handshake: asyncio.TimerHandle | None = None
@@ -72,9 +76,24 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.transport.close()
 
     async def send(self, message: ASGISendEvent) -> None:
+        text = message.get("text")
+        if isinstance(text, str) and len(text) > _LONG_CHARACTERS:
+            await self._send_long(message)
+            return
         await super().send(message)
         if self._handshake is not None and (self.handshake_complete or self.close_sent):
             self._end_handshake()
+
+    async def _send_long(self, message: ASGISendEvent) -> None:
+        """Send a message whose copies take milliseconds to make: one in each turn of the event loop."""
+        while True:
+            # Who does not read keeps nobody waiting.
+            await self.writable.wait()
+            async with self._long_sends:
+                if self.writable.is_set():
+                    await super().send(message)
+                    await asyncio.sleep(0)
+                    return
 
     def _end_handshake(self) -> None:
         if self._handshake is not None:

@@ -1,0 +1,45 @@
+"""A message is encoded once, whatever number of subscribers it goes to."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+
+from api.test_untold_events import ID, Heard, Written, recorded
+from flowrunner.api.live import Live
+from flowrunner.broadcast import LocalBroadcast
+from flowrunner.domain.events import Logged
+from flowrunner.domain.limits import UNLIMITED
+from flowrunner.ports import Recorded
+from support.databases import NOON
+
+
+@dataclass
+class Slow(Heard):
+    """A socket that others overtake while it sends."""
+
+    async def send_text(self, text: str) -> None:
+        await super().send_text(text)
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("kind", "length"), [(Heard, 10), (Slow, 100_000)])
+async def test_subscribers_are_sent_the_same_text(kind: type[Heard], length: int) -> None:
+    """Of what was recorded before they came, and of what is recorded while they listen."""
+    broadcast, sockets = LocalBroadcast(), [kind() for _ in range(3)]
+    lines = [Recorded(seq, NOON, Logged(level="info", message="x" * length), b"{}") for seq in (1, 2)]
+    journal = cast("Any", Written(lines[:1]))
+    live = Live(cast("Any", None), journal, broadcast, cast("Any", None), limits=UNLIMITED, most=3)
+    sending = [asyncio.create_task(live._send(cast("Any", socket), ID, 0, has_ended=False)) for socket in sockets]
+    for socket in sockets:
+        await socket.came.wait()
+
+    broadcast.publish(ID, [*lines[1:], recorded(3, is_last=True)])
+    async with asyncio.timeout(5):
+        await asyncio.gather(*sending)
+
+    first, *others = sockets
+    assert len(first.texts) == 3
+    for socket in others:
+        assert [id(text) for text in socket.texts] == [id(text) for text in first.texts]
