@@ -12,7 +12,7 @@ from flowrunner.domain.events import Event, NodeWaiting, Step
 from flowrunner.domain.json_schema import SchemaEngine
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.ports import Clock, Dispatcher, Recorded, Signal
-from flowrunner.rehearsal.memory import GivenFlow, MemoryJournal, new_execution
+from flowrunner.rehearsal.memory import NOBODY, GivenFlow, MemoryJournal, new_execution
 from flowrunner.services.admission import InputForms
 from flowrunner.services.ids import new_id
 from flowrunner.services.signals import checked_data
@@ -88,7 +88,7 @@ class Alone:
         Raises:
             InvalidInput: With every fault, if the input is not what the flow asks for.
         """
-        checked = await self.forms.check(given.revision_id, given.flow, input)
+        checked = await self.forms.check(NOBODY, given.revision_id, given.flow, input)
         self._signals = {key: list(payloads) for key, payloads in self.answers.signals.items()}
         now = self.clock.now()
         id = ExecutionId(new_id("exec", now))

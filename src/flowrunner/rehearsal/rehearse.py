@@ -119,7 +119,7 @@ async def rehearse(
     events: Sequence[Event]
     waits: Sequence[JSON] = ()
     try:
-        input = await forms.check(given.revision_id, given.flow, test.input)
+        input = await forms.check(NOBODY, given.revision_id, given.flow, test.input)
     except InvalidInput as error:
         events = _refused(given.flow, test.input, error)
     else:

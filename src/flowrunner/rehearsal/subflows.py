@@ -7,7 +7,7 @@ from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.plugin import NodeFailure, SubFlow
 from flowrunner.ports import Clock, Dispatcher, DuplicateRequest, ParentStep
-from flowrunner.rehearsal.memory import GivenFlows, child_execution
+from flowrunner.rehearsal.memory import NOBODY, GivenFlows, child_execution
 from flowrunner.services.admission import InputForms
 from flowrunner.services.subflows import MAX_DEPTH, MAX_RECURSION
 
@@ -39,7 +39,7 @@ class GivenSubFlows:
         if parent.flows.count(given.id) >= MAX_RECURSION:
             raise NodeFailure("flow.recursion", f"The flow '{flow}' calls itself more than {MAX_RECURSION} deep")
         try:
-            checked = await self.forms.check(given.revision_id, given.flow, input)
+            checked = await self.forms.check(NOBODY, given.revision_id, given.flow, input)
         except InvalidInput as error:
             raise NodeFailure("input.invalid", f"The input of the flow '{flow}' is invalid: {error}") from None
         new = child_execution(

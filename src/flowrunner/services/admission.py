@@ -2,8 +2,7 @@
 
 import asyncio
 import hashlib
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -15,8 +14,15 @@ from flowrunner.domain.inputs import Inputs
 from flowrunner.domain.json_schema import SchemaEngine
 from flowrunner.domain.values import JSON, AccountId, FlowId, RevisionId
 from flowrunner.ports import Sandbox, Turn
+from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
-_KEPT_FORMS: Final = 1000
+# Of schemas that are ready to check input with, in all and of one account.
+_READY_BYTES: Final = 64 * 1024 * 1024
+_READY_BYTES_OF_AN_ACCOUNT: Final = 32 * 1024 * 1024
+# Measured: what a compiled schema takes at most, with what it is compiled from, for each byte of that; and a pattern
+# that fills its cache.
+_COMPILED: Final = 6
+_PATTERN_BYTES: Final = 288 * 1024
 
 
 class InputForms:
@@ -24,22 +30,41 @@ class InputForms:
 
     def __init__(self, engine: SchemaEngine) -> None:
         self._engine = engine
-        self._kept: OrderedDict[RevisionId, Inputs] = OrderedDict()
+        self._kept: WeighedCache[RevisionId, Inputs] = WeighedCache(most=_READY_BYTES, share=_READY_BYTES_OF_AN_ACCOUNT)
 
-    async def check(self, revision_id: RevisionId, flow: Flow, input: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    async def check(
+        self, account_id: AccountId, revision_id: RevisionId, flow: Flow, input: Mapping[str, JSON]
+    ) -> Mapping[str, JSON]:
         """The input with defaults filled in. Raises: InvalidInput with every fault."""
         if flow.inputs is None:
             return input
-        inputs = self._kept.get(revision_id)
+        inputs = self._kept.get(account_id, revision_id)
         if inputs is None:
-            inputs = self._kept[revision_id] = Inputs(flow.inputs, self._engine)
-            if len(self._kept) > _KEPT_FORMS:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(revision_id)
+            inputs = Inputs(flow.inputs, self._engine)
+            # Before they are compiled, which they are when they are first used.
+            weight = await asyncio.to_thread(_weight_of, flow.inputs)
+            self._kept.keep(account_id, revision_id, inputs, weight)
         if inputs.is_quick(input):
             return inputs.check(input)
         return await asyncio.to_thread(inputs.check, input)
+
+
+def _weight_of(schemas: Mapping[str, JSON]) -> int:
+    """Return the bytes that schemas take once they are compiled, at most."""
+    return _COMPILED * memory_of(schemas) + _PATTERN_BYTES * len(set(_patterns(schemas)))
+
+
+def _patterns(schema: JSON | Mapping[str, JSON]) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        if isinstance(pattern := schema.get("pattern"), str):
+            yield pattern
+        if isinstance(by_pattern := schema.get("patternProperties"), Mapping):
+            yield from by_pattern
+        for value in schema.values():
+            yield from _patterns(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _patterns(value)
 
 
 async def turn_of(

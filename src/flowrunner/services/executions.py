@@ -164,7 +164,7 @@ class Executions:
             current = await self._flows.current(origin.account_id, flow_id)
             revision_id = current.revision_id if revision_id is None else revision_id
             flow = await self._library.get(origin.account_id, revision_id)
-            checked = await self._inputs.check(revision_id, flow, input)
+            checked = await self._inputs.check(origin.account_id, revision_id, flow, input)
             turn = await turn_of(flow, origin.account_id, flow_id, checked, name=current.name, sandbox=self._sandbox)
             await self._stored.check(origin.account_id)
         except (NotFound, InvalidFlow, InvalidInput, LimitReached):

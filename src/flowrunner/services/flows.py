@@ -1,7 +1,6 @@
 """Flows: saved, read, listed, and made ready to run; and the revisions that each save leaves."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -28,9 +27,12 @@ from flowrunner.ports import (
 from flowrunner.services.ids import new_id
 from flowrunner.services.language import Language, secrets_missing, unclear_calls
 from flowrunner.services.turns import Turns
+from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
 _MOST_CALLED: Final = 100
-_CACHED_FLOWS: Final = 1000
+# Of flows that are ready to run, in all and of one account; the largest takes some 8 MiB.
+_READY_BYTES: Final = 128 * 1024 * 1024
+_READY_BYTES_OF_AN_ACCOUNT: Final = 32 * 1024 * 1024
 # Definitions, of up to 1 MiB each.
 _PURGE_BATCH: Final = 20
 _PURGE_PAUSE_SECONDS: Final = 0.02
@@ -262,7 +264,7 @@ def _named(name: str) -> str:
 
 
 class ReadyFlows:
-    """Fills `ports.FlowLibrary`: reads each revision once and keeps the ones used last.
+    """Fills `ports.FlowLibrary`: reads revisions and keeps the ones used last, as far as there is memory for them.
 
     A revision never changes, so nothing kept here can become wrong.
     """
@@ -270,29 +272,25 @@ class ReadyFlows:
     def __init__(self, store: FlowStore, node_types: Mapping[str, NodeTypeSpec]) -> None:
         self._store = store
         self._node_types = node_types
-        self._kept: OrderedDict[tuple[AccountId, RevisionId], Flow] = OrderedDict()
+        self._kept: WeighedCache[RevisionId, Flow] = WeighedCache(most=_READY_BYTES, share=_READY_BYTES_OF_AN_ACCOUNT)
         # There are few threads, and names of hosts are looked up on them too.
         self._turns = Turns()
 
     async def get(self, account_id: AccountId, revision_id: RevisionId) -> Flow:
-        flow = self._find(account_id, revision_id)
+        flow = self._kept.get(account_id, revision_id)
         if flow is None:
             async with self._turns.of(account_id):
                 # It may have been read while this waited.
-                flow = self._find(account_id, revision_id) or await self._read(account_id, revision_id)
-        return flow
-
-    def _find(self, account_id: AccountId, revision_id: RevisionId) -> Flow | None:
-        flow = self._kept.get((account_id, revision_id))
-        if flow is not None:
-            self._kept.move_to_end((account_id, revision_id))
+                flow = self._kept.get(account_id, revision_id) or await self._read(account_id, revision_id)
         return flow
 
     async def _read(self, account_id: AccountId, revision_id: RevisionId) -> Flow:
         definition = await self._store.definition(account_id, revision_id)
         # On another thread: the longest would hold up everybody else.
-        flow = await asyncio.to_thread(read_stored_flow, definition, self._node_types)
-        self._kept[account_id, revision_id] = flow
-        if len(self._kept) > _CACHED_FLOWS:
-            self._kept.popitem(last=False)
+        flow, weight = await asyncio.to_thread(self._weighed, definition)
+        self._kept.keep(account_id, revision_id, flow, weight)
         return flow
+
+    def _weighed(self, definition: str) -> tuple[Flow, int]:
+        flow = read_stored_flow(definition, self._node_types)
+        return flow, memory_of(flow)

@@ -1,0 +1,81 @@
+"""Values that are kept as long as there is memory for them, and how much memory values take."""
+
+import gc
+import sys
+from collections import Counter, OrderedDict
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any, Final, Generic, TypeVar
+
+from flowrunner.domain.values import AccountId
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+# What values refer to and do not own.
+_SHARED: Final = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
+
+
+class WeighedCache(Generic[K, V]):
+    """The values that accounts used last, bounded in bytes.
+
+    Args:
+        most: Bytes in all. Beyond it the account that has used none of its values for longest loses some.
+        share: Bytes of one account, which loses its own values beyond it. A value that takes more is not kept.
+
+    Attributes:
+        weight: Bytes that all values take.
+    """
+
+    def __init__(self, *, most: int, share: int) -> None:
+        self._most = most
+        self._share = share
+        self._kept: OrderedDict[AccountId, OrderedDict[K, tuple[V, int]]] = OrderedDict()
+        self._weights: Counter[AccountId] = Counter()
+        self.weight = 0
+
+    def get(self, account_id: AccountId, key: K) -> V | None:
+        of_account = self._kept.get(account_id)
+        found = None if of_account is None else of_account.get(key)
+        if of_account is None or found is None:
+            return None
+        of_account.move_to_end(key)
+        self._kept.move_to_end(account_id)
+        return found[0]
+
+    def keep(self, account_id: AccountId, key: K, value: V, weight: int) -> None:
+        """Keep a value of ``weight`` bytes in place of what the key had, if there is memory for it."""
+        if weight > self._share:
+            return
+        of_account = self._kept.setdefault(account_id, OrderedDict())
+        _, before = of_account.pop(key, (None, 0))
+        of_account[key] = value, weight
+        self._kept.move_to_end(account_id)
+        self._weights[account_id] += weight - before
+        self.weight += weight - before
+        while self._weights[account_id] > self._share:
+            self._drop_one(account_id)
+        while self.weight > self._most:
+            self._drop_one(next(iter(self._kept)))
+
+    def _drop_one(self, account_id: AccountId) -> None:
+        of_account = self._kept[account_id]
+        _, (_, weight) = of_account.popitem(last=False)
+        self._weights[account_id] -= weight
+        self.weight -= weight
+        if not of_account:
+            del self._kept[account_id], self._weights[account_id]
+
+
+def memory_of(value: object) -> int:
+    """Return the bytes that a value takes with all that it holds, but for types, functions and modules."""
+    seen: set[int] = {id(value)}
+    total, level = sys.getsizeof(value), [value]
+    while level:
+        below: list[Any] = []
+        for held in gc.get_referents(*level):
+            if id(held) not in seen and not isinstance(held, _SHARED):
+                seen.add(id(held))
+                total += sys.getsizeof(held)
+                below.append(held)
+        level = below
+    return total
