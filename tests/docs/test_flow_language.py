@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from docs.pages import FLOW_LANGUAGE, README, ROOT, all_pages, blocks, first_words, rows, section
 from flowrunner.api import routing
-from flowrunner.domain import decide, expression, javascript, schema_budget, yaml_source
+from flowrunner.domain import decide, execution, expression, javascript, schema_budget, yaml_source
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.expression import OUTPUT_NAMES
 from flowrunner.domain.flow import COMMON_ERRORS
@@ -142,9 +142,12 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "elements of a loop": f"{loops.MAX_ITEMS:,}",
         "what a loop collects": f"{_size(decide.MAX_PART_BYTES)} of each run, "
         f"{_size(decide.MAX_COLLECTED_BYTES)} in all",
-        "signals that no node has taken": f"{signals.MAX_EARLY_SIGNALS:,}",
+        "signals that no node has taken": f"{signals.MAX_EARLY_SIGNALS:,}, "
+        f"of {_size(signals.MAX_EARLY_BYTES)} in memory",
         "answer of a server": _size(egress.MAX_ANSWER_BYTES),
         "result of a node": _size(recorder.MAX_EVENT_BYTES),
+        "what the runs of a loop or branches gave": f"{_size(execution.MAX_HELD_BYTES)} in memory",
+        "data of an error": f"{_size(recorder.MAX_ERROR_BYTES)}, as JSON and in memory",
         "all events of an execution": _size(run.MAX_EXECUTION_BYTES),
         "log lines of an execution": f"{history.MAX_LOG_LINES:,}, with a mark where they were cut",
         "data of a log line": _size(recorder.MAX_LOG_BYTES),

@@ -8,9 +8,11 @@ from textwrap import dedent
 
 import pytest
 
-from flowrunner.domain import decide
+from flowrunner.domain import decide, execution
 from flowrunner.domain.events import Completed, Failed, Logged, NodeStarted
-from flowrunner.engine import recorder, run
+from flowrunner.domain.values import ExecutionId
+from flowrunner.engine import recorder, run, signals
+from flowrunner.ports import Signal
 from support.databases import rows_of
 from support.invariants import check_database
 from support.world import Machine, SteppingClock, answer, machine
@@ -97,6 +99,51 @@ async def test_an_error_of_too_much_data_is_cut_and_says_so(engine: Machine) -> 
 
     assert "are kept at most" in str(ending(events).error.data)
     assert all(row[0] < recorder.MAX_ERROR_BYTES for row in rows_of(engine.path, "SELECT length(data) FROM events"))
+
+
+async def test_the_data_of_an_error_is_measured_as_it_is_in_memory(engine: Machine) -> None:
+    engine.http.at("http://peer/", answer(500, json.dumps([[]] * 40_000), **{"content-type": "application/json"}))
+    events = await engine.run("nodes: {a: {type: http.request, params: {url: 'http://peer/'}}}")
+
+    assert "the data of this error takes in memory" in str(ending(events).error.data)
+
+
+@pytest.mark.parametrize("type", ["transform", "fail"])
+async def test_what_the_runs_of_a_loop_give_is_measured_as_it_is_in_memory(
+    engine: Machine, monkeypatch: pytest.MonkeyPatch, type: str
+) -> None:
+    monkeypatch.setattr(execution, "MAX_HELD_BYTES", 1_000_000)
+    params = {"transform": "value: '${flow.input}'", "fail": "error: no, data: '${flow.input}'"}[type]
+    events = await engine.run(
+        f"""
+        nodes:
+          each:
+            type: foreach
+            params: {{items: {list(range(100))}, on_error: continue}}
+            nodes: {{n: {{type: {type}, params: {{{params}}}}}}}
+            next: {{error.limit.collect: lost}}
+          lost: {{type: return, params: {{value: "${{error.message}}"}}}}
+        """,
+        [[]] * 3000,
+    )
+
+    assert "What 5 runs have given takes more than" in str(ending(events).result)
+
+
+async def test_signals_that_nobody_takes_are_measured_as_they_are_in_memory(
+    engine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "MAX_EARLY_BYTES", 500_000)
+    await engine.save("nodes: {a: {type: wait, params: {key: k2}, next: b}, b: {type: wait, params: {key: last}}}")
+    await engine.start()
+    await engine.until_parked()
+
+    async def tell(key: str) -> bool:
+        return await engine.dispatcher.signal(ExecutionId("exec-1"), Signal(key=f"signal:{key}", payload=[[]] * 3000))
+
+    assert [await tell(f"k{number}") for number in (1, 3, 4, 5)] == [True, True, True, False]
+    # The one that it waits for is taken.
+    assert await tell("k2")
 
 
 async def test_an_answer_nested_as_deep_as_can_be_read_can_be_kept(engine: Machine) -> None:

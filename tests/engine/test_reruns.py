@@ -1,6 +1,15 @@
 """Executions that begin with what another one has done."""
 
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
 from flowrunner.domain.events import Completed, NodeStarted
+from flowrunner.engine import engine as engine_module
+from flowrunner.engine.recorder import storable_soon
+from flowrunner.ports import LONG_BYTES
 from support.world import Machine, answer, never
 
 from .crashes import ADMIN
@@ -126,3 +135,33 @@ async def test_steps_that_are_kept_are_no_steps_of_the_new_execution_s_own(engin
 
     assert keys == ["exec-1.a.1", "exec-1.b.1", f"{accepted.id}.b.1"]
     assert [e.node for e in await engine.events(accepted.id) if isinstance(e, NodeStarted)] == ["a", "b"]
+
+
+async def test_others_go_on_while_what_is_kept_is_searched_for_secrets(
+    engine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "type: foreach, params: {items: [1, 2, 3, 4, 5, 6, 7, 8]}"
+    line = "type: log, params: {message: m, data: '${flow.input}'}"
+    await engine.run(
+        f"nodes: {{each: {{{lines}, nodes: {{n: {{{line}}}}}, next: b}}, b: {{type: return}}}}", "x" * 20_000
+    )
+    turn, searched = 0, Counter[int]()
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async def watched(*given: Any) -> Any:
+        stored = await storable_soon(*given)
+        searched[turn] += len(stored.data)
+        return stored
+
+    monkeypatch.setattr(engine_module, "storable_soon", watched)
+    counting = asyncio.create_task(count_turns())
+    await rerun(engine, "b")
+    counting.cancel()
+
+    assert sum(searched.values()) > 8 * 20_000
+    assert max(searched.values()) < 2 * LONG_BYTES

@@ -25,7 +25,7 @@ from flowrunner.domain.events import (
     ScopeEnded,
     Step,
 )
-from flowrunner.domain.execution import ExecutionState, Frame, StepState, StepStatus, budget_of
+from flowrunner.domain.execution import MAX_HELD_BYTES, ExecutionState, Frame, StepState, StepStatus, budget_of
 from flowrunner.domain.flow import DEFAULT_ACTION, MAX_STEPS, Flow, Graph, Node
 from flowrunner.domain.values import JSON
 
@@ -293,6 +293,12 @@ def _with_open_scopes(flow: Flow, state: ExecutionState, current: StepState) -> 
     assert scopes is not None, "an open step has scopes"
     if scopes.fatal is not None:
         return (*_cancel_scopes(current), Record(_node_failed(current, scopes.fatal)))
+    if scopes.is_too_much:
+        ended = len(scopes.results) + len(scopes.errors)
+        size = f"What {ended} runs have given takes more than {MAX_HELD_BYTES // 1024**2} MiB of memory together"
+        message = f"{size}. Have each give only the part that you need, or collect that with 'collect'"
+        error = Failure(type="limit.collect", node=current.step.node, message=message)
+        return (*_cancel_scopes(current), Record(_node_failed(current, error)))
     if scopes.is_enough:
         return (*_cancel_scopes(current), Resume(current.step))
     if not scopes.has_begun and scopes.opened.opens_at is not None:

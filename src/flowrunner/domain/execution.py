@@ -30,7 +30,10 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.values import JSON
+from flowrunner.domain.values import JSON, memory_of
+
+# What the runs of a step's own scopes have given, together, in memory.
+MAX_HELD_BYTES: Final = 64 * 1024 * 1024
 
 
 class Status(StrEnum):
@@ -86,6 +89,7 @@ class OpenScopes:
         failed_at: The step that the last of those failed at.
         parts: What was collected of each, by key; of a loop that opens them one after the other, of all so far.
         part_bytes: Size of the parts together.
+        held_bytes: What the results and errors take in memory.
     """
 
     opened: ScopesOpened
@@ -96,6 +100,12 @@ class OpenScopes:
     failed_at: "StepState | None" = None
     parts: dict[str, JSON] = field(default_factory=dict)
     part_bytes: int = 0
+    held_bytes: int = 0
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether the results and errors take more memory than may be kept."""
+        return self.held_bytes > MAX_HELD_BYTES
 
     @property
     def is_enough(self) -> bool:
@@ -214,6 +224,7 @@ class ExecutionState:
         running: Steps whose try is recorded as started and not as ended.
         timed: Steps that something happens to by itself at their ``due_at``, or that wait for a signal.
         signals: Signals that no step has taken yet, by key.
+        signal_bytes: What those take in memory.
         requests: What was asked with each idempotency key that a signal came with, both as digests.
         vars: What `set` nodes have set.
         dues: When something happens to a step by itself, the earliest first; some of it is out of date.
@@ -233,6 +244,7 @@ class ExecutionState:
     running: dict[Step, None] = field(default_factory=dict)
     timed: dict[Step, None] = field(default_factory=dict)
     signals: dict[str, list[JSON]] = field(default_factory=dict)
+    signal_bytes: int = 0
     requests: dict[str, str] = field(default_factory=dict)
     vars: dict[str, JSON] = field(default_factory=dict)
     dues: list[tuple[datetime, Step]] = field(default_factory=list, compare=False)
@@ -471,6 +483,7 @@ class ExecutionState:
         early = self.signals.get(event.key) if event.key is not None else None
         if early and event.key is not None:
             payload = early.pop(0)
+            self.signal_bytes -= memory_of(payload)
             if not early:
                 del self.signals[event.key]
             self._signal(current, payload)
@@ -485,6 +498,7 @@ class ExecutionState:
                 self._signal(current, event.payload)
                 return
         self.signals.setdefault(event.key, []).append(event.payload)
+        self.signal_bytes += memory_of(event.payload)
 
     def _signal(self, current: StepState, payload: JSON) -> None:
         current.status, current.signal, current.due_at = StepStatus.RESUMING, payload, None
@@ -528,12 +542,14 @@ class ExecutionState:
         if event.outcome == "completed":
             # A loop that goes by what its run gave opens one at a time; of many the part is all that is kept.
             is_kept = event.part_bytes is None or len(owner.open.opened.keys) == 1
-            owner.open.results[key] = frame.flowing if is_kept else None
+            owner.open.results[key] = kept = frame.flowing if is_kept else None
+            owner.open.held_bytes += memory_of(kept)
             if event.part_bytes is not None:
                 owner.open.parts[key] = event.result
                 owner.open.part_bytes += event.part_bytes
         elif event.outcome == "failed" and event.error is not None:
             owner.open.errors[key] = event.error
+            owner.open.held_bytes += memory_of(event.error.data)
             at = frame.current
             owner.open.failed_at = at if at is None or at.failed_at is None else at.failed_at
         self._mark_ready(owner)
@@ -551,7 +567,7 @@ class ExecutionState:
         """Note whether there is something to decide about a step whose scopes are open."""
         scopes = owner.open
         assert scopes is not None, "asked of steps with open scopes"
-        if scopes.has_room or scopes.is_enough or scopes.fatal is not None:
+        if scopes.has_room or scopes.is_enough or scopes.is_too_much or scopes.fatal is not None:
             self.ready[owner.step.scope] = None
         else:
             self.ready.pop(owner.step.scope, None)

@@ -20,6 +20,42 @@ else:
 # It takes about as long to visit an element as to copy some characters.
 _ELEMENT: Final = 4
 
+# What Python takes for a value: a text and a number besides its characters, a list, an object with members, and the
+# place of a value in either.
+_SCALAR_BYTES: Final = 48
+_LIST_BYTES: Final = 72
+_OBJECT_BYTES: Final = 192
+_PLACE_BYTES: Final = 8
+_MEMBER_BYTES: Final = 40
+
+
+def memory_of(value: JSON) -> int:
+    """Return about how many bytes of memory a value takes, which may be thirty times what it takes as JSON.
+
+    Keys of objects are shared by most of those that have them, and are not counted.
+    """
+    size = 0
+    todo: list[Any] = [(value,)]
+    while todo:
+        item = todo.pop()
+        if type(item) is dict:
+            size += _OBJECT_BYTES + len(item) * _MEMBER_BYTES
+            item = item.values()
+        else:
+            size += _LIST_BYTES + len(item) * _PLACE_BYTES
+        for child in item:
+            kind = type(child)
+            if kind is str:
+                size += _SCALAR_BYTES + (len(child) if child.isascii() else 4 * len(child))
+            elif kind is list or kind is dict or kind is tuple:
+                if child:
+                    todo.append(child)
+                else:
+                    size += _LIST_BYTES
+            elif kind is int or kind is float:
+                size += _SCALAR_BYTES
+    return size
+
 
 def left_after(value: JSON, left: int) -> int:
     """Return what is left of a size after a value: its characters, and four for each value in it.

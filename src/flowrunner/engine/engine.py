@@ -20,7 +20,7 @@ from flowrunner.engine.relatives import Ties, end_signal, key_of_end, tell_relat
 from flowrunner.engine.run import Run
 from flowrunner.engine.scope import Identity
 from flowrunner.engine.world import World
-from flowrunner.ports import Append, NewExecution, Signal, StoredExecution, Summary, Unreadable
+from flowrunner.ports import LONG_BYTES, Append, NewExecution, Signal, StoredExecution, Summary, Unreadable
 
 logger = structlog.get_logger()
 
@@ -62,10 +62,12 @@ class FlowEngine:
         ties = Ties(self._world, new.id, started, new.parent_id, new.turn)
         run = Run(self._world, identity, redactor, history, ties)
         history.record(await storable_soon(started, redactor))
+        size_at_break = history.size
         for number, (event, at) in enumerate(new.prefix, start=1):
             history.record(await storable_soon(event, redactor), at)
-            if number % AT_A_STRETCH == 0:
+            if number % AT_A_STRETCH == 0 or history.size - size_at_break > LONG_BYTES:
                 # Others go on in between.
+                size_at_break = history.size
                 await asyncio.sleep(0)
         history.record(line_of_start(started))
         await run.create(begins=at_once and not flow.nodes[flow.start].pure and not new.prefix)

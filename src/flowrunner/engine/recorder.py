@@ -24,12 +24,14 @@ from flowrunner.domain.events import (
     ScopeEnded,
     ScopesOpened,
 )
-from flowrunner.domain.values import JSON
+from flowrunner.domain.values import JSON, memory_of
 from flowrunner.ports import LONG_BYTES, Recorded, Redactor
 
 MAX_EVENT_BYTES: Final = 2 * 1024 * 1024
 MAX_LOG_BYTES: Final = 64 * 1024
 MAX_ERROR_BYTES: Final = 256 * 1024
+# The data of an error takes no more than that in memory either; shorter than this as JSON, it does not.
+_LONG_ERROR_BYTES: Final = 8 * 1024
 
 _MESSAGE_CHARACTERS: Final = 10_000
 # A secret that begins before the end of a shortened message, in a form of ten bytes for each of its own.
@@ -93,7 +95,7 @@ def _encoded(event: Event) -> tuple[Event, bytes]:
 
 def _storable(event: Event, encoded: bytes, redactor: Redactor | None) -> Storable:
     # What is not kept need not be searched.
-    if len(encoded) > MAX_LOG_BYTES:
+    if len(encoded) > (_LONG_ERROR_BYTES if isinstance(event, NodeFailed | Failed) else MAX_LOG_BYTES):
         bounded = _bounded(event, len(encoded))
         if bounded is not event:
             event, encoded = bounded, msgspec.json.encode(bounded)
@@ -201,19 +203,22 @@ def _bounded(event: Event, size: int) -> Event:
                 f"The result has {size} bytes; {MAX_EVENT_BYTES} can be kept. Keep the part you need with 'output'"
             )
             return _failed(event, "node.result_too_large", message)
-        case Failed():
+        case Failed() if size > MAX_LOG_BYTES:
             shorter = replace(event, input={"truncated": "what flowed in is too large to be shown here"})
             return _bounded_error(shorter, len(msgspec.json.encode(shorter)))
-        case NodeFailed():
+        case NodeFailed() | Failed():
             return _bounded_error(event, size)
         case _:
             return event
 
 
 def _bounded_error(event: NodeFailed | Failed, size: int) -> Event:
+    what = "had"
+    if size <= MAX_ERROR_BYTES:
+        size, what = memory_of(event.error.data), "takes in memory"
     if size <= MAX_ERROR_BYTES:
         return event
-    note: JSON = {"truncated": f"the data of this error had {size} bytes; {MAX_ERROR_BYTES} are kept at most"}
+    note: JSON = {"truncated": f"the data of this error {what} {size} bytes; {MAX_ERROR_BYTES} are kept at most"}
     message = event.error.message[: _MESSAGE_CHARACTERS + _BESIDE]
     return replace(event, error=replace(event.error, message=message, data=note))
 

@@ -5,8 +5,9 @@ from typing import Final
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.ports import Signal
 
-# Signals that came before a step asked for them.
+# Signals that came before a step asked for them, and what they take in memory.
 MAX_EARLY_SIGNALS: Final = 1000
+MAX_EARLY_BYTES: Final = 32 * 1024 * 1024
 
 
 def is_asked_before(signal: Signal, state: ExecutionState) -> bool | None:
@@ -29,5 +30,5 @@ def counts(signal: Signal, key: str, state: ExecutionState) -> bool:
         # may tell of the same end.
         is_told = key in state.signals
         return not is_told and (is_awaited or any(str(step) == signal.step for step in state.running))
-    is_too_much = sum(map(len, state.signals.values())) >= MAX_EARLY_SIGNALS
+    is_too_much = sum(map(len, state.signals.values())) >= MAX_EARLY_SIGNALS or state.signal_bytes >= MAX_EARLY_BYTES
     return is_awaited or not (signal.if_awaited or is_too_much)
