@@ -1,6 +1,7 @@
 """What tests from outside share: a running server, somebody for it to call, and accounts."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
 
@@ -12,9 +13,17 @@ from support.server import HASTY, Server
 pytest_plugins = ["support.fleet", "support.scoreboard"]
 
 
+# Their tests kill real processes on a machine that has other work.
+SCENARIOS: Final = "scenarios"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that none of them is left alone at the end."""
-    items.sort(key=lambda item: item.path.parent.name != "scenarios")
+    items.sort(key=lambda item: item.path.parent.name != SCENARIOS)
+    for item in items:
+        # `--reruns` is for them alone: anything else that fails now and then is a failure.
+        if item.path.parent.name != SCENARIOS:
+            item.add_marker(pytest.mark.flaky(reruns=0))
 
 
 @pytest.fixture(scope="session")
