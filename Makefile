@@ -13,6 +13,10 @@ PIP := $(RUN) -m pip --disable-pip-version-check --no-input
 # An interpreter of your own choice: make PYTHON=/opt/python3.12/bin/python3 test
 PYTHON ?=
 ARGS ?=
+# Of tests. They wait for a good part of their time: more than a small machine of two cores has.
+PROCESSES ?= 3
+# Tests start hundreds of processes: without bytecode on disk each of them would compile the program again.
+unexport PYTHONDONTWRITEBYTECODE
 CHECKED := src tests demo bench
 
 .PHONY: help
@@ -30,7 +34,7 @@ serve: $(VENV)/.runtime ## Start the server; ARGS='--port 9000 --data-dir data' 
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests; ARGS='tests/domain -k retry' goes to pytest
-	@$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(RUN) -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Asserts tell what must hold; and what it takes for passwords, ruff looks at too, place by place.
 ALLOWED_BY_BANDIT := B101,B105,B106

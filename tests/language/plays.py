@@ -1,7 +1,7 @@
 """Which cases are played how, and how one of them is."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
@@ -52,10 +52,19 @@ def each_of(plays: Iterable[Play]) -> pytest.MarkDecorator:
 
 def one_of_each_chapter(plays: Iterable[Play]) -> Sequence[Play]:
     """One that starts something; neither the first nor the last, and the same one however many come and go."""
+    return _one_of_each(plays, lambda play: play.chapter)
+
+
+def one_of_each_rule(plays: Iterable[Play]) -> Sequence[Play]:
+    """One that starts something, chosen likewise: a crashing one of some rules."""
+    return _one_of_each(plays, lambda play: play.case.rule)
+
+
+def _one_of_each(plays: Iterable[Play], group: Callable[[Play], str]) -> Sequence[Play]:
     chosen: dict[str, Play] = {}
     for play in sorted(plays, key=lambda play: crc32(play.name.encode())):
         if play.starts:
-            chosen.setdefault(play.chapter, play)
+            chosen.setdefault(group(play), play)
     return list(chosen.values())
 
 
