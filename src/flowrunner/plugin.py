@@ -13,7 +13,8 @@ A node type is a class with a parameter model and one `run`::
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast, get_args
@@ -29,6 +30,7 @@ from flowrunner.domain.values import JSON
 
 __all__ = [
     "JSON",
+    "LONG_BODY_BYTES",
     "CodeKind",
     "Collected",
     "HttpAnswer",
@@ -195,8 +197,22 @@ class HttpAnswer:
     is_stripped: bool = False
 
 
+# A body of a request or an answer that has more takes long to write or read, and much memory as a value.
+LONG_BODY_BYTES: Final = 64 * 1024
+
+
 class HttpClient(Protocol):
     """The one way out: it connects only where flows may connect."""
+
+    def hold(self, *, is_long: bool = False) -> AbstractAsyncContextManager["HttpClient"]:
+        """Wait for the account's turn, and hold it for a request by the client that this gives.
+
+        What is made for the request is best made then: what waits takes no memory of its own.
+
+        Args:
+            is_long: Its body has more than `LONG_BODY_BYTES`. Fewer of those are under way at a time.
+        """
+        ...
 
     async def request(
         self,
@@ -206,8 +222,12 @@ class HttpClient(Protocol):
         headers: Mapping[str, str],
         body: bytes | None = None,
         max_redirects: int = 0,
+        on_long: Callable[[], Awaitable[None]] | None = None,
     ) -> HttpAnswer:
         """Send one request and read the whole answer.
+
+        Args:
+            on_long: Awaited before more than `LONG_BODY_BYTES` are read: see `StepContext.hold_long_value`.
 
         Raises:
             NodeFailure: `connection.…`, `egress.forbidden`, `http.too_large`, `http.redirects` or
@@ -281,6 +301,13 @@ class StepContext(Protocol):
     def http(self) -> HttpClient: ...
     @property
     def flows(self) -> SubFlows: ...
+
+    async def hold_long_value(self) -> None:
+        """Wait for the account's turn to hold a long value, which takes many times its size as JSON in memory.
+
+        The step holds the turn until its result is recorded. No step that holds one waits for another.
+        """
+        ...
 
     def now(self) -> datetime: ...
     def log(self, level: LogLevel, message: str, data: JSON = None) -> None:

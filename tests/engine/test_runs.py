@@ -1,5 +1,6 @@
 """How executions go: results, edges, errors."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,14 @@ import pytest
 
 from flowrunner.domain.events import Completed, Logged, NodeCompleted, NodeStarted, Started
 from flowrunner.domain.execution import Status
-from support.databases import rows_of
-from support.world import Machine, answer, detail_of, machine
+from flowrunner.domain.values import ExecutionId
+from flowrunner.engine.history import History
+from flowrunner.nodes import http_request
+from flowrunner.nodes.http_answers import read_body
+from flowrunner.plugin import StepContext
+from flowrunner.security.fair_slots import FairSlots
+from support.databases import MARA, rows_of
+from support.world import Acting, Machine, answer, detail_of, machine
 
 from .events import ending, path_of
 
@@ -171,3 +178,64 @@ async def test_a_node_fails_on_purpose_with_its_own_error(engine: Machine) -> No
     )
 
     assert ending(events) == Completed(result=["no way", [1]])
+
+
+async def test_few_steps_at_a_time_hold_what_a_long_answer_became(
+    engine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots = engine.http.long_values = FairSlots(total=2, share=2, sure=2)
+    engine.http.at("http://peer/", answer(body=f'"{"x" * 70_000}"'))
+    unrecorded: list[int] = []
+    read, recorded = 0, 0
+
+    def watched_read(*given: Any, **more: Any) -> Any:
+        nonlocal read
+        read += 1
+        unrecorded.append(read - recorded)
+        return read_body(*given, **more)
+
+    def watched_record(self: History, event: Any, *more: Any) -> Any:
+        nonlocal recorded
+        stored = record(self, event, *more)
+        recorded += isinstance(stored, NodeCompleted) and stored.node == "n"
+        return stored
+
+    record = History.record
+    monkeypatch.setattr(History, "record", watched_record)
+    monkeypatch.setattr(http_request, "read_body", watched_read)
+    events = await engine.run(
+        f"""
+        nodes:
+          each:
+            type: foreach
+            params: {{items: {list(range(20))}, concurrency: 20}}
+            nodes: {{n: {{type: http.request, params: {{url: "http://peer/"}}}}}}
+        """
+    )
+
+    assert isinstance(ending(events), Completed)
+    assert len(unrecorded) == 20
+    assert max(unrecorded) <= 2
+    assert slots.held(MARA) == 0
+
+
+async def test_an_execution_that_is_cancelled_holds_no_turn_for_long_values(path: Path) -> None:
+    slots = FairSlots(total=2, share=2, sure=2)
+
+    async def linger(params: Any, context: StepContext) -> None:
+        await context.hold_long_value()
+        await asyncio.Event().wait()
+
+    async with machine(path, types=[Acting("linger", linger)]) as engine:
+        engine.http.long_values = slots
+        loop = "type: foreach, params: {items: [1, 2, 3], concurrency: 3}"
+        await engine.save(f"nodes: {{each: {{{loop}, nodes: {{n: {{type: linger}}}}}}}}")
+        await engine.start()
+
+        async def holds() -> bool:
+            return slots.held(MARA) == 2
+
+        await engine.until(holds)
+        await engine.dispatcher.cancel(ExecutionId("exec-1"), reason="no")
+
+        assert slots.held(MARA) == 0

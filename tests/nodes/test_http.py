@@ -7,13 +7,16 @@ import hmac
 import ssl
 import tracemalloc
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from email.utils import format_datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from flowrunner.nodes import http
+from flowrunner.nodes.http import json_body
 from flowrunner.nodes.http_request import HttpRequest
 from flowrunner.nodes.webhook import Webhook
 from flowrunner.plugin import NodeFailure
@@ -52,6 +55,69 @@ def nodes(client: EgressClient) -> Nodes:
 
 
 JSON_TYPE: Mapping[str, str] = {"Content_Type": "application/json; charset=utf-8"}
+
+
+# Turns
+
+
+class Turns:
+    """A client whose turn for a request has yet to come. Fills `plugin.HttpClient`."""
+
+    def __init__(self, client: EgressClient) -> None:
+        self._client = client
+        self.has_come = asyncio.Event()
+        self.asked: list[bool] = []
+
+    @asynccontextmanager
+    async def hold(self, *, is_long: bool = False) -> AsyncIterator[EgressClient]:
+        self.asked.append(is_long)
+        await self.has_come.wait()
+        yield self._client
+
+    async def request(self, *given: Any, **more: Any) -> Any:
+        raise AssertionError("requests are sent by the client that holds the turn")
+
+
+@pytest.mark.parametrize(("length", "is_long"), [(100, False), (50_000, True)])
+@pytest.mark.parametrize("kind", ["request", "webhook"])
+async def test_a_body_is_written_when_it_is_the_turn_of_the_request(
+    nodes: Nodes, peer: Peer, monkeypatch: pytest.MonkeyPatch, length: int, *, is_long: bool, kind: str
+) -> None:
+    written: list[int] = []
+
+    def watched(value: Any, headers: Any) -> Any:
+        written.append(len(value))
+        return json_body(value, headers)
+
+    monkeypatch.setattr(http, "json_body", watched)
+    turns = Turns(cast("EgressClient", nodes.context.http))
+    nodes.context.http = turns
+    send = nodes.request if kind == "request" else nodes.webhook
+    sending = asyncio.create_task(send(f"{peer.url}/ok", method="POST", body=[[]] * length))
+    async with asyncio.timeout(5):
+        while not turns.asked:  # noqa: ASYNC110 # it is a matter of turns of the loop
+            await asyncio.sleep(0)
+
+    assert (turns.asked, written) == ([is_long], [])
+    turns.has_come.set()
+    assert (await sending)["status_code"] == 200
+    assert written == [length]
+
+
+@pytest.mark.parametrize(("length", "count"), [(60_000, 0), (70_000, 1), (900_000, 1)])
+async def test_no_long_answer_is_read_before_its_turn(
+    nodes: Nodes, peer: Peer, monkeypatch: pytest.MonkeyPatch, length: int, count: int
+) -> None:
+    url, asked = peer.give("/long", body=b"x" * length), 0
+
+    async def hold() -> None:
+        nonlocal asked
+        asked += 1
+
+    monkeypatch.setattr(nodes.context, "hold_long_value", hold)
+    await nodes.request(url)
+
+    assert asked == count
 
 
 # Results

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +115,24 @@ async def begun(count: int, *coroutines: Any) -> list["asyncio.Task[str]"]:
 
 
 async def ended(tasks: list["asyncio.Task[str]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_s63_long_bodies_of_one_account_leave_requests_to_it_and_to_others(clients: EgressClients) -> None:
+    async def hold(account: AccountId, *, is_long: bool) -> None:
+        async with clients.of(account).hold(is_long=is_long):
+            held[account, is_long] += 1
+            await asyncio.Event().wait()
+
+    held: Counter[tuple[AccountId, bool]] = Counter()
+    ways = [(MARA, True)] * 100 + [(MARA, False), (OMAR, True)]
+    tasks = [asyncio.create_task(hold(account, is_long=is_long)) for account, is_long in ways]
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+    assert held == {(MARA, True): 48, (MARA, False): 1, (OMAR, True): 1}
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -42,6 +42,9 @@ class PlainContext:
     def idempotency_key(self) -> str:
         return f"{self.execution_id}.{self.step}"
 
+    async def hold_long_value(self) -> None:
+        """It is alone."""
+
     def now(self) -> datetime:
         return NOON
 

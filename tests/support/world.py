@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,10 +17,11 @@ from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, Revis
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
 from flowrunner.nodes import built_in
-from flowrunner.plugin import HttpAnswer, NodeFailure, NodeType, Params, StepContext
+from flowrunner.plugin import LONG_BODY_BYTES, HttpAnswer, NodeFailure, NodeType, Params, StepContext
 from flowrunner.ports import Journal, NewExecution, Recorded, Sandbox, SavedFlow
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
+from flowrunner.security.fair_slots import FairSlots
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import ReadyFlows
@@ -88,11 +89,13 @@ class FakeHttp:
     Attributes:
         requests: All there were, over the lives of every process that shares this.
         is_cut: Nothing gets out any more.
+        long_values: Turns for long answers; None for any number of them.
     """
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     is_cut: Callable[[], bool] = lambda: False
+    long_values: FairSlots | None = None
     seen: asyncio.Event = field(default_factory=asyncio.Event)
 
     def at(self, url: str, *answers: Answer) -> None:
@@ -100,6 +103,12 @@ class FakeHttp:
 
     def of(self, account_id: AccountId) -> "FakeHttp":
         return self
+
+    def hold_long_value(self, account_id: AccountId) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self.long_values is None else self.long_values.hold(account_id)
+
+    def hold(self, *, is_long: bool = False) -> AbstractAsyncContextManager["FakeHttp"]:
+        return nullcontext(self)
 
     async def request(
         self,
@@ -109,6 +118,7 @@ class FakeHttp:
         headers: Mapping[str, str],
         body: bytes | None = None,
         max_redirects: int = 0,
+        on_long: Callable[[], Awaitable[None]] | None = None,
     ) -> HttpAnswer:
         if self.is_cut():
             await asyncio.Event().wait()
@@ -119,7 +129,10 @@ class FakeHttp:
         chosen = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(chosen, NodeFailure):
             raise chosen
-        return chosen if isinstance(chosen, HttpAnswer) else await chosen(request)
+        given = chosen if isinstance(chosen, HttpAnswer) else await chosen(request)
+        if on_long is not None and len(given.body) > LONG_BODY_BYTES:
+            await on_long()
+        return given
 
 
 class _AnyParams(Params):

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from flowrunner.domain.events import Logged, Step
@@ -16,11 +16,16 @@ SHOW_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a try of a step came to; one that nobody waits for any more means nothing."""
+    """What a try of a step came to; one that nobody waits for any more means nothing.
+
+    Attributes:
+        is_done: Set when it is recorded, or never will be.
+    """
 
     step: Step
     attempt: int
     outcome: StepResult
+    is_done: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,15 @@ class Mailbox:
         self._messages: deque[Message] = deque()
         self._awake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     def __len__(self) -> int:
         return len(self._messages)
 
     def put(self, message: Result | Mail) -> None:
         self._messages.append(message)
+        if self._is_closed:
+            _end(message)
         self._awake.set()
 
     def put_line(self, line: Logged) -> None:
@@ -87,7 +95,11 @@ class Mailbox:
                 self._awake.set()
                 return
             count += 1
-            yield self._messages.popleft()
+            message = self._messages.popleft()
+            try:
+                yield message
+            finally:
+                _end(message)
 
     def take_lines(self) -> list[Logged]:
         """The log lines; all else stays."""
@@ -97,5 +109,13 @@ class Mailbox:
         return lines
 
     def close(self) -> None:
+        self._is_closed = True
+        for message in self._messages:
+            _end(message)
         if self._timer is not None:
             self._timer.cancel()
+
+
+def _end(message: Message) -> None:
+    if isinstance(message, Result):
+        message.is_done.set()

@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias, cast
@@ -73,6 +73,7 @@ class Context:
     current: StepState
     declared: Node
     report: Callable[[Logged], None]
+    wait_for_turn: Callable[[], Awaitable[None]] | None
 
     @property
     def execution_id(self) -> str:
@@ -137,6 +138,10 @@ class Context:
             ),
         )
 
+    async def hold_long_value(self) -> None:
+        if self.wait_for_turn is not None:
+            await self.wait_for_turn()
+
     def now(self) -> datetime:
         return self.world.clock.now()
 
@@ -163,15 +168,20 @@ async def run_step(
     state: ExecutionState,
     step: Step,
     report: Callable[[Logged], None],
+    *,
+    wait_for_turn: Callable[[], Awaitable[None]] | None = None,
 ) -> StepResult:
     """The outcome of the current try of ``step``, or of going on with it. A failure is an outcome, not
     an exception.
+
+    Args:
+        wait_for_turn: Awaited before the step holds a long value; whoever gives it knows when that is recorded.
 
     Raises:
         Stopped.
     """
     node = node_of(identity.flow, state, step)
-    context = Context(world, identity, state, state.at(step), node, report)
+    context = Context(world, identity, state, state.at(step), node, report, wait_for_turn)
     try:
         return await _outcome(context)
     except NodeFailure as error:

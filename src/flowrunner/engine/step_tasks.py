@@ -1,6 +1,8 @@
 """Which steps of an execution this process runs, each in a task of its own."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Final
 
 import structlog
@@ -80,6 +82,28 @@ class StepTasks:
 
     async def _perform(self, step: Step) -> None:
         attempt = self._state.at(step).attempts
+        async with AsyncExitStack() as held:
+            is_held = False
+
+            async def wait_for_turn() -> None:
+                nonlocal is_held
+                if not is_held:
+                    await held.enter_async_context(self._world.http.hold_long_value(self._identity.account_id))
+                    is_held = True
+
+            outcome = await self._outcome(step, attempt, wait_for_turn)
+            if outcome is None:
+                return
+            result = Result(step, attempt, outcome)
+            self._mailbox.put(result)
+            if is_held:
+                del outcome
+                await result.is_done.wait()
+
+    async def _outcome(
+        self, step: Step, attempt: int, wait_for_turn: Callable[[], Awaitable[None]]
+    ) -> StepResult | None:
+        """Run a try of a step; gives None if the server stops before it could."""
         seconds = node_of(self._identity.flow, self._state, step).timeout_seconds
         # The step ends itself when its time is up, unless the node type does not let itself be
         # cancelled: then nobody waits for it any longer than that.
@@ -87,21 +111,20 @@ class StepTasks:
         if seconds is not None:
             late = Result(step, attempt, timed_out(step.node, seconds))
             timer = asyncio.get_running_loop().call_later(seconds + CANCEL_GRACE_SECONDS, self._mailbox.put, late)
-        outcome: StepResult
         try:
-            outcome = await run_step(self._world, self._identity, self._state, step, self._mailbox.put_line)
+            report = self._mailbox.put_line
+            return await run_step(self._world, self._identity, self._state, step, report, wait_for_turn=wait_for_turn)
         except Stopped:
             self._forget(step)
             self._mailbox.wake()
-            return
+            return None
         except Exception as error:
             # A fault of ours; without an outcome the execution would wait for this step for ever.
             logger.exception("step.crashed", execution_id=self._identity.execution_id, step=str(step))
-            outcome = Failure(type="node.crashed", message=f"The step failed: {type(error).__name__}", node=step.node)
+            return Failure(type="node.crashed", message=f"The step failed: {type(error).__name__}", node=step.node)
         finally:
             if timer is not None:
                 timer.cancel()
-        self._mailbox.put(Result(step, attempt, outcome))
 
     def is_awaited(self, result: Result) -> bool:
         return result.step in self._under_way and self._state.at(result.step).attempts == result.attempt

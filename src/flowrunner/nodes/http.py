@@ -1,7 +1,8 @@
 """What `http.request` and `webhook` have in common: sending, judging and reading an answer."""
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Final, TypeAlias
@@ -10,8 +11,9 @@ from urllib.parse import urlsplit
 import msgspec
 from pydantic import AfterValidator, Field
 
+from flowrunner.domain.values import left_after
 from flowrunner.nodes.http_answers import body_or_text
-from flowrunner.plugin import JSON, HttpAnswer, NodeFailure, StepContext
+from flowrunner.plugin import JSON, LONG_BODY_BYTES, HttpAnswer, NodeFailure, StepContext
 
 ERRORS: Final = ("http", "connection", "timeout", "egress")
 TIMEOUT_SECONDS: Final = 30.0
@@ -37,8 +39,8 @@ async def send(
     *,
     method: str,
     url: str,
-    headers: Mapping[str, str],
-    body: bytes | None,
+    write: Callable[[], Awaitable[tuple[bytes | None, Mapping[str, str]]]],
+    is_long: bool = False,
     max_redirects: int = 0,
     expected: frozenset[int] | None = None,
     read: Callable[[HttpAnswer], JSON] = body_or_text,
@@ -47,6 +49,8 @@ async def send(
     """Send one request and give the node's result.
 
     Args:
+        write: Returns the body and the headers, when it is the request's turn.
+        is_long: The body is a long one.
         expected: Statuses that are a success; 200 to 299 when None.
         read: Returns the node's `body`, or raises for one that cannot be it.
         said: What the log calls it.
@@ -55,9 +59,14 @@ async def send(
         NodeFailure: `http.<status>` for a status that was not expected, or the client's own.
     """
     begun = time.perf_counter()
-    # The receiver can tell a repeat, after a crash or by a retry, from a second wish.
-    sent = headers if _has(headers, "idempotency-key") else {**headers, "Idempotency-Key": context.idempotency_key}
-    answer = await context.http.request(method, url, headers=sent, body=body, max_redirects=max_redirects)
+    async with context.http.hold(is_long=is_long) as http:
+        body, headers = await write()
+        if not _has(headers, "idempotency-key"):
+            # The receiver can tell a repeat, after a crash or by a retry, from a second wish.
+            headers = {**headers, "Idempotency-Key": context.idempotency_key}
+        answer = await http.request(
+            method, url, headers=headers, body=body, max_redirects=max_redirects, on_long=context.hold_long_value
+        )
     milliseconds = round((time.perf_counter() - begun) * 1000, 3)
     if answer.is_stripped:
         context.log(
@@ -71,14 +80,14 @@ async def send(
         raise NodeFailure(
             f"http.{answer.status}",
             f"HTTP request failed with status {answer.status}",
-            data={**facts, "headers": dict(answer.headers), "body": body_or_text(answer)},
+            data={**facts, "headers": dict(answer.headers), "body": await _read_soon(answer, body_or_text)},
             retry_after=_retry_after(answer.headers.get("retry-after"), context.now()),
         )
     context.log("info", f"{said} successful", facts)
     return {
         "status_code": answer.status,
         "headers": dict(answer.headers),
-        "body": read(answer),
+        "body": await _read_soon(answer, read),
         "metadata": {
             "url": answer.url,
             "method": method,
@@ -90,8 +99,23 @@ async def send(
     }
 
 
+async def _read_soon(answer: HttpAnswer, read: Callable[[HttpAnswer], JSON]) -> JSON:
+    """Read a body without holding up others while that takes long."""
+    return await asyncio.to_thread(read, answer) if len(answer.body) > LONG_BODY_BYTES else read(answer)
+
+
 def _has(headers: Mapping[str, str], name: str) -> bool:
     return any(key.lower() == name for key in headers)
+
+
+def is_long_value(value: JSON) -> bool:
+    """Return whether a value may have more than `LONG_BODY_BYTES` as a body, or takes about as long to write."""
+    return left_after(value, LONG_BODY_BYTES) < 0
+
+
+async def json_body_soon(value: JSON, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
+    """As `json_body`, without holding up others while a long value is written."""
+    return await asyncio.to_thread(json_body, value, headers) if is_long_value(value) else json_body(value, headers)
 
 
 def json_body(value: JSON, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:

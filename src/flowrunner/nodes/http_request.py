@@ -11,7 +11,15 @@ from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from flowrunner.domain.duration import LONGEST_SECONDS, parse_duration
 from flowrunner.nodes.durations import Timeout, seconds_of
-from flowrunner.nodes.http import ERRORS, REPEATABLE_METHODS, TIMEOUT_SECONDS, Method, json_body, send
+from flowrunner.nodes.http import (
+    ERRORS,
+    REPEATABLE_METHODS,
+    TIMEOUT_SECONDS,
+    Method,
+    is_long_value,
+    json_body_soon,
+    send,
+)
 from flowrunner.nodes.http_answers import ResponseKind, read_body
 from flowrunner.plugin import JSON, NodeFailure, NodeType, ParamFault, Params, StepContext
 
@@ -104,20 +112,11 @@ class HttpRequest(NodeType[HttpRequestParams]):
         return [*super().check(params), *url_faults(params)]
 
     async def run(self, params: HttpRequestParams, context: StepContext) -> JSON:
-        headers: Mapping[str, str] = header_texts(params.headers)
-        if params.auth is not None:
-            headers = {**headers, **params.auth.headers()}
-        body: bytes | None = None
-        if params.form is not None:
-            body = urllib.parse.urlencode(_pairs(params.form)).encode()
-            headers = {"Content-Type": "application/x-www-form-urlencoded", **headers}
-        elif params.body is not None:
-            body, headers = json_body(params.body, headers)
         statuses = params.expect_status
         seconds = None if params.timeout is None else seconds_of(params.timeout)
         try:
             async with asyncio.timeout(seconds):
-                return await self._send(params, context, headers, body, statuses)
+                return await self._send(params, context, statuses)
         except TimeoutError:
             raise NodeFailure("timeout", f"No answer from {params.url} within {params.timeout}") from None
 
@@ -125,20 +124,31 @@ class HttpRequest(NodeType[HttpRequestParams]):
         self,
         params: HttpRequestParams,
         context: StepContext,
-        headers: Mapping[str, str],
-        body: bytes | None,
         statuses: int | list[int] | None,
     ) -> JSON:
         return await send(
             context,
             method=params.method,
             url=with_query(params.url, params.query),
-            headers=headers,
-            body=body,
+            write=partial(_written, params),
+            is_long=is_long_value(params.body),
             max_redirects=MAX_REDIRECTS if params.follow_redirects else 0,
             expected=None if statuses is None else frozenset([statuses] if isinstance(statuses, int) else statuses),
             read=partial(read_body, kind=params.response),
         )
+
+
+async def _written(params: HttpRequestParams) -> tuple[bytes | None, Mapping[str, str]]:
+    """Return the body and the headers of a request."""
+    headers: Mapping[str, str] = header_texts(params.headers)
+    if params.auth is not None:
+        headers = {**headers, **params.auth.headers()}
+    if params.form is not None:
+        body = urllib.parse.urlencode(_pairs(params.form)).encode()
+        return body, {"Content-Type": "application/x-www-form-urlencoded", **headers}
+    if params.body is not None:
+        return await json_body_soon(params.body, headers)
+    return None, headers
 
 
 def url_faults(params: Mapping[str, JSON]) -> list[ParamFault]:

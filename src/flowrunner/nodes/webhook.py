@@ -9,7 +9,15 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from flowrunner.nodes.http import ERRORS, REPEATABLE_METHODS, TIMEOUT_SECONDS, Method, json_body, send
+from flowrunner.nodes.http import (
+    ERRORS,
+    REPEATABLE_METHODS,
+    TIMEOUT_SECONDS,
+    Method,
+    is_long_value,
+    json_body_soon,
+    send,
+)
 from flowrunner.nodes.http_request import Headers, header_texts, url_faults
 from flowrunner.plugin import JSON, NodeType, ParamFault, Params, StepContext
 
@@ -40,11 +48,17 @@ class Webhook(NodeType[WebhookParams]):
 
     async def run(self, params: WebhookParams, context: StepContext) -> JSON:
         value = params.body if "body" in params.model_fields_set else context.input
-        body, headers = json_body(value, header_texts(params.headers))
-        if params.secret is not None:
-            timestamp = str(int(context.now().timestamp()))
-            headers = {**headers, **signature(params.secret, context.idempotency_key, timestamp, body)}
-        return await send(context, method=params.method, url=params.url, headers=headers, body=body, said="Webhook")
+
+        async def write() -> tuple[bytes | None, Mapping[str, str]]:
+            body, headers = await json_body_soon(value, header_texts(params.headers))
+            if params.secret is not None:
+                timestamp = str(int(context.now().timestamp()))
+                headers = {**headers, **signature(params.secret, context.idempotency_key, timestamp, body)}
+            return body, headers
+
+        return await send(
+            context, method=params.method, url=params.url, write=write, is_long=is_long_value(value), said="Webhook"
+        )
 
 
 def signature(secret: str, id: str, timestamp: str, body: bytes) -> Mapping[str, str]:

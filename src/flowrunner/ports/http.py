@@ -1,5 +1,6 @@
 """What sends requests for nodes."""
 
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from flowrunner.domain.values import AccountId
@@ -10,3 +11,7 @@ class HttpClients(Protocol):
     """A client for each account, with a share of what all of them need."""
 
     def of(self, account_id: AccountId) -> HttpClient: ...
+
+    def hold_long_value(self, account_id: AccountId) -> AbstractAsyncContextManager[None]:
+        """Hold the account's turn for an answer that is long, until what it became is recorded."""
+        ...

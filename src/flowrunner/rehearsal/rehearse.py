@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,8 +70,21 @@ class _NoNetwork:
     def of(self, account_id: AccountId) -> HttpClient:
         return self
 
+    def hold_long_value(self, account_id: AccountId) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    def hold(self, *, is_long: bool = False) -> AbstractAsyncContextManager[HttpClient]:
+        return nullcontext(self)
+
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None = None, max_redirects: int = 0
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        max_redirects: int = 0,
+        on_long: Callable[[], Awaitable[None]] | None = None,
     ) -> HttpAnswer:
         raise NodeFailure("egress.forbidden", "Tests of flows run offline")
 

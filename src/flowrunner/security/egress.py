@@ -3,8 +3,8 @@
 import re
 import socket
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -15,7 +15,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from flowrunner.domain.errors import quoted
 from flowrunner.domain.values import AccountId
-from flowrunner.plugin import HttpAnswer, NodeFailure
+from flowrunner.plugin import LONG_BODY_BYTES, HttpAnswer, HttpClient, NodeFailure
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES, BoundedResponseHandler, UnfitAnswer
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
 from flowrunner.security.fair_slots import FairSlots
@@ -27,6 +27,15 @@ MAX_REDIRECTS: Final = 5
 _REQUESTS: Final = 1024
 _REQUESTS_OF_AN_ACCOUNT: Final = 256
 _SURE_REQUESTS: Final = 16
+# The same of requests with a long body, which is in memory until it is sent.
+_LONG_REQUESTS: Final = 128
+_LONG_REQUESTS_OF_AN_ACCOUNT: Final = 48
+_SURE_LONG_REQUESTS: Final = 2
+# The same of long answers: from the time that so much is read until what they became is recorded. As values they may
+# take thirty times the memory.
+_LONG_ANSWERS: Final = 24
+_LONG_ANSWERS_OF_AN_ACCOUNT: Final = 6
+_SURE_LONG_ANSWERS: Final = 1
 # Accounts whose connections are kept.
 _KEPT_CLIENTS: Final = 256
 _CONNECT_SECONDS: Final = 10.0
@@ -56,10 +65,15 @@ class EgressClients:
     def of(self, account_id: AccountId) -> "_AccountClient":
         return _AccountClient(self, account_id)
 
+    def hold_long_value(self, account_id: AccountId) -> AbstractAsyncContextManager[None]:
+        return self._shares.long_answers.hold(account_id)
+
     @asynccontextmanager
-    async def hold(self, account_id: AccountId) -> AsyncIterator["EgressClient"]:
+    async def hold(self, account_id: AccountId, *, is_long: bool = False) -> AsyncIterator["EgressClient"]:
         """Hold the client of an account, once it is the account's turn for a request."""
-        async with self._shares.requests.hold(account_id):
+        # In this order: who holds a turn for a request does not wait for one with a long body.
+        long = self._shares.long_requests.hold(account_id) if is_long else nullcontext()
+        async with long, self._shares.requests.hold(account_id):
             client = self._clients.get(account_id)
             if client is None:
                 client = self._clients[account_id] = EgressClient(self._policy, self._shares, account_id)
@@ -86,6 +100,9 @@ class _AccountClient:
     clients: EgressClients
     account_id: AccountId
 
+    def hold(self, *, is_long: bool = False) -> AbstractAsyncContextManager[HttpClient]:
+        return self.clients.hold(self.account_id, is_long=is_long)
+
     async def request(
         self,
         method: str,
@@ -94,9 +111,12 @@ class _AccountClient:
         headers: Mapping[str, str],
         body: bytes | None = None,
         max_redirects: int = 0,
+        on_long: Callable[[], Awaitable[None]] | None = None,
     ) -> HttpAnswer:
-        async with self.clients.hold(self.account_id) as client:
-            return await client.request(method, url, headers=headers, body=body, max_redirects=max_redirects)
+        async with self.hold(is_long=body is not None and len(body) > LONG_BODY_BYTES) as client:
+            return await client.request(
+                method, url, headers=headers, body=body, max_redirects=max_redirects, on_long=on_long
+            )
 
 
 class _Shares:
@@ -104,6 +124,10 @@ class _Shares:
 
     def __init__(self) -> None:
         self.requests = FairSlots(total=_REQUESTS, share=_REQUESTS_OF_AN_ACCOUNT, sure=_SURE_REQUESTS)
+        self.long_requests = FairSlots(
+            total=_LONG_REQUESTS, share=_LONG_REQUESTS_OF_AN_ACCOUNT, sure=_SURE_LONG_REQUESTS
+        )
+        self.long_answers = FairSlots(total=_LONG_ANSWERS, share=_LONG_ANSWERS_OF_AN_ACCOUNT, sure=_SURE_LONG_ANSWERS)
         self.lookups = lookup_slots()
         self.turns = ParsingTurns()
         self.open_connections = 0
@@ -157,6 +181,9 @@ class EgressClient:
     def _is_crowded(self) -> bool:
         return self._open_connections > _REQUESTS_OF_AN_ACCOUNT or self._shares.open_connections > _REQUESTS
 
+    def hold(self, *, is_long: bool = False) -> AbstractAsyncContextManager[HttpClient]:
+        return nullcontext(self)
+
     async def request(
         self,
         method: str,
@@ -165,13 +192,14 @@ class EgressClient:
         headers: Mapping[str, str],
         body: bytes | None = None,
         max_redirects: int = 0,
+        on_long: Callable[[], Awaitable[None]] | None = None,
     ) -> HttpAnswer:
         _check_request(method, headers)
         target, sent = _parse_url(url), dict(headers)
         # Shown is the address as it was written: a secret in it is hidden as it is known, and not as it is sent.
         shown, redirects, is_stripped = url, 0, False
         while True:
-            answer = await self._once(method, target, sent, body, redirects, shown=shown)
+            answer = await self._once(method, target, sent, body, redirects, shown=shown, on_long=on_long)
             answer = replace(answer, is_stripped=is_stripped)
             location = answer.headers.get("location")
             if answer.status not in (301, 302, 303, 307, 308) or location is None or max_redirects == 0:
@@ -198,6 +226,7 @@ class EgressClient:
         redirects: int,
         *,
         shown: str,
+        on_long: Callable[[], Awaitable[None]] | None,
     ) -> HttpAnswer:
         await self._policy.prepare(url.port)
         try:
@@ -207,7 +236,7 @@ class EgressClient:
                 return HttpAnswer(
                     status=response.status,
                     headers=_joined(response.headers.items()),
-                    body=await _read(response, shown),
+                    body=await _read(response, shown, on_long),
                     url=shown,
                     redirects=redirects,
                 )
@@ -227,11 +256,14 @@ def _joined(headers: Any) -> dict[str, str]:
     return joined
 
 
-async def _read(response: aiohttp.ClientResponse, shown: str) -> bytes:
+async def _read(response: aiohttp.ClientResponse, shown: str, on_long: Callable[[], Awaitable[None]] | None) -> bytes:
     """The decoded body, as long as it fits."""
     chunks, size = [], 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
+        if size > LONG_BODY_BYTES and on_long is not None:
+            await on_long()
+            on_long = None
         if size > MAX_ANSWER_BYTES:
             # Not read to its end: the connection is of no further use.
             response.close()

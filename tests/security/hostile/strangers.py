@@ -227,10 +227,8 @@ CASES: Final = (
     Case("decimals for the key of a limit", lambda a: _start(a, _KEY, {"x": [1.5e-5] * 120_000}),
          known="the key of a limit filled in beside the loop"),
     # Many at once.
-    Case("long bodies at once", _long_bodies,
-         known="bodies written when it is the request's turn"),
-    Case("runs that fail at once", _failing_together,
-         known="memory bounded by what values take there, not by their JSON"),
+    Case("long bodies at once", _long_bodies),
+    Case("runs that fail at once", _failing_together),
     Case("sockets that read nothing", _silent_sockets),
     Case("executions that are due at once", _due_together, only_whole=True,
          known="memory bounded by what values take there, not by their JSON"),
