@@ -315,6 +315,9 @@ class StepContext(Protocol):
         ...
 
 
+# A value of a million elements may be wrong in each of them.
+_MOST_FAULTS: Final = 100
+
 P = TypeVar("P", bound=Params)
 
 
@@ -398,13 +401,14 @@ class NodeType(ABC, Generic[P]):
         """The parameters as the model.
 
         Raises:
-            NodeFailure: `input.invalid`, with every fault in its message.
+            NodeFailure: `input.invalid`, with what is wrong with the first hundred values in its message.
         """
         try:
             return cast("P", self.Params.model_validate(params))
         except ValidationError as error:
-            faults = self._faults(error, params)
-            message = "; ".join(f"{'.'.join(map(str, f.keys))}: {f.message}" for f in faults)
+            found = error.errors(include_input=False, include_url=False)
+            faults = self._faults(found, params, most=_MOST_FAULTS)
+            message = "; ".join(f"{'.'.join(map(str, f.keys))}: {f.message}" if f.keys else f.message for f in faults)
             raise NodeFailure("input.invalid", f"The parameters of {self.type} are invalid: {message}") from None
 
     def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
@@ -415,16 +419,12 @@ class NodeType(ABC, Generic[P]):
         try:
             self.Params.model_validate(params)
         except ValidationError as error:
-            return self._faults(error, params, are_written=True)
+            found = error.errors(include_input=False, include_url=False)
+            return self._faults([fault for fault in found if not _is_filled_in_later(params, fault)], params)
         return []
 
-    def _faults(self, error: ValidationError, params: JSON, *, are_written: bool = False) -> list[ParamFault]:
-        found = [
-            fault
-            for fault in error.errors(include_input=False, include_url=False)
-            if not (are_written and _is_filled_in_later(params, fault))
-        ]
-        return parameter_faults(found, params, lambda keys: _known_at(self.Params, keys))
+    def _faults(self, found: Sequence[ErrorDetails], params: JSON, *, most: int | None = None) -> list[ParamFault]:
+        return parameter_faults(found, params, lambda keys: _known_at(self.Params, keys), most=most)
 
     def spec(self) -> NodeTypeSpec:
         return NodeTypeSpec(

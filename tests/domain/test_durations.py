@@ -1,5 +1,7 @@
 """Durations as a flow writes them."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +56,16 @@ def test_a_duration_with_a_unit_of_another_spelling_is_told_the_right_one(writte
 def test_more_than_ten_years_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="longer than ten years"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["1" * 100_000, "1ms" * 200, "P" + "1" * 100_000, "1." + "1" * 100_000])
+def test_a_duration_of_many_characters_is_refused_before_it_is_read(text: str) -> None:
+    started = time.thread_time()
+
+    with pytest.raises(ValueError, match=f"a text of {len(text)} characters is not a duration"):
+        parse_duration(text)
+
+    assert time.thread_time() - started < 1.0
 
 
 @given(st.text(max_size=30))

@@ -554,3 +554,8 @@ def test_a_path_within_a_list_is_rendered_where_it_stands(kind: type, value: Any
         {"a": [value if kind is Path else 7, "x"]},
         1,
     ]
+
+
+@pytest.mark.parametrize("value", [[1, 2], "ab"])
+def test_an_index_of_more_digits_than_any_value_has_gives_null(value: Any) -> None:
+    assert render(f"${{input['{'9' * 5000}']}}", {"input": value}) is None

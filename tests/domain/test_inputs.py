@@ -574,3 +574,9 @@ def test_the_library_is_not_loaded_before_it_is_used() -> None:
     program = "import flowrunner.schemas, sys; sys.exit('jsonschema_rs' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
+
+
+def test_a_reference_to_an_index_of_thousands_of_digits_leads_nowhere() -> None:
+    fault = only(form_faults({"anyOf": [{"$ref": f"#/anyOf/{'9' * 5000}"}]}, SchemaBudget(ENGINE)))
+
+    assert fault.code == "reference"

@@ -1,5 +1,7 @@
 """What is told of a flow when it is looked at: each promise, with the place and the hint."""
 
+import json
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -370,3 +372,40 @@ def test_names_are_listed_where_there_are_few() -> None:
     assert hint(0) is None
     assert hint(2) == "known: name_00, name_01"
     assert hint(21) is None
+
+
+@pytest.mark.parametrize("text", ["{{" + "a" * 200 + " " * 30_000, "${" + "a." * 6000 + "a}"])
+def test_hints_are_looked_for_in_linear_time(text: str) -> None:
+    started = time.thread_time()
+
+    study(f"nodes: {{a: {{type: return, params: {{value: '{text}'}}}}}}")
+
+    assert time.thread_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("{{ input.id }}", "write ${input.id}"),
+        ("{{\n  input.id\n}}", "write ${input.id}"),
+        ("{{ }} {{ 'x' }} {{ order.id | upper }}", "write ${input.x}"),
+    ],
+)
+def test_braces_of_other_languages_are_told_of(text: str, hint: str) -> None:
+    (fault,) = study(f"nodes: {{a: {{type: return, params: {{value: {json.dumps(text)}}}}}}}").faults
+
+    assert (fault.code, fault.hint) == ("expression.braces", hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("input.first-name", 'write input["first-name"], if that is one name'),
+        ("input.a.b.first-name", 'write input.a.b["first-name"], if that is one name'),
+        ("1 + (input.first-name)", 'write input["first-name"], if that is one name'),
+    ],
+)
+def test_a_name_with_a_dash_is_told_how_it_is_written(text: str, hint: str) -> None:
+    (fault,) = study(f"nodes: {{a: {{type: return, params: {{value: '${{{text}}}'}}}}}}").faults
+
+    assert fault.hint == hint

@@ -1,5 +1,6 @@
 """Node types that touch nothing outside, each by itself."""
 
+import time
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -61,6 +62,21 @@ def test_a_message_that_is_too_long_as_text_is_refused_before_it_is_written(valu
         tracemalloc.stop()
 
     assert peak < 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"query": {"a": [[]] * 5000}}, {"expect_status": ["a"] * 1000}, {"headers": {f"h{n}": [] for n in range(1000)}}],
+)
+def test_values_that_are_all_wrong_are_told_by_their_first_hundred(params: Any) -> None:
+    started = time.thread_time()
+
+    with pytest.raises(NodeFailure) as failure:
+        TYPES["http.request"].read({"url": "http://x", **params})
+
+    assert time.thread_time() - started < 1.0
+    assert failure.value.message.count(";") in (99, 100)
+    assert failure.value.message.endswith("; other values are wrong too")
 
 
 async def test_a_delay_suspends_for_its_duration_and_gives_its_input(client: EgressClient) -> None:

@@ -71,3 +71,13 @@ async def test_a_document_has_no_more_expressions_than_can_be_read_in_time(langu
     assert (await language.study(most)).flow is not None
     with pytest.raises(InvalidFlow, match="at most 10000 expressions"):
         await language.read(most + "# ${")
+
+
+async def test_doubled_braces_are_looked_for_in_linear_time(language: Language) -> None:
+    value = "${{" + " " * 3000 + "1 " * 41 + " " * 3000 + "}}"
+    started = time.thread_time()
+
+    reading = await language.study(f"nodes: {{a: {{type: return, params: {{value: '{value}'}}}}}}")
+
+    assert time.thread_time() - started < 1.0
+    assert [fault.code for fault in reading.faults] == ["expression.syntax"]

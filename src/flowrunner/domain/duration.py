@@ -20,6 +20,8 @@ _LOOSE_UNITS: Final = {
 _ISO: Final = re.compile(r"P(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.ASCII)
 
 LONGEST_SECONDS: Final = 10 * 366 * 86400.0
+# Digits without a unit take quadratic time to read.
+_MOST_CHARACTERS: Final = 500
 
 HINT: Final = "write a duration as 500ms, 10s, 5m, 2h, 1d or PT10S"
 
@@ -28,8 +30,10 @@ def parse_duration(text: str) -> float:
     """Seconds meant by ``text``: `500ms`, `10s`, `1h30m`, `1d`, or ISO 8601 (`PT10S`, `P1DT2H`).
 
     Raises:
-        ValueError: If it is neither, or longer than ten years.
+        ValueError: If it is neither, is longer than ten years or written in more than 500 characters.
     """
+    if len(text) > _MOST_CHARACTERS:
+        raise ValueError(f"{quoted(text)} is not a duration: {HINT}")
     seconds = _parse_short(text)
     if seconds is None:
         seconds = _parse_iso(text)

@@ -17,6 +17,7 @@ from flowrunner.domain.yaml_source import Keys
 MAX_SUBSCHEMAS: Final = 2_000
 MAX_LEVELS: Final = 50
 MAX_PATTERN_CHARACTERS: Final = 1_000
+_MOST_DIGITS: Final = 9
 
 TYPES: Final = ("string", "integer", "number", "boolean", "array", "object", "null")
 
@@ -342,7 +343,14 @@ def _target(root: JSON, reference: str) -> Keys | None:
         if isinstance(value, Mapping) and name in value:
             keys.append(name)
             value = value[name]
-        elif isinstance(value, list) and name.isascii() and name.isdigit() and int(name) < len(value):
+        elif (
+            isinstance(value, list)
+            # Python would not read a number of thousands of digits.
+            and len(name) <= _MOST_DIGITS
+            and name.isascii()
+            and name.isdigit()
+            and int(name) < len(value)
+        ):
             keys.append(int(name))
             value = value[int(name)]
         else:

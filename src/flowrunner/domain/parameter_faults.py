@@ -33,23 +33,30 @@ BOUNDS: Final[Mapping[str, str]] = {
 
 
 def parameter_faults(
-    found: Sequence[Found], params: JSON, known_at: Callable[[Keys], Sequence[str]]
+    found: Sequence[Found], params: JSON, known_at: Callable[[Keys], Sequence[str]], *, most: int | None = None
 ) -> list[ParamFault]:
     """One fault for each value that is wrong; what is missing or unknown is told by its key.
 
     Args:
         known_at: The keys that may stand where the last of some keys does.
+        most: How many values are looked at; all if None.
     """
     by_keys: dict[Keys, list[Found]] = {}
+    further: list[ParamFault] = []
     for one in found:
-        by_keys.setdefault(_keys_of(one, params), []).append(one)
+        keys = _keys_of(one, params)
+        if most is not None and keys not in by_keys and len(by_keys) == most:
+            further = [ParamFault(keys=(), code="param", message="other values are wrong too")]
+            break
+        by_keys.setdefault(keys, []).append(one)
+    outer = {keys[:length] for keys in by_keys for length in range(len(keys))}
     faults = [
         _fault(keys, group, params)
         for keys, group in by_keys.items()
         # Of a value with alternatives the faults inside the one that was meant say more.
-        if not (_has_alternatives(keys, group) and any(_is_within(keys, other) for other in by_keys))
+        if not (keys in outer and _has_alternatives(keys, group))
     ]
-    return _with_meant_keys(faults, known_at)
+    return [*_with_meant_keys(faults, known_at), *further]
 
 
 def _with_meant_keys(faults: Sequence[ParamFault], known_at: Callable[[Keys], Sequence[str]]) -> list[ParamFault]:
@@ -104,10 +111,6 @@ def _keys_of(found: Found, params: JSON) -> Keys:
 
 def _has_alternatives(keys: Keys, group: Sequence[Found]) -> bool:
     return any(len(found["loc"]) > len(keys) for found in group)
-
-
-def _is_within(keys: Keys, other: Keys) -> bool:
-    return len(other) > len(keys) and other[: len(keys)] == keys
 
 
 def _fault(keys: Keys, group: Sequence[Found], params: JSON) -> ParamFault:

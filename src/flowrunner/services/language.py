@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 # Read without waiting for those that take longer.
 _SHORT_CHARACTERS: Final = 4096
-# `${{ input.id }}`, as expressions are written elsewhere.
-_DOUBLED_BRACES: Final = re.compile(r"\s*\{\s*([^{}]{1,80}?)\s*\}\s*")
+# In a hint.
+_MOST_SHOWN: Final = 80
 # What begins a statement.
 _STATEMENT: Final = re.compile(r"\s*(?:const|let|var|if|for|while|do|switch|return|throw|try)\b|[^{}]*;\s*\S")
 _CLOSED: Final = "SyntaxError: unexpected token in expression: ')'"
@@ -98,8 +98,16 @@ def _hint(code: Code) -> str | None:
         return (
             "an expression holds no statements: write a node of type transform with a 'script', which returns a value"
         )
-    doubled = _DOUBLED_BRACES.fullmatch(code.text)
-    return None if doubled is None else f"write ${{{doubled[1]}}}, with single braces"
+    doubled = _in_braces(code.text)
+    return None if doubled is None else f"write ${{{doubled}}}, with single braces"
+
+
+def _in_braces(text: str) -> str | None:
+    """Return the `input.id` of `${{ input.id }}`, as expressions are written elsewhere."""
+    text = text.strip()
+    inner = text[1:-1].strip()
+    is_meant = text.startswith("{") and text.endswith("}") and 0 < len(inner) <= _MOST_SHOWN
+    return inner if is_meant and "{" not in inner and "}" not in inner else None
 
 
 def _said(code: Code, fault: ScriptFault) -> str:

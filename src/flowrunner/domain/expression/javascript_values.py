@@ -3,8 +3,11 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from typing import Final
 
 from flowrunner.domain.values import JSON
+
+_MOST_DIGITS: Final = 15
 
 
 def is_true(value: JSON) -> bool:
@@ -42,7 +45,9 @@ def own_property(value: JSON, key: str | int, utf16: Callable[[str], bytes]) -> 
 def _index(key: str | int) -> int | None:
     if isinstance(key, int):
         return key
-    return int(key) if key.isascii() and key.isdigit() and (key == "0" or key[0] != "0") else None
+    # No value is so long that its indexes had more digits, of which Python would not read any number.
+    is_index = len(key) <= _MOST_DIGITS and key.isascii() and key.isdigit() and (key == "0" or key[0] != "0")
+    return int(key) if is_index else None
 
 
 def text_of(value: JSON) -> str:

@@ -10,7 +10,8 @@ from flowrunner.domain.javascript_lint import Change, assignment, lost_changes, 
 _MOST_SHOWN: Final = 80
 _VARIABLES: Final = "vars"
 # How expressions are written elsewhere: `{{ input.id }}`.
-_OTHER_BRACES: Final = re.compile(r"(?<!\$)\{\{\s*(([\w$]+)[^{}\n]{0,200}?)\s*\}\}")
+_OTHER_BRACES: Final = re.compile(r"(?<!\$)\{\{([^{}]{1,300})\}\}")
+_BEGINS_WITH: Final = re.compile(r"[\w$]+")
 # `$input.id`, `#{input.id}`, `%{input.id}`, `$(input.id)`, `$[input.id]`, `<%= input.id %>`, `{input.id}`.
 _PATH: Final = r"[A-Za-z_]\w*(?:\.\w+|\[\w+\])+"
 _OTHER_MARKS: Final = re.compile(
@@ -73,10 +74,11 @@ def doubt_of_text(text: str, names: Collection[str]) -> Doubt | None:
     Args:
         names: What expressions may start from.
     """
-    found = _OTHER_BRACES.search(text)
+    found = next(filter(_is_expression, _OTHER_BRACES.finditer(text)), None)
     meant = None
     if found is not None:
-        meant = found[1] if found[2] in names else "input.x"
+        inner = found[1].strip()
+        meant = inner if _BEGINS_WITH.match(inner)[0] in names else "input.x"  # type: ignore[index] # see _is_expression
     else:
         for candidate in _OTHER_MARKS.finditer(text):
             inner = next(group for group in candidate.groups() if group is not None)
@@ -90,6 +92,11 @@ def doubt_of_text(text: str, names: Collection[str]) -> Doubt | None:
         f"'{found[0][:_MOST_SHOWN]}' stays as it is: expressions stand between ${{ and }}",
         f"write ${{{meant.strip()[:_MOST_SHOWN]}}}",
     )
+
+
+def _is_expression(braces: re.Match[str]) -> bool:
+    inner = braces[1].strip()
+    return "\n" not in inner and _BEGINS_WITH.match(inner) is not None
 
 
 def doubt_of_key(key: str) -> Doubt | None:

@@ -37,8 +37,8 @@ _OF_OTHERS: Final[Mapping[str, str]] = {
     "results": "what a node gave is nodes.<name>.result",
     "shared": "what a node gave is nodes.<name>.result, and what a node of type set keeps is vars.<name>",
 }
-# `input.first-name` is `input.first` minus `name`.
-_DASHED_MEMBER: Final = re.compile(r"\b([A-Za-z_$][\w$]*(?:\.[\w$]+)*?)\.(\w+(?:-\w+)+)")
+# `input.first-name` is `input.first` minus `name`. Each path is looked at once, from where it begins.
+_DASHED_MEMBER: Final = re.compile(r"(?<![\w$.])([A-Za-z_$][\w$]*(?:\.[\w$]+)*?)\.(\w+(?:-\w+)+)")
 _DASHED: Final = re.compile(r"\bnodes\.(\w+(?:-\w+)+)")
 
 
