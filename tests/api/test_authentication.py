@@ -191,7 +191,7 @@ def test_a_changed_password_or_role_ends_every_session(admin: Client, account: C
     path = f"/api/v1/accounts/{account.account_id}"
     second = Client(account.url).login(account.email, PASSWORD)
 
-    assert account.put(path, {"password": "another-quiet-heron-1"}).status == 200
+    assert account.put(path, {"password": "another-quiet-heron-1", "current_password": PASSWORD}).status == 200
 
     assert_error(account.get(ME), 401)
     assert_error(second.get(ME), 401)

@@ -78,7 +78,7 @@ async def work(data_dir: Path, seed: int) -> None:
             )
             await accounts.create(owner, password_hash="x")
         secrets = Secrets(stored.secrets, stored.vault, SystemClock())
-        caller = Caller(account_id=OWNER, role="admin", credential=Session(SessionId("s")), expires_at=_FIXED)
+        caller = Caller(account_id=OWNER, role="admin", credential=Session(SessionId("s"), _FIXED), expires_at=_FIXED)
 
         async def one() -> None:
             key = f"KEY_{draw.randrange(20)}"

@@ -30,7 +30,7 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("POST", "/api/v1/executions/{id}/rerun"): "run",
     ("PUT", "/api/v1/accounts/{id}"): "account",
     ("GET", "/api/v1/accounts"): "admin",
-    ("POST", "/api/v1/accounts"): "admin",
+    ("POST", "/api/v1/accounts"): "create_account",
     ("DELETE", "/api/v1/accounts/{id}"): "admin",
     ("GET", "/api/v1/audit"): "admin",
     ("GET", "/api/v1/keys/rotations"): "admin",

@@ -15,8 +15,10 @@ from flowrunner.domain.values import AccountId, SessionId, TokenId
 from flowrunner.services.flows import FlowDraft
 from support.asgi import program_at
 from support.client import PASSWORD
+from support.databases import NOON
 
-_ALL: Final = frozenset({"session", "read", "run", "write", "account", "tokens", "admin"})
+_OF_USERS: Final = frozenset({"session", "read", "run", "write", "account", "tokens"})
+_ALL: Final = _OF_USERS | {"admin", "create_account"}
 NOBODY: Final = AccountId("account-none")
 
 
@@ -54,7 +56,7 @@ class Town:
         await self._account("root", "admin")
         self.victim, _ = await self._account("victim", "user")
         for name in ("user A", "user B"):
-            await self._session(name, "user", _ALL - {"admin"})
+            await self._session(name, "user", _OF_USERS)
         await self._session("viewer", "viewer", frozenset({"session", "read"}))
         await self._session("admin", "admin", _ALL)
 
@@ -221,7 +223,7 @@ class Town:
 
 
 def as_session(id: AccountId, role: Role = "user") -> Caller:
-    return Caller(account_id=id, role=role, credential=Session(SessionId("none")), expires_at=NEVER)
+    return Caller(account_id=id, role=role, credential=Session(SessionId("none"), NOON), expires_at=NEVER)
 
 
 @asynccontextmanager

@@ -6,7 +6,8 @@ from support.databases import NOON
 
 
 def caller_of(account_id: AccountId, *, role: Role = "user", session: str = "s-1") -> Caller:
-    return Caller(account_id=account_id, role=role, credential=Session(SessionId(session)), expires_at=NOON)
+    credential = Session(SessionId(session), logged_in_at=NOON)
+    return Caller(account_id=account_id, role=role, credential=credential, expires_at=NOON)
 
 
 def token_caller_of(account_id: AccountId, *scopes: Scope, role: Role = "user") -> Caller:

@@ -37,7 +37,7 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
 @pytest.fixture
 def mara() -> Caller:
     """The admin that every database of these tests begins with."""
-    return Caller(account_id=MARA, role="admin", credential=Session(SessionId("s-mara")), expires_at=NOON)
+    return Caller(account_id=MARA, role="admin", credential=Session(SessionId("s-mara"), NOON), expires_at=NOON)
 
 
 @pytest.fixture

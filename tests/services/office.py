@@ -14,6 +14,7 @@ from flowrunner.security.keys import SIGNING, KeyRing
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.identity import Identity, Token
+from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
@@ -32,6 +33,8 @@ class Office:
         self.hasher = Argon2Hasher()
         store = SqlAccounts(engine.database)
         self.token_store = SqlTokens(engine.database)
+        self.audit = AuditLog(SqlAudit(engine.database), self.clock)
+        self.passwords = PasswordCheck(store, audit=self.audit, hasher=self.hasher, clock=self.clock)
         self.uses = TokenUses(self.token_store)
         self.identity = self.new_identity()
         self.tokens = Tokens(self.token_store, self.uses, self.clock, on_end=self.identity.sessions_ended)
@@ -41,7 +44,12 @@ class Office:
             self.deleted.append(id)
 
         self.accounts = Accounts(
-            store, self.hasher, self.clock, on_sessions_end=self.identity.sessions_ended, on_delete=on_delete
+            store,
+            self.passwords,
+            self.hasher,
+            self.clock,
+            on_sessions_end=self.identity.sessions_ended,
+            on_delete=on_delete,
         )
 
     def new_identity(self) -> Identity:
@@ -51,7 +59,8 @@ class Office:
             SqlSessions(self.engine.database),
             self.token_store,
             self.uses,
-            audit=AuditLog(SqlAudit(self.engine.database), self.clock),
+            audit=self.audit,
+            passwords=self.passwords,
             hasher=self.hasher,
             tokens=JwtIssuer(KeyRing(SIGNING, b"k" * 32)),
             clock=self.clock,

@@ -1,18 +1,29 @@
 """Accounts: the first one, and what changes of an account mean for its sessions."""
 
 import asyncio
-from typing import Any
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
 
 import pytest
 
-from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
+from flowrunner.domain.account import Session
+from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, TooManyRequests, Unauthorized
+from flowrunner.domain.values import SessionId
 from flowrunner.ports import Page
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.setup import FirstAccount
+from flowrunner.services.throttle import FAILURES
 from support.databases import MARA, rows_of
 
 from .callers import caller_of
 from .office import OTHER_PASSWORD, PASSWORD, HeldHasher, Office
+
+NOTHING: Final[dict[str, Any]] = {"name": None, "email": None, "role": None, "password": None}
+# By its owner.
+NEW_PASSWORD: Final = {**NOTHING, "password": OTHER_PASSWORD, "current_password": PASSWORD}
 
 
 @pytest.mark.parametrize(
@@ -38,7 +49,7 @@ async def test_a_new_password_ends_every_session(office: Office) -> None:
     token = (await office.login()).token
     await office.identity.authenticate(token)
 
-    await office.accounts.update(caller, caller.account_id, name=None, email=None, role=None, password=OTHER_PASSWORD)
+    await office.accounts.update(caller, caller.account_id, **NEW_PASSWORD)
 
     with pytest.raises(Unauthorized):
         await office.identity.authenticate(token)
@@ -52,9 +63,7 @@ async def test_a_slow_change_of_the_own_password_keeps_no_role_that_was_taken_me
     hashing = HeldHasher(office.hasher)
     office.accounts._hasher = hashing
 
-    changing = asyncio.create_task(
-        office.accounts.update(caller, caller.account_id, name=None, email=None, role=None, password=OTHER_PASSWORD)
-    )
+    changing = asyncio.create_task(office.accounts.update(caller, caller.account_id, **NEW_PASSWORD))
     await hashing.begun.wait()
     admin = caller_of(MARA, role="admin")
     await office.accounts.update(admin, caller.account_id, name="O", email=None, role="user", password=None)
@@ -71,27 +80,25 @@ async def test_a_demoted_admin_does_not_take_the_role_back_with_a_request_that_w
     hashing = HeldHasher(office.hasher)
     office.accounts._hasher = hashing
 
-    changing = asyncio.create_task(
-        office.accounts.update(caller, caller.account_id, name=None, email=None, role="admin", password=OTHER_PASSWORD)
-    )
+    change = {**NEW_PASSWORD, "role": "admin"}
+    changing = asyncio.create_task(office.accounts.update(caller, caller.account_id, **change))
     await hashing.begun.wait()
     admin = caller_of(MARA, role="admin")
     await office.accounts.update(admin, caller.account_id, name=None, email=None, role="user", password=None)
     hashing.held.set()
 
-    with pytest.raises(Forbidden):
-        await changing
+    assert (await changing).role == "user"
     assert (await office.accounts.get(admin, caller.account_id)).role == "user"
 
 
 async def test_a_login_with_the_old_password_opens_nothing_after_the_change(office: Office) -> None:
     caller = await office.add("omar")
     hashing = HeldHasher(office.hasher)
-    office.identity._hasher = hashing
+    office.passwords._hasher = office.identity._hasher = hashing
 
     login = asyncio.create_task(office.login())
     await hashing.begun.wait()
-    await office.accounts.update(caller, caller.account_id, name=None, email=None, role=None, password=OTHER_PASSWORD)
+    await office.accounts.update(caller_of(MARA, role="admin"), caller.account_id, **NEW_PASSWORD)
     hashing.held.set()
 
     with pytest.raises(Unauthorized):
@@ -103,17 +110,126 @@ async def test_a_login_with_the_old_password_opens_nothing_after_the_change(offi
 async def test_a_login_that_renews_an_outdated_hash_does_not_bring_the_old_password_back(office: Office) -> None:
     caller = await office.add("omar")
     hashing = HeldHasher(office.hasher, finds_outdated=True)
-    office.identity._hasher = hashing
+    office.passwords._hasher = office.identity._hasher = hashing
 
     login = asyncio.create_task(office.login())
     await hashing.begun.wait()
-    await office.accounts.update(caller, caller.account_id, name=None, email=None, role=None, password=OTHER_PASSWORD)
+    await office.accounts.update(caller_of(MARA, role="admin"), caller.account_id, **NEW_PASSWORD)
     hashing.held.set()
 
     with pytest.raises(Unauthorized):
         await login
-    office.identity._hasher = office.hasher
+    office.passwords._hasher = office.identity._hasher = office.hasher
     await office.login(password=OTHER_PASSWORD)
+
+
+# Own passwords and addresses
+
+
+@pytest.mark.parametrize(("current", "code"), [(None, "required"), ("a wrong password", "wrong"), ("", "wrong")])
+@pytest.mark.parametrize("role", ["user", "admin"])
+async def test_s66_ones_own_password_takes_the_present_one(
+    office: Office, role: Any, current: str | None, code: str
+) -> None:
+    caller = await office.add("omar", role=role)
+
+    with pytest.raises(InvalidInput) as error:
+        await office.accounts.update(caller, caller.account_id, **{**NEW_PASSWORD, "current_password": current})
+
+    assert [(fault.path, fault.code) for fault in error.value.faults] == [("current_password", code)]
+    await office.login()
+    await office.accounts.update(caller, caller.account_id, **NEW_PASSWORD)
+    await office.login(password=OTHER_PASSWORD)
+
+
+async def test_s66_guesses_of_the_present_password_count_as_failed_logins(office: Office) -> None:
+    caller = replace(await office.add("omar"), address="192.0.2.7")
+    wrong = {**NEW_PASSWORD, "current_password": "a wrong password"}
+    for _ in range(FAILURES // 2):
+        with pytest.raises(InvalidInput):
+            await office.accounts.update(caller, caller.account_id, **wrong)
+        with pytest.raises(Unauthorized):
+            await office.login(password="a wrong password")
+
+    for attempt in (office.accounts.update(caller, caller.account_id, **NEW_PASSWORD), office.login()):
+        with pytest.raises(TooManyRequests) as refused:
+            await attempt
+        assert refused.value.limit == "failed_logins"
+    await office.accounts.update(replace(caller, address="192.0.2.8"), caller.account_id, **NEW_PASSWORD)
+
+    await office.audit.settle()
+    failed = rows_of(office.engine.path, "SELECT object_id FROM audit WHERE action = 'login.failed'")
+    assert failed == [(caller.account_id,)] * (FAILURES + 2)
+
+
+async def test_s66_a_password_that_was_changed_meanwhile_is_not_changed_with_the_one_before(office: Office) -> None:
+    caller = await office.add("omar")
+    hashing = HeldHasher(office.hasher)
+    office.passwords._hasher = hashing
+
+    changing = asyncio.create_task(
+        office.accounts.update(caller, caller.account_id, **{**NEW_PASSWORD, "password": "a thief has chosen this"})
+    )
+    await hashing.begun.wait()
+    await office.accounts.update(caller_of(MARA, role="admin"), caller.account_id, **NEW_PASSWORD)
+    hashing.held.set()
+
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        await changing
+    await office.login(password=OTHER_PASSWORD)
+
+
+async def test_s66_ones_own_address_takes_a_login_of_the_last_quarter_of_an_hour(office: Office) -> None:
+    caller = await office.add("omar")
+
+    office.clock.advance(minutes=14, seconds=59)
+    change = {**NOTHING, "email": "new@example.com"}
+    assert (await office.accounts.update(caller, caller.account_id, **change)).email == "new@example.com"
+    office.clock.advance(seconds=1)
+    with pytest.raises(Forbidden, match="log in again"):
+        await office.accounts.update(caller, caller.account_id, **{**change, "email": "newer@example.com"})
+    same = {**NOTHING, "name": "O", "email": " NEW@example.com", "role": "user"}
+    assert (await office.accounts.update(caller, caller.account_id, **same)).name == "O"
+
+
+async def test_s66_an_owner_learns_of_five_addresses_an_hour_who_has_them(office: Office) -> None:
+    caller = await office.add("omar")
+    await office.add("ada")
+    begun = office.clock.now()
+    answers: list[str] = []
+
+    async def tried(email: str) -> str:
+        by = replace(caller, credential=Session(SessionId("s"), logged_in_at=office.clock.now()))
+        try:
+            await office.accounts.update(by, by.account_id, **{**NOTHING, "email": email})
+        except (InvalidInput, TooManyRequests) as error:
+            return str(error)
+        return "changed"
+
+    for email in ("ada@example.com", "no address", "ada@example.com", "m\u0430ra@example.com", "ada@example.com"):
+        answers.append(await tried(email))
+        office.clock.advance(minutes=11)
+    refused = await tried("free@example.com")
+    office.clock.advance(seconds=(begun + timedelta(hours=1) - office.clock.now()).total_seconds())
+
+    assert len(set(answers)) == 1
+    assert "no other account has" in answers[0]
+    assert "at most 5 times an hour" in refused
+    assert await tried("omar@elsewhere.example") == "changed"
+    admin = caller_of(MARA, role="admin")
+    for n in range(10):
+        change = {**NOTHING, "email": f"omar-{n}@example.com"}
+        assert (await office.accounts.update(admin, caller.account_id, **change)).email == change["email"]
+
+
+async def test_an_address_of_before_a_rule_stays_until_it_is_changed(office: Office) -> None:
+    caller = await office.add("omar")
+    with closing(sqlite3.connect(office.engine.path)) as connection, connection:
+        connection.execute("UPDATE accounts SET email = 'om\u0430r@example.com' WHERE id = ?", (caller.account_id,))
+
+    await office.login("om\u0430r@example.com")
+    change = {**NOTHING, "name": "O", "email": "om\u0430r@example.com"}
+    assert (await office.accounts.update(caller, caller.account_id, **change)).name == "O"
 
 
 async def test_only_an_admin_changes_roles(office: Office) -> None:

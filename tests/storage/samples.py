@@ -17,7 +17,7 @@ def session(id: str, account_id: AccountId = MARA, *, seconds: float = 3600) -> 
 
 
 async def log_in(sessions: SqlSessions, session: NewSession) -> bool:
-    return await sessions.open(session, password_hash=session.account_id.replace("account-", "hash-"))
+    return await sessions.open(session, at=NOON, password_hash=session.account_id.replace("account-", "hash-"))
 
 
 ALL: Final = Page(limit=1000, offset=0)

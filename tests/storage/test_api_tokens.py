@@ -15,7 +15,7 @@ async def test_of_several_uses_of_a_token_the_last_one_counts(database: Database
     tokens, later = SqlTokens(database), NOON + timedelta(hours=1)
     await SqlAccounts(database).create(account(MARA), password_hash="hash")
     session = NewSession(id=SessionId("s"), account_id=MARA, role="admin", expires_at=later)
-    await SqlSessions(database).open(session, password_hash="hash")
+    await SqlSessions(database).open(session, at=NOON, password_hash="hash")
     for n in range(3):
         view = TokenView(id=TokenId(f"t{n}"), name="CI", scopes=("read",), created_at=NOON)
         await tokens.create(MARA, view, digest=str(n), by=session.id, most=10)

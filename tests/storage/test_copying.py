@@ -51,7 +51,7 @@ async def source(tmp_path: Path) -> Path:
     await accounts.create(account("gone", role="user"), password_hash="hash")
     await accounts.delete(AccountId("gone"), at=NOON)
     session = NewSession(id=SessionId("s"), account_id=MARA, role="admin", expires_at=NOON + timedelta(days=9999))
-    await SqlSessions(database).open(session, password_hash="hash")
+    await SqlSessions(database).open(session, at=NOON, password_hash="hash")
     await SqlSessions(database).save_ticket("digest", session.id, expires_at=NOON)
     token = TokenView(id=TokenId("t"), name="T", scopes=("read",), created_at=NOON)
     await SqlTokens(database).create(MARA, token, digest="d", by=session.id, most=5)

@@ -19,7 +19,8 @@ from .samples import log_in, session
 
 def caller(id: str, account_id: AccountId = MARA, *, seconds: float = 3600) -> Caller:
     opened = session(id, account_id, seconds=seconds)
-    return Caller(account_id=account_id, role=opened.role, credential=Session(opened.id), expires_at=opened.expires_at)
+    credential = Session(opened.id, logged_in_at=NOON)
+    return Caller(account_id=account_id, role=opened.role, credential=credential, expires_at=opened.expires_at)
 
 
 async def renew(
@@ -88,6 +89,18 @@ async def test_a_replaced_session_lives_on_for_a_moment(sessions: SqlSessions) -
 
     assert await sessions.find(SessionId("s1")) == caller("s1", seconds=10)
     assert await sessions.find(SessionId("s2")) == caller("s2")
+
+
+async def test_s66_a_session_is_as_old_as_its_login_however_often_it_is_replaced(sessions: SqlSessions) -> None:
+    await log_in(sessions, session("s1"))
+    await renew(sessions, "s1", "s2", after=600)
+    await renew(sessions, "s2", "s3", after=1200)
+
+    found = [await sessions.find(SessionId(id)) for id in ("s1", "s2", "s3")]
+
+    assert [each and each.credential for each in found] == [
+        Session(SessionId(id), logged_in_at=NOON) for id in ("s1", "s2", "s3")
+    ]
 
 
 async def test_replacing_never_makes_a_session_live_longer(sessions: SqlSessions) -> None:

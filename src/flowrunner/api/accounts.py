@@ -31,6 +31,9 @@ class UpdateAccount(Body):
     password: str | None = Field(
         default=None, max_length=1024, description="Ends the account's sessions and API tokens."
     )
+    current_password: str | None = Field(
+        default=None, max_length=1024, description="The present password: needed with a new one of the caller's own."
+    )
     disabled: bool | None = Field(
         default=None, description="A disabled account cannot log in, and its API tokens are refused."
     )
@@ -77,8 +80,15 @@ async def list_accounts(
     return listing("accounts", [account_json(account) for account in accounts], total, page)
 
 
-@admin.post("", response_model=AccountAnswer, status_code=201, responses=errors(401, 403, 409, *BODY_ERRORS))
+@admin.post(
+    "",
+    response_model=AccountAnswer,
+    status_code=201,
+    responses=errors(401, 403, 409, *BODY_ERRORS),
+    openapi_extra=needs(Right.CREATE_ACCOUNT),
+)
 async def create_account(request: Request, body: CreateAccount) -> Response:
+    """Make an account. It takes an admin's login: an API token cannot do it."""
     account = await services_of(request).accounts.create(
         name=body.name, email=body.email, password=body.password, role=body.role, by=caller_of(request)
     )
@@ -98,7 +108,11 @@ async def get_account(request: Request, id: str) -> Response:
     openapi_extra=needs(Right.ACCOUNT),
 )
 async def update_account(request: Request, id: str, body: UpdateAccount) -> Response:
-    """Change what is given. Only an admin can change a role, disable an account, or change another one."""
+    """Change what is given. Only an admin can change a role, disable an account, or change another one.
+
+    No API token changes a password, an e-mail address or a role. The own password takes `current_password`, and the
+    own e-mail address a login of the last 15 minutes.
+    """
     account = await services_of(request).accounts.update(
         caller_of(request),
         AccountId(id),
@@ -106,6 +120,7 @@ async def update_account(request: Request, id: str, body: UpdateAccount) -> Resp
         email=body.email,
         role=body.role,
         password=body.password,
+        current_password=body.current_password,
         is_disabled=body.disabled,
     )
     return answer(account_json(account))

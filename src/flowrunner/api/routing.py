@@ -230,10 +230,10 @@ class ProtectedRoute(PublicRoute):
 
 
 class AdminRoute(ProtectedRoute):
-    """A route for admins."""
+    """A route for admins: with `Right.ADMIN`, unless it names another right that only they have."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        extra = {**(options.pop("openapi_extra", None) or {}), **needs(Right.ADMIN)}
+        extra = {**needs(Right.ADMIN), **(options.pop("openapi_extra", None) or {})}
         super().__init__(path, endpoint, openapi_extra=extra, **options)
 
 

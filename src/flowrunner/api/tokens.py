@@ -25,7 +25,7 @@ class CreateToken(Body):
         min_length=1,
         max_length=10,
         description="What it may do: `read`, `run` (start and cancel executions), `write` (flows, secrets), `admin`"
-        " (accounts). None implies another, and none goes beyond the account's present role.",
+        " (accounts, but not who gets in). None implies another, and none goes beyond the account's present role.",
     )
     expires_in: str | None = Field(
         default=None, max_length=20, description="For example `90d`. Without it the token has no end."

@@ -37,6 +37,7 @@ from flowrunner.services.executions import Executions
 from flowrunner.services.flows import Flows, ReadyFlows
 from flowrunner.services.identity import Identity
 from flowrunner.services.language import Language
+from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.rates import Rates
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.secrets import Secrets
@@ -133,24 +134,33 @@ def assemble(
     token_store = SqlTokens(database)
     uses = TokenUses(token_store)
     audit = AuditLog(SqlAudit(database), clock)
+    passwords = PasswordCheck(
+        account_store,
+        audit=audit,
+        hasher=hasher,
+        clock=clock,
+        throttle=Throttle(most_of_address=settings.anonymous_logins),
+    )
     identity = Identity(
         account_store,
         SqlSessions(database),
         token_store,
         uses,
         audit=audit,
+        passwords=passwords,
         hasher=hasher,
         tokens=stored.tokens,
         clock=clock,
         token_life=timedelta(seconds=settings.token_life),
-        throttle=Throttle(most_of_address=settings.anonymous_logins),
     )
 
     async def on_delete(account_id: AccountId) -> None:
         await executions.cancel_all(account_id)
         vault.forget(account_id)
 
-    accounts = Accounts(account_store, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete)
+    accounts = Accounts(
+        account_store, passwords, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete
+    )
     services = Services(
         identity=identity,
         rates=Rates(

@@ -1,7 +1,5 @@
 """Who uses FlowRunner: accounts and what their role lets them do."""
 
-import re
-import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,10 +18,6 @@ SCOPES: Final[tuple[Scope, ...]] = ("read", "run", "write", "admin")
 
 MIN_PASSWORD_CHARACTERS: Final = 12
 MAX_PASSWORD_CHARACTERS: Final = 1024
-
-# One "@", no spaces or control characters, a dot-free local domain allowed: the mail
-# server decides what exists, this only stops what cannot be an address.
-_EMAIL: Final = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,255}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,16 +40,20 @@ class Right(StrEnum):
     # Start executions, and act on those under way.
     RUN = "run"
     WRITE = "write"
-    # Change the own account, its password too.
+    # Change what accounts say about themselves, such as the name.
     ACCOUNT = "account"
+    # Change what decides who gets in and as what: a password, an e-mail address, a role.
+    CREDENTIALS = "credentials"
+    CREATE_ACCOUNT = "create_account"
     # Make and end the account's API tokens.
     TOKENS = "tokens"
     ADMIN = "admin"
 
 
+_OF_ADMINS: Final = frozenset({Right.ADMIN, Right.CREATE_ACCOUNT})
 _RIGHTS_OF_ROLE: Final[Mapping[Role, frozenset[Right]]] = {
     "viewer": frozenset({Right.SESSION, Right.READ}),
-    "user": frozenset(Right) - {Right.ADMIN},
+    "user": frozenset(Right) - _OF_ADMINS,
     "admin": frozenset(Right),
 }
 # The most that an account may put into a token. One that was made before the account lost a role keeps
@@ -65,7 +63,8 @@ SCOPES_OF_ROLE: Final[Mapping[Role, frozenset[Scope]]] = {
     "user": frozenset({"read", "run", "write"}),
     "admin": frozenset(SCOPES),
 }
-# No scope gives SESSION or TOKENS: a token that has leaked must not be able to make itself successors.
+# No scope gives SESSION, TOKENS, CREDENTIALS or CREATE_ACCOUNT: a token that has leaked must not be able to make
+# itself successors.
 _RIGHTS_OF_SCOPE: Final[Mapping[Scope, frozenset[Right]]] = {
     "read": frozenset({Right.READ}),
     "run": frozenset({Right.RUN}),
@@ -85,9 +84,14 @@ def rights_of(role: Role, scopes: frozenset[Scope] | None) -> frozenset[Right]:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a login opens."""
+    """What a login opens.
+
+    Attributes:
+        logged_in_at: When a password was checked for it; a refresh leaves that as it is.
+    """
 
     id: SessionId
+    logged_in_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +136,10 @@ def authorise(caller: Caller, right: Right) -> None:
     if right in caller.rights:
         return
     if right not in rights_of(caller.role, None):
-        raise Forbidden("Only an admin can do this" if right is Right.ADMIN else "A viewer can only read")
-    if right in (Right.SESSION, Right.TOKENS):
+        raise Forbidden("Only an admin can do this" if right in _OF_ADMINS else "A viewer can only read")
+    scope = next((scope for scope in SCOPES if right in _RIGHTS_OF_SCOPE[scope]), None)
+    if scope is None:
         raise Forbidden("An API token cannot do this: log in with a password")
-    scope = next(scope for scope in SCOPES if right in _RIGHTS_OF_SCOPE[scope])
     raise Forbidden(f"This API token does not have the scope '{scope}'")
 
 
@@ -144,18 +148,6 @@ def check_scopes(caller: Caller, scopes: Collection[Scope]) -> None:
     beyond = [scope for scope in SCOPES if scope in scopes and scope not in SCOPES_OF_ROLE[caller.role]]
     if beyond:
         raise Forbidden(f"A token of yours cannot have the scope '{beyond[0]}'")
-
-
-def normal_email(text: str) -> str:
-    """The form in which an address is stored and compared.
-
-    Raises:
-        ValueError: If it is not an address.
-    """
-    email = unicodedata.normalize("NFC", text.strip()).lower()
-    if not _EMAIL.fullmatch(email):
-        raise ValueError("must be an e-mail address such as name@example.com")
-    return email
 
 
 def password_faults(password: str, *, email: str, name: str) -> list[Fault]:

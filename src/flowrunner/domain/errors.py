@@ -59,6 +59,13 @@ class LimitReached(Conflict):
         self.most = most
 
 
+class EmailTaken(Conflict):
+    """Another account has the e-mail address."""
+
+    def __init__(self) -> None:
+        super().__init__("An account with this e-mail address exists already")
+
+
 class PreconditionFailed(FlowRunnerError):
     """The thing has changed since the state that the caller names.
 

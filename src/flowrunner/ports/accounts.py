@@ -22,7 +22,7 @@ class AccountStore(Protocol):
     async def create(
         self, account: Account, *, password_hash: str, only_if_first: bool = False, audit: Audit = None
     ) -> None:
-        """Raises: Conflict if the address is taken, or if ``only_if_first`` and it is not."""
+        """Raises: EmailTaken; Conflict if ``only_if_first`` and it is not."""
         ...
 
     async def update(
@@ -35,6 +35,7 @@ class AccountStore(Protocol):
         email: str | None = None,
         role: Role | None = None,
         password_hash: str | None = None,
+        old_password_hash: str | None = None,
         is_disabled: bool | None = None,
         audit: Audit = None,
     ) -> tuple[Account, bool]:
@@ -44,11 +45,13 @@ class AccountStore(Protocol):
 
         Args:
             by: Who changes it, with the rights that they have at this moment.
+            old_password_hash: Of the password that was checked for this; None if none was.
 
         Raises:
             NotFound: Also if ``by`` may not see the account.
             Forbidden: If this is about the role, or whether it is disabled, and ``by`` is no admin.
-            Conflict: If the address is taken or no active admin would remain.
+            EmailTaken.
+            Conflict: If no active admin would remain, or the password is no longer the one that was checked.
         """
         ...
 
@@ -97,8 +100,11 @@ class Renewal(Enum):
 
 
 class SessionStore(Protocol):
-    async def open(self, session: NewSession, *, password_hash: str, audit: Audit = None) -> bool:
-        """False, and nothing done, if the account has another password or role by now, or is disabled or gone."""
+    async def open(self, session: NewSession, *, at: datetime, password_hash: str, audit: Audit = None) -> bool:
+        """Open a session for who has logged in at this moment.
+
+        False, and nothing done, if the account has another password or role by now, or is disabled or gone.
+        """
         ...
 
     async def find(self, id: SessionId) -> Caller | None:
@@ -116,7 +122,7 @@ class SessionStore(Protocol):
     async def replace(
         self, old: SessionId, new: NewSession, *, now: datetime, old_ends_at: datetime, audit: Audit = None
     ) -> Renewal:
-        """Open ``new`` and let ``old`` end, unless ``old`` was replaced before."""
+        """Open ``new``, of the same login, and let ``old`` end, unless ``old`` was replaced before."""
         ...
 
     async def end_if_replaced(self, id: SessionId, *, audit: Audit = None) -> AccountId | None:

@@ -2,23 +2,31 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 
-from flowrunner.domain.account import Account, Caller, Role, normal_email, password_faults
+from flowrunner.domain.account import Account, Caller, Right, Role, Session, authorise, password_faults
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.errors import Fault, Forbidden, InvalidInput, NotFound
+from flowrunner.domain.email_address import NOT_AN_ADDRESS, normal_email
+from flowrunner.domain.errors import EmailTaken, Fault, Forbidden, InvalidInput, NotFound, Unauthorized, invalid
 from flowrunner.domain.values import JSON, AccountId
 from flowrunner.ports import AccountStore, Clock, Page, PasswordHasher
 from flowrunner.services.ids import new_id
-from flowrunner.services.rates import Allowance
+from flowrunner.services.password_check import PasswordCheck
+from flowrunner.services.rates import Allowance, SlidingWindow
 
 # Passwords that an account may change in a minute. Each takes as much of the processors as a login does, and
 # of the hashes that are made at once there are few.
 MOST_PASSWORDS: Final = 60
+# Attempts of an account to change its own e-mail address in an hour. Each that fails may tell that somebody has it.
+MOST_EMAILS: Final = 5
+# How old a login may be that changes the own e-mail address: whoever has that may one day ask for a new password.
+RECENT_LOGIN: Final = timedelta(minutes=15)
 
 
 class Accounts:
     """Args:
+    passwords: Checks the present password of who changes it.
     on_sessions_end: Told of an account whose sessions have ended.
     on_delete: Told of an account that is gone.
     """
@@ -26,6 +34,7 @@ class Accounts:
     def __init__(
         self,
         store: AccountStore,
+        passwords: PasswordCheck,
         hasher: PasswordHasher,
         clock: Clock,
         *,
@@ -33,14 +42,21 @@ class Accounts:
         on_delete: Callable[[AccountId], Awaitable[None]],
     ) -> None:
         self._store = store
+        self._passwords = passwords
         self._hasher = hasher
         self._clock = clock
         self._on_sessions_end = on_sessions_end
         self._on_delete = on_delete
-        self._passwords: Allowance[AccountId] = Allowance(
+        self._password_changes: Allowance[AccountId] = Allowance(
             MOST_PASSWORDS,
             limit="account_passwords",
             message="This account changes more than {most} passwords a minute: wait before the next one",
+        )
+        self._email_changes: SlidingWindow[AccountId] = SlidingWindow(
+            MOST_EMAILS,
+            limit="account_emails",
+            message="An account changes its own e-mail address at most {most} times an hour: wait before the next one",
+            length=timedelta(hours=1),
         )
 
     async def create(self, *, name: str, email: str, password: str, role: Role, by: Caller | None = None) -> Account:
@@ -105,32 +121,48 @@ class Accounts:
         email: str | None,
         role: Role | None,
         password: str | None,
+        current_password: str | None = None,
         is_disabled: bool | None = None,
     ) -> Account:
-        """Change what is given.
+        """Change what is given and differs.
 
         A new role or password ends the account's sessions, and so does disabling it; a new password ends its
         API tokens too. A disabled account has no login, and its API tokens are refused until it is enabled.
 
-        Raises: NotFound, InvalidInput, Forbidden, TooManyRequests; Conflict if the address is taken or no active
-            admin would remain.
+        Args:
+            current_password: Needed with a new password of the caller's own.
+
+        Raises: NotFound, InvalidInput, Forbidden, TooManyRequests; EmailTaken for the address of an account that is
+            not the caller's own; Conflict if no active admin would remain, or the password was changed meanwhile.
         """
-        before = await self.get(caller, id)
-        if role is not None and role != before.role and not caller.is_admin:
+        before, now = await self.get(caller, id), self._clock.now()
+        given = {"name": name, "email": email, "role": role, "password": password, "is_disabled": is_disabled}
+        is_own = caller.account_id == id
+        role = None if role == before.role else role
+        email = None if email is None or _is_address(email, before.email) else email
+        if role is not None and not caller.is_admin:
             raise Forbidden("Only an admin can change a role")
         if is_disabled is not None and is_disabled != before.is_disabled and not caller.is_admin:
             raise Forbidden("Only an admin can disable an account")
+        if not (email is None and role is None and password is None):
+            authorise(caller, Right.CREDENTIALS)
+        if is_own and email is not None:
+            self._admit_own_email(caller, at=now)
         checked = _checked(
             name=before.name if name is None else name,
             email=before.email if email is None else email,
             password=password,
+            known_email=before.email,
+            lacks_current=is_own and password is not None and current_password is None,
         )
-        password_hash = None
+        old_password_hash = password_hash = None
         if password is not None:
-            self._passwords.take(caller.account_id, at=self._clock.now())
+            self._password_changes.take(caller.account_id, at=now)
+            if is_own and current_password is not None:
+                old_password_hash = await self._check_own(caller, before.email, current_password)
             password_hash = await self._hasher.hash(password, source=caller.account_id)
+        # Hashing may have had to wait.
         now = self._clock.now()
-        given = {"name": name, "email": email, "role": role, "password": password, "is_disabled": is_disabled}
 
         def audit(updated: tuple[Account, bool]) -> AuditEntry:
             after, has_ended_sessions = updated
@@ -142,20 +174,45 @@ class Accounts:
             }
             return act(caller, "account.updated", "account", id, at=now, account_id=id, details=details)
 
-        after, has_ended_sessions = await self._store.update(
-            id,
-            by=caller.account_id,
-            at=now,
-            name=name,
-            email=None if email is None else checked,
-            role=role,
-            password_hash=password_hash,
-            is_disabled=is_disabled,
-            audit=audit,
-        )
+        try:
+            after, has_ended_sessions = await self._store.update(
+                id,
+                by=caller.account_id,
+                at=now,
+                name=name,
+                email=None if email is None else checked,
+                role=role,
+                password_hash=password_hash,
+                old_password_hash=old_password_hash,
+                is_disabled=is_disabled,
+                audit=audit,
+            )
+        except EmailTaken:
+            if not is_own:
+                raise
+            # Told apart from an address that is none, it would say who has an account here.
+            raise InvalidInput([_NOT_AN_ADDRESS]) from None
         if has_ended_sessions:
             await self._on_sessions_end(id)
         return after
+
+    def _admit_own_email(self, caller: Caller, *, at: datetime) -> None:
+        """Raises: Forbidden if the login is not recent; TooManyRequests."""
+        credential = caller.credential
+        # Clocks of several servers differ, and are set back.
+        if not isinstance(credential, Session) or abs(at - credential.logged_in_at) > RECENT_LOGIN:
+            minutes = RECENT_LOGIN // timedelta(minutes=1)
+            raise Forbidden(f"Your own e-mail address can be changed for {minutes} minutes after a login: log in again")
+        self._email_changes.check(caller.account_id, at=at)
+        self._email_changes.add(caller.account_id, at=at)
+
+    async def _check_own(self, caller: Caller, email: str, password: str) -> str:
+        """Return the hash of the caller's password. Raises: InvalidInput, TooManyRequests, QueueFull."""
+        try:
+            credential = await self._passwords.run(email, password, address=caller.address, source=caller.account_id)
+        except Unauthorized:
+            raise invalid("current_password", "is not the present password", code="wrong") from None
+        return credential.password_hash
 
     async def delete(self, id: AccountId, *, by: Caller | None = None) -> None:
         """End its sessions and API tokens, erase its secrets and cancel its executions.
@@ -174,16 +231,39 @@ class Accounts:
         return await self._store.any()
 
 
-def _checked(*, name: str, email: str, password: str | None) -> str:
-    """The address in its normal form. Raises: InvalidInput with every fault."""
+_NOT_AN_ADDRESS: Final = Fault(path="email", code="email", message=NOT_AN_ADDRESS)
+
+
+def _is_address(text: str, email: str) -> bool:
+    """Return whether a text is this address, in whatever form."""
+    try:
+        return text == email or normal_email(text) == email
+    except ValueError:
+        return False
+
+
+def _checked(
+    *, name: str, email: str, password: str | None, known_email: str | None = None, lacks_current: bool = False
+) -> str:
+    """Return the address in its normal form.
+
+    Args:
+        known_email: An address that is taken as it is: rules may have been added since.
+        lacks_current: The present password is needed, and absent.
+
+    Raises:
+        InvalidInput: With every fault.
+    """
     faults: list[Fault] = []
     if not name.strip():
         faults.append(Fault(path="name", code="required", message="Name is required"))
     normal = email
     try:
-        normal = normal_email(email)
-    except ValueError as error:
-        faults.append(Fault(path="email", code="email", message=str(error)))
+        normal = email if email == known_email else normal_email(email)
+    except ValueError:
+        faults.append(_NOT_AN_ADDRESS)
+    if lacks_current:
+        faults.append(Fault(path="current_password", code="required", message="Current password is required"))
     if password is not None:
         faults += password_faults(password, email=normal, name=name)
     if faults:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from flowrunner.domain.account import Account, ApiToken, Caller, Session, normal_email
+from flowrunner.domain.account import Account, ApiToken, Caller, Session
 from flowrunner.domain.audit import AuditEntry, act, credential_of, session_name
-from flowrunner.domain.errors import Forbidden, QueueFull, TooManyRequests, Unauthorized
+from flowrunner.domain.email_address import normal_email
+from flowrunner.domain.errors import Forbidden, QueueFull, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId
 from flowrunner.ports import (
     AccountStore,
@@ -25,8 +26,8 @@ from flowrunner.ports import (
 )
 from flowrunner.services import tokens
 from flowrunner.services.audit import AuditLog
+from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.rates import Allowance, source_of
-from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import TokenUses
 
 # How long a refreshed token lives on, so that requests under way with it do not fail.
@@ -55,7 +56,6 @@ class Ticket:
 class Identity:
     """Args:
     token_life: How long a login lasts without a refresh.
-    throttle: Counts logins that fail.
     """
 
     def __init__(
@@ -66,22 +66,22 @@ class Identity:
         uses: TokenUses,
         *,
         audit: AuditLog,
+        passwords: PasswordCheck,
         hasher: PasswordHasher,
         tokens: TokenIssuer,
         clock: Clock,
         token_life: timedelta,
-        throttle: Throttle | None = None,
     ) -> None:
         self._accounts = accounts
         self._sessions = sessions
         self._api_tokens = api_tokens
         self._uses = uses
         self._audit = audit
+        self._passwords = passwords
         self._hasher = hasher
         self._tokens = tokens
         self._clock = clock
         self._token_life = token_life
-        self._throttle = throttle or Throttle()
         self._renewed: Allowance[AccountId] = Allowance(
             MOST_RENEWED,
             limit="account_renewals",
@@ -111,23 +111,8 @@ class Identity:
         name = username.casefold()
         with contextlib.suppress(ValueError):
             name = normal_email(username)
-        try:
-            self._throttle.attempt(name, address, now=self._clock.now())
-        except TooManyRequests:
-            self._audit.login_refused(lambda: self._named(name), address=address)
-            raise
-        credential = await self._accounts.credential(name)
-        known = None if credential is None else credential.password_hash
         source = source_of(address)
-        try:
-            is_right = await self._hasher.verify(known, password, source=source)
-        except QueueFull:
-            self._throttle.give_back(name, address)
-            raise
-        if not is_right or credential is None:
-            self._audit.login_failed(None if credential is None else credential.account.id, address=address)
-            raise Unauthorized("The username or the password is wrong")
-        self._throttle.succeeded(name, address)
+        credential = await self._passwords.run(name, password, address=address, source=source)
         verified = credential.password_hash
         if self._hasher.is_outdated(verified):
             # The next login will do as well.
@@ -147,14 +132,10 @@ class Identity:
         def audit(is_open: bool) -> AuditEntry | None:
             return entry if is_open else None
 
-        if not await self._sessions.open(session, password_hash=password_hash, audit=audit):
+        if not await self._sessions.open(session, at=now, password_hash=password_hash, audit=audit):
             self._audit.login_failed(account.id, address=address)
             raise Unauthorized("The account was changed meanwhile: log in again")
         return self._token(session, now)
-
-    async def _named(self, name: str) -> AccountId | None:
-        credential = await self._accounts.credential(name)
-        return None if credential is None else credential.account.id
 
     def _token(self, session: NewSession, now: datetime) -> Token:
         token = self._tokens.issue(session, now=now)

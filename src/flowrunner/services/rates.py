@@ -109,6 +109,50 @@ class Allowance(Generic[K]):
             self._buckets.give_back(key)
 
 
+class SlidingWindow(Generic[K]):
+    """At most so many of something in any span of this length, for each of many.
+
+    Args: as of `Allowance`.
+    """
+
+    def __init__(self, most: int, *, limit: str, message: str, length: timedelta) -> None:
+        self._most = most
+        self._limit = limit
+        self._message = message
+        self._length = length
+        self._times: OrderedDict[K, list[datetime]] = OrderedDict()
+
+    def check(self, key: K, *, at: datetime) -> None:
+        """Raises: TooManyRequests, with the time to wait, if there is room for no other one."""
+        recent = self._recent(key, at)
+        if len(recent) >= self._most:
+            raise TooManyRequests(
+                self._message.format(most=self._most),
+                retry_after=recent[0] + self._length - at,
+                limit=self._limit,
+                most=self._most,
+            )
+
+    def add(self, key: K, *, at: datetime) -> None:
+        self._times[key] = [*self._recent(key, at), at]
+        self._times.move_to_end(key)
+        if len(self._times) > _KEPT:
+            self._times.popitem(last=False)
+
+    def give_back(self, key: K) -> None:
+        """Undo the last `add`."""
+        times = self._times.get(key)
+        if times:
+            times.pop()
+
+    def forget(self, key: K) -> None:
+        """Undo every `add`."""
+        self._times.pop(key, None)
+
+    def _recent(self, key: K, at: datetime) -> list[datetime]:
+        return [time for time in self._times.get(key, ()) if at - time < self._length]
+
+
 class Buckets(Generic[K]):
     """A bucket for each of many, which holds so many tokens and fills up again in a minute, or another time.
 

@@ -6,19 +6,15 @@ more of them allowed: one password may be guessed under ever new names, and each
 as much as any login.
 """
 
-from collections import OrderedDict
 from datetime import datetime, timedelta
 from typing import Final
 
-from flowrunner.domain.errors import TooManyRequests
-from flowrunner.services.rates import Allowance, source_of
+from flowrunner.services.rates import Allowance, SlidingWindow, source_of
 
 FAILURES: Final = 20
 # Logins of a name from an address in a minute, also if all succeed: each is hashed for, and opens a session.
 LOGINS: Final = 600
 WINDOW: Final = timedelta(minutes=15)
-# Guesses under ever new names must not fill the memory; the oldest are forgotten first.
-_KEPT: Final = 100_000
 
 
 class Throttle:
@@ -29,7 +25,12 @@ class Throttle:
     """
 
     def __init__(self, *, most_of_address: int | None = None) -> None:
-        self._failures: OrderedDict[tuple[str, str], list[datetime]] = OrderedDict()
+        self._failures: SlidingWindow[tuple[str, str]] = SlidingWindow(
+            FAILURES,
+            limit="failed_logins",
+            message="Too many failed logins: wait before the next one",
+            length=WINDOW,
+        )
         self._logins: Allowance[tuple[str, str]] = Allowance(
             LOGINS,
             limit="account_logins",
@@ -49,32 +50,20 @@ class Throttle:
         """
         source = source_of(address)
         key = (name, source)
-        recent = [at for at in self._failures.get(key, ()) if now - at < WINDOW]
-        if len(recent) >= FAILURES:
-            raise TooManyRequests(
-                "Too many failed logins: wait before the next one",
-                retry_after=recent[0] + WINDOW - now,
-                limit="failed_logins",
-                most=FAILURES,
-            )
+        self._failures.check(key, at=now)
         self._logins.take(key, at=now)
         self._addresses.take(source, at=now)
-        self._failures[key] = [*recent, now]
-        self._failures.move_to_end(key)
-        if len(self._failures) > _KEPT:
-            self._failures.popitem(last=False)
+        self._failures.add(key, at=now)
 
     def succeeded(self, name: str, address: str) -> None:
         """Take note that an attempt was no failure; the failures of this name before it are forgotten."""
         source = source_of(address)
-        self._failures.pop((name, source), None)
+        self._failures.forget((name, source))
         self._addresses.give_back(source)
 
     def give_back(self, name: str, address: str) -> None:
         """Undo one `attempt`: its password was never checked."""
         source = source_of(address)
-        failures = self._failures.get((name, source))
-        if failures:
-            failures.pop()
+        self._failures.give_back((name, source))
         self._logins.give_back((name, source))
         self._addresses.give_back(source)

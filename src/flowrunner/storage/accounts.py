@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.account import Account, Role
-from flowrunner.domain.errors import Conflict, Forbidden, NotFound
+from flowrunner.domain.errors import Conflict, EmailTaken, Forbidden, NotFound
 from flowrunner.domain.values import AccountId
 from flowrunner.ports import Audit, Credential, Page
 from flowrunner.storage.database import Database
@@ -65,6 +65,7 @@ REHASH: Final = """
 UPDATE accounts SET password_hash = :new
  WHERE id = :id AND password_hash = :old AND deleted_at IS NULL
 """
+IS_UNCHANGED: Final = "SELECT 1 FROM accounts WHERE id = :id AND password_hash = :old_password_hash"
 STANDING_OF: Final = "SELECT role, disabled_at FROM accounts WHERE id = :id AND deleted_at IS NULL"
 PAGE: Final = """
 SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts
@@ -104,6 +105,7 @@ class SqlAccounts:
         email: str | None = None,
         role: Role | None = None,
         password_hash: str | None = None,
+        old_password_hash: str | None = None,
         is_disabled: bool | None = None,
         audit: Audit = None,
     ) -> tuple[Account, bool]:
@@ -114,6 +116,7 @@ class SqlAccounts:
             "email": email,
             "role": role,
             "password_hash": password_hash,
+            "old_password_hash": old_password_hash,
             "is_disabled": is_disabled,
         }
 
@@ -129,6 +132,8 @@ class SqlAccounts:
                 raise Forbidden("Only an admin can change a role")
             if is_new_standing and not by_admin:
                 raise Forbidden("Only an admin can disable an account")
+            if old_password_hash is not None and await tx.row(IS_UNCHANGED, values) is None:
+                raise Conflict("The password was changed meanwhile: log in again")
             with _rules():
                 row = await one_row(tx, UPDATE, values)
             ends_sessions = is_new_role or is_new_standing or password_hash is not None
@@ -187,7 +192,7 @@ class _rules:  # noqa: N801 # reads as a statement at its uses
                     "The last admin cannot be deleted, disabled or demoted: make another account admin first"
                 )
             if "accounts" in str(error) and "email" in str(error):
-                raise Conflict("An account with this e-mail address exists already")
+                raise EmailTaken
 
 
 async def _is_active_admin(tx: Transaction, id: AccountId) -> bool:

@@ -37,8 +37,10 @@ SELECT id, name, email, role, password_hash, created_at, updated_at, disabled_at
     ),
     Table(
         "sessions",
-        ("id", "family", "account_id", "expires_at", "token_expires_at", "replaced_by"),
-        "SELECT id, family, account_id, expires_at, token_expires_at, replaced_by FROM sessions ORDER BY id",
+        ("id", "family", "account_id", "expires_at", "token_expires_at", "logged_in_at", "replaced_by"),
+        """
+SELECT id, family, account_id, expires_at, token_expires_at, logged_in_at, replaced_by FROM sessions ORDER BY id
+""",
     ),
     Table(
         "tickets",

@@ -13,14 +13,14 @@ from flowrunner.storage.transaction import Transaction
 # Only for an account that is still what it was when the caller proved to be its owner: a login that
 # races with a new password, a new role or the account's end opens nothing.
 OPEN: Final = """
-INSERT INTO sessions (id, family, account_id, expires_at, token_expires_at)
-SELECT :id, :family, :account_id, :expires_at, :expires_at
+INSERT INTO sessions (id, family, account_id, expires_at, token_expires_at, logged_in_at)
+SELECT :id, :family, :account_id, :expires_at, :expires_at, :logged_in_at
  WHERE EXISTS (SELECT 1 FROM accounts
                 WHERE id = :account_id AND disabled_at IS NULL AND deleted_at IS NULL AND role = :role
                   AND password_hash = coalesce(:password_hash, password_hash))
 """
 FIND: Final = """
-SELECT s.account_id, a.role, s.expires_at
+SELECT s.account_id, a.role, s.expires_at, s.logged_in_at
   FROM sessions s JOIN accounts a
     ON a.id = s.account_id AND a.disabled_at IS NULL AND a.deleted_at IS NULL
  WHERE s.id = :id
@@ -31,7 +31,7 @@ RETIRE: Final = """
 UPDATE sessions
    SET expires_at = CASE WHEN expires_at < :ends_at THEN expires_at ELSE :ends_at END, replaced_by = :new
  WHERE id = :old AND replaced_by IS NULL
-RETURNING family
+RETURNING family, logged_in_at
 """
 # The second request of two at once shows the token of before, and so does a thief. It can be told apart
 # only while the newer token has not been refreshed itself, and for a moment.
@@ -62,8 +62,8 @@ class SqlSessions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def open(self, session: NewSession, *, password_hash: str, audit: Audit = None) -> bool:
-        values = _values(session, family=session.id) | {"password_hash": password_hash}
+    async def open(self, session: NewSession, *, at: datetime, password_hash: str, audit: Audit = None) -> bool:
+        values = _values(session, family=session.id, logged_in_at=to_ms(at)) | {"password_hash": password_hash}
 
         async def open(tx: Transaction) -> bool:
             return await tx.run(OPEN, values) == 1
@@ -74,7 +74,8 @@ class SqlSessions:
         row = await self._database.read(lambda tx: tx.row(FIND, {"id": id}))
         if row is None:
             return None
-        return Caller(account_id=AccountId(row[0]), role=row[1], credential=Session(id), expires_at=from_ms(row[2]))
+        credential = Session(id, logged_in_at=from_ms(row[3]))
+        return Caller(account_id=AccountId(row[0]), role=row[1], credential=credential, expires_at=from_ms(row[2]))
 
     async def family(self, id: SessionId) -> str | None:
         row = await self._database.read(lambda tx: tx.row(FAMILY, {"id": id}))
@@ -92,7 +93,7 @@ class SqlSessions:
             values = {"old": old, "new": new.id, "now": to_ms(now), "ends_at": to_ms(old_ends_at)}
             row = await tx.row(RETIRE, values)
             if row is not None:
-                is_open = await tx.run(OPEN, _values(new, family=row[0])) == 1
+                is_open = await tx.run(OPEN, _values(new, family=row[0], logged_in_at=row[1])) == 1
                 return Renewal.REPLACED if is_open else Renewal.ENDED
             row = await tx.row(IS_REPEAT, values)
             if row is None:
@@ -130,7 +131,7 @@ class SqlSessions:
         await self._database.write(purge)
 
 
-def _values(session: NewSession, *, family: str) -> dict[str, Any]:
+def _values(session: NewSession, *, family: str, logged_in_at: int) -> dict[str, Any]:
     return {
         "id": session.id,
         "family": family,
@@ -138,4 +139,5 @@ def _values(session: NewSession, *, family: str) -> dict[str, Any]:
         "role": session.role,
         "password_hash": None,
         "expires_at": to_ms(session.expires_at),
+        "logged_in_at": logged_in_at,
     }

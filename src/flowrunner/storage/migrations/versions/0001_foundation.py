@@ -61,6 +61,8 @@ CREATE TABLE sessions (
     expires_at INTEGER NOT NULL,
     -- What its token says. The row is kept until then, so that a token which comes back is known again.
     token_expires_at INTEGER NOT NULL,
+    -- When the password was checked; a refresh keeps it.
+    logged_in_at INTEGER NOT NULL,
     replaced_by TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_account ON sessions (account_id);
@@ -469,6 +471,8 @@ CREATE TABLE sessions (
     expires_at bigint NOT NULL,
     -- What its token says. The row is kept until then, so that a token which comes back is known again.
     token_expires_at bigint NOT NULL,
+    -- When the password was checked; a refresh keeps it.
+    logged_in_at bigint NOT NULL,
     replaced_by text COLLATE "C"
 );
 CREATE INDEX sessions_account ON sessions (account_id);

@@ -1,0 +1,51 @@
+"""E-mail addresses: the one form in which they are stored and compared."""
+
+import re
+import unicodedata
+from typing import Final
+
+# One message for every reason, and for an address that another account has: it tells nothing about other accounts.
+NOT_AN_ADDRESS: Final = (
+    "must be an e-mail address such as name@example.com, with letters of one script, that no other account has"
+)
+
+# One "@", no spaces, a dot-free local domain allowed: the mail server decides what exists, this only stops what
+# cannot be an address.
+_EMAIL: Final = re.compile(r"[^\s@]{1,64}@[^\s@]{1,255}")
+# Scripts that one language is written in together count as one. Source: Unicode Technical Standard 39, section 5.1.
+_TOGETHER: Final = (
+    frozenset({"CJK", "HIRAGANA", "KATAKANA"}),
+    frozenset({"CJK", "HANGUL"}),
+    frozenset({"CJK", "BOPOMOFO"}),
+)
+_LETTERS: Final = frozenset({"Lu", "Ll", "Lt", "Lo"})
+
+
+def normal_email(text: str) -> str:
+    """Return the form in which an address is stored and compared: NFKC, in lower case.
+
+    Raises:
+        ValueError: If it is not an address, has characters that cannot be seen, or mixes scripts, so that it could
+            look like another.
+    """
+    folded = unicodedata.normalize("NFKC", text).strip().lower()
+    # Lower case may come apart: that of "İ" is two characters.
+    email = unicodedata.normalize("NFKC", folded)
+    if not _EMAIL.fullmatch(email) or _has_invisible(email) or not _is_of_one_script(email):
+        raise ValueError(NOT_AN_ADDRESS)
+    return email
+
+
+def _has_invisible(text: str) -> bool:
+    """Return whether a character is a control, a format character, or none that Unicode assigns."""
+    return any(unicodedata.category(character).startswith("C") for character in text)
+
+
+def _is_of_one_script(text: str) -> bool:
+    scripts = {_script_of(character) for character in text if unicodedata.category(character) in _LETTERS}
+    return len(scripts) < 2 or any(scripts <= together for together in _TOGETHER)
+
+
+def _script_of(letter: str) -> str:
+    # The standard library has no table of scripts, but the name of a letter begins with its script's.
+    return unicodedata.name(letter, "").split(" ", 1)[0]

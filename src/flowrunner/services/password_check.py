@@ -1,0 +1,65 @@
+"""The check of a password, by a login or by a request that asks for the present one."""
+
+from flowrunner.domain.errors import QueueFull, TooManyRequests, Unauthorized
+from flowrunner.domain.values import AccountId
+from flowrunner.ports import AccountStore, Clock, Credential, PasswordHasher
+from flowrunner.services.audit import AuditLog
+from flowrunner.services.throttle import Throttle
+
+
+class PasswordCheck:
+    """Counts and records every guess alike, wherever it is made.
+
+    Args:
+        throttle: Counts the guesses that fail.
+    """
+
+    def __init__(
+        self,
+        accounts: AccountStore,
+        *,
+        audit: AuditLog,
+        hasher: PasswordHasher,
+        clock: Clock,
+        throttle: Throttle | None = None,
+    ) -> None:
+        self._accounts = accounts
+        self._audit = audit
+        self._hasher = hasher
+        self._clock = clock
+        self._throttle = throttle or Throttle()
+
+    async def run(self, email: str, password: str, *, address: str, source: str) -> Credential:
+        """Return the account of this address, and the hash that the password has been checked against.
+
+        Args:
+            email: In its normal form, or anything that no account has.
+            address: Where the request comes from; failures are counted by it too.
+            source: Which requests take turns for the processors with each other.
+
+        Raises:
+            Unauthorized: The same for an unknown address and a wrong password.
+            TooManyRequests.
+            QueueFull: Too many passwords wait to be checked.
+        """
+        try:
+            self._throttle.attempt(email, address, now=self._clock.now())
+        except TooManyRequests:
+            self._audit.login_refused(lambda: self._named(email), address=address)
+            raise
+        credential = await self._accounts.credential(email)
+        known = None if credential is None else credential.password_hash
+        try:
+            is_right = await self._hasher.verify(known, password, source=source)
+        except QueueFull:
+            self._throttle.give_back(email, address)
+            raise
+        if not is_right or credential is None:
+            self._audit.login_failed(None if credential is None else credential.account.id, address=address)
+            raise Unauthorized("The username or the password is wrong")
+        self._throttle.succeeded(email, address)
+        return credential
+
+    async def _named(self, email: str) -> AccountId | None:
+        credential = await self._accounts.credential(email)
+        return None if credential is None else credential.account.id
