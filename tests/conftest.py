@@ -1,5 +1,6 @@
 """What tests from outside share: a running server, somebody for it to call, and accounts."""
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,11 +8,15 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import structlog
 
 from support.client import Client
 from support.postgres import PostgresServer
 from support.receiver import Receiver
 from support.server import HASTY, Server
+
+# As a server with its own settings: what runs in the tests' process has no line for each step either.
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
 
 pytest_plugins = ["support.fleet", "support.scoreboard"]
 

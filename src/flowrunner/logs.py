@@ -1,11 +1,14 @@
 """What the server tells whoever runs it."""
 
+import atexit
 import contextlib
 import logging
+import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from queue import Empty, SimpleQueue
 from typing import Any, Final, TextIO, cast
 
 import structlog
@@ -23,40 +26,108 @@ _MINUTE_SECONDS: Final = 60.0
 # Kinds beyond are counted as one.
 _MOST_KINDS: Final = 100
 _OTHER: Final = "other"
-# What clients cause that nobody has to know.
-_SAMPLED_EVENTS: Final = frozenset({"request.crashed"})
+# Events that clients cause as often as they like, with the fields that tell their kinds apart.
+_SAMPLED: Final[Mapping[str, tuple[str, ...]]] = {
+    "execution.failed": ("account_id",),
+    "login.failed": ("account_id",),
+    "request.crashed": (),
+    "request.finished": ("status", "account_id"),
+}
+_MOST_FAILED_EXECUTIONS: Final = 60
+# What uvicorn says of requests that have a `request.finished` with their id.
+_SAID_OTHERWISE: Final = frozenset(
+    {"Invalid HTTP request received.", "ASGI callable returned without completing handshake."}
+)
+# Of lines that wait to be written. Beyond it lines are left out.
+_MOST_WAITING_BYTES: Final = 4 * 2**20
+_TOO_SLOW: Final = "any, written faster than they are read"
+# How long a process that ends waits for its last lines to be read.
+_LAST_LINES_SECONDS: Final = 2.0
 
 
-class _Unfailing:
-    """A stream whose failures are nobody's: a full disk or a reader that has gone must not stop the
-    work that a line tells of."""
+class LineWriter:
+    """A stream that a thread writes to a file: no event waits until somebody reads the log.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    A full disk or a reader that has gone stops nothing either.
 
-    def write(self, text: str) -> int:
-        with contextlib.suppress(OSError, ValueError):
-            return self._stream.write(text)
-        return 0
+    Args:
+        file: Its descriptor; None drops all lines.
+        report: Called with the number of lines that were left out, because too many waited.
+    """
+
+    def __init__(self, file: int | None, report: Callable[[int], None], *, most: int = _MOST_WAITING_BYTES) -> None:
+        self._file = file
+        self._report = report
+        self._most = most
+        self._lock = threading.Lock()
+        self._lines: SimpleQueue[bytes | threading.Event] = SimpleQueue()
+        self._waiting_bytes = self._left_out = 0
+        self._thread: threading.Thread | None = None
+
+    def write(self, text: str) -> None:
+        line = text.encode(errors="backslashreplace")
+        with self._lock:
+            if self._file is None:
+                return
+            if self._waiting_bytes + len(line) > self._most:
+                self._left_out += 1
+                return
+            self._waiting_bytes += len(line)
+            self._lines.put(line)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
+                self._thread.start()
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.flush()
+        """Do nothing: lines are written at once, or as soon as they can be."""
+
+    def close(self) -> None:
+        """Wait a moment until the lines so far are written."""
+        if self._thread is not None:
+            written = threading.Event()
+            self._lines.put(written)
+            written.wait(_LAST_LINES_SECONDS)
+
+    def _write_all(self) -> None:
+        while True:
+            self._write(self._lines.get())
+            while not self._lines.empty():
+                with contextlib.suppress(Empty):
+                    self._write(self._lines.get_nowait())
+            with self._lock:
+                left_out, self._left_out = self._left_out, 0
+            if left_out:
+                self._report(left_out)
+
+    def _write(self, line: bytes | threading.Event) -> None:
+        if isinstance(line, threading.Event):
+            line.set()
+            return
+        rest = memoryview(line)
+        with contextlib.suppress(OSError):
+            while rest:
+                rest = rest[os.write(cast("int", self._file), rest) :]
+        with self._lock:
+            self._waiting_bytes -= len(line)
 
 
 class Sampling(logging.Filter):
-    """Lets ten lines of a kind through in a minute, and reports how many others there were.
+    """Lets some lines of each kind through in a minute, and reports how many others there were.
 
     Anybody can send a request that cannot be read, as often as they like, and libraries log each of them.
 
     Args:
         report: Called at the end of a minute with each kind and how many lines of it were left out.
+        most: Lines of a kind that are written in a minute.
         seconds: The minute, in tests.
     """
 
-    def __init__(self, report: Callable[[str, int], None], *, seconds: float = _MINUTE_SECONDS) -> None:
+    def __init__(
+        self, report: Callable[[str, int], None], *, most: int = _MOST_LINES, seconds: float = _MINUTE_SECONDS
+    ) -> None:
         super().__init__()
         self._report = report
+        self._most = most
         self._seconds = seconds
         self._lock = threading.Lock()
         self._lines: Counter[str] = Counter()
@@ -72,7 +143,7 @@ class Sampling(logging.Filter):
             self._lines[kind] += 1
             if len(self._lines) == 1 and self._lines[kind] == 1:
                 self._begin_minute()
-            return self._lines[kind] <= _MOST_LINES
+            return self._lines[kind] <= self._most
 
     def _begin_minute(self) -> None:
         timer = threading.Timer(self._seconds, self._end_minute)
@@ -83,12 +154,34 @@ class Sampling(logging.Filter):
         with self._lock:
             lines, self._lines = self._lines, Counter()
         for kind, count in lines.items():
-            if count > _MOST_LINES:
-                self._report(kind, count - _MOST_LINES)
+            if count > self._most:
+                self._report(kind, count - self._most)
 
 
 def _report_left_out(kind: str, count: int) -> None:
     structlog.get_logger().warning("log.left_out", like=kind, lines=count)
+
+
+def _sampler(level: int) -> Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, Any]]:
+    """Return the processor that leaves out events that there are too many of."""
+    samplings = {
+        event: Sampling(_report_left_out, most=_MOST_FAILED_EXECUTIONS if event == "execution.failed" else _MOST_LINES)
+        for event in _SAMPLED
+    }
+    if level <= logging.DEBUG:
+        # Then every request has its line, whatever it was answered.
+        del samplings["request.finished"]
+
+    def sample(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        name = event["event"]
+        sampling = samplings.get(name)
+        if sampling is not None:
+            told_apart = (f"{field}={event[field]}" for field in _SAMPLED[name] if event.get(field) is not None)
+            if not sampling.passes(" ".join((name, *told_apart))):
+                raise structlog.DropEvent
+        return event
+
+    return sample
 
 
 def configure_logging(settings: Settings) -> None:
@@ -99,17 +192,12 @@ def configure_logging(settings: Settings) -> None:
         if settings.log_format == "json"
         else [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
     )
-    sampling = Sampling(_report_left_out)
-
-    def sample(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        if event["event"] in _SAMPLED_EVENTS and not sampling.passes(event["event"]):
-            raise structlog.DropEvent
-        return event
-
     facts: list[Any] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
     # What libraries tell comes in the same form.
-    of_libraries = logging.StreamHandler(cast("TextIO", _Unfailing(sys.stderr)))
-    of_libraries.addFilter(sampling)
+    stream = cast("TextIO", _open_stream())
+    of_libraries = logging.StreamHandler(stream)
+    of_libraries.addFilter(lambda record: record.msg not in _SAID_OTHERWISE)
+    of_libraries.addFilter(Sampling(_report_left_out))
     of_libraries.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, _on_one_line, *facts],
@@ -118,11 +206,19 @@ def configure_logging(settings: Settings) -> None:
     )
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[of_libraries])
     structlog.configure(
-        processors=[sample, *facts, *rendering],
+        processors=[_sampler(level), *facts, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Unfailing(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
+
+
+def _open_stream() -> LineWriter:
+    # Without a standard error, its number may be that of another file.
+    file = None if sys.stderr is None else sys.stderr.fileno()
+    stream = LineWriter(file, lambda count: _report_left_out(_TOO_SLOW, count))
+    atexit.register(stream.close)
+    return stream
 
 
 def _on_one_line(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

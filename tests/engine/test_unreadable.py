@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from structlog.testing import capture_logs
 
 from flowrunner.domain.errors import Conflict
 from flowrunner.domain.events import Completed, Logged
@@ -89,8 +90,10 @@ async def test_what_waits_can_be_told_nothing_and_be_cancelled(place: Place, wha
         for id in (signalled, cancelled):
             spoil(place, id, *UNREADABLE[what])
 
-        with pytest.raises(Conflict, match="has ended"):
+        with capture_logs() as lines, pytest.raises(Conflict, match="has ended"):
             await engine.signals.send(caller_of(MARA), signalled, "go", None)
+        (line,) = [line for line in lines if line["event"] == "execution.failed"]
+        assert (line["execution_id"], line["error_type"]) == (signalled, "events.unreadable")
         with pytest.raises(Conflict, match="it is failed"):
             await engine.dispatcher.cancel(cancelled, reason="by hand")
 

@@ -1,7 +1,9 @@
-"""The outermost layer: a request id, who asks behind proxies, the headers every answer has, the last resort."""
+"""The outermost layer: a request id, who asks behind proxies, headers of every answer, the last resort, the log."""
 
 import re
 import secrets
+import time
+from http import HTTPStatus
 from typing import Final
 
 import structlog
@@ -11,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flowrunner.api.errors import NOTHING_HERE, error_answer
 from flowrunner.api.hosts import Hosts
 from flowrunner.api.proxies import Proxies
+from flowrunner.api.request_log import ANSWERED, log_request
 
 logger = structlog.get_logger()
 
@@ -46,19 +49,24 @@ class Edge:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        scope["request_id"] = request_id
+        began = time.perf_counter()
+        scope["request_id"] = _request_id(scope)
         self._proxies.resolve(scope)
-        if scope["type"] == "websocket":
-            await self._serve_socket(scope, receive, send)
-            return
+        serve = self._serve_socket if scope["type"] == "websocket" else self._serve
+        try:
+            await serve(scope, receive, send)
+        finally:
+            log_request(scope, seconds=time.perf_counter() - began)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = scope["request_id"]
         has_started = False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
-                self._add_headers(message, request_id)
+                self._add_headers(message, scope)
             await send(message)
 
         if (fault := self._hosts.fault(scope)) is not None:
@@ -81,7 +89,7 @@ class Edge:
 
         async def send_denial(message: Message) -> None:
             if message["type"] == "websocket.http.response.start":
-                self._add_headers(message, request_id)
+                self._add_headers(message, scope)
             await send(message)
 
         async def send_with_headers(message: Message) -> None:
@@ -92,6 +100,8 @@ class Edge:
                 await error_answer(request_id, 404, NOTHING_HERE)(scope, receive, send_denial)
                 return
             has_started = True
+            if message["type"] == "websocket.accept":
+                scope[ANSWERED] = HTTPStatus.SWITCHING_PROTOCOLS
             await send_denial(message)
 
         if (fault := self._hosts.fault(scope)) is not None:
@@ -105,8 +115,9 @@ class Edge:
                 raise
             await error_answer(request_id, 500, CRASHED)(scope, receive, send_denial)
 
-    def _add_headers(self, message: Message, request_id: str) -> None:
-        message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *self._headers]
+    def _add_headers(self, message: Message, scope: Scope) -> None:
+        scope[ANSWERED] = message["status"]
+        message["headers"] = [*message["headers"], (b"x-request-id", scope["request_id"].encode()), *self._headers]
 
 
 def _request_id(scope: Scope) -> str:

@@ -9,7 +9,8 @@ from typing import Any, Final, assert_never
 from weakref import WeakValueDictionary
 
 import msgspec
-from starlette.routing import WebSocketRoute
+from starlette.routing import Match, WebSocketRoute
+from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from flowrunner.api.answers import rfc3339
@@ -61,6 +62,14 @@ TRY_AGAIN: Final = 1013
 SESSION_ENDED: Final = 4401
 
 
+class _SocketRoute(WebSocketRoute):
+    """A route that its requests are told by, as those of HTTP are."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        return match, {**found, "route": self}
+
+
 class Live:
     """The open sockets of this process.
 
@@ -87,7 +96,7 @@ class Live:
         self._all_closed.set()
 
     def route(self) -> WebSocketRoute:
-        return WebSocketRoute("/ws/executions/{execution_id}", self.serve)
+        return _SocketRoute("/ws/executions/{execution_id}", self.serve)
 
     @property
     def open_sockets(self) -> int:

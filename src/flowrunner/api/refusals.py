@@ -6,11 +6,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from flowrunner.api.edge import SECURITY_HEADERS
 from flowrunner.api.errors import error_answer
+from flowrunner.api.request_log import log_unreadable
 
 
 def refusal(status: int, message: str) -> bytes:
     """An answer in the shape of all others, after which the connection ends."""
     request_id = secrets.token_hex(8)
+    log_unreadable(request_id, status)
     answer = error_answer(request_id, status, message)
     headers = [
         *answer.raw_headers,

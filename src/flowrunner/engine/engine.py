@@ -19,6 +19,7 @@ from flowrunner.engine.recorder import record, storable_soon
 from flowrunner.engine.relatives import Ties, end_signal, key_of_end, tell_relatives, try_of_parent
 from flowrunner.engine.run import Run
 from flowrunner.engine.scope import Identity
+from flowrunner.engine.server_log import log_failed
 from flowrunner.engine.world import World
 from flowrunner.ports import LONG_BYTES, Append, NewExecution, Signal, StoredExecution, Summary, Unreadable
 
@@ -189,6 +190,8 @@ class FlowEngine:
         append = Append(execution_id=id, epoch=epoch, after=stored.last_seq, records=records, summary=summary)
         await self._world.journal.append(append)
         self._world.broadcast.publish(id, records)
+        if isinstance(last, Failed):
+            log_failed(id, stored.account_id, stored.flow_id, last.error)
         self._world.relatives.look_for_orphans(id)
         first = await self._world.journal.events(id, after=0, limit=1)
         tell_relatives(self._world, id, stored.parent_id, stored.turn, [first[0].event if first else last, last])

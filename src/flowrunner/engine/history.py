@@ -3,19 +3,20 @@
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.decide import deadline_of
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.events import Event, Failed, Logged
+from flowrunner.domain.events import Event, Failed, Logged, NodeCompleted, NodeFailed
 from flowrunner.domain.execution import ExecutionState, replay
 from flowrunner.domain.explain import waiting_for
 from flowrunner.domain.flow import Flow
 from flowrunner.engine.recorder import Storable, record
 from flowrunner.engine.scope import Identity
+from flowrunner.engine.server_log import log_failed, log_step, logs_steps, step_facts
 from flowrunner.engine.world import World
 from flowrunner.ports import NOBODY_KNOWS, Append, Fenced, NewExecution, Recorded, Redactor, Summary
 
@@ -40,6 +41,8 @@ class _Tail:
         self.letters: list[int] = []
         # Given when it is durable.
         self.answers: list[asyncio.Future[bool]] = []
+        # Told in the server's log then.
+        self.steps: list[dict[str, Any]] = []
 
     def answer(self) -> None:
         for answer in self.answers:
@@ -86,6 +89,7 @@ class History:
         self._redactor = redactor
         self._create = create
         self._tail = _Tail()
+        self._logs_steps = logs_steps()
 
     @property
     def is_much_unrecorded(self) -> bool:
@@ -100,6 +104,9 @@ class History:
         """Take an event into account; gives it as it is stored, which may be another one. Raises: As `storable`."""
         state, tail = self.state, self._tail
         recorded = record(event, seq=state.seq + 1, at=at or self._world.clock.now(), redactor=self._redactor)
+        # What another execution has done before has a time of its own, and was told of then.
+        if self._logs_steps and at is None and isinstance(recorded.event, NodeCompleted | NodeFailed):
+            tail.steps.append(step_facts(recorded.event, state, recorded.at))
         state.apply(recorded.event, recorded.at)
         size = len(recorded.data)
         tail.records.append(recorded)
@@ -155,7 +162,16 @@ class History:
         self.status = append.summary.status
         self._world.broadcast.publish(self._identity.execution_id, tail.records)
         tail.answer()
+        self._tell_server_log(tail)
         return True
+
+    def _tell_server_log(self, tail: _Tail) -> None:
+        id, account_id = self._identity.execution_id, self._identity.account_id
+        for facts in tail.steps:
+            log_step(id, account_id, facts)
+        ending = tail.records[-1].event
+        if isinstance(ending, Failed):
+            log_failed(id, account_id, self._identity.flow_id, ending.error)
 
     async def _append(self, append: Append, tail: _Tail) -> None:
         may_be_durable = False

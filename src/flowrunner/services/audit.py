@@ -71,6 +71,7 @@ class AuditLog:
         Args:
             account_id: The account that has the name; None if there is none.
         """
+        logger.info("login.failed", account_id=account_id, address=address, is_throttled=False)
         has_entry = self._has_entry("login.failed", address) if account_id is None else self._has_share(account_id)
         if has_entry:
             self._write_later(self._failed_login(account_id, address))
@@ -82,6 +83,7 @@ class AuditLog:
         Args:
             whose: Returns the account that has the name. Called only if there is an entry to write.
         """
+        logger.info("login.failed", account_id=None, address=address, is_throttled=True)
         has_entry = self._has_entry("login.failed", address)
         if has_entry:
 
