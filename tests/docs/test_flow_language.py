@@ -18,13 +18,13 @@ from flowrunner.domain.flow_tests import read_tests
 from flowrunner.domain.retry import RetryPolicy
 from flowrunner.domain.yaml_source import read_yaml
 from flowrunner.engine import history, recorder, run, signals
-from flowrunner.nodes import built_in, loops
+from flowrunner.nodes import built_in, http_request, loops
 from flowrunner.offline.kit import open_kit
 from flowrunner.rehearsal.memory import GivenFlows
 from flowrunner.rehearsal.paths import edges_of
 from flowrunner.rehearsal.rehearse import Kit, rehearse
 from flowrunner.security import egress
-from flowrunner.services import secrets
+from flowrunner.services import admission, secrets
 from flowrunner.services.language import Language
 
 NODE_TYPES = built_in()
@@ -153,6 +153,9 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "data of a log line": _size(recorder.MAX_LOG_BYTES),
         "steps of an execution, tries counted": f"{decide.MAX_STEPS:,}",
         "values filled into a node's parameters or output": f"{_size(expression.MAX_RENDERED)} together",
+        "`query`, `form` and `headers` of a request": f"{http_request.MOST_VALUES:,} values each; "
+        f"a query has {_size(http_request.MOST_QUERY_CHARACTERS)}",
+        "key of `limits.concurrency`": _size(admission.MOST_KEY_CHARACTERS),
         "secrets of an account": f"{secrets.MAX_SECRETS}, of {_size(secrets.MAX_VALUE_BYTES)} each",
         "request to the API": f"{_size(routing.MAX_BODY_BYTES)}; {_size(routing.MAX_FLOW_BODY_BYTES)} "
         "for one that saves a flow",

@@ -28,7 +28,7 @@ TAKEN: Final[dict[str, dict[str, Any]]] = {
         "expect_status": [200], "response": "json",
     },
     "webhook": {
-        "url": "http://127.0.0.1:1/", "method": "POST", "headers": {"A": "b"}, "body": [1], "secret": "whsec_x",
+        "url": "http://127.0.0.1:1/", "method": "POST", "headers": {"A": "b"}, "body": [1], "secret": "whsec_eHh4",
     },
     "transform": {"value": [1], "mapping": {"a": "1"}, "script": "return 1"},
     "switch": {"cases": [{"when": "true", "action": "a"}], "default_action": "b"},

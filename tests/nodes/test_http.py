@@ -17,7 +17,7 @@ import pytest
 
 from flowrunner.nodes import http
 from flowrunner.nodes.http import json_body
-from flowrunner.nodes.http_request import HttpRequest
+from flowrunner.nodes.http_request import HttpRequest, encoded, encoded_soon
 from flowrunner.nodes.webhook import Webhook
 from flowrunner.plugin import NodeFailure
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES
@@ -120,7 +120,70 @@ async def test_no_long_answer_is_read_before_its_turn(
     assert asked == count
 
 
+@pytest.mark.parametrize("fields", [{"a": ["&ä =" * 200_000, 1, True]}, {"a": ["x" * 20] * 5000}])
+async def test_others_go_on_while_a_long_form_is_written(fields: Any) -> None:
+    turns, is_over = 0, False
+
+    async def count() -> None:
+        nonlocal turns
+        while not is_over:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    written = await encoded_soon(fields)
+    is_over = True
+    await counting
+
+    assert turns > 1
+    assert urllib.parse.parse_qsl(written) == [("a", str(value).lower()) for value in fields["a"]]
+
+
+def test_a_long_text_of_a_form_is_written_in_little_memory() -> None:
+    text = "ä" * 500_000
+    tracemalloc.start()
+    try:
+        written = encoded({"a": text})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert written == f"a={'%C3%A4' * len(text)}"
+    assert peak < 5 * len(written)
+
+
+async def test_a_query_that_no_server_would_read_is_refused_before_it_is_written(nodes: Nodes, peer: Peer) -> None:
+    await nodes.request(f"{peer.url}/ok", query={"a": "x" * 4000})
+    with pytest.raises(NodeFailure, match="The query has more than 65536 characters") as failure:
+        await nodes.request(f"{peer.url}/ok", query={"a": ["x" * 40_000] * 2})
+
+    assert failure.value.type == "http.invalid_request"
+    assert len(peer.seen) == 1
+
+
+def test_more_statuses_than_there_are_are_refused() -> None:
+    with pytest.raises(NodeFailure, match="expect_status: must have at most 1000 entries"):
+        HttpRequest().read({"url": "http://x", "expect_status": [200] * 1001})
+
+
+@pytest.mark.parametrize("name", ["query", "form", "headers"])
+@pytest.mark.parametrize(
+    "values", [{"a": [[]] * 5001}, {f"k{n}": [] for n in range(5001)}, {"a": [0] * 3000, "b": [0] * 3000}]
+)
+def test_more_values_than_a_request_has_are_counted_and_not_looked_at(name: str, values: Any) -> None:
+    with pytest.raises(NodeFailure, match=f"{name}: must have at most 5000 values"):
+        HttpRequest().read({"url": "http://x", name: values})
+
+
 # Results
+
+
+async def test_a_whole_number_in_an_answer_has_as_many_characters_as_the_docs_say(nodes: Nodes, peer: Peer) -> None:
+    result = await nodes.request(peer.give("/a", 200, "9" * 4300, **JSON_TYPE))
+    failure = await nodes.failure(peer.give("/b", 200, "9" * 4301, **JSON_TYPE))
+
+    assert result["body"] == int("9" * 4300)
+    assert failure.type == "http.invalid_json"
 
 
 async def test_an_answer_is_given_with_all_its_facts(nodes: Nodes, peer: Peer) -> None:
@@ -767,7 +830,6 @@ async def test_a_webhook_s_own_body_wins(nodes: Nodes, peer: Peer, params: Any, 
     [
         ("whsec_" + base64.b64encode(b"the key itself 123456789").decode(), b"the key itself 123456789"),
         ("plain secret", b"plain secret"),
-        ("whsec_not base64!", b"whsec_not base64!"),
     ],
 )
 async def test_a_webhook_is_signed_as_standard_webhooks_say(nodes: Nodes, peer: Peer, secret: str, key: bytes) -> None:
@@ -779,6 +841,16 @@ async def test_a_webhook_is_signed_as_standard_webhooks_say(nodes: Nodes, peer: 
     expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
     assert seen.headers["webhook-signature"] == f"v1,{expected}"
     assert (id, timestamp) == ("exec-1.a.1", str(int(NOON.timestamp())))
+
+
+@pytest.mark.parametrize("secret", ["whsec_not base64!", "whsec_ä", "whsec_", "whsec_a", "whsec_${input}"])
+async def test_a_webhook_is_not_signed_with_what_holds_no_key(nodes: Nodes, peer: Peer, secret: str) -> None:
+    with pytest.raises(NodeFailure, match="must have its key as base64 after whsec_") as failure:
+        await nodes.webhook(peer.url + "/hook", secret=secret)
+
+    assert failure.value.type == "input.invalid"
+    assert secret.removeprefix("whsec_") == "" or secret not in failure.value.message
+    assert peer.seen == []
 
 
 async def test_the_example_of_standard_webhooks_is_signed_as_printed_there() -> None:

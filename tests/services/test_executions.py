@@ -11,7 +11,7 @@ from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED
-from flowrunner.domain.values import AccountId, ExecutionId, RevisionId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, RevisionId
 from flowrunner.ports import Page, ParentStep
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
@@ -111,6 +111,20 @@ async def test_a_repeated_request_gets_its_first_answer_also_when_the_flow_s_lim
     again = await executions.run(mara, flow.id, {"a": 1}, idempotency_key="k")
 
     assert (again.id, again.is_repeat) == (first.id, True)
+
+
+@pytest.mark.parametrize("x", ["x" * 20_000, [[]] * 20_000, [1.5e-5] * 20_000])
+async def test_a_key_of_a_limit_is_refused_before_much_of_it_is_filled_in(
+    flows: Flows, executions: Executions, mara: Caller, x: JSON
+) -> None:
+    limit = 'limits: {concurrency: {max: 1, key: "${flow.input.x} ${flow.input.x}"}}\n'
+    flow = await flows.create(mara, FlowDraft(definition=limit + SMALL))
+
+    with pytest.raises(InvalidInput) as error:
+        await executions.run(mara, flow.id, {"x": x})
+
+    (fault,) = error.value.faults
+    assert fault.message == "The key of limits.concurrency comes to more than 16384 characters"
 
 
 async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_exist(

@@ -3,11 +3,11 @@
 import asyncio
 import base64
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
 
 from flowrunner.domain.duration import LONGEST_SECONDS, parse_duration
 from flowrunner.nodes.durations import Timeout, seconds_of
@@ -26,6 +26,11 @@ from flowrunner.plugin import JSON, NodeFailure, NodeType, ParamFault, Params, S
 MAX_REDIRECTS: Final = 5
 _SCHEMES: Final = ("http://", "https://")
 _MOST_SHOWN: Final = 60
+_MOST_STATUSES: Final = 1000
+MOST_VALUES: Final = 5000
+MOST_QUERY_CHARACTERS: Final = 64 * 1024
+# Of a text that is written at once.
+_SLICE: Final = 64 * 1024
 
 
 class Auth(Params):
@@ -51,10 +56,18 @@ class Auth(Params):
         return {self.key_name: self.api_key or ""}
 
 
+def _few(fields: Any) -> Any:
+    """Return what is given for headers or fields, of which each value may be wrong in several ways."""
+    values = fields.values() if isinstance(fields, Mapping) else ()
+    if sum(max(len(value), 1) if isinstance(value, list) else 1 for value in values) > MOST_VALUES:
+        raise ValueError(f"must have at most {MOST_VALUES} values")
+    return fields
+
+
 Scalar = str | int | float | bool
 # A list repeats the name; what is null is left out.
-Fields = dict[str, Scalar | list[Scalar | None] | None]
-Headers = dict[str, Scalar | None]
+Fields = Annotated[dict[str, Scalar | list[Scalar | None] | None], BeforeValidator(_few)]
+Headers = Annotated[dict[str, Scalar | None], BeforeValidator(_few)]
 
 
 class HttpRequestParams(Params):
@@ -69,7 +82,9 @@ class HttpRequestParams(Params):
     follow_redirects: Annotated[
         bool, Field(default=False, validation_alias=AliasChoices("follow_redirects", "follow_redirect"))
     ]
-    expect_status: int | list[int] | None = Field(default=None, description="200 to 299 if absent.")
+    expect_status: int | Annotated[list[int], Field(max_length=_MOST_STATUSES)] | None = Field(
+        default=None, description="200 to 299 if absent."
+    )
     response: ResponseKind | None = Field(default=None, description="By content type if absent.")
 
     @field_validator("timeout")
@@ -131,7 +146,7 @@ class HttpRequest(NodeType[HttpRequestParams]):
             method=params.method,
             url=with_query(params.url, params.query),
             write=partial(_written, params),
-            is_long=is_long_value(params.body),
+            is_long=is_long_value(params.body if params.form is None else params.form),
             max_redirects=MAX_REDIRECTS if params.follow_redirects else 0,
             expected=None if statuses is None else frozenset([statuses] if isinstance(statuses, int) else statuses),
             read=partial(read_body, kind=params.response),
@@ -144,7 +159,7 @@ async def _written(params: HttpRequestParams) -> tuple[bytes | None, Mapping[str
     if params.auth is not None:
         headers = {**headers, **params.auth.headers()}
     if params.form is not None:
-        body = urllib.parse.urlencode(_pairs(params.form)).encode()
+        body = (await encoded_soon(params.form)).encode()
         return body, {"Content-Type": "application/x-www-form-urlencoded", **headers}
     if params.body is not None:
         return await json_body_soon(params.body, headers)
@@ -171,26 +186,45 @@ def url_faults(params: Mapping[str, JSON]) -> list[ParamFault]:
 
 
 def with_query(url: str, query: Fields) -> str:
-    pairs = _pairs(query)
-    if not pairs:
+    """Raises: NodeFailure: `http.invalid_request` for a query that no server would read."""
+    if sum(len(name) + len(value) for name, value in _pairs(query)) > MOST_QUERY_CHARACTERS:
+        raise NodeFailure(
+            "http.invalid_request",
+            f"The query has more than {MOST_QUERY_CHARACTERS} characters: send it as 'form' or 'body'",
+        )
+    added = encoded(query)
+    if not added:
         return url
     base, mark, fragment = url.partition("#")
     joint = "" if base.endswith(("?", "&")) else "&" if "?" in base else "?"
-    return f"{base}{joint}{urllib.parse.urlencode(pairs)}{mark}{fragment}"
+    return f"{base}{joint}{added}{mark}{fragment}"
 
 
 def header_texts(headers: Headers) -> Mapping[str, str]:
     return {name: _text(value) for name, value in headers.items() if value is not None}
 
 
-def _pairs(fields: Fields) -> list[tuple[str, str]]:
-    """Return each name with its values, once for each element of a list and without those that are null."""
-    return [
-        (name, _text(value))
-        for name, values in fields.items()
-        for value in (values if isinstance(values, list) else [values])
-        if value is not None
-    ]
+async def encoded_soon(fields: Fields) -> str:
+    """As `encoded`, without holding up others while long fields are written."""
+    return await asyncio.to_thread(encoded, fields) if is_long_value(fields) else encoded(fields)
+
+
+def encoded(fields: Fields) -> str:
+    """Return fields as a form or a query has them."""
+    return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in _pairs(fields))
+
+
+def _quoted(text: str) -> str:
+    # Quoting takes a hundred times the memory of what is quoted.
+    return "".join(urllib.parse.quote_plus(text[at : at + _SLICE]) for at in range(0, len(text), _SLICE))
+
+
+def _pairs(fields: Fields) -> Iterator[tuple[str, str]]:
+    """Yield each name with its values, once for each element of a list and without those that are null."""
+    for name, values in fields.items():
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None:
+                yield name, _text(value)
 
 
 def _text(value: Scalar) -> str:

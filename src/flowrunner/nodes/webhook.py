@@ -1,13 +1,12 @@
 """`webhook`: tell a server something."""
 
 import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from flowrunner.nodes.http import (
     ERRORS,
@@ -19,7 +18,9 @@ from flowrunner.nodes.http import (
     send,
 )
 from flowrunner.nodes.http_request import Headers, header_texts, url_faults
-from flowrunner.plugin import JSON, NodeType, ParamFault, Params, StepContext
+from flowrunner.plugin import JSON, NodeFailure, NodeType, ParamFault, Params, StepContext
+
+_OF_BASE64: Final = "whsec_"
 
 
 class WebhookParams(Params):
@@ -30,6 +31,14 @@ class WebhookParams(Params):
     secret: str | None = Field(
         default=None, min_length=1, description="Signs the request as Standard Webhooks 1.0 says."
     )
+
+    @field_validator("secret")
+    @classmethod
+    def _secret(cls, value: str | None) -> str | None:
+        # As written in a flow it may still be an expression.
+        if value is not None and "${" not in value:
+            _key_of(value)
+        return value
 
 
 class Webhook(NodeType[WebhookParams]):
@@ -61,18 +70,33 @@ class Webhook(NodeType[WebhookParams]):
         )
 
 
+def _key_of(secret: str) -> bytes:
+    """Raises: ValueError if it begins like one that holds its key as base64, and does not."""
+    if not secret.startswith(_OF_BASE64):
+        return secret.encode()
+    try:
+        # What is not ASCII is a ValueError of another class.
+        key = base64.b64decode(secret.removeprefix(_OF_BASE64), validate=True)
+    except ValueError:
+        key = b""
+    if not key:
+        raise ValueError(f"must have its key as base64 after {_OF_BASE64}")
+    return key
+
+
 def signature(secret: str, id: str, timestamp: str, body: bytes) -> Mapping[str, str]:
     """The headers that prove who sent a webhook.
 
     Source: Standard Webhooks 1.0: HMAC-SHA256 over `id.timestamp.body`; a secret that starts with
     `whsec_` holds its key as base64.
+
+    Raises:
+        NodeFailure: `input.invalid` if there is no key in the secret.
     """
-    key = secret.encode()
-    if secret.startswith("whsec_"):
-        try:
-            key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
-            key = secret.encode()
+    try:
+        key = _key_of(secret)
+    except ValueError as error:
+        raise NodeFailure("input.invalid", f"The secret {error}") from None
     digest = hmac.new(key, f"{id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
     return {
         "webhook-id": id,

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from flowrunner.domain.errors import invalid
-from flowrunner.domain.expression import ExpressionFailed, render, value_of
+from flowrunner.domain.expression import ExpressionFailed, TooMuchFilledIn, render, value_of
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.inputs import Inputs
 from flowrunner.domain.json_schema import SchemaEngine
@@ -23,6 +23,8 @@ _READY_BYTES_OF_AN_ACCOUNT: Final = 32 * 1024 * 1024
 # that fills its cache.
 _COMPILED: Final = 6
 _PATTERN_BYTES: Final = 288 * 1024
+# Of the values filled into the key of a concurrency limit, as `left_after` counts them.
+MOST_KEY_CHARACTERS: Final = 16 * 1024
 
 
 class InputForms:
@@ -89,7 +91,11 @@ async def turn_of(
         outcomes = await sandbox.evaluate(account_id, [code.script for code in codes], scope) if codes else ()
         values = {code: value_of(code, outcome) for code, outcome in zip(codes, outcomes, strict=True)}
         try:
-            value = render(limit.key.template, scope, values)
+            value = render(limit.key.template, scope, values, most=MOST_KEY_CHARACTERS)
+        except TooMuchFilledIn:
+            message = f"The key of limits.concurrency comes to more than {MOST_KEY_CHARACTERS} characters"
+            hint = "fill in only the parts that tell executions apart"
+            raise invalid("input", message, code="too_large", hint=hint) from None
         except ExpressionFailed as error:
             raise invalid("input", f"The key of limits.concurrency has no value: {error}") from None
     digest = hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:32]
