@@ -83,7 +83,7 @@ chaos: $(VENV)/.dev ## Break it under load in all ways for CHAOS_SECONDS=300 on 
 	@PYTHONPATH=tests $(RUN) -m chaos
 
 .PHONY: mutants
-mutants: $(VENV)/.dev ## Plant bugs that lose or repeat work, and see that each is caught; takes its time
+mutants: $(VENV)/.dev ## Plant bugs that lose or repeat work, and say which are caught; takes its time
 	@PYTHONPATH=tests $(RUN) -m mutants $(ARGS)
 
 .PHONY: conformance

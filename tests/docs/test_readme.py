@@ -12,6 +12,7 @@ import pytest
 
 from docs.pages import README, ROOT, all_pages, rows, section
 from flowrunner.settings import SECRET_PREFIX, Settings
+from mutants.planted import BUGS
 from support.client import PASSWORD, Client
 from support.server import Server
 
@@ -68,6 +69,24 @@ def test_nobody_is_told_to_install_a_package_of_this_name_from_an_index() -> Non
     assert told.search("pip install 'flowrunner[temporal]'")
     assert not told.search("pip install --no-deps ./flowrunner")
     assert [path.name for path in [*all_pages(), *texts] if told.search(path.read_text(errors="replace"))] == []
+
+
+def test_of_planted_bugs_no_more_are_said_to_be_caught_than_were_measured() -> None:
+    measured = {
+        row[0]: row[1] for row in rows(section(ROOT / "docs/reliability.md", "What was measured")) if len(row) > 1
+    }
+    caught = measured["planted bugs that `make mutants` has caught"]
+
+    said = section(README, "Kept promises")
+    assert caught.endswith(f" of {len(BUGS)}")
+    assert re.findall(r"\b\d+ of \d+\b", said) == [caught]
+
+
+def test_the_readme_says_in_both_places_how_long_the_tests_take() -> None:
+    said = re.findall(r"about (\d+) minutes on two cores", README.read_text())
+
+    assert len(said) == 2
+    assert len(set(said)) == 1
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:
