@@ -103,7 +103,9 @@ class CrashingJournal:
         if moment == self.fate.moment and self.fate.is_last_write():
             await self.fate.die()
 
-    async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
+    async def load(
+        self, id: ExecutionId, loading: Any = None
+    ) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
         return await self._inner.load(id)
 
     async def stored(self, id: ExecutionId) -> StoredExecution:

@@ -57,7 +57,7 @@ async def test_one_that_is_due_and_cannot_be_loaded_is_looked_at_less_and_less_o
         def __init__(self, journal: Journal) -> None:
             self._journal = journal
 
-        async def load(self, id: ExecutionId) -> Any:
+        async def load(self, id: ExecutionId, *_: Any) -> Any:
             nonlocal looks
             looks += 1
             raise OSError("planted")
@@ -93,7 +93,7 @@ async def test_who_asks_for_an_execution_that_does_not_load_is_not_kept_waiting_
         def __init__(self, journal: Journal) -> None:
             self._journal = journal
 
-        async def load(self, id: ExecutionId) -> Any:
+        async def load(self, id: ExecutionId, *_: Any) -> Any:
             if not loading.is_set():
                 loading.set()
                 await asyncio.Event().wait()

@@ -219,7 +219,7 @@ async def test_a_timer_that_fires_early_is_caught(tmp_path: Path, monkeypatch: p
 class ForgetfulJournal(CrashingJournal):
     """Gives a process that starts the events up to the last start of a node, as if no result had been kept."""
 
-    async def load(self, id: ExecutionId) -> Any:
+    async def load(self, id: ExecutionId, *_: Any) -> Any:
         stored, events = await super().load(id)
         starts = [i for i, (event, _) in enumerate(events) if event.type == "node.started"]
         return stored, events[: starts[-2] + 1] if len(starts) > 1 and not stored.status.is_final else events
@@ -272,7 +272,7 @@ async def test_a_loop_that_runs_more_at_once_than_it_may_is_caught(
 class AmnesicJournal(CrashingJournal):
     """Gives a process that starts an execution without the ends of its loops' runs."""
 
-    async def load(self, id: ExecutionId) -> Any:
+    async def load(self, id: ExecutionId, *_: Any) -> Any:
         stored, events = await super().load(id)
         last = next((i for i, (event, _) in enumerate(events) if isinstance(event, ScopeEnded)), len(events))
         return stored, events if stored.status.is_final else events[:last]

@@ -323,7 +323,7 @@ async def test_a_long_parent_is_not_loaded_anew_for_the_end_of_each_child(
     loads: list[ExecutionId] = []
 
     class Counting(Gate):
-        async def load(self, id: ExecutionId) -> Any:
+        async def load(self, id: ExecutionId, *_: Any) -> Any:
             loads.append(id)
             return await self._journal.load(id)
 
@@ -631,7 +631,7 @@ async def test_an_execution_that_is_let_in_while_it_is_in_memory_goes_on(path: P
         await engine.until(is_at_rest)
         load, loaded, go_on = engine.world.journal.load, asyncio.Event(), asyncio.Event()
 
-        async def slow(id: ExecutionId) -> Any:
+        async def slow(id: ExecutionId, *_: Any) -> Any:
             found = await load(id)
             if id == queued.id and not loaded.is_set():
                 loaded.set()

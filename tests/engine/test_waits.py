@@ -9,8 +9,11 @@ import pytest
 
 from flowrunner.domain.events import Completed, NodeStarted, NodeWaiting
 from flowrunner.domain.execution import Status
+from flowrunner.domain.values import AccountId
 from flowrunner.engine import run
-from support.databases import rows_of
+from flowrunner.security.fair_slots import FairSlots
+from flowrunner.security.memory_room import FairMemory
+from support.databases import MARA, rows_of
 from support.invariants import check_database
 from support.world import Machine, SteppingClock, machine, never
 
@@ -35,6 +38,37 @@ async def test_a_delay_leaves_memory_and_wakes_at_its_time(engine: Machine) -> N
 
     assert await engine.until_ended() is Status.COMPLETED
     assert engine.http.requests[0].body == b'{"n":1}'
+
+
+async def test_large_executions_that_are_due_together_are_loaded_as_there_is_room(engine: Machine) -> None:
+    room = engine.world.memory = FairMemory()
+    room.memory = FairSlots(total=8, share=8, sure=0)
+    most_held, take = 0, room.memory.take
+
+    async def watched(account_id: AccountId, count: int = 1) -> None:
+        nonlocal most_held
+        await take(account_id, count)
+        assert count > 4
+        most_held = max(most_held, room.memory.held(account_id))
+
+    room.memory.take = watched  # type: ignore[method-assign] # goes on to the real one
+    await engine.save("nodes: {a: {type: delay, params: {duration: 2h}, output: null}}")
+    ids = [f"exec-{number}" for number in range(1, 6)]
+    for id in ids:
+        await engine.start(id=id, input=[[]] * 60_000)
+    for id in ids:
+        await engine.until_parked(id)
+
+    engine.clock.advance(hours=3)
+    engine.look_at_timers()
+
+    assert [await engine.until_ended(id) for id in ids] == [Status.COMPLETED] * 5
+    assert 4 < most_held <= 8
+    await engine.until(lambda: room_is_empty(room))
+
+
+async def room_is_empty(room: FairMemory) -> bool:
+    return room.memory.held(MARA) == 0
 
 
 async def test_a_short_delay_stays_in_memory(engine: Machine) -> None:

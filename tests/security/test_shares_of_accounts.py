@@ -314,6 +314,36 @@ async def test_who_waits_no_longer_leaves_no_slot_taken() -> None:
     assert slots.held(MARA) == 0
 
 
+async def test_slots_that_are_taken_together_are_counted_together() -> None:
+    slots, order = FairSlots(total=10, share=6, sure=0), []
+
+    async def use(account_id: AccountId, count: int) -> None:
+        await slots.take(account_id, count)
+        order.append((account_id, count, slots.held(account_id)))
+        await asyncio.sleep(0)
+        slots.give_back(account_id, count)
+
+    await asyncio.gather(use(MARA, 4), use(MARA, 3), use(OMAR, 6), use(OMAR, 1), use(MARA, 100))
+
+    # What is more than a share is all of it.
+    assert order == [(MARA, 4, 4), (OMAR, 6, 6), (MARA, 3, 3), (OMAR, 1, 1), (MARA, 100, 6)]
+    assert slots.held(MARA) == slots.held(OMAR) == 0
+
+
+async def test_who_waits_for_many_slots_no_longer_lets_those_behind_it_in() -> None:
+    slots = FairSlots(total=2, share=2, sure=0)
+    await slots.take(MARA)
+    many = asyncio.create_task(slots.take(MARA, 2))
+    one = asyncio.create_task(slots.take(MARA))
+    await asyncio.sleep(0)
+    assert not one.done()
+
+    many.cancel()
+    async with asyncio.timeout(5):
+        await one
+    assert slots.held(MARA) == 2
+
+
 # The whole server
 
 

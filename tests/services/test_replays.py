@@ -20,7 +20,7 @@ class SlowJournal:
         self.reading: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
 
-    async def load(self, id: ExecutionId) -> Any:
+    async def load(self, id: ExecutionId, *_: Any) -> Any:
         whose = id.partition("-")[0]
         self.reading[whose] += 1
         self.most[whose] = max(self.most[whose], self.reading[whose])

@@ -28,6 +28,7 @@ from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.credentials import Argon2Hasher
 from flowrunner.security.egress import EgressClients
+from flowrunner.security.memory_room import FairMemory
 from flowrunner.security.rotation import FileKeyRotator
 from flowrunner.security.vault import AesVault
 from flowrunner.services.accounts import Accounts
@@ -106,6 +107,7 @@ def assemble(
         sandbox=sandbox,
         node_types=node_types,
         http=http,
+        memory=FairMemory(),
         clock=clock,
         draw=random.SystemRandom().random,
     )

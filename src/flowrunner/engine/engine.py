@@ -21,7 +21,7 @@ from flowrunner.engine.run import Run
 from flowrunner.engine.scope import Identity
 from flowrunner.engine.server_log import log_failed
 from flowrunner.engine.world import World
-from flowrunner.ports import LONG_BYTES, Append, NewExecution, Signal, StoredExecution, Summary, Unreadable
+from flowrunner.ports import LONG_BYTES, Append, Loading, NewExecution, Signal, StoredExecution, Summary, Unreadable
 
 logger = structlog.get_logger()
 
@@ -76,18 +76,26 @@ class FlowEngine:
 
     async def load(self, id: ExecutionId) -> Run | None:
         epoch = await self._own(id)
+        loading = None if self._world.memory is None else self._world.memory.loading()
+        run = None
         try:
-            return await self._loaded(id, epoch)
+            run = await self._loaded(id, epoch, loading)
+            if run is not None and loading is not None:
+                run.on_leave(loading.give_back)
+            return run
         except Unreadable as error:
             logger.warning("execution.unreadable", execution_id=id, reason=str(error), cause=repr(error.__cause__))
             self._leave_to_newer_version(error)
             message = f"{error}. It cannot go on and ends here, without its handlers: run it again"
             await self._end(id, epoch, Failed(error=Failure(type="events.unreadable", message=message)))
             return None
+        finally:
+            if run is None and loading is not None:
+                loading.give_back()
 
-    async def _loaded(self, id: ExecutionId, epoch: int) -> Run | None:
+    async def _loaded(self, id: ExecutionId, epoch: int, loading: Loading | None) -> Run | None:
         """Raises: Unreadable."""
-        stored, events = await self._world.journal.load(id)
+        stored, events = await self._world.journal.load(id, loading)
         # The process that had it before may not have lived to tell of what it recorded.
         self._world.journal.announce(id)
         if stored.status.is_final:

@@ -6,7 +6,8 @@ turns them into events, asks `decide` what follows, makes both durable together,
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, assert_never, cast
@@ -110,6 +111,11 @@ class Run:
         self._wishes: list[_Wish] = []
         self._is_held = False
         self._size_at_break = history.size
+        self._left: Callable[[], object] | None = None
+
+    def on_leave(self, left: Callable[[], object]) -> None:
+        """Have it told once, when the execution leaves memory: also one that is dropped before it has advanced."""
+        self._left = weakref.finalize(self, left)
 
     async def create(self, *, begins: bool) -> None:
         """Make a new execution durable; with its first steps as started, if it begins."""
@@ -165,6 +171,8 @@ class Run:
         finally:
             self._mailbox.close()
             self._steps.cut_off_all()
+            if self._left is not None:
+                self._left()
 
     def _stay_seconds(self) -> float:
         """Return how long an execution stays in memory for what it waits for; 0 for a short one.

@@ -13,6 +13,7 @@ from flowrunner.ports import (
     FlowLibrary,
     HttpClients,
     Journal,
+    MemoryRoom,
     Relatives,
     Sandbox,
     SubFlowStarter,
@@ -38,6 +39,7 @@ class World:
 
     Attributes:
         draw: A uniform sample from [0, 1), for jitter.
+        memory: Room for what is loaded; None for any number of executions.
         short_wait: Seconds that a run waits in memory at most.
         epoch: Owner's mark on every append; 0 until the journal has been claimed or joined.
         is_shared: Other processes advance executions of the same journal, each of them one at a time.
@@ -53,6 +55,7 @@ class World:
     http: HttpClients
     clock: Clock
     draw: Callable[[], float]
+    memory: MemoryRoom | None = None
     short_wait: float = SHORT_WAIT_SECONDS
     epoch: int = 0
     is_shared: bool = False

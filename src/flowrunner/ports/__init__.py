@@ -60,6 +60,7 @@ from flowrunner.ports.journal import (
     Unsettled,
 )
 from flowrunner.ports.live import Broadcast, LiveEvents, Subscription
+from flowrunner.ports.memory import LARGE_BYTES, Loading, MemoryRoom
 from flowrunner.ports.page import Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import (
@@ -82,6 +83,7 @@ from flowrunner.ports.secrets import (
 
 __all__ = [
     "HANDLERS_RUN",
+    "LARGE_BYTES",
     "LONGEST_LISTED_ERROR",
     "LONG_BYTES",
     "NOBODY_KNOWS",
@@ -122,7 +124,9 @@ __all__ = [
     "Letter",
     "Letters",
     "LiveEvents",
+    "Loading",
     "LogLine",
+    "MemoryRoom",
     "NewExecution",
     "NewSession",
     "NoTurn",

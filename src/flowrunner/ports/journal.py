@@ -11,6 +11,7 @@ from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import Limits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
+from flowrunner.ports.memory import Loading
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +221,13 @@ class Journal(Protocol):
         """
         ...
 
-    async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
+    async def load(
+        self, id: ExecutionId, loading: Loading | None = None
+    ) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
         """An execution with all its events.
+
+        Args:
+            loading: Takes the room that they need in memory, if they are large.
 
         Raises:
             NotFound: If there is none.

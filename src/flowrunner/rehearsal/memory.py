@@ -14,6 +14,7 @@ from flowrunner.ports import (
     Audit,
     DuplicateRequest,
     Fenced,
+    Loading,
     NewExecution,
     Recorded,
     Redactor,
@@ -79,7 +80,9 @@ class MemoryJournal:
     async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
         return ()
 
-    async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
+    async def load(
+        self, id: ExecutionId, loading: Loading | None = None
+    ) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
         return await self.stored(id), [(record.event, record.at) for record in self._of(id).records]
 
     async def stored(self, id: ExecutionId) -> StoredExecution:

@@ -25,7 +25,7 @@ class FairSlots:
         self._held: Counter[AccountId] = Counter()
         self._all_held = 0
         # The account whose turn is next comes first.
-        self._waiting: OrderedDict[AccountId, deque[asyncio.Future[None]]] = OrderedDict()
+        self._waiting: OrderedDict[AccountId, deque[tuple[asyncio.Future[None], int]]] = OrderedDict()
 
     def held(self, account_id: AccountId) -> int:
         """Return how many slots the account holds."""
@@ -40,48 +40,59 @@ class FairSlots:
         finally:
             self.give_back(account_id)
 
-    async def take(self, account_id: AccountId) -> None:
-        """Wait for a slot, which `give_back` has to end."""
-        if account_id not in self._waiting and self._is_free(account_id):
-            self._enter(account_id)
+    async def take(self, account_id: AccountId, count: int = 1) -> None:
+        """Wait for so many slots together, which `give_back` has to end. More than there are is all of a share."""
+        count = min(count, self._share)
+        if account_id not in self._waiting and self._is_free(account_id, count):
+            self._enter(account_id, count)
             return
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(account_id, deque()).append(turn)
+        self._waiting.setdefault(account_id, deque()).append((turn, count))
         try:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._forget(account_id, turn)
+                self._forget(account_id, turn, count)
             else:
                 # It came in the same moment.
-                self.give_back(account_id)
+                self.give_back(account_id, count)
             raise
 
-    def give_back(self, account_id: AccountId) -> None:
-        self._all_held -= 1
-        self._held[account_id] -= 1
+    def give_back(self, account_id: AccountId, count: int = 1) -> None:
+        count = min(count, self._share)
+        self._all_held -= count
+        self._held[account_id] -= count
         if not self._held[account_id]:
             del self._held[account_id]
-        while (next_one := next(filter(self._is_free, self._waiting), None)) is not None:
-            turn = self._waiting[next_one].popleft()
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while (next_one := next(filter(self._is_next_free, self._waiting), None)) is not None:
+            turn, count = self._waiting[next_one].popleft()
             self._waiting.move_to_end(next_one)
             if not self._waiting[next_one]:
                 del self._waiting[next_one]
             if not turn.done():
-                self._enter(next_one)
+                self._enter(next_one, count)
                 turn.set_result(None)
 
-    def _is_free(self, account_id: AccountId) -> bool:
-        held = self._held[account_id]
-        return held < self._sure or (held < self._share and self._all_held < self._total)
+    def _is_next_free(self, account_id: AccountId) -> bool:
+        return self._is_free(account_id, self._waiting[account_id][0][1])
 
-    def _enter(self, account_id: AccountId) -> None:
-        self._held[account_id] += 1
-        self._all_held += 1
+    def _is_free(self, account_id: AccountId, count: int) -> bool:
+        held = self._held[account_id] + count
+        is_sure = held <= self._sure or (held == count and self._sure > 0)
+        return is_sure or (held <= self._share and self._all_held + count <= self._total)
 
-    def _forget(self, account_id: AccountId, turn: "asyncio.Future[None]") -> None:
+    def _enter(self, account_id: AccountId, count: int) -> None:
+        self._held[account_id] += count
+        self._all_held += count
+
+    def _forget(self, account_id: AccountId, turn: "asyncio.Future[None]", count: int) -> None:
         waiting = self._waiting.get(account_id)
-        if waiting is not None and turn in waiting:
-            waiting.remove(turn)
+        if waiting is not None and (turn, count) in waiting:
+            waiting.remove((turn, count))
             if not waiting:
                 del self._waiting[account_id]
+            # Fewer may fit where it did not.
+            self._let_in()

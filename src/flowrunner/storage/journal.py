@@ -16,10 +16,12 @@ from flowrunner.domain.events import EVENT_TYPES, Event, Logged
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.ports import (
+    LARGE_BYTES,
     PAGE_OF_EVENTS_BYTES,
     Append,
     DuplicateRequest,
     Fenced,
+    Loading,
     NewExecution,
     NoTurn,
     Recorded,
@@ -469,14 +471,29 @@ class SqlJournal:
         await self._database.submit(OwnWork(id, mark, epoch))
         return mark
 
-    async def load(self, id: ExecutionId) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
-        async def begin(tx: Transaction) -> tuple[Row | None, list[Row]]:
-            return await tx.row(HEADER, {"id": id}), await _page(tx, id, after=0, limit=_PAGE)
+    async def load(
+        self, id: ExecutionId, loading: Loading | None = None
+    ) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
+        async def begin(tx: Transaction) -> tuple[StoredExecution | None, list[Row]]:
+            header = await tx.row(HEADER, {"id": id})
+            stored = None if header is None else _stored(id, header)
+            if stored is None or (loading is not None and stored.size > LARGE_BYTES):
+                return stored, []
+            return stored, await _page(tx, id, after=0, limit=_PAGE)
 
-        header, rows = await self._database.read_long(begin)
-        if header is None:
+        stored, rows = await self._database.read_long(begin)
+        if stored is None:
             raise NotFound("execution")
-        stored = _stored(id, header)
+        if loading is None or stored.size <= LARGE_BYTES:
+            return stored, await self._events_of(stored, rows)
+        async with loading.reading(stored.account_id):
+            rows = await self._database.read_long(partial(_page, id=id, after=0, limit=_PAGE))
+            await loading.take(stored.account_id, _memory_of(rows, stored.size))
+            return stored, await self._events_of(stored, rows)
+
+    async def _events_of(self, stored: StoredExecution, rows: list[Row]) -> list[tuple[Event, datetime]]:
+        """Return all events of an execution, of which these are the first. Raises: NotFound, Unreadable."""
+        id = stored.id
         events: list[tuple[Event, datetime]] = []
         while rows and rows[0][0] == len(events) + 1:
             async for turn in _in_turns(rows):
@@ -489,7 +506,7 @@ class SqlJournal:
                 raise Unreadable(f"Event {len(events) + 1} of this execution is missing")
             # It is being deleted, from its first event on.
             raise NotFound("execution")
-        return stored, events
+        return events
 
     async def stored(self, id: ExecutionId) -> StoredExecution:
         header = await self._database.read(lambda tx: tx.row(HEADER, {"id": id}))
@@ -552,6 +569,16 @@ class SqlJournal:
 
 async def _page(tx: Transaction, id: ExecutionId, after: int, limit: int) -> list[Row]:
     return await tx.rows(EVENTS, {"id": id, "after": after, "limit": limit})
+
+
+def _memory_of(rows: Sequence[Row], size: int) -> int:
+    """Return about how much memory the events of an execution take: these first ones, and as much for what follows."""
+    texts = [data for *_, data in rows]
+    memory = characters = 0
+    for text in texts:
+        characters += len(text)
+        memory += len(text) + 72 * text.count("[") + 192 * text.count("{") + 40 * text.count(",")
+    return memory if characters >= size or not characters else memory * size // characters
 
 
 async def _in_turns(rows: list[Row]) -> AsyncIterator[list[Row]]:

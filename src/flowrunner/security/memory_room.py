@@ -1,0 +1,49 @@
+"""The room in memory for executions that are loaded."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+from flowrunner.domain.values import AccountId
+from flowrunner.security.fair_slots import FairSlots
+
+# In MiB, as values: of all accounts together, of one of them, and of each in any case.
+_MEMORY: Final = 192
+_MEMORY_OF_AN_ACCOUNT: Final = 64
+_SURE_MEMORY: Final = 16
+# The same in executions whose events are being read.
+_READING: Final = 8
+_READING_OF_AN_ACCOUNT: Final = 2
+_SURE_READING: Final = 1
+_UNIT: Final = 1024 * 1024
+
+
+class FairMemory:
+    """Fills `ports.MemoryRoom`."""
+
+    def __init__(self) -> None:
+        self.memory = FairSlots(total=_MEMORY, share=_MEMORY_OF_AN_ACCOUNT, sure=_SURE_MEMORY)
+        self.reading = FairSlots(total=_READING, share=_READING_OF_AN_ACCOUNT, sure=_SURE_READING)
+
+    def loading(self) -> "_Loading":
+        return _Loading(self)
+
+
+class _Loading:
+    """Fills `ports.Loading`."""
+
+    def __init__(self, room: FairMemory) -> None:
+        self._room = room
+        self._taken: tuple[AccountId, int] | None = None
+
+    def reading(self, account_id: AccountId) -> AbstractAsyncContextManager[None]:
+        return self._room.reading.hold(account_id)
+
+    async def take(self, account_id: AccountId, size: int) -> None:
+        count = 1 + size // _UNIT
+        await self._room.memory.take(account_id, count)
+        self._taken = account_id, count
+
+    def give_back(self) -> None:
+        if self._taken is not None:
+            taken, self._taken = self._taken, None
+            self._room.memory.give_back(*taken)
