@@ -23,7 +23,7 @@ from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.account import Account
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.flow_document import read_flow
-from flowrunner.domain.limits import UNLIMITED
+from flowrunner.domain.limits import UNLIMITED, Limits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.engine.world import World
@@ -142,6 +142,7 @@ async def open_engine(
         http=http,
         clock=clock,
         draw=random.SystemRandom().random,
+        limits=Limits(stored=10 * 2**30),
     )
     dispatcher = LocalDispatcher(FlowEngine(world), world.journal, world.clock, most_active=_MOST_ACTIVE)
     flows, schemas = SqlFlows(database), RustSchemas()

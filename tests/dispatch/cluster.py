@@ -140,6 +140,7 @@ class Cluster:
             clock=self.clock,
             draw=lambda: 0.0,
             short_wait=self.short_wait,
+            limits=self.limits,
         )
         courier = Courier(client, self.url.queue, journal=journal, letters=letters, vault=vault, clock=self.clock)
         engine = self.engine(world)

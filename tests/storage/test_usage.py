@@ -11,8 +11,9 @@ from typing import Final
 import pytest
 
 from flowrunner.domain.errors import LimitReached
+from flowrunner.domain.limits import Limits
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
-from flowrunner.ports import Fenced, Turn
+from flowrunner.ports import Fenced, Quota, Turn
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
@@ -64,6 +65,38 @@ async def test_what_was_not_written_does_not_count(usage: SqlUsage, journal: Sql
 
     assert [type(result) for result in results].count(Fenced) == 4
     assert await usage.stored(MARA) == before + len(late[0].records[0].data)
+
+
+@pytest.mark.parametrize("creates", [False, True])
+async def test_of_appends_that_share_a_commit_those_are_refused_that_exceed_the_quota_of_their_account(
+    usage: SqlUsage, journal: SqlJournal, path: Place, creates: bool
+) -> None:
+    epoch = await journal.claim()
+    ids = [f"e{n}" for n in range(6)]
+    appends = [creation(id, epoch=epoch) for id in ids]
+    others = [creation(f"o{n}", epoch=epoch, account_id=OMAR, flow_id="flow-omar") for n in range(6)]
+    if not creates:
+        await asyncio.gather(*map(journal.append, appends + others))
+        appends = [following(id, log_line("x" * 1000), epoch=epoch, after=2) for id in ids]
+        others = [following(f"o{n}", log_line("x" * 1000), epoch=epoch, after=2) for n in range(6)]
+    size = sum(len(record.data) for record in appends[0].records)
+    before, of_omar = await usage.stored(MARA), await usage.stored(OMAR)
+    limits = Limits(stored=before + 2 * size + 1)
+    limited = [replace(append, quota=Quota(MARA, limits)) for append in appends]
+    limited[-1] = replace(limited[-1], quota=None)
+    unlimited = [replace(append, quota=Quota(OMAR, Limits(stored=10**9))) for append in others]
+
+    results = await asyncio.gather(
+        *(journal.append(append) for pair in zip(limited, unlimited, strict=True) for append in pair),
+        return_exceptions=True,
+    )
+
+    assert [type(result) for result in results[:-2:2]] == [type(None)] * 2 + [LimitReached] * 3
+    assert results[-2:] == [None, None], "what has no quota is stored, whatever the account keeps"
+    assert results[1::2] == [None] * 6
+    assert await usage.stored(MARA) == before + 3 * size
+    assert await usage.stored(OMAR) > of_omar
+    assert check_database(path, all_ended=False) == []
 
 
 async def test_flows_count_with_every_definition(usage: SqlUsage, journal: SqlJournal, database: Database) -> None:

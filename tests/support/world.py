@@ -336,6 +336,7 @@ async def machine(
             http=http,
             clock=clock,
             draw=draw,
+            limits=limits,
         )
         dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=most_active, limits=limits)
         flows, reader, schemas = SqlFlows(database), SqlExecutions(database), RustSchemas()

@@ -99,6 +99,13 @@ def assemble(
     flow_store, account_store, reader = SqlFlows(database), SqlAccounts(database), SqlExecutions(database)
     library = ReadyFlows(flow_store, specs)
     schemas = RustSchemas()
+    limits = Limits(
+        active=settings.account_active,
+        queued=settings.account_queued,
+        flows=settings.account_flows,
+        stored=settings.account_stored,
+        sockets=settings.account_sockets,
+    )
     world = World(
         journal=journal,
         library=library,
@@ -110,13 +117,7 @@ def assemble(
         memory=FairMemory(),
         clock=clock,
         draw=random.SystemRandom().random,
-    )
-    limits = Limits(
-        active=settings.account_active,
-        queued=settings.account_queued,
-        flows=settings.account_flows,
-        stored=settings.account_stored,
-        sockets=settings.account_sockets,
+        limits=limits,
     )
     usage = SqlUsage(database)
     dispatcher, advancing = dispatch(FlowEngine(world), journal, limits)

@@ -49,6 +49,16 @@ class Limits:
                 most=self.stored,
             )
 
+    def check_grown(self, size: int) -> None:
+        """Raises: LimitReached if so much may not be stored."""
+        if self.stored is not None and size > self.stored:
+            raise LimitReached(
+                f"With this the account would keep {size} bytes here, and may keep {self.stored}: delete flows and "
+                "revisions that are not needed, or wait until executions that have ended are deleted in time",
+                limit="account_stored",
+                most=self.stored,
+            )
+
     def check_sockets(self, count: int) -> None:
         """Raises: TooManyRequests if no further socket may be opened."""
         if self.sockets is not None and count >= self.sockets:

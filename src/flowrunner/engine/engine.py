@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from flowrunner.domain.errors import InvalidFlow, NotFound, Unavailable
-from flowrunner.domain.events import Admitted, Cancelled, Event, Failed, Failure, Started
+from flowrunner.domain.events import Cancelled, Event, Failed, Failure, Started
 from flowrunner.domain.execution import ExecutionState, Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.rerun import keys_of
@@ -131,12 +131,9 @@ class FlowEngine:
             flow=flow,
             keys_of=keys_of(started) or stored.id,
         )
-        history = History(self._world, identity, redactor, state, epoch=epoch, size=stored.size)
+        history = History.resumed(self._world, identity, redactor, state, stored=stored, epoch=epoch)
         ties = Ties(self._world, stored.id, started, stored.parent_id, stored.turn)
-        run = Run(self._world, identity, redactor, history, ties)
-        if state.is_queued and stored.turn is not None and not stored.turn.is_queued:
-            history.record(Admitted())
-        return run
+        return Run(self._world, identity, redactor, history, ties)
 
     async def _own(self, id: ExecutionId) -> int:
         """The mark under which it is written from here; what is written under an earlier one counts no more."""

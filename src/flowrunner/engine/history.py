@@ -9,8 +9,17 @@ import msgspec
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.decide import deadline_of
-from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.events import Event, Failed, Logged, NodeCompleted, NodeFailed
+from flowrunner.domain.errors import FlowRunnerError, LimitReached, Unavailable
+from flowrunner.domain.events import (
+    Admitted,
+    Event,
+    Failed,
+    Logged,
+    NodeCompleted,
+    NodeFailed,
+    NodeWaiting,
+    ScopesOpened,
+)
 from flowrunner.domain.execution import ExecutionState, replay
 from flowrunner.domain.explain import waiting_for
 from flowrunner.domain.flow import Flow
@@ -18,7 +27,17 @@ from flowrunner.engine.recorder import Storable, record
 from flowrunner.engine.scope import Identity
 from flowrunner.engine.server_log import log_failed, log_step, logs_steps, step_facts
 from flowrunner.engine.world import World
-from flowrunner.ports import NOBODY_KNOWS, Append, Fenced, NewExecution, Recorded, Redactor, Summary
+from flowrunner.ports import (
+    NOBODY_KNOWS,
+    Append,
+    Fenced,
+    NewExecution,
+    Quota,
+    Recorded,
+    Redactor,
+    StoredExecution,
+    Summary,
+)
 
 # Results of pure nodes wait for company, up to so many events.
 MAX_UNRECORDED_EVENTS: Final = 64
@@ -35,6 +54,8 @@ class _Tail:
     def __init__(self) -> None:
         self.records: list[Recorded] = []
         self.size = 0
+        # It is stored also where the account keeps as much as it may.
+        self.may_exceed = False
         # Who caused it.
         self.acts: list[AuditEntry] = []
         # What told of it, and is done with then.
@@ -51,11 +72,20 @@ class _Tail:
 
     def answer_that_nobody_knows(self) -> None:
         """Whoever asks once more, as of what was not taken, would be heard twice if it was."""
+        self.refuse(Unavailable(NOBODY_KNOWS))
+
+    def refuse(self, error: FlowRunnerError) -> None:
         for answer in self.answers:
             if not answer.done():
-                answer.set_exception(Unavailable(NOBODY_KNOWS))
+                answer.set_exception(error)
                 # Whoever asked may have gone.
                 answer.exception()
+
+    @property
+    def last_node(self) -> str | None:
+        """The node whose result came last."""
+        results = (NodeCompleted, NodeFailed, NodeWaiting, ScopesOpened)
+        return next((r.event.node for r in reversed(self.records) if isinstance(r.event, results)), None)
 
 
 class History:
@@ -67,6 +97,7 @@ class History:
     Attributes:
         size: Bytes that the events take.
         status: As the database has it: what is in memory may not become durable.
+        refused_node: The node whose result came last in an append that exceeded the quota of the account.
     """
 
     def __init__(
@@ -90,6 +121,24 @@ class History:
         self._create = create
         self._tail = _Tail()
         self._logs_steps = logs_steps()
+        self.refused_node: str | None = None
+
+    @classmethod
+    def resumed(
+        cls,
+        world: World,
+        identity: Identity,
+        redactor: Redactor,
+        state: ExecutionState,
+        *,
+        stored: StoredExecution,
+        epoch: int,
+    ) -> "History":
+        """Return the history of an execution as it is stored, which has been let in if it waited for its turn."""
+        history = cls(world, identity, redactor, state, epoch=epoch, size=stored.size)
+        if state.is_queued and stored.turn is not None and not stored.turn.is_queued:
+            history.record(Admitted())
+        return history
 
     @property
     def is_much_unrecorded(self) -> bool:
@@ -131,6 +180,10 @@ class History:
             self._tail.acts.append(audit)
         self._tail.letters += letters
 
+    def exceed_quota(self) -> None:
+        """Have what becomes durable next stored also where the account keeps as much as it may."""
+        self._tail.may_exceed = True
+
     def answer_when_durable(self, answer: "asyncio.Future[bool]") -> None:
         """Give True once all that was recorded until now is durable."""
         if self._tail.records:
@@ -156,6 +209,7 @@ class History:
             create=self._create,
             audit=tail.acts,
             letters=tail.letters,
+            quota=None if tail.may_exceed else self._quota,
         )
         await self._append(append, tail)
         self._create = None
@@ -173,6 +227,11 @@ class History:
         if isinstance(ending, Failed):
             log_failed(id, account_id, self._identity.flow_id, ending.error)
 
+    @property
+    def _quota(self) -> Quota | None:
+        limits = self._world.limits
+        return None if limits.stored is None else Quota(self._identity.account_id, limits)
+
     async def _append(self, append: Append, tail: _Tail) -> None:
         may_be_durable = False
         try:
@@ -189,6 +248,10 @@ class History:
             if may_be_durable:
                 self._world.broadcast.hear(append.execution_id)
                 tail.answer_that_nobody_knows()
+            raise
+        except LimitReached as error:
+            tail.refuse(error)
+            self.refused_node = tail.last_node
             raise
 
     def _patience(self) -> Iterator[float | None]:

@@ -28,7 +28,7 @@ from flowrunner.domain.decide import (
     failed,
     failed_try,
 )
-from flowrunner.domain.errors import RedactionLimit
+from flowrunner.domain.errors import LimitReached, RedactionLimit
 from flowrunner.domain.events import (
     ROOT,
     Completed,
@@ -44,11 +44,11 @@ from flowrunner.domain.events import (
     SignalReceived,
     Step,
 )
-from flowrunner.domain.execution import Status
+from flowrunner.domain.execution import ExecutionState, Status
 from flowrunner.domain.json_schema import size_of
 from flowrunner.domain.values import AccountId
 from flowrunner.engine.conclusion import collection, conclusion
-from flowrunner.engine.history import AT_A_STRETCH, MAX_UNRECORDED_EVENTS, History
+from flowrunner.engine.history import AT_A_STRETCH, MAX_UNRECORDED_EVENTS, History, replayed
 from flowrunner.engine.log import level_of, line_of_end, line_of_failure
 from flowrunner.engine.mailbox import Mail, Mailbox, Result
 from flowrunner.engine.recorder import hidden_soon, signal_key, storable_again, storable_soon
@@ -98,20 +98,25 @@ class Run:
         self._identity = identity
         self._flow = identity.flow
         self._redactor = redactor
-        self._history = history
-        self._state = state = history.state
         self._ties = ties
         self._mailbox = Mailbox()
-        self._steps = StepTasks(world, identity, state, self._mailbox)
+        self._wishes: list[_Wish] = []
+        self._is_held = False
+        # Why the account cannot store what this has recorded, until it ends for that.
+        self._refusal: Failure | None = None
+        self._left: Callable[[], object] | None = None
+        self._begin_with(history)
+
+    def _begin_with(self, history: History) -> None:
+        self._history = history
+        self._state = state = history.state
+        self._steps = StepTasks(self._world, self._identity, state, self._mailbox)
         self._may_be_cut_off = state.seq > 0
         # Up to this event also pure nodes are recorded as started before they run: one of them may be what
         # ended the process before, and would end it again and again if nothing counted its tries.
         self._careful_until = state.seq + _CAREFUL_EVENTS if state.seq > 0 else 0
         self._to_work_out: Conclude | Collect | None = None
-        self._wishes: list[_Wish] = []
-        self._is_held = False
         self._size_at_break = history.size
-        self._left: Callable[[], object] | None = None
 
     def on_leave(self, left: Callable[[], object]) -> None:
         """Have it told once, when the execution leaves memory: also one that is dropped before it has advanced."""
@@ -151,28 +156,48 @@ class Run:
     async def advance(self) -> datetime | None:
         try:
             while True:
-                if self._wishes and self._state.ending is None:
-                    await self._cancel()
-                due_at = await self._go_on()
-                if self._state.ending is not None:
-                    return None
-                if self._wishes:
-                    continue
-                is_busy = bool(self._steps or self._mailbox)
-                if self._begins_nothing and not is_busy:
-                    return None
-                seconds = None if due_at is None else (due_at - self._world.clock.now()).total_seconds()
-                stay_seconds = self._stay_seconds()
-                if is_busy or (seconds is not None and seconds <= max(self._world.short_wait, stay_seconds)):
-                    await self._mailbox.wait(None if seconds is None else min(seconds, _LONGEST_NAP_SECONDS))
-                elif not stay_seconds or not await self._mailbox.wait(stay_seconds):
-                    return due_at
-                await self._take_messages(most=AT_A_STRETCH)
+                try:
+                    return await self._advance()
+                except LimitReached as error:
+                    await self._start_over(error)
         finally:
             self._mailbox.close()
             self._steps.cut_off_all()
             if self._left is not None:
                 self._left()
+
+    async def _advance(self) -> datetime | None:
+        """Raises: LimitReached: What was recorded is not stored, as the account would keep more than it may."""
+        while True:
+            if self._wishes and self._state.ending is None:
+                await self._cancel()
+            due_at = await self._go_on()
+            if self._state.ending is not None:
+                return None
+            if self._wishes:
+                continue
+            is_busy = bool(self._steps or self._mailbox)
+            if self._begins_nothing and not is_busy:
+                return None
+            seconds = None if due_at is None else (due_at - self._world.clock.now()).total_seconds()
+            stay_seconds = self._stay_seconds()
+            if is_busy or (seconds is not None and seconds <= max(self._world.short_wait, stay_seconds)):
+                await self._mailbox.wait(None if seconds is None else min(seconds, _LONGEST_NAP_SECONDS))
+            elif not stay_seconds or not await self._mailbox.wait(stay_seconds):
+                return due_at
+            await self._take_messages(most=AT_A_STRETCH)
+
+    async def _start_over(self, error: LimitReached) -> None:
+        """Go back to what is stored, from which the execution ends."""
+        world, identity, redactor, epoch = self._world, self._identity, self._redactor, self._history.epoch
+        self._refusal = Failure(type="limit.account_stored", message=str(error), node=self._history.refused_node)
+        self._steps.cut_off_all()
+        # They tell of what is not stored.
+        self._mailbox.take_lines()
+        # The room in memory that it has is for one state.
+        self._begin_with(History(world, identity, redactor, ExecutionState(), epoch=epoch))
+        stored, events = await world.journal.load(identity.execution_id)
+        self._begin_with(History.resumed(world, identity, redactor, await replayed(events), stored=stored, epoch=epoch))
 
     def _stay_seconds(self) -> float:
         """Return how long an execution stays in memory for what it waits for; 0 for a short one.
@@ -199,9 +224,14 @@ class Run:
             audit = wish.audit
             if force and (ended is not None or self._flow.on_finish is not None):
                 audit = self._note_lost_handlers(wish, ended)
+            self._exceed_quota()
             self._act(decision)
             self._history.attribute(audit, [w.letter for w in wishes if w.letter is not None])
-        await self._flush()
+        try:
+            await self._flush()
+        except LimitReached:
+            self._wishes = wishes + self._wishes
+            raise
         counts = decision is not None or (ended is not None and ended.outcome == "cancelled")
         for each in wishes:
             if each.answer is not None and not each.answer.done():
@@ -293,14 +323,23 @@ class Run:
     def _too_much(self) -> Decision | None:
         """Return how an execution ends that has recorded more than can be kept; its handlers have room of their own."""
         ended, size = self._state.root.ended, self._history.size
-        if self._state.ending is not None or size <= MAX_EXECUTION_BYTES:
+        failure = self._refusal or (_TOO_MUCH if size > MAX_EXECUTION_BYTES else None)
+        if self._state.ending is not None or failure is None:
             return None
         if ended is None:
-            return failed(self._flow, self._state, _TOO_MUCH)
-        if size <= MAX_EXECUTION_BYTES + _BYTES_OF_HANDLERS:
+            self._exceed_quota()
+            return failed(self._flow, self._state, failure)
+        if self._refusal is None and size <= MAX_EXECUTION_BYTES + _BYTES_OF_HANDLERS:
             return None
-        self._history.log(Logged(level="warn", message=f"The handlers of the end were cut off: {_TOO_MUCH.message}"))
+        self._exceed_quota()
+        self._history.log(Logged(level="warn", message=f"The handlers of the end were cut off: {failure.message}"))
         return cancelled(self._flow, self._state, "", force=True)
+
+    def _exceed_quota(self) -> None:
+        """Have the end of an execution stored whose account cannot store more."""
+        if self._refusal is not None:
+            self._refusal = None
+            self._history.exceed_quota()
 
     def _act(self, decision: Decision) -> None:
         match decision:

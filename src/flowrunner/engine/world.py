@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.limits import UNLIMITED, Limits
 from flowrunner.plugin import NodeType
 from flowrunner.ports import (
     Broadcast,
@@ -40,6 +41,7 @@ class World:
     Attributes:
         draw: A uniform sample from [0, 1), for jitter.
         memory: Room for what is loaded; None for any number of executions.
+        limits: Of each account.
         short_wait: Seconds that a run waits in memory at most.
         epoch: Owner's mark on every append; 0 until the journal has been claimed or joined.
         is_shared: Other processes advance executions of the same journal, each of them one at a time.
@@ -56,6 +58,7 @@ class World:
     clock: Clock
     draw: Callable[[], float]
     memory: MemoryRoom | None = None
+    limits: Limits = UNLIMITED
     short_wait: float = SHORT_WAIT_SECONDS
     epoch: int = 0
     is_shared: bool = False

@@ -102,6 +102,14 @@ class NewExecution:
     audit: AuditEntry | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """An account, and the limits that what it stores is compared with."""
+
+    account_id: AccountId
+    limits: Limits
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Append:
     """Events of one execution that become durable together, with the summary they lead to.
@@ -112,6 +120,7 @@ class Append:
         after: Number of the last event before these.
         audit: Who caused them, for the audit log; who created it stands in ``create``.
         letters: Numbers of the letters that they answer, which are gone with it.
+        quota: What the account may keep with these events; None to store them whatever it keeps.
     """
 
     execution_id: ExecutionId
@@ -122,6 +131,7 @@ class Append:
     create: NewExecution | None = None
     audit: Sequence[AuditEntry] = ()
     letters: Sequence[int] = ()
+    quota: Quota | None = None
 
 
 class Fenced(Exception):
@@ -202,6 +212,7 @@ class Journal(Protocol):
             DuplicateRequest: Nothing was written: the idempotency key is taken.
             NotFound: Nothing was written: the flow of a new execution is gone, or its revision, or its account.
             TooManyRequests: Nothing was written: it would have to wait for room, as too many of its account do.
+            LimitReached: Nothing was written: the account would keep more than its quota.
         """
         ...
 

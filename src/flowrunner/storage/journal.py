@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.errors import NotFound
+from flowrunner.domain.errors import LimitReached, NotFound
 from flowrunner.domain.events import EVENT_TYPES, Event, Logged
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
@@ -35,6 +35,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.rooms import give_room
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, one_row
+from flowrunner.storage.usage import STORED
 
 # Nothing is created by a process whose claim has been taken over, and nothing of a flow that is gone, or
 # of a revision: without its definition the execution could not go on after a crash.
@@ -316,7 +317,7 @@ class AppendWork:
         try:
             async with tx.attempt():
                 await append_together(tx, [self])
-        except (Refused, Fenced) as error:
+        except (Refused, Fenced, LimitReached) as error:
             new = self.append.create
             if new is not None:
                 values = _creation_row(new)
@@ -330,6 +331,8 @@ class AppendWork:
                     raise NoTurn from None
                 if await tx.row(REVISION_IS_GONE, values) is not None:
                     raise NotFound("revision") from None
+            if isinstance(error, LimitReached):
+                raise
             raise Fenced(str(error)) from error
 
 
@@ -338,6 +341,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendWork]) -> None:
 
     Raises:
         TooManyRequests: If an account has as many executions that wait for room as it may.
+        LimitReached: If an account would keep more than its quota: its own `run` tells of which appends.
         Fenced: If at least one of them must not be done; which and why, their own `run` tells.
     """
     created: list[tuple[NewExecution, dict[str, Any]]] = []
@@ -364,6 +368,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendWork]) -> None:
     for statement, rows in ((CREATE, unlimited), *((CREATE, each) for each in limited), (ADVANCE, advanced)):
         if rows and await tx.run_many(statement, rows) != len(rows):
             raise Fenced("the execution is owned by another process, or has moved on")
+    await _check_quotas(tx, works)
     await tx.run_many(ADD_EVENT, events)
     if letters and await tx.run_many(TAKE_LETTER, letters) != len(letters):
         # Whoever wrote it was told that it is not done, or it was taken before.
@@ -372,6 +377,14 @@ async def append_together(tx: Transaction, works: Sequence[AppendWork]) -> None:
         tx.announce(work.append.execution_id)
     if audit:
         await add_to_chain(tx, audit)
+
+
+async def _check_quotas(tx: Transaction, works: Sequence[AppendWork]) -> None:
+    """Compare what accounts keep, with what was just written, with their quotas. Raises: LimitReached."""
+    quotas = {quota.account_id: quota.limits for work in works if (quota := work.append.quota) is not None}
+    for account_id, limits in quotas.items():
+        if limits.stored is not None:
+            limits.check_grown(int((await one_row(tx, STORED, {"account_id": account_id}))[0]))
 
 
 def event_rows(append: Append) -> list[tuple[str, int, int, str, str]]:

@@ -4,15 +4,19 @@ Each is one exchange and a transaction by itself, so that no lock is held while 
 every row whether it is still the sender's, and gives the ids of those that were: the others are left as they are.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+from flowrunner.domain.values import AccountId
 from flowrunner.storage.journal import AppendWork, OwnWork, event_rows, summary_row
 from flowrunner.storage.transaction import Transaction
 
 # All that a step records, in one exchange that is a transaction by itself. What cannot be advanced has no event added
 # and no letter taken, and is not among the ids that are given. Nor is what answers a letter that is gone, as its
-# sender was told that it is not done. The letters are locked first, so that none can be withdrawn meanwhile.
+# sender was told that it is not done. The letters are locked first, so that none can be withdrawn meanwhile. An account
+# that would keep more than its quota advances none of its executions here: each by itself tells which it still can. Of
+# what other processes write meanwhile, no more than one statement of each goes unseen.
 ADVANCE_AT_ONCE: Final = """
 WITH cited AS MATERIALIZED (
     SELECT letters.number
@@ -20,6 +24,11 @@ WITH cited AS MATERIALIZED (
         ON letters.number = read.number AND letters.execution_id = read.id
      ORDER BY letters.number
        FOR UPDATE OF letters
+), filled AS MATERIALIZED (
+    SELECT quota.account_id
+      FROM unnest(:account::text[], :grown::bigint[], :most::bigint[]) AS quota (account_id, grown, most)
+     WHERE quota.most - quota.grown < (SELECT coalesce(sum(usage.stored), 0) FROM usage
+                                        WHERE usage.account_id = quota.account_id)
 ), advanced AS (
     UPDATE executions
        SET status = new.status, completed_at = new.completed_at, error = new.error, rests = new.rests,
@@ -35,6 +44,7 @@ WITH cited AS MATERIALIZED (
        AND (executions.epoch = new.epoch OR executions.epoch < engine.epoch)
        AND new.id NOT IN (SELECT read.id FROM unnest(:letter::bigint[], :letter_to::text[]) AS read (number, id)
                            WHERE read.number NOT IN (SELECT number FROM cited))
+       AND executions.account_id NOT IN (SELECT account_id FROM filled)
     RETURNING executions.id
 ), added AS (
     INSERT INTO events (execution_id, seq, at, type, data)
@@ -73,10 +83,23 @@ async def advance_at_once(tx: Transaction, works: Sequence[AppendWork]) -> Seque
     for place, name in enumerate(("event_of", "seq", "at", "type", "data")):
         columns[name] = [event[place] for event in events]
     columns |= {"letter": [number for number, _ in letters], "letter_to": [id for _, id in letters]}
+    columns |= _quotas(list(advancing.values()))
     done = [advancing[id] for (id,) in await tx.rows(ADVANCE_AT_ONCE, columns)]
     for work in done:
         tx.announce(work.append.execution_id)
     return done
+
+
+def _quotas(works: Sequence[AppendWork]) -> dict[str, list[Any]]:
+    """Return the accounts that have quotas, with the bytes that the works add to each and the most that it may keep."""
+    grown: Counter[AccountId] = Counter()
+    most: dict[AccountId, int] = {}
+    for work in works:
+        quota = work.append.quota
+        if quota is not None and quota.limits.stored is not None:
+            grown[quota.account_id] += work.size
+            most[quota.account_id] = quota.limits.stored
+    return {"account": list(most), "grown": [grown[id] for id in most], "most": list(most.values())}
 
 
 async def own_at_once(tx: Transaction, works: Sequence[OwnWork]) -> Sequence[OwnWork]:
