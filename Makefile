@@ -14,7 +14,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check --no-input
 PYTHON ?=
 ARGS ?=
 # Of tests. They wait for a good part of their time: more than a small machine of two cores has.
-PROCESSES ?= 3
+PROCESSES ?= 4
 # Tests start hundreds of processes: without bytecode on disk each of them would compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
 CHECKED := src tests demo bench

@@ -225,20 +225,24 @@ def test_s30_s58_only_the_owner_can_read_the_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "mode"),
     [
-        ("", 0o755), ("", 0o701), ("", 0o770), ("keys", 0o750), ("keys/master.key", 0o644),
+        ("", 0o755), ("", 0o701), ("", 0o710), ("", 0o770), ("keys", 0o750), ("keys/master.key", 0o644),
         ("keys/master.key", 0o640), ("keys/master.key", 0o604), ("keys/signing.key", 0o644),
+        ("keys/signing.key", 0o640),
     ],
 )  # fmt: skip
-def test_s30_what_others_can_read_is_refused(stopped: Server, place: str, mode: int) -> None:
+def test_s30_s58_what_others_can_read_is_refused(stopped: Server, place: str, mode: int) -> None:
     path = stopped.data_dir / place
+    key = (stopped.data_dir / "keys" / "master.key").read_bytes()
     path.chmod(mode)
 
     stopped.spawn()
 
-    assert stopped.wait(20) != 0
+    assert stopped.wait(20) == 1
+    assert "can be read by others" in stopped.log
+    assert f"run 'chmod {0o600 if place.endswith('.key') else 0o700:o} " in stopped.log
     assert str(path) in stopped.log
-    assert "chmod" in stopped.log
     assert "Traceback" not in stopped.log
+    assert (stopped.data_dir / "keys" / "master.key").read_bytes() == key
 
 
 def test_s30_a_crash_leaves_no_image_of_the_memory(stopped: Server) -> None:

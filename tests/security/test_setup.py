@@ -73,10 +73,9 @@ def test_s58_the_token_makes_the_first_admin_once(fresh: Server) -> None:
     assert not (fresh.data_dir / "setup-token").exists()
 
 
-@pytest.mark.parametrize("token", ["", "x", "' OR 1=1 --", "\u00e9", "0" * 32])
-def test_s58_another_token_makes_nothing(fresh: Server, token: str) -> None:
-    assert_error(set_up(fresh, token=token), 401)
-    assert_error(set_up(fresh, token=token_of(fresh)[:-1]), 401)
+def test_s58_another_token_makes_nothing(fresh: Server) -> None:
+    for token in ("", "x", "' OR 1=1 --", "\u00e9", "0" * 32, token_of(fresh)[:-1]):
+        assert_error(set_up(fresh, token=token), 401)
     assert set_up(fresh).status == 201, "the right one still works"
 
 
@@ -178,23 +177,6 @@ def test_s58_nothing_of_a_fresh_start_is_open_to_others(fresh: Server) -> None:
 
     assert {path.name for path in found} >= {"flowrunner.db", "flowrunner.db-wal", "keys", "master.key", "signing.key"}
     assert {str(path): oct(path.stat().st_mode) for path in found if path.stat().st_mode & 0o077} == {}
-
-
-@pytest.mark.parametrize(
-    ("place", "mode"),
-    [("", 0o755), ("", 0o710), ("keys", 0o750), ("keys/master.key", 0o644), ("keys/signing.key", 0o640)],
-)
-def test_s58_what_is_open_to_others_is_refused_at_the_start(tmp_path: Path, place: str, mode: int) -> None:
-    server = Server(tmp_path)
-    server.start().stop()
-    before = (server.data_dir / "keys" / "master.key").read_bytes()
-    (server.data_dir / place).chmod(mode)
-
-    assert server.spawn().wait(20) == 1
-
-    assert "can be read by others" in server.log
-    assert f"run 'chmod {0o600 if place.endswith('.key') else 0o700:o} " in server.log
-    assert (server.data_dir / "keys" / "master.key").read_bytes() == before
 
 
 def test_s58_whose_directory_it_is_is_told_where_that_is_the_mistake(

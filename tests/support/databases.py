@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
+from weakref import WeakKeyDictionary
 
 import asyncpg
 import msgspec
@@ -72,32 +73,30 @@ def emptied_postgres_database(server: PostgresServer) -> str:
     Nobody may be connected to it any more who has something to write.
     """
     url = server.url(_EMPTIED)
-    if query(server.url(), "SELECT 1 FROM pg_database WHERE datname = $1", _EMPTIED):
-        connected(url, _empty)
+    if statement := _emptying.get(server):
+        connected(url, lambda connection: connection.execute(statement))
     else:
         query(server.url(), f"ALTER DATABASE {new_postgres_database(server).rpartition('/')[2]} RENAME TO {_EMPTIED}")
-        connected(url, _remember)
+        _emptying[server] = connected(url, _remember)
     return url
 
 
-async def _remember(connection: "asyncpg.Connection[Any]") -> None:
-    """Copy the rows that a new database has."""
+# By server: what makes the database as new again.
+_emptying: Final[WeakKeyDictionary[PostgresServer, str]] = WeakKeyDictionary()
+
+
+async def _remember(connection: "asyncpg.Connection[Any]") -> str:
+    """Copy the rows that a new database has; return the statements that bring it back to them."""
     await connection.execute("CREATE SCHEMA untouched")
-    for table in await _tables(connection):
-        if await connection.fetchval(f"SELECT EXISTS (SELECT 1 FROM {table})"):
-            await connection.execute(f"CREATE TABLE untouched.{table} AS TABLE {table}")
-
-
-async def _empty(connection: "asyncpg.Connection[Any]") -> None:
-    # Triggers, which keep what must never be deleted, are not asked.
-    await connection.execute("SET session_replication_role = replica")
     tables = await _tables(connection)
-    kept = await _tables(connection, "untouched")
-    await connection.execute(
-        ";".join(
-            [f"DELETE FROM {table}" for table in tables]
-            + [f"INSERT INTO {table} SELECT * FROM untouched.{table}" for table in kept]
-        )
+    kept = [t for t in tables if await connection.fetchval(f"SELECT EXISTS (SELECT 1 FROM {t})")]
+    for table in kept:
+        await connection.execute(f"CREATE TABLE untouched.{table} AS TABLE {table}")
+    return ";".join(
+        # Triggers, which keep what must never be deleted, are not asked.
+        ["SET session_replication_role = replica"]
+        + [f"DELETE FROM {table}" for table in tables]
+        + [f"INSERT INTO {table} SELECT * FROM untouched.{table}" for table in kept]
     )
 
 

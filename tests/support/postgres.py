@@ -4,6 +4,7 @@ It is Debian's where that is installed, and otherwise the one that comes with th
 """
 
 import asyncio
+import atexit
 import importlib.util
 import os
 import pwd
@@ -58,6 +59,35 @@ def _copied(binaries: Path, to: Path) -> Path:
     return to / package.name / binaries.parent.name / "bin"
 
 
+@cache
+def _user() -> pwd.struct_passwd | None:
+    """Return the user that servers run as: they refuse to run as root."""
+    return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+
+
+def _as(user: pwd.struct_passwd | None, directory: Path) -> dict[str, Any]:
+    """Return arguments for a process of this user, there."""
+    if user is None:
+        return {"cwd": directory}
+    return {"cwd": directory, "user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+@cache
+def _prepared() -> tuple[Path, Path]:
+    """Return the directory of the programs, and the files of a new server: it takes a second to make them."""
+    directory, user, binaries = Path(tempfile.mkdtemp(prefix="flowrunner-postgres-new-")), _user(), _binaries()
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    if user is not None:
+        os.chown(directory, user.pw_uid, user.pw_gid)
+        if not binaries.is_relative_to("/usr"):
+            binaries = _copied(binaries, directory / "install")
+    data = directory / "data"
+    command = [str(binaries / "initdb"), "-D", str(data), "-U", USER, "-E", "UTF8", "-A", "trust", "--no-sync"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, **_as(user, directory))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return binaries, data
+
+
 class PostgresServer:
     """The server, as tests see it.
 
@@ -72,14 +102,11 @@ class PostgresServer:
         self._port = unused_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
-        # The server refuses to run as root.
-        self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-        self._bin = _binaries()
+        self._user = _user()
+        self._bin, template = _prepared()
         if self._user is not None:
             os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
-            if not self._bin.is_relative_to("/usr"):
-                self._bin = _copied(self._bin, self.directory / "install")
-        self._run("initdb", "-D", str(self._data), "-U", USER, "-E", "UTF8", "-A", "trust", "--no-sync")
+        subprocess.run(["cp", "-a", str(template), str(self._data)], check=True)
 
     @property
     def _data(self) -> Path:
@@ -169,17 +196,8 @@ class PostgresServer:
         query(self.url(), f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
-    def _run(self, program: str, *arguments: str) -> None:
-        ran = subprocess.run(
-            [str(self._bin / program), *arguments], capture_output=True, text=True, check=False, **self._as_user()
-        )
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-
     def _as_user(self) -> dict[str, Any]:
-        directory = {"cwd": self.directory}
-        if self._user is None:
-            return directory
-        return {**directory, "user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
+        return _as(self._user, self.directory)
 
 
 def query(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
