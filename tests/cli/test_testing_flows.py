@@ -170,6 +170,35 @@ tests:
     assert "'flows' names the flow 'child', which is not among the given files" in alone.stdout
 
 
+def test_the_answers_of_two_flows_are_counted_each_for_itself(tmp_path: Path) -> None:
+    """Also of nodes that have the same name."""
+    (tmp_path / "parent.yaml").write_text(
+        """\
+metadata: {name: parent}
+nodes:
+  ask: {type: webhook, params: {url: "https://example.com/"}, next: call}
+  call: {type: flow, params: {flow: child, input: {}}, next: done}
+  done: {type: return, params: {value: ["${nodes.ask.result}", "${input}"]}}
+tests:
+  both:
+    mocks: {ask: [{result: 1}]}
+    flows: {child: {mocks: {ask: [{result: 2}]}}}
+    expect: {result: [1, 2]}
+"""
+    )
+    (tmp_path / "child.yaml").write_text(
+        """\
+metadata: {name: child}
+nodes:
+  ask: {type: webhook, params: {url: "https://example.com/"}}
+"""
+    )
+
+    done = flowrunner("test", "parent.yaml", "child.yaml", at=tmp_path)
+
+    assert (done.returncode, done.stderr) == (0, "1 passed, 0 failed\n"), done.stdout
+
+
 # What a failure tells
 
 

@@ -13,6 +13,7 @@ from temporalio.service import RPCError
 
 from dispatch.cluster import Cluster, Front
 from flowrunner.dispatch.temporal import courier as courier_module
+from flowrunner.dispatch.temporal import dispatcher as dispatcher_module
 from flowrunner.dispatch.temporal import worker as worker_module
 from flowrunner.dispatch.temporal.workflow import HEARTBEAT_SECONDS
 from flowrunner.domain.events import NodeStarted
@@ -170,6 +171,36 @@ async def test_what_comes_to_a_worker_that_stops_goes_on_elsewhere_in_the_same_w
 
     assert (await front.client.get_workflow_handle(id).describe()).run_id == run_id
     assert (await kinds(front, id))["EVENT_TYPE_WORKFLOW_EXECUTION_FAILED"] == 0
+
+
+@pytest.mark.usefixtures("short")
+async def test_what_comes_when_an_execution_has_left_memory_and_its_workflow_does_not_know_is_taken(
+    machines: Cluster, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody else finds the letter.
+    monkeypatch.setattr(dispatcher_module, "_LATE", timedelta(hours=1))
+    await front.save("nodes: {a: {type: wait, params: {key: go}}}")
+    async with machines.worker() as worker:
+        has_left, may_end = asyncio.Event(), asyncio.Event()
+
+        async def settled() -> None:
+            has_left.set()
+            await may_end.wait()
+
+        monkeypatch.setattr(worker._courier, "settled", settled)
+        id = await front.start()
+        await has_left.wait()
+        await until_handed_over(front, id)
+        telling = asyncio.create_task(front.signals.send(front.caller, id, "go", 1))
+
+        async def is_nudged() -> bool:
+            return (await kinds(front, id))["EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED"] == 1
+
+        await front.until(is_nudged)
+        may_end.set()
+
+        assert await front.until_ended(id) == [Status.COMPLETED]
+        await telling
 
 
 async def test_there_is_never_more_in_memory_than_a_worker_may_have(

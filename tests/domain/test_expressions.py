@@ -418,6 +418,12 @@ def test_a_condition_that_fails_gives_the_failure_to_whoever_asks() -> None:
     assert str(failure) == "${input.x.y}: cannot read 'y' of null"
 
 
+def test_a_condition_that_takes_more_than_may_be_filled_in_fails_at_once() -> None:
+    """Its failure is no value for the node type: nothing else of the template can be rendered either."""
+    with pytest.raises(TooMuchFilledIn):
+        rendered(condition("input.length"), {"input": "é" * (MAX_RENDERED + 1)})
+
+
 @pytest.mark.parametrize("text", ["a ${input}", "${input} ", "${input}${input}", "$${input}"])
 def test_a_condition_is_one_expression(text: str) -> None:
     place = Somewhere(kind=CodeKind.CONDITION)

@@ -88,6 +88,45 @@ async def test_one_that_is_due_and_cannot_be_loaded_is_looked_at_less_and_less_o
         assert await last.until_ended() is Status.COMPLETED
 
 
+async def test_one_that_could_not_be_loaded_once_goes_on_when_its_next_wait_is_over(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class UnreadableOnce:
+        def __init__(self, journal: Journal) -> None:
+            self._journal = journal
+            self.looks = 0
+
+        async def load(self, id: ExecutionId) -> Any:
+            self.looks += 1
+            if self.looks == 1:
+                raise OSError("planted")
+            return await self._journal.load(id)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._journal, name)
+
+    monkeypatch.setattr(local, "seconds_after", lambda tries: 0.0)
+    pause = "{type: delay, params: {duration: 1h}, next: %s}"
+    clock = SteppingClock()
+    async with machine(path, clock=clock) as first:
+        await first.save(f"nodes: {{a: {pause % 'b'}, b: {pause % 'c'}, c: {{type: return}}}}")
+        await first.start()
+        await first.until_parked()
+        clock.advance(hours=2)
+
+    async with machine(path, clock=clock, wrap=lambda journal, _: UnreadableOnce(journal)) as second:  # type: ignore[arg-type,return-value]
+
+        async def has_begun_the_second_wait() -> bool:
+            return await second.rows("SELECT count(*) FROM events WHERE type = 'node.waiting'") == [(2,)]
+
+        await second.until(has_begun_the_second_wait)
+        await second.until_parked()
+        clock.advance(hours=2)
+        second.look_at_timers()
+
+        assert await second.until_ended(seconds=10) is Status.COMPLETED
+
+
 async def test_who_asks_for_an_execution_that_does_not_load_is_not_kept_waiting_by_a_stop(path: Path) -> None:
     class Hanging:
         def __init__(self, journal: Journal) -> None:

@@ -16,6 +16,7 @@ import uvloop
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.script import Script, ScriptOutcome
 from flowrunner.domain.values import JSON, AccountId
+from flowrunner.sandbox import nursery
 from flowrunner.sandbox.nursery import Worker
 from flowrunner.sandbox.pool import JailedSandbox
 from support.processes import children, nurseries, sandboxed
@@ -598,6 +599,21 @@ async def test_a_repeated_script_has_the_time_that_was_left(
     assert fault.limit == "time"
     first, second = allowed
     assert second < first - 0.25
+
+
+async def test_what_a_worker_may_answer_is_counted_anew_for_what_it_is_sent_next(
+    sandbox: JailedSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[Worker] = []
+    send = Worker.send
+    monkeypatch.setattr(Worker, "send", lambda self, *sent: (used.append(self), send(self, *sent)))
+    monkeypatch.setattr(nursery, "_MAX_ANSWER", 10_000)
+
+    for _ in range(5):
+        assert (await outcome(sandbox, "'x'.repeat(4000)")).value == "x" * 4000
+
+    assert len(used) == 5
+    assert len(set(used)) == 1
 
 
 async def test_a_worker_that_has_checked_a_document_sees_no_other(

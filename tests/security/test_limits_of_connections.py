@@ -1,5 +1,6 @@
 """Connections that say nothing, too much, or are too many keep no others out."""
 
+import asyncio
 import json
 import re
 import resource
@@ -13,6 +14,7 @@ from typing import Final
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from flowrunner.api.connections import Connection, Connections
 from security.street import RETURN, assert_limited
 from support.client import PASSWORD, Client, Reply
 from support.scoreboard import Scoreboard
@@ -193,3 +195,20 @@ def test_s53_with_more_connections_than_files_the_slowest_make_room(tmp_path: Pa
         assert "Traceback" not in server.log
     finally:
         server.stop()
+
+
+async def test_s62_the_memory_of_a_connection_is_free_when_it_is_lost() -> None:
+    dropped: list[None] = []
+    connections = Connections(10, on_drop=lambda: dropped.append(None), most_bytes=100_000)
+
+    for _ in range(5):
+        ours, theirs = socket.socketpair()
+        loop = asyncio.get_running_loop()
+        with theirs:
+            transport, _protocol = await loop.create_connection(asyncio.Protocol, sock=ours)
+            connection = Connection(transport, loop, connections)
+            assert connection.holds_request(60_000)
+            connection.abort()
+            connection.lost()
+
+    assert dropped == []

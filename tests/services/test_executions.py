@@ -16,10 +16,11 @@ from flowrunner.ports import Page, ParentStep
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import FlowDraft, Flows
+from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.usage import SqlUsage
-from support.databases import rows_of
+from support.databases import account, rows_of
 from support.world import Machine, never
 
 SMALL = "metadata: {name: N, description: D, version: '1', tags: [a]}\nnodes: {a: {type: return}}\n"
@@ -161,6 +162,39 @@ async def test_the_same_key_for_another_request_is_refused(flows: Flows, executi
     for flow_id, input in ((flow.id, {"a": 2}), (other.id, {"a": 1}), (flow.id, {})):
         with pytest.raises(InvalidInput, match="another request"):
             await executions.run(mara, flow_id, input, idempotency_key="k")
+
+
+async def test_two_accounts_may_use_the_same_key(
+    flows: Flows, executions: Executions, engine: Machine, mara: Caller, omar: Caller
+) -> None:
+    await SqlAccounts(engine.database).create(account(omar.account_id), password_hash="x")
+    accepted = {}
+    for caller in (mara, omar):
+        flow = await flows.create(caller, FlowDraft(definition=SMALL))
+        accepted[caller] = await executions.run(caller, flow.id, {}, idempotency_key="k")
+
+    for caller in (mara, omar):
+        id = accepted[caller].id
+        flow_id = (await executions.get(caller, id)).flow_id
+        assert (await executions.run(caller, flow_id, {}, idempotency_key="k")).id == id
+
+
+async def test_a_concurrency_limit_counts_the_executions_of_its_own_flow_alone(
+    flows: Flows, executions: Executions, mara: Caller
+) -> None:
+    limited = (
+        "metadata: {name: N}\n"
+        "limits: {concurrency: {max: 1, key: '${flow.input.customer}', on_limit: reject}}\n"
+        "nodes: {a: {type: wait, params: {key: go}}}"
+    )
+    one, other = [await flows.create(mara, FlowDraft(definition=limited)) for _ in range(2)]
+
+    await executions.run(mara, one.id, {"customer": 1})
+    await executions.run(mara, other.id, {"customer": 1})
+
+    for flow in (one, other):
+        with pytest.raises(Conflict):
+            await executions.run(mara, flow.id, {"customer": 1})
 
 
 async def test_a_step_that_asks_again_finds_the_execution_that_it_has_started(

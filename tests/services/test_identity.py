@@ -1,9 +1,14 @@
 """Who is calling: what a login opens, what a refresh and a logout end, and what a ticket is good for."""
 
+import asyncio
+
 import pytest
 
+from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Unauthorized
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import AccountId, SessionId
+from flowrunner.storage.database import Database
+from flowrunner.storage.sessions import SqlSessions
 
 from .office import Office
 
@@ -51,6 +56,38 @@ async def test_a_logout_ends_the_token_at_once_and_after_a_restart(office: Offic
         with pytest.raises(Unauthorized):
             await identity.authenticate(token)
     assert not await office.identity.is_alive(family)
+
+
+class SlowSessions(SqlSessions):
+    """Sessions that are found at once, and answered when they may be."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.found, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    async def find(self, id: SessionId) -> Caller | None:
+        caller = await super().find(id)
+        self.found.set()
+        await self.may_answer.wait()
+        return caller
+
+
+async def test_a_token_whose_session_ends_while_it_is_looked_up_is_not_kept(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await office.add("omar")
+    token = (await office.login()).token
+    caller = await office.new_identity().authenticate(token)
+    monkeypatch.setattr(office.identity, "_sessions", sessions := SlowSessions(office.engine.database))
+    looking_up = asyncio.create_task(office.identity.authenticate(token))
+    await sessions.found.wait()
+
+    await office.identity.logout(caller)
+    sessions.may_answer.set()
+    await looking_up
+
+    with pytest.raises(Unauthorized):
+        await office.identity.authenticate(token)
 
 
 async def test_a_refresh_gives_a_new_token_and_the_old_one_lives_on_for_a_moment(office: Office) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from flowrunner.storage.batch import MAX_BATCH_BYTES
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.location import PostgresUrl
+from flowrunner.storage.transaction import Transaction
 from support.databases import Place, add_flows, change, creation, following, log_line, open_database, rows_of
 from support.invariants import check_database
 
@@ -96,6 +98,26 @@ async def test_what_takes_too_long_together_is_done_in_parts(
 
     assert rows_of(path, EVENTS) == [(id, 3) for id in ids]
     assert check_database(path, all_ended=False) == []
+
+
+@pytest.mark.only("postgres")
+async def test_what_is_done_in_parts_is_done_in_the_order_in_which_it_was_submitted(
+    impatient: tuple[PostgresDatabase, list[int]],
+) -> None:
+    database, _ = impatient
+    tries: list[int] = []
+
+    async def write(number: int, tx: Transaction) -> int:
+        tries.append(number)
+        if tries.count(number) == 1 and number == 9:
+            await tx.row("SELECT pg_sleep(60)")
+        return number
+
+    async with held(database):
+        writes = [asyncio.ensure_future(database.write(partial(write, number))) for number in range(20)]
+    await asyncio.gather(*writes)
+
+    assert tries == [*range(10), *range(20)]
 
 
 @pytest.mark.only("postgres")

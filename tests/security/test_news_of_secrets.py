@@ -1,0 +1,37 @@
+"""Secrets that another process on the database has set are hidden here as well."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from flowrunner.bootstrap import news
+from flowrunner.bootstrap.news import hearing
+from flowrunner.clock import SystemClock
+from flowrunner.security.vault import AesVault
+from flowrunner.storage.secrets import SqlSecrets
+from support.asgi import program_at
+from support.client import PASSWORD
+
+VALUE = "a-value-of-some-length"
+
+
+async def test_a_secret_of_another_process_is_hidden_before_a_flow_uses_it_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(news, "NEWS_SECONDS", 0.01)
+    async with program_at(tmp_path / "data") as program, hearing(program):
+        owner = await program.services.accounts.create(
+            name="Omar", email="omar@example.com", password=PASSWORD, role="user"
+        )
+        elsewhere = AesVault(SqlSecrets(program.database), program.vault._master_keys, SystemClock())
+
+        async def shown() -> object:
+            return (await program.vault.redactor(owner.id)).redact(VALUE)
+
+        assert await shown() == VALUE
+        await elsewhere.set(owner.id, "KEY", VALUE, at=SystemClock().now())
+
+        async with asyncio.timeout(10):
+            while await shown() != "***":  # noqa: ASYNC110 # the program looks by itself
+                await asyncio.sleep(0.01)
