@@ -109,6 +109,15 @@ def test_ever_new_keys_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -
     assert len(buckets._full_at) == 100
 
 
+def test_the_first_keys_are_forgotten_and_what_the_last_ones_took_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "_KEPT", 2)
+    buckets = Buckets[str](1)
+    for key in ("a", "b", "c", "d"):
+        assert taken(buckets, key, 2, now=NOW) == 1
+
+    assert [taken(buckets, key, 1, now=NOW) for key in ("d", "c", "a")] == [0, 0, 1]
+
+
 def test_accounts_and_addresses_are_counted_apart_and_a_network_of_ipv6_as_one() -> None:
     limits = Rates(SteppingClock(), most=2, most_anonymous=2)
     for _ in range(2):

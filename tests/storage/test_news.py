@@ -2,9 +2,14 @@
 
 import asyncio
 
+import pytest
+
+from flowrunner.domain.errors import Conflict
+from flowrunner.domain.values import ExecutionId
 from flowrunner.storage.journal import SqlJournal
 from support.databases import new_postgres_database, open_database
 from support.postgres import PostgresServer
+from support.world import machine
 
 
 async def test_whoever_takes_over_all_executions_has_every_process_look_again(postgres: PostgresServer) -> None:
@@ -42,3 +47,31 @@ async def test_whoever_takes_over_all_executions_has_every_process_look_again(po
         await asyncio.gather(*listening, return_exceptions=True)
         await taker.close()
         await standby.close()
+
+
+async def test_whoever_loads_an_execution_tells_of_what_another_process_may_not_have_told(
+    postgres: PostgresServer,
+) -> None:
+    place = new_postgres_database(postgres)
+    async with machine(place) as first:
+        await first.run("nodes: {a: {type: return}}")
+    listener = open_database(place)
+    is_listening, has_news = asyncio.Event(), asyncio.Event()
+
+    def hear(id: str) -> None:
+        assert id == "exec-1"
+        has_news.set()
+
+    listening = asyncio.create_task(listener.listen(name=lambda: "flowrunner", on_news=hear, on_gap=is_listening.set))
+    try:
+        await asyncio.wait_for(is_listening.wait(), 5)
+        async with machine(place) as second:
+            # It has ended, so that nothing more is recorded.
+            with pytest.raises(Conflict):
+                await second.dispatcher.cancel(ExecutionId("exec-1"), reason="late")
+
+            await asyncio.wait_for(has_news.wait(), 5)
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await listener.close()

@@ -1,6 +1,9 @@
 """Several processes on one PostgreSQL database: who writes, who owns it, and what they hear of each other."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -10,6 +13,7 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import Fenced
 from flowrunner.storage.database import Overtaken
 from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.postgres import news
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.ownership import SILENCE_SECONDS, Ownership, ownership_of
 from flowrunner.storage.transaction import Transaction
@@ -290,3 +294,43 @@ async def test_a_process_does_not_hear_what_it_has_said_itself(path: str) -> Non
     await other.close()
 
     assert heard == ["other"]
+
+
+async def test_news_that_cannot_be_told_at_the_moment_are_told_later(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(news, "_RETRY_SECONDS", 0.01)
+    database, other = open_database(path), open_database(path)
+    assert isinstance(database, PostgresDatabase)
+    reader, failures = database._news._connection, 0
+
+    @contextlib.asynccontextmanager
+    async def fails_twice() -> AsyncIterator[Any]:
+        nonlocal failures
+        if failures < 2:
+            failures += 1
+            raise OSError("planted")
+        async with reader() as connection:
+            yield connection
+
+    monkeypatch.setattr(database._news, "_connection", fails_twice)
+    is_listening, has_news = asyncio.Event(), asyncio.Event()
+    heard: set[str] = set()
+
+    def hear(id: str) -> None:
+        heard.add(id)
+        if heard == {"e1", "e2"}:
+            has_news.set()
+
+    listening = asyncio.create_task(other.listen(name=lambda: "flowrunner", on_news=hear, on_gap=is_listening.set))
+    await asyncio.wait_for(is_listening.wait(), 5)
+    database.tell(["e1"])
+    await asyncio.sleep(0)
+    database.tell(["e2"])
+
+    await asyncio.wait_for(has_news.wait(), 5)
+    assert failures == 2
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await database.close()
+    await other.close()
