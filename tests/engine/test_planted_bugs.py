@@ -85,11 +85,12 @@ async def test_an_answer_before_the_commit_is_caught(tmp_path: Path) -> None:
 
 
 class TornJournal(CrashingJournal):
-    """Writes the summary and the events in two transactions."""
+    """Writes the summary and the events in two transactions; who reads by it sees both, as long as it lives."""
 
     def __init__(self, inner: Journal, fate: Fate, database: Database) -> None:
         super().__init__(inner, fate)
         self._database = database
+        self._writing = asyncio.Lock()
 
     async def append(self, append: Append) -> None:
         row = journal.summary_row(append)
@@ -105,10 +106,15 @@ class TornJournal(CrashingJournal):
                 raise Fenced
 
         await self.point("before")
-        await self._database.write(summary)
-        await self.point("between")
-        await self._database.write(lambda tx: tx.run_many(journal.ADD_EVENT, events))
+        async with self._writing:
+            await self._database.write(summary)
+            await self.point("between")
+            await self._database.write(lambda tx: tx.run_many(journal.ADD_EVENT, events))
         await self.point("after")
+
+    async def load(self, id: ExecutionId, *_: Any) -> Any:
+        async with self._writing:
+            return await super().load(id)
 
 
 async def test_events_outside_the_transaction_are_caught(tmp_path: Path) -> None:
