@@ -96,7 +96,7 @@ async def test_one_that_could_not_be_loaded_once_goes_on_when_its_next_wait_is_o
             self._journal = journal
             self.looks = 0
 
-        async def load(self, id: ExecutionId) -> Any:
+        async def load(self, id: ExecutionId, *_: Any) -> Any:
             self.looks += 1
             if self.looks == 1:
                 raise OSError("planted")
