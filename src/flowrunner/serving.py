@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import ipaddress
 import resource
@@ -46,6 +47,9 @@ _CONNECTIONS: Final = 10_000
 # For what the server itself opens, and for connections that come faster than others are closed. Half of all, if that is
 # less.
 _OTHER_FILES: Final = 5_000
+# What memory is taken and given back in one piece from so many bytes on, by a number of <malloc.h>.
+_M_MMAP_THRESHOLD: Final = -3
+_LARGE_BLOCK: Final = 256 * 1024
 _EXPOSED: Final = (
     "other machines can reach this server. It speaks plain HTTP: whoever is in between reads passwords, tokens and "
     "results, and whoever gets here first can try passwords. Listen on 127.0.0.1 behind a proxy with TLS instead, "
@@ -60,6 +64,7 @@ async def serve(settings: Settings, *, is_worker: bool = False) -> None:
         FlowRunnerError: If it cannot start; the message says what to do.
     """
     configure_logging(settings)
+    give_large_blocks_back()
     # Asked in any case: what does not go together is told before anything is waited for.
     if not is_shared(settings) and is_worker:
         raise InvalidSettings(
@@ -336,6 +341,14 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         # Signals are ours: a stop has more to do than to close the sockets.
         yield
+
+
+def give_large_blocks_back() -> None:
+    """Have the system take back each large block of memory as soon as it is free; only glibc needs to be told."""
+    with contextlib.suppress(AttributeError, OSError):
+        # Without this, glibc learns from the first long values to keep blocks of their size, and what lives on in
+        # between keeps them from ever being given back.
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 def settle_memory() -> None:

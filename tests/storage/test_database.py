@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import weakref
+from functools import partial
 
 import pytest
 
@@ -88,6 +90,27 @@ async def test_a_writer_that_gave_up_waiting_does_not_disturb_the_others(databas
     assert await patient == 1
     with pytest.raises(asyncio.CancelledError):
         await impatient
+
+
+class Held:
+    """Something that a piece of work refers to."""
+
+
+async def test_what_was_written_or_read_does_not_stay_in_memory_until_the_next_time(database: Database) -> None:
+    async def count(_: Held, tx: Transaction) -> object:
+        return await tx.row("SELECT count(*) FROM tickets")
+
+    gone = []
+    for submit in (database.write, database.read, database.read_long):
+        held_by_work = Held()
+        gone.append(weakref.ref(held_by_work))
+        await submit(partial(count, held_by_work))
+        del held_by_work
+
+    async with asyncio.timeout(5):
+        # The threads let go of it right after they have told of its end.
+        while any(ref() is not None for ref in gone):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 async def test_what_was_submitted_before_the_end_is_still_committed(path: Place) -> None:

@@ -180,9 +180,7 @@ class PostgresDatabase:
                 continue
             batch = self._limit.take(self._waiting)
             try:
-                rest = await self._commit_at_once(batch)
-                if rest:
-                    await self._commit_alone(rest)
+                await self._commit(batch)
             except Exception as error:
                 # Whatever it is, this task must live on: without it nothing is ever written again.
                 await self._roll_back()
@@ -190,6 +188,13 @@ class PostgresDatabase:
             else:
                 self._limit.raise_again()
                 self._writability.note(has_failed=False)
+            # Until more comes, which may be long: it would stay in memory with all that was written.
+            del batch
+
+    async def _commit(self, batch: list[Pending]) -> None:
+        rest = await self._commit_at_once(batch)
+        if rest:
+            await self._commit_alone(rest)
 
     def _split_or_fail(self, batch: list[Pending], error: Exception) -> None:
         """Try the pieces of work in smaller batches, if one of them may be what failed; nothing of them was done."""

@@ -273,6 +273,8 @@ class SqliteDatabase:
                     batch = limit.take(waiting)
                     self._commit(connection, files, batch)
                     self._post(batch)
+                    # Until more comes, which may be long: it would stay in memory with all that was written.
+                    del batch
         finally:
             connection.close()
 
@@ -343,6 +345,8 @@ class SqliteDatabase:
                 except Exception as error:
                     pending.error = _as_unavailable(error)
                 self._post([pending])
+                # As in the writer's loop.
+                del pending
         finally:
             connection.close()
 
