@@ -15,7 +15,7 @@ from flowrunner.security.fair_slots import FairSlots
 from flowrunner.security.memory_room import FairMemory
 from support.databases import MARA, rows_of
 from support.invariants import check_database
-from support.world import Machine, SteppingClock, machine, never
+from support.world import HttpAnswer, Machine, Request, SteppingClock, answer, machine, never
 
 from .events import ending, of_type
 
@@ -64,6 +64,31 @@ async def test_large_executions_that_are_due_together_are_loaded_as_there_is_roo
 
     assert [await engine.until_ended(id) for id in ids] == [Status.COMPLETED] * 5
     assert 4 < most_held <= 8
+    await engine.until(lambda: room_is_empty(room))
+
+
+async def test_large_executions_that_are_started_together_go_on_as_there_is_room(engine: Machine) -> None:
+    room = engine.world.memory = FairMemory()
+    room.memory = FairSlots(total=8, share=8, sure=0)
+    is_answered = asyncio.Event()
+
+    async def answer_later(_: Request) -> HttpAnswer:
+        await is_answered.wait()
+        return answer()
+
+    engine.http.at("http://peer/", answer_later)
+    await engine.save("nodes: {a: {type: http.request, params: {url: 'http://peer/'}}}")
+    ids = [f"exec-{number}" for number in range(1, 6)]
+    for id in ids:
+        # Each exists at once, also if it cannot go on yet.
+        await engine.start(id=id, input=[[]] * 60_000)
+    await engine.until_requested("http://peer/")
+
+    assert 4 < room.memory.held(MARA) <= 8
+    assert [len(await engine.events(id)) > 2 for id in ids] == [True, False, False, False, False]
+    is_answered.set()
+    assert [await engine.until_ended(id) for id in ids] == [Status.COMPLETED] * 5
+    assert len(engine.http.requests) == 5
     await engine.until(lambda: room_is_empty(room))
 
 

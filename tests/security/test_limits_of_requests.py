@@ -6,11 +6,14 @@ import json
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from fastapi.routing import APIRoute
 
 from api.shapes import assert_error
 from flowrunner.api.routing import PublicRoute
+from flowrunner.domain.account import Caller
+from flowrunner.services.executions import Accepted
 from security.street import RETURN, Person, assert_limited, street_at
 from support.asgi import connect
 from support.scoreboard import Scoreboard
@@ -91,6 +94,36 @@ async def test_s56_long_bodies_of_one_account_leave_threads_to_another(tmp_path:
                 group.create_task(send(person))
 
         assert order.index(street.omar) < 10
+
+
+async def test_s56_long_bodies_of_one_account_come_into_memory_as_there_is_room(tmp_path: Path) -> None:
+    """What a body takes is held until it was worked on: half as many bytes as the account has, or more."""
+    long = {"input": {"x": [{}] * 200_000}}
+    async with street_at(tmp_path / "data") as street:
+        flows = [await person.flow(RETURN) for person in (street.mara, street.omar)]
+        executions, together = street.program.services.executions, Counter[str]()
+        most, run = Counter[str](), executions.run
+
+        async def watched(caller: Caller, *args: Any, **options: Any) -> Accepted:
+            together[caller.account_id] += 1
+            most[caller.account_id] = max(most[caller.account_id], together[caller.account_id])
+            # Long enough for others to be read meanwhile, if they are.
+            await asyncio.sleep(0.3)
+            try:
+                return await run(caller, *args, **options)
+            finally:
+                together[caller.account_id] -= 1
+
+        executions.run = watched  # type: ignore[method-assign] # goes on to the real one
+        async with asyncio.TaskGroup() as group:
+            sent = [
+                group.create_task(person.go("POST", f"/api/v1/flows/{flow}/run", long))
+                for person, flow in zip((street.mara, street.omar), flows, strict=True)
+                for _ in range(4)
+            ]
+
+        assert [task.result().status for task in sent] == [201] * 8
+        assert list(most.values()) == [1, 1]
 
 
 async def test_s56_flows_of_one_account_that_are_long_to_read_leave_threads_to_another(tmp_path: Path) -> None:

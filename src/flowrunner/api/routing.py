@@ -6,9 +6,9 @@ leaves a route closed, never open. `domain.account.authorise` alone decides who 
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from fastapi import Request
 from fastapi._compat import ModelField
@@ -24,7 +24,8 @@ from flowrunner.api.browser import Browser
 from flowrunner.api.errors import InvalidRequest
 from flowrunner.domain.account import Caller, Right, Session, authorise
 from flowrunner.domain.errors import Forbidden, Unauthorized
-from flowrunner.domain.values import JSON
+from flowrunner.domain.values import JSON, memory_of_json
+from flowrunner.ports import BodyRoom
 from flowrunner.services.identity import Identity
 from flowrunner.services.rates import Rates
 from flowrunner.services.turns import Turns
@@ -49,15 +50,26 @@ class StrictRequest(Request):
     most_bytes = MAX_BODY_BYTES
     _value: Any
 
-    async def parse(self) -> None:
-        """Read the body.
+    @contextlib.asynccontextmanager
+    async def parsed(self) -> AsyncIterator[Self]:
+        """Read the body. What a long one takes in memory is held until the request has been answered.
 
         Raises:
             InvalidRequest: 413 if it is too large, 415 if it is not JSON by its headers, 400 if
                 it is not by its content.
         """
-        data = await self._read()
-        self._body = data
+        self._body = await self._read()
+        if len(self._body) <= _LONG_BYTES:
+            await self._parse(self._body)
+            yield self
+            return
+        room: BodyRoom = self.app.state.body_room
+        # Nobody without an account may send as much.
+        async with room.hold(caller_of(self).account_id, memory_of_json(self._body)):
+            await self._parse(self._body)
+            yield self
+
+    async def _parse(self, data: bytes) -> None:
         if not data:
             return
         _check_media_type(self.headers.get("content-type"), self.headers.get("content-encoding"))
@@ -69,7 +81,7 @@ class StrictRequest(Request):
     async def _read_long(self, data: bytes) -> JSON:
         """The longest take a third of a second, during which others go on."""
         turns: Turns = self.app.state.long_bodies
-        # Nobody without an account may send as much. There are few threads, and an account has one of them.
+        # There are few threads, and an account has one of them.
         async with turns.of(caller_of(self).account_id):
             return await asyncio.to_thread(strict_json.loads, data)
 
@@ -121,11 +133,12 @@ class PublicRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             await self.admit(request)
-            if takes_body:
-                request = StrictRequest(request.scope, request.receive)
-                request.most_bytes = most_bytes
-                await request.parse()
-            return await handle(request)
+            if not takes_body:
+                return await handle(request)
+            strict = StrictRequest(request.scope, request.receive)
+            strict.most_bytes = most_bytes
+            async with strict.parsed():
+                return await handle(strict)
 
         return handler
 

@@ -20,6 +20,7 @@ from flowrunner.api.live import Live
 from flowrunner.api.proxies import Proxies
 from flowrunner.api.routing import SECURITY_SCHEME, PublicRoute
 from flowrunner.domain.account import Account
+from flowrunner.ports import BodyRoom
 from flowrunner.services.bundle import Services
 from flowrunner.services.turns import Turns
 
@@ -71,6 +72,7 @@ def build_app(
     browser: Browser,
     proxies: Proxies,
     hosts: Hosts,
+    body_room: BodyRoom,
 ) -> FastAPI:
     """Args: refused: Is told of every limit that refuses a request."""
     app = FastAPI(
@@ -90,6 +92,7 @@ def build_app(
     app.state.refused = refused
     app.state.browser = browser
     app.state.long_bodies = Turns()
+    app.state.body_room = body_room
     app.state.openapi, app.state.openapi_lock = None, asyncio.Lock()
     # Taken over as they are: a router within a router is a second round of matching per request.
     for router in ROUTERS:

@@ -28,7 +28,7 @@ from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.credentials import Argon2Hasher
 from flowrunner.security.egress import EgressClients
-from flowrunner.security.memory_room import FairMemory
+from flowrunner.security.memory_room import FairBodies, FairMemory
 from flowrunner.security.rotation import FileKeyRotator
 from flowrunner.security.vault import AesVault
 from flowrunner.services.accounts import Accounts
@@ -210,6 +210,7 @@ def assemble(
             browser=Browser(settings.public_url),
             proxies=Proxies(settings.trusted_proxies),
             hosts=Hosts(settings.public_url, settings.allowed_hosts),
+            body_room=FairBodies(),
         ),
         services=services,
         setup=setup,

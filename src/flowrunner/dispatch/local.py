@@ -168,6 +168,10 @@ class LocalDispatcher(Family):
         except BaseException:
             self._leave(new.id, slot)
             raise
+        if slot.run is None:
+            # It goes on when there is room for it in memory.
+            self._spawn(self._resume(new.id, slot), new.id, slot)
+            return
         self._hand_over(slot.run, slot)
         self._spawn(self._advance(new.id, slot), new.id, slot)
 

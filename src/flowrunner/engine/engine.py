@@ -12,7 +12,7 @@ from flowrunner.domain.events import Cancelled, Event, Failed, Failure, Started
 from flowrunner.domain.execution import ExecutionState, Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.rerun import keys_of
-from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId, memory_of_json
 from flowrunner.engine.history import AT_A_STRETCH, History, replayed
 from flowrunner.engine.log import line_of_end, line_of_start
 from flowrunner.engine.recorder import record, storable_soon
@@ -21,7 +21,17 @@ from flowrunner.engine.run import Run
 from flowrunner.engine.scope import Identity
 from flowrunner.engine.server_log import log_failed
 from flowrunner.engine.world import World
-from flowrunner.ports import LONG_BYTES, Append, Loading, NewExecution, Signal, StoredExecution, Summary, Unreadable
+from flowrunner.ports import (
+    LARGE_BYTES,
+    LONG_BYTES,
+    Append,
+    Loading,
+    NewExecution,
+    Signal,
+    StoredExecution,
+    Summary,
+    Unreadable,
+)
 
 logger = structlog.get_logger()
 
@@ -49,7 +59,7 @@ class FlowEngine:
     def stop(self) -> None:
         self._world.is_stopping = True
 
-    async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> Run:
+    async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> Run | None:
         started = _start_of(new, flow, input)
         identity = Identity(
             execution_id=new.id,
@@ -62,17 +72,27 @@ class FlowEngine:
         history = History(self._world, identity, redactor, ExecutionState(), epoch=self._world.epoch, create=new)
         ties = Ties(self._world, new.id, started, new.parent_id, new.turn)
         run = Run(self._world, identity, redactor, history, ties)
-        history.record(await storable_soon(started, redactor))
-        size_at_break = history.size
-        for number, (event, at) in enumerate(new.prefix, start=1):
-            history.record(await storable_soon(event, redactor), at)
+        size_at_break = memory = 0
+        for number, (event, at) in enumerate([(started, None), *new.prefix], start=1):
+            stored = await storable_soon(event, redactor)
+            history.record(stored, at)
+            memory += memory_of_json(stored.data)
             if number % AT_A_STRETCH == 0 or history.size - size_at_break > LONG_BYTES:
                 # Others go on in between.
                 size_at_break = history.size
                 await asyncio.sleep(0)
         history.record(line_of_start(started))
-        await run.create(begins=at_once and not flow.nodes[flow.start].pure and not new.prefix)
-        return run
+        stays = at_once and self._has_room(run, history.size, memory)
+        await run.create(begins=stays and not flow.nodes[flow.start].pure and not new.prefix)
+        return run if stays else None
+
+    def _has_room(self, run: Run, size: int, memory: int) -> bool:
+        """Take room in memory for a new execution, which gives it back when it leaves; False if it has to wait."""
+        if self._world.memory is None or size <= LARGE_BYTES:
+            return True
+        loading = self._world.memory.loading()
+        run.on_leave(loading.give_back)
+        return loading.take_at_once(run.account_id, memory)
 
     async def load(self, id: ExecutionId) -> Run | None:
         epoch = await self._own(id)

@@ -61,7 +61,7 @@ from flowrunner.ports.journal import (
     Unsettled,
 )
 from flowrunner.ports.live import Broadcast, LiveEvents, Subscription
-from flowrunner.ports.memory import LARGE_BYTES, Loading, MemoryRoom
+from flowrunner.ports.memory import LARGE_BYTES, BodyRoom, Loading, MemoryRoom
 from flowrunner.ports.page import Page
 from flowrunner.ports.sandbox import Sandbox
 from flowrunner.ports.secrets import (
@@ -99,6 +99,7 @@ __all__ = [
     "Audit",
     "AuditFilter",
     "AuditStore",
+    "BodyRoom",
     "Broadcast",
     "Cancel",
     "Clock",

@@ -349,11 +349,12 @@ class Engine(Protocol):
         """Begin no further step; the ones under way may end."""
         ...
 
-    async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> ActiveExecution:
-        """A new execution, durable when this returns.
+    async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> ActiveExecution | None:
+        """A new execution, durable when this returns; None if it is to be loaded to go on.
 
         Args:
-            at_once: Its first step starts now, and is recorded as started in the same append.
+            at_once: If there is room for it in memory, its first step starts now, and is recorded as started in the
+                same append.
 
         Raises:
             DuplicateRequest: If its idempotency key is taken.

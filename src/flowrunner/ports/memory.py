@@ -1,4 +1,4 @@
-"""How much of executions is in memory."""
+"""Room in memory for executions and for the bodies of requests."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
@@ -10,7 +10,7 @@ LARGE_BYTES: Final = 64 * 1024
 
 
 class Loading(Protocol):
-    """The room that one large execution takes, from its loading on."""
+    """The room that one large execution takes, from its loading or its start on."""
 
     def reading(self, account_id: AccountId) -> AbstractAsyncContextManager[None]:
         """Hold one of the account's turns to read large executions."""
@@ -20,12 +20,24 @@ class Loading(Protocol):
         """Wait for so many bytes of room, which `give_back` ends."""
         ...
 
+    def take_at_once(self, account_id: AccountId, size: int) -> bool:
+        """Take so many bytes of room, if there are and none of the account's executions waits for some."""
+        ...
+
     def give_back(self) -> None:
         """Give back what was taken; nothing if it was before."""
         ...
 
 
 class MemoryRoom(Protocol):
-    """The room in memory for executions that are loaded, of which each account has a share."""
+    """The room in memory for executions, of which each account has a share."""
 
     def loading(self) -> Loading: ...
+
+
+class BodyRoom(Protocol):
+    """The room in memory for long bodies of requests, of which each account has a share."""
+
+    def hold(self, account_id: AccountId, size: int) -> AbstractAsyncContextManager[None]:
+        """Hold so many bytes of room, after waiting for them."""
+        ...

@@ -32,20 +32,19 @@ class FairSlots:
         return self._held[account_id]
 
     @asynccontextmanager
-    async def hold(self, account_id: AccountId) -> AsyncIterator[None]:
-        """Hold a slot, after waiting for it."""
-        await self.take(account_id)
+    async def hold(self, account_id: AccountId, count: int = 1) -> AsyncIterator[None]:
+        """Hold so many slots together, after waiting for them."""
+        await self.take(account_id, count)
         try:
             yield
         finally:
-            self.give_back(account_id)
+            self.give_back(account_id, count)
 
     async def take(self, account_id: AccountId, count: int = 1) -> None:
         """Wait for so many slots together, which `give_back` has to end. More than there are is all of a share."""
-        count = min(count, self._share)
-        if account_id not in self._waiting and self._is_free(account_id, count):
-            self._enter(account_id, count)
+        if self.take_at_once(account_id, count):
             return
+        count = min(count, self._share)
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(account_id, deque()).append((turn, count))
         try:
@@ -57,6 +56,14 @@ class FairSlots:
                 # It came in the same moment.
                 self.give_back(account_id, count)
             raise
+
+    def take_at_once(self, account_id: AccountId, count: int = 1) -> bool:
+        """As `take`, unless that would wait: then False."""
+        count = min(count, self._share)
+        is_free = account_id not in self._waiting and self._is_free(account_id, count)
+        if is_free:
+            self._enter(account_id, count)
+        return is_free
 
     def give_back(self, account_id: AccountId, count: int = 1) -> None:
         count = min(count, self._share)

@@ -1,4 +1,4 @@
-"""The room in memory for executions that are loaded."""
+"""The room in memory for executions and for long bodies of requests."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Final
@@ -6,7 +6,8 @@ from typing import Final
 from flowrunner.domain.values import AccountId
 from flowrunner.security.fair_slots import FairSlots
 
-# In MiB, as values: of all accounts together, of one of them, and of each in any case.
+# In MiB, as values: of all accounts together, of one of them, and of each in any case. As much for executions, and
+# for bodies.
 _MEMORY: Final = 192
 _MEMORY_OF_AN_ACCOUNT: Final = 64
 _SURE_MEMORY: Final = 16
@@ -17,11 +18,32 @@ _SURE_READING: Final = 1
 _UNIT: Final = 1024 * 1024
 
 
+def _memory_slots() -> FairSlots:
+    return FairSlots(total=_MEMORY, share=_MEMORY_OF_AN_ACCOUNT, sure=_SURE_MEMORY)
+
+
+def _units(size: int) -> int:
+    return 1 + size // _UNIT
+
+
+class FairBodies:
+    """Fills `ports.BodyRoom`.
+
+    It is not of the room for executions: the one that a body starts may have to wait for the end of another one.
+    """
+
+    def __init__(self) -> None:
+        self.memory = _memory_slots()
+
+    def hold(self, account_id: AccountId, size: int) -> AbstractAsyncContextManager[None]:
+        return self.memory.hold(account_id, _units(size))
+
+
 class FairMemory:
     """Fills `ports.MemoryRoom`."""
 
     def __init__(self) -> None:
-        self.memory = FairSlots(total=_MEMORY, share=_MEMORY_OF_AN_ACCOUNT, sure=_SURE_MEMORY)
+        self.memory = _memory_slots()
         self.reading = FairSlots(total=_READING, share=_READING_OF_AN_ACCOUNT, sure=_SURE_READING)
 
     def loading(self) -> "_Loading":
@@ -39,9 +61,16 @@ class _Loading:
         return self._room.reading.hold(account_id)
 
     async def take(self, account_id: AccountId, size: int) -> None:
-        count = 1 + size // _UNIT
+        count = _units(size)
         await self._room.memory.take(account_id, count)
         self._taken = account_id, count
+
+    def take_at_once(self, account_id: AccountId, size: int) -> bool:
+        count = _units(size)
+        is_taken = self._room.memory.take_at_once(account_id, count)
+        if is_taken:
+            self._taken = account_id, count
+        return is_taken
 
     def give_back(self) -> None:
         if self._taken is not None:

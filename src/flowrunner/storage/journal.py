@@ -14,7 +14,7 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import LimitReached, NotFound
 from flowrunner.domain.events import EVENT_TYPES, Event, Logged
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, memory_of_json
 from flowrunner.ports import (
     LARGE_BYTES,
     PAGE_OF_EVENTS_BYTES,
@@ -590,7 +590,7 @@ def _memory_of(rows: Sequence[Row], size: int) -> int:
     memory = characters = 0
     for text in texts:
         characters += len(text)
-        memory += len(text) + 72 * text.count("[") + 192 * text.count("{") + 40 * text.count(",")
+        memory += memory_of_json(text)
     return memory if characters >= size or not characters else memory * size // characters
 
 
