@@ -22,11 +22,11 @@ from flowrunner.clock import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.account import Account
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.flow_document import read_flow
 from flowrunner.domain.limits import UNLIMITED, Limits
-from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
-from flowrunner.engine.world import World
+from flowrunner.language import read_flow
 from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType, Params, StepContext
@@ -37,14 +37,14 @@ from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.executions import Executions
-from flowrunner.services.flows import ReadyFlows
+from flowrunner.services.flows import CompiledFlowCache
 from flowrunner.services.ids import new_id
 from flowrunner.services.subflows import SubFlowExecutions
-from flowrunner.serving import settle_memory
+from flowrunner.serving import freeze_gc
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
-from flowrunner.storage.journal import AppendWork, SqlJournal, append_together
+from flowrunner.storage.journal import AppendOp, SqlJournal, append_together
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sqlite.database import SqliteDatabase
@@ -54,7 +54,7 @@ from flowrunner.storage.usage import SqlUsage
 IN_FLIGHT: Final = 100
 _WARM_UP_SECONDS: Final = 0.5
 _MOST_ACTIVE: Final = 1000
-_ACCOUNT: Final = AccountId("account-bench")
+_ACCOUNT: Final = WorkspaceId("account-bench")
 _FLOW: Final = FlowId("flow-bench")
 _REVISION: Final = RevisionId("rev-bench")
 
@@ -94,7 +94,7 @@ class Ends:
         if records[-1].event.type.startswith("execution.completed"):
             self.waiting.pop(execution_id).set_result(None)
 
-    def hear(self, execution_id: ExecutionId) -> None:
+    def mark_stale(self, execution_id: ExecutionId) -> None:
         """The database does not go away."""
 
 
@@ -111,7 +111,7 @@ class Engine:
         now = self.clock.now()
         id = ExecutionId(new_id("exec", now))
         ended = self.ends.waiting[id] = asyncio.get_running_loop().create_future()
-        new = NewExecution(id=id, account_id=_ACCOUNT, flow_id=_FLOW, revision_id=_REVISION, started_at=now)
+        new = NewExecution(id=id, workspace_id=_ACCOUNT, flow_id=_FLOW, revision_id=_REVISION, started_at=now)
         await self.dispatcher.start(new, self.flow, {})
         await ended
         return id
@@ -129,12 +129,12 @@ async def open_engine(
     migrate_sqlite(path)
     node_types: dict[str, NodeType[Any]] = {**built_in(), NoOp.type: NoOp()}
     specs = {name: node_type.spec() for name, node_type in node_types.items()}
-    database = SqliteDatabase(path, bulk={AppendWork: append_together}, on_commit=on_commit)
+    database = SqliteDatabase(path, bulk={AppendOp: append_together}, on_commit=on_commit)
     sandbox = JailedSandbox()
     http, clock, ends = EgressClients(EgressPolicy((), frozenset())), SystemClock(), Ends()
-    world = World(
+    deps = EngineDependencies(
         journal=wrap(SqlJournal(database)),
-        library=ReadyFlows(SqlFlows(database), specs),
+        library=CompiledFlowCache(SqlFlows(database), specs),
         vault=AesVault(SqlSecrets(database), MasterKeys(secrets.token_bytes(32)), clock),
         broadcast=CountingBroadcast(ends, Metrics()),
         sandbox=sandbox,
@@ -144,13 +144,13 @@ async def open_engine(
         draw=random.SystemRandom().random,
         limits=Limits(stored=10 * 2**30),
     )
-    dispatcher = LocalDispatcher(FlowEngine(world), world.journal, world.clock, most_active=_MOST_ACTIVE)
+    dispatcher = LocalDispatcher(FlowEngine(deps), deps.journal, deps.clock, most_active=_MOST_ACTIVE)
     flows, schemas = SqlFlows(database), RustSchemas()
     executions = Executions(
-        SqlExecutions(database), flows, world.library, dispatcher, usage=SqlUsage(database), limits=UNLIMITED,
+        SqlExecutions(database), flows, deps.library, dispatcher, usage=SqlUsage(database), limits=UNLIMITED,
         sandbox=sandbox, schemas=schemas, clock=clock,
     )  # fmt: skip
-    world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flows))
+    deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
     try:
         await save_flow(database, text, clock)
         await dispatcher.open()
@@ -165,7 +165,9 @@ async def open_engine(
 async def save_flow(database: SqliteDatabase, text: str, clock: SystemClock) -> None:
     """The account and the flow that every execution belongs to; the journal takes no others."""
     now = clock.now()
-    account = Account(id=_ACCOUNT, name="bench", email="bench@example.com", role="user", created_at=now, updated_at=now)
+    account = Account(
+        id=AccountId(_ACCOUNT), name="bench", email="bench@example.com", role="user", created_at=now, updated_at=now
+    )
     await SqlAccounts(database).create(account, password_hash="")
     flow = SavedFlow(
         id=_FLOW,
@@ -184,7 +186,7 @@ async def save_flow(database: SqliteDatabase, text: str, clock: SystemClock) -> 
 async def measure(path: Path, text: str, seconds: float) -> dict[str, Any]:
     commits: list[int] = []
     async with open_engine(path, text, on_commit=commits.append) as engine:
-        settle_memory()
+        freeze_gc()
         done = 0
         stopping = False
 

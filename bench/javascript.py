@@ -14,8 +14,8 @@ import msgspec
 import structlog
 import uvloop
 
-from flowrunner.domain.script import Script
-from flowrunner.domain.values import JSON, AccountId
+from flowrunner.domain.expression.script import Script
+from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.sandbox.pool import JailedSandbox
 
 _SCOPE: Final[dict[str, JSON]] = {
@@ -44,7 +44,7 @@ async def _per_second(sandbox: JailedSandbox, accounts: list[str], seconds: floa
     while (now := time.perf_counter()) - begun < seconds or done <= 0:
         if done == 0:
             begun = now
-        (outcome,) = await sandbox.evaluate(AccountId(accounts[done % len(accounts)]), [_EXPRESSION], _SCOPE)
+        (outcome,) = await sandbox.evaluate(WorkspaceId(accounts[done % len(accounts)]), [_EXPRESSION], _SCOPE)
         assert outcome.value == 50, outcome
         done += 1
     return done / (time.perf_counter() - begun)

@@ -22,7 +22,7 @@ from bench.processes import BenchFailed
 from flowrunner.clock import SystemClock
 from flowrunner.ports import Append, Journal
 from flowrunner.services.ids import new_id
-from flowrunner.storage.journal import AppendWork, append_together
+from flowrunner.storage.journal import AppendOp, append_together
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.sqlite.database import SqliteDatabase, finish
 from flowrunner.storage.transaction import Statement, Transaction, one_row
@@ -89,7 +89,7 @@ async def _prepare(path: Path) -> None:
 
 def _statements(appends: Sequence[Append]) -> list[tuple[str, list[Row]]]:
     listening = _Listening()
-    finish(append_together(listening, [AppendWork(append) for append in appends]))  # type: ignore[arg-type]
+    finish(append_together(listening, [AppendOp(append) for append in appends]))  # type: ignore[arg-type]
     return listening.calls
 
 

@@ -58,11 +58,11 @@ class LocalBroadcast:
         for subscription in self._subscriptions.get(execution_id, ()):
             subscription.put(records)
 
-    def hear(self, execution_id: str) -> None:
+    def mark_stale(self, execution_id: str) -> None:
         for subscription in self._subscriptions.get(ExecutionId(execution_id), ()):
             subscription.fall_behind()
 
-    def hear_of_all(self) -> None:
+    def mark_all_stale(self) -> None:
         """Another process may have recorded events of any execution."""
         for subscriptions in self._subscriptions.values():
             for subscription in subscriptions:

@@ -28,7 +28,7 @@ _MOST_KINDS: Final = 100
 _OTHER: Final = "other"
 # Events that clients cause as often as they like, with the fields that tell their kinds apart.
 _SAMPLED: Final[Mapping[str, tuple[str, ...]]] = {
-    "execution.failed": ("account_id",),
+    "execution.failed": ("workspace_id",),
     "login.failed": ("account_id",),
     "request.crashed": (),
     "request.finished": ("status", "account_id"),

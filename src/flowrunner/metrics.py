@@ -65,5 +65,5 @@ class CountingBroadcast:
         self._metrics.count(records)
         self._inner.publish(execution_id, records)
 
-    def hear(self, execution_id: ExecutionId) -> None:
-        self._inner.hear(execution_id)
+    def mark_stale(self, execution_id: ExecutionId) -> None:
+        self._inner.mark_stale(execution_id)

@@ -24,9 +24,9 @@ from pydantic_core import CoreSchema, ErrorDetails
 
 from flowrunner.domain.events import LogLevel
 from flowrunner.domain.expression import CodeKind
-from flowrunner.domain.flow import DEFAULT_ACTION, InnerKey, NodeTypeSpec, ParamFault
-from flowrunner.domain.parameter_faults import parameter_faults
+from flowrunner.domain.flow import DEFAULT_ACTION, ChildScopesKey, NodeTypeSpec, ParamFault
 from flowrunner.domain.values import JSON
+from flowrunner.language.parameter_faults import parameter_faults
 
 __all__ = [
     "JSON",
@@ -38,10 +38,10 @@ __all__ = [
     "LogLevel",
     "NodeFailure",
     "NodeType",
-    "OpenScopes",
     "Outcome",
     "ParamFault",
     "Params",
+    "RunScopes",
     "ScopesEnded",
     "Signalled",
     "StepContext",
@@ -112,7 +112,7 @@ class Suspend:
     Attributes:
         until: The moment; None for never.
         key: Name of the signal; None for none.
-        is_limit: At ``until`` the node fails with `timeout`.
+        fail_at_deadline: At ``until`` the node fails with `timeout`.
         about: What it waits for, for people: `{type: signal, key: paid}`.
     """
 
@@ -120,30 +120,30 @@ class Suspend:
     result: JSON = None
     action: str = DEFAULT_ACTION
     key: str | None = None
-    is_limit: bool = False
-    about: JSON = None
+    fail_at_deadline: bool = False
+    details: JSON = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenScopes:
+class RunScopes:
     """Run the nodes inside this node: once for each key, with ``inputs`` flowing in; then ask `resume`.
 
     Attributes:
-        at_once: How many run together.
+        concurrency: How many run together.
         needed: How many have to complete; None for all. The others are cancelled then, and where too
             many fail for that, so does this node.
         tolerant: One that fails counts as ended and no more.
-        opens_at: When the first begins; None for at once.
+        not_before: When the first begins; None for at once.
         about: What `resume` is to know again.
     """
 
     keys: Sequence[str]
     inputs: Sequence[JSON]
-    at_once: int = 1
+    concurrency: int = 1
     needed: int | None = None
-    tolerant: bool = False
-    opens_at: datetime | None = None
-    about: JSON = None
+    ignore_failures: bool = False
+    not_before: datetime | None = None
+    details: JSON = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Signalled:
     """What a suspended node waited for has come."""
 
     payload: JSON
-    about: JSON
+    details: JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class ScopesEnded:
     keys: Sequence[str]
     results: Mapping[str, JSON]
     errors: Mapping[str, JSON]
-    about: JSON = None
+    details: JSON = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +340,7 @@ class NodeType(ABC, Generic[P]):
             for any key. Of a condition the parameter is true, false, or the error it came to.
         schemas: Parameters that are JSON Schemas; they are checked when the flow is saved.
         inner: Which key of a node of this type holds nodes of its own: `nodes` or `branches`.
-        asks_again: Whether the parameters are filled in anew before `resume`. Their `input` is then what
+        reevaluate_params: Whether the parameters are filled in anew before `resume`. Their `input` is then what
             the one scope that has ended gave, and their `index` how many have.
         collects: Whether its parameter `collect` is filled in after each run of its own nodes, with `result`. The
             node itself does not get it, only whether there is one.
@@ -356,13 +356,13 @@ class NodeType(ABC, Generic[P]):
     timeout_seconds: ClassVar[float | None] = 300.0
     code: ClassVar[Mapping[tuple[str, ...], CodeKind]] = {}
     schemas: ClassVar[tuple[str, ...]] = ()
-    inner: ClassVar[InnerKey | None] = None
-    asks_again: ClassVar[bool] = False
+    child_scopes: ClassVar[ChildScopesKey | None] = None
+    reevaluate_params: ClassVar[bool] = False
     collects: ClassVar[bool] = False
     sets_variables: ClassVar[bool] = False
 
     @abstractmethod
-    async def run(self, params: P, context: StepContext) -> JSON | Outcome | Suspend | OpenScopes | Collected:
+    async def run(self, params: P, context: StepContext) -> JSON | Outcome | Suspend | RunScopes | Collected:
         """Do the node's work once. Must be cancellable: cancelling the execution cancels it.
 
         Raises:
@@ -370,12 +370,12 @@ class NodeType(ABC, Generic[P]):
         """
 
     async def resume(
-        self, params: P | None, context: StepContext, come: Signalled | ScopesEnded
-    ) -> JSON | Outcome | Suspend | OpenScopes | Collected:
+        self, params: P | None, context: StepContext, event: Signalled | ScopesEnded
+    ) -> JSON | Outcome | Suspend | RunScopes | Collected:
         """Go on after what `run` has suspended for, or opened, has come.
 
         Args:
-            params: None unless the type `asks_again`.
+            params: None unless the type `reevaluate_params`.
 
         Raises:
             NodeFailure: When the work cannot be done.
@@ -436,12 +436,12 @@ class NodeType(ABC, Generic[P]):
             params_schema=lambda: self.Params.model_json_schema(by_alias=True),
             code=self.code,
             schemas=self.schemas,
-            inner=self.inner,
+            child_scopes=self.child_scopes,
             repeatable=self.repeatable,
             pure=self.pure,
             timeout_of=self.timeout_of,
             params=tuple(_known_at(self.Params, [""])),
-            asks_again=self.asks_again,
+            reevaluate_params=self.reevaluate_params,
             collects=self.collects,
             sets_variables=self.sets_variables,
         )
@@ -468,7 +468,7 @@ def _known_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str
     """The keys that may stand where the last one of ``location`` does."""
     models = [model]
     for key in location[:-1]:
-        inner = [
+        child_scopes = [
             m
             for outer in models
             for name, f in outer.model_fields.items()
@@ -476,12 +476,12 @@ def _known_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str
             for m in _models_in(f.annotation)
         ]
         # What names no field is an index, or names a branch of a union.
-        models = inner or models
+        models = child_scopes or models
     return [field.alias or name for found in models for name, field in found.model_fields.items()]
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    for inner in get_args(annotation):
-        yield from _models_in(inner)
+    for child_scopes in get_args(annotation):
+        yield from _models_in(child_scopes)

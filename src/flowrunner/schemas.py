@@ -1,4 +1,4 @@
-"""Compares values with JSON Schemas, by jsonschema-rs; fills `domain.json_schema.SchemaEngine`.
+"""Compares values with JSON Schemas, by jsonschema-rs; fills `language.json_schema.SchemaEngine`.
 
 The library holds Python's lock while it works and knows no bound, so the domain bounds what it is given.
 """
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flowrunner.domain.errors import quoted
 from flowrunner.domain.flow import ParamFault
-from flowrunner.domain.json_schema import InvalidPattern, Matcher
 from flowrunner.domain.values import JSON
+from flowrunner.language.json_schema import InvalidPattern, Matcher
 
 if TYPE_CHECKING:
     import jsonschema_rs
@@ -63,7 +63,7 @@ class RustSchemas:
 
 
 class RustMatcher:
-    """Fills `domain.json_schema.Matcher`."""
+    """Fills `language.json_schema.Matcher`."""
 
     def __init__(self, schema: JSON) -> None:
         self._schema = schema

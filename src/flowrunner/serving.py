@@ -19,15 +19,15 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from flowrunner.api.connections import Connections
-from flowrunner.api.hosts import Hosts
-from flowrunner.api.protocol import JoinedHttpProtocol
-from flowrunner.api.proxies import Proxies
-from flowrunner.api.standby import STANDBY, OnlyHealth, Standby, Switch
-from flowrunner.api.websockets import FrameReading, SocketProtocol
+from flowrunner.api.http.connections import Connections
+from flowrunner.api.http.hosts import Hosts
+from flowrunner.api.http.protocol import JoinedHttpProtocol
+from flowrunner.api.http.proxies import Proxies
+from flowrunner.api.http.standby import STANDBY, OnlyHealth, Standby, Switch
+from flowrunner.api.http.websockets import FrameReading, SocketProtocol
 from flowrunner.bootstrap.dispatching import check_dispatch
 from flowrunner.bootstrap.first_admin import first_admin
-from flowrunner.bootstrap.housekeeping import forget_secrets, keep_house, keep_token_uses, rotate_keys
+from flowrunner.bootstrap.housekeeping import forget_secrets, keep_token_uses, rotate_keys, run_retention
 from flowrunner.bootstrap.lifecycle import open_program
 from flowrunner.bootstrap.location import has_usable_schema
 from flowrunner.bootstrap.ownership import is_shared, owning
@@ -110,13 +110,13 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-class _Why(Enum):
+class Exit(Enum):
     """Why a program ends."""
 
     STOP = auto()
     # Another server has become the active one, or this one may.
     ROLE = auto()
-    CRIPPLED = auto()
+    ENGINE_DIED = auto()
 
 
 class _Serving:
@@ -136,7 +136,7 @@ class _Serving:
         self._settings = settings
         self._is_worker = is_worker
         self._listener = listener
-        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
+        self._stop, self._force_stop = asyncio.Event(), asyncio.Event()
         self._problem = STANDBY
         # Why nothing could be done last time; None if it could.
         self._trouble: str | None = None
@@ -171,31 +171,31 @@ class _Serving:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        why = _Why.ROLE
+        why = Exit.ROLE
         try:
-            while why is _Why.ROLE:
+            while why is Exit.ROLE:
                 why = await self._own()
         finally:
             await self._end_http()
         logger.info("server.stopped")
-        if why is _Why.CRIPPLED:
+        if why is Exit.ENGINE_DIED:
             raise FlowRunnerError("The engine has ended unexpectedly: start the server again")
 
     def _on_signal(self) -> None:
-        (self._hurry if self._stop.is_set() else self._stop).set()
+        (self._force_stop if self._stop.is_set() else self._stop).set()
 
-    async def _own(self) -> _Why:
+    async def _own(self) -> Exit:
         """Be one of those who may be the active server, once the database lets one be."""
         try:
             async with owning(self._settings) as ownership:
-                why = _Why.ROLE
-                while why is _Why.ROLE:
-                    why = await self._play_role(ownership)
+                why = Exit.ROLE
+                while why is Exit.ROLE:
+                    why = await self._run_role(ownership)
                 return why
         except Unavailable as error:
             return await self._wait_for_what_is_away(error)
 
-    async def _play_role(self, ownership: Ownership) -> _Why:
+    async def _run_role(self, ownership: Ownership) -> Exit:
         """Be what the ownership says, until it says something else."""
         is_standby = not ownership.is_held
         own_ports = frozenset({self._listener.getsockname()[1]})
@@ -215,7 +215,7 @@ class _Serving:
         except Unavailable as error:
             return await self._wait_for_what_is_away(error)
 
-    async def _wait_for_what_is_away(self, error: Unavailable) -> _Why:
+    async def _wait_for_what_is_away(self, error: Unavailable) -> Exit:
         """Try again in a moment: what starts all at once is not there all at once."""
         if self._settings.database_url is None:
             # Nothing brings a file back but the one who reads this.
@@ -231,7 +231,7 @@ class _Serving:
                 logger.warning("database.away", reason=self._trouble, at=at, hint=hint)
         return await self._wait_alone("Temporal does not answer" if is_temporal else "the database does not answer")
 
-    async def _wait_alone(self, problem: str) -> _Why:
+    async def _wait_alone(self, problem: str) -> Exit:
         """Answer that there is nothing to be had, and try again in a moment."""
         self._problem = problem
         self._serve_with(self._alone)
@@ -240,12 +240,12 @@ class _Serving:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_SECONDS):
                 await self._stop.wait()
-        return _Why.STOP if self._stop.is_set() else _Why.ROLE
+        return Exit.STOP if self._stop.is_set() else Exit.ROLE
 
-    async def _be_standby(self, program: Program, ownership: Ownership) -> _Why:
+    async def _be_standby(self, program: Program, ownership: Ownership) -> Exit:
         self._serve_with(Standby(program.app, self._proxies, self._hosts))
         self._say_standby()
-        why = await self._first((_Why.ROLE, ownership.until(lambda: ownership.is_held)), (_Why.STOP, self._stop.wait()))
+        why = await self._first((Exit.ROLE, ownership.until(lambda: ownership.is_held)), (Exit.STOP, self._stop.wait()))
         await self._close(program)
         return why
 
@@ -258,30 +258,30 @@ class _Serving:
             hint = "a server without Temporal is active on the database; this one goes on when it has ended"
         logger.info("server.standby", hint=hint)
 
-    async def _be_active(self, program: Program, ownership: Ownership) -> _Why:
+    async def _be_active(self, program: Program, ownership: Ownership) -> Exit:
         self._refused = program.metrics.refused
         self._serve_with(OnlyHealth(program.app, self._proxies, self._hosts) if self._is_worker else program.app)
-        logger.info("worker.active" if self._is_worker else "server.active", epoch=program.world.epoch)
-        settle_memory()
+        logger.info("worker.active" if self._is_worker else "server.active", epoch=program.deps.epoch)
+        freeze_gc()
         async with asyncio.TaskGroup() as tasks:
             helpers = [
-                tasks.create_task(keep_house(self._settings, program), name="housekeeping"),
+                tasks.create_task(run_retention(self._settings, program), name="housekeeping"),
                 tasks.create_task(rotate_keys(program), name="keys"),
                 tasks.create_task(keep_token_uses(program), name="token-uses"),
                 tasks.create_task(forget_secrets(program), name="secrets"),
             ]
             why = await self._first(
-                (_Why.STOP, self._stop.wait()),
-                (_Why.CRIPPLED, _until_nothing_advances(program)),
-                (_Why.ROLE, _until_overtaken(program, ownership)),
+                (Exit.STOP, self._stop.wait()),
+                (Exit.ENGINE_DIED, _until_nothing_advances(program)),
+                (Exit.ROLE, _until_overtaken(program, ownership)),
             )
             for helper in helpers:
                 helper.cancel()
-            if why is _Why.CRIPPLED:
+            if why is Exit.ENGINE_DIED:
                 self._stop.set()
                 hint = "the server stops, and goes on with everything when it starts again"
                 logger.critical("engine.ended", hint=hint)
-            if why is _Why.ROLE:
+            if why is Exit.ROLE:
                 logger.warning("server.overtaken", hint="another server has become the active one; this one waits")
                 self._switch.app = self._alone
                 await program.live.close()
@@ -294,7 +294,8 @@ class _Serving:
         logger.info("server.stopping")
         program.readiness.is_stopping = True
         await self._first(
-            (_Why.STOP, program.advancing.drain(seconds=self._settings.drain_time)), (_Why.STOP, self._hurry.wait())
+            (Exit.STOP, program.advancing.drain(seconds=self._settings.drain_time)),
+            (Exit.STOP, self._force_stop.wait()),
         )
         await self._close(program)
 
@@ -303,7 +304,7 @@ class _Serving:
         if self._stop.is_set():
             await self._end_http()
 
-    async def _first(self, *endings: tuple[_Why, Coroutine[Any, Any, Any]]) -> _Why:
+    async def _first(self, *endings: tuple[Exit, Coroutine[Any, Any, Any]]) -> Exit:
         """Which of the endings comes first; also that of the network side."""
         tasks = {asyncio.ensure_future(work): why for why, work in endings}
         assert self._http is not None, "served before anything can end"
@@ -313,7 +314,7 @@ class _Serving:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return next((why for task, why in tasks.items() if task in done), _Why.CRIPPLED)
+        return next((why for task, why in tasks.items() if task in done), Exit.ENGINE_DIED)
 
     def _serve_with(self, app: ASGIApp) -> None:
         self._switch.app = app
@@ -351,7 +352,7 @@ def give_large_blocks_back() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
-def settle_memory() -> None:
+def freeze_gc() -> None:
     """Tune the interpreter for a process that has loaded what it needs."""
     # What is there now stays for ever: the collector need not walk it again and again.
     gc.collect()
@@ -364,7 +365,7 @@ def settle_memory() -> None:
 
 async def _until_overtaken(program: Program, ownership: Ownership) -> None:
     """Done when another process has claimed the database since this one did, or others share it."""
-    await ownership.until(lambda: (ownership.epoch or 0) > program.world.epoch or ownership.is_lost)
+    await ownership.until(lambda: (ownership.epoch or 0) > program.deps.epoch or ownership.is_lost)
 
 
 async def _until_nothing_advances(program: Program) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from flowrunner.domain.yaml_source import MAX_BYTES
+from flowrunner.language.yaml_source import MAX_BYTES
 from support.bad_documents import BAD, OF_WRONG_TYPES
 from support.client import Client
 from support.server import Server

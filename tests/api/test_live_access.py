@@ -161,15 +161,15 @@ LOGGING_OUT: Final = (
     "-c",
     """
 import sys
-import flowrunner.bootstrap.news
-from flowrunner.services.identity import Identity
-flowrunner.bootstrap.news.NEWS_SECONDS = 3600.0
-family_of = Identity.family_of
+import flowrunner.bootstrap.notifications
+from flowrunner.services.identity import Authentication
+flowrunner.bootstrap.notifications.NEWS_SECONDS = 3600.0
+family_of = Authentication.family_of
 async def logging_out(self, caller):
     family = await family_of(self, caller)
     await self.logout(caller)
     return family
-Identity.family_of = logging_out
+Authentication.family_of = logging_out
 from flowrunner.cli.main import main
 sys.exit(main())
 """,

@@ -234,7 +234,7 @@ def test_an_execution_that_waits_for_its_turn_says_so(account: Client) -> None:
     flow_id = account.new_flow(definition)
     first, second = account.run(flow_id), account.run(flow_id)
     account.waiting_at(first, "go")
-    assert account.execution(second)["waiting_for"] == [{"type": "turn", "until": None}]
+    assert account.execution(second)["waiting_for"] == [{"type": "concurrency", "until": None}]
 
     for id in (first, second):
         account.waiting_at(id, "go")

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from flowrunner.api.proxies import Proxies
+from flowrunner.api.http.proxies import Proxies
 
 PROXY: Final = "10.0.0.1"
 CLIENT: Final = "198.51.100.7"

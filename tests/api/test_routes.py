@@ -13,7 +13,7 @@ from starlette.routing import WebSocketRoute
 from structlog.testing import capture_logs
 
 from api.shapes import assert_error
-from flowrunner.api.routing import AdminRoute, ProtectedRoute
+from flowrunner.api.http.routing import AdminRoute, ProtectedRoute
 from support.asgi import call, program_at
 from support.client import PASSWORD
 

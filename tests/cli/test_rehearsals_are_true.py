@@ -17,21 +17,21 @@ from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import Completed, Event, Logged
 from flowrunner.domain.execution import replay
 from flowrunner.domain.flow import DEFAULT_ACTION
-from flowrunner.domain.flow_document import study_flow
-from flowrunner.domain.flow_tests import FlowTest, Mock, NodePath, read_tests
 from flowrunner.domain.values import JSON
-from flowrunner.domain.yaml_source import read_yaml
+from flowrunner.flowtest.memory import GivenFlows
+from flowrunner.flowtest.run_test import FlowTestResult, Runtime, run_flow_test
+from flowrunner.language import study_flow
+from flowrunner.language.flow_tests import FlowTest, Mock, NodePath, read_tests
+from flowrunner.language.yaml_source import read_yaml
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeFailure, NodeType, Outcome, StepContext
-from flowrunner.rehearsal.memory import GivenFlows
-from flowrunner.rehearsal.rehearse import Kit, Verdict, rehearse
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.redaction import SecretRedactor
 from language.backend import local
 from language.case import Case, Expectation
 from language.notation import by_scope, line_of
-from language.stage import MAIN, Stage, _next_moment
+from language.stage import MAIN, VirtualTimeDispatcher, _next_moment
 from support.databases import MARA
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -197,7 +197,7 @@ async def rehearsal_of(sample: Sample, sandbox: JailedSandbox) -> list[Event]:
     return list(verdict.events)
 
 
-async def verdict_of(sample: Sample, sandbox: JailedSandbox) -> Verdict:
+async def verdict_of(sample: Sample, sandbox: JailedSandbox) -> FlowTestResult:
     def redactor(values: Any) -> SecretRedactor:
         made = SecretRedactor()
         made.add(values)
@@ -206,8 +206,8 @@ async def verdict_of(sample: Sample, sandbox: JailedSandbox) -> Verdict:
     flow = study_flow(sample.text, SPECS).flow
     assert flow is not None
     flows = GivenFlows()
-    kit = Kit(node_types=built_in(), sandbox=sandbox, schemas=RustSchemas(), make_redactor=redactor)
-    return await rehearse(flows.add(flow, sample.nodes), sample.test, flows, kit)
+    kit = Runtime(node_types=built_in(), sandbox=sandbox, schemas=RustSchemas(), make_redactor=redactor)
+    return await run_flow_test(flows.add(flow, sample.nodes), sample.test, flows, kit)
 
 
 # The same on a server
@@ -262,7 +262,9 @@ class Server:
         named = study_flow(self.sample.text, SPECS).secrets
         secrets = {**{name: f"value of {name}" for name in named}, **test.secrets}
         case = Case(rule="", flow=self.sample.text, secrets=secrets, input=test.input, expect=Expectation())
-        stage = Stage(local(self.directory / "flowrunner.db"), self.sandbox, case, crashes_at_rest=False)
+        stage = VirtualTimeDispatcher(
+            local(self.directory / "flowrunner.db"), self.sandbox, case, crashes_at_rest=False
+        )
         stage._script = Mocks(test.mocks)  # type: ignore[assignment]
         await stage.open()
         try:
@@ -278,7 +280,7 @@ class Server:
         finally:
             await stage.close()
 
-    async def _let_it_go(self, stage: Stage) -> None:
+    async def _let_it_go(self, stage: VirtualTimeDispatcher) -> None:
         begun = (await self._recorded(stage))[0][1]
         cues = list(self._cues(begun))
         while True:
@@ -315,6 +317,6 @@ class Server:
         if test.cancel_after is not None:
             yield moment(test.cancel_after), "", ("cancel", {})
 
-    async def _recorded(self, stage: Stage) -> list[tuple[Event, datetime]]:
+    async def _recorded(self, stage: VirtualTimeDispatcher) -> list[tuple[Event, datetime]]:
         _, recorded = await stage.services.journal.load(stage.executions[MAIN])
         return list(recorded)

@@ -12,7 +12,7 @@ from support.server import clean_environment
 # Of what a server is made of, none reads flows.
 HEAVY: Final = (
     "aiohttp", "alembic", "argon2", "cryptography", "fastapi", "jsonschema_rs", "prometheus_client", "rich", "sqlite3",
-    "structlog", "uvicorn", "uvloop", "websockets", "flowrunner.bootstrap", "flowrunner.engine", "flowrunner.rehearsal",
+    "structlog", "uvicorn", "uvloop", "websockets", "flowrunner.bootstrap", "flowrunner.engine", "flowrunner.flowtest",
     "flowrunner.sandbox.pool", "flowrunner.storage",
 )  # fmt: skip
 _LIST: Final = """
@@ -37,9 +37,7 @@ def loaded(*arguments: str, at: Path) -> set[str]:
 def test_help_loads_nothing_but_the_command_line(tmp_path: Path) -> None:
     names = loaded("--help", at=tmp_path)
 
-    assert (
-        names & {*HEAVY, "pydantic", "yaml", "asyncio", "flowrunner.nodes", "flowrunner.domain.flow_document"} == set()
-    )
+    assert names & {*HEAVY, "pydantic", "yaml", "asyncio", "flowrunner.nodes", "flowrunner.language"} == set()
 
 
 @pytest.mark.parametrize("command", [("validate", "flow.yaml"), ("schema",)], ids=" ".join)

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from docs.pages import ROOT
-from flowrunner.api.routing import MAX_FLOW_BODY_BYTES
+from flowrunner.api.http.routing import MAX_FLOW_BODY_BYTES
 from flowrunner.cli.main import EXIT_USAGE, main
 from flowrunner.security.keys import load_keys
 from flowrunner.serving import PING_SECONDS

@@ -11,42 +11,42 @@ from temporalio.client import Client
 
 from flowrunner.clock import SystemClock
 from flowrunner.dispatch.temporal.address import TemporalAddress
+from flowrunner.dispatch.temporal.admission import Admission
 from flowrunner.dispatch.temporal.connection import connect
-from flowrunner.dispatch.temporal.courier import Courier
 from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
-from flowrunner.dispatch.temporal.door import Door
 from flowrunner.dispatch.temporal.worker import TemporalWorker
+from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.account import Account, Caller
 from flowrunner.domain.events import Event, NodeWaiting
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import UNLIMITED, Limits
-from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
+from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.engine.actor import ExecutionActor
+from flowrunner.engine.dependencies import SHORT_WAIT_SECONDS, EngineDependencies
 from flowrunner.engine.engine import FlowEngine
-from flowrunner.engine.run import Run
-from flowrunner.engine.world import SHORT_WAIT_SECONDS, World
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType
-from flowrunner.ports import Clock, FlowLibrary, Journal, Sandbox, SavedFlow
+from flowrunner.ports import Clock, CompiledFlows, Journal, Sandbox, SavedFlow
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.services.executions import Executions, Origin
-from flowrunner.services.flows import ReadyFlows
+from flowrunner.services.flows import CompiledFlowCache
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.active_slots import SqlActiveSlots
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.inbox import SqlInbox
 from flowrunner.storage.journal import SqlJournal
-from flowrunner.storage.letters import SqlLetters
-from flowrunner.storage.rooms import SqlRooms
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
 from support.databases import MARA, NOON, account, open_database
-from support.world import FakeHttp, RecordingBroadcast
+from support.dependencies import FakeHttp, RecordingBroadcast
 
 PATIENCE_SECONDS: Final = 30.0
 
@@ -63,7 +63,7 @@ class Cluster:
     limits: Limits = UNLIMITED
     clock: Clock = field(default_factory=SystemClock)
     short_wait: float = SHORT_WAIT_SECONDS
-    engine: Callable[[World], FlowEngine] = FlowEngine
+    engine: Callable[[EngineDependencies], FlowEngine] = FlowEngine
     wrap: Callable[[Journal, Database], Journal] = lambda journal, database: journal
     broadcast: RecordingBroadcast = field(default_factory=RecordingBroadcast)
 
@@ -108,9 +108,9 @@ class Cluster:
         async with self._side() as side:
             worker = TemporalWorker(
                 side.engine,
-                side.courier,
-                side.letters,
-                side.door,
+                side.workflows,
+                side.inbox,
+                side.admission,
                 self.clock,
                 client=side.client,
                 queue=self.url.queue,
@@ -127,11 +127,11 @@ class Cluster:
         """What servers and workers have in common."""
         client = await connect(self.url, api_key=None)
         database = open_database(self.place)
-        journal, letters, flows = self.wrap(SqlJournal(database), database), SqlLetters(database), SqlFlows(database)
+        journal, inbox, flows = self.wrap(SqlJournal(database), database), SqlInbox(database), SqlFlows(database)
         vault = AesVault(SqlSecrets(database), MasterKeys(bytes(range(32))), self.clock)
-        world = World(
+        world = EngineDependencies(
             journal=journal,
-            library=ReadyFlows(flows, self._specs),
+            library=CompiledFlowCache(flows, self._specs),
             vault=vault,
             broadcast=self.broadcast,
             sandbox=self.sandbox,
@@ -142,17 +142,17 @@ class Cluster:
             short_wait=self.short_wait,
             limits=self.limits,
         )
-        courier = Courier(client, self.url.queue, journal=journal, letters=letters, vault=vault, clock=self.clock)
+        workflows = WorkflowClient(client, self.url.queue, journal=journal, inbox=inbox, vault=vault, clock=self.clock)
         engine = self.engine(world)
-        rooms = SqlRooms(database)
-        door = Door(rooms, courier, self.clock, limits=self.limits)
-        dispatcher = TemporalDispatcher(engine, courier, door, journal=journal, letters=letters, clock=self.clock)
+        slots = SqlActiveSlots(database)
+        admission = Admission(slots, workflows, self.clock, limits=self.limits)
+        dispatcher = TemporalDispatcher(engine, workflows, admission, journal=journal, inbox=inbox, clock=self.clock)
         reader, schemas = SqlExecutions(database), RustSchemas()
         executions = Executions(
             reader, flows, world.library, dispatcher, usage=SqlUsage(database), limits=self.limits,
             sandbox=self.sandbox, schemas=schemas, clock=self.clock,
         )  # fmt: skip
-        world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flows))
+        world.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
         await dispatcher.open()
         try:
             yield Side(
@@ -160,12 +160,12 @@ class Cluster:
                 world=world,
                 engine=engine,
                 journal=journal,
-                letters=letters,
+                inbox=inbox,
                 flows=flows,
                 vault=vault,
-                courier=courier,
-                rooms=rooms,
-                door=door,
+                workflows=workflows,
+                slots=slots,
+                admission=admission,
                 dispatcher=dispatcher,
                 executions=executions,
                 signals=Signals(reader, journal, dispatcher, schemas, self.clock),
@@ -183,20 +183,20 @@ class Side:
     """One process of the cluster."""
 
     client: Client
-    world: World
+    world: EngineDependencies
     engine: FlowEngine
     journal: Journal
-    letters: SqlLetters
+    inbox: SqlInbox
     flows: SqlFlows
     vault: AesVault
-    courier: Courier
-    rooms: SqlRooms
-    door: Door
+    workflows: WorkflowClient
+    slots: SqlActiveSlots
+    admission: Admission
     dispatcher: TemporalDispatcher
     executions: Executions
     signals: Signals
     reruns: Reruns
-    library: FlowLibrary
+    library: CompiledFlows
     database: Database
 
 
@@ -211,7 +211,7 @@ class UntimedEngine(FlowEngine):
 class UntimedRun:
     """Fills `ports.ActiveExecution`."""
 
-    def __init__(self, run: Run, clock: Clock) -> None:
+    def __init__(self, run: ExecutionActor, clock: Clock) -> None:
         self._run = run
         self._clock = clock
 
@@ -233,7 +233,7 @@ class Front:
         self.signals = side.signals
         self.caller: Caller = caller_of(MARA)
 
-    async def save(self, definition: str, id: str = "flow-1", *, account_id: AccountId = MARA) -> None:
+    async def save(self, definition: str, id: str = "flow-1", *, workspace_id: WorkspaceId = MARA) -> None:
         saved = SavedFlow(
             id=FlowId(id),
             name=id,
@@ -245,12 +245,12 @@ class Front:
             definition=definition,
             revision_id=RevisionId(f"rev-{id}"),
         )
-        await self.side.flows.create(account_id, saved)
+        await self.side.flows.create(workspace_id, saved)
 
     async def start(
-        self, flow: str = "flow-1", input: Mapping[str, JSON] | None = None, *, account_id: AccountId = MARA
+        self, flow: str = "flow-1", input: Mapping[str, JSON] | None = None, *, workspace_id: WorkspaceId = MARA
     ) -> ExecutionId:
-        return (await self.side.executions.accept(Origin(account_id=account_id), FlowId(flow), input or {})).id
+        return (await self.side.executions.accept(Origin(workspace_id=workspace_id), FlowId(flow), input or {})).id
 
     async def status(self, id: ExecutionId) -> Status:
         return (await self.side.journal.stored(id)).status

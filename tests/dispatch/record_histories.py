@@ -18,9 +18,9 @@ from temporalio.client import WorkflowHandle
 from dispatch.cluster import Cluster, Front, cluster
 from flowrunner.domain.values import ExecutionId
 from support.databases import new_postgres_database
+from support.dependencies import Acting
 from support.postgres import PostgresServer
 from support.temporal import Temporal
-from support.world import Acting
 
 DIRECTORY: Final = Path(__file__).with_name("histories")
 AT_ONCE: Final = "nodes: {a: {type: transform, params: {value: 1}}}"

@@ -52,7 +52,7 @@ async def test_a_newer_execution_takes_the_place_of_one_by_a_server_whose_clock_
             assert newer < older
             assert await behind.until_ended(older) == [Status.CANCELLED]
             # Whoever looks for what was left undone sees it in the same way.
-            await ahead.dispatcher._settle_all()
+            await ahead.dispatcher._reconcile_all()
             await behind.until_waiting_for(newer, "ask")
             await behind.signals.send(behind.caller, newer, "go", None)
             assert await behind.until_ended(newer) == [Status.COMPLETED]

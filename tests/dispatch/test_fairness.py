@@ -9,7 +9,7 @@ from flowrunner.domain.values import FlowId
 from flowrunner.storage.accounts import SqlAccounts
 from services.callers import caller_of
 from support.databases import OMAR, account
-from support.world import FakeHttp, Machine, machine, never
+from support.dependencies import FakeHttp, Machine, machine, never
 
 MANY: Final = 1000
 MOST_ACTIVE: Final = 8
@@ -20,7 +20,7 @@ async def fill(engine: Machine) -> None:
     """Mara has every place, and a thousand executions that wait for one. Omar has a flow."""
     await SqlAccounts(engine.database).create(account(OMAR), password_hash="x")
     await engine.save(CALLS % "mara", "mara")
-    await engine.save(CALLS % "omar", "omar", account_id=OMAR)
+    await engine.save(CALLS % "omar", "omar", workspace_id=OMAR)
     for n in range(MANY):
         await engine.start("mara", id=f"mara-{n:04}")
     await engine.until_requested("http://peer/mara", MOST_ACTIVE)

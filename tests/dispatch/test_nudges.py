@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from dispatch.cluster import PATIENCE_SECONDS, Cluster, Front
-from flowrunner.dispatch.temporal import courier as courier_module
+from flowrunner.dispatch.temporal import workflow_client as courier_module
 from flowrunner.domain.execution import Status
+from support.dependencies import Acting
 from support.temporal import Temporal
-from support.world import Acting
 
 MOST_SIGNALS = 5
 RUNS_MANY = """
@@ -68,7 +68,7 @@ async def test_what_cannot_be_done_for_one_execution_holds_up_no_other(
 
     await front.save("nodes: {a: {type: return, params: {value: 1}}}")
     async with machines.worker() as worker:
-        worker._courier.keep_trying(fail, "temporal.not_nudged", "exec-1")
+        worker._workflows.keep_trying(fail, "temporal.not_nudged", "exec-1")
         id = await front.start()
 
         assert await front.until_ended(id) == [Status.COMPLETED]

@@ -12,7 +12,7 @@ from flowrunner.domain.limits import Limits
 from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
 from support.databases import MARA
-from support.world import answer
+from support.dependencies import answer
 
 MOST = 500_000
 GROWS = """

@@ -14,7 +14,7 @@ from google.protobuf.json_format import MessageToJson
 from dispatch.cluster import Cluster, Front, cluster
 from dispatch.test_clocks import WrongClock
 from engine.test_unreadable import UNREADABLE, spoil
-from flowrunner.dispatch.family import Family
+from flowrunner.dispatch.child_executions import ChildExecutions
 from flowrunner.domain.errors import Conflict, InvalidInput, Unavailable
 from flowrunner.domain.events import NodeCompleted, NodeStarted, ScopeEnded, SignalReceived
 from flowrunner.domain.execution import Status
@@ -22,9 +22,9 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import NodeFailure
 from flowrunner.ports import Append, Fenced, Journal, Signal
 from support.databases import MARA, following, new_postgres_database, open_database
+from support.dependencies import Acting, answer
 from support.postgres import PostgresServer
 from support.temporal import Temporal
-from support.world import Acting, answer
 
 WAITS = """
 nodes:
@@ -100,7 +100,7 @@ async def test_a_server_that_was_stopped_takes_no_letter_that_is_gone_for_one_th
     async def purged(number: int) -> bool:
         return True
 
-    monkeypatch.setattr(front.side.letters, "answer", purged)
+    monkeypatch.setattr(front.side.inbox, "answer", purged)
     with pytest.raises(Unavailable, match="Nobody knows"):
         await front.signals.send(front.caller, id, "go", 1)
 
@@ -168,7 +168,7 @@ async def test_letters_are_looked_for_again_whatever_has_gone_wrong(
     async with machines.worker() as worker:
         id = await front.start()
         await under_way.wait()
-        monkeypatch.setattr(worker._letters, "unread", fail)
+        monkeypatch.setattr(worker._inbox, "unread", fail)
         await has_failed.wait()
 
         await front.dispatcher.cancel(id, reason="enough")
@@ -191,9 +191,9 @@ nodes:
         front.dispatcher.cancel_soon(id, reason="replaced")
 
         async def is_done_with() -> bool:
-            return not await front.side.letters.unread([id])
+            return not await front.side.inbox.unread([id])
 
-        await front.side.courier.settled()
+        await front.side.workflows.settled()
         await front.until(is_done_with)
         assert await front.status(id) is Status.WAITING
         await front.signals.send(front.caller, id, "go", None)
@@ -285,7 +285,7 @@ nodes:
         for _ in range(2):
             await front.signals.send(front.caller, id, "paid", 1, idempotency_key="k1")
         await front.until_waiting_for(id, "second")
-        assert not await front.side.letters.unread([id])
+        assert not await front.side.inbox.unread([id])
         with pytest.raises(InvalidInput, match="was used before"):
             await front.signals.send(front.caller, id, "paid", 2, idempotency_key="k1")
         await front.signals.send(front.caller, id, "paid", 2, idempotency_key="k2")
@@ -354,12 +354,12 @@ async def test_a_step_that_is_told_several_times_of_an_end_takes_note_of_it_once
     id = await front.start()
     _, events = await front.side.journal.load(id)
     # A worker has died when it had just begun the step.
-    mark = await front.side.journal.own(id, await front.side.journal.epoch())
+    mark = await front.side.journal.acquire(id, await front.side.journal.epoch())
     begun = NodeStarted(node="call", node_type="flow", iteration=1, attempt=1)
     await front.side.journal.append(following(id, begun, epoch=mark, after=len(events)))
     end = Signal(key="flow:a-child", payload={"status": "completed", "result": 7}, step="call.1")
     for _ in range(3):
-        await front.side.courier.send(id, end)
+        await front.side.workflows.send_if_open(id, end)
     async with machines.worker():
         await front.until_waiting(id)
         await front.until(lambda: none_unread(front, id))
@@ -368,7 +368,7 @@ async def test_a_step_that_is_told_several_times_of_an_end_takes_note_of_it_once
 
 
 async def none_unread(front: Front, id: ExecutionId) -> bool:
-    return not await front.side.letters.unread([id])
+    return not await front.side.inbox.unread([id])
 
 
 async def test_no_more_executions_are_under_way_than_may_be(machines: Cluster, front: Front) -> None:
@@ -398,7 +398,7 @@ async def test_one_that_got_its_turn_from_a_process_that_died_then_is_told_of_it
 ) -> None:
     """It has been looked at while it waited for its turn, so Temporal waits for a nudge."""
     await front.save("limits: {concurrency: {max: 1}}\nnodes: {ask: {type: wait, params: {key: go}}}")
-    monkeypatch.setattr(Family, "turn_is_free", lambda self, key: None)
+    monkeypatch.setattr(ChildExecutions, "release_slot", lambda self, key: None)
     async with machines.worker():
         holder, queued = await front.start(), await front.start()
         for id in (holder, queued):
@@ -443,11 +443,13 @@ async def test_an_end_that_its_worker_had_no_time_to_tell_of_is_told_by_the_next
     heard, is_listening = asyncio.Event(), asyncio.Event()
     other = open_database(machines.place)
 
-    def hear(news: str) -> None:
+    def mark_stale(news: str) -> None:
         if news == id:
             heard.set()
 
-    listening = asyncio.create_task(other.listen(name=lambda: "other", on_news=hear, on_gap=is_listening.set))
+    listening = asyncio.create_task(
+        other.listen(name=lambda: "other", on_notification=mark_stale, on_gap=is_listening.set)
+    )
     try:
         await asyncio.wait_for(is_listening.wait(), 5)
         async with machines.server() as taker:

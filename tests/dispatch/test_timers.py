@@ -13,7 +13,7 @@ import pytest
 from flowrunner.clock import SystemClock
 from flowrunner.dispatch.timers import Timers
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import AccountId, ExecutionId
+from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports import Summary
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
@@ -34,7 +34,7 @@ class CountedJournal(SqlJournal):
         self.may_answer.set()
         self.has_looked = asyncio.Event()
 
-    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         self.looks += 1
         return await super().due(now=now, limit=limit)
 
@@ -58,7 +58,7 @@ class Waits:
             journal, SystemClock(), self._take_up, in_memory=self.in_memory, queued=self.queued, put_off=self.put_off
         )
 
-    def _take_up(self, id: ExecutionId, account_id: AccountId) -> None:
+    def _take_up(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
         if id not in self.in_memory | self.queued | self.put_off:
             self.in_memory.add(id)
             self.taken_up.add(id)

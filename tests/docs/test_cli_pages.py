@@ -15,7 +15,7 @@ import pytest
 
 from docs.pages import ROOT, first_words, section
 from flowrunner.cli import main
-from flowrunner.domain import flow_tests
+from flowrunner.language import flow_tests
 from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, clean_environment
 
 BASH: Final = shutil.which("bash")

@@ -8,21 +8,21 @@ import pytest
 import pytest_asyncio
 
 from docs.pages import FLOW_LANGUAGE, README, ROOT, all_pages, blocks, first_words, rows, section
-from flowrunner.api import routing
-from flowrunner.domain import decide, execution, expression, javascript, schema_budget, yaml_source
+from flowrunner.api.http import routing
+from flowrunner.domain import decide, execution, expression
 from flowrunner.domain.duration import parse_duration
-from flowrunner.domain.expression import OUTPUT_NAMES
+from flowrunner.domain.expression import OUTPUT_NAMES, javascript
 from flowrunner.domain.flow import COMMON_ERRORS
-from flowrunner.domain.flow_document import nodes, reading, retries
-from flowrunner.domain.flow_tests import read_tests
 from flowrunner.domain.retry import RetryPolicy
-from flowrunner.domain.yaml_source import read_yaml
-from flowrunner.engine import history, recorder, run, signals
+from flowrunner.engine import actor, event_log, recorder, signals
+from flowrunner.flowtest.memory import GivenFlows
+from flowrunner.flowtest.paths import edges_of
+from flowrunner.flowtest.run_test import Runtime, run_flow_test
+from flowrunner.language import nodes, reading, retries, schema_budget, yaml_source
+from flowrunner.language.flow_tests import read_tests
+from flowrunner.language.yaml_source import read_yaml
+from flowrunner.local.runtime import open_runtime
 from flowrunner.nodes import built_in, http_request, loops
-from flowrunner.offline.kit import open_kit
-from flowrunner.rehearsal.memory import GivenFlows
-from flowrunner.rehearsal.paths import edges_of
-from flowrunner.rehearsal.rehearse import Kit, rehearse
 from flowrunner.security import egress
 from flowrunner.services import admission, secrets
 from flowrunner.services.language import Language
@@ -41,13 +41,13 @@ def samples() -> Iterator[Any]:
         yield pytest.param(path.read_text(), id=str(path.relative_to(ROOT)))
 
 
-Offline: TypeAlias = tuple[Language, Kit]
+Offline: TypeAlias = tuple[Language, Runtime]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def offline() -> AsyncIterator[Offline]:
     """What `flowrunner validate` and `flowrunner test` work with."""
-    async with open_kit() as opened:
+    async with open_runtime() as opened:
         yield opened
 
 
@@ -69,7 +69,7 @@ async def test_every_sample_of_the_language_does_what_its_tests_say(text: str, o
     nodes = cast("dict[str, Any]", read_yaml(text).value)["nodes"]
     given = flows.add(flow, nodes)
 
-    verdicts = [await rehearse(given, test, flows, kit) for test in read_tests(flow.tests, nodes)[0].values()]
+    verdicts = [await run_flow_test(given, test, flows, kit) for test in read_tests(flow.tests, nodes)[0].values()]
 
     assert [(v.test.name, v.problems, v.mismatches) for v in verdicts if not v.has_passed] == []
     taken = frozenset().union(*(verdict.edges for verdict in verdicts))
@@ -148,8 +148,8 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "result of a node": _size(recorder.MAX_EVENT_BYTES),
         "what the runs of a loop or branches gave": f"{_size(execution.MAX_HELD_BYTES)} in memory",
         "data of an error": f"{_size(recorder.MAX_ERROR_BYTES)}, as JSON and in memory",
-        "all events of an execution": _size(run.MAX_EXECUTION_BYTES),
-        "log lines of an execution": f"{history.MAX_LOG_LINES:,}, with a mark where they were cut",
+        "all events of an execution": _size(actor.MAX_EXECUTION_BYTES),
+        "log lines of an execution": f"{event_log.MAX_LOG_LINES:,}, with a mark where they were cut",
         "data of a log line": _size(recorder.MAX_LOG_BYTES),
         "steps of an execution, tries counted": f"{decide.MAX_STEPS:,}",
         "values filled into a node's parameters or output": f"{_size(expression.MAX_RENDERED)} together",

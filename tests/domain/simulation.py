@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from flowrunner.domain.decide import (
     Collect,
-    Conclude,
     Decision,
+    EvaluateOutputs,
     Finish,
     Record,
     Resume,
@@ -20,10 +20,10 @@ from flowrunner.domain.decide import (
     Wait,
     cancelled,
     collected,
-    concluded,
+    complete,
     decide,
+    fail_attempt,
     failed,
-    failed_try,
     node_of,
 )
 from flowrunner.domain.events import (
@@ -96,9 +96,9 @@ class Inner:
 
     kind: str
     runs: int = 0
-    at_once: int = 1
+    concurrency: int = 1
     needed: int | None = None
-    tolerant: bool = False
+    ignore_failures: bool = False
     seconds: float | None = None
     pause: float | None = None
 
@@ -109,7 +109,7 @@ class Plan:
 
     flow: Flow
     behaviours: Mapping[str, Behaviour]
-    inner: Mapping[str, Inner] = field(default_factory=dict)
+    child_scopes: Mapping[str, Inner] = field(default_factory=dict)
     subflows: Mapping[str, "Plan"] = field(default_factory=dict)
     # Which of the steps under way ends first.
     seed: int = 0
@@ -190,11 +190,11 @@ class Simulation:
                     inside = {s.step for frame in self.state.within(event.scope) for s in frame.steps.values()}
                     self.running -= inside
                 self.record(event)
-            case Conclude():
+            case EvaluateOutputs():
                 current = self.state.root.current
                 is_wrong = crc32(f"{self.plan.seed}outputs".encode()) % 5 == 0
                 error = Failure(type="expression", message="no outputs")
-                conclusion = concluded(self.flow, ["outputs"])
+                conclusion = complete(self.flow, ["outputs"])
                 self.act(failed(self.flow, self.state, error, current) if is_wrong else conclusion)
             case Collect(scope):
                 part = ScopeEnded(scope=scope, outcome="completed", result=scope, part_bytes=len(scope))
@@ -257,7 +257,7 @@ class Simulation:
         self.record(self.outcome_of(current, outcome))
 
     def outcome_of(self, current: StepState, outcome: str) -> Event:
-        step, inner = current.step, self.plan.inner.get(current.step.node)
+        step, child_scopes = current.step, self.plan.child_scopes.get(current.step.node)
         facts = _Facts(
             node=step.node,
             node_type=current.node_type,
@@ -273,7 +273,7 @@ class Simulation:
                 return self.failure(current, "http.503")
             return NodeCompleted(**facts, action="default", result=[step.node, current.signal])
         if current.status is StepStatus.OPEN:
-            return self.after_scopes(current, facts, inner)
+            return self.after_scopes(current, facts, child_scopes)
         if outcome.startswith("!"):
             return self.failure(current, outcome[1:])
         if outcome.startswith("~"):
@@ -281,10 +281,10 @@ class Simulation:
         if outcome.startswith("?"):
             until = self.now + timedelta(seconds=float(outcome[1:].rstrip("!")))
             return NodeWaiting(
-                **facts, until=until, key=f"signal:{step}", is_limit=outcome.endswith("!"), action="timeout"
+                **facts, until=until, key=f"signal:{step}", fail_at_deadline=outcome.endswith("!"), action="timeout"
             )
-        if inner is not None and outcome == "default":
-            return self.open_scopes(current, facts, inner)
+        if child_scopes is not None and outcome == "default":
+            return self.open_scopes(current, facts, child_scopes)
         is_skipped, is_last = outcome == "skip", outcome == "return"
         return NodeCompleted(
             **facts,
@@ -308,53 +308,53 @@ class Simulation:
 
     def failure(self, current: StepState, type: str) -> Event:
         error = Failure(type=type, message=f"{current.step.node} failed", node=current.step.node)
-        return failed_try(self.flow, self.state, current, error, now=self.now, draw=0.5)
+        return fail_attempt(self.flow, self.state, current, error, now=self.now, draw=0.5)
 
-    def open_scopes(self, current: StepState, facts: _Facts, inner: Inner) -> Event:
-        until = None if inner.seconds is None else self.now + timedelta(seconds=inner.seconds)
-        if inner.kind == "while":
-            if inner.runs == 0:
+    def open_scopes(self, current: StepState, facts: _Facts, child_scopes: Inner) -> Event:
+        until = None if child_scopes.seconds is None else self.now + timedelta(seconds=child_scopes.seconds)
+        if child_scopes.kind == "while":
+            if child_scopes.runs == 0:
                 return self.gathered(current, facts, {}) or NodeCompleted(
                     **facts, action="default", result=current.input
                 )
-            return ScopesOpened(**facts, keys=["0"], inputs=[current.input], at_once=1, needed=1, until=until)
-        if inner.kind == "parallel":
-            keys = list(node_of(self.flow, self.state, current.step).inner)
+            return ScopesOpened(**facts, keys=["0"], inputs=[current.input], concurrency=1, needed=1, until=until)
+        if child_scopes.kind == "parallel":
+            keys = list(node_of(self.flow, self.state, current.step).child_scopes)
         else:
-            keys = [str(i) for i in range(inner.runs)]
+            keys = [str(i) for i in range(child_scopes.runs)]
         return ScopesOpened(
             **facts,
             keys=keys,
             inputs=[["item", key] for key in keys],
-            at_once=inner.at_once,
-            needed=len(keys) if inner.needed is None else min(inner.needed, len(keys)),
-            tolerant=inner.tolerant,
+            concurrency=child_scopes.concurrency,
+            needed=len(keys) if child_scopes.needed is None else min(child_scopes.needed, len(keys)),
+            ignore_failures=child_scopes.ignore_failures,
             until=until,
         )
 
-    def after_scopes(self, current: StepState, facts: _Facts, inner: Inner | None) -> Event:
+    def after_scopes(self, current: StepState, facts: _Facts, child_scopes: Inner | None) -> Event:
         scopes = current.open
         assert scopes is not None
-        assert inner is not None
+        assert child_scopes is not None
         assert scopes.is_enough, "a step goes on when enough of its scopes have ended"
         assert not scopes.active, "nothing goes on in the scopes of a step that goes on"
         keys = scopes.opened.keys
-        if inner.kind != "while":
+        if child_scopes.kind != "while":
             none: dict[str, JSON] = {key: "none" for key in keys if key not in scopes.results}
             if gathered := self.gathered(current, facts, none):
                 return gathered
             gave = [scopes.results.get(key, "none") for key in keys]
             return NodeCompleted(**facts, action="default", result=[_shortened(one) for one in gave])
         index, result = int(keys[0]) + 1, scopes.results[keys[0]]
-        if index >= inner.runs:
+        if index >= child_scopes.runs:
             return self.gathered(current, facts, {}) or NodeCompleted(**facts, action="default", result=result)
         return ScopesOpened(
             **facts,
             keys=[str(index)],
             inputs=[_shortened(result)],
-            at_once=1,
+            concurrency=1,
             needed=1,
-            opens_at=None if inner.pause is None else self.now + timedelta(seconds=inner.pause),
+            not_before=None if child_scopes.pause is None else self.now + timedelta(seconds=child_scopes.pause),
             until=scopes.opened.until,
         )
 
@@ -426,13 +426,13 @@ class _Planner:
         self.has_scopes = has_scopes
         self.has_limits = has_limits
         self.behaviours: dict[str, Behaviour] = {}
-        self.inner: dict[str, Inner] = {}
+        self.child_scopes: dict[str, Inner] = {}
         self.subflows: dict[str, Plan] = {}
 
     def plan(self, size: int, *, has_subflows: bool) -> Plan:
         root = self.graph("", size, 0)
         if has_subflows:
-            leaves = [name for name in self.behaviours if name not in self.inner]
+            leaves = [name for name in self.behaviours if name not in self.child_scopes]
             for name in self.chance.sample(leaves, min(len(leaves), self.chance.choice((0, 0, 1, 2)))):
                 self.behaviours[name] = Behaviour(["@"])
                 child = _Planner(self.chance, has_scopes=self.has_scopes, has_limits=self.has_limits)
@@ -445,7 +445,7 @@ class _Planner:
             on_finish=self.chance.choice(handlers),
             limits=Limits(timeout_seconds=self.limit(1.0, 100.0, 10_000.0)),
         )
-        return Plan(flow, self.behaviours, self.inner, self.subflows, self.chance.randrange(2**16))
+        return Plan(flow, self.behaviours, self.child_scopes, self.subflows, self.chance.randrange(2**16))
 
     def limit(self, *seconds: float) -> float | None:
         return self.chance.choice((None, *seconds)) if self.has_limits else None
@@ -469,12 +469,12 @@ class _Planner:
             self.behaviours[name] = Behaviour(tries, is_mixed)
             return node(name, edges, retry=self.retry(), repeatable=self.chance.random() < 0.8)
         self.behaviours[name] = Behaviour([self.chance.choice(["default"] * 6 + ["skip", "!http.404"])], is_mixed)
-        self.inner[name] = Inner(
+        self.child_scopes[name] = Inner(
             kind=kind,
             runs=self.chance.randint(0, 4),
-            at_once=self.chance.randint(1, 4) if kind == "foreach" else 9,
+            concurrency=self.chance.randint(1, 4) if kind == "foreach" else 9,
             needed=self.chance.choice((None, 1, 2)) if kind == "parallel" else None,
-            tolerant=kind == "foreach" and self.chance.random() < 0.5,
+            ignore_failures=kind == "foreach" and self.chance.random() < 0.5,
             seconds=self.limit(0.3, 90.0, 5000.0),
             pause=self.chance.choice((None, 60.0)),
         )
@@ -482,7 +482,7 @@ class _Planner:
         scopes = {key: self.graph(f"{name}{key[:1]}", min(most, 3), depth + 1) for key in keys}
         collects = kind in ("foreach", "while") and self.chance.random() < 0.4
         collect = prepared(Constant(1)) if collects else None
-        return node(name, edges, inner=scopes, collect=collect, timeout_seconds=None)
+        return node(name, edges, child_scopes=scopes, collect=collect, timeout_seconds=None)
 
     def retry(self) -> RetryPolicy | None:
         if self.chance.random() < 0.3:
@@ -508,7 +508,11 @@ def repeatable(plan: Plan) -> Plan:
 
 def _all_repeatable(graph: G) -> G:
     nodes = {
-        name: replace(one, repeatable=True, inner={key: _all_repeatable(inner) for key, inner in one.inner.items()})
+        name: replace(
+            one,
+            repeatable=True,
+            child_scopes={key: _all_repeatable(child_scopes) for key, child_scopes in one.child_scopes.items()},
+        )
         for name, one in graph.nodes.items()
     }
     return replace(graph, nodes=nodes)

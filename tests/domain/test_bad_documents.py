@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from flowrunner.domain.flow_document import study_flow
+from flowrunner.language import study_flow
 from support.bad_documents import BAD, OF_WRONG_TYPES
 from support.flows import specs
 

@@ -95,7 +95,7 @@ def test_crashes_change_nothing_but_the_tries_that_they_cut_off() -> None:
         steps += sum(isinstance(e, NodeStarted) for e, _ in run.journal)
         deaths += run.lives - 1
         seen.update(type(e).__name__ for e, _ in run.journal)
-        seen.update(run.plan.inner[name].kind for name in run.plan.inner)
+        seen.update(run.plan.child_scopes[name].kind for name in run.plan.child_scopes)
         seen.update(
             ["flow"] * bool(run.subflows), {e.scope for e, _ in run.journal if isinstance(e, NodeStarted)} & HANDLERS
         )
@@ -308,8 +308,8 @@ def is_handler(scope: str) -> bool:
 def _nodes(graph: Graph) -> Iterator[tuple[str, Node]]:
     for name, one in graph.nodes.items():
         yield name, one
-        for inner in one.inner.values():
-            yield from _nodes(inner)
+        for child_scopes in one.child_scopes.values():
+            yield from _nodes(child_scopes)
 
 
 # Single rules
@@ -424,9 +424,9 @@ def test_every_kind_of_event_has_a_name_of_its_own() -> None:
 def test_a_loop_gives_what_its_runs_gave_in_the_order_of_their_elements() -> None:
     inside = Graph(start="in", nodes={"in": node("in")})
     plan = Plan(
-        flow_with(node("each", inner={"": inside})),
+        flow_with(node("each", child_scopes={"": inside})),
         {"each": Behaviour(["default"]), "in": Behaviour(["default"])},
-        {"each": Inner(kind="foreach", runs=3, at_once=2)},
+        {"each": Inner(kind="foreach", runs=3, concurrency=2)},
     )
 
     assert Simulation(plan).run() == Completed(result=[["in", ["item", key]] for key in "012"])

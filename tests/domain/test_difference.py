@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrunner.domain.difference import MAX_TEXT_CHARACTERS, Summary, difference
+from flowrunner.language.difference import MAX_TEXT_CHARACTERS, Summary, difference
 
 NAMES: Final = ("revision 1", "revision 2")
 

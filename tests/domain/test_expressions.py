@@ -36,8 +36,8 @@ from flowrunner.domain.expression import (
     value_of,
 )
 from flowrunner.domain.expression import render as rendered
-from flowrunner.domain.javascript import MAX_SCRIPT, Reference
-from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
+from flowrunner.domain.expression.javascript import MAX_SCRIPT, Reference
+from flowrunner.domain.expression.script import Script, ScriptFault, ScriptOutcome
 
 SCOPE: dict[str, Any] = {
     "input": {

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from flowrunner.domain.errors import InvalidFlow
 from flowrunner.domain.expression import OUTPUT_NAMES, compile_text, render
 from flowrunner.domain.flow import prepared
-from flowrunner.domain.flow_document import read_flow
 from flowrunner.domain.retry import PASSING_ERRORS
+from flowrunner.language import read_flow
 from support.bad_documents import BAD
 from support.flows import flow_of, specs
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from docs.test_flow_language import samples
 from flowrunner.domain.duration import parse_duration
-from flowrunner.domain.flow_document import study_flow
-from flowrunner.domain.flow_schema import flow_schema, node_type_schema
-from flowrunner.domain.inputs import form_faults
-from flowrunner.domain.schema_budget import SchemaBudget
-from flowrunner.domain.yaml_source import read_yaml
+from flowrunner.language import study_flow
+from flowrunner.language.inputs import form_faults
+from flowrunner.language.schema import flow_schema, node_type_schema
+from flowrunner.language.schema_budget import SchemaBudget
+from flowrunner.language.yaml_source import read_yaml
 from flowrunner.schemas import RustSchemas
 from support.flows import specs
 

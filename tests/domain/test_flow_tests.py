@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from flowrunner.domain.flow_document import study_flow
-from flowrunner.domain.flow_tests import Expectation, MockedAnswer, MockedError, read_tests
+from flowrunner.language import study_flow
+from flowrunner.language.flow_tests import Expectation, MockedAnswer, MockedError, read_tests
 from support.flows import specs
 
 NODES: Any = {

@@ -13,10 +13,10 @@ import pytest
 
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.flow import ParamFault
-from flowrunner.domain.inputs import MAX_FAULTS, Form, Inputs, form_faults, inputs_faults
-from flowrunner.domain.json_schema import MAX_SUBSCHEMAS
-from flowrunner.domain.schema_budget import MAX_PATTERNS, SchemaBudget
 from flowrunner.domain.values import JSON
+from flowrunner.language.inputs import MAX_FAULTS, Form, Inputs, form_faults, inputs_faults
+from flowrunner.language.json_schema import MAX_SUBSCHEMAS
+from flowrunner.language.schema_budget import MAX_PATTERNS, SchemaBudget
 from flowrunner.schemas import RustSchemas
 
 ENGINE = RustSchemas()
@@ -295,7 +295,7 @@ def test_what_json_cannot_hold_does_not_fit() -> None:
     ],
 )
 def test_a_schema_with_a_fault_is_refused(schema: JSON, path: str, code: str) -> None:
-    from flowrunner.domain.yaml_source import dotted
+    from flowrunner.language.yaml_source import dotted
 
     fault = only(inputs_faults({"x": schema}, ENGINE))
 

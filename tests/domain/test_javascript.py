@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowrunner.domain.javascript import (
+from flowrunner.domain.expression.javascript import (
     MAX_SCRIPT,
     Reference,
     Unclosed,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowrunner.domain.javascript_lint import assignment, lost_changes
+from flowrunner.domain.expression.javascript_lint import assignment, lost_changes
 
 NAMES = frozenset({"input", "vars", "flow", "nodes"})
 

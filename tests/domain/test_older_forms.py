@@ -6,7 +6,7 @@ import pytest
 
 from flowrunner.domain.expression import render
 from flowrunner.domain.flow import Node
-from flowrunner.domain.flow_document import study_flow
+from flowrunner.language import study_flow
 from support.flows import flow_of, specs
 
 
@@ -88,7 +88,7 @@ def test_follow_redirect_is_taken_for_follow_redirects() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch", "at_once"),
+    ("batch", "concurrency"),
     [
         ("{strategy: serial}", 1),
         ("{strategy: serial, max_parallel: 5}", 1),
@@ -98,11 +98,11 @@ def test_follow_redirect_is_taken_for_follow_redirects() -> None:
         ("{}", 1),
     ],
 )
-def test_batch_is_a_loop_around_its_node(batch: str, at_once: int) -> None:
+def test_batch_is_a_loop_around_its_node(batch: str, concurrency: int) -> None:
     read = node_of(f"{{type: transform, params: {{value: '${{item}}'}}, if: input.length, batch: {batch}, next: x}}")
 
     assert (read.type, read.item, read.next, read.timeout_seconds) == ("foreach", "item", {"default": "x"}, None)
-    assert render(read.params.template, {"input": [1, 2]}) == {"items": [1, 2], "concurrency": at_once}
+    assert render(read.params.template, {"input": [1, 2]}) == {"items": [1, 2], "concurrency": concurrency}
     inside = read.scope("0")
     assert (inside.start, list(inside.nodes)) == ("a", ["a"])
     # It is asked once for all, and the edges are those of the loop.

@@ -70,7 +70,9 @@ def test_what_is_kept_can_go_on_and_is_not_done_again(
 @given(plans(has_limits=False), st.integers(0, 2**16))
 def test_a_flow_without_races_that_runs_again_comes_to_the_same_end(plan: Plan, chosen: int) -> None:
     # Whichever of several that fail or complete does so first decides, and in a rerun others may be the first.
-    plan = replace(plan, inner={name: replace(i, at_once=1, needed=None) for name, i in plan.inner.items()})
+    plan = replace(
+        plan, child_scopes={name: replace(i, concurrency=1, needed=None) for name, i in plan.child_scopes.items()}
+    )
     run = Simulation(plan)
     ending = run.run()
     start = random.Random(chosen).choice(steps_of(run.journal))
@@ -83,10 +85,12 @@ def test_a_flow_without_races_that_runs_again_comes_to_the_same_end(plan: Plan, 
 def loop(kind: str, runs: int) -> Simulation:
     inside = Graph(start="in", nodes={"in": node("in")})
     run = simulation(
-        node("before", {"default": "each"}), node("each", {"default": "after"}, inner={"": inside}), node("after")
+        node("before", {"default": "each"}),
+        node("each", {"default": "after"}, child_scopes={"": inside}),
+        node("after"),
     )
     behaviours = {**run.plan.behaviours, "in": run.plan.behaviours["after"]}
-    return Simulation(Plan(run.flow, behaviours, {"each": Inner(kind=kind, runs=runs, at_once=2)}))
+    return Simulation(Plan(run.flow, behaviours, {"each": Inner(kind=kind, runs=runs, concurrency=2)}))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from flowrunner.domain.errors import InvalidFlow
 from flowrunner.domain.flow import Flow, Node
-from flowrunner.domain.flow_document import document, read_flow, read_stored_flow, reading
+from flowrunner.language import document, read_flow, read_stored_flow, reading
 from support.flows import specs
 
 RICH: Final = """
@@ -35,7 +35,7 @@ nodes:
 def node(flow: Flow, *names: str) -> Node:
     graph, *_ = [flow]
     for name in names[:-1]:
-        graph = graph.nodes[name].inner[""]  # type: ignore[assignment]
+        graph = graph.nodes[name].child_scopes[""]  # type: ignore[assignment]
     return graph.nodes[names[-1]]
 
 

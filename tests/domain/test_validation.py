@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from flowrunner.domain.errors import Fault
-from flowrunner.domain.flow_document import Reading, study_flow
-from flowrunner.domain.inputs import form_faults
-from flowrunner.domain.schema_budget import SchemaBudget
+from flowrunner.language import Reading, study_flow
+from flowrunner.language.inputs import form_faults
+from flowrunner.language.schema_budget import SchemaBudget
 from flowrunner.schemas import RustSchemas
 from support.flows import specs
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowrunner.domain.errors import InvalidFlow
-from flowrunner.domain.yaml_source import MAX_BYTES, MAX_DEPTH, MAX_NODES, Place, dotted, read_yaml
+from flowrunner.language.yaml_source import MAX_BYTES, MAX_DEPTH, MAX_NODES, Place, dotted, read_yaml
 
 
 def value_of(text: str) -> Any:

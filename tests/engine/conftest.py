@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from flowrunner.sandbox.pool import JailedSandbox
+from support.dependencies import Machine, machine
 from support.invariants import check_database
-from support.world import Machine, machine
 
 
 @pytest.fixture

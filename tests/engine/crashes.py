@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.events import ROOT, Event, ScopeEnded
-from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
+from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId
 from flowrunner.ports import (
     PARENT_HAS_ENDED,
     PARENT_HAS_GONE_ON,
@@ -21,14 +21,14 @@ from flowrunner.ports import (
     Recorded,
     Sandbox,
     StoredExecution,
-    Unsettled,
+    UnreconciledChild,
 )
 from flowrunner.storage.database import Database
 from services.callers import caller_of
 from support.conformance import SEED
 from support.databases import MARA, NOON, Place, new_database_file, rows_of
+from support.dependencies import Answer, FakeHttp, Machine, SteppingClock, answer, machine, never
 from support.invariants import check_accepted, check_database, check_effects
-from support.world import Answer, FakeHttp, Machine, SteppingClock, answer, machine, never
 
 # Before: nothing was written. After: it was, and whoever waits for the answer never gets it. Between
 # the two there is a moment only for a journal that does not write in one transaction.
@@ -90,9 +90,9 @@ class CrashingJournal:
     async def epoch(self) -> int:
         return await self._inner.epoch()
 
-    async def own(self, id: ExecutionId, epoch: int) -> int:
+    async def acquire(self, id: ExecutionId, epoch: int) -> int:
         await self.point("before")
-        mark = await self._inner.own(id, epoch)
+        mark = await self._inner.acquire(id, epoch)
         await self.point("after")
         return mark
 
@@ -117,19 +117,19 @@ class CrashingJournal:
     def announce(self, id: ExecutionId) -> None:
         """There is no other process."""
 
-    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         return await self._inner.unowned(since=since, limit=limit)
 
-    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         return await self._inner.unfinished(after=after, limit=limit)
 
-    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         return await self._inner.due(now=now, limit=limit)
 
     async def next_wake(self) -> datetime | None:
         return await self._inner.next_wake()
 
-    async def admit(self, key: str) -> tuple[ExecutionId, AccountId] | None:
+    async def admit(self, key: str) -> tuple[ExecutionId, WorkspaceId] | None:
         await self.point("before")
         admitted = await self._inner.admit(key)
         await self.point("after")
@@ -141,11 +141,11 @@ class CrashingJournal:
     async def last_queued(self, key: str) -> ExecutionId | None:
         return await self._inner.last_queued(key)
 
-    async def older_in_turn(self, id: ExecutionId) -> Sequence[ExecutionId]:
-        return await self._inner.older_in_turn(id)
+    async def older_with_key(self, id: ExecutionId) -> Sequence[ExecutionId]:
+        return await self._inner.older_with_key(id)
 
-    async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:
-        return await self._inner.unsettled(parent)
+    async def unreconciled_children(self, parent: ExecutionId | None = None) -> Sequence[UnreconciledChild]:
+        return await self._inner.unreconciled_children(parent)
 
 
 class NotThere(Exception):

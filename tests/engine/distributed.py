@@ -1,4 +1,4 @@
-"""Processes as `support.world.machine` opens them, where a Temporal server says what they advance."""
+"""Processes as `support.dependencies.machine` opens them, where a Temporal server says what they advance."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +15,7 @@ from flowrunner.ports import Journal, Sandbox
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from support.databases import MARA, account
-from support.world import FakeHttp, Machine, SteppingClock
+from support.dependencies import FakeHttp, Machine, SteppingClock
 
 _LOOK_SECONDS: Final = 0.02
 # A nudge that was lost, with the process that it was for, is made up for.
@@ -86,8 +86,8 @@ async def _nudge_what_is_due(side: Side, clock: SteppingClock) -> None:
     """What Temporal's timers do where the clock is its own."""
     loop, nudged = asyncio.get_running_loop(), dict[ExecutionId, float]()
     while True:
-        for id, account_id in await side.journal.due(now=clock.now(), limit=100):
+        for id, workspace_id in await side.journal.due(now=clock.now(), limit=100):
             if loop.time() - nudged.get(id, 0.0) > _AGAIN_SECONDS:
                 nudged[id] = loop.time()
-                await side.courier.nudge(id, account_id)
+                await side.courier.nudge(id, workspace_id)
         await asyncio.sleep(_LOOK_SECONDS)

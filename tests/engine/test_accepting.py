@@ -10,8 +10,8 @@ from flowrunner.domain.execution import Status
 from flowrunner.plugin import StepContext
 from flowrunner.ports import DuplicateRequest
 from support.databases import rows_of
+from support.dependencies import Acting, FakeHttp, Machine, answer, machine, never
 from support.invariants import check_database
-from support.world import Acting, FakeHttp, Machine, answer, machine, never
 
 
 async def test_a_repeated_request_makes_no_second_execution(engine: Machine) -> None:

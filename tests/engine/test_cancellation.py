@@ -10,7 +10,7 @@ from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.events import Cancelled, Logged
 from flowrunner.domain.execution import Status
 from flowrunner.plugin import StepContext
-from support.world import PATIENCE_SECONDS, Acting, Machine, answer, machine, never
+from support.dependencies import PATIENCE_SECONDS, Acting, Machine, answer, machine, never
 
 from .events import ending, of_type, path_of
 

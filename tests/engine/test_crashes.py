@@ -16,9 +16,10 @@ from flowrunner.ports import Fenced
 from flowrunner.sandbox.pool import JailedSandbox
 from support.conformance import WHOLE
 from support.databases import contents_of, rows_of
+from support.dependencies import FakeHttp, Request, answer, machine
 from support.invariants import check_database
-from support.world import FakeHttp, Request, answer, machine
 
+from .crash_plans import STORIES
 from .crashes import (
     MOST_WRITES,
     CrashingJournal,
@@ -34,7 +35,6 @@ from .crashes import (
     run,
     until_ended,
 )
-from .stories import STORIES
 
 TWICE: Final = ["an ordinary day", "a flow that goes on without the one it waited for"]
 

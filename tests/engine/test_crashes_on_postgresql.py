@@ -7,8 +7,8 @@ from support.conformance import WHOLE
 from support.databases import emptied_postgres_database
 from support.postgres import PostgresServer
 
+from .crash_plans import STORIES
 from .crashes import MOST_WRITES, Fresh, Moment, die_again_and_again, die_at_writes, random_deaths
-from .stories import STORIES
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from support.databases import emptied_postgres_database
 from support.postgres import PostgresServer
 from support.temporal import Temporal
 
+from .crash_plans import STORIES
 from .crashes import MOST_WRITES, Fresh, Moment, Opens, die_again_and_again, die_at_writes, random_deaths
 from .distributed import machine_on
-from .stories import STORIES
 
 SOME: Final = ["an ordinary day"]
 

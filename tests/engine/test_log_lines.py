@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from flowrunner.domain.events import Logged
-from flowrunner.engine import history
+from flowrunner.engine import event_log
 from flowrunner.plugin import StepContext
-from support.world import Acting, Machine, machine
+from support.dependencies import Acting, Machine, machine
 
 from .events import of_type
 
@@ -17,7 +17,7 @@ from .events import of_type
 async def test_log_lines_are_kept_up_to_a_limit_and_then_a_mark(
     engine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "MAX_LOG_LINES", 20)
+    monkeypatch.setattr(event_log, "MAX_LOG_LINES", 20)
     events = await engine.run("nodes: {a: {type: log, params: {message: hello}, next: a}}")
 
     messages = [line.message for line in of_type(Logged, events)]
@@ -31,7 +31,7 @@ async def test_log_lines_are_kept_up_to_a_limit_and_then_a_mark(
 async def test_lines_about_failed_tries_are_capped_like_others(
     engine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "MAX_LOG_LINES", 10)
+    monkeypatch.setattr(event_log, "MAX_LOG_LINES", 10)
 
     events = await engine.run("nodes: {a: {type: fail, retry: {max: 40, delay: 0s, errors: ['*']}}}")
 
@@ -42,7 +42,7 @@ async def test_lines_about_failed_tries_are_capped_like_others(
 
 
 async def test_a_truncated_log_stays_truncated_after_a_restart(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "MAX_LOG_LINES", 10)
+    monkeypatch.setattr(event_log, "MAX_LOG_LINES", 10)
 
     async def chatty(value: Any, context: StepContext) -> Any:
         for n in range(100):

@@ -10,8 +10,8 @@ from flowrunner.domain import decide
 from flowrunner.domain.events import Completed, Event, Failed, Failure, Logged
 from flowrunner.domain.execution import Status
 from flowrunner.plugin import NodeFailure, StepContext
+from support.dependencies import PATIENCE_SECONDS, Acting, machine
 from support.invariants import check_database
-from support.world import PATIENCE_SECONDS, Acting, machine
 
 from .events import ending, of_type
 

@@ -11,11 +11,11 @@ from flowrunner.dispatch import local
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Completed
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import AccountId, ExecutionId
-from flowrunner.engine import world
+from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.engine import dependencies
 from flowrunner.ports import Journal, Signal
 from flowrunner.security.vault import AesVault
-from support.world import Machine, SteppingClock, machine, secret
+from support.dependencies import Machine, SteppingClock, machine, secret
 
 
 @pytest.mark.parametrize("node", ["{type: webhook, params: {url: 'http://peer/', body: '${secrets.KEY}'}}",
@@ -23,15 +23,15 @@ from support.world import Machine, SteppingClock, machine, secret
 async def test_a_secret_that_cannot_be_read_at_the_moment_is_waited_for(
     engine: Machine, monkeypatch: pytest.MonkeyPatch, node: str
 ) -> None:
-    monkeypatch.setattr(world, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(dependencies, "_RETRY_SECONDS", 0.01)
     vault, reads = engine.vault, 0
 
-    async def reveal(account_id: AccountId, names: Collection[str]) -> Mapping[str, str]:
+    async def reveal(workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
         nonlocal reads
         reads += 1
         if reads < 3:
             raise Unavailable("The database cannot be read at the moment")
-        return await AesVault.reveal(vault, account_id, names)
+        return await AesVault.reveal(vault, workspace_id, names)
 
     monkeypatch.setattr(vault, "reveal", reveal)
     await secret(engine, "KEY", "a-value-of-some-length")

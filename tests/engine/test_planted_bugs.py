@@ -19,10 +19,10 @@ from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain import decide as decide_module
 from flowrunner.domain.decide import decide
 from flowrunner.domain.events import ScopeEnded
-from flowrunner.domain.execution import ExecutionState, OpenScopes
+from flowrunner.domain.execution import ExecutionState, ScopeProgress
 from flowrunner.domain.values import ExecutionId
-from flowrunner.engine import run
-from flowrunner.engine.relatives import Ties
+from flowrunner.engine import actor
+from flowrunner.engine.links import PendingNotifications
 from flowrunner.engine.step import Context
 from flowrunner.ports import Append, DuplicateRequest, Fenced, Journal
 from flowrunner.services.executions import Executions
@@ -33,8 +33,8 @@ from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Refused, Transaction, one_row
 from support.databases import add_flows, completion, contents_of, creation, new_database_file, open_database
 
+from .crash_plans import STORIES
 from .crashes import ORDINARY, CrashingJournal, Fate, Moment, Scenario, Story, Wrap
-from .stories import STORIES
 
 LOOP: Final = "a loop over four elements, two at once, of which one fails"
 CALLS: Final = "a flow that waits for another, and starts a third without waiting"
@@ -215,7 +215,7 @@ async def test_a_timer_that_fires_early_is_caught(tmp_path: Path, monkeypatch: p
     def early(*args: Any, now: datetime, **more: Any) -> Any:
         return decide(*args, now=now + timedelta(days=1), **more)
 
-    monkeypatch.setattr(run, "decide", early)
+    monkeypatch.setattr(actor, "decide", early)
 
     violations = await violations_of(tmp_path, "before", writes=[0])
 
@@ -258,16 +258,16 @@ async def test_a_key_that_forgets_which_element_it_is_for_is_caught(
 async def test_a_loop_that_runs_more_at_once_than_it_may_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_full = OpenScopes.has_room.fget  # type: ignore[attr-defined]
+    is_full = ScopeProgress.is_active.fget  # type: ignore[attr-defined]
 
-    def has_room(self: OpenScopes) -> bool:
+    def is_active(self: ScopeProgress) -> bool:
         return is_full(replace(self, active={})) if self.inputs else False
 
     def begin(flow: Any, state: Any, current: Any) -> Any:
         return begin_scopes(flow, state, replace(current, open=replace(current.open, active={})))
 
     begin_scopes = decide_module._begin_scopes
-    monkeypatch.setattr(OpenScopes, "has_room", property(has_room))
+    monkeypatch.setattr(ScopeProgress, "is_active", property(is_active))
     monkeypatch.setattr(decide_module, "_begin_scopes", begin)
 
     violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES[LOOP])
@@ -315,7 +315,7 @@ async def test_a_parent_that_is_never_told_of_an_end_it_missed_is_caught(
     async def nothing(self: LocalDispatcher, pairs: Any) -> None:
         """Settles nothing."""
 
-    monkeypatch.setattr(LocalDispatcher, "_settle", nothing)
+    monkeypatch.setattr(LocalDispatcher, "_reconcile_children", nothing)
 
     violations = await violations_of(tmp_path, "before", writes=range(5, 14), story=STORIES[CALLS])
 
@@ -323,8 +323,8 @@ async def test_a_parent_that_is_never_told_of_an_end_it_missed_is_caught(
 
 
 async def test_children_that_are_left_running_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Ties, "leave", lambda self, current: None)
-    monkeypatch.setattr(LocalDispatcher, "_settle", lambda self, pairs: asyncio.sleep(0))
+    monkeypatch.setattr(PendingNotifications, "leave", lambda self, current: None)
+    monkeypatch.setattr(LocalDispatcher, "_reconcile_children", lambda self, pairs: asyncio.sleep(0))
 
     violations = await violations_of(
         tmp_path, "before", writes=[0], story=STORIES["cancelling a flow that waits for another"]
@@ -334,7 +334,7 @@ async def test_children_that_are_left_running_are_caught(tmp_path: Path, monkeyp
 
 
 async def test_a_limit_that_is_not_counted_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    count = "OR :turn_most > (SELECT count(*)"
+    count = "OR :concurrency_limit > (SELECT count(*)"
     assert count in journal.CREATE.sqlite
     monkeypatch.setattr(journal, "CREATE", journal.CREATE.sqlite.replace(count, "OR 99 > (SELECT count(*)"))
 
@@ -346,7 +346,7 @@ async def test_a_limit_that_is_not_counted_is_caught(tmp_path: Path, monkeypatch
 async def test_an_execution_that_does_not_wait_for_its_turn_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "decide", lambda flow, state, **more: decide(flow, unqueued(state), **more))
+    monkeypatch.setattr(actor, "decide", lambda flow, state, **more: decide(flow, unqueued(state), **more))
 
     violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES[TURNS])
 
@@ -358,8 +358,8 @@ def unqueued(state: ExecutionState) -> ExecutionState:
 
 
 async def test_a_turn_that_is_never_passed_on_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LocalDispatcher, "turn_is_free", lambda self, key: None)
-    monkeypatch.setattr(LocalDispatcher, "_settle_turns", lambda self, key: asyncio.sleep(0))
+    monkeypatch.setattr(LocalDispatcher, "release_slot", lambda self, key: None)
+    monkeypatch.setattr(LocalDispatcher, "_reconcile_queue", lambda self, key: asyncio.sleep(0))
 
     violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES[TURNS])
 
@@ -372,7 +372,7 @@ async def test_a_step_that_goes_on_without_its_signal_is_caught(
     def early(*args: Any, now: datetime, **more: Any) -> Any:
         return decide(*args, now=now + timedelta(days=30), **more)
 
-    monkeypatch.setattr(run, "decide", early)
+    monkeypatch.setattr(actor, "decide", early)
 
     violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES["signals and an approval"])
 

@@ -14,8 +14,8 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
 from support.databases import MARA, Place, new_postgres_database, rows_of
+from support.dependencies import Machine, answer, machine
 from support.invariants import check_database
-from support.world import Machine, answer, machine
 
 from .events import ending, of_type
 

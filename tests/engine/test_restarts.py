@@ -12,8 +12,8 @@ from flowrunner.domain.execution import Status
 from flowrunner.plugin import HttpAnswer, StepContext
 from flowrunner.storage.accounts import SqlAccounts
 from support.databases import MARA, account, rows_of
+from support.dependencies import PATIENCE_SECONDS, Acting, FakeHttp, Request, answer, machine, never
 from support.invariants import check_database
-from support.world import PATIENCE_SECONDS, Acting, FakeHttp, Request, answer, machine, never
 
 from .events import ending, of_type
 

@@ -4,7 +4,7 @@ from flowrunner.domain.events import Completed, NodeFailed, NodeStarted
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import NodeFailure
-from support.world import Machine, answer, never
+from support.dependencies import Machine, answer, never
 
 from .events import ending, of_type
 

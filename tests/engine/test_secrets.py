@@ -16,7 +16,7 @@ from flowrunner.ports import Signal
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.storage.secrets import SqlSecrets
 from support.databases import MARA, rows_of
-from support.world import Acting, Machine, Request, answer, machine, secret
+from support.dependencies import Acting, Machine, Request, answer, machine, secret
 
 from .events import ending
 
@@ -140,7 +140,7 @@ async def test_a_process_forgets_what_another_one_replaced_and_keeps_what_it_hid
     await secret(engine, "KEY", "the-second-value")
 
     async def shown() -> object:
-        reopened.look_again()
+        reopened.revalidate_sessions()
         return (await reopened.redactor(MARA)).redact(BOTH)
 
     assert await shown() == "*** ***"

@@ -8,12 +8,12 @@ from pathlib import Path
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import NodeCompleted
 from flowrunner.domain.execution import Status
+from flowrunner.domain.expression.script import Script, ScriptFault, ScriptOutcome
 from flowrunner.domain.limits import Limits
-from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
-from flowrunner.domain.values import JSON, AccountId, ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from services.callers import caller_of
 from support.databases import MARA
-from support.world import Acting, machine
+from support.dependencies import Acting, machine
 
 
 class BusySandbox:
@@ -24,7 +24,7 @@ class BusySandbox:
 
     async def evaluate(
         self,
-        account_id: AccountId,
+        workspace_id: WorkspaceId,
         scripts: Sequence[Script],
         scope: Mapping[str, JSON],
         *,
@@ -76,7 +76,7 @@ async def test_a_stop_leaves_outputs_that_wait_for_javascript_to_the_next_start(
 
         async def evaluate(
             self,
-            account_id: AccountId,
+            workspace_id: WorkspaceId,
             scripts: Sequence[Script],
             scope: Mapping[str, JSON],
             *,
@@ -86,7 +86,7 @@ async def test_a_stop_leaves_outputs_that_wait_for_javascript_to_the_next_start(
             self.refusals = 0 if self.evaluations == 1 else self.refusals
             if self.evaluations == 2:
                 self.refusals = 1_000
-            return await super().evaluate(account_id, scripts, scope)
+            return await super().evaluate(workspace_id, scripts, scope)
 
     busy = OnceThenBusy(0)
     async with machine(tmp_path / "flowrunner.db", sandbox=busy) as opened:

@@ -13,7 +13,7 @@ from flowrunner.domain.execution import Status
 from flowrunner.storage.accounts import SqlAccounts
 from services.callers import caller_of
 from support.databases import MARA, NOON, Place, account, change, new_postgres_database, rows_of
-from support.world import machine, never
+from support.dependencies import machine, never
 
 WAITS: Final = """
 on_finish: tidy

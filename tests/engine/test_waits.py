@@ -9,13 +9,13 @@ import pytest
 
 from flowrunner.domain.events import Completed, NodeStarted, NodeWaiting
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import AccountId
-from flowrunner.engine import run
+from flowrunner.domain.values import WorkspaceId
+from flowrunner.engine import actor
 from flowrunner.security.fair_slots import FairSlots
 from flowrunner.security.memory_room import FairMemory
 from support.databases import MARA, rows_of
+from support.dependencies import HttpAnswer, Machine, Request, SteppingClock, answer, machine, never
 from support.invariants import check_database
-from support.world import HttpAnswer, Machine, Request, SteppingClock, answer, machine, never
 
 from .events import ending, of_type
 
@@ -45,11 +45,11 @@ async def test_large_executions_that_are_due_together_are_loaded_as_there_is_roo
     room.memory = FairSlots(total=8, share=8, sure=0)
     most_held, take = 0, room.memory.take
 
-    async def watched(account_id: AccountId, count: int = 1) -> None:
+    async def watched(workspace_id: WorkspaceId, count: int = 1) -> None:
         nonlocal most_held
-        await take(account_id, count)
+        await take(workspace_id, count)
         assert count > 4
-        most_held = max(most_held, room.memory.held(account_id))
+        most_held = max(most_held, room.memory.held(workspace_id))
 
     room.memory.take = watched  # type: ignore[method-assign] # goes on to the real one
     await engine.save("nodes: {a: {type: delay, params: {duration: 2h}, output: null}}")
@@ -123,9 +123,9 @@ async def test_a_delay_of_more_than_a_moment_wakes_by_itself(path: Path) -> None
 
 async def test_a_delay_in_a_long_execution_ends_at_its_time(engine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     # So long that it would stay for hours, if nothing were due before.
-    monkeypatch.setattr(run, "_LONG_EVENTS", 1)
-    monkeypatch.setattr(run, "_STAY_SECONDS_AN_EVENT", 3600.0)
-    monkeypatch.setattr(run, "_LONGEST_STAY_SECONDS", 3600.0)
+    monkeypatch.setattr(actor, "_LONG_EVENTS", 1)
+    monkeypatch.setattr(actor, "_STAY_SECONDS_AN_EVENT", 3600.0)
+    monkeypatch.setattr(actor, "_LONGEST_STAY_SECONDS", 3600.0)
     engine.world.short_wait = 0
 
     events = await engine.run("nodes: {a: {type: delay, params: {duration: 100ms}}}")
@@ -136,7 +136,7 @@ async def test_a_delay_in_a_long_execution_ends_at_its_time(engine: Machine, mon
 async def test_a_wait_beside_a_busy_branch_ends_soon_after_the_clock_was_set_forward(
     engine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_LONGEST_NAP_SECONDS", 0.05)
+    monkeypatch.setattr(actor, "_LONGEST_NAP_SECONDS", 0.05)
     engine.http.at("http://peer/busy", never)
     await engine.save("""
         nodes:

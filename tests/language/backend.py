@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import NodeType
-from flowrunner.ports import Clock, FlowLibrary, Journal, Recorded, Sandbox, Vault
+from flowrunner.ports import Clock, CompiledFlows, Journal, Recorded, Sandbox, Vault
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import Flows
@@ -22,7 +22,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
 from support.databases import Place, contents_of
-from support.world import FakeHttp, Machine, SteppingClock, machine
+from support.dependencies import FakeHttp, Machine, SteppingClock, machine
 
 # Waits are over when the clock is set, never by themselves.
 NO_SHORT_WAIT: Final = -1.0
@@ -40,7 +40,7 @@ class Services:
     reruns: Reruns
     vault: Vault
     journal: Journal
-    library: FlowLibrary
+    library: CompiledFlows
     published: Mapping[ExecutionId, Sequence[Recorded]]
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from flowrunner.domain.yaml_source import read_yaml
+from flowrunner.language.yaml_source import read_yaml
 
 RULES: Final = Path(__file__).parent / "rules"
 

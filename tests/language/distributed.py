@@ -22,7 +22,7 @@ from flowrunner.storage.accounts import SqlAccounts
 from language.backend import NO_SHORT_WAIT, Backend, Process, Services, all_in, flows_on
 from services.callers import caller_of
 from support.databases import MARA, account
-from support.world import FakeHttp, SteppingClock
+from support.dependencies import FakeHttp, SteppingClock
 
 _AT_ONCE: Final = Page(limit=200, offset=0)
 
@@ -78,8 +78,8 @@ class DistributedProcess(Process):
         return int(described.workflow_execution_info.history_length)
 
     async def look_at_clock(self) -> None:
-        for id, account_id in await self.server.journal.due(now=self.clock.now(), limit=_AT_ONCE.limit):
-            await self.server.courier.nudge(id, account_id)
+        for id, workspace_id in await self.server.journal.due(now=self.clock.now(), limit=_AT_ONCE.limit):
+            await self.server.courier.nudge(id, workspace_id)
         for place in self.worker._places.values():
             place.run.nudge()
 

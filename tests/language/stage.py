@@ -27,7 +27,7 @@ from language.case import Case, Expectation
 from language.notation import by_scope, fits, in_order, lines_of, path_of, steps_of
 from services.callers import caller_of
 from support.databases import MARA
-from support.world import Answer, FakeHttp, Request, SteppingClock, answer
+from support.dependencies import Answer, FakeHttp, Request, SteppingClock, answer
 
 MAIN: Final = "main"
 PATIENCE_SECONDS: Final = 45.0
@@ -38,7 +38,7 @@ _DRIFT_SECONDS: Final = 0.9
 
 
 @dataclass
-class World:
+class EngineDependencies:
     """What is around the server: the answers of others, given, held back, or never given."""
 
     http: FakeHttp = field(default_factory=FakeHttp)
@@ -97,7 +97,7 @@ class Script:
     """What nodes come to in place of their own work, one answer after the other, the last again and again."""
 
     answers: dict[str, list[Any]]
-    world: World
+    world: EngineDependencies
 
     def types(self) -> list[NodeType[Any]]:
         return [self._scripted(node_type) for node_type in built_in().values()] if self.answers else []
@@ -127,7 +127,7 @@ class Script:
 
 
 @dataclass
-class Stage:
+class VirtualTimeDispatcher:
     """A server that a case is played on, and what is known of it."""
 
     backend: Backend
@@ -135,7 +135,7 @@ class Stage:
     case: Case
     crashes_at_rest: bool
     clock: SteppingClock = field(default_factory=SteppingClock)
-    world: World = field(default_factory=World)
+    world: EngineDependencies = field(default_factory=EngineDependencies)
     flow_ids: dict[str, FlowId] = field(default_factory=dict)
     executions: dict[str, ExecutionId] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
@@ -442,8 +442,8 @@ class Stage:
 @asynccontextmanager
 async def stage(
     backend: Backend, sandbox: Sandbox, case: Case, *, crashes_at_rest: bool = False
-) -> AsyncIterator[Stage]:
-    opened = Stage(backend, sandbox, case, crashes_at_rest)
+) -> AsyncIterator[VirtualTimeDispatcher]:
+    opened = VirtualTimeDispatcher(backend, sandbox, case, crashes_at_rest)
     await opened.open()
     try:
         yield opened

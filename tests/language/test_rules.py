@@ -6,7 +6,7 @@ import pytest
 
 from flowrunner.ports import Sandbox
 from language.backend import local
-from language.plays import PLAYS, Play, each_of, faults_of
+from language.rule_runs import PLAYS, Play, each_of, faults_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -4,7 +4,7 @@ import pytest
 
 from flowrunner.ports import Sandbox
 from language.backend import local
-from language.plays import PLAYS, Play, each_of, faults_of, one_of_each_rule
+from language.rule_runs import PLAYS, Play, each_of, faults_of, one_of_each_rule
 from support.conformance import WHOLE
 from support.databases import emptied_postgres_database
 from support.postgres import PostgresServer

@@ -6,7 +6,7 @@ import pytest
 
 from flowrunner.ports import Sandbox
 from language.distributed import distributed
-from language.plays import PLAYS, Play, each_of, faults_of, one_of_each_chapter
+from language.rule_runs import PLAYS, Play, each_of, faults_of, one_of_each_chapter
 from support.conformance import WHOLE
 from support.databases import emptied_postgres_database
 from support.postgres import PostgresServer

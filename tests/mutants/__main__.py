@@ -8,7 +8,7 @@ Those who have to find them first have to find nothing where nothing was planted
 import sys
 import time
 
-from mutants.hunt import hunt, run
+from mutants.campaign import hunt, run
 from mutants.planted import BUGS, SOURCES
 
 

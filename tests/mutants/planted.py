@@ -48,7 +48,7 @@ class Bug:
 
 _JOURNAL: Final = "storage/journal.py"
 _DATABASE: Final = "storage/postgres/database.py"
-_AT_ONCE: Final = "storage/postgres/at_once.py"
+_AT_ONCE: Final = "storage/postgres/concurrent_appends.py"
 _LOCAL: Final = "dispatch/local.py"
 _LATE_WRITES: Final = "tests/scenarios/test_late_writes.py::test_no_write_of_a_process_that_was_stopped_is_accepted"
 _REPLACED: Final = f"{_LATE_WRITES}[of a server that was replaced]"
@@ -111,9 +111,9 @@ BUGS: Final[Sequence[Bug]] = (
     ),
     Bug(
         "a run is answered before it is committed",
-        [Change(_JOURNAL, "        return self._database.submit(AppendWork(append))\n",
+        [Change(_JOURNAL, "        return self._database.submit(AppendOp(append))\n",
                 "        import asyncio\n"
-                "        appending = self._database.submit(AppendWork(append))\n"
+                "        appending = self._database.submit(AppendOp(append))\n"
                 "        if append.create is None:\n"
                 "            return appending\n"
                 "        appending.add_done_callback(lambda done: done.cancelled() or done.exception())\n"
@@ -147,7 +147,7 @@ BUGS: Final[Sequence[Bug]] = (
     ),
     Bug(
         "a step begins before its start is recorded",
-        [Change("engine/run.py", "            if self._may_hold_back():\n", "            self._steps.launch()\n"
+        [Change("engine/actor.py", "            if self._may_hold_back():\n", "            self._steps.launch()\n"
                 "            if self._may_hold_back():\n")],
         "server killed at its answer,server killed",
     ),

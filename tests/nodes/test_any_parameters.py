@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from flowrunner.domain.events import NodeCompleted, NodeFailed, NodeWaiting, ScopesOpened
 from flowrunner.domain.execution import Status
-from flowrunner.domain.flow_document import study_flow
+from flowrunner.language import study_flow
 from flowrunner.nodes import built_in
 from flowrunner.security.egress import EgressClients
 from flowrunner.security.egress_policy import EgressPolicy
+from support.dependencies import Machine, machine
 from support.flows import specs
 from support.networks import LOOPBACK
-from support.world import Machine, machine
 
 # Each with the parameters that it has, and a value that each takes.
 TAKEN: Final[dict[str, dict[str, Any]]] = {

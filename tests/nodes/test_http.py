@@ -60,7 +60,7 @@ JSON_TYPE: Mapping[str, str] = {"Content_Type": "application/json; charset=utf-8
 # Turns
 
 
-class Turns:
+class AccountLocks:
     """A client whose turn for a request has yet to come. Fills `plugin.HttpClient`."""
 
     def __init__(self, client: EgressClient) -> None:
@@ -90,7 +90,7 @@ async def test_a_body_is_written_when_it_is_the_turn_of_the_request(
         return json_body(value, headers)
 
     monkeypatch.setattr(http, "json_body", watched)
-    turns = Turns(cast("EgressClient", nodes.context.http))
+    turns = AccountLocks(cast("EgressClient", nodes.context.http))
     nodes.context.http = turns
     send = nodes.request if kind == "request" else nodes.webhook
     sending = asyncio.create_task(send(f"{peer.url}/ok", method="POST", body=[[]] * length))

@@ -10,7 +10,7 @@ import pytest
 from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.nodes import built_in
 from flowrunner.nodes.delay import parse_moment
-from flowrunner.plugin import NodeFailure, OpenScopes, Outcome, ScopesEnded, Signalled, Suspend
+from flowrunner.plugin import NodeFailure, Outcome, RunScopes, ScopesEnded, Signalled, Suspend
 from flowrunner.security.egress import EgressClient
 from support.contexts import PlainContext
 from support.databases import NOON
@@ -82,13 +82,13 @@ def test_values_that_are_all_wrong_are_told_by_their_first_hundred(params: Any) 
 async def test_a_delay_suspends_for_its_duration_and_gives_its_input(client: EgressClient) -> None:
     result, _ = await run(client, "delay", {"duration": "90s"}, input="x")
 
-    assert result == Suspend(until=NOON + timedelta(seconds=90), result="x", about={"type": "delay"})
+    assert result == Suspend(until=NOON + timedelta(seconds=90), result="x", details={"type": "delay"})
 
 
 async def test_a_delay_suspends_until_its_moment(client: EgressClient) -> None:
     result, _ = await run(client, "delay", {"until": "2027-03-01T10:00:00+02:00"}, input="x")
 
-    assert result == Suspend(until=datetime(2027, 3, 1, 8, tzinfo=UTC), result="x", about={"type": "delay"})
+    assert result == Suspend(until=datetime(2027, 3, 1, 8, tzinfo=UTC), result="x", details={"type": "delay"})
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2027-13-01T00:00:00Z", "2027-01-01T00:00:00", "2027-01-01", "12:00Z"])
@@ -157,8 +157,10 @@ def test_cases_that_do_not_tell_their_actions_may_lead_anywhere(cases: Any) -> N
 async def test_a_foreach_opens_a_scope_for_each_element(client: EgressClient) -> None:
     opened, _ = await run(client, "foreach", {"items": ["a", None], "concurrency": 5, "on_error": "collect"})
 
-    assert opened == OpenScopes(keys=["0", "1"], inputs=["a", None], at_once=5, tolerant=True, about="collect")
-    assert (await run(client, "foreach", {"items": []}))[0] == OpenScopes(keys=[], inputs=[], about="fail")
+    assert opened == RunScopes(
+        keys=["0", "1"], inputs=["a", None], concurrency=5, ignore_failures=True, details="collect"
+    )
+    assert (await run(client, "foreach", {"items": []}))[0] == RunScopes(keys=[], inputs=[], details="fail")
 
 
 @pytest.mark.parametrize(
@@ -186,13 +188,13 @@ async def test_a_list_that_is_too_long_is_refused(client: EgressClient) -> None:
 
 
 async def test_a_while_goes_on_as_long_as_its_condition_holds(client: EgressClient) -> None:
-    assert (await run(client, "while", {"when": True}, input=7))[0] == OpenScopes(keys=["0"], inputs=[7])
+    assert (await run(client, "while", {"when": True}, input=7))[0] == RunScopes(keys=["0"], inputs=[7])
     assert (await run(client, "while", {"when": False}, input=7))[0] == 7
     come = ScopesEnded(["4"], {"4": "given"}, {})
-    assert await resume(client, "while", come, {"when": True}) == OpenScopes(keys=["5"], inputs=["given"])
+    assert await resume(client, "while", come, {"when": True}) == RunScopes(keys=["5"], inputs=["given"])
     assert await resume(client, "while", come, {"when": False}) == "given"
     later = await resume(client, "while", come, {"when": True, "delay": "3s"})
-    assert later == OpenScopes(keys=["5"], inputs=["given"], opens_at=NOON + timedelta(seconds=3))
+    assert later == RunScopes(keys=["5"], inputs=["given"], not_before=NOON + timedelta(seconds=3))
 
 
 async def test_a_while_gives_up_when_it_has_run_often_enough(client: EgressClient) -> None:
@@ -208,7 +210,7 @@ async def test_a_parallel_opens_its_branches_and_says_how_many_it_needs(
 ) -> None:
     opened, _ = await run(client, "parallel", {"join": join}, input=7, branches=["a", "b", "c"])
 
-    assert opened == OpenScopes(keys=["a", "b", "c"], inputs=[7, 7, 7], at_once=3, needed=needed)
+    assert opened == RunScopes(keys=["a", "b", "c"], inputs=[7, 7, 7], concurrency=3, needed=needed)
 
 
 async def test_a_parallel_cannot_need_more_branches_than_it_has(client: EgressClient) -> None:
@@ -223,7 +225,9 @@ async def test_a_parallel_gives_what_its_branches_gave_by_name(client: EgressCli
 async def test_a_wait_suspends_for_its_signal_and_gives_what_it_brings(client: EgressClient) -> None:
     about = {"type": "signal", "key": "paid"}
 
-    assert (await run(client, "wait", {"key": "paid"}))[0] == Suspend(action="timeout", key="signal:paid", about=about)
+    assert (await run(client, "wait", {"key": "paid"}))[0] == Suspend(
+        action="timeout", key="signal:paid", details=about
+    )
     limited, _ = await run(client, "wait", {"key": "paid", "timeout": "5s"}, timeout_seconds=60.0)
     assert limited.until == NOON + timedelta(seconds=5), "its own time counts before the node's"
     limited, _ = await run(client, "wait", {"key": "paid"}, timeout_seconds=60.0)
@@ -235,7 +239,7 @@ async def test_an_approval_suspends_with_what_it_asks_and_ends_with_the_answer(c
     asked, _ = await run(client, "approval", {"prompt": "p", "form": {"type": "object"}, "roles": ["admin"]})
 
     about = {"type": "approval", "prompt": "p", "form": {"type": "object"}, "roles": ["admin"]}
-    assert asked == Suspend(action="timeout", key="approval:a.1", about=about)
+    assert asked == Suspend(action="timeout", key="approval:a.1", details=about)
     for approved, action in ((True, "approved"), (False, "rejected")):
         answer = {"approved": approved, "by": "x", "at": "y", "data": None}
         assert await resume(client, "approval", Signalled(answer, about)) == Outcome(answer, action)

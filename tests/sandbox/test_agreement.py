@@ -20,12 +20,12 @@ from flowrunner.domain.expression import (
     parse_expression,
     render,
 )
-from flowrunner.domain.javascript import Unclosed, end_of_expression
-from flowrunner.domain.script import Script, ScriptOutcome
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.expression.javascript import Unclosed, end_of_expression
+from flowrunner.domain.expression.script import Script, ScriptOutcome
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.sandbox.pool import JailedSandbox
 
-A: Final = AccountId("a")
+A: Final = WorkspaceId("a")
 SETTINGS: Final = settings(deadline=None, database=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 

@@ -14,15 +14,15 @@ import pytest
 import uvloop
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.script import Script, ScriptOutcome
-from flowrunner.domain.values import JSON, AccountId
-from flowrunner.sandbox import nursery
-from flowrunner.sandbox.nursery import Worker
+from flowrunner.domain.expression.script import Script, ScriptOutcome
+from flowrunner.domain.values import JSON, WorkspaceId
+from flowrunner.sandbox import fork_server
+from flowrunner.sandbox.fork_server import Worker
 from flowrunner.sandbox.pool import JailedSandbox
 from support.processes import children, nurseries, sandboxed
 
-A: Final = AccountId("a")
-B: Final = AccountId("b")
+A: Final = WorkspaceId("a")
+B: Final = WorkspaceId("b")
 LOOP: Final = "(() => { for (;;); })()"
 
 
@@ -404,12 +404,12 @@ async def test_a_script_cannot_change_how_its_own_answer_is_told(sandbox: Jailed
 
 async def test_accounts_never_share_a_process(sandbox: JailedSandbox) -> None:
     busy = Script("(() => { const t = Date.now(); while (Date.now() < t + 150); })()")
-    seen: dict[AccountId, set[int]] = {A: set(), B: set()}
-    for account_id in (A, B, A, B, B, A):
-        running = asyncio.create_task(sandbox.evaluate(account_id, [busy], {}))
+    seen: dict[WorkspaceId, set[int]] = {A: set(), B: set()}
+    for workspace_id in (A, B, A, B, B, A):
+        running = asyncio.create_task(sandbox.evaluate(workspace_id, [busy], {}))
         await asyncio.sleep(0.08)
         (nursery,) = nurseries()
-        seen[account_id] |= {pid for pid in children(nursery) if is_busy(pid)}
+        seen[workspace_id] |= {pid for pid in children(nursery) if is_busy(pid)}
         await running
 
     assert seen[A]
@@ -430,7 +430,7 @@ async def test_alternating_accounts_do_not_wait_for_processes_to_start(sandbox: 
     began = time.monotonic()
 
     for number in range(100):
-        (found,) = await sandbox.evaluate(AccountId(f"account {number % 10}"), [Script(f"{number}")], {})
+        (found,) = await sandbox.evaluate(WorkspaceId(f"account {number % 10}"), [Script(f"{number}")], {})
         assert found.value == number
 
     assert time.monotonic() - began < 5
@@ -460,20 +460,20 @@ async def test_an_account_with_endless_loops_does_not_keep_the_others_waiting(sa
 
 
 async def test_accounts_take_turns(sandbox: JailedSandbox) -> None:
-    order: list[AccountId] = []
+    order: list[WorkspaceId] = []
 
-    async def run(account_id: AccountId) -> None:
+    async def run(workspace_id: WorkspaceId) -> None:
         await sandbox.evaluate(
-            account_id, [Script("(() => { const t = Date.now(); while (Date.now() < t + 20); })()")], {}
+            workspace_id, [Script("(() => { const t = Date.now(); while (Date.now() < t + 20); })()")], {}
         )
-        order.append(account_id)
+        order.append(workspace_id)
 
     many = [asyncio.create_task(run(A)) for _ in range(30)]
     await asyncio.sleep(0)
     few = [asyncio.create_task(run(B)) for _ in range(3)]
     await asyncio.gather(*many, *few)
 
-    assert max(index for index, account_id in enumerate(order) if account_id == B) < 15
+    assert max(index for index, workspace_id in enumerate(order) if workspace_id == B) < 15
 
 
 async def test_who_waits_too_long_is_told(monkeypatch: pytest.MonkeyPatch, sandbox: JailedSandbox) -> None:
@@ -607,7 +607,7 @@ async def test_what_a_worker_may_answer_is_counted_anew_for_what_it_is_sent_next
     used: list[Worker] = []
     send = Worker.send
     monkeypatch.setattr(Worker, "send", lambda self, *sent: (used.append(self), send(self, *sent)))
-    monkeypatch.setattr(nursery, "_MAX_ANSWER", 10_000)
+    monkeypatch.setattr(fork_server, "_MAX_ANSWER", 10_000)
 
     for _ in range(5):
         assert (await outcome(sandbox, "'x'.repeat(4000)")).value == "x" * 4000
@@ -691,7 +691,7 @@ async def test_one_worker_serves_all_accounts_in_turn() -> None:
     sandbox = JailedSandbox(workers=1)
     try:
         found = await asyncio.gather(
-            *(sandbox.evaluate(AccountId(f"{n % 5}"), [Script(f"{n}")], {}) for n in range(50))
+            *(sandbox.evaluate(WorkspaceId(f"{n % 5}"), [Script(f"{n}")], {}) for n in range(50))
         )
     finally:
         await sandbox.close()

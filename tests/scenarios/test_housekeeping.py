@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flowrunner.bootstrap import housekeeping
-from flowrunner.bootstrap.housekeeping import keep_house
+from flowrunner.bootstrap.housekeeping import run_retention
 from flowrunner.settings import Settings
 from support.asgi import program_at
 
@@ -27,7 +27,7 @@ async def test_what_cannot_be_deleted_keeps_nothing_else_from_being_deleted(
     async with program_at(tmp_path / "data") as program:
         monkeypatch.setattr(program.services.executions, "purge", fail)
         monkeypatch.setattr(program.services.audit, "purge", purge)
-        keeping = asyncio.create_task(keep_house(Settings(data_dir=tmp_path / "data"), program))
+        keeping = asyncio.create_task(run_retention(Settings(data_dir=tmp_path / "data"), program))
 
         async with asyncio.timeout(10):
             await has_come_to_the_last.wait()

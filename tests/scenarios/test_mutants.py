@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mutants.hunt import hunt
+from mutants.campaign import hunt
 from mutants.planted import BUGS, Bug
 
 QUICK = [bug for bug in BUGS if "test_late_writes" in bug.caught_by]

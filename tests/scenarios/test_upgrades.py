@@ -15,8 +15,8 @@ STRICTER: Final = (
     "-c",
     """
 import flowrunner.nodes as nodes
-import flowrunner.domain.flow_document.reading as reading
-import flowrunner.domain.flow_document.document as document
+import flowrunner.language.reading as reading
+import flowrunner.language.document as document
 left = {name: type for name, type in nodes.built_in().items() if name != "transform"}
 nodes.built_in = lambda: left
 reading.MAX_TAGS = 1

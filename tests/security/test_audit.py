@@ -28,9 +28,9 @@ from flowrunner.storage.sqlite.database import SqliteDatabase
 from support.asgi import call, connect, program_at
 from support.client import PASSWORD, Client, Reply
 from support.databases import new_database_file, open_database
+from support.dependencies import SteppingClock
 from support.postgres import PostgresServer
 from support.server import Server, clean_environment
-from support.world import SteppingClock
 
 ASKS: Final = "nodes:\n  ask: {type: approval}\n"
 KILLS: Final = int(os.environ.get("AUDIT_KILLS", "200"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from flowrunner.bootstrap.data import Stored, open_data
+from flowrunner.bootstrap.data import OpenStorage, open_data
 from flowrunner.clock import SystemClock
 from flowrunner.metrics import Metrics
 from flowrunner.security.keys import load_keys, open_data_dir
@@ -20,7 +20,7 @@ from support.postgres import PostgresServer, query
 
 
 @asynccontextmanager
-async def opened(data_dir: Path, url: str) -> AsyncIterator[Stored]:
+async def opened(data_dir: Path, url: str) -> AsyncIterator[OpenStorage]:
     """A process, with keys of its own if there are none in the directory."""
     open_data_dir(data_dir)
     load_keys(data_dir, has_data=False)
@@ -36,7 +36,9 @@ async def at_work(data_dir: Path, url: str) -> AsyncIterator[None]:
     async with opened(data_dir, url) as stored:
         listening = asyncio.create_task(
             stored.database.listen(
-                name=lambda: name_of(stored.rotator.holder), on_news=lambda execution_id: None, on_gap=is_known.set
+                name=lambda: name_of(stored.rotator.holder),
+                on_notification=lambda execution_id: None,
+                on_gap=is_known.set,
             )
         )
         await asyncio.wait_for(is_known.wait(), 5)

@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Final
 
-from flowrunner.api.routing import ProtectedRoute
+from flowrunner.api.http.routing import ProtectedRoute
 from security.routes import BODIES, Places, filled, routes_of
 from security.town import town_at
 from support.asgi import call, connect

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from api.test_authentication import forgeries
-from flowrunner.api.routing import ProtectedRoute
+from flowrunner.api.http.routing import ProtectedRoute
 from security.routes import SOCKETS, Places, filled, routes_of
 from security.town import town_at
 from support.asgi import call, connect

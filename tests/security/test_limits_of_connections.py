@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from flowrunner.api.connections import Connection, Connections
+from flowrunner.api.http.connections import Connection, Connections
 from security.street import RETURN, assert_limited
 from support.client import PASSWORD, Client, Reply
 from support.scoreboard import Scoreboard

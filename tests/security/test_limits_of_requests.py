@@ -11,9 +11,9 @@ from typing import Any
 from fastapi.routing import APIRoute
 
 from api.shapes import assert_error
-from flowrunner.api.routing import PublicRoute
+from flowrunner.api.http.routing import PublicRoute
 from flowrunner.domain.account import Caller
-from flowrunner.services.executions import Accepted
+from flowrunner.services.executions import StartedExecution
 from security.street import RETURN, Person, assert_limited, street_at
 from support.asgi import connect
 from support.scoreboard import Scoreboard
@@ -104,7 +104,7 @@ async def test_s56_long_bodies_of_one_account_come_into_memory_as_there_is_room(
         executions, together = street.program.services.executions, Counter[str]()
         most, run = Counter[str](), executions.run
 
-        async def watched(caller: Caller, *args: Any, **options: Any) -> Accepted:
+        async def watched(caller: Caller, *args: Any, **options: Any) -> StartedExecution:
             together[caller.account_id] += 1
             most[caller.account_id] = max(most[caller.account_id], together[caller.account_id])
             # Long enough for others to be read meanwhile, if they are.

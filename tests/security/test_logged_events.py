@@ -145,7 +145,7 @@ def test_with_debug_each_step_has_an_event_with_its_end(all_logged: Logged) -> N
         ("often", "transform", 2, "failed", "script"),
         ("tidy", "log", 1, "completed", None),
     ]
-    assert all(step["duration_ms"] >= 0 and step["account_id"] == account.account_id for step in steps)
+    assert all(step["duration_ms"] >= 0 and step["workspace_id"] == account.account_id for step in steps)
     # What the execution before has done is not told twice.
     rerun = [step for step in all_logged.named("step.finished") if step["execution_id"] != execution]
     assert [step["node"] for step in rerun] == ["skip", "often", "often", "tidy"]
@@ -162,7 +162,7 @@ def test_a_failed_execution_leaves_one_line_without_values(logged: Logged) -> No
         account.run_to_end("nodes: {a: {type: transform, params: {value: 1}}}")
 
     (line,) = logged.named("execution.failed")
-    assert facts(line, "execution_id", "account_id", "flow_id", "node", "error_type") == (
+    assert facts(line, "execution_id", "workspace_id", "flow_id", "node", "error_type") == (
         execution, account.account_id, flow, "often", "script",
     )  # fmt: skip
     assert leaks({"log": logged.text}, (PLAIN, CANARY)) == []
@@ -222,16 +222,19 @@ def test_events_of_accounts_are_sampled_apart_and_with_debug_requests_not_at_all
         "log = structlog.get_logger()\n"
         "for n in range(200):\n"
         "    log.info('request.finished', status=404, account_id='a')\n"
-        "    log.info('execution.failed', account_id='a')\n"
+        "    log.info('execution.failed', workspace_id='a')\n"
         "log.info('request.finished', status=404, account_id='b')\n"
-        "log.info('execution.failed', account_id='b')\n"
+        "log.info('execution.failed', workspace_id='b')\n"
     )
 
     def counted(level: str) -> Mapping[tuple[str, str], int]:
         done = subprocess.run(
             [sys.executable, "-c", program.format(level)], capture_output=True, text=True, timeout=60, check=True
         )
-        return Counter((line["event"], line["account_id"]) for line in map(json.loads, done.stderr.splitlines()))
+        return Counter(
+            (line["event"], line.get("account_id") or line["workspace_id"])
+            for line in map(json.loads, done.stderr.splitlines())
+        )
 
     of_executions = {("execution.failed", "a"): 60, ("execution.failed", "b"): 1}
     assert counted("info") == {("request.finished", "a"): 10, ("request.finished", "b"): 1, **of_executions}

@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import WebSocketRoute
 
 from api.test_routes import OPEN
-from flowrunner.api.routing import ProtectedRoute
+from flowrunner.api.http.routing import ProtectedRoute
 from security.routes import BODIES, RIGHTS, SOCKETS, WITHIN, Places, Route, filled, routes_of, wanted_right
 from security.town import Town, Who, town_at
 from support.asgi import call, connect, program_at

@@ -27,8 +27,8 @@ from flowrunner.settings import Settings
 from flowrunner.storage.secrets import SqlSecrets
 from support.asgi import call, program_at
 from support.client import PASSWORD, Client
+from support.dependencies import SteppingClock
 from support.server import Server, clean_environment
-from support.world import SteppingClock
 
 KINDS: Final = ["master", "data", "signing"]
 USES_IT: Final = """nodes:

@@ -19,10 +19,10 @@ import pytest
 
 import flowrunner.sandbox
 from docs.pages import ROOT
-from flowrunner.domain.javascript import GLOBALS
-from flowrunner.domain.script import Script, ScriptOutcome
+from flowrunner.domain.expression.javascript import GLOBALS
+from flowrunner.domain.expression.script import Script, ScriptOutcome
 from flowrunner.domain.values import AccountId
-from flowrunner.sandbox.nursery import Worker
+from flowrunner.sandbox.fork_server import Worker
 from flowrunner.sandbox.pool import JailedSandbox
 from security.scripts import HOSTILE, escapes
 from support.processes import children, descendants, is_alive, nurseries, sandboxed
@@ -368,7 +368,7 @@ async def test_s38_no_worker_has_the_socket_of_another(sandbox: JailedSandbox) -
 CROWDED: Final = """
 import asyncio, os, sys
 import uvloop
-from flowrunner.domain.script import Script
+from flowrunner.domain.expression.script import Script
 from flowrunner.domain.values import AccountId
 from flowrunner.sandbox.pool import JailedSandbox
 from support.processes import descendants, nurseries
@@ -572,7 +572,7 @@ def test_s38_no_worker_outlives_a_killed_server(script: str) -> None:
     program = textwrap.dedent(
         f"""
         import asyncio
-        from flowrunner.domain.script import Script
+        from flowrunner.domain.expression.script import Script
         from flowrunner.sandbox.pool import JailedSandbox
 
         async def main():
@@ -624,7 +624,7 @@ async def test_s38_a_worker_that_speaks_nonsense_is_not_believed(
 async def test_s38_a_worker_that_says_too_much_is_not_listened_to(
     sandbox: JailedSandbox, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    monkeypatch.setattr("flowrunner.sandbox.nursery._MAX_ANSWER", 512 * 1024)
+    monkeypatch.setattr("flowrunner.sandbox.fork_server._MAX_ANSWER", 512 * 1024)
     receive = Worker.data_received
     with monkeypatch.context() as patched:
         patched.setattr(Worker, "data_received", lambda worker, data: receive(worker, said))

@@ -16,7 +16,7 @@ _PLANTED: Final = f"""
     sys.path.insert(0, {str(Path(stall_monitor.__file__).parent)!r})
     import stall_monitor
     import argon2.low_level
-    from flowrunner.api.edge import Edge
+    from flowrunner.api.http.edge import Edge
 
     usual = Edge.__call__
 

@@ -93,7 +93,7 @@ async def test_s66_the_body_of_the_reference_is_enough_for_the_rest(tmp_path: Pa
         path = f"{ACCOUNTS}/{omar['id']}"
         same = {"email": omar["email"].upper(), "role": "user"}
         age_logins(tmp_path)
-        street.program.services.identity.look_again()
+        street.program.services.identity.revalidate_sessions()
 
         for number, person in enumerate((managing, street.mara, street.omar)):
             assert (await person.go("PUT", path, {"name": f"O{number}", **same})).json["name"] == f"O{number}"
@@ -151,7 +151,7 @@ async def test_s66_a_session_of_an_earlier_login_does_not_take_the_address_over(
     async with street_at(tmp_path / "data") as street:
         path = f"{ACCOUNTS}/{(await account_of(street, street.omar))['id']}"
         age_logins(tmp_path)
-        street.program.services.identity.look_again()
+        street.program.services.identity.revalidate_sessions()
         renewed = (await street.omar.go("POST", "/api/v1/auth/refresh")).json["token"]
 
         for thief in (street.omar, Person(street.app, renewed)):

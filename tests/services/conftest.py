@@ -15,8 +15,8 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
 from support.databases import MARA, NOON
+from support.dependencies import Machine, machine
 from support.flows import specs
-from support.world import Machine, machine
 
 from .callers import caller_of
 from .office import Office, office_at

@@ -13,14 +13,14 @@ from flowrunner.security.credentials import Argon2Hasher, JwtIssuer
 from flowrunner.security.keys import SIGNING, KeyRing
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
-from flowrunner.services.identity import Identity, Token
+from flowrunner.services.identity import Authentication, Token
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.tokens import SqlTokens
-from support.world import Machine, SteppingClock, machine
+from support.dependencies import Machine, SteppingClock, machine
 
 PASSWORD = "correct horse battery"
 OTHER_PASSWORD = "staple of four words"
@@ -52,9 +52,9 @@ class Office:
             on_delete=on_delete,
         )
 
-    def new_identity(self) -> Identity:
+    def new_identity(self) -> Authentication:
         """As after a restart: nothing is remembered."""
-        return Identity(
+        return Authentication(
             SqlAccounts(self.engine.database),
             SqlSessions(self.engine.database),
             self.token_store,

@@ -11,7 +11,7 @@ from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED
-from flowrunner.domain.values import JSON, AccountId, ExecutionId, RevisionId
+from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
 from flowrunner.ports import Page, ParentStep
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
@@ -21,7 +21,7 @@ from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.usage import SqlUsage
 from support.databases import account, rows_of
-from support.world import Machine, never
+from support.dependencies import Machine, never
 
 SMALL = "metadata: {name: N, description: D, version: '1', tags: [a]}\nnodes: {a: {type: return}}\n"
 ALL = Page(limit=1000, offset=0)
@@ -132,11 +132,11 @@ async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_e
     flows: Flows, engine: Machine, mara: Caller
 ) -> None:
     class Library:
-        """Ready flows; the flow is deleted while it is made ready. Fills `ports.FlowLibrary`."""
+        """Ready flows; the flow is deleted while it is made ready. Fills `ports.CompiledFlows`."""
 
-        async def get(self, account_id: AccountId, revision_id: RevisionId) -> Flow:
+        async def get(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> Flow:
             await flows.delete(mara, saved.id)
-            return await engine.library.get(account_id, revision_id)
+            return await engine.library.get(workspace_id, revision_id)
 
     saved = await flows.create(mara, FlowDraft(definition=SMALL))
     store, reader = SqlFlows(engine.database), SqlExecutions(engine.database)
@@ -167,7 +167,7 @@ async def test_the_same_key_for_another_request_is_refused(flows: Flows, executi
 async def test_two_accounts_may_use_the_same_key(
     flows: Flows, executions: Executions, engine: Machine, mara: Caller, omar: Caller
 ) -> None:
-    await SqlAccounts(engine.database).create(account(omar.account_id), password_hash="x")
+    await SqlAccounts(engine.database).create(account(omar.workspace_id), password_hash="x")
     accepted = {}
     for caller in (mara, omar):
         flow = await flows.create(caller, FlowDraft(definition=SMALL))
@@ -202,7 +202,7 @@ async def test_a_step_that_asks_again_finds_the_execution_that_it_has_started(
 ) -> None:
     flow = await flows.create(mara, FlowDraft(definition=SMALL))
     step = ParentStep(
-        execution_id=ExecutionId("exec-parent"), account_id=mara.account_id, step="call.1", failures=0, flows=()
+        execution_id=ExecutionId("exec-parent"), workspace_id=mara.workspace_id, step="call.1", failures=0, flows=()
     )
 
     # After a crash, what its input is made of may have come to something else.
@@ -266,7 +266,7 @@ async def test_all_of_an_account_s_executions_are_cancelled(
     for _ in range(250):
         await executions.run(mara, flow.id, {})
 
-    await executions.cancel_all(mara.account_id)
+    await executions.cancel_all(mara.workspace_id)
 
     assert rows_of(engine.path, "SELECT status, count(*) FROM executions GROUP BY status") == [("cancelled", 250)]
 

@@ -16,8 +16,8 @@ from flowrunner.services.language import Language
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
+from support.dependencies import Machine
 from support.flows import specs
-from support.world import Machine
 
 SMALL = "metadata: {name: N, description: D, version: '1', tags: [a]}\nnodes: {a: {type: return}}\n"
 ALL = Page(limit=1000, offset=0)

@@ -9,10 +9,10 @@ import pytest
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import InvalidFlow
-from flowrunner.domain.flow_document.reading import MAX_EXPRESSIONS
+from flowrunner.language.reading import MAX_EXPRESSIONS
 from flowrunner.services.flows import FlowDraft, Flows
 from flowrunner.services.language import Language
-from support.world import Machine
+from support.dependencies import Machine
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ async def test_the_patterns_of_a_short_document_are_made_ready_beside_the_loop(l
 async def test_others_go_on_while_a_long_flow_is_made_ready(flows: Flows, engine: Machine, mara: Caller) -> None:
     saved = await flows.create(mara, FlowDraft(definition=LONG))
 
-    flow, turns = await turns_during(engine.library.get(mara.account_id, saved.revision_id))
+    flow, turns = await turns_during(engine.library.get(mara.workspace_id, saved.revision_id))
 
     assert flow.name == "N"
     assert turns > 100

@@ -11,7 +11,7 @@ from flowrunner.domain.values import AccountId
 from flowrunner.services import rates
 from flowrunner.services.rates import Buckets, Rates
 from support.databases import MARA, OMAR
-from support.world import SteppingClock
+from support.dependencies import SteppingClock
 
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND

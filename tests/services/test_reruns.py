@@ -5,7 +5,7 @@ import pytest
 from flowrunner.domain.account import Caller
 from flowrunner.domain.events import Completed, Ending, NodeStarted, Step
 from flowrunner.domain.values import ExecutionId
-from support.world import Machine
+from support.dependencies import Machine
 
 TWICE = """vars: {n: 0}
 nodes:

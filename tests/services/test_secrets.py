@@ -8,7 +8,7 @@ from flowrunner.domain.values import AccountId
 from flowrunner.services.secrets import MAX_SECRETS, MAX_VALUE_BYTES, Secrets
 from flowrunner.storage.secrets import SqlSecrets
 from support.databases import MARA
-from support.world import Machine
+from support.dependencies import Machine
 
 
 @pytest.fixture

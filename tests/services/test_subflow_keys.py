@@ -5,7 +5,7 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import ParentStep
 from flowrunner.services.flows import FlowDraft, Flows
 from support.databases import rows_of
-from support.world import Machine
+from support.dependencies import Machine
 
 SMALL = "metadata: {name: Small}\nnodes: {a: {type: log, params: {message: x}}}"
 
@@ -16,7 +16,7 @@ async def test_a_step_however_deep_within_others_has_a_key_that_any_database_tak
     flow = await flows.create(mara, FlowDraft(definition=SMALL))
     for name in ("call", "another"):
         step = ParentStep(
-            execution_id=ExecutionId("exec-parent"), account_id=mara.account_id, failures=0, flows=(),
+            execution_id=ExecutionId("exec-parent"), workspace_id=mara.workspace_id, failures=0, flows=(),
             step="/".join(f"{'ü' * 200}.1[{n}]" for n in range(15)) + f"/{name}.1",
         )  # fmt: skip
         await engine.world.flows.start(step, flow.id, version=None, input={}, wait=False)

@@ -10,21 +10,21 @@ import pytest
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import InvalidInput
-from flowrunner.domain.flow_document import read_stored_flow
-from flowrunner.domain.values import AccountId, RevisionId
+from flowrunner.domain.values import RevisionId, WorkspaceId
+from flowrunner.language import read_stored_flow
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.admission import InputForms
 from flowrunner.services.flows import FlowDraft, Flows
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
 from flowrunner.storage.accounts import SqlAccounts
 from support.databases import OMAR, account
+from support.dependencies import Machine
 from support.flows import specs
-from support.world import Machine
 
 from .callers import caller_of
 
 MIB = 1024 * 1024
-A, B, C = AccountId("a"), AccountId("b"), AccountId("c")
+A, B, C = WorkspaceId("a"), WorkspaceId("b"), WorkspaceId("c")
 # Each character of such a text takes four bytes in memory.
 LARGE = "metadata: {name: N}\nnodes:\n  a: {type: transform, params: {value: '" + "x" * 1_000_000 + "\U0001f600'}}\n"
 
@@ -48,16 +48,16 @@ async def test_the_flows_of_one_account_take_no_more_memory_than_its_share_and_d
     omar, small = caller_of(OMAR), LARGE.replace("x" * 1_000_000, "x")
     other = (await flows.create(omar, FlowDraft(definition=small))).revision_id
     mine = [(await flows.create(mara, FlowDraft(definition=LARGE))).revision_id for _ in range(12)]
-    kept = await engine.library.get(omar.account_id, other)
+    kept = await engine.library.get(omar.workspace_id, other)
     before = held()
 
     for revision_id in mine:
-        await engine.library.get(mara.account_id, revision_id)
+        await engine.library.get(mara.workspace_id, revision_id)
 
     assert held() - before < 34 * MIB
-    assert await engine.library.get(omar.account_id, other) is kept
-    last = await engine.library.get(mara.account_id, mine[-1])
-    assert await engine.library.get(mara.account_id, mine[-1]) is last
+    assert await engine.library.get(omar.workspace_id, other) is kept
+    last = await engine.library.get(mara.workspace_id, mine[-1])
+    assert await engine.library.get(mara.workspace_id, mine[-1]) is last
 
 
 async def test_a_flow_weighs_what_it_takes() -> None:

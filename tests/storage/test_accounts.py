@@ -189,4 +189,8 @@ async def test_a_deleted_account_leaves_nothing_that_opens_its_secrets(
 
     assert await sessions.find(SessionId("s1")) is None
     for table in ("sessions", "secrets", "data_keys"):
-        assert rows_of(path, f"SELECT count(*) FROM {table} WHERE account_id = ?", OMAR) == [(0,)]
+        assert rows_of(
+            path,
+            f"SELECT count(*) FROM {table} WHERE {'account_id' if table == 'sessions' else 'workspace_id'} = ?",
+            OMAR,
+        ) == [(0,)]

@@ -7,7 +7,7 @@ import pytest
 
 from flowrunner.domain.events import SignalReceived
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import LogLine, Page, Unsettled
+from flowrunner.ports import LogLine, Page, UnreconciledChild
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import SqlJournal
@@ -40,9 +40,9 @@ async def test_an_execution_is_known_to_have_heard_of_a_sub_flow_whatever_that_g
     await journal.append(creation(parent, epoch=epoch))
     await journal.append(replace(child, create=replace(child.create, parent_id=parent)))
     await journal.append(completion("child", epoch=epoch, result=result))
-    untold = [Unsettled(child.execution_id, parent, child_has_ended=True)]
-    assert await journal.unsettled() == await journal.unsettled(parent) == untold
+    untold = [UnreconciledChild(child.execution_id, parent, child_has_ended=True)]
+    assert await journal.unreconciled_children() == await journal.unreconciled_children(parent) == untold
 
     await journal.append(following(parent, SignalReceived(key="flow:child", payload=result), epoch=epoch, after=2))
 
-    assert await journal.unsettled() == await journal.unsettled(parent) == []
+    assert await journal.unreconciled_children() == await journal.unreconciled_children(parent) == []

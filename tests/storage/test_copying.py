@@ -9,7 +9,7 @@ import pytest
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, SessionId, TokenId
-from flowrunner.ports import NewSession, Page, SavedFlow, SealedSecret, TokenView, Turn, WrappedKey
+from flowrunner.ports import ConcurrencySlot, NewSession, Page, SavedFlow, SealedSecret, TokenView, WrappedKey
 from flowrunner.storage import copying
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
@@ -70,8 +70,8 @@ async def source(tmp_path: Path) -> Path:
     for n in range(60):
         new = creation(f"e{n:02}", epoch=epoch, key=f"k{n}", digest="d")
         assert new.create is not None
-        turn = Turn("key", 100, is_queued=n > 50) if n >= 50 else None
-        await journal.append(replace(new, create=replace(new.create, turn=turn)))
+        turn = ConcurrencySlot("key", 100, is_queued=n > 50) if n >= 50 else None
+        await journal.append(replace(new, create=replace(new.create, slot=turn)))
         if n < 50:
             await journal.append(completion(f"e{n:02}", epoch=epoch, result="x" * n))
     audit = SqlAudit(database)
@@ -131,7 +131,7 @@ def test_every_table_and_column_is_copied_or_kept_by_the_database(source: Path) 
     }
     by_itself = {"alembic_version", "engine", "audit_anchor", "usage"}
     # One process alone writes into a file, and sends no letters.
-    never_there = {"letters"}
+    never_there = {"execution_inbox"}
 
     assert {table.name for table in TABLES} == tables - by_itself - never_there
     for table in TABLES:

@@ -30,7 +30,7 @@ async def executions(database: Database, journal: SqlJournal) -> SqlExecutions:
         await journal.append(creation(f"e{n}", epoch=epoch, flow_id=f"flow-{n % 3}", at=at))
         if n % 2 == 0:
             await journal.append(completion(f"e{n}", epoch=epoch, result={"n": n}, at=at))
-    await journal.append(creation("omars", epoch=epoch, account_id=OMAR, flow_id="flow-omar"))
+    await journal.append(creation("omars", epoch=epoch, workspace_id=OMAR, flow_id="flow-omar"))
     return SqlExecutions(database)
 
 

@@ -10,13 +10,22 @@ import pytest
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import Cancelled, Failed, Failure, NodeWaiting, SignalReceived, Started
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import AccountId, ExecutionId, FlowId
-from flowrunner.ports import PAGE_OF_EVENTS_BYTES, Append, DuplicateRequest, Fenced, NoTurn, Signal, Summary, Turn
+from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
+from flowrunner.ports import (
+    PAGE_OF_EVENTS_BYTES,
+    Append,
+    ConcurrencyLimitReached,
+    ConcurrencySlot,
+    DuplicateRequest,
+    Fenced,
+    Signal,
+    Summary,
+)
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.inbox import SqlInbox
 from flowrunner.storage.journal import MARKS_PER_EPOCH, SqlJournal
-from flowrunner.storage.letters import SqlLetters
 from flowrunner.storage.transaction import Refused
 from support.databases import (
     MARA,
@@ -45,7 +54,7 @@ async def test_an_append_is_read_back_as_it_was_written(journal: SqlJournal, pat
 
     stored, events = await journal.load(ExecutionId("e1"))
 
-    assert (stored.status, stored.account_id) == (Status.COMPLETED, "account-mara")
+    assert (stored.status, stored.workspace_id) == (Status.COMPLETED, "account-mara")
     written = [*first.records, *last.records]
     assert events == [(r.event, r.at) for r in written]
     assert await journal.events(ExecutionId("e1"), after=0, limit=100) == written
@@ -69,28 +78,28 @@ async def test_an_append_that_answers_a_letter_which_is_gone_is_refused(
     journal: SqlJournal, database: Database, path: Place
 ) -> None:
     """Whoever withdrew it was told that it is not done; and no letter counts twice."""
-    letters, epoch = SqlLetters(database), await journal.claim()
+    letters, epoch = SqlInbox(database), await journal.claim()
     for id in ("e1", "e2"):
         await journal.append(creation(id, epoch=epoch))
     signal = Signal(key="signal:go", payload=1)
-    withdrawn, taken = [await letters.post(ExecutionId("e1"), signal, at=NOON) for _ in range(2)]
-    of_another = await letters.post(ExecutionId("e2"), signal, at=NOON)
-    assert await letters.withdraw(withdrawn)
+    withdrawn, taken = [await letters.send(ExecutionId("e1"), signal, at=NOON) for _ in range(2)]
+    of_another = await letters.send(ExecutionId("e2"), signal, at=NOON)
+    assert await letters.cancel(withdrawn)
     event = SignalReceived(key=signal.key, payload=1)
 
-    answers = replace(following("e1", event, epoch=epoch, after=2), letters=[taken])
+    answers = replace(following("e1", event, epoch=epoch, after=2), messages=[taken])
     for number in (withdrawn, of_another):
         before = contents_of(path)
         with pytest.raises(Fenced, match="withdrawn"):
-            await journal.append(replace(answers, letters=[taken, number]))
+            await journal.append(replace(answers, messages=[taken, number]))
         assert contents_of(path) == before
     await journal.append(answers)
     with pytest.raises(Fenced):
-        await journal.append(replace(following("e1", event, epoch=epoch, after=3), letters=[taken]))
+        await journal.append(replace(following("e1", event, epoch=epoch, after=3), messages=[taken]))
 
     # Its neighbours in a batch are done all the same.
-    late = replace(following("e1", event, epoch=epoch, after=3), letters=[withdrawn])
-    fine = replace(following("e2", event, epoch=epoch, after=2), letters=[of_another])
+    late = replace(following("e1", event, epoch=epoch, after=3), messages=[withdrawn])
+    fine = replace(following("e2", event, epoch=epoch, after=2), messages=[of_another])
     outcomes = await asyncio.gather(journal.append(late), journal.append(fine), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Fenced, type(None)]
     assert check_database(path, all_ended=False) == []
@@ -137,7 +146,7 @@ def limited(id: str, *, epoch: int, is_queued: bool = False) -> Append:
     append = creation(id, epoch=epoch)
     assert append.create is not None
     summary = Summary(status=Status.RUNNING, rests=is_queued, is_queued=is_queued)
-    return replace(append, summary=summary, create=replace(append.create, turn=Turn("key", 1, is_queued)))
+    return replace(append, summary=summary, create=replace(append.create, slot=ConcurrencySlot("key", 1, is_queued)))
 
 
 async def test_nobody_who_comes_gets_the_turn_of_one_who_waits(journal: SqlJournal) -> None:
@@ -146,7 +155,7 @@ async def test_nobody_who_comes_gets_the_turn_of_one_who_waits(journal: SqlJourn
     await journal.append(limited("e2", epoch=epoch, is_queued=True))
     await journal.append(completion("e1", epoch=epoch))
 
-    with pytest.raises(NoTurn):
+    with pytest.raises(ConcurrencyLimitReached):
         await journal.append(limited("e3", epoch=epoch))
 
     await journal.append(limited("e3", epoch=epoch, is_queued=True))
@@ -165,15 +174,15 @@ async def test_the_order_of_those_that_share_a_limit_is_that_of_their_creation_a
     await journal.append(creation("e0", epoch=epoch))
 
     assert await journal.last_queued("key") == "e1"
-    assert await journal.older_in_turn(ExecutionId("e1")) == ["e9", "e5", "e7"]
-    assert await journal.older_in_turn(ExecutionId("e9")) == []
+    assert await journal.older_with_key(ExecutionId("e1")) == ["e9", "e5", "e7"]
+    assert await journal.older_with_key(ExecutionId("e9")) == []
     for without_a_limit_or_unknown in ("e0", "e2"):
-        assert await journal.older_in_turn(ExecutionId(without_a_limit_or_unknown)) == []
+        assert await journal.older_with_key(ExecutionId(without_a_limit_or_unknown)) == []
 
     await journal.append(completion("e9", epoch=epoch))
     assert await journal.admit("key") == ("e5", MARA)
-    assert await journal.older_in_turn(ExecutionId("e9")) == []
-    assert await journal.older_in_turn(ExecutionId("e1")) == ["e5", "e7"]
+    assert await journal.older_with_key(ExecutionId("e9")) == []
+    assert await journal.older_with_key(ExecutionId("e1")) == ["e5", "e7"]
 
 
 # One owner
@@ -217,7 +226,7 @@ async def test_a_claim_changes_no_execution_however_many_are_open(journal: SqlJo
     ids = [ExecutionId(f"e{n}") for n in range(5)]
     for id in ids:
         await journal.append(creation(id, epoch=old))
-    marks = [await journal.own(id, old) for id in ids[:2]]
+    marks = [await journal.acquire(id, old) for id in ids[:2]]
     executions = "SELECT * FROM executions ORDER BY id"
     if isinstance(path, str):
         # The transaction that changed a row last.
@@ -238,7 +247,7 @@ async def test_a_mark_counts_for_one_execution_and_under_one_claim(journal: SqlJ
     epoch = await journal.claim()
     for id in ids:
         await journal.append(creation(id, epoch=epoch))
-    marks = [await journal.own(id, epoch) for id in ids]
+    marks = [await journal.acquire(id, epoch) for id in ids]
 
     for id, late in ((first, marks[1]), (second, marks[0]), (first, epoch)):
         with pytest.raises(Fenced):
@@ -247,7 +256,7 @@ async def test_a_mark_counts_for_one_execution_and_under_one_claim(journal: SqlJ
         await journal.append(following(id, log_line(), epoch=mark, after=2))
 
     newer = await journal.claim()
-    mark = await journal.own(first, newer)
+    mark = await journal.acquire(first, newer)
     for late in (*marks, epoch, newer):
         with pytest.raises(Fenced):
             await journal.append(following(first, log_line(), epoch=late, after=3))
@@ -362,9 +371,9 @@ async def test_nothing_follows_a_final_event(
         "INSERT INTO events VALUES ('e1', 0, 0, 'log', '{}')",
         "INSERT INTO events VALUES ('nobody', 1, 0, 'log', '{}')",
         "INSERT INTO events VALUES ('e1', 9, 0, 'log', '{}')",
-        "INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, epoch, last_seq)"
+        "INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, epoch, last_seq)"
         " VALUES ('e2', 'a', 'f', 'r', 'crashed', 0, 1, 0)",
-        "INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, epoch, last_seq)"
+        "INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, epoch, last_seq)"
         " VALUES ('e2', 'a', 'f', 'r', 'completed', 0, 1, 0)",
     ],
 )
@@ -405,7 +414,7 @@ async def test_each_account_has_keys_of_its_own(journal: SqlJournal, path: Place
     epoch = await journal.claim()
 
     await journal.append(creation("e1", epoch=epoch, key="k"))
-    await journal.append(creation("e2", epoch=epoch, key="k", account_id=OMAR, flow_id="flow-omar"))
+    await journal.append(creation("e2", epoch=epoch, key="k", workspace_id=OMAR, flow_id="flow-omar"))
     await journal.append(creation("e3", epoch=epoch))
     await journal.append(creation("e4", epoch=epoch))
 
@@ -418,7 +427,7 @@ async def test_nothing_is_created_of_a_flow_that_is_gone(
 ) -> None:
     epoch = await journal.claim()
     await journal.append(creation("before", epoch=epoch, key="k", digest="d"))
-    other = creation("other", epoch=epoch, account_id=OMAR, flow_id="flow-omar")
+    other = creation("other", epoch=epoch, workspace_id=OMAR, flow_id="flow-omar")
     flow_id = "flow-1"
     match gone:
         case "flow":
@@ -522,5 +531,5 @@ async def test_a_second_start_event_cannot_slip_in(journal: SqlJournal, path: Pl
     assert check_database(path, all_ended=False) == []
 
 
-def ids(found: Sequence[tuple[ExecutionId, AccountId]]) -> list[ExecutionId]:
+def ids(found: Sequence[tuple[ExecutionId, WorkspaceId]]) -> list[ExecutionId]:
     return [id for id, _ in found]

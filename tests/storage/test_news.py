@@ -8,8 +8,8 @@ from flowrunner.domain.errors import Conflict
 from flowrunner.domain.values import ExecutionId
 from flowrunner.storage.journal import SqlJournal
 from support.databases import new_postgres_database, open_database
+from support.dependencies import machine
 from support.postgres import PostgresServer
-from support.world import machine
 
 
 async def test_whoever_takes_over_all_executions_has_every_process_look_again(postgres: PostgresServer) -> None:
@@ -31,7 +31,9 @@ async def test_whoever_takes_over_all_executions_has_every_process_look_again(po
 
     listening = [
         asyncio.create_task(
-            database.listen(name=lambda: "flowrunner", on_news=lambda news: None, on_gap=lambda who=who: note(who))
+            database.listen(
+                name=lambda: "flowrunner", on_notification=lambda news: None, on_gap=lambda who=who: note(who)
+            )
         )
         for who, database in (("standby", standby), ("taker", taker))
     ]
@@ -58,11 +60,13 @@ async def test_whoever_loads_an_execution_tells_of_what_another_process_may_not_
     listener = open_database(place)
     is_listening, has_news = asyncio.Event(), asyncio.Event()
 
-    def hear(id: str) -> None:
+    def mark_stale(id: str) -> None:
         assert id == "exec-1"
         has_news.set()
 
-    listening = asyncio.create_task(listener.listen(name=lambda: "flowrunner", on_news=hear, on_gap=is_listening.set))
+    listening = asyncio.create_task(
+        listener.listen(name=lambda: "flowrunner", on_notification=mark_stale, on_gap=is_listening.set)
+    )
     try:
         await asyncio.wait_for(is_listening.wait(), 5)
         async with machine(place) as second:

@@ -67,7 +67,7 @@ async def test_no_append_reads_a_whole_table_however_small(path: str) -> None:
             change(path, "ANALYZE")
         id = ExecutionId(f"e{number}")
         await journal.append(creation(id, epoch=epoch))
-        mark = await journal.own(id, epoch)
+        mark = await journal.acquire(id, epoch)
         await journal.load(id)
         await journal.append(completion(id, epoch=mark))
     await database.close()

@@ -109,7 +109,7 @@ async def test_who_is_not_let_in_for_a_while_goes_on_after_that(postgres: Postgr
     database = open_database(url)
     is_listening = asyncio.Event()
     listening = asyncio.create_task(
-        database.listen(name=lambda: "flowrunner", on_news=lambda execution_id: None, on_gap=is_listening.set)
+        database.listen(name=lambda: "flowrunner", on_notification=lambda execution_id: None, on_gap=is_listening.set)
     )
     async with ownership_of(url) as ownership:
         await asyncio.wait_for(is_listening.wait(), 5)

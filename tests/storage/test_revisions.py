@@ -64,15 +64,15 @@ async def test_a_revision_is_read_with_its_definition_and_so_is_the_one_before(r
 
 
 async def test_revisions_belong_to_their_account_and_flow(revised: SqlFlows) -> None:
-    for account_id, id in ((OMAR, FlowId("flow-1")), (MARA, FlowId("flow-9"))):
+    for workspace_id, id in ((OMAR, FlowId("flow-1")), (MARA, FlowId("flow-9"))):
         for attempt in (
-            revised.revisions(account_id, id, page=ALL),
-            revised.revision(account_id, id, 1),
-            revised.delete_revision(account_id, id, 1, at=NOON),
+            revised.revisions(workspace_id, id, page=ALL),
+            revised.revision(workspace_id, id, 1),
+            revised.delete_revision(workspace_id, id, 1, at=NOON),
         ):
             with pytest.raises(NotFound, match="Flow"):
                 await attempt
-        assert await revised.revision_before(account_id, id, 2) is None
+        assert await revised.revision_before(workspace_id, id, 2) is None
     assert (await revised.revisions(MARA, FlowId("flow-1-other"), page=ALL))[1] == 1
 
 
@@ -138,7 +138,7 @@ async def test_nothing_is_started_with_a_revision_that_was_deleted(
 
 @pytest.mark.only("sqlite")
 def test_a_revision_is_known_to_be_needed_without_reading_executions(path: Path) -> None:
-    values = {"id": "f", "number": 1, "account_id": "a"}
+    values = {"id": "f", "number": 1, "workspace_id": "a"}
     with closing(sqlite3.connect(path)) as connection:
         plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + HAS_OPEN_EXECUTIONS, values)]
 

@@ -12,18 +12,18 @@ from flowrunner.domain.limits import Limits
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import Append
 from flowrunner.storage import journal as journal_module
+from flowrunner.storage.active_slots import SqlActiveSlots
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import SqlJournal
-from flowrunner.storage.rooms import SqlRooms
 from support.databases import MARA, NOON, OMAR, Place, completion, creation, open_database, rows_of
 
 LIMITS = Limits(active=2, queued=3)
 
 
 @pytest.fixture
-def rooms(database: Database) -> SqlRooms:
-    return SqlRooms(database)
+def rooms(database: Database) -> SqlActiveSlots:
+    return SqlActiveSlots(database)
 
 
 def counted(id: str, *, epoch: int, limits: Limits = LIMITS, second: int = 0, **given: object) -> Append:
@@ -41,11 +41,11 @@ async def create(journal: SqlJournal, *ids: str) -> int:
 
 
 def those_with_room(path: Place) -> Sequence[str]:
-    return [id for (id,) in rows_of(path, "SELECT id FROM executions WHERE has_room ORDER BY id")]
+    return [id for (id,) in rows_of(path, "SELECT id FROM executions WHERE is_active ORDER BY id")]
 
 
 async def test_as_many_as_may_have_room_and_the_others_wait_until_too_many_do(
-    rooms: SqlRooms, journal: SqlJournal, path: Place
+    rooms: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:
     epoch = await journal.epoch()
     answers = await asyncio.gather(
@@ -57,11 +57,11 @@ async def test_as_many_as_may_have_room_and_the_others_wait_until_too_many_do(
     assert [await rooms.is_waiting(ExecutionId(f"exec-{n}")) for n in range(6)] == [False] * 2 + [True] * 3 + [False]
     assert await rooms.accounts_waiting() == [MARA]
     # Another account has its own.
-    await journal.append(counted("exec-omar", epoch=epoch, account_id=OMAR, flow_id="flow-omar"))
+    await journal.append(counted("exec-omar", epoch=epoch, workspace_id=OMAR, flow_id="flow-omar"))
     assert "exec-omar" in those_with_room(path)
 
 
-async def test_one_that_waits_for_room_says_so(rooms: SqlRooms, journal: SqlJournal, path: Place) -> None:
+async def test_one_that_waits_for_room_says_so(rooms: SqlActiveSlots, journal: SqlJournal, path: Place) -> None:
     await create(journal, "exec-1", "exec-2", "exec-3")
     database = open_database(path)
     try:
@@ -80,7 +80,7 @@ async def test_one_that_has_room_comes_in_without_a_commit(journal: SqlJournal, 
     commits: list[int] = []
     database = open_database(path, on_commit=commits.append)
     try:
-        assert await SqlRooms(database).enter(ExecutionId("exec-1"), most=2, at=NOON)
+        assert await SqlActiveSlots(database).enter(ExecutionId("exec-1"), most=2, at=NOON)
     finally:
         await database.close()
 
@@ -88,15 +88,15 @@ async def test_one_that_has_room_comes_in_without_a_commit(journal: SqlJournal, 
 
 
 async def test_an_end_makes_room_for_the_one_that_has_waited_longest(
-    rooms: SqlRooms, journal: SqlJournal, path: Place
+    rooms: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:
     epoch = await create(journal, "exec-9", "exec-8", "exec-7", "exec-6")
-    assert await rooms.let_in(MARA, most=2) is None
+    assert await rooms.admit_next(MARA, most=2) is None
 
     await journal.append(completion("exec-9", epoch=epoch, after=2))
 
-    assert await rooms.let_in(MARA, most=2) == "exec-7"
-    assert await rooms.let_in(MARA, most=2) is None
+    assert await rooms.admit_next(MARA, most=2) == "exec-7"
+    assert await rooms.admit_next(MARA, most=2) is None
     # Until a process takes it up, it is expected.
     late = NOON + timedelta(minutes=1)
     assert await rooms.expected(since=late, limit=10) == [("exec-7", MARA)]
@@ -106,7 +106,7 @@ async def test_an_end_makes_room_for_the_one_that_has_waited_longest(
 
 
 async def test_nobody_comes_in_before_those_that_have_asked_earlier(
-    rooms: SqlRooms, journal: SqlJournal, path: Place
+    rooms: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:
     epoch = await create(journal, "exec-1", "exec-2", "exec-3", "exec-4")
     await journal.append(completion("exec-1", epoch=epoch, after=2))
@@ -121,25 +121,25 @@ async def test_nobody_comes_in_before_those_that_have_asked_earlier(
 
 
 async def test_what_waits_is_counted_until_a_process_takes_it_up(
-    rooms: SqlRooms, journal: SqlJournal, path: Place
+    rooms: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:
     epoch = await create(journal, "exec-1", "exec-2", "exec-3")
-    await journal.append(counted("exec-omar", epoch=epoch, account_id=OMAR, flow_id="flow-omar"))
+    await journal.append(counted("exec-omar", epoch=epoch, workspace_id=OMAR, flow_id="flow-omar"))
     assert await rooms.waiting() == 4
 
-    mark = await journal.own(ExecutionId("exec-1"), epoch)
+    mark = await journal.acquire(ExecutionId("exec-1"), epoch)
     assert await rooms.waiting() == 3
     await journal.append(completion("exec-1", epoch=mark))
-    await rooms.let_in(MARA, most=2)
+    await rooms.admit_next(MARA, most=2)
     assert await rooms.waiting() == 2, "one that was let in is taken up at any moment"
 
 
 async def test_only_the_process_that_has_it_in_memory_gives_its_room_back(
-    rooms: SqlRooms, journal: SqlJournal, path: Place
+    rooms: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:
     epoch = await create(journal, "exec-1", "exec-2")
     id = ExecutionId("exec-1")
-    stale, present = await journal.own(id, epoch), await journal.own(id, epoch)
+    stale, present = await journal.acquire(id, epoch), await journal.acquire(id, epoch)
 
     await rooms.leave(id, stale)
     assert those_with_room(path) == ["exec-1", "exec-2"]
@@ -147,14 +147,14 @@ async def test_only_the_process_that_has_it_in_memory_gives_its_room_back(
     assert those_with_room(path) == ["exec-2"]
 
 
-async def test_without_a_limit_there_is_room_for_all(rooms: SqlRooms, journal: SqlJournal, path: Place) -> None:
+async def test_without_a_limit_there_is_room_for_all(rooms: SqlActiveSlots, journal: SqlJournal, path: Place) -> None:
     await create(journal, "exec-1", "exec-2", "exec-3", "exec-4")
 
-    assert [await rooms.let_in(MARA, most=None) for _ in range(3)] == ["exec-3", "exec-4", None]
+    assert [await rooms.admit_next(MARA, most=None) for _ in range(3)] == ["exec-3", "exec-4", None]
 
 
 async def test_a_process_that_advances_all_by_itself_forgets_who_had_room(
-    rooms: SqlRooms, journal: SqlJournal, path: Place
+    rooms: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:
     await create(journal, "exec-1", "exec-2", "exec-3")
 
@@ -166,7 +166,7 @@ async def test_a_process_that_advances_all_by_itself_forgets_who_had_room(
 
 
 async def test_one_that_waits_for_room_is_not_begun_by_anybody_who_looks(
-    rooms: SqlRooms, journal: SqlJournal, path: Place
+    rooms: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:
     await create(journal, "exec-1", "exec-2", "exec-3")
     late = NOON + timedelta(minutes=1)
@@ -176,7 +176,7 @@ async def test_one_that_waits_for_room_is_not_begun_by_anybody_who_looks(
 
 
 async def test_room_is_forgotten_a_page_at_a_time(
-    rooms: SqlRooms, journal: SqlJournal, path: Place, monkeypatch: pytest.MonkeyPatch
+    rooms: SqlActiveSlots, journal: SqlJournal, path: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await create(journal, *(f"exec-{n}" for n in range(5)))
     monkeypatch.setattr(journal_module, "_PAGE", 2)

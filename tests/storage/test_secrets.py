@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports import SealedSecret
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
@@ -59,7 +59,7 @@ async def test_an_account_has_one_data_key_however_many_secrets_are_saved_at_onc
 
 @pytest.mark.parametrize("id", ["nobody", OMAR])
 async def test_no_secret_is_saved_for_an_account_that_is_not_there(
-    secrets: SqlSecrets, accounts: SqlAccounts, path: Place, id: AccountId
+    secrets: SqlSecrets, accounts: SqlAccounts, path: Place, id: WorkspaceId
 ) -> None:
     await accounts.delete(OMAR, at=NOON)
 
@@ -82,7 +82,7 @@ async def test_an_account_has_open_executions_since_the_first_that_has_not_ended
     secrets = SqlSecrets(database)
     assert await secrets.open_since(MARA) is None
     epoch = await journal.epoch()
-    await journal.append(creation("exec-0", epoch=epoch, at=NOON, account_id=OMAR, flow_id="flow-omar"))
+    await journal.append(creation("exec-0", epoch=epoch, at=NOON, workspace_id=OMAR, flow_id="flow-omar"))
     for n in (1, 2, 3):
         await journal.append(creation(f"exec-{n}", epoch=epoch, at=NOON + timedelta(hours=n)))
 

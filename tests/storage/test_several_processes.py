@@ -13,7 +13,7 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import Fenced
 from flowrunner.storage.database import Overtaken
 from flowrunner.storage.journal import SqlJournal
-from flowrunner.storage.postgres import news
+from flowrunner.storage.postgres import notifications
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.ownership import SILENCE_SECONDS, Ownership, ownership_of
 from flowrunner.storage.transaction import Transaction
@@ -75,7 +75,7 @@ async def test_what_two_processes_record_on_the_way_waits_for_neither(path: str)
         await journal.append(creation(id, epoch=epoch))
     try:
         async with other.transaction():
-            await other.execute("SELECT flowrunner_write_beside_others()")
+            await other.execute("SELECT flowrunner_lock_shared()")
             await other.execute("UPDATE executions SET size = size + 1 WHERE id = 'theirs'")
             await asyncio.wait_for(journal.append(completion("ours", epoch=epoch)), 5)
     finally:
@@ -106,7 +106,7 @@ async def test_of_what_is_recorded_at_once_only_what_is_overtaken_is_left_out(pa
     epoch = await journal.claim()
     for id in ("a", "b", "c"):
         await journal.append(creation(id, epoch=epoch))
-    await journal.own(ExecutionId("b"), epoch)
+    await journal.acquire(ExecutionId("b"), epoch)
 
     outcomes = await asyncio.gather(
         *(journal.append(completion(id, epoch=epoch)) for id in ("a", "b", "c")), return_exceptions=True
@@ -130,7 +130,7 @@ async def test_nothing_is_owned_under_an_epoch_that_ends_while_one_waits_to_own_
     try:
         async with other.transaction():
             await other.execute("SELECT flowrunner_write_alone()")
-            owning = asyncio.ensure_future(journal.own(ExecutionId("e"), epoch))
+            owning = asyncio.ensure_future(journal.acquire(ExecutionId("e"), epoch))
             await _until_somebody_waits_for_a_lock(path)
             await other.execute("UPDATE engine SET epoch = epoch + 1")
             await other.execute("UPDATE executions SET epoch = epoch + 1")
@@ -249,12 +249,14 @@ async def test_other_processes_hear_of_new_events_once_they_are_durable(path: st
     heard: list[str] = []
     is_listening, has_news = asyncio.Event(), asyncio.Event()
 
-    def hear(id: str) -> None:
+    def mark_stale(id: str) -> None:
         heard.append(id)
         has_news.set()
 
     other, database = open_database(path), open_database(path)
-    listening = asyncio.create_task(other.listen(name=lambda: "flowrunner", on_news=hear, on_gap=is_listening.set))
+    listening = asyncio.create_task(
+        other.listen(name=lambda: "flowrunner", on_notification=mark_stale, on_gap=is_listening.set)
+    )
     journal = SqlJournal(database)
     epoch = await journal.claim()
     await asyncio.wait_for(is_listening.wait(), 5)
@@ -278,11 +280,13 @@ async def test_a_process_does_not_hear_what_it_has_said_itself(path: str) -> Non
     database, other = open_database(path), open_database(path)
     is_listening, hears_other = asyncio.Event(), asyncio.Event()
 
-    def hear(id: str) -> None:
+    def mark_stale(id: str) -> None:
         heard.append(id)
         hears_other.set()
 
-    listening = asyncio.create_task(database.listen(name=lambda: "flowrunner", on_news=hear, on_gap=is_listening.set))
+    listening = asyncio.create_task(
+        database.listen(name=lambda: "flowrunner", on_notification=mark_stale, on_gap=is_listening.set)
+    )
     await asyncio.wait_for(is_listening.wait(), 5)
     journal = SqlJournal(database)
     await journal.append(creation("own", epoch=await journal.claim()))
@@ -299,7 +303,7 @@ async def test_a_process_does_not_hear_what_it_has_said_itself(path: str) -> Non
 async def test_news_that_cannot_be_told_at_the_moment_are_told_later(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(news, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(notifications, "_RETRY_SECONDS", 0.01)
     database, other = open_database(path), open_database(path)
     assert isinstance(database, PostgresDatabase)
     reader, failures = database._news._connection, 0
@@ -317,16 +321,18 @@ async def test_news_that_cannot_be_told_at_the_moment_are_told_later(
     is_listening, has_news = asyncio.Event(), asyncio.Event()
     heard: set[str] = set()
 
-    def hear(id: str) -> None:
+    def mark_stale(id: str) -> None:
         heard.add(id)
         if heard == {"e1", "e2"}:
             has_news.set()
 
-    listening = asyncio.create_task(other.listen(name=lambda: "flowrunner", on_news=hear, on_gap=is_listening.set))
+    listening = asyncio.create_task(
+        other.listen(name=lambda: "flowrunner", on_notification=mark_stale, on_gap=is_listening.set)
+    )
     await asyncio.wait_for(is_listening.wait(), 5)
-    database.tell(["e1"])
+    database.notify(["e1"])
     await asyncio.sleep(0)
-    database.tell(["e2"])
+    database.notify(["e2"])
 
     await asyncio.wait_for(has_news.wait(), 5)
     assert failures == 2

@@ -111,7 +111,7 @@ async def test_a_list_that_is_interrupted_does_not_leave_its_transaction_open(pa
 async def _many(tx: Transaction) -> None:
     await tx.run_many(
         "INSERT INTO executions"
-        " (id, account_id, flow_id, revision_id, status, started_at, completed_at, epoch, last_seq)"
+        " (id, workspace_id, flow_id, revision_id, status, started_at, completed_at, epoch, last_seq)"
         " VALUES (?, ?, 'flow-1', 'rev-1', 'cancelled', 1, 2, 0, 1)",
         [(f"exec-{n:05}", MARA) for n in range(3000)],
     )

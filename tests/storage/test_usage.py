@@ -12,8 +12,8 @@ import pytest
 
 from flowrunner.domain.errors import LimitReached
 from flowrunner.domain.limits import Limits
-from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
-from flowrunner.ports import Fenced, Quota, Turn
+from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.ports import ConcurrencySlot, Fenced, Quota
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
@@ -74,7 +74,7 @@ async def test_of_appends_that_share_a_commit_those_are_refused_that_exceed_the_
     epoch = await journal.claim()
     ids = [f"e{n}" for n in range(6)]
     appends = [creation(id, epoch=epoch) for id in ids]
-    others = [creation(f"o{n}", epoch=epoch, account_id=OMAR, flow_id="flow-omar") for n in range(6)]
+    others = [creation(f"o{n}", epoch=epoch, workspace_id=OMAR, flow_id="flow-omar") for n in range(6)]
     if not creates:
         await asyncio.gather(*map(journal.append, appends + others))
         appends = [following(id, log_line("x" * 1000), epoch=epoch, after=2) for id in ids]
@@ -136,7 +136,7 @@ async def test_secrets_count_and_an_accounts_end_erases_them(
 
     assert await usage.stored(OMAR) == before
     assert await usage.stored(MARA) == of_mara
-    assert await usage.stored(AccountId("nobody")) == 0
+    assert await usage.stored(WorkspaceId("nobody")) == 0
 
 
 async def test_a_deleted_flow_is_forgotten_once_none_of_its_executions_is_left(
@@ -200,8 +200,8 @@ async def test_executions_that_wait_for_their_turn_are_counted_by_account(usage:
     for n in range(3):
         new = creation(f"e{n}", epoch=epoch)
         assert new.create is not None
-        turn = Turn("key", 1, is_queued=n > 0)
-        await journal.append(replace(new, create=replace(new.create, turn=turn)))
+        turn = ConcurrencySlot("key", 1, is_queued=n > 0)
+        await journal.append(replace(new, create=replace(new.create, slot=turn)))
 
     assert (await usage.queued(MARA), await usage.queued(OMAR)) == (2, 0)
     await journal.append(completion("e0", epoch=epoch))
@@ -212,6 +212,6 @@ async def test_executions_that_wait_for_their_turn_are_counted_by_account(usage:
 @pytest.mark.only("sqlite")
 def test_waiting_executions_are_counted_without_reading_others(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
-        plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + QUEUED, {"account_id": "a"})]
+        plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + QUEUED, {"workspace_id": "a"})]
 
     assert any("INDEX executions_queued" in step for step in plan), plan

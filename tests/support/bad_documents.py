@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from flowrunner.domain.yaml_source import MAX_BYTES, MAX_DEPTH, MAX_NODES
+from flowrunner.language.yaml_source import MAX_BYTES, MAX_DEPTH, MAX_NODES
 
 # Each: what it is about, the document, and its faults as (code, line, column).
 # ruff: noqa: E501  # a case a line

@@ -21,9 +21,9 @@ import msgspec
 from flowrunner.domain.account import Account, Role
 from flowrunner.domain.events import Cancelled, Completed, Event, Failed, Logged, NodeCompleted, NodeStarted, Started
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
+from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports import Append, NewExecution, Recorded, Summary
-from flowrunner.storage.journal import AppendWork, append_together
+from flowrunner.storage.journal import AppendOp, append_together
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.location import PostgresUrl
@@ -33,8 +33,8 @@ from flowrunner.storage.transaction import Refused
 from support.postgres import PostgresServer, connected, query
 
 NOON: Final = datetime(2027, 1, 1, 12, tzinfo=UTC)
-MARA: Final = AccountId("account-mara")
-OMAR: Final = AccountId("account-omar")
+MARA: Final = WorkspaceId("account-mara")
+OMAR: Final = WorkspaceId("account-omar")
 Place: TypeAlias = Path | str
 
 _TEMPLATE: Final = "newest_schema"
@@ -112,7 +112,7 @@ def add_flows(place: Place) -> Place:
     for id, owner in [*((f"flow-{n}", MARA) for n in range(3)), ("flow-omar", OMAR)]:
         change(
             place,
-            "INSERT INTO flows (id, account_id, name, description, version, tags, revision_id, created_at,"
+            "INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at,"
             " updated_at) VALUES (?, ?, 'N', '', '1', '[]', 'rev-1', 0, 0)",
             *(id, owner),
         )
@@ -123,7 +123,7 @@ def open_database(
     place: Place, *, on_commit: Callable[[int], None] = lambda size: None
 ) -> SqliteDatabase | PostgresDatabase:
     if isinstance(place, Path):
-        return SqliteDatabase(place, bulk={AppendWork: append_together}, on_commit=on_commit)
+        return SqliteDatabase(place, bulk={AppendOp: append_together}, on_commit=on_commit)
     return cast("PostgresDatabase", PostgresUrl(url=place).open(on_commit=on_commit))
 
 
@@ -181,7 +181,7 @@ async def _tables(connection: "asyncpg.Connection[Any]", schema: str = "public")
 
 def account(id: str = MARA, *, email: str | None = None, role: Role = "admin") -> Account:
     return Account(
-        id=AccountId(id), name=id, email=email or f"{id}@example.com", role=role, created_at=NOON, updated_at=NOON
+        id=WorkspaceId(id), name=id, email=email or f"{id}@example.com", role=role, created_at=NOON, updated_at=NOON
     )
 
 
@@ -196,7 +196,7 @@ def creation(
     id: str,
     *,
     epoch: int,
-    account_id: AccountId = MARA,
+    workspace_id: WorkspaceId = MARA,
     flow_id: str = "flow-1",
     key: str | None = None,
     digest: str | None = None,
@@ -215,7 +215,7 @@ def creation(
         summary=Summary(status=Status.RUNNING),
         create=NewExecution(
             id=ExecutionId(id),
-            account_id=account_id,
+            workspace_id=workspace_id,
             flow_id=FlowId(flow_id),
             revision_id=RevisionId("rev-1"),
             started_at=at,

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Final
 
 from flowrunner.domain.flow import Flow, NodeTypeSpec
-from flowrunner.domain.flow_document import read_flow
+from flowrunner.language import read_flow
 from flowrunner.nodes import built_in
 
 # To be filled in: where the receiver is.

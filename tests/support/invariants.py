@@ -125,7 +125,7 @@ def _check_tables(place: Place) -> Iterator[str]:
     for key, count in rows_of(
         place,
         "SELECT idempotency_key, count(*) FROM executions WHERE idempotency_key IS NOT NULL"
-        " GROUP BY account_id, idempotency_key HAVING count(*) > 1",
+        " GROUP BY workspace_id, idempotency_key HAVING count(*) > 1",
     ):
         yield f"the request {key!r} made {count} executions"
     for id, size, of_events, has_first in rows_of(place, _said_to(place, _EVENT_BYTES)):
@@ -152,13 +152,13 @@ SELECT id, size, (SELECT coalesce(sum(octet_length(data)), 0) FROM events WHERE 
   FROM executions
 """
 _KEPT_BYTES: Final = """
-SELECT account_id, sum(stored),
-       (SELECT coalesce(sum(size), 0) FROM executions WHERE account_id = usage.account_id)
-       + (SELECT coalesce(sum(octet_length(definition)), 0) FROM revisions WHERE account_id = usage.account_id)
+SELECT workspace_id, sum(stored),
+       (SELECT coalesce(sum(size), 0) FROM executions WHERE workspace_id = usage.workspace_id)
+       + (SELECT coalesce(sum(octet_length(definition)), 0) FROM revisions WHERE workspace_id = usage.workspace_id)
        + (SELECT coalesce(sum(octet_length(name || description || tags)), 0)
-            FROM flows WHERE account_id = usage.account_id)
-       + (SELECT coalesce(sum(octet_length(sealed)), 0) FROM secrets WHERE account_id = usage.account_id)
-  FROM usage GROUP BY account_id
+            FROM flows WHERE workspace_id = usage.workspace_id)
+       + (SELECT coalesce(sum(octet_length(sealed)), 0) FROM secrets WHERE workspace_id = usage.workspace_id)
+  FROM usage GROUP BY workspace_id
 """
 
 
@@ -287,22 +287,22 @@ def _check_turns(place: Place) -> Iterator[str]:
 
 
 _UNDER_WAY: Final = """
-SELECT id, turn_key, turn_most, completed_at,
+SELECT id, concurrency_key, concurrency_limit, completed_at,
        (SELECT min(at) FROM events
          WHERE execution_id = id
            AND (type = 'execution.admitted'
                 OR (type = 'execution.started' AND NOT (data::json ->> 'is_queued')::boolean)))
-  FROM executions WHERE turn_key IS NOT NULL
+  FROM executions WHERE concurrency_key IS NOT NULL
 """
 _UNDER_WAY_BY_COMMITS: Final = """
-SELECT e.id, turn_key, turn_most,
+SELECT e.id, concurrency_key, concurrency_limit,
        (SELECT (extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint FROM events
          WHERE execution_id = e.id AND seq = e.last_seq AND e.completed_at IS NOT NULL),
        (SELECT min(extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint FROM events
          WHERE execution_id = e.id
            AND (type = 'execution.admitted'
                 OR (type = 'execution.started' AND NOT (data::json ->> 'is_queued')::boolean)))
-  FROM executions e WHERE turn_key IS NOT NULL
+  FROM executions e WHERE concurrency_key IS NOT NULL
 """
 
 
@@ -427,11 +427,11 @@ class _Course:
         if opened is None or key not in opened.event["keys"]:
             yield f"{step} starts in a scope that nothing has opened"
         elif key not in opened.begun:
-            if len(opened.active) >= opened.event["at_once"]:
+            if len(opened.active) >= opened.event["concurrency"]:
                 yield f"{scope} begins while {len(opened.active)} beside it are under way"
-            opens_at = opened.event["opens_at"]
-            if opens_at is not None and moment < datetime.fromisoformat(opens_at):
-                yield f"{scope} begins before {opens_at}"
+            not_before = opened.event["not_before"]
+            if not_before is not None and moment < datetime.fromisoformat(not_before):
+                yield f"{scope} begins before {not_before}"
             opened.begun.add(key)
             opened.active.add(key)
 
@@ -472,7 +472,7 @@ class _Course:
             return
         keys, needed = opened.event["keys"], opened.event["needed"]
         ended = len(opened.begun) - len(opened.active)
-        if len(opened.completed) < needed and not (opened.event["tolerant"] and ended == len(keys)):
+        if len(opened.completed) < needed and not (opened.event["ignore_failures"] and ended == len(keys)):
             yield f"{step} completes with {len(opened.completed)} of its scopes; it needs {needed} of {len(keys)}"
         yield from self._leave_scopes(step)
 

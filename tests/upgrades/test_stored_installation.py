@@ -18,7 +18,7 @@ from upgrades.flows import FLOWS
 
 FIXTURE: Final = Path(__file__).parent / "fixture"
 EXECUTIONS: Final = (
-    "SELECT f.name, x.id, x.status FROM executions x JOIN flows f ON f.id = x.flow_id ORDER BY f.name, x.turn_number"
+    "SELECT f.name, x.id, x.status FROM executions x JOIN flows f ON f.id = x.flow_id ORDER BY f.name, x.queue_position"
 )
 
 

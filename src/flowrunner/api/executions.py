@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
-from flowrunner.api.answers import (
+from flowrunner.api.http.answers import (
     BODY_ERRORS,
     Answer,
     ExecutionStatus,
@@ -19,15 +19,15 @@ from flowrunner.api.answers import (
     long_listing,
     rfc3339,
 )
-from flowrunner.api.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
-from flowrunner.api.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
+from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.events import LogLevel
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports import LONGEST_LISTED_ERROR, ExecutionView, LogLine
-from flowrunner.services.executions import Accepted
+from flowrunner.services.executions import StartedExecution
 from flowrunner.services.reruns import CURRENT
 
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
@@ -75,7 +75,7 @@ class WaitingFor(Answer):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(description="retry, delay, signal, approval, flow, turn, room, or a node type's own.")
+    type: str = Field(description="retry, delay, signal, approval, flow, concurrency, room, or a node type's own.")
     node: str | None = None
     step: str | None = Field(default=None, description="The step: fetch.1, or each.1[4]/push.1 in a loop.")
     until: str | None = Field(default=None, description="When it goes on by itself; null for never.")
@@ -186,7 +186,7 @@ def idempotency_key_of(request: Request) -> str | None:
     return key
 
 
-def _accepted(accepted: Accepted) -> Response:
+def _accepted(accepted: StartedExecution) -> Response:
     body: dict[str, Any] = {
         "execution_id": accepted.id,
         "flow_id": accepted.flow_id,

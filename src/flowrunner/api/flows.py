@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from flowrunner.api.answers import (
+from flowrunner.api.http.answers import (
     BODY_ERRORS,
     Answer,
     ErrorEntry,
@@ -18,7 +18,7 @@ from flowrunner.api.answers import (
     long_listing,
     rfc3339,
 )
-from flowrunner.api.conditions import (
+from flowrunner.api.http.conditions import (
     IF_MATCH,
     IF_NONE_MATCH,
     NOT_MODIFIED,
@@ -27,9 +27,9 @@ from flowrunner.api.conditions import (
     states_to_match,
     with_etag,
 )
-from flowrunner.api.errors import etag, fault_json
-from flowrunner.api.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
-from flowrunner.api.routing import MAX_FLOW_BODY_BYTES, ProtectedRoute, caller_of, needs
+from flowrunner.api.http.errors import etag, fault_json
+from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
+from flowrunner.api.http.routing import MAX_FLOW_BODY_BYTES, ProtectedRoute, caller_of, needs
 from flowrunner.domain.account import Right
 from flowrunner.domain.values import FlowId
 from flowrunner.ports import FlowView, RevisionView, SavedFlow

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
-from flowrunner.api.answers import Answer, answer, errors
-from flowrunner.api.routing import ProbeRoute
+from flowrunner.api.http.answers import Answer, answer, errors
+from flowrunner.api.http.routing import ProbeRoute
 from flowrunner.domain.errors import Unavailable
 
 router = APIRouter(tags=["Operation"], route_class=ProbeRoute)

@@ -5,9 +5,9 @@ from pydantic import Field
 from starlette.responses import Response
 
 from flowrunner.api.accounts import AccountAnswer, account_json
-from flowrunner.api.answers import BODY_ERRORS, Answer, Message, answer, errors, rfc3339
-from flowrunner.api.requests import Body, services_of
-from flowrunner.api.routing import (
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, answer, errors, rfc3339
+from flowrunner.api.http.requests import Body, services_of
+from flowrunner.api.http.routing import (
     MAX_ANONYMOUS_BODY_BYTES,
     ProtectedRoute,
     PublicRoute,

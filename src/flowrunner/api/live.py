@@ -13,9 +13,9 @@ from starlette.routing import Match, WebSocketRoute
 from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from flowrunner.api.answers import rfc3339
-from flowrunner.api.errors import answer_to, record_refusal
-from flowrunner.api.routing import admit_socket
+from flowrunner.api.http.answers import rfc3339
+from flowrunner.api.http.errors import answer_to, record_refusal
+from flowrunner.api.http.routing import admit_socket
 from flowrunner.domain.account import Caller, Right
 from flowrunner.domain.errors import FlowRunnerError, Unavailable, invalid
 from flowrunner.domain.events import (
@@ -226,7 +226,7 @@ class Live:
         for socket in list(self._sockets.get(account_id, ())):
             await self._end_unless_alive(socket)
 
-    async def look_again(self) -> None:
+    async def revalidate_sessions(self) -> None:
         """Close every socket whose session has ended, by whatever process."""
         for account_id in list(self._sockets):
             await self.end_sessions(account_id)
@@ -329,7 +329,7 @@ def _told(recorded: Recorded) -> dict[str, Any]:
         case NodeWaiting() as event:
             until = None if event.until is None else rfc3339(event.until)
             status = Status.WAITING if event.is_for_somebody else Status.RUNNING
-            return _update(status) | _of_step(event) | {"until": until, "waiting_for": event.about}
+            return _update(status) | _of_step(event) | {"until": until, "waiting_for": event.details}
         case NodeCompleted() as event:
             told = {"type": "node_completed", **_of_step(event), "action": event.action, "result": event.result}
             return told if event.collected is None else told | {"collected": True}

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from flowrunner.api.answers import Answer, errors
-from flowrunner.api.conditions import IF_NONE_MATCH, NOT_MODIFIED, is_known, not_modified, with_etag
-from flowrunner.api.errors import etag
-from flowrunner.api.requests import services_of
-from flowrunner.api.routing import ProtectedRoute
+from flowrunner.api.http.answers import Answer, errors
+from flowrunner.api.http.conditions import IF_NONE_MATCH, NOT_MODIFIED, is_known, not_modified, with_etag
+from flowrunner.api.http.errors import etag
+from flowrunner.api.http.requests import services_of
+from flowrunner.api.http.routing import ProtectedRoute
 
 router = APIRouter(prefix="/api/v1/schemas", tags=["Schemas"], route_class=ProtectedRoute)
 

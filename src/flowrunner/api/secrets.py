@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from flowrunner.api.answers import BODY_ERRORS, Answer, Message, answer, errors, rfc3339
-from flowrunner.api.requests import Body, services_of
-from flowrunner.api.routing import ProtectedRoute, caller_of
-from flowrunner.domain.values import AccountId
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, answer, errors, rfc3339
+from flowrunner.api.http.requests import Body, services_of
+from flowrunner.api.http.routing import ProtectedRoute, caller_of
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports import SecretView
 
 router = APIRouter(prefix="/api/v1/accounts/{account_id}/secrets", tags=["Secrets"], route_class=ProtectedRoute)
@@ -40,7 +40,7 @@ def _secret_json(secret: SecretView) -> dict[str, Any]:
 
 @router.get("", response_model=SecretList, responses=errors(401, 403, 404))
 async def list_secrets(request: Request, account_id: str) -> Response:
-    secrets = await services_of(request).secrets.list(caller_of(request), AccountId(account_id))
+    secrets = await services_of(request).secrets.list(caller_of(request), WorkspaceId(account_id))
     return answer({"secrets": [_secret_json(secret) for secret in secrets]})
 
 
@@ -53,12 +53,12 @@ async def list_secrets(request: Request, account_id: str) -> Response:
 async def create_secret(request: Request, account_id: str, body: CreateSecret) -> Response:
     """Create a secret (201), or give an existing one a new value (200)."""
     secret, is_new = await services_of(request).secrets.set(
-        caller_of(request), AccountId(account_id), body.key, body.value
+        caller_of(request), WorkspaceId(account_id), body.key, body.value
     )
     return answer(_secret_json(secret), 201 if is_new else 200)
 
 
 @router.delete("/{key}", response_model=Message, responses=errors(401, 403, 404))
 async def delete_secret(request: Request, account_id: str, key: str) -> Response:
-    await services_of(request).secrets.delete(caller_of(request), AccountId(account_id), key)
+    await services_of(request).secrets.delete(caller_of(request), WorkspaceId(account_id), key)
     return answer({"message": "Secret deleted successfully"})

@@ -12,17 +12,17 @@ from starlette.responses import Response
 from flowrunner import __version__
 from flowrunner.api import accounts, audit, executions, flows, health, identity, keys, schemas, secrets, tokens
 from flowrunner.api.browser import Browser
-from flowrunner.api.edge import Edge
-from flowrunner.api.errors import add_error_handlers
 from flowrunner.api.health import Readiness
-from flowrunner.api.hosts import Hosts
+from flowrunner.api.http.edge import Edge
+from flowrunner.api.http.errors import add_error_handlers
+from flowrunner.api.http.hosts import Hosts
+from flowrunner.api.http.proxies import Proxies
+from flowrunner.api.http.routing import SECURITY_SCHEME, PublicRoute
 from flowrunner.api.live import Live
-from flowrunner.api.proxies import Proxies
-from flowrunner.api.routing import SECURITY_SCHEME, PublicRoute
 from flowrunner.domain.account import Account
 from flowrunner.ports import BodyRoom
+from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.bundle import Services
-from flowrunner.services.turns import Turns
 
 documents = APIRouter(route_class=PublicRoute)
 
@@ -91,7 +91,7 @@ def build_app(
     app.state.metrics = metrics
     app.state.refused = refused
     app.state.browser = browser
-    app.state.long_bodies = Turns()
+    app.state.long_bodies = AccountLocks()
     app.state.body_room = body_room
     app.state.openapi, app.state.openapi_lock = None, asyncio.Lock()
     # Taken over as they are: a router within a router is a second round of matching per request.

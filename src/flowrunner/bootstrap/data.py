@@ -21,7 +21,7 @@ from flowrunner.storage.secrets import SqlSecrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class OpenStorage:
     """What is in the data directory and the database, opened."""
 
     database: Database
@@ -40,7 +40,7 @@ async def open_data(
     metrics: Metrics,
     is_standby: bool = False,
     is_serving: bool = True,
-) -> AsyncIterator[Stored]:
+) -> AsyncIterator[OpenStorage]:
     """Hold the data directory and open what is in it, and the database.
 
     Args:
@@ -82,7 +82,7 @@ async def open_data(
             await rotator.follow()
             if is_serving:
                 await _check_shared_keys(rotator)
-            yield Stored(
+            yield OpenStorage(
                 database=database,
                 secrets=secrets,
                 vault=vault,

@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import TypeAlias
 
-from flowrunner.bootstrap.data import Stored
+from flowrunner.bootstrap.data import OpenStorage
 from flowrunner.bootstrap.ownership import is_shared
 from flowrunner.clock import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
@@ -13,8 +13,8 @@ from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.limits import Limits
 from flowrunner.ports import Advancing, Engine, Journal, OpenDispatcher
 from flowrunner.settings import Settings
-from flowrunner.storage.letters import SqlLetters
-from flowrunner.storage.rooms import SqlRooms
+from flowrunner.storage.active_slots import SqlActiveSlots
+from flowrunner.storage.inbox import SqlInbox
 
 # What makes the dispatcher of a program for its engine, and what advances executions in this process.
 Dispatch: TypeAlias = Callable[[Engine, Journal, Limits], tuple[OpenDispatcher, Advancing]]
@@ -29,7 +29,7 @@ def check_dispatch(settings: Settings) -> None:
         )
 
 
-async def dispatch_of(settings: Settings, stored: Stored, clock: SystemClock, *, is_worker: bool) -> Dispatch:
+async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemClock, *, is_worker: bool) -> Dispatch:
     """Raises: FlowRunnerError if Temporal cannot be reached."""
     if not is_shared(settings):
 
@@ -38,24 +38,31 @@ async def dispatch_of(settings: Settings, stored: Stored, clock: SystemClock, *,
             return dispatcher, dispatcher
 
         return local
+    from flowrunner.dispatch.temporal.admission import Admission
     from flowrunner.dispatch.temporal.connection import connect
-    from flowrunner.dispatch.temporal.courier import Courier
     from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
-    from flowrunner.dispatch.temporal.door import Door
     from flowrunner.dispatch.temporal.worker import TemporalWorker
+    from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 
     address = TemporalAddress.read(settings.dispatch)
     client = await connect(address, api_key=settings.temporal_api_key)
 
     def temporal(engine: Engine, journal: Journal, limits: Limits) -> tuple[OpenDispatcher, Advancing]:
-        letters = SqlLetters(stored.database)
-        courier = Courier(client, address.queue, journal=journal, letters=letters, vault=stored.vault, clock=clock)
-        door = Door(SqlRooms(stored.database), courier, clock, limits=limits)
-        dispatcher = TemporalDispatcher(engine, courier, door, journal=journal, letters=letters, clock=clock)
+        inbox = SqlInbox(stored.database)
+        workflows = WorkflowClient(client, address.queue, journal=journal, inbox=inbox, vault=stored.vault, clock=clock)
+        admission = Admission(SqlActiveSlots(stored.database), workflows, clock, limits=limits)
+        dispatcher = TemporalDispatcher(engine, workflows, admission, journal=journal, inbox=inbox, clock=clock)
         if not is_worker:
             return dispatcher, dispatcher
         return dispatcher, TemporalWorker(
-            engine, courier, letters, door, clock, client=client, queue=address.queue, most_active=settings.max_active
+            engine,
+            workflows,
+            inbox,
+            admission,
+            clock,
+            client=client,
+            queue=address.queue,
+            most_active=settings.max_active,
         )
 
     return temporal

@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from flowrunner.bootstrap.news import NEWS_SECONDS
+from flowrunner.bootstrap.notifications import NEWS_SECONDS
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.errors import Unavailable
 from flowrunner.settings import Settings
@@ -21,7 +21,7 @@ _TOKEN_USES_SECONDS: Final = 60.0
 SECRETS_SECONDS: Final = 60.0
 
 
-async def keep_house(settings: Settings, program: Program) -> None:
+async def run_retention(settings: Settings, program: Program) -> None:
     """Delete what has been kept for long enough, now and then."""
     # What nobody was there to tell of is told first: of an execution that is deleted, its parent would never hear.
     await asyncio.sleep(_SETTLING_SECONDS)

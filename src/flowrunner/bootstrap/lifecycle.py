@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from flowrunner.bootstrap.data import open_data
 from flowrunner.bootstrap.dispatching import dispatch_of
 from flowrunner.bootstrap.location import own_servers
-from flowrunner.bootstrap.news import hearing
+from flowrunner.bootstrap.notifications import hearing
 from flowrunner.bootstrap.ownership import is_shared
 from flowrunner.bootstrap.program import Program, assemble
 from flowrunner.clock import SystemClock

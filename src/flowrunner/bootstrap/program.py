@@ -8,19 +8,19 @@ from typing import Final
 from fastapi import FastAPI
 
 from flowrunner.api.browser import Browser
-from flowrunner.api.hosts import Hosts
+from flowrunner.api.http.hosts import Hosts
+from flowrunner.api.http.proxies import Proxies
 from flowrunner.api.live import Live
-from flowrunner.api.proxies import Proxies
 from flowrunner.api.server import build_app
-from flowrunner.bootstrap.data import Stored
+from flowrunner.bootstrap.data import OpenStorage
 from flowrunner.bootstrap.dispatching import Dispatch
 from flowrunner.bootstrap.readiness import Readiness
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.clock import SystemClock
 from flowrunner.domain.limits import Limits
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import AccountId, personal_workspace
+from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
-from flowrunner.engine.world import World
 from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.nodes import built_in
 from flowrunner.ports import Advancing, OpenDispatcher
@@ -35,8 +35,8 @@ from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.bundle import Services
 from flowrunner.services.executions import Executions
-from flowrunner.services.flows import Flows, ReadyFlows
-from flowrunner.services.identity import Identity
+from flowrunner.services.flows import CompiledFlowCache, Flows
+from flowrunner.services.identity import Authentication
 from flowrunner.services.language import Language
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.rates import Rates
@@ -72,7 +72,7 @@ class Program:
     broadcast: LocalBroadcast
     dispatcher: OpenDispatcher
     advancing: Advancing
-    world: World
+    deps: EngineDependencies
     database: Database
     vault: AesVault
     rotator: FileKeyRotator
@@ -84,7 +84,7 @@ class Program:
 def assemble(
     *,
     settings: Settings,
-    stored: Stored,
+    stored: OpenStorage,
     clock: SystemClock,
     metrics: Metrics,
     hasher: Argon2Hasher,
@@ -97,7 +97,7 @@ def assemble(
     specs = {name: node_type.spec() for name, node_type in node_types.items()}
     journal, broadcast = SqlJournal(database), LocalBroadcast()
     flow_store, account_store, reader = SqlFlows(database), SqlAccounts(database), SqlExecutions(database)
-    library = ReadyFlows(flow_store, specs)
+    library = CompiledFlowCache(flow_store, specs)
     schemas = RustSchemas()
     limits = Limits(
         active=settings.account_active,
@@ -106,7 +106,7 @@ def assemble(
         stored=settings.account_stored,
         sockets=settings.account_sockets,
     )
-    world = World(
+    deps = EngineDependencies(
         journal=journal,
         library=library,
         vault=vault,
@@ -120,7 +120,7 @@ def assemble(
         limits=limits,
     )
     usage = SqlUsage(database)
-    dispatcher, advancing = dispatch(FlowEngine(world), journal, limits)
+    dispatcher, advancing = dispatch(FlowEngine(deps), journal, limits)
     executions = Executions(
         reader,
         flow_store,
@@ -132,7 +132,7 @@ def assemble(
         sandbox=sandbox,
         schemas=schemas,
     )
-    world.connect(relatives=dispatcher, flows=SubFlowExecutions(executions, flow_store))
+    deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flow_store))
     language = Language(specs, schemas, sandbox)
     token_store = SqlTokens(database)
     uses = TokenUses(token_store)
@@ -144,7 +144,7 @@ def assemble(
         clock=clock,
         throttle=Throttle(most_of_address=settings.anonymous_logins),
     )
-    identity = Identity(
+    identity = Authentication(
         account_store,
         SqlSessions(database),
         token_store,
@@ -158,8 +158,8 @@ def assemble(
     )
 
     async def on_delete(account_id: AccountId) -> None:
-        await executions.cancel_all(account_id)
-        vault.forget(account_id)
+        await executions.cancel_all(personal_workspace(account_id))
+        vault.forget(personal_workspace(account_id))
 
     accounts = Accounts(
         account_store, passwords, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete
@@ -218,7 +218,7 @@ def assemble(
         broadcast=broadcast,
         dispatcher=dispatcher,
         advancing=advancing,
-        world=world,
+        deps=deps,
         database=database,
         vault=vault,
         rotator=stored.rotator,

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from flowrunner.api.standby import STANDBY
+from flowrunner.api.http.standby import STANDBY
 from flowrunner.domain.errors import Unavailable
 from flowrunner.ports import OpenDispatcher
 from flowrunner.storage.database import Database

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from flowrunner.bootstrap.location import stored_at
 from flowrunner.domain.errors import Fault, FlowRunnerError, InvalidFlow
 from flowrunner.domain.events import EVENT_TYPES
-from flowrunner.domain.flow_document import read_stored_flow
+from flowrunner.language import read_stored_flow
 from flowrunner.services.language import Language
 from flowrunner.settings import Settings
 from flowrunner.storage.stored_flows import StoredFlow, open_event_types, stored_flows

@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 import click
 
 from flowrunner.domain.errors import Fault
-from flowrunner.domain.yaml_source import MAX_BYTES
+from flowrunner.language.yaml_source import MAX_BYTES
 
 STDIN: Final = "-"
 _ENDINGS: Final = (".yaml", ".yml")

@@ -12,7 +12,7 @@ from flowrunner.domain.errors import Fault
 
 
 @dataclass(frozen=True, slots=True)
-class Studied:
+class ValidationReport:
     """A document and everything there is to say of it."""
 
     file: str
@@ -27,7 +27,7 @@ class Studied:
         return len(self.faults) - self.errors
 
 
-def print_text(found: Sequence[Studied], *, colour: bool, err: bool = False) -> None:
+def print_text(found: Sequence[ValidationReport], *, colour: bool, err: bool = False) -> None:
     """`file:line:column: error code: message`, and a line with the hint."""
     for studied in found:
         for fault in studied.faults:
@@ -39,7 +39,7 @@ def print_text(found: Sequence[Studied], *, colour: bool, err: bool = False) -> 
                 click.echo(click.style(f"    hint: {plain(fault.hint)}", dim=True), color=colour, err=err)
 
 
-def print_json(found: Sequence[Studied], *, strict: bool) -> None:
+def print_json(found: Sequence[ValidationReport], *, strict: bool) -> None:
     document = {
         "ok": not any(studied.errors or (strict and studied.warnings) for studied in found),
         "errors": sum(studied.errors for studied in found),
@@ -61,7 +61,7 @@ def as_json(fault: Fault) -> dict[str, Any]:
     }
 
 
-def print_github(found: Sequence[Studied]) -> None:
+def print_github(found: Sequence[ValidationReport]) -> None:
     """Workflow commands, which GitHub shows beside the lines they are about."""
     for studied in found:
         for fault in studied.faults:

@@ -12,14 +12,14 @@ from xml.etree import ElementTree  # nosec B405 # nothing is read with it
 import click
 
 from flowrunner.cli.documents import plain
-from flowrunner.cli.tested import Tested, told
-from flowrunner.rehearsal.rehearse import Verdict
+from flowrunner.cli.tested import FlowTestReport, told
+from flowrunner.flowtest.run_test import FlowTestResult
 
 # A place that everybody may know.
 _HOST: Final = "localhost"
 
 
-def write_junit(path: Path, tested: Sequence[Tested]) -> None:
+def write_junit(path: Path, tested: Sequence[FlowTestReport]) -> None:
     """Raises: click.UsageError."""
     root = ElementTree.Element("testsuites")
     for number, one in enumerate(tested):
@@ -31,7 +31,7 @@ def write_junit(path: Path, tested: Sequence[Tested]) -> None:
         raise click.UsageError(f"--junit: {path} cannot be written: {error.strerror}") from None
 
 
-def _add_suite(root: ElementTree.Element, number: int, one: Tested) -> None:
+def _add_suite(root: ElementTree.Element, number: int, one: FlowTestReport) -> None:
     file = _xml(one.file)
     suite = ElementTree.SubElement(
         root,
@@ -58,7 +58,7 @@ def _add_suite(root: ElementTree.Element, number: int, one: Tested) -> None:
     ElementTree.SubElement(suite, "system-err")
 
 
-def _add_case(suite: ElementTree.Element, file: str, verdict: Verdict) -> None:
+def _add_case(suite: ElementTree.Element, file: str, verdict: FlowTestResult) -> None:
     case = ElementTree.SubElement(
         suite, "testcase", name=_xml(verdict.test.name), classname=file, time=f"{verdict.seconds:.3f}"
     )

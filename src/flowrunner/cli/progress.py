@@ -82,7 +82,7 @@ class Progress:
                 return plain(f"retry {_step(event)} in {wait:.3g} s")
             case NodeWaiting(until=until):
                 limit = "" if until is None else f" until {_moment(until)}"
-                return plain(f"wait  {_step(event)} {_what(event.about)}{limit}"[:_MOST_SHOWN])
+                return plain(f"wait  {_step(event)} {_what(event.details)}{limit}"[:_MOST_SHOWN])
             case _:
                 return None
 
@@ -97,9 +97,9 @@ def _step(event: NodeStarted | NodeCompleted | NodeFailed | NodeWaiting) -> Step
     return Step(event.node, event.iteration, event.scope)
 
 
-def _what(about: JSON) -> str:
+def _what(details: JSON) -> str:
     """What a step waits for."""
-    match about:
+    match details:
         case {"type": "signal", "key": key}:
             return f"for the signal '{key}'"
         case {"type": "approval", "prompt": prompt}:

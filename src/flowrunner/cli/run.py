@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 import click
 
 from flowrunner.cli.documents import STDIN, Document, no_text, plain, read_documents, wants_colour
-from flowrunner.cli.faults import Studied, print_text
+from flowrunner.cli.faults import ValidationReport, print_text
 from flowrunner.cli.inputs import pairs, read_inputs
 from flowrunner.cli.progress import Progress
 from flowrunner.cli.secrets import given_secrets
@@ -23,12 +23,12 @@ from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import Completed, Event, Failed
 from flowrunner.domain.flow import Graph
 from flowrunner.domain.values import JSON
-from flowrunner.domain.yaml_source import read_yaml
+from flowrunner.flowtest.local_runner import Answer, Answers, LocalRunner
+from flowrunner.flowtest.memory import GivenFlow, GivenFlows
+from flowrunner.language.yaml_source import read_yaml
+from flowrunner.local.runner import open_local_runner
+from flowrunner.local.runtime import open_runtime
 from flowrunner.logs import configure_logging
-from flowrunner.offline.alone import open_alone
-from flowrunner.offline.kit import open_kit
-from flowrunner.rehearsal.alone import Alone, Answer, Answers
-from flowrunner.rehearsal.memory import GivenFlow, GivenFlows
 from flowrunner.services.language import Language
 from flowrunner.services.secrets import MIN_VALUE_CHARACTERS
 from flowrunner.settings import Settings, load_settings
@@ -102,7 +102,7 @@ def _answers(approve: Sequence[str], reject: Sequence[str], signals: Sequence[st
 async def _run(files: Sequence[str], given: _Given) -> int:
     documents, _ = read_documents(files)
     flows, progress = GivenFlows(), Progress(quiet=given.quiet)
-    async with open_kit(script_workers=given.settings.script_workers) as (language, kit):
+    async with open_runtime(script_workers=given.settings.script_workers) as (language, kit):
         read = [await _read(language, document, flows, given.secrets) for document in documents]
         first = read[0]
         if first is None or None in read:
@@ -110,7 +110,7 @@ async def _run(files: Sequence[str], given: _Given) -> int:
         _check_answers(given.answers, [one for one in read if one is not None])
         _warn_of_short(given.secrets)
         input = read_inputs(given.inputs, given.params, first.flow)
-        async with open_alone(
+        async with open_local_runner(
             kit, flows, given.secrets,
             answers=given.answers, egress_allow=given.settings.egress_allow, watch=progress.watch,
         ) as alone:  # fmt: skip
@@ -137,7 +137,9 @@ async def _read(
             faults = list(secrets_not_given(reading, secrets))
         else:
             faults = [fault for fault in reading.faults if not fault.is_warning]
-    print_text([Studied(document.file, faults)], colour=wants_colour(sys.stderr.isatty(), os.environ), err=True)
+    print_text(
+        [ValidationReport(document.file, faults)], colour=wants_colour(sys.stderr.isatty(), os.environ), err=True
+    )
     return given
 
 
@@ -154,8 +156,8 @@ def _check_answers(answers: Answers, flows: Iterable[GivenFlow]) -> None:
 def _types(graph: Graph) -> Iterator[tuple[str, str]]:
     for name, node in graph.nodes.items():
         yield name, node.type
-        for inner in node.inner.values():
-            yield from _types(inner)
+        for child_scopes in node.child_scopes.values():
+            yield from _types(child_scopes)
 
 
 def _warn_of_short(secrets: Mapping[str, str]) -> None:
@@ -165,7 +167,7 @@ def _warn_of_short(secrets: Mapping[str, str]) -> None:
             click.echo(plain(f"flowrunner: warning: {said}"), err=True)
 
 
-async def _until_ended(alone: Alone, given: GivenFlow, input: Mapping[str, JSON]) -> tuple[Sequence[Event], bool]:
+async def _until_ended(alone: LocalRunner, given: GivenFlow, input: Mapping[str, JSON]) -> tuple[Sequence[Event], bool]:
     """The events of the flow, and whether somebody has interrupted it. A second interrupt ends the process."""
     was_interrupted = False
     loop = asyncio.get_running_loop()

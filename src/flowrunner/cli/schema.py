@@ -5,9 +5,9 @@ import sys
 
 import click
 
-from flowrunner.domain.flow_schema import flow_schema, node_type_schema
 from flowrunner.domain.suggestions import nearest
-from flowrunner.offline.language import node_type_specs
+from flowrunner.language.schema import flow_schema, node_type_schema
+from flowrunner.local.language import node_type_specs
 
 
 def print_schema(type: str | None) -> int:

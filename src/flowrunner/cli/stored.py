@@ -8,10 +8,10 @@ import click
 
 from flowrunner.bootstrap.stored_flows import CheckedFlow, check_stored_flows, unknown_event_types
 from flowrunner.cli.documents import log_errors_only, wants_colour
-from flowrunner.cli.faults import Studied, print_github, print_json, print_text
+from flowrunner.cli.faults import ValidationReport, print_github, print_json, print_text
 from flowrunner.cli.validate import INVALID, OK
 from flowrunner.domain.errors import Fault
-from flowrunner.offline.language import open_language
+from flowrunner.local.language import open_language
 from flowrunner.settings import Settings
 
 
@@ -20,7 +20,7 @@ def validate_stored(settings: Settings, *, output: str, strict: bool) -> int:
     checked, events = asyncio.run(_check_all(settings))
     found = [_as_document(flow) for flow in checked]
     if events:
-        found.append(Studied("executions under way", [_unknown_event(*each) for each in events.items()]))
+        found.append(ValidationReport("executions under way", [_unknown_event(*each) for each in events.items()]))
     match output:
         case "json":
             print_json(found, strict=strict)
@@ -45,14 +45,14 @@ async def _check_all(settings: Settings) -> tuple[list[CheckedFlow], dict[str, i
     return checked, await unknown_event_types(settings)
 
 
-def _as_document(flow: CheckedFlow) -> Studied:
+def _as_document(flow: CheckedFlow) -> ValidationReport:
     stored = flow.stored
     name = f"{stored.name} ({stored.id}, revision {stored.number}, {stored.account})"
     if flow.unreadable is None or not stored.executions:
-        return Studied(name, flow.faults)
+        return ValidationReport(name, flow.faults)
     message = f"{stored.executions} executions under way would fail: {flow.unreadable}"
     hint = "let them end, or cancel them, before the upgrade"
-    return Studied(name, [Fault(path="", code="stored.unreadable", message=message, hint=hint), *flow.faults])
+    return ValidationReport(name, [Fault(path="", code="stored.unreadable", message=message, hint=hint), *flow.faults])
 
 
 def _unknown_event(type: str, executions: int) -> Fault:

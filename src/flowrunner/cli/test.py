@@ -12,17 +12,17 @@ from typing import Any, Final, cast
 import click
 
 from flowrunner.cli.documents import Document, log_errors_only, no_text, plain, read_documents, wants_colour
-from flowrunner.cli.faults import Studied, as_json, print_text
+from flowrunner.cli.faults import ValidationReport, as_json, print_text
 from flowrunner.cli.junit import write_junit
-from flowrunner.cli.tested import Tested, told
+from flowrunner.cli.tested import FlowTestReport, told
 from flowrunner.domain.duration import parse_duration
-from flowrunner.domain.flow_tests import dotted_path, read_tests
 from flowrunner.domain.values import JSON
-from flowrunner.domain.yaml_source import read_yaml
-from flowrunner.offline.kit import open_kit
-from flowrunner.rehearsal.memory import GivenFlows
-from flowrunner.rehearsal.paths import edges_of
-from flowrunner.rehearsal.rehearse import Kit, Verdict, rehearse
+from flowrunner.flowtest.memory import GivenFlows
+from flowrunner.flowtest.paths import edges_of
+from flowrunner.flowtest.run_test import FlowTestResult, Runtime, run_flow_test
+from flowrunner.language.flow_tests import dotted_path, read_tests
+from flowrunner.language.yaml_source import read_yaml
+from flowrunner.local.runtime import open_runtime
 from flowrunner.services.language import Language
 
 OK: Final = 0
@@ -61,9 +61,9 @@ def run_tests(
 
 async def _test_all(
     documents: Sequence[Document], wanted: str | None, most_seconds: float, printer: "_Printer"
-) -> list[Tested]:
+) -> list[FlowTestReport]:
     flows = GivenFlows()
-    async with open_kit() as (language, kit):
+    async with open_runtime() as (language, kit):
         # All are read first, for one may start the other.
         tested = [await _read(language, document, flows) for document in documents]
         for one in tested:
@@ -71,19 +71,25 @@ async def _test_all(
     return tested
 
 
-async def _read(language: Language, document: Document, flows: GivenFlows) -> Tested:
+async def _read(language: Language, document: Document, flows: GivenFlows) -> FlowTestReport:
     if document.text is None:
-        return Tested(document.file, [no_text()])
+        return FlowTestReport(document.file, [no_text()])
     reading = await language.study(document.text)
     if reading.flow is None:
-        return Tested(document.file, [fault for fault in reading.faults if not fault.is_warning])
+        return FlowTestReport(document.file, [fault for fault in reading.faults if not fault.is_warning])
     written = cast("Mapping[str, Any]", read_yaml(document.text).value)
     tests, _ = read_tests(reading.flow.tests, written["nodes"])
-    return Tested(document.file, (), flows.add(reading.flow, written["nodes"]), tests)
+    return FlowTestReport(document.file, (), flows.add(reading.flow, written["nodes"]), tests)
 
 
 async def _test(
-    one: Tested, wanted: str | None, *, flows: GivenFlows, kit: Kit, most_seconds: float, printer: "_Printer"
+    one: FlowTestReport,
+    wanted: str | None,
+    *,
+    flows: GivenFlows,
+    kit: Runtime,
+    most_seconds: float,
+    printer: "_Printer",
 ) -> None:
     if one.given is None:
         printer.invalid(one)
@@ -92,7 +98,7 @@ async def _test(
     if chosen:
         printer.flow(one)
     for test in chosen:
-        verdict = await rehearse(one.given, test, flows, kit, most_seconds=most_seconds)
+        verdict = await run_flow_test(one.given, test, flows, kit, most_seconds=most_seconds)
         one.verdicts.append(verdict)
         printer.verdict(verdict)
 
@@ -109,15 +115,15 @@ class _Printer:
         if self.is_text:
             click.echo(line, color=self.colour)
 
-    def flow(self, one: Tested) -> None:
+    def flow(self, one: FlowTestReport) -> None:
         self.say(plain(one.file))
 
-    def invalid(self, one: Tested) -> None:
+    def invalid(self, one: FlowTestReport) -> None:
         # Also where a program reads the results, people read what went wrong.
         colour = wants_colour(sys.stderr.isatty(), os.environ)
-        print_text([Studied(one.file, one.faults)], colour=colour, err=True)
+        print_text([ValidationReport(one.file, one.faults)], colour=colour, err=True)
 
-    def verdict(self, verdict: Verdict) -> None:
+    def verdict(self, verdict: FlowTestResult) -> None:
         mark = click.style("ok  ", fg="green") if verdict.has_passed else click.style("FAIL", fg="red")
         leapt = f", {_span(verdict.virtual_seconds)} leapt over" if verdict.virtual_seconds >= 1 else ""
         self.say(f"  {mark}  {plain(verdict.test.name)}  ({verdict.seconds * 1000:.0f} ms{leapt})")
@@ -125,7 +131,7 @@ class _Printer:
             colour = {"+": "green", "-": "red"}.get(line[:1])
             self.say("          " + (click.style(plain(line), fg=colour) if colour else plain(line)))
 
-    def coverage(self, tested: Sequence[Tested]) -> None:
+    def coverage(self, tested: Sequence[FlowTestReport]) -> None:
         for one in tested:
             if one.given is None:
                 continue
@@ -134,7 +140,7 @@ class _Printer:
             for (path, action), target in never:
                 self.say(plain(f"    never: {dotted_path(path)} --{action}--> {target}"))
 
-    def summary(self, tested: Sequence[Tested], wanted: str | None) -> None:
+    def summary(self, tested: Sequence[FlowTestReport], wanted: str | None) -> None:
         verdicts = [verdict for one in tested for verdict in one.verdicts]
         failed = sum(not verdict.has_passed for verdict in verdicts)
         invalid = sum(one.is_invalid for one in tested)
@@ -159,7 +165,7 @@ def _span(seconds: float) -> str:
 # For programs
 
 
-def _report(tested: Sequence[Tested], *, coverage: bool) -> JSON:
+def _report(tested: Sequence[FlowTestReport], *, coverage: bool) -> JSON:
     verdicts = [verdict for one in tested for verdict in one.verdicts]
     failed = sum(not verdict.has_passed for verdict in verdicts)
     return {
@@ -178,13 +184,13 @@ def _report(tested: Sequence[Tested], *, coverage: bool) -> JSON:
     }
 
 
-def _verdict_as_json(verdict: Verdict) -> JSON:
+def _verdict_as_json(verdict: FlowTestResult) -> JSON:
     return {
         "name": verdict.test.name,
         "ok": verdict.has_passed,
         "status": verdict.status,
-        "path": list(verdict.ran.path),
-        "handlers": list(verdict.ran.handlers),
+        "path": list(verdict.trace.path),
+        "handlers": list(verdict.trace.handlers),
         "seconds": round(verdict.seconds, 4),
         "virtual_seconds": verdict.virtual_seconds,
         "problems": list(verdict.problems),
@@ -192,7 +198,7 @@ def _verdict_as_json(verdict: Verdict) -> JSON:
     }
 
 
-def _coverage_as_json(one: Tested) -> JSON:
+def _coverage_as_json(one: FlowTestReport) -> JSON:
     assert one.given is not None, "asked of flows without faults"
     total, never = len(edges_of(one.given.flow)), one.never_taken
     return {

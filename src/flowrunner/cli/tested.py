@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 from flowrunner.domain.errors import Fault
 from flowrunner.domain.events import Logged
-from flowrunner.domain.flow_tests import FlowTest
-from flowrunner.rehearsal.memory import GivenFlow
-from flowrunner.rehearsal.paths import Edge, edges_of
-from flowrunner.rehearsal.rehearse import Verdict
+from flowrunner.flowtest.memory import GivenFlow
+from flowrunner.flowtest.paths import Edge, edges_of
+from flowrunner.flowtest.run_test import FlowTestResult
+from flowrunner.language.flow_tests import FlowTest
 
 # Of what a test says, a reader wants the end, and a terminal lives through the rest.
 _LOG_LINES = 10
@@ -18,7 +18,7 @@ _MOST_CHARACTERS = 500
 
 
 @dataclass(slots=True)
-class Tested:
+class FlowTestReport:
     """A document, and how its tests went.
 
     Attributes:
@@ -29,7 +29,7 @@ class Tested:
     faults: Sequence[Fault]
     given: GivenFlow | None = None
     tests: Mapping[str, FlowTest] = field(default_factory=dict)
-    verdicts: list[Verdict] = field(default_factory=list)
+    verdicts: list[FlowTestResult] = field(default_factory=list)
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -45,7 +45,7 @@ class Tested:
         return [(edge, target) for edge, target in edges_of(self.given.flow).items() if edge not in seen]
 
 
-def told(verdict: Verdict) -> Sequence[str]:
+def told(verdict: FlowTestResult) -> Sequence[str]:
     """Why a test failed, line by line."""
     if verdict.has_passed:
         return ()
@@ -56,7 +56,7 @@ def told(verdict: Verdict) -> Sequence[str]:
         else:
             lines += [f"{mismatch.what}:", *mismatch.lines]
     if verdict.mismatches:
-        lines.append(f"it ran: {', '.join((*verdict.ran.path, *verdict.ran.handlers)) or 'nothing'}")
+        lines.append(f"it ran: {', '.join((*verdict.trace.path, *verdict.trace.handlers)) or 'nothing'}")
         grave = [event for event in verdict.events if isinstance(event, Logged) and event.level in ("warn", "error")]
         if grave:
             lines.append("its log:")

@@ -9,11 +9,11 @@ from typing import Final
 import click
 
 from flowrunner.cli.documents import Document, log_errors_only, no_text, read_documents, wants_colour
-from flowrunner.cli.faults import Studied, print_github, print_json, print_text
+from flowrunner.cli.faults import ValidationReport, print_github, print_json, print_text
 from flowrunner.cli.secrets import given_secrets
 from flowrunner.domain.errors import Fault
-from flowrunner.domain.flow_document import Reading
-from flowrunner.offline.language import open_language
+from flowrunner.language import Reading
+from flowrunner.local.language import open_language
 from flowrunner.services.language import Language
 
 OK: Final = 0
@@ -37,18 +37,18 @@ def validate(names: Sequence[str], *, output: str, strict: bool, secrets_file: s
     return INVALID if errors or (strict and warnings) else OK
 
 
-async def _study_all(documents: Sequence[Document], secrets: Collection[str] | None) -> list[Studied]:
+async def _study_all(documents: Sequence[Document], secrets: Collection[str] | None) -> list[ValidationReport]:
     async with open_language(before_scripts=log_errors_only) as language:
         return [await _study(language, document, secrets) for document in documents]
 
 
-async def _study(language: Language, document: Document, secrets: Collection[str] | None) -> Studied:
+async def _study(language: Language, document: Document, secrets: Collection[str] | None) -> ValidationReport:
     if document.text is None:
-        return Studied(document.file, [no_text()])
+        return ValidationReport(document.file, [no_text()])
     reading = await language.study(document.text)
     missing = [] if secrets is None else secrets_not_given(reading, secrets)
     faults = sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
-    return Studied(document.file, faults)
+    return ValidationReport(document.file, faults)
 
 
 def secrets_not_given(reading: Reading, given: Collection[str]) -> Sequence[Fault]:

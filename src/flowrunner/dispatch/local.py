@@ -10,19 +10,19 @@ from typing import Any, Final
 
 import structlog
 
-from flowrunner.dispatch.family import Family
+from flowrunner.dispatch.attempts import FIRST_WAIT_SECONDS, seconds_after, until_done
+from flowrunner.dispatch.child_executions import ChildExecutions
+from flowrunner.dispatch.fair_queue import ActiveLimit, FairQueue
 from flowrunner.dispatch.timers import Timers
-from flowrunner.dispatch.tries import FIRST_WAIT_SECONDS, seconds_after, until_done
-from flowrunner.dispatch.turns import FairQueue, Room
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED, Limits
-from flowrunner.domain.values import JSON, AccountId, ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.ports import (
     HANDLERS_RUN,
-    NOBODY_KNOWS,
+    OUTCOME_UNKNOWN,
     ActiveExecution,
     Cancel,
     Clock,
@@ -48,14 +48,14 @@ class _Slot:
     """An execution that is in memory, or on its way there.
 
     Attributes:
-        account_id: Whose room it takes; None until that is known, or if it only takes what it is told.
+        workspace_id: Whose room it takes; None until that is known, or if it only takes what it is told.
         mail: Signals that came before it was there, each with where its answer goes.
         wishes: The same of wishes that it ends.
         is_called_back: Something has come for it that it may not have seen: it is to be loaded once more.
         left: Done when it has left memory again.
     """
 
-    account_id: AccountId | None
+    workspace_id: WorkspaceId | None
     run: ActiveExecution | None = None
     is_called_back: bool = False
     mail: "list[tuple[Signal, asyncio.Future[bool]]]" = field(default_factory=list)
@@ -63,8 +63,8 @@ class _Slot:
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class LocalDispatcher(Family):
-    """Fills `ports.Dispatcher` and `ports.Relatives`.
+class LocalDispatcher(ChildExecutions):
+    """Fills `ports.Dispatcher` and `ports.ExecutionLinks`.
 
     Args:
         most_active: Executions in memory at once; further ones wait their turn, as rows. Accounts take
@@ -77,11 +77,11 @@ class LocalDispatcher(Family):
     ) -> None:
         super().__init__(engine, journal)
         self._limits = limits
-        self._room = Room(most_active, SURE_OF_AN_ACCOUNT, most_of_one=limits.active)
+        self._room = ActiveLimit(most_active, SURE_OF_AN_ACCOUNT, most_of_one=limits.active)
         self._slots: dict[ExecutionId, _Slot] = {}
         self._queue = FairQueue()
         # New ones that are being written, and will wait then.
-        self._coming: defaultdict[AccountId, set[ExecutionId]] = defaultdict(set)
+        self._coming: defaultdict[WorkspaceId, set[ExecutionId]] = defaultdict(set)
         # How often each execution that could not go on was looked at again.
         self._tries: dict[ExecutionId, int] = {}
         self._timers = Timers(
@@ -153,12 +153,12 @@ class LocalDispatcher(Family):
     async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
         if self._engine.is_stopping or self._tasks is None:
             raise Unavailable("The server is stopping: try again in a moment")
-        waiting = self._queue.count(new.account_id)
-        if waiting or not self._room.has_room(new.account_id):
-            self._limits.check_queued(waiting + len(self._coming.get(new.account_id, ())))
+        waiting = self._queue.count(new.workspace_id)
+        if waiting or not self._room.is_active(new.workspace_id):
+            self._limits.check_queued(waiting + len(self._coming.get(new.workspace_id, ())))
             await self._begin_waiting(new, flow, input)
             return
-        slot = self._take_slot(new.id, new.account_id)
+        slot = self._take_slot(new.id, new.workspace_id)
         try:
             slot.run = await self._engine.begin(new, flow, input, at_once=True)
         except (asyncio.CancelledError, Unavailable):
@@ -176,18 +176,18 @@ class LocalDispatcher(Family):
         self._spawn(self._advance(new.id, slot), new.id, slot)
 
     async def _begin_waiting(self, new: NewExecution, flow: Flow, input: JSON) -> None:
-        coming = self._coming[new.account_id]
+        coming = self._coming[new.workspace_id]
         coming.add(new.id)
         try:
             await self._engine.begin(new, flow, input, at_once=False)
         except (asyncio.CancelledError, Unavailable):
-            self._look_again(new.id, new.account_id)
+            self._look_again(new.id, new.workspace_id)
             raise
         finally:
             coming.discard(new.id)
             if not coming:
-                self._coming.pop(new.account_id, None)
-        self._enqueue(new.id, new.account_id)
+                self._coming.pop(new.workspace_id, None)
+        self._enqueue(new.id, new.workspace_id)
 
     async def cancel(
         self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None, force: bool = False
@@ -196,7 +196,7 @@ class LocalDispatcher(Family):
             async with asyncio.timeout(_ANSWER_SECONDS):
                 slot = await self._cancel(id, Cancel(reason=reason, audit=audit, spares_handlers=not force))
         except TimeoutError:
-            raise Unavailable(NOBODY_KNOWS) from None
+            raise Unavailable(OUTCOME_UNKNOWN) from None
         # Most handlers end soon, and what waits for something leaves, too.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_HANDLERS_SECONDS):
@@ -234,7 +234,7 @@ class LocalDispatcher(Family):
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await self._signal(id, signal)
         except TimeoutError:
-            raise Unavailable(NOBODY_KNOWS) from None
+            raise Unavailable(OUTCOME_UNKNOWN) from None
 
     async def _signal(self, id: ExecutionId, signal: Signal) -> bool:
         while True:
@@ -271,7 +271,7 @@ class LocalDispatcher(Family):
             self._spawn(self._resume(id, slot), id, slot)
         return slot
 
-    def waits_for_room(self, id: ExecutionId) -> bool:
+    def waits_to_become_active(self, id: ExecutionId) -> bool:
         return id in self._queue
 
     async def _stored_status(self, id: ExecutionId) -> Status:
@@ -285,12 +285,12 @@ class LocalDispatcher(Family):
     async def _end(self, id: ExecutionId, *, reason: str) -> None:
         await self.cancel(id, reason=reason)
 
-    async def _let_in(self, id: ExecutionId, account_id: AccountId) -> None:
+    async def _let_in(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
         if id in self._slots:
             # It was loaded before it was let in.
             self._slots[id].is_called_back = True
         else:
-            self._enqueue(id, account_id)
+            self._enqueue(id, workspace_id)
 
     def _keep_trying(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
         # What a stop leaves undone is found again at the next start.
@@ -302,32 +302,32 @@ class LocalDispatcher(Family):
 
     # Executions in memory
 
-    def _take_slot(self, id: ExecutionId, account_id: AccountId | None) -> _Slot:
-        slot = self._slots[id] = _Slot(account_id)
-        self._room.enter(account_id)
+    def _take_slot(self, id: ExecutionId, workspace_id: WorkspaceId | None) -> _Slot:
+        slot = self._slots[id] = _Slot(workspace_id)
+        self._room.enter(workspace_id)
         self._is_empty.clear()
         return slot
 
     def _leave(self, id: ExecutionId, slot: _Slot) -> None:
         del self._slots[id]
-        self._room.leave(slot.account_id)
+        self._room.leave(slot.workspace_id)
         slot.left.set()
         if not self._slots:
             self._is_empty.set()
         may_go_on = slot.run is not None and not slot.run.status.is_final and not self._engine.is_stopping
         if slot.is_called_back and slot.run is not None and may_go_on:
-            self._enqueue(id, slot.run.account_id)
+            self._enqueue(id, slot.run.workspace_id)
         self._fill()
 
-    def _enqueue(self, id: ExecutionId, account_id: AccountId) -> None:
+    def _enqueue(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
         if id not in self._slots and id not in self._queue:
-            self._queue.add(id, account_id)
+            self._queue.add(id, workspace_id)
             self._fill()
 
-    def _take_up(self, id: ExecutionId, account_id: AccountId) -> None:
+    def _take_up(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
         # One that could not go on stays due, and is looked at again each time later than before.
         if id not in self._tries:
-            self._enqueue(id, account_id)
+            self._enqueue(id, workspace_id)
 
     def _fill(self) -> None:
         """Let waiting executions in while there is room."""
@@ -335,8 +335,8 @@ class LocalDispatcher(Family):
             taken = self._queue.take(unless=self._room.full_accounts())
             if taken is None:
                 return
-            id, account_id = taken
-            slot = self._take_slot(id, account_id)
+            id, workspace_id = taken
+            slot = self._take_slot(id, workspace_id)
             self._spawn(self._resume(id, slot), id, slot)
 
     def _spawn(self, work: Coroutine[Any, Any, None], id: ExecutionId, slot: _Slot) -> None:
@@ -365,16 +365,16 @@ class LocalDispatcher(Family):
         if slot.run is None:
             self._leave(id, slot)
             return
-        if slot.account_id is None:
+        if slot.workspace_id is None:
             self._count(slot, slot.run)
         self._hand_over(slot.run, slot)
         await self._advance(id, slot)
 
     def _count(self, slot: _Slot, run: ActiveExecution) -> None:
         """Give an execution that a call has brought in the room it takes; without any it only takes what it is told."""
-        if self._room.has_room(run.account_id):
-            slot.account_id = run.account_id
-            self._room.count(run.account_id)
+        if self._room.is_active(run.workspace_id):
+            slot.workspace_id = run.workspace_id
+            self._room.count(run.workspace_id)
         else:
             run.hold()
             slot.is_called_back = True
@@ -393,7 +393,7 @@ class LocalDispatcher(Family):
         except (Fenced, Unavailable) as error:
             logger.warning("execution.interrupted", execution_id=id, reason=str(error))
             # What it did may have become durable after all, and nobody was told.
-            self.look_for_orphans(id)
+            self.reconcile_children(id)
             self._retry_later(id, slot)
             return
         except Exception:
@@ -419,17 +419,17 @@ class LocalDispatcher(Family):
 
     def _retry_later(self, id: ExecutionId, slot: _Slot) -> None:
         self._leave(id, slot)
-        self._look_again(id, slot.account_id if slot.run is None else slot.run.account_id)
+        self._look_again(id, slot.workspace_id if slot.run is None else slot.run.workspace_id)
 
-    def _look_again(self, id: ExecutionId, account_id: AccountId | None) -> None:
+    def _look_again(self, id: ExecutionId, workspace_id: WorkspaceId | None) -> None:
         if not self._engine.is_stopping:
             tries = self._tries[id] = self._tries.get(id, 0) + 1
-            asyncio.get_running_loop().call_later(seconds_after(tries), self._enqueue_unless_stopping, id, account_id)
+            asyncio.get_running_loop().call_later(seconds_after(tries), self._enqueue_unless_stopping, id, workspace_id)
 
-    def _enqueue_unless_stopping(self, id: ExecutionId, account_id: AccountId | None) -> None:
+    def _enqueue_unless_stopping(self, id: ExecutionId, workspace_id: WorkspaceId | None) -> None:
         if not self._engine.is_stopping:
             # One that was brought in by a call and never loaded is of no account that is known.
-            self._enqueue(id, account_id or AccountId(""))
+            self._enqueue(id, workspace_id or WorkspaceId(""))
 
     # After a start
 
@@ -445,12 +445,12 @@ class LocalDispatcher(Family):
                 logger.error("dispatcher.recovery_failed", error=str(error))
                 await asyncio.sleep(FIRST_WAIT_SECONDS)
                 continue
-            for id, account_id in ids:
-                self._enqueue(id, account_id)
+            for id, workspace_id in ids:
+                self._enqueue(id, workspace_id)
             count += len(ids)
             if len(ids) < _PAGE:
                 break
             after, _ = ids[-1]
-        await self._try_until_done(self._settle_all, "dispatcher.recovery_failed", "relatives")
+        await self._try_until_done(self._reconcile_all, "dispatcher.recovery_failed", "relatives")
         if count:
             logger.info("dispatcher.recovered", executions=count)

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from flowrunner.domain.values import AccountId, ExecutionId
+from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports import Clock, Journal
 
 logger = structlog.get_logger()
@@ -33,7 +33,7 @@ class Timers:
         self,
         journal: Journal,
         clock: Clock,
-        take_up: Callable[[ExecutionId, AccountId], None],
+        take_up: Callable[[ExecutionId, WorkspaceId], None],
         *,
         in_memory: Sized,
         queued: Sized,
@@ -75,8 +75,8 @@ class Timers:
         now = self._clock.now()
         # Those that are known already may still be due by their rows: they do not count.
         known = len(self._in_memory) + len(self._queued) + len(self._put_off)
-        for id, account_id in await self._journal.due(now=now, limit=_PAGE + known):
-            self._take_up(id, account_id)
+        for id, workspace_id in await self._journal.due(now=now, limit=_PAGE + known):
+            self._take_up(id, workspace_id)
         at = await self._journal.next_wake()
         if at is None:
             return _LONGEST_NAP_SECONDS

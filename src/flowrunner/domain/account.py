@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
 from flowrunner.domain.errors import Fault, Forbidden
-from flowrunner.domain.values import AccountId, SessionId, TokenId
+from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId, personal_workspace
 
 Role: TypeAlias = Literal["admin", "user", "viewer"]
 # What an API token may do, chosen when it is made. None implies another.
@@ -116,6 +116,11 @@ class Caller:
     expires_at: datetime
     # Where the request comes from.
     address: str = ""
+
+    @property
+    def workspace_id(self) -> WorkspaceId:
+        """Return the workspace that the request acts in: the account's personal one, which has its id."""
+        return personal_workspace(self.account_id)
 
     @property
     def rights(self) -> frozenset[Right]:

@@ -32,8 +32,8 @@ from flowrunner.domain.values import JSON
 __all__ = [
     "MAX_STEPS",
     "Collect",
-    "Conclude",
     "Decision",
+    "EvaluateOutputs",
     "Finish",
     "Record",
     "Resume",
@@ -41,11 +41,11 @@ __all__ = [
     "Wait",
     "cancelled",
     "collected",
-    "concluded",
+    "complete",
     "deadline_of",
     "decide",
+    "fail_attempt",
     "failed",
-    "failed_try",
     "graph_of",
     "node_of",
 ]
@@ -83,7 +83,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Conclude:
+class EvaluateOutputs:
     """Work out the flow's outputs, and take what `concluded` makes of them for the next decision."""
 
 
@@ -106,7 +106,7 @@ class Finish:
     event: Ending
 
 
-Decision: TypeAlias = Start | Resume | Record | Conclude | Collect | Wait | Finish
+Decision: TypeAlias = Start | Resume | Record | EvaluateOutputs | Collect | Wait | Finish
 
 
 def decide(
@@ -156,7 +156,7 @@ def node_of(flow: Flow, state: ExecutionState, step: Step) -> Node:
     return graph_of(flow, state, step.scope).nodes[step.node]
 
 
-def failed_try(
+def fail_attempt(
     flow: Flow, state: ExecutionState, current: StepState, error: Failure, *, now: datetime, draw: float
 ) -> NodeFailed:
     """The event for a failed try of a step under way, with its next try where one is due.
@@ -201,7 +201,7 @@ def cancelled(flow: Flow, state: ExecutionState, reason: str, *, force: bool = F
     return Finish(Cancelled(reason=reason))
 
 
-def concluded(flow: Flow, result: JSON) -> Decision:
+def complete(flow: Flow, result: JSON) -> Decision:
     """The flow has come to its end with ``result``."""
     if flow.on_finish is not None:
         return Record(ScopeEnded(scope=ROOT, outcome="completed", result=result))
@@ -301,7 +301,7 @@ def _with_open_scopes(flow: Flow, state: ExecutionState, current: StepState) -> 
         return (*_cancel_scopes(current), Record(_node_failed(current, error)))
     if scopes.is_enough:
         return (*_cancel_scopes(current), Resume(current.step))
-    if not scopes.has_begun and scopes.opened.opens_at is not None:
+    if not scopes.has_begun and scopes.opened.not_before is not None:
         return ()
     return _begin_scopes(flow, state, current)
 
@@ -309,17 +309,17 @@ def _with_open_scopes(flow: Flow, state: ExecutionState, current: StepState) -> 
 def _begin_scopes(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decision, ...]:
     scopes = current.open
     assert scopes is not None, "an open step has scopes"
-    room = scopes.opened.at_once - len(scopes.active)
+    room = scopes.opened.concurrency - len(scopes.active)
     node = node_of(flow, state, current.step)
     starts: list[Decision] = []
     for key in islice(scopes.inputs, room):
         graph = node.scope(key)
         first = graph.nodes[graph.start]
-        if _is_worn_out(flow, state, current.step.scope, beyond=len(starts)):
+        if _step_budget_exceeded(flow, state, current.step.scope, beyond=len(starts)):
             starts.append(_too_many(flow, state, current.step.scope, current))
             break
         event = NodeStarted(
-            node=first.name, node_type=first.type, iteration=1, attempt=1, scope=current.step.inner(key)
+            node=first.name, node_type=first.type, iteration=1, attempt=1, scope=current.step.child_scopes(key)
         )
         starts.append(Start(event))
     return tuple(starts)
@@ -327,20 +327,20 @@ def _begin_scopes(flow: Flow, state: ExecutionState, current: StepState) -> tupl
 
 def _cancel_scopes(current: StepState) -> tuple[Decision, ...]:
     active = current.open.active if current.open is not None else ()
-    return tuple(Record(ScopeEnded(scope=current.step.inner(key), outcome="cancelled")) for key in active)
+    return tuple(Record(ScopeEnded(scope=current.step.child_scopes(key), outcome="cancelled")) for key in active)
 
 
 def _enter(flow: Flow, state: ExecutionState, scope: str, name: str) -> Decision:
     frame = state.frames[scope]
     before = frame.steps.get(name)
-    if _is_worn_out(flow, state, scope):
+    if _step_budget_exceeded(flow, state, scope):
         return _too_many(flow, state, scope, frame.current)
     node = graph_of(flow, state, scope).nodes[name]
     iteration = before.step.iteration + 1 if before else 1
     return Start(NodeStarted(node=name, node_type=node.type, iteration=iteration, attempt=1, scope=scope))
 
 
-def _is_worn_out(flow: Flow, state: ExecutionState, scope: str, *, beyond: int = 0) -> bool:
+def _step_budget_exceeded(flow: Flow, state: ExecutionState, scope: str, *, beyond: int = 0) -> bool:
     """Args: beyond: Steps that are about to begin besides the ones that are recorded."""
     budget = budget_of(scope)
     return state.started_tries[budget] + beyond >= _most_steps(flow, budget)
@@ -400,18 +400,18 @@ def _cut_off(flow: Flow, state: ExecutionState, current: StepState) -> Decision:
 def _due(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decision, ...]:
     """What happens when the moment has come that a step waited for."""
     if current.status is StepStatus.RETRYING:
-        if _is_worn_out(flow, state, current.step.scope):
+        if _step_budget_exceeded(flow, state, current.step.scope):
             return (_too_many(flow, state, current.step.scope, current),)
         return (_try_again(current, interrupted=False),)
     if current.open is not None:
         opened = current.open.opened
-        is_over = opened.until is not None and opened.opens_at is not None and opened.until <= opened.opens_at
-        if not current.open.has_begun and opened.opens_at is not None and not is_over:
+        is_over = opened.until is not None and opened.not_before is not None and opened.until <= opened.not_before
+        if not current.open.has_begun and opened.not_before is not None and not is_over:
             return _begin_scopes(flow, state, current)
         return (*_cancel_scopes(current), Record(_node_failed(current, _overdue(current))))
     waiting = current.waiting
     assert waiting is not None, "a step that is due and neither retries nor has scopes has waited"
-    if waiting.is_limit:
+    if waiting.fail_at_deadline:
         return (Record(_node_failed(current, _overdue(current))),)
     return (Record(_node_completed(current, waiting.action, waiting.result)),)
 
@@ -433,14 +433,14 @@ def _after_success(flow: Flow, state: ExecutionState, frame: Frame, current: Ste
         return Record(ScopeEnded(scope=frame.scope, outcome="completed"))
     # What a flow gives expressly goes before what it gives by the way.
     if flow.outputs is not None and not current.is_last:
-        return Conclude()
+        return EvaluateOutputs()
     if current.collected_bytes > _MAX_RESULT_BYTES:
         message = (
             f"The list that '{node.name}' has collected has {current.collected_bytes} bytes; an execution can give"
             f" {_MAX_RESULT_BYTES}. Say in 'outputs' which part of it the flow gives"
         )
         return failed(flow, state, Failure(type="node.result_too_large", node=node.name, message=message), current)
-    return concluded(flow, current.result)
+    return complete(flow, current.result)
 
 
 def _after_failure(flow: Flow, state: ExecutionState, frame: Frame, current: StepState) -> Decision:

@@ -1,6 +1,6 @@
 """What can go wrong, said once for every way in.
 
-The core raises these; `flowrunner.api.errors` turns each into a status.
+The core raises these; `flowrunner.api.http.errors` turns each into a status.
 """
 
 from collections.abc import Sequence

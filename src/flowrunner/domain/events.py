@@ -55,7 +55,7 @@ class Step(NamedTuple):
         name = f"{self.node}.{self.iteration}"
         return f"{self.scope}/{name}" if self.scope else name
 
-    def inner(self, key: str) -> str:
+    def child_scopes(self, key: str) -> str:
         """The scope ``key`` of this step."""
         return f"{self}[{key}]"
 
@@ -152,7 +152,7 @@ class NodeWaiting:
     Attributes:
         until: When it goes on by itself, with ``action`` and ``result``; None for never.
         key: The signal it waits for; None for none.
-        is_limit: At ``until`` it fails with `timeout` instead.
+        fail_at_deadline: At ``until`` it fails with `timeout` instead.
         about: What it waits for, in the words of its node type: `{type: approval, prompt: …}`.
     """
 
@@ -165,8 +165,8 @@ class NodeWaiting:
     result: JSON = None
     action: str = "default"
     key: str | None = None
-    is_limit: bool = False
-    about: JSON = None
+    fail_at_deadline: bool = False
+    details: JSON = None
     scope: str = ROOT
 
     @property
@@ -182,10 +182,10 @@ class ScopesOpened:
     Attributes:
         keys: Their keys, in the order they begin.
         inputs: What flows into each.
-        at_once: How many may be under way together.
+        concurrency: How many may be under way together.
         needed: How many have to complete; the ones under way are cancelled then.
         tolerant: Whether the ones that fail count as ended and no more.
-        opens_at: When the first may begin; None for at once.
+        not_before: When the first may begin; None for at once.
         until: When the step fails if they have not ended; None for never.
         about: What its node type wants to know when they have ended.
     """
@@ -197,12 +197,12 @@ class ScopesOpened:
     attempt: int
     keys: Sequence[str]
     inputs: Sequence[JSON]
-    at_once: int
+    concurrency: int
     needed: int
-    tolerant: bool = False
-    opens_at: datetime | None = None
+    ignore_failures: bool = False
+    not_before: datetime | None = None
     until: datetime | None = None
-    about: JSON = None
+    details: JSON = None
     scope: str = ROOT
 
 

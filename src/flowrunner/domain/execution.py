@@ -78,7 +78,7 @@ class StepStatus(StrEnum):
 
 
 @dataclass(slots=True)
-class OpenScopes:
+class ScopeProgress:
     """How far the scopes of a step have come.
 
     Attributes:
@@ -111,19 +111,21 @@ class OpenScopes:
     def is_enough(self) -> bool:
         """Whether the step goes on, whatever is still under way."""
         ended = len(self.results) + len(self.errors)
-        return ended == len(self.opened.keys) or (not self.opened.tolerant and len(self.results) >= self.opened.needed)
+        return ended == len(self.opened.keys) or (
+            not self.opened.ignore_failures and len(self.results) >= self.opened.needed
+        )
 
     @property
     def fatal(self) -> Failure | None:
         """The error that keeps enough of them from completing."""
-        if self.opened.tolerant or len(self.errors) <= len(self.opened.keys) - self.opened.needed:
+        if self.opened.ignore_failures or len(self.errors) <= len(self.opened.keys) - self.opened.needed:
             return None
         return next(reversed(self.errors.values()))
 
     @property
-    def has_room(self) -> bool:
+    def is_active(self) -> bool:
         """Whether a further one may begin."""
-        return bool(self.inputs) and len(self.active) < self.opened.at_once
+        return bool(self.inputs) and len(self.active) < self.opened.concurrency
 
     @property
     def has_begun(self) -> bool:
@@ -159,7 +161,7 @@ class StepState:
     due_at: datetime | None = None
     waiting: NodeWaiting | None = None
     signal: JSON = None
-    open: OpenScopes | None = None
+    open: ScopeProgress | None = None
     action: str | None = None
     is_last: bool = False
     result: JSON = None
@@ -316,7 +318,7 @@ class ExecutionState:
         yield frame
         for current in frame.steps.values():
             for key in current.open.active if current.open is not None else ():
-                yield from self.within(current.step.inner(key))
+                yield from self.within(current.step.child_scopes(key))
 
     def apply(self, event: Event, at: datetime) -> None:
         """Take the next event into account.
@@ -441,7 +443,7 @@ class ExecutionState:
         self.frames[event.scope].flowing = result
         if event.vars:
             self.vars = {**self.vars, **event.vars}
-        self._settle(current)
+        self._reconcile_children(current)
 
     def _fail(self, event: NodeFailed) -> None:
         current = self._current(event, *_UNDER_WAY)
@@ -452,7 +454,7 @@ class ExecutionState:
             if current.open is not None and current.open.fatal == event.error:
                 current.failed_at = current.open.failed_at
             self.frames[event.scope].error = event.error
-            self._settle(current)
+            self._reconcile_children(current)
         else:
             current.status, current.due_at = StepStatus.RETRYING, event.retry_at
             current.waiting, current.signal = None, None
@@ -466,7 +468,7 @@ class ExecutionState:
         if current.due_at is not None:
             heappush(self.dues, (current.due_at, current.step))
 
-    def _settle(self, current: StepState) -> None:
+    def _reconcile_children(self, current: StepState) -> None:
         """What a step waited for is over, and its scope goes on."""
         current.due_at, current.waiting, current.signal, current.open = None, None, None, None
         current.before = None
@@ -510,15 +512,15 @@ class ExecutionState:
         if current.open is not None and not current.open.is_enough:
             raise IllegalEvent(f"{current.step} opens scopes while others are under way")
         inputs = dict(zip(event.keys, event.inputs, strict=True))
-        before, current.open = current.open, OpenScopes(event, inputs)
+        before, current.open = current.open, ScopeProgress(event, inputs)
         if before is not None:
             current.open.parts, current.open.part_bytes = before.parts, before.part_bytes
         current.status = StepStatus.OPEN
-        current.due_at = min((at for at in (event.opens_at, event.until) if at is not None), default=None)
+        current.due_at = min((at for at in (event.not_before, event.until) if at is not None), default=None)
         self.running.pop(current.step, None)
         if current.due_at is not None:
             self._expect(current)
-        if event.opens_at is None:
+        if event.not_before is None:
             self.ready[event.scope] = None
         else:
             self.ready.pop(event.scope, None)
@@ -527,8 +529,8 @@ class ExecutionState:
         frame = self.frames.get(event.scope)
         if frame is None or frame.ended is not None:
             raise IllegalEvent(f"{event.scope} ends, and is not under way")
-        for inner in list(self.within(event.scope)):
-            self._leave(inner)
+        for child_scopes in list(self.within(event.scope)):
+            self._leave(child_scopes)
         if event.scope == ROOT or event.scope in HANDLERS:
             frame.ended = event
             if event.scope == ROOT:
@@ -567,7 +569,7 @@ class ExecutionState:
         """Note whether there is something to decide about a step whose scopes are open."""
         scopes = owner.open
         assert scopes is not None, "asked of steps with open scopes"
-        if scopes.has_room or scopes.is_enough or scopes.is_too_much or scopes.fatal is not None:
+        if scopes.is_active or scopes.is_enough or scopes.is_too_much or scopes.fatal is not None:
             self.ready[owner.step.scope] = None
         else:
             self.ready.pop(owner.step.scope, None)

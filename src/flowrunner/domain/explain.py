@@ -17,20 +17,20 @@ _MOST_LOOKED_AT: Final = 100
 def waiting_for(state: ExecutionState) -> list[JSON]:
     """Each step that waits: `{node, step, type, until, …}`, with the words of its node type.
 
-    `type` is `retry`, `delay`, `signal`, `approval`, `flow`, `turn` or a node type's own. At most
+    `type` is `retry`, `delay`, `signal`, `approval`, `flow`, `concurrency` or a node type's own. At most
     `MOST_SHOWN` are told.
     """
     if state.is_queued:
-        return [{"type": "turn", "until": None}]
+        return [{"type": "concurrency", "until": None}]
     found: list[JSON] = []
     for step in state.timed if state.rests else islice(state.timed, _MOST_LOOKED_AT):
         current = state.at(step)
         if len(found) == MOST_SHOWN:
             break
-        about = _about(current)
-        if about is not None:
+        details = _about(current)
+        if details is not None:
             until = None if current.due_at is None else _moment(current.due_at)
-            found.append({"node": step.node, "step": str(step), "until": until, **about})
+            found.append({"node": step.node, "step": str(step), "until": until, **details})
     return found
 
 
@@ -42,8 +42,8 @@ def _about(current: StepState) -> dict[str, JSON] | None:
             "error": {"type": current.error.type, "message": current.error.message},
         }
     if current.waiting is not None:
-        about = current.waiting.about
-        return {"type": "delay", **about} if isinstance(about, dict) else {"type": "delay"}
+        details = current.waiting.details
+        return {"type": "delay", **details} if isinstance(details, dict) else {"type": "delay"}
     if current.open is not None and not current.open.has_begun:
         return {"type": "delay"}
     return None

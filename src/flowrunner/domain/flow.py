@@ -12,7 +12,7 @@ DEFAULT_ACTION: Final = "default"
 SKIPPED_ACTION: Final = "skipped"
 
 # Which key of a node of this type holds nodes of its own: one scope, or several by name.
-InnerKey: TypeAlias = Literal["nodes", "branches"]
+ChildScopesKey: TypeAlias = Literal["nodes", "branches"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class NodeTypeSpec:
         inner: Which key of the node holds nodes of its own, if one does.
         repeatable: Whether a node with these parameters may run twice without harm.
         params: The names of its parameters.
-        asks_again: Whether its parameters are filled in anew before each run of its own nodes: they see which
+        reevaluate_params: Whether its parameters are filled in anew before each run of its own nodes: they see which
             run it is as `index`, and as `input` what the run before gave.
         sets_variables: Whether it may set variables of the flow.
         collects: Whether its parameter `collect` is filled in after each run of its own nodes, to be gathered.
@@ -59,12 +59,12 @@ class NodeTypeSpec:
     check: Callable[[Mapping[str, JSON]], Sequence[ParamFault]]
     params_schema: Callable[[], Mapping[str, JSON]] = dict
     params: tuple[str, ...] = ()
-    asks_again: bool = False
+    reevaluate_params: bool = False
     sets_variables: bool = False
     collects: bool = False
     code: Mapping[tuple[str, ...], CodeKind] = field(default_factory=dict)
     schemas: tuple[str, ...] = ()
-    inner: InnerKey | None = None
+    child_scopes: ChildScopesKey | None = None
     repeatable: Callable[[Mapping[str, JSON]], bool]
     timeout_of: Callable[[Mapping[str, JSON]], float | None]
     pure: bool = False
@@ -186,7 +186,7 @@ class Node:
     repeatable: bool = True
     pure: bool = False
     sets_variables: bool = False
-    inner: Mapping[str, Graph] = field(default_factory=dict)
+    child_scopes: Mapping[str, Graph] = field(default_factory=dict)
     collect: Prepared | None = None
     item: str | None = None
     unreadable: str | None = None
@@ -211,7 +211,7 @@ class Node:
 
     def scope(self, key: str) -> Graph:
         """The graph of the node's own scope ``key``."""
-        return self.inner.get(key) or self.inner[""]
+        return self.child_scopes.get(key) or self.child_scopes[""]
 
     @property
     def parts(self) -> tuple[Prepared, ...]:

@@ -82,7 +82,7 @@ def misfit(kept: Sequence[Timed], start: Step, flow: Flow) -> str | None:
             if node is None or node.type != event.node_type:
                 return f"it has no {_named(_step(event))} of type {event.node_type}, whose result would be kept"
             for key in event.keys if isinstance(event, ScopesOpened) else ():
-                if not node.inner.keys() & {key, ""}:
+                if not node.child_scopes.keys() & {key, ""}:
                     return f"its {_named(_step(event))} has no branch '{key}', whose result would be kept"
     if _node_at(flow, start) is None:
         return f"it has no {_named(start)} to begin at"
@@ -118,7 +118,7 @@ def _graph_at(flow: Flow, scope: str) -> Graph | None:
     outer, _, name = path.rpartition("/")
     node, _, iteration = name.rpartition(".")
     owner = _node_at(flow, Step(node, int(iteration), outer))
-    return None if owner is None else owner.inner.get(key.removesuffix("]")) or owner.inner.get("")
+    return None if owner is None else owner.child_scopes.get(key.removesuffix("]")) or owner.child_scopes.get("")
 
 
 def _is_kept(event: Event, around: set[str], *, is_before: bool) -> bool:
@@ -177,7 +177,7 @@ def _without_loose_ends(events: Sequence[Timed], around: set[str]) -> list[Timed
             alive.add(scope)
             kept.append((event, at))
             if isinstance(event, ScopesOpened):
-                may_begin.update(step.inner(key) for key in event.keys)
+                may_begin.update(step.child_scopes(key) for key in event.keys)
     return kept
 
 

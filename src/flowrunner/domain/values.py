@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NewType, TypeAlias, Union
 
 AccountId = NewType("AccountId", str)
+WorkspaceId = NewType("WorkspaceId", str)
 FlowId = NewType("FlowId", str)
 RevisionId = NewType("RevisionId", str)
 ExecutionId = NewType("ExecutionId", str)
@@ -90,3 +91,8 @@ def left_after(value: JSON, left: int) -> int:
             elif child and (kind is list or kind is dict or kind is tuple):
                 todo.append(child)
     return left
+
+
+def personal_workspace(account_id: AccountId) -> WorkspaceId:
+    """Return the workspace that belongs to an account alone. It has the id of the account."""
+    return WorkspaceId(account_id)

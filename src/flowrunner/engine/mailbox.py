@@ -29,14 +29,14 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Mail:
+class SignalMessage:
     """A signal, and who wants to know what became of it."""
 
     signal: Signal
     answer: "asyncio.Future[bool]"
 
 
-Message: TypeAlias = Result | Logged | Mail
+Message: TypeAlias = Result | Logged | SignalMessage
 
 
 class Mailbox:
@@ -51,7 +51,7 @@ class Mailbox:
     def __len__(self) -> int:
         return len(self._messages)
 
-    def put(self, message: Result | Mail) -> None:
+    def put(self, message: Result | SignalMessage) -> None:
         self._messages.append(message)
         if self._is_closed:
             _end(message)

@@ -39,7 +39,7 @@ _BESIDE: Final = 10 * 8 * 1024
 
 # Members that carry values of users; the rest are names that the program goes by.
 _PAYLOADS: Final = (
-    "input", "inputs", "result", "vars", "message", "data", "reason", "payload", "about", "action", "collected",
+    "input", "inputs", "result", "vars", "message", "data", "reason", "payload", "details", "action", "collected",
 )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ async def storable_soon(event: Event, redactor: Redactor) -> Storable:
     event, encoded = _encoded(event)
     if len(encoded) <= LONG_BYTES:
         return _storable(event, encoded, redactor)
-    async with redactor.turn:
+    async with redactor.lock:
         return await asyncio.to_thread(_storable, event, encoded, redactor)
 
 

@@ -8,7 +8,7 @@ import structlog
 
 from flowrunner.domain.events import Failure, NodeCompleted, NodeFailed, Step
 from flowrunner.domain.execution import ExecutionState, StepStatus
-from flowrunner.domain.values import AccountId, ExecutionId, FlowId
+from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 
 logger = structlog.get_logger()
 
@@ -35,16 +35,16 @@ def step_facts(event: NodeCompleted | NodeFailed, state: ExecutionState, at: dat
     return {**facts, "state": status.value, "error_type": event.error.type}
 
 
-def log_step(execution_id: ExecutionId, account_id: AccountId, facts: dict[str, Any]) -> None:
-    logger.debug("step.finished", execution_id=execution_id, account_id=account_id, **facts)
+def log_step(execution_id: ExecutionId, workspace_id: WorkspaceId, facts: dict[str, Any]) -> None:
+    logger.debug("step.finished", execution_id=execution_id, workspace_id=workspace_id, **facts)
 
 
-def log_failed(execution_id: ExecutionId, account_id: AccountId, flow_id: FlowId, error: Failure) -> None:
+def log_failed(execution_id: ExecutionId, workspace_id: WorkspaceId, flow_id: FlowId, error: Failure) -> None:
     """Log an execution that has failed, once that is durable."""
     logger.info(
         "execution.failed",
         execution_id=execution_id,
-        account_id=account_id,
+        workspace_id=workspace_id,
         flow_id=flow_id,
         node=error.node,
         error_type=error.type,

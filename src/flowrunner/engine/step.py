@@ -25,17 +25,17 @@ from flowrunner.domain.execution import ExecutionState, StepState, StepStatus
 from flowrunner.domain.expression import MAX_RENDERED, ExpressionFailed
 from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks, Node, Prepared
 from flowrunner.domain.values import JSON, FlowId, left_after
+from flowrunner.engine.dependencies import EngineDependencies, Stopped
+from flowrunner.engine.expressions import ExecutionRef, ExpressionScope
 from flowrunner.engine.log import level_of
 from flowrunner.engine.recorder import MAX_EVENT_BYTES
-from flowrunner.engine.scope import Identity, Names
-from flowrunner.engine.world import Stopped, World
 from flowrunner.plugin import (
     Collected,
     HttpClient,
     NodeFailure,
     NodeType,
-    OpenScopes,
     Outcome,
+    RunScopes,
     ScopesEnded,
     Signalled,
     SubFlow,
@@ -46,20 +46,20 @@ from flowrunner.ports import ParentStep
 logger = structlog.get_logger()
 
 StepResult: TypeAlias = NodeCompleted | NodeWaiting | ScopesOpened | Failure
-_Given: TypeAlias = JSON | Outcome | Suspend | OpenScopes | Collected
+_Given: TypeAlias = JSON | Outcome | Suspend | RunScopes | Collected
 
 
 @dataclass(frozen=True, slots=True)
 class _Flows:
     """Starts executions for one step. Fills `plugin.SubFlows`."""
 
-    world: World
+    deps: EngineDependencies
     parent: ParentStep
 
     async def start(self, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool) -> SubFlow:
         # Asked again, it finds what was started after all.
-        return await self.world.patiently(
-            lambda: self.world.flows.start(self.parent, flow, version=version, input=input, wait=wait)
+        return await self.deps.retry_until_available(
+            lambda: self.deps.flows.start(self.parent, flow, version=version, input=input, wait=wait)
         )
 
 
@@ -67,8 +67,8 @@ class _Flows:
 class Context:
     """What a running node may know and use. Fills `plugin.StepContext`."""
 
-    world: World
-    identity: Identity
+    deps: EngineDependencies
+    execution: ExecutionRef
     state: ExecutionState
     current: StepState
     declared: Node
@@ -77,7 +77,7 @@ class Context:
 
     @property
     def execution_id(self) -> str:
-        return self.identity.execution_id
+        return self.execution.execution_id
 
     @property
     def node(self) -> str:
@@ -105,7 +105,7 @@ class Context:
 
     @property
     def branches(self) -> Sequence[str]:
-        return [key for key in self.declared.inner if key]
+        return [key for key in self.declared.child_scopes if key]
 
     @property
     def collects(self) -> bool:
@@ -113,7 +113,7 @@ class Context:
 
     @property
     def idempotency_key(self) -> str:
-        return f"{self.identity.keys_of}.{self.current.step}"
+        return f"{self.execution.keys_of}.{self.current.step}"
 
     @property
     def input(self) -> JSON:
@@ -121,20 +121,20 @@ class Context:
 
     @property
     def http(self) -> HttpClient:
-        return self.world.http.of(self.identity.account_id)
+        return self.deps.http.of(self.execution.workspace_id)
 
     @property
     def flows(self) -> _Flows:
         parent = self.state.parent
         before = cast("Sequence[str]", parent["flows"]) if isinstance(parent, Mapping) else ()
         return _Flows(
-            self.world,
+            self.deps,
             ParentStep(
-                execution_id=self.identity.execution_id,
-                account_id=self.identity.account_id,
+                execution_id=self.execution.execution_id,
+                workspace_id=self.execution.workspace_id,
                 step=self.step,
                 failures=self.failures,
-                flows=(*(FlowId(flow) for flow in before), self.identity.flow_id),
+                flows=(*(FlowId(flow) for flow in before), self.execution.flow_id),
             ),
         )
 
@@ -143,7 +143,7 @@ class Context:
             await self.wait_for_turn()
 
     def now(self) -> datetime:
-        return self.world.clock.now()
+        return self.deps.clock.now()
 
     def log(self, level: LogLevel, message: str, data: JSON = None) -> None:
         self.report(
@@ -158,13 +158,13 @@ class Context:
             )
         )
 
-    def say(self, level: str, text: str) -> None:
+    def on_console(self, level: str, text: str) -> None:
         self.log(level_of(level), text)
 
 
 async def run_step(
-    world: World,
-    identity: Identity,
+    deps: EngineDependencies,
+    execution: ExecutionRef,
     state: ExecutionState,
     step: Step,
     report: Callable[[Logged], None],
@@ -180,8 +180,8 @@ async def run_step(
     Raises:
         Stopped.
     """
-    node = node_of(identity.flow, state, step)
-    context = Context(world, identity, state, state.at(step), node, report, wait_for_turn)
+    node = node_of(execution.flow, state, step)
+    context = Context(deps, execution, state, state.at(step), node, report, wait_for_turn)
     try:
         return await _outcome(context)
     except NodeFailure as error:
@@ -202,9 +202,9 @@ async def run_step(
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
             raise
-        trace = await _trace(world, identity, error)
+        trace = await _trace(deps, execution, error)
         logger.error(
-            "node.crashed", execution_id=identity.execution_id, node=node.name, type=node.type, exception=trace
+            "node.crashed", execution_id=execution.execution_id, node=node.name, type=node.type, exception=trace
         )
         return Failure(
             type="node.crashed",
@@ -213,9 +213,9 @@ async def run_step(
         )
 
 
-async def _trace(world: World, identity: Identity, error: BaseException) -> JSON:
+async def _trace(deps: EngineDependencies, execution: ExecutionRef, error: BaseException) -> JSON:
     """Return what the log tells of a crash, without secrets: what an exception says may be what it choked on."""
-    redactor = await world.vault.redactor(identity.account_id)
+    redactor = await deps.vault.redactor(execution.workspace_id)
     try:
         return await redactor.redact_soon("".join(traceback.format_exception(error)))
     except RedactionLimit:
@@ -230,21 +230,21 @@ async def _outcome(context: Context) -> StepResult:
     node, current = context.declared, context.current
     if node.unreadable is not None:
         raise NodeFailure("flow.invalid", f"This version of FlowRunner cannot read the node: {node.unreadable}")
-    names = Names(context.world, context.identity, context.state, current, context.say, {})
-    node_type: NodeType[Any] = context.world.node_types[node.type]
-    if node_type.asks_again:
-        names.more = _of_next_run(current)
+    scope = ExpressionScope(context.deps, context.execution, context.state, current, context.on_console, {})
+    node_type: NodeType[Any] = context.deps.node_types[node.type]
+    if node_type.reevaluate_params:
+        scope.extra = _of_next_run(current)
     try:
         async with asyncio.timeout(node.timeout_seconds) as limit:
             if current.status is StepStatus.RUNNING:
-                given = await _run(node_type, context, names)
+                given = await _run(node_type, context, scope)
             else:
                 params = None
-                if node_type.asks_again:
-                    params = node_type.read(await names.fill(node.params))
-                given = await node_type.resume(params, context, _come(current))
+                if node_type.reevaluate_params:
+                    params = node_type.read(await scope.resolve(node.params))
+                given = await node_type.resume(params, context, _resume_event(current))
                 if node.hooks is not None:
-                    filled = await names.fill(node.params)
+                    filled = await scope.resolve(node.params)
                     given = await _changed_after(context, node.hooks, filled, given)
     except TimeoutError:
         if not limit.expired() or node.timeout_seconds is None:
@@ -253,7 +253,7 @@ async def _outcome(context: Context) -> StepResult:
         raise NodeFailure(failure.type, failure.message) from None
     if given is _SKIPPED:
         return _completed(context, Outcome(current.input, SKIPPED_ACTION), current.input, skipped=True)
-    if isinstance(given, OpenScopes):
+    if isinstance(given, RunScopes):
         return _opened(context, given)
     if isinstance(given, Suspend) and given.key is not None:
         # Its result is what the signal brings, which is not known yet.
@@ -265,8 +265,10 @@ async def _outcome(context: Context) -> StepResult:
         given = current.collected(others)
     result = given.result if isinstance(given, Outcome | Suspend) else given
     if node.output is not None:
-        seen = Names(context.world, context.identity, context.state, current, context.say, {"result": result})
-        result = await seen.fill(node.output)
+        seen = ExpressionScope(
+            context.deps, context.execution, context.state, current, context.on_console, {"result": result}
+        )
+        result = await seen.resolve(node.output)
     # Later nodes see what a replay will see, whatever Python object it was. Raises for what has no
     # JSON form.
     result = msgspec.to_builtins(result, str_keys=True)
@@ -278,16 +280,16 @@ async def _outcome(context: Context) -> StepResult:
 _SKIPPED: Any = object()
 
 
-async def _run(node_type: NodeType[Any], context: Context, names: Names) -> _Given:
+async def _run(node_type: NodeType[Any], context: Context, scope: ExpressionScope) -> _Given:
     node = context.declared
     if node.condition is not None:
         # By itself, because of a node that is skipped nothing else is evaluated.
-        holds = await names.fill(node.condition)
+        holds = await scope.resolve(node.condition)
         if isinstance(holds, ExpressionFailed):
             raise holds
         if not holds:
             return _SKIPPED  # type: ignore[no-any-return] # a mark of its own kind
-    params = await names.fill(node.params)
+    params = await scope.resolve(node.params)
     if node.hooks is None:
         return await node_type.run(node_type.read(params), context)
     return await _run_with_hooks(node_type, context, node.hooks, params)
@@ -305,7 +307,7 @@ async def _run_with_hooks(node_type: NodeType[Any], context: Context, hooks: Hoo
 
 async def _changed_after(context: Context, hooks: Hooks, params: JSON, given: _Given) -> _Given:
     """What a node gives, as its last hook makes it; nothing as long as that is not known."""
-    if hooks.post is None or isinstance(given, OpenScopes) or (isinstance(given, Suspend) and given.key is not None):
+    if hooks.post is None or isinstance(given, RunScopes) or (isinstance(given, Suspend) and given.key is not None):
         return given
     if isinstance(given, Collected):
         given = context.current.collected(given.others)
@@ -320,9 +322,9 @@ async def _changed_after(context: Context, hooks: Hooks, params: JSON, given: _G
             return changed
 
 
-async def _call(context: Context, hook: Prepared, more: Mapping[str, JSON]) -> JSON:
-    names = Names(context.world, context.identity, context.state, context.current, context.say, more)
-    return await names.fill(hook)
+async def _call(context: Context, hook: Prepared, extra: Mapping[str, JSON]) -> JSON:
+    scope = ExpressionScope(context.deps, context.execution, context.state, context.current, context.on_console, extra)
+    return await scope.resolve(hook)
 
 
 def _of_next_run(current: StepState) -> Mapping[str, JSON]:
@@ -333,16 +335,16 @@ def _of_next_run(current: StepState) -> Mapping[str, JSON]:
     return {"index": 0}
 
 
-def _come(current: StepState) -> Signalled | ScopesEnded:
+def _resume_event(current: StepState) -> Signalled | ScopesEnded:
     """What a step that goes on has waited for."""
     if current.open is None:
-        return Signalled(current.signal, None if current.waiting is None else current.waiting.about)
+        return Signalled(current.signal, None if current.waiting is None else current.waiting.details)
     scopes = current.open
     return ScopesEnded(
         scopes.opened.keys,
         scopes.results,
         {key: error.as_json() for key, error in scopes.errors.items()},
-        scopes.opened.about,
+        scopes.opened.details,
     )
 
 
@@ -374,12 +376,12 @@ def _waiting(context: Context, suspend: Suspend, result: JSON) -> NodeWaiting:
         result=result,
         action=suspend.action,
         key=suspend.key,
-        is_limit=suspend.is_limit,
-        about=suspend.about,
+        fail_at_deadline=suspend.fail_at_deadline,
+        details=suspend.details,
     )
 
 
-def _opened(context: Context, scopes: OpenScopes) -> ScopesOpened:
+def _opened(context: Context, scopes: RunScopes) -> ScopesOpened:
     # One value that flows into many scopes is written many times; a list of different ones has been counted.
     if len({id(input) for input in scopes.inputs}) < len(scopes.inputs) and (
         left_after(scopes.inputs, MAX_RENDERED) < 0
@@ -398,10 +400,10 @@ def _opened(context: Context, scopes: OpenScopes) -> ScopesOpened:
         scope=current.step.scope,
         keys=scopes.keys,
         inputs=msgspec.to_builtins(list(scopes.inputs), str_keys=True),
-        at_once=scopes.at_once,
+        concurrency=scopes.concurrency,
         needed=len(scopes.keys) if scopes.needed is None else scopes.needed,
-        tolerant=scopes.tolerant,
-        opens_at=scopes.opens_at,
+        ignore_failures=scopes.ignore_failures,
+        not_before=scopes.not_before,
         until=until,
-        about=msgspec.to_builtins(scopes.about, str_keys=True),
+        details=msgspec.to_builtins(scopes.details, str_keys=True),
     )

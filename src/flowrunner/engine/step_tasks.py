@@ -10,10 +10,10 @@ import structlog
 from flowrunner.domain.decide import node_of
 from flowrunner.domain.events import Failure, Step
 from flowrunner.domain.execution import ExecutionState
+from flowrunner.engine.dependencies import EngineDependencies, Stopped
+from flowrunner.engine.expressions import ExecutionRef
 from flowrunner.engine.mailbox import Mailbox, Result
-from flowrunner.engine.scope import Identity
 from flowrunner.engine.step import StepResult, run_step, timed_out
-from flowrunner.engine.world import Stopped, World
 
 logger = structlog.get_logger()
 
@@ -28,9 +28,11 @@ class StepTasks:
     set variables run one after the other, so that each reads what the one before it has set.
     """
 
-    def __init__(self, world: World, identity: Identity, state: ExecutionState, mailbox: Mailbox) -> None:
-        self._world = world
-        self._identity = identity
+    def __init__(
+        self, deps: EngineDependencies, execution: ExecutionRef, state: ExecutionState, mailbox: Mailbox
+    ) -> None:
+        self._deps = deps
+        self._execution = execution
         self._state = state
         self._mailbox = mailbox
         self._under_way: dict[Step, asyncio.Task[None] | None] = {}
@@ -49,7 +51,7 @@ class StepTasks:
 
     def add(self, step: Step) -> None:
         self._under_way[step] = None
-        if node_of(self._identity.flow, self._state, step).sets_variables:
+        if node_of(self._execution.flow, self._state, step).sets_variables:
             self._in_line[step] = None
             self._take_next_in_line()
         else:
@@ -64,7 +66,7 @@ class StepTasks:
     def take_quick(self) -> Step | None:
         """A step that was added and is done at once, for the caller to run."""
         for step in self._to_begin:
-            if node_of(self._identity.flow, self._state, step).is_quick:
+            if node_of(self._execution.flow, self._state, step).is_quick:
                 self._forget(step)
                 return step
         return None
@@ -72,7 +74,7 @@ class StepTasks:
     @property
     def are_pure(self) -> bool:
         """Whether there are steps to begin, and none of them has an effect outside."""
-        flow, state = self._identity.flow, self._state
+        flow, state = self._execution.flow, self._state
         return bool(self._to_begin) and all(node_of(flow, state, step).pure for step in self._to_begin)
 
     def launch(self) -> None:
@@ -88,7 +90,7 @@ class StepTasks:
             async def wait_for_turn() -> None:
                 nonlocal is_held
                 if not is_held:
-                    await held.enter_async_context(self._world.http.hold_long_value(self._identity.account_id))
+                    await held.enter_async_context(self._deps.http.hold_long_value(self._execution.workspace_id))
                     is_held = True
 
             outcome = await self._outcome(step, attempt, wait_for_turn)
@@ -104,7 +106,7 @@ class StepTasks:
         self, step: Step, attempt: int, wait_for_turn: Callable[[], Awaitable[None]]
     ) -> StepResult | None:
         """Run a try of a step; gives None if the server stops before it could."""
-        seconds = node_of(self._identity.flow, self._state, step).timeout_seconds
+        seconds = node_of(self._execution.flow, self._state, step).timeout_seconds
         # The step ends itself when its time is up, unless the node type does not let itself be
         # cancelled: then nobody waits for it any longer than that.
         timer = None
@@ -113,14 +115,14 @@ class StepTasks:
             timer = asyncio.get_running_loop().call_later(seconds + CANCEL_GRACE_SECONDS, self._mailbox.put, late)
         try:
             report = self._mailbox.put_line
-            return await run_step(self._world, self._identity, self._state, step, report, wait_for_turn=wait_for_turn)
+            return await run_step(self._deps, self._execution, self._state, step, report, wait_for_turn=wait_for_turn)
         except Stopped:
             self._forget(step)
             self._mailbox.wake()
             return None
         except Exception as error:
             # A fault of ours; without an outcome the execution would wait for this step for ever.
-            logger.exception("step.crashed", execution_id=self._identity.execution_id, step=str(step))
+            logger.exception("step.crashed", execution_id=self._execution.execution_id, step=str(step))
             return Failure(type="node.crashed", message=f"The step failed: {type(error).__name__}", node=step.node)
         finally:
             if timer is not None:

@@ -60,7 +60,10 @@ class Delay(NodeType[DelayParams]):
             assert params.duration is not None, "the model wants one of them"
             until = context.now() + timedelta(seconds=seconds_of(params.duration))
         limit = None if context.timeout_seconds is None else context.now() + timedelta(seconds=context.timeout_seconds)
-        is_limit = limit is not None and limit < until
+        fail_at_deadline = limit is not None and limit < until
         return Suspend(
-            until=limit if is_limit else until, is_limit=is_limit, result=context.input, about={"type": "delay"}
+            until=limit if fail_at_deadline else until,
+            fail_at_deadline=fail_at_deadline,
+            result=context.input,
+            details={"type": "delay"},
         )

@@ -14,10 +14,10 @@ from flowrunner.plugin import (
     Collected,
     NodeFailure,
     NodeType,
-    OpenScopes,
     Outcome,
     ParamFault,
     Params,
+    RunScopes,
     ScopesEnded,
     Signalled,
     StepContext,
@@ -48,7 +48,7 @@ class Foreach(NodeType[ForeachParams]):
 
     type = "foreach"
     Params = ForeachParams
-    inner = "nodes"
+    child_scopes = "nodes"
     errors: ClassVar[tuple[str, ...]] = ("*",)
     pure = True
     timeout_seconds = None
@@ -63,28 +63,28 @@ class Foreach(NodeType[ForeachParams]):
             hint = f"write [{items}]" if "," in items and "(" not in items else f"write ${{{items}}}"
         return [*faults, ParamFault(keys=("items",), code="param", message="must be a list", hint=hint)]
 
-    async def run(self, params: ForeachParams, context: StepContext) -> OpenScopes:
+    async def run(self, params: ForeachParams, context: StepContext) -> RunScopes:
         items = params.items
         if not isinstance(items, list | tuple):
             raise NodeFailure("input.invalid", f"'items' must be a list, and is {_kind(items)}")
         if len(items) > MAX_ITEMS:
             raise NodeFailure("limit.items", f"'items' has {len(items)} elements; {MAX_ITEMS} can be gone through")
-        return OpenScopes(
+        return RunScopes(
             keys=[str(index) for index in range(len(items))],
             inputs=items,
-            at_once=params.concurrency,
-            tolerant=params.on_error != "fail",
-            about=params.on_error,
+            concurrency=params.concurrency,
+            ignore_failures=params.on_error != "fail",
+            details=params.on_error,
         )
 
     async def resume(
-        self, params: ForeachParams | None, context: StepContext, come: Signalled | ScopesEnded
+        self, params: ForeachParams | None, context: StepContext, event: Signalled | ScopesEnded
     ) -> JSON | Collected:
-        assert isinstance(come, ScopesEnded), "it never waits for a signal"
-        instead = {k: {"error": e} if come.about == "collect" else None for k, e in come.errors.items()}
+        assert isinstance(event, ScopesEnded), "it never waits for a signal"
+        instead = {k: {"error": e} if event.details == "collect" else None for k, e in event.errors.items()}
         if context.collects:
             return Collected(instead)
-        return [come.results[key] if key in come.results else instead[key] for key in come.keys]
+        return [event.results[key] if key in event.results else instead[key] for key in event.keys]
 
 
 def _kind(value: JSON) -> str:
@@ -114,27 +114,27 @@ class While(NodeType[WhileParams]):
     type = "while"
     Params = WhileParams
     code: ClassVar = {("when",): CodeKind.CONDITION}
-    inner = "nodes"
+    child_scopes = "nodes"
     errors: ClassVar[tuple[str, ...]] = ("*",)
     pure = True
     timeout_seconds = None
-    asks_again = True
+    reevaluate_params = True
     collects = True
 
-    async def run(self, params: WhileParams, context: StepContext) -> JSON | OpenScopes | Collected:
+    async def run(self, params: WhileParams, context: StepContext) -> JSON | RunScopes | Collected:
         return self._next(params, context, 0, context.input)
 
     async def resume(
-        self, params: WhileParams | None, context: StepContext, come: Signalled | ScopesEnded
-    ) -> JSON | OpenScopes | Collected:
-        assert isinstance(come, ScopesEnded), "it never waits for a signal"
+        self, params: WhileParams | None, context: StepContext, event: Signalled | ScopesEnded
+    ) -> JSON | RunScopes | Collected:
+        assert isinstance(event, ScopesEnded), "it never waits for a signal"
         assert params is not None, "it asks again"
-        (key,) = come.keys
-        return self._next(params, context, int(key) + 1, come.results[key])
+        (key,) = event.keys
+        return self._next(params, context, int(key) + 1, event.results[key])
 
     def _next(
         self, params: WhileParams, context: StepContext, index: int, flowing: JSON
-    ) -> JSON | OpenScopes | Collected:
+    ) -> JSON | RunScopes | Collected:
         if isinstance(params.when, Exception):
             raise params.when
         if not params.when:
@@ -142,10 +142,10 @@ class While(NodeType[WhileParams]):
         if index >= params.max_iterations:
             message = f"The loop has run {params.max_iterations} times and its condition still holds"
             raise NodeFailure("limit.iterations", message)
-        opens_at = None
+        not_before = None
         if params.delay is not None and index > 0:
-            opens_at = context.now() + timedelta(seconds=seconds_of(params.delay))
-        return OpenScopes(keys=[str(index)], inputs=[flowing], opens_at=opens_at)
+            not_before = context.now() + timedelta(seconds=seconds_of(params.delay))
+        return RunScopes(keys=[str(index)], inputs=[flowing], not_before=not_before)
 
 
 class ParallelParams(Params):
@@ -166,20 +166,22 @@ class Parallel(NodeType[ParallelParams]):
 
     type = "parallel"
     Params = ParallelParams
-    inner = "branches"
+    child_scopes = "branches"
     errors: ClassVar[tuple[str, ...]] = ("*",)
     pure = True
     timeout_seconds = None
 
-    async def run(self, params: ParallelParams, context: StepContext) -> OpenScopes:
+    async def run(self, params: ParallelParams, context: StepContext) -> RunScopes:
         branches = context.branches
         needed = {"all": len(branches), "any": 1}.get(str(params.join), params.join)
         if not isinstance(needed, int) or needed > len(branches):
             raise NodeFailure("input.invalid", f"'join' asks for {params.join} of {len(branches)} branches")
-        return OpenScopes(keys=branches, inputs=[context.input] * len(branches), at_once=len(branches), needed=needed)
+        return RunScopes(
+            keys=branches, inputs=[context.input] * len(branches), concurrency=len(branches), needed=needed
+        )
 
     async def resume(
-        self, params: ParallelParams | None, context: StepContext, come: Signalled | ScopesEnded
+        self, params: ParallelParams | None, context: StepContext, event: Signalled | ScopesEnded
     ) -> Mapping[str, JSON] | Outcome:
-        assert isinstance(come, ScopesEnded), "it never waits for a signal"
-        return {key: come.results[key] for key in come.keys if key in come.results}
+        assert isinstance(event, ScopesEnded), "it never waits for a signal"
+        return {key: event.results[key] for key in event.keys if key in event.results}

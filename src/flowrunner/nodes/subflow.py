@@ -46,11 +46,13 @@ class SubflowNode(NodeType[FlowParams]):
         until = None
         if context.timeout_seconds is not None:
             until = context.now() + timedelta(seconds=context.timeout_seconds)
-        return Suspend(until=until, is_limit=True, key=f"flow:{child.execution_id}", about={"type": "flow", **link})
+        return Suspend(
+            until=until, fail_at_deadline=True, key=f"flow:{child.execution_id}", details={"type": "flow", **link}
+        )
 
-    async def resume(self, params: FlowParams | None, context: StepContext, come: Signalled | ScopesEnded) -> JSON:
-        assert isinstance(come, Signalled), "it opens no scopes"
-        end = come.payload
+    async def resume(self, params: FlowParams | None, context: StepContext, event: Signalled | ScopesEnded) -> JSON:
+        assert isinstance(event, Signalled), "it opens no scopes"
+        end = event.payload
         assert isinstance(end, dict), "ends are told by this program"
         if end["status"] == "completed":
             result: JSON = end["result"]

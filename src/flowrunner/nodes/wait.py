@@ -44,12 +44,12 @@ class Wait(NodeType[WaitParams]):
             until=_limit(context, params.timeout),
             action=TIMEOUT,
             key=f"signal:{params.key}",
-            about={"type": "signal", "key": params.key},
+            details={"type": "signal", "key": params.key},
         )
 
-    async def resume(self, params: WaitParams | None, context: StepContext, come: Signalled | ScopesEnded) -> JSON:
-        assert isinstance(come, Signalled), "it opens no scopes"
-        return come.payload
+    async def resume(self, params: WaitParams | None, context: StepContext, event: Signalled | ScopesEnded) -> JSON:
+        assert isinstance(event, Signalled), "it opens no scopes"
+        return event.payload
 
 
 class ApprovalParams(Params):
@@ -71,17 +71,17 @@ class Approval(NodeType[ApprovalParams]):
     timeout_seconds = None
 
     async def run(self, params: ApprovalParams, context: StepContext) -> Suspend:
-        about: dict[str, JSON] = {"type": "approval", "prompt": params.prompt}
+        details: dict[str, JSON] = {"type": "approval", "prompt": params.prompt}
         if params.form is not None:
-            about["form"] = params.form
+            details["form"] = params.form
         if params.roles is not None:
-            about["roles"] = list(params.roles)
-        return Suspend(until=_limit(context), action=TIMEOUT, key=f"approval:{context.step}", about=about)
+            details["roles"] = list(params.roles)
+        return Suspend(until=_limit(context), action=TIMEOUT, key=f"approval:{context.step}", details=details)
 
     async def resume(
-        self, params: ApprovalParams | None, context: StepContext, come: Signalled | ScopesEnded
+        self, params: ApprovalParams | None, context: StepContext, event: Signalled | ScopesEnded
     ) -> Outcome:
-        assert isinstance(come, Signalled), "it opens no scopes"
-        answer = come.payload
+        assert isinstance(event, Signalled), "it opens no scopes"
+        answer = event.payload
         assert isinstance(answer, dict), "answers are made by this program"
         return Outcome(answer, "approved" if answer["approved"] else "rejected")

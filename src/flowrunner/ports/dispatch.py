@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId
+from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId
 from flowrunner.plugin import SubFlow
 from flowrunner.ports.journal import NewExecution
 
@@ -34,7 +34,7 @@ class Signal:
     step: str | None = None
     request: str | None = None
     audit: AuditEntry | None = None
-    letter: int | None = None
+    message: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class InboxMessage:
     """Something that an execution is told by a process that does not have it in memory."""
 
     number: int
@@ -60,26 +60,26 @@ class Letter:
     content: "Signal | Cancel"
 
 
-class Letters(Protocol):
+class Inbox(Protocol):
     """What is on its way to executions in other processes.
 
     A letter is gone once what it says is durable: see `Append.letters`. One that did not count is marked, until
     whoever sent it has seen that.
     """
 
-    async def post(self, id: ExecutionId, content: "Signal | Cancel", *, at: datetime) -> int:
+    async def send(self, id: ExecutionId, content: "Signal | Cancel", *, at: datetime) -> int:
         """Gives its number. Secrets must not be in it. Raises: NotFound."""
         ...
 
-    async def unread(self, ids: Collection[ExecutionId]) -> Sequence[Letter]:
+    async def unread(self, ids: Collection[ExecutionId]) -> Sequence[InboxMessage]:
         """In the order in which they came."""
         ...
 
-    async def refuse(self, number: int, mark: int) -> None:
+    async def reject(self, number: int, fencing_token: int) -> None:
         """It did not count; means nothing if another process has its execution by now: see `Journal.own`."""
         ...
 
-    async def discard(self, number: int, mark: int) -> None:
+    async def discard(self, number: int, fencing_token: int) -> None:
         """It did not count, and nobody waits to see that; means nothing if another process has its execution by now."""
         ...
 
@@ -87,7 +87,7 @@ class Letters(Protocol):
         """Whether it counted; None while that is open."""
         ...
 
-    async def withdraw(self, number: int) -> bool:
+    async def cancel(self, number: int) -> bool:
         """Whether it was still there."""
         ...
 
@@ -100,7 +100,7 @@ class Letters(Protocol):
         ...
 
 
-class Rooms(Protocol):
+class ActiveSlots(Protocol):
     """Which executions may be in the memory of processes that share a journal, so many of each account.
 
     Room belongs to an execution, from when it has it until it leaves or ends, whichever process has it in memory and
@@ -115,17 +115,17 @@ class Rooms(Protocol):
         """
         ...
 
-    async def leave(self, id: ExecutionId, mark: int) -> None:
+    async def leave(self, id: ExecutionId, fencing_token: int) -> None:
         """It has left memory and not ended; means nothing if another process has it by now: see `Journal.own`."""
         ...
 
     async def is_waiting(self, id: ExecutionId) -> bool: ...
 
-    async def let_in(self, account_id: AccountId, *, most: int | None) -> ExecutionId | None:
+    async def admit_next(self, workspace_id: WorkspaceId, *, most: int | None) -> ExecutionId | None:
         """Give room to the one of the account that has waited longest, if there is any."""
         ...
 
-    async def accounts_waiting(self) -> Sequence[AccountId]:
+    async def accounts_waiting(self) -> Sequence[WorkspaceId]:
         """Accounts with executions that wait."""
         ...
 
@@ -133,15 +133,15 @@ class Rooms(Protocol):
         """How many executions wait for room, or are new and no process has taken them up yet."""
         ...
 
-    async def expected(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+    async def expected(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         """Executions that were let in, have waited since then or longer, and that no process has taken up."""
         ...
 
-    async def resting(self, *, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+    async def idle(self, *, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         """Executions that have room and wait for something: they are about to leave, or nobody knows of them."""
         ...
 
-    async def untold(self, *, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+    async def unnotified(self, *, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         """Executions that have got their turn since they were in memory, and are not there again yet."""
         ...
 
@@ -157,10 +157,10 @@ HANDLERS_RUN: Final = (
 )
 
 # What somebody is told who gave an execution a signal, when it may have been recorded and may not.
-NOBODY_KNOWS: Final = "Nobody knows whether it was taken: look before you try again"
+OUTCOME_UNKNOWN: Final = "Nobody knows whether it was taken: look before you try again"
 
 
-class Relatives(Protocol):
+class ExecutionLinks(Protocol):
     """What executions do to each other. Each call returns at once; what it sets going survives a crash."""
 
     def child_ended(self, parent_id: ExecutionId, signal: Signal) -> None: ...
@@ -168,16 +168,16 @@ class Relatives(Protocol):
         """End the flow of an execution. Handlers of its end that have begun go on."""
         ...
 
-    def look_for_orphans(self, parent_id: ExecutionId) -> None:
+    def reconcile_children(self, parent_id: ExecutionId) -> None:
         """Cancel what was started for steps of an execution that have gone on without it."""
         ...
 
-    def turn_is_free(self, key: str) -> None:
+    def release_slot(self, key: str) -> None:
         """Let executions in that wait for their turn under ``key``."""
         ...
 
 
-class Dispatcher(Relatives, Protocol):
+class Dispatcher(ExecutionLinks, Protocol):
     """Decides which process advances an execution."""
 
     async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
@@ -186,7 +186,7 @@ class Dispatcher(Relatives, Protocol):
         Raises:
             DuplicateRequest: If its idempotency key is taken.
             NotFound: If its flow is gone, or its account.
-            NoTurn: If it has to wait for its turn, and is not queued.
+            ConcurrencyLimitReached: If it has to wait for its turn, and is not queued.
             TooManyRequests: If it has to wait, and its account has as many waiting as it may.
             Unavailable: If the server is stopping.
         """
@@ -211,7 +211,7 @@ class Dispatcher(Relatives, Protocol):
         """Cancel the executions that are older than ``by`` and share a limit with it; none if it does not exist."""
         ...
 
-    def waits_for_room(self, id: ExecutionId) -> bool:
+    def waits_to_become_active(self, id: ExecutionId) -> bool:
         """Return whether it waits until this process has room for it. What waits for room elsewhere, rows tell."""
         ...
 
@@ -236,7 +236,7 @@ class ParentStep:
     """
 
     execution_id: ExecutionId
-    account_id: AccountId
+    workspace_id: WorkspaceId
     step: str
     failures: int
     flows: Sequence[FlowId]
@@ -283,7 +283,7 @@ class ActiveExecution(Protocol):
     """An execution while it is in memory."""
 
     @property
-    def account_id(self) -> AccountId: ...
+    def workspace_id(self) -> WorkspaceId: ...
     @property
     def status(self) -> Status: ...
 
@@ -301,11 +301,11 @@ class ActiveExecution(Protocol):
         ...
 
     @property
-    def mark(self) -> int:
+    def fencing_token(self) -> int:
         """What it is written under: see `Journal.own`."""
         ...
 
-    def cancel(self, wish: Cancel, answer: "Future[bool] | None" = None, *, letter: int | None = None) -> None:
+    def cancel(self, wish: Cancel, answer: "Future[bool] | None" = None, *, message: int | None = None) -> None:
         """End the execution soon, whatever it is doing.
 
         Args:
@@ -341,7 +341,7 @@ class Engine(Protocol):
         """Make this process the only one whose appends count."""
         ...
 
-    async def join(self) -> None:
+    async def open_shared(self) -> None:
         """Share the journal: whoever loads an execution is the only one whose appends to it count."""
         ...
 
@@ -359,7 +359,7 @@ class Engine(Protocol):
         Raises:
             DuplicateRequest: If its idempotency key is taken.
             NotFound: If its flow is gone, or its account.
-            NoTurn: If it has to wait for its turn, and is not queued.
+            ConcurrencyLimitReached: If it has to wait for its turn, and is not queued.
             TooManyRequests: If it would have to wait for room, as too many of its account do.
             Fenced: If the journal was claimed by another process.
             Unavailable: If it could not be written; it may exist all the same.
@@ -374,7 +374,7 @@ class Engine(Protocol):
         """What the parent of an execution is told of its end; None if it has not ended. Raises: NotFound."""
         ...
 
-    async def left_behind(self, parent: ExecutionId, children: Sequence[ExecutionId]) -> Sequence[ExecutionId]:
+    async def orphaned_children(self, parent: ExecutionId, children: Sequence[ExecutionId]) -> Sequence[ExecutionId]:
         """Which of ``children`` no step of ``parent`` waits for, or is about to. Raises: NotFound."""
         ...
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
+from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.page import Page
 
 # A whole list must stay something to look over; the execution itself tells all of its error.
@@ -61,22 +61,22 @@ class LogLine:
 
 
 class ExecutionReader(Protocol):
-    async def get(self, account_id: AccountId, id: ExecutionId) -> ExecutionDetail:
+    async def get(self, workspace_id: WorkspaceId, id: ExecutionId) -> ExecutionDetail:
         """Raises: NotFound."""
         ...
 
-    async def request(self, account_id: AccountId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
+    async def request(self, workspace_id: WorkspaceId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
         """What was accepted under the key, with the digest of what was asked; None if it is free."""
         ...
 
     async def page(
-        self, account_id: AccountId, *, flow_id: FlowId | None, statuses: Sequence[Status], page: Page
+        self, workspace_id: WorkspaceId, *, flow_id: FlowId | None, statuses: Sequence[Status], page: Page
     ) -> tuple[Sequence[ExecutionView], int]:
         """The newest first, with the total. Of a long error one character more than a list shows is read."""
         ...
 
     async def logs(
-        self, account_id: AccountId, id: ExecutionId, *, level: str | None, page: Page
+        self, workspace_id: WorkspaceId, id: ExecutionId, *, level: str | None, page: Page
     ) -> tuple[Sequence[LogLine], int]:
         """In the order of their events, with the total. Raises: NotFound."""
         ...
@@ -101,10 +101,10 @@ class ExecutionReader(Protocol):
 class UsageReader(Protocol):
     """How much an account uses, where its executions in memory do not tell."""
 
-    async def stored(self, account_id: AccountId) -> int:
+    async def stored(self, workspace_id: WorkspaceId) -> int:
         """Bytes of its executions' events, of its flows with every definition, and of its sealed secrets."""
         ...
 
-    async def queued(self, account_id: AccountId) -> int:
+    async def queued(self, workspace_id: WorkspaceId) -> int:
         """Its executions that wait for a turn among those of their flow."""
         ...

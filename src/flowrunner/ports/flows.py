@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.values import AccountId, FlowId, RevisionId
+from flowrunner.domain.values import FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
@@ -56,7 +56,7 @@ class RevisionView:
     version: str
     size: int
     created_at: datetime
-    created_by: AccountId
+    created_by: WorkspaceId
     is_current: bool
 
 
@@ -74,13 +74,13 @@ class CurrentFlow(NamedTuple):
 
 class FlowStore(Protocol):
     async def create(
-        self, account_id: AccountId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
+        self, workspace_id: WorkspaceId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
     ) -> None:
         """Raises: NotFound for no such account; LimitReached if it has ``most`` flows already."""
         ...
 
     async def update(
-        self, account_id: AccountId, id: FlowId, change: Callable[[SavedFlow], SavedFlow], *, audit: Audit = None
+        self, workspace_id: WorkspaceId, id: FlowId, change: Callable[[SavedFlow], SavedFlow], *, audit: Audit = None
     ) -> SavedFlow:
         """Put what ``change`` makes of the flow as it is at this moment in its place; gives that.
 
@@ -96,7 +96,7 @@ class FlowStore(Protocol):
 
     async def delete(
         self,
-        account_id: AccountId,
+        workspace_id: WorkspaceId,
         id: FlowId,
         *,
         at: datetime,
@@ -113,40 +113,42 @@ class FlowStore(Protocol):
         """
         ...
 
-    async def get(self, account_id: AccountId, id: FlowId) -> SavedFlow:
+    async def get(self, workspace_id: WorkspaceId, id: FlowId) -> SavedFlow:
         """Raises: NotFound."""
         ...
 
-    async def current(self, account_id: AccountId, id: FlowId) -> CurrentFlow:
+    async def current(self, workspace_id: WorkspaceId, id: FlowId) -> CurrentFlow:
         """Raises: NotFound."""
         ...
 
-    async def called(self, account_id: AccountId, id_or_name: str) -> Sequence[FlowId]:
+    async def called(self, workspace_id: WorkspaceId, id_or_name: str) -> Sequence[FlowId]:
         """Return the flow of that id, or else the flows of that name, of which two are enough."""
         ...
 
-    async def revision_named(self, account_id: AccountId, id: FlowId, version: str | int) -> RevisionId:
+    async def revision_named(self, workspace_id: WorkspaceId, id: FlowId, version: str | int) -> RevisionId:
         """The revision of that number, or the latest with that label of its author. Raises: NotFound."""
         ...
 
-    async def definition(self, account_id: AccountId, revision_id: RevisionId) -> str:
+    async def definition(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> str:
         """Raises: NotFound."""
         ...
 
-    async def revisions(self, account_id: AccountId, id: FlowId, *, page: Page) -> tuple[Sequence[RevisionView], int]:
+    async def revisions(
+        self, workspace_id: WorkspaceId, id: FlowId, *, page: Page
+    ) -> tuple[Sequence[RevisionView], int]:
         """The newest first, with the total. Raises: NotFound."""
         ...
 
-    async def revision(self, account_id: AccountId, id: FlowId, number: int) -> SavedRevision:
+    async def revision(self, workspace_id: WorkspaceId, id: FlowId, number: int) -> SavedRevision:
         """Raises: NotFound for no such flow, or no such revision of it."""
         ...
 
-    async def revision_before(self, account_id: AccountId, id: FlowId, number: int) -> SavedRevision | None:
+    async def revision_before(self, workspace_id: WorkspaceId, id: FlowId, number: int) -> SavedRevision | None:
         """The last one before ``number`` that was not deleted."""
         ...
 
     async def delete_revision(
-        self, account_id: AccountId, id: FlowId, number: int, *, at: datetime, audit: Audit = None
+        self, workspace_id: WorkspaceId, id: FlowId, number: int, *, at: datetime, audit: Audit = None
     ) -> None:
         """Forget a definition, but not its number. No execution can start with it any more.
 
@@ -156,7 +158,7 @@ class FlowStore(Protocol):
         """
         ...
 
-    async def page(self, account_id: AccountId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
+    async def page(self, workspace_id: WorkspaceId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
         """The oldest first, with the total."""
         ...
 
@@ -168,9 +170,9 @@ class FlowStore(Protocol):
         ...
 
 
-class FlowLibrary(Protocol):
+class CompiledFlows(Protocol):
     """Flows that are ready to run, by revision."""
 
-    async def get(self, account_id: AccountId, revision_id: RevisionId) -> Flow:
+    async def get(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> Flow:
         """Raises: NotFound, or InvalidFlow if the language has moved on since it was saved."""
         ...

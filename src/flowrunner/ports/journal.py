@@ -10,7 +10,7 @@ from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import Limits
-from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
+from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.memory import Loading
 
 
@@ -49,7 +49,7 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ConcurrencySlot:
     """A place among the executions of a flow that may be under way at once.
 
     Attributes:
@@ -83,17 +83,17 @@ class NewExecution:
     """
 
     id: ExecutionId
-    account_id: AccountId
+    workspace_id: WorkspaceId
     flow_id: FlowId
     revision_id: RevisionId
     started_at: datetime
     idempotency_key: str | None = None
     request_digest: str | None = None
-    by: AccountId | None = None
+    by: WorkspaceId | None = None
     parent_id: ExecutionId | None = None
     started_for: JSON = None
     flow_name: str = ""
-    turn: Turn | None = None
+    slot: ConcurrencySlot | None = None
     limits: Limits | None = None
     rerun_of: ExecutionId | None = None
     rerun_from: str | None = None
@@ -106,7 +106,7 @@ class NewExecution:
 class Quota:
     """An account, and the limits that what it stores is compared with."""
 
-    account_id: AccountId
+    workspace_id: WorkspaceId
     limits: Limits
 
 
@@ -130,7 +130,7 @@ class Append:
     summary: Summary
     create: NewExecution | None = None
     audit: Sequence[AuditEntry] = ()
-    letters: Sequence[int] = ()
+    messages: Sequence[int] = ()
     quota: Quota | None = None
 
 
@@ -150,7 +150,7 @@ class Unreadable(FlowRunnerError):
         self.newer_since = newer_since
 
 
-class NoTurn(Exception):
+class ConcurrencyLimitReached(Exception):
     """Nothing was written: as many executions of the flow are under way as may be."""
 
 
@@ -176,7 +176,7 @@ class StoredExecution:
     """
 
     id: ExecutionId
-    account_id: AccountId
+    workspace_id: WorkspaceId
     flow_id: FlowId
     revision_id: RevisionId
     status: Status
@@ -184,11 +184,11 @@ class StoredExecution:
     size: int
     last_seq: int
     parent_id: ExecutionId | None = None
-    turn: Turn | None = None
+    slot: ConcurrencySlot | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Unsettled:
+class UnreconciledChild:
     """An execution and the one that was to wait for its end; at most one of them has ended."""
 
     child: ExecutionId
@@ -224,7 +224,7 @@ class Journal(Protocol):
         """The epoch of the last claim, for processes that share the journal and own executions one by one."""
         ...
 
-    async def own(self, id: ExecutionId, epoch: int) -> int:
+    async def acquire(self, id: ExecutionId, epoch: int) -> int:
         """Make the appends of one execution count only under the mark that this gives.
 
         Raises:
@@ -261,25 +261,25 @@ class Journal(Protocol):
         """Tell other processes that the execution has new events, as whoever added them may have had no time to."""
         ...
 
-    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         """Executions that are to run since then or longer and that nobody has owned yet, and whose they are."""
         ...
 
-    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         """Running executions and whose they are, by id, beyond ``after``; the waiting ones are ``due`` in time."""
         ...
 
-    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         """Waiting executions whose time has come, and whose they are."""
         ...
 
     async def next_wake(self) -> datetime | None: ...
 
-    async def admit(self, key: str) -> tuple[ExecutionId, AccountId] | None:
+    async def admit(self, key: str) -> tuple[ExecutionId, WorkspaceId] | None:
         """Give the next place under ``key`` that is free to the execution that waits longest; tell which, and whose."""
         ...
 
-    async def having_turn(self, key: str) -> Sequence[tuple[ExecutionId, AccountId]]:
+    async def holding_slot(self, key: str) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         """Running executions that have a place under ``key``, and whose they are."""
         ...
 
@@ -291,14 +291,14 @@ class Journal(Protocol):
         """The one that was created last of those that wait for their turn under ``key``."""
         ...
 
-    async def older_in_turn(self, id: ExecutionId) -> Sequence[ExecutionId]:
+    async def older_with_key(self, id: ExecutionId) -> Sequence[ExecutionId]:
         """Those that share a limit with ``id`` and were created before it, the oldest first.
 
         Ones that have ended are not among them. If it has ended itself, or does not exist, there are none.
         """
         ...
 
-    async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:
+    async def unreconciled_children(self, parent: ExecutionId | None = None) -> Sequence[UnreconciledChild]:
         """Executions and the ones that wait for them, where one may have missed what the other did.
 
         Args:

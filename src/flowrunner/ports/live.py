@@ -10,7 +10,7 @@ from flowrunner.ports.journal import Recorded
 class Broadcast(Protocol):
     def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None: ...
 
-    def hear(self, execution_id: ExecutionId) -> None:
+    def mark_stale(self, execution_id: ExecutionId) -> None:
         """Events of the execution may have become durable that are not at hand: they are in the journal."""
         ...
 

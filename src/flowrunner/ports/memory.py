@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId
 
 # An execution whose events have more bytes waits for room in memory when it is loaded.
 LARGE_BYTES: Final = 64 * 1024
@@ -12,15 +12,15 @@ LARGE_BYTES: Final = 64 * 1024
 class Loading(Protocol):
     """The room that one large execution takes, from its loading or its start on."""
 
-    def reading(self, account_id: AccountId) -> AbstractAsyncContextManager[None]:
+    def reading(self, workspace_id: WorkspaceId) -> AbstractAsyncContextManager[None]:
         """Hold one of the account's turns to read large executions."""
         ...
 
-    async def take(self, account_id: AccountId, size: int) -> None:
+    async def take(self, workspace_id: WorkspaceId, size: int) -> None:
         """Wait for so many bytes of room, which `give_back` ends."""
         ...
 
-    def take_at_once(self, account_id: AccountId, size: int) -> bool:
+    def take_at_once(self, workspace_id: WorkspaceId, size: int) -> bool:
         """Take so many bytes of room, if there are and none of the account's executions waits for some."""
         ...
 
@@ -38,6 +38,6 @@ class MemoryRoom(Protocol):
 class BodyRoom(Protocol):
     """The room in memory for long bodies of requests, of which each account has a share."""
 
-    def hold(self, account_id: AccountId, size: int) -> AbstractAsyncContextManager[None]:
+    def hold(self, workspace_id: WorkspaceId, size: int) -> AbstractAsyncContextManager[None]:
         """Hold so many bytes of room, after waiting for them."""
         ...

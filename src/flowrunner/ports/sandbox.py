@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
-from flowrunner.domain.values import JSON, AccountId
+from flowrunner.domain.expression.script import Script, ScriptFault, ScriptOutcome
+from flowrunner.domain.values import JSON, WorkspaceId
 
 
 class Sandbox(Protocol):
@@ -13,7 +13,7 @@ class Sandbox(Protocol):
 
     async def evaluate(
         self,
-        account_id: AccountId,
+        workspace_id: WorkspaceId,
         scripts: Sequence[Script],
         scope: Mapping[str, JSON],
         *,

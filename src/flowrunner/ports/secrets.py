@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final, Literal, Protocol, TypeAlias
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.values import JSON, AccountId
+from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
@@ -52,7 +52,7 @@ class SecretStore(Protocol):
     """Whatever it is given to call is called within a transaction, on another thread."""
 
     async def save(
-        self, account_id: AccountId, seal: Seal, *, at: datetime, most: int | None = None, audit: Audit = None
+        self, workspace_id: WorkspaceId, seal: Seal, *, at: datetime, most: int | None = None, audit: Audit = None
     ) -> tuple[SecretView, bool]:
         """Write or replace; the flag says whether it is new.
 
@@ -60,17 +60,17 @@ class SecretStore(Protocol):
         """
         ...
 
-    async def delete(self, account_id: AccountId, key: str, *, audit: Audit = None) -> None:
+    async def delete(self, workspace_id: WorkspaceId, key: str, *, audit: Audit = None) -> None:
         """Raises: NotFound."""
         ...
 
-    async def list(self, account_id: AccountId) -> Sequence[SecretView]: ...
+    async def list(self, workspace_id: WorkspaceId) -> Sequence[SecretView]: ...
 
-    async def sealed(self, account_id: AccountId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
+    async def sealed(self, workspace_id: WorkspaceId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
         """Every secret with its data key, as they are at one moment; no data key for one that is damaged."""
         ...
 
-    async def open_since(self, account_id: AccountId) -> datetime | None:
+    async def open_since(self, workspace_id: WorkspaceId) -> datetime | None:
         """When the first of the account's open executions began; None if there is none."""
         ...
 
@@ -79,12 +79,16 @@ class SecretStore(Protocol):
         ...
 
     async def rewrap(
-        self, after: tuple[AccountId, int] | None, rewrap: Callable[[AccountId, WrappedKey], WrappedKey], *, limit: int
-    ) -> tuple[AccountId, int] | None:
+        self,
+        after: tuple[WorkspaceId, int] | None,
+        rewrap: Callable[[WorkspaceId, WrappedKey], WrappedKey],
+        *,
+        limit: int,
+    ) -> tuple[WorkspaceId, int] | None:
         """Put what ``rewrap`` makes in the place of some data keys, in their order; the last, or None at the end."""
         ...
 
-    async def reseal_next(self, rotation: int, reseal: Callable[[AccountId, int], Reseal]) -> AccountId | None:
+    async def reseal_next(self, rotation: int, reseal: Callable[[WorkspaceId, int], Reseal]) -> WorkspaceId | None:
         """Give a new data key to one account that has none since the rotation; None if there is no such account.
 
         Args:
@@ -209,7 +213,7 @@ class Redactor(Protocol):
         turn: Held while a long text is searched on a thread.
     """
 
-    turn: asyncio.Lock
+    lock: asyncio.Lock
 
     def redact(self, value: JSON) -> JSON:
         """The value with `***` for every secret, at any depth, in keys too. Raises: RedactionLimit."""
@@ -226,21 +230,28 @@ class Redactor(Protocol):
 
 class Vault(Protocol):
     async def set(
-        self, account_id: AccountId, key: str, value: str, *, at: datetime, most: int | None = None, audit: Audit = None
+        self,
+        workspace_id: WorkspaceId,
+        key: str,
+        value: str,
+        *,
+        at: datetime,
+        most: int | None = None,
+        audit: Audit = None,
     ) -> tuple[SecretView, bool]:
         """As `SecretStore.save`; the value is hidden by the time it can be read."""
         ...
 
-    async def delete(self, account_id: AccountId, key: str, *, audit: Audit = None) -> None:
+    async def delete(self, workspace_id: WorkspaceId, key: str, *, audit: Audit = None) -> None:
         """As `SecretStore.delete`."""
         ...
 
-    async def redactor(self, account_id: AccountId) -> Redactor:
+    async def redactor(self, workspace_id: WorkspaceId) -> Redactor:
         """Hides the values of the account's secrets, and replaced ones that an open execution may show."""
         ...
 
-    async def reveal(self, account_id: AccountId, names: Collection[str]) -> Mapping[str, str]:
+    async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
         """The values of the named secrets that exist. Raises: WrongKey if one cannot be opened."""
         ...
 
-    def forget(self, account_id: AccountId) -> None: ...
+    def forget(self, workspace_id: WorkspaceId) -> None: ...

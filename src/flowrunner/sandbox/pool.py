@@ -12,9 +12,9 @@ import msgspec
 import structlog
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.script import Script, ScriptFault, ScriptOutcome
-from flowrunner.domain.values import JSON, AccountId
-from flowrunner.sandbox.nursery import Nursery, Worker, WorkerLost
+from flowrunner.domain.expression.script import Script, ScriptFault, ScriptOutcome
+from flowrunner.domain.values import JSON, WorkspaceId
+from flowrunner.sandbox.fork_server import ForkServer, Worker, WorkerLost
 from flowrunner.sandbox.worker import ENGINE_SECONDS, MAX_REQUEST, PREFIX
 
 logger = structlog.get_logger()
@@ -126,29 +126,29 @@ class JailedSandbox:
 
     def __init__(self, workers: int = 2) -> None:
         self._workers = workers
-        self._nursery: Nursery | None = None
+        self._fork_server: ForkServer | None = None
         self._starting = asyncio.Lock()
         self._fresh: deque[Worker] = deque()
         # The least recently used first.
         self._idle: list[Worker] = []
-        self._running: Counter[AccountId | None] = Counter()
+        self._running: Counter[WorkspaceId | None] = Counter()
         # Who has waited longest for a turn first.
-        self._waiting: OrderedDict[AccountId | None, deque[_Request]] = OrderedDict()
+        self._waiting: OrderedDict[WorkspaceId | None, deque[_Request]] = OrderedDict()
         self._serving: set[asyncio.Task[None]] = set()
-        self._slow: dict[AccountId | None, float] = {}
+        self._slow: dict[WorkspaceId | None, float] = {}
         self._refilling: asyncio.Task[None] | None = None
         self._is_closed = False
 
     async def evaluate(
         self,
-        account_id: AccountId,
+        workspace_id: WorkspaceId,
         scripts: Sequence[Script],
         scope: Mapping[str, JSON],
         *,
         now: datetime | None = None,
     ) -> Sequence[ScriptOutcome]:
         kind = b"E" if now is None else b"T" + _milliseconds(now)
-        answers = await self._ask(account_id, kind, scripts, scope)
+        answers = await self._ask(workspace_id, kind, scripts, scope)
         return [
             ScriptOutcome(answer.value, _fault(answer, script), tuple(answer.lines))
             for script, answer in zip(scripts, answers, strict=True)
@@ -168,21 +168,21 @@ class JailedSandbox:
                 worker.retire()
             self._fresh.clear()
             self._idle.clear()
-            if self._nursery is not None:
-                await self._nursery.close()
+            if self._fork_server is not None:
+                await self._fork_server.close()
         while self._serving:
             # What is under way loses its worker, and what waits finds none.
             await asyncio.wait(self._serving)
 
     async def _ask(
-        self, account_id: AccountId | None, kind: bytes, scripts: Sequence[Script], scope: Mapping[str, JSON] | None
+        self, workspace_id: WorkspaceId | None, kind: bytes, scripts: Sequence[Script], scope: Mapping[str, JSON] | None
     ) -> list[_Answer]:
         if not scripts:
             return []
         if self._is_closed:
             raise Unavailable(_STOPPING)
         request = _Request(kind, scripts, scope)
-        self._waiting.setdefault(account_id, deque()).append(request)
+        self._waiting.setdefault(workspace_id, deque()).append(request)
         self._take_turns()
         try:
             return await request.answers
@@ -199,56 +199,56 @@ class JailedSandbox:
     def _take_turns(self) -> None:
         """Let those go on who may, the accounts one after the other, whoever has more waiting."""
         while (free := self._workers - self._running.total()) > 0:
-            for account_id in self._waiting:
-                if self._may_run(account_id):
+            for workspace_id in self._waiting:
+                if self._may_run(workspace_id):
                     break
             else:
                 return
-            waiting = self._waiting[account_id]
-            worker = None if waiting[0].is_repeated else self._kept_for(account_id)
+            waiting = self._waiting[workspace_id]
+            worker = None if waiting[0].is_repeated else self._kept_for(workspace_id)
             # Others may go on beside it.
             most = min(_together(worker), -(-len(waiting) // free))
             batch = deque(waiting.popleft() for _ in range(most))
             if waiting:
-                self._waiting.move_to_end(account_id)
+                self._waiting.move_to_end(workspace_id)
             else:
-                del self._waiting[account_id]
-            self._running[account_id] += 1
-            serving = asyncio.create_task(self._serve(account_id, worker, batch), name="sandbox")
+                del self._waiting[workspace_id]
+            self._running[workspace_id] += 1
+            serving = asyncio.create_task(self._serve(workspace_id, worker, batch), name="sandbox")
             self._serving.add(serving)
             serving.add_done_callback(self._serving.discard)
 
-    def _may_run(self, account_id: AccountId | None) -> bool:
+    def _may_run(self, workspace_id: WorkspaceId | None) -> bool:
         running = self._running.total()
         if running >= self._workers:
             return False
-        slow_until = self._slow.get(account_id)
+        slow_until = self._slow.get(workspace_id)
         if slow_until is None:
             return True
         if slow_until < asyncio.get_running_loop().time():
-            del self._slow[account_id]
+            del self._slow[workspace_id]
             return True
-        return self._running[account_id] < max(1, self._workers - 1)
+        return self._running[workspace_id] < max(1, self._workers - 1)
 
-    async def _serve(self, account_id: AccountId | None, worker: Worker | None, batch: deque[_Request]) -> None:
+    async def _serve(self, workspace_id: WorkspaceId | None, worker: Worker | None, batch: deque[_Request]) -> None:
         """Have requests of one account evaluated, as far as one worker comes with them."""
         try:
             for request in batch:
                 request.has_its_turn()
             worker = worker or await self._unused(is_new=batch[0].is_repeated)
-            worker.account_id = account_id
+            worker.workspace_id = workspace_id
             await self._evaluate(worker, batch)
         except Exception as error:
             # Those who wait are told, whatever it is.
             while batch:
                 batch.popleft().fail(error)
         finally:
-            self._running[account_id] -= 1
-            if not self._running[account_id]:
-                del self._running[account_id]
+            self._running[workspace_id] -= 1
+            if not self._running[workspace_id]:
+                del self._running[workspace_id]
             if batch:
-                self._waiting.setdefault(account_id, deque()).extendleft(reversed(batch))
-                self._waiting.move_to_end(account_id, last=False)
+                self._waiting.setdefault(workspace_id, deque()).extendleft(reversed(batch))
+                self._waiting.move_to_end(workspace_id, last=False)
             self._take_turns()
 
     async def _evaluate(self, worker: Worker, batch: deque[_Request]) -> None:
@@ -266,14 +266,14 @@ class JailedSandbox:
             is_complete = len(answers) == request.count or _is_over(answers)
             if not is_complete and request.is_wanted:
                 # It may have been killed for no fault of the scripts, and those that wait ready with it.
-                logger.warning("sandbox.worker_lost", account_id=worker.account_id)
+                logger.warning("sandbox.worker_lost", workspace_id=worker.workspace_id)
                 if not request.is_repeated:
                     request.is_repeated = True
                     break
                 answers.append(_Answer(fault=_LOST))
             batch.popleft()
             if answers and answers[-1].limit == "time":
-                self._slow[worker.account_id] = asyncio.get_running_loop().time() + _SLOW_SECONDS
+                self._slow[worker.workspace_id] = asyncio.get_running_loop().time() + _SLOW_SECONDS
             request.settle(answers)
             if worker.is_lost:
                 break
@@ -311,10 +311,10 @@ class JailedSandbox:
 
     # Workers
 
-    def _kept_for(self, account_id: AccountId | None) -> Worker | None:
+    def _kept_for(self, workspace_id: WorkspaceId | None) -> Worker | None:
         """A worker that has seen scripts of the account, and of no other."""
         for index in range(len(self._idle) - 1, -1, -1):
-            if self._idle[index].account_id == account_id:
+            if self._idle[index].workspace_id == workspace_id:
                 worker = self._idle.pop(index)
                 if not worker.is_lost:
                     return worker
@@ -335,7 +335,7 @@ class JailedSandbox:
 
     def _put_back(self, worker: Worker) -> None:
         # What only checks has no account to be kept for.
-        if worker.account_id is None or worker.is_lost or self._is_closed or worker.requests >= _REQUESTS_OF_A_WORKER:
+        if worker.workspace_id is None or worker.is_lost or self._is_closed or worker.requests >= _REQUESTS_OF_A_WORKER:
             worker.retire()
             return
         self._idle.append(worker)
@@ -359,17 +359,17 @@ class JailedSandbox:
             async with self._starting:
                 if self._is_closed:
                     raise Unavailable(_STOPPING)
-                if self._nursery is None or self._nursery.is_lost:
-                    if self._nursery is not None:
-                        await self._nursery.close()
+                if self._fork_server is None or self._fork_server.is_lost:
+                    if self._fork_server is not None:
+                        await self._fork_server.close()
                         logger.warning("sandbox.lost")
-                    self._nursery = None
-                    self._nursery = await Nursery.start()
-                nursery = self._nursery
+                    self._fork_server = None
+                    self._fork_server = await ForkServer.start()
+                fork_server = self._fork_server
             try:
-                return await nursery.worker()
+                return await fork_server.worker()
             except OSError:
-                await nursery.close()
+                await fork_server.close()
         raise Unavailable("JavaScript cannot be evaluated now: no process can be had")
 
 

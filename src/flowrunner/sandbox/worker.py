@@ -65,15 +65,15 @@ _OTHER_WRAPPINGS: Final = {
 }
 
 
-def main(engine_path: str, prelude_path: str, seldom_path: str) -> NoReturn:
+def main(engine_path: str, prelude_path: str, lazy_runtime_path: str) -> NoReturn:
     import _socket
 
     _close_all_but_the_first_three()
     control = _socket.socket(fileno=0)
     try:
         engine = _load(engine_path)
-        with open(prelude_path, encoding="utf-8") as prelude, open(seldom_path, encoding="utf-8") as seldom:
-            texts = prelude.read(), seldom.read()
+        with open(prelude_path, encoding="utf-8") as prelude, open(lazy_runtime_path, encoding="utf-8") as lazy_runtime:
+            texts = prelude.read(), lazy_runtime.read()
         jail = _Jail()
         notes = jail.enter()
     except Exception as error:
@@ -158,10 +158,10 @@ class _Nursery:
 
 
 class _Worker:
-    def __init__(self, engine: Any, prelude: str, seldom: str) -> None:
+    def __init__(self, engine: Any, prelude: str, lazy_runtime: str) -> None:
         self._engine = engine
         self._prelude = prelude
-        self._seldom = seldom
+        self._lazy_runtime = lazy_runtime
         self._held = bytearray()
         self._held_since = 0.0
         self._usual_kilobytes = _peak_kilobytes()
@@ -182,7 +182,7 @@ class _Worker:
         context = self._engine.Context()
         context.set_memory_limit(MEMORY_BYTES)
         context.set_max_stack_size(_JS_STACK)
-        return context, context.eval(self._prelude)(self._seldom)
+        return context, context.eval(self._prelude)(self._lazy_runtime)
 
     def _answer(self, request: bytes, ready: tuple[Any, Any] | None) -> "_Script | None":
         self._held_since = time.monotonic()
@@ -364,7 +364,7 @@ class _Jail:
         self._filter: Any = None
         self._worker_filter: Any = None
         self._parent = os.getppid()
-        self._nursery = os.getpid()
+        self._fork_server = os.getpid()
 
     def enter(self) -> str:
         """Jail the nursery. Gives what of the jail is not to be had here, as words."""
@@ -400,7 +400,7 @@ class _Jail:
             return " ".join([*lacking, "seccomp"])
         calls = _CALLS[self._machine]
         self._worker_filter = _Filter(ctypes, calls, calls.worker)
-        self._filter = _Filter(ctypes, calls, calls.worker + calls.nursery)
+        self._filter = _Filter(ctypes, calls, calls.worker + calls.fork_server)
         if not self._apply(self._filter):
             self._worker_filter = None
             lacking.append("seccomp")
@@ -411,7 +411,7 @@ class _Jail:
         if self._prctl is not None:
             self._prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
         # It may have died before this one asked to be told.
-        if os.getppid() != self._nursery:
+        if os.getppid() != self._fork_server:
             os._exit(1)
         if self._address_space:
             self._limit("RLIMIT_AS", self._address_space + MEMORY_BYTES + _BESIDE_THE_HEAP)
@@ -474,11 +474,11 @@ class _Calls:
         nursery: What forking takes besides.
     """
 
-    def __init__(self, arch: int, maps: tuple[int, ...], worker: tuple[int, ...], nursery: tuple[int, ...]) -> None:
+    def __init__(self, arch: int, maps: tuple[int, ...], worker: tuple[int, ...], fork_server: tuple[int, ...]) -> None:
         self.arch = arch
         self.maps = maps
         self.worker = worker
-        self.nursery = nursery
+        self.fork_server = fork_server
 
 
 _CALLS: Final = {

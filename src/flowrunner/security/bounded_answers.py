@@ -7,7 +7,7 @@ from typing import Any, Final
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.security.parsing_turns import ParsingTurns
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
@@ -36,7 +36,7 @@ class BoundedResponseHandler(ResponseHandler):
 
     Args:
         turns: Of the event loop, which all connections share.
-        account_id: Whose requests it carries.
+        workspace_id: Whose requests it carries.
         on_change: Called with 1 when it opens and with -1 when it closes.
         is_crowded: Whether so many are open that it may not be kept for another request.
     """
@@ -46,13 +46,13 @@ class BoundedResponseHandler(ResponseHandler):
         loop: asyncio.AbstractEventLoop,
         *,
         turns: ParsingTurns,
-        account_id: AccountId,
+        workspace_id: WorkspaceId,
         on_change: Callable[[int], None],
         is_crowded: Callable[[], bool],
     ) -> None:
         super().__init__(loop)
         self._turns = turns
-        self._account_id = account_id
+        self._account_id = workspace_id
         self._on_change = on_change
         self._is_crowded = is_crowded
         self._unparsed = b""

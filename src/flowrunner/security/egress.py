@@ -14,7 +14,7 @@ import yarl
 from aiohttp.client_proto import ResponseHandler
 
 from flowrunner.domain.errors import quoted
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.plugin import LONG_BODY_BYTES, HttpAnswer, HttpClient, NodeFailure
 from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES, BoundedResponseHandler, UnfitAnswer
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
@@ -39,7 +39,7 @@ _SURE_LONG_ANSWERS: Final = 1
 # Accounts whose connections are kept.
 _KEPT_CLIENTS: Final = 256
 _CONNECT_SECONDS: Final = 10.0
-_NOBODY: Final = AccountId("")
+_NOBODY: Final = WorkspaceId("")
 _FORBIDDEN_HEADERS: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"}
 )
@@ -60,24 +60,24 @@ class EgressClients:
         self._policy = policy
         self._shares = _Shares()
         # The least recently used first.
-        self._clients: OrderedDict[AccountId, EgressClient] = OrderedDict()
+        self._clients: OrderedDict[WorkspaceId, EgressClient] = OrderedDict()
 
-    def of(self, account_id: AccountId) -> "_AccountClient":
-        return _AccountClient(self, account_id)
+    def of(self, workspace_id: WorkspaceId) -> "_AccountClient":
+        return _AccountClient(self, workspace_id)
 
-    def hold_long_value(self, account_id: AccountId) -> AbstractAsyncContextManager[None]:
-        return self._shares.long_answers.hold(account_id)
+    def hold_long_value(self, workspace_id: WorkspaceId) -> AbstractAsyncContextManager[None]:
+        return self._shares.long_answers.hold(workspace_id)
 
     @asynccontextmanager
-    async def hold(self, account_id: AccountId, *, is_long: bool = False) -> AsyncIterator["EgressClient"]:
+    async def hold(self, workspace_id: WorkspaceId, *, is_long: bool = False) -> AsyncIterator["EgressClient"]:
         """Hold the client of an account, once it is the account's turn for a request."""
         # In this order: who holds a turn for a request does not wait for one with a long body.
-        long = self._shares.long_requests.hold(account_id) if is_long else nullcontext()
-        async with long, self._shares.requests.hold(account_id):
-            client = self._clients.get(account_id)
+        long = self._shares.long_requests.hold(workspace_id) if is_long else nullcontext()
+        async with long, self._shares.requests.hold(workspace_id):
+            client = self._clients.get(workspace_id)
             if client is None:
-                client = self._clients[account_id] = EgressClient(self._policy, self._shares, account_id)
-            self._clients.move_to_end(account_id)
+                client = self._clients[workspace_id] = EgressClient(self._policy, self._shares, workspace_id)
+            self._clients.move_to_end(workspace_id)
             yield client
         if len(self._clients) > _KEPT_CLIENTS:
             await self._drop_one()
@@ -89,8 +89,8 @@ class EgressClients:
 
     async def _drop_one(self) -> None:
         unused = (id for id in self._clients if not self._shares.requests.held(id))
-        if (account_id := next(unused, None)) is not None:
-            await self._clients.pop(account_id).close()
+        if (workspace_id := next(unused, None)) is not None:
+            await self._clients.pop(workspace_id).close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +98,10 @@ class _AccountClient:
     """Fills `plugin.HttpClient` for the nodes of one account."""
 
     clients: EgressClients
-    account_id: AccountId
+    workspace_id: WorkspaceId
 
     def hold(self, *, is_long: bool = False) -> AbstractAsyncContextManager[HttpClient]:
-        return self.clients.hold(self.account_id, is_long=is_long)
+        return self.clients.hold(self.workspace_id, is_long=is_long)
 
     async def request(
         self,
@@ -140,12 +140,14 @@ class EgressClient:
     answer gets around.
     """
 
-    def __init__(self, policy: EgressPolicy, shares: _Shares | None = None, account_id: AccountId = _NOBODY) -> None:
+    def __init__(
+        self, policy: EgressPolicy, shares: _Shares | None = None, workspace_id: WorkspaceId = _NOBODY
+    ) -> None:
         self._policy = policy
         self._shares = shares or _Shares()
         self._open_connections = 0
         connector = aiohttp.TCPConnector(
-            resolver=AccountResolver(policy, self._shares.lookups, account_id),
+            resolver=AccountResolver(policy, self._shares.lookups, workspace_id),
             socket_factory=self._socket,
             # The requests are limited.
             limit=0,
@@ -156,7 +158,7 @@ class EgressClient:
         answers: Any = partial(
             BoundedResponseHandler,
             turns=self._shares.turns,
-            account_id=account_id,
+            workspace_id=workspace_id,
             on_change=self._count,
             is_crowded=self._is_crowded,
         )

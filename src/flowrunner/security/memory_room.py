@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.security.fair_slots import FairSlots
 
 # In MiB, as values: of all accounts together, of one of them, and of each in any case. As much for executions, and
@@ -35,8 +35,8 @@ class FairBodies:
     def __init__(self) -> None:
         self.memory = _memory_slots()
 
-    def hold(self, account_id: AccountId, size: int) -> AbstractAsyncContextManager[None]:
-        return self.memory.hold(account_id, _units(size))
+    def hold(self, workspace_id: WorkspaceId, size: int) -> AbstractAsyncContextManager[None]:
+        return self.memory.hold(workspace_id, _units(size))
 
 
 class FairMemory:
@@ -55,21 +55,21 @@ class _Loading:
 
     def __init__(self, room: FairMemory) -> None:
         self._room = room
-        self._taken: tuple[AccountId, int] | None = None
+        self._taken: tuple[WorkspaceId, int] | None = None
 
-    def reading(self, account_id: AccountId) -> AbstractAsyncContextManager[None]:
-        return self._room.reading.hold(account_id)
+    def reading(self, workspace_id: WorkspaceId) -> AbstractAsyncContextManager[None]:
+        return self._room.reading.hold(workspace_id)
 
-    async def take(self, account_id: AccountId, size: int) -> None:
+    async def take(self, workspace_id: WorkspaceId, size: int) -> None:
         count = _units(size)
-        await self._room.memory.take(account_id, count)
-        self._taken = account_id, count
+        await self._room.memory.take(workspace_id, count)
+        self._taken = workspace_id, count
 
-    def take_at_once(self, account_id: AccountId, size: int) -> bool:
+    def take_at_once(self, workspace_id: WorkspaceId, size: int) -> bool:
         count = _units(size)
-        is_taken = self._room.memory.take_at_once(account_id, count)
+        is_taken = self._room.memory.take_at_once(workspace_id, count)
         if is_taken:
-            self._taken = account_id, count
+            self._taken = workspace_id, count
         return is_taken
 
     def give_back(self) -> None:

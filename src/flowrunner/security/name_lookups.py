@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.fair_slots import FairSlots
 
@@ -28,10 +28,10 @@ def lookup_slots() -> FairSlots:
 class AccountResolver(AbstractResolver):
     """Resolves the names in requests of one account. It refuses a name if any of its addresses is closed."""
 
-    def __init__(self, policy: EgressPolicy, slots: FairSlots, account_id: AccountId) -> None:
+    def __init__(self, policy: EgressPolicy, slots: FairSlots, workspace_id: WorkspaceId) -> None:
         self._policy = policy
         self._slots = slots
-        self._account_id = account_id
+        self._account_id = workspace_id
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET

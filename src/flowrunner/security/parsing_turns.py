@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final
 
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId
 
 _TURN_SECONDS: Final = 0.02
 
@@ -22,7 +22,7 @@ class ParsingTurns:
         self._spent = 0.0
         self._is_resetting = False
         # The account whose turn is next comes first.
-        self._waiting: OrderedDict[AccountId, deque[Callable[[], None]]] = OrderedDict()
+        self._waiting: OrderedDict[WorkspaceId, deque[Callable[[], None]]] = OrderedDict()
 
     @property
     def is_over(self) -> bool:
@@ -38,9 +38,9 @@ class ParsingTurns:
             self._spent += time.perf_counter() - begun
             self._reset_soon()
 
-    def in_next_turn(self, account_id: AccountId, go_on: Callable[[], None]) -> None:
+    def in_next_turn(self, workspace_id: WorkspaceId, go_on: Callable[[], None]) -> None:
         """Call ``go_on`` in one of the next turns of the loop."""
-        self._waiting.setdefault(account_id, deque()).append(go_on)
+        self._waiting.setdefault(workspace_id, deque()).append(go_on)
         self._reset_soon()
 
     def _reset_soon(self) -> None:
@@ -55,11 +55,11 @@ class ParsingTurns:
             for _ in range(sum(map(len, self._waiting.values()))):
                 if self.is_over:
                     return
-                account_id, waiting = next(iter(self._waiting.items()))
+                workspace_id, waiting = next(iter(self._waiting.items()))
                 go_on = waiting.popleft()
-                self._waiting.move_to_end(account_id)
+                self._waiting.move_to_end(workspace_id)
                 if not waiting:
-                    del self._waiting[account_id]
+                    del self._waiting[workspace_id]
                 go_on()
         finally:
             if self._waiting:

@@ -38,7 +38,7 @@ class SecretRedactor:
     """Hides a set of values, in the forms in which they commonly travel. Fills `ports.Redactor`."""
 
     def __init__(self) -> None:
-        self.turn = asyncio.Lock()
+        self.lock = asyncio.Lock()
         self._prepared = Prepared({}, None, (None, 0))
 
     @property
@@ -83,7 +83,7 @@ class SecretRedactor:
             return value
         if len(msgspec.json.encode(value)) <= LONG_BYTES:
             return self.redact(value)
-        async with self.turn:
+        async with self.lock:
             return await asyncio.to_thread(self.redact, value)
 
     def redact(self, value: JSON) -> JSON:

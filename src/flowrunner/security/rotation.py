@@ -15,7 +15,7 @@ from typing import Final, TypeAlias, assert_never
 
 import structlog
 
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports import Clock, HeldKeys, KeyHolder, KeyKind, KeyRotation, KeyRotationStore, SecretStore
 from flowrunner.security.keys import (
     MASTER,
@@ -196,7 +196,7 @@ class FileKeyRotator:
     async def _rotate_master(self, rotation: KeyRotation) -> bool:
         if not await self._is_used_by_all(rotation):
             return False
-        last: tuple[AccountId, int] | None = None
+        last: tuple[WorkspaceId, int] | None = None
         while (last := await self._secrets.rewrap(last, self._vault.rewrap, limit=_REWRAPPED_AT_ONCE)) is not None:
             continue
         return True

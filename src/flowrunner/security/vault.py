@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from flowrunner.domain.errors import FlowRunnerError
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports import Audit, Clock, Reseal, SealedSecret, SecretStore, SecretView, WrappedKey
 from flowrunner.security.hidden_values import HiddenValues
 from flowrunner.security.keys import KEY_BYTES, MASTER, KeyRing
@@ -48,8 +48,8 @@ def _context(*parts: str | int) -> str:
     return "".join(f"{len(str(part))}:{part}" for part in parts)
 
 
-def _seal_secret(account_id: AccountId, key: str, value: bytes, version: int, data_key: bytes) -> SealedSecret:
-    sealed = seal(data_key, value, context=_context(_FORMAT, account_id, key, version))
+def _seal_secret(workspace_id: WorkspaceId, key: str, value: bytes, version: int, data_key: bytes) -> SealedSecret:
+    sealed = seal(data_key, value, context=_context(_FORMAT, workspace_id, key, version))
     return SealedSecret(key=key, key_version=version, sealed=sealed)
 
 
@@ -59,17 +59,17 @@ class MasterKeys(KeyRing):
     def __init__(self, present: bytes, others: Iterable[bytes] = ()) -> None:
         super().__init__(MASTER, present, others)
 
-    def wrap(self, account_id: AccountId, version: int, data_key: bytes) -> WrappedKey:
+    def wrap(self, workspace_id: WorkspaceId, version: int, data_key: bytes) -> WrappedKey:
         # Read once: it may be replaced meanwhile, on another thread.
         id = self.id
-        wrapped = seal(self._keys[id], data_key, context=_context(_KEY_FORMAT, account_id, version, id))
+        wrapped = seal(self._keys[id], data_key, context=_context(_KEY_FORMAT, workspace_id, version, id))
         return WrappedKey(version=version, master_key_id=id, wrapped=wrapped)
 
-    def unwrap(self, account_id: AccountId, key: WrappedKey) -> bytes:
+    def unwrap(self, workspace_id: WorkspaceId, key: WrappedKey) -> bytes:
         """Raises: WrongKey."""
         if key.master_key_id not in self._keys:
             raise WrongKey("The master key of a data key is missing")
-        context = _context(_KEY_FORMAT, account_id, key.version, key.master_key_id)
+        context = _context(_KEY_FORMAT, workspace_id, key.version, key.master_key_id)
         return unseal(self._keys[key.master_key_id], key.wrapped, context=context)
 
 
@@ -80,84 +80,91 @@ class AesVault:
         self._store = store
         self._master_keys = master_keys
         self._clock = clock
-        self._hidden: dict[AccountId, HiddenValues] = {}
+        self._hidden: dict[WorkspaceId, HiddenValues] = {}
         # Accounts of which every value that is stored is hidden.
-        self._complete: set[AccountId] = set()
+        self._complete: set[WorkspaceId] = set()
         # Accounts of which values that are not stored any more may be hidden.
-        self._unsettled: set[AccountId] = set()
+        self._unsettled: set[WorkspaceId] = set()
 
     async def set(
-        self, account_id: AccountId, key: str, value: str, *, at: datetime, most: int | None = None, audit: Audit = None
+        self,
+        workspace_id: WorkspaceId,
+        key: str,
+        value: str,
+        *,
+        at: datetime,
+        most: int | None = None,
+        audit: Audit = None,
     ) -> tuple[SecretView, bool]:
         def seal(newest: WrappedKey | None) -> tuple[SealedSecret, WrappedKey]:
             # Made within the transaction that stores them, so that no rotation comes in between.
             if newest is None:
                 data_key = secrets.token_bytes(KEY_BYTES)
-                newest = self._master_keys.wrap(account_id, 1, data_key)
+                newest = self._master_keys.wrap(workspace_id, 1, data_key)
             else:
-                data_key = self._master_keys.unwrap(account_id, newest)
-            return _seal_secret(account_id, key, value.encode(), newest.version, data_key), newest
+                data_key = self._master_keys.unwrap(workspace_id, newest)
+            return _seal_secret(workspace_id, key, value.encode(), newest.version, data_key), newest
 
         # Hidden before it can be used: an execution may read it the moment it is stored.
-        await (await self._look(account_id)).learn([value])
+        await (await self._look(workspace_id)).learn([value])
         try:
-            return await self._store.save(account_id, seal, at=at, most=most, audit=audit)
+            return await self._store.save(workspace_id, seal, at=at, most=most, audit=audit)
         finally:
-            self._changed(account_id)
+            self._changed(workspace_id)
 
-    async def delete(self, account_id: AccountId, key: str, *, audit: Audit = None) -> None:
+    async def delete(self, workspace_id: WorkspaceId, key: str, *, audit: Audit = None) -> None:
         try:
-            await self._store.delete(account_id, key, audit=audit)
+            await self._store.delete(workspace_id, key, audit=audit)
         finally:
-            self._changed(account_id)
+            self._changed(workspace_id)
 
-    def _changed(self, account_id: AccountId) -> None:
-        self._complete.discard(account_id)
-        self._unsettled.add(account_id)
+    def _changed(self, workspace_id: WorkspaceId) -> None:
+        self._complete.discard(workspace_id)
+        self._unsettled.add(workspace_id)
 
-    async def reveal(self, account_id: AccountId, names: Collection[str]) -> Mapping[str, str]:
+    async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
         found = {
-            secret.key: self._open(account_id, secret, data_key)
-            for secret, data_key in await self._store.sealed(account_id)
+            secret.key: self._open(workspace_id, secret, data_key)
+            for secret, data_key in await self._store.sealed(workspace_id)
             if secret.key in names
         }
         # Another process may have set it a moment ago.
-        await (await self._look(account_id)).learn(found.values())
+        await (await self._look(workspace_id)).learn(found.values())
         return found
 
-    def _open(self, account_id: AccountId, secret: SealedSecret, data_key: WrappedKey | None) -> str:
+    def _open(self, workspace_id: WorkspaceId, secret: SealedSecret, data_key: WrappedKey | None) -> str:
         """Raises: WrongKey."""
         if data_key is None:
             raise WrongKey("A secret's data key is missing")
-        key = self._master_keys.unwrap(account_id, data_key)
-        context = _context(_FORMAT, account_id, secret.key, secret.key_version)
+        key = self._master_keys.unwrap(workspace_id, data_key)
+        context = _context(_FORMAT, workspace_id, secret.key, secret.key_version)
         return unseal(key, secret.sealed, context=context).decode()
 
-    async def redactor(self, account_id: AccountId) -> SecretRedactor:
-        return (await self._look(account_id)).redactor
+    async def redactor(self, workspace_id: WorkspaceId) -> SecretRedactor:
+        return (await self._look(workspace_id)).redactor
 
-    async def _look(self, account_id: AccountId) -> HiddenValues:
-        hidden = self._hidden.setdefault(account_id, HiddenValues())
-        if account_id not in self._complete:
-            stored = await self._readable(account_id)
+    async def _look(self, workspace_id: WorkspaceId) -> HiddenValues:
+        hidden = self._hidden.setdefault(workspace_id, HiddenValues())
+        if workspace_id not in self._complete:
+            stored = await self._readable(workspace_id)
             await hidden.compare(stored, at=self._clock.now())
-            self._complete.add(account_id)
+            self._complete.add(workspace_id)
             if hidden.has_replaced:
-                self._unsettled.add(account_id)
+                self._unsettled.add(workspace_id)
         return hidden
 
-    async def _readable(self, account_id: AccountId) -> list[str]:
+    async def _readable(self, workspace_id: WorkspaceId) -> list[str]:
         """Every value that can be opened. One that cannot is of no use to anybody, and must not keep
         the account's flows from running."""
         values = []
-        for secret, data_key in await self._store.sealed(account_id):
+        for secret, data_key in await self._store.sealed(workspace_id):
             try:
-                values.append(self._open(account_id, secret, data_key))
+                values.append(self._open(workspace_id, secret, data_key))
             except WrongKey as error:
-                logger.error("vault.unreadable", account_id=account_id, key=secret.key, error=str(error))
+                logger.error("vault.unreadable", workspace_id=workspace_id, key=secret.key, error=str(error))
         return values
 
-    def look_again(self) -> None:
+    def revalidate_sessions(self) -> None:
         """Have redactors learn the values that other processes have set meanwhile."""
         self._complete.clear()
 
@@ -166,41 +173,41 @@ class AesVault:
 
         Raises: Unavailable.
         """
-        unsettled, self._unsettled = self._unsettled, set()
+        unreconciled_children, self._unsettled = self._unsettled, set()
         try:
-            for account_id in unsettled & self._hidden.keys():
-                await self._forget_replaced(account_id)
+            for workspace_id in unreconciled_children & self._hidden.keys():
+                await self._forget_replaced(workspace_id)
         except BaseException:
-            self._unsettled |= unsettled
+            self._unsettled |= unreconciled_children
             raise
 
-    async def _forget_replaced(self, account_id: AccountId) -> None:
-        self._complete.discard(account_id)
-        hidden = await self._look(account_id)
+    async def _forget_replaced(self, workspace_id: WorkspaceId) -> None:
+        self._complete.discard(workspace_id)
+        hidden = await self._look(workspace_id)
         if not hidden.has_replaced:
             return
-        open_since = await self._store.open_since(account_id) or self._clock.now()
+        open_since = await self._store.open_since(workspace_id) or self._clock.now()
         await hidden.forget(before=open_since - LEAST_KEPT)
 
-    def forget(self, account_id: AccountId) -> None:
-        self._hidden.pop(account_id, None)
-        self._complete.discard(account_id)
-        self._unsettled.discard(account_id)
+    def forget(self, workspace_id: WorkspaceId) -> None:
+        self._hidden.pop(workspace_id, None)
+        self._complete.discard(workspace_id)
+        self._unsettled.discard(workspace_id)
 
     # Rotation
 
-    def rewrap(self, account_id: AccountId, data_key: WrappedKey) -> WrappedKey:
+    def rewrap(self, workspace_id: WorkspaceId, data_key: WrappedKey) -> WrappedKey:
         """The data key under the present master key; as it is, if it is so already or cannot be opened."""
         if data_key.master_key_id == self._master_keys.id:
             return data_key
         try:
-            opened = self._master_keys.unwrap(account_id, data_key)
+            opened = self._master_keys.unwrap(workspace_id, data_key)
         except WrongKey as error:
-            logger.error("vault.unreadable", account_id=account_id, version=data_key.version, error=str(error))
+            logger.error("vault.unreadable", workspace_id=workspace_id, version=data_key.version, error=str(error))
             return data_key
-        return self._master_keys.wrap(account_id, data_key.version, opened)
+        return self._master_keys.wrap(workspace_id, data_key.version, opened)
 
-    def reseal(self, account_id: AccountId, version: int) -> Reseal:
+    def reseal(self, workspace_id: WorkspaceId, version: int) -> Reseal:
         """Moves an account's secrets to a data key of that version; one that cannot be opened stays as it is."""
 
         def reseal(sealed: Sequence[tuple[SealedSecret, WrappedKey | None]]) -> tuple[WrappedKey, list[SealedSecret]]:
@@ -208,11 +215,11 @@ class AesVault:
             resealed = []
             for secret, before in sealed:
                 try:
-                    value = self._open(account_id, secret, before).encode()
+                    value = self._open(workspace_id, secret, before).encode()
                 except WrongKey as error:
-                    logger.error("vault.unreadable", account_id=account_id, key=secret.key, error=str(error))
+                    logger.error("vault.unreadable", workspace_id=workspace_id, key=secret.key, error=str(error))
                     continue
-                resealed.append(_seal_secret(account_id, secret.key, value, version, data_key))
-            return self._master_keys.wrap(account_id, version, data_key), resealed
+                resealed.append(_seal_secret(workspace_id, secret.key, value, version, data_key))
+            return self._master_keys.wrap(workspace_id, version, data_key), resealed
 
         return reseal

@@ -10,10 +10,10 @@ import msgspec
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.expression import ExpressionFailed, TooMuchFilledIn, render, value_of
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.inputs import Inputs
-from flowrunner.domain.json_schema import SchemaEngine
-from flowrunner.domain.values import JSON, AccountId, FlowId, RevisionId
-from flowrunner.ports import Sandbox, Turn
+from flowrunner.domain.values import JSON, FlowId, RevisionId, WorkspaceId
+from flowrunner.language.inputs import Inputs
+from flowrunner.language.json_schema import SchemaEngine
+from flowrunner.ports import ConcurrencySlot, Sandbox
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
 # Of schemas that are ready to check input with, in all and of one account.
@@ -35,17 +35,17 @@ class InputForms:
         self._kept: WeighedCache[RevisionId, Inputs] = WeighedCache(most=_READY_BYTES, share=_READY_BYTES_OF_AN_ACCOUNT)
 
     async def check(
-        self, account_id: AccountId, revision_id: RevisionId, flow: Flow, input: Mapping[str, JSON]
+        self, workspace_id: WorkspaceId, revision_id: RevisionId, flow: Flow, input: Mapping[str, JSON]
     ) -> Mapping[str, JSON]:
         """The input with defaults filled in. Raises: InvalidInput with every fault."""
         if flow.inputs is None:
             return input
-        inputs = self._kept.get(account_id, revision_id)
+        inputs = self._kept.get(workspace_id, revision_id)
         if inputs is None:
             inputs = Inputs(flow.inputs, self._engine)
             # Before they are compiled, which they are when they are first used.
             weight = await asyncio.to_thread(_weight_of, flow.inputs)
-            self._kept.keep(account_id, revision_id, inputs, weight)
+            self._kept.keep(workspace_id, revision_id, inputs, weight)
         if inputs.is_quick(input):
             return inputs.check(input)
         return await asyncio.to_thread(inputs.check, input)
@@ -69,9 +69,9 @@ def _patterns(schema: JSON | Mapping[str, JSON]) -> Iterator[str]:
             yield from _patterns(value)
 
 
-async def turn_of(
-    flow: Flow, account_id: AccountId, flow_id: FlowId, input: Mapping[str, JSON], *, name: str, sandbox: Sandbox
-) -> Turn | None:
+async def concurrency_slot_of(
+    flow: Flow, workspace_id: WorkspaceId, flow_id: FlowId, input: Mapping[str, JSON], *, name: str, sandbox: Sandbox
+) -> ConcurrencySlot | None:
     """The place that an execution has to have among the others of its flow; None without a limit.
 
     Args:
@@ -88,7 +88,7 @@ async def turn_of(
         names: dict[str, JSON] = {"id": flow_id, "name": name, "version": flow.version, "input": input}
         scope: dict[str, JSON] = {"flow": names, "input": input, "vars": flow.vars}
         codes = limit.key.codes
-        outcomes = await sandbox.evaluate(account_id, [code.script for code in codes], scope) if codes else ()
+        outcomes = await sandbox.evaluate(workspace_id, [code.script for code in codes], scope) if codes else ()
         values = {code: value_of(code, outcome) for code, outcome in zip(codes, outcomes, strict=True)}
         try:
             value = render(limit.key.template, scope, values, most=MOST_KEY_CHARACTERS)
@@ -99,4 +99,4 @@ async def turn_of(
         except ExpressionFailed as error:
             raise invalid("input", f"The key of limits.concurrency has no value: {error}") from None
     digest = hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:32]
-    return Turn(f"{flow_id}:{digest}", limit.most)
+    return ConcurrencySlot(f"{flow_id}:{digest}", limit.most)

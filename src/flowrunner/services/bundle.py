@@ -6,7 +6,7 @@ from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import Flows
-from flowrunner.services.identity import Identity
+from flowrunner.services.identity import Authentication
 from flowrunner.services.keys import Keys
 from flowrunner.services.language import Language
 from flowrunner.services.rates import Rates
@@ -18,7 +18,7 @@ from flowrunner.services.tokens import Tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    identity: Identity
+    identity: Authentication
     rates: Rates
     audit: AuditLog
     tokens: Tokens

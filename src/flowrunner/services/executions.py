@@ -24,26 +24,26 @@ from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
 from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.json_schema import SchemaEngine
 from flowrunner.domain.limits import Limits
-from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId
+from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports import (
     Clock,
+    CompiledFlows,
+    ConcurrencyLimitReached,
     Dispatcher,
     DuplicateRequest,
     ExecutionDetail,
     ExecutionReader,
     ExecutionView,
-    FlowLibrary,
     FlowStore,
     LogLine,
     NewExecution,
-    NoTurn,
     Page,
     Sandbox,
     UsageReader,
 )
-from flowrunner.services.admission import InputForms, turn_of
+from flowrunner.services.admission import InputForms, concurrency_slot_of
 from flowrunner.services.ids import new_id
 from flowrunner.services.usage import StoredBytes
 
@@ -54,7 +54,7 @@ _PURGE_PAUSE_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class StartedExecution:
     """An execution that now exists.
 
     Attributes:
@@ -81,8 +81,8 @@ class Origin:
         started_for: The step of another execution: `{execution_id, step, failures, flows}`.
     """
 
-    account_id: AccountId
-    by: AccountId | None = None
+    workspace_id: WorkspaceId
+    by: WorkspaceId | None = None
     caller: Caller | None = None
     parent_id: ExecutionId | None = None
     started_for: JSON = None
@@ -109,7 +109,7 @@ class Executions:
         self,
         reader: ExecutionReader,
         flows: FlowStore,
-        library: FlowLibrary,
+        library: CompiledFlows,
         dispatcher: Dispatcher,
         *,
         usage: UsageReader,
@@ -131,7 +131,7 @@ class Executions:
 
     async def run(
         self, caller: Caller, flow_id: FlowId, input: Mapping[str, JSON], *, idempotency_key: str | None = None
-    ) -> Accepted:
+    ) -> StartedExecution:
         """Start an execution; it exists for good when this returns.
 
         Raises:
@@ -142,7 +142,7 @@ class Executions:
             TooManyRequests: If it would have to wait, as many of the account do as may.
             Unavailable.
         """
-        origin = Origin(account_id=caller.account_id, by=caller.account_id, caller=caller)
+        origin = Origin(workspace_id=caller.workspace_id, by=caller.workspace_id, caller=caller)
         return await self.accept(origin, flow_id, input, idempotency_key=idempotency_key)
 
     async def accept(
@@ -154,22 +154,24 @@ class Executions:
         revision_id: RevisionId | None = None,
         idempotency_key: str | None = None,
         repetition: Repetition | None = None,
-    ) -> Accepted:
+    ) -> StartedExecution:
         """Start an execution of the flow's present revision, or of another one. Raises: as `run`."""
         digest = None
         # A step that a crash cut off asks again for what it has started, whatever its input comes to by now.
         if idempotency_key is not None and origin.caller is not None:
             digest = digest_of([flow_id, input] if repetition is None else repetition.asked)
         try:
-            current = await self._flows.current(origin.account_id, flow_id)
+            current = await self._flows.current(origin.workspace_id, flow_id)
             revision_id = current.revision_id if revision_id is None else revision_id
-            flow = await self._library.get(origin.account_id, revision_id)
-            checked = await self._inputs.check(origin.account_id, revision_id, flow, input)
-            turn = await turn_of(flow, origin.account_id, flow_id, checked, name=current.name, sandbox=self._sandbox)
-            await self._stored.check(origin.account_id)
+            flow = await self._library.get(origin.workspace_id, revision_id)
+            checked = await self._inputs.check(origin.workspace_id, revision_id, flow, input)
+            slot = await concurrency_slot_of(
+                flow, origin.workspace_id, flow_id, checked, name=current.name, sandbox=self._sandbox
+            )
+            await self._stored.check(origin.workspace_id)
         except (NotFound, InvalidFlow, InvalidInput, LimitReached):
             # A request that was accepted keeps its answer, whatever has become of the flow.
-            before = await self.accepted_before(origin.account_id, idempotency_key, digest)
+            before = await self.accepted_before(origin.workspace_id, idempotency_key, digest)
             if before is None:
                 raise
             return before
@@ -177,7 +179,7 @@ class Executions:
         id = ExecutionId(new_id("exec", now))
         new = NewExecution(
             id=id,
-            account_id=origin.account_id,
+            workspace_id=origin.workspace_id,
             flow_id=flow_id,
             revision_id=revision_id,
             started_at=now,
@@ -187,7 +189,7 @@ class Executions:
             parent_id=origin.parent_id,
             started_for=origin.started_for,
             flow_name=current.name,
-            turn=turn,
+            slot=slot,
             rerun_of=None if repetition is None else repetition.of,
             rerun_from=None if repetition is None else repetition.from_step,
             keys_of=None if repetition is None else repetition.keys_of,
@@ -197,71 +199,71 @@ class Executions:
         try:
             status = await self._start(new, flow, checked)
         except DuplicateRequest as repeat:
-            return await self._repeat(origin.account_id, repeat.execution_id, repeat.request_digest, asked=digest)
+            return await self._repeat(origin.workspace_id, repeat.execution_id, repeat.request_digest, asked=digest)
         except TooManyRequests:
-            before = await self.accepted_before(origin.account_id, idempotency_key, digest)
+            before = await self.accepted_before(origin.workspace_id, idempotency_key, digest)
             if before is None:
                 raise
             return before
-        return Accepted(id=new.id, flow_id=flow_id, status=status, created_at=now)
+        return StartedExecution(id=new.id, flow_id=flow_id, status=status, created_at=now)
 
     async def accepted_before(
-        self, account_id: AccountId, idempotency_key: str | None, digest: str | None
-    ) -> Accepted | None:
+        self, workspace_id: WorkspaceId, idempotency_key: str | None, digest: str | None
+    ) -> StartedExecution | None:
         """What was accepted under the key; None if it is free. Raises: InvalidInput if that was another request."""
         if idempotency_key is None:
             return None
-        before = await self._reader.request(account_id, idempotency_key)
-        return None if before is None else await self._repeat(account_id, *before, asked=digest)
+        before = await self._reader.request(workspace_id, idempotency_key)
+        return None if before is None else await self._repeat(workspace_id, *before, asked=digest)
 
     async def _start(self, new: NewExecution, flow: Flow, input: Mapping[str, JSON]) -> Status:
         try:
             await self._dispatcher.start(new, flow, input)
             return Status.RUNNING
-        except NoTurn:
-            limit, turn = flow.limits.concurrency, new.turn
+        except ConcurrencyLimitReached:
+            limit, slot = flow.limits.concurrency, new.slot
             assert limit is not None, "turns are taken of flows with a limit"
-            assert turn is not None, "turns are taken of flows with a limit"
+            assert slot is not None, "turns are taken of flows with a limit"
         if limit.on_limit == "reject":
             raise Conflict(f"As many executions of this flow are under way as may be: {limit.most}")
         if self._limits.queued is not None:
-            self._limits.check_queued(await self._usage.queued(new.account_id))
+            self._limits.check_queued(await self._usage.queued(new.workspace_id))
         try:
-            await self._dispatcher.start(replace(new, turn=replace(turn, is_queued=True)), flow, input)
+            await self._dispatcher.start(replace(new, slot=replace(slot, is_queued=True)), flow, input)
         finally:
             # What is said to have failed may be there, and a place may have become free since it was asked for.
             if limit.on_limit == "replace":
                 self._dispatcher.replace(new.id)
-            self._dispatcher.turn_is_free(turn.key)
+            self._dispatcher.release_slot(slot.key)
         return Status.RUNNING
 
     async def _repeat(
-        self, account_id: AccountId, id: ExecutionId, digest: str | None, *, asked: str | None
-    ) -> Accepted:
+        self, workspace_id: WorkspaceId, id: ExecutionId, digest: str | None, *, asked: str | None
+    ) -> StartedExecution:
         if digest != asked:
             raise key_was_reused()
-        before = await self._reader.get(account_id, id)
-        return Accepted(
+        before = await self._reader.get(workspace_id, id)
+        return StartedExecution(
             id=before.id, flow_id=before.flow_id, status=before.status, created_at=before.started_at, is_repeat=True
         )
 
     async def get(self, caller: Caller, id: ExecutionId) -> ExecutionDetail:
         """Raises: NotFound."""
-        found = await self._reader.get(caller.account_id, id)
-        is_queued = not found.status.is_final and self._dispatcher.waits_for_room(id)
+        found = await self._reader.get(caller.workspace_id, id)
+        is_queued = not found.status.is_final and self._dispatcher.waits_to_become_active(id)
         return replace(found, waiting_for=FOR_ROOM) if is_queued else found
 
     async def page(
         self, caller: Caller, *, flow_id: FlowId | None, statuses: Sequence[Status], page: Page
     ) -> tuple[Sequence[ExecutionView], int]:
-        return await self._reader.page(caller.account_id, flow_id=flow_id, statuses=statuses, page=page)
+        return await self._reader.page(caller.workspace_id, flow_id=flow_id, statuses=statuses, page=page)
 
     async def logs(
         self, caller: Caller, id: ExecutionId, *, level: str | None, page: Page
     ) -> tuple[AsyncIterator[Sequence[LogLine]], int]:
         """Return the lines of a page in portions, which are read as they are taken, and the total. Raises: NotFound."""
         portion = replace(page, limit=min(page.limit, _LINES_AT_ONCE))
-        first, total = await self._reader.logs(caller.account_id, id, level=level, page=portion)
+        first, total = await self._reader.logs(caller.workspace_id, id, level=level, page=portion)
         return self._portions(first, id, level=level, limit=page.limit), total
 
     async def _portions(
@@ -284,19 +286,19 @@ class Executions:
 
         Raises: NotFound; Conflict if it had ended before, or its flow had ended otherwise.
         """
-        found = await self._reader.get(caller.account_id, id)
+        found = await self._reader.get(caller.workspace_id, id)
         if found.status.is_final:
             raise Conflict(f"The execution has already ended: it is {found.status.value}")
         details: dict[str, JSON] = {"force": True} if force else {}
         entry = act(caller, "execution.cancelled", "execution", id, at=self._clock.now(), details=details)
         await self._dispatcher.cancel(id, reason="cancelled by a user", audit=entry, force=force)
 
-    async def cancel_all(self, account_id: AccountId) -> None:
+    async def cancel_all(self, workspace_id: WorkspaceId) -> None:
         """Cancel whatever the account has under way."""
         page = Page(limit=_PURGE_BATCH, offset=0)
         while True:
             open_ones, _ = await self._reader.page(
-                account_id, flow_id=None, statuses=(Status.RUNNING, Status.WAITING), page=page
+                workspace_id, flow_id=None, statuses=(Status.RUNNING, Status.WAITING), page=page
             )
             if not open_ones:
                 return

@@ -7,12 +7,12 @@ from typing import Final
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.difference import Difference, difference
 from flowrunner.domain.errors import Fault, PreconditionFailed, invalid
 from flowrunner.domain.flow import Flow, NodeTypeSpec
-from flowrunner.domain.flow_document import read_stored_flow
 from flowrunner.domain.limits import Limits
-from flowrunner.domain.values import JSON, AccountId, FlowId, RevisionId
+from flowrunner.domain.values import JSON, FlowId, RevisionId, WorkspaceId
+from flowrunner.language import read_stored_flow
+from flowrunner.language.difference import Difference, difference
 from flowrunner.ports import (
     Clock,
     FlowStore,
@@ -24,9 +24,9 @@ from flowrunner.ports import (
     SecretStore,
     UsageReader,
 )
+from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.ids import new_id
 from flowrunner.services.language import Language, secrets_missing, unclear_calls
-from flowrunner.services.turns import Turns
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
 _MOST_CALLED: Final = 100
@@ -66,7 +66,7 @@ class Flows:
         self._language = language
         self._clock = clock
         # All that is read wait for one processor, and for the same workers to check their scripts.
-        self._turns = Turns()
+        self._locks = AccountLocks()
         # Comparing keeps a processor busy: one at a time leaves the others to executions.
         self._comparing = asyncio.Lock()
 
@@ -87,31 +87,31 @@ class Flows:
             revision_id=RevisionId(new_id("rev", now)),
         )
         entry = act(caller, "flow.created", "flow", saved.id, at=now)
-        await self._store.create(caller.account_id, saved, most=self._limits.flows, audit=entry)
+        await self._store.create(caller.workspace_id, saved, most=self._limits.flows, audit=entry)
         return saved
 
     async def _read(self, caller: Caller, definition: str) -> Flow:
         """Raises: InvalidFlow with every fault; Unavailable."""
-        async with self._turns.of(caller.account_id):
+        async with self._locks.of(caller.workspace_id):
             return await self._language.read(definition)
 
     async def _check_stored(self, caller: Caller) -> None:
         """Raises: LimitReached if no further definition may be saved."""
         if self._limits.stored is not None:
-            self._limits.check_stored(await self._usage.stored(caller.account_id))
+            self._limits.check_stored(await self._usage.stored(caller.workspace_id))
 
     async def validate(self, caller: Caller, definition: str) -> Sequence[Fault]:
         """Every fault and warning of a definition, with what the account lacks to run it. Raises: Unavailable."""
-        async with self._turns.of(caller.account_id):
+        async with self._locks.of(caller.workspace_id):
             reading = await self._language.study(definition)
-        known = {secret.key for secret in await self._secrets.list(caller.account_id)}
+        known = {secret.key for secret in await self._secrets.list(caller.workspace_id)}
         missing = [*secrets_missing(reading, known), *unclear_calls(reading, await self._called(caller, reading.flows))]
         return sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
 
     async def _called(self, caller: Caller, names: Collection[str]) -> Mapping[str, int]:
         """Return how many flows each of the names stands for; of very many names the first count."""
         looked_at = list(names)[:_MOST_CALLED]
-        return {name: len(await self._store.called(caller.account_id, name)) for name in looked_at}
+        return {name: len(await self._store.called(caller.workspace_id, name)) for name in looked_at}
 
     async def update(
         self,
@@ -133,7 +133,7 @@ class Flows:
 
         Raises: NotFound, PreconditionFailed, InvalidFlow, InvalidInput; LimitReached for a new definition.
         """
-        await self._store.get(caller.account_id, id)
+        await self._store.get(caller.workspace_id, id)
         if definition is not None:
             await self._check_stored(caller)
         now = self._clock.now()
@@ -164,32 +164,32 @@ class Flows:
             action = "flow.updated" if restores is None else "flow.restored"
             return act(caller, action, "flow", id, at=now, details=details)
 
-        return await self._store.update(caller.account_id, id, change, audit=audit)
+        return await self._store.update(caller.workspace_id, id, change, audit=audit)
 
     async def delete(self, caller: Caller, id: FlowId, *, if_states: Collection[str] | None = None) -> None:
         """Executions under way go on. Raises: NotFound, PreconditionFailed."""
         now = self._clock.now()
         entry = act(caller, "flow.deleted", "flow", id, at=now)
         await self._store.delete(
-            caller.account_id, id, at=now, check=lambda flow: _check_state(flow, if_states), audit=entry
+            caller.workspace_id, id, at=now, check=lambda flow: _check_state(flow, if_states), audit=entry
         )
 
     async def get(self, caller: Caller, id: FlowId) -> SavedFlow:
         """Raises: NotFound."""
-        return await self._store.get(caller.account_id, id)
+        return await self._store.get(caller.workspace_id, id)
 
     async def page(self, caller: Caller, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
-        return await self._store.page(caller.account_id, tag=tag, page=page)
+        return await self._store.page(caller.workspace_id, tag=tag, page=page)
 
     # Revisions
 
     async def revisions(self, caller: Caller, id: FlowId, *, page: Page) -> tuple[Sequence[RevisionView], int]:
         """The newest first, with the total. Raises: NotFound."""
-        return await self._store.revisions(caller.account_id, id, page=page)
+        return await self._store.revisions(caller.workspace_id, id, page=page)
 
     async def revision(self, caller: Caller, id: FlowId, number: int) -> SavedRevision:
         """Raises: NotFound."""
-        return await self._store.revision(caller.account_id, id, number)
+        return await self._store.revision(caller.workspace_id, id, number)
 
     async def compare(
         self, caller: Caller, id: FlowId, number: int, *, against: int | None
@@ -204,13 +204,13 @@ class Flows:
 
         Raises: NotFound.
         """
-        after = await self._store.revision(caller.account_id, id, number)
+        after = await self._store.revision(caller.workspace_id, id, number)
         if against is None:
-            before = await self._store.revision_before(caller.account_id, id, number)
+            before = await self._store.revision_before(caller.workspace_id, id, number)
         else:
-            before = await self._store.revision(caller.account_id, id, against)
+            before = await self._store.revision(caller.workspace_id, id, against)
         text, name = (before.definition, f"revision {before.number}") if before else ("", "/dev/null")
-        async with self._turns.of(caller.account_id), self._comparing:
+        async with self._locks.of(caller.workspace_id), self._comparing:
             found = await asyncio.to_thread(
                 difference, text, after.definition, names=(name, f"revision {after.number}")
             )
@@ -223,7 +223,7 @@ class Flows:
 
         Raises: NotFound, PreconditionFailed, LimitReached; InvalidFlow if the language has moved on.
         """
-        old = await self._store.revision(caller.account_id, id, number)
+        old = await self._store.revision(caller.workspace_id, id, number)
         return await self.update(
             caller,
             id,
@@ -239,7 +239,7 @@ class Flows:
         """Its ended executions stay. Raises: NotFound; Conflict while it is current or still needed."""
         now = self._clock.now()
         entry = act(caller, "flow.revision.deleted", "flow", id, at=now, details={"revision": number})
-        await self._store.delete_revision(caller.account_id, id, number, at=now, audit=entry)
+        await self._store.delete_revision(caller.workspace_id, id, number, at=now, audit=entry)
 
     async def purge(self) -> None:
         """Forget deleted flows of which no execution is left, a little at a time."""
@@ -263,8 +263,8 @@ def _named(name: str) -> str:
     return name
 
 
-class ReadyFlows:
-    """Fills `ports.FlowLibrary`: reads revisions and keeps the ones used last, as far as there is memory for them.
+class CompiledFlowCache:
+    """Fills `ports.CompiledFlows`: reads revisions and keeps the ones used last, as far as there is memory for them.
 
     A revision never changes, so nothing kept here can become wrong.
     """
@@ -274,21 +274,21 @@ class ReadyFlows:
         self._node_types = node_types
         self._kept: WeighedCache[RevisionId, Flow] = WeighedCache(most=_READY_BYTES, share=_READY_BYTES_OF_AN_ACCOUNT)
         # There are few threads, and names of hosts are looked up on them too.
-        self._turns = Turns()
+        self._locks = AccountLocks()
 
-    async def get(self, account_id: AccountId, revision_id: RevisionId) -> Flow:
-        flow = self._kept.get(account_id, revision_id)
+    async def get(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> Flow:
+        flow = self._kept.get(workspace_id, revision_id)
         if flow is None:
-            async with self._turns.of(account_id):
+            async with self._locks.of(workspace_id):
                 # It may have been read while this waited.
-                flow = self._kept.get(account_id, revision_id) or await self._read(account_id, revision_id)
+                flow = self._kept.get(workspace_id, revision_id) or await self._read(workspace_id, revision_id)
         return flow
 
-    async def _read(self, account_id: AccountId, revision_id: RevisionId) -> Flow:
-        definition = await self._store.definition(account_id, revision_id)
+    async def _read(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> Flow:
+        definition = await self._store.definition(workspace_id, revision_id)
         # On another thread: the longest would hold up everybody else.
         flow, weight = await asyncio.to_thread(self._weighed, definition)
-        self._kept.keep(account_id, revision_id, flow, weight)
+        self._kept.keep(workspace_id, revision_id, flow, weight)
         return flow
 
     def _weighed(self, definition: str) -> tuple[Flow, int]:

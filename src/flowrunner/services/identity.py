@@ -53,7 +53,7 @@ class Ticket:
     expires_at: datetime
 
 
-class Identity:
+class Authentication:
     """Args:
     token_life: How long a login lasts without a refresh.
     """
@@ -251,7 +251,7 @@ class Identity:
         if self._on_end is not None:
             await self._on_end(account_id)
 
-    def look_again(self) -> None:
+    def revalidate_sessions(self) -> None:
         """Have every caller looked up anew: other processes may have ended sessions."""
         self._forget(lambda kept: True)
 

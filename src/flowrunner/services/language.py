@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from flowrunner.domain.errors import Fault, InvalidFlow
 from flowrunner.domain.expression import Code, CodePlace, shown
+from flowrunner.domain.expression.script import ScriptFault
 from flowrunner.domain.flow import Flow, NodeTypeSpec, ParamFault
-from flowrunner.domain.flow_document import Reading, study_flow
-from flowrunner.domain.flow_schema import flow_schema
-from flowrunner.domain.inputs import form_faults
-from flowrunner.domain.json_schema import SchemaEngine
-from flowrunner.domain.schema_budget import SchemaBudget
-from flowrunner.domain.script import ScriptFault
 from flowrunner.domain.values import JSON
+from flowrunner.language import Reading, study_flow
+from flowrunner.language.inputs import form_faults
+from flowrunner.language.json_schema import SchemaEngine
+from flowrunner.language.schema import flow_schema
+from flowrunner.language.schema_budget import SchemaBudget
 
 if TYPE_CHECKING:
     # Whoever only reads flows does without the other ports, which take a tenth of the time to start.

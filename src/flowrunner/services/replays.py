@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from flowrunner.domain.errors import Conflict
 from flowrunner.domain.rerun import Timed
-from flowrunner.domain.values import AccountId, ExecutionId
+from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports import Journal, Unreadable
-from flowrunner.services.turns import Turns
+from flowrunner.services.account_locks import AccountLocks
 
 T = TypeVar("T")
 
@@ -19,16 +19,16 @@ T = TypeVar("T")
 class Replays:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._turns = Turns()
+        self._locks = AccountLocks()
 
-    async def of(self, account_id: AccountId, id: ExecutionId, what: Callable[[Sequence[Timed]], T]) -> T:
+    async def of(self, workspace_id: WorkspaceId, id: ExecutionId, what: Callable[[Sequence[Timed]], T]) -> T:
         """What comes of the execution's events. Raises: NotFound; Conflict if they cannot be read; what ``what`` does.
 
         Args:
-            account_id: Who asks for it.
+            workspace_id: Who asks for it.
             what: Is called on another thread: a long execution would hold up everybody else.
         """
-        async with self._turns.of(account_id):
+        async with self._locks.of(workspace_id):
             try:
                 _, events = await self._journal.load(id)
             except Unreadable as error:

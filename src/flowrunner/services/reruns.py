@@ -12,8 +12,8 @@ from flowrunner.domain.execution import IllegalEvent
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before, keys_of, misfit
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId
-from flowrunner.ports import ExecutionDetail, ExecutionReader, FlowLibrary, FlowStore, Journal
-from flowrunner.services.executions import Accepted, Executions, Origin, Repetition, digest_of
+from flowrunner.ports import CompiledFlows, ExecutionDetail, ExecutionReader, FlowStore, Journal
+from flowrunner.services.executions import Executions, Origin, Repetition, StartedExecution, digest_of
 from flowrunner.services.replays import Replays
 
 CURRENT: Final = "current"
@@ -27,7 +27,7 @@ class Reruns:
         reader: ExecutionReader,
         journal: Journal,
         flows: FlowStore,
-        library: FlowLibrary,
+        library: CompiledFlows,
     ) -> None:
         self._executions = executions
         self._reader = reader
@@ -46,7 +46,7 @@ class Reruns:
         revision: int | str = CURRENT,
         same_keys: bool = False,
         idempotency_key: str | None = None,
-    ) -> Accepted:
+    ) -> StartedExecution:
         """Start an execution that repeats ``id``, with what it gave before ``from_step``.
 
         Args:
@@ -64,20 +64,20 @@ class Reruns:
         """
         asked: JSON = [id, from_step, input, revision, same_keys]
         if idempotency_key is not None:
-            repeated = await self._executions.accepted_before(caller.account_id, idempotency_key, digest_of(asked))
+            repeated = await self._executions.accepted_before(caller.workspace_id, idempotency_key, digest_of(asked))
             if repeated is not None:
                 return await self._with_revision(caller, repeated)
-        before = await self._reader.get(caller.account_id, id)
+        before = await self._reader.get(caller.workspace_id, id)
         revision_id = await self._revision_named(caller, before, revision)
         prefix: Sequence[Timed] = []
         if from_step is not None:
             # One that ran fits what it has given.
             flow = None
             if revision_id != before.revision_id:
-                flow = await self._library.get(caller.account_id, revision_id)
+                flow = await self._library.get(caller.workspace_id, revision_id)
             try:
                 prefix, misfits = await self._replays.of(
-                    caller.account_id, id, lambda events: _kept(events, from_step, flow)
+                    caller.workspace_id, id, lambda events: _kept(events, from_step, flow)
                 )
             except NoSuchStep as error:
                 raise invalid("from", str(error)) from None
@@ -86,7 +86,7 @@ class Reruns:
         given = msgspec.json.decode(before.input) if input is None else input
         try:
             accepted = await self._executions.accept(
-                Origin(account_id=caller.account_id, by=caller.account_id, caller=caller),
+                Origin(workspace_id=caller.workspace_id, by=caller.workspace_id, caller=caller),
                 before.flow_id,
                 given,
                 revision_id=revision_id,
@@ -109,21 +109,21 @@ class Reruns:
             case "same":
                 return before.revision_id
             case "current":
-                return (await self._flows.current(caller.account_id, before.flow_id)).revision_id
+                return (await self._flows.current(caller.workspace_id, before.flow_id)).revision_id
             case str() if not revision.startswith(_LABEL):
                 hint = f"write '{_LABEL}{revision}' for the revision that its author has labelled so"
                 raise invalid("revision", "must be current, same, a number, or label: and a label", hint=hint)
             case str():
                 revision = revision.removeprefix(_LABEL)
-        return await self._flows.revision_named(caller.account_id, before.flow_id, revision)
+        return await self._flows.revision_named(caller.workspace_id, before.flow_id, revision)
 
     async def _keys_of(self, id: ExecutionId) -> ExecutionId:
         """Return the execution whose keys the steps of ``id`` have sent."""
         first = await self._journal.events(id, after=0, limit=1)
         return (keys_of(first[0].event) if first else None) or id
 
-    async def _with_revision(self, caller: Caller, accepted: Accepted) -> Accepted:
-        return replace(accepted, revision=(await self._reader.get(caller.account_id, accepted.id)).revision)
+    async def _with_revision(self, caller: Caller, accepted: StartedExecution) -> StartedExecution:
+        return replace(accepted, revision=(await self._reader.get(caller.workspace_id, accepted.id)).revision)
 
 
 def _kept(events: Sequence[Timed], from_step: str, flow: Flow | None) -> tuple[Sequence[Timed], str | None]:

@@ -8,7 +8,7 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Fault, InvalidInput, NotFound
 from flowrunner.domain.limits import check_count
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports import Clock, SecretStore, SecretView, Vault
 
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -24,9 +24,9 @@ class Secrets:
         self._vault = vault
         self._clock = clock
 
-    async def set(self, caller: Caller, account_id: AccountId, key: str, value: str) -> tuple[SecretView, bool]:
+    async def set(self, caller: Caller, workspace_id: WorkspaceId, key: str, value: str) -> tuple[SecretView, bool]:
         """Write or replace a secret; the flag says whether it is new. Raises: NotFound, InvalidInput, Conflict."""
-        _own(caller, account_id)
+        _own(caller, workspace_id)
         faults = []
         if not _KEY.fullmatch(key):
             message = "must be 1 to 128 letters, digits and underscores, and not start with a digit"
@@ -39,7 +39,7 @@ class Secrets:
         if faults:
             raise InvalidInput(faults)
         # Also looked at here, as a value is among the hidden ones before it is saved.
-        keys = {secret.key for secret in await self._store.list(account_id)} - {key}
+        keys = {secret.key for secret in await self._store.list(workspace_id)} - {key}
         check_count("secrets", len(keys), MAX_SECRETS, limit="secrets")
         now = self._clock.now()
 
@@ -49,23 +49,23 @@ class Secrets:
             shown = str(redactor.redact(key))
             return act(caller, "secret.created" if is_new else "secret.replaced", "secret", shown, at=now)
 
-        redactor = await self._vault.redactor(account_id)
-        return await self._vault.set(account_id, key, value, at=now, most=MAX_SECRETS, audit=audit)
+        redactor = await self._vault.redactor(workspace_id)
+        return await self._vault.set(workspace_id, key, value, at=now, most=MAX_SECRETS, audit=audit)
 
-    async def list(self, caller: Caller, account_id: AccountId) -> Sequence[SecretView]:
+    async def list(self, caller: Caller, workspace_id: WorkspaceId) -> Sequence[SecretView]:
         """Raises: NotFound."""
-        _own(caller, account_id)
-        return await self._store.list(account_id)
+        _own(caller, workspace_id)
+        return await self._store.list(workspace_id)
 
-    async def delete(self, caller: Caller, account_id: AccountId, key: str) -> None:
+    async def delete(self, caller: Caller, workspace_id: WorkspaceId, key: str) -> None:
         """Raises: NotFound."""
-        _own(caller, account_id)
-        shown = str((await self._vault.redactor(account_id)).redact(key))
+        _own(caller, workspace_id)
+        shown = str((await self._vault.redactor(workspace_id)).redact(key))
         entry = act(caller, "secret.deleted", "secret", shown, at=self._clock.now())
-        await self._vault.delete(account_id, key, audit=entry)
+        await self._vault.delete(workspace_id, key, audit=entry)
 
 
-def _own(caller: Caller, account_id: AccountId) -> None:
+def _own(caller: Caller, workspace_id: WorkspaceId) -> None:
     # An admin manages accounts, and still has no business with their secrets.
-    if caller.account_id != account_id:
+    if caller.workspace_id != workspace_id:
         raise NotFound("account")

@@ -9,11 +9,11 @@ from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Conflict, Fault, Forbidden, InvalidInput, NotFound, invalid
 from flowrunner.domain.events import SignalReceived
 from flowrunner.domain.execution import StepState, replay
-from flowrunner.domain.inputs import Form
-from flowrunner.domain.json_schema import SchemaEngine
 from flowrunner.domain.rerun import Timed
-from flowrunner.domain.schema_budget import SchemaBudget
-from flowrunner.domain.values import JSON, AccountId, ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
+from flowrunner.language.inputs import Form
+from flowrunner.language.json_schema import SchemaEngine
+from flowrunner.language.schema_budget import SchemaBudget
 from flowrunner.ports import Clock, Dispatcher, ExecutionReader, Journal, Signal
 from flowrunner.services.executions import digest_of, key_was_reused
 from flowrunner.services.replays import Replays
@@ -74,7 +74,7 @@ class Signals:
         request = _request(idempotency_key, ["signal", key, payload])
         # Its key may be anything, so the entry does without it.
         entry = act(caller, "execution.signalled", "execution", id, at=self._clock.now())
-        signal = Signal(key=f"signal:{key}", payload=payload, by=caller.account_id, request=request, audit=entry)
+        signal = Signal(key=f"signal:{key}", payload=payload, by=caller.workspace_id, request=request, audit=entry)
 
         async def send() -> None:
             if not await self._dispatcher.signal(id, signal):
@@ -114,8 +114,8 @@ class Signals:
     async def _answer(
         self, caller: Caller, id: ExecutionId, node: str, *, approved: bool, data: JSON, request: str | None
     ) -> None:
-        current = await self._waiting_for_approval(caller.account_id, id, node)
-        about = current.waiting.about if current.waiting is not None else None
+        current = await self._waiting_for_approval(caller.workspace_id, id, node)
+        about = current.waiting.details if current.waiting is not None else None
         assert isinstance(about, Mapping), "an approval says what it is about"
         roles = about.get("roles")
         if isinstance(roles, list) and caller.role not in roles:
@@ -124,14 +124,14 @@ class Signals:
         data = await asyncio.to_thread(checked_data, about.get("form"), data, approved=approved, schemas=self._schemas)
         answer: JSON = {
             "approved": approved,
-            "by": caller.account_id,
+            "by": caller.workspace_id,
             "at": self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "data": data,
         }
         key = f"approval:{current.step}"
         details: dict[str, JSON] = {"node": current.step.node, "approved": approved}
         entry = act(caller, "execution.approval.answered", "execution", id, at=self._clock.now(), details=details)
-        signal = Signal(key=key, payload=answer, by=caller.account_id, if_awaited=True, request=request, audit=entry)
+        signal = Signal(key=key, payload=answer, by=caller.workspace_id, if_awaited=True, request=request, audit=entry)
         if not await self._dispatcher.signal(id, signal):
             raise Conflict("This approval has been answered already")
 
@@ -142,7 +142,7 @@ class Signals:
 
         Raises: NotFound if there is no such execution of the caller's account; Conflict if it has ended.
         """
-        execution = await self._reader.get(caller.account_id, id)
+        execution = await self._reader.get(caller.workspace_id, id)
         try:
             if execution.status.is_final:
                 raise Conflict(f"The execution has already ended: it is {execution.status.value}")
@@ -154,13 +154,13 @@ class Signals:
     async def _was_taken(self, caller: Caller, id: ExecutionId, request: str) -> bool:
         """Raises: InvalidInput if something else was asked with the same key."""
         key, _, asked = request.partition(":")
-        known = await self._replays.of(caller.account_id, id, lambda events: _asked_with(events, key))
+        known = await self._replays.of(caller.workspace_id, id, lambda events: _asked_with(events, key))
         if known not in (None, asked):
             raise key_was_reused()
         return known is not None
 
-    async def _waiting_for_approval(self, account_id: AccountId, id: ExecutionId, node: str) -> StepState:
-        waiting, is_known = await self._replays.of(account_id, id, lambda events: _approvals(events, node))
+    async def _waiting_for_approval(self, workspace_id: WorkspaceId, id: ExecutionId, node: str) -> StepState:
+        waiting, is_known = await self._replays.of(workspace_id, id, lambda events: _approvals(events, node))
         found = [c for c in waiting if node in (c.step.node, str(c.step))]
         if len(found) == 1:
             return found[0]

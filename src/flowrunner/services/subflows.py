@@ -16,7 +16,7 @@ from flowrunner.domain.errors import (
 from flowrunner.domain.values import JSON, FlowId
 from flowrunner.plugin import NodeFailure, SubFlow
 from flowrunner.ports import FlowStore, ParentStep
-from flowrunner.services.executions import Accepted, Executions, Origin
+from flowrunner.services.executions import Executions, Origin, StartedExecution
 
 # How many executions may wait for each other, and how often one flow may be among them.
 MAX_DEPTH: Final = 20
@@ -37,7 +37,7 @@ class SubFlowExecutions:
             return await self._start(parent, flow, version=version, input=input, wait=wait)
         except NodeFailure:
             # After a crash the step asks again. What the flow is called, or is, may have changed since it asked first.
-            before = await self._executions.accepted_before(parent.account_id, _key(parent), None)
+            before = await self._executions.accepted_before(parent.workspace_id, _key(parent), None)
             if before is None:
                 raise
             return SubFlow(before.id, before.flow_id)
@@ -68,7 +68,7 @@ class SubFlowExecutions:
         return SubFlow(accepted.id, accepted.flow_id)
 
     async def _called(self, parent: ParentStep, flow: str) -> FlowId:
-        called = await self._flows.called(parent.account_id, flow)
+        called = await self._flows.called(parent.workspace_id, flow)
         if not called:
             raise NodeFailure("flow.not_found", f"There is no flow '{flow}'")
         if len(called) > 1:
@@ -79,12 +79,12 @@ class SubFlowExecutions:
 
     async def _accept(
         self, parent: ParentStep, flow_id: FlowId, version: str | int | None, input: Mapping[str, JSON], *, wait: bool
-    ) -> Accepted:
+    ) -> StartedExecution:
         revision_id = None
         if version is not None:
-            revision_id = await self._flows.revision_named(parent.account_id, flow_id, version)
+            revision_id = await self._flows.revision_named(parent.workspace_id, flow_id, version)
         origin = Origin(
-            account_id=parent.account_id,
+            workspace_id=parent.workspace_id,
             parent_id=parent.execution_id if wait else None,
             started_for={
                 "execution_id": parent.execution_id,

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from flowrunner.domain.limits import Limits
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports import Clock, UsageReader
 
 # How old what is known may be: what a second brings is little beside what an account may keep.
@@ -20,18 +20,18 @@ class StoredBytes:
         self._usage = usage
         self._limits = limits
         self._clock = clock
-        self._known: OrderedDict[AccountId, tuple[int, datetime]] = OrderedDict()
+        self._known: OrderedDict[WorkspaceId, tuple[int, datetime]] = OrderedDict()
 
-    async def check(self, account_id: AccountId) -> None:
+    async def check(self, workspace_id: WorkspaceId) -> None:
         """Raises: LimitReached if the account may keep nothing more."""
         if self._limits.stored is None:
             return
         now = self._clock.now()
-        size, at = self._known.get(account_id, (0, None))
+        size, at = self._known.get(workspace_id, (0, None))
         # Also after the clock was set back.
         if at is None or abs(now - at) >= _FRESH:
-            size = await self._usage.stored(account_id)
-            self._known[account_id] = size, now
+            size = await self._usage.stored(workspace_id)
+            self._known[workspace_id] = size, now
             if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
         self._limits.check_stored(size)

@@ -6,7 +6,7 @@ from collections import Counter, OrderedDict
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, Generic, TypeVar
 
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -29,41 +29,41 @@ class WeighedCache(Generic[K, V]):
     def __init__(self, *, most: int, share: int) -> None:
         self._most = most
         self._share = share
-        self._kept: OrderedDict[AccountId, OrderedDict[K, tuple[V, int]]] = OrderedDict()
-        self._weights: Counter[AccountId] = Counter()
+        self._kept: OrderedDict[WorkspaceId, OrderedDict[K, tuple[V, int]]] = OrderedDict()
+        self._weights: Counter[WorkspaceId] = Counter()
         self.weight = 0
 
-    def get(self, account_id: AccountId, key: K) -> V | None:
-        of_account = self._kept.get(account_id)
+    def get(self, workspace_id: WorkspaceId, key: K) -> V | None:
+        of_account = self._kept.get(workspace_id)
         found = None if of_account is None else of_account.get(key)
         if of_account is None or found is None:
             return None
         of_account.move_to_end(key)
-        self._kept.move_to_end(account_id)
+        self._kept.move_to_end(workspace_id)
         return found[0]
 
-    def keep(self, account_id: AccountId, key: K, value: V, weight: int) -> None:
+    def keep(self, workspace_id: WorkspaceId, key: K, value: V, weight: int) -> None:
         """Keep a value of ``weight`` bytes in place of what the key had, if there is memory for it."""
         if weight > self._share:
             return
-        of_account = self._kept.setdefault(account_id, OrderedDict())
+        of_account = self._kept.setdefault(workspace_id, OrderedDict())
         _, before = of_account.pop(key, (None, 0))
         of_account[key] = value, weight
-        self._kept.move_to_end(account_id)
-        self._weights[account_id] += weight - before
+        self._kept.move_to_end(workspace_id)
+        self._weights[workspace_id] += weight - before
         self.weight += weight - before
-        while self._weights[account_id] > self._share:
-            self._drop_one(account_id)
+        while self._weights[workspace_id] > self._share:
+            self._drop_one(workspace_id)
         while self.weight > self._most:
             self._drop_one(next(iter(self._kept)))
 
-    def _drop_one(self, account_id: AccountId) -> None:
-        of_account = self._kept[account_id]
+    def _drop_one(self, workspace_id: WorkspaceId) -> None:
+        of_account = self._kept[workspace_id]
         _, (_, weight) = of_account.popitem(last=False)
-        self._weights[account_id] -= weight
+        self._weights[workspace_id] -= weight
         self.weight -= weight
         if not of_account:
-            del self._kept[account_id], self._weights[account_id]
+            del self._kept[workspace_id], self._weights[workspace_id]
 
 
 def memory_of(value: object) -> int:

@@ -39,17 +39,17 @@ UPDATE accounts SET deleted_at = :at, name = '', email = '', password_hash = ''
 ERASE: Final = (
     END_SESSIONS,
     END_TOKENS,
-    "DELETE FROM secrets WHERE account_id = :id",
-    "DELETE FROM data_keys WHERE account_id = :id",
-    "UPDATE flows SET deleted_at = :at WHERE account_id = :id AND deleted_at IS NULL",
+    "DELETE FROM secrets WHERE workspace_id = :id",
+    "DELETE FROM data_keys WHERE workspace_id = :id",
+    "UPDATE flows SET deleted_at = :at WHERE workspace_id = :id AND deleted_at IS NULL",
     # Due at once, and cancelled then: also by the next process, should this one end right here. Looked for among
     # the open ones, because very many of the account may have ended.
     Statement(
         sqlite="""
 UPDATE executions INDEXED BY executions_open SET wake_at = :at
- WHERE status IN ('running', 'waiting') AND rests = true AND account_id = :id
+ WHERE status IN ('running', 'waiting') AND rests = true AND workspace_id = :id
 """,
-        postgres="UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND rests AND account_id = :id",
+        postgres="UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND rests AND workspace_id = :id",
     ),
 )
 GET: Final = """

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId
-from flowrunner.storage.database import Work
+from flowrunner.storage.database import WriteOp
 
 MAX_BATCH: Final = 1000
 # So that one transaction takes a fraction of the shortest `database_timeout`; what is larger by itself goes alone.
@@ -26,7 +26,7 @@ _RETRY_SECONDS: Final = 1.0
 class Pending:
     """A piece of work, and who waits for it."""
 
-    work: Work
+    work: WriteOp
     future: asyncio.Future[Any]
     result: Any = None
     error: BaseException | None = None
@@ -70,9 +70,9 @@ class BatchLimit:
         self._size = min(max(self._size, 1) * 2, MAX_BATCH_BYTES)
 
 
-def by_kind(batch: Sequence[Pending], kinds: Collection[type[Work]]) -> dict[type[Work], list[Work]]:
+def by_kind(batch: Sequence[Pending], kinds: Collection[type[WriteOp]]) -> dict[type[WriteOp], list[WriteOp]]:
     """The works of the given kinds."""
-    groups: dict[type[Work], list[Work]] = {}
+    groups: dict[type[WriteOp], list[WriteOp]] = {}
     for pending in batch:
         kind = type(pending.work)
         if kind in kinds:

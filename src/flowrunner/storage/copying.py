@@ -64,46 +64,46 @@ SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until,
     ),
     Table(
         "data_keys",
-        ("account_id", "version", "master_key_id", "wrapped", "rotation"),
-        "SELECT account_id, version, master_key_id, wrapped, rotation FROM data_keys ORDER BY account_id, version",
+        ("workspace_id", "version", "master_key_id", "wrapped", "rotation"),
+        "SELECT workspace_id, version, master_key_id, wrapped, rotation FROM data_keys ORDER BY workspace_id, version",
     ),
     Table(
         "secrets",
-        ("account_id", "key", "key_version", "sealed", "created_at", "updated_at"),
-        "SELECT account_id, key, key_version, sealed, created_at, updated_at FROM secrets ORDER BY account_id, key",
+        ("workspace_id", "key", "key_version", "sealed", "created_at", "updated_at"),
+        "SELECT workspace_id, key, key_version, sealed, created_at, updated_at FROM secrets ORDER BY workspace_id, key",
     ),
     Table(
         "flows",
         (
-            "id", "account_id", "name", "description", "version", "tags", "revision_id", "edition", "created_at",
+            "id", "workspace_id", "name", "description", "version", "tags", "revision_id", "edition", "created_at",
             "updated_at", "deleted_at",
         ),
         """
-SELECT id, account_id, name, description, version, tags, revision_id, edition, created_at, updated_at, deleted_at
+SELECT id, workspace_id, name, description, version, tags, revision_id, edition, created_at, updated_at, deleted_at
   FROM flows ORDER BY id
 """,
     ),
     Table(
         "revisions",
         (
-            "id", "account_id", "flow_id", "number", "version", "size", "created_at", "deleted_at", "definition",
+            "id", "workspace_id", "flow_id", "number", "version", "size", "created_at", "deleted_at", "definition",
         ),
         """
-SELECT id, account_id, flow_id, number, version, size, created_at, deleted_at, definition FROM revisions ORDER BY id
+SELECT id, workspace_id, flow_id, number, version, size, created_at, deleted_at, definition FROM revisions ORDER BY id
 """,
     ),
     Table(
         "executions",
         (
-            "id", "account_id", "flow_id", "revision_id", "status", "started_at", "completed_at", "error", "rests",
+            "id", "workspace_id", "flow_id", "revision_id", "status", "started_at", "completed_at", "error", "rests",
             "wake_at", "waiting_for", "epoch", "last_seq", "size", "idempotency_key", "request_digest", "parent_id",
-            "rerun_of", "turn_key", "turn_most", "turn_number", "is_queued", "has_room", "asked_at",
+            "rerun_of", "concurrency_key", "concurrency_limit", "queue_position", "is_queued", "is_active", "queued_at",
         ),
         """
-SELECT id, account_id, flow_id, revision_id, status, started_at, completed_at, error,
+SELECT id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error,
        CASE WHEN rests THEN true ELSE false END, wake_at, waiting_for, epoch, last_seq,
-       size, idempotency_key, request_digest, parent_id, rerun_of, turn_key, turn_most, turn_number,
-       CASE WHEN is_queued THEN true ELSE false END, CASE WHEN has_room THEN true ELSE false END, asked_at
+       size, idempotency_key, request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, queue_position,
+       CASE WHEN is_queued THEN true ELSE false END, CASE WHEN is_active THEN true ELSE false END, queued_at
   FROM executions ORDER BY id
 """,
     ),
@@ -127,10 +127,10 @@ SELECT seq, at, actor, credential, address, action, object_kind, object_id, acco
 )  # fmt: skip
 USAGE: Final = Table(
     "usage",
-    ("account_id", "stored"),
-    "SELECT account_id, CAST(sum(stored) AS bigint) FROM usage GROUP BY account_id ORDER BY account_id",
+    ("workspace_id", "stored"),
+    "SELECT workspace_id, CAST(sum(stored) AS bigint) FROM usage GROUP BY workspace_id ORDER BY workspace_id",
 )
-BOOLEANS: Final = frozenset({"rests", "is_queued", "has_room"})
+BOOLEANS: Final = frozenset({"rests", "is_queued", "is_active"})
 EPOCH: Final = "SELECT epoch FROM engine"
 SET_EPOCH: Final = "UPDATE engine SET epoch = $1"
 IS_EMPTY: Final = "SELECT NOT EXISTS (SELECT 1 FROM accounts) AND NOT EXISTS (SELECT 1 FROM audit)"

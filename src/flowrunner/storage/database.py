@@ -17,11 +17,11 @@ class Overtaken(Unavailable, Fenced):
     """Nothing was written: another process has claimed the database since this one did, or before it could."""
 
 
-class Work(Protocol):
+class WriteOp(Protocol):
     """Something to be done in the writer's transaction."""
 
     @property
-    def is_by_itself(self) -> bool:
+    def allows_concurrent_writers(self) -> bool:
         """Nothing is counted or chained by it, so that other processes may write beside it."""
         ...
 
@@ -48,7 +48,7 @@ class Call(Generic[T]):
 
     function: Callable[[Transaction], Awaitable[T]]
     audit: Audit = None
-    is_by_itself: ClassVar[bool] = False
+    allows_concurrent_writers: ClassVar[bool] = False
     size: ClassVar[int] = 0
     execution_id: ClassVar[ExecutionId | None] = None
 
@@ -63,13 +63,13 @@ class Call(Generic[T]):
 # Does several pieces of work of one kind at once; raises to have each done by itself instead.
 Bulk: TypeAlias = Callable[[Transaction, Sequence[Any]], Awaitable[None]]
 # Does as many pieces of work of one kind, of those that are by themselves, as one statement can, and gives them.
-AtOnce: TypeAlias = Callable[[Transaction, Sequence[Any]], Awaitable[Sequence[Any]]]
+ConcurrentAppends: TypeAlias = Callable[[Transaction, Sequence[Any]], Awaitable[Sequence[Any]]]
 
 
 class Database(Protocol):
     """A database with one writer, whose transactions many tasks share."""
 
-    def submit(self, work: Work) -> Awaitable[Any]:
+    def submit(self, work: WriteOp) -> Awaitable[Any]:
         """Do ``work`` in the next transaction; done when that is durable.
 
         Raises:
@@ -104,14 +104,14 @@ class Database(Protocol):
         """Call ``function``, which may read many rows."""
         ...
 
-    def tell(self, execution_ids: Iterable[str]) -> None:
+    def notify(self, execution_ids: Iterable[str]) -> None:
         """Tell other processes that the executions have new events; `Transaction.announce` does so after a commit."""
         ...
 
     async def listen(
-        self, *, name: Callable[[], str], on_news: Callable[[str], None], on_gap: Callable[[], None]
+        self, *, name: Callable[[], str], on_notification: Callable[[str], None], on_gap: Callable[[], None]
     ) -> None:
-        """Call ``on_news`` with the id of each execution to which another process has added events, for ever.
+        """Call ``on_notification`` with the id of each execution to which another process has added events, for ever.
 
         Args:
             name: What others see this process by, as it is at any time: see `storage.keys`.

@@ -11,7 +11,7 @@ from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import ROOT, LogLevel, Step
 from flowrunner.domain.execution import Status
 from flowrunner.domain.explain import FOR_ROOM
-from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId
+from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionView, LogLine, Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import REQUEST
@@ -23,33 +23,33 @@ from flowrunner.storage.transaction import Statement, Transaction
 GET: Final = """
 SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, x.error, first.data, last.data,
        x.waiting_for, x.parent_id, x.rerun_of, r.number, x.revision_id,
-       x.asked_at IS NOT NULL AND NOT x.has_room AND x.completed_at IS NULL
+       x.queued_at IS NOT NULL AND NOT x.is_active AND x.completed_at IS NULL
   FROM executions x
   JOIN events first ON first.execution_id = x.id AND first.seq = 1
   LEFT JOIN revisions r ON r.id = x.revision_id
   LEFT JOIN events last
     ON last.execution_id = x.id AND last.seq = x.last_seq AND x.status IN ('completed', 'failed')
- WHERE x.id = :id AND x.account_id = :account_id
+ WHERE x.id = :id AND x.workspace_id = :workspace_id
 """
 
 # Ids sort by the time they were made.
 PAGE: Final = """
 SELECT id, flow_id, status, started_at, completed_at, substr(error, 1, :error_characters) FROM executions
- WHERE account_id = :account_id
+ WHERE workspace_id = :workspace_id
    AND (CAST(:flow_id AS text) IS NULL OR flow_id = :flow_id)
    AND (CAST(:statuses AS text) IS NULL OR :statuses LIKE '%,' || status || ',%')
  ORDER BY id DESC LIMIT :limit OFFSET :offset
 """
 COUNT: Final = """
 SELECT count(*) FROM executions
- WHERE account_id = :account_id
+ WHERE workspace_id = :workspace_id
    AND (CAST(:flow_id AS text) IS NULL OR flow_id = :flow_id)
    AND (CAST(:statuses AS text) IS NULL OR :statuses LIKE '%,' || status || ',%')
 """
 
 EXISTS: Final = """
 SELECT 1 FROM executions x JOIN events first ON first.execution_id = x.id AND first.seq = 1
- WHERE x.id = :id AND x.account_id = :account_id
+ WHERE x.id = :id AND x.workspace_id = :workspace_id
 """
 # PostgreSQL knows no text with a NUL in it, and a message may have one. What takes its place is an escape too, because
 # it may also be the end of `\\u0000`, which is a backslash and no NUL.
@@ -103,8 +103,8 @@ class SqlExecutions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def get(self, account_id: AccountId, id: ExecutionId) -> ExecutionDetail:
-        row = await self._database.read(lambda tx: tx.row(GET, {"id": id, "account_id": account_id}))
+    async def get(self, workspace_id: WorkspaceId, id: ExecutionId) -> ExecutionDetail:
+        row = await self._database.read(lambda tx: tx.row(GET, {"id": id, "workspace_id": workspace_id}))
         if row is None:
             raise NotFound("execution")
         view = _view(row)
@@ -125,16 +125,16 @@ class SqlExecutions:
             revision_id=RevisionId(row[12]),
         )
 
-    async def request(self, account_id: AccountId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
-        values = {"account_id": account_id, "idempotency_key": idempotency_key}
+    async def request(self, workspace_id: WorkspaceId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
+        values = {"workspace_id": workspace_id, "idempotency_key": idempotency_key}
         row = await self._database.read(lambda tx: tx.row(REQUEST, values))
         return None if row is None else (ExecutionId(row[0]), row[1])
 
     async def page(
-        self, account_id: AccountId, *, flow_id: FlowId | None, statuses: Sequence[Status], page: Page
+        self, workspace_id: WorkspaceId, *, flow_id: FlowId | None, statuses: Sequence[Status], page: Page
     ) -> tuple[Sequence[ExecutionView], int]:
         values = {
-            "account_id": account_id,
+            "workspace_id": workspace_id,
             "flow_id": flow_id,
             "statuses": f",{','.join(statuses)}," if statuses else None,
             # By one more than is shown, so that it is seen to be cut.
@@ -146,10 +146,10 @@ class SqlExecutions:
         return [_view(row) for row in rows], total
 
     async def logs(
-        self, account_id: AccountId, id: ExecutionId, *, level: str | None, page: Page
+        self, workspace_id: WorkspaceId, id: ExecutionId, *, level: str | None, page: Page
     ) -> tuple[Sequence[LogLine], int]:
         values = {
-            "account_id": account_id,
+            "workspace_id": workspace_id,
             "id": id,
             "level": level,
             "after": 0,

@@ -10,7 +10,7 @@ import msgspec
 
 from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.limits import check_count
-from flowrunner.domain.values import AccountId, FlowId, RevisionId
+from flowrunner.domain.values import FlowId, RevisionId, WorkspaceId
 from flowrunner.ports import Audit, CurrentFlow, FlowView, Page, RevisionView, SavedFlow, SavedRevision
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
@@ -20,65 +20,65 @@ from flowrunner.storage.transaction import Statement, Transaction, one_row
 # Only for an account that still exists: an account's end takes the flows there are, and no other may
 # follow.
 CREATE: Final = """
-INSERT INTO flows (id, account_id, name, description, version, tags, revision_id, created_at, updated_at)
-SELECT :id, :account_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at
- WHERE EXISTS (SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL)
+INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at)
+SELECT :id, :workspace_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at
+ WHERE EXISTS (SELECT 1 FROM accounts WHERE id = :workspace_id AND deleted_at IS NULL)
 """
-COUNT: Final = "SELECT count(*) FROM flows WHERE account_id = :account_id AND deleted_at IS NULL"
+COUNT: Final = "SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL"
 UPDATE: Final = """
 UPDATE flows
    SET name = :name, description = :description, version = :version, tags = :tags,
        revision_id = :revision_id, edition = :edition, updated_at = :updated_at
- WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
+ WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 ADD_REVISION: Final = """
-INSERT INTO revisions (id, account_id, flow_id, number, version, size, definition, created_at)
-VALUES (:revision_id, :account_id, :id, :revision, :version, :size, :definition, :updated_at)
+INSERT INTO revisions (id, workspace_id, flow_id, number, version, size, definition, created_at)
+VALUES (:revision_id, :workspace_id, :id, :revision, :version, :size, :definition, :updated_at)
 """
 # Executions under way go on with their revision, and their history stays readable.
 DELETE: Final = """
-UPDATE flows SET deleted_at = :at WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
+UPDATE flows SET deleted_at = :at WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 GET: Final = """
 SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at, r.definition, r.id,
        r.number, f.edition
   FROM flows f JOIN revisions r ON r.id = f.revision_id
- WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL
+ WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL
 """
 CURRENT: Final = """
-SELECT revision_id, name FROM flows WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
+SELECT revision_id, name FROM flows WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 # Two are enough to know that a name is not clear.
 CALLED: Final = """
 SELECT id FROM flows
- WHERE account_id = :account_id AND deleted_at IS NULL AND (id = :id OR name = :id)
+ WHERE workspace_id = :workspace_id AND deleted_at IS NULL AND (id = :id OR name = :id)
  ORDER BY id <> :id, id LIMIT 2
 """
 REVISION_NAMED: Final = """
 SELECT r.id FROM revisions r JOIN flows f ON f.id = r.flow_id
- WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
+ WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
    AND (r.number = :number OR r.version = :label)
  ORDER BY r.number DESC LIMIT 1
 """
 DEFINITION: Final = """
-SELECT definition FROM revisions WHERE id = :id AND account_id = :account_id AND deleted_at IS NULL
+SELECT definition FROM revisions WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 
 REVISIONS: Final = """
-SELECT r.number, r.version, r.size, r.created_at, r.account_id, r.id = f.revision_id
+SELECT r.number, r.version, r.size, r.created_at, r.workspace_id, r.id = f.revision_id
   FROM flows f JOIN revisions r ON r.flow_id = f.id
- WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
+ WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
  ORDER BY r.number DESC LIMIT :limit OFFSET :offset
 """
 COUNT_REVISIONS: Final = """
 SELECT count(*) FROM flows f JOIN revisions r ON r.flow_id = f.id
- WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
+ WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
 """
 # The last one of a range of numbers.
 REVISION: Final = """
-SELECT r.number, r.version, r.size, r.created_at, r.account_id, r.id = f.revision_id, r.definition
+SELECT r.number, r.version, r.size, r.created_at, r.workspace_id, r.id = f.revision_id, r.definition
   FROM flows f JOIN revisions r ON r.flow_id = f.id
- WHERE f.id = :id AND f.account_id = :account_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
+ WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
    AND r.number BETWEEN :first AND :last
  ORDER BY r.number DESC LIMIT 1
 """
@@ -87,18 +87,18 @@ SELECT EXISTS (
     SELECT 1 FROM executions x
      WHERE x.status IN ('running', 'waiting')
        AND x.revision_id = (SELECT id FROM revisions
-                             WHERE flow_id = :id AND number = :number AND account_id = :account_id))
+                             WHERE flow_id = :id AND number = :number AND workspace_id = :workspace_id))
 """
 DELETE_REVISION: Final = """
 UPDATE revisions SET deleted_at = :at, definition = NULL
- WHERE flow_id = :id AND number = :number AND account_id = :account_id AND deleted_at IS NULL
+ WHERE flow_id = :id AND number = :number AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 
 # Nothing starts with a deleted flow any more, so once no execution of it is left none ever is.
 UNNEEDED: Final = """
 SELECT id FROM flows
  WHERE deleted_at IS NOT NULL
-   AND NOT EXISTS (SELECT 1 FROM executions x WHERE x.account_id = flows.account_id AND x.flow_id = flows.id)
+   AND NOT EXISTS (SELECT 1 FROM executions x WHERE x.workspace_id = flows.workspace_id AND x.flow_id = flows.id)
  LIMIT :limit
 """
 PURGE_REVISIONS: Final = """
@@ -111,19 +111,19 @@ PURGE: Final = "DELETE FROM flows WHERE id = :id"
 PAGE: Final = Statement(
     sqlite="""
 SELECT (SELECT count(*) FROM flows
-         WHERE account_id = :account_id AND deleted_at IS NULL
+         WHERE workspace_id = :workspace_id AND deleted_at IS NULL
            AND (CAST(:tag AS text) IS NULL OR :tag IN (SELECT value FROM json_each(tags)))),
        json_group_array(json_array(id, name, description, version, json(tags), created_at, updated_at,
                                    (SELECT number FROM revisions WHERE id = revision_id)))
   FROM (SELECT * FROM flows
-         WHERE account_id = :account_id AND deleted_at IS NULL
+         WHERE workspace_id = :workspace_id AND deleted_at IS NULL
            AND (CAST(:tag AS text) IS NULL OR :tag IN (SELECT value FROM json_each(tags)))
          ORDER BY id LIMIT :limit OFFSET :offset)
 """,
     postgres="""
 WITH found AS (
     SELECT * FROM flows
-     WHERE account_id = :account_id AND deleted_at IS NULL
+     WHERE workspace_id = :workspace_id AND deleted_at IS NULL
        AND (CAST(:tag AS text) IS NULL
             OR :tag IN (SELECT json_array_elements_text(replace(tags, '\\u0000', '\\ufffd')::json)))
 )
@@ -143,10 +143,10 @@ class SqlFlows:
         self._database = database
 
     async def create(
-        self, account_id: AccountId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
+        self, workspace_id: WorkspaceId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
     ) -> None:
         async def create(tx: Transaction) -> None:
-            values = _values(account_id, flow)
+            values = _values(workspace_id, flow)
             if most is not None:
                 check_count("flows", (await one_row(tx, COUNT, values))[0], most, limit="account_flows")
             if await tx.run(CREATE, values) == 0:
@@ -157,18 +157,18 @@ class SqlFlows:
 
     async def update(
         self,
-        account_id: AccountId,
+        workspace_id: WorkspaceId,
         id: FlowId,
         change: Callable[[SavedFlow], SavedFlow],
         *,
         audit: Audit = None,
     ) -> SavedFlow:
         async def update(tx: Transaction) -> SavedFlow:
-            before = await _get(tx, {"id": id, "account_id": account_id})
+            before = await _get(tx, {"id": id, "workspace_id": workspace_id})
             after = change(before)
             is_new_revision = after.revision_id != before.revision_id
             after = replace(after, revision=before.revision + is_new_revision, edition=before.edition + 1)
-            values = _values(account_id, after)
+            values = _values(workspace_id, after)
             await tx.run(UPDATE, values)
             if is_new_revision:
                 await tx.run(ADD_REVISION, values)
@@ -178,7 +178,7 @@ class SqlFlows:
 
     async def delete(
         self,
-        account_id: AccountId,
+        workspace_id: WorkspaceId,
         id: FlowId,
         *,
         at: datetime,
@@ -186,7 +186,7 @@ class SqlFlows:
         audit: Audit = None,
     ) -> None:
         async def delete(tx: Transaction) -> None:
-            values = {"id": id, "account_id": account_id, "at": to_ms(at)}
+            values = {"id": id, "workspace_id": workspace_id, "at": to_ms(at)}
             if check is not None:
                 check(await _get(tx, values))
             if await tx.run(DELETE, values) == 0:
@@ -194,60 +194,64 @@ class SqlFlows:
 
         await self._database.write(delete, audit=audit)
 
-    async def get(self, account_id: AccountId, id: FlowId) -> SavedFlow:
-        return _saved_flow(await self._one(GET, account_id, id))
+    async def get(self, workspace_id: WorkspaceId, id: FlowId) -> SavedFlow:
+        return _saved_flow(await self._one(GET, workspace_id, id))
 
-    async def current(self, account_id: AccountId, id: FlowId) -> CurrentFlow:
-        revision_id, name = await self._one(CURRENT, account_id, id)
+    async def current(self, workspace_id: WorkspaceId, id: FlowId) -> CurrentFlow:
+        revision_id, name = await self._one(CURRENT, workspace_id, id)
         return CurrentFlow(RevisionId(revision_id), name)
 
-    async def called(self, account_id: AccountId, id_or_name: str) -> Sequence[FlowId]:
-        values = {"id": id_or_name, "account_id": account_id}
+    async def called(self, workspace_id: WorkspaceId, id_or_name: str) -> Sequence[FlowId]:
+        values = {"id": id_or_name, "workspace_id": workspace_id}
         found = [FlowId(id) for (id,) in await self._database.read(lambda tx: tx.rows(CALLED, values))]
         return found[:1] if id_or_name in found else found
 
-    async def revision_named(self, account_id: AccountId, id: FlowId, version: str | int) -> RevisionId:
+    async def revision_named(self, workspace_id: WorkspaceId, id: FlowId, version: str | int) -> RevisionId:
         # No column holds a greater number than this.
         number = version if isinstance(version, int) and abs(version) < 2**63 else None
         label = version if isinstance(version, str) else None
-        values = {"id": id, "account_id": account_id, "number": number, "label": label}
+        values = {"id": id, "workspace_id": workspace_id, "number": number, "label": label}
         row = await self._database.read(lambda tx: tx.row(REVISION_NAMED, values))
         if row is None:
             raise NotFound("revision")
         return RevisionId(row[0])
 
-    async def definition(self, account_id: AccountId, revision_id: RevisionId) -> str:
-        definition: str = (await self._one(DEFINITION, account_id, revision_id))[0]
+    async def definition(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> str:
+        definition: str = (await self._one(DEFINITION, workspace_id, revision_id))[0]
         return definition
 
-    async def revisions(self, account_id: AccountId, id: FlowId, *, page: Page) -> tuple[Sequence[RevisionView], int]:
-        values = {"id": id, "account_id": account_id, "limit": page.limit, "offset": page.offset}
+    async def revisions(
+        self, workspace_id: WorkspaceId, id: FlowId, *, page: Page
+    ) -> tuple[Sequence[RevisionView], int]:
+        values = {"id": id, "workspace_id": workspace_id, "limit": page.limit, "offset": page.offset}
         rows, total = await self._database.read(lambda tx: page_and_total(tx, REVISIONS, COUNT_REVISIONS, values))
         # A flow has its current revision at least.
         if total == 0:
             raise NotFound("flow")
         return [RevisionView(**_revision(row)) for row in rows], total
 
-    async def revision(self, account_id: AccountId, id: FlowId, number: int) -> SavedRevision:
-        found = await self._last_revision(account_id, id, number, number)
+    async def revision(self, workspace_id: WorkspaceId, id: FlowId, number: int) -> SavedRevision:
+        found = await self._last_revision(workspace_id, id, number, number)
         if found is None:
             # Says which of the two is missing.
-            await self._one(CURRENT, account_id, id)
+            await self._one(CURRENT, workspace_id, id)
             raise NotFound("revision")
         return found
 
-    async def revision_before(self, account_id: AccountId, id: FlowId, number: int) -> SavedRevision | None:
-        return await self._last_revision(account_id, id, 1, number - 1)
+    async def revision_before(self, workspace_id: WorkspaceId, id: FlowId, number: int) -> SavedRevision | None:
+        return await self._last_revision(workspace_id, id, 1, number - 1)
 
-    async def _last_revision(self, account_id: AccountId, id: FlowId, first: int, last: int) -> SavedRevision | None:
-        values = {"id": id, "account_id": account_id, "first": first, "last": last}
+    async def _last_revision(
+        self, workspace_id: WorkspaceId, id: FlowId, first: int, last: int
+    ) -> SavedRevision | None:
+        values = {"id": id, "workspace_id": workspace_id, "first": first, "last": last}
         row = await self._database.read(lambda tx: tx.row(REVISION, values))
         return None if row is None else SavedRevision(**_revision(row), definition=row[6])
 
     async def delete_revision(
-        self, account_id: AccountId, id: FlowId, number: int, *, at: datetime, audit: Audit = None
+        self, workspace_id: WorkspaceId, id: FlowId, number: int, *, at: datetime, audit: Audit = None
     ) -> None:
-        values = {"id": id, "account_id": account_id, "number": number, "at": to_ms(at)}
+        values = {"id": id, "workspace_id": workspace_id, "number": number, "at": to_ms(at)}
 
         async def delete(tx: Transaction) -> None:
             if (await _get(tx, values)).revision == number:
@@ -259,13 +263,13 @@ class SqlFlows:
 
         await self._database.write(delete, audit=audit)
 
-    async def page(self, account_id: AccountId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
+    async def page(self, workspace_id: WorkspaceId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
         # Descriptions and tags of a thousand flows may come to 100 MB as JSON, so that long pages are read in portions.
         read = self._database.read if page.limit <= _FLOWS_AT_ONCE else self._database.read_long
         flows: list[FlowView] = []
         while True:
             most = min(page.limit - len(flows), _FLOWS_AT_ONCE)
-            values = {"account_id": account_id, "tag": tag, "limit": most, "offset": page.offset + len(flows)}
+            values = {"workspace_id": workspace_id, "tag": tag, "limit": most, "offset": page.offset + len(flows)}
             total, rows = await read(partial(one_row, statement=PAGE, values=values))
             found = [_flow_view(row) for row in _ROWS.decode(rows)]
             flows += found
@@ -287,8 +291,8 @@ class SqlFlows:
             await self._database.write(purge)
         return bool(unneeded)
 
-    async def _one(self, statement: str, account_id: AccountId, id: str) -> tuple[Any, ...]:
-        values = {"id": id, "account_id": account_id}
+    async def _one(self, statement: str, workspace_id: WorkspaceId, id: str) -> tuple[Any, ...]:
+        values = {"id": id, "workspace_id": workspace_id}
         row: tuple[Any, ...] | None = await self._database.read(lambda tx: tx.row(statement, values))
         if row is None:
             raise NotFound("flow")
@@ -325,7 +329,7 @@ def _revision(row: tuple[Any, ...]) -> dict[str, Any]:
         "size": row[2],
         "created_at": from_ms(row[3]),
         # Nobody else changes an account's flows.
-        "created_by": AccountId(row[4]),
+        "created_by": WorkspaceId(row[4]),
         "is_current": bool(row[5]),
     }
 
@@ -358,10 +362,10 @@ def _flow_view(row: _FlowRow) -> FlowView:
     )
 
 
-def _values(account_id: AccountId, flow: SavedFlow) -> dict[str, Any]:
+def _values(workspace_id: WorkspaceId, flow: SavedFlow) -> dict[str, Any]:
     return {
         "id": flow.id,
-        "account_id": account_id,
+        "workspace_id": workspace_id,
         "name": flow.name,
         "description": flow.description,
         "version": flow.version,

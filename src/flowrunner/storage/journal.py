@@ -14,25 +14,25 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import LimitReached, NotFound
 from flowrunner.domain.events import EVENT_TYPES, Event, Logged
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, memory_of_json
+from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId, memory_of_json
 from flowrunner.ports import (
     LARGE_BYTES,
     PAGE_OF_EVENTS_BYTES,
     Append,
+    ConcurrencyLimitReached,
+    ConcurrencySlot,
     DuplicateRequest,
     Fenced,
     Loading,
     NewExecution,
-    NoTurn,
     Recorded,
     StoredExecution,
-    Turn,
     Unreadable,
-    Unsettled,
+    UnreconciledChild,
 )
+from flowrunner.storage.active_slots import assign_active_slots
 from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.database import Database
-from flowrunner.storage.rooms import give_room
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, one_row
 from flowrunner.storage.usage import STORED
@@ -43,73 +43,80 @@ from flowrunner.storage.usage import STORED
 # index, however many wait.
 CREATE: Final = Statement(
     sqlite="""
-INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
+INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
                         error, rests, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
-                        parent_id, rerun_of, turn_key, turn_most, is_queued, has_room, asked_at, turn_number)
-SELECT :id, :account_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
+                        parent_id, rerun_of, concurrency_key, concurrency_limit, is_queued,
+                        is_active, queued_at, queue_position)
+SELECT :id, :workspace_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
        :error, :rests, :wake_at, :waiting_for, :epoch, :last_seq, :size, :idempotency_key, :request_digest,
-       :parent_id, :rerun_of, :turn_key, :turn_most, :is_queued, :has_room, :asked_at,
-       CASE WHEN :turn_key IS NOT NULL
-            THEN 1 + max(coalesce((SELECT max(turn_number) FROM executions
-                                    WHERE turn_key = :turn_key AND completed_at IS NULL AND is_queued = 0), 0),
-                         coalesce((SELECT max(turn_number) FROM executions
-                                    WHERE turn_key = :turn_key AND completed_at IS NULL AND is_queued = 1), 0)) END
+       :parent_id, :rerun_of, :concurrency_key, :concurrency_limit, :is_queued, :is_active, :queued_at,
+       CASE WHEN :concurrency_key IS NOT NULL
+            THEN 1 + max(coalesce((SELECT max(queue_position) FROM executions
+                                    WHERE concurrency_key = :concurrency_key
+                                      AND completed_at IS NULL AND is_queued = 0), 0),
+                         coalesce((SELECT max(queue_position) FROM executions
+                                    WHERE concurrency_key = :concurrency_key
+                                      AND completed_at IS NULL AND is_queued = 1), 0)) END
  WHERE :epoch = (SELECT epoch FROM engine)
-   AND EXISTS (SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL)
+   AND EXISTS (SELECT 1 FROM flows WHERE id = :flow_id AND workspace_id = :workspace_id AND deleted_at IS NULL)
    AND NOT EXISTS (SELECT 1 FROM revisions WHERE id = :revision_id AND deleted_at IS NOT NULL)
-   AND (:turn_key IS NULL OR :is_queued
-        OR :turn_most > (SELECT count(*) FROM executions
-                          WHERE turn_key = :turn_key AND completed_at IS NULL))
+   AND (:concurrency_key IS NULL OR :is_queued
+        OR :concurrency_limit > (SELECT count(*) FROM executions
+                          WHERE concurrency_key = :concurrency_key AND completed_at IS NULL))
 """,
     postgres="""
-INSERT INTO executions (id, account_id, flow_id, revision_id, status, started_at, completed_at,
+INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
                         error, rests, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
-                        parent_id, rerun_of, turn_key, turn_most, is_queued, has_room, asked_at, turn_number)
+                        parent_id, rerun_of, concurrency_key, concurrency_limit, is_queued,
+                        is_active, queued_at, queue_position)
 SELECT new.*,
-       CASE WHEN new.turn_key IS NOT NULL
+       CASE WHEN new.concurrency_key IS NOT NULL
             THEN 1 + coalesce(
-                greatest((SELECT max(x.turn_number) FROM executions x
-                           WHERE x.turn_key = new.turn_key AND x.completed_at IS NULL AND NOT x.is_queued),
-                         (SELECT max(x.turn_number) FROM executions x
-                           WHERE x.turn_key = new.turn_key AND x.completed_at IS NULL AND x.is_queued)), 0) END
-  FROM unnest(:id::text[], :account_id::text[], :flow_id::text[], :revision_id::text[], :status::text[],
+                greatest((SELECT max(x.queue_position) FROM executions x
+                           WHERE x.concurrency_key = new.concurrency_key
+                             AND x.completed_at IS NULL AND NOT x.is_queued),
+                         (SELECT max(x.queue_position) FROM executions x
+                           WHERE x.concurrency_key = new.concurrency_key
+                             AND x.completed_at IS NULL AND x.is_queued)), 0) END
+  FROM unnest(:id::text[], :workspace_id::text[], :flow_id::text[], :revision_id::text[], :status::text[],
               :started_at::bigint[], :completed_at::bigint[], :error::text[], :rests::boolean[],
               :wake_at::bigint[], :waiting_for::text[], :epoch::bigint[], :last_seq::bigint[], :size::bigint[],
               :idempotency_key::text[], :request_digest::text[], :parent_id::text[], :rerun_of::text[],
-              :turn_key::text[], :turn_most::bigint[], :is_queued::boolean[], :has_room::boolean[],
-              :asked_at::bigint[])
-    AS new (id, account_id, flow_id, revision_id, status, started_at, completed_at, error, rests, wake_at, waiting_for,
-            epoch, last_seq, size, idempotency_key, request_digest, parent_id, rerun_of, turn_key, turn_most,
-            is_queued, has_room, asked_at)
+              :concurrency_key::text[], :concurrency_limit::bigint[], :is_queued::boolean[], :is_active::boolean[],
+              :queued_at::bigint[])
+    AS new (id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error, rests, wake_at,
+            waiting_for, epoch, last_seq, size, idempotency_key, request_digest, parent_id, rerun_of, concurrency_key,
+            concurrency_limit, is_queued, is_active, queued_at)
  WHERE new.epoch = (SELECT epoch FROM engine)
    AND EXISTS (SELECT 1 FROM flows f
-                WHERE f.id = new.flow_id AND f.account_id = new.account_id AND f.deleted_at IS NULL)
+                WHERE f.id = new.flow_id AND f.workspace_id = new.workspace_id AND f.deleted_at IS NULL)
    AND NOT EXISTS (SELECT 1 FROM revisions r WHERE r.id = new.revision_id AND r.deleted_at IS NOT NULL)
-   AND (new.turn_key IS NULL OR new.is_queued
-        OR new.turn_most > (SELECT count(*) FROM executions x
-                             WHERE x.turn_key = new.turn_key AND x.completed_at IS NULL))
+   AND (new.concurrency_key IS NULL OR new.is_queued
+        OR new.concurrency_limit > (SELECT count(*) FROM executions x
+                             WHERE x.concurrency_key = new.concurrency_key AND x.completed_at IS NULL))
 """,
 )
 # Places are counted from the executions that hold them, so that none can leak, and from those that wait for one, whom
 # nobody overtakes.
-HAS_TURN: Final = """
-SELECT :turn_most > (SELECT count(*) FROM executions WHERE turn_key = :turn_key AND completed_at IS NULL)
+HAS_SLOT: Final = """
+SELECT :concurrency_limit > (SELECT count(*) FROM executions
+                              WHERE concurrency_key = :concurrency_key AND completed_at IS NULL)
 """
 # The one that waits longest comes first; what it is admitted to is its own limit.
 ADMIT: Final = """
 UPDATE executions SET is_queued = false, rests = false, waiting_for = NULL
  WHERE id = (SELECT id FROM executions
-              WHERE turn_key = :key AND completed_at IS NULL AND is_queued ORDER BY turn_number LIMIT 1)
-   AND turn_most > (SELECT count(*) FROM executions
-                     WHERE turn_key = :key AND completed_at IS NULL AND NOT is_queued)
-RETURNING id, account_id
+              WHERE concurrency_key = :key AND completed_at IS NULL AND is_queued ORDER BY queue_position LIMIT 1)
+   AND concurrency_limit > (SELECT count(*) FROM executions
+                     WHERE concurrency_key = :key AND completed_at IS NULL AND NOT is_queued)
+RETURNING id, workspace_id
 """
 HAVING_TURN: Final = """
-SELECT id, account_id FROM executions
- WHERE turn_key = :key AND completed_at IS NULL AND NOT is_queued AND NOT rests ORDER BY id
+SELECT id, workspace_id FROM executions
+ WHERE concurrency_key = :key AND completed_at IS NULL AND NOT is_queued AND NOT rests ORDER BY id
 """
 QUEUED_KEYS: Final = """
-SELECT DISTINCT turn_key FROM executions WHERE turn_key IS NOT NULL AND completed_at IS NULL AND is_queued
+SELECT DISTINCT concurrency_key FROM executions WHERE concurrency_key IS NOT NULL AND completed_at IS NULL AND is_queued
 """
 # Sub-flows that have ended while their parent goes on, unless it knows, and ones that go on. The order
 # of the joins is given, as the planner knows nothing of how few executions are under way.
@@ -171,17 +178,18 @@ SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.complet
 )
 LAST_QUEUED: Final = """
 SELECT id FROM executions
- WHERE turn_key = :key AND completed_at IS NULL AND is_queued ORDER BY turn_number DESC LIMIT 1
+ WHERE concurrency_key = :key AND completed_at IS NULL AND is_queued ORDER BY queue_position DESC LIMIT 1
 """
 # Of one that has ended, nobody knows any more: its number may be another one's.
-OLDER_IN_TURN: Final = """
+OLDER_WITH_KEY: Final = """
 SELECT id FROM executions
- WHERE turn_key = (SELECT turn_key FROM executions WHERE id = :id AND completed_at IS NULL) AND completed_at IS NULL
-   AND turn_number < (SELECT turn_number FROM executions WHERE id = :id)
- ORDER BY turn_number
+ WHERE concurrency_key = (SELECT concurrency_key FROM executions WHERE id = :id AND completed_at IS NULL)
+   AND completed_at IS NULL
+   AND queue_position < (SELECT queue_position FROM executions WHERE id = :id)
+ ORDER BY queue_position
 """
 FLOW_IS_THERE: Final = """
-SELECT 1 FROM flows WHERE id = :flow_id AND account_id = :account_id AND deleted_at IS NULL
+SELECT 1 FROM flows WHERE id = :flow_id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 REVISION_IS_GONE: Final = "SELECT 1 FROM revisions WHERE id = :revision_id AND deleted_at IS NOT NULL"
 
@@ -219,16 +227,16 @@ SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::tex
 )
 
 TAKE_LETTER: Final = Statement(
-    sqlite="DELETE FROM letters WHERE number = :number AND execution_id = :id",
+    sqlite="DELETE FROM execution_inbox WHERE number = :number AND execution_id = :id",
     postgres="""
-DELETE FROM letters USING unnest(:number::bigint[], :id::text[]) AS read (number, id)
- WHERE letters.number = read.number AND letters.execution_id = read.id
+DELETE FROM execution_inbox USING unnest(:number::bigint[], :id::text[]) AS read (number, id)
+ WHERE execution_inbox.number = read.number AND execution_inbox.execution_id = read.id
 """,
 )
 
 REQUEST: Final = """
 SELECT id, request_digest FROM executions
- WHERE account_id = :account_id AND idempotency_key = :idempotency_key
+ WHERE workspace_id = :workspace_id AND idempotency_key = :idempotency_key
 """
 
 # Each claim leaves room for the marks of single executions, which lie between its epoch and the next one. So a number
@@ -244,17 +252,17 @@ RETURNING 1
 # A process that advances all executions knows what is in its memory. Room is noted for as many as are in the memory of
 # workers, or wait for that, and in most installations for none.
 FORGET_ROOM: Final = """
-UPDATE executions SET has_room = false, asked_at = NULL
- WHERE id IN (SELECT id FROM executions WHERE has_room AND completed_at IS NULL
+UPDATE executions SET is_active = false, queued_at = NULL
+ WHERE id IN (SELECT id FROM executions WHERE is_active AND completed_at IS NULL
                UNION ALL
-              SELECT id FROM executions WHERE asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL
+              SELECT id FROM executions WHERE queued_at IS NOT NULL AND NOT is_active AND completed_at IS NULL
                LIMIT :limit)
 """
 
 HEADER: Final = """
-SELECT account_id, flow_id, revision_id, status,
-       EXISTS (SELECT 1 FROM accounts WHERE id = account_id AND deleted_at IS NOT NULL),
-       parent_id, turn_key, turn_most, is_queued, size, last_seq
+SELECT workspace_id, flow_id, revision_id, status,
+       EXISTS (SELECT 1 FROM accounts WHERE id = workspace_id AND deleted_at IS NOT NULL),
+       parent_id, concurrency_key, concurrency_limit, is_queued, size, last_seq
   FROM executions WHERE id = :id
 """
 EVENTS: Final = """
@@ -271,20 +279,20 @@ SELECT seq, at, type, data
 # An execution is created under the epoch of a claim, and owned under a mark beyond the last one. The status is
 # asked for twice, here and below, because SQLite takes the index of open ones for no other words than its own.
 UNOWNED: Final = """
-SELECT id, account_id FROM executions
- WHERE status IN ('running', 'waiting') AND status = 'running' AND rests = false AND asked_at IS NULL
+SELECT id, workspace_id FROM executions
+ WHERE status IN ('running', 'waiting') AND status = 'running' AND rests = false AND queued_at IS NULL
    AND started_at <= :since AND epoch <= (SELECT epoch FROM engine)
  LIMIT :limit
 """
 # What waits for room is known to wait, and is let in when there is some.
 UNFINISHED: Final = """
-SELECT id, account_id FROM executions
- WHERE status IN ('running', 'waiting') AND status = 'running' AND rests = false AND asked_at IS NULL AND id > :after
+SELECT id, workspace_id FROM executions
+ WHERE status IN ('running', 'waiting') AND status = 'running' AND rests = false AND queued_at IS NULL AND id > :after
  ORDER BY id LIMIT :limit
 """
 DUE: Final = """
-SELECT id, account_id FROM executions
- WHERE wake_at IS NOT NULL AND wake_at <= :now AND asked_at IS NULL ORDER BY wake_at LIMIT :limit
+SELECT id, workspace_id FROM executions
+ WHERE wake_at IS NOT NULL AND wake_at <= :now AND queued_at IS NULL ORDER BY wake_at LIMIT :limit
 """
 NEXT_WAKE: Final = "SELECT min(wake_at) FROM executions WHERE wake_at IS NOT NULL"
 
@@ -296,13 +304,13 @@ _CHARACTERS_A_TURN: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class AppendWork:
+class AppendOp:
     """One append as a piece of the writer's work."""
 
     append: Append
 
     @property
-    def is_by_itself(self) -> bool:
+    def allows_concurrent_writers(self) -> bool:
         return self.append.create is None and not self.append.audit
 
     @property
@@ -327,8 +335,8 @@ class AppendWork:
                     raise DuplicateRequest(ExecutionId(row[0]), row[1]) from None
                 if await tx.row(FLOW_IS_THERE, values) is None:
                     raise NotFound("flow") from None
-                if new.turn is not None and not (await one_row(tx, HAS_TURN, values))[0]:
-                    raise NoTurn from None
+                if new.slot is not None and not (await one_row(tx, HAS_SLOT, values))[0]:
+                    raise ConcurrencyLimitReached from None
                 if await tx.row(REVISION_IS_GONE, values) is not None:
                     raise NotFound("revision") from None
             if isinstance(error, LimitReached):
@@ -336,7 +344,7 @@ class AppendWork:
             raise Fenced(str(error)) from error
 
 
-async def append_together(tx: Transaction, works: Sequence[AppendWork]) -> None:
+async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
     """Do all the appends.
 
     Raises:
@@ -348,29 +356,29 @@ async def append_together(tx: Transaction, works: Sequence[AppendWork]) -> None:
     advanced: list[dict[str, Any]] = []
     events: list[tuple[str, int, int, str, str]] = []
     audit: list[AuditEntry] = []
-    letters: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
     for work in works:
         append = work.append
         if append.create is not None and append.create.audit is not None:
             audit.append(append.create.audit)
         audit += append.audit
-        letters += [{"number": number, "id": append.execution_id} for number in append.letters]
+        messages += [{"number": number, "id": append.execution_id} for number in append.messages]
         row = summary_row(append)
         if append.create is None:
             advanced.append(row)
         else:
             created.append((append.create, row))
         events += event_rows(append)
-    await give_room(tx, created)
+    await assign_active_slots(tx, created)
     # What is limited is counted, and so comes one after the other.
-    unlimited = [row for _, row in created if row["turn_key"] is None]
-    limited = [[row] for _, row in created if row["turn_key"] is not None]
+    unlimited = [row for _, row in created if row["concurrency_key"] is None]
+    limited = [[row] for _, row in created if row["concurrency_key"] is not None]
     for statement, rows in ((CREATE, unlimited), *((CREATE, each) for each in limited), (ADVANCE, advanced)):
         if rows and await tx.run_many(statement, rows) != len(rows):
             raise Fenced("the execution is owned by another process, or has moved on")
     await _check_quotas(tx, works)
     await tx.run_many(ADD_EVENT, events)
-    if letters and await tx.run_many(TAKE_LETTER, letters) != len(letters):
+    if messages and await tx.run_many(TAKE_LETTER, messages) != len(messages):
         # Whoever wrote it was told that it is not done, or it was taken before.
         raise Fenced("a letter that these events answer was withdrawn")
     for work in works:
@@ -379,12 +387,12 @@ async def append_together(tx: Transaction, works: Sequence[AppendWork]) -> None:
         await add_to_chain(tx, audit)
 
 
-async def _check_quotas(tx: Transaction, works: Sequence[AppendWork]) -> None:
+async def _check_quotas(tx: Transaction, works: Sequence[AppendOp]) -> None:
     """Compare what accounts keep, with what was just written, with their quotas. Raises: LimitReached."""
-    quotas = {quota.account_id: quota.limits for work in works if (quota := work.append.quota) is not None}
-    for account_id, limits in quotas.items():
+    quotas = {quota.workspace_id: quota.limits for work in works if (quota := work.append.quota) is not None}
+    for workspace_id, limits in quotas.items():
         if limits.stored is not None:
-            limits.check_grown(int((await one_row(tx, STORED, {"account_id": account_id}))[0]))
+            limits.check_grown(int((await one_row(tx, STORED, {"workspace_id": workspace_id}))[0]))
 
 
 def event_rows(append: Append) -> list[tuple[str, int, int, str, str]]:
@@ -392,17 +400,19 @@ def event_rows(append: Append) -> list[tuple[str, int, int, str, str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnWork:
+class AcquireOp:
     """One execution that a process takes for its own, as a piece of the writer's work."""
 
     execution_id: ExecutionId
-    mark: int
+    fencing_token: int
     epoch: int
-    is_by_itself: ClassVar[bool] = True
+    allows_concurrent_writers: ClassVar[bool] = True
     size: ClassVar[int] = 0
 
     async def run(self, tx: Transaction) -> None:
-        is_owned = await tx.row(OWN, {"id": self.execution_id, "mark": self.mark, "epoch": self.epoch}) is not None
+        is_owned = (
+            await tx.row(OWN, {"id": self.execution_id, "mark": self.fencing_token, "epoch": self.epoch}) is not None
+        )
         if not is_owned and (await one_row(tx, EPOCH))[0] != self.epoch:
             raise Fenced("another server has taken over all executions")
 
@@ -430,7 +440,7 @@ def summary_row(append: Append) -> dict[str, Any]:
 
 def _creation_row(new: NewExecution) -> dict[str, Any]:
     return {
-        "account_id": new.account_id,
+        "workspace_id": new.workspace_id,
         "flow_id": new.flow_id,
         "revision_id": new.revision_id,
         "started_at": to_ms(new.started_at),
@@ -438,11 +448,11 @@ def _creation_row(new: NewExecution) -> dict[str, Any]:
         "request_digest": new.request_digest,
         "parent_id": new.parent_id,
         "rerun_of": new.rerun_of,
-        "turn_key": None if new.turn is None else new.turn.key,
-        "turn_most": None if new.turn is None else new.turn.most,
-        "is_queued": new.turn is not None and new.turn.is_queued,
-        "has_room": False,
-        "asked_at": None,
+        "concurrency_key": None if new.slot is None else new.slot.key,
+        "concurrency_limit": None if new.slot is None else new.slot.most,
+        "is_queued": new.slot is not None and new.slot.is_queued,
+        "is_active": False,
+        "queued_at": None,
     }
 
 
@@ -453,7 +463,7 @@ class SqlJournal:
         self._database = database
 
     def append(self, append: Append) -> Awaitable[None]:
-        return self._database.submit(AppendWork(append))
+        return self._database.submit(AppendOp(append))
 
     async def claim(self) -> int:
         forgotten = 0
@@ -479,10 +489,10 @@ class SqlJournal:
 
         return await self._database.claim(epoch)
 
-    async def own(self, id: ExecutionId, epoch: int) -> int:
-        mark = epoch + 1 + secrets.randbelow(MARKS_PER_EPOCH - 1)
-        await self._database.submit(OwnWork(id, mark, epoch))
-        return mark
+    async def acquire(self, id: ExecutionId, epoch: int) -> int:
+        fencing_token = epoch + 1 + secrets.randbelow(MARKS_PER_EPOCH - 1)
+        await self._database.submit(AcquireOp(id, fencing_token, epoch))
+        return fencing_token
 
     async def load(
         self, id: ExecutionId, loading: Loading | None = None
@@ -499,9 +509,9 @@ class SqlJournal:
             raise NotFound("execution")
         if loading is None or stored.size <= LARGE_BYTES:
             return stored, await self._events_of(stored, rows)
-        async with loading.reading(stored.account_id):
+        async with loading.reading(stored.workspace_id):
             rows = await self._database.read_long(partial(_page, id=id, after=0, limit=_PAGE))
-            await loading.take(stored.account_id, _memory_of(rows, stored.size))
+            await loading.take(stored.workspace_id, _memory_of(rows, stored.size))
             return stored, await self._events_of(stored, rows)
 
     async def _events_of(self, stored: StoredExecution, rows: list[Row]) -> list[tuple[Event, datetime]]:
@@ -509,8 +519,8 @@ class SqlJournal:
         id = stored.id
         events: list[tuple[Event, datetime]] = []
         while rows and rows[0][0] == len(events) + 1:
-            async for turn in _in_turns(rows):
-                events += [(decode_event(*row), from_ms(row[1])) for row in turn]
+            async for slot in _in_turns(rows):
+                events += [(decode_event(*row), from_ms(row[1])) for row in slot]
             if len(rows) < _PAGE:
                 break
             rows = await self._database.read_long(partial(_page, id=id, after=len(events), limit=_PAGE))
@@ -532,30 +542,30 @@ class SqlJournal:
         rows = await self._database.read_long(lambda tx: tx.rows(PAGE_OF_EVENTS, values))
         return list(map(_recorded, rows))
 
-    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         return await self._ids(UNFINISHED, {"after": after or "", "limit": limit})
 
     def announce(self, id: ExecutionId) -> None:
-        self._database.tell([id])
+        self._database.notify([id])
 
-    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         return await self._ids(UNOWNED, {"since": to_ms(since), "limit": limit})
 
-    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, AccountId]]:
+    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         return await self._ids(DUE, {"now": to_ms(now), "limit": limit})
 
     async def next_wake(self) -> datetime | None:
         row = await self._database.read(lambda tx: one_row(tx, NEXT_WAKE))
         return from_ms_or_none(row[0])
 
-    async def admit(self, key: str) -> tuple[ExecutionId, AccountId] | None:
-        async def admit(tx: Transaction) -> tuple[ExecutionId, AccountId] | None:
+    async def admit(self, key: str) -> tuple[ExecutionId, WorkspaceId] | None:
+        async def admit(tx: Transaction) -> tuple[ExecutionId, WorkspaceId] | None:
             row = await tx.row(ADMIT, {"key": key})
-            return None if row is None else (ExecutionId(row[0]), AccountId(row[1]))
+            return None if row is None else (ExecutionId(row[0]), WorkspaceId(row[1]))
 
         return await self._database.write(admit)
 
-    async def having_turn(self, key: str) -> Sequence[tuple[ExecutionId, AccountId]]:
+    async def holding_slot(self, key: str) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         return await self._ids(HAVING_TURN, {"key": key})
 
     async def queued_keys(self) -> Sequence[str]:
@@ -566,18 +576,20 @@ class SqlJournal:
         row = await self._database.read(lambda tx: tx.row(LAST_QUEUED, {"key": key}))
         return None if row is None else ExecutionId(row[0])
 
-    async def older_in_turn(self, id: ExecutionId) -> Sequence[ExecutionId]:
-        rows = await self._database.read_long(lambda tx: tx.rows(OLDER_IN_TURN, {"id": id}))
+    async def older_with_key(self, id: ExecutionId) -> Sequence[ExecutionId]:
+        rows = await self._database.read_long(lambda tx: tx.rows(OLDER_WITH_KEY, {"id": id}))
         return [ExecutionId(row[0]) for row in rows]
 
-    async def unsettled(self, parent: ExecutionId | None = None) -> Sequence[Unsettled]:
+    async def unreconciled_children(self, parent: ExecutionId | None = None) -> Sequence[UnreconciledChild]:
         statement, values = (UNSETTLED, {}) if parent is None else (UNSETTLED_OF, {"parent": parent})
         rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
-        return [Unsettled(ExecutionId(child), ExecutionId(parent), bool(a), bool(b)) for child, parent, a, b in rows]
+        return [
+            UnreconciledChild(ExecutionId(child), ExecutionId(parent), bool(a), bool(b)) for child, parent, a, b in rows
+        ]
 
-    async def _ids(self, statement: str, values: dict[str, Any]) -> list[tuple[ExecutionId, AccountId]]:
+    async def _ids(self, statement: str, values: dict[str, Any]) -> list[tuple[ExecutionId, WorkspaceId]]:
         rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
-        return [(ExecutionId(row[0]), AccountId(row[1])) for row in rows]
+        return [(ExecutionId(row[0]), WorkspaceId(row[1])) for row in rows]
 
 
 async def _page(tx: Transaction, id: ExecutionId, after: int, limit: int) -> list[Row]:
@@ -607,12 +619,22 @@ async def _in_turns(rows: list[Row]) -> AsyncIterator[list[Row]]:
 
 
 def _stored(id: ExecutionId, header: Sequence[Any]) -> StoredExecution:
-    account_id, flow_id, revision_id, status, is_gone, parent_id, turn_key, turn_most, is_queued, size, last_seq = (
-        header
-    )
+    (
+        workspace_id,
+        flow_id,
+        revision_id,
+        status,
+        is_gone,
+        parent_id,
+        concurrency_key,
+        concurrency_limit,
+        is_queued,
+        size,
+        last_seq,
+    ) = header
     return StoredExecution(
         id=id,
-        account_id=AccountId(account_id),
+        workspace_id=WorkspaceId(workspace_id),
         flow_id=FlowId(flow_id),
         revision_id=RevisionId(revision_id),
         status=Status(status),
@@ -620,7 +642,7 @@ def _stored(id: ExecutionId, header: Sequence[Any]) -> StoredExecution:
         size=size,
         last_seq=last_seq,
         parent_id=None if parent_id is None else ExecutionId(parent_id),
-        turn=None if turn_key is None else Turn(turn_key, turn_most, bool(is_queued)),
+        slot=None if concurrency_key is None else ConcurrencySlot(concurrency_key, concurrency_limit, bool(is_queued)),
     )
 
 

@@ -6,76 +6,76 @@ from typing import Any, Final
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.limits import check_count
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports import Audit, Reseal, Seal, SealedSecret, SecretView, WrappedKey
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 
-ACCOUNT_IS_THERE: Final = "SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL"
+ACCOUNT_IS_THERE: Final = "SELECT 1 FROM accounts WHERE id = :workspace_id AND deleted_at IS NULL"
 SAVE: Final = """
-INSERT INTO secrets (account_id, key, key_version, sealed, created_at, updated_at)
-VALUES (:account_id, :key, :key_version, :sealed, :at, :at)
-    ON CONFLICT (account_id, key) DO UPDATE
+INSERT INTO secrets (workspace_id, key, key_version, sealed, created_at, updated_at)
+VALUES (:workspace_id, :key, :key_version, :sealed, :at, :at)
+    ON CONFLICT (workspace_id, key) DO UPDATE
    SET key_version = :key_version, sealed = :sealed, updated_at = :at
 RETURNING created_at
 """
-EXISTS: Final = "SELECT 1 FROM secrets WHERE account_id = :account_id AND key = :key"
-COUNT: Final = "SELECT count(*) FROM secrets WHERE account_id = :account_id"
-DELETE: Final = "DELETE FROM secrets WHERE account_id = :account_id AND key = :key"
-LIST: Final = "SELECT key, created_at, updated_at FROM secrets WHERE account_id = :account_id ORDER BY key"
+EXISTS: Final = "SELECT 1 FROM secrets WHERE workspace_id = :workspace_id AND key = :key"
+COUNT: Final = "SELECT count(*) FROM secrets WHERE workspace_id = :workspace_id"
+DELETE: Final = "DELETE FROM secrets WHERE workspace_id = :workspace_id AND key = :key"
+LIST: Final = "SELECT key, created_at, updated_at FROM secrets WHERE workspace_id = :workspace_id ORDER BY key"
 # One statement, because a rotation may replace the keys between two.
 SEALED: Final = """
 SELECT s.key, s.key_version, s.sealed, d.version, d.master_key_id, d.wrapped
-  FROM secrets s LEFT JOIN data_keys d ON d.account_id = s.account_id AND d.version = s.key_version
- WHERE s.account_id = :account_id ORDER BY s.key
+  FROM secrets s LEFT JOIN data_keys d ON d.workspace_id = s.workspace_id AND d.version = s.key_version
+ WHERE s.workspace_id = :workspace_id ORDER BY s.key
 """
 NEWEST_DATA_KEY: Final = """
-SELECT version, master_key_id, wrapped FROM data_keys WHERE account_id = :account_id ORDER BY version DESC LIMIT 1
+SELECT version, master_key_id, wrapped FROM data_keys WHERE workspace_id = :workspace_id ORDER BY version DESC LIMIT 1
 """
 # A key made while a rotation is under way, or after it, need not be replaced by it.
 ADD_DATA_KEY: Final = """
-INSERT INTO data_keys (account_id, version, master_key_id, wrapped, rotation)
-VALUES (:account_id, :version, :master_key_id, :wrapped,
+INSERT INTO data_keys (workspace_id, version, master_key_id, wrapped, rotation)
+VALUES (:workspace_id, :version, :master_key_id, :wrapped,
         coalesce((SELECT max(id) FROM key_rotations WHERE kind = 'data'), 0))
 """
 # What is open is little beside what has ended: SQLite would look through all that the account has had.
 OPEN_SINCE: Final = Statement(
     sqlite="""
-SELECT min(started_at) FROM executions WHERE status IN ('running', 'waiting') AND +account_id = :account_id
+SELECT min(started_at) FROM executions WHERE status IN ('running', 'waiting') AND +workspace_id = :workspace_id
 """,
     postgres="""
-SELECT min(started_at) FROM executions WHERE status IN ('running', 'waiting') AND account_id = :account_id
+SELECT min(started_at) FROM executions WHERE status IN ('running', 'waiting') AND workspace_id = :workspace_id
 """,
 )
 MASTER_KEY_IDS: Final = "SELECT DISTINCT master_key_id FROM data_keys"
 DATA_KEYS: Final = """
-SELECT account_id, version, master_key_id, wrapped FROM data_keys
- WHERE (account_id, version) > (:account_id, :version) ORDER BY account_id, version LIMIT :limit
+SELECT workspace_id, version, master_key_id, wrapped FROM data_keys
+ WHERE (workspace_id, version) > (:workspace_id, :version) ORDER BY workspace_id, version LIMIT :limit
 """
 REWRAP: Final = """
 UPDATE data_keys SET master_key_id = :master_key_id, wrapped = :wrapped
- WHERE account_id = :account_id AND version = :version
+ WHERE workspace_id = :workspace_id AND version = :version
 """
 # Earlier keys of an account may stay, if they still seal something; they do not count.
 OUTDATED: Final = """
-SELECT account_id, max(version) FROM data_keys
- WHERE account_id = (SELECT d.account_id FROM data_keys d
+SELECT workspace_id, max(version) FROM data_keys
+ WHERE workspace_id = (SELECT d.workspace_id FROM data_keys d
                       WHERE d.rotation < :rotation
                         AND NOT EXISTS (SELECT 1 FROM data_keys n
-                                         WHERE n.account_id = d.account_id AND n.rotation >= :rotation)
+                                         WHERE n.workspace_id = d.workspace_id AND n.rotation >= :rotation)
                       LIMIT 1)
- GROUP BY account_id
+ GROUP BY workspace_id
 """
 RESEAL: Final = """
-UPDATE secrets SET key_version = :key_version, sealed = :sealed WHERE account_id = :account_id AND key = :key
+UPDATE secrets SET key_version = :key_version, sealed = :sealed WHERE workspace_id = :workspace_id AND key = :key
 """
 # What cannot be opened now may be, once a backup is back.
 FORGET_DATA_KEYS: Final = """
 DELETE FROM data_keys
- WHERE account_id = :account_id AND version < :version
+ WHERE workspace_id = :workspace_id AND version < :version
    AND NOT EXISTS (SELECT 1 FROM secrets s
-                    WHERE s.account_id = data_keys.account_id AND s.key_version = data_keys.version)
+                    WHERE s.workspace_id = data_keys.workspace_id AND s.key_version = data_keys.version)
 """
 
 
@@ -86,17 +86,17 @@ class SqlSecrets:
         self._database = database
 
     async def save(
-        self, account_id: AccountId, seal: Seal, *, at: datetime, most: int | None = None, audit: Audit = None
+        self, workspace_id: WorkspaceId, seal: Seal, *, at: datetime, most: int | None = None, audit: Audit = None
     ) -> tuple[SecretView, bool]:
         async def save(tx: Transaction) -> tuple[SecretView, bool]:
-            values: dict[str, Any] = {"account_id": account_id, "at": to_ms(at)}
+            values: dict[str, Any] = {"workspace_id": workspace_id, "at": to_ms(at)}
             if await tx.row(ACCOUNT_IS_THERE, values) is None:
                 raise NotFound("account")
             row = await tx.row(NEWEST_DATA_KEY, values)
             before = None if row is None else _wrapped_key(row)
             secret, data_key = seal(before)
             if data_key != before:
-                await tx.run(ADD_DATA_KEY, _key_values(account_id, data_key))
+                await tx.run(ADD_DATA_KEY, _key_values(workspace_id, data_key))
             values |= {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
             is_new = await tx.row(EXISTS, values) is None
             if is_new and most is not None:
@@ -106,22 +106,22 @@ class SqlSecrets:
 
         return await self._database.write(save, audit=audit)
 
-    async def delete(self, account_id: AccountId, key: str, *, audit: Audit = None) -> None:
+    async def delete(self, workspace_id: WorkspaceId, key: str, *, audit: Audit = None) -> None:
         async def delete(tx: Transaction) -> None:
-            if await tx.run(DELETE, {"account_id": account_id, "key": key}) == 0:
+            if await tx.run(DELETE, {"workspace_id": workspace_id, "key": key}) == 0:
                 raise NotFound("secret")
 
         await self._database.write(delete, audit=audit)
 
-    async def list(self, account_id: AccountId) -> Sequence[SecretView]:
-        rows = await self._database.read(lambda tx: tx.rows(LIST, {"account_id": account_id}))
+    async def list(self, workspace_id: WorkspaceId) -> Sequence[SecretView]:
+        rows = await self._database.read(lambda tx: tx.rows(LIST, {"workspace_id": workspace_id}))
         return [SecretView(key=k, created_at=from_ms(c), updated_at=from_ms(u)) for k, c, u in rows]
 
-    async def sealed(self, account_id: AccountId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
-        return await self._database.read(lambda tx: _sealed(tx, account_id))
+    async def sealed(self, workspace_id: WorkspaceId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
+        return await self._database.read(lambda tx: _sealed(tx, workspace_id))
 
-    async def open_since(self, account_id: AccountId) -> datetime | None:
-        (at,) = await self._database.read_long(lambda tx: one_row(tx, OPEN_SINCE, {"account_id": account_id}))
+    async def open_since(self, workspace_id: WorkspaceId) -> datetime | None:
+        (at,) = await self._database.read_long(lambda tx: one_row(tx, OPEN_SINCE, {"workspace_id": workspace_id}))
         return None if at is None else from_ms(at)
 
     async def master_key_ids(self) -> Set[str]:
@@ -129,47 +129,51 @@ class SqlSecrets:
         return {id for (id,) in rows}
 
     async def rewrap(
-        self, after: tuple[AccountId, int] | None, rewrap: Callable[[AccountId, WrappedKey], WrappedKey], *, limit: int
-    ) -> tuple[AccountId, int] | None:
-        account_id, version = after or ("", 0)
+        self,
+        after: tuple[WorkspaceId, int] | None,
+        rewrap: Callable[[WorkspaceId, WrappedKey], WrappedKey],
+        *,
+        limit: int,
+    ) -> tuple[WorkspaceId, int] | None:
+        workspace_id, version = after or ("", 0)
 
-        async def some(tx: Transaction) -> tuple[AccountId, int] | None:
+        async def some(tx: Transaction) -> tuple[WorkspaceId, int] | None:
             last = None
-            values = {"account_id": account_id, "version": version, "limit": limit}
+            values = {"workspace_id": workspace_id, "version": version, "limit": limit}
             for id, *columns in await tx.rows(DATA_KEYS, values):
                 before = _wrapped_key(columns)
-                key = rewrap(AccountId(id), before)
+                key = rewrap(WorkspaceId(id), before)
                 if key != before:
-                    await tx.run(REWRAP, _key_values(AccountId(id), key))
-                last = AccountId(id), key.version
+                    await tx.run(REWRAP, _key_values(WorkspaceId(id), key))
+                last = WorkspaceId(id), key.version
             return last
 
         return await self._database.write(some)
 
-    async def reseal_next(self, rotation: int, reseal: Callable[[AccountId, int], Reseal]) -> AccountId | None:
-        async def one(tx: Transaction) -> AccountId | None:
+    async def reseal_next(self, rotation: int, reseal: Callable[[WorkspaceId, int], Reseal]) -> WorkspaceId | None:
+        async def one(tx: Transaction) -> WorkspaceId | None:
             row = await tx.row(OUTDATED, {"rotation": rotation})
             if row is None:
                 return None
-            account_id, version = AccountId(row[0]), row[1] + 1
-            data_key, secrets = reseal(account_id, version)(await _sealed(tx, account_id))
-            await tx.run(ADD_DATA_KEY, _key_values(account_id, data_key))
+            workspace_id, version = WorkspaceId(row[0]), row[1] + 1
+            data_key, secrets = reseal(workspace_id, version)(await _sealed(tx, workspace_id))
+            await tx.run(ADD_DATA_KEY, _key_values(workspace_id, data_key))
             for secret in secrets:
                 values = {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
-                await tx.run(RESEAL, {"account_id": account_id, **values})
-            await tx.run(FORGET_DATA_KEYS, {"account_id": account_id, "version": version})
-            return account_id
+                await tx.run(RESEAL, {"workspace_id": workspace_id, **values})
+            await tx.run(FORGET_DATA_KEYS, {"workspace_id": workspace_id, "version": version})
+            return workspace_id
 
         return await self._database.write(one)
 
 
-async def _sealed(tx: Transaction, account_id: AccountId) -> list[tuple[SealedSecret, WrappedKey | None]]:
+async def _sealed(tx: Transaction, workspace_id: WorkspaceId) -> list[tuple[SealedSecret, WrappedKey | None]]:
     return [
         (
             SealedSecret(key=key, key_version=key_version, sealed=sealed),
             None if data_key[0] is None else _wrapped_key(data_key),
         )
-        for key, key_version, sealed, *data_key in await tx.rows(SEALED, {"account_id": account_id})
+        for key, key_version, sealed, *data_key in await tx.rows(SEALED, {"workspace_id": workspace_id})
     ]
 
 
@@ -178,9 +182,9 @@ def _wrapped_key(row: Sequence[Any]) -> WrappedKey:
     return WrappedKey(version=version, master_key_id=master_key_id, wrapped=wrapped)
 
 
-def _key_values(account_id: AccountId, key: WrappedKey) -> dict[str, Any]:
+def _key_values(workspace_id: WorkspaceId, key: WrappedKey) -> dict[str, Any]:
     return {
-        "account_id": account_id,
+        "workspace_id": workspace_id,
         "version": key.version,
         "master_key_id": key.master_key_id,
         "wrapped": key.wrapped,

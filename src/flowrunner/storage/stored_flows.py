@@ -16,7 +16,7 @@ SELECT revision_id FROM flows WHERE deleted_at IS NULL
 """
 REVISION: Final = """
 SELECT f.id, f.name, a.email, r.number, r.definition
-  FROM revisions r JOIN flows f ON f.id = r.flow_id JOIN accounts a ON a.id = r.account_id
+  FROM revisions r JOIN flows f ON f.id = r.flow_id JOIN accounts a ON a.id = r.workspace_id
  WHERE r.id = :id AND r.deleted_at IS NULL
 """
 EVENT_TYPES: Final = """

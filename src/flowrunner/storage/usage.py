@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import WorkspaceId
 from flowrunner.storage.database import Database
 from flowrunner.storage.transaction import one_row
 
-STORED: Final = "SELECT CAST(coalesce(sum(stored), 0) AS bigint) FROM usage WHERE account_id = :account_id"
+STORED: Final = "SELECT CAST(coalesce(sum(stored), 0) AS bigint) FROM usage WHERE workspace_id = :workspace_id"
 QUEUED: Final = """
-SELECT count(*) FROM executions WHERE account_id = :account_id AND is_queued AND completed_at IS NULL
+SELECT count(*) FROM executions WHERE workspace_id = :workspace_id AND is_queued AND completed_at IS NULL
 """
 
 
@@ -18,13 +18,13 @@ class SqlUsage:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def stored(self, account_id: AccountId) -> int:
-        return await self._number(STORED, account_id)
+    async def stored(self, workspace_id: WorkspaceId) -> int:
+        return await self._number(STORED, workspace_id)
 
-    async def queued(self, account_id: AccountId) -> int:
-        return await self._number(QUEUED, account_id)
+    async def queued(self, workspace_id: WorkspaceId) -> int:
+        return await self._number(QUEUED, workspace_id)
 
-    async def _number(self, statement: str, account_id: AccountId) -> int:
-        values = {"account_id": account_id}
+    async def _number(self, statement: str, workspace_id: WorkspaceId) -> int:
+        values = {"workspace_id": workspace_id}
         row = await self._database.read(lambda tx: one_row(tx, statement, values))
         return int(row[0])

@@ -8,23 +8,23 @@ from typing import Final
 
 import structlog
 
-from flowrunner.dispatch.family import Family
-from flowrunner.dispatch.temporal.courier import Courier
-from flowrunner.dispatch.temporal.door import Door
+from flowrunner.dispatch.child_executions import ChildExecutions
+from flowrunner.dispatch.temporal.admission import Admission
+from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.values import JSON, AccountId, ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.ports import (
     HANDLERS_RUN,
-    NOBODY_KNOWS,
+    OUTCOME_UNKNOWN,
     Cancel,
     Clock,
     Engine,
     Fenced,
+    Inbox,
     Journal,
-    Letters,
     NewExecution,
     Signal,
 )
@@ -44,16 +44,23 @@ _LOOKS_AT_ALL: Final = 60
 _PAGE: Final = 500
 
 
-class TemporalDispatcher(Family):
+class TemporalDispatcher(ChildExecutions):
     """Fills `ports.Dispatcher`."""
 
     def __init__(
-        self, engine: Engine, courier: Courier, door: Door, *, journal: Journal, letters: Letters, clock: Clock
+        self,
+        engine: Engine,
+        workflows: WorkflowClient,
+        admission: Admission,
+        *,
+        journal: Journal,
+        inbox: Inbox,
+        clock: Clock,
     ) -> None:
         super().__init__(engine, journal)
-        self._courier = courier
-        self._door = door
-        self._letters = letters
+        self._workflows = workflows
+        self._admission = admission
+        self._inbox = inbox
         self._clock = clock
         self._looking: asyncio.Task[None] | None = None
         self._queued = 0
@@ -74,7 +81,7 @@ class TemporalDispatcher(Family):
         return self._queued
 
     async def open(self) -> None:
-        await self._engine.join()
+        await self._engine.open_shared()
         self._looking = asyncio.create_task(self._keep_looking(), name="temporal")
 
     async def drain(self, *, seconds: float) -> None:
@@ -85,27 +92,27 @@ class TemporalDispatcher(Family):
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
-        await self._courier.close()
+        await self._workflows.close()
 
     async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
         if self._engine.is_stopping or not self.is_open:
             raise Unavailable("The server is stopping: try again in a moment")
         try:
-            await self._engine.begin(self._door.counted(new), flow, input, at_once=False)
+            await self._engine.begin(self._admission.counted(new), flow, input, at_once=False)
         except Fenced:
             if new.started_for is not None:
                 # So is the one that asks, which ends with this.
                 raise
             # The server is about to notice.
             raise Unavailable("Another server is active on this database: try again in a moment") from None
-        if new.turn is None or not new.turn.is_queued:
+        if new.slot is None or not new.slot.is_queued:
             # It is durable. If Temporal is away it begins when that is back.
-            id, account_id = new.id, new.account_id
-            self._courier.keep_trying(lambda: self._begin(id, account_id), "temporal.not_begun", id)
+            id, workspace_id = new.id, new.workspace_id
+            self._workflows.keep_trying(lambda: self._begin(id, workspace_id), "temporal.not_begun", id)
 
-    async def _begin(self, id: ExecutionId, account_id: AccountId) -> None:
-        if not await self._door.keeps_waiting(id):
-            await self._courier.begin(id, account_id)
+    async def _begin(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
+        if not await self._admission.keeps_waiting(id):
+            await self._workflows.begin(id, workspace_id)
 
     async def cancel(
         self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None, force: bool = False
@@ -130,19 +137,19 @@ class TemporalDispatcher(Family):
         stored = await self._journal.stored(id)
         if stored.status.is_final:
             return None
-        number = await self._courier.post(stored, content)
+        number = await self._workflows.send(stored, content)
         loop = asyncio.get_running_loop()
         forgotten_at = loop.time() + _FORGOTTEN.total_seconds() / 2
         async for is_last in self._looks():
-            answer = await self._letters.answer(number)
+            answer = await self._inbox.answer(number)
             if answer is False:
-                await self._letters.withdraw(number)
+                await self._inbox.cancel(number)
                 return False
             has_ended = answer is None and (await self._journal.stored(id)).status.is_final
-            if answer or ((has_ended or is_last) and not await self._letters.withdraw(number)):
+            if answer or ((has_ended or is_last) and not await self._inbox.cancel(number)):
                 # Gone means that it was taken, unless this process was stopped for so long that others have purged it.
                 if loop.time() > forgotten_at:
-                    raise Unavailable(NOBODY_KNOWS)
+                    raise Unavailable(OUTCOME_UNKNOWN)
                 return True
             if has_ended:
                 return None
@@ -161,16 +168,16 @@ class TemporalDispatcher(Family):
     # How executions reach each other
 
     async def _tell(self, id: ExecutionId, signal: Signal) -> None:
-        await self._courier.send(id, signal)
+        await self._workflows.send_if_open(id, signal)
 
     async def _end(self, id: ExecutionId, *, reason: str) -> None:
-        await self._courier.send(id, Cancel(reason=reason))
+        await self._workflows.send_if_open(id, Cancel(reason=reason))
 
-    async def _let_in(self, id: ExecutionId, account_id: AccountId) -> None:
-        await self._courier.nudge(id, account_id)
+    async def _let_in(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
+        await self._workflows.nudge(id, workspace_id)
 
     def _keep_trying(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
-        self._courier.keep_trying(work, failure, what)
+        self._workflows.keep_trying(work, failure, what)
 
     # What may have been left undone
 
@@ -189,15 +196,15 @@ class TemporalDispatcher(Family):
     async def _look(self, *, at_all: bool) -> None:
         """Nudge what should have gone on by now. All of it is harmless where it has."""
         now = self._clock.now()
-        self._queued = await self._door.waiting()
-        for id in await self._letters.waiting(since=now - _LATE, limit=_PAGE):
-            await self._courier.nudge(id, (await self._journal.stored(id)).account_id)
-        for id, account_id in await self._journal.due(now=now - _LATE_WAIT, limit=_PAGE):
-            await self._courier.nudge(id, account_id)
-        for id, account_id in await self._journal.unowned(since=now - _LATE, limit=_PAGE):
-            await self._courier.begin(id, account_id)
-        await self._door.look(late=now - _LATE, limit=_PAGE)
-        await self._letters.purge(before=now - _FORGOTTEN)
+        self._queued = await self._admission.waiting()
+        for id in await self._inbox.waiting(since=now - _LATE, limit=_PAGE):
+            await self._workflows.nudge(id, (await self._journal.stored(id)).workspace_id)
+        for id, workspace_id in await self._journal.due(now=now - _LATE_WAIT, limit=_PAGE):
+            await self._workflows.nudge(id, workspace_id)
+        for id, workspace_id in await self._journal.unowned(since=now - _LATE, limit=_PAGE):
+            await self._workflows.begin(id, workspace_id)
+        await self._admission.look(late=now - _LATE, limit=_PAGE)
+        await self._inbox.purge(before=now - _FORGOTTEN)
         if at_all:
             await self._look_at_all()
 
@@ -206,10 +213,10 @@ class TemporalDispatcher(Family):
         after: ExecutionId | None = None
         while True:
             page = await self._journal.unfinished(after=after, limit=_PAGE)
-            for id, account_id in page:
-                await self._courier.begin(id, account_id)
+            for id, workspace_id in page:
+                await self._workflows.begin(id, workspace_id)
             if len(page) < _PAGE:
                 break
             after = page[-1][0]
-        await self._door.look_for_lost(limit=_PAGE)
-        await self._settle_all()
+        await self._admission.look_for_lost(limit=_PAGE)
+        await self._reconcile_all()

@@ -14,26 +14,26 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from flowrunner.dispatch.temporal.courier import Courier
-from flowrunner.dispatch.temporal.door import Door
+from flowrunner.dispatch.temporal.admission import Admission
 from flowrunner.dispatch.temporal.workflow import (
     ADVANCE,
+    ADVANCE_LOCALLY,
     CANCEL,
     HEARTBEAT_SECONDS,
-    SET_OUT,
     SHORT_SECONDS,
+    AdvanceResult,
     ExecutionWorkflow,
-    Rest,
 )
+from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.errors import NotFound, Unavailable
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import ActiveExecution, Cancel, Clock, Engine, Fenced, Letter, Letters, Signal
+from flowrunner.ports import ActiveExecution, Cancel, Clock, Engine, Fenced, Inbox, InboxMessage, Signal
 
 logger = structlog.get_logger()
 
 _MAIL_SECONDS: Final = 0.25
 # Each may take a thread.
-_MOST_SET_OUT: Final = 500
+_MOST_LOCAL_ADVANCES: Final = 500
 _OTHER_TASKS: Final = 50
 _CANCELLED_IN_TEMPORAL: Final = "cancelled in Temporal"
 # Several of them come in the time after which a worker is taken for dead, so that it may miss one or two.
@@ -62,9 +62,9 @@ class TemporalWorker:
     def __init__(
         self,
         engine: Engine,
-        courier: Courier,
-        letters: Letters,
-        door: Door,
+        workflows: WorkflowClient,
+        inbox: Inbox,
+        admission: Admission,
         clock: Clock,
         *,
         client: Client,
@@ -72,22 +72,22 @@ class TemporalWorker:
         most_active: int,
     ) -> None:
         self._engine = engine
-        self._courier = courier
-        self._letters = letters
-        self._door = door
+        self._workflows = workflows
+        self._inbox = inbox
+        self._admission = admission
         self._clock = clock
         # Half of the room is for those that set out here, the other half for those that Temporal sends: what it sends
         # finds room at once, and what finds none waits there, for any worker.
-        self._most_set_out = min(most_active // 2, _MOST_SET_OUT)
+        self._most_local_advances = min(most_active // 2, _MOST_LOCAL_ADVANCES)
         self._worker = Worker(
             client,
             task_queue=queue,
             workflows=[ExecutionWorkflow],
-            activities=[self.set_out, self.advance, self.cancel],
+            activities=[self.advance_locally, self.advance, self.cancel],
             # Whoever sets out holds a task of the workflow, and the others need some, too.
-            max_concurrent_workflow_tasks=self._most_set_out + _OTHER_TASKS,
-            max_concurrent_local_activities=self._most_set_out + _OTHER_TASKS,
-            max_concurrent_activities=most_active - self._most_set_out,
+            max_concurrent_workflow_tasks=self._most_local_advances + _OTHER_TASKS,
+            max_concurrent_local_activities=self._most_local_advances + _OTHER_TASKS,
+            max_concurrent_activities=most_active - self._most_local_advances,
             # Where it was last may be dead: then any other one takes it.
             sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
             # Otherwise the client keeps them back until that time is nearly over.
@@ -102,13 +102,13 @@ class TemporalWorker:
             client,
             task_queue=self._own_queue,
             activities=[self.advance],
-            max_concurrent_activities=max(self._most_set_out, 1),
+            max_concurrent_activities=max(self._most_local_advances, 1),
             max_concurrent_activity_task_polls=1,
             max_heartbeat_throttle_interval=timedelta(seconds=_BEAT_SECONDS),
             graceful_shutdown_timeout=_SHUTDOWN_GRACE,
         )
-        self._under_way: dict[ExecutionId, asyncio.Task[Rest]] = {}
-        self._set_out: set[ExecutionId] = set()
+        self._under_way: dict[ExecutionId, asyncio.Task[AdvanceResult]] = {}
+        self._advancing_locally: set[ExecutionId] = set()
         self._places: dict[ExecutionId, _Place] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -152,39 +152,39 @@ class TemporalWorker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._courier.close()
+        await self._workflows.close()
 
-    @activity.defn(name=SET_OUT)
-    async def set_out(self, execution_id: str) -> Rest:
+    @activity.defn(name=ADVANCE_LOCALLY)
+    async def advance_locally(self, execution_id: str) -> AdvanceResult:
         """Advance an execution for a while, if there is room. Temporal keeps what this gives and raises."""
         id = ExecutionId(execution_id)
         if id not in self._under_way:
-            if len(self._set_out) >= self._most_set_out:
-                return Rest(is_cut_off=True)
-            self._set_out.add(id)
+            if len(self._advancing_locally) >= self._most_local_advances:
+                return AdvanceResult(is_cut_off=True)
+            self._advancing_locally.add(id)
         with _as_temporal_sees_it(id):
-            rest = await self._wait_for(id, seconds=SHORT_SECONDS)
-            return Rest(goes_on_at=self._own_queue) if rest is None else rest
+            result = await self._wait_for(id, seconds=SHORT_SECONDS)
+            return AdvanceResult(goes_on_at=self._own_queue) if result is None else result
 
     @activity.defn(name=ADVANCE)
-    async def advance(self, execution_id: str) -> Rest:
+    async def advance(self, execution_id: str) -> AdvanceResult:
         """Advance an execution until it ends or waits. Temporal keeps what this gives and raises."""
         id = ExecutionId(execution_id)
         beating = asyncio.create_task(_beat())
         try:
             with _as_temporal_sees_it(id):
-                rest = await self._wait_for(id, seconds=None)
-                assert rest is not None, "nothing limits the time"
-                return rest
+                result = await self._wait_for(id, seconds=None)
+                assert result is not None, "nothing limits the time"
+                return result
         finally:
             beating.cancel()
 
     @activity.defn(name=CANCEL)
     async def cancel(self, execution_id: str) -> None:
         with contextlib.suppress(NotFound):
-            await self._courier.send(ExecutionId(execution_id), Cancel(reason=_CANCELLED_IN_TEMPORAL))
+            await self._workflows.send_if_open(ExecutionId(execution_id), Cancel(reason=_CANCELLED_IN_TEMPORAL))
 
-    async def _wait_for(self, id: ExecutionId, *, seconds: float | None) -> Rest | None:
+    async def _wait_for(self, id: ExecutionId, *, seconds: float | None) -> AdvanceResult | None:
         """What an execution comes to that is under way here from now on, if not before; None if it takes longer."""
         going = self._under_way.get(id)
         if going is None:
@@ -201,34 +201,34 @@ class TemporalWorker:
             raise Unavailable("another worker goes on with it")
         return going.result() if going.done() else None
 
-    def _forget(self, id: ExecutionId, task: "asyncio.Task[Rest]") -> None:
+    def _forget(self, id: ExecutionId, task: "asyncio.Task[AdvanceResult]") -> None:
         del self._under_way[id]
-        self._set_out.discard(id)
+        self._advancing_locally.discard(id)
         if not task.cancelled():
             # Whoever comes to wait for it later begins anew, and hears of what is still wrong.
             task.exception()
 
-    async def _advance(self, id: ExecutionId) -> Rest:
+    async def _advance(self, id: ExecutionId) -> AdvanceResult:
         if self._engine.is_stopping:
             raise Unavailable("the worker is stopping")
         try:
             run = await self._engine.load(id)
         except NotFound:
-            return Rest(is_over=True)
+            return AdvanceResult(is_over=True)
         if run is None:
-            await self._courier.settled()
-            return Rest(is_over=True)
+            await self._workflows.settled()
+            return AdvanceResult(is_over=True)
         # It is owned by now: whoever had it before takes no room from it any more.
-        has_room = await self._door.enter(id)
+        is_active = await self._admission.enter(id)
         place = self._places[id] = _Place(run)
         try:
-            letters = await self._letters.unread([id])
-            if not has_room:
-                if not letters:
-                    return Rest()
+            inbox = await self._inbox.unread([id])
+            if not is_active:
+                if not inbox:
+                    return AdvanceResult()
                 run.hold()
-            for letter in letters:
-                self._give(place, letter)
+            for message in inbox:
+                self._give(place, message)
             try:
                 due_at = await run.advance()
             except (Fenced, Unavailable):
@@ -237,19 +237,19 @@ class TemporalWorker:
                 # A fault of ours must not leave the execution running for ever.
                 logger.exception("execution.crashed", execution_id=id)
                 await self._engine.give_up(id)
-                self._door.has_room_again(run.account_id)
-                return Rest(is_over=True)
+                self._admission.slot_freed(run.workspace_id)
+                return AdvanceResult(is_over=True)
         finally:
             if self._places.get(id) is place:
                 del self._places[id]
         if run.status.is_final:
-            self._door.has_room_again(run.account_id)
-        elif has_room and not self._engine.is_stopping:
-            await self._door.leave(run, id)
-        await self._courier.settled()
+            self._admission.slot_freed(run.workspace_id)
+        elif is_active and not self._engine.is_stopping:
+            await self._admission.leave(run, id)
+        await self._workflows.settled()
         if run.status.is_final:
-            return Rest(is_over=True)
-        return Rest(is_cut_off=self._engine.is_stopping, due_in_seconds=self._seconds_until(due_at))
+            return AdvanceResult(is_over=True)
+        return AdvanceResult(is_cut_off=self._engine.is_stopping, due_in_seconds=self._seconds_until(due_at))
 
     def _seconds_until(self, at: datetime | None) -> float | None:
         return None if at is None else max((at - self._clock.now()).total_seconds(), 0.0)
@@ -263,45 +263,51 @@ class TemporalWorker:
                 continue
             try:
                 places = dict(self._places)
-                for letter in await self._letters.unread(list(places)):
-                    place = places[letter.execution_id]
+                for message in await self._inbox.unread(list(places)):
+                    place = places[message.execution_id]
                     # One that has come back meanwhile may have taken the letter in its life before.
-                    if self._places.get(letter.execution_id) is place:
-                        self._give(place, letter)
+                    if self._places.get(message.execution_id) is place:
+                        self._give(place, message)
             except Exception as error:
                 # Whatever it is, the next look may go well; without one nothing here is told anything.
                 logger.warning("letters.failed", reason=str(error))
 
-    def _give(self, place: _Place, letter: Letter) -> None:
-        if letter.number in place.given:
+    def _give(self, place: _Place, message: InboxMessage) -> None:
+        if message.number in place.given:
             return
-        place.given.add(letter.number)
-        number, mark = letter.number, place.run.mark
+        place.given.add(message.number)
+        number, fencing_token = message.number, place.run.fencing_token
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        answer.add_done_callback(lambda answer: self._answered(number, mark, letter.content, answer))
-        match letter.content:
+        answer.add_done_callback(lambda answer: self._answered(number, fencing_token, message.content, answer))
+        match message.content:
             case Cancel() as wish:
-                place.run.cancel(wish, answer, letter=number)
+                place.run.cancel(wish, answer, message=number)
             case Signal() as signal:
-                place.run.receive(replace(signal, letter=number), answer)
+                place.run.receive(replace(signal, message=number), answer)
 
-    def _answered(self, number: int, mark: int, content: Signal | Cancel, answer: "asyncio.Future[bool]") -> None:
+    def _answered(
+        self, number: int, fencing_token: int, content: Signal | Cancel, answer: "asyncio.Future[bool]"
+    ) -> None:
         # If nobody knows, the letter is gone or comes again.
         if answer.cancelled() or answer.exception() is not None:
             return
         if answer.result():
             # What counted is gone with the append; a repeat of something that counted before was in none.
             if isinstance(content, Cancel) or content.request is not None:
-                self._discard(number, mark)
+                self._discard(number, fencing_token)
         elif isinstance(content, Cancel) or content.step is None:
-            self._courier.keep_trying(lambda: self._letters.refuse(number, mark), "letter.not_refused", str(number))
+            self._workflows.keep_trying(
+                lambda: self._inbox.reject(number, fencing_token), "letter.not_refused", str(number)
+            )
         else:
             # Of executions: nobody waits to see it.
-            self._discard(number, mark)
+            self._discard(number, fencing_token)
 
-    def _discard(self, number: int, mark: int) -> None:
+    def _discard(self, number: int, fencing_token: int) -> None:
         """Otherwise it would be brought again and again, for as long as the execution has not ended."""
-        self._courier.keep_trying(lambda: self._letters.discard(number, mark), "letter.not_discarded", str(number))
+        self._workflows.keep_trying(
+            lambda: self._inbox.discard(number, fencing_token), "letter.not_discarded", str(number)
+        )
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, FailureError
 
 ADVANCE: Final = "flowrunner.advance"
-SET_OUT: Final = "flowrunner.set_out"
+ADVANCE_LOCALLY: Final = "flowrunner.advance_locally"
 CANCEL: Final = "flowrunner.cancel"
 NUDGE: Final = "nudge"
 WORKFLOW: Final = "flowrunner.execution"
@@ -36,7 +36,7 @@ _PATIENCE: Final = RetryPolicy(
 
 
 @dataclass(frozen=True)
-class Rest:
+class AdvanceResult:
     """Why an execution does not go on.
 
     Attributes:
@@ -68,16 +68,16 @@ class ExecutionWorkflow:
         while True:
             # Whatever comes while it is advanced may come too late for it.
             self._is_nudged = False
-            rest = await self._advance(execution_id)
-            if rest.is_over:
+            result = await self._advance(execution_id)
+            if result.is_over:
                 return
-            if rest.is_cut_off:
+            if result.is_cut_off:
                 continue
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(execution_id)
-            await self._wait(execution_id, rest.due_in_seconds)
+            await self._wait(execution_id, result.due_in_seconds)
 
-    async def _advance(self, execution_id: str) -> Rest:
+    async def _advance(self, execution_id: str) -> AdvanceResult:
         advancing = asyncio.create_task(self._stretch(execution_id))
         while True:
             try:
@@ -85,40 +85,40 @@ class ExecutionWorkflow:
             except asyncio.CancelledError:
                 await self._cancel(execution_id)
 
-    async def _stretch(self, execution_id: str) -> Rest:
+    async def _stretch(self, execution_id: str) -> AdvanceResult:
         """Have a worker advance it: the one that has this task, as long as that takes, or any that has room."""
         try:
-            rest = await workflow.execute_local_activity(
-                SET_OUT,
+            result = await workflow.execute_local_activity(
+                ADVANCE_LOCALLY,
                 execution_id,
-                result_type=Rest,
+                result_type=AdvanceResult,
                 start_to_close_timeout=_SET_OUT_TIMEOUT,
                 retry_policy=_ONCE,
             )
         # What a local activity fails with comes as it is, and not within an `ActivityError`: the worker stops, say.
         except FailureError:
-            rest = Rest(is_cut_off=True)
-        if rest.goes_on_at is not None:
+            result = AdvanceResult(is_cut_off=True)
+        if result.goes_on_at is not None:
             # What is under way there would be cut off elsewhere.
             try:
-                return await self._go_on(execution_id, at=rest.goes_on_at)
+                return await self._go_on(execution_id, at=result.goes_on_at)
             except ActivityError:
-                rest = Rest(is_cut_off=True)
-        return await self._go_on(execution_id) if rest.is_cut_off else rest
+                result = AdvanceResult(is_cut_off=True)
+        return await self._go_on(execution_id) if result.is_cut_off else result
 
-    async def _go_on(self, execution_id: str, *, at: str | None = None) -> Rest:
+    async def _go_on(self, execution_id: str, *, at: str | None = None) -> AdvanceResult:
         """Args: at: The queue of the one worker that may do it, if it does so at once."""
-        rest: Rest = await workflow.execute_activity(
+        result: AdvanceResult = await workflow.execute_activity(
             ADVANCE,
             execution_id,
             task_queue=at,
-            result_type=Rest,
+            result_type=AdvanceResult,
             schedule_to_start_timeout=None if at is None else timedelta(seconds=HEARTBEAT_SECONDS),
             start_to_close_timeout=_STRETCH,
             heartbeat_timeout=timedelta(seconds=HEARTBEAT_SECONDS),
             retry_policy=_PATIENCE if at is None else _ONCE,
         )
-        return rest
+        return result
 
     async def _wait(self, execution_id: str, seconds: float | None) -> None:
         try:

@@ -7,6 +7,16 @@ from enum import Enum, auto
 from typing import Final, Protocol, TypeAlias, TypeVar, assert_never
 
 from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.expression.javascript import (
+    GLOBALS,
+    KEYWORDS,
+    MAX_SCRIPT,
+    Unclosed,
+    end_of_expression,
+    has_braces_in_literals,
+    references,
+)
+from flowrunner.domain.expression.script import Script
 from flowrunner.domain.expression.templates import (
     NOWHERE,
     Code,
@@ -24,16 +34,6 @@ from flowrunner.domain.expression.templates import (
     expressions_of,
     shown,
 )
-from flowrunner.domain.javascript import (
-    GLOBALS,
-    KEYWORDS,
-    MAX_SCRIPT,
-    Unclosed,
-    end_of_expression,
-    has_braces_in_literals,
-    references,
-)
-from flowrunner.domain.script import Script
 from flowrunner.domain.suggestions import did_you_mean
 from flowrunner.domain.values import JSON
 

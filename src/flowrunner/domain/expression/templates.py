@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.domain.expression.javascript import Reference
 from flowrunner.domain.expression.javascript_values import is_true, json_text, own_property
-from flowrunner.domain.javascript import Reference
-from flowrunner.domain.script import Script, ScriptOutcome
+from flowrunner.domain.expression.script import Script, ScriptOutcome
 from flowrunner.domain.values import JSON, left_after
 
 Scope: TypeAlias = Mapping[str, JSON]

@@ -18,7 +18,7 @@ import structlog
 from flowrunner.domain.errors import Unavailable
 from flowrunner.ports import Audit
 from flowrunner.storage.batch import MAX_BATCH_BYTES, BatchLimit, Pending, Writability, by_kind, executions_of
-from flowrunner.storage.database import AtOnce, Bulk, Call, Overtaken, Work
+from flowrunner.storage.database import Bulk, Call, ConcurrentAppends, Overtaken, WriteOp
 from flowrunner.storage.postgres.connections import (
     as_unavailable,
     close,
@@ -26,7 +26,7 @@ from flowrunner.storage.postgres.connections import (
     is_trouble,
     options,
 )
-from flowrunner.storage.postgres.news import News
+from flowrunner.storage.postgres.notifications import NotificationChannel
 from flowrunner.storage.postgres.transaction import PostgresTransaction
 from flowrunner.storage.transaction import Transaction
 
@@ -60,8 +60,8 @@ class PostgresDatabase:
         self,
         url: str,
         *,
-        bulk: dict[type[Work], Bulk] | None = None,
-        at_once: dict[type[Work], AtOnce] | None = None,
+        bulk: dict[type[WriteOp], Bulk] | None = None,
+        at_once: dict[type[WriteOp], ConcurrentAppends] | None = None,
         on_commit: Callable[[int], None] = lambda size: None,
         readers: int = 10,
         statement_seconds: float = 30.0,
@@ -81,7 +81,7 @@ class PostgresDatabase:
             **options(statement_seconds=statement_seconds, default_transaction_read_only="on"),
         )
         self._pool_is_open: asyncio.Future[Any] | None = None
-        self._news = News(url, self._reader)
+        self._news = NotificationChannel(url, self._reader)
         self._writer: Any = None
         self._waiting: deque[Pending] = deque()
         self._has_work = asyncio.Event()
@@ -90,7 +90,7 @@ class PostgresDatabase:
         self._writability = Writability()
         self._writing = asyncio.create_task(self._write_loop(), name="postgres-writer")
 
-    def submit(self, work: Work) -> asyncio.Future[Any]:
+    def submit(self, work: WriteOp) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._closed:
             future.set_exception(Unavailable("The database is closed"))
@@ -137,13 +137,13 @@ class PostgresDatabase:
                     connection.terminate()
                 raise
 
-    def tell(self, execution_ids: Iterable[str]) -> None:
-        self._news.tell(execution_ids)
+    def notify(self, execution_ids: Iterable[str]) -> None:
+        self._news.notify(execution_ids)
 
     async def listen(
-        self, *, name: Callable[[], str], on_news: Callable[[str], None], on_gap: Callable[[], None]
+        self, *, name: Callable[[], str], on_notification: Callable[[str], None], on_gap: Callable[[], None]
     ) -> None:
-        await self._news.listen(name=name, on_news=on_news, on_gap=on_gap)
+        await self._news.listen(name=name, on_notification=on_notification, on_gap=on_gap)
 
     async def give_space_back(self) -> bool:
         # The server's autovacuum does it.
@@ -222,12 +222,12 @@ class PostgresDatabase:
                     raise
                 # Nothing is done: there is something wrong with one of them, and each by itself tells which.
                 continue
-            self._settle([pending for pending in batch if id(pending.work) in done], tx)
+            self._reconcile_children([pending for pending in batch if id(pending.work) in done], tx)
             batch = [pending for pending in batch if id(pending.work) not in done]
         return batch
 
-    def _is_by_itself(self, work: Work) -> bool:
-        return work.is_by_itself and type(work) in self._at_once
+    def _is_by_itself(self, work: WriteOp) -> bool:
+        return work.allows_concurrent_writers and type(work) in self._at_once
 
     async def _commit_alone(self, batch: list[Pending]) -> None:
         """Do the work in a transaction beside which no process writes. Raises: Overtaken."""
@@ -244,15 +244,15 @@ class PostgresDatabase:
             raise Unavailable("The transaction was rolled back by the server")
         if isinstance(batch[0].work, _Claim) and batch[0].error is None:
             self._epoch = batch[0].result
-            self._news.tell_of_a_gap()
-        self._settle(batch, tx)
+            self._news.notify_gap()
+        self._reconcile_children(batch, tx)
 
-    def _settle(self, done: list[Pending], tx: PostgresTransaction) -> None:
+    def _reconcile_children(self, done: list[Pending], tx: PostgresTransaction) -> None:
         if not done:
             return
         for pending in done:
             pending.settle()
-        self.tell(tx.announced)
+        self.notify(tx.announced)
         self._on_commit(len(done))
 
     def _fail(self, batch: list[Pending], error: Exception) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from flowrunner.storage.audit_chain import ChainReport, check_chain
 from flowrunner.storage.database import Database
-from flowrunner.storage.journal import AppendWork, OwnWork, append_together
+from flowrunner.storage.journal import AcquireOp, AppendOp, append_together
 from flowrunner.storage.migrations import Schema, UnusableDatabase
-from flowrunner.storage.postgres.at_once import advance_at_once, own_at_once
+from flowrunner.storage.postgres.concurrent_appends import acquire_concurrently, append_concurrently
 from flowrunner.storage.postgres.connections import check_server
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.migrations import migrate_postgres, schema_of_postgres
@@ -46,8 +46,8 @@ class PostgresUrl:
     def open(self, *, on_commit: Callable[[int], None] = lambda size: None, is_standby: bool = False) -> Database:
         return PostgresDatabase(
             self.url,
-            bulk={AppendWork: append_together},
-            at_once={AppendWork: advance_at_once, OwnWork: own_at_once},
+            bulk={AppendOp: append_together},
+            at_once={AppendOp: append_concurrently, AcquireOp: acquire_concurrently},
             on_commit=on_commit,
             readers=self.readers,
             statement_seconds=self.statement_seconds,

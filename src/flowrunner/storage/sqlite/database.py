@@ -21,7 +21,7 @@ import structlog
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
 from flowrunner.ports import Audit
 from flowrunner.storage.batch import MAX_BATCH, BatchLimit, Pending, Writability, by_kind, executions_of
-from flowrunner.storage.database import Bulk, Call, Work
+from flowrunner.storage.database import Bulk, Call, WriteOp
 from flowrunner.storage.sqlite.files import DatabaseFiles
 from flowrunner.storage.transaction import NO_VALUES, Refused, Row, Sql, Statement, Transaction, Values
 
@@ -130,7 +130,7 @@ class SqliteDatabase:
         self,
         path: Path,
         *,
-        bulk: dict[type[Work], Bulk] | None = None,
+        bulk: dict[type[WriteOp], Bulk] | None = None,
         on_commit: Callable[[int], None] = lambda size: None,
     ) -> None:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
@@ -159,7 +159,7 @@ class SqliteDatabase:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, work: Work) -> asyncio.Future[Any]:
+    def submit(self, work: WriteOp) -> asyncio.Future[Any]:
         """Do ``work`` in the next transaction; done when that is durable.
 
         Raises:
@@ -212,7 +212,7 @@ class SqliteDatabase:
         result: T = await self._send(self._reads, Call(function))
         return result
 
-    def _send(self, to: queue.SimpleQueue[Pending | None], work: Work) -> asyncio.Future[Any]:
+    def _send(self, to: queue.SimpleQueue[Pending | None], work: WriteOp) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._closed:
             future.set_exception(Unavailable("The database is closed"))
@@ -223,11 +223,11 @@ class SqliteDatabase:
     async def claim(self, function: Callable[[Transaction], Awaitable[int]]) -> int:
         return await self.write(function)
 
-    def tell(self, execution_ids: Iterable[str]) -> None:
+    def notify(self, execution_ids: Iterable[str]) -> None:
         """There is no other process."""
 
     async def listen(
-        self, *, name: Callable[[], str], on_news: Callable[[str], None], on_gap: Callable[[], None]
+        self, *, name: Callable[[], str], on_notification: Callable[[str], None], on_gap: Callable[[], None]
     ) -> None:
         await asyncio.Event().wait()
 

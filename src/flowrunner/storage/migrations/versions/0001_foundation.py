@@ -41,16 +41,16 @@ END;
 -- Bytes that an account keeps here: the events of its executions, its flows with their definitions, and its
 -- sealed secrets. Whatever changes one of these changes the sum, in the same transaction: see the triggers.
 CREATE TABLE usage (
-    account_id TEXT NOT NULL REFERENCES accounts (id),
+    workspace_id TEXT NOT NULL REFERENCES accounts (id),
     -- Where several processes write, each changes a part of its own. A part alone may be below zero.
     part INTEGER NOT NULL DEFAULT 0,
     stored INTEGER NOT NULL,
-    PRIMARY KEY (account_id, part)
+    PRIMARY KEY (workspace_id, part)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER usage_begins AFTER INSERT ON accounts
 BEGIN
-    INSERT INTO usage (account_id, stored) VALUES (NEW.id, 0);
+    INSERT INTO usage (workspace_id, stored) VALUES (NEW.id, 0);
 END;
 
 CREATE TABLE sessions (
@@ -109,45 +109,45 @@ CREATE UNIQUE INDEX key_rotations_open ON key_rotations (kind, coalesce(replaces
     WHERE completed_at IS NULL;
 
 CREATE TABLE data_keys (
-    account_id TEXT NOT NULL REFERENCES accounts (id),
+    workspace_id TEXT NOT NULL REFERENCES accounts (id),
     version INTEGER NOT NULL,
     master_key_id TEXT NOT NULL,
     wrapped BLOB NOT NULL,
     -- The latest rotation of data keys when this one was made; 0 before the first.
     rotation INTEGER NOT NULL,
-    PRIMARY KEY (account_id, version)
+    PRIMARY KEY (workspace_id, version)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX data_keys_rotation ON data_keys (rotation);
 CREATE INDEX data_keys_master ON data_keys (master_key_id);
 
 CREATE TABLE secrets (
-    account_id TEXT NOT NULL REFERENCES accounts (id),
+    workspace_id TEXT NOT NULL REFERENCES accounts (id),
     key TEXT NOT NULL,
     key_version INTEGER NOT NULL,
     sealed BLOB NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
-    PRIMARY KEY (account_id, key),
+    PRIMARY KEY (workspace_id, key),
     -- No secret without the key that opens it, whoever rotates keys meanwhile.
-    FOREIGN KEY (account_id, key_version) REFERENCES data_keys (account_id, version)
+    FOREIGN KEY (workspace_id, key_version) REFERENCES data_keys (workspace_id, version)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER secrets_are_used AFTER INSERT ON secrets
 BEGIN
-    UPDATE usage SET stored = stored + length(NEW.sealed) WHERE account_id = NEW.account_id;
+    UPDATE usage SET stored = stored + length(NEW.sealed) WHERE workspace_id = NEW.workspace_id;
 END;
 CREATE TRIGGER secrets_are_replaced AFTER UPDATE OF sealed ON secrets
 BEGIN
-    UPDATE usage SET stored = stored + length(NEW.sealed) - length(OLD.sealed) WHERE account_id = NEW.account_id;
+    UPDATE usage SET stored = stored + length(NEW.sealed) - length(OLD.sealed) WHERE workspace_id = NEW.workspace_id;
 END;
 CREATE TRIGGER secrets_are_freed AFTER DELETE ON secrets
 BEGIN
-    UPDATE usage SET stored = stored - length(OLD.sealed) WHERE account_id = OLD.account_id;
+    UPDATE usage SET stored = stored - length(OLD.sealed) WHERE workspace_id = OLD.workspace_id;
 END;
 
 CREATE TABLE flows (
     id TEXT PRIMARY KEY,
-    account_id TEXT NOT NULL REFERENCES accounts (id),
+    workspace_id TEXT NOT NULL REFERENCES accounts (id),
     name TEXT NOT NULL,
     description TEXT NOT NULL,
     version TEXT NOT NULL,
@@ -162,25 +162,25 @@ CREATE TABLE flows (
     size INTEGER GENERATED ALWAYS AS
         (length(CAST(name AS BLOB)) + length(CAST(description AS BLOB)) + length(CAST(tags AS BLOB))) VIRTUAL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX flows_account ON flows (account_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX flows_account ON flows (workspace_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX flows_deleted ON flows (id) WHERE deleted_at IS NOT NULL;
 
 CREATE TRIGGER flows_are_used AFTER INSERT ON flows
 BEGIN
-    UPDATE usage SET stored = stored + NEW.size WHERE account_id = NEW.account_id;
+    UPDATE usage SET stored = stored + NEW.size WHERE workspace_id = NEW.workspace_id;
 END;
 CREATE TRIGGER flows_are_changed AFTER UPDATE OF name, description, tags ON flows
 BEGIN
-    UPDATE usage SET stored = stored + NEW.size - OLD.size WHERE account_id = NEW.account_id;
+    UPDATE usage SET stored = stored + NEW.size - OLD.size WHERE workspace_id = NEW.workspace_id;
 END;
 CREATE TRIGGER flows_are_freed AFTER DELETE ON flows
 BEGIN
-    UPDATE usage SET stored = stored - OLD.size WHERE account_id = OLD.account_id;
+    UPDATE usage SET stored = stored - OLD.size WHERE workspace_id = OLD.workspace_id;
 END;
 
 CREATE TABLE revisions (
     id TEXT PRIMARY KEY,
-    account_id TEXT NOT NULL,
+    workspace_id TEXT NOT NULL,
     flow_id TEXT NOT NULL,
     number INTEGER NOT NULL CHECK (number > 0),
     version TEXT NOT NULL,
@@ -198,21 +198,21 @@ CREATE INDEX revisions_deleted ON revisions (id) WHERE deleted_at IS NOT NULL;
 
 CREATE TRIGGER revisions_are_used AFTER INSERT ON revisions WHEN NEW.deleted_at IS NULL
 BEGIN
-    UPDATE usage SET stored = stored + NEW.size WHERE account_id = NEW.account_id;
+    UPDATE usage SET stored = stored + NEW.size WHERE workspace_id = NEW.workspace_id;
 END;
 CREATE TRIGGER revisions_are_emptied AFTER UPDATE OF deleted_at ON revisions
 WHEN OLD.deleted_at IS NULL AND NEW.deleted_at IS NOT NULL
 BEGIN
-    UPDATE usage SET stored = stored - OLD.size WHERE account_id = OLD.account_id;
+    UPDATE usage SET stored = stored - OLD.size WHERE workspace_id = OLD.workspace_id;
 END;
 CREATE TRIGGER revisions_are_freed AFTER DELETE ON revisions WHEN OLD.deleted_at IS NULL
 BEGIN
-    UPDATE usage SET stored = stored - OLD.size WHERE account_id = OLD.account_id;
+    UPDATE usage SET stored = stored - OLD.size WHERE workspace_id = OLD.workspace_id;
 END;
 
 CREATE TABLE executions (
     id TEXT PRIMARY KEY,
-    account_id TEXT NOT NULL,
+    workspace_id TEXT NOT NULL,
     flow_id TEXT NOT NULL,
     revision_id TEXT NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('running', 'waiting', 'completed', 'failed', 'cancelled')),
@@ -235,14 +235,14 @@ CREATE TABLE executions (
     rerun_of TEXT,
     -- What it shares a limit with, how many of them may be under way, and which of those that have not ended it is, in
     -- the order in which they came: their ids follow the clocks of servers.
-    turn_key TEXT,
-    turn_most INTEGER,
-    turn_number INTEGER,
+    concurrency_key TEXT,
+    concurrency_limit INTEGER,
+    queue_position INTEGER,
     is_queued INTEGER NOT NULL DEFAULT 0,
     -- Where several processes advance executions: whether its account has room for it in their memory, and since when
     -- it waits for that, or for a process to take it up.
-    has_room INTEGER NOT NULL DEFAULT 0,
-    asked_at INTEGER,
+    is_active INTEGER NOT NULL DEFAULT 0,
+    queued_at INTEGER,
     CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
     CHECK ((status = 'failed') = (error IS NOT NULL)),
     CHECK (status <> 'waiting' OR rests),
@@ -250,20 +250,20 @@ CREATE TABLE executions (
     CHECK (wake_at IS NULL OR rests),
     CHECK (waiting_for IS NULL OR completed_at IS NULL)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX executions_account ON executions (account_id, id);
-CREATE INDEX executions_flow ON executions (account_id, flow_id, id);
+CREATE INDEX executions_account ON executions (workspace_id, id);
+CREATE INDEX executions_flow ON executions (workspace_id, flow_id, id);
 -- The revision as well, to see whether one is still needed.
 CREATE INDEX executions_open ON executions (status, rests, id, revision_id) WHERE status IN ('running', 'waiting');
 CREATE INDEX executions_parent ON executions (parent_id) WHERE parent_id IS NOT NULL;
-CREATE INDEX executions_turn ON executions (turn_key, is_queued, turn_number)
-    WHERE turn_key IS NOT NULL AND completed_at IS NULL;
-CREATE INDEX executions_queued ON executions (account_id) WHERE is_queued AND completed_at IS NULL;
-CREATE INDEX executions_in_room ON executions (account_id) WHERE has_room AND completed_at IS NULL;
-CREATE INDEX executions_asking ON executions (account_id, asked_at, id)
-    WHERE asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL;
+CREATE INDEX executions_concurrency ON executions (concurrency_key, is_queued, queue_position)
+    WHERE concurrency_key IS NOT NULL AND completed_at IS NULL;
+CREATE INDEX executions_queued ON executions (workspace_id) WHERE is_queued AND completed_at IS NULL;
+CREATE INDEX executions_active ON executions (workspace_id) WHERE is_active AND completed_at IS NULL;
+CREATE INDEX executions_waiting_for_room ON executions (workspace_id, queued_at, id)
+    WHERE queued_at IS NOT NULL AND NOT is_active AND completed_at IS NULL;
 CREATE INDEX executions_wake ON executions (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX executions_ended ON executions (completed_at) WHERE completed_at IS NOT NULL;
-CREATE UNIQUE INDEX executions_request ON executions (account_id, idempotency_key)
+CREATE UNIQUE INDEX executions_request ON executions (workspace_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 
 CREATE TRIGGER executions_final BEFORE UPDATE ON executions
@@ -274,15 +274,15 @@ END;
 
 CREATE TRIGGER executions_are_used AFTER INSERT ON executions
 BEGIN
-    UPDATE usage SET stored = stored + NEW.size WHERE account_id = NEW.account_id;
+    UPDATE usage SET stored = stored + NEW.size WHERE workspace_id = NEW.workspace_id;
 END;
 CREATE TRIGGER executions_grow AFTER UPDATE OF size ON executions
 BEGIN
-    UPDATE usage SET stored = stored + NEW.size - OLD.size WHERE account_id = NEW.account_id;
+    UPDATE usage SET stored = stored + NEW.size - OLD.size WHERE workspace_id = NEW.workspace_id;
 END;
 CREATE TRIGGER executions_are_freed AFTER DELETE ON executions
 BEGIN
-    UPDATE usage SET stored = stored - OLD.size WHERE account_id = OLD.account_id;
+    UPDATE usage SET stored = stored - OLD.size WHERE workspace_id = OLD.workspace_id;
 END;
 
 CREATE TABLE events (
@@ -303,17 +303,17 @@ BEGIN
 END;
 
 -- What executions are told by processes that do not have them in memory. One that was taken is gone.
-CREATE TABLE letters (
+CREATE TABLE execution_inbox (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     execution_id TEXT NOT NULL,
-    account_id TEXT NOT NULL,
-    posted_at INTEGER NOT NULL,
+    workspace_id TEXT NOT NULL,
+    sent_at INTEGER NOT NULL,
     kind TEXT NOT NULL CHECK (kind IN ('signal', 'cancel')),
     content TEXT NOT NULL,
-    is_refused INTEGER NOT NULL DEFAULT 0
+    is_rejected INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX letters_execution ON letters (execution_id);
-CREATE INDEX letters_posted ON letters (posted_at) WHERE NOT is_refused;
+CREATE INDEX inbox_execution ON execution_inbox (execution_id);
+CREATE INDEX inbox_sent ON execution_inbox (sent_at) WHERE NOT is_rejected;
 
 -- What people and programs did. Each row holds the SHA-256 of the one before with itself.
 CREATE TABLE audit (
@@ -406,7 +406,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('flowrunner writing'), hashtext(current_schema()));
     RETURN (SELECT epoch FROM engine);
 END $$;
-CREATE FUNCTION flowrunner_write_beside_others() RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION flowrunner_lock_shared() RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtext('flowrunner writing'), hashtext(current_schema()));
     RETURN (SELECT epoch FROM engine);
@@ -441,16 +441,16 @@ EXECUTE FUNCTION flowrunner_keep_an_admin();
 -- Bytes that an account keeps here: the events of its executions, its flows with their definitions, and its
 -- sealed secrets. Whatever changes one of these changes the sum, in the same transaction: see the triggers.
 CREATE TABLE usage (
-    account_id text COLLATE "C" NOT NULL REFERENCES accounts (id),
+    workspace_id text COLLATE "C" NOT NULL REFERENCES accounts (id),
     -- Where several processes write, each changes a part of its own. A part alone may be below zero.
     part bigint NOT NULL DEFAULT 0,
     stored bigint NOT NULL,
-    PRIMARY KEY (account_id, part)
+    PRIMARY KEY (workspace_id, part)
 );
 
 CREATE FUNCTION flowrunner_usage_begins() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO usage (account_id, stored) VALUES (NEW.id, 0);
+    INSERT INTO usage (workspace_id, stored) VALUES (NEW.id, 0);
     RETURN NULL;
 END $$;
 CREATE TRIGGER usage_begins AFTER INSERT ON accounts FOR EACH ROW EXECUTE FUNCTION flowrunner_usage_begins();
@@ -458,8 +458,8 @@ CREATE TRIGGER usage_begins AFTER INSERT ON accounts FOR EACH ROW EXECUTE FUNCTI
 CREATE FUNCTION flowrunner_use(whose text, bytes bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF bytes <> 0 THEN
-        INSERT INTO usage (account_id, part, stored) VALUES (whose, mod(pg_backend_pid(), 16), bytes)
-        ON CONFLICT (account_id, part) DO UPDATE SET stored = usage.stored + excluded.stored;
+        INSERT INTO usage (workspace_id, part, stored) VALUES (whose, mod(pg_backend_pid(), 16), bytes)
+        ON CONFLICT (workspace_id, part) DO UPDATE SET stored = usage.stored + excluded.stored;
     END IF;
 END $$;
 
@@ -519,36 +519,36 @@ CREATE UNIQUE INDEX key_rotations_open ON key_rotations (kind, coalesce(replaces
     WHERE completed_at IS NULL;
 
 CREATE TABLE data_keys (
-    account_id text COLLATE "C" NOT NULL REFERENCES accounts (id),
+    workspace_id text COLLATE "C" NOT NULL REFERENCES accounts (id),
     version bigint NOT NULL,
     master_key_id text COLLATE "C" NOT NULL,
     wrapped bytea NOT NULL,
     -- The latest rotation of data keys when this one was made; 0 before the first.
     rotation bigint NOT NULL,
-    PRIMARY KEY (account_id, version)
+    PRIMARY KEY (workspace_id, version)
 );
 CREATE INDEX data_keys_rotation ON data_keys (rotation);
 CREATE INDEX data_keys_master ON data_keys (master_key_id);
 
 CREATE TABLE secrets (
-    account_id text COLLATE "C" NOT NULL REFERENCES accounts (id),
+    workspace_id text COLLATE "C" NOT NULL REFERENCES accounts (id),
     key text COLLATE "C" NOT NULL,
     key_version bigint NOT NULL,
     sealed bytea NOT NULL,
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,
-    PRIMARY KEY (account_id, key),
+    PRIMARY KEY (workspace_id, key),
     -- No secret without the key that opens it, whoever rotates keys meanwhile.
-    FOREIGN KEY (account_id, key_version) REFERENCES data_keys (account_id, version)
+    FOREIGN KEY (workspace_id, key_version) REFERENCES data_keys (workspace_id, version)
 );
 
 CREATE FUNCTION flowrunner_secrets_are_used() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP <> 'DELETE' THEN
-        PERFORM flowrunner_use(NEW.account_id, length(NEW.sealed));
+        PERFORM flowrunner_use(NEW.workspace_id, length(NEW.sealed));
     END IF;
     IF TG_OP <> 'INSERT' THEN
-        PERFORM flowrunner_use(OLD.account_id, -length(OLD.sealed));
+        PERFORM flowrunner_use(OLD.workspace_id, -length(OLD.sealed));
     END IF;
     RETURN NULL;
 END $$;
@@ -557,7 +557,7 @@ EXECUTE FUNCTION flowrunner_secrets_are_used();
 
 CREATE TABLE flows (
     id text COLLATE "C" PRIMARY KEY,
-    account_id text COLLATE "C" NOT NULL REFERENCES accounts (id),
+    workspace_id text COLLATE "C" NOT NULL REFERENCES accounts (id),
     name text NOT NULL,
     description text NOT NULL,
     version text NOT NULL,
@@ -571,16 +571,16 @@ CREATE TABLE flows (
     -- Bytes of what its author writes, but for the definition.
     size bigint GENERATED ALWAYS AS (octet_length(name) + octet_length(description) + octet_length(tags)) STORED
 );
-CREATE INDEX flows_account ON flows (account_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX flows_account ON flows (workspace_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX flows_deleted ON flows (id) WHERE deleted_at IS NOT NULL;
 
 CREATE FUNCTION flowrunner_flows_are_used() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP <> 'DELETE' THEN
-        PERFORM flowrunner_use(NEW.account_id, NEW.size);
+        PERFORM flowrunner_use(NEW.workspace_id, NEW.size);
     END IF;
     IF TG_OP <> 'INSERT' THEN
-        PERFORM flowrunner_use(OLD.account_id, -OLD.size);
+        PERFORM flowrunner_use(OLD.workspace_id, -OLD.size);
     END IF;
     RETURN NULL;
 END $$;
@@ -589,7 +589,7 @@ EXECUTE FUNCTION flowrunner_flows_are_used();
 
 CREATE TABLE revisions (
     id text COLLATE "C" PRIMARY KEY,
-    account_id text COLLATE "C" NOT NULL,
+    workspace_id text COLLATE "C" NOT NULL,
     flow_id text COLLATE "C" NOT NULL,
     number bigint NOT NULL CHECK (number > 0),
     version text NOT NULL,
@@ -608,10 +608,10 @@ CREATE INDEX revisions_deleted ON revisions (id) WHERE deleted_at IS NOT NULL;
 CREATE FUNCTION flowrunner_revisions_are_used() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP <> 'DELETE' AND NEW.deleted_at IS NULL THEN
-        PERFORM flowrunner_use(NEW.account_id, NEW.size);
+        PERFORM flowrunner_use(NEW.workspace_id, NEW.size);
     END IF;
     IF TG_OP <> 'INSERT' AND OLD.deleted_at IS NULL THEN
-        PERFORM flowrunner_use(OLD.account_id, -OLD.size);
+        PERFORM flowrunner_use(OLD.workspace_id, -OLD.size);
     END IF;
     RETURN NULL;
 END $$;
@@ -620,7 +620,7 @@ EXECUTE FUNCTION flowrunner_revisions_are_used();
 
 CREATE TABLE executions (
     id text COLLATE "C" PRIMARY KEY,
-    account_id text COLLATE "C" NOT NULL,
+    workspace_id text COLLATE "C" NOT NULL,
     flow_id text COLLATE "C" NOT NULL,
     revision_id text COLLATE "C" NOT NULL,
     status text NOT NULL CHECK (status IN ('running', 'waiting', 'completed', 'failed', 'cancelled')),
@@ -643,14 +643,14 @@ CREATE TABLE executions (
     rerun_of text COLLATE "C",
     -- What it shares a limit with, how many of them may be under way, and which of those that have not ended it is, in
     -- the order in which they came: their ids follow the clocks of servers.
-    turn_key text COLLATE "C",
-    turn_most bigint,
-    turn_number bigint,
+    concurrency_key text COLLATE "C",
+    concurrency_limit bigint,
+    queue_position bigint,
     is_queued boolean NOT NULL DEFAULT false,
     -- Where several processes advance executions: whether its account has room for it in their memory, and since when
     -- it waits for that, or for a process to take it up.
-    has_room boolean NOT NULL DEFAULT false,
-    asked_at bigint,
+    is_active boolean NOT NULL DEFAULT false,
+    queued_at bigint,
     CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
     CHECK ((status = 'failed') = (error IS NOT NULL)),
     CHECK (status <> 'waiting' OR rests),
@@ -659,20 +659,20 @@ CREATE TABLE executions (
     CHECK (waiting_for IS NULL OR completed_at IS NULL)
 -- A row is changed some times, and has a place for that beside it: most changes then concern no index.
 ) WITH (fillfactor = 70);
-CREATE INDEX executions_account ON executions (account_id, id);
-CREATE INDEX executions_flow ON executions (account_id, flow_id, id);
+CREATE INDEX executions_account ON executions (workspace_id, id);
+CREATE INDEX executions_flow ON executions (workspace_id, flow_id, id);
 -- The revision as well, to see whether one is still needed.
 CREATE INDEX executions_open ON executions (status, rests, id, revision_id) WHERE status IN ('running', 'waiting');
 CREATE INDEX executions_parent ON executions (parent_id) WHERE parent_id IS NOT NULL;
-CREATE INDEX executions_turn ON executions (turn_key, is_queued, turn_number)
-    WHERE turn_key IS NOT NULL AND completed_at IS NULL;
-CREATE INDEX executions_queued ON executions (account_id) WHERE is_queued AND completed_at IS NULL;
-CREATE INDEX executions_in_room ON executions (account_id) WHERE has_room AND completed_at IS NULL;
-CREATE INDEX executions_asking ON executions (account_id, asked_at, id)
-    WHERE asked_at IS NOT NULL AND NOT has_room AND completed_at IS NULL;
+CREATE INDEX executions_concurrency ON executions (concurrency_key, is_queued, queue_position)
+    WHERE concurrency_key IS NOT NULL AND completed_at IS NULL;
+CREATE INDEX executions_queued ON executions (workspace_id) WHERE is_queued AND completed_at IS NULL;
+CREATE INDEX executions_active ON executions (workspace_id) WHERE is_active AND completed_at IS NULL;
+CREATE INDEX executions_waiting_for_room ON executions (workspace_id, queued_at, id)
+    WHERE queued_at IS NOT NULL AND NOT is_active AND completed_at IS NULL;
 CREATE INDEX executions_wake ON executions (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX executions_ended ON executions (completed_at) WHERE completed_at IS NOT NULL;
-CREATE UNIQUE INDEX executions_request ON executions (account_id, idempotency_key)
+CREATE UNIQUE INDEX executions_request ON executions (workspace_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 
 CREATE TRIGGER executions_final BEFORE UPDATE ON executions FOR EACH ROW
@@ -683,22 +683,24 @@ EXECUTE FUNCTION flowrunner_refuse('the execution has ended');
 -- sums in one order.
 CREATE FUNCTION flowrunner_executions_are_used() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM flowrunner_use(account_id, bytes)
-       FROM (SELECT account_id, sum(size)::bigint AS bytes FROM added GROUP BY account_id ORDER BY account_id) AS sums;
+    PERFORM flowrunner_use(workspace_id, bytes)
+       FROM (SELECT workspace_id, sum(size)::bigint AS bytes FROM added
+              GROUP BY workspace_id ORDER BY workspace_id) AS sums;
     RETURN NULL;
 END $$;
 CREATE FUNCTION flowrunner_executions_grow() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM flowrunner_use(account_id, bytes)
-       FROM (SELECT account_id, sum(size)::bigint AS bytes
-               FROM (SELECT account_id, size FROM added UNION ALL SELECT account_id, -size FROM gone) AS changes
-              GROUP BY account_id ORDER BY account_id) AS sums;
+    PERFORM flowrunner_use(workspace_id, bytes)
+       FROM (SELECT workspace_id, sum(size)::bigint AS bytes
+               FROM (SELECT workspace_id, size FROM added UNION ALL SELECT workspace_id, -size FROM gone) AS changes
+              GROUP BY workspace_id ORDER BY workspace_id) AS sums;
     RETURN NULL;
 END $$;
 CREATE FUNCTION flowrunner_executions_are_freed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM flowrunner_use(account_id, bytes)
-       FROM (SELECT account_id, -sum(size)::bigint AS bytes FROM gone GROUP BY account_id ORDER BY account_id) AS sums;
+    PERFORM flowrunner_use(workspace_id, bytes)
+       FROM (SELECT workspace_id, -sum(size)::bigint AS bytes FROM gone
+              GROUP BY workspace_id ORDER BY workspace_id) AS sums;
     RETURN NULL;
 END $$;
 CREATE TRIGGER executions_are_used AFTER INSERT ON executions REFERENCING NEW TABLE AS added
@@ -734,17 +736,17 @@ CREATE TRIGGER events_are_append_only BEFORE UPDATE ON events FOR EACH ROW
 EXECUTE FUNCTION flowrunner_refuse('events are append-only');
 
 -- What executions are told by processes that do not have them in memory. One that was taken is gone.
-CREATE TABLE letters (
+CREATE TABLE execution_inbox (
     number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     execution_id text COLLATE "C" NOT NULL,
-    account_id text COLLATE "C" NOT NULL,
-    posted_at bigint NOT NULL,
+    workspace_id text COLLATE "C" NOT NULL,
+    sent_at bigint NOT NULL,
     kind text NOT NULL CHECK (kind IN ('signal', 'cancel')),
     content text NOT NULL,
-    is_refused boolean NOT NULL DEFAULT false
+    is_rejected boolean NOT NULL DEFAULT false
 );
-CREATE INDEX letters_execution ON letters (execution_id);
-CREATE INDEX letters_posted ON letters (posted_at) WHERE NOT is_refused;
+CREATE INDEX inbox_execution ON execution_inbox (execution_id);
+CREATE INDEX inbox_sent ON execution_inbox (sent_at) WHERE NOT is_rejected;
 
 -- What people and programs did. Each row holds the SHA-256 of the one before with itself.
 CREATE TABLE audit (

@@ -1,0 +1,1 @@
+"""Plumbing of HTTP: connections, routing, errors and answers."""

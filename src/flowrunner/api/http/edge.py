@@ -1,0 +1,125 @@
+"""The outermost layer: a request id, who asks behind proxies, headers of every answer, the last resort, the log."""
+
+import re
+import secrets
+import time
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flowrunner.api.http.errors import NOTHING_HERE, error_answer
+from flowrunner.api.http.hosts import Hosts
+from flowrunner.api.http.proxies import Proxies
+from flowrunner.api.request_log import ANSWERED, log_request
+
+logger = structlog.get_logger()
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SECURITY_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+# Once a browser has seen the server over TLS, it comes in no other way for a year.
+_TLS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
+CRASHED: Final = "An internal error occurred; its id is in request_id"
+
+
+class Edge:
+    """ASGI middleware.
+
+    Args:
+        hosts: The names that it answers to.
+        is_behind_tls: Browsers reach the server over TLS.
+    """
+
+    def __init__(self, app: ASGIApp, *, proxies: Proxies, hosts: Hosts, is_behind_tls: bool = False) -> None:
+        self._app = app
+        self._proxies = proxies
+        self._hosts = hosts
+        self._headers = (*SECURITY_HEADERS, _TLS_ONLY) if is_behind_tls else SECURITY_HEADERS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        scope["request_id"] = _request_id(scope)
+        self._proxies.resolve(scope)
+        serve = self._serve_socket if scope["type"] == "websocket" else self._serve
+        try:
+            await serve(scope, receive, send)
+        finally:
+            log_request(scope, seconds=time.perf_counter() - began)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = scope["request_id"]
+        has_started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal has_started
+            if message["type"] == "http.response.start":
+                has_started = True
+                self._add_headers(message, scope)
+            await send(message)
+
+        if (fault := self._hosts.fault(scope)) is not None:
+            await error_answer(request_id, 400, fault)(scope, receive, send_with_headers)
+            return
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            # The last resort: the caller learns no more than an id to look for in this log.
+            logger.exception("request.crashed", request_id=request_id, method=scope["method"])
+            if has_started:
+                raise
+            answer = error_answer(request_id, 500, CRASHED)
+            await answer(scope, receive, send_with_headers)
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same for a socket: until it is accepted, it is a request like others."""
+        request_id = scope["request_id"]
+        has_started = False
+
+        async def send_denial(message: Message) -> None:
+            if message["type"] == "websocket.http.response.start":
+                self._add_headers(message, scope)
+            await send(message)
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal has_started
+            if message["type"] == "websocket.close" and not has_started:
+                # Closed before it was accepted: nobody serves it.
+                has_started = True
+                await error_answer(request_id, 404, NOTHING_HERE)(scope, receive, send_denial)
+                return
+            has_started = True
+            if message["type"] == "websocket.accept":
+                scope[ANSWERED] = HTTPStatus.SWITCHING_PROTOCOLS
+            await send_denial(message)
+
+        if (fault := self._hosts.fault(scope)) is not None:
+            await error_answer(request_id, 400, fault)(scope, receive, send_denial)
+            return
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            logger.exception("request.crashed", request_id=request_id, method="WEBSOCKET")
+            if has_started:
+                raise
+            await error_answer(request_id, 500, CRASHED)(scope, receive, send_denial)
+
+    def _add_headers(self, message: Message, scope: Scope) -> None:
+        scope[ANSWERED] = message["status"]
+        message["headers"] = [*message["headers"], (b"x-request-id", scope["request_id"].encode()), *self._headers]
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get("x-request-id")
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)

@@ -1,0 +1,248 @@
+"""One table that turns what happened into an answer."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from flowrunner.api.http.request_faults import request_faults
+from flowrunner.domain.errors import (
+    Conflict,
+    Fault,
+    FlowRunnerError,
+    Forbidden,
+    InvalidFlow,
+    InvalidInput,
+    LimitReached,
+    NotFound,
+    PreconditionFailed,
+    QueueFull,
+    RedactionLimit,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+)
+
+logger = structlog.get_logger()
+
+STATUS: Final[Mapping[type[Exception], int]] = {
+    Unauthorized: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    PreconditionFailed: 412,
+    InvalidFlow: 422,
+    InvalidInput: 422,
+    RedactionLimit: 422,
+    TooManyRequests: 429,
+    Unavailable: 503,
+}
+
+CODES: Final[Mapping[int, str]] = {
+    400: "invalid_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    412: "precondition_failed",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+    422: "validation_error",
+    429: "too_many_requests",
+    431: "headers_too_large",
+    500: "internal_error",
+    503: "unavailable",
+}
+
+
+NOTHING_HERE: Final = "There is nothing at this address"
+
+
+class InvalidRequest(FlowRunnerError):
+    """A request that cannot be read."""
+
+    def __init__(self, message: str, *, status: int = 400, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.hint = hint
+
+
+def etag(state: str) -> str:
+    """The state of a thing as the header has it."""
+    return f'"{state}"'
+
+
+def error_answer(
+    request_id: str,
+    status: int,
+    message: str,
+    *,
+    details: Mapping[str, Any] | None = None,
+    hint: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    error: dict[str, Any] = {
+        "code": CODES.get(status, "invalid_request" if status < 500 else "internal_error"),
+        "message": message,
+        "details": details or {},
+        "request_id": request_id,
+    }
+    if hint is not None:
+        error["hint"] = hint
+    sent = dict(headers or {})
+    if status == HTTPStatus.UNAUTHORIZED:
+        sent["WWW-Authenticate"] = "Bearer"
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        sent["Retry-After"] = "1"
+    return Response(msgspec.json.encode({"error": error}), status, sent, "application/json")
+
+
+def _status_of(error: Exception) -> int | None:
+    """The status that an error of the core is answered with; None for one that is a bug."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
+
+
+def fault_json(fault: Fault, *, document: str | None = None) -> dict[str, Any]:
+    """Args: document: The field of the request that holds the document that it is a fault of."""
+    entry: dict[str, Any] = {
+        "pointer": f"/{document}" if document else _pointer(fault.path),
+        "path": fault.path,
+        "code": fault.code,
+        "message": fault.message,
+    }
+    if fault.line is not None:
+        entry |= {"line": fault.line, "column": fault.column}
+    if fault.hint is not None:
+        entry["hint"] = fault.hint
+    return entry
+
+
+def _pointer(path: str) -> str:
+    """The JSON pointer (RFC 6901) of a dotted path: of `data.items[0]` that is `/data/items/0`."""
+    keys = (key for key in _BETWEEN_KEYS.split(path) if key)
+    return "".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in keys)
+
+
+_BETWEEN_KEYS: Final = re.compile(r"[.\[\]]")
+
+
+def details_of(faults: Sequence[Fault], *, document: str | None = None) -> dict[str, Any]:
+    """Every fault; with one alone, also the reference's `field` and `reason`. Args: as `fault_json`."""
+    details: dict[str, Any] = {"errors": [fault_json(fault, document=document) for fault in faults]}
+    if len(faults) == 1:
+        details = {"field": document or faults[0].path, "reason": faults[0].message, **details}
+    return details
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(FlowRunnerError, _domain_error)
+    app.add_exception_handler(InvalidRequest, _invalid_request)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+
+
+async def _domain_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, FlowRunnerError), "registered for this class"
+    await record_refusal(request, error)
+    return answer_to(request.scope["request_id"], error)
+
+
+async def record_refusal(connection: HTTPConnection, error: Exception) -> None:
+    """Have the audit log tell of a request that was denied, and the metrics of one that a limit refused."""
+    if isinstance(error, TooManyRequests | LimitReached | QueueFull):
+        connection.app.state.refused(error.limit)
+    if isinstance(error, Forbidden):
+        method, route = connection.scope.get("method", "WEBSOCKET"), connection.scope.get("route")
+        try:
+            await connection.app.state.services.audit.denied(
+                connection.scope.get("caller"),
+                method,
+                getattr(route, "path_format", ""),
+                address=connection.client.host if connection.client is not None else "",
+            )
+        except Unavailable as problem:
+            # It is denied all the same, and on standby there is never anything to write to.
+            logger.warning("audit.denial_not_written", method=method, reason=str(problem))
+
+
+def answer_to(request_id: str, error: FlowRunnerError) -> Response:
+    """What an error of the core is answered with, over HTTP and before a WebSocket alike.
+
+    Raises:
+        FlowRunnerError: The error itself, if it is a bug.
+    """
+    status = _status_of(error)
+    if status is None:
+        raise error
+    match error:
+        case InvalidFlow():
+            return error_answer(
+                request_id,
+                status,
+                _counted(error.faults, "The flow definition has {}"),
+                details=details_of(error.faults, document="definition"),
+            )
+        case InvalidInput():
+            return _faulty(request_id, error.faults)
+        case PreconditionFailed():
+            details = {"revision": error.revision}
+            return error_answer(request_id, status, str(error), details=details, headers={"ETag": etag(error.state)})
+        case TooManyRequests():
+            seconds = max(math.ceil(error.retry_after.total_seconds()), 1)
+            retry_after = {"Retry-After": str(seconds)}
+            return error_answer(request_id, status, str(error), details=_limit(error), headers=retry_after)
+        case LimitReached() | QueueFull():
+            return error_answer(request_id, status, str(error), details=_limit(error))
+        case _:
+            return error_answer(request_id, status, str(error))
+
+
+def _limit(error: TooManyRequests | LimitReached | QueueFull) -> dict[str, Any]:
+    return {"limit": error.limit, "most": error.most}
+
+
+async def _invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidRequest), "registered for this class"
+    return error_answer(request.scope["request_id"], error.status, str(error), hint=error.hint)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError), "registered for this class"
+    return _faulty(request.scope["request_id"], request_faults(error.errors(), request))
+
+
+def _faulty(request_id: str, faults: Sequence[Fault]) -> Response:
+    message = _counted(faults, "The request has {}")
+    if len(faults) == 1:
+        fault = faults[0]
+        # What is required is told by its name already.
+        is_named = fault.message.endswith(" is required")
+        message = fault.message if is_named or not fault.path else f"{fault.path}: {fault.message}"
+    hint = faults[0].hint if len(faults) == 1 else None
+    return error_answer(request_id, 422, message, details=details_of(faults), hint=hint)
+
+
+def _counted(faults: Sequence[Fault], text: str) -> str:
+    return text.format("1 fault" if len(faults) == 1 else f"{len(faults)} faults")
+
+
+_HTTP_MESSAGES: Final = {
+    404: NOTHING_HERE,
+    405: "This address does not take the method {method}",
+}
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for this class"
+    message = _HTTP_MESSAGES.get(error.status_code, str(error.detail)).format(method=request.method)
+    return error_answer(request.scope["request_id"], error.status_code, message, headers=error.headers)

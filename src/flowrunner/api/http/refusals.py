@@ -1,0 +1,24 @@
+"""Answers to what never became a request."""
+
+import secrets
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from flowrunner.api.http.edge import SECURITY_HEADERS
+from flowrunner.api.http.errors import error_answer
+from flowrunner.api.request_log import log_unreadable
+
+
+def refusal(status: int, message: str) -> bytes:
+    """An answer in the shape of all others, after which the connection ends."""
+    request_id = secrets.token_hex(8)
+    log_unreadable(request_id, status)
+    answer = error_answer(request_id, status, message)
+    headers = [
+        *answer.raw_headers,
+        (b"x-request-id", request_id.encode()),
+        *SECURITY_HEADERS,
+        (b"connection", b"close"),
+    ]
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+    return STATUS_LINE[status] + lines + b"\r\n" + bytes(answer.body)

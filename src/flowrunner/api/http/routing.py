@@ -1,0 +1,361 @@
+"""How a route treats a request before its function is called.
+
+Every route asks for a caller with a right, except the ones made as a `PublicRoute`: forgetting to say so
+leaves a route closed, never open. `domain.account.authorise` alone decides who has which right.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import replace
+from typing import Any, Final, Self, TypeVar
+
+from fastapi import Request
+from fastapi._compat import ModelField
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from flowrunner.api.browser import Browser
+from flowrunner.api.http import strict_json
+from flowrunner.api.http.errors import InvalidRequest
+from flowrunner.domain.account import Caller, Right, Session, authorise
+from flowrunner.domain.errors import Forbidden, Unauthorized
+from flowrunner.domain.values import JSON, memory_of_json
+from flowrunner.ports import BodyRoom
+from flowrunner.services.account_locks import AccountLocks
+from flowrunner.services.identity import Authentication
+from flowrunner.services.rates import Rates
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+# A definition of 1 MiB may take more than twice that as a JSON text.
+MAX_FLOW_BODY_BYTES: Final = 3 * 1024 * 1024
+# Whoever nobody knows has nothing long to say: no field of theirs fills it, however it is escaped.
+MAX_ANONYMOUS_BODY_BYTES: Final = 32 * 1024
+
+_LONG_BYTES: Final = 64 * 1024
+
+SECURITY_SCHEME: Final = "token"
+
+T = TypeVar("T")
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class StrictRequest(Request):
+    """A request whose body is bounded, and JSON that every reader understands alike."""
+
+    most_bytes = MAX_BODY_BYTES
+    _value: Any
+
+    @contextlib.asynccontextmanager
+    async def parsed(self) -> AsyncIterator[Self]:
+        """Read the body. What a long one takes in memory is held until the request has been answered.
+
+        Raises:
+            InvalidRequest: 413 if it is too large, 415 if it is not JSON by its headers, 400 if
+                it is not by its content.
+        """
+        self._body = await self._read()
+        if len(self._body) <= _LONG_BYTES:
+            await self._parse(self._body)
+            yield self
+            return
+        room: BodyRoom = self.app.state.body_room
+        # Nobody without an account may send as much.
+        async with room.hold(caller_of(self).workspace_id, memory_of_json(self._body)):
+            await self._parse(self._body)
+            yield self
+
+    async def _parse(self, data: bytes) -> None:
+        if not data:
+            return
+        _check_media_type(self.headers.get("content-type"), self.headers.get("content-encoding"))
+        try:
+            self._value = await self._read_long(data) if len(data) > _LONG_BYTES else strict_json.loads(data)
+        except strict_json.InvalidJson as error:
+            raise InvalidRequest(f"The request body cannot be read: {error}") from None
+
+    async def _read_long(self, data: bytes) -> JSON:
+        """The longest take a third of a second, during which others go on."""
+        locks: AccountLocks = self.app.state.long_bodies
+        # There are few threads, and an account has one of them.
+        async with locks.of(caller_of(self).workspace_id):
+            return await asyncio.to_thread(strict_json.loads, data)
+
+    async def _read(self) -> bytes:
+        length = self.headers.get("content-length")
+        if length is not None and (not length.isdigit() or int(length[:20]) > self.most_bytes):
+            raise self._too_large()
+        chunks, size = [], 0
+        try:
+            async for chunk in self.stream():
+                size += len(chunk)
+                if size > self.most_bytes:
+                    raise self._too_large()
+                chunks.append(chunk)
+        except ClientDisconnect:
+            raise InvalidRequest("The request body was cut off") from None
+        return b"".join(chunks)
+
+    def _too_large(self) -> InvalidRequest:
+        return InvalidRequest(f"The request body has more than {self.most_bytes} bytes", status=413)
+
+    async def json(self) -> Any:
+        return self._value
+
+
+def _check_media_type(content_type: str | None, encoding: str | None) -> None:
+    media_type, _, parameters = (content_type or "").partition(";")
+    charset = parameters.replace(" ", "").lower()
+    if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
+        raise InvalidRequest(
+            "The request body must be JSON", status=415, hint="send it with 'Content-Type: application/json'"
+        )
+    if encoding is not None and encoding.lower() != "identity":
+        raise InvalidRequest("The request body must not be compressed", status=415)
+
+
+class PublicRoute(APIRoute):
+    """A route for callers that nobody knows yet."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        if self._direct() is not None:
+            self.app = _answering(self.get_route_handler())
+
+    def get_route_handler(self) -> Handler:
+        handle = self._direct() or super().get_route_handler()
+        most_bytes = (self.openapi_extra or {}).get("x-max-bytes", MAX_BODY_BYTES)
+        takes_body = self.body_field is not None
+
+        async def handler(request: Request) -> Response:
+            await self.admit(request)
+            if not takes_body:
+                return await handle(request)
+            strict = StrictRequest(request.scope, request.receive)
+            strict.most_bytes = most_bytes
+            async with strict.parsed():
+                return await handle(strict)
+
+        return handler
+
+    def _direct(self) -> Handler | None:
+        """The function itself, if the request, parts of the path and a body are all it takes.
+
+        There is little to convert or to validate then, and leaving the framework's machinery out
+        saves a quarter of the time of such a request.
+        """
+        takes = self.dependant
+        if takes.query_params or takes.header_params or takes.cookie_params or len(takes.body_params) > 1:
+            return None
+        if takes.dependencies or takes.request_param_name is None:
+            return None
+        if any(param.field_info.annotation is not str for param in takes.path_params):
+            return None
+        function, name = self.endpoint, takes.request_param_name
+        body = takes.body_params[0] if takes.body_params else None
+
+        async def call(request: Request) -> Response:
+            values: dict[str, Any] = {name: request, **request.path_params}
+            if body is not None:
+                values[body.name] = await _validated(request, body)
+            response: Response = await function(**values)
+            return response
+
+        return call
+
+    async def admit(self, request: Request) -> None:
+        """Let the request in, or raise."""
+        rates_of(request).anonymous(address_of(request))
+
+
+def _answering(handler: Handler) -> ASGIApp:
+    """Without what the framework keeps open for dependencies, which such a route has none of."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await handler(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    return app
+
+
+class ProbeRoute(PublicRoute):
+    """A public route that is never asked too often: whoever watches the server must get an answer."""
+
+    async def admit(self, request: Request) -> None:
+        pass
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do ``work``, and cancel it when the client disconnects. The body has been read.
+
+    Raises:
+        InvalidRequest: The client has disconnected.
+    """
+    doing = asyncio.ensure_future(work)
+    listening = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({doing, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done() and listening.result()["type"] == "http.disconnect":
+            raise InvalidRequest("The client has disconnected")
+        return await doing
+    finally:
+        doing.cancel()
+        listening.cancel()
+        await asyncio.gather(doing, listening, return_exceptions=True)
+
+
+def needs(right: Right) -> dict[str, Any]:
+    """For a route's `openapi_extra`: what its caller must be allowed to do.
+
+    Without it, reading takes `Right.READ` and every other method `Right.WRITE`.
+    """
+    return {_RIGHT: right.value}
+
+
+_RIGHT: Final = "x-right"
+_READING: Final = frozenset({"GET", "HEAD"})
+_CHANGING: Final = frozenset({Right.WRITE, Right.ACCOUNT, Right.TOKENS})
+
+
+class ProtectedRoute(PublicRoute):
+    """A route for accounts that have a right."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        extra = dict(options.pop("openapi_extra", None) or {})
+        by_method = Right.READ if set(options.get("methods") or ("GET",)) <= _READING else Right.WRITE
+        self.right = Right(extra.get(_RIGHT, by_method))
+        extra |= {_RIGHT: self.right.value, "security": [{SECURITY_SCHEME: []}]}
+        super().__init__(path, endpoint, openapi_extra=extra, **options)
+
+    async def admit(self, request: Request) -> None:
+        with _counted_unless_known(request):
+            caller = await authenticate(request, is_safe=request.method in _READING)
+        request.scope["caller"] = caller
+        rates_of(request).known(caller.account_id)
+        authorise(caller, self.right)
+        # Each is in the audit log, where it is kept for long. What executions do is counted by what they keep.
+        if self.right in _CHANGING and request.method not in _READING:
+            rates_of(request).change(caller.account_id)
+
+
+class AdminRoute(ProtectedRoute):
+    """A route for admins: with `Right.ADMIN`, unless it names another right that only they have."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        extra = {**needs(Right.ADMIN), **(options.pop("openapi_extra", None) or {})}
+        super().__init__(path, endpoint, openapi_extra=extra, **options)
+
+
+async def _validated(request: Request, body: ModelField) -> Any:
+    """The body as the model, or its default if none was sent. Raises: RequestValidationError."""
+    if not await request.body():
+        if body.field_info.is_required():
+            raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
+        return body.get_default()
+    value, errors = body.validate(await request.json(), {}, loc=("body",))
+    if errors:
+        raise RequestValidationError(errors)
+    return value
+
+
+async def authenticate(connection: HTTPConnection, *, is_safe: bool) -> Caller:
+    """Who makes a request or opens a WebSocket, by the `Authorization` header or else by the cookie.
+
+    Args:
+        is_safe: It changes nothing and its answer stays with the browser, so a foreign page may cause it.
+
+    Raises:
+        Unauthorized.
+        Forbidden: There is a cookie, and the request comes from a foreign page.
+    """
+    token, is_cookie = token_of(connection)
+    if token is None:
+        raise Unauthorized("Authentication is required: send 'Authorization: Bearer <token>'")
+    if is_cookie and not is_safe:
+        browser_of(connection).check_is_own(connection.headers)
+    identity: Authentication = connection.app.state.services.identity
+    caller = replace(await identity.authenticate(token), address=address_of(connection))
+    if is_cookie:
+        if not isinstance(caller.credential, Session):
+            raise Unauthorized("An API token is not a session: send it as 'Authorization: Bearer <token>'")
+        connection.scope[_BY_COOKIE] = True
+    return caller
+
+
+def token_of(connection: HTTPConnection) -> tuple[str | None, bool]:
+    """The token that is shown, and whether by cookie. With an `Authorization` header no cookie counts."""
+    authorization = connection.headers.get("authorization")
+    if authorization is None:
+        return browser_of(connection).token_of(connection), True
+    scheme, _, token = authorization.partition(" ")
+    return (token.strip() or None) if scheme.lower() == "bearer" else None, False
+
+
+PROTOCOL: Final = "flowrunner.v1"
+_TICKET: Final = "ticket."
+
+
+async def admit_socket(websocket: WebSocket, right: Right) -> tuple[Caller, str | None]:
+    """Who opens a WebSocket, by header, ticket or cookie, and the subprotocol to answer with.
+
+    Raises: Unauthorized, Forbidden, TooManyRequests.
+    """
+    offered: list[str] = websocket.scope.get("subprotocols", [])
+    protocol = PROTOCOL if PROTOCOL in offered else None
+    ticket = next((p.removeprefix(_TICKET) for p in offered if p.startswith(_TICKET)), None)
+    with _counted_unless_known(websocket):
+        browser_of(websocket).check_is_not_foreign(websocket.headers)
+        if ticket is not None:
+            identity: Authentication = websocket.app.state.services.identity
+            caller = replace(await identity.redeem_ticket(ticket), address=address_of(websocket))
+        else:
+            caller = await authenticate(websocket, is_safe=False)
+    websocket.scope["caller"] = caller
+    rates_of(websocket).known(caller.account_id)
+    authorise(caller, right)
+    return caller, protocol
+
+
+_BY_COOKIE: Final = "by_cookie"
+
+
+def is_by_cookie(request: Request) -> bool:
+    """Whether the cookie proved who the caller is."""
+    return _BY_COOKIE in request.scope
+
+
+def browser_of(connection: HTTPConnection) -> Browser:
+    browser: Browser = connection.app.state.browser
+    return browser
+
+
+@contextlib.contextmanager
+def _counted_unless_known(connection: HTTPConnection) -> Iterator[None]:
+    """Count a request towards its address, if it turns out that nobody is known to make it.
+
+    Raises: TooManyRequests, in the place of what told so.
+    """
+    try:
+        yield
+    except (Unauthorized, Forbidden):
+        rates_of(connection).anonymous(address_of(connection))
+        raise
+
+
+def rates_of(connection: HTTPConnection) -> Rates:
+    rates: Rates = connection.app.state.services.rates
+    return rates
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Where a request comes from: who has opened the connection, or who a trusted proxy says it is for."""
+    return connection.client.host if connection.client is not None else ""
+
+
+def caller_of(request: Request) -> Caller:
+    caller: Caller = request.scope["caller"]
+    return caller

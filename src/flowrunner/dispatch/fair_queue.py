@@ -1,0 +1,104 @@
+"""Whose execution comes into memory next: accounts take turns, each with its oldest first."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+
+from flowrunner.domain.values import ExecutionId, WorkspaceId
+
+
+class FairQueue:
+    """Executions that wait for room in memory.
+
+    An account that has many waits for itself: another's first one is next but for the accounts that
+    wait too.
+    """
+
+    def __init__(self) -> None:
+        # The account whose turn is next comes first.
+        self._waiting: OrderedDict[WorkspaceId, OrderedDict[ExecutionId, None]] = OrderedDict()
+        self._accounts: dict[ExecutionId, WorkspaceId] = {}
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    def __contains__(self, id: ExecutionId) -> bool:
+        return id in self._accounts
+
+    def add(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
+        self._accounts[id] = workspace_id
+        self._waiting.setdefault(workspace_id, OrderedDict())[id] = None
+
+    def remove(self, id: ExecutionId) -> None:
+        workspace_id = self._accounts.pop(id, None)
+        if workspace_id is not None:
+            self._drop(workspace_id, id)
+
+    def count(self, workspace_id: WorkspaceId) -> int:
+        """How many of the account wait."""
+        return len(self._waiting.get(workspace_id, ()))
+
+    def take(self, *, unless: Iterable[WorkspaceId] = ()) -> tuple[ExecutionId, WorkspaceId] | None:
+        """The execution that is next, of an account that is not among ``unless``; None if there is none."""
+        passed = frozenset(unless)
+        workspace_id = next((account for account in self._waiting if account not in passed), None)
+        if workspace_id is None:
+            return None
+        id = next(iter(self._waiting[workspace_id]))
+        del self._accounts[id]
+        self._waiting.move_to_end(workspace_id)
+        self._drop(workspace_id, id)
+        return id, workspace_id
+
+    def clear(self) -> None:
+        self._waiting.clear()
+        self._accounts.clear()
+
+    def _drop(self, workspace_id: WorkspaceId, id: ExecutionId) -> None:
+        waiting = self._waiting[workspace_id]
+        del waiting[id]
+        if not waiting:
+            del self._waiting[workspace_id]
+
+
+class ActiveLimit:
+    """How many executions are in memory, and whether one more may be.
+
+    Args:
+        most: Together.
+        sure: Of each account, even if that makes it more together: none can keep the others out.
+        most_of_one: Of each account, also while there is room.
+    """
+
+    def __init__(self, most: int, sure: int, *, most_of_one: int | None = None) -> None:
+        self._most = most
+        self._most_of_one = most if most_of_one is None else min(most_of_one, most)
+        self._sure = min(sure, self._most_of_one)
+        self._total = 0
+        self._by_account: Counter[WorkspaceId] = Counter()
+
+    def is_active(self, workspace_id: WorkspaceId) -> bool:
+        return self._by_account[workspace_id] < self._most_of_each
+
+    def full_accounts(self) -> Iterable[WorkspaceId]:
+        """Accounts that may not have one more."""
+        return [account for account, count in self._by_account.items() if count >= self._most_of_each]
+
+    @property
+    def _most_of_each(self) -> int:
+        return self._most_of_one if self._total < self._most else self._sure
+
+    def enter(self, workspace_id: WorkspaceId | None) -> None:
+        self._total += 1
+        if workspace_id is not None:
+            self.count(workspace_id)
+
+    def count(self, workspace_id: WorkspaceId) -> None:
+        """Note whose an execution is that has entered before that was known."""
+        self._by_account[workspace_id] += 1
+
+    def leave(self, workspace_id: WorkspaceId | None) -> None:
+        self._total -= 1
+        if workspace_id is not None:
+            self._by_account[workspace_id] -= 1
+            if self._by_account[workspace_id] <= 0:
+                del self._by_account[workspace_id]

@@ -1,0 +1,154 @@
+"""JavaScript that can be evaluated and does something else than it looks like."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from flowrunner.domain.expression.javascript import (
+    Token,
+    Unclosed,
+    defined_names,
+    is_before,
+    is_key,
+    is_member,
+    pairs_of,
+    tokens_of,
+)
+
+# Looks that cost little before the ones that do.
+_MAY_ASSIGN: Final = re.compile(r"(?<![=!<>])=(?![=>])")
+_MAY_CHANGE: Final = re.compile(r"(?<![=!<>])=(?![=>])|\+\+|--|\b(?:push|pop|shift|unshift|splice|delete)\b")
+_ASSIGNS: Final = re.compile(r"(?:\*\*|\?\?|\|\||&&|<<|>>>?|[-+*/%&|^])?=(?![=>])|\+\+|--")
+_OPERATORS: Final = frozenset("+-*/%&|^?<>")
+# Methods that change the list they are called on, and whose result is seldom wanted.
+_CHANGING: Final = frozenset({"push", "pop", "shift", "unshift", "splice"})
+_DECLARING: Final = frozenset({"let", "const", "var"})
+
+
+class Change(NamedTuple):
+    """A change of something that a script was given, which nobody sees.
+
+    Attributes:
+        root: The name that is changed, or a part of it.
+        keys: Members on the way to what is changed, as far as they are written out.
+        text: The change as it is written, without its new value.
+    """
+
+    root: str
+    keys: tuple[str, ...]
+    text: str
+    start: int
+
+
+def assignment(text: str) -> int | None:
+    """Return where an expression assigns to something outside itself, as `a = 1` does; None where it does not.
+
+    What blocks, declarations and parameter lists in it assign stays inside, and is left alone.
+
+    Raises:
+        Unclosed: As `references`.
+    """
+    if _MAY_ASSIGN.search(text) is None:
+        return None
+    tokens = tokens_of(text)
+    if tokens and tokens[0].text in _DECLARING:
+        return None
+    pairs = pairs_of(tokens)
+    index = 0
+    while index < len(tokens):
+        token = tokens[index]
+        if token.text == "{" or (token.text == "(" and _is_parameters(tokens, index, pairs[index])):
+            index = pairs[index]
+        elif token.text == "=" and token.kind == "mark" and not _is_part_of_an_operator(tokens, index):
+            return token.start
+        index += 1
+    return None
+
+
+def returns(text: str) -> bool:
+    """Tell whether the body of a function may come to something: it has a `return` or a `throw`, or cannot be read."""
+    if "return" not in text and "throw" not in text:
+        return False
+    try:
+        tokens = tokens_of(text)
+    except Unclosed:
+        return True
+    return any(token.kind == "name" and token.text in ("return", "throw") for token in tokens)
+
+
+def lost_changes(text: str, names: Collection[str], kept: str | None = None) -> list[Change]:
+    """Return the changes of what a script is given that have no effect: it is given copies.
+
+    Args:
+        names: What it is given.
+        kept: A name whose changes end with the script, even where the script reads it itself.
+
+    Raises:
+        Unclosed: As `references`.
+    """
+    if _MAY_CHANGE.search(text) is None:
+        return []
+    tokens = tokens_of(text)
+    pairs = pairs_of(tokens)
+    inside = frozenset(defined_names(tokens, pairs, are_assigned=False))
+    found, is_read = [], set()
+    for index, token in enumerate(tokens):
+        if token.kind != "name" or token.text not in names or is_member(tokens, index) or is_key(tokens, index):
+            continue
+        if token.text in inside:
+            continue
+        change = _change(text, tokens, pairs, index)
+        if change is None:
+            is_read.add(token.text)
+        else:
+            found.append(change)
+    return [change for change in found if change.root == kept or change.root not in is_read]
+
+
+def _change(text: str, tokens: Sequence[Token], pairs: Mapping[int, int], index: int) -> Change | None:
+    """Return the change that the name at ``index`` begins, if it does."""
+    start, root = tokens[index].start, tokens[index].text
+    members = list(_members(tokens, pairs, index))
+    end = members[-1][1] if members else index
+    keys = tuple(key for key, _ in members if key is not None)
+    following = tokens[end + 1] if end + 1 < len(tokens) else None
+    before = tokens[index - 1].text if index > 0 else ""
+    if before in ("++", "--", "delete"):
+        return Change(root, keys, text[tokens[index - 1].start : _end(tokens[end])], tokens[index - 1].start)
+    if following is not None and (operator := _ASSIGNS.match(text, following.start)):
+        return Change(root, keys, text[start : operator.end()], start)
+    begins_a_statement = before in ("", ";", "{", "}") or "\n" in text[_end(tokens[index - 1]) : start]
+    if begins_a_statement and keys and keys[-1] in _CHANGING and following is not None and following.text == "(":
+        return Change(root, keys[:-1], text[start : following.start], start)
+    return None
+
+
+def _members(tokens: Sequence[Token], pairs: Mapping[int, int], index: int) -> Iterator[tuple[str | None, int]]:
+    """Yield each member read from a name: its key, if that is written out, and its last token."""
+    at = index + 1
+    while at + 1 < len(tokens):
+        if tokens[at].text in (".", "?.") and tokens[at + 1].kind == "name":
+            yield tokens[at + 1].text, at + 1
+            at += 2
+        elif tokens[at].text == "[" and pairs[at] > at:
+            yield None, pairs[at]
+            at = pairs[at] + 1
+        else:
+            return
+
+
+def _end(token: Token) -> int:
+    return token.start + len(token.text)
+
+
+def _is_parameters(tokens: Sequence[Token], opening: int, closing: int) -> bool:
+    return is_before(tokens, closing, "=>") or (opening > 0 and tokens[opening - 1].text == "function")
+
+
+def _is_part_of_an_operator(tokens: Sequence[Token], index: int) -> bool:
+    """Tell whether a `=` is part of `==`, `<=`, `+=` and the like."""
+    at = tokens[index].start
+    before = tokens[index - 1] if index > 0 else None
+    after = tokens[index + 1] if index + 1 < len(tokens) else None
+    follows = before is not None and before.text in ("=", "!", *_OPERATORS) and before.start == at - 1
+    return follows or (after is not None and after.text in ("=", "=>") and after.start == at + 1)

@@ -1,0 +1,290 @@
+"""The events of an execution in memory: what they add up to, and which of them are durable."""
+
+import asyncio
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.decide import deadline_of
+from flowrunner.domain.errors import FlowRunnerError, LimitReached, Unavailable
+from flowrunner.domain.events import (
+    Admitted,
+    Event,
+    Failed,
+    Logged,
+    NodeCompleted,
+    NodeFailed,
+    NodeWaiting,
+    ScopesOpened,
+)
+from flowrunner.domain.execution import ExecutionState, replay
+from flowrunner.domain.explain import waiting_for
+from flowrunner.domain.flow import Flow
+from flowrunner.engine.dependencies import EngineDependencies
+from flowrunner.engine.expressions import ExecutionRef
+from flowrunner.engine.recorder import Storable, record
+from flowrunner.engine.server_log import log_failed, log_step, logs_steps, step_facts
+from flowrunner.ports import (
+    OUTCOME_UNKNOWN,
+    Append,
+    Fenced,
+    NewExecution,
+    Quota,
+    Recorded,
+    Redactor,
+    StoredExecution,
+    Summary,
+)
+
+# Results of pure nodes wait for company, up to so many events.
+MAX_UNRECORDED_EVENTS: Final = 64
+MAX_UNRECORDED_BYTES: Final = 1024 * 1024
+MAX_LOG_LINES: Final = 10_000
+# Events that are taken into account without a break for others.
+AT_A_STRETCH: Final = 200
+_RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 3.0)
+
+
+class PendingAppend:
+    """What becomes durable next, all of it together."""
+
+    def __init__(self) -> None:
+        self.records: list[Recorded] = []
+        self.size = 0
+        # It is stored also where the account keeps as much as it may.
+        self.may_exceed = False
+        # Who caused it.
+        self.acts: list[AuditEntry] = []
+        # What told of it, and is done with then.
+        self.messages: list[int] = []
+        # Given when it is durable.
+        self.answers: list[asyncio.Future[bool]] = []
+        # Told in the server's log then.
+        self.steps: list[dict[str, Any]] = []
+
+    def answer(self) -> None:
+        for answer in self.answers:
+            if not answer.done():
+                answer.set_result(True)
+
+    def answer_that_nobody_knows(self) -> None:
+        """Whoever asks once more, as of what was not taken, would be heard twice if it was."""
+        self.refuse(Unavailable(OUTCOME_UNKNOWN))
+
+    def refuse(self, error: FlowRunnerError) -> None:
+        for answer in self.answers:
+            if not answer.done():
+                answer.set_exception(error)
+                # Whoever asked may have gone.
+                answer.exception()
+
+    @property
+    def last_node(self) -> str | None:
+        """The node whose result came last."""
+        results = (NodeCompleted, NodeFailed, NodeWaiting, ScopesOpened)
+        return next((r.event.node for r in reversed(self.records) if isinstance(r.event, results)), None)
+
+
+class EventLog:
+    """What one run records. The state is ahead of the journal by the events that are not flushed yet.
+
+    Args:
+        create: The execution to create with the first events, if there is none yet.
+
+    Attributes:
+        size: Bytes that the events take.
+        status: As the database has it: what is in memory may not become durable.
+        refused_node: The node whose result came last in an append that exceeded the quota of the account.
+    """
+
+    def __init__(
+        self,
+        deps: EngineDependencies,
+        execution: ExecutionRef,
+        redactor: Redactor,
+        state: ExecutionState,
+        *,
+        epoch: int,
+        size: int = 0,
+        create: NewExecution | None = None,
+    ) -> None:
+        self.state = state
+        self.epoch = epoch
+        self.size = size
+        self.status = state.status
+        self._deps = deps
+        self._execution = execution
+        self._redactor = redactor
+        self._create = create
+        self._pending = PendingAppend()
+        self._logs_steps = logs_steps()
+        self.refused_node: str | None = None
+
+    @classmethod
+    def resumed(
+        cls,
+        deps: EngineDependencies,
+        execution: ExecutionRef,
+        redactor: Redactor,
+        state: ExecutionState,
+        *,
+        stored: StoredExecution,
+        epoch: int,
+    ) -> "EventLog":
+        """Return the history of an execution as it is stored, which has been let in if it waited for its turn."""
+        history = cls(deps, execution, redactor, state, epoch=epoch, size=stored.size)
+        if state.is_queued and stored.slot is not None and not stored.slot.is_queued:
+            history.record(Admitted())
+        return history
+
+    @property
+    def is_much_unrecorded(self) -> bool:
+        return len(self._pending.records) >= MAX_UNRECORDED_EVENTS or self._pending.size >= MAX_UNRECORDED_BYTES
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody is to be answered as soon as what was recorded is durable."""
+        return bool(self._pending.answers)
+
+    def record(self, event: Event | Storable, at: datetime | None = None) -> Event:
+        """Take an event into account; gives it as it is stored, which may be another one. Raises: As `storable`."""
+        state, pending = self.state, self._pending
+        recorded = record(event, seq=state.seq + 1, at=at or self._deps.clock.now(), redactor=self._redactor)
+        # What another execution has done before has a time of its own, and was told of then.
+        if self._logs_steps and at is None and isinstance(recorded.event, NodeCompleted | NodeFailed):
+            pending.steps.append(step_facts(recorded.event, state, recorded.at))
+        state.apply(recorded.event, recorded.at)
+        size = len(recorded.data)
+        pending.records.append(recorded)
+        pending.size += size
+        self.size += size
+        return recorded.event
+
+    @property
+    def has_room_for_lines(self) -> bool:
+        return self.state.log_lines < MAX_LOG_LINES
+
+    def log(self, line: Logged | Storable, *, even_if_full: bool = False) -> None:
+        """Record a line, unless there are as many as are kept."""
+        if self.state.log_lines < MAX_LOG_LINES or even_if_full:
+            self.record(line)
+        elif self.state.log_lines == MAX_LOG_LINES:
+            self.record(Logged(level="warn", message=f"Log truncated: {MAX_LOG_LINES} lines are kept of an execution"))
+
+    def attribute(self, audit: AuditEntry | None, messages: Collection[int]) -> None:
+        """Say who caused what was recorded, and by which letters: these are done with once it is durable."""
+        if audit is not None:
+            self._pending.acts.append(audit)
+        self._pending.messages += messages
+
+    def exceed_quota(self) -> None:
+        """Have what becomes durable next stored also where the account keeps as much as it may."""
+        self._pending.may_exceed = True
+
+    def answer_when_durable(self, answer: "asyncio.Future[bool]") -> None:
+        """Give True once all that was recorded until now is durable."""
+        if self._pending.records:
+            self._pending.answers.append(answer)
+        else:
+            answer.set_result(True)
+
+    async def flush(self) -> bool:
+        """Make what was recorded durable, and show it; False if there was nothing.
+
+        Raises:
+            What `Journal.append` does.
+        """
+        if not self._pending.records:
+            return False
+        pending, self._pending = self._pending, PendingAppend()
+        append = Append(
+            execution_id=self._execution.execution_id,
+            epoch=self.epoch,
+            after=self.state.seq - len(pending.records),
+            records=pending.records,
+            summary=summary_of(self._execution.flow, self.state, pending.records[-1].at),
+            create=self._create,
+            audit=pending.acts,
+            messages=pending.messages,
+            quota=None if pending.may_exceed else self._quota,
+        )
+        await self._append(append, pending)
+        self._create = None
+        self.status = append.summary.status
+        self._deps.broadcast.publish(self._execution.execution_id, pending.records)
+        pending.answer()
+        self._tell_server_log(pending)
+        return True
+
+    def _tell_server_log(self, pending: PendingAppend) -> None:
+        id, workspace_id = self._execution.execution_id, self._execution.workspace_id
+        for facts in pending.steps:
+            log_step(id, workspace_id, facts)
+        ending = pending.records[-1].event
+        if isinstance(ending, Failed):
+            log_failed(id, workspace_id, self._execution.flow_id, ending.error)
+
+    @property
+    def _quota(self) -> Quota | None:
+        limits = self._deps.limits
+        return None if limits.stored is None else Quota(self._execution.workspace_id, limits)
+
+    async def _append(self, append: Append, pending: PendingAppend) -> None:
+        may_be_durable = False
+        try:
+            for seconds in self._patience():
+                try:
+                    return await self._deps.journal.append(append)
+                except Unavailable:
+                    may_be_durable = True
+                    if seconds is None:
+                        raise
+                    # Executions that failed together do not all come back together.
+                    await asyncio.sleep(seconds * (0.5 + self._deps.draw()))
+        except (Fenced, Unavailable):
+            if may_be_durable:
+                self._deps.broadcast.mark_stale(append.execution_id)
+                pending.answer_that_nobody_knows()
+            raise
+        except LimitReached as error:
+            pending.refuse(error)
+            self.refused_node = pending.last_node
+            raise
+
+    def _patience(self) -> Iterator[float | None]:
+        """Seconds to wait between tries of an append; None lets its failure through."""
+        if self._create is not None:
+            # Nobody has been promised an execution that does not exist yet: failing is an answer.
+            yield None
+        yield from _RETRY_SECONDS
+        while not self._deps.is_stopping:
+            yield _RETRY_SECONDS[-1]
+        yield None
+
+
+def summary_of(flow: Flow, state: ExecutionState, at: datetime) -> Summary:
+    """What lists show of an execution, as it stands at this time."""
+    status, rests = state.status, state.rests
+    due_at = state.due_at if rests else None
+    if rests and (deadline := deadline_of(flow, state)) is not None:
+        due_at = deadline if due_at is None else min(due_at, deadline)
+    waits = waiting_for(state) if state.ending is None and (state.timed or state.is_queued) else None
+    return Summary(
+        status=status,
+        completed_at=at if status.is_final else None,
+        error=state.ending.error.message if isinstance(state.ending, Failed) else None,
+        rests=rests,
+        wake_at=due_at,
+        waiting_for=msgspec.json.encode(waits) if waits else None,
+        is_queued=state.is_queued,
+    )
+
+
+async def replayed(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
+    """As `replay`, without holding up others while a long execution is gone through."""
+    if len(events) <= AT_A_STRETCH:
+        return replay(events)
+    return await asyncio.to_thread(replay, events)

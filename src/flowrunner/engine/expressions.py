@@ -1,0 +1,196 @@
+"""What the expressions of a flow can read: the names of a scope, and the values of templates there."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from flowrunner.domain.decide import node_of
+from flowrunner.domain.events import ROOT
+from flowrunner.domain.execution import ExecutionState, Frame, StepState
+from flowrunner.domain.expression import (
+    NO_VALUES,
+    Code,
+    ExpressionFailed,
+    TooMuchFilledIn,
+    Values,
+    render,
+    value_of,
+)
+from flowrunner.domain.flow import Flow, Mentions, Prepared
+from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId
+from flowrunner.engine.dependencies import EngineDependencies
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionRef:
+    """Which execution a step belongs to.
+
+    Attributes:
+        keys_of: The execution whose idempotency keys its steps send: itself, unless a rerun is to send the same again.
+    """
+
+    execution_id: ExecutionId
+    workspace_id: WorkspaceId
+    flow_id: FlowId
+    flow: Flow
+    keys_of: ExecutionId
+
+
+# Characters and elements that are filled in on the event loop, in some milliseconds.
+_SHORT: Final = 128 * 1024
+
+# Told of what a script writes with `console`: level and text.
+OnConsole = Callable[[str, str], None]
+
+
+@dataclass(slots=True)
+class ExpressionScope:
+    """The names that expressions at one place can read, and the values of the code that was evaluated there.
+
+    Attributes:
+        at: The step whose expressions they are; None at the end of the flow.
+        more: Names that only some places have, such as `result`.
+    """
+
+    deps: EngineDependencies
+    execution: ExecutionRef
+    state: ExecutionState
+    at: StepState | None
+    on_console: OnConsole
+    extra: Mapping[str, JSON]
+
+    async def resolve(self, part: Prepared) -> JSON:
+        """Return the value of a template; all its code is evaluated in one exchange.
+
+        Raises:
+            ExpressionFailed: If an expression has no value, or a secret that it names is not there.
+            Stopped.
+        """
+        template = part.template
+        if part.is_constant:
+            return render(template, {})
+        scope = await self._scope(part.mentions)
+        values = await self._values(part.codes, scope)
+        try:
+            return render(template, scope, values, most=_SHORT)
+        except TooMuchFilledIn:
+            # Others go on meanwhile.
+            return await asyncio.to_thread(render, template, scope, values)
+
+    async def _values(self, codes: Sequence[Code], scope: Mapping[str, JSON]) -> Values:
+        if not codes:
+            return NO_VALUES
+        scripts = [code.script for code in codes]
+        # That others keep the sandbox busy is bounded by the node's timeout.
+        outcomes = await self.deps.retry_until_available(
+            lambda: self.deps.sandbox.evaluate(self.execution.workspace_id, scripts, scope)
+        )
+        for outcome in outcomes:
+            for level, text in outcome.lines:
+                self.on_console(level, text)
+        return {code: value_of(code, outcome) for code, outcome in zip(codes, outcomes, strict=True)}
+
+    async def _scope(self, mentions: Mentions) -> dict[str, JSON]:
+        """The names that are mentioned; of secrets only those."""
+        scope: dict[str, JSON] = {}
+        for root in mentions.roots:
+            if root in self.extra:
+                scope[root] = self.extra[root]
+            elif root == "secrets":
+                scope[root] = await self._secrets(mentions.secrets)
+            elif root == "nodes":
+                scope[root] = self._nodes(mentions)
+            else:
+                scope[root] = self._value(root)
+        return scope
+
+    def _value(self, root: str) -> JSON:
+        flow, state = self.execution.flow, self.state
+        match root:
+            case "input":
+                return self.at.input if self.at is not None else state.root.flowing
+            case "vars":
+                return {**flow.vars, **state.vars} if state.vars else flow.vars
+            case "flow":
+                return {
+                    "id": self.execution.flow_id,
+                    "name": state.flow_name or flow.name,
+                    "version": flow.version,
+                    "input": state.input,
+                }
+            case "execution":
+                ended = state.root.ended
+                return {
+                    "id": self.execution.execution_id,
+                    "started_at": _moment(state.started_at),
+                    "status": state.status.value if ended is None else ended.outcome,
+                }
+            case "error":
+                scope = ROOT if self.at is None else self.at.step.scope
+                error = next((f.error for f in state.visible(scope) if f.error is not None), None)
+                return None if error is None else error.as_json()
+            case _:
+                return self._item(root)
+
+    def _item(self, name: str) -> JSON:
+        """What a loop around the step calls its element, or counts its runs by."""
+        if self.at is None:
+            return None
+        for frame in self.state.visible(self.at.step.scope):
+            if frame.owner is None:
+                continue
+            owner = node_of(self.execution.flow, self.state, frame.owner)
+            if "" not in owner.child_scopes:
+                continue
+            if name == "index":
+                return int(frame.key)
+            if name in ("item", owner.item):
+                return frame.item
+        return None
+
+    def _nodes(self, mentions: Mentions) -> JSON:
+        wanted = None if mentions.any_node else mentions.nodes
+        found: dict[str, JSON] = dict.fromkeys(wanted or ())
+        seen: set[str] = set()
+        for frame in self.state.visible(ROOT if self.at is None else self.at.step.scope):
+            for name in _those(frame.steps, wanted):
+                if name not in seen:
+                    seen.add(name)
+                    found[name] = _seen(frame, name)
+        return found
+
+    async def _secrets(self, names: frozenset[str]) -> dict[str, JSON]:
+        values = await self.deps.retry_until_available(
+            lambda: self.deps.vault.reveal(self.execution.workspace_id, names)
+        )
+        for name in sorted(names - values.keys()):
+            raise ExpressionFailed(f"${{secrets.{name}}}: the account has no secret '{name}'")
+        return dict(values)
+
+
+def _those(steps: Mapping[str, StepState], wanted: frozenset[str] | None) -> Iterable[str]:
+    return list(steps) if wanted is None else [name for name in wanted if name in steps]
+
+
+def _seen(frame: Frame, name: str) -> JSON:
+    """Return the latest run of a node as expressions read it.
+
+    A run under way has no result, so the node itself, and what a loop holds, read the run before it where there is one.
+    Where the end of the flow cut a run off, its handlers read that.
+    """
+    step = frame.steps[name]
+    if step.before is not None and frame.ended is None:
+        step = step.before
+    return {
+        "result": step.result,
+        "status": step.status.value,
+        "action": step.action,
+        "error": None if step.error is None else step.error.as_json(),
+        "attempts": step.attempts,
+    }
+
+
+def _moment(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,167 @@
+"""Runs one flow for real, without a server: nothing of it outlives the process."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
+from flowrunner.domain.events import Event, NodeWaiting, Step
+from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.flowtest.memory import NOBODY, GivenFlow, MemoryJournal, new_execution
+from flowrunner.language.json_schema import SchemaEngine
+from flowrunner.ports import Clock, Dispatcher, Recorded, Signal
+from flowrunner.services.admission import InputForms
+from flowrunner.services.ids import new_id
+from flowrunner.services.signals import checked_data
+
+# Is told of events as they are recorded.
+Watch = Callable[[ExecutionId, Sequence[Recorded]], None]
+
+STUCK: Final = "nobody answers what it waits for"
+_BY: Final = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What somebody says of an approval."""
+
+    approved: bool
+    data: JSON = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What waiting steps are told, whenever they wait.
+
+    Attributes:
+        signals: Payloads by the signal's key; they are taken in order, the last one again and again.
+        approvals: By the name of the node.
+    """
+
+    signals: Mapping[str, Sequence[JSON]] = field(default_factory=dict)
+    approvals: Mapping[str, Answer] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Fills `ports.Broadcast`."""
+
+    watch: Watch
+    waits: list[tuple[ExecutionId, NodeWaiting]] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None:
+        self.watch(execution_id, records)
+        self.waits += [(execution_id, r.event) for r in records if isinstance(r.event, NodeWaiting)]
+        self.changed.set()
+
+    def mark_stale(self, execution_id: ExecutionId) -> None:
+        """What is kept in memory is never lost on the way."""
+
+
+@dataclass(slots=True, kw_only=True)
+class LocalRunner:
+    """What runs flows without a server.
+
+    Attributes:
+        unanswered: What it waited for when nothing could happen any more: `{step, node, type, …}`, as
+            `domain.explain` has it.
+    """
+
+    journal: MemoryJournal
+    dispatcher: Dispatcher
+    watcher: Watcher
+    forms: InputForms
+    schemas: SchemaEngine
+    clock: Clock
+    answers: Answers
+    unanswered: Sequence[Mapping[str, Any]] = ()
+    _signals: dict[str, list[JSON]] = field(default_factory=dict)
+    _asked: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    async def run(self, given: GivenFlow, input: Mapping[str, JSON]) -> Sequence[Event]:
+        """Done when the flow has ended, and every other that it has started; gives its events.
+
+        Raises:
+            InvalidInput: With every fault, if the input is not what the flow asks for.
+        """
+        checked = await self.forms.check(NOBODY, given.revision_id, given.flow, input)
+        self._signals = {key: list(payloads) for key, payloads in self.answers.signals.items()}
+        now = self.clock.now()
+        id = ExecutionId(new_id("exec", now))
+        await self.dispatcher.start(new_execution(id, given, now), given.flow, checked)
+        was_stuck = False
+        while self.journal.open_ones:
+            while self.watcher.waits:
+                await self._answer(*self.watcher.waits.pop(0))
+            if self._is_stuck:
+                self.unanswered = [wait for open_one in self.journal.open_ones for wait in self._waits(open_one)]
+                # Where it is a handler of its end that waits, nothing else ends it.
+                self.cancel(STUCK, force=was_stuck)
+                was_stuck = True
+            self.watcher.changed.clear()
+            if not self.watcher.waits:
+                await self.watcher.changed.wait()
+        _, events = await self.journal.load(id)
+        return [event for event, _ in events]
+
+    def cancel(self, reason: str, *, force: bool = False) -> None:
+        """End soon whatever is under way."""
+        for id in self.journal.open_ones:
+            self._later(self.dispatcher.cancel(id, reason=reason, force=force), name=f"cancel {id}")
+
+    def _later(self, asked: Coroutine[Any, Any, object], *, name: str) -> None:
+        async def ask() -> None:
+            try:
+                await asked
+            except (Conflict, NotFound):
+                # It has ended meanwhile.
+                return
+
+        def has_been_asked(task: "asyncio.Task[None]") -> None:
+            self._asked.discard(task)
+            self.watcher.changed.set()
+
+        task = asyncio.create_task(ask(), name=name)
+        self._asked.add(task)
+        task.add_done_callback(has_been_asked)
+
+    async def _answer(self, id: ExecutionId, wait: NodeWaiting) -> None:
+        kind, _, key = (wait.key or "").partition(":")
+        details: Mapping[str, JSON] = wait.details if isinstance(wait.details, dict) else {}
+        if kind == "signal" and (payloads := self._signals.get(key)):
+            payload = payloads.pop(0) if len(payloads) > 1 else payloads[0]
+        elif kind == "approval" and (answer := self.answers.approvals.get(wait.node)) is not None:
+            try:
+                data = checked_data(details.get("form"), answer.data, approved=answer.approved, schemas=self.schemas)
+            except (InvalidInput, Conflict) as error:
+                self.cancel(f"the answer to '{wait.node}' does not fit its form: {error}")
+                return
+            at = self.clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            payload = {"approved": answer.approved, "by": _BY, "at": at, "data": data}
+        else:
+            return
+        step = str(Step(wait.node, wait.iteration, wait.scope))
+        signal = Signal(key=wait.key or "", payload=payload, by=_BY, if_awaited=True)
+        self._later(self.dispatcher.signal(id, signal), name=f"answer {step}")
+
+    @property
+    def _is_stuck(self) -> bool:
+        """Whether nothing can happen any more."""
+        open_ones = self.journal.open_ones
+        for id in open_ones:
+            summary = self.journal.summary(id)
+            if not summary.rests or summary.wake_at is not None:
+                return False
+            # The end of another flow may be on its way.
+            for wait in self._waits(id):
+                if wait["type"] == "flow" and wait["execution_id"] not in open_ones:
+                    return False
+        return bool(open_ones) and not self._asked
+
+    def _waits(self, id: ExecutionId) -> Sequence[Mapping[str, Any]]:
+        waits: Sequence[Mapping[str, Any]] = msgspec.json.decode(self.journal.summary(id).waiting_for or b"[]")
+        return waits

@@ -1,0 +1,259 @@
+"""What the engine needs, kept in memory: the journal, flows, and secrets."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.events import Event
+from flowrunner.domain.flow import Flow
+from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.ports import (
+    Append,
+    Audit,
+    DuplicateRequest,
+    Fenced,
+    Loading,
+    NewExecution,
+    Recorded,
+    Redactor,
+    SecretView,
+    StoredExecution,
+    Summary,
+    UnreconciledChild,
+)
+
+# Whose everything is, where there are no accounts.
+NOBODY: Final = WorkspaceId("local")
+
+
+@dataclass(slots=True)
+class _Kept:
+    new: NewExecution
+    summary: Summary
+    records: list[Recorded] = field(default_factory=list)
+    size: int = 0
+
+
+class MemoryJournal:
+    """Fills `ports.Journal`; forgotten with the process."""
+
+    def __init__(self) -> None:
+        self._kept: dict[ExecutionId, _Kept] = {}
+        self._requests: dict[str, ExecutionId] = {}
+        self._epoch = 0
+
+    async def append(self, append: Append) -> None:
+        kept, new = self._kept.get(append.execution_id), append.create
+        if append.epoch != self._epoch:
+            raise Fenced("another engine owns the journal")
+        if new is not None:
+            self._check_new(new)
+            kept = self._kept[new.id] = _Kept(new, append.summary)
+        if kept is None or append.after != len(kept.records) or (new is None and kept.summary.status.is_final):
+            raise Fenced("not the next events of the execution")
+        kept.records.extend(append.records)
+        kept.summary = append.summary
+        kept.size += sum(len(record.data) for record in append.records)
+
+    def _check_new(self, new: NewExecution) -> None:
+        if new.idempotency_key is None:
+            return
+        before = self._requests.setdefault(new.idempotency_key, new.id)
+        if before != new.id:
+            raise DuplicateRequest(before, self._kept[before].new.request_digest)
+
+    async def claim(self) -> int:
+        self._epoch += 1
+        return self._epoch
+
+    async def epoch(self) -> int:
+        return self._epoch
+
+    async def acquire(self, id: ExecutionId, epoch: int) -> int:
+        return epoch
+
+    def announce(self, id: ExecutionId) -> None:
+        """There is no other process."""
+
+    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
+        return ()
+
+    async def load(
+        self, id: ExecutionId, loading: Loading | None = None
+    ) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
+        return await self.stored(id), [(record.event, record.at) for record in self._of(id).records]
+
+    async def stored(self, id: ExecutionId) -> StoredExecution:
+        kept = self._of(id)
+        return StoredExecution(
+            id=id,
+            workspace_id=kept.new.workspace_id,
+            flow_id=kept.new.flow_id,
+            revision_id=kept.new.revision_id,
+            status=kept.summary.status,
+            account_is_gone=False,
+            size=kept.size,
+            last_seq=len(kept.records),
+            parent_id=kept.new.parent_id,
+        )
+
+    async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
+        return self._of(id).records[after : after + limit]
+
+    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
+        ids = sorted(id for id, kept in self._kept.items() if not (kept.summary.rests or kept.summary.status.is_final))
+        return [(id, NOBODY) for id in ids if after is None or id > after][:limit]
+
+    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
+        return [(id, NOBODY) for id, at in self._waits() if at <= now][:limit]
+
+    async def next_wake(self) -> datetime | None:
+        return min((at for _, at in self._waits()), default=None)
+
+    async def admit(self, key: str) -> tuple[ExecutionId, WorkspaceId] | None:
+        return None
+
+    async def holding_slot(self, key: str) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
+        return ()
+
+    async def queued_keys(self) -> Sequence[str]:
+        return ()
+
+    async def last_queued(self, key: str) -> ExecutionId | None:
+        return None
+
+    async def older_with_key(self, id: ExecutionId) -> Sequence[ExecutionId]:
+        return ()
+
+    async def unreconciled_children(self, parent: ExecutionId | None = None) -> Sequence[UnreconciledChild]:
+        return ()
+
+    def summary(self, id: ExecutionId) -> Summary:
+        """Raises: NotFound."""
+        return self._of(id).summary
+
+    def revision_of(self, id: ExecutionId) -> RevisionId:
+        """Raises: NotFound."""
+        return self._of(id).new.revision_id
+
+    @property
+    def open_ones(self) -> Sequence[ExecutionId]:
+        """Executions that have not ended."""
+        return [id for id, kept in self._kept.items() if not kept.summary.status.is_final]
+
+    def _of(self, id: ExecutionId) -> _Kept:
+        kept = self._kept.get(id)
+        if kept is None:
+            raise NotFound("execution")
+        return kept
+
+    def _waits(self) -> Iterable[tuple[ExecutionId, datetime]]:
+        for id, kept in self._kept.items():
+            if kept.summary.rests and kept.summary.wake_at is not None:
+                yield id, kept.summary.wake_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenFlow:
+    """A flow that is at hand.
+
+    Attributes:
+        nodes: As its document writes them.
+    """
+
+    id: FlowId
+    revision_id: RevisionId
+    flow: Flow
+    nodes: Mapping[str, JSON]
+
+
+class GivenFlows:
+    """Flows that came from files. Fills `ports.CompiledFlows`."""
+
+    def __init__(self) -> None:
+        self._flows: list[GivenFlow] = []
+
+    def add(self, flow: Flow, nodes: Mapping[str, JSON]) -> GivenFlow:
+        number = len(self._flows) + 1
+        given = GivenFlow(id=FlowId(f"flow_{number}"), revision_id=RevisionId(f"rev_{number}"), flow=flow, nodes=nodes)
+        self._flows.append(given)
+        return given
+
+    async def get(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> Flow:
+        return self.of_revision(revision_id).flow
+
+    def of_revision(self, revision_id: RevisionId) -> GivenFlow:
+        """Raises: NotFound."""
+        for given in self._flows:
+            if given.revision_id == revision_id:
+                return given
+        raise NotFound("revision")
+
+    def find(self, name: str, version: str | int | None = None) -> GivenFlow | None:
+        """The flow of that name; with a version, of the ones so named the one that bears it as its label."""
+        named = [given for given in self._flows if given.flow.name == name]
+        if version is not None:
+            named = [given for given in named if given.flow.version == str(version)]
+        return named[0] if named else None
+
+
+class MemoryVault:
+    """Fills `ports.Vault`.
+
+    Args:
+        make_redactor: Hides the values that it is given.
+        otherwise: The value of a secret that is not there; without it there is none.
+    """
+
+    # Shorter ones would hide half of what is shown; a server takes none.
+    _LEAST_CHARACTERS: Final = 8
+
+    def __init__(
+        self,
+        secrets: Mapping[str, str],
+        make_redactor: Callable[[Iterable[str]], Redactor],
+        otherwise: Callable[[str], str] | None = None,
+    ) -> None:
+        self._secrets = dict(secrets)
+        self._otherwise = otherwise
+        self._redactor = make_redactor(value for value in secrets.values() if len(value) >= self._LEAST_CHARACTERS)
+
+    async def set(
+        self,
+        workspace_id: WorkspaceId,
+        key: str,
+        value: str,
+        *,
+        at: datetime,
+        most: int | None = None,
+        audit: Audit = None,
+    ) -> tuple[SecretView, bool]:
+        raise NotImplementedError("secrets are given at the start")
+
+    async def delete(self, workspace_id: WorkspaceId, key: str, *, audit: Audit = None) -> None:
+        raise NotImplementedError("secrets are given at the start")
+
+    async def redactor(self, workspace_id: WorkspaceId) -> Redactor:
+        return self._redactor
+
+    async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
+        found = {name: self._secrets[name] for name in names if name in self._secrets}
+        if self._otherwise is not None:
+            found |= {name: self._otherwise(name) for name in names if name not in found}
+        return found
+
+    def forget(self, workspace_id: WorkspaceId) -> None:
+        pass
+
+
+def new_execution(id: ExecutionId, given: GivenFlow, at: datetime) -> NewExecution:
+    return NewExecution(id=id, workspace_id=NOBODY, flow_id=given.id, revision_id=given.revision_id, started_at=at)
+
+
+def child_execution(
+    id: ExecutionId, given: GivenFlow, at: datetime, *, parent: ExecutionId | None, started_for: JSON, key: str
+) -> NewExecution:
+    new = new_execution(id, given, at)
+    return replace(new, parent_id=parent, started_for=started_for, idempotency_key=key)

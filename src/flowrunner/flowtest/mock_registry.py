@@ -1,0 +1,105 @@
+"""Node types that give what a test says, and that never reach outside."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowrunner.domain.flow import DEFAULT_ACTION
+from flowrunner.domain.values import ExecutionId, RevisionId
+from flowrunner.flowtest.memory import GivenFlows, MemoryJournal
+from flowrunner.flowtest.paths import path_of
+from flowrunner.language.flow_tests import Mock, MockedAnswer, NodePath, dotted_path
+from flowrunner.plugin import (
+    JSON,
+    Collected,
+    NodeFailure,
+    NodeType,
+    Outcome,
+    Params,
+    RunScopes,
+    ScopesEnded,
+    Signalled,
+    StepContext,
+    Suspend,
+)
+
+# Starts other flows and reaches no further than they do.
+_SUBFLOW = "flow"
+
+
+@dataclass(slots=True, kw_only=True)
+class MockRegistry:
+    """Who plays which node.
+
+    Attributes:
+        mocks: By the revision of the flow that the nodes are of.
+        problems: What keeps the test from meaning anything.
+    """
+
+    journal: MemoryJournal
+    flows: GivenFlows
+    mocks: Mapping[RevisionId, Mapping[NodePath, Mock]]
+    problems: list[str] = field(default_factory=list)
+    _asked: Counter[tuple[RevisionId, NodePath]] = field(default_factory=Counter)
+
+    def answer(self, context: StepContext, type: str, *, is_harmless: bool) -> MockedAnswer | None:
+        """What a node gives; None if it is to run itself. Raises: NodeFailure."""
+        revision = self.journal.revision_of(ExecutionId(context.execution_id))
+        given = self.flows.of_revision(revision)
+        path = path_of(given.flow, context.step)
+        mock = self.mocks.get(revision, {}).get(path)
+        name = dotted_path(path)
+        if mock is None:
+            if is_harmless or type == _SUBFLOW:
+                return None
+            raise self.problem(
+                f"the node '{name}' ({type}) would reach outside, and tests run offline. "
+                f"Give it a mock: mocks: {{{name}: {{result: …}}}}"
+            )
+        self._asked[revision, path] += 1
+        count = self._asked[revision, path]
+        if mock.repeats:
+            return mock.answers[0]
+        if count > len(mock.answers):
+            raise self.problem(f"the mock of '{name}' has {len(mock.answers)} answers, and was asked once more")
+        return mock.answers[count - 1]
+
+    def problem(self, message: str) -> NodeFailure:
+        if message not in self.problems:
+            self.problems.append(message)
+        return NodeFailure("test.mock", message)
+
+
+class MockedType(NodeType[Any]):
+    """A node type that acts only where there is no mock, and only if that touches nothing outside."""
+
+    Params = Params
+
+    def __init__(self, real: NodeType[Any], cast: MockRegistry) -> None:
+        self.type = real.type  # type: ignore[misc] # one class stands for many types
+        self.reevaluate_params = real.reevaluate_params  # type: ignore[misc]
+        self._real = real
+        self._cast = cast
+
+    def read(self, params: JSON) -> Any:
+        return self._real.read(params)
+
+    async def run(self, params: Any, context: StepContext) -> JSON | Outcome | Suspend | RunScopes | Collected:
+        answer = self._cast.answer(context, self.type, is_harmless=self._real.pure)
+        if answer is None:
+            return await self._real.run(params, context)
+        if answer.error is not None:
+            raise NodeFailure(answer.error.type, answer.error.message, data=answer.error.data)
+        actions = self._real.actions
+        if answer.action is None and actions and DEFAULT_ACTION not in actions:
+            raise self._cast.problem(
+                f"the mock of '{context.node}' has to say an 'action': {', '.join(sorted(actions))}"
+            )
+        # A type without actions ends its scope.
+        return Outcome(answer.result, answer.action or DEFAULT_ACTION, is_last=not actions)
+
+    async def resume(
+        self, params: Any, context: StepContext, event: Signalled | ScopesEnded
+    ) -> JSON | Outcome | Suspend | RunScopes | Collected:
+        return await self._real.resume(params, context, event)

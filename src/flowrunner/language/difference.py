@@ -1,0 +1,292 @@
+"""What changed between two definitions of a flow: as text, and as nodes.
+
+The standard library's `difflib` takes hours for some pairs of texts that fit into a definition, so
+lines are matched here, with a bound on the work: lines that occur once on both sides hold the texts
+together (B. Cohen's "patience diff"), and what lies between is aligned by E. Myers, "An O(ND)
+Difference Algorithm and Its Variations", 1986.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from flowrunner.domain.errors import InvalidFlow
+from flowrunner.domain.values import JSON
+from flowrunner.language.yaml_source import read_yaml
+
+MAX_TEXT_CHARACTERS: Final = 1024 * 1024
+CONTEXT_LINES: Final = 3
+# Lines looked at, beyond what any pair of texts needs. Past that a difference is right, but not small.
+_MOST_WORK: Final = 2_000_000
+# A longer way is not looked for: its steps are kept, and their number grows with its square.
+_MOST_EDITS: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What changed, by name, in the order of the documents.
+
+    Attributes:
+        keys_changed: Keys of the document itself, `nodes` excepted.
+    """
+
+    nodes_added: Sequence[str]
+    nodes_removed: Sequence[str]
+    nodes_changed: Sequence[str]
+    keys_changed: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """How one definition becomes another.
+
+    Attributes:
+        text: A unified diff; empty if nothing changed.
+        is_truncated: The text ends before the difference does.
+        summary: None if one of the two cannot be read.
+    """
+
+    text: str
+    is_truncated: bool
+    summary: Summary | None
+
+
+def difference(before: str, after: str, *, names: tuple[str, str]) -> Difference:
+    """How ``before`` becomes ``after``. Takes a second or so at worst, for texts of a mebibyte."""
+    pieces: list[str] = []
+    size = 0
+    for piece in _unified(_lines(before), _lines(after), names):
+        size += len(piece)
+        if size > MAX_TEXT_CHARACTERS:
+            return Difference(text="".join(pieces), is_truncated=True, summary=_summary(before, after))
+        pieces.append(piece)
+    return Difference(text="".join(pieces), is_truncated=False, summary=_summary(before, after))
+
+
+# As nodes
+
+
+def _summary(before: str, after: str) -> Summary | None:
+    try:
+        old, new = _document(before), _document(after)
+    except InvalidFlow:
+        return None
+    added, removed, changed = _changes(_map(old.get("nodes")), _map(new.get("nodes")))
+    keys = [key for kind in _changes(old, new) for key in kind if key != "nodes"]
+    return Summary(nodes_added=added, nodes_removed=removed, nodes_changed=changed, keys_changed=keys)
+
+
+def _document(text: str) -> Mapping[str, JSON]:
+    return _map(read_yaml(text).value)
+
+
+def _map(value: JSON) -> Mapping[str, JSON]:
+    return value if isinstance(value, dict) else {}
+
+
+def _changes(old: Mapping[str, JSON], new: Mapping[str, JSON]) -> tuple[list[str], list[str], list[str]]:
+    """Keys that were added, were removed, and have another value."""
+    return (
+        [key for key in new if key not in old],
+        [key for key in old if key not in new],
+        [key for key in new if key in old and not _is_same(old[key], new[key])],
+    )
+
+
+def _is_same(one: JSON, other: JSON) -> bool:
+    # Python finds 1, 1.0 and true to be equal; to a flow they are not.
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_is_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return one == other
+
+
+# As text
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """Lines of the one text, from ``old`` to before ``old_end``, that became those of the other."""
+
+    old: int
+    old_end: int
+    new: int
+    new_end: int
+
+
+def _lines(text: str) -> list[str]:
+    """The lines with their ends. Only a line feed ends one: YAML texts may hold other separators."""
+    *lines, rest = text.split("\n")
+    return [f"{line}\n" for line in lines] + ([rest] if rest else [])
+
+
+def _unified(before: Sequence[str], after: Sequence[str], names: tuple[str, str]) -> Iterator[str]:
+    hunks = list(_hunks(_line_changes(before, after)))
+    if hunks:
+        yield f"--- {names[0]}\n+++ {names[1]}\n"
+    for hunk in hunks:
+        lead = min(CONTEXT_LINES, hunk[0].old, hunk[0].new)
+        tail = min(CONTEXT_LINES, len(before) - hunk[-1].old_end)
+        old, new = hunk[0].old - lead, hunk[0].new - lead
+        old_range = _range(old, hunk[-1].old_end + tail)
+        yield f"@@ -{old_range} +{_range(new, hunk[-1].new_end + tail)} @@\n"
+        for change in hunk:
+            yield from _marked(" ", before[old : change.old])
+            yield from _marked("-", before[change.old : change.old_end])
+            yield from _marked("+", after[change.new : change.new_end])
+            old = change.old_end
+        yield from _marked(" ", before[old : old + tail])
+
+
+def _hunks(changes: Sequence[_Change]) -> Iterator[Sequence[_Change]]:
+    """The changes, those together whose surroundings touch."""
+    hunk: list[_Change] = []
+    for change in changes:
+        if hunk and change.old - hunk[-1].old_end > 2 * CONTEXT_LINES:
+            yield hunk
+            hunk = []
+        hunk.append(change)
+    if hunk:
+        yield hunk
+
+
+def _range(start: int, end: int) -> str:
+    length = end - start
+    return f"{start + 1 if length else start},{length}"
+
+
+def _marked(mark: str, lines: Sequence[str]) -> Iterator[str]:
+    for line in lines:
+        yield f"{mark}{line}" if line.endswith("\n") else f"{mark}{line}\n\\ No newline at end of file\n"
+
+
+def _line_changes(before: Sequence[str], after: Sequence[str]) -> Sequence[_Change]:
+    numbers: dict[str, int] = {}
+    old = [numbers.setdefault(line, len(numbers)) for line in before]
+    new = [numbers.setdefault(line, len(numbers)) for line in after]
+    changes: list[_Change] = []
+    i = j = 0
+    # Something equal at the very end closes the last change.
+    for same_i, same_j, length in [*_Matching(old, new).blocks(), (len(old), len(new), 0)]:
+        if (i, j) != (same_i, same_j):
+            changes.append(_Change(i, same_i, j, same_j))
+        i, j = same_i + length, same_j + length
+    return changes
+
+
+_Region = tuple[int, int, int, int]
+
+
+class _Matching:
+    """Which lines, given as numbers, stay. Work is counted, and little is matched once it is used up."""
+
+    def __init__(self, old: Sequence[int], new: Sequence[int]) -> None:
+        self.old = old
+        self.new = new
+        self.work_left = _MOST_WORK + 4 * (len(old) + len(new))
+
+    def blocks(self) -> list[tuple[int, int, int]]:
+        """Equal stretches, in order: where in the one, where in the other, and how long."""
+        found: list[tuple[int, int, int]] = []
+        regions: list[_Region] = [(0, len(self.old), 0, len(self.new))]
+        while regions:
+            i, i_end, j, j_end = regions.pop()
+            start = i
+            while i < i_end and j < j_end and self.old[i] == self.new[j]:
+                i, j = i + 1, j + 1
+            found.append((start, j - (i - start), i - start))
+            end = i_end
+            while i < i_end and j < j_end and self.old[i_end - 1] == self.new[j_end - 1]:
+                i_end, j_end = i_end - 1, j_end - 1
+            found.append((i_end, j_end, end - i_end))
+            self.work_left -= i_end - i + j_end - j
+            if i < i_end and j < j_end and self.work_left > 0:
+                inner = self.anchors((i, i_end, j, j_end))
+                if inner:
+                    regions.extend(_between((i, i_end, j, j_end), inner))
+                else:
+                    inner = self.shortest((i, i_end, j, j_end))
+                found.extend((a, b, 1) for a, b in inner)
+        return sorted(block for block in found if block[2])
+
+    def anchors(self, region: _Region) -> list[tuple[int, int]]:
+        """The longest ascending choice of the lines that occur once on both sides."""
+        i, i_end, j, j_end = region
+        old, new = self.old[i:i_end], self.new[j:j_end]
+        once = {line for line, count in Counter(old).items() if count == 1}
+        once &= {line for line, count in Counter(new).items() if count == 1}
+        if not once:
+            return []
+        place = {line: j + offset for offset, line in enumerate(new) if line in once}
+        pairs = [(i + offset, place[line]) for offset, line in enumerate(old) if line in once]
+        # For each length, the choice that ends lowest; and what came before each pair in its choice.
+        lowest: list[int] = []
+        last: list[int] = []
+        previous: list[int | None] = []
+        for index, (_, b) in enumerate(pairs):
+            length = bisect_left(lowest, b)
+            previous.append(last[length - 1] if length else None)
+            lowest[length : length + 1] = [b]
+            last[length : length + 1] = [index]
+        chosen: list[tuple[int, int]] = []
+        at: int | None = last[-1]
+        while at is not None:
+            chosen.append(pairs[at])
+            at = previous[at]
+        return chosen[::-1]
+
+    def shortest(self, region: _Region) -> list[tuple[int, int]]:
+        """The equal lines on the way with the fewest edits; none if that is too long to find."""
+        i, i_end, j, j_end = region
+        width, height = i_end - i, j_end - j
+        # By diagonal, how far a way with so many edits leads; and what that was before each edit.
+        farthest = {1: 0}
+        history: list[dict[int, int]] = []
+        for edits in range(min(width + height, _MOST_EDITS) + 1):
+            history.append(farthest.copy())
+            for k in range(-edits, edits + 1, 2):
+                x = start = _step(farthest, k, edits)
+                while x < width and x - k < height and self.old[i + x] == self.new[j + x - k]:
+                    x += 1
+                farthest[k] = x
+                self.work_left -= 1 + x - start
+                if x >= width and x - k >= height:
+                    return [(i + a, j + b) for a, b in _way_back(history, width, height)]
+            if self.work_left <= 0:
+                break
+        return []
+
+
+def _between(region: _Region, anchors: Sequence[tuple[int, int]]) -> Iterator[_Region]:
+    i, i_end, j, j_end = region
+    for a, b in anchors:
+        yield (i, a, j, b)
+        i, j = a + 1, b + 1
+    yield (i, i_end, j, j_end)
+
+
+def _step(farthest: Mapping[int, int], k: int, edits: int) -> int:
+    """Where diagonal ``k`` is entered: by a line that is added, or by one that is removed."""
+    return farthest[k + 1] if _is_added(farthest, k, edits) else farthest[k - 1] + 1
+
+
+def _is_added(farthest: Mapping[int, int], k: int, edits: int) -> bool:
+    return k == -edits or (k != edits and farthest[k - 1] < farthest[k + 1])
+
+
+def _way_back(history: Sequence[Mapping[int, int]], x: int, y: int) -> list[tuple[int, int]]:
+    same: list[tuple[int, int]] = []
+    for edits in range(len(history) - 1, -1, -1):
+        farthest, k = history[edits], x - y
+        start = _step(farthest, k, edits)
+        while x > start:
+            x, y = x - 1, y - 1
+            same.append((x, y))
+        if edits:
+            x, y = (start, start - k - 1) if _is_added(farthest, k, edits) else (start - 1, start - k)
+    return same

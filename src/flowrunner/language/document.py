@@ -1,0 +1,186 @@
+"""A document as it is written: its values, taken for what they should be, and what is wrong with them."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
+
+from flowrunner.domain.duration import hint_for, parse_duration
+from flowrunner.domain.errors import Fault
+from flowrunner.domain.expression import CodePlace
+from flowrunner.domain.flow import ParamFault
+from flowrunner.domain.suggestions import SLIP, Suggestions, squashed
+from flowrunner.domain.values import JSON
+from flowrunner.language.legacy import Remark
+from flowrunner.language.yaml_source import Keys, Source, dotted
+
+MAX_NAME_CHARACTERS: Final = 200
+_FORBIDDEN_IN_NAMES: Final = frozenset("/[]")
+
+_NO_HABITS: Final[Mapping[str, str]] = {}
+# `type:log` is one word to YAML.
+_NO_BLANK: Final = re.compile(r"(\w+):(\S.*)", re.DOTALL)
+
+# Rules: whoever breaks them is understood all the same. A new rule on what older versions have accepted belongs here.
+_NOTHING_LOST: Final = frozenset(
+    {
+        "too_long", "too_large", "range", "metadata", "tests", "node.name", "node.unreachable", "retry.error",
+        "expression.node", "expression.secret", "expression.scope", "expression.place", "expression.self",
+    }
+)  # fmt: skip
+
+# Faults of a JSON Schema: of a value at keys within it.
+CheckSchema: TypeAlias = Callable[[JSON], Sequence[ParamFault]]
+
+
+def is_name(text: str) -> bool:
+    """Whether a node or a branch may be called so."""
+    return 0 < len(text) <= MAX_NAME_CHARACTERS and text.isprintable() and not _FORBIDDEN_IN_NAMES & set(text)
+
+
+@dataclass(slots=True)
+class Document:
+    """What is read from a document, with what was found on the way.
+
+    Attributes:
+        flows: The flows that nodes call, by id or name, each with the place it is first named at.
+        is_stored: It was checked when it was saved: faults that lose nothing of what is written are overlooked.
+        unread: Paths of expressions that a constant stands in for.
+        dangling_edges: How many edges lead nobody knows where: what no other edge leads to may be meant by them.
+    """
+
+    source: Source
+    check_schema: CheckSchema
+    is_stored: bool = False
+    unread: set[str] = field(default_factory=set)
+    faults: list[Fault] = field(default_factory=list)
+    suggestions: Suggestions = field(default_factory=Suggestions)
+    flows: dict[str, CodePlace] = field(default_factory=dict)
+    dangling_edges: int = 0
+
+    def map_at(self, parent: Mapping[str, JSON], at: Keys, key: str, hint: str | None = None) -> Mapping[str, JSON]:
+        value = parent.get(key)
+        if isinstance(value, dict):
+            return value
+        if value is not None:
+            self.fault((*at, key), "type", "must be a map", hint)
+        return {}
+
+    def text_at(self, parent: Mapping[str, JSON], at: Keys, key: str, *, limit: int = MAX_NAME_CHARACTERS) -> str:
+        value = parent.get(key)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            hint = None
+            if isinstance(value, int | float):
+                # How a float was written is not known here: 1.10 came as 1.1.
+                hint = f'quote it: {key}: "{"…" if isinstance(value, float) else value}"'
+            self.fault((*at, key), "type", "must be text", hint)
+            return ""
+        if len(value) > limit:
+            self.fault((*at, key), "too_long", f"must have at most {limit} characters")
+        return value
+
+    def whole_number_at(self, parent: Mapping[str, JSON], at: Keys, key: str, least: int, most: int) -> int | None:
+        value = parent.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.fault((*at, key), "type", "must be a whole number")
+            return None
+        if not least <= value <= most:
+            self.fault((*at, key), "range", f"must be between {least} and {most}")
+            return value if self.is_stored else None
+        return value
+
+    def duration_at(self, parent: Mapping[str, JSON], at: Keys, key: str) -> float | None:
+        value = parent.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            self.fault((*at, key), "type", "must be a duration", hint_for(value))
+            return None
+        try:
+            seconds = parse_duration(value)
+        except ValueError as error:
+            self.fault((*at, key), "duration", str(error))
+            return None
+        if seconds <= 0 and key == "timeout":
+            self.fault((*at, key), "range", "must be longer than nothing")
+            return None
+        return seconds
+
+    def known_keys(
+        self, value: Mapping[str, JSON], at: Keys, known: tuple[str, ...], foreign_forms: Mapping[str, str] = _NO_HABITS
+    ) -> frozenset[str]:
+        """Note the keys that are not known. Gives the ones that were meant by them.
+
+        Args:
+            habits: Hints for keys that no single other one stands for, by the key as `squashed`.
+        """
+        meant = set()
+        for key in value:
+            if key in known or key.startswith("x-"):
+                continue
+            hint = foreign_forms.get(squashed(key))
+            if hint is None and (joined := _NO_BLANK.fullmatch(key[:100])) and joined[1] in known:
+                hint = f"put a blank after the colon: {joined[1]}: {joined[2]}"
+                meant.add(joined[1])
+            if hint is None and (near := self.meant_by(key, value, known)):
+                hint = f"did you mean '{near}'?"
+                meant.add(near)
+            hint = hint or f"known keys: {', '.join(known)}, x-…"
+            self.fault((*at, key), "unknown_key", f"unknown key '{key[:60]}'", hint, key=True)
+        return frozenset(meant)
+
+    def meant_by(self, key: str, value: Mapping[str, JSON], known: tuple[str, ...]) -> str | None:
+        # What stands there already is meant by a slip of the pen, and not by another word.
+        absent = [name for name in known if name not in value]
+        return self.suggestions.nearest(key, known, cutoff=SLIP) or self.suggestions.nearest(key, absent)
+
+    def schema(self, schema: JSON, at: Keys) -> None:
+        for fault in self.check_schema(schema):
+            self.fault((*at, *fault.keys), fault.code, fault.message, fault.hint)
+
+    def fault(self, keys: Keys, code: str, message: str, hint: str | None = None, *, key: bool = False) -> None:
+        """Note a fault of the value at ``keys``, or with ``key`` of the key that names it."""
+        self.faults.append(self.found(keys, code, message, hint, key=key))
+
+    def warn(self, keys: Keys, code: str, message: str, hint: str | None = None, *, key: bool = False) -> None:
+        """Note what is allowed and hardly meant."""
+        self.faults.append(replace(self.found(keys, code, message, hint, key=key), is_warning=True))
+
+    def take_lost(self, count: int) -> list[Fault]:
+        """Take the faults after the first ``count``; return those for which something that is written was not read."""
+        found = self.faults[count:]
+        del self.faults[count:]
+        return [fault for fault in found if self.is_lost(fault)]
+
+    def is_lost(self, fault: Fault) -> bool:
+        if fault.is_warning or fault.code in _NOTHING_LOST:
+            return False
+        return fault.code != "expression.unknown_name" or fault.path in self.unread
+
+    def remark(self, remark: Remark) -> None:
+        """Note what was found while the document was rewritten to today's form."""
+        note = self.warn if remark.is_warning else self.fault
+        note(remark.keys, remark.code, remark.message, remark.hint, key=not remark.is_warning)
+
+    def warn_at(self, place: CodePlace, code: str, message: str, hint: str, line: int | None = None) -> None:
+        """Note the same of a piece of JavaScript, or of one line of it."""
+        place = place.of_line(line)
+        self.faults.append(
+            Fault(
+                path=place.path, line=place.line, column=place.column,
+                code=code, message=message, hint=hint, is_warning=True,
+            )
+        )  # fmt: skip
+
+    def code_place(self, keys: Keys) -> CodePlace:
+        place = self.source.place(keys)
+        return CodePlace(dotted(keys), place.line, place.column, place.block_line)
+
+    def found(self, keys: Keys, code: str, message: str, hint: str | None, *, key: bool) -> Fault:
+        place = (self.source.key_places.get(keys) if key else None) or self.source.place(keys)
+        path = dotted(self.source.older_keys.get(keys, keys))
+        return Fault(path=path, message=message, code=code, line=place.line, column=place.column, hint=hint)

@@ -1,0 +1,249 @@
+"""Where the nodes of a scope lead, and which comes first."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, NodeTypeSpec
+from flowrunner.domain.values import JSON
+from flowrunner.language.document import Document
+from flowrunner.language.error_types import may_fail_with, nearest_error, never_given
+from flowrunner.language.raw_nodes import targets_of
+from flowrunner.language.yaml_source import Keys
+
+_MOST_LISTED: Final = 20
+_TIMEOUT: Final = "timeout"
+# What people name where a flow just ends.
+_ENDS: Final = frozenset({"end", "stop", "exit", "finish", "done", "none", "null", "return", "__end__"})
+
+
+def read_edges(
+    document: Document,
+    node: Mapping[str, JSON],
+    at: Keys,
+    siblings: Mapping[str, JSON],
+    *,
+    spec: NodeTypeSpec | None,
+    params: Mapping[str, JSON],
+    elsewhere: Mapping[str, str],
+) -> dict[str, str]:
+    """Where each action and error of a node leads.
+
+    Args:
+        spec: None of an unknown type.
+        elsewhere: Nodes of the document by the path of the scope they are in.
+    """
+    written = node.get("next")
+    at = (*at, "next")
+    if written is None:
+        return {}
+    if isinstance(written, str):
+        written, places = {DEFAULT_ACTION: written}, {DEFAULT_ACTION: at}
+    elif isinstance(written, dict):
+        places = {action: (*at, action) for action in written}
+    else:
+        hint = "for several at once write a node of type parallel" if isinstance(written, list) else None
+        document.fault(at, "type", "must be a node's name, or a map from actions to names", hint)
+        document.dangling_edges += 1
+        return {}
+    actions = spec.actions_of(params) if spec is not None else frozenset[str]()
+    if actions is None:
+        # Nobody can tell yet which of them fire.
+        actions = frozenset(action for action in written if not _is_of_error(action))
+    if "if" in node:
+        actions |= {SKIPPED_ACTION, DEFAULT_ACTION}
+    edges, has_misnamed = {}, False
+    for action, target in written.items():
+        if not isinstance(target, str) or target not in siblings:
+            document.fault(places[action], "edge.target", *_no_target(document, action, target, siblings, elsewhere))
+            document.dangling_edges += 1
+        elif spec is not None and not _can_fire(action, actions, spec):
+            has_misnamed = True
+            document.fault(
+                places[action],
+                "edge.action",
+                *_never_fires(document, action, actions, spec),
+                key=len(places[action]) > len(at),
+            )
+        else:
+            edges[action] = target
+            if action.startswith("error.") and never_given(error := action.removeprefix("error."), spec):
+                near = nearest_error(error)
+                document.warn(
+                    places[action],
+                    "edge.error",
+                    f"there is no error '{error}': this edge never fires",
+                    None if near is None else f"did you mean 'error.{near}'?",
+                    key=True,
+                )
+    waits_for_ever = _TIMEOUT in actions and _TIMEOUT not in node and _TIMEOUT not in params
+    if waits_for_ever and _TIMEOUT in edges:
+        message = f"'{_TIMEOUT}' never fires: the node waits for ever"
+        document.warn(places[_TIMEOUT], "edge.timeout", message, "say how long it waits: timeout: 1d", key=True)
+    # An action under a wrong name is told of already.
+    left = set[str]() if has_misnamed else set(actions - written.keys() - {SKIPPED_ACTION, DEFAULT_ACTION})
+    for action in sorted(left - ({_TIMEOUT} if waits_for_ever else set())):
+        document.warn(
+            at,
+            "edge.missing",
+            f"the action '{action}' leads nowhere: its scope ends with it",
+            f"add '{action}: <node>' if more is to follow",
+            key=True,
+        )
+    return edges
+
+
+def first_nodes(
+    holder: Mapping[str, JSON], nodes: Mapping[str, JSON], handlers: frozenset[str] = frozenset()
+) -> list[str]:
+    """The nodes that a scope may begin with: one, where it is clear; none, where there is no node.
+
+    Args:
+        holder: Names the first in its `start`, if it does.
+    """
+    start = holder.get("start")
+    if start is not None:
+        return [start] if isinstance(start, str) and start in nodes else []
+    led_to = {target for name, node in nodes.items() for target in targets_of(node) if target != name}
+    first = [name for name in nodes if name not in led_to and name not in handlers]
+    return first or [name for name in nodes if name not in handlers][:1]
+
+
+def check_start(document: Document, holder: Mapping[str, JSON], at: Keys, nodes: Mapping[str, JSON]) -> None:
+    start = holder.get("start")
+    if start is not None and (not isinstance(start, str) or start not in nodes):
+        document.fault((*at, "start"), "edge.target", *_no_target(document, "", start, nodes, {}))
+
+
+def check_reach(
+    document: Document,
+    nodes: Mapping[str, JSON],
+    nodes_at: Keys,
+    *,
+    first: Sequence[str],
+    handlers: frozenset[str],
+    node_types: Mapping[str, NodeTypeSpec],
+) -> None:
+    """Whether a scope has one beginning, from which every node can be reached, and an end."""
+    if not first:
+        return
+    if len(first) > 1:
+        names = ", ".join(f"'{name}'" for name in first[:10])
+        document.fault(
+            (*nodes_at, first[1]),
+            "start.ambiguous",
+            f"nothing leads to {names}: it is not clear where to start",
+            "join them by edges, or name the first with 'start'",
+            key=True,
+        )
+        return
+    reached = _reached(nodes, first)
+    if not any(_may_end(nodes[name], node_types) for name in reached):
+        document.warn(
+            (*nodes_at, first[0]),
+            "edge.endless",
+            "no way leads out of here: nothing but an error ends it, or limits.max_steps",
+            "let an action lead nowhere, or to a node of type return",
+            key=True,
+        )
+    reached |= _reached(nodes, handlers)
+    for name in nodes:
+        if name not in reached:
+            message = f"no edge leads to '{name}' from the start, '{first[0]}'"
+            document.fault((*nodes_at, name), "node.unreachable", message, key=True)
+
+
+def only_after_errors(nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTypeSpec]) -> set[str]:
+    """Return the nodes of a scope that edges of errors lead to, and no other ones."""
+    after: dict[bool, set[str]] = {True: set(), False: set()}
+    for node in nodes.values():
+        spec = node_types.get(str(node.get("type"))) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or spec is None or not isinstance(edges := node.get("next"), dict):
+            after[False] |= targets_of(node)
+            continue
+        params = node.get("params")
+        # An older form may end with the action `error`.
+        actions = spec.actions_of(params if isinstance(params, dict) else {})
+        for action, target in edges.items():
+            is_action = action == "error" and (actions is None or action in actions)
+            after[_is_of_error(action) and not is_action].add(str(target))
+    return after[True] - after[False]
+
+
+def _reached(nodes: Mapping[str, JSON], first: Iterable[str]) -> set[str]:
+    reached: set[str] = set()
+    todo = [*first]
+    while todo:
+        name = todo.pop()
+        if name in nodes and name not in reached:
+            reached.add(name)
+            todo.extend(targets_of(nodes[name]))
+    return reached
+
+
+def _may_end(node: JSON, node_types: Mapping[str, NodeTypeSpec]) -> bool:
+    """Whether a scope may end with this node: an action of it leads nowhere."""
+    spec = node_types.get(str(node.get("type"))) if isinstance(node, dict) else None
+    if spec is None or not isinstance(node, dict):
+        return True
+    params, written = node.get("params"), node.get("next")
+    actions = spec.actions_of(params if isinstance(params, dict) else {})
+    leading = {DEFAULT_ACTION} if isinstance(written, str) else set(written) if isinstance(written, dict) else set()
+    may_be_skipped_to_nowhere = "if" in node and not leading & {DEFAULT_ACTION, SKIPPED_ACTION}
+    return not actions or not actions <= leading or may_be_skipped_to_nowhere
+
+
+def _no_target(
+    document: Document, action: str, target: JSON, siblings: Mapping[str, JSON], elsewhere: Mapping[str, str]
+) -> tuple[str, str | None]:
+    match target:
+        case str() if "${" in target:
+            return "an edge is no expression", "for a choice write a node of type switch"
+        case str() if target in elsewhere:
+            scope = elsewhere[target]
+            where = f"inside '{scope}'" if scope else "outside this scope"
+            hint = None if scope else "leave it out here, and let the node around lead there"
+            return f"'{target[:60]}' is {where}: edges stay in their own scope", hint
+        case str():
+            hint = document.suggestions.did_you_mean(target, siblings)
+            if hint is None and target.lower() in _ENDS:
+                hint = "leave it out: where no edge leads on, the flow ends"
+            return f"'{target[:60]}' is not a node of this scope", hint
+        case dict() if action == "error" and target:
+            kind = next(iter(target))
+            return "must be the name of a node", f"write error.{kind}: <node>"
+        case None:
+            return "must be the name of a node", "leave it out: where no edge leads on, the flow ends"
+        case _:
+            return "must be the name of a node", None
+
+
+def _never_fires(document: Document, action: str, actions: frozenset[str], spec: NodeTypeSpec) -> tuple[str, str]:
+    if not actions and not _is_of_error(action):
+        message = f"a node of type {spec.name} ends its scope: nothing comes after it"
+        return message, "leave 'next' out; a node that goes on with a value is of type transform"
+    message = f"'{action}' can never fire: a node of type {spec.name} does not end so"
+    return message, _hint_of_action(document, action, actions, spec)
+
+
+def _hint_of_action(document: Document, action: str, actions: frozenset[str], spec: NodeTypeSpec) -> str:
+    if action.startswith("error."):
+        near = nearest_error(action.removeprefix("error."))
+        if near is not None and _can_fire(f"error.{near}", actions, spec):
+            return f"did you mean 'error.{near}'?"
+    some = ", ".join(sorted(actions)[:_MOST_LISTED]) or "none"
+    return (
+        document.suggestions.did_you_mean(action, [*actions, "error"])
+        or f"its actions: {some}; its errors: error, error.<type>"
+    )
+
+
+def _is_of_error(action: str) -> bool:
+    return action == "error" or action.startswith("error.")
+
+
+def _can_fire(action: str, actions: frozenset[str], spec: NodeTypeSpec) -> bool:
+    if action == "error":
+        return True
+    if not _is_of_error(action):
+        return action in actions
+    return may_fail_with(action.removeprefix("error."), spec)

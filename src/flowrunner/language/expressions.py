@@ -1,0 +1,199 @@
+"""The expressions of a document, and whether what they name is there."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from flowrunner.domain.expression import Code, CodeKind, CodePlace, ExpressionSyntax, UnknownName, compile_template
+from flowrunner.domain.flow import Prepared, prepared
+from flowrunner.domain.values import JSON
+from flowrunner.language.context import Context
+from flowrunner.language.document import Document
+from flowrunner.language.lint import doubt_of_key, doubt_of_text, doubts_of_code
+from flowrunner.language.name_hints import hint_for
+from flowrunner.language.yaml_source import Keys
+
+# A string that is JavaScript by itself.
+CONDITION: Final[Mapping[tuple[str, ...], CodeKind]] = {(): CodeKind.CONDITION}
+BODY: Final[Mapping[tuple[str, ...], CodeKind]] = {(): CodeKind.BODY}
+
+# Within params `result` was what flows in: the result of the node before.
+OLDER_PARAMETER_NAMES: Final = {"result": "input"}
+_NO_NAMES: Final[Mapping[str, str]] = {}
+# Names whose keys are known when the flow is saved.
+_KNOWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "flow": ("id", "name", "version", "input"),
+    "execution": ("id", "started_at", "status"),
+    "error": ("type", "message", "node", "data"),
+}
+_NODE_MEMBERS: Final = ("result", "status", "action", "error", "attempts")
+_MOST_LISTED: Final = 20
+
+
+@dataclass(slots=True)
+class Expressions:
+    """Those of one document.
+
+    Attributes:
+        codes: All JavaScript among them, which nobody has looked at yet.
+        secrets: The secrets they name, each with the place it is first named at.
+    """
+
+    document: Document
+    codes: list[Code] = field(default_factory=list)
+    secrets: dict[str, CodePlace] = field(default_factory=dict)
+
+    def template(
+        self,
+        value: JSON,
+        at: Keys,
+        names: frozenset[str],
+        context: Context,
+        code: Mapping[tuple[str, ...], CodeKind] | None = None,
+        *,
+        changed: str | None = None,
+        older_names: Mapping[str, str] = _NO_NAMES,
+    ) -> Prepared:
+        """The template that ``value`` writes.
+
+        Args:
+            names: What expressions in it may start from, besides what the context has.
+            code: Strings that are JavaScript by themselves, by the keys that lead to them.
+            changed: The name whose changes by a script count, whether it returns them or not.
+            older_names: Today's names, by older ones that expressions in it may use.
+        """
+        place = _Place(self, context, names | context.names, at, code or {}, older_names)
+        read = prepared(compile_template(value, place, at))
+        self.codes.extend(read.codes)
+        for found in read.codes:
+            for doubt in doubts_of_code(found, place.names - {changed}, gives=changed is None):
+                self.document.warn_at(found.place, *doubt)
+        for keys, text in strings_in(value, at):
+            if place.code_at(keys) is None and (odd := doubt_of_text(text, place.names)):
+                self.document.warn(keys, odd.code, odd.message, odd.hint)
+        for keys in keys_in(value, at):
+            if "${" in str(keys[-1]) and (odd := doubt_of_key(str(keys[-1]))):
+                self.document.warn(keys, odd.code, odd.message, odd.hint, key=True)
+        return read
+
+    def constant_only(self, value: JSON, at: Keys) -> None:
+        for keys, text in strings_in(value, at):
+            if "${" in text:
+                self.document.fault(
+                    keys, "expression.place", "expressions are not evaluated here", "use it in a node's params instead"
+                )
+
+    def check_reference(self, at: Keys, context: Context, text: str, root: str, keys: Sequence[str | int]) -> None:
+        """Whether what an expression reads can be there."""
+        if root == "secrets":
+            self.secrets.setdefault(str(keys[0]), self.document.code_place(at))
+        known: Collection[str] | None = _KNOWN_KEYS.get(root)
+        if root == "nodes":
+            known = context.visible
+            if keys and str(keys[0]) not in known and (scope := context.elsewhere.get(str(keys[0]))):
+                self.document.fault(
+                    at, "expression.scope", f"'{text}': '{keys[0]}' is inside '{scope}' and seen only there"
+                )
+                return
+        elif root == "vars":
+            known = context.variables
+        elif root == "input" and context.is_first:
+            known = context.inputs
+        if known is None or not keys:
+            return
+        if keys[0] not in known:
+            self.unknown_key(at, text, root, keys[0], known)
+        elif root == "nodes" and tuple(keys[1:2]) == ("result",) and keys[0] in context.running:
+            message = f"'{text}': '{keys[0]}' has no result yet while its own expressions are evaluated"
+            self.document.fault(
+                at,
+                "expression.self",
+                message,
+                "read what flows in as ${input}, and in 'output' what it gives as ${result}",
+            )
+        elif root == "nodes" and len(keys) > 1 and keys[1] not in _NODE_MEMBERS:
+            self.unknown_key(at, text, f"nodes.{keys[0]}", keys[1], _NODE_MEMBERS)
+        elif (
+            (root, keys[0]) == ("flow", "input")
+            and len(keys) > 1
+            and context.inputs is not None
+            and keys[1] not in context.inputs
+        ):
+            self.unknown_key(at, text, "flow.input", keys[1], context.inputs)
+
+    def unknown_key(self, at: Keys, text: str, owner: str, key: str | int, known: Collection[str]) -> None:
+        self.document.fault(
+            at,
+            "expression.unknown_name",
+            f"'{text}': {owner} has no '{key}'",
+            self.document.suggestions.did_you_mean(str(key), known) or _listed(known),
+        )
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a template is read. Fills `expression.Place`."""
+
+    expressions: Expressions
+    context: Context
+    names: frozenset[str]
+    base: Keys
+    code: Mapping[tuple[str, ...], CodeKind]
+    older_names: Mapping[str, str]
+
+    def code_at(self, at: Keys) -> CodeKind | None:
+        if not self.code:
+            return None
+        child_scopes = at[len(self.base) :]
+        for pattern, kind in self.code.items():
+            if len(pattern) == len(child_scopes) and all(
+                p in ("*", k) for p, k in zip(pattern, child_scopes, strict=True)
+            ):
+                return kind
+        return None
+
+    def names_at(self, at: Keys) -> frozenset[str]:
+        return self.names
+
+    def place_of(self, at: Keys) -> CodePlace:
+        return self.expressions.document.code_place(at)
+
+    def report(self, at: Keys, fault: ExpressionSyntax) -> None:
+        hint = fault.hint
+        if isinstance(fault, UnknownName):
+            hint = hint_for(fault.name, fault.text, self.context) or hint
+        document = self.expressions.document
+        document.fault(at, fault.code, str(fault), hint)
+        document.unread.add(document.faults[-1].path)
+
+    def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int]) -> None:
+        self.expressions.check_reference(at, self.context, text, root, keys)
+
+
+def strings_in(value: JSON, at: Keys) -> Iterable[tuple[Keys, str]]:
+    match value:
+        case str():
+            yield at, value
+        case dict():
+            for key, item in value.items():
+                yield from strings_in(item, (*at, key))
+        case list():
+            for index, item in enumerate(value):
+                yield from strings_in(item, (*at, index))
+
+
+def keys_in(value: JSON, at: Keys) -> Iterable[Keys]:
+    """Yield where the entries of all maps in a value stand."""
+    match value:
+        case dict():
+            for key, item in value.items():
+                yield (*at, key)
+                yield from keys_in(item, (*at, key))
+        case list():
+            for index, item in enumerate(value):
+                yield from keys_in(item, (*at, index))
+
+
+def _listed(known: Collection[str]) -> str | None:
+    """The names; None where there are none, or too many to be of help."""
+    return f"known: {', '.join(sorted(known))}" if 0 < len(known) <= _MOST_LISTED else None

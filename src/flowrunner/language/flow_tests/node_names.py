@@ -1,0 +1,88 @@
+"""Which node of a flow a test means."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from flowrunner.domain.values import JSON
+from flowrunner.language.flow_tests.document import FlowTestDocument, short
+from flowrunner.language.flow_tests.flow_test import NodePath, dotted_path
+from flowrunner.language.raw_nodes import inner_nodes
+from flowrunner.language.yaml_source import Keys
+
+
+class NodeNames:
+    """Every node of a flow by the ways to name it: by its path, and by its name alone."""
+
+    def __init__(self, nodes: Mapping[str, JSON], written: FlowTestDocument) -> None:
+        self._nodes = nodes
+        self._written = written
+        self._by_path: dict[str, NodePath] = {}
+        self._by_name: dict[str, list[NodePath]] = {}
+        for path, runs_as in _paths(nodes, ()):
+            self._by_path.setdefault(dotted_path(path), runs_as)
+            self._by_name.setdefault(path[-1], []).append(runs_as)
+
+    def called(self, name: str) -> Sequence[NodePath]:
+        """The nodes of that name, wherever they stand."""
+        return self._by_name.get(name, ())
+
+    def at(self, path: NodePath) -> Mapping[str, JSON] | None:
+        """Return the node at a path, as written; None where that is inside a node of an older form."""
+        return _node_at(self._nodes, path)
+
+    def node(self, name: str, at: Keys, *, type: str | None = None) -> NodePath | None:
+        """The node that is named, by its path or where only one has it by its name.
+
+        Args:
+            at: The key that names it.
+            type: What it has to be.
+        """
+        path = self._by_path.get(name)
+        if path is None:
+            named = self._by_name.get(name, [])
+            if len(named) > 1:
+                paths = ", ".join(dotted_path(p) for p in named[:10])
+                self._written.fault(
+                    at, "test.node", f"several nodes are called '{short(name)}'", f"name one: {paths}",
+                    is_of_key=True,
+                )  # fmt: skip
+                return None
+            path = named[0] if named else None
+        if path is None:
+            known = {*self._by_path, *self._by_name}
+            hint = self._written.suggestions.did_you_mean(name, known)
+            self._written.fault(at, "test.node", f"'{short(name)}' is not a node of this flow", hint, is_of_key=True)
+        elif type is not None and (node := _node_at(self._nodes, path)) is not None and node.get("type") != type:
+            self._written.fault(at, "test.node", f"'{short(name)}' is no node of type {type}", is_of_key=True)
+            return None
+        return path
+
+
+def _paths(nodes: Mapping[str, JSON], around: NodePath) -> Iterator[tuple[NodePath, NodePath]]:
+    """Every node written: its path as people see it, and as it runs."""
+    for name, node in nodes.items():
+        path = (*around, name)
+        if not isinstance(node, dict):
+            yield path, path
+            continue
+        # An older form of a loop around the node, which the reader makes one.
+        yield path, (*path, name) if node.get("batch") is not None else path
+        for key, child_scopes in inner_nodes(node):
+            yield from _paths(child_scopes, (*path, *key))
+
+
+def _node_at(nodes: Mapping[str, JSON], path: NodePath) -> Mapping[str, JSON] | None:
+    """The node that is written at a path, as it runs; None where that is inside a node of an older form."""
+
+    def look(inside: Mapping[str, JSON], left: NodePath) -> Mapping[str, JSON] | None:
+        node = inside.get(left[0])
+        if not isinstance(node, dict):
+            return None
+        if len(left) == 1 or node.get("batch") is not None:
+            return node
+        for key, child_scopes in inner_nodes(node):
+            rest = left[1:]
+            if rest[: len(key)] == key and len(rest) > len(key) and (found := look(child_scopes, rest[len(key) :])):
+                return found
+        return None
+
+    return look(nodes, path)

@@ -1,0 +1,175 @@
+"""Whether values are what a flow or an approval asks for, with every fault in plain words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from flowrunner.domain.errors import Fault, InvalidInput, quoted
+from flowrunner.domain.flow import ParamFault
+from flowrunner.domain.suggestions import Suggestions
+from flowrunner.domain.values import JSON, left_after
+from flowrunner.language.json_schema import (
+    Matcher,
+    SchemaEngine,
+    filled,
+    read_schema,
+    size_of,
+)
+from flowrunner.language.schema_budget import SchemaBudget
+from flowrunner.language.yaml_source import Keys, dotted
+
+# What the slowest schemas and values that could be made up took, in nanoseconds for each comparison.
+_COMPARING: Final = 20.0
+# Each fault brings a copy of the value it is about.
+_TELLING: Final = 5_000.0
+_TELLING_A_CHARACTER: Final = 1.5
+MAX_FAULTS: Final = 100
+# What is checked at once, beside nothing else: characters and elements of the values, and nanoseconds.
+_QUICK_SIZE: Final = 4096
+_QUICK_NANOSECONDS: Final = 5e6
+
+
+class Form:
+    """A schema that values are checked with.
+
+    Raises:
+        ValueError: If the schema has faults.
+    """
+
+    def __init__(self, schema: JSON, budget: SchemaBudget) -> None:
+        faults, self.weight = read_schema(schema, budget)
+        if faults:
+            raise ValueError(f"the schema has faults: {dotted(faults[0].keys)}: {faults[0].message}")
+        self._schema = schema
+        self._matcher: Matcher = budget.matcher(schema)
+
+    def check(self, value: JSON, budget: SchemaBudget, at: Keys = ("data",)) -> JSON:
+        """``value`` with defaults filled in.
+
+        Raises:
+            InvalidInput: With every fault, the paths beginning with ``at``; of very large values the first.
+        """
+        value = filled(self._schema, value)
+        faults = self.faults(value, budget)
+        if faults:
+            raise InvalidInput([_told(at, fault) for fault in faults[:MAX_FAULTS]])
+        return value
+
+    def faults(self, value: JSON, budget: SchemaBudget) -> Sequence[ParamFault]:
+        values, characters = size_of(value)
+        visits = self.weight.visits
+        # One comparison for each value is no more than reading the value was.
+        comparing = values * (visits - 1) * _COMPARING + characters * self.weight.per_character
+        if not budget.spend(comparing):
+            return (ParamFault(keys=(), code="too_large", message="is too large to be checked against its schema"),)
+        if self._matcher.fits(value):
+            return ()
+        telling = visits * (values * _TELLING + characters * _TELLING_A_CHARACTER)
+        if budget.spend(telling):
+            return self._matcher.faults(value, first_only=False)
+        if not self.weight.has_choice:
+            return self._matcher.faults(value, first_only=True)
+        return (ParamFault(keys=(), code="no_match", message="does not fit its schema, and is too large to tell why"),)
+
+
+@dataclass(slots=True)
+class Inputs:
+    """What a flow asks for by name: `{limit: {type: integer, default: 100}}`, without faults.
+
+    A name must be given unless it has a `default` or says `required: false`. Compiled when first used.
+    """
+
+    schemas: Mapping[str, JSON]
+    engine: SchemaEngine
+    _forms: dict[str, Form] = field(default_factory=dict)
+
+    def is_quick(self, values: Mapping[str, JSON]) -> bool:
+        """Return whether `check` takes a few milliseconds at most."""
+        left = left_after(values, _QUICK_SIZE)
+        weights = [form.weight if (form := self._forms.get(name)) else None for name in self.schemas if name in values]
+        if left < 0 or None in weights:
+            return False
+        size = _QUICK_SIZE - left
+        most = sum(size * (weight.visits * _TELLING + weight.per_character) for weight in weights if weight is not None)
+        return most <= _QUICK_NANOSECONDS
+
+    def check(self, values: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        """The values in the order of the flow, with defaults filled in. All of them share one budget.
+
+        Raises:
+            InvalidInput: With every fault, by paths like `input.limit`.
+        """
+        budget = SchemaBudget(self.engine)
+        suggestions, known = Suggestions(), ", ".join(tuple(self.schemas)[:20])
+        meant = {name: suggestions.nearest(name, self.schemas) for name in values if name not in self.schemas}
+        faults = [
+            Fault(
+                path=dotted(("input", name)),
+                code="unknown_key",
+                message=f"the flow has no input {quoted(name)}",
+                hint=(f"did you mean '{near}'?" if near else f"known inputs: {known}" if known else "it takes none"),
+            )
+            for name, near in meant.items()
+        ]
+        checked: dict[str, JSON] = {}
+        for name, written in self.schemas.items():
+            schema, is_required = schema_of(written)
+            if name in values:
+                if name not in self._forms:
+                    self._forms[name] = Form(schema, budget)
+                try:
+                    checked[name] = self._forms[name].check(values[name], budget, ("input", name))
+                except InvalidInput as error:
+                    faults += error.faults
+            elif isinstance(schema, Mapping) and "default" in schema:
+                checked[name] = filled(schema, schema["default"])
+            # One that is misspelt is told of already.
+            elif is_required and name not in meant.values():
+                faults.append(
+                    Fault(
+                        path=dotted(("input", name)), code="required", message="is missing", hint=_description(schema)
+                    )
+                )
+        if faults:
+            raise InvalidInput(faults[:MAX_FAULTS])
+        return checked
+
+
+def form_faults(schema: JSON, budget: SchemaBudget, at: Keys = ()) -> Sequence[ParamFault]:
+    """Every fault of a schema, its default checked as well; their keys begin with ``at``."""
+    faults, _ = read_schema(schema, budget, at)
+    if faults or not isinstance(schema, Mapping) or "default" not in schema:
+        return faults
+    return [
+        ParamFault(
+            keys=(*at, "default", *fault.keys),
+            code="default",
+            message=f"the default does not fit: {fault.message}",
+            hint=fault.hint,
+        )
+        for fault in Form(schema, budget).faults(filled(schema, schema["default"]), budget)[:MAX_FAULTS]
+    ]
+
+
+def inputs_faults(schemas: Mapping[str, JSON], engine: SchemaEngine, at: Keys = ("inputs",)) -> Sequence[ParamFault]:
+    """Every fault of the schemas that a flow asks for its input with; their keys begin with ``at``."""
+    budget, faults = SchemaBudget(engine), list[ParamFault]()
+    for name, written in schemas.items():
+        faults += form_faults(schema_of(written)[0], budget, (*at, name))
+    return faults
+
+
+def schema_of(written: JSON) -> tuple[JSON, bool]:
+    """The schema of a named input, which may also say `required: false`, and whether it must be given."""
+    if isinstance(written, Mapping) and isinstance(required := written.get("required"), bool):
+        return {key: value for key, value in written.items() if key != "required"}, required
+    return written, True
+
+
+def _told(at: Keys, fault: ParamFault) -> Fault:
+    return Fault(path=dotted((*at, *fault.keys)), code=fault.code, message=fault.message, hint=fault.hint)
+
+
+def _description(schema: JSON) -> str | None:
+    text = schema.get("description") if isinstance(schema, Mapping) else None
+    return text if isinstance(text, str) and text else None

@@ -1,0 +1,404 @@
+"""Whether something is a JSON Schema that FlowRunner takes, and how much work it is to check with.
+
+What is taken is JSON Schema 2020-12 without what makes its cost unbounded: a schema refers only into
+itself (`$ref: "#/…"`) and never to what it is part of, so it unfolds to a tree of known size.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from flowrunner.domain.errors import quoted
+from flowrunner.domain.flow import ParamFault
+from flowrunner.domain.values import JSON
+from flowrunner.language.yaml_source import Keys
+
+MAX_SUBSCHEMAS: Final = 2_000
+MAX_LEVELS: Final = 50
+MAX_PATTERN_CHARACTERS: Final = 1_000
+_MOST_DIGITS: Final = 9
+
+TYPES: Final = ("string", "integer", "number", "boolean", "array", "object", "null")
+
+
+class InvalidPattern(ValueError):
+    """The pattern cannot be used; the message tells why in plain words."""
+
+
+class Matcher(Protocol):
+    """A schema made ready to check values with."""
+
+    def fits(self, value: JSON) -> bool: ...
+
+    def faults(self, value: JSON, *, first_only: bool) -> Sequence[ParamFault]:
+        """What does not fit, by keys from the value, in plain words."""
+        ...
+
+
+class SchemaEngine(Protocol):
+    """What compares values with schemas. It reads nothing but what it is given."""
+
+    def pattern_cost(self, pattern: str) -> float:
+        """Nanoseconds that one character of text may cost at worst.
+
+        Raises:
+            InvalidPattern: If it does not compile, is too large, or takes more than linear time.
+        """
+        ...
+
+    def matcher(self, schema: JSON) -> Matcher:
+        """``schema`` has no faults."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """How much work a schema makes.
+
+    Attributes:
+        visits: Comparisons for each value within the value that is checked, at most.
+        per_character: Nanoseconds for each character of text in it, at most.
+        levels: How deep it is, with what it refers to.
+        has_choice: Whether one fault may hold the faults of many alternatives.
+    """
+
+    visits: int = 1
+    per_character: float = 0.0
+    levels: int = 1
+    has_choice: bool = False
+
+
+def read_schema(schema: JSON, engine: SchemaEngine, at: Keys = ()) -> tuple[Sequence[ParamFault], Weight]:
+    """Every fault of a schema whose keys begin with ``at``; its weight counts only if there is none."""
+    reader = _Reader(schema, engine, at)
+    reader.visit(schema, (), 1)
+    # References are followed afterwards, each by itself: a chain of them is as long as somebody likes.
+    while reader.targets:
+        target = reader.targets.pop()
+        reader.visit(_at(schema, target), target, 1)
+    weight = Weight()
+    if not reader.faults:
+        weight = reader.weigh(())
+    return tuple(reader.faults), weight
+
+
+# The keywords, by what they hold.
+_NUMBERS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_COUNTS: Final = (
+    "minLength", "maxLength", "minItems", "maxItems", "minContains", "maxContains", "minProperties", "maxProperties",
+)  # fmt: skip
+_FLAGS: Final = ("uniqueItems", "deprecated", "readOnly", "writeOnly")
+_TEXTS: Final = ("title", "description", "$comment", "contentEncoding", "contentMediaType", "format", "$schema")
+_SCHEMAS: Final = ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames")
+_LISTS_OF_SCHEMAS: Final = ("allOf", "anyOf", "oneOf", "prefixItems")
+_MAPS_OF_SCHEMAS: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_OTHERS: Final = (
+    "type", "enum", "const", "default", "examples", "multipleOf", "pattern", "required", "dependentRequired", "$ref",
+)  # fmt: skip
+_REFUSED: Final = (
+    "$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor", "$vocabulary",
+    "unevaluatedItems", "unevaluatedProperties",
+)  # fmt: skip
+_KEYWORDS: Final = (
+    *_NUMBERS, *_COUNTS, *_FLAGS, *_TEXTS, *_SCHEMAS, *_LISTS_OF_SCHEMAS, *_MAPS_OF_SCHEMAS, *_OTHERS,
+)  # fmt: skip
+_PAIRS: Final = (
+    ("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"),
+    ("minContains", "maxContains"), ("minProperties", "maxProperties"),
+)  # fmt: skip
+# Definitions cost nothing where they stand, only where something refers to them.
+_DEFINITIONS: Final = ("$defs", "definitions")
+
+
+@dataclass(slots=True)
+class _Reader:
+    root: JSON
+    engine: SchemaEngine
+    at: Keys
+    faults: list[ParamFault] = field(default_factory=list)
+    visited: set[Keys] = field(default_factory=set)
+    targets: list[Keys] = field(default_factory=list)
+    weights: dict[Keys, Weight] = field(default_factory=dict)
+    pattern_costs: dict[str, float] = field(default_factory=dict)
+    under_way: set[Keys] = field(default_factory=set)
+
+    def visit(self, schema: JSON, keys: Keys, level: int) -> None:
+        if keys in self.visited or len(self.visited) > MAX_SUBSCHEMAS:
+            return
+        self.visited.add(keys)
+        if len(self.visited) > MAX_SUBSCHEMAS:
+            self.fault((), "too_large", f"the schema has more than {MAX_SUBSCHEMAS} parts")
+            return
+        if level > MAX_LEVELS:
+            self.fault(keys, "too_deep", f"the schema is more than {MAX_LEVELS} levels deep")
+            return
+        if isinstance(schema, bool):
+            return
+        if not isinstance(schema, Mapping):
+            hint = f"write {{type: {schema}}}" if schema in TYPES else "for example {type: string}"
+            self.fault(keys, "type", "must be a JSON Schema", hint)
+            return
+        for keyword, value in schema.items():
+            self.keyword(keyword, value, (*keys, keyword), level)
+        for least, most in _PAIRS:
+            low, high = schema.get(least), schema.get(most)
+            if _is_number(low) and _is_number(high) and low > high:  # type: ignore[operator] # both are numbers
+                self.fault((*keys, least), "range", f"is more than {most}, so nothing fits")
+
+    def keyword(self, keyword: str, value: JSON, keys: Keys, level: int) -> None:
+        if keyword in _NUMBERS:
+            self.expect(_is_number(value), keys, "must be a number")
+        elif keyword in _COUNTS:
+            self.expect(_is_count(value), keys, "must be a whole number from 0")
+        elif keyword in _FLAGS:
+            self.expect(isinstance(value, bool), keys, "must be true or false")
+        elif keyword in _TEXTS:
+            self.expect(isinstance(value, str), keys, "must be text")
+        elif keyword in _SCHEMAS:
+            if keyword == "items" and isinstance(value, list):
+                self.fault(keys, "type", "must be a JSON Schema", "one schema for each place is called prefixItems")
+            else:
+                self.visit(value, keys, level + 1)
+        elif keyword in _LISTS_OF_SCHEMAS:
+            if self.expect(isinstance(value, list) and len(value) > 0, keys, "must be a list of JSON Schemas"):
+                for index, item in enumerate(value):  # type: ignore[arg-type] # a list, as just seen
+                    self.visit(item, (*keys, index), level + 1)
+        elif keyword in _MAPS_OF_SCHEMAS:
+            if self.expect(isinstance(value, Mapping), keys, "must be a map of names to JSON Schemas"):
+                for name, item in value.items():  # type: ignore[union-attr] # a map, as just seen
+                    if keyword == "patternProperties":
+                        self.pattern(name, (*keys, name))
+                    self.visit(item, (*keys, name), level + 1)
+        elif keyword in _REFUSED:
+            self.fault(keys, "unsupported", f"{keyword} is not supported in flows")
+        elif keyword in _OTHERS:
+            self.other(keyword, value, keys)
+        else:
+            # What is unknown is ignored, as JSON Schema says, unless it looks like a slip of the pen.
+            near = difflib.get_close_matches(keyword[:100], _KEYWORDS, n=1, cutoff=0.8)
+            if near and not keyword.startswith("x-"):
+                self.fault(keys, "unknown_key", f"unknown keyword {quoted(keyword)}", f"did you mean '{near[0]}'?")
+
+    def other(self, keyword: str, value: JSON, keys: Keys) -> None:
+        match keyword:
+            case "type":
+                names = value if isinstance(value, list) else [value]
+                for index, name in enumerate(names):
+                    if name not in TYPES:
+                        place = (*keys, index) if isinstance(value, list) else keys
+                        self.fault(place, "type", f"must be one of: {', '.join(TYPES)}", _type_hint(name))
+                if not names or len({str(name) for name in names}) != len(names):
+                    self.fault(keys, "type", "must name each type once")
+            case "enum":
+                self.expect(isinstance(value, list) and len(value) > 0, keys, "must be a list of the values allowed")
+            case "examples":
+                self.expect(isinstance(value, list), keys, "must be a list")
+            case "multipleOf":
+                is_above_zero = _is_number(value) and value > 0  # type: ignore[operator] # a number
+                self.expect(is_above_zero, keys, "must be a number above 0")
+            case "required":
+                hint = "list the names in the schema around this one" if isinstance(value, bool) else None
+                self.expect(_is_names(value), keys, "must be a list of names, each once", hint)
+            case "dependentRequired":
+                is_good = isinstance(value, Mapping) and all(_is_names(names) for names in value.values())
+                self.expect(is_good, keys, "must be a map of names to lists of names")
+            case "pattern":
+                if self.expect(isinstance(value, str), keys, "must be text"):
+                    self.pattern(str(value), keys)
+            case "$ref":
+                self.reference(value, keys)
+
+    def pattern(self, pattern: str, keys: Keys) -> None:
+        if len(pattern) > MAX_PATTERN_CHARACTERS:
+            self.fault(keys, "too_long", f"a pattern has at most {MAX_PATTERN_CHARACTERS} characters")
+        elif pattern not in self.pattern_costs:
+            try:
+                self.pattern_costs[pattern] = self.engine.pattern_cost(pattern)
+            except InvalidPattern as error:
+                self.fault(keys, "pattern", f"the pattern cannot be used: {error}")
+
+    def reference(self, value: JSON, keys: Keys) -> None:
+        if not isinstance(value, str):
+            self.fault(keys, "type", "must be text")
+            return
+        if value != "#" and not value.startswith("#/"):
+            self.fault(
+                keys, "reference", "a schema refers only to parts of itself", 'for example $ref: "#/$defs/address"'
+            )
+            return
+        target = _target(self.root, value)
+        if target is None:
+            self.fault(keys, "reference", f"there is no {quoted(value)} in this schema")
+            return
+        self.targets.append(target)
+
+    def weigh(self, keys: Keys, level: int = 1) -> Weight:
+        """The weight of the subschema at ``keys``, with what it refers to unfolded."""
+        if (known := self.weights.get(keys)) is not None:
+            return known
+        if keys in self.under_way:
+            self.fault(keys, "recursive", "the schema refers to what it is part of, which is not supported")
+            return Weight()
+        if level > MAX_LEVELS:
+            self.fault(keys, "too_deep", f"the schema is more than {MAX_LEVELS} levels deep")
+            return Weight()
+        self.under_way.add(keys)
+        weight = self._sum(_at(self.root, keys), keys, level)
+        self.under_way.discard(keys)
+        self.weights[keys] = weight
+        if weight.visits > MAX_SUBSCHEMAS and not self.faults:
+            self.fault((), "too_large", f"the schema has more than {MAX_SUBSCHEMAS} parts, references unfolded")
+        if weight.levels > MAX_LEVELS and not self.faults:
+            self.fault(keys, "too_deep", f"the schema is more than {MAX_LEVELS} levels deep, references unfolded")
+        return weight
+
+    def _sum(self, schema: JSON, keys: Keys, level: int) -> Weight:
+        if not isinstance(schema, Mapping):
+            return Weight()
+        visits, per_character, parts = 1, 0.0, list[Weight]()
+        for keyword, value in schema.items():
+            place = (*keys, keyword)
+            if keyword in _SCHEMAS:
+                parts.append(self.weigh(place, level + 1))
+            elif keyword in _LISTS_OF_SCHEMAS and isinstance(value, list):
+                parts += [self.weigh((*place, index), level + 1) for index in range(len(value))]
+            elif keyword in _MAPS_OF_SCHEMAS and keyword not in _DEFINITIONS and isinstance(value, Mapping):
+                parts += [self.weigh((*place, name), level + 1) for name in value]
+                if keyword == "patternProperties":
+                    per_character += sum(self.pattern_costs[name] for name in value)
+            elif keyword == "$ref" and (target := _target(self.root, str(value))) is not None:
+                parts.append(self.weigh(target, level + 1))
+            elif keyword == "pattern":
+                per_character += self.pattern_costs[str(value)]
+            elif keyword in ("format", "minLength", "maxLength"):
+                per_character += _TEXT_COST
+            elif keyword in ("enum", "const", "required", "dependentRequired"):
+                visits += size_of(value)[0]
+            if self.faults:
+                break
+        return Weight(
+            visits + sum(part.visits for part in parts),
+            per_character + sum(part.per_character for part in parts),
+            1 + max((part.levels for part in parts), default=0),
+            "anyOf" in schema or "oneOf" in schema or any(part.has_choice for part in parts),
+        )
+
+    def expect(self, holds: bool, keys: Keys, message: str, hint: str | None = None) -> bool:
+        if not holds:
+            self.fault(keys, "type", message, hint)
+        return holds
+
+    def fault(self, keys: Keys, code: str, message: str, hint: str | None = None) -> None:
+        self.faults.append(ParamFault(keys=(*self.at, *keys), code=code, message=message, hint=hint))
+
+
+_TEXT_COST: Final = 5.0
+
+
+def size_of(value: JSON) -> tuple[int, int]:
+    """How many values are in ``value``, itself counted, and how many characters of text, keys counted."""
+    todo: list[Any] = [value]
+    values = characters = 0
+    while todo:
+        item = todo.pop()
+        values += 1
+        # Most are scalars, and asking for the type itself is the quickest way to see that.
+        kind = type(item)
+        if kind is str:
+            characters += len(item)
+        elif kind is dict:
+            characters += sum(map(len, item))
+            todo.extend(item.values())
+        elif kind is list or kind is tuple:
+            todo.extend(item)
+    return values, characters
+
+
+def filled(schema: JSON, value: JSON) -> JSON:
+    """Return ``value`` with the defaults of properties that it leaves out, at any depth of `properties`.
+
+    A default that is taken over is filled in the same way.
+    """
+    if not isinstance(schema, Mapping) or not isinstance(value, Mapping):
+        return value
+    properties = schema.get("properties")
+    if not isinstance(properties, Mapping):
+        return value
+    result = dict(value)
+    for name, inner in properties.items():
+        if name in value:
+            result[name] = filled(inner, value[name])
+        elif isinstance(inner, Mapping) and "default" in inner:
+            result[name] = filled(inner, inner["default"])
+    return result
+
+
+def _target(root: JSON, reference: str) -> Keys | None:
+    """The keys that a reference into ``root`` leads along, or None if it leads nowhere."""
+    keys: list[str | int] = []
+    value = root
+    for part in reference.removeprefix("#").split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, Mapping) and name in value:
+            keys.append(name)
+            value = value[name]
+        elif (
+            isinstance(value, list)
+            # Python would not read a number of thousands of digits.
+            and len(name) <= _MOST_DIGITS
+            and name.isascii()
+            and name.isdigit()
+            and int(name) < len(value)
+        ):
+            keys.append(int(name))
+            value = value[int(name)]
+        else:
+            return None
+    return tuple(keys)
+
+
+def _at(root: JSON, keys: Keys) -> JSON:
+    value = root
+    for key in keys:
+        value = value[key]  # type: ignore[index] # the keys were found in it
+    return value
+
+
+def _is_number(value: JSON) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: JSON) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_names(value: JSON) -> bool:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        return False
+    return len(set(value)) == len(value)
+
+
+# What people write who think of another language.
+_OTHER_NAMES: Final[Mapping[str, str]] = {
+    "text": "string", "str": "string", "int": "integer", "float": "number", "double": "number", "bool": "boolean",
+    "list": "array", "map": "object", "dict": "object", "none": "null", "date": "string",
+}  # fmt: skip
+
+
+def _type_hint(name: JSON) -> str | None:
+    if name is None:
+        return 'quote it: "null"'
+    if not isinstance(name, str):
+        return None
+    if name.lower() == "any":
+        return "leave type out to allow any value"
+    near = type_meant(name)
+    return f"did you mean '{near}'?" if near else None
+
+
+def type_meant(name: str) -> str | None:
+    """The type that somebody means by a name; None where that is not clear."""
+    if name.lower() in _OTHER_NAMES:
+        return _OTHER_NAMES[name.lower()]
+    return next(iter(difflib.get_close_matches(name[:100], TYPES, n=1)), None)

@@ -1,0 +1,135 @@
+"""Older forms of a document, rewritten to today's before it is read.
+
+The readers know today's form only. What stands under another key than it was written under keeps its place, so that
+faults name the line and the key of the document.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+
+from flowrunner.domain.flow import DEFAULT_ACTION, NodeTypeSpec
+from flowrunner.domain.values import JSON
+from flowrunner.language.yaml_source import Keys, Place, Source
+
+# Today's names of keys, by the older ones.
+_RETRY: Final = {"max_retries": "max", "wait": "delay"}
+_HTTP_ACTIONS: Final = {"success": DEFAULT_ACTION, "client_error": "error.http.4xx", "server_error": "error.http.5xx"}
+_TWICE: Final = {"retry": "retry.twice", "next": "edge.twice"}
+# Nodes that waited for a while, before there were signals.
+WAIT: Final = "wait"
+DELAY: Final = "delay"
+# From so many whole thousands on, a number is hardly one of seconds.
+_PERHAPS_MILLISECONDS: Final = 1000
+
+
+class Remark(NamedTuple):
+    """What there is to say of an older form; of a key, at ``keys``."""
+
+    keys: Keys
+    code: str
+    message: str
+    hint: str
+    is_warning: bool
+
+
+def modernized(source: Source, node_types: Mapping[str, NodeTypeSpec]) -> tuple[Source, list[Remark]]:
+    """Return the document in today's form, and what there is to say of how it was written."""
+    if not isinstance(source.value, dict):
+        return source, []
+    rewriter = _Rewriter(node_types, dict(source.places), dict(source.key_places))
+    value = rewriter.flow(source.value)
+    return (
+        replace(
+            source, value=value, places=rewriter.places, key_places=rewriter.key_places, older_keys=rewriter.older_keys
+        ),
+        rewriter.remarks,
+    )
+
+
+@dataclass(slots=True)
+class _Rewriter:
+    """Rewrites copies: an alias may have the same map stand in several places."""
+
+    node_types: Mapping[str, NodeTypeSpec]
+    places: dict[Keys, Place]
+    key_places: dict[Keys, Place]
+    older_keys: dict[Keys, Keys] = field(default_factory=dict)
+    remarks: list[Remark] = field(default_factory=list)
+
+    def flow(self, flow: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        changed = dict(flow)
+        for key in ("defaults", "limits"):
+            if isinstance(part := flow.get(key), dict):
+                part = self.seconds(part, (key,))
+                changed[key] = self.retry(part, (key,)) if key == "defaults" else part
+        return self.nodes(changed, ())
+
+    def nodes(self, holder: Mapping[str, JSON], at: Keys) -> Mapping[str, JSON]:
+        """Rewrite the nodes of a flow, a loop or a branch."""
+        nodes = holder.get("nodes")
+        if not isinstance(nodes, dict):
+            return holder
+        at = (*at, "nodes")
+        return {**holder, "nodes": {name: self.node(node, (*at, name)) for name, node in nodes.items()}}
+
+    def node(self, node: JSON, at: Keys) -> JSON:
+        if not isinstance(node, dict):
+            return node
+        node = self.retry(self.seconds(node, at), at)
+        params = node.get("params")
+        if node.get("type") == WAIT and isinstance(params, dict) and "duration" in params and "key" not in params:
+            node = {**node, "type": DELAY}
+        spec = self.node_types.get(str(node.get("type")))
+        if spec is not None and isinstance(params, dict) and "timeout" in spec.params:
+            node = {**node, "params": self.seconds(params, (*at, "params"))}
+        if spec is not None and "http" in spec.errors:
+            node = self.renamed(node, at, "next", _HTTP_ACTIONS)
+        branches = node.get("branches")
+        if isinstance(branches, dict):
+            at_branches = (*at, "branches")
+            node = {
+                **node,
+                "branches": {
+                    name: self.nodes(branch, (*at_branches, name)) if isinstance(branch, dict) else branch
+                    for name, branch in branches.items()
+                },
+            }
+        return self.nodes(node, at)
+
+    def retry(self, parent: Mapping[str, JSON], at: Keys) -> Mapping[str, JSON]:
+        return self.renamed(parent, at, "retry", _RETRY)
+
+    def seconds(self, parent: Mapping[str, JSON], at: Keys) -> Mapping[str, JSON]:
+        """Write a timeout that is a number as so many seconds."""
+        number = parent.get("timeout")
+        if isinstance(number, bool) or not isinstance(number, int | float) or number <= 0:
+            return parent
+        if number >= _PERHAPS_MILLISECONDS and number % _PERHAPS_MILLISECONDS == 0:
+            message = f"a timeout of {number} is {number} seconds"
+            hint = f"write its unit: {number}s, or {number}ms if milliseconds are meant"
+            self.remarks.append(Remark((*at, "timeout"), "timeout.seconds", message, hint, is_warning=True))
+        return {**parent, "timeout": f"{number}s" if isinstance(number, int) else f"{round(number * 1000)}ms"}
+
+    def renamed(self, parent: Mapping[str, JSON], at: Keys, key: str, names: Mapping[str, str]) -> Mapping[str, JSON]:
+        """Give the keys of the map under ``key`` the names they have today."""
+        written, at = parent.get(key), (*at, key)
+        if not isinstance(written, dict) or names.keys().isdisjoint(written):
+            return parent
+        changed = {}
+        for name, value in written.items():
+            today = names.get(name, name)
+            if today != name and today in written:
+                message = f"'{name}' is an older name of '{today}'"
+                self.remarks.append(Remark((*at, name), _TWICE[key], message, "give one of them", is_warning=False))
+                continue
+            changed[today] = value
+            if today != name:
+                self.move((*at, name), (*at, today))
+        return {**parent, key: changed}
+
+    def move(self, old: Keys, new: Keys) -> None:
+        self.older_keys[new] = old
+        for places in (self.places, self.key_places):
+            if old in places:
+                places[new] = places[old]

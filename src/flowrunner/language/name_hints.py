@@ -1,0 +1,64 @@
+"""What is meant by a name that an expression reads, and that is not there."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from flowrunner.language.context import Context
+
+_NO_MODULES: Final = "scripts have no modules and no network: ask a server with a node of type http.request"
+_NO_ENVIRONMENT: Final = "there is no environment: put values under 'vars', and name secrets as ${secrets.NAME}"
+_IN_LOOPS: Final = "it is there only in the nodes of a loop"
+_OF_OTHERS: Final[Mapping[str, str]] = {
+    # Python, and its like.
+    "and": "JavaScript writes && for 'and'",
+    "or": "JavaScript writes || for 'or'",
+    "not": "JavaScript writes ! for 'not'",
+    "is": "JavaScript writes === for 'is'",
+    "None": "JavaScript writes null",
+    "nil": "JavaScript writes null",
+    "True": "JavaScript writes true",
+    "False": "JavaScript writes false",
+    "len": "JavaScript writes x.length",
+    "str": "JavaScript writes String(x)",
+    "int": "JavaScript writes Math.trunc(x)",
+    "float": "JavaScript writes Number(x)",
+    "print": "JavaScript writes console.log(x)",
+    # Browsers and Node.js.
+    **dict.fromkeys(("require", "fetch", "axios", "XMLHttpRequest", "module", "exports", "Buffer"), _NO_MODULES),
+    **dict.fromkeys(("env", "process", "ENV", "environ", "os"), _NO_ENVIRONMENT),
+    **dict.fromkeys(("setTimeout", "setInterval", "sleep"), "there are no timers: wait with a node of type delay"),
+    # Other systems that run flows.
+    **dict.fromkeys(("always", "failure", "success", "cancelled"), "name a node in 'on_finish' or 'on_failure'"),
+    "item": _IN_LOOPS,
+    "index": _IN_LOOPS,
+    "result": "what a node gave is nodes.<name>.result; its own result is there only in 'output' and 'hooks.post'",
+    # Older names.
+    "results": "what a node gave is nodes.<name>.result",
+    "shared": "what a node gave is nodes.<name>.result, and what a node of type set keeps is vars.<name>",
+}
+# `input.first-name` is `input.first` minus `name`. Each path is looked at once, from where it begins.
+_DASHED_MEMBER: Final = re.compile(r"(?<![\w$.])([A-Za-z_$][\w$]*(?:\.[\w$]+)*?)\.(\w+(?:-\w+)+)")
+_DASHED: Final = re.compile(r"\bnodes\.(\w+(?:-\w+)+)")
+
+
+def hint_for(name: str, text: str, context: Context) -> str | None:
+    """What to write instead; None where nothing is known but which names are near.
+
+    Args:
+        name: What the expression ``text`` starts from.
+    """
+    # `nodes.get-user.result` takes `user` away from `nodes.get`.
+    if (dashed := _DASHED.search(text)) is not None and dashed[1] in context.visible:
+        return f'write nodes["{dashed[1]}"]'
+    if (member := _DASHED_MEMBER.search(text)) is not None and name in member[2].split("-")[1:]:
+        if member[1] == "secrets":
+            return f"the name of a secret has no '-': write ${{secrets.{member[2].replace('-', '_')}}}"
+        return f'write {member[1]}["{member[2]}"], if that is one name'
+    if context.inputs is not None and name in context.inputs:
+        return f"did you mean 'flow.input.{name}'?"
+    if name in context.visible:
+        return f"did you mean 'nodes.{name}.result'?"
+    if name in context.variables:
+        return f"did you mean 'vars.{name}'?"
+    return _OF_OTHERS.get(name)

@@ -1,0 +1,445 @@
+"""What the nodes of a document say."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from flowrunner.domain.expression import (
+    OUTPUT_NAMES,
+    PARAMETER_NAMES,
+    Code,
+    Constant,
+    MapOf,
+    Path,
+    Value,
+)
+from flowrunner.domain.expression.javascript import GLOBALS, KEYWORDS
+from flowrunner.domain.expression.script import Script
+from flowrunner.domain.flow import (
+    ChildScopesKey,
+    Graph,
+    Hooks,
+    Node,
+    NodeTypeSpec,
+    Prepared,
+    prepared,
+)
+from flowrunner.domain.suggestions import is_suggestion, squashed
+from flowrunner.domain.values import JSON
+from flowrunner.language.context import Context
+from flowrunner.language.document import MAX_NAME_CHARACTERS, Document, is_name
+from flowrunner.language.edges import check_reach, check_start, first_nodes, only_after_errors, read_edges
+from flowrunner.language.expressions import BODY, CONDITION, OLDER_PARAMETER_NAMES, Expressions, strings_in
+from flowrunner.language.foreign_forms import OF_NODES, OF_TYPES, is_edge
+from flowrunner.language.raw_nodes import is_node, repeated_nodes, targets_of
+from flowrunner.language.retries import RetrySettings, policy_of, read_retry
+from flowrunner.language.yaml_source import Keys
+
+NODE_KEYS: Final = (
+    "type", "description", "if", "params", "timeout", "retry", "output", "next", "idempotent", "hooks", "batch",
+)  # fmt: skip
+_ALL_INNER_KEYS: Final = ("nodes", "start", "branches")
+_INNER_KEYS: Final[Mapping[ChildScopesKey | None, tuple[str, ...]]] = {
+    None: (), "nodes": ("nodes", "start"), "branches": ("branches",),
+}  # fmt: skip
+_SAMPLES: Final[Mapping[ChildScopesKey, str]] = {
+    "nodes": "nodes: {…}",
+    "branches": "branches: {left: {nodes: {…}}, right: {nodes: {…}}}",
+}
+_HOOKS_KEYS: Final = ("prep", "exec", "post")
+_BATCH_KEYS: Final = ("strategy", "max_parallel")
+_BATCH_STRATEGIES: Final = ("serial", "parallel", "worker_pool")
+
+# The type of nodes that call other flows.
+CALLING: Final = "flow"
+MAX_DEPTH_OF_SCOPES: Final = 8
+BATCH_AT_ONCE: Final = 10
+_IDENTIFIER: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What holds for every node that does not say otherwise."""
+
+    timeout_seconds: float | None
+    retry: RetrySettings
+
+
+@dataclass(slots=True)
+class NodeReader:
+    """Reads the nodes of one document, those inside others too."""
+
+    document: Document
+    expressions: Expressions
+    node_types: Mapping[str, NodeTypeSpec]
+    defaults: Defaults
+
+    def graph(
+        self,
+        holder: Mapping[str, JSON],
+        at: Keys,
+        written: Mapping[str, JSON],
+        nodes_at: Keys,
+        context: Context,
+        *,
+        handlers: frozenset[str] | None = frozenset(),
+    ) -> Graph:
+        """The nodes of one scope, ``written`` at ``nodes_at``.
+
+        Args:
+            holder: May name the first of them in its `start`.
+            handlers: Those that come at the end of the flow; None where not all names of them are right.
+        """
+        document, before = self.document, self.document.dangling_edges
+        written = self.indented(written, nodes_at)
+        inside = replace(context, visible={*context.visible, *written})
+        first = first_nodes(holder, written, handlers or frozenset())
+        led_to = frozenset[str]().union(*map(targets_of, written.values()))
+        repeated = repeated_nodes(written) | (handlers or frozenset())
+        inside = replace(inside, running=context.running - written.keys())
+        nodes = {}
+        for name, node in written.items():
+            is_first = context.depth == 0 and first == [name] and name not in led_to
+            around = replace(
+                inside, is_first=is_first, running=inside.running if name in repeated else inside.running | {name}
+            )
+            count = len(document.faults)
+            read = self.node(name, node, (*nodes_at, name), written, around)
+            if document.is_stored and read is not None and (lost := document.take_lost(count)):
+                read = replace(read, unreadable=lost[0].message, retry=None, pure=False)
+            if read is not None:
+                nodes[name] = read
+        self.check_inputs_after_errors(written, nodes, nodes_at, frozenset(first) | (handlers or frozenset()))
+        # Where an edge is not right, any node may be the one that it misses.
+        is_sure = handlers is not None and document.dangling_edges == before
+        check_start(document, holder, at, written)
+        if is_sure:
+            check_reach(
+                document, written, nodes_at,
+                first=first, handlers=handlers or frozenset(), node_types=self.node_types,
+            )  # fmt: skip
+        return Graph(start=first[0] if first else "", nodes=nodes)
+
+    def check_inputs_after_errors(
+        self, written: Mapping[str, JSON], nodes: Mapping[str, Node], nodes_at: Keys, others: frozenset[str]
+    ) -> None:
+        """Warn of nodes that only errors lead to and that read what flows in, as if it were the error.
+
+        Args:
+            others: Nodes that are begun with, whatever leads to them.
+        """
+        for name in only_after_errors(written, self.node_types) - others:
+            node = nodes.get(name)
+            roots = frozenset[str]().union(*(part.mentions.roots for part in node.parts)) if node else frozenset()
+            if "input" in roots and "error" not in roots:
+                self.document.warn(
+                    (*nodes_at, name),
+                    "edge.input",
+                    f"only errors lead to '{name}', where input is what the failed node got",
+                    "read what went wrong as ${error.type}, ${error.message} and ${error.data}",
+                    key=True,
+                )
+
+    def indented(self, written: Mapping[str, JSON], at: Keys) -> Mapping[str, JSON]:
+        """The nodes, with the keys of each that stand beside it and not under it put back."""
+        nodes: dict[str, JSON] = {}
+        owner = None
+        for name, node in written.items():
+            is_key = name in NODE_KEYS and not (isinstance(node, dict) and ("type" in node or "nodes" in node))
+            if not is_key or not nodes:
+                nodes[name], owner = node, name
+                continue
+            before = nodes[owner or ""]
+            if isinstance(before, dict | None):
+                nodes[owner or ""] = {**(before or {}), name: node}
+            message = f"'{name}' stands beside the node '{owner}', and not under it"
+            self.document.fault((*at, name), "node.indent", message, "indent it further", key=True)
+        return nodes
+
+    def node(self, name: str, node: JSON, at: Keys, siblings: Mapping[str, JSON], context: Context) -> Node | None:
+        document, template = self.document, self.expressions.template
+        if not is_name(name):
+            message = f"a node's name has 1 to {MAX_NAME_CHARACTERS} printable characters, none of them / [ ]"
+            document.fault(at, "node.name", message, key=True)
+        if not isinstance(node, dict):
+            document.fault(at, "type", "a node is a map with the key 'type'")
+            document.dangling_edges += 1
+            return None
+        spec = self.node_types.get(str(node.get("type")))
+        meant = self.check_keys(node, at, spec)
+        self.check_type(node, at, is_told="type" in meant)
+        document.text_at(node, at, "description", limit=10_000)
+        written = document.map_at(node, at, "params", "each parameter by its name: params: {…}")
+        edges = read_edges(document, node, at, siblings, spec=spec, params=written, elsewhere=context.elsewhere)
+        is_batch = node.get("batch") is not None
+        inside = replace(context, names=context.names | {"item", "index"}, is_first=False) if is_batch else context
+        condition = None
+        if "if" in node:
+            condition = template(node["if"], (*at, "if"), PARAMETER_NAMES, context, CONDITION)
+        filled = (
+            replace(inside, names=inside.names | {"index"}) if spec is not None and spec.reevaluate_params else inside
+        )
+        collects = spec is not None and spec.collects and written.get("collect") is not None
+        params = template(
+            {k: v for k, v in written.items() if k != "collect"} if collects else written,
+            (*at, "params"), PARAMETER_NAMES, filled, spec.code if spec else {},
+            older_names=OLDER_PARAMETER_NAMES,
+        )  # fmt: skip
+        output = None
+        if "output" in node:
+            output = template(node["output"], (*at, "output"), OUTPUT_NAMES, inside)
+        hooks = self.hooks(node, at, inside)
+        timeout = document.duration_at(node, at, "timeout")
+        idempotent = node.get("idempotent")
+        if idempotent is not None and not isinstance(idempotent, bool):
+            document.fault((*at, "idempotent"), "type", "must be true or false")
+        retry = read_retry(document, node, at, spec)
+        if spec is None:
+            # Whether it is ever reached, is not known: it fails only then.
+            unknown = Node(name=name, type=str(node.get("type")), params=params, condition=condition, next=edges)
+            return unknown if document.is_stored else None
+        has_params = isinstance(node.get("params"), dict) or ("params" not in meant and node.get("params") is None)
+        # The type reads them again when the node runs.
+        if has_params and not document.is_stored:
+            self.check_params(written, (*at, "params"), spec)
+        child_scopes, item = self.child_scopes(
+            node, at, spec, context, is_told=spec.child_scopes in meant or spec.child_scopes in written
+        )
+        if spec.child_scopes is not None and "retry" in node:
+            document.fault(
+                (*at, "retry"), "retry.scope", "its nodes have tries of their own", "put 'retry' on them", key=True
+            )
+        collect = None
+        if collects:
+            collect = template(
+                written["collect"], (*at, "params", "collect"), OUTPUT_NAMES, _within(context, node, item)
+            )
+        limit = spec.timeout_of(written)
+        if limit is not None and self.defaults.timeout_seconds is not None:
+            limit = self.defaults.timeout_seconds
+        may_repeat = spec.repeatable(written) if idempotent is None else bool(idempotent)
+        settings = {**self.defaults.retry, **retry} if may_repeat and spec.child_scopes is None else retry
+        read = Node(
+            name=name,
+            type=spec.name,
+            params=params,
+            condition=condition,
+            next=edges,
+            timeout_seconds=timeout if timeout is not None else limit,
+            retry=policy_of(settings) if settings else None,
+            output=output,
+            hooks=hooks,
+            repeatable=idempotent is not False,
+            pure=spec.pure,
+            sets_variables=spec.sets_variables,
+            child_scopes=child_scopes,
+            collect=collect,
+            item=item,
+        )
+        return self.batch(node, at, read) if is_batch else read
+
+    def check_keys(self, node: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec | None) -> frozenset[str]:
+        """Note the keys that a node of this type does not have. Gives the ones that were meant by them."""
+        # Of an unknown type nobody can say whether it holds nodes.
+        known = (*NODE_KEYS, *(_INNER_KEYS[spec.child_scopes] if spec else _ALL_INNER_KEYS))
+        unknown = [key for key in node if key not in known]
+        strays = [key for key in unknown if self.is_stray(node[key], spec)]
+        child_scopes = spec.child_scopes if spec is not None else None
+        hint = (
+            f"put it under '{child_scopes}'" if child_scopes else "it is a node: indent it less, to stand under 'nodes'"
+        )
+        foreign_forms = {**dict.fromkeys(map(squashed, strays), hint), **OF_NODES}
+        if unknown and spec is not None:
+            foreign_forms = {**foreign_forms, **dict.fromkeys(map(squashed, spec.params), "put it under 'params'")}
+        meant = self.document.known_keys(node, at, known, foreign_forms)
+        if strays and child_scopes is not None:
+            meant |= {child_scopes}
+        if "next" in meant or any(map(is_edge, unknown)):
+            self.document.dangling_edges += 1
+        has_params = spec is not None and any(key in spec.params for key in unknown)
+        return meant | {"params"} if has_params else meant
+
+    def is_stray(self, value: JSON, spec: NodeTypeSpec | None) -> bool:
+        """Whether it is a node or a branch, and no value of a key."""
+        if spec is not None and spec.child_scopes == "branches":
+            return isinstance(value, dict) and isinstance(value.get("nodes"), dict)
+        return is_node(value, self.node_types)
+
+    def check_type(self, node: Mapping[str, JSON], at: Keys, *, is_told: bool) -> None:
+        name = node.get("type")
+        if name is None:
+            if "type" in node:
+                self.document.fault((*at, "type"), "type", "must be a node type", _one_of(self.node_types))
+            elif not is_told:
+                self.document.fault(at, "required", "the key 'type' is missing", _one_of(self.node_types), key=True)
+        elif not isinstance(name, str) or name not in self.node_types:
+            hint = (
+                OF_TYPES.get(squashed(str(name)))
+                or self.document.suggestions.did_you_mean(str(name), self.node_types)
+                or _one_of(self.node_types)
+            )
+            message = f"unknown node type '{name[:60]}'" if isinstance(name, str) else "must be a node type"
+            self.document.fault((*at, "type"), "node.type", message, hint)
+
+    def check_params(self, params: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec) -> None:
+        faults = spec.check(params)
+        called = params.get("flow") if spec.name == CALLING else None
+        if isinstance(called, str) and called and "${" not in called:
+            self.document.flows.setdefault(called, self.document.code_place((*at, "flow")))
+        for fault in faults:
+            is_key, hint = fault.code == "unknown_key", fault.hint
+            if is_key and fault.keys[0] in (*NODE_KEYS, *_INNER_KEYS[spec.child_scopes]) and not is_suggestion(hint):
+                hint = "put it beside 'params', and not under it"
+            self.document.fault((*at, *fault.keys), fault.code, fault.message, hint, key=is_key)
+        if faults and spec.actions_of(params) is None:
+            # Where it leads may be written in what is wrong.
+            self.document.dangling_edges += 1
+        for key in spec.schemas:
+            # One that expressions are filled into is a schema only then.
+            if isinstance(params.get(key), dict) and not any("${" in text for _, text in strings_in(params[key], ())):
+                self.document.schema(params[key], (*at, key))
+
+    def hooks(self, node: Mapping[str, JSON], at: Keys, context: Context) -> Hooks | None:
+        if node.get("hooks") is None:
+            return None
+        at = (*at, "hooks")
+        written = self.document.map_at(node, at[:-1], "hooks")
+        self.document.known_keys(written, at, _HOOKS_KEYS)
+        names = {"prep": PARAMETER_NAMES, "exec": PARAMETER_NAMES, "post": OUTPUT_NAMES}
+        # What these change counts, whether they return it or not.
+        changed = {"prep": "context", "post": "result"}
+        hooks = {}
+        for key in _HOOKS_KEYS:
+            script = written.get(key)
+            if script is None:
+                continue
+            if not isinstance(script, str):
+                self.document.fault((*at, key), "type", "must be JavaScript, as text")
+                continue
+            hooks[key] = self.expressions.template(
+                script, (*at, key), names[key] | {"context"}, context, BODY, changed=changed.get(key)
+            )
+        return Hooks(
+            **{key: _or_changed(hook, changed[key]) if key in changed else hook for key, hook in hooks.items()}
+        )
+
+    def batch(self, node: Mapping[str, JSON], at: Keys, inside: Node) -> Node:
+        """A node that runs for each element of its input: a loop around it, in an older form."""
+        at = (*at, "batch")
+        written = self.document.map_at(node, at[:-1], "batch")
+        self.document.known_keys(written, at, _BATCH_KEYS)
+        strategy = written.get("strategy", "serial")
+        if strategy not in _BATCH_STRATEGIES:
+            self.document.fault((*at, "strategy"), "enum", f"must be one of: {', '.join(_BATCH_STRATEGIES)}")
+        most = self.document.whole_number_at(written, at, "max_parallel", 1, 1000)
+        concurrency = 1 if strategy == "serial" else most or BATCH_AT_ONCE
+        if "foreach" not in self.node_types:
+            self.document.fault(at, "node.type", "this server has no loops")
+        return Node(
+            name=inside.name,
+            type="foreach",
+            params=prepared(
+                MapOf((("items", Value(Path("input", "input", ()))), ("concurrency", Constant(concurrency))))
+            ),
+            condition=inside.condition,
+            next=inside.next,
+            timeout_seconds=None,
+            child_scopes={"": Graph(start=inside.name, nodes={inside.name: replace(inside, condition=None, next={})})},
+            item="item",
+        )
+
+    def child_scopes(
+        self, node: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec, context: Context, *, is_told: bool
+    ) -> tuple[Mapping[str, Graph], str | None]:
+        """The scopes inside a node, and what they call what flowed into them.
+
+        Args:
+            is_told: That they are missing is told by the key under which they stand.
+        """
+        if spec.child_scopes is None:
+            return {}, None
+        if context.depth >= MAX_DEPTH_OF_SCOPES:
+            self.document.fault(at, "scope.depth", f"scopes are nested more than {MAX_DEPTH_OF_SCOPES} deep", key=True)
+            return {}, None
+        if node.get(spec.child_scopes) is None:
+            if is_told:
+                return {}, None
+            hint = f"give it its own {_SAMPLES[spec.child_scopes]}"
+            self.document.fault(at, "required", f"the key '{spec.child_scopes}' is missing", hint, key=True)
+            return {}, None
+        written = self.document.map_at(node, at, spec.child_scopes, "each by its name: " + _SAMPLES[spec.child_scopes])
+        if not written and isinstance(node[spec.child_scopes], dict):
+            self.document.fault((*at, spec.child_scopes), "required", "must have at least one entry")
+        around = replace(context, depth=context.depth + 1, is_first=False)
+        if spec.child_scopes == "nodes":
+            item = self.item_name(self.document.map_at(node, at, "params"), at)
+            names = _within(context, node, item).names
+            return {"": self.graph(node, at, written, (*at, "nodes"), replace(around, names=names))}, item
+        graphs = {}
+        for key, branch in written.items():
+            inside: Keys = (*at, "branches", key)
+            if not is_name(key):
+                self.document.fault(inside, "node.name", "a branch is named like a node", key=True)
+            if not isinstance(branch, dict):
+                self.document.fault(inside, "type", "a branch is a map with the key 'nodes'")
+                continue
+            if "type" in branch and "nodes" not in branch:
+                hint = f"write {key[:60]}: {{nodes: {{a: {{type: …}}}}}}"
+                self.document.fault(inside, "required", "a branch is no node, but has nodes", hint, key=True)
+                continue
+            self.document.known_keys(branch, inside, ("nodes", "start", "description"))
+            nodes = self.document.map_at(branch, inside, "nodes", "each by its name: " + _SAMPLES["nodes"])
+            if not nodes and isinstance(branch.get("nodes"), dict | None):
+                self.document.fault(inside, "required", "a branch has at least one node, under 'nodes'", key=True)
+            graphs[key] = self.graph(branch, inside, nodes, (*inside, "nodes"), around)
+        self.check_join(node, at, len(written))
+        return graphs, None
+
+    def check_join(self, node: Mapping[str, JSON], at: Keys, branches: int) -> None:
+        params = node.get("params")
+        join = params.get("join") if isinstance(params, dict) else None
+        if isinstance(join, int) and not isinstance(join, bool) and join > branches > 0:
+            number = "1 branch" if branches == 1 else f"{branches} branches"
+            hint = "write join: all, or the number of branches that have to complete"
+            self.document.fault((*at, "params", "join"), "range", f"asks for {join} of {number}", hint)
+
+    def item_name(self, params: Mapping[str, JSON], at: Keys) -> str | None:
+        name = params.get("as")
+        if not isinstance(name, str):
+            return None
+        if not _IDENTIFIER.fullmatch(name) or name in KEYWORDS or name in GLOBALS or name in OUTPUT_NAMES:
+            self.document.fault(
+                (*at, "params", "as"), "name", f"'{name[:60]}' cannot be the name of an element", "such as: order"
+            )
+            return None
+        return name
+
+
+def _within(context: Context, node: Mapping[str, JSON], item: str | None) -> Context:
+    """What is around a place in the scope of a loop."""
+    written = node.get("nodes")
+    child_scopes = set(written) if isinstance(written, dict) else set()
+    return replace(
+        context,
+        names=context.names | {"item", "index"} | ({item} if item else set()),
+        visible={*context.visible, *child_scopes},
+        running=context.running - child_scopes,
+        is_first=False,
+    )
+
+
+def _or_changed(hook: Prepared, name: str) -> Prepared:
+    """The hook, giving what it has made of ``name`` where it returns nothing."""
+    match hook.template:
+        case Value(Code(text, script, place, references)):
+            source = (
+                f"return (($given) => $given === undefined ? {name} : $given)((function () {{{script.source}\n}})())"
+            )
+            return prepared(Value(Code(text, Script(source, is_body=True), place, references)))
+        case _:
+            return hook
+
+
+def _one_of(known: Collection[str]) -> str:
+    return f"one of: {', '.join(sorted(known))}"

@@ -1,0 +1,284 @@
+"""What the keys of a document say, and what comes of them all: a flow, or faults."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from flowrunner.domain.errors import Fault, InvalidFlow
+from flowrunner.domain.expression import PARAMETER_NAMES, Code, CodePlace
+from flowrunner.domain.flow import MAX_STEPS, Concurrency, Flow, Limits, NodeTypeSpec, OnLimit
+from flowrunner.domain.suggestions import squashed
+from flowrunner.domain.values import JSON
+from flowrunner.language import yaml_source
+from flowrunner.language.context import Context
+from flowrunner.language.document import CheckSchema, Document
+from flowrunner.language.expressions import Expressions
+from flowrunner.language.flow_tests import read_tests
+from flowrunner.language.foreign_forms import OF_FLOWS
+from flowrunner.language.inputs import schema_of
+from flowrunner.language.json_schema import type_meant
+from flowrunner.language.legacy import modernized
+from flowrunner.language.nodes import Defaults, NodeReader
+from flowrunner.language.raw_nodes import is_node, nodes_by_scope, set_by_nodes
+from flowrunner.language.retries import read_retry
+from flowrunner.language.yaml_source import Keys
+
+FLOW_KEYS: Final = (
+    "metadata", "inputs", "vars", "defaults", "limits", "outputs", "on_failure", "on_finish", "start", "nodes", "tests",
+)  # fmt: skip
+_METADATA_KEYS: Final = ("name", "description", "version", "tags")
+_DEFAULTS_KEYS: Final = ("timeout", "retry")
+LIMITS_KEYS: Final = ("timeout", "max_steps", "concurrency")
+_CONCURRENCY_KEYS: Final = ("max", "key", "on_limit")
+
+MAX_TAGS: Final = 50
+MOST_STEPS: Final = 1_000_000
+MAX_CONCURRENCY: Final = 10_000
+MAX_EXPRESSIONS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What came of a document: every fault and warning, and the flow if there is no fault.
+
+    Attributes:
+        codes: All JavaScript in it, which nobody has looked at yet.
+        secrets: The secrets that its expressions name, each with the place it is first named at.
+        flows: The same of the flows that its nodes call, by id or name.
+    """
+
+    flow: Flow | None
+    faults: Sequence[Fault]
+    codes: Sequence[Code] = ()
+    secrets: Mapping[str, CodePlace] = field(default_factory=dict)
+    flows: Mapping[str, CodePlace] = field(default_factory=dict)
+
+
+def read_flow(text: str, node_types: Mapping[str, NodeTypeSpec], check_schema: CheckSchema = lambda schema: ()) -> Flow:
+    """The flow that ``text`` writes.
+
+    Raises:
+        InvalidFlow: With every fault, in the order of the document.
+    """
+    reading = study_flow(text, node_types, check_schema)
+    if reading.flow is None:
+        raise InvalidFlow([fault for fault in reading.faults if not fault.is_warning])
+    return reading.flow
+
+
+# Of these keys nothing may be lost, beside the nodes, which fail one by one.
+_NEEDED_KEYS: Final = ("start", "vars", "defaults", "limits", "outputs", "on_failure", "on_finish", "nodes")
+
+
+def read_stored_flow(text: str, node_types: Mapping[str, NodeTypeSpec]) -> Flow:
+    """Read a flow that this version or an earlier one has accepted.
+
+    Executions of it may be under way. So rules that have become stricter since are overlooked, and a node that this
+    version cannot read, such as one of a type that is gone, fails when it is reached and not before.
+
+    Raises:
+        InvalidFlow: If something outside of the nodes cannot be read.
+    """
+    source, remarks = modernized(yaml_source.read_yaml(text), node_types)
+    document = Document(source, lambda schema: (), is_stored=True)
+    for remark in remarks:
+        document.remark(remark)
+    flow = _FlowReader(document, Expressions(document), node_types).read()
+    lost = [
+        fault
+        for fault in document.take_lost(0)
+        if flow is None or fault.path.partition(".")[0].partition("[")[0] in _NEEDED_KEYS
+    ]
+    if lost or flow is None:
+        raise InvalidFlow(lost)
+    return flow
+
+
+def study_flow(
+    text: str, node_types: Mapping[str, NodeTypeSpec], check_schema: CheckSchema = lambda schema: ()
+) -> Reading:
+    """What there is to say of a document, in its order. JavaScript is left to the sandbox."""
+    if text.count("${") > MAX_EXPRESSIONS:
+        message = f"a flow document has at most {MAX_EXPRESSIONS} expressions"
+        return Reading(flow=None, faults=[Fault(path="", code="too_large", line=1, column=1, message=message)])
+    try:
+        source = yaml_source.read_yaml(text)
+    except InvalidFlow as error:
+        return Reading(flow=None, faults=error.faults)
+    source, remarks = modernized(source, node_types)
+    document = Document(source, check_schema)
+    for remark in remarks:
+        document.remark(remark)
+    expressions = Expressions(document)
+    flow = _FlowReader(document, expressions, node_types).read()
+    is_faulty = any(not fault.is_warning for fault in document.faults)
+    return Reading(
+        flow=None if is_faulty else flow,
+        faults=sorted(document.faults, key=lambda f: (f.line or 0, f.column or 0)),
+        codes=tuple(expressions.codes),
+        secrets=expressions.secrets,
+        flows=document.flows,
+    )
+
+
+@dataclass(slots=True)
+class _FlowReader:
+    document: Document
+    expressions: Expressions
+    node_types: Mapping[str, NodeTypeSpec]
+
+    def read(self) -> Flow | None:
+        document, written = self.document, self.document.source.value
+        if not isinstance(written, dict):
+            hint = "write: nodes: {hello: {type: log, params: {message: hello}}}"
+            document.fault((), "type", "a flow is a map with the key 'nodes'", hint)
+            return None
+        stray = [key for key, value in written.items() if key not in FLOW_KEYS and is_node(value, self.node_types)]
+        foreign_forms = {**OF_FLOWS, **dict.fromkeys(map(squashed, stray), "indent it, to stand under 'nodes'")}
+        meant = document.known_keys(written, (), FLOW_KEYS, foreign_forms)
+        metadata = document.map_at(written, (), "metadata")
+        meant_metadata = document.known_keys(metadata, ("metadata",), _METADATA_KEYS)
+        if isinstance(written.get("metadata"), dict) and not metadata.get("name") and "name" not in meant_metadata:
+            message, hint = "the flow has no name", "add name: …, or give it with the request that saves the flow"
+            document.warn(("metadata",), "metadata.name", message, hint, key=True)
+        defaults = document.map_at(written, (), "defaults")
+        document.known_keys(defaults, ("defaults",), _DEFAULTS_KEYS)
+        variables = document.map_at(written, (), "vars")
+        self.expressions.constant_only(variables, ("vars",))
+        inputs = self.inputs(written)
+        nodes = document.map_at(written, (), "nodes", "each node by its name: nodes: {fetch: {type: …}}")
+        if "nodes" not in written:
+            if "nodes" not in meant:
+                document.fault((), "required", "the key 'nodes' is missing")
+        elif not nodes and not stray and isinstance(written["nodes"], dict | None):
+            document.fault(("nodes",), "required", "a flow has at least one node")
+
+        context = Context(
+            visible=nodes.keys(),
+            elsewhere=dict(nodes_by_scope(nodes)),
+            names=frozenset(),
+            variables={*variables, *set_by_nodes(nodes)},
+            inputs=None if inputs is None else inputs.keys(),
+        )
+        reader = NodeReader(document, self.expressions, self.node_types, self.defaults(defaults))
+        handlers = {key: self.handler(written, key, nodes) for key in ("on_failure", "on_finish")}
+        named = frozenset(handler for handler in handlers.values() if handler is not None)
+        are_right = not meant & handlers.keys() and all(
+            isinstance(written.get(key), dict | None) or handlers[key] for key in handlers
+        )
+        graph = reader.graph(written, (), nodes, ("nodes",), context, handlers=named if are_right else None)
+        outputs = None
+        if "outputs" in written:
+            outputs = self.expressions.template(written["outputs"], ("outputs",), PARAMETER_NAMES, context)
+        return Flow(
+            name=document.text_at(metadata, ("metadata",), "name"),
+            description=document.text_at(metadata, ("metadata",), "description", limit=10_000),
+            version=document.text_at(metadata, ("metadata",), "version"),
+            tags=self.tags(metadata),
+            start=graph.start,
+            nodes=graph.nodes,
+            vars=variables,
+            inputs=inputs,
+            outputs=outputs,
+            on_failure=handlers["on_failure"],
+            on_finish=handlers["on_finish"],
+            limits=self.limits(written, context),
+            tests=self.tests(written, nodes),
+        )
+
+    def tags(self, metadata: Mapping[str, JSON]) -> tuple[str, ...]:
+        tags = metadata.get("tags")
+        if tags is None:
+            return ()
+        if not isinstance(tags, list) or not all(isinstance(t, str) and 0 < len(t) <= 100 for t in tags):
+            hint = f"write tags: [{tags}]" if isinstance(tags, str) and len(tags) <= 100 else None
+            self.document.fault(("metadata", "tags"), "type", "must be a list of texts of 1 to 100 characters", hint)
+            return ()
+        if len(tags) > MAX_TAGS:
+            self.document.fault(("metadata", "tags"), "too_long", f"must have at most {MAX_TAGS} entries")
+        return tuple(dict.fromkeys(str(t) for t in tags))
+
+    def defaults(self, written: Mapping[str, JSON]) -> Defaults:
+        at: Keys = ("defaults",)
+        return Defaults(
+            timeout_seconds=self.document.duration_at(written, at, "timeout"),
+            retry=read_retry(self.document, written, at),
+        )
+
+    def inputs(self, written: Mapping[str, JSON]) -> Mapping[str, JSON] | None:
+        if written.get("inputs") is None:
+            return None
+        inputs = self.document.map_at(
+            written, (), "inputs", "a JSON Schema for each by its name: {name: {type: string}}"
+        )
+        if inputs.get("type") == "object" and isinstance(inputs.get("properties"), dict):
+            message = "the inputs stand here by their names, without a schema around them"
+            self.document.fault(
+                ("inputs",), "type", message, "write what is under 'properties' right under 'inputs'", key=True
+            )
+            return None
+        for name, schema in inputs.items():
+            at = ("inputs", name)
+            if not isinstance(schema, dict | bool):
+                hint = None
+                if isinstance(schema, str) and (near := type_meant(schema)):
+                    hint = f"write {name[:60]}: {{type: {near}}}"
+                self.document.fault(at, "type", "must be a JSON Schema: a map such as {type: string}", hint)
+                continue
+            self.document.schema(schema_of(schema)[0], at)
+        return inputs
+
+    def handler(self, written: Mapping[str, JSON], key: str, nodes: Mapping[str, JSON]) -> str | None:
+        name = written.get(key)
+        if name is None:
+            return None
+        if not isinstance(name, str):
+            hint = "put the node under 'nodes', and name it here" if isinstance(name, dict) else None
+            self.document.fault((key,), "edge.target", "must be the name of a node", hint)
+            return None
+        if name not in nodes:
+            hint = self.document.suggestions.did_you_mean(name, nodes)
+            self.document.fault((key,), "edge.target", f"'{name[:60]}' is not a node of this flow", hint)
+            return None
+        return name
+
+    def limits(self, written: Mapping[str, JSON], context: Context) -> Limits:
+        at: Keys = ("limits",)
+        limits = self.document.map_at(written, (), "limits")
+        self.document.known_keys(limits, at, LIMITS_KEYS)
+        steps = self.document.whole_number_at(limits, at, "max_steps", 1, MOST_STEPS)
+        concurrency = None
+        number = limits.get("concurrency")
+        hint = f"write concurrency: {{max: {number}}}" if isinstance(number, int) else None
+        limit = self.document.map_at(limits, at, "concurrency", hint)
+        if isinstance(limits.get("concurrency"), dict):
+            concurrency = self.concurrency(limit, (*at, "concurrency"), context)
+        return Limits(
+            timeout_seconds=self.document.duration_at(limits, at, "timeout"),
+            max_steps=MAX_STEPS if steps is None else steps,
+            concurrency=concurrency,
+        )
+
+    def concurrency(self, written: Mapping[str, JSON], at: Keys, context: Context) -> Concurrency | None:
+        meant = self.document.known_keys(written, at, _CONCURRENCY_KEYS)
+        most = self.document.whole_number_at(written, at, "max", 1, MAX_CONCURRENCY)
+        if written.get("max") is None and "max" not in meant:
+            self.document.fault(at, "required", "the key 'max' is missing", "say how many may be under way at once")
+        on_limit = written.get("on_limit", "queue")
+        if on_limit not in ("queue", "reject", "replace"):
+            self.document.fault((*at, "on_limit"), "enum", "must be one of: queue, reject, replace")
+            on_limit = "queue"
+        key = None
+        if "key" in written:
+            # There is no execution yet when it is worked out.
+            key = self.expressions.template(written["key"], (*at, "key"), frozenset({"flow", "input", "vars"}), context)
+        if most is None:
+            return None
+        return Concurrency(most=most, key=key, on_limit=cast("OnLimit", on_limit))
+
+    def tests(self, written: Mapping[str, JSON], nodes: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        tests = self.document.map_at(written, (), "tests")
+        for found in read_tests(tests, nodes, self.node_types)[1]:
+            note = self.document.warn if found.is_warning else self.document.fault
+            note(("tests", *found.keys), found.code, found.message, found.hint, key=found.is_of_key)
+        return tests

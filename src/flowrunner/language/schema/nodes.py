@@ -1,0 +1,119 @@
+"""What may be written in a node: of any type, and of each."""
+
+from collections.abc import Sequence
+
+from flowrunner.domain.flow import COMMON_ERRORS, DEFAULT_ACTION
+from flowrunner.language.legacy import DELAY, WAIT
+from flowrunner.language.schema.node_types import DescribedNodeType
+from flowrunner.language.schema.params import params_name
+from flowrunner.language.schema.pieces import Schema, object_of, ref, text, whole
+
+
+def node_schema(types: Sequence[DescribedNodeType]) -> Schema:
+    properties: Schema = {
+        "type": {
+            "description": "What the node does.",
+            "type": "string",
+            "enum": [node_type.name for node_type in types],
+            "enumDescriptions": [node_type.summary for node_type in types],
+        },
+        "description": text("For people.", maxLength=10_000),
+        "if": {
+            "description": "An expression; if it is false the node is skipped, and takes `next.skipped` or `default`.",
+            "type": ["string", "boolean"],
+        },
+        "params": {"description": "What the node type needs.", "type": ["object", "null"]},
+        "timeout": ref("timeout"),
+        "retry": ref("retry"),
+        "output": {"description": 'What later nodes see in place of the whole result: "${result.body}".'},
+        "next": ref("next"),
+        "idempotent": {
+            "description": (
+                "false: a try that a crash cut off is not repeated, the node ends with error.interrupted. "
+                "true: it may be repeated, also by `defaults.retry`."
+            ),
+            "type": "boolean",
+        },
+        "hooks": {
+            "description": "JavaScript around the node (older form).",
+            **object_of(
+                {
+                    "prep": text("Runs before the node, and may change its params: `context`."),
+                    "exec": text("Runs in place of the node."),
+                    "post": text("Runs after the node, and may change its `result`."),
+                }
+            ),
+        },
+        "batch": {
+            "description": "Runs the node once for each element of its input, as `item` (older form).",
+            **object_of(
+                {
+                    "strategy": {"enum": ["serial", "parallel", "worker_pool"]},
+                    "max_parallel": {"description": "Elements at a time.", **whole(1, 1000)},
+                }
+            ),
+        },
+        "nodes": {"description": "The nodes inside: run for each element, or as long as `when` holds."},
+        "branches": {"description": "What runs side by side: nodes for each name."},
+        "start": {"description": "The one of the nodes inside that comes first; needed only if it is not clear."},
+    }
+    return {
+        **object_of(properties, required=["type"]),
+        "allOf": [
+            {
+                "if": {"properties": {"type": {"const": node_type.name}}, "required": ["type"]},
+                "then": _of_type(node_type),
+            }
+            for node_type in types
+        ],
+    }
+
+
+def _of_type(node_type: DescribedNodeType) -> Schema:
+    """What holds for the nodes of one type."""
+    properties: Schema = {
+        "params": {
+            "description": node_type.summary,
+            "allOf": [_params(node_type)],
+        },
+        "next": _edges(node_type),
+    }
+    required = ["params"] if node_type.params_schema().get("required") else []
+    if node_type.child_scopes == "nodes":
+        properties["nodes"] = ref("nodes")
+        properties["start"] = {"type": "string"}
+        required.append("nodes")
+    else:
+        properties["nodes"] = properties["start"] = False
+    if node_type.child_scopes == "branches":
+        properties["branches"] = {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": ref("branch"),
+        }
+        required.append("branches")
+    else:
+        properties["branches"] = False
+    if node_type.child_scopes is not None:
+        # The nodes inside have tries of their own.
+        properties["retry"] = False
+    return {"properties": properties, **({"required": required} if required else {})}
+
+
+def _params(node_type: DescribedNodeType) -> Schema:
+    written = ref(params_name(node_type.name))
+    if node_type.name != WAIT:
+        return written
+    return {
+        "if": {"required": ["duration"], "not": {"required": ["key"]}},
+        "then": ref(params_name(DELAY)),
+        "else": written,
+    }
+
+
+def _edges(node_type: DescribedNodeType) -> Schema:
+    """Where a node of the type can lead. Other names may come from its own params, so all are taken."""
+    families = [*node_type.errors, *(e for e in COMMON_ERRORS if e not in node_type.errors)]
+    actions = node_type.actions_of({}) or {DEFAULT_ACTION}
+    known = [*sorted(actions), "error", *(f"error.{family}" for family in families if family != "*")]
+    return {"properties": {action: {"type": "string"} for action in known}}

@@ -1,0 +1,305 @@
+"""Reads YAML text into plain values that remember where they stood.
+
+Built on the parser's events, so that every limit holds before anything is constructed. The
+subset is what a flow needs: one document, no tags, no merge keys, YAML 1.2 scalars, so that
+`no` and `on` stay text.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, NoReturn, TypeAlias
+
+import yaml
+
+from flowrunner.domain.errors import Fault, InvalidFlow
+from flowrunner.domain.surrogates import Surrogates
+from flowrunner.domain.values import JSON
+from flowrunner.language.yaml_syntax import syntax_fault
+
+MAX_BYTES: Final = 1024 * 1024
+MAX_DEPTH: Final = 50
+MAX_NODES: Final = 10_000
+
+Keys: TypeAlias = tuple[str | int, ...]
+
+# YAML has five line breaks, and a line of a flow begins with a percent sign nowhere else.
+_DIRECTIVE: Final = re.compile("(?:\\A\ufeff?|[\r\n\x85\u2028\u2029])(%[^\\s]{0,20})")
+_BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+_INT: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NOT_A_NUMBER: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_WORDS: Final[Mapping[str, JSON]] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A position in the text, line and column counted from 1.
+
+    Attributes:
+        block_line: Line in which the text of a literal block (`|`) begins; None for other values.
+    """
+
+    line: int
+    column: int
+    block_line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The values of a document, and where each of them stood.
+
+    Attributes:
+        key_places: Where the key of an entry stands; a value's own place is in `places`.
+        older_keys: Keys as they are written, by the ones that an older form is read as.
+    """
+
+    value: JSON
+    places: Mapping[Keys, Place]
+    key_places: Mapping[Keys, Place]
+    older_keys: Mapping[Keys, Keys] = field(default_factory=dict)
+
+    def place(self, keys: Keys) -> Place:
+        """Where the value at ``keys`` stands, or the nearest one around it."""
+        while keys not in self.places and keys:
+            keys = keys[:-1]
+        return self.places.get(keys, Place(1, 1))
+
+
+def dotted(keys: Keys) -> str:
+    """`("nodes", "a", "items", 0)` as `nodes.a.items[0]`."""
+    text = ""
+    for key in keys:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
+    return text
+
+
+def read_yaml(text: str) -> Source:
+    """The values that ``text`` writes.
+
+    Raises:
+        InvalidFlow: If it is no YAML, or goes beyond the subset or the limits. A text that cannot
+            be parsed has one fault, at the first place where it fails.
+    """
+    if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        _fail(Place(1, 1), (), "too_large", f"a flow document has at most {MAX_BYTES} bytes")
+    if (directive := _DIRECTIVE.search(text)) is not None:
+        # Before parsing: the parser compares each with all that came before it.
+        line = len(_BREAK.findall(text, 0, directive.start(1))) + 1
+        hint = "leave the line out; where it belongs to a text, indent it"
+        _fail(Place(line, 1), (), "yaml.directive", f"directives such as '{directive[1]}' are not part of a flow", hint)
+    surrogates = Surrogates(text)
+    builder = _Builder(surrogates)
+    try:
+        for event in yaml.parse(surrogates.set_apart(), Loader=yaml.CSafeLoader):
+            builder.take(event)
+    except yaml.reader.ReaderError as error:
+        # The parser counts bytes here, and characters everywhere else.
+        before = text.encode()[: error.position].decode(errors="ignore")
+        _fail(
+            Place(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1),
+            (),
+            "yaml.character",
+            "the document holds a character that YAML does not allow",
+        )
+    except yaml.MarkedYAMLError as error:
+        raise InvalidFlow([syntax_fault(text, error)]) from None
+    except UnicodeEncodeError:
+        _fail(Place(1, 1), (), "yaml.character", "the document holds half of a surrogate pair")
+    return builder.finish()
+
+
+def _fail(place: Place, keys: Keys, code: str, message: str, hint: str | None = None) -> NoReturn:
+    raise InvalidFlow(
+        [Fault(path=dotted(keys), message=message, code=code, line=place.line, column=place.column, hint=hint)]
+    )
+
+
+@dataclass(slots=True)
+class _Open:
+    """A list or map under construction."""
+
+    keys: Keys
+    value: "list[JSON] | dict[str, JSON]"
+    anchor: str | None
+    first_node: int
+    first_character: int
+    key: str | None = None
+
+    def next_keys(self) -> Keys:
+        return (*self.keys, len(self.value)) if isinstance(self.value, list) else (*self.keys, self.key or "")
+
+
+@dataclass(slots=True)
+class _Builder:
+    surrogates: Surrogates
+    stack: list[_Open] = field(default_factory=list)
+    places: dict[Keys, Place] = field(default_factory=dict)
+    key_places: dict[Keys, Place] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    # The value of each anchor, and how many nodes and characters it holds.
+    anchors: dict[str, tuple[JSON, int, int]] = field(default_factory=dict)
+    root: JSON = None
+    documents: int = 0
+    nodes: int = 0
+    characters: int = 0
+
+    def take(self, event: yaml.Event) -> None:
+        mark = event.start_mark
+        place = Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)
+        match event:
+            case yaml.DocumentStartEvent():
+                self.documents += 1
+                if self.documents > 1:
+                    self._stop(place, "yaml.documents", "a flow is one document, and here a second begins")
+            case yaml.ScalarEvent():
+                self._count(place, 1, len(event.value))
+                self._reject_tag(event, place)
+                event.value = self.surrogates.put_back(event.value, is_escaped=event.style == '"')
+                if self._wants_key():
+                    self._key(event, place)
+                else:
+                    value = self._scalar(event, place)
+                    if event.style == "|":
+                        place = replace(place, block_line=place.line + 1)
+                    self._add(value, place)
+                    self._anchor(event.anchor, value, 1, len(event.value))
+            case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
+                self._open(event, place)
+            case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
+                done = self.stack.pop()
+                nodes, characters = self.nodes - done.first_node, self.characters - done.first_character
+                self._anchor(done.anchor, done.value, nodes, characters)
+            case yaml.AliasEvent():
+                self._alias(event, place)
+            case _:
+                pass
+
+    def finish(self) -> Source:
+        if self.faults:
+            raise InvalidFlow(self.faults)
+        return Source(self.root, self.places, self.key_places)
+
+    def _open(self, event: yaml.CollectionStartEvent, place: Place) -> None:
+        self._count(place, 1, 0)
+        self._reject_tag(event, place)
+        if self._wants_key():
+            self._stop(place, "yaml.key", "a key must be text", 'quote it if it holds "${…}"')
+        if len(self.stack) >= MAX_DEPTH:
+            self._stop(place, "too_deep", f"a flow document is at most {MAX_DEPTH} levels deep")
+        keys = self.stack[-1].next_keys() if self.stack else ()
+        value: list[JSON] | dict[str, JSON] = [] if isinstance(event, yaml.SequenceStartEvent) else {}
+        self._add(value, place)
+        self.stack.append(_Open(keys, value, event.anchor, self.nodes - 1, self.characters))
+
+    def _wants_key(self) -> bool:
+        return bool(self.stack) and isinstance(self.stack[-1].value, dict) and self.stack[-1].key is None
+
+    def _key(self, event: yaml.ScalarEvent, place: Place) -> None:
+        parent = self.stack[-1]
+        assert isinstance(parent.value, dict)
+        key = event.value
+        keys = (*parent.keys, key)
+        if "\x00" in key:
+            self._note(place, keys, "yaml.character", "text must not hold a NUL character")
+        if key == "<<" and event.implicit[0]:
+            self._note(place, keys, "yaml.merge", "merge keys are not part of a flow", "write the keys out")
+        elif key == "" and event.implicit[0]:
+            self._note(place, keys, "yaml.key", "a key is missing before ':'")
+        elif key in parent.value:
+            first = self.key_places[keys]
+            self._note(
+                place,
+                keys,
+                "yaml.duplicate_key",
+                f"'{key}' is already given in line {first.line}",
+                "keep one of the two",
+            )
+        self.key_places.setdefault(keys, place)
+        parent.key = key
+
+    def _add(self, value: JSON, place: Place) -> None:
+        if not self.stack:
+            self.root = value
+            self.places[()] = place
+            return
+        parent = self.stack[-1]
+        self.places.setdefault(parent.next_keys(), place)
+        if isinstance(parent.value, list):
+            parent.value.append(value)
+        else:
+            parent.value[parent.key or ""] = value
+            parent.key = None
+
+    def _alias(self, event: yaml.AliasEvent, place: Place) -> None:
+        if self._wants_key():
+            self._stop(place, "yaml.key", "a key must be text")
+        if event.anchor not in self.anchors:
+            self._stop(place, "yaml.alias", f"'*{event.anchor}' refers to nothing before it")
+        value, nodes, characters = self.anchors[event.anchor]
+        self._count(place, nodes, characters)
+        if len(self.stack) + _depth(value) > MAX_DEPTH:
+            self._stop(place, "too_deep", f"a flow document is at most {MAX_DEPTH} levels deep")
+        self._add(value, place)
+
+    def _anchor(self, anchor: str | None, value: JSON, nodes: int, characters: int) -> None:
+        if anchor is not None:
+            self.anchors[anchor] = (value, nodes, characters)
+
+    def _count(self, place: Place, nodes: int, characters: int) -> None:
+        self.nodes += nodes
+        self.characters += characters
+        if self.nodes > MAX_NODES:
+            self._stop(place, "too_large", f"a flow document has at most {MAX_NODES} values, aliases written out")
+        if self.characters > MAX_BYTES:
+            self._stop(place, "too_large", f"a flow document has at most {MAX_BYTES} characters, aliases written out")
+
+    def _reject_tag(self, event: yaml.Event, place: Place) -> None:
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            keys = self.stack[-1].next_keys() if self.stack else ()
+            self._note(place, keys, "yaml.tag", f"tags such as '{tag[:40]}' are not part of a flow", "leave it out")
+
+    def _scalar(self, event: yaml.ScalarEvent, place: Place) -> JSON:
+        text: str = event.value
+        keys = self.stack[-1].next_keys() if self.stack else ()
+        if "\x00" in text:
+            self._note(place, keys, "yaml.character", "text must not hold a NUL character")
+        if not event.implicit[0]:
+            return text
+        if text in _WORDS:
+            return _WORDS[text]
+        if _INT.fullmatch(text):
+            number = int(text, 0) if text[:2] in ("0o", "0x") else int(text) if len(text) <= 20 else 2**64
+            if not -(2**63) <= number < 2**63:
+                self._note(place, keys, "yaml.number", "the number does not fit 64 bits", "quote it to keep it as text")
+            return number
+        if _FLOAT.fullmatch(text):
+            value = float(text)
+            if value in (float("inf"), float("-inf")):
+                self._note(place, keys, "yaml.number", "the number is too large", "quote it to keep it as text")
+            return value
+        if _NOT_A_NUMBER.fullmatch(text):
+            self._note(place, keys, "yaml.number", f"'{text}' has no JSON form", "quote it to keep it as text")
+        return text
+
+    def _note(self, place: Place, keys: Keys, code: str, message: str, hint: str | None = None) -> None:
+        self.faults.append(
+            Fault(path=dotted(keys), message=message, code=code, line=place.line, column=place.column, hint=hint)
+        )
+
+    def _stop(self, place: Place, code: str, message: str, hint: str | None = None) -> NoReturn:
+        self._note(place, (), code, message, hint)
+        raise InvalidFlow(self.faults)
+
+
+def _depth(value: JSON) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    return 0

@@ -1,0 +1,70 @@
+"""Builds what reads flows."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from flowrunner.domain.expression.script import Script, ScriptFault, ScriptOutcome
+from flowrunner.domain.flow import NodeTypeSpec
+from flowrunner.domain.values import JSON, WorkspaceId
+from flowrunner.nodes import built_in
+from flowrunner.schemas import RustSchemas
+from flowrunner.services.language import Language
+
+if TYPE_CHECKING:
+    from flowrunner.sandbox.pool import JailedSandbox
+
+
+class LateSandbox:
+    """Fills `ports.Sandbox`. What evaluates JavaScript is imported with the first script: most flows have none.
+
+    Args:
+        before_scripts: Called before that, where logging is set up: the import brings the logger along.
+    """
+
+    def __init__(self, workers: int, before_scripts: Callable[[], None]) -> None:
+        self._workers = workers
+        self._before_scripts = before_scripts
+        self._opened: JailedSandbox | None = None
+
+    async def evaluate(
+        self,
+        workspace_id: WorkspaceId,
+        scripts: Sequence[Script],
+        scope: Mapping[str, JSON],
+        *,
+        now: datetime | None = None,
+    ) -> Sequence[ScriptOutcome]:
+        return await self._pool.evaluate(workspace_id, scripts, scope, now=now)
+
+    async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptFault | None]:
+        return await self._pool.check(scripts)
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+
+    @property
+    def _pool(self) -> "JailedSandbox":
+        if self._opened is None:
+            self._before_scripts()
+            from flowrunner.sandbox.pool import JailedSandbox
+
+            self._opened = JailedSandbox(self._workers)
+        return self._opened
+
+
+def node_type_specs() -> Mapping[str, NodeTypeSpec]:
+    """What the flow language knows of the built-in node types, by name."""
+    return {name: node_type.spec() for name, node_type in built_in().items()}
+
+
+@contextlib.asynccontextmanager
+async def open_language(*, before_scripts: Callable[[], None]) -> AsyncIterator[Language]:
+    """What reads flows. No process starts before the first JavaScript."""
+    sandbox = LateSandbox(1, before_scripts)
+    try:
+        yield Language(node_type_specs(), RustSchemas(), sandbox)
+    finally:
+        await sandbox.close()

@@ -1,0 +1,74 @@
+"""Builds what runs one flow for real, in memory."""
+
+import contextlib
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+
+from flowrunner.clock import SystemClock
+from flowrunner.dispatch.local import LocalDispatcher
+from flowrunner.domain.values import ExecutionId
+from flowrunner.engine.dependencies import EngineDependencies
+from flowrunner.engine.engine import FlowEngine
+from flowrunner.flowtest.local_runner import Answers, LocalRunner, Watch, Watcher
+from flowrunner.flowtest.memory import GivenFlows, MemoryJournal, MemoryVault
+from flowrunner.flowtest.run_test import Runtime
+from flowrunner.flowtest.subflows import GivenSubFlows
+from flowrunner.security.egress import EgressClients
+from flowrunner.security.egress_policy import EgressPolicy
+from flowrunner.services.admission import InputForms
+from flowrunner.services.ids import new_id
+
+_MOST_ACTIVE: Final = 1000
+
+
+@contextlib.asynccontextmanager
+async def open_local_runner(
+    kit: Runtime,
+    flows: GivenFlows,
+    secrets: Mapping[str, str],
+    *,
+    answers: Answers,
+    egress_allow: Sequence[Any],
+    watch: Watch,
+) -> AsyncIterator[LocalRunner]:
+    """What runs flows for real: node types that reach outside as far as the guard lets them, and the real clock."""
+    journal, clock, watcher = MemoryJournal(), SystemClock(), Watcher(watch)
+    http = EgressClients(EgressPolicy(egress_allow))
+    deps = EngineDependencies(
+        journal=journal,
+        library=flows,
+        vault=MemoryVault(secrets, kit.make_redactor),
+        broadcast=watcher,
+        sandbox=kit.sandbox,
+        node_types=kit.node_types,
+        http=http,
+        clock=clock,
+        draw=random.SystemRandom().random,
+    )
+    dispatcher = LocalDispatcher(FlowEngine(deps), journal, clock, most_active=_MOST_ACTIVE)
+    forms = InputForms(kit.schemas)
+    deps.connect(
+        links=dispatcher,
+        flows=GivenSubFlows(
+            flows=flows,
+            dispatcher=dispatcher,
+            forms=forms,
+            clock=clock,
+            next_id=lambda: ExecutionId(new_id("exec", clock.now())),
+        ),
+    )
+    try:
+        await dispatcher.open()
+        yield LocalRunner(
+            journal=journal,
+            dispatcher=dispatcher,
+            watcher=watcher,
+            forms=forms,
+            schemas=kit.schemas,
+            clock=clock,
+            answers=answers,
+        )
+    finally:
+        await dispatcher.close()
+        await http.close()

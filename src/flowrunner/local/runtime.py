@@ -1,0 +1,33 @@
+"""Builds what reads flows and runs their tests."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+
+from flowrunner.flowtest.run_test import Runtime
+from flowrunner.nodes import built_in
+from flowrunner.ports import Redactor
+from flowrunner.sandbox.pool import JailedSandbox
+from flowrunner.schemas import RustSchemas
+from flowrunner.security.redaction import SecretRedactor
+from flowrunner.services.language import Language
+
+
+@contextlib.asynccontextmanager
+async def open_runtime(*, script_workers: int = 1) -> AsyncIterator[tuple[Language, Runtime]]:
+    """No process starts before the first JavaScript."""
+    node_types, schemas = built_in(), RustSchemas()
+    sandbox = JailedSandbox(script_workers)
+    specs = {name: node_type.spec() for name, node_type in node_types.items()}
+    try:
+        yield (
+            Language(specs, schemas, sandbox),
+            Runtime(node_types=node_types, sandbox=sandbox, schemas=schemas, make_redactor=_redactor),
+        )
+    finally:
+        await sandbox.close()
+
+
+def _redactor(values: Iterable[str]) -> Redactor:
+    redactor = SecretRedactor()
+    redactor.add(values)
+    return redactor

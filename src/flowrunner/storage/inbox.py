@@ -1,0 +1,102 @@
+"""Letters to executions."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from flowrunner.domain.errors import NotFound
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports import Cancel, InboxMessage, Signal
+from flowrunner.storage.database import Database
+from flowrunner.storage.rows import to_ms
+from flowrunner.storage.transaction import Statement
+
+POST: Final = """
+INSERT INTO execution_inbox (execution_id, workspace_id, sent_at, kind, content)
+SELECT id, workspace_id, :sent_at, :kind, :content FROM executions WHERE id = :id
+RETURNING number
+"""
+UNREAD: Final = Statement(
+    sqlite="""
+SELECT number, execution_id, kind, content FROM execution_inbox
+ WHERE execution_id IN (SELECT value FROM json_each(:ids)) AND NOT is_rejected ORDER BY number
+""",
+    postgres="""
+SELECT number, execution_id, kind, content FROM execution_inbox
+ WHERE execution_id IN (SELECT json_array_elements_text(:ids::json)) AND NOT is_rejected ORDER BY number
+""",
+)
+# Only by the process that has the execution in memory: to one that was stopped, it looks as it did before.
+REFUSE: Final = """
+UPDATE execution_inbox SET is_rejected = true
+ WHERE number = :number AND EXISTS (SELECT 1 FROM executions WHERE id = execution_id AND epoch = :mark)
+"""
+DISCARD: Final = """
+DELETE FROM execution_inbox
+ WHERE number = :number AND EXISTS (SELECT 1 FROM executions WHERE id = execution_id AND epoch = :mark)
+"""
+ANSWER: Final = "SELECT is_rejected FROM execution_inbox WHERE number = :number"
+WITHDRAW: Final = "DELETE FROM execution_inbox WHERE number = :number"
+WAITING: Final = """
+SELECT DISTINCT l.execution_id FROM execution_inbox l JOIN executions x ON x.id = l.execution_id
+ WHERE l.sent_at <= :since AND NOT l.is_rejected AND x.completed_at IS NULL LIMIT :limit
+"""
+PURGE: Final = """
+DELETE FROM execution_inbox
+ WHERE sent_at < :before
+   AND (is_rejected OR NOT EXISTS (SELECT 1 FROM executions WHERE id = execution_id AND completed_at IS NULL))
+"""
+
+_CONTENTS: Final = {"signal": Signal, "cancel": Cancel}
+
+
+class SqlInbox:
+    """Fills `ports.Inbox`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def send(self, id: ExecutionId, content: Signal | Cancel, *, at: datetime) -> int:
+        kind = "signal" if isinstance(content, Signal) else "cancel"
+        values = {"id": id, "sent_at": to_ms(at), "kind": kind, "content": msgspec.json.encode(content).decode()}
+        row = await self._database.write(lambda tx: tx.row(POST, values))
+        if row is None:
+            raise NotFound("execution")
+        return int(row[0])
+
+    async def unread(self, ids: Collection[ExecutionId]) -> Sequence[InboxMessage]:
+        values = {"ids": msgspec.json.encode(list(ids)).decode()}
+        rows = await self._database.read(lambda tx: tx.rows(UNREAD, values))
+        return [InboxMessage(number, ExecutionId(id), _content(kind, text)) for number, id, kind, text in rows]
+
+    async def reject(self, number: int, fencing_token: int) -> None:
+        await self._write(REFUSE, number=number, fencing_token=fencing_token)
+
+    async def discard(self, number: int, fencing_token: int) -> None:
+        await self._write(DISCARD, number=number, fencing_token=fencing_token)
+
+    async def answer(self, number: int) -> bool | None:
+        row = await self._database.read(lambda tx: tx.row(ANSWER, {"number": number}))
+        if row is None:
+            return True
+        return False if row[0] else None
+
+    async def cancel(self, number: int) -> bool:
+        return await self._write(WITHDRAW, number=number) > 0
+
+    async def waiting(self, *, since: datetime, limit: int) -> Sequence[ExecutionId]:
+        values = {"since": to_ms(since), "limit": limit}
+        rows = await self._database.read(lambda tx: tx.rows(WAITING, values))
+        return [ExecutionId(row[0]) for row in rows]
+
+    async def purge(self, *, before: datetime) -> None:
+        await self._write(PURGE, before=to_ms(before))
+
+    async def _write(self, statement: str, **values: Any) -> int:
+        return await self._database.write(lambda tx: tx.run(statement, values))
+
+
+def _content(kind: str, text: str) -> Signal | Cancel:
+    return msgspec.json.decode(text, type=_CONTENTS[kind])

@@ -1,0 +1,252 @@
+"""An account has no more executions in the memory of all workers together than it may."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus
+
+from dispatch.cluster import Cluster, Front
+from flowrunner.domain.errors import TooManyRequests
+from flowrunner.domain.execution import Status
+from flowrunner.domain.limits import Limits
+from flowrunner.domain.values import ExecutionId
+from flowrunner.ports import Journal
+from flowrunner.storage.active_slots import SqlActiveSlots
+from flowrunner.storage.database import Database
+from support.databases import OMAR, account, rows_of
+from support.dependencies import Acting
+
+WORKS = "nodes: {work: {type: test.work, params: {value: '${input.name}'}}}"
+WAITS = "nodes: {ask: {type: wait, params: {key: go}, next: work}, work: {type: test.work, params: {value: told}}}"
+
+
+@dataclass
+class Work:
+    """What steps of the type `test.work` do: they are under way until they are let go."""
+
+    begun: list[object] = field(default_factory=list)
+    under_way: int = 0
+    most: int = 0
+    may_end: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def do(self, value: object, context: object) -> None:
+        self.begun.append(value)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await self.may_end.wait()
+            # Long enough for others to come in, if they could.
+            await asyncio.sleep(0.05)
+        finally:
+            self.under_way -= 1
+
+
+@pytest.fixture
+def work(machines: Cluster) -> Work:
+    work = Work()
+    machines.add_type(Acting("test.work", work.do))
+    return work
+
+
+@pytest.fixture
+async def front(machines: Cluster) -> AsyncIterator[Front]:
+    machines.limits = Limits(active=2, queued=5)
+    async with machines.server() as opened:
+        yield opened
+
+
+async def until_begun(front: Front, work: Work, count: int) -> None:
+    async def are_under_way() -> bool:
+        return len(work.begun) >= count
+
+    await front.until(are_under_way)
+
+
+async def start(front: Front, *names: str) -> list[ExecutionId]:
+    return [await front.start(input={"name": name}) for name in names]
+
+
+async def test_no_more_advance_at_once_than_may_and_all_come_in(machines: Cluster, front: Front, work: Work) -> None:
+    await front.save(WORKS)
+    async with machines.worker(), machines.worker(), machines.server() as other:
+        ids = [id for n in range(7) for id in await start(other if n % 2 else front, str(n))]
+        await until_begun(front, work, 2)
+        work.may_end.set()
+
+        assert await front.until_ended(*ids) == [Status.COMPLETED] * 7
+    assert work.most == 2
+    assert sorted(work.begun[:2], key=str) == ["0", "1"]
+    # Of two that have been told of their room, one may come so late that others have come and gone meanwhile. In which
+    # order they are told, the tests of the storage show.
+    assert sorted(work.begun[2:], key=str) == list("23456")
+
+
+async def test_no_more_of_an_account_wait_than_may_whichever_server_is_asked(
+    machines: Cluster, front: Front, work: Work
+) -> None:
+    await front.save(WORKS)
+    async with machines.server() as other:
+        answers = await asyncio.gather(
+            *(side.start(input={"name": "n"}) for side in (front, other) * 5), return_exceptions=True
+        )
+    refused = [answer for answer in answers if isinstance(answer, TooManyRequests)]
+    accepted = [ExecutionId(answer) for answer in answers if isinstance(answer, str)]
+
+    # Two have room, and five wait.
+    assert (len(accepted), len(refused)) == (7, 3)
+    assert {(r.limit, r.most, r.retry_after) for r in refused} == {("account_queued", 5, timedelta(seconds=5))}
+    async with machines.server() as late:
+
+        async def has_counted() -> bool:
+            return late.dispatcher.queued == 7
+
+        # As long as there is no worker, those with room wait as well.
+        await front.until(has_counted)
+    work.may_end.set()
+    async with machines.worker():
+        assert await front.until_ended(*accepted) == [Status.COMPLETED] * 7
+        await front.until_ended(await front.start(input={"name": "one more"}))
+
+
+class LateLeaving:
+    """Whoever had an execution before leaves its room in the last moment in which that counts."""
+
+    def __init__(self, journal: Journal, database: Database, marks: dict[ExecutionId, int]) -> None:
+        self._journal = journal
+        self._slots = SqlActiveSlots(database)
+        self._marks = marks
+
+    async def acquire(self, id: ExecutionId, epoch: int) -> int:
+        if id in self._marks:
+            await self._slots.leave(id, self._marks[id])
+        self._marks[id] = await self._journal.acquire(id, epoch)
+        return self._marks[id]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+async def test_who_had_it_before_takes_no_room_from_one_that_is_under_way(machines: Cluster, work: Work) -> None:
+    marks: dict[ExecutionId, int] = {}
+    machines.limits = Limits(active=2, queued=5)
+    machines.wrap = lambda journal, database: LateLeaving(journal, database, marks)  # type: ignore[assignment,return-value]
+    async with machines.server() as front:
+        await front.save(WORKS)
+        id = await front.start(input={"name": "x"})
+        await front.side.engine.load(id)
+        async with machines.worker():
+            await until_begun(front, work, 1)
+            found = rows_of(machines.place, "SELECT is_active FROM executions")
+            work.may_end.set()
+            await front.until_ended(id)
+
+    assert found == [(True,)]
+
+
+async def test_what_one_account_has_under_way_is_no_other_account_s_matter(
+    machines: Cluster, front: Front, work: Work
+) -> None:
+    await front.save(WORKS)
+    await machines.add_account(account(OMAR))
+    await front.save("nodes: {a: {type: transform, params: {value: 1}}}", "omar", workspace_id=OMAR)
+    async with machines.worker():
+        await start(front, "0", "1", "2")
+        await until_begun(front, work, 2)
+
+        assert await front.until_ended(await front.start("omar", workspace_id=OMAR)) == [Status.COMPLETED]
+        work.may_end.set()
+
+
+async def test_one_that_waits_for_something_keeps_no_room(machines: Cluster, front: Front, work: Work) -> None:
+    machines.limits = Limits(active=1)
+    work.may_end.set()
+    await front.save(WAITS, "waits")
+    await front.save(WORKS)
+    async with machines.server() as narrow, machines.worker():
+        waiting = [await narrow.start("waits") for _ in range(3)]
+        for id in waiting:
+            await narrow.until_waiting(id)
+
+        assert await narrow.until_ended(*await start(narrow, "0", "1")) == [Status.COMPLETED] * 2
+        await asyncio.gather(*(narrow.signals.send(narrow.caller, id, "go", 1) for id in waiting))
+        assert await narrow.until_ended(*waiting) == [Status.COMPLETED] * 3
+    assert work.most == 1
+
+
+async def test_one_without_room_is_told_things_and_goes_on_when_there_is_some(
+    machines: Cluster, front: Front, work: Work
+) -> None:
+    await front.save(WAITS, "waits")
+    await front.save(WORKS)
+    async with machines.worker():
+        waiting = await front.start("waits")
+        await front.until_waiting(waiting)
+        ids = await start(front, "0", "1")
+        await until_begun(front, work, 2)
+
+        await front.signals.send(front.caller, waiting, "go", 1)
+
+        assert work.begun.count("told") == 0
+        assert await front.status(waiting) is not Status.COMPLETED
+        work.may_end.set()
+        assert await front.until_ended(waiting, *ids) == [Status.COMPLETED] * 3
+    assert work.most == 2
+
+
+async def test_one_without_room_is_cancelled_at_once(machines: Cluster, front: Front, work: Work) -> None:
+    await front.save(WORKS)
+    async with machines.worker():
+        first, second, third = await start(front, "0", "1", "2")
+        await until_begun(front, work, 2)
+
+        await front.dispatcher.cancel(third, reason="enough")
+
+        assert await front.until_ended(third) == [Status.CANCELLED]
+        work.may_end.set()
+        assert await front.until_ended(first, second) == [Status.COMPLETED] * 2
+    assert sorted(map(str, work.begun)) == ["0", "1"]
+
+
+async def test_a_flow_whose_account_has_room_for_one_waits_for_the_flow_that_it_runs(
+    machines: Cluster, front: Front
+) -> None:
+    machines.limits = Limits(active=1)
+    await front.save("nodes: {b: {type: return, params: {value: 7}}}", "child")
+    await front.save("nodes: {call: {type: flow, params: {flow: child}}}")
+    async with machines.server() as narrow, machines.worker():
+        assert await narrow.until_ended(await narrow.start(), await narrow.start()) == [Status.COMPLETED] * 2
+
+
+async def test_one_that_was_let_in_by_a_process_that_died_then_is_told_again(
+    machines: Cluster, front: Front, work: Work
+) -> None:
+    await front.save(WORKS)
+    *_, third = await start(front, "0", "1", "2")
+    assert await front.side.slots.admit_next(front.caller.workspace_id, most=3) == third
+
+    await front.side.admission.look(late=machines.clock.now(), limit=10)
+
+    described = await front.client.get_workflow_handle(third).describe()
+    assert described.status is WorkflowExecutionStatus.RUNNING
+
+
+async def test_room_that_nobody_knows_of_any_more_is_found(machines: Cluster, front: Front, work: Work) -> None:
+    """The worker dies before it has left, and Temporal has lost the execution as well."""
+    machines.limits = Limits(active=1)
+    work.may_end.set()
+    await front.save(WAITS, "waits")
+    await front.save(WORKS)
+    async with machines.server() as narrow:
+        async with machines.worker():
+            lost = await narrow.start("waits")
+            await narrow.until_waiting(lost)
+        await narrow.client.get_workflow_handle(lost).terminate()
+        assert await narrow.side.slots.enter(lost, most=1, at=machines.clock.now())
+        (other,) = await start(narrow, "0")
+        await narrow.side.admission.look_for_lost(limit=10)
+        async with machines.worker():
+            assert await narrow.until_ended(other) == [Status.COMPLETED]

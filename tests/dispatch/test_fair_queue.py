@@ -1,0 +1,126 @@
+"""Accounts take turns, and none keeps the others out."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowrunner.dispatch.fair_queue import ActiveLimit, FairQueue
+from flowrunner.domain.values import ExecutionId, WorkspaceId
+
+MARA, LENA = WorkspaceId("mara"), WorkspaceId("lena")
+
+
+def queue_of(**waiting: int) -> FairQueue:
+    queue = FairQueue()
+    for account, count in waiting.items():
+        for number in range(count):
+            queue.add(ExecutionId(f"{account}-{number}"), WorkspaceId(account))
+    return queue
+
+
+def taken(queue: FairQueue) -> list[str]:
+    order = []
+    while (found := queue.take()) is not None:
+        order.append(found[0])
+    return order
+
+
+def test_an_account_that_has_many_waits_for_itself() -> None:
+    queue = queue_of(mara=4, lena=2)
+
+    assert taken(queue) == ["mara-0", "lena-0", "mara-1", "lena-1", "mara-2", "mara-3"]
+
+
+def test_one_that_comes_late_is_next_but_for_the_accounts_that_wait() -> None:
+    queue = queue_of(mara=1000)
+    assert [queue.take(), queue.take()] == [("mara-0", MARA), ("mara-1", MARA)]
+
+    queue.add(ExecutionId("lena-0"), LENA)
+
+    assert {queue.take(), queue.take()} == {("mara-2", MARA), ("lena-0", LENA)}
+
+
+def test_accounts_without_room_are_passed_over_and_keep_their_place() -> None:
+    queue = queue_of(mara=2, lena=1)
+
+    assert queue.take(unless=[MARA]) == ("lena-0", LENA)
+    assert queue.take(unless=[MARA]) is None
+    assert taken(queue) == ["mara-0", "mara-1"]
+
+
+def test_what_was_removed_is_not_taken() -> None:
+    queue = queue_of(mara=3)
+
+    queue.remove(ExecutionId("mara-1"))
+    queue.remove(ExecutionId("unknown"))
+
+    assert len(queue) == 2
+    assert taken(queue) == ["mara-0", "mara-2"]
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c"])))
+def test_everything_comes_out_once_and_in_the_order_of_its_account(accounts: list[str]) -> None:
+    queue = FairQueue()
+    for number, account in enumerate(accounts):
+        queue.add(ExecutionId(f"{account}-{number:03}"), WorkspaceId(account))
+
+    order = taken(queue)
+
+    assert sorted(order) == sorted(f"{a}-{n:03}" for n, a in enumerate(accounts))
+    for account in set(accounts):
+        own = [id for id in order if id.startswith(account)]
+        assert own == sorted(own)
+    assert len(queue) == 0
+
+
+def test_a_few_of_each_account_find_room_when_another_has_taken_it_all() -> None:
+    room = ActiveLimit(most=3, sure=2)
+    for _ in range(3):
+        assert room.is_active(MARA)
+        room.enter(MARA)
+
+    assert not room.is_active(MARA)
+    assert room.is_active(LENA)
+    room.enter(LENA)
+    room.enter(LENA)
+
+    assert not room.is_active(LENA)
+    assert set(room.full_accounts()) == {MARA, LENA}
+
+
+def test_room_that_was_left_can_be_taken_again() -> None:
+    room = ActiveLimit(most=1, sure=0)
+    room.enter(None)
+    assert not room.is_active(MARA)
+
+    room.leave(None)
+
+    assert room.is_active(MARA)
+    assert list(room.full_accounts()) == []
+
+
+def test_an_account_has_its_own_limit_also_while_there_is_room() -> None:
+    room = ActiveLimit(most=10, sure=2, most_of_one=3)
+    for _ in range(3):
+        assert room.is_active(MARA)
+        room.enter(MARA)
+
+    assert not room.is_active(MARA)
+    assert list(room.full_accounts()) == [MARA]
+    assert room.is_active(LENA)
+
+
+def test_no_account_is_sure_of_more_than_its_own_limit() -> None:
+    room = ActiveLimit(most=2, sure=5, most_of_one=1)
+    room.enter(MARA)
+    room.enter(LENA)
+
+    assert not room.is_active(MARA)
+    assert room.is_active(WorkspaceId("omar"))
+
+
+def test_the_ones_of_an_account_are_counted_while_they_wait() -> None:
+    queue = queue_of(mara=3, lena=1)
+    queue.take()
+    queue.remove(ExecutionId("mara-2"))
+
+    assert (queue.count(MARA), queue.count(LENA), queue.count(WorkspaceId("omar"))) == (1, 1, 0)

@@ -1,0 +1,379 @@
+"""The engine on a real database, with the clock, chance and the network made by hand."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from flowrunner.dispatch.local import LocalDispatcher
+from flowrunner.domain.events import Event, NodeFailed
+from flowrunner.domain.execution import Status
+from flowrunner.domain.limits import UNLIMITED, Limits
+from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.engine.dependencies import EngineDependencies
+from flowrunner.engine.engine import FlowEngine
+from flowrunner.nodes import built_in
+from flowrunner.plugin import LONG_BODY_BYTES, HttpAnswer, NodeFailure, NodeType, Params, StepContext
+from flowrunner.ports import Journal, NewExecution, Recorded, Sandbox, SavedFlow
+from flowrunner.sandbox.pool import JailedSandbox
+from flowrunner.schemas import RustSchemas
+from flowrunner.security.fair_slots import FairSlots
+from flowrunner.security.vault import AesVault, MasterKeys
+from flowrunner.services.executions import Executions
+from flowrunner.services.flows import CompiledFlowCache
+from flowrunner.services.reruns import Reruns
+from flowrunner.services.signals import Signals
+from flowrunner.services.subflows import SubFlowExecutions
+from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.database import Database
+from flowrunner.storage.executions import SqlExecutions
+from flowrunner.storage.flows import SqlFlows
+from flowrunner.storage.journal import SqlJournal
+from flowrunner.storage.secrets import SqlSecrets
+from flowrunner.storage.usage import SqlUsage
+from support.databases import MARA, NOON, Place, account, new_database_file, open_database, rows_of
+from support.flows import flow_of
+
+# Longer than anything here takes, shorter than a run of the tests may hang.
+PATIENCE_SECONDS: Final = 20.0
+
+
+class SteppingClock:
+    """Moves a millisecond at each look, so that order is visible, and further by hand."""
+
+    def __init__(self, start: datetime = NOON) -> None:
+        self._now = start
+
+    def now(self) -> datetime:
+        self._now += timedelta(milliseconds=1)
+        return self._now
+
+    def advance(self, **amount: float) -> None:
+        self._now += timedelta(**amount)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+
+    @property
+    def key(self) -> str:
+        return self.headers["Idempotency-Key"]
+
+
+Answer = HttpAnswer | NodeFailure | Callable[[Request], Awaitable[HttpAnswer]]
+
+
+def answer(status: int = 200, body: str = "{}", **headers: str) -> HttpAnswer:
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return HttpAnswer(status, {"content-type": "application/json"} | names, body.encode(), "http://peer/", 0)
+
+
+async def never(request: Request) -> HttpAnswer:
+    """The other side does not answer."""
+    await asyncio.Event().wait()
+    raise AssertionError("unreachable")
+
+
+@dataclass
+class FakeHttp:
+    """The network. Each URL gives its answers in order, the last one again and again.
+
+    Attributes:
+        requests: All there were, over the lives of every process that shares this.
+        is_cut: Nothing gets out any more.
+        long_values: Turns for long answers; None for any number of them.
+    """
+
+    answers: dict[str, list[Answer]] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    is_cut: Callable[[], bool] = lambda: False
+    long_values: FairSlots | None = None
+    seen: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def at(self, url: str, *answers: Answer) -> None:
+        self.answers[url] = list(answers)
+
+    def of(self, workspace_id: WorkspaceId) -> "FakeHttp":
+        return self
+
+    def hold_long_value(self, workspace_id: WorkspaceId) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self.long_values is None else self.long_values.hold(workspace_id)
+
+    def hold(self, *, is_long: bool = False) -> AbstractAsyncContextManager["FakeHttp"]:
+        return nullcontext(self)
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        max_redirects: int = 0,
+        on_long: Callable[[], Awaitable[None]] | None = None,
+    ) -> HttpAnswer:
+        if self.is_cut():
+            await asyncio.Event().wait()
+        request = Request(method, url, headers, body)
+        self.requests.append(request)
+        self.seen.set()
+        answers = self.answers.get(url, [answer()])
+        chosen = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(chosen, NodeFailure):
+            raise chosen
+        given = chosen if isinstance(chosen, HttpAnswer) else await chosen(request)
+        if on_long is not None and len(given.body) > LONG_BODY_BYTES:
+            await on_long()
+        return given
+
+
+class _AnyParams(Params):
+    value: Any = None
+
+
+class Acting(NodeType[_AnyParams]):
+    """A node type that does what a test says."""
+
+    Params = _AnyParams
+    errors = ("*",)
+
+    def __init__(self, name: str, act: Callable[[Any, StepContext], Awaitable[Any]], *, pure: bool = False) -> None:
+        self.type = name  # type: ignore[misc] # one class stands for many types
+        self.pure = pure  # type: ignore[misc]
+        self._act = act
+
+    async def run(self, params: _AnyParams, context: StepContext) -> Any:
+        return await self._act(params.value, context)
+
+
+@dataclass
+class RecordingBroadcast:
+    published: dict[ExecutionId, list[Recorded]] = field(default_factory=lambda: defaultdict(list))
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None:
+        self.published[execution_id].extend(records)
+        self.changed.set()
+
+    def mark_stale(self, execution_id: ExecutionId) -> None:
+        self.changed.set()
+
+
+@dataclass
+class Machine:
+    """One process: an engine over a database. Opened by `machine`."""
+
+    path: Place
+    database: Database
+    journal: Journal
+    world: EngineDependencies
+    dispatcher: LocalDispatcher
+    clock: SteppingClock
+    http: FakeHttp
+    broadcast: RecordingBroadcast
+    vault: AesVault
+    library: CompiledFlowCache
+    types: Mapping[str, NodeType[Any]]
+    executions: Executions
+    signals: Signals
+    reruns: Reruns
+
+    async def save(self, definition: str, id: str = "flow-1", *, workspace_id: WorkspaceId = MARA) -> FlowId:
+        specs = {name: node_type.spec() for name, node_type in self.types.items()}
+        flow_of(definition, specs)
+        saved = SavedFlow(
+            id=FlowId(id),
+            name=id,
+            description="",
+            version="1",
+            tags=[],
+            created_at=NOON,
+            updated_at=NOON,
+            definition=definition,
+            revision_id=RevisionId(f"rev-{id}"),
+        )
+        await SqlFlows(self.database).create(workspace_id, saved)
+        return saved.id
+
+    async def start(
+        self, flow_id: str = "flow-1", input: JSON = None, *, id: str = "exec-1", key: str | None = None
+    ) -> ExecutionId:
+        revision_id = RevisionId(f"rev-{flow_id}")
+        new = NewExecution(
+            id=ExecutionId(id),
+            workspace_id=MARA,
+            flow_id=FlowId(flow_id),
+            revision_id=revision_id,
+            started_at=self.clock.now(),
+            idempotency_key=key,
+        )
+        await self.dispatcher.start(new, await self.library.get(MARA, revision_id), input)
+        return new.id
+
+    async def run(self, definition: str, input: JSON = None, *, id: str = "exec-1") -> list[Event]:
+        """Save a flow, run it to its end, and give its events."""
+        await self.save(definition, f"flow-of-{id}")
+        await self.start(f"flow-of-{id}", input, id=id)
+        await self.until_ended(id)
+        return await self.events(id)
+
+    async def events(self, id: str = "exec-1") -> list[Event]:
+        _, events = await self.journal.load(ExecutionId(id))
+        return [event for event, _ in events]
+
+    async def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        return await self.database.read(lambda tx: tx.rows(statement))
+
+    async def status(self, id: str = "exec-1") -> Status:
+        stored, _ = await self.journal.load(ExecutionId(id))
+        return stored.status
+
+    async def rests(self, id: str = "exec-1") -> bool:
+        """Whether nothing goes on in it by itself before its time comes."""
+        # Read as the status is, so that the engine goes on meanwhile.
+        await self.status(id)
+        return bool(rows_of(self.path, "SELECT rests FROM executions WHERE id = ?", id)[0][0])
+
+    async def until(self, holds: Callable[[], Awaitable[bool]], *, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait until something holds; looks after whatever was recorded."""
+        async with asyncio.timeout(seconds):
+            while not await holds():
+                self.broadcast.changed.clear()
+                try:
+                    async with asyncio.timeout(0.02):
+                        await self.broadcast.changed.wait()
+                except TimeoutError:
+                    continue
+
+    async def until_ended(self, id: str = "exec-1", *, seconds: float = PATIENCE_SECONDS) -> Status:
+        async def has_ended() -> bool:
+            return (await self.status(id)).is_final
+
+        await self.until(has_ended, seconds=seconds)
+        return await self.status(id)
+
+    @property
+    def in_memory(self) -> int:
+        return self.dispatcher.active
+
+    async def until_parked(self, id: str = "exec-1") -> None:
+        async def is_parked() -> bool:
+            return await self.rests(id) and self.in_memory == 0
+
+        await self.until(is_parked)
+
+    async def until_failed(self, id: str = "exec-1") -> None:
+        """Until a try of one of its steps has failed."""
+
+        async def has_failed() -> bool:
+            return any(isinstance(event, NodeFailed) for event in await self.events(id))
+
+        await self.until(has_failed)
+
+    async def until_requested(self, url: str, times: int = 1) -> None:
+        async def was_requested() -> bool:
+            return [r.url for r in self.http.requests].count(url) >= times
+
+        await self.until(was_requested)
+
+    def look_at_timers(self) -> None:
+        """What a dispatcher does by itself within a minute; a clock that is set by hand cannot be waited for."""
+        self.dispatcher._timers.expect(datetime.min.replace(tzinfo=UTC))
+
+    async def until_timers_have_looked(self) -> None:
+        """Whatever is due now is in memory afterwards, or has been there already."""
+        timers = self.dispatcher._timers
+        self.look_at_timers()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            # It is set when a look has ended.
+            while timers._news.is_set() or timers._next_look_at == datetime.max.replace(tzinfo=UTC):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def machine(
+    path: Place,
+    *,
+    clock: SteppingClock | None = None,
+    http: FakeHttp | None = None,
+    types: Sequence[NodeType[Any]] = (),
+    wrap: Callable[[Journal, Database], Journal] = lambda journal, database: journal,
+    sandbox: Sandbox | None = None,
+    most_active: int = 100,
+    limits: Limits = UNLIMITED,
+    draw: Callable[[], float] = lambda: 0.0,
+) -> AsyncIterator[Machine]:
+    """A process that starts on a database, of which a file is made if need be, and is cut off at the end."""
+    if isinstance(path, Path) and not path.exists():  # nothing else runs yet
+        new_database_file(path)
+    database = open_database(path)
+    try:
+        accounts = SqlAccounts(database)
+        if not await accounts.any():
+            await accounts.create(account(MARA), password_hash="x")
+        known = {**built_in(), **{node_type.type: node_type for node_type in types}}
+        journal = wrap(SqlJournal(database), database)
+        library = CompiledFlowCache(SqlFlows(database), {name: t.spec() for name, t in known.items()})
+        broadcast = RecordingBroadcast()
+        clock, http = clock or SteppingClock(), http or FakeHttp()
+        vault = AesVault(SqlSecrets(database), MasterKeys(bytes(range(32))), clock)
+        scripts = sandbox or JailedSandbox(1)
+        world = EngineDependencies(
+            journal=journal,
+            library=library,
+            vault=vault,
+            broadcast=broadcast,
+            sandbox=scripts,
+            node_types=known,
+            http=http,
+            clock=clock,
+            draw=draw,
+            limits=limits,
+        )
+        dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=most_active, limits=limits)
+        flows, reader, schemas = SqlFlows(database), SqlExecutions(database), RustSchemas()
+        executions = Executions(
+            reader, flows, library, dispatcher, usage=SqlUsage(database), limits=UNLIMITED,
+            sandbox=scripts, schemas=schemas, clock=clock,
+        )  # fmt: skip
+        world.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
+        try:
+            await dispatcher.open()
+            yield Machine(
+                path,
+                database,
+                journal,
+                world,
+                dispatcher,
+                clock,
+                http,
+                broadcast,
+                vault,
+                library,
+                known,
+                executions,
+                Signals(reader, journal, dispatcher, schemas, clock),
+                Reruns(executions, reader, journal, flows, library),
+            )
+        finally:
+            await dispatcher.close()
+            if sandbox is None:
+                await scripts.close()
+    finally:
+        await database.close()
+
+
+async def secret(machine: Machine, key: str, value: str) -> None:
+    await machine.vault.set(WorkspaceId(MARA), key, value, at=machine.clock.now())
+
+
+async def detail_of(machine: Machine, id: str = "exec-1") -> Any:
+    return await SqlExecutions(machine.database).get(MARA, ExecutionId(id))
