@@ -53,7 +53,7 @@ class Limits:
         """Raises: LimitReached if so much may not be stored."""
         if self.stored is not None and size > self.stored:
             raise LimitReached(
-                f"With this the account would keep {size} bytes here, and may keep {self.stored}: delete flows and "
+                f"The account would then keep {size} bytes here, and may keep {self.stored}: delete flows and "
                 "revisions that are not needed, or wait until executions that have ended are deleted in time",
                 limit="account_stored",
                 most=self.stored,
