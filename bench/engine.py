@@ -6,6 +6,7 @@ python -m bench.engine DIRECTORY NODE_TYPE NODES SECONDS
 import asyncio
 import contextlib
 import json
+import logging
 import random
 import secrets
 import sys
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 import uvloop
 
 from bench.processes import BenchFailed
@@ -227,6 +229,12 @@ async def _check(engine: Engine, done: int) -> None:
 
 
 def main() -> None:
+    # As a server that logs at `info`: the events of each step are not even built.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.ReturnLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
     directory, node_type, nodes, seconds = sys.argv[1:]
     report = uvloop.run(measure(Path(directory) / "engine.db", definition(node_type, int(nodes)), float(seconds)))
     print(json.dumps(report))
