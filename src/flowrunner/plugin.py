@@ -8,6 +8,9 @@ A node type is a class with a parameter model and one `run`::
 
         async def run(self, params: GreetParams, context: StepContext) -> JSON:
             return {"hello": params.name}
+
+A type that waits for a signal returns `Suspend` from `run` and implements `on_signal`. A type that runs nodes of its
+own returns `RunScopes` and implements `on_scopes_ended`.
 """
 
 import inspect
@@ -369,18 +372,31 @@ class NodeType(ABC, Generic[P]):
             NodeFailure: When the work cannot be done.
         """
 
-    async def resume(
-        self, params: P | None, context: StepContext, event: Signalled | ScopesEnded
+    async def on_signal(
+        self, params: P | None, context: StepContext, event: Signalled
     ) -> JSON | Outcome | Suspend | RunScopes | Collected:
-        """Go on after what `run` has suspended for, or opened, has come.
+        """Continue after the signal that the node suspended for. Required of a type that sets `Suspend.key`.
 
         Args:
-            params: None unless the type `reevaluate_params`.
+            params: None unless the type sets `reevaluate_params`.
 
         Raises:
             NodeFailure: When the work cannot be done.
         """
-        raise NotImplementedError(f"{self.type} neither waits for signals nor opens scopes")
+        raise NotImplementedError(f"{self.type} waits for a signal but has no on_signal")
+
+    async def on_scopes_ended(
+        self, params: P | None, context: StepContext, event: ScopesEnded
+    ) -> JSON | Outcome | Suspend | RunScopes | Collected:
+        """Continue after the scopes that the node opened. Required of a type that returns `RunScopes`.
+
+        Args:
+            params: None unless the type sets `reevaluate_params`.
+
+        Raises:
+            NodeFailure: When the work cannot be done.
+        """
+        raise NotImplementedError(f"{self.type} opens scopes but has no on_scopes_ended")
 
     def actions_of(self, params: Mapping[str, JSON]) -> frozenset[str] | None:
         """Actions that a node with these parameters, as written, can end with on success.

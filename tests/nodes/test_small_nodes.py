@@ -25,9 +25,13 @@ async def run(
     return await TYPES[type].run(TYPES[type].read(params), context), context
 
 
-async def resume(client: EgressClient, type: str, come: Signalled | ScopesEnded, params: Any = None) -> Any:
+async def after_signal(client: EgressClient, type: str, event: Signalled) -> Any:
+    return await TYPES[type].on_signal(None, PlainContext(client), event)
+
+
+async def after_scopes(client: EgressClient, type: str, event: ScopesEnded, params: Any = None) -> Any:
     read = None if params is None else TYPES[type].read(params)
-    return await TYPES[type].resume(read, PlainContext(client), come)
+    return await TYPES[type].on_scopes_ended(read, PlainContext(client), event)
 
 
 def test_every_node_type_goes_by_its_name() -> None:
@@ -164,12 +168,12 @@ async def test_a_foreach_opens_a_scope_for_each_element(client: EgressClient) ->
 
 
 @pytest.mark.parametrize(
-    ("about", "result"), [("collect", [1, {"error": {"type": "x"}}, None]), ("continue", [1, None, None])]
+    ("details", "result"), [("collect", [1, {"error": {"type": "x"}}, None]), ("continue", [1, None, None])]
 )
-async def test_a_foreach_gives_what_its_runs_gave_in_order(client: EgressClient, about: str, result: Any) -> None:
-    come = ScopesEnded(["0", "1", "2"], {"2": None, "0": 1}, {"1": {"type": "x"}}, about)
+async def test_a_foreach_gives_what_its_runs_gave_in_order(client: EgressClient, details: str, result: Any) -> None:
+    event = ScopesEnded(["0", "1", "2"], {"2": None, "0": 1}, {"1": {"type": "x"}}, details)
 
-    assert await resume(client, "foreach", come) == result
+    assert await after_scopes(client, "foreach", event) == result
 
 
 @pytest.mark.parametrize("items", [None, True, 5, 1.5, "abc", {"a": 1}])
@@ -190,16 +194,16 @@ async def test_a_list_that_is_too_long_is_refused(client: EgressClient) -> None:
 async def test_a_while_goes_on_as_long_as_its_condition_holds(client: EgressClient) -> None:
     assert (await run(client, "while", {"when": True}, input=7))[0] == RunScopes(keys=["0"], inputs=[7])
     assert (await run(client, "while", {"when": False}, input=7))[0] == 7
-    come = ScopesEnded(["4"], {"4": "given"}, {})
-    assert await resume(client, "while", come, {"when": True}) == RunScopes(keys=["5"], inputs=["given"])
-    assert await resume(client, "while", come, {"when": False}) == "given"
-    later = await resume(client, "while", come, {"when": True, "delay": "3s"})
+    event = ScopesEnded(["4"], {"4": "given"}, {})
+    assert await after_scopes(client, "while", event, {"when": True}) == RunScopes(keys=["5"], inputs=["given"])
+    assert await after_scopes(client, "while", event, {"when": False}) == "given"
+    later = await after_scopes(client, "while", event, {"when": True, "delay": "3s"})
     assert later == RunScopes(keys=["5"], inputs=["given"], not_before=NOON + timedelta(seconds=3))
 
 
 async def test_a_while_gives_up_when_it_has_run_often_enough(client: EgressClient) -> None:
     with pytest.raises(NodeFailure, match="has run 5 times") as failure:
-        await resume(client, "while", ScopesEnded(["4"], {"4": 1}, {}), {"when": True, "max_iterations": 5})
+        await after_scopes(client, "while", ScopesEnded(["4"], {"4": 1}, {}), {"when": True, "max_iterations": 5})
 
     assert failure.value.type == "limit.iterations"
 
@@ -219,30 +223,30 @@ async def test_a_parallel_cannot_need_more_branches_than_it_has(client: EgressCl
 
 
 async def test_a_parallel_gives_what_its_branches_gave_by_name(client: EgressClient) -> None:
-    assert await resume(client, "parallel", ScopesEnded(["a", "b"], {"b": 2}, {"a": None})) == {"b": 2}
+    assert await after_scopes(client, "parallel", ScopesEnded(["a", "b"], {"b": 2}, {"a": None})) == {"b": 2}
 
 
 async def test_a_wait_suspends_for_its_signal_and_gives_what_it_brings(client: EgressClient) -> None:
-    about = {"type": "signal", "key": "paid"}
+    details = {"type": "signal", "key": "paid"}
 
     assert (await run(client, "wait", {"key": "paid"}))[0] == Suspend(
-        action="timeout", key="signal:paid", details=about
+        action="timeout", key="signal:paid", details=details
     )
     limited, _ = await run(client, "wait", {"key": "paid", "timeout": "5s"}, timeout_seconds=60.0)
     assert limited.until == NOON + timedelta(seconds=5), "its own time counts before the node's"
     limited, _ = await run(client, "wait", {"key": "paid"}, timeout_seconds=60.0)
     assert limited.until == NOON + timedelta(seconds=60)
-    assert await resume(client, "wait", Signalled({"a": 1}, about)) == {"a": 1}
+    assert await after_signal(client, "wait", Signalled({"a": 1}, details)) == {"a": 1}
 
 
 async def test_an_approval_suspends_with_what_it_asks_and_ends_with_the_answer(client: EgressClient) -> None:
     asked, _ = await run(client, "approval", {"prompt": "p", "form": {"type": "object"}, "roles": ["admin"]})
 
-    about = {"type": "approval", "prompt": "p", "form": {"type": "object"}, "roles": ["admin"]}
-    assert asked == Suspend(action="timeout", key="approval:a.1", details=about)
+    details = {"type": "approval", "prompt": "p", "form": {"type": "object"}, "roles": ["admin"]}
+    assert asked == Suspend(action="timeout", key="approval:a.1", details=details)
     for approved, action in ((True, "approved"), (False, "rejected")):
         answer = {"approved": approved, "by": "x", "at": "y", "data": None}
-        assert await resume(client, "approval", Signalled(answer, about)) == Outcome(answer, action)
+        assert await after_signal(client, "approval", Signalled(answer, details)) == Outcome(answer, action)
 
 
 async def test_a_flow_that_there_is_not_is_an_error(client: EgressClient) -> None:

@@ -35,6 +35,7 @@ from flowrunner.plugin import (
     NodeFailure,
     NodeType,
     Outcome,
+    Params,
     RunScopes,
     ScopesEnded,
     Signalled,
@@ -242,7 +243,7 @@ async def _outcome(context: Context) -> StepResult:
                 params = None
                 if node_type.reevaluate_params:
                     params = node_type.read(await scope.resolve(node.params))
-                given = await node_type.resume(params, context, _resume_event(current))
+                given = await _continue(node_type, params, context)
                 if node.hooks is not None:
                     filled = await scope.resolve(node.params)
                     given = await _changed_after(context, node.hooks, filled, given)
@@ -335,17 +336,20 @@ def _of_next_run(current: StepState) -> Mapping[str, JSON]:
     return {"index": 0}
 
 
-def _resume_event(current: StepState) -> Signalled | ScopesEnded:
-    """What a step that goes on has waited for."""
+async def _continue(node_type: NodeType[Any], params: Params | None, context: Context) -> _Given:
+    """Call the method of the node type for the event that the step has waited for."""
+    current = context.current
     if current.open is None:
-        return Signalled(current.signal, None if current.waiting is None else current.waiting.details)
+        details = None if current.waiting is None else current.waiting.details
+        return await node_type.on_signal(params, context, Signalled(current.signal, details))
     scopes = current.open
-    return ScopesEnded(
+    ended = ScopesEnded(
         scopes.opened.keys,
         scopes.results,
         {key: error.as_json() for key, error in scopes.errors.items()},
         scopes.opened.details,
     )
+    return await node_type.on_scopes_ended(params, context, ended)
 
 
 def _completed(context: Context, outcome: Outcome, result: JSON, *, skipped: bool = False) -> NodeCompleted:

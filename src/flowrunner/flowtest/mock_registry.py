@@ -99,7 +99,12 @@ class MockedType(NodeType[Any]):
         # A type without actions ends its scope.
         return Outcome(answer.result, answer.action or DEFAULT_ACTION, is_last=not actions)
 
-    async def resume(
-        self, params: Any, context: StepContext, event: Signalled | ScopesEnded
+    async def on_signal(
+        self, params: Any, context: StepContext, event: Signalled
     ) -> JSON | Outcome | Suspend | RunScopes | Collected:
-        return await self._real.resume(params, context, event)
+        return await self._real.on_signal(params, context, event)
+
+    async def on_scopes_ended(
+        self, params: Any, context: StepContext, event: ScopesEnded
+    ) -> JSON | Outcome | Suspend | RunScopes | Collected:
+        return await self._real.on_scopes_ended(params, context, event)

@@ -14,12 +14,10 @@ from flowrunner.plugin import (
     Collected,
     NodeFailure,
     NodeType,
-    Outcome,
     ParamFault,
     Params,
     RunScopes,
     ScopesEnded,
-    Signalled,
     StepContext,
 )
 
@@ -77,10 +75,9 @@ class Foreach(NodeType[ForeachParams]):
             details=params.on_error,
         )
 
-    async def resume(
-        self, params: ForeachParams | None, context: StepContext, event: Signalled | ScopesEnded
+    async def on_scopes_ended(
+        self, params: ForeachParams | None, context: StepContext, event: ScopesEnded
     ) -> JSON | Collected:
-        assert isinstance(event, ScopesEnded), "it never waits for a signal"
         instead = {k: {"error": e} if event.details == "collect" else None for k, e in event.errors.items()}
         if context.collects:
             return Collected(instead)
@@ -124,11 +121,10 @@ class While(NodeType[WhileParams]):
     async def run(self, params: WhileParams, context: StepContext) -> JSON | RunScopes | Collected:
         return self._next(params, context, 0, context.input)
 
-    async def resume(
-        self, params: WhileParams | None, context: StepContext, event: Signalled | ScopesEnded
+    async def on_scopes_ended(
+        self, params: WhileParams | None, context: StepContext, event: ScopesEnded
     ) -> JSON | RunScopes | Collected:
-        assert isinstance(event, ScopesEnded), "it never waits for a signal"
-        assert params is not None, "it asks again"
+        assert params is not None, "the engine resolves them: reevaluate_params"
         (key,) = event.keys
         return self._next(params, context, int(key) + 1, event.results[key])
 
@@ -180,8 +176,7 @@ class Parallel(NodeType[ParallelParams]):
             keys=branches, inputs=[context.input] * len(branches), concurrency=len(branches), needed=needed
         )
 
-    async def resume(
-        self, params: ParallelParams | None, context: StepContext, event: Signalled | ScopesEnded
-    ) -> Mapping[str, JSON] | Outcome:
-        assert isinstance(event, ScopesEnded), "it never waits for a signal"
+    async def on_scopes_ended(
+        self, params: ParallelParams | None, context: StepContext, event: ScopesEnded
+    ) -> Mapping[str, JSON]:
         return {key: event.results[key] for key in event.keys if key in event.results}

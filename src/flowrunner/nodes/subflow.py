@@ -10,7 +10,6 @@ from flowrunner.plugin import (
     NodeFailure,
     NodeType,
     Params,
-    ScopesEnded,
     Signalled,
     StepContext,
     Suspend,
@@ -50,10 +49,9 @@ class SubflowNode(NodeType[FlowParams]):
             until=until, fail_at_deadline=True, key=f"flow:{child.execution_id}", details={"type": "flow", **link}
         )
 
-    async def resume(self, params: FlowParams | None, context: StepContext, event: Signalled | ScopesEnded) -> JSON:
-        assert isinstance(event, Signalled), "it opens no scopes"
+    async def on_signal(self, params: FlowParams | None, context: StepContext, event: Signalled) -> JSON:
         end = event.payload
-        assert isinstance(end, dict), "ends are told by this program"
+        assert isinstance(end, dict), "the engine sends the end of a child execution"
         if end["status"] == "completed":
             result: JSON = end["result"]
             return result

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from flowrunner.nodes.durations import Timeout, seconds_of
 from flowrunner.nodes.texts import Message
-from flowrunner.plugin import JSON, NodeType, Outcome, Params, ScopesEnded, Signalled, StepContext, Suspend
+from flowrunner.plugin import JSON, NodeType, Outcome, Params, Signalled, StepContext, Suspend
 
 TIMEOUT: Final = "timeout"
 MAX_KEY_CHARACTERS: Final = 200
@@ -47,8 +47,7 @@ class Wait(NodeType[WaitParams]):
             details={"type": "signal", "key": params.key},
         )
 
-    async def resume(self, params: WaitParams | None, context: StepContext, event: Signalled | ScopesEnded) -> JSON:
-        assert isinstance(event, Signalled), "it opens no scopes"
+    async def on_signal(self, params: WaitParams | None, context: StepContext, event: Signalled) -> JSON:
         return event.payload
 
 
@@ -78,10 +77,7 @@ class Approval(NodeType[ApprovalParams]):
             details["roles"] = list(params.roles)
         return Suspend(until=_limit(context), action=TIMEOUT, key=f"approval:{context.step}", details=details)
 
-    async def resume(
-        self, params: ApprovalParams | None, context: StepContext, event: Signalled | ScopesEnded
-    ) -> Outcome:
-        assert isinstance(event, Signalled), "it opens no scopes"
+    async def on_signal(self, params: ApprovalParams | None, context: StepContext, event: Signalled) -> Outcome:
         answer = event.payload
-        assert isinstance(answer, dict), "answers are made by this program"
+        assert isinstance(answer, dict), "the server builds the answer"
         return Outcome(answer, "approved" if answer["approved"] else "rejected")
