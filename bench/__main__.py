@@ -1,4 +1,4 @@
-"""Runs the benchmark: `python -m bench [--quick] [--only a,b,…]`, from the project's directory."""
+"""Runs the benchmark: `python -m bench [--quick] [--only engine,rest,…]`, from the project's directory."""
 
 import argparse
 import contextlib
@@ -25,21 +25,21 @@ from bench.wrk import missing
 
 RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
 PARTS: Final = {
-    "a": "bare group-commit loop",
-    "b": "engine alone",
-    "c": "executions over REST",
-    "d": "lists over REST",
-    "e": "memory",
-    "f": "start-up",
-    "g": "JavaScript",
-    "h": "the flow language",
-    "i": "logins, and floods of them",
-    "j": "what an execution costs on PostgreSQL",
-    "p": "executions over REST, on PostgreSQL beside SQLite",
-    "t": "executions that Temporal places, beside plain workflows",
-    "w": "WebSockets: memory, and clients that do not read",
+    "commits": "bare group-commit loop",
+    "engine": "engine alone",
+    "rest": "executions over REST",
+    "lists": "lists over REST",
+    "memory": "memory",
+    "startup": "start-up",
+    "javascript": "JavaScript",
+    "language": "the flow language",
+    "logins": "logins, and floods of them",
+    "costs": "what an execution costs on PostgreSQL",
+    "postgres": "executions over REST, on PostgreSQL beside SQLite",
+    "temporal": "executions that Temporal places, beside plain workflows",
+    "sockets": "WebSockets: memory, and clients that do not read",
 }
-_NEED_WRK: Final = frozenset("cdehijp")
+_NEED_WRK: Final = frozenset({"rest", "lists", "memory", "language", "logins", "costs", "postgres"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +83,9 @@ class Bench:
         with contextlib.ExitStack() as stack:
             rest = on_postgres = None
             stored = None
-            if self.parts & {"c", "d", "h", "i", "p"}:
+            if self.parts & {"rest", "lists", "language", "logins", "postgres"}:
                 rest = stack.enter_context(rest_bench(self.directory))
-            if self.parts & {"j", "p"}:
+            if self.parts & {"costs", "postgres"}:
                 postgres = stack.enter_context(running_postgres())
                 stored = costs.Stored(postgres, postgres.new_database())
                 on_postgres = stack.enter_context(rest_bench(self.directory, database_url=stored.url))
@@ -95,7 +95,7 @@ class Bench:
                 say(f"round {number + 1} of {self.effort.rounds}")
                 for name, step in steps:
                     self._measure(name, step)
-        if "e" in self.parts:
+        if "memory" in self.parts:
             seconds = self.effort.memory_seconds
             self._measure("parked", lambda: memory.parked(self.directory, seconds=seconds, say=say))
             self._measure(
@@ -103,9 +103,9 @@ class Bench:
                 lambda: memory.finished(self.directory, total=self.effort.finished, seconds=seconds, say=say),
             )
 
-        if "t" in self.parts:
+        if "temporal" in self.parts:
             self._measure_temporal()
-        if "w" in self.parts:
+        if "sockets" in self.parts:
             self._measure_sockets()
 
     def _measure_temporal(self) -> None:
@@ -135,30 +135,30 @@ class Bench:
     ) -> list[tuple[str, Callable[[], Any]]]:
         effort = self.effort
         steps: list[tuple[str, str, Callable[[], Any]]] = [
-            ("a", "limit", lambda: self._alone("bench.limit")),
-            ("b", "noop-2", lambda: self._alone("bench.engine", NoOp.type, 2)),
-            ("b", "noop-10", lambda: self._alone("bench.engine", NoOp.type, 10)),
-            ("b", "transform-2", lambda: self._alone("bench.engine", "transform", 2)),
+            ("commits", "limit", lambda: self._alone("bench.limit")),
+            ("engine", "noop-2", lambda: self._alone("bench.engine", NoOp.type, 2)),
+            ("engine", "noop-10", lambda: self._alone("bench.engine", NoOp.type, 10)),
+            ("engine", "transform-2", lambda: self._alone("bench.engine", "transform", 2)),
         ]
         if rest is not None:
             steps += [
-                ("cp", "many", lambda: rest.run_many(effort.many_seconds)),
-                ("cp", "one", lambda: rest.run_one(effort.one_seconds)),
-                ("d", "list", lambda: rest.list_flows(effort.list_seconds)),
-                ("h", "light", lambda: rest.run_light(effort.one_seconds)),
-                ("h", "scripts", lambda: rest.run_scripts(effort.many_seconds)),
-                ("i", "floods", lambda: floods.measure(rest.server, effort.list_seconds)),
+                ("rest postgres", "many", lambda: rest.run_many(effort.many_seconds)),
+                ("rest postgres", "one", lambda: rest.run_one(effort.one_seconds)),
+                ("lists", "list", lambda: rest.list_flows(effort.list_seconds)),
+                ("language", "light", lambda: rest.run_light(effort.one_seconds)),
+                ("language", "scripts", lambda: rest.run_scripts(effort.many_seconds)),
+                ("logins", "floods", lambda: floods.measure(rest.server, effort.list_seconds)),
             ]
         if on_postgres is not None and stored is not None:
             steps += [
-                ("j", "costs", lambda: costs.measure(on_postgres, stored, effort.costed, effort.memory_seconds)),
-                ("p", "many-postgres", lambda: on_postgres.run_many(effort.many_seconds)),
-                ("p", "one-postgres", lambda: on_postgres.run_one(effort.one_seconds)),
+                ("costs", "costs", lambda: costs.measure(on_postgres, stored, effort.costed, effort.memory_seconds)),
+                ("postgres", "many-postgres", lambda: on_postgres.run_many(effort.many_seconds)),
+                ("postgres", "one-postgres", lambda: on_postgres.run_one(effort.one_seconds)),
             ]
-        steps.append(("f", "startup", self._start_twice))
-        steps.append(("g", "javascript", lambda: self._alone("bench.javascript")))
-        steps.append(("h", "language", lambda: self._alone("bench.language")))
-        return [(name, step) for parts, name, step in steps if self.parts & set(parts)]
+        steps.append(("startup", "startup", self._start_twice))
+        steps.append(("javascript", "javascript", lambda: self._alone("bench.javascript")))
+        steps.append(("language", "language", lambda: self._alone("bench.language")))
+        return [(name, step) for parts, name, step in steps if self.parts & set(parts.split())]
 
     def _alone(self, module: str, *arguments: object) -> Any:
         with scratch(self.directory) as directory:
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under a minute; the spread will be wide")
     parser.add_argument(
-        "--only", default=",".join(PARTS), metavar="PARTS", help=", ".join(map(" ".join, PARTS.items()))
+        "--only", default=",".join(PARTS), metavar="PARTS", help="; ".join(map(": ".join, PARTS.items()))
     )
     parser.add_argument("--directory", type=Path, help="where the databases go; on the disk that is to be measured")
     options = parser.parse_args(arguments)

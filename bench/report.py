@@ -10,10 +10,26 @@ from bench.temporal import CALLS, DELAY_MS, WORKERS
 
 Rounds = Mapping[str, Sequence[Mapping[str, Any]]]
 PART_OF: Final = {
-    "limit": "a", "noop-2": "b", "noop-10": "b", "transform-2": "b", "many": "c", "one": "c", "list": "d",
-    "parked": "e", "startup": "f", "javascript": "g", "language": "h", "light": "h", "scripts": "h",
-    "floods": "i", "costs": "j", "many-postgres": "p", "one-postgres": "p", "sockets": "w", "deaf": "w",
-    **{f"temporal-{workers}": "t" for workers in WORKERS},
+    "limit": "commits",
+    "noop-2": "engine",
+    "noop-10": "engine",
+    "transform-2": "engine",
+    "many": "rest",
+    "one": "rest",
+    "list": "lists",
+    "parked": "memory",
+    "startup": "startup",
+    "javascript": "javascript",
+    "language": "language",
+    "light": "language",
+    "scripts": "language",
+    "floods": "logins",
+    "costs": "costs",
+    "many-postgres": "postgres",
+    "one-postgres": "postgres",
+    "sockets": "sockets",
+    "deaf": "sockets",
+    **{f"temporal-{workers}": "temporal" for workers in WORKERS},
 }  # fmt: skip
 # A server that has finished executions behind it may still grow by so much over as many again.
 FLAT_PERCENT: Final = 2.0
@@ -93,7 +109,7 @@ def rows(rounds: Rounds) -> list[Row]:
     add("engine alone, 2 no-op nodes", "executions/s", "noop-2.per_second", at_least(2000, "2,000"))
     if (engine := rounds.get("noop-2")) and (limit := rounds.get("limit")):
         ratios = [one["per_second"] / bare["per_second"] for one, bare in zip(engine, limit, strict=False)]
-        found.append(Row("b", "engine alone ÷ bare loop", "", ratios, at_least(0.25, "1/4"), 2))
+        found.append(Row("engine", "engine alone ÷ bare loop", "", ratios, at_least(0.25, "1/4"), 2))
     add("engine alone, 10 no-op nodes", "executions/s", "noop-10.per_second")
     add("engine alone, 2 transform nodes", "executions/s", "transform-2.per_second")
     add("REST, 2 HTTP calls, 32 clients", "executions/s", "many.per_second", at_least(650, "650"))
@@ -161,13 +177,15 @@ def _after_finished(report: Mapping[str, Any]) -> list[Row]:
     is_full = count >= ENOUGH_FOR_CACHES
     flat = at_most(FLAT_PERCENT, f"{FLAT_PERCENT:g} (flat)") if is_full else None
     found = [
-        Row("e", "memory at the start", "MB", [start / 1e6], None, 1),
-        Row("e", f"memory after {count:,} finished", "MB", [at_end / 1e6], None, 1),
-        Row("e", f"  growth from {half:,} to there", "%", [(at_end / at_half - 1) * 100], flat, 1),
-        Row("e", "light executions, started over REST", "executions/s", [report["per_second"]]),
+        Row("memory", "memory at the start", "MB", [start / 1e6], None, 1),
+        Row("memory", f"memory after {count:,} finished", "MB", [at_end / 1e6], None, 1),
+        Row("memory", f"  growth from {half:,} to there", "%", [(at_end / at_half - 1) * 100], flat, 1),
+        Row("memory", "light executions, started over REST", "executions/s", [report["per_second"]]),
     ]
     if (then := report["then_parked"]) is not None:
-        found.append(Row("e", "a parked execution, after those", "bytes", [then["bytes_each"]], at_most(2048, "2 KB")))
+        found.append(
+            Row("memory", "a parked execution, after those", "bytes", [then["bytes_each"]], at_most(2048, "2 KB"))
+        )
     return found
 
 
