@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
+DOCS: Final = ROOT / "docs"
 README: Final = ROOT / "README.md"
-ARCHITECTURE: Final = ROOT / "docs" / "architecture.md"
-FLOW_LANGUAGE: Final = ROOT / "docs" / "flow-language.md"
-API: Final = ROOT / "docs" / "api.md"
-OPERATIONS: Final = ROOT / "docs" / "operations.md"
+ARCHITECTURE: Final = DOCS / "architecture.md"
+FLOW_LANGUAGE: Final = DOCS / "flow-language.md"
+API: Final = DOCS / "api.md"
+OPERATIONS: Final = DOCS / "operations.md"
 
 _FENCE: Final = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

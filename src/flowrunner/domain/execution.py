@@ -77,6 +77,20 @@ class StepStatus(StrEnum):
     FAILED = "failed"
 
 
+# Every legal change of a step's status; `ExecutionState.apply` rejects any other. An attempt that a crash cut off runs
+# again from RUNNING, and a loop opens its next scopes from OPEN.
+STEP_TRANSITIONS: Final[Mapping[StepStatus, frozenset[StepStatus]]] = {
+    StepStatus.RUNNING: frozenset(set(StepStatus) - {StepStatus.RESUMING}),
+    StepStatus.RETRYING: frozenset({StepStatus.RUNNING}),
+    StepStatus.WAITING: frozenset({StepStatus.RESUMING, StepStatus.RETRYING, StepStatus.COMPLETED, StepStatus.FAILED}),
+    StepStatus.RESUMING: frozenset({StepStatus.WAITING, StepStatus.RETRYING, StepStatus.COMPLETED, StepStatus.FAILED}),
+    StepStatus.OPEN: frozenset({StepStatus.OPEN, StepStatus.RETRYING, StepStatus.COMPLETED, StepStatus.FAILED}),
+    StepStatus.COMPLETED: frozenset(),
+    StepStatus.SKIPPED: frozenset(),
+    StepStatus.FAILED: frozenset(),
+}
+
+
 @dataclass(slots=True)
 class ScopeProgress:
     """How far the scopes of a step have come.
@@ -434,8 +448,9 @@ class ExecutionState:
         return owner, key.removesuffix("]")
 
     def _complete(self, event: NodeCompleted) -> None:
-        current = self._current(event, *_UNDER_WAY)
-        current.status = StepStatus.SKIPPED if event.skipped else StepStatus.COMPLETED
+        status = StepStatus.SKIPPED if event.skipped else StepStatus.COMPLETED
+        current = self._current(event, status)
+        current.status = status
         result = event.result if event.collected is None else current.collected(event.collected)
         current.action, current.result, current.is_last = event.action, result, event.is_last
         current.error = None
@@ -446,17 +461,18 @@ class ExecutionState:
         self._reconcile_children(current)
 
     def _fail(self, event: NodeFailed) -> None:
-        current = self._current(event, *_UNDER_WAY)
+        status = StepStatus.FAILED if event.retry_at is None else StepStatus.RETRYING
+        current = self._current(event, status)
+        current.status = status
         current.error = event.error
         current.failures += 1
         if event.retry_at is None:
-            current.status = StepStatus.FAILED
             if current.open is not None and current.open.fatal == event.error:
                 current.failed_at = current.open.failed_at
             self.frames[event.scope].error = event.error
             self._reconcile_children(current)
         else:
-            current.status, current.due_at = StepStatus.RETRYING, event.retry_at
+            current.due_at = event.retry_at
             current.waiting, current.signal = None, None
             self.running.pop(current.step, None)
             self.ready.pop(event.scope, None)
@@ -477,7 +493,7 @@ class ExecutionState:
         self.ready[current.step.scope] = None
 
     def _wait(self, event: NodeWaiting) -> None:
-        current = self._current(event, StepStatus.RUNNING, StepStatus.RESUMING)
+        current = self._current(event, StepStatus.WAITING)
         current.status, current.due_at, current.waiting = StepStatus.WAITING, event.until, event
         self.running.pop(current.step, None)
         self.ready.pop(event.scope, None)
@@ -508,7 +524,7 @@ class ExecutionState:
         self.ready[current.step.scope] = None
 
     def _open(self, event: ScopesOpened) -> None:
-        current = self._current(event, StepStatus.RUNNING, StepStatus.OPEN)
+        current = self._current(event, StepStatus.OPEN)
         if current.open is not None and not current.open.is_enough:
             raise IllegalEvent(f"{current.step} opens scopes while others are under way")
         inputs = dict(zip(event.keys, event.inputs, strict=True))
@@ -574,14 +590,13 @@ class ExecutionState:
         else:
             self.ready.pop(owner.step.scope, None)
 
-    def _current(
-        self, event: NodeCompleted | NodeFailed | NodeWaiting | ScopesOpened, *allowed: StepStatus
-    ) -> StepState:
+    def _current(self, event: NodeCompleted | NodeFailed | NodeWaiting | ScopesOpened, to: StepStatus) -> StepState:
+        """Return the step of an event that changes its status to ``to``. Raises: IllegalEvent."""
         frame = self.frames.get(event.scope)
         state = frame.steps.get(event.node) if frame is not None else None
         if state is None or (state.step.iteration, state.attempts) != (event.iteration, event.attempt):
             raise IllegalEvent(f"{event.type} of {event.node}.{event.iteration}, which is not the current step")
-        if state.status not in allowed:
+        if to not in STEP_TRANSITIONS[state.status]:
             raise IllegalEvent(f"{event.type} of {state.step}, which is {state.status}")
         return state
 
@@ -590,9 +605,6 @@ def budget_of(scope: str) -> str:
     """Return where the steps of a scope count: the handler that it belongs to, or `ROOT` for the flow itself."""
     outermost = scope.partition("/")[0]
     return outermost if outermost in HANDLERS else ROOT
-
-
-_UNDER_WAY: Final = (StepStatus.RUNNING, StepStatus.WAITING, StepStatus.RESUMING, StepStatus.OPEN)
 
 
 def replay(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
