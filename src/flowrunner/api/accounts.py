@@ -32,10 +32,12 @@ class UpdateAccount(Body):
         default=None, max_length=1024, description="Ends the account's sessions and API tokens."
     )
     current_password: str | None = Field(
-        default=None, max_length=1024, description="The present password: needed with a new one of the caller's own."
+        default=None,
+        max_length=1024,
+        description="The current password. Required when callers change their own password.",
     )
     disabled: bool | None = Field(
-        default=None, description="A disabled account cannot log in, and its API tokens are refused."
+        default=None, description="A disabled account cannot log in, and its API tokens are rejected."
     )
 
 
@@ -88,7 +90,7 @@ async def list_accounts(
     openapi_extra=needs(Right.CREATE_ACCOUNT),
 )
 async def create_account(request: Request, body: CreateAccount) -> Response:
-    """Make an account. It takes an admin's login: an API token cannot do it."""
+    """Create an account. This requires an admin's login session; API tokens are rejected."""
     account = await services_of(request).accounts.create(
         name=body.name, email=body.email, password=body.password, role=body.role, by=caller_of(request)
     )
@@ -97,7 +99,7 @@ async def create_account(request: Request, body: CreateAccount) -> Response:
 
 @router.get("/{id}", response_model=AccountAnswer, responses=errors(401, 403, 404))
 async def get_account(request: Request, id: str) -> Response:
-    """An admin sees every account, others their own."""
+    """Return an account. Admins can read every account, other callers only their own."""
     return answer(account_json(await services_of(request).accounts.get(caller_of(request), AccountId(id))))
 
 
@@ -108,10 +110,10 @@ async def get_account(request: Request, id: str) -> Response:
     openapi_extra=needs(Right.ACCOUNT),
 )
 async def update_account(request: Request, id: str, body: UpdateAccount) -> Response:
-    """Change what is given. Only an admin can change a role, disable an account, or change another one.
+    """Change the given fields. Only admins can change roles, disable accounts or change other accounts.
 
-    No API token changes a password, an e-mail address or a role. The own password takes `current_password`, and the
-    own e-mail address a login of the last 15 minutes.
+    API tokens cannot change passwords, e-mail addresses or roles. Changing your own password requires
+    `current_password`; changing your own e-mail address requires a login within the last 15 minutes.
     """
     account = await services_of(request).accounts.update(
         caller_of(request),

@@ -65,8 +65,10 @@ def _entry_json(row: AuditRow) -> dict[str, Any]:
 async def list_entries(
     request: Request,
     *,
-    actor: Annotated[str | None, Query(max_length=200, description="Only what this account did.")] = None,
-    account_id: Annotated[str | None, Query(max_length=200, description="Only what concerns this account.")] = None,
+    actor: Annotated[str | None, Query(max_length=200, description="Only actions of this account.")] = None,
+    account_id: Annotated[
+        str | None, Query(max_length=200, description="Only actions that concern this account.")
+    ] = None,
     action: Annotated[
         str | None, Query(max_length=200, description="Only this action, such as `flow.created`.")
     ] = None,
@@ -78,7 +80,7 @@ async def list_entries(
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
 ) -> Response:
-    """The newest first. Each entry has the hash of the one before, so that a change shows."""
+    """List audit entries, the newest first. Each contains the hash of the previous one, so tampering is detectable."""
     page = page_of(limit, offset)
     wanted = AuditFilter(
         actor=actor,
@@ -99,7 +101,7 @@ def _moment(name: str, text: str | None) -> datetime | None:
         return None
     try:
         at = datetime.fromisoformat(text)
-        # Far from the ends of what a calendar knows, where times of day cannot be converted.
+        # Near the ends of the supported range, time zones cannot be converted.
         if at.tzinfo is None or not 1970 <= at.year < 9000:
             raise ValueError
     except ValueError:

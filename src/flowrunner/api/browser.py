@@ -1,8 +1,8 @@
-"""Sessions of browsers: a cookie that no script can read, and the proof that our own pages sent it along.
+"""Browser sessions: an HttpOnly cookie, and the check that a request comes from our own pages.
 
-A browser sends a cookie with whatever request goes to its host, no matter whose page made it. So a request
-with a cookie alone is believed only if the browser says that it comes from this very origin. `SameSite` is
-not enough: pages on another port of the same host are of the same site.
+A browser sends the cookie with every request to its host, whichever page made the request. A request
+authenticated by the cookie alone is therefore accepted only if the browser reports our own origin. `SameSite`
+is not enough: pages on another port of the same host belong to the same site.
 """
 
 from collections.abc import Mapping
@@ -18,41 +18,45 @@ _COOKIE: Final = "flowrunner_session"
 
 
 class Browser:
-    """Args: public_url: The origin that browsers see, if it is not the one they name as the host."""
+    """The session cookie and the origin checks.
+
+    Args:
+        public_url: The origin that browsers see, if it differs from the `Host` header.
+    """
 
     def __init__(self, public_url: str | None) -> None:
         self._origin = public_url
         self.is_secure = public_url is not None and public_url.startswith("https:")
-        # With this prefix browsers take the cookie from nobody but this host, and over TLS alone: not on
-        # plain HTTP, which is what the server itself speaks on a loopback address.
+        # With this prefix, browsers accept the cookie from this host only, and only over TLS. It would not work
+        # over plain HTTP, which the server itself speaks on a loopback address.
         self.cookie = f"__Host-{_COOKIE}" if self.is_secure else _COOKIE
 
     def token_of(self, connection: HTTPConnection) -> str | None:
-        """The token in the cookie."""
+        """Return the token in the cookie, or None."""
         if "cookie" not in connection.headers:
             return None
         return connection.cookies.get(self.cookie)
 
     def set(self, response: Response, token: str, *, expires_at: datetime) -> None:
-        """Have the browser keep the token."""
+        """Set the session cookie."""
         response.set_cookie(
             self.cookie, token, expires=expires_at, path="/", secure=self.is_secure, httponly=True, samesite="strict"
         )
 
     def clear(self, response: Response) -> None:
-        """Have the browser forget it."""
+        """Delete the session cookie."""
         response.set_cookie(
             self.cookie, "", max_age=0, path="/", secure=self.is_secure, httponly=True, samesite="strict"
         )
 
     def check_is_own(self, headers: Mapping[str, str]) -> None:
-        """For what a browser sends unasked. Raises: Forbidden unless it comes from our own pages."""
+        """Check a request that relies on the cookie. Raises: Forbidden unless it comes from our own pages."""
         if "origin" not in headers and "sec-fetch-site" not in headers:
-            raise Forbidden("A request with a cookie must say where it comes from: send 'Origin'")
+            raise Forbidden("A request with a cookie must state its origin: send the 'Origin' header")
         self.check_is_not_foreign(headers)
 
     def check_is_not_foreign(self, headers: Mapping[str, str]) -> None:
-        """Raises: Forbidden if the browser says that it comes from elsewhere."""
+        """Raise Forbidden if the browser reports another origin."""
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         is_foreign = site is not None and site != "same-origin"
         if origin is not None and not is_foreign:

@@ -36,17 +36,17 @@ IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "The same key never starts a second execution.",
+    "description": "A key starts at most one execution.",
     "schema": {"type": "string", "maxLength": 255},
 }
 REPEATABLE: Final = IDEMPOTENCY_KEY | {
-    "description": "The same request with the same key counts once, and is answered as the first time."
+    "description": "A repeated request with the same key has no further effect and gets the first answer."
 }
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class RunFlow(Body):
-    input: dict[str, Any] = Field(default={}, description="What the flow reads as `${flow.input}`.")
+    input: dict[str, Any] = Field(default={}, description="The input, which the flow reads as `${flow.input}`.")
 
 
 class RunAnswer(Answer):
@@ -57,7 +57,7 @@ class RunAnswer(Answer):
 
 
 class RerunAnswer(RunAnswer):
-    revision: int | None = Field(default=None, description="The revision of the flow that it runs.")
+    revision: int | None = Field(default=None, description="The flow revision that this execution runs.")
 
 
 class ExecutionAnswer(Answer):
@@ -65,41 +65,45 @@ class ExecutionAnswer(Answer):
     flow_id: str
     status: ExecutionStatus
     started_at: str
-    completed_at: str | None = Field(default=None, description="Absent until it has ended.")
-    duration: int | None = Field(default=None, description="Milliseconds. Absent until it has ended.")
-    error: str | None = Field(default=None, description="Why it failed. Absent unless it did.")
+    completed_at: str | None = Field(default=None, description="Absent until the execution has ended.")
+    duration: int | None = Field(default=None, description="Milliseconds. Absent until the execution has ended.")
+    error: str | None = Field(default=None, description="The error message. Absent unless the execution failed.")
 
 
 class WaitingFor(Answer):
-    """What a step waits for. Further members depend on the type: a signal's `key`, an approval's `prompt`."""
+    """The event that a step waits for. Further members depend on the type, such as `key` for a signal."""
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(description="retry, delay, signal, approval, flow, concurrency, room, or a node type's own.")
+    type: str = Field(
+        description="retry, delay, signal, approval, flow, concurrency, room, or a type defined by the node type."
+    )
     node: str | None = None
-    step: str | None = Field(default=None, description="The step: fetch.1, or each.1[4]/push.1 in a loop.")
-    until: str | None = Field(default=None, description="When it goes on by itself; null for never.")
+    step: str | None = Field(default=None, description="The step, such as fetch.1, or each.1[4]/push.1 in a loop.")
+    until: str | None = Field(
+        default=None, description="The time at which the step continues on its own; null if it never does."
+    )
 
 
 class FailureAnswer(Answer):
-    """Why and where an execution failed."""
+    """The reason and the place of an execution's failure."""
 
     type: str
     message: str
     node: str | None = None
     step: str | None = None
     attempt: int | None = None
-    input: Any = Field(default=None, description="What flowed into the step.")
+    input: Any = Field(default=None, description="The step's input.")
     data: Any = None
 
 
 class ExecutionDetailAnswer(ExecutionAnswer):
     input: Any
-    result: Any = Field(default=None, description="Absent until it has completed.")
-    revision: int | None = Field(default=None, description="The revision of the flow that it runs.")
-    waiting_for: list[WaitingFor] | None = Field(default=None, description="Absent unless it waits.")
-    failure: FailureAnswer | None = Field(default=None, description="Absent unless it failed.")
-    parent_id: str | None = Field(default=None, description="The execution that waits for this one.")
+    result: Any = Field(default=None, description="Absent until the execution has completed.")
+    revision: int | None = Field(default=None, description="The flow revision that this execution runs.")
+    waiting_for: list[WaitingFor] | None = Field(default=None, description="Absent unless the execution waits.")
+    failure: FailureAnswer | None = Field(default=None, description="Absent unless the execution failed.")
+    parent_id: str | None = Field(default=None, description="The parent execution, which waits for this one.")
     rerun_of: str | None = Field(default=None, description="The execution that this one repeats.")
 
 
@@ -116,7 +120,7 @@ class LogAnswer(Answer):
     message: str
     node_id: str | None = None
     node_type: str | None = None
-    step: str | None = Field(default=None, description="The step: fetch.1, or each.1[4]/push.1 in a loop.")
+    step: str | None = Field(default=None, description="The step, such as fetch.1, or each.1[4]/push.1 in a loop.")
     data: Any = None
 
 
@@ -166,13 +170,13 @@ def _log_json(line: LogLine) -> dict[str, Any]:
     response_model=RunAnswer,
     status_code=201,
     responses={
-        200: {"model": RunAnswer, "description": "Started before, by the same Idempotency-Key"},
+        200: {"model": RunAnswer, "description": "Already started by the same Idempotency-Key"},
         **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
     openapi_extra={"parameters": [IDEMPOTENCY_KEY], **needs(Right.RUN)},
 )
 async def run_flow(request: Request, id: str, body: RunFlow | None = None) -> Response:
-    """Start an execution. Once this has answered, no crash of the server loses it."""
+    """Start an execution. It is stored durably before this answers, so a crash does not lose it."""
     accepted = await services_of(request).executions.run(
         caller_of(request), FlowId(id), {} if body is None else body.input, idempotency_key=idempotency_key_of(request)
     )
@@ -204,11 +208,13 @@ def _accepted(accepted: StartedExecution) -> Response:
 async def list_executions(
     request: Request,
     flow_id: Annotated[str | None, Query(max_length=200, description="Only executions of this flow.")] = None,
-    status: Annotated[str | None, Query(max_length=200, description="One status, or several by commas.")] = None,
+    status: Annotated[
+        str | None, Query(max_length=200, description="One status, or several separated by commas.")
+    ] = None,
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
 ) -> Response:
-    """The newest first."""
+    """List executions, the newest first."""
     page = page_of(limit, offset)
     executions, total = await services_of(request).executions.page(
         caller_of(request),
@@ -223,7 +229,7 @@ def _statuses(text: str | None) -> list[Status]:
     try:
         return [] if text is None else [Status(part.strip()) for part in text.split(",")]
     except ValueError:
-        raise invalid("status", f"must be one of {', '.join(Status)}, or several joined by commas") from None
+        raise invalid("status", f"must be one of {', '.join(Status)}, or several separated by commas") from None
 
 
 @router.get("/executions/{id}", response_model=ExecutionDetailAnswer, responses=errors(401, 403, 404))
@@ -242,7 +248,7 @@ async def get_execution(request: Request, id: str) -> Response:
 
 
 def _failure_json(failed: bytes) -> dict[str, Any]:
-    """What is shown of the event that an execution failed with."""
+    """Return the JSON of a failure from the stored event."""
     event = msgspec.json.decode(failed)
     error = event["error"]
     body = {"type": error["type"], "message": error["message"], "node": error["node"], "step": event.get("step")}
@@ -251,12 +257,12 @@ def _failure_json(failed: bytes) -> dict[str, Any]:
 
 
 class SignalBody(Body):
-    payload: Any = Field(default=None, description="What the step that waits for the signal gives.")
+    payload: Any = Field(default=None, description="The result of the step that waits for the signal.")
 
 
 class ApprovalBody(Body):
     approved: bool
-    data: Any = Field(default=None, description="What the approval's form asks for.")
+    data: Any = Field(default=None, description="The values for the approval's form.")
 
 
 class RerunBody(Body):
@@ -265,21 +271,21 @@ class RerunBody(Body):
         alias="from",
         min_length=1,
         max_length=2000,
-        description="Node or step to begin at; the results before it are kept. The whole if absent.",
+        description="Node or step to start at; earlier results are reused. If absent, the whole flow runs again.",
     )
-    input: dict[str, Any] | None = Field(default=None, description="Other input; the same if absent.")
-    # A number that the database can hold.
+    input: dict[str, Any] | None = Field(default=None, description="A new input. If absent, the same input is used.")
+    # The bound keeps numbers within the database's integer range.
     revision: Annotated[int, Field(ge=1, le=2**53)] | Annotated[str, Field(max_length=210)] = Field(
         default=CURRENT,
-        description="The flow's revision to run: `current`, `same` (the one that ran), a number, or `label:1.4.0`.",
+        description="The flow revision to run: `current`, `same` (the one that ran), a number, or `label:1.4.0`.",
     )
     idempotency: Literal["new", "same"] = Field(
         default="new",
-        description="Whether its steps send new idempotency keys, or those that the steps of this one have sent.",
+        description="`true` if its steps send new idempotency keys, `false` if they repeat those of this execution.",
     )
 
 
-# A key may be anything, and a step within a loop or a branch has a slash in its name.
+# A key may contain any character, and the name of a step in a loop or a branch contains a slash.
 @router.post(
     "/executions/{id}/signals/{key:path}",
     response_model=Message,
@@ -287,7 +293,7 @@ class RerunBody(Body):
     openapi_extra={"parameters": [REPEATABLE], **needs(Right.RUN)},
 )
 async def send_signal(request: Request, id: str, key: str, body: SignalBody | None = None) -> Response:
-    """Tell an execution what a `wait` node waits for. One that comes early is kept for the node."""
+    """Send the signal that a `wait` node waits for. A signal that arrives early is stored for the node."""
     payload = None if body is None else body.payload
     await services_of(request).signals.send(
         caller_of(request), ExecutionId(id), key, payload, idempotency_key=idempotency_key_of(request)
@@ -302,7 +308,7 @@ async def send_signal(request: Request, id: str, key: str, body: SignalBody | No
     openapi_extra={"parameters": [REPEATABLE], **needs(Right.RUN)},
 )
 async def answer_approval(request: Request, id: str, node: str, body: ApprovalBody) -> Response:
-    """Approve or reject what an `approval` node asks. Of two answers the first counts."""
+    """Answer an `approval` node. The first answer counts; later ones are rejected."""
     await services_of(request).signals.answer(
         caller_of(request),
         ExecutionId(id),
@@ -319,13 +325,13 @@ async def answer_approval(request: Request, id: str, node: str, body: ApprovalBo
     response_model=RerunAnswer,
     status_code=201,
     responses={
-        200: {"model": RerunAnswer, "description": "Started before, by the same Idempotency-Key"},
+        200: {"model": RerunAnswer, "description": "Already started by the same Idempotency-Key"},
         **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
     openapi_extra={"parameters": [IDEMPOTENCY_KEY], **needs(Right.RUN)},
 )
 async def rerun_execution(request: Request, id: str, body: RerunBody | None = None) -> Response:
-    """Start a new execution that repeats this one: whole, with other input, or from one of its steps on."""
+    """Start a new execution that repeats this one: completely, with another input, or from one of its steps."""
     wanted = body or RerunBody()
     accepted = await services_of(request).reruns.rerun(
         caller_of(request),
@@ -349,12 +355,12 @@ async def cancel_execution(
     request: Request,
     id: str,
     force: Annotated[
-        bool, Query(description="End it at once: without its `on_finish`, or in the middle of its handlers.")
+        bool, Query(description="End the execution immediately: skip `on_finish`, or interrupt handlers that run.")
     ] = False,
 ) -> Response:
     """Cancel an execution. Its flow has ended when this answers; `on_finish` may still run.
 
-    Sent again while `on_finish` runs it changes nothing, and is answered as before. After the end it is a 409.
+    A repeated request while `on_finish` runs has no effect and gets the same answer. After the end it is a 409.
     """
     await services_of(request).executions.cancel(caller_of(request), ExecutionId(id), force=force)
     return answer({"message": "Execution cancelled successfully"})

@@ -42,7 +42,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class CreateFlow(Body):
-    """What is absent is taken from the definition's `metadata`."""
+    """A new flow. Absent fields are taken from the definition's `metadata`."""
 
     name: Name | None = None
     description: str | None = Field(default=None, max_length=10_000)
@@ -51,7 +51,7 @@ class CreateFlow(Body):
 
 
 class UpdateFlow(Body):
-    """What is absent stays, or is taken from a new definition's `metadata`."""
+    """Changes to a flow. Absent fields stay, or are taken from the `metadata` of a new definition."""
 
     name: Name | None = None
     description: str | None = Field(default=None, max_length=10_000)
@@ -64,9 +64,11 @@ class ValidateFlow(Body):
 
 
 class Validation(Answer):
-    is_valid: bool = Field(description="Whether it could be saved.")
-    errors: list[ErrorEntry] = Field(description="What keeps it from being saved, in the order of the document.")
-    warnings: list[ErrorEntry] = Field(description="What is allowed and hardly meant, or missing to run it.")
+    is_valid: bool = Field(description="`true` if the definition can be saved.")
+    errors: list[ErrorEntry] = Field(description="Faults that prevent saving, in document order.")
+    warnings: list[ErrorEntry] = Field(
+        description="Valid but probably unintended constructs, and dependencies that are missing at run time."
+    )
 
 
 class FlowAnswer(Answer):
@@ -77,7 +79,7 @@ class FlowAnswer(Answer):
     created_at: str
     updated_at: str
     tags: list[str]
-    revision: int = Field(description="Number of the definition's revision.")
+    revision: int = Field(description="Revision number of the definition.")
 
 
 class FlowDetail(FlowAnswer):
@@ -95,7 +97,7 @@ class RevisionAnswer(Answer):
     number: int = Field(description="Counted from 1 within the flow.")
     version: str = Field(description="The author's label: the definition's `metadata.version`.")
     created_at: str
-    created_by: str = Field(description="Id of an account.")
+    created_by: str = Field(description="The id of the account that saved it.")
     is_current: bool
     size: int = Field(description="Bytes of the definition.")
 
@@ -115,15 +117,15 @@ class DifferenceSummary(Answer):
     nodes_added: list[str]
     nodes_removed: list[str]
     nodes_changed: list[str]
-    keys_changed: list[str] = Field(description="Keys of the document itself, such as `vars`.")
+    keys_changed: list[str] = Field(description="Changed top-level keys of the document, such as `vars`.")
 
 
 class DifferenceAnswer(Answer):
     number: int
-    against: int | None = Field(description="The revision that the difference starts from; null: there is none before.")
+    against: int | None = Field(description="The revision compared against; null if there is no earlier one.")
     diff: str = Field(description="A unified diff; empty if nothing changed.")
-    is_truncated: bool = Field(description="The text ends before the difference does: it is longer than 1 MiB.")
-    summary: DifferenceSummary | None = Field(description="Null if one of the two cannot be read as YAML.")
+    is_truncated: bool = Field(description="`true` if the difference is longer than 1 MiB and was cut off.")
+    summary: DifferenceSummary | None = Field(description="Null if one of the two is not valid YAML.")
 
 
 def _flow_json(flow: FlowView) -> dict[str, Any]:
@@ -203,7 +205,7 @@ async def create_flow(request: Request, body: CreateFlow) -> Response:
     openapi_extra={**_LARGE, **needs(Right.READ)},
 )
 async def validate_flow(request: Request, body: ValidateFlow) -> Response:
-    """Tell everything there is to say of a definition, without saving it."""
+    """Report all errors and warnings of a definition without saving it."""
     faults = await services_of(request).flows.validate(caller_of(request), body.definition)
     found = [(fault.is_warning, fault_json(fault, document="definition")) for fault in faults]
     wrong = [entry for is_warning, entry in found if not is_warning]
@@ -219,7 +221,7 @@ async def validate_flow(request: Request, body: ValidateFlow) -> Response:
     openapi_extra={**_LARGE, "parameters": [IF_MATCH]},
 )
 async def update_flow(request: Request, id: str, body: UpdateFlow) -> Response:
-    """A changed definition is a new revision; executions under way go on with theirs."""
+    """Update a flow. A changed definition becomes a new revision; running executions keep theirs."""
     flow = await services_of(request).flows.update(
         caller_of(request),
         FlowId(id),
@@ -239,7 +241,7 @@ async def update_flow(request: Request, id: str, body: UpdateFlow) -> Response:
     openapi_extra={"parameters": [IF_MATCH]},
 )
 async def delete_flow(request: Request, id: str) -> Response:
-    """Executions under way go on, and the history stays readable."""
+    """Delete a flow. Running executions continue, and the history stays readable."""
     await services_of(request).flows.delete(caller_of(request), FlowId(id), if_states=states_to_match(request))
     return answer({"message": "Flow deleted successfully"})
 
@@ -249,7 +251,7 @@ async def delete_flow(request: Request, id: str) -> Response:
 
 @router.get("/{id}/revisions", response_model=RevisionList, responses=errors(401, 403, 404, 422))
 async def list_revisions(request: Request, id: str, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Response:
-    """The newest first."""
+    """List the revisions of a flow, the newest first."""
     page = page_of(limit, offset)
     revisions, total = await services_of(request).flows.revisions(caller_of(request), FlowId(id), page=page)
     return listing("revisions", [_revision_json(revision) for revision in revisions], total, page)
@@ -267,10 +269,10 @@ async def compare_revisions(
     id: str,
     number: RevisionNumber,
     against: Annotated[
-        int | None, Query(ge=1, le=2**53, description="The revision to start from; the one before if absent.")
+        int | None, Query(ge=1, le=2**53, description="The revision to compare against; the previous one if absent.")
     ] = None,
 ) -> Response:
-    """What changed from one revision to another."""
+    """Return the differences between two revisions."""
     difference, start = await services_of(request).flows.compare(
         caller_of(request), FlowId(id), number, against=against
     )
@@ -300,7 +302,7 @@ async def compare_revisions(
     openapi_extra={"parameters": [IF_MATCH]},
 )
 async def restore_revision(request: Request, id: str, number: RevisionNumber) -> Response:
-    """Save an old definition again: a new revision, and the history stays as it is."""
+    """Restore an old definition as a new revision. The history is unchanged."""
     return _saved(
         await services_of(request).flows.restore(
             caller_of(request), FlowId(id), number, if_states=states_to_match(request)
@@ -310,6 +312,6 @@ async def restore_revision(request: Request, id: str, number: RevisionNumber) ->
 
 @router.delete("/{id}/revisions/{number}", response_model=Message, responses=errors(401, 403, 404, 409, 422))
 async def delete_revision(request: Request, id: str, number: RevisionNumber) -> Response:
-    """Forget an old definition. Executions of it that have ended stay readable."""
+    """Delete an old revision. Its finished executions stay readable."""
     await services_of(request).flows.delete_revision(caller_of(request), FlowId(id), number)
     return answer({"message": "Revision deleted successfully"})

@@ -1,4 +1,4 @@
-"""Whether the server lives, and whether it can serve."""
+"""Health, readiness and metrics of the server."""
 
 from collections.abc import Awaitable, Callable
 
@@ -11,7 +11,7 @@ from flowrunner.domain.errors import Unavailable
 
 router = APIRouter(tags=["Operation"], route_class=ProbeRoute)
 
-# Why the server cannot serve at the moment; None when it can.
+# Returns the reason why the server is not ready, or None if it is ready.
 Readiness = Callable[[], Awaitable[str | None]]
 
 
@@ -21,13 +21,13 @@ class Health(Answer):
 
 @router.get("/healthz", response_model=Health, responses=errors(is_limited=False))
 async def healthz(request: Request) -> Response:
-    """The process is alive."""
+    """Report that the process is alive."""
     return answer({"status": "ok"})
 
 
 @router.get("/readyz", response_model=Health, responses=errors(is_limited=False))
 async def readyz(request: Request) -> Response:
-    """The server can serve: the database answers and the engine is active."""
+    """Report that the server is ready: the database answers and the engine is active."""
     problem = await request.app.state.readiness()
     if problem is not None:
         raise Unavailable(f"The server is not ready: {problem}")
@@ -36,6 +36,6 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics", response_class=PlainTextResponse, responses={200: {"description": "Metrics for Prometheus"}})
 async def metrics(request: Request) -> Response:
-    """Counts of what the process has done; no names, no values."""
+    """Return the metrics of this process. They contain no names and no values of users."""
     text: bytes = request.app.state.metrics()
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

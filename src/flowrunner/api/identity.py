@@ -1,4 +1,4 @@
-"""Login, refresh, logout; tickets for WebSockets; and the first account."""
+"""Login, token refresh, logout, tickets for WebSockets, and the first account."""
 
 from fastapi import APIRouter, Request
 from pydantic import Field
@@ -25,7 +25,7 @@ from flowrunner.services.identity import Token
 
 
 class RefreshRoute(ProtectedRoute):
-    """Looks also at who is turned away: a token that comes back after its refresh is in two hands."""
+    """A protected route that also detects reuse of a refreshed token, which means that two parties have it."""
 
     async def admit(self, request: Request) -> None:
         try:
@@ -45,24 +45,24 @@ renewing = APIRouter(prefix="/api/v1/auth", tags=["Authentication"], route_class
 class Login(Body):
     username: str = Field(max_length=320, description="The account's e-mail address.")
     password: str = Field(max_length=1024)
-    cookie: bool = Field(
-        default=False, description="For browsers: the token comes as a cookie that no script can read."
-    )
+    cookie: bool = Field(default=False, description="For browsers: the token is set as an HttpOnly cookie.")
 
 
 class TokenAnswer(Answer):
-    token: str | None = Field(default=None, description="Absent if it came as a cookie.")
+    token: str | None = Field(default=None, description="Absent if the token was set as a cookie.")
     expires_at: str
     account_id: str
 
 
 class TicketAnswer(Answer):
-    ticket: str = Field(description="Send it as the WebSocket subprotocol `ticket.<ticket>`; it works once.")
+    ticket: str = Field(
+        description="Send it as the WebSocket subprotocol `ticket.<ticket>`. It is valid for one connection."
+    )
     expires_at: str
 
 
 class Setup(Body):
-    token: str = Field(max_length=200, description="Printed by the server at its first start.")
+    token: str = Field(max_length=200, description="The token that the server printed at its first start.")
     name: str = Field(min_length=1, max_length=200)
     email: str = Field(max_length=320)
     password: str = Field(max_length=1024)
@@ -82,7 +82,7 @@ def _token_answer(request: Request, token: Token, *, as_cookie: bool) -> Respons
 
 @public.post("/auth/login", response_model=TokenAnswer, responses=errors(401, 403, *BODY_ERRORS), openapi_extra=_SMALL)
 async def login(request: Request, body: Login) -> Response:
-    """Authenticate and get a token."""
+    """Log in and get a token."""
     browser_of(request).check_is_not_foreign(request.headers)
     identity = services_of(request).identity
     login = identity.login(body.username, body.password, address=address_of(request))
@@ -92,9 +92,9 @@ async def login(request: Request, body: Login) -> Response:
 
 @renewing.post("/refresh", response_model=TokenAnswer, responses=errors(401, 403), openapi_extra=needs(Right.SESSION))
 async def refresh(request: Request) -> Response:
-    """Get a new token; the present one works for another ten seconds at most.
+    """Get a new token. The current one stays valid for at most ten seconds.
 
-    A token that was refreshed before ends the whole login, unless this was a moment ago: somebody else has it.
+    Refreshing the same token again later ends the whole session, because the token must have been stolen.
     """
     token = await services_of(request).identity.refresh(caller_of(request))
     return _token_answer(request, token, as_cookie=is_by_cookie(request))
@@ -102,7 +102,7 @@ async def refresh(request: Request) -> Response:
 
 @router.post("/logout", response_model=Message, responses=errors(401, 403), openapi_extra=needs(Right.SESSION))
 async def logout(request: Request) -> Response:
-    """Make the present token useless, and whatever it was refreshed from or into."""
+    """Revoke the current token and every token of the same session."""
     await services_of(request).identity.logout(caller_of(request))
     response = answer({"message": "Logged out successfully"})
     if is_by_cookie(request):

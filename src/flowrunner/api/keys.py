@@ -1,4 +1,4 @@
-"""Rotation of keys over REST; no answer holds a key."""
+"""Key rotation over REST. No answer contains a key."""
 
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ admin = APIRouter(prefix="/api/v1/keys/rotations", tags=["Keys"], route_class=Ad
 
 
 class RotateKeys(Body):
-    kinds: list[KeyKind] = Field(min_length=1, max_length=3, description="Which keys to replace.")
+    kinds: list[KeyKind] = Field(min_length=1, max_length=3, description="The kinds of keys to replace.")
 
 
 class RotationAnswer(Answer):
@@ -23,8 +23,12 @@ class RotationAnswer(Answer):
     kind: KeyKind
     status: Literal["running", "completed"]
     requested_at: str
-    needed_until: str | None = Field(default=None, description="Until when tokens count that the earlier key signed.")
-    completed_at: str | None = Field(default=None, description="When nothing needed the earlier keys any more.")
+    needed_until: str | None = Field(
+        default=None, description="The time until which tokens signed by the previous key are valid."
+    )
+    completed_at: str | None = Field(
+        default=None, description="The time at which the previous keys were no longer needed."
+    )
 
 
 class RotationList(Answer):
@@ -52,7 +56,7 @@ def _rotation_json(rotation: KeyRotation) -> dict[str, Any]:
 
 @admin.post("", response_model=Rotations, status_code=202, responses=errors(401, 403, *BODY_ERRORS))
 async def rotate_keys(request: Request, body: RotateKeys) -> Response:
-    """Replace keys in the background. Nothing becomes unreadable, and nobody has to log in again."""
+    """Replace keys in the background. Stored data stays readable, and sessions stay valid."""
     kinds = list(dict.fromkeys(body.kinds))
     rotations = await services_of(request).keys.request(caller_of(request), kinds)
     return answer({"rotations": [_rotation_json(rotation) for rotation in rotations]}, 202)
@@ -60,7 +64,7 @@ async def rotate_keys(request: Request, body: RotateKeys) -> Response:
 
 @admin.get("", response_model=RotationList, responses=errors(401, 403, 422))
 async def list_rotations(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Response:
-    """The newest first."""
+    """List key rotations, the newest first."""
     page = page_of(limit, offset)
     rotations, total = await services_of(request).keys.page(page)
     return listing("rotations", [_rotation_json(rotation) for rotation in rotations], total, page)

@@ -1,4 +1,4 @@
-"""An execution's events, live over a WebSocket."""
+"""Live events of an execution over a WebSocket."""
 
 import asyncio
 import contextlib
@@ -41,18 +41,18 @@ from flowrunner.domain.values import AccountId, ExecutionId
 from flowrunner.ports import PAGE_OF_EVENTS_BYTES, Clock, Journal, LiveEvents, Recorded
 from flowrunner.services.bundle import Services
 
-# Most executions have no more events than the first page. Of the ones that have more, few at once read the next page:
-# however many subscribers have much to catch up with, everybody else goes on between two pages.
+# Most executions fit into the first page. Few subscribers read further pages at the same time, so that many
+# subscribers with a long history do not block other requests.
 _FIRST_PAGE: Final = 20
 _PAGE: Final = 50
 _FIRST_PAGES_AT_ONCE: Final = 8
 _PAGES_AT_ONCE: Final = 2
-# So much is sent without a break for others, and for the connection to tell that it takes no more.
+# After this much, the sender yields to other tasks and lets the connection report that its buffer is full.
 _MESSAGES_AT_A_STRETCH: Final = 10
 _CHARACTERS_AT_A_STRETCH: Final = 64 * 1024
 _KEPT_MESSAGES: Final = 256
 _KEPT_CHARACTERS: Final = 4 * 1024
-# A subscriber that takes nothing for so long is let go.
+# Time after which a subscriber that reads nothing is disconnected.
 _SEND_SECONDS: Final = 30.0
 _CLOSE_SECONDS: Final = 2.0
 
@@ -63,7 +63,7 @@ SESSION_ENDED: Final = 4401
 
 
 class _SocketRoute(WebSocketRoute):
-    """A route that its requests are told by, as those of HTTP are."""
+    """A WebSocket route that puts itself into the request's scope, as HTTP routes do."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, found = super().matches(scope)
@@ -74,7 +74,7 @@ class Live:
     """The open sockets of this process.
 
     Args:
-        most: How many there may be, of all accounts together.
+            most: The maximum number of sockets over all accounts.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Live:
         self._clock = clock
         self._beginning = asyncio.Semaphore(_FIRST_PAGES_AT_ONCE)
         self._catching_up = asyncio.Semaphore(_PAGES_AT_ONCE)
-        # Kept as long as a subscriber has one to send, and the latest short ones for those that come to it later.
+        # A message is kept while a subscriber has to send it. The latest short ones are kept for slower subscribers.
         self._messages: WeakValueDictionary[tuple[ExecutionId, int], _Message] = WeakValueDictionary()
         self._latest: deque[_Message] = deque(maxlen=_KEPT_MESSAGES)
         self._sockets: dict[AccountId, set[_Socket]] = {}
@@ -103,15 +103,15 @@ class Live:
         return sum(map(len, self._sockets.values()))
 
     async def serve(self, websocket: WebSocket) -> None:
-        """Authenticate, send what has happened, then what happens, and close at the end."""
+        """Authenticate, send past events, then new ones, and close at the end of the execution."""
         id = ExecutionId(websocket.path_params["execution_id"])
         try:
             caller, protocol = await admit_socket(websocket, Right.READ)
             after = _after(websocket.query_params.get("after"))
             execution = await self._services.executions.get(caller, id)
             family = await self._services.identity.family_of(caller)
-            # Last, as others may come while something is awaited. From here on this one counts.
-            self._check_room(caller.account_id)
+            # Checked last, because other sockets may open during an await. From here on this socket counts.
+            self._check_socket_limits(caller.account_id)
         except FlowRunnerError as error:
             await record_refusal(websocket, error)
             await websocket.send_denial_response(answer_to(websocket.scope["request_id"], error))
@@ -121,7 +121,7 @@ class Live:
         self._all_closed.clear()
         try:
             await websocket.accept(subprotocol=protocol)
-            # It may have ended before this socket was one to be told.
+            # The session may have ended before this socket was registered.
             await self._end_unless_alive(socket)
             await self._until_closed(socket, id, after, has_ended=execution.status.is_final)
         finally:
@@ -132,7 +132,7 @@ class Live:
             if not self._sockets:
                 self._all_closed.set()
 
-    def _check_room(self, account_id: AccountId) -> None:
+    def _check_socket_limits(self, account_id: AccountId) -> None:
         self._limits.check_sockets(len(self._sockets.get(account_id, ())))
         check_all_sockets(self.open_sockets, self._most)
 
@@ -158,10 +158,10 @@ class Live:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send(self, socket: "_Socket", id: ExecutionId, after: int, *, has_ended: bool) -> int:
-        """Send events until the last, each once; gives the code to close with."""
+        """Send each event once, up to the last one, and return the close code."""
         subscription = self._events.subscribe(id)
         try:
-            # What was recorded before the subscription, or missed by it, is in the journal.
+            # Events recorded before the subscription, or missed by it, are in the journal.
             page = await self._read(id, after, limit=_FIRST_PAGE, at_once=self._beginning)
             while True:
                 while page is not None:
@@ -173,16 +173,16 @@ class Live:
                         break
                     page = await self._next_page(id, after)
                 if has_ended:
-                    # The subscriber knows the last event already: nothing more will come.
+                    # The subscriber already knows the last event.
                     return NORMAL_CLOSE
                 while (taken := await subscription.take()) is not None:
-                    news = [recorded for recorded in taken if recorded.seq > after]
-                    if news and news[-1].seq != after + len(news):
-                        # What is missing was recorded by a process that died before it could tell of it.
+                    fresh = [recorded for recorded in taken if recorded.seq > after]
+                    if fresh and fresh[-1].seq != after + len(fresh):
+                        # The missing events were recorded by a process that died before it could notify.
                         break
-                    if news:
-                        await _send_messages(socket.websocket, (self._message(id, recorded) for recorded in news))
-                        after = news[-1].seq
+                    if fresh:
+                        await _send_messages(socket.websocket, (self._message(id, recorded) for recorded in fresh))
+                        after = fresh[-1].seq
                     if _is_last(taken[-1]):
                         return NORMAL_CLOSE
                 page = await self._next_page(id, after)
@@ -202,7 +202,7 @@ class Live:
             if not records:
                 return None
             messages = []
-            # The events take up to twenty times the memory of their texts, and a slow subscriber keeps these for long.
+            # Decoded events take up to twenty times the memory of their text, and a slow subscriber keeps a page long.
             for recorded in records:
                 messages.append(self._message(id, recorded))
                 if len(recorded.data) >= _CHARACTERS_AT_A_STRETCH:
@@ -212,7 +212,7 @@ class Live:
             return _Page(messages, records[-1].seq, has_end=_is_last(records[-1]), is_full=is_full)
 
     def _message(self, id: ExecutionId, recorded: Recorded) -> "_Message":
-        """Return the message of an event, which is encoded once for the subscribers that have it to send."""
+        """Return the message of an event, encoded once for all subscribers."""
         found = self._messages.get((id, recorded.seq))
         if found is None:
             found = _Message(msgspec.json.encode(message(id, recorded)).decode())
@@ -227,7 +227,7 @@ class Live:
             await self._end_unless_alive(socket)
 
     async def revalidate_sessions(self) -> None:
-        """Close every socket whose session has ended, by whatever process."""
+        """Close every socket whose session has ended in any process."""
         for account_id in list(self._sockets):
             await self.end_sessions(account_id)
 
@@ -236,7 +236,7 @@ class Live:
             socket.end(SESSION_ENDED)
 
     async def close(self) -> None:
-        """Tell every subscriber that the server goes away."""
+        """Close all sockets because the server shuts down."""
         sockets = [socket for sockets in self._sockets.values() for socket in sockets]
         for socket in sockets:
             socket.end(GOING_AWAY)
@@ -258,7 +258,7 @@ class _Socket:
         self.ending.set()
 
     async def receive(self) -> None:
-        """Done when the other side has gone. What it says means nothing here."""
+        """Return when the client has disconnected. Its messages are ignored."""
         while (await self.websocket.receive())["type"] != "websocket.disconnect":
             pass
 
@@ -278,7 +278,7 @@ class _Message:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Messages of events that were recorded before. Args: is_full: There may be more than these."""
+    """Messages of recorded events. Args: is_full: There may be more pages."""
 
     messages: Sequence[_Message]
     last_seq: int
@@ -302,13 +302,13 @@ def _is_last(recorded: Recorded) -> bool:
 
 
 def message(id: ExecutionId, recorded: Recorded) -> Mapping[str, Any]:
-    """The message that tells of an event: one of the reference's five types, with its ``seq``."""
-    body = {"type": "", "execution_id": id, "seq": recorded.seq, **_told(recorded)}
+    """Return the message for an event: one of the reference's five types, with its ``seq``."""
+    body = {"type": "", "execution_id": id, "seq": recorded.seq, **_body(recorded)}
     body["timestamp"] = rfc3339(recorded.at)
     return {name: value for name, value in body.items() if value is not None or name == "result"}
 
 
-def _told(recorded: Recorded) -> dict[str, Any]:
+def _body(recorded: Recorded) -> dict[str, Any]:
     match recorded.event:
         case Started() as event:
             return _update(Status.RUNNING) | {"node_id": event.node, "node_type": event.node_type}
@@ -331,8 +331,8 @@ def _told(recorded: Recorded) -> dict[str, Any]:
             status = Status.WAITING if event.is_for_somebody else Status.RUNNING
             return _update(status) | _of_step(event) | {"until": until, "waiting_for": event.details}
         case NodeCompleted() as event:
-            told = {"type": "node_completed", **_of_step(event), "action": event.action, "result": event.result}
-            return told if event.collected is None else told | {"collected": True}
+            body = {"type": "node_completed", **_of_step(event), "action": event.action, "result": event.result}
+            return body if event.collected is None else body | {"collected": True}
         case ScopesOpened() as event:
             return _update(Status.RUNNING) | _of_step(event) | {"scopes": len(event.keys)}
         case ScopeEnded() as event:
@@ -377,13 +377,13 @@ def _of_step(event: StepEvent) -> dict[str, Any]:
         "node_id": event.node,
         "node_type": event.node_type,
         "step": str(Step(event.node, event.iteration, event.scope)),
-        # Which run of a loop or a branch it belongs to; nothing for the flow's own nodes.
+        # The iteration or branch that the step belongs to; None for the flow's own nodes.
         "scope": event.scope or None,
     }
 
 
 def _received(event: SignalReceived) -> dict[str, Any]:
-    """What has come: a signal by its key, the answer to an approval, or the end of a sub-flow."""
+    """Return the received input: a signal with its key, the answer to an approval, or the end of a sub-flow."""
     kind, _, name = event.key.partition(":")
-    what = {"approval": "step", "flow": "execution_id"}.get(kind, "key")
-    return {"type": kind, what: name} | ({} if event.by is None else {"by": event.by})
+    field = {"approval": "step", "flow": "execution_id"}.get(kind, "key")
+    return {"type": kind, field: name} | ({} if event.by is None else {"by": event.by})

@@ -1,4 +1,4 @@
-"""What the server's log tells of a request: one event when it has been answered, and nothing that it brought."""
+"""The request log: one event per answered request, without anything that the client sent."""
 
 import logging
 from typing import Any, Final
@@ -8,15 +8,15 @@ from starlette.types import Scope
 
 logger = structlog.get_logger()
 
-# Of a scope: the status that the request was answered with.
+# Key in the ASGI scope: the status code of the answer.
 ANSWERED: Final = "answered"
 
 
 def log_request(scope: Scope, *, seconds: float) -> None:
-    """Log a request that has ended: one that was refused, and with `log_level=debug` any.
+    """Log a finished request if it was rejected; with `log_level=debug`, log every request.
 
     Args:
-        seconds: How long it took.
+            seconds: The duration.
     """
     status = scope.get(ANSWERED)
     log = _logger_for(status)
@@ -27,7 +27,7 @@ def log_request(scope: Scope, *, seconds: float) -> None:
         "request.finished",
         request_id=scope["request_id"],
         method=scope.get("method", "WEBSOCKET"),
-        # With names in the place of ids; an address without a route may be anything, and is left out.
+        # The route contains parameter names in place of ids. A path without a route is arbitrary text and is left out.
         route=None if route is None else route.path_format,
         status=None if status is None else int(status),
         duration_ms=round(seconds * 1000, 3),
@@ -36,12 +36,12 @@ def log_request(scope: Scope, *, seconds: float) -> None:
 
 
 def log_unreadable(request_id: str, status: int) -> None:
-    """Log an answer to what never became a request."""
+    """Log the answer to input that could not be parsed as a request."""
     logger.info("request.finished", request_id=request_id, status=status)
 
 
 def _logger_for(status: int | None) -> Any:
-    """Return the method of the logger for requests answered so; None if they have no line."""
+    """Return the logger method for this status, or None if such requests are not logged."""
     if status is not None and 400 <= status < 500:
         return logger.info
     return logger.debug if logger.is_enabled_for(logging.DEBUG) else None

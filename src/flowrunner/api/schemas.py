@@ -45,7 +45,7 @@ class _Encoded:
     openapi_extra={"parameters": [IF_NONE_MATCH]},
 )
 async def get_flow_schema(request: Request) -> Response:
-    """What may stand in a flow document, with the parameters of every node type of this server."""
+    """Return the JSON Schema of flow documents, with the parameters of this server's node types."""
     schema = await _encoded(request)
     if is_known(request, schema.state):
         return not_modified(schema.state)
@@ -53,7 +53,7 @@ async def get_flow_schema(request: Request) -> Response:
 
 
 async def _encoded(request: Request) -> _Encoded:
-    """Made when it is first asked for: the node types stay the same as long as the server runs."""
+    """Return the encoded schema. It is built once, because node types do not change while the server runs."""
     state = request.app.state
     if not hasattr(state, "flow_schema"):
         body = msgspec.json.encode(await services_of(request).language.schema())

@@ -1,4 +1,4 @@
-"""Secrets over REST: no answer holds a value."""
+"""Secrets over REST. No answer contains a value."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ router = APIRouter(prefix="/api/v1/accounts/{account_id}/secrets", tags=["Secret
 
 
 class CreateSecret(Body):
-    key: str = Field(max_length=128, description="Flows read it as `${secrets.<key>}`.")
-    value: str = Field(max_length=8 * 1024, description="At least 8 characters. Nothing gives it back.")
+    key: str = Field(max_length=128, description="The name, which flows read as `${secrets.<key>}`.")
+    value: str = Field(max_length=8 * 1024, description="At least 8 characters. The API never returns it.")
 
 
 class SecretAnswer(Answer):
@@ -51,7 +51,7 @@ async def list_secrets(request: Request, account_id: str) -> Response:
     responses={200: {"model": SecretAnswer, "description": "Replaced"}, **errors(401, 403, 404, 409, *BODY_ERRORS)},
 )
 async def create_secret(request: Request, account_id: str, body: CreateSecret) -> Response:
-    """Create a secret (201), or give an existing one a new value (200)."""
+    """Create a secret (201), or replace the value of an existing one (200)."""
     secret, is_new = await services_of(request).secrets.set(
         caller_of(request), WorkspaceId(account_id), body.key, body.value
     )

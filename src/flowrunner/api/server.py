@@ -1,4 +1,4 @@
-"""Puts the routes together."""
+"""The ASGI application: routes, error handlers and the OpenAPI document."""
 
 import asyncio
 from collections.abc import Callable
@@ -29,7 +29,7 @@ documents = APIRouter(route_class=PublicRoute)
 
 @documents.get("/api/v1/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> Response:
-    """The description of this API, made when it is first asked for."""
+    """Return the OpenAPI description of this API."""
     state = request.app.state
     async with state.openapi_lock:
         if state.openapi is None:
@@ -74,7 +74,7 @@ def build_app(
     hosts: Hosts,
     body_room: BodyRoom,
 ) -> FastAPI:
-    """Args: refused: Is told of every limit that refuses a request."""
+    """Build the application. Args: refused: Called with the name of each limit that rejects a request."""
     app = FastAPI(
         title="FlowRunner",
         version=__version__,
@@ -82,7 +82,7 @@ def build_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        # Asking the environment with every request whether somebody wants to be told of it.
+        # The framework would otherwise check the environment for exporters on every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
@@ -94,7 +94,7 @@ def build_app(
     app.state.long_bodies = AccountLocks()
     app.state.body_room = body_room
     app.state.openapi, app.state.openapi_lock = None, asyncio.Lock()
-    # Taken over as they are: a router within a router is a second round of matching per request.
+    # The routes are copied, because a nested router would match every request twice.
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
     app.router.routes.append(live.route())
@@ -105,7 +105,7 @@ def build_app(
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
-    """OpenAPI 3.1 of the REST API, with the security that each route asks for."""
+    """Return the OpenAPI 3.1 document of the REST API, with the security requirements of each route."""
     document = get_openapi(
         title="FlowRunner",
         version=__version__,
@@ -117,10 +117,10 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         SECURITY_SCHEME: {
             "type": "http",
             "scheme": "bearer",
-            "description": "A login's token, or an API token. Each route's `x-right` says what its caller needs.",
+            "description": "A session token or an API token. `x-right` of a route names the right that the caller needs.",
         }
     }
-    # The framework announces its own shape of a 422 where a route does not say one; none is sent.
+    # The framework documents its own form of a 422 for routes that declare none; it is never sent.
     for path in document["paths"].values():
         for operation in path.values():
             if "HTTPValidationError" in str(operation["responses"].get("422", "")):

@@ -1,4 +1,4 @@
-"""API tokens over REST: each account's own."""
+"""The caller's API tokens over REST."""
 
 from datetime import timedelta
 from typing import Any
@@ -24,11 +24,11 @@ class CreateToken(Body):
     scopes: list[Scope] = Field(
         min_length=1,
         max_length=10,
-        description="What it may do: `read`, `run` (start and cancel executions), `write` (flows, secrets), `admin`"
-        " (accounts, but not who gets in). None implies another, and none goes beyond the account's present role.",
+        description="Allowed actions: `read`, `run` (start and cancel executions), `write` (flows, secrets), `admin`"
+        " (accounts, but not their credentials). No scope implies another, and none exceeds the account's current role.",
     )
     expires_in: str | None = Field(
-        default=None, max_length=20, description="For example `90d`. Without it the token has no end."
+        default=None, max_length=20, description="For example `90d`. Without it, the token does not expire."
     )
 
 
@@ -37,12 +37,12 @@ class TokenInList(Answer):
     name: str
     scopes: list[Scope]
     created_at: str
-    expires_at: str | None = Field(default=None, description="Absent if it has no end.")
-    last_used_at: str | None = Field(default=None, description="Absent if it was never used.")
+    expires_at: str | None = Field(default=None, description="Absent if the token does not expire.")
+    last_used_at: str | None = Field(default=None, description="Absent if the token was never used.")
 
 
 class NewToken(TokenInList):
-    token: str = Field(description="Shown this once.")
+    token: str = Field(description="The token. It is shown only once.")
 
 
 class TokenList(Answer):
@@ -68,7 +68,7 @@ def _token_json(token: TokenView) -> dict[str, Any]:
 
 @router.get("", response_model=TokenList, responses=errors(401, 403, 422), openapi_extra=needs(Right.SESSION))
 async def list_tokens(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Response:
-    """The account's API tokens, without what their holders show."""
+    """List the account's API tokens without their secret part."""
     page = page_of(limit, offset)
     tokens, total = await services_of(request).tokens.page(caller_of(request), page=page)
     return listing("tokens", [_token_json(token) for token in tokens], total, page)
@@ -82,7 +82,7 @@ async def list_tokens(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Of
     openapi_extra=needs(Right.TOKENS),
 )
 async def create_token(request: Request, body: CreateToken) -> Response:
-    """Make a token for a program. It takes a login: an API token cannot make another."""
+    """Create an API token for a program. This requires a login session; API tokens are rejected."""
     made, token = await services_of(request).tokens.create(
         caller_of(request), name=body.name, scopes=body.scopes, life=_life(body.expires_in)
     )
@@ -100,6 +100,6 @@ def _life(text: str | None) -> timedelta | None:
 
 @router.delete("/{id}", response_model=Message, responses=errors(401, 403, 404), openapi_extra=needs(Right.TOKENS))
 async def revoke_token(request: Request, id: str) -> Response:
-    """Make a token useless at once, and close the WebSockets that it opened."""
+    """Revoke a token immediately and close the WebSockets that it opened."""
     await services_of(request).tokens.revoke(caller_of(request), TokenId(id))
     return answer({"message": "Token revoked successfully"})
