@@ -117,7 +117,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         SECURITY_SCHEME: {
             "type": "http",
             "scheme": "bearer",
-            "description": "A session token or an API token. `x-right` of a route names the right that the caller needs.",
+            "description": "A session token or an API token. The `x-right` of a route names the required right.",
         }
     }
     # The framework documents its own form of a 422 for routes that declare none; it is never sent.

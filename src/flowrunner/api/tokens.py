@@ -25,7 +25,7 @@ class CreateToken(Body):
         min_length=1,
         max_length=10,
         description="Allowed actions: `read`, `run` (start and cancel executions), `write` (flows, secrets), `admin`"
-        " (accounts, but not their credentials). No scope implies another, and none exceeds the account's current role.",
+        " (accounts, but not their credentials). No scope implies another or exceeds the account's current role.",
     )
     expires_in: str | None = Field(
         default=None, max_length=20, description="For example `90d`. Without it, the token does not expire."

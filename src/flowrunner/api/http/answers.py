@@ -1,4 +1,4 @@
-"""The bodies of answers: their models for the documentation, and how they are written."""
+"""Answer bodies: documentation models and encoding."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from flowrunner.ports import Page
 
 
 class Answer(BaseModel):
-    """Base of the documented answers."""
+    """The base of documented answers."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -25,7 +25,7 @@ class Message(Answer):
 
 class ErrorEntry(Answer):
     pointer: str = Field(description="JSON pointer to the faulty value of the request.")
-    path: str = Field(description="Dotted path of the faulty value, in the flow document where it is one's.")
+    path: str = Field(description="Dotted path of the faulty value, within the flow document if the fault is there.")
     code: str
     message: str
     line: int | None = Field(default=None, description="Line in the flow document, from 1.")
@@ -34,12 +34,12 @@ class ErrorEntry(Answer):
 
 
 class ErrorDetails(Answer):
-    field: str | None = Field(default=None, description="The faulty field, if there is just one.")
+    field: str | None = Field(default=None, description="The faulty field, if there is exactly one.")
     reason: str | None = None
     errors: list[ErrorEntry] = []
-    revision: int | None = Field(default=None, description="With a 412: the current one.")
-    limit: str | None = Field(default=None, description="Which limit has refused it, by the setting's name.")
-    most: int | None = Field(default=None, description="How much that limit is.")
+    revision: int | None = Field(default=None, description="With a 412: the current revision.")
+    limit: str | None = Field(default=None, description="The setting that defines the exceeded limit.")
+    most: int | None = Field(default=None, description="The value of that limit.")
 
 
 class ErrorBody(Answer):
@@ -58,29 +58,29 @@ _DESCRIPTIONS = {
     400: "The request cannot be read",
     401: "Authentication is required, or failed",
     403: "The caller does not have permission",
-    404: "There is no such thing, or not one the caller may know of",
-    409: "The request conflicts with the present state, or the account has as much as it may have",
-    412: "It has changed since the state that If-Match names",
+    404: "The resource does not exist, or the caller may not know of it",
+    409: "The request conflicts with the current state, or the account has reached a limit",
+    412: "The resource has changed since the state in If-Match",
     413: "The request body is too large",
     415: "The request body is not JSON",
     422: "The request failed validation",
-    429: "Too many requests: wait as long as Retry-After says",
+    429: "Too many requests: wait for the time in Retry-After",
     500: "An internal error occurred",
     503: "The server cannot do this at the moment",
 }
 
 
 def errors(*statuses: int, is_limited: bool = True) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that can answer with these errors, and the ones that any can.
+    """Return the `responses` of a route for these errors and the ones that every route can have.
 
     Args:
-        is_limited: It may be asked too often.
+        is_limited: The route has a rate limit.
     """
     any_can = (429, 500, 503) if is_limited else (500, 503)
     return {status: {"model": Error, "description": _DESCRIPTIONS[status]} for status in sorted({*statuses, *any_can})}
 
 
-# Of a list that is written one portion after the other.
+# Items per portion of a streamed list.
 _ITEMS_AT_ONCE: Final = 50
 
 BODY_ERRORS = (400, 413, 415, 422)
@@ -88,10 +88,10 @@ BODY_ERRORS = (400, 413, 415, 422)
 ExecutionStatus = Literal["running", "waiting", "completed", "failed", "cancelled"]
 
 
-# Lists are full of moments that the request before showed too.
+# Consecutive lists mostly contain the same times.
 @lru_cache(maxsize=4096)
 def rfc3339(at: datetime) -> str:
-    """UTC, in whole milliseconds."""
+    """Format a time in UTC with milliseconds."""
     return at.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
@@ -100,7 +100,7 @@ def answer(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str
 
 
 async def long_listing(name: str, portions: AsyncIterator[list[dict[str, Any]]], total: int, page: Page) -> Response:
-    """Answer with a list that may be too long to be held at once: its portions are sent as they come."""
+    """Stream a list that may be too long to hold in memory: its portions are sent as they arrive."""
     first: list[dict[str, Any]] = await anext(portions, [])
     if len(first) >= min(page.limit, total - page.offset):
         return listing(name, first, total, page)
@@ -111,7 +111,7 @@ async def in_portions(items: Sequence[dict[str, Any]]) -> AsyncIterator[list[dic
     """Yield the items of a list for `long_listing`."""
     for start in range(0, len(items), _ITEMS_AT_ONCE):
         if start:
-            # A connection that takes all of it lets nobody else go on.
+            # A fast connection would never yield to other tasks.
             await asyncio.sleep(0)
         yield list(items[start : start + _ITEMS_AT_ONCE])
 

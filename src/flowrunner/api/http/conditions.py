@@ -1,4 +1,4 @@
-"""Requests that depend on the state a thing is in: `If-Match` and `If-None-Match` (RFC 9110, 13.1)."""
+"""Conditional requests: `If-Match` and `If-None-Match` (RFC 9110, 13.1)."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ IF_MATCH: Final = {
     "in": "header",
     "required": False,
     "description": (
-        "ETags, joined by commas, or `*`. Nothing is changed, and the answer is 412, unless the thing has one of them."
+        "ETags separated by commas, or `*`. Unless the resource has one of them, the answer is 412 and nothing changes."
     ),
     "schema": {"type": "string"},
 }
@@ -22,35 +22,35 @@ IF_NONE_MATCH: Final = {
     "name": "If-None-Match",
     "in": "header",
     "required": False,
-    "description": "ETags, joined by commas, or `*`. The answer is 304, without a body, if the thing has one of them.",
+    "description": "ETags separated by commas, or `*`. If the resource has one of them, the answer is an empty 304.",
     "schema": {"type": "string"},
 }
 _ETAG_HEADER: Final = {
-    "ETag": {"description": "The state of the thing; another after every change.", "schema": {"type": "string"}}
+    "ETag": {"description": "The state of the resource. It differs after every change.", "schema": {"type": "string"}}
 }
-NOT_MODIFIED: Final = {"description": "It is as the caller knows it", "headers": _ETAG_HEADER}
+NOT_MODIFIED: Final = {"description": "Not modified", "headers": _ETAG_HEADER}
 
 _ENTITY_TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
 
 def with_etag(status: int = 200) -> Mapping[int | str, dict[str, Any]]:
-    """The `responses` of a route whose success carries an ETag."""
+    """Return the `responses` of a route that sends an ETag on success."""
     return {status: {"headers": _ETAG_HEADER}}
 
 
 def states_to_match(request: Request) -> frozenset[str] | None:
-    """The states in which the request is to be done; None is any.
+    """Return the states that `If-Match` allows; None allows any.
 
     Raises:
-        InvalidRequest: The header is there and cannot be read.
+        InvalidRequest: The header cannot be parsed.
     """
     tags = _tags(request, "if-match")
-    # A weak tag says that two answers mean the same, not that nothing has changed.
+    # A weak tag means equivalence of two answers, not identity.
     return None if tags is None or tags == "*" else frozenset(state for is_weak, state in tags if not is_weak)
 
 
 def is_known(request: Request, state: str) -> bool:
-    """Whether the caller has the thing in this state already. Raises: InvalidRequest."""
+    """Return True if `If-None-Match` contains this state. Raises: InvalidRequest."""
     tags = _tags(request, "if-none-match")
     return tags is not None and (tags == "*" or any(known == state for _, known in tags))
 
@@ -60,7 +60,7 @@ def not_modified(state: str) -> Response:
 
 
 def _tags(request: Request, header: str) -> Literal["*"] | list[tuple[bool, str]] | None:
-    """Each tag with whether it is weak; None without the header."""
+    """Return each tag, marked as weak or strong; None without the header."""
     lines = request.headers.getlist(header)
     if not lines:
         return None
@@ -74,7 +74,7 @@ def _tags(request: Request, header: str) -> Literal["*"] | list[tuple[bool, str]
 
 
 def _read(text: str) -> Iterator[tuple[bool, str]]:
-    """The tags of a list. A comma may stand in a tag, and two may stand between tags."""
+    """Yield the tags of a list. Tags may contain commas, and commas may be repeated between tags."""
     at, is_due = 0, True
     while at < len(text):
         if text[at] in " \t":

@@ -1,4 +1,4 @@
-"""The open connections of a server: how many, how much memory they hold, and which of them keep it waiting."""
+"""Limits on the open connections of a server: their number, their memory, and slow clients."""
 
 import asyncio
 import socket
@@ -6,26 +6,26 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
-# Of all connections together: bodies under way, and answers that are not taken.
+# Memory of all connections together: partial bodies, and answers that clients have not read.
 MOST_HELD_BYTES: Final = 128 * 2**20
-# Of an answer, so much waits in the system for the client to take it. The system itself would give it megabytes.
+# Size of the kernel's send buffer. Its default would grow to megabytes.
 SEND_BYTES: Final = 128 * 1024
-# A client that has not taken that much of its answer in that time, nor all of it, is not waited for any longer.
+# A client must read its answer completely, or this many bytes of it, within this time.
 READ_SECONDS: Final = 30.0
 _SLOWEST_READ_BYTES: Final = 16 * 1024
 
 
 class Connections:
-    """What the open connections take, WebSockets included.
+    """The open connections, WebSockets included.
 
-    Anybody may connect, so there can always be more connections than the server can hold. Then the one that has kept
-    it waiting for longest is closed: for a request, for the rest of one, for a handshake, or for an answer to be
-    taken. A client that sends a request at once and reads the answer is served, whatever others do.
+    Any client can connect, so there can be more connections than the server can hold. Then the connection whose client
+    has been waited for longest is closed, whether the server waits for a request, the rest of one, a handshake, or for
+    an answer to be read. A client that sends its request at once and reads the answer is served regardless of others.
 
     Args:
-        most: How many there may be.
-        most_bytes: How much memory they may hold in all.
-        on_drop: Called for each that is closed.
+        most: The maximum number of connections.
+        most_bytes: The maximum memory of all connections.
+        on_drop: Called for each connection that is closed.
     """
 
     def __init__(self, most: int, *, on_drop: Callable[[], None], most_bytes: int = MOST_HELD_BYTES) -> None:
@@ -45,7 +45,7 @@ class Connections:
         self._forget(connection)
 
     def waits(self, connection: "Connection") -> None:
-        """The client is waited for from now on."""
+        """Note that the server waits for this client from now on."""
         self._waiting[connection] = None
         self._waiting.move_to_end(connection)
         if self._open > self._most:
@@ -55,7 +55,7 @@ class Connections:
         self._waiting.pop(connection, None)
 
     def hold(self, connection: "Connection", size: int) -> bool:
-        """Set how many bytes are kept for the connection; False if there is no room for them."""
+        """Set the number of bytes kept for the connection; return False if they exceed the limit."""
         self._held_bytes += size - self._held.get(connection, 0)
         if not size:
             self._held.pop(connection, None)
@@ -79,13 +79,13 @@ class Connections:
 
 
 class Connection:
-    """The transport of a connection: sends at once what is written within one turn of the event loop.
+    """A transport that joins all writes within one iteration of the event loop.
 
-    The server writes the head of an answer and its body one after the other, and each write is a system call that
-    wakes the other side. Joined, the two cost what the first one did.
+    The server writes the head and the body of an answer separately, and each write is a system call that wakes the
+    other side. Joined, both cost one call.
 
-    A protocol on it reports what the client is waited for. What the client has not taken of an answer is looked at
-    here, as it may outlast the protocol's own interest.
+    The protocol reports when it waits for the client. Unread answers are tracked here, because they can outlive the
+    protocol's own interest.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, connections: Connections) -> None:
@@ -96,43 +96,43 @@ class Connection:
         self._sent_bytes = 0
         self._awaits_data = self._awaits_reader = False
         self._request_bytes = 0
-        self._patience: asyncio.TimerHandle | None = None
+        self._reader_timer: asyncio.TimerHandle | None = None
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         connections.opened()
 
-    # What the client is waited for
+    # Waiting for the client
 
     def awaits_data(self, does: bool) -> None:
-        """A request, the rest of one, or the end of a handshake is waited for, or is not any more."""
+        """Set whether the server waits for a request, the rest of one, or the end of a handshake."""
         self._awaits_data = does
-        self._tell()
+        self._report_waiting()
 
     def holds_request(self, size: int) -> bool:
-        """Set how many bytes of requests are kept; False if there is no room for them."""
+        """Set the number of bytes of buffered requests; return False if they exceed the limit."""
         if size == self._request_bytes:
             return True
         self._request_bytes = size
         return self._hold()
 
     def pause_writing(self) -> None:
-        """The system takes no more of an answer, as the client does not."""
+        """Note that the client does not read its answer, so the kernel's buffer is full."""
         self._awaits_reader = True
-        self._tell()
+        self._report_waiting()
         self._hold()
         self._expect_reader()
 
     def resume_writing(self) -> None:
         self._awaits_reader = False
-        self._tell()
+        self._report_waiting()
         self._hold()
         if not self._transport.is_closing():
-            self._lose_patience()
+            self._cancel_reader_timer()
 
     def lost(self) -> None:
-        self._lose_patience()
+        self._cancel_reader_timer()
         self._connections.lost(self)
 
-    def _tell(self) -> None:
+    def _report_waiting(self) -> None:
         if self._awaits_data or self._awaits_reader:
             self._connections.waits(self)
         else:
@@ -143,24 +143,24 @@ class Connection:
         return self._connections.hold(self, self._request_bytes + unread)
 
     def _expect_reader(self) -> None:
-        if self._patience is None:
+        if self._reader_timer is None:
             taken = self._sent_bytes - self._transport.get_write_buffer_size()
-            self._patience = self._loop.call_later(READ_SECONDS, self._look_at_reader, taken)
+            self._reader_timer = self._loop.call_later(READ_SECONDS, self._check_reader, taken)
 
-    def _look_at_reader(self, taken_before: int) -> None:
-        self._patience = None
+    def _check_reader(self, taken_before: int) -> None:
+        self._reader_timer = None
         unread = self._transport.get_write_buffer_size()
         if unread and self._sent_bytes - unread - taken_before < _SLOWEST_READ_BYTES:
             self._transport.abort()
         elif unread:
             self._expect_reader()
 
-    def _lose_patience(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _cancel_reader_timer(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None
 
-    # A transport
+    # Methods of a transport
 
     def write(self, data: bytes) -> None:
         if not self._pending:
@@ -171,7 +171,7 @@ class Connection:
         if self._pending:
             data = b"".join(self._pending)
             self._pending.clear()
-            # Once it is closed, nobody reads this.
+            # The data is dropped if the transport is closing.
             if not self._transport.is_closing():
                 self._sent_bytes += len(data)
                 self._transport.write(data)
@@ -182,7 +182,7 @@ class Connection:
             self._transport.write_eof()
 
     def close(self) -> None:
-        """Close it once the client has taken everything, or takes no more."""
+        """Close the connection once the client has read everything or has stopped reading."""
         self._send()
         self._transport.close()
         if self._transport.get_write_buffer_size():
@@ -192,7 +192,7 @@ class Connection:
         self._transport.abort()
 
     def pause_reading(self) -> None:
-        # Of one that is closed, uvloop raises.
+        # uvloop raises if the transport is closed.
         if not self._transport.is_closing():
             self._transport.pause_reading()
 

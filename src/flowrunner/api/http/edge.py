@@ -1,4 +1,4 @@
-"""The outermost layer: a request id, who asks behind proxies, headers of every answer, the last resort, the log."""
+"""The outermost ASGI layer: request ids, client addresses behind proxies, security headers, crash answers, the log."""
 
 import re
 import secrets
@@ -26,16 +26,16 @@ SECURITY_HEADERS: Final = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-# Once a browser has seen the server over TLS, it comes in no other way for a year.
+# A browser that has reached the server over TLS uses nothing else for a year.
 _TLS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
 CRASHED: Final = "An internal error occurred; its id is in request_id"
 
 
 class Edge:
-    """ASGI middleware.
+    """The outermost ASGI middleware.
 
     Args:
-        hosts: The names that it answers to.
+            hosts: The host names that are served.
         is_behind_tls: Browsers reach the server over TLS.
     """
 
@@ -75,7 +75,7 @@ class Edge:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception:
-            # The last resort: the caller learns no more than an id to look for in this log.
+            # The caller gets only a request id, which is in this log.
             logger.exception("request.crashed", request_id=request_id, method=scope["method"])
             if has_started:
                 raise
@@ -83,7 +83,7 @@ class Edge:
             await answer(scope, receive, send_with_headers)
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The same for a socket: until it is accepted, it is a request like others."""
+        """Serve a WebSocket. Until it is accepted, it is handled like other requests."""
         request_id = scope["request_id"]
         has_started = False
 
@@ -95,7 +95,7 @@ class Edge:
         async def send_with_headers(message: Message) -> None:
             nonlocal has_started
             if message["type"] == "websocket.close" and not has_started:
-                # Closed before it was accepted: nobody serves it.
+                # Closed before it was accepted: no route serves it.
                 has_started = True
                 await error_answer(request_id, 404, NOTHING_HERE)(scope, receive, send_denial)
                 return

@@ -1,4 +1,4 @@
-"""One table that turns what happened into an answer."""
+"""The table of errors and status codes, and the bodies of error answers."""
 
 import math
 import re
@@ -78,7 +78,7 @@ class InvalidRequest(FlowRunnerError):
 
 
 def etag(state: str) -> str:
-    """The state of a thing as the header has it."""
+    """Return the `ETag` header for a state."""
     return f'"{state}"'
 
 
@@ -108,12 +108,12 @@ def error_answer(
 
 
 def _status_of(error: Exception) -> int | None:
-    """The status that an error of the core is answered with; None for one that is a bug."""
+    """Return the status code of a domain error, or None if the error is a bug."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
 
 
 def fault_json(fault: Fault, *, document: str | None = None) -> dict[str, Any]:
-    """Args: document: The field of the request that holds the document that it is a fault of."""
+    """Return the JSON of a fault. Args: document: The request field that contains the faulty document."""
     entry: dict[str, Any] = {
         "pointer": f"/{document}" if document else _pointer(fault.path),
         "path": fault.path,
@@ -128,7 +128,7 @@ def fault_json(fault: Fault, *, document: str | None = None) -> dict[str, Any]:
 
 
 def _pointer(path: str) -> str:
-    """The JSON pointer (RFC 6901) of a dotted path: of `data.items[0]` that is `/data/items/0`."""
+    """Return the JSON pointer (RFC 6901) of a dotted path: `/data/items/0` for `data.items[0]`."""
     keys = (key for key in _BETWEEN_KEYS.split(path) if key)
     return "".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in keys)
 
@@ -137,7 +137,7 @@ _BETWEEN_KEYS: Final = re.compile(r"[.\[\]]")
 
 
 def details_of(faults: Sequence[Fault], *, document: str | None = None) -> dict[str, Any]:
-    """Every fault; with one alone, also the reference's `field` and `reason`. Args: as `fault_json`."""
+    """Return all faults; a single one also as the reference's `field` and `reason`. Args: as `fault_json`."""
     details: dict[str, Any] = {"errors": [fault_json(fault, document=document) for fault in faults]}
     if len(faults) == 1:
         details = {"field": document or faults[0].path, "reason": faults[0].message, **details}
@@ -158,7 +158,7 @@ async def _domain_error(request: Request, error: Exception) -> Response:
 
 
 async def record_refusal(connection: HTTPConnection, error: Exception) -> None:
-    """Have the audit log tell of a request that was denied, and the metrics of one that a limit refused."""
+    """Record a denied request in the audit log, and a request that a limit rejected in the metrics."""
     if isinstance(error, TooManyRequests | LimitReached | QueueFull):
         connection.app.state.refused(error.limit)
     if isinstance(error, Forbidden):
@@ -171,12 +171,12 @@ async def record_refusal(connection: HTTPConnection, error: Exception) -> None:
                 address=connection.client.host if connection.client is not None else "",
             )
         except Unavailable as problem:
-            # It is denied all the same, and on standby there is never anything to write to.
+            # The request is denied anyway. A standby server can never write to the database.
             logger.warning("audit.denial_not_written", method=method, reason=str(problem))
 
 
 def answer_to(request_id: str, error: FlowRunnerError) -> Response:
-    """What an error of the core is answered with, over HTTP and before a WebSocket alike.
+    """Return the answer to a domain error, for HTTP requests and WebSocket handshakes.
 
     Raises:
         FlowRunnerError: The error itself, if it is a bug.
@@ -225,7 +225,7 @@ def _faulty(request_id: str, faults: Sequence[Fault]) -> Response:
     message = _counted(faults, "The request has {}")
     if len(faults) == 1:
         fault = faults[0]
-        # What is required is told by its name already.
+        # The message "… is required" already contains the field's name.
         is_named = fault.message.endswith(" is required")
         message = fault.message if is_named or not fault.path else f"{fault.path}: {fault.message}"
     hint = faults[0].hint if len(faults) == 1 else None

@@ -1,7 +1,7 @@
-"""The names that the server answers to.
+"""The host names that the server serves.
 
-A page can have its own name resolve to the address of a server that only its visitor reaches, and then is of the same
-origin as it (DNS rebinding). What such a page cannot change is the name in `Host`.
+With DNS rebinding, a page lets its own name resolve to the address of a server that only its visitor can reach, and
+so gets the same origin as that server. The page cannot change the name in `Host`, which is therefore checked.
 """
 
 import ipaddress
@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
-# Probes ask by whatever name they have; they learn nothing, and change nothing.
+# Probes may use any host name: these paths reveal nothing and change nothing.
 _ANY_HOST: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-# A name or an address of IPv4, or one of IPv6 in brackets, and perhaps a port.
+# A name, an IPv4 address or an IPv6 address in brackets, with an optional port.
 _LABEL: Final = "[A-Za-z0-9_-]+"
 _HOST: Final = re.compile(
     rf"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>{_LABEL}(?:\.{_LABEL})*\.?))(?::[0-9]{{0,5}})?"
@@ -37,7 +37,7 @@ class Hosts:
         if public_url is not None:
             names.add(urlsplit(public_url).hostname or "")
         self._names = frozenset(names)
-        # It is asked with every request, and mostly for the same few.
+        # Called for every request, mostly with the same few hosts.
         self._is_served = lru_cache(_KEPT)(self._look_up)
 
     def fault(self, scope: Scope) -> str | None:

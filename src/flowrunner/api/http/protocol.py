@@ -1,4 +1,4 @@
-"""HTTP on the wire: what comes in has bounds, and every connection a deadline in every state."""
+"""The HTTP protocol with size limits for all input and a deadline for every state of a connection."""
 
 import asyncio
 from typing import Any, Final, NoReturn
@@ -8,22 +8,22 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from flowrunner.api.http.connections import Connection, Connections
 from flowrunner.api.http.refusals import refusal
 
-# Of a request's line and headers; also of anything else that is neither a head nor a body.
+# Limit for the request line and headers, and for any input that is neither head nor body.
 MAX_HEAD_BYTES: Final = 64 * 1024
-# ": " and the end of the line.
+# The bytes of ": " and of the line end.
 _BYTES_A_HEADER: Final = 4
-# From the first byte of a head (or from the connection's start) to its last.
+# Time from the first byte of a head (or from the connection's start) to its last byte.
 HEAD_SECONDS: Final = 5.0
-# For a body, and a second more for so many bytes of it.
+# Time for a body, plus one second for every `_SLOWEST_BODY_BYTES` received.
 BODY_SECONDS: Final = 60.0
 _SLOWEST_BODY_BYTES: Final = 4 * 1024
-# Of a request that has come in part, not worth to be counted.
+# Partial requests up to this size are not counted towards the memory limit.
 _SMALL_BYTES: Final = 4 * 1024
-# Requests that wait on a connection for the answers to the ones before.
+# Pipelined requests of a connection that wait for earlier answers.
 MAX_PIPELINED: Final = 16
-# How long a connection that was refused is still read, so that its end does not overtake the answer.
+# Time for which a rejected connection is still read, so that a reset does not overtake the answer.
 _LINGER_SECONDS: Final = 1.0
-# What the WebSocket library takes, which says nothing where there is more.
+# Limits of the WebSocket library, which sends no answer when they are exceeded.
 _MAX_UPGRADE_HEADERS: Final = 128
 _MAX_UPGRADE_LINE_BYTES: Final = 8 * 1024 - 2
 
@@ -39,31 +39,31 @@ _BUSY: Final = "The server holds as many requests as it has memory for: try agai
 
 
 class _Refused(Exception):
-    """Makes the parser stop."""
+    """Raised to stop the parser."""
 
 
 class JoinedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol for callers that nobody knows yet.
+    """uvicorn's HTTP protocol, hardened for unauthenticated clients.
 
-    The parser gathers a header until it ends, however long it is. So bytes are counted where they
-    come in, and looked at more closely only if they are many.
+    The parser buffers a header of any length. Therefore bytes are counted on arrival, and the exact size is
+    computed only when the count is high.
 
     Args:
-        open_connections: The server's.
-        options: What uvicorn gives its protocols.
+        open_connections: All connections of the server.
+        options: The options that uvicorn passes to its protocols.
     """
 
     transport: Connection  # type: ignore[assignment] # walks like one
 
-    _patience: asyncio.TimerHandle | None = None
-    # What is waited for: the end of a head since then, the end of a body until then, or nothing.
+    _deadline_timer: asyncio.TimerHandle | None = None
+    # Start of the wait for the end of a head, or deadline for the end of a body. Both are None when idle.
     _head_since: float | None = None
     _body_until: float | None = None
-    # Bytes since the last head or piece of a body ended.
+    # Bytes received since the end of the last head or piece of a body.
     _loose_bytes = 0
     _body_bytes = 0
     _is_refused = False
-    # The request that is being answered; further ones may have come behind it.
+    # The request that is being answered. Pipelined requests may wait behind it.
     _answering: RequestResponseCycle | None = None
 
     def __init__(self, *, open_connections: Connections, **options: Any) -> None:
@@ -74,14 +74,14 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         connection = Connection(transport, self.loop, self._open_connections)
         super().connection_made(connection)  # type: ignore[arg-type] # walks like one
         self._head_since = self.loop.time()
-        self._patience = self.loop.call_later(HEAD_SECONDS, self._look_at_time)
+        self._deadline_timer = self.loop.call_later(HEAD_SECONDS, self._check_deadline)
         connection.awaits_data(True)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lose_patience()
+        self._cancel_deadline()
         self.transport.lost()
         super().connection_lost(exc)
-        # Of several requests on the connection, uvicorn tells only the last one.
+        # With pipelined requests, uvicorn notifies only the last one.
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True
             self._answering.message_event.set()
@@ -104,8 +104,8 @@ class JoinedHttpProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         if self._is_refused or self.transport.is_closing():
             return
-        # Its deadline is the other protocol's from here on, and it keeps its place among those that are waited for.
-        self._lose_patience()
+        # From here on the WebSocket protocol sets the deadline. The connection stays in the list of waiting ones.
+        self._cancel_deadline()
         super().handle_websocket_upgrade()
 
     def data_received(self, data: bytes) -> None:
@@ -120,7 +120,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         if (held := self._loose_bytes + self._body_bytes) > _SMALL_BYTES and not self.transport.holds_request(held):
             self._refuse(503, _BUSY)
 
-    # What the parser finds
+    # Callbacks of the parser
 
     def on_headers_complete(self) -> None:
         if self._loose_bytes > MAX_HEAD_BYTES and self._size_of_head() > MAX_HEAD_BYTES:
@@ -141,7 +141,7 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) + _BYTES_A_HEADER for name, value in self.headers)
 
     def _check_upgrade(self) -> None:
-        """Refuse here what the WebSocket library would leave without an answer."""
+        """Reject handshakes that the WebSocket library would not answer."""
         lines = [len(name) + len(value) + 2 for name, value in self.headers]
         lines.append(len(self.url) + len("GET  HTTP/1.1"))
         if len(self.headers) > _MAX_UPGRADE_HEADERS or max(lines) > _MAX_UPGRADE_LINE_BYTES:
@@ -173,11 +173,11 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._body_bytes = 0
             self.transport.holds_request(0)
-        # The last of the requests is answered, or has not all come yet.
+        # The last request is answered, or has not arrived completely.
         if not self.transport.is_closing() and (self.cycle.response_complete or self.cycle.more_body):
             self.transport.awaits_data(True)
 
-    # What is refused
+    # Rejections
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, _UNREADABLE)
@@ -190,45 +190,45 @@ class JoinedHttpProtocol(HttpToolsProtocol):
         if self._is_refused or self.transport is None or self.transport.is_closing():
             return
         self._is_refused = True
-        self._lose_patience()
+        self._cancel_deadline()
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             if not cycle.more_body:
-                # Another request is being answered: the connection ends with that answer.
+                # An earlier request is being answered: the connection closes after that answer.
                 cycle.keep_alive = False
                 return
             if cycle.response_started or self.pipeline:
                 self.transport.close()
                 return
-            # It is the body of this request: nothing else is to be answered to it.
+            # The body of the current request is faulty: its handler must not answer it.
             cycle.disconnected = True
             cycle.message_event.set()
         self.transport.write(refusal(status, message))
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
-    # What takes too long
+    # Deadlines
 
-    def _look_at_time(self) -> None:
+    def _check_deadline(self) -> None:
         now = self.loop.time()
         is_answering = self.cycle is not None and not self.cycle.response_complete
         deadline = now + HEAD_SECONDS
         if self._head_since is not None:
             if is_answering:
-                # The answer to the request before comes first.
+                # The deadline starts after the answer to the previous request.
                 self._head_since = now
             deadline = self._head_since + HEAD_SECONDS
         elif self._body_until is not None:
             if self.flow.read_paused:
-                # It is the server that does not read.
+                # The server itself has paused reading.
                 self._body_until = max(self._body_until, now + BODY_SECONDS)
             deadline = self._body_until
         if deadline <= now:
             self.transport.close()
         else:
-            self._patience = self.loop.call_at(min(deadline, now + HEAD_SECONDS), self._look_at_time)
+            self._deadline_timer = self.loop.call_at(min(deadline, now + HEAD_SECONDS), self._check_deadline)
 
-    def _lose_patience(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _cancel_deadline(self) -> None:
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
+            self._deadline_timer = None

@@ -1,8 +1,7 @@
-"""Where a request comes from that a proxy has passed on.
+"""Client addresses of requests that arrive through trusted proxies.
 
-Anybody can send an `X-Forwarded-For`. It is believed as far as it was written by proxies that are trusted:
-each adds the address that it was asked from to the end, so it is read from there, up to the first address
-that is nobody's who is trusted.
+Any client can send `X-Forwarded-For`. Each proxy appends the address of its own client, so the header is read
+from the end, up to the first address that is not a trusted proxy.
 """
 
 import ipaddress
@@ -19,15 +18,15 @@ _KEPT: Final = 1000
 
 
 class Proxies:
-    """Args: trusted: The networks of proxies that are believed."""
+    """The trusted proxies. Args: trusted: Their networks."""
 
     def __init__(self, trusted: Collection[Any]) -> None:
         self._trusted = tuple(trusted)
-        # It is asked with every request, and mostly of the same few.
+        # Called for every request, mostly with the same few addresses.
         self._is_trusted = lru_cache(_KEPT)(self._look_up)
 
     def resolve(self, scope: Scope) -> None:
-        """Put the client that a trusted proxy names in the place of the proxy."""
+        """Replace the proxy's address in the scope by the client's."""
         if not self._trusted or scope.get("client") is None:
             return
         host, port = scope["client"]
@@ -47,7 +46,7 @@ class Proxies:
 
 
 def _address(text: str) -> Address | None:
-    """An address as proxies write it: some with the port, and then one of IPv6 in brackets."""
+    """Parse an address as proxies write it: some add a port, and put IPv6 addresses in brackets."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

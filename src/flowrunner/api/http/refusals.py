@@ -1,4 +1,4 @@
-"""Answers to what never became a request."""
+"""Answers to input that could not be parsed as a request."""
 
 import secrets
 
@@ -10,7 +10,7 @@ from flowrunner.api.request_log import log_unreadable
 
 
 def refusal(status: int, message: str) -> bytes:
-    """An answer in the shape of all others, after which the connection ends."""
+    """Return an error answer in the usual form, which also closes the connection."""
     request_id = secrets.token_hex(8)
     log_unreadable(request_id, status)
     answer = error_answer(request_id, status, message)

@@ -1,4 +1,4 @@
-"""What is wrong with the values of a request, in plain words."""
+"""Validation errors of requests, in plain words."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, get_args
@@ -10,7 +10,7 @@ from flowrunner.domain.errors import Fault
 from flowrunner.domain.suggestions import Suggestions
 from flowrunner.language.parameter_faults import BOUNDS
 
-# What pydantic finds: `{loc, type, msg, input, ctx}`, where `loc` begins with the part of the request.
+# An error of pydantic: `{loc, type, msg, input, ctx}`, where `loc` starts with the part of the request.
 Found = Mapping[str, Any]
 
 _MESSAGES: Final[Mapping[str, str]] = {
@@ -31,7 +31,7 @@ _CODES: Final[Mapping[str, str]] = {"missing": "required", "extra_forbidden": "u
 
 
 def request_faults(found: Sequence[Found], request: Request) -> list[Fault]:
-    """A fault for each value that is wrong. That a field is missing which an unknown one stands for is told by that."""
+    """Return a fault for each invalid value. A missing field that was misspelled is reported only once."""
     fields, suggestions = _fields_of(request), Suggestions()
     missing = {_path(one) for one in found if one["type"] == "missing"}
     meant: dict[str, str] = {}
@@ -63,14 +63,14 @@ def _path(found: Found) -> str:
 
 
 def _without_quotes(context: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`'read', 'run' or 'write'` in single words."""
+    """Return the context with `'read', 'run' or 'write'` as plain words."""
     if "expected" not in context:
         return context
     return {**context, "expected": str(context["expected"]).replace(" or ", ", ").replace("'", "")}
 
 
 def _fields_of(request: Request) -> Collection[str]:
-    """The fields of the body that the route takes."""
+    """Return the names of the body fields that the route accepts."""
     body = getattr(request.scope.get("route"), "body_field", None)
     if body is None:
         return ()

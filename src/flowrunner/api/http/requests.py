@@ -1,4 +1,4 @@
-"""What requests have in common."""
+"""The base of request bodies, and common query parameters."""
 
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -11,19 +11,19 @@ from flowrunner.services.bundle import Services
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 10
-# Known or not. No request takes more than ten.
+# Limit for known and unknown fields. No request accepts more than ten.
 _MAX_FIELDS: Final = 100
 
 
 class Body(BaseModel):
-    """Base of request bodies: unknown fields are faults, types are not converted."""
+    """The base of request bodies. Unknown fields are faults, and types are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     @model_validator(mode="before")
     @classmethod
     def _bound_fields(cls, value: Any) -> Any:
-        # A fault for each of 80,000 unknown fields takes half a second.
+        # Creating a fault for each of 80,000 unknown fields would take half a second.
         if isinstance(value, dict) and len(value) > _MAX_FIELDS:
             raise PydanticCustomError(
                 "too_many_fields",
@@ -36,8 +36,8 @@ class Body(BaseModel):
         return value
 
 
-Limit: TypeAlias = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many to return at most.")]
-Offset: TypeAlias = Annotated[int, Query(ge=0, le=2**53, description="How many to skip.")]
+Limit: TypeAlias = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The maximum number of entries to return.")]
+Offset: TypeAlias = Annotated[int, Query(ge=0, le=2**53, description="The number of entries to skip.")]
 
 
 def page_of(limit: int, offset: int) -> Page:

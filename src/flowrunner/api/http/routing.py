@@ -1,7 +1,7 @@
-"""How a route treats a request before its function is called.
+"""Route classes: limits, authentication and authorisation before a route's function is called.
 
-Every route asks for a caller with a right, except the ones made as a `PublicRoute`: forgetting to say so
-leaves a route closed, never open. `domain.account.authorise` alone decides who has which right.
+Every route requires a caller with a right unless it is declared as a `PublicRoute`, so a forgotten declaration
+leaves the route closed. Only `domain.account.authorise` decides which rights a caller has.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ from flowrunner.services.identity import Authentication
 from flowrunner.services.rates import Rates
 
 MAX_BODY_BYTES: Final = 1024 * 1024
-# A definition of 1 MiB may take more than twice that as a JSON text.
+# A definition of 1 MiB can be more than twice as long when it is escaped as JSON.
 MAX_FLOW_BODY_BYTES: Final = 3 * 1024 * 1024
-# Whoever nobody knows has nothing long to say: no field of theirs fills it, however it is escaped.
+# Bodies of unauthenticated callers are short: no field exceeds this limit, even fully escaped.
 MAX_ANONYMOUS_BODY_BYTES: Final = 32 * 1024
 
 _LONG_BYTES: Final = 64 * 1024
@@ -45,18 +45,18 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class StrictRequest(Request):
-    """A request whose body is bounded, and JSON that every reader understands alike."""
+    """A request with a bounded body of strict JSON."""
 
     most_bytes = MAX_BODY_BYTES
     _value: Any
 
     @contextlib.asynccontextmanager
     async def parsed(self) -> AsyncIterator[Self]:
-        """Read the body. What a long one takes in memory is held until the request has been answered.
+        """Read the body. The memory of a long one is reserved until the request has been answered.
 
         Raises:
-            InvalidRequest: 413 if it is too large, 415 if it is not JSON by its headers, 400 if
-                it is not by its content.
+                    InvalidRequest: 413 if it is too large, 415 if its headers do not declare JSON, 400 if
+                        its content is not JSON.
         """
         self._body = await self._read()
         if len(self._body) <= _LONG_BYTES:
@@ -64,7 +64,7 @@ class StrictRequest(Request):
             yield self
             return
         room: BodyRoom = self.app.state.body_room
-        # Nobody without an account may send as much.
+        # Only authenticated callers can send this much.
         async with room.hold(caller_of(self).workspace_id, memory_of_json(self._body)):
             await self._parse(self._body)
             yield self
@@ -79,9 +79,9 @@ class StrictRequest(Request):
             raise InvalidRequest(f"The request body cannot be read: {error}") from None
 
     async def _read_long(self, data: bytes) -> JSON:
-        """The longest take a third of a second, during which others go on."""
+        """Parse a long body on a thread, because the longest ones take a third of a second."""
         locks: AccountLocks = self.app.state.long_bodies
-        # There are few threads, and an account has one of them.
+        # There are few threads, so an account uses one at a time.
         async with locks.of(caller_of(self).workspace_id):
             return await asyncio.to_thread(strict_json.loads, data)
 
@@ -119,7 +119,7 @@ def _check_media_type(content_type: str | None, encoding: str | None) -> None:
 
 
 class PublicRoute(APIRoute):
-    """A route for callers that nobody knows yet."""
+    """A route for unauthenticated callers."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
@@ -143,10 +143,10 @@ class PublicRoute(APIRoute):
         return handler
 
     def _direct(self) -> Handler | None:
-        """The function itself, if the request, parts of the path and a body are all it takes.
+        """Return a direct call of the function if it takes only the request, path parameters and a body.
 
-        There is little to convert or to validate then, and leaving the framework's machinery out
-        saves a quarter of the time of such a request.
+        Little is converted or validated then, and bypassing the framework's machinery saves a quarter of the
+        time of such a request.
         """
         takes = self.dependant
         if takes.query_params or takes.header_params or takes.cookie_params or len(takes.body_params) > 1:
@@ -168,12 +168,12 @@ class PublicRoute(APIRoute):
         return call
 
     async def admit(self, request: Request) -> None:
-        """Let the request in, or raise."""
+        """Admit the request, or raise an error."""
         rates_of(request).anonymous(address_of(request))
 
 
 def _answering(handler: Handler) -> ASGIApp:
-    """Without what the framework keeps open for dependencies, which such a route has none of."""
+    """Return an ASGI application without the framework's exit stacks, which only dependencies need."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         response = await handler(Request(scope, receive, send))
@@ -183,14 +183,14 @@ def _answering(handler: Handler) -> ASGIApp:
 
 
 class ProbeRoute(PublicRoute):
-    """A public route that is never asked too often: whoever watches the server must get an answer."""
+    """A public route without a rate limit, so that monitoring always gets an answer."""
 
     async def admit(self, request: Request) -> None:
         pass
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Do ``work``, and cancel it when the client disconnects. The body has been read.
+    """Await ``work``, and cancel it when the client disconnects. The body must have been read.
 
     Raises:
         InvalidRequest: The client has disconnected.
@@ -209,9 +209,9 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 def needs(right: Right) -> dict[str, Any]:
-    """For a route's `openapi_extra`: what its caller must be allowed to do.
+    """Return the `openapi_extra` that makes a route require this right.
 
-    Without it, reading takes `Right.READ` and every other method `Right.WRITE`.
+    Without it, `GET` and `HEAD` require `Right.READ` and other methods `Right.WRITE`.
     """
     return {_RIGHT: right.value}
 
@@ -237,13 +237,13 @@ class ProtectedRoute(PublicRoute):
         request.scope["caller"] = caller
         rates_of(request).known(caller.account_id)
         authorise(caller, self.right)
-        # Each is in the audit log, where it is kept for long. What executions do is counted by what they keep.
+        # Each change adds an audit entry, which is kept for long. Executions are limited by their stored bytes.
         if self.right in _CHANGING and request.method not in _READING:
             rates_of(request).change(caller.account_id)
 
 
 class AdminRoute(ProtectedRoute):
-    """A route for admins: with `Right.ADMIN`, unless it names another right that only they have."""
+    """A route for admins. It requires `Right.ADMIN` unless it names another right that only admins have."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         extra = {**needs(Right.ADMIN), **(options.pop("openapi_extra", None) or {})}
@@ -251,7 +251,7 @@ class AdminRoute(ProtectedRoute):
 
 
 async def _validated(request: Request, body: ModelField) -> Any:
-    """The body as the model, or its default if none was sent. Raises: RequestValidationError."""
+    """Return the validated body, or its default if none was sent. Raises: RequestValidationError."""
     if not await request.body():
         if body.field_info.is_required():
             raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
@@ -263,14 +263,14 @@ async def _validated(request: Request, body: ModelField) -> Any:
 
 
 async def authenticate(connection: HTTPConnection, *, is_safe: bool) -> Caller:
-    """Who makes a request or opens a WebSocket, by the `Authorization` header or else by the cookie.
+    """Authenticate a request or a WebSocket by its `Authorization` header or else by its cookie.
 
     Args:
-        is_safe: It changes nothing and its answer stays with the browser, so a foreign page may cause it.
+        is_safe: The request changes nothing, and foreign pages cannot read its answer, so they may cause it.
 
     Raises:
         Unauthorized.
-        Forbidden: There is a cookie, and the request comes from a foreign page.
+            Forbidden: The request has a cookie and comes from a foreign page.
     """
     token, is_cookie = token_of(connection)
     if token is None:
@@ -287,7 +287,7 @@ async def authenticate(connection: HTTPConnection, *, is_safe: bool) -> Caller:
 
 
 def token_of(connection: HTTPConnection) -> tuple[str | None, bool]:
-    """The token that is shown, and whether by cookie. With an `Authorization` header no cookie counts."""
+    """Return the token, and True if it came as a cookie. An `Authorization` header takes precedence."""
     authorization = connection.headers.get("authorization")
     if authorization is None:
         return browser_of(connection).token_of(connection), True
@@ -300,7 +300,7 @@ _TICKET: Final = "ticket."
 
 
 async def admit_socket(websocket: WebSocket, right: Right) -> tuple[Caller, str | None]:
-    """Who opens a WebSocket, by header, ticket or cookie, and the subprotocol to answer with.
+    """Authenticate a WebSocket by header, ticket or cookie; return the caller and the subprotocol to accept.
 
     Raises: Unauthorized, Forbidden, TooManyRequests.
     """
@@ -324,7 +324,7 @@ _BY_COOKIE: Final = "by_cookie"
 
 
 def is_by_cookie(request: Request) -> bool:
-    """Whether the cookie proved who the caller is."""
+    """Return True if the cookie authenticated the caller."""
     return _BY_COOKIE in request.scope
 
 
@@ -335,9 +335,9 @@ def browser_of(connection: HTTPConnection) -> Browser:
 
 @contextlib.contextmanager
 def _counted_unless_known(connection: HTTPConnection) -> Iterator[None]:
-    """Count a request towards its address, if it turns out that nobody is known to make it.
+    """Count the request against its address if authentication fails.
 
-    Raises: TooManyRequests, in the place of what told so.
+    Raises: TooManyRequests, in place of the original error.
     """
     try:
         yield
@@ -352,7 +352,7 @@ def rates_of(connection: HTTPConnection) -> Rates:
 
 
 def address_of(connection: HTTPConnection) -> str:
-    """Where a request comes from: who has opened the connection, or who a trusted proxy says it is for."""
+    """Return the client's address: the peer of the connection, or the one that a trusted proxy reports."""
     return connection.client.host if connection.client is not None else ""
 
 

@@ -1,4 +1,4 @@
-"""What a server answers while another one is active on the same database."""
+"""ASGI applications of standby servers and workers."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -12,7 +12,7 @@ from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.proxies import Proxies
 
 STANDBY: Final = "standby: another server is active on this database"
-_REFUSAL: Final = "This server is on standby, and only reads: another one is active"
+_REFUSAL: Final = "This server is on standby and read-only: another server is active"
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -21,12 +21,12 @@ def _unready(why: str) -> str:
 
 
 class Standby:
-    """ASGI application: passes on what reads, and refuses the rest.
+    """An ASGI application that serves reads and live events, and rejects writes.
 
     Args:
-        app: Answers what reads; None if there is nothing to be read yet.
-        proxies, hosts: As the program's own.
-        why: Why the server is not ready; asked with each request.
+        app: Serves reads; None if there is no readable database yet.
+        proxies, hosts: The same as in the main application.
+        why: Returns the reason why the server is not ready; called for each request.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class Standby:
     ) -> None:
         self._app = app
         self._why = why
-        self._alone = Edge(self._answer, proxies=proxies, hosts=hosts)
+        self._fallback = Edge(self._answer, proxies=proxies, hosts=hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is not None and (scope["type"] != "http" or scope["method"] in _READING):
             await self._app(scope, receive, send)
         else:
-            await self._alone(scope, receive, send)
+            await self._fallback(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/healthz":
@@ -54,11 +54,11 @@ class Standby:
 
 
 class OnlyHealth:
-    """ASGI application of a worker: how it is, and nothing of the API.
+    """The ASGI application of a worker: health and metrics without the API.
 
     Args:
-        app: Answers that.
-        proxies, hosts: As the program's own.
+        app: Serves health and metrics.
+        proxies, hosts: The same as in the main application.
     """
 
     def __init__(self, app: ASGIApp, proxies: Proxies, hosts: Hosts) -> None:
@@ -70,12 +70,14 @@ class OnlyHealth:
         await (self._app if is_health else self._edge)(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = error_answer(scope["request_id"], 404, "This is a worker: the API is at the servers")
+        response = error_answer(
+            scope["request_id"], 404, "This is a worker, which does not serve the API: send requests to a server"
+        )
         await response(scope, receive, send)
 
 
 class Switch:
-    """ASGI application: whichever one is in charge at the moment."""
+    """An ASGI application that forwards to a replaceable one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app: Callable[[Scope, Receive, Send], Awaitable[None]] = app

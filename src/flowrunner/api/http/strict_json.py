@@ -1,4 +1,4 @@
-"""Reads JSON as other systems will read it again: what they would disagree on is refused."""
+"""A strict JSON parser that rejects input on which JSON parsers disagree."""
 
 import json
 from typing import Any, Final, NoReturn
@@ -10,17 +10,17 @@ _TOO_DEEP: Final = f"the JSON is more than {MAX_DEPTH} levels deep"
 
 
 class InvalidJson(ValueError):
-    """The text is no JSON, or holds what not every reader takes."""
+    """A text that is not JSON, or not JSON that every parser accepts."""
 
 
 def loads(data: bytes) -> JSON:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
-    Refused are also: duplicate keys, NaN and infinities, numbers beyond 64 bits, lone surrogates,
+    Also rejected are duplicate keys, NaN, infinities, numbers beyond 64 bits, lone surrogates,
     NUL characters, and more than 64 levels.
 
     Raises:
-        InvalidJson: With what is wrong, and where that is known.
+        InvalidJson: Names the fault and, if known, its place.
     """
     try:
         value = _DECODER.decode(data.decode())
@@ -33,7 +33,7 @@ def loads(data: bytes) -> JSON:
     except RecursionError:
         raise InvalidJson(_TOO_DEEP) from None
     _check(value, MAX_DEPTH)
-    # Both can only have come from an escape, so most texts need no second look.
+    # NUL and lone surrogates can only come from escapes, so most texts need no second check.
     if b"\\u" in data:
         _check_text(value)
     return value  # type: ignore[no-any-return] # made of JSON only

@@ -1,4 +1,4 @@
-"""WebSockets on the wire: a handshake that ends, and clients of which nothing is kept that they send."""
+"""The WebSocket protocol, with a deadline for handshakes and without a buffer for client messages."""
 
 import asyncio
 from collections import deque
@@ -11,18 +11,18 @@ from websockets.frames import Frame
 from flowrunner.api.http.connections import Connection
 from flowrunner.api.http.refusals import refusal
 
-# From the end of its head until the server has accepted or refused it.
+# Time from the end of the request head until the server accepts or rejects the handshake.
 HANDSHAKE_SECONDS: Final = 60.0
-# A ping has six bytes, so that a few kilobytes of frames take milliseconds to read.
+# A ping takes six bytes, so a few kilobytes of frames take milliseconds to parse.
 _SLICE_BYTES: Final = 512
-_SLICES_A_TURN: Final = 16
-# Messages of more characters are sent one after the other, whatever number of sockets has one to send.
+_SLICES_PER_PASS: Final = 16
+# Longer messages are sent one at a time over all sockets.
 _LONG_CHARACTERS: Final = 64 * 1024
 UNREADABLE_HANDSHAKE: Final = "This is not a WebSocket handshake that can be read"
 
 
 class FrameReading:
-    """Reads what WebSockets have sent: a slice of each in turn, and few slices in a turn of the event loop."""
+    """Reads input of WebSockets round-robin, in small slices, and few slices per iteration of the event loop."""
 
     def __init__(self) -> None:
         self._waiting: deque[SocketProtocol] = deque()
@@ -33,7 +33,7 @@ class FrameReading:
         self._waiting.append(protocol)
 
     def _read(self) -> None:
-        for _ in range(min(_SLICES_A_TURN, len(self._waiting))):
+        for _ in range(min(_SLICES_PER_PASS, len(self._waiting))):
             protocol = self._waiting.popleft()
             if protocol.read_slice():
                 self._waiting.append(protocol)
@@ -42,17 +42,17 @@ class FrameReading:
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's protocol for clients that need not be who they say, nor read what they are sent.
+    """uvicorn's WebSocket protocol, hardened against clients that do not read and clients that send too much.
 
-    Clients have nothing to say over a WebSocket: their messages are checked for their size, and dropped.
+    The API expects no messages from clients: their size is checked, and they are dropped.
 
     Args:
-        reading: The server's.
-        long_sends: The server's, held by the socket that sends a long message.
-        options: What uvicorn gives its protocols.
+        reading: The reader of all sockets of the server.
+        long_sends: A lock for the whole server, held by the socket that sends a long message.
+        options: The options that uvicorn passes to its protocols.
     """
 
-    transport: Connection  # type: ignore[assignment] # walks like one
+    transport: Connection  # type: ignore[assignment] # has the same methods
 
     def __init__(self, *, reading: FrameReading, long_sends: asyncio.Lock, **options: Any) -> None:
         super().__init__(**options)
@@ -85,9 +85,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self._end_handshake()
 
     async def _send_long(self, message: ASGISendEvent) -> None:
-        """Send a message whose copies take milliseconds to make: one in each turn of the event loop."""
+        """Send a message that takes milliseconds to copy; one such message per iteration of the event loop."""
         while True:
-            # Who does not read keeps nobody waiting.
+            # Wait before taking the lock: a client that does not read must not block the others.
             await self.writable.wait()
             async with self._long_sends:
                 if self.writable.is_set():
@@ -101,7 +101,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self._handshake = None
             self.transport.awaits_data(False)
 
-    # What the client sends
+    # Input from the client
 
     def data_received(self, data: bytes) -> None:
         if not self.handshake_initiated:
@@ -116,7 +116,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._queue()
 
     def read_slice(self) -> bool:
-        """Read a little of what has come; True if there is more to be read now."""
+        """Parse one slice of the received bytes; return True if more can be parsed now."""
         if self.transport.is_closing():
             self._unread.clear()
         data = bytes(self._unread[:_SLICE_BYTES])
@@ -144,12 +144,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def handle_cont(self, event: Frame) -> None:
         pass
 
-    # What it does not take
+    # Backpressure
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._is_write_paused = True
-        # What it asks for is answered, so nothing more is read before it has taken the answers.
+        # Pings are answered, so reading stops until the client has read the answers.
         self.transport.pause_reading()
         self.transport.pause_writing()
 
