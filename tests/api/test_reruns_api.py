@@ -299,7 +299,7 @@ def test_a_revision_may_be_named_by_its_label(account: Client) -> None:
     for unknown in (9, "label:three", "label:"):
         assert_error(rerun(account, first["id"], {"revision": unknown}), 404)
     details = assert_error(rerun(account, first["id"], {"revision": "one"}), 422)
-    assert details["errors"][0]["hint"] == "write 'label:one' for the revision that its author has labelled so"
+    assert details["errors"][0]["hint"] == "write 'label:one' for the revision with that label"
 
 
 def test_a_number_is_no_label_and_a_label_no_number(account: Client) -> None:
@@ -323,8 +323,8 @@ def test_a_revision_that_lacks_what_would_be_kept_is_refused(account: Client) ->
 
     message = (
         "The current revision of the flow does not fit what the execution has done: it has no node 'a' of type"
-        ' transform, whose result would be kept. Send "revision": "same" to run the one that ran, '
-        "or leave out 'from' to run all of it"
+        ' transform, whose result would be kept. Send "revision": "same" to run the revision that ran, '
+        "or leave out 'from' to run the whole flow"
     )
     assert_error(rerun(account, first["id"], {"from": "b"}), 409, message)
     numbered = message.replace("The current revision", "The revision 2")

@@ -224,5 +224,5 @@ def test_a_name_of_several_flows_fails_the_node_that_calls_it(account: Client) -
     by_name, by_id = (account.run_to_end(parent, {"which": which}) for which in ("Double", second))
 
     assert (by_name["status"], by_name["failure"]["type"]) == ("failed", "flow.ambiguous")
-    assert by_name["error"] == "Several flows are called 'Double': write the id of the one that is meant"
+    assert by_name["error"] == "Several flows are called 'Double': write the id of the flow to call"
     assert by_id["status"] == "completed"

@@ -437,7 +437,7 @@ async def test_s56_s60_failed_logins_do_not_fill_the_log(tmp_path: Path) -> None
         for name in ("root@example.com", "nobody@example.com"):
             with pytest.raises(Exception, match="wrong"):
                 await identity.login(name, "hunter2-hunter2-hunter2", address="198.51.100.1")
-        await log.tell_untold(at_once=True)
+        await log.write_rejection_counts(at_once=True)
 
     rows = entries(tmp_path / "data" / "flowrunner.db")[before:]
     # The guess at an account that exists has a share of its own.

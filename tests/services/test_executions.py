@@ -125,7 +125,7 @@ async def test_a_key_of_a_limit_is_refused_before_much_of_it_is_filled_in(
         await executions.run(mara, flow.id, {"x": x})
 
     (fault,) = error.value.faults
-    assert fault.message == "The key of limits.concurrency comes to more than 16384 characters"
+    assert fault.message == "The key of limits.concurrency is longer than 16384 characters"
 
 
 async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_exist(

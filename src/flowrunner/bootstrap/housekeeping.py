@@ -33,7 +33,7 @@ async def run_retention(settings: Settings, program: Program) -> None:
             logger.info("executions.purged", count=purged)
 
     async def purge_audit() -> None:
-        await services.audit.tell_untold()
+        await services.audit.write_rejection_counts()
         await services.audit.purge(older_than=timedelta(seconds=settings.audit_retention))
 
     while True:

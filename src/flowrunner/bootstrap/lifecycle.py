@@ -68,7 +68,7 @@ async def open_program(
                     await program.dispatcher.close()
                     # A worker refuses nobody; a server that was overtaken cannot write any more.
                     with contextlib.suppress(Unavailable):
-                        await program.services.audit.tell_untold(at_once=True)
+                        await program.services.audit.write_rejection_counts(at_once=True)
         finally:
             await sandbox.close()
             await http.close()

@@ -1,1 +1,1 @@
-"""The use cases behind the API, one module a feature."""
+"""The use cases behind the API, one module per feature."""

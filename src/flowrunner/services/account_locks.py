@@ -1,4 +1,4 @@
-"""One at a time for each account, where what is asked for takes much: who asks for many waits for themselves."""
+"""Per-account locks for expensive operations."""
 
 import asyncio
 from weakref import WeakValueDictionary
@@ -7,7 +7,10 @@ from flowrunner.domain.values import WorkspaceId
 
 
 class AccountLocks:
-    """Turns are kept only while somebody has or awaits one."""
+    """A mutex for each account, so that an account's expensive requests delay only its own.
+
+    A lock is kept only while a task holds it or waits for it.
+    """
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[WorkspaceId, asyncio.Lock] = WeakValueDictionary()

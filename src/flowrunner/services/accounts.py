@@ -1,4 +1,4 @@
-"""Accounts: made, changed and deleted by admins; seen and changed by their own."""
+"""Management of accounts: by admins, and by each account for itself."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -15,20 +15,23 @@ from flowrunner.services.ids import new_id
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.rates import Allowance, SlidingWindow
 
-# Passwords that an account may change in a minute. Each takes as much of the processors as a login does, and
-# of the hashes that are made at once there are few.
+# Password changes of an account in a minute. Each uses as much CPU as a login, and only a few passwords are hashed at
+# the same time.
 MOST_PASSWORDS: Final = 60
-# Attempts of an account to change its own e-mail address in an hour. Each that fails may tell that somebody has it.
+# Requests of an account to change its own e-mail address in an hour. A rejected one may reveal that the address is
+# taken.
 MOST_EMAILS: Final = 5
-# How old a login may be that changes the own e-mail address: whoever has that may one day ask for a new password.
+# The oldest login that may change the account's own e-mail address: the address may be used to reset the password.
 RECENT_LOGIN: Final = timedelta(minutes=15)
 
 
 class Accounts:
-    """Args:
-    passwords: Checks the present password of who changes it.
-    on_sessions_end: Told of an account whose sessions have ended.
-    on_delete: Told of an account that is gone.
+    """Use cases of accounts.
+
+    Args:
+        passwords: Checks the current password of an account that changes its own.
+        on_sessions_end: Called with the account whose sessions have ended.
+        on_delete: Called with the account that was deleted.
     """
 
     def __init__(
@@ -69,10 +72,10 @@ class Accounts:
         )
 
     async def create_first(self, *, name: str, email: str, password: str, address: str | None = None) -> Account:
-        """The account that sets the server up. Raises: InvalidInput; Conflict if there is one.
+        """Create the first admin, who sets the server up. Raises: InvalidInput; Conflict if there is an account.
 
         Args:
-            address: Of whoever has the set-up token; None if it is the server itself.
+            address: The client that has the set-up token; None if the server itself creates the account.
         """
         entry = AuditEntry(
             at=self._clock.now(),
@@ -124,16 +127,17 @@ class Accounts:
         current_password: str | None = None,
         is_disabled: bool | None = None,
     ) -> Account:
-        """Change what is given and differs.
+        """Change the given fields that differ.
 
         A new role or password ends the account's sessions, and so does disabling it; a new password ends its
-        API tokens too. A disabled account has no login, and its API tokens are refused until it is enabled.
+        API tokens too. A disabled account cannot log in, and its API tokens are rejected until it is enabled.
 
         Args:
-            current_password: Needed with a new password of the caller's own.
+            current_password: Required with a new password for the caller's own account.
 
-        Raises: NotFound, InvalidInput, Forbidden, TooManyRequests; EmailTaken for the address of an account that is
-            not the caller's own; Conflict if no active admin would remain, or the password was changed meanwhile.
+        Raises: NotFound, InvalidInput, Forbidden, TooManyRequests; EmailTaken if the caller changes another account
+            and the address is taken; Conflict if no active admin would remain, or the password was changed in the
+            meantime.
         """
         before, now = await self.get(caller, id), self._clock.now()
         given = {"name": name, "email": email, "role": role, "password": password, "is_disabled": is_disabled}
@@ -161,7 +165,7 @@ class Accounts:
             if is_own and current_password is not None:
                 old_password_hash = await self._check_own(caller, before.email, current_password)
             password_hash = await self._hasher.hash(password, source=caller.account_id)
-        # Hashing may have had to wait.
+        # Hashing may have waited in its queue.
         now = self._clock.now()
 
         def audit(updated: tuple[Account, bool]) -> AuditEntry:
@@ -190,7 +194,7 @@ class Accounts:
         except EmailTaken:
             if not is_own:
                 raise
-            # Told apart from an address that is none, it would say who has an account here.
+            # An error of its own would reveal which addresses have an account here.
             raise InvalidInput([_NOT_AN_ADDRESS]) from None
         if has_ended_sessions:
             await self._on_sessions_end(id)
@@ -199,7 +203,7 @@ class Accounts:
     def _admit_own_email(self, caller: Caller, *, at: datetime) -> None:
         """Raises: Forbidden if the login is not recent; TooManyRequests."""
         credential = caller.credential
-        # Clocks of several servers differ, and are set back.
+        # The absolute value: clocks of several servers differ, and clocks are set back.
         if not isinstance(credential, Session) or abs(at - credential.logged_in_at) > RECENT_LOGIN:
             minutes = RECENT_LOGIN // timedelta(minutes=1)
             raise Forbidden(f"Your own e-mail address can be changed for {minutes} minutes after a login: log in again")
@@ -211,11 +215,11 @@ class Accounts:
         try:
             credential = await self._passwords.run(email, password, address=caller.address, source=caller.account_id)
         except Unauthorized:
-            raise invalid("current_password", "is not the present password", code="wrong") from None
+            raise invalid("current_password", "is not the current password", code="wrong") from None
         return credential.password_hash
 
     async def delete(self, id: AccountId, *, by: Caller | None = None) -> None:
-        """End its sessions and API tokens, erase its secrets and cancel its executions.
+        """Delete an account: end its sessions and API tokens, erase its secrets and cancel its executions.
 
         Raises: NotFound; Conflict if no admin would remain.
         """
@@ -235,7 +239,7 @@ _NOT_AN_ADDRESS: Final = Fault(path="email", code="email", message=NOT_AN_ADDRES
 
 
 def _is_address(text: str, email: str) -> bool:
-    """Return whether a text is this address, in whatever form."""
+    """Return whether a text is this address after normalisation."""
     try:
         return text == email or normal_email(text) == email
     except ValueError:
@@ -245,11 +249,11 @@ def _is_address(text: str, email: str) -> bool:
 def _checked(
     *, name: str, email: str, password: str | None, known_email: str | None = None, lacks_current: bool = False
 ) -> str:
-    """Return the address in its normal form.
+    """Return the normalised address.
 
     Args:
-        known_email: An address that is taken as it is: rules may have been added since.
-        lacks_current: The present password is needed, and absent.
+        known_email: The stored address, which is accepted unchanged: it may be older than today's rules.
+        lacks_current: The current password is required and missing.
 
     Raises:
         InvalidInput: With every fault.

@@ -1,4 +1,4 @@
-"""What is looked at before an execution exists: its input, and whether it may be under way."""
+"""Checks before an execution is created: its input and its flow's concurrency limit."""
 
 import asyncio
 import hashlib
@@ -16,19 +16,19 @@ from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports import ConcurrencySlot, Sandbox
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
-# Of schemas that are ready to check input with, in all and of one account.
+# Memory for compiled input schemas: of all accounts together, and of one.
 _READY_BYTES: Final = 64 * 1024 * 1024
 _READY_BYTES_OF_AN_ACCOUNT: Final = 32 * 1024 * 1024
-# Measured: what a compiled schema takes at most, with what it is compiled from, for each byte of that; and a pattern
-# that fills its cache.
+# Measured upper bounds: bytes of a compiled schema and its source per byte of the source, and bytes of a pattern whose
+# cache is full.
 _COMPILED: Final = 6
 _PATTERN_BYTES: Final = 288 * 1024
-# Of the values filled into the key of a concurrency limit, as `left_after` counts them.
+# Size of the values resolved in the key of a concurrency limit, as `left_after` counts it.
 MOST_KEY_CHARACTERS: Final = 16 * 1024
 
 
 class InputForms:
-    """Checks input with the schemas of the flow it is for. Keeps the ones used last ready."""
+    """Validation of input against its flow's schemas, with a cache of compiled schemas."""
 
     def __init__(self, engine: SchemaEngine) -> None:
         self._engine = engine
@@ -37,13 +37,13 @@ class InputForms:
     async def check(
         self, workspace_id: WorkspaceId, revision_id: RevisionId, flow: Flow, input: Mapping[str, JSON]
     ) -> Mapping[str, JSON]:
-        """The input with defaults filled in. Raises: InvalidInput with every fault."""
+        """Return the input with defaults applied. Raises: InvalidInput with every fault."""
         if flow.inputs is None:
             return input
         inputs = self._kept.get(workspace_id, revision_id)
         if inputs is None:
             inputs = Inputs(flow.inputs, self._engine)
-            # Before they are compiled, which they are when they are first used.
+            # The weight is taken before the schemas are compiled, on their first use.
             weight = await asyncio.to_thread(_weight_of, flow.inputs)
             self._kept.keep(workspace_id, revision_id, inputs, weight)
         if inputs.is_quick(input):
@@ -52,7 +52,7 @@ class InputForms:
 
 
 def _weight_of(schemas: Mapping[str, JSON]) -> int:
-    """Return the bytes that schemas take once they are compiled, at most."""
+    """Return the largest number of bytes that the schemas may take once they are compiled."""
     return _COMPILED * memory_of(schemas) + _PATTERN_BYTES * len(set(_patterns(schemas)))
 
 
@@ -72,10 +72,10 @@ def _patterns(schema: JSON | Mapping[str, JSON]) -> Iterator[str]:
 async def concurrency_slot_of(
     flow: Flow, workspace_id: WorkspaceId, flow_id: FlowId, input: Mapping[str, JSON], *, name: str, sandbox: Sandbox
 ) -> ConcurrencySlot | None:
-    """The place that an execution has to have among the others of its flow; None without a limit.
+    """Return the concurrency slot that an execution of the flow needs; None if the flow has no limit.
 
     Args:
-        name: What the flow is called.
+        name: The flow's name.
 
     Raises:
         InvalidInput: If the key of the limit has no value for this input.
@@ -93,8 +93,8 @@ async def concurrency_slot_of(
         try:
             value = render(limit.key.template, scope, values, most=MOST_KEY_CHARACTERS)
         except TooMuchFilledIn:
-            message = f"The key of limits.concurrency comes to more than {MOST_KEY_CHARACTERS} characters"
-            hint = "fill in only the parts that tell executions apart"
+            message = f"The key of limits.concurrency is longer than {MOST_KEY_CHARACTERS} characters"
+            hint = "use only the parts that distinguish executions"
             raise invalid("input", message, code="too_large", hint=hint) from None
         except ExpressionFailed as error:
             raise invalid("input", f"The key of limits.concurrency has no value: {error}") from None

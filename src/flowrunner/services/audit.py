@@ -1,7 +1,7 @@
-"""The audit log: read by admins, shortened in time; and what is refused, told in bounds.
+"""The audit log: reading, retention, and a bounded record of rejected requests.
 
-Every act writes its own entry, with itself. What is refused changes nothing, so its entry stands alone;
-and anybody may be refused as often as they like, so of many refusals only their number is kept.
+Every change writes its own entry in its own transaction. A rejected request changes nothing, so its entry is written
+alone; and a client may be rejected any number of times, so of many rejections only the number is kept.
 """
 
 import asyncio
@@ -22,31 +22,32 @@ from flowrunner.ports import AuditFilter, AuditStore, Clock, Page
 logger = structlog.get_logger()
 
 WINDOW: Final = timedelta(minutes=1)
-# Entries in a window: of one kind of refusal, to one account or else to one address; and of all.
+# Entries in a window: for one action and one account (or address, where no account is known), and in total.
 MOST_ALIKE: Final = 5
 MOST: Final = 50
-# Further ones for each account whose password was guessed wrong, which no other refusals use up.
+# Entries in a window for wrong passwords of one account; other rejections do not use them up.
 MOST_GUESSES: Final = 60
-# Hardly anything, and still it must end.
+# Pairs of action and account or address that are counted in a window, to bound its memory.
 _KINDS: Final = 1000
 _PURGE_BATCH: Final = 1000
 
 
 @dataclass(slots=True)
 class _Window:
-    """What was refused within one minute.
+    """Counters of the rejections within one minute.
 
     Attributes:
-        alike: How many there were of each kind.
-        guesses: How many passwords were wrong, by account.
-        untold: How many have no entry of their own, by action and the account whose password was wrong.
+        written: Rejections with an entry of their own, wrong passwords of known accounts excluded.
+        alike: Rejections, by action and account or address.
+        guesses: Wrong passwords, by account.
+        unwritten: Rejections without an entry of their own, by action and the account whose password was wrong.
     """
 
     began_at: datetime
-    told: int = 0
+    written: int = 0
     alike: Counter[tuple[str, str]] = field(default_factory=Counter)
     guesses: Counter[AccountId] = field(default_factory=Counter)
-    untold: Counter[tuple[str, AccountId | None]] = field(default_factory=Counter)
+    unwritten: Counter[tuple[str, AccountId | None]] = field(default_factory=Counter)
 
 
 class AuditLog:
@@ -63,10 +64,11 @@ class AuditLog:
         return await self._store.page(wanted, page=page)
 
     def login_failed(self, account_id: AccountId | None, *, address: str) -> bool:
-        """Record that a password was wrong; the flag says whether this has an entry of its own.
+        """Record a wrong password; return whether it has an entry of its own.
 
-        The entry is written while the caller goes on: it takes time, and there are more of them for an account that
-        exists than for a name that does not. The name itself is never written: people type passwords there.
+        The entry is written in the background: writing takes time, and an existing account gets more entries than an
+        unknown name, so the response time would reveal which names exist. The name itself is never written: people
+        type passwords there.
 
         Args:
             account_id: The account that has the name; None if there is none.
@@ -78,7 +80,7 @@ class AuditLog:
         return has_entry
 
     def login_refused(self, whose: Callable[[], Awaitable[AccountId | None]], *, address: str) -> bool:
-        """Record a login whose password was not even checked, as `login_failed` does.
+        """Record a login that was rejected before its password was checked, as `login_failed` does.
 
         Args:
             whose: Returns the account that has the name. Called only if there is an entry to write.
@@ -104,7 +106,11 @@ class AuditLog:
         )
 
     async def denied(self, caller: Caller | None, method: str, path: str, *, address: str) -> None:
-        """Args: path: The address of the route, with names in the place of ids."""
+        """Record a request that was rejected for lack of a right.
+
+        Args:
+            path: The route's path, with parameter names in place of ids.
+        """
         account_id = None if caller is None else caller.account_id
         if self._has_entry("request.denied", account_id or address):
             await self._store.add(
@@ -121,54 +127,54 @@ class AuditLog:
             )
 
     def _has_entry(self, action: str, by: str) -> bool:
-        """Return whether one more refusal has an entry of its own; it is counted either way.
+        """Count a rejection; return whether it gets an entry of its own.
 
         Args:
-            by: Who was refused: an account that has logged in, or else an address.
+            by: The rejected client: an account that has logged in, or else an address.
         """
         window, kind = self._present(), (action, by)
         window.alike[kind] += 1
-        if window.told >= MOST or window.alike[kind] > MOST_ALIKE or len(window.alike) > _KINDS:
-            window.untold[action, None] += 1
+        if window.written >= MOST or window.alike[kind] > MOST_ALIKE or len(window.alike) > _KINDS:
+            window.unwritten[action, None] += 1
             if len(window.alike) > _KINDS:
                 del window.alike[kind]
             return False
-        window.told += 1
+        window.written += 1
         return True
 
     def _has_share(self, account_id: AccountId) -> bool:
-        """Return whether one more wrong password of an account has an entry, which nothing else uses up.
+        """Count a wrong password of an account; return whether it gets an entry from the account's own share.
 
-        What this adds up to is bounded by how many passwords can be checked in a minute.
+        The total is bounded by the number of passwords that the server can check in a minute.
         """
         window = self._present()
         window.guesses[account_id] += 1
         if window.guesses[account_id] > MOST_GUESSES:
-            window.untold["login.failed", account_id] += 1
+            window.unwritten["login.failed", account_id] += 1
             return False
         return True
 
     def _present(self) -> _Window:
-        """Return the window of this minute; what the one before has left untold is written."""
+        """Return the window of this minute; write the counts of the previous one in the background."""
         now = self._clock.now()
         if self._window is not None and now - self._window.began_at >= WINDOW:
-            self._do_later(self._tell(self._window))
+            self._do_later(self._write_counts(self._window))
             self._window = None
         if self._window is None:
             self._window = _Window(now)
         return self._window
 
-    async def tell_untold(self, *, at_once: bool = False) -> None:
-        """Write the number of refusals that have no entry of their own, once their minute is over."""
+    async def write_rejection_counts(self, *, at_once: bool = False) -> None:
+        """Write the number of rejections without an entry of their own, once their minute is over."""
         await self.settle()
         window = self._window
         if window is None or (self._clock.now() - window.began_at < WINDOW and not at_once):
             return
         self._window = None
-        await self._tell(window)
+        await self._write_counts(window)
 
-    async def _tell(self, window: _Window) -> None:
-        for (action, account_id), count in sorted(window.untold.items(), key=str):
+    async def _write_counts(self, window: _Window) -> None:
+        for (action, account_id), count in sorted(window.unwritten.items(), key=str):
             entry = AuditEntry(
                 at=self._clock.now(),
                 action=f"{action}.more",
@@ -188,11 +194,11 @@ class AuditLog:
         task.add_done_callback(self._writing.discard)
 
     async def settle(self) -> None:
-        """Wait until all that was recorded so far is written."""
+        """Wait until everything recorded so far is written."""
         await asyncio.gather(*self._writing)
 
     async def purge(self, *, older_than: timedelta) -> int:
-        """Delete entries of before, a little at a time; gives how many were."""
+        """Delete old entries in small batches; return how many were deleted."""
         now, total = self._clock.now(), 0
         while purged := await self._store.purge(before=now - older_than, limit=_PURGE_BATCH):
             total += purged
@@ -207,6 +213,6 @@ class AuditLog:
 async def _unless_unavailable(work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
-    except Unavailable as problem:
-        # It is refused all the same.
-        logger.warning("audit.refusal_not_written", reason=str(problem))
+    except Unavailable as error:
+        # The request itself is rejected either way.
+        logger.warning("audit.refusal_not_written", reason=str(error))

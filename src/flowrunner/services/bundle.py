@@ -1,4 +1,4 @@
-"""All the use cases, as the API is given them."""
+"""The bundle of all use cases that the API receives."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Executions: started, watched, cancelled, and forgotten in time."""
+"""Executions: start, read, cancel and purge."""
 
 import asyncio
 import hashlib
@@ -47,7 +47,7 @@ from flowrunner.services.admission import InputForms, concurrency_slot_of
 from flowrunner.services.ids import new_id
 from flowrunner.services.usage import StoredBytes
 
-# A line may have 64 KiB: more of them are read and sent one portion after the other.
+# A line may have 64 KiB: longer pages are read and sent in portions.
 _LINES_AT_ONCE: Final = 50
 _PURGE_BATCH: Final = 200
 _PURGE_PAUSE_SECONDS: Final = 0.02
@@ -55,11 +55,11 @@ _PURGE_PAUSE_SECONDS: Final = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedExecution:
-    """An execution that now exists.
+    """The execution that a request started, or had started before.
 
     Attributes:
-        is_repeat: It did before, by the same idempotency key.
-        revision: Number of the flow's revision that it runs, where that was looked up.
+        is_repeat: An earlier request with the same idempotency key started it.
+        revision: Number of the flow's revision that it runs, if it was looked up.
     """
 
     id: ExecutionId
@@ -72,11 +72,11 @@ class StartedExecution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Who or what an execution is started for.
+    """The origin of a new execution: a caller's request, or a step of another execution.
 
     Attributes:
-        by: The account of a caller; None for what starts by itself.
-        caller: For the audit log; what starts by itself is told by what it belongs to.
+        by: The caller's account; None without a caller.
+        caller: The caller to name in the audit log; None for the step of another execution.
         parent_id: The execution that waits for its end.
         started_for: The step of another execution: `{execution_id, step, failures, flows}`.
     """
@@ -90,11 +90,11 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repetition:
-    """What a new execution keeps of one before it: see `domain.rerun`.
+    """The part of an earlier execution that a rerun keeps: see `domain.rerun`.
 
     Attributes:
-        asked: The request in full, to tell a repeat of it from another one with its idempotency key.
-        keys_of: The execution whose idempotency keys its steps send, if those are not its own.
+        asked: The whole request, to distinguish its repeat from another request with the same idempotency key.
+        keys_of: The execution whose idempotency keys its steps send; None for its own.
     """
 
     of: ExecutionId
@@ -132,14 +132,13 @@ class Executions:
     async def run(
         self, caller: Caller, flow_id: FlowId, input: Mapping[str, JSON], *, idempotency_key: str | None = None
     ) -> StartedExecution:
-        """Start an execution; it exists for good when this returns.
+        """Start an execution; it is durable when this returns.
 
         Raises:
             NotFound.
-            InvalidInput: If the input is not what the flow asks for, or the key was used for another request.
-            Conflict: If too many executions of the flow are under way, or the account keeps as much as it
-                may (LimitReached).
-            TooManyRequests: If it would have to wait, as many of the account do as may.
+            InvalidInput: If the input does not match the flow's schemas, or the key was used for another request.
+            Conflict: If the flow's concurrency limit is reached, or the account's storage limit (LimitReached).
+            TooManyRequests: If the execution would be queued, and the account's queue is full.
             Unavailable.
         """
         origin = Origin(workspace_id=caller.workspace_id, by=caller.workspace_id, caller=caller)
@@ -155,9 +154,9 @@ class Executions:
         idempotency_key: str | None = None,
         repetition: Repetition | None = None,
     ) -> StartedExecution:
-        """Start an execution of the flow's present revision, or of another one. Raises: as `run`."""
+        """Start an execution of the flow's current revision, or of the given one. Raises: as `run`."""
         digest = None
-        # A step that a crash cut off asks again for what it has started, whatever its input comes to by now.
+        # A step has no digest: after a crash it repeats its request, possibly with another input.
         if idempotency_key is not None and origin.caller is not None:
             digest = digest_of([flow_id, input] if repetition is None else repetition.asked)
         try:
@@ -170,7 +169,7 @@ class Executions:
             )
             await self._stored.check(origin.workspace_id)
         except (NotFound, InvalidFlow, InvalidInput, LimitReached):
-            # A request that was accepted keeps its answer, whatever has become of the flow.
+            # The repeat of an accepted request gets the same answer, even if the flow has changed.
             before = await self.accepted_before(origin.workspace_id, idempotency_key, digest)
             if before is None:
                 raise
@@ -210,7 +209,7 @@ class Executions:
     async def accepted_before(
         self, workspace_id: WorkspaceId, idempotency_key: str | None, digest: str | None
     ) -> StartedExecution | None:
-        """What was accepted under the key; None if it is free. Raises: InvalidInput if that was another request."""
+        """Return the execution that the key started; None if it is free. Raises: InvalidInput for another request."""
         if idempotency_key is None:
             return None
         before = await self._reader.request(workspace_id, idempotency_key)
@@ -222,16 +221,16 @@ class Executions:
             return Status.RUNNING
         except ConcurrencyLimitReached:
             limit, slot = flow.limits.concurrency, new.slot
-            assert limit is not None, "turns are taken of flows with a limit"
-            assert slot is not None, "turns are taken of flows with a limit"
+            assert limit is not None, "only a flow with a limit takes slots"
+            assert slot is not None, "only a flow with a limit takes slots"
         if limit.on_limit == "reject":
-            raise Conflict(f"As many executions of this flow are under way as may be: {limit.most}")
+            raise Conflict(f"Concurrency limit reached: {limit.most} executions of this flow are already running")
         if self._limits.queued is not None:
             self._limits.check_queued(await self._usage.queued(new.workspace_id))
         try:
             await self._dispatcher.start(replace(new, slot=replace(slot, is_queued=True)), flow, input)
         finally:
-            # What is said to have failed may be there, and a place may have become free since it was asked for.
+            # A start that raised may have been stored, and a slot may have become free in the meantime.
             if limit.on_limit == "replace":
                 self._dispatcher.replace(new.id)
             self._dispatcher.release_slot(slot.key)
@@ -261,7 +260,7 @@ class Executions:
     async def logs(
         self, caller: Caller, id: ExecutionId, *, level: str | None, page: Page
     ) -> tuple[AsyncIterator[Sequence[LogLine]], int]:
-        """Return the lines of a page in portions, which are read as they are taken, and the total. Raises: NotFound."""
+        """Return the lines of a page in portions, which are read on demand, and the total. Raises: NotFound."""
         portion = replace(page, limit=min(page.limit, _LINES_AT_ONCE))
         first, total = await self._reader.logs(caller.workspace_id, id, level=level, page=portion)
         return self._portions(first, id, level=level, limit=page.limit), total
@@ -279,12 +278,12 @@ class Executions:
             )
 
     async def cancel(self, caller: Caller, id: ExecutionId, *, force: bool = False) -> None:
-        """Cancel an execution; done when its flow has ended. One that was cancelled before stays as it is.
+        """Cancel an execution, and return when its flow has ended. A cancelled execution is left unchanged.
 
         Args:
-            force: The handlers of its end do not run, or no further.
+            force: Skip the flow's handlers, or stop the one that is running.
 
-        Raises: NotFound; Conflict if it had ended before, or its flow had ended otherwise.
+        Raises: NotFound; Conflict if the execution has ended, or its flow has ended for another reason.
         """
         found = await self._reader.get(caller.workspace_id, id)
         if found.status.is_final:
@@ -294,7 +293,7 @@ class Executions:
         await self._dispatcher.cancel(id, reason="cancelled by a user", audit=entry, force=force)
 
     async def cancel_all(self, workspace_id: WorkspaceId) -> None:
-        """Cancel whatever the account has under way."""
+        """Cancel all open executions of the account."""
         page = Page(limit=_PURGE_BATCH, offset=0)
         while True:
             open_ones, _ = await self._reader.page(
@@ -304,19 +303,19 @@ class Executions:
                 return
             for execution in open_ones:
                 try:
-                    # Nothing of a deleted account begins any more, and so no handler does.
+                    # Nothing may start for a deleted account, handlers included.
                     await self._dispatcher.cancel(execution.id, reason="the account was deleted", force=True)
                 except Conflict:
                     continue
 
     async def purge(self, *, older_than: timedelta) -> int:
-        """Delete what ended longer ago than that, a little at a time; gives how many were."""
+        """Delete executions that ended longer ago, in small batches; return how many were deleted."""
         before = self._clock.now() - older_than
         total, has_more = 0, True
         while has_more:
             purged, has_more = await self._reader.purge(ended_before=before, limit=_PURGE_BATCH)
             total += purged
-            # Executions under way go first.
+            # The pause lets running executions write first.
             await asyncio.sleep(_PURGE_PAUSE_SECONDS)
         has_more = True
         while has_more:
@@ -326,11 +325,11 @@ class Executions:
 
 
 def key_was_reused() -> InvalidInput:
-    return invalid("Idempotency-Key", "was used before, with another request", code="reused", hint="take another key")
+    return invalid("Idempotency-Key", "was used before, with another request", code="reused", hint="use another key")
 
 
 def digest_of(asked: JSON) -> str:
-    """What a request is compared by with another one of the same idempotency key."""
+    """Return the digest that tells whether two requests with the same idempotency key are equal."""
     return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Flows: saved, read, listed, and made ready to run; and the revisions that each save leaves."""
+"""Flows and their revisions: save, read, list, compare, restore and compile."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -30,17 +30,17 @@ from flowrunner.services.language import Language, secrets_missing, unclear_call
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
 _MOST_CALLED: Final = 100
-# Of flows that are ready to run, in all and of one account; the largest takes some 8 MiB.
+# Memory for compiled flows: of all accounts together, and of one. The largest flow takes about 8 MiB.
 _READY_BYTES: Final = 128 * 1024 * 1024
 _READY_BYTES_OF_AN_ACCOUNT: Final = 32 * 1024 * 1024
-# Definitions, of up to 1 MiB each.
+# Definitions per batch; each has up to 1 MiB.
 _PURGE_BATCH: Final = 20
 _PURGE_PAUSE_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowDraft:
-    """A flow as somebody wants it saved. What is None is taken from the definition."""
+    """A flow to save. Fields that are None are taken from the definition."""
 
     definition: str
     name: str | None = None
@@ -65,9 +65,9 @@ class Flows:
         self._secrets = secrets
         self._language = language
         self._clock = clock
-        # All that is read wait for one processor, and for the same workers to check their scripts.
+        # Definitions of one account are read one at a time: they share a CPU and the workers that check scripts.
         self._locks = AccountLocks()
-        # Comparing keeps a processor busy: one at a time leaves the others to executions.
+        # A comparison keeps a CPU busy: one at a time leaves the other CPUs to executions.
         self._comparing = asyncio.Lock()
 
     async def create(self, caller: Caller, draft: FlowDraft) -> SavedFlow:
@@ -96,12 +96,12 @@ class Flows:
             return await self._language.read(definition)
 
     async def _check_stored(self, caller: Caller) -> None:
-        """Raises: LimitReached if no further definition may be saved."""
+        """Raises: LimitReached if the account may not save another definition."""
         if self._limits.stored is not None:
             self._limits.check_stored(await self._usage.stored(caller.workspace_id))
 
     async def validate(self, caller: Caller, definition: str) -> Sequence[Fault]:
-        """Every fault and warning of a definition, with what the account lacks to run it. Raises: Unavailable."""
+        """Return every fault and warning of a definition, missing secrets and flows included. Raises: Unavailable."""
         async with self._locks.of(caller.workspace_id):
             reading = await self._language.study(definition)
         known = {secret.key for secret in await self._secrets.list(caller.workspace_id)}
@@ -109,7 +109,7 @@ class Flows:
         return sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
 
     async def _called(self, caller: Caller, names: Collection[str]) -> Mapping[str, int]:
-        """Return how many flows each of the names stands for; of very many names the first count."""
+        """Return how many flows have each of the names; only the first `_MOST_CALLED` names are looked up."""
         looked_at = list(names)[:_MOST_CALLED]
         return {name: len(await self._store.called(caller.workspace_id, name)) for name in looked_at}
 
@@ -125,11 +125,11 @@ class Flows:
         if_states: Collection[str] | None = None,
         restores: int | None = None,
     ) -> SavedFlow:
-        """Change what is given. A new definition brings its own metadata where none is given.
+        """Change the given fields. A new definition also sets the metadata that are not given.
 
         Args:
-            if_states: Only if the flow is in one of these states; None is any.
-            restores: The revision that the definition is of; for the audit log.
+            if_states: Required states of the flow; None accepts any.
+            restores: The revision that the definition is taken from, for the audit log.
 
         Raises: NotFound, PreconditionFailed, InvalidFlow, InvalidInput; LimitReached for a new definition.
         """
@@ -167,7 +167,7 @@ class Flows:
         return await self._store.update(caller.workspace_id, id, change, audit=audit)
 
     async def delete(self, caller: Caller, id: FlowId, *, if_states: Collection[str] | None = None) -> None:
-        """Executions under way go on. Raises: NotFound, PreconditionFailed."""
+        """Delete a flow; its running executions continue. Raises: NotFound, PreconditionFailed."""
         now = self._clock.now()
         entry = act(caller, "flow.deleted", "flow", id, at=now)
         await self._store.delete(
@@ -184,7 +184,7 @@ class Flows:
     # Revisions
 
     async def revisions(self, caller: Caller, id: FlowId, *, page: Page) -> tuple[Sequence[RevisionView], int]:
-        """The newest first, with the total. Raises: NotFound."""
+        """Return a page of revisions, the newest first, and the total. Raises: NotFound."""
         return await self._store.revisions(caller.workspace_id, id, page=page)
 
     async def revision(self, caller: Caller, id: FlowId, number: int) -> SavedRevision:
@@ -194,13 +194,13 @@ class Flows:
     async def compare(
         self, caller: Caller, id: FlowId, number: int, *, against: int | None
     ) -> tuple[Difference, int | None]:
-        """What changed from one revision to revision ``number``.
+        """Return the difference between an earlier revision and revision ``number``.
 
         Args:
-            against: The one to start from; None is the one before.
+            against: The revision to compare with; None is the previous one.
 
         Returns:
-            With the number of the one started from; None if there is none before.
+            The difference, and the number of the revision compared with; None if there is no previous one.
 
         Raises: NotFound.
         """
@@ -219,9 +219,9 @@ class Flows:
     async def restore(
         self, caller: Caller, id: FlowId, number: int, *, if_states: Collection[str] | None = None
     ) -> SavedFlow:
-        """Save an old definition again, as `update` does. History is added to, never rewritten.
+        """Save an old definition as a new revision, as `update` does.
 
-        Raises: NotFound, PreconditionFailed, LimitReached; InvalidFlow if the language has moved on.
+        Raises: NotFound, PreconditionFailed, LimitReached; InvalidFlow if the language no longer accepts it.
         """
         old = await self._store.revision(caller.workspace_id, id, number)
         return await self.update(
@@ -236,17 +236,20 @@ class Flows:
         )
 
     async def delete_revision(self, caller: Caller, id: FlowId, number: int) -> None:
-        """Its ended executions stay. Raises: NotFound; Conflict while it is current or still needed."""
+        """Delete a revision; its ended executions stay.
+
+        Raises: NotFound; Conflict if it is current, or an open execution needs it.
+        """
         now = self._clock.now()
         entry = act(caller, "flow.revision.deleted", "flow", id, at=now, details={"revision": number})
         await self._store.delete_revision(caller.workspace_id, id, number, at=now, audit=entry)
 
     async def purge(self) -> None:
-        """Forget deleted flows of which no execution is left, a little at a time."""
+        """Erase deleted flows that have no executions left, in small batches."""
         has_more = True
         while has_more:
             has_more = await self._store.purge(limit=_PURGE_BATCH)
-            # Executions under way go first.
+            # The pause lets running executions write first.
             await asyncio.sleep(_PURGE_PAUSE_SECONDS)
 
 
@@ -264,29 +267,29 @@ def _named(name: str) -> str:
 
 
 class CompiledFlowCache:
-    """Fills `ports.CompiledFlows`: reads revisions and keeps the ones used last, as far as there is memory for them.
+    """Implements `ports.CompiledFlows` with a cache of the revisions used last, bounded in memory.
 
-    A revision never changes, so nothing kept here can become wrong.
+    A revision never changes, so an entry never becomes stale.
     """
 
     def __init__(self, store: FlowStore, node_types: Mapping[str, NodeTypeSpec]) -> None:
         self._store = store
         self._node_types = node_types
         self._kept: WeighedCache[RevisionId, Flow] = WeighedCache(most=_READY_BYTES, share=_READY_BYTES_OF_AN_ACCOUNT)
-        # There are few threads, and names of hosts are looked up on them too.
+        # One account must not occupy all threads: there are few, and host names are resolved on them too.
         self._locks = AccountLocks()
 
     async def get(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> Flow:
         flow = self._kept.get(workspace_id, revision_id)
         if flow is None:
             async with self._locks.of(workspace_id):
-                # It may have been read while this waited.
+                # Another task may have read it while this one waited.
                 flow = self._kept.get(workspace_id, revision_id) or await self._read(workspace_id, revision_id)
         return flow
 
     async def _read(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> Flow:
         definition = await self._store.definition(workspace_id, revision_id)
-        # On another thread: the longest would hold up everybody else.
+        # On a thread: the longest definition would block the event loop.
         flow, weight = await asyncio.to_thread(self._weighed, definition)
         self._kept.keep(workspace_id, revision_id, flow, weight)
         return flow

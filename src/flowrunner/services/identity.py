@@ -1,4 +1,4 @@
-"""Who is calling: login, refresh, logout, and the proof of a session."""
+"""Authentication: login, refresh, logout, tickets, and the caller behind a token."""
 
 import contextlib
 import hashlib
@@ -30,10 +30,10 @@ from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.rates import Allowance, source_of
 from flowrunner.services.tokens import TokenUses
 
-# How long a refreshed token lives on, so that requests under way with it do not fail.
+# Time that a refreshed token stays valid, so that requests under way with it do not fail.
 REFRESH_GRACE: Final = timedelta(seconds=10)
 TICKET_LIFE: Final = timedelta(seconds=30)
-# Refreshes and tickets of an account in a minute: each is a row that stays for a while.
+# Refreshes and tickets of an account in a minute: each writes a row that stays for a while.
 MOST_RENEWED: Final = 600
 _KEPT_CALLERS: Final = 10_000
 
@@ -47,15 +47,17 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """Opens one WebSocket, once, for clients that cannot set headers."""
+    """A one-time credential for one WebSocket, for clients that cannot set headers."""
 
     ticket: str
     expires_at: datetime
 
 
 class Authentication:
-    """Args:
-    token_life: How long a login lasts without a refresh.
+    """Use cases of sessions, and the lookup of callers by token.
+
+    Args:
+        token_life: Time that a login lasts without a refresh.
     """
 
     def __init__(
@@ -85,23 +87,24 @@ class Authentication:
         self._renewed: Allowance[AccountId] = Allowance(
             MOST_RENEWED,
             limit="account_renewals",
-            message="This account refreshes tokens or gets tickets more than {most} times a minute: ask less often",
+            message="This account refreshes tokens or gets tickets more than {most} times a minute: renew less often",
         )
-        # Callers by the token they show. Whoever ends a session or an API token says so here afterwards,
-        # so that it is forgotten: no entry outlives what it stands for by more than that moment.
+        # Callers by token. Code that ends a session or an API token calls `sessions_ended` right afterwards, which
+        # removes the entry.
         self._kept: OrderedDict[str, Caller] = OrderedDict()
         self._ends = 0
         self._on_end: Callable[[AccountId], Awaitable[None]] | None = None
 
     def on_end(self, listener: Callable[[AccountId], Awaitable[None]]) -> None:
-        """Tell ``listener`` of every account of which sessions have ended."""
+        """Have ``listener`` called with every account whose sessions or API tokens have ended."""
         self._on_end = listener
 
     async def login(self, username: str, password: str, *, address: str) -> Token:
-        """Open a session. Cancelled before the password was checked, it is not checked any more.
+        """Open a session. A call that is cancelled while its password is queued leaves the queue.
 
         Args:
-            address: Where the request comes from; failures are counted by it too, and passwords checked in turns.
+            address: The client's address. Failed logins are also counted by it, and the queue of passwords is fair to
+                addresses.
 
         Raises:
             Unauthorized: The same for an unknown name and a wrong password.
@@ -115,7 +118,7 @@ class Authentication:
         credential = await self._passwords.run(name, password, address=address, source=source)
         verified = credential.password_hash
         if self._hasher.is_outdated(verified):
-            # The next login will do as well.
+            # Not urgent: the next login tries again.
             with contextlib.suppress(QueueFull):
                 renewed = await self._hasher.hash(password, source=source)
                 if await self._accounts.rehash(credential.account.id, old=verified, new=renewed):
@@ -134,7 +137,7 @@ class Authentication:
 
         if not await self._sessions.open(session, at=now, password_hash=password_hash, audit=audit):
             self._audit.login_failed(account.id, address=address)
-            raise Unauthorized("The account was changed meanwhile: log in again")
+            raise Unauthorized("The account was changed in the meantime: log in again")
         return self._token(session, now)
 
     def _token(self, session: NewSession, now: datetime) -> Token:
@@ -142,7 +145,7 @@ class Authentication:
         return Token(token=token, expires_at=session.expires_at, account_id=session.account_id)
 
     async def authenticate(self, token: str) -> Caller:
-        """The caller that a session's token or an API token stands for. Raises: Unauthorized."""
+        """Return the caller of a session's token or an API token. Raises: Unauthorized."""
         caller = self._kept.get(token)
         if caller is None:
             ends = self._ends
@@ -150,7 +153,7 @@ class Authentication:
                 caller = await self._find_api_token(token)
             else:
                 caller = await self._find(self._tokens.verify(token))
-            # It may have ended while it was looked up.
+            # The session or token may have ended while it was looked up.
             if ends == self._ends:
                 self._kept[token] = caller
                 if len(self._kept) > _KEPT_CALLERS:
@@ -177,7 +180,7 @@ class Authentication:
         return caller
 
     async def family_of(self, caller: Caller) -> str:
-        """What to ask `is_alive` with. Raises: Unauthorized if the session or API token has ended."""
+        """Return the id to pass to `is_alive`. Raises: Unauthorized if the session or API token has ended."""
         credential = caller.credential
         if isinstance(credential, ApiToken):
             if not await self._api_tokens.is_alive(credential.id, now=self._clock.now()):
@@ -189,7 +192,7 @@ class Authentication:
         return family
 
     async def is_alive(self, family: str) -> bool:
-        """Whether a session, or what it was refreshed into, or an API token has not ended."""
+        """Return whether an API token, or any session of a family, is still alive."""
         now = self._clock.now()
         if family.startswith(_OF_TOKENS):
             return await self._api_tokens.is_alive(TokenId(family.removeprefix(_OF_TOKENS)), now=now)
@@ -217,10 +220,10 @@ class Authentication:
         raise Unauthorized("The token was refreshed before: use the newer one, or log in again")
 
     async def refuse_refresh(self, token: str, *, address: str = "") -> None:
-        """Take note that somebody wanted to refresh a token that does not work any more.
+        """Handle an attempt to refresh a token that is no longer valid.
 
-        If it was refreshed before, two have it, and one of them is not who logged in: everything that the
-        login led to ends.
+        A token that was refreshed before is in the hands of two clients, one of which did not log in: all sessions of
+        the login end.
         """
         try:
             id = self._tokens.verify(token)
@@ -239,20 +242,20 @@ class Authentication:
             await self.sessions_ended(account_id)
 
     async def logout(self, caller: Caller) -> None:
-        """End the session, with what it was refreshed from or into."""
+        """End the session, together with the ones that it was refreshed from or into."""
         session = _session_of(caller)
         entry = act(caller, "logout", "session", credential_of(caller), at=self._clock.now())
         await self._sessions.end(session, audit=entry)
         await self.sessions_ended(caller.account_id)
 
     async def sessions_ended(self, account_id: AccountId) -> None:
-        """Take note that sessions or API tokens of an account have ended in the store."""
+        """Drop cached callers of an account whose sessions or API tokens have ended in the store."""
         self._forget(lambda kept: kept.account_id == account_id)
         if self._on_end is not None:
             await self._on_end(account_id)
 
     def revalidate_sessions(self) -> None:
-        """Have every caller looked up anew: other processes may have ended sessions."""
+        """Drop all cached callers: other processes may have ended sessions."""
         self._forget(lambda kept: True)
 
     def _forget(self, concerns: Callable[[Caller], bool]) -> None:
@@ -285,7 +288,7 @@ class Authentication:
         await self._api_tokens.purge(now=now)
 
 
-# What `family_of` gives for an API token begins so; a session's is random letters and digits.
+# Prefix of `family_of` for an API token; the id of a session's family is random letters and digits.
 _OF_TOKENS: Final = "token:"
 
 

@@ -1,4 +1,4 @@
-"""Rotation of keys: asked for by an admin, done in the background, finished after a kill."""
+"""Rotation of keys: requested by an admin, carried out in the background, resumed after a crash."""
 
 import asyncio
 import contextlib
@@ -15,13 +15,13 @@ class Keys:
         self._store = store
         self._rotator = rotator
         self._clock = clock
-        self._is_asked_for = asyncio.Event()
+        self._is_requested = asyncio.Event()
 
     async def request(self, caller: Caller | None, kinds: Collection[KeyKind]) -> Sequence[KeyRotation]:
-        """Have keys replaced; that it will happen is certain when this returns.
+        """Request a rotation for each kind of key; the requests are durable when this returns.
 
         Args:
-            caller: None is whoever can read the data directory.
+            caller: None for a command on the server, which can read the data directory.
 
         Raises: Forbidden.
         """
@@ -38,15 +38,15 @@ class Keys:
             replaces = self._rotator.present(kind)
             rotation, _ = await self._store.request(kind, replaces=replaces, at=now, audit=audit)
             rotations.append(rotation)
-        self._is_asked_for.set()
+        self._is_requested.set()
         return rotations
 
     async def page(self, page: Page) -> tuple[Sequence[KeyRotation], int]:
         return await self._store.page(page)
 
     async def advance(self) -> bool:
-        """Do what can be done at this time of every rotation that is under way; whether there will soon be more."""
-        self._is_asked_for.clear()
+        """Advance every open rotation as far as possible; return whether one waits for other processes."""
+        self._is_requested.clear()
         is_waiting = False
         for rotation in await self._store.under_way():
             if await self._rotator.advance(rotation):
@@ -58,10 +58,10 @@ class Keys:
         return is_waiting
 
     async def wait(self, *, seconds: float) -> None:
-        """Until a rotation is asked for, but not longer."""
+        """Wait until a rotation is requested, at most ``seconds``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._is_asked_for.wait()
+                await self._is_requested.wait()
 
 
 def _entry(caller: Caller | None, action: str, rotation: KeyRotation, at: datetime) -> AuditEntry:

@@ -1,4 +1,4 @@
-"""The flow language as this server speaks it: its reader, its node types, and JavaScript's own word."""
+"""The flow language of this server: its reader, its node types, and the JavaScript engine's syntax check."""
 
 import asyncio
 import re
@@ -18,14 +18,14 @@ from flowrunner.language.schema import flow_schema
 from flowrunner.language.schema_budget import SchemaBudget
 
 if TYPE_CHECKING:
-    # Whoever only reads flows does without the other ports, which take a tenth of the time to start.
+    # A program that only reads flows starts faster without the other ports.
     from flowrunner.ports import Sandbox
 
-# Read without waiting for those that take longer.
+# A text up to this length is read without waiting for longer ones.
 _SHORT_CHARACTERS: Final = 4096
-# In a hint.
+# Characters of an expression that a hint repeats.
 _MOST_SHOWN: Final = 80
-# What begins a statement.
+# A text that begins as a statement.
 _STATEMENT: Final = re.compile(r"\s*(?:const|let|var|if|for|while|do|switch|return|throw|try)\b|[^{}]*;\s*\S")
 _CLOSED: Final = "SyntaxError: unexpected token in expression: ')'"
 
@@ -35,11 +35,11 @@ class Language:
         self.node_types = node_types
         self._schemas = schemas
         self._sandbox = sandbox
-        # Reading a long document keeps a processor busy: one at a time leaves the others to executions.
+        # A long document keeps a CPU busy: reading one at a time leaves the other CPUs to executions.
         self._long_reading = asyncio.Lock()
 
     async def study(self, text: str) -> Reading:
-        """What there is to say of a document, its JavaScript included. Raises: Unavailable."""
+        """Return the flow and every fault of a document, those of its JavaScript included. Raises: Unavailable."""
         reading = await self._study(text)
         if not reading.codes:
             return reading
@@ -56,15 +56,15 @@ class Language:
         def check_schema(schema: JSON) -> Sequence[ParamFault]:
             return form_faults(schema, budget)
 
-        # Beside the event loop, as also a short document may take a while.
+        # On a thread: even a short document may take a while.
         if len(text) <= _SHORT_CHARACTERS:
             return await asyncio.to_thread(study_flow, text, self.node_types, check_schema)
         async with self._long_reading:
             return await asyncio.to_thread(study_flow, text, self.node_types, check_schema)
 
     async def schema(self) -> JSON:
-        """The JSON Schema of flow documents."""
-        # Some ten milliseconds, for which others need not wait.
+        """Return the JSON Schema of flow documents."""
+        # On a thread: it takes about ten milliseconds.
         return await asyncio.to_thread(flow_schema, self.node_types)
 
     async def read(self, text: str) -> Flow:
@@ -111,14 +111,14 @@ def _in_braces(text: str) -> str | None:
 
 
 def _said(code: Code, fault: ScriptFault) -> str:
-    # An expression is evaluated between parentheses, of which whoever wrote it knows nothing.
+    # An expression is evaluated in parentheses that its author did not write.
     is_cut_off = fault.message == _CLOSED and code.text.count(")") <= code.text.count("(")
     return "SyntaxError: it ends before it is complete" if is_cut_off and not code.script.is_body else fault.message
 
 
 def secrets_missing(reading: Reading, known: Collection[str]) -> Sequence[Fault]:
     """Return a warning for each secret that a flow names and the account does not have."""
-    hint = "a flow that runs without it fails there"
+    hint = "the flow fails there if it runs without the secret"
     return [
         _warning(place, "secret.unknown", f"the account has no secret '{name}'", hint)
         for name, place in reading.secrets.items()
@@ -127,10 +127,10 @@ def secrets_missing(reading: Reading, known: Collection[str]) -> Sequence[Fault]
 
 
 def unclear_calls(reading: Reading, called: Mapping[str, int]) -> Sequence[Fault]:
-    """Return a warning for each flow that is called and not there, or whose name several have.
+    """Return a warning for each called flow that does not exist, or whose name several flows have.
 
     Args:
-        called: How many flows of the account each name stands for.
+        called: The number of the account's flows with each name.
     """
     warnings = []
     for name, count in called.items():
@@ -139,7 +139,7 @@ def unclear_calls(reading: Reading, called: Mapping[str, int]) -> Sequence[Fault
             warnings.append(_warning(reading.flows[name], "flow.unknown", f"there is no flow '{name}'", hint))
         elif count > 1:
             message = f"several flows are called '{name}'"
-            hint = "write the id of the one that is meant, or the node fails with flow.ambiguous"
+            hint = "write the id of the flow to call, or the node fails with flow.ambiguous"
             warnings.append(_warning(reading.flows[name], "flow.ambiguous", message, hint))
     return warnings
 

@@ -1,4 +1,4 @@
-"""The check of a password, by a login or by a request that asks for the present one."""
+"""The check of a password by a login, or by a request that requires the current one."""
 
 from flowrunner.domain.errors import QueueFull, TooManyRequests, Unauthorized
 from flowrunner.domain.values import AccountId
@@ -8,10 +8,10 @@ from flowrunner.services.throttle import Throttle
 
 
 class PasswordCheck:
-    """Counts and records every guess alike, wherever it is made.
+    """Password verification with one throttle and one audit trail for every place that takes a password.
 
     Args:
-        throttle: Counts the guesses that fail.
+        throttle: Counts failed checks.
     """
 
     def __init__(
@@ -30,12 +30,12 @@ class PasswordCheck:
         self._throttle = throttle or Throttle()
 
     async def run(self, email: str, password: str, *, address: str, source: str) -> Credential:
-        """Return the account of this address, and the hash that the password has been checked against.
+        """Return the account with this e-mail address, and the hash that the password was checked against.
 
         Args:
-            email: In its normal form, or anything that no account has.
-            address: Where the request comes from; failures are counted by it too.
-            source: Which requests take turns for the processors with each other.
+            email: The normalised address, or any text that no account has.
+            address: The client's address; failures are also counted by it.
+            source: The key of the fair queue in front of the hasher.
 
         Raises:
             Unauthorized: The same for an unknown address and a wrong password.

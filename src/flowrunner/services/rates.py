@@ -1,4 +1,4 @@
-"""How often somebody may ask: accounts by who they are, anybody else by where they come from."""
+"""Rate limits: by account for authenticated requests, by address for all others."""
 
 import ipaddress
 from collections import OrderedDict
@@ -16,16 +16,17 @@ _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-# Requests from ever new addresses must not fill the memory; the ones that came first are forgotten first.
+# Counters kept, to bound the memory that requests from many addresses take; the oldest are dropped first.
 _KEPT: Final = 100_000
 
 
 class Rates:
-    """None is no limit.
+    """Limits on requests; None is no limit.
 
     Args:
-        most, most_anonymous: Requests in a minute.
-        most_changes: Of an account in an hour.
+        most: Requests of an account in a minute.
+        most_anonymous: Requests without a valid token from an address in a minute.
+        most_changes: Changing requests of an account in an hour.
     """
 
     def __init__(
@@ -35,12 +36,12 @@ class Rates:
         self._accounts: Allowance[AccountId] = Allowance(
             most,
             limit="account_requests",
-            message="This account makes more than {most} requests a minute: ask less often",
+            message="This account makes more than {most} requests a minute: send requests less often",
         )
         self._changes: Allowance[AccountId] = Allowance(
             most_changes,
             limit="account_changes",
-            message="This account makes more than {most} changes an hour: ask less often",
+            message="This account makes more than {most} changes an hour: send requests less often",
             fills_in=_HOUR,
         )
         self._addresses: Allowance[str] = Allowance(
@@ -54,16 +55,16 @@ class Rates:
         self._accounts.take(account_id, at=self._clock.now())
 
     def change(self, account_id: AccountId) -> None:
-        """Count a request that may change what the account has. Raises: TooManyRequests."""
+        """Count a request that may change the account's data. Raises: TooManyRequests."""
         self._changes.take(account_id, at=self._clock.now())
 
     def anonymous(self, address: str) -> None:
-        """Count a request by nobody who is known. Raises: TooManyRequests."""
+        """Count an unauthenticated request. Raises: TooManyRequests."""
         self._addresses.take(source_of(address), at=self._clock.now())
 
 
 def source_of(address: str) -> str:
-    """What one client comes from: an address, or the whole of an IPv6 network, of which it may use any."""
+    """Return the key of a client: its IPv4 address, or its whole IPv6 /64 network, of which it may use any address."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -76,12 +77,13 @@ def source_of(address: str) -> str:
 
 
 class Allowance(Generic[K]):
-    """So many of something for each of many.
+    """A token bucket for each key.
 
     Args:
-        most: At once; as many become free again in the time that it fills in. None is no limit.
-        limit: Its name, for whoever is refused.
-        message: What they are told, with `{most}` in it.
+        most: Tokens in a full bucket; None is no limit.
+        limit: Name of the limit, for the error.
+        message: Message of the error, with `{most}` in it.
+        fills_in: Time in which an empty bucket is full again.
     """
 
     def __init__(self, most: int | None, *, limit: str, message: str, fills_in: timedelta = _MINUTE) -> None:
@@ -91,7 +93,7 @@ class Allowance(Generic[K]):
         self._buckets: Buckets[K] | None = None if most is None else Buckets(most, fills_in=fills_in)
 
     def take(self, key: K, *, at: datetime) -> None:
-        """Raises: TooManyRequests, with the time to wait, and nothing is taken."""
+        """Take a token. Raises: TooManyRequests, with the time to wait, if there is none."""
         if self._buckets is None or self._most is None:
             return
         missing = self._buckets.take(key, now=(at - _EPOCH) // _MICROSECOND * 1000)
@@ -110,7 +112,7 @@ class Allowance(Generic[K]):
 
 
 class SlidingWindow(Generic[K]):
-    """At most so many of something in any span of this length, for each of many.
+    """A sliding window for each key: at most ``most`` events in any span of this length.
 
     Args: as of `Allowance`.
     """
@@ -123,7 +125,7 @@ class SlidingWindow(Generic[K]):
         self._times: OrderedDict[K, list[datetime]] = OrderedDict()
 
     def check(self, key: K, *, at: datetime) -> None:
-        """Raises: TooManyRequests, with the time to wait, if there is room for no other one."""
+        """Raises: TooManyRequests, with the time to wait, if the window is full."""
         recent = self._recent(key, at)
         if len(recent) >= self._most:
             raise TooManyRequests(
@@ -154,28 +156,29 @@ class SlidingWindow(Generic[K]):
 
 
 class Buckets(Generic[K]):
-    """A bucket for each of many, which holds so many tokens and fills up again in a minute, or another time.
+    """A token bucket for each key.
 
-    Times are whole nanoseconds from any moment on, so that no token is lost to rounding.
+    Times are whole nanoseconds since an arbitrary moment, so that no token is lost to rounding.
 
     Args:
-        tokens: In a full bucket.
+        tokens: Tokens in a full bucket.
+        fills_in: Time in which an empty bucket is full again.
     """
 
     def __init__(self, tokens: int, *, fills_in: timedelta = _MINUTE) -> None:
         self._fills_in = fills_in // _MICROSECOND * 1000
         self._cost = self._fills_in // tokens
-        # When each bucket will be full again; one that is full is as good as none.
+        # The moment when each bucket is full again. A full bucket needs no entry.
         self._full_at: OrderedDict[K, int] = OrderedDict()
 
     def take(self, key: K, *, now: int) -> int:
-        """Take a token; gives 0, or else how long it takes until there is one.
+        """Take a token and return 0, or return the nanoseconds until there is one.
 
         Source: the "virtual scheduling algorithm" of ITU-T I.371, known as GCRA.
         """
         full_at = max(self._full_at.get(key, now), now)
         if full_at > now + self._fills_in:
-            # The clock was set back, and tells nothing any more of what was asked for.
+            # The clock was set back, so the stored moment says nothing about earlier requests.
             full_at = now
         missing = full_at + self._cost - now - self._fills_in
         if missing > 0:
@@ -186,6 +189,6 @@ class Buckets(Generic[K]):
         return 0
 
     def give_back(self, key: K) -> None:
-        """Undo one `take` that gave 0."""
+        """Undo one `take` that returned 0."""
         if key in self._full_at:
             self._full_at[key] -= self._cost

@@ -1,6 +1,6 @@
-"""What an execution has done, read back in full: by one request of an account at a time.
+"""Reading all events of an execution, one request per account at a time.
 
-It may be as much as an execution may keep, and all of it is in memory meanwhile.
+The events may take as much memory as an execution may keep.
 """
 
 import asyncio
@@ -21,16 +21,18 @@ class Replays:
         self._journal = journal
         self._locks = AccountLocks()
 
-    async def of(self, workspace_id: WorkspaceId, id: ExecutionId, what: Callable[[Sequence[Timed]], T]) -> T:
-        """What comes of the execution's events. Raises: NotFound; Conflict if they cannot be read; what ``what`` does.
+    async def of(self, workspace_id: WorkspaceId, id: ExecutionId, evaluate: Callable[[Sequence[Timed]], T]) -> T:
+        """Return the result of ``evaluate`` for the execution's events.
 
         Args:
-            workspace_id: Who asks for it.
-            what: Is called on another thread: a long execution would hold up everybody else.
+            workspace_id: The workspace of the request.
+            evaluate: Runs on a thread: a long execution would block the event loop.
+
+        Raises: NotFound; Conflict if the events cannot be read; any error of ``evaluate``.
         """
         async with self._locks.of(workspace_id):
             try:
                 _, events = await self._journal.load(id)
             except Unreadable as error:
                 raise Conflict(str(error)) from error
-            return await asyncio.to_thread(what, events)
+            return await asyncio.to_thread(evaluate, events)

@@ -1,4 +1,4 @@
-"""Executions that repeat another one: whole, with other input, or from one of its steps on."""
+"""Reruns: executions that repeat another one, as a whole, with other input, or from one of its steps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -47,20 +47,20 @@ class Reruns:
         same_keys: bool = False,
         idempotency_key: str | None = None,
     ) -> StartedExecution:
-        """Start an execution that repeats ``id``, with what it gave before ``from_step``.
+        """Start an execution that repeats ``id``, keeping the results before ``from_step``.
 
         Args:
-            from_step: Where it begins: a node, or a step such as `each.1[4]/push.1`; the whole if None.
-            input: The input to go by; the same if None.
+            from_step: The node to start at, or a step such as `each.1[4]/push.1`; None repeats the whole execution.
+            input: The input; None is the input of ``id``.
             revision: The flow's revision to run: `current`, `same` for the one that ran, a number, or `label:` and the
                 author's label.
-            same_keys: Its steps send the idempotency keys that the steps of ``id`` have sent.
+            same_keys: Send the same idempotency keys as the steps of ``id``.
 
         Raises:
             NotFound.
-            InvalidInput: If there is no such step, the input or the revision makes no sense, or the key was used for
+            InvalidInput: If there is no such step, the input or the revision is invalid, or the key was used for
                 another request.
-            Conflict: If what is kept does not fit the revision.
+            Conflict: If the kept events do not fit the revision.
         """
         asked: JSON = [id, from_step, input, revision, same_keys]
         if idempotency_key is not None:
@@ -71,7 +71,7 @@ class Reruns:
         revision_id = await self._revision_named(caller, before, revision)
         prefix: Sequence[Timed] = []
         if from_step is not None:
-            # One that ran fits what it has given.
+            # The revision that ran needs no check.
             flow = None
             if revision_id != before.revision_id:
                 flow = await self._library.get(caller.workspace_id, revision_id)
@@ -111,14 +111,14 @@ class Reruns:
             case "current":
                 return (await self._flows.current(caller.workspace_id, before.flow_id)).revision_id
             case str() if not revision.startswith(_LABEL):
-                hint = f"write '{_LABEL}{revision}' for the revision that its author has labelled so"
+                hint = f"write '{_LABEL}{revision}' for the revision with that label"
                 raise invalid("revision", "must be current, same, a number, or label: and a label", hint=hint)
             case str():
                 revision = revision.removeprefix(_LABEL)
         return await self._flows.revision_named(caller.workspace_id, before.flow_id, revision)
 
     async def _keys_of(self, id: ExecutionId) -> ExecutionId:
-        """Return the execution whose keys the steps of ``id`` have sent."""
+        """Return the execution whose idempotency keys the steps of ``id`` sent."""
         first = await self._journal.events(id, after=0, limit=1)
         return (keys_of(first[0].event) if first else None) or id
 
@@ -127,15 +127,15 @@ class Reruns:
 
 
 def _kept(events: Sequence[Timed], from_step: str, flow: Flow | None) -> tuple[Sequence[Timed], str | None]:
-    """Return what is kept, and what keeps the flow from going on after that. Raises: NoSuchStep."""
+    """Return the kept events, and why the flow cannot continue after them; None if it can. Raises: NoSuchStep."""
     start = find_step(events, from_step)
     kept = kept_before(events, start)
     return kept, None if flow is None else misfit(kept, start, flow)
 
 
 def _does_not_fit(revision: int | str, why: str) -> Conflict:
-    what = "The current revision" if revision == CURRENT else f"The revision {str(revision).removeprefix(_LABEL)}"
+    named = "The current revision" if revision == CURRENT else f"The revision {str(revision).removeprefix(_LABEL)}"
     return Conflict(
-        f'{what} of the flow does not fit what the execution has done: {why}. Send "revision": "same" to run the one '
-        "that ran, or leave out 'from' to run all of it"
+        f'{named} of the flow does not fit what the execution has done: {why}. Send "revision": "same" to run the '
+        "revision that ran, or leave out 'from' to run the whole flow"
     )

@@ -1,4 +1,4 @@
-"""Secrets: written, listed by name and deleted; no way leads back to a value."""
+"""Secrets: write, list by name and delete. No use case returns a value."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports import Clock, SecretStore, SecretView, Vault
 
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-# A shorter value would be found, and hidden, in text that has nothing to do with it.
+# A shorter value would also be found and hidden in unrelated text.
 MIN_VALUE_CHARACTERS: Final = 8
 MAX_VALUE_BYTES: Final = 8 * 1024
 MAX_SECRETS: Final = 200
@@ -25,7 +25,7 @@ class Secrets:
         self._clock = clock
 
     async def set(self, caller: Caller, workspace_id: WorkspaceId, key: str, value: str) -> tuple[SecretView, bool]:
-        """Write or replace a secret; the flag says whether it is new. Raises: NotFound, InvalidInput, Conflict."""
+        """Write or replace a secret; return it and whether it is new. Raises: NotFound, InvalidInput, Conflict."""
         _own(caller, workspace_id)
         faults = []
         if not _KEY.fullmatch(key):
@@ -38,14 +38,14 @@ class Secrets:
             faults.append(Fault(path="value", code="too_long", message=f"must have at most {MAX_VALUE_BYTES} bytes"))
         if faults:
             raise InvalidInput(faults)
-        # Also looked at here, as a value is among the hidden ones before it is saved.
+        # The store checks the count too; this check keeps a rejected value out of the redactor.
         keys = {secret.key for secret in await self._store.list(workspace_id)} - {key}
         check_count("secrets", len(keys), MAX_SECRETS, limit="secrets")
         now = self._clock.now()
 
         def audit(saved: tuple[SecretView, bool]) -> AuditEntry:
             _, is_new = saved
-            # The value is among those that are hidden by now, should somebody have given it as the name too.
+            # The redactor knows the value by now, and hides it if the caller used it as the name too.
             shown = str(redactor.redact(key))
             return act(caller, "secret.created" if is_new else "secret.replaced", "secret", shown, at=now)
 
@@ -66,6 +66,6 @@ class Secrets:
 
 
 def _own(caller: Caller, workspace_id: WorkspaceId) -> None:
-    # An admin manages accounts, and still has no business with their secrets.
+    # Admins manage accounts, but may not see or change the secrets of others.
     if caller.workspace_id != workspace_id:
         raise NotFound("account")

@@ -1,4 +1,4 @@
-"""The first account of a new installation, for whoever can read the server's console."""
+"""The first account of a new installation, created by a person who can read the server's console."""
 
 import hashlib
 import hmac
@@ -16,7 +16,11 @@ TOKEN_LIFE: Final = timedelta(hours=24)
 
 
 class FirstAccount:
-    """Args: on_done: Called once the token is of no further use."""
+    """The set-up token and the account that it creates.
+
+    Args:
+        on_done: Called once the token has been used.
+    """
 
     def __init__(self, accounts: Accounts, clock: Clock, *, on_done: Callable[[], None]) -> None:
         self._accounts = accounts
@@ -26,7 +30,7 @@ class FirstAccount:
         self._expires_at: datetime | None = None
 
     def issue_token(self) -> str:
-        """A token that makes one account, within a day. An earlier one ends."""
+        """Return a new token that creates one account within a day; an earlier token becomes invalid."""
         token = secrets.token_urlsafe(24)
         self._digest = _digest(token)
         self._expires_at = self._clock.now() + TOKEN_LIFE

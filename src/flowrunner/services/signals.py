@@ -1,4 +1,4 @@
-"""What people and programs tell executions that wait: signals, and answers to approvals."""
+"""Signals to waiting executions, and answers to approvals."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,13 +22,13 @@ MAX_KEY_CHARACTERS: Final = 200
 
 
 def checked_data(form: JSON, data: JSON, *, approved: bool, schemas: SchemaEngine) -> JSON:
-    """The data of an answer to an approval, with the defaults of its form filled in.
+    """Return the data of an answer to an approval, with the defaults of its form applied.
 
     Raises:
-        InvalidInput: If it is not what the form asks for.
-        Conflict: If the form is one that nothing can be checked by.
+        InvalidInput: If the data do not match the form.
+        Conflict: If the form is not a usable schema.
     """
-    # Whoever says no need not fill in what is asked of whoever says yes.
+    # A rejection may leave the form empty.
     if form is None or (not approved and data is None):
         return data
     try:
@@ -37,10 +37,10 @@ def checked_data(form: JSON, data: JSON, *, approved: bool, schemas: SchemaEngin
     except InvalidInput:
         if data is not None:
             raise
-        hint = "the approval asks for it: its form stands in the execution's 'waiting_for'"
+        hint = "the approval requires it: see the form in the execution's 'waiting_for'"
         raise InvalidInput([Fault(path="data", code="required", message="is missing", hint=hint)]) from None
     except ValueError as error:
-        # Its expressions have come to something that it was not written as.
+        # The resolved values of its expressions do not make a schema.
         raise Conflict(f"This approval cannot be answered: {error}") from None
 
 
@@ -62,17 +62,17 @@ class Signals:
     async def send(
         self, caller: Caller, id: ExecutionId, key: str, payload: JSON, *, idempotency_key: str | None = None
     ) -> None:
-        """Give a payload to the step that waits for ``key``, or to the next that will; durable on return.
+        """Send a payload to the step that waits for ``key``, or to the next step that will; durable on return.
 
         Raises:
             NotFound.
-            Conflict: If the execution has ended, or has too many signals that nobody took.
+            Conflict: If the execution has ended, or has too many signals that no step has taken.
             InvalidInput: If the idempotency key was used for another request to the execution.
         """
         if not 0 < len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
             raise invalid("key", f"must have 1 to {MAX_KEY_CHARACTERS} printable characters")
         request = _request(idempotency_key, ["signal", key, payload])
-        # Its key may be anything, so the entry does without it.
+        # The entry omits the key, which may be any text.
         entry = act(caller, "execution.signalled", "execution", id, at=self._clock.now())
         signal = Signal(key=f"signal:{key}", payload=payload, by=caller.workspace_id, request=request, audit=entry)
 
@@ -92,17 +92,17 @@ class Signals:
         data: JSON,
         idempotency_key: str | None = None,
     ) -> None:
-        """Answer an approval; of two answers the first counts. Durable on return.
+        """Answer an approval; the first of two answers counts. Durable on return.
 
         Args:
-            node: The node that waits, or the step where several runs of it do.
+            node: The node that waits, or the step if several runs of the node wait.
 
         Raises:
             NotFound.
-            Conflict: If nothing waits for approval there, or its form is one that nothing can be checked by.
+            Conflict: If nothing waits for approval there, or its form is not a usable schema.
             Forbidden: If the approval is for other roles.
-            InvalidInput: If the data is not what the approval asks for, or the idempotency key was used for another
-                request to the execution.
+            InvalidInput: If the data do not match the form, or the idempotency key was used for another request to
+                the execution.
         """
         request = _request(idempotency_key, ["approval", node, approved, data])
 
@@ -115,13 +115,14 @@ class Signals:
         self, caller: Caller, id: ExecutionId, node: str, *, approved: bool, data: JSON, request: str | None
     ) -> None:
         current = await self._waiting_for_approval(caller.workspace_id, id, node)
-        about = current.waiting.details if current.waiting is not None else None
-        assert isinstance(about, Mapping), "an approval says what it is about"
-        roles = about.get("roles")
+        approval = current.waiting.details if current.waiting is not None else None
+        assert isinstance(approval, Mapping), "an approval has details"
+        roles = approval.get("roles")
         if isinstance(roles, list) and caller.role not in roles:
             raise Forbidden(f"This approval is for: {', '.join(map(str, roles))}")
-        # Beside the event loop: the form is as long as what its expressions have come to.
-        data = await asyncio.to_thread(checked_data, about.get("form"), data, approved=approved, schemas=self._schemas)
+        # On a thread: resolved expressions may make the form long.
+        form = approval.get("form")
+        data = await asyncio.to_thread(checked_data, form, data, approved=approved, schemas=self._schemas)
         answer: JSON = {
             "approved": approved,
             "by": caller.workspace_id,
@@ -136,9 +137,9 @@ class Signals:
             raise Conflict("This approval has been answered already")
 
     async def _once(
-        self, caller: Caller, id: ExecutionId, request: str | None, tell: Callable[[], Awaitable[None]]
+        self, caller: Caller, id: ExecutionId, request: str | None, send: Callable[[], Awaitable[None]]
     ) -> None:
-        """Answer a repeat of what was taken before as the first time, whatever has become of the execution.
+        """Send a request once; its repeat succeeds too, even after the execution has ended.
 
         Raises: NotFound if there is no such execution of the caller's account; Conflict if it has ended.
         """
@@ -146,13 +147,13 @@ class Signals:
         try:
             if execution.status.is_final:
                 raise Conflict(f"The execution has already ended: it is {execution.status.value}")
-            await tell()
+            await send()
         except (Conflict, NotFound):
             if request is None or not await self._was_taken(caller, id, request):
                 raise
 
     async def _was_taken(self, caller: Caller, id: ExecutionId, request: str) -> bool:
-        """Raises: InvalidInput if something else was asked with the same key."""
+        """Return whether the request was taken before. Raises: InvalidInput if its key was used for another one."""
         key, _, asked = request.partition(":")
         known = await self._replays.of(caller.workspace_id, id, lambda events: _asked_with(events, key))
         if known not in (None, asked):
@@ -174,18 +175,18 @@ class Signals:
 
 
 def _request(idempotency_key: str | None, asked: JSON) -> str | None:
-    """Return the digests that a request is recognised by; None without a key."""
+    """Return the digests that identify a request; None without a key."""
     return None if idempotency_key is None else f"{digest_of(idempotency_key)[:32]}:{digest_of(asked)[:32]}"
 
 
 def _asked_with(events: Sequence[Timed], key: str) -> str | None:
-    """Return the digest of what was asked with the key before; None if it is new."""
+    """Return the digest of the earlier request with the key; None if the key is new."""
     taken = (event.request for event, _ in events if isinstance(event, SignalReceived) and event.request is not None)
     return next((request.partition(":")[2] for request in taken if request.startswith(f"{key}:")), None)
 
 
 def _approvals(events: Sequence[Timed], node: str) -> tuple[Sequence[StepState], bool]:
-    """The steps that wait for approval, and whether the node has begun in any scope."""
+    """Return the steps that wait for approval, and whether the node has started in any scope."""
     state = replay(events)
     waiting = [
         current

@@ -18,13 +18,13 @@ from flowrunner.plugin import NodeFailure, SubFlow
 from flowrunner.ports import FlowStore, ParentStep
 from flowrunner.services.executions import Executions, Origin, StartedExecution
 
-# How many executions may wait for each other, and how often one flow may be among them.
+# The longest chain of executions that wait for each other, and how often one flow may be in it.
 MAX_DEPTH: Final = 20
 MAX_RECURSION: Final = 5
 
 
 class SubFlowExecutions:
-    """Fills `ports.SubFlowStarter`."""
+    """Implements `ports.SubFlowStarter`."""
 
     def __init__(self, executions: Executions, flows: FlowStore) -> None:
         self._executions = executions
@@ -36,7 +36,7 @@ class SubFlowExecutions:
         try:
             return await self._start(parent, flow, version=version, input=input, wait=wait)
         except NodeFailure:
-            # After a crash the step asks again. What the flow is called, or is, may have changed since it asked first.
+            # After a crash the step repeats its request; the flow may have been renamed or changed since the first.
             before = await self._executions.accepted_before(parent.workspace_id, _key(parent), None)
             if before is None:
                 raise
@@ -64,7 +64,7 @@ class SubFlowExecutions:
             raise NodeFailure(f"limit.{error.limit}", str(error), retry_after=seconds) from None
         except Conflict as error:
             raise NodeFailure("limit.concurrency", str(error)) from None
-        # Started before a crash, it may be of a flow that had the name then.
+        # A start repeated after a crash may return the execution of the flow that had the name before.
         return SubFlow(accepted.id, accepted.flow_id)
 
     async def _called(self, parent: ParentStep, flow: str) -> FlowId:
@@ -72,9 +72,7 @@ class SubFlowExecutions:
         if not called:
             raise NodeFailure("flow.not_found", f"There is no flow '{flow}'")
         if len(called) > 1:
-            raise NodeFailure(
-                "flow.ambiguous", f"Several flows are called '{flow}': write the id of the one that is meant"
-            )
+            raise NodeFailure("flow.ambiguous", f"Several flows are called '{flow}': write the id of the flow to call")
         return called[0]
 
     async def _accept(
@@ -106,8 +104,8 @@ class SubFlowExecutions:
 
 
 def _key(parent: ParentStep) -> str:
-    """Return the idempotency key of what a step starts: after a crash the step asks again, and finds that."""
-    # A blank keeps it apart from the keys that clients give. PostgreSQL takes no longer key than some 2,700 bytes, and
-    # the name of a step that is deep within others may have more.
+    """Return the idempotency key of a step's sub-flow: after a crash the step finds the execution that it started."""
+    # The blank separates it from the keys of clients. PostgreSQL accepts keys up to about 2,700 bytes, and the name of
+    # a deeply nested step may be longer, so it is hashed.
     step = hashlib.sha256(parent.step.encode()).hexdigest()
     return f"{parent.execution_id} {step} {parent.failures}"

@@ -1,9 +1,8 @@
-"""How often somebody may fail before they have to wait.
+"""The throttle of failed logins.
 
-Failures are counted by name and address together: who guesses a password is slowed down, and its
-owner, who comes from elsewhere, is not locked out by them. They are counted by address alone too, with
-more of them allowed: one password may be guessed under ever new names, and each guess costs the server
-as much as any login.
+Failures are counted by name and address together: an attacker who guesses a password is slowed down without locking
+out its owner, who logs in from another address. Failures are also counted by address alone, with a higher limit: one
+password may be tried with many names, and each guess costs the server as much as any login.
 """
 
 from datetime import datetime, timedelta
@@ -12,16 +11,16 @@ from typing import Final
 from flowrunner.services.rates import Allowance, SlidingWindow, source_of
 
 FAILURES: Final = 20
-# Logins of a name from an address in a minute, also if all succeed: each is hashed for, and opens a session.
+# Logins of a name from an address in a minute, successful ones included: each hashes a password and opens a session.
 LOGINS: Final = 600
 WINDOW: Final = timedelta(minutes=15)
 
 
 class Throttle:
-    """Counts failures: of a name from an address in a sliding window, and all of an address in a bucket.
+    """Counters of failed logins: a sliding window by name and address, and a token bucket by address.
 
     Args:
-        most_of_address: Failures at once; in the time of the window as many become free again. None is no limit.
+        most_of_address: Tokens of an address, which are refilled within `WINDOW`; None is no limit.
     """
 
     def __init__(self, *, most_of_address: int | None = None) -> None:
@@ -44,9 +43,9 @@ class Throttle:
         )
 
     def attempt(self, name: str, address: str, *, now: datetime) -> None:
-        """Count a failure before it is known whether it is one, so that many guesses at once are not free.
+        """Count a login as failed before its password is checked, so that concurrent guesses are limited too.
 
-        Raises: TooManyRequests, with the time to wait, and nothing is counted.
+        Raises: TooManyRequests, with the time to wait; nothing is counted then.
         """
         source = source_of(address)
         key = (name, source)
@@ -56,13 +55,13 @@ class Throttle:
         self._failures.add(key, at=now)
 
     def succeeded(self, name: str, address: str) -> None:
-        """Take note that an attempt was no failure; the failures of this name before it are forgotten."""
+        """Count the login as successful, and reset the failures of this name from this address."""
         source = source_of(address)
         self._failures.forget((name, source))
         self._addresses.give_back(source)
 
     def give_back(self, name: str, address: str) -> None:
-        """Undo one `attempt`: its password was never checked."""
+        """Undo one `attempt` whose password was never checked."""
         source = source_of(address)
         self._failures.give_back((name, source))
         self._logins.give_back((name, source))

@@ -1,4 +1,4 @@
-"""API tokens: for programs, which show one instead of a password."""
+"""API tokens, with which programs authenticate."""
 
 import contextlib
 import hashlib
@@ -18,12 +18,12 @@ PREFIX: Final = "fr_pat_"
 MAX_TOKENS: Final = 100
 LONGEST_LIFE: Final = timedelta(days=3650)
 _RANDOM_BYTES: Final = 32
-# What a token has after its prefix: 32 bytes in base 64.
+# Length of a token after its prefix: 32 bytes in base 64.
 _CHARACTERS: Final = 43
 
 
 class TokenUses:
-    """When tokens were used last: noted with each request, and written now and then."""
+    """The last use of each token: noted in memory with each request, written from time to time."""
 
     def __init__(self, store: TokenStore) -> None:
         self._store = store
@@ -33,14 +33,18 @@ class TokenUses:
         self._pending[id] = at
 
     async def write(self) -> None:
-        """Write what was noted since the last time. Whatever fails is lost, and noted again with the next use."""
+        """Write the uses noted since the last write. After an error they are lost until the token is used again."""
         if self._pending:
             pending, self._pending = self._pending, {}
             await self._store.note_uses(pending)
 
 
 class Tokens:
-    """Args: on_end: Told of an account of which a token has ended."""
+    """Use cases of API tokens.
+
+    Args:
+        on_end: Called with the account whose token was revoked.
+    """
 
     def __init__(
         self,
@@ -58,10 +62,10 @@ class Tokens:
     async def create(
         self, caller: Caller, *, name: str, scopes: Sequence[Scope], life: timedelta | None
     ) -> tuple[TokenView, str]:
-        """Make a token; gives it too, and nothing ever does so again.
+        """Create a token; return its view and the token itself, which is not stored and cannot be read again.
 
         Args:
-            life: None for a token without an end.
+            life: Time until the token expires; None for a token that does not expire.
 
         Raises: InvalidInput; Forbidden for a scope beyond the caller's role; Conflict for too many.
         """
@@ -94,14 +98,14 @@ class Tokens:
         return view, token
 
     async def page(self, caller: Caller, *, page: Page) -> tuple[Sequence[TokenView], int]:
-        """The caller's own, the oldest first, with the total."""
-        # What only reads may be all that can be done at the moment.
+        """Return a page of the caller's tokens, the oldest first, and the total."""
+        # A server that can only read at the moment still lists them.
         with contextlib.suppress(Unavailable):
             await self._uses.write()
         return await self._store.page(caller.account_id, page=page)
 
     async def revoke(self, caller: Caller, id: TokenId) -> None:
-        """End one of the caller's own, with its sockets. Raises: NotFound."""
+        """Revoke one of the caller's tokens and close its sockets. Raises: NotFound."""
         entry = act(caller, "token.revoked", "token", id, at=self._clock.now())
         await self._store.delete(caller.account_id, id, audit=entry)
         await self._on_end(caller.account_id)
@@ -112,7 +116,7 @@ def is_api_token(text: str) -> bool:
 
 
 def digest(token: str) -> str | None:
-    """What a token is found by; None for what cannot be one."""
+    """Return the digest that a token is stored by; None for a text that cannot be a token."""
     if len(token) != len(PREFIX) + _CHARACTERS or not token.isascii():
         return None
     return _sha256(token)

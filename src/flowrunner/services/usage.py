@@ -1,4 +1,4 @@
-"""Whether an account may keep more than it does."""
+"""The check of an account's storage limit."""
 
 from collections import OrderedDict
 from datetime import datetime, timedelta
@@ -8,13 +8,13 @@ from flowrunner.domain.limits import Limits
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports import Clock, UsageReader
 
-# How old what is known may be: what a second brings is little beside what an account may keep.
+# The age up to which a known size is used: an account stores little in a second compared with its limit.
 _FRESH: Final = timedelta(seconds=1)
 _KEPT: Final = 10_000
 
 
 class StoredBytes:
-    """What accounts keep, asked for once a second at most."""
+    """The stored bytes of accounts, read from the store at most once a second each."""
 
     def __init__(self, usage: UsageReader, limits: Limits, clock: Clock) -> None:
         self._usage = usage
@@ -23,12 +23,12 @@ class StoredBytes:
         self._known: OrderedDict[WorkspaceId, tuple[int, datetime]] = OrderedDict()
 
     async def check(self, workspace_id: WorkspaceId) -> None:
-        """Raises: LimitReached if the account may keep nothing more."""
+        """Raises: LimitReached if the account may not store more."""
         if self._limits.stored is None:
             return
         now = self._clock.now()
         size, at = self._known.get(workspace_id, (0, None))
-        # Also after the clock was set back.
+        # The absolute value: the clock may have been set back.
         if at is None or abs(now - at) >= _FRESH:
             size = await self._usage.stored(workspace_id)
             self._known[workspace_id] = size, now

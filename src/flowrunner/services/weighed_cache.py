@@ -1,4 +1,4 @@
-"""Values that are kept as long as there is memory for them, and how much memory values take."""
+"""A cache bounded in bytes, and the measurement of the memory that a value takes."""
 
 import gc
 import sys
@@ -11,7 +11,7 @@ from flowrunner.domain.values import WorkspaceId
 K = TypeVar("K")
 V = TypeVar("V")
 
-# What values refer to and do not own.
+# Objects that values refer to without owning them.
 _SHARED: Final = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
 
 
@@ -19,11 +19,12 @@ class WeighedCache(Generic[K, V]):
     """The values that accounts used last, bounded in bytes.
 
     Args:
-        most: Bytes in all. Beyond it the account that has used none of its values for longest loses some.
-        share: Bytes of one account, which loses its own values beyond it. A value that takes more is not kept.
+        most: Bytes of all values. Beyond it, values of the least recently active account are dropped.
+        share: Bytes of one account. Beyond it, the account's own oldest values are dropped; a larger value is not
+            kept.
 
     Attributes:
-        weight: Bytes that all values take.
+        weight: Bytes of all values.
     """
 
     def __init__(self, *, most: int, share: int) -> None:
@@ -43,7 +44,7 @@ class WeighedCache(Generic[K, V]):
         return found[0]
 
     def keep(self, workspace_id: WorkspaceId, key: K, value: V, weight: int) -> None:
-        """Keep a value of ``weight`` bytes in place of what the key had, if there is memory for it."""
+        """Keep a value of ``weight`` bytes under the key, replacing an earlier one, if it fits."""
         if weight > self._share:
             return
         of_account = self._kept.setdefault(workspace_id, OrderedDict())
@@ -67,7 +68,7 @@ class WeighedCache(Generic[K, V]):
 
 
 def memory_of(value: object) -> int:
-    """Return the bytes that a value takes with all that it holds, but for types, functions and modules."""
+    """Return the bytes of a value and everything it holds, except types, functions and modules."""
     seen: set[int] = {id(value)}
     total, level = sys.getsizeof(value), [value]
     while level:
