@@ -1,4 +1,4 @@
-"""What the core needs from the outside, as protocols; `bootstrap` fills them with adapters."""
+"""Protocols of everything the core needs from outside; `bootstrap` connects the adapters that implement them."""
 
 from flowrunner.ports.accounts import (
     AccountStore,

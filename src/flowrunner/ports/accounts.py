@@ -1,4 +1,4 @@
-"""Accounts, sessions and API tokens, and what proves who somebody is."""
+"""Stores of accounts, sessions and API tokens, and the parts that check credentials."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class AccountStore(Protocol):
     async def create(
         self, account: Account, *, password_hash: str, only_if_first: bool = False, audit: Audit = None
     ) -> None:
-        """Raises: EmailTaken; Conflict if ``only_if_first`` and it is not."""
+        """Raises: EmailTaken; Conflict if ``only_if_first`` and there is an account."""
         ...
 
     async def update(
@@ -39,24 +39,24 @@ class AccountStore(Protocol):
         is_disabled: bool | None = None,
         audit: Audit = None,
     ) -> tuple[Account, bool]:
-        """Change what is given and nothing else; the flag says whether this ended the account's sessions.
+        """Change the given fields; return the account and whether its sessions ended.
 
-        A new role and a new password do, and disabling or enabling it. A new password ends its API tokens too.
+        A new role, a new password, disabling and enabling end them. A new password ends its API tokens too.
 
         Args:
-            by: Who changes it, with the rights that they have at this moment.
-            old_password_hash: Of the password that was checked for this; None if none was.
+            by: The account that makes the change; its current rights decide.
+            old_password_hash: Hash of the password that was checked for the change; None if none was.
 
         Raises:
             NotFound: Also if ``by`` may not see the account.
-            Forbidden: If this is about the role, or whether it is disabled, and ``by`` is no admin.
+            Forbidden: If the role or `is_disabled` changes and ``by`` is not an admin.
             EmailTaken.
             Conflict: If no active admin would remain, or the password is no longer the one that was checked.
         """
         ...
 
     async def delete(self, id: AccountId, *, at: datetime, audit: Audit = None) -> None:
-        """Ends its sessions and API tokens, and erases its secrets too.
+        """Delete an account, end its sessions and API tokens, and erase its secrets.
 
         Raises: NotFound; Conflict if no admin would remain.
         """
@@ -67,11 +67,11 @@ class AccountStore(Protocol):
         ...
 
     async def credential(self, email: str) -> Credential | None:
-        """None for nobody, and for an account that is disabled."""
+        """Return the account with this address; None if there is none, or it is disabled."""
         ...
 
     async def rehash(self, id: AccountId, *, old: str, new: str) -> bool:
-        """Put another hash of the same password in the place of ``old``; False if that is not there any more."""
+        """Replace ``old`` with another hash of the same password; return False if ``old`` is no longer stored."""
         ...
 
     async def page(self, *, role: Role | None, page: Page) -> tuple[Sequence[Account], int]: ...
@@ -80,7 +80,7 @@ class AccountStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSession:
-    """A session that is to be opened, for an account that has this role."""
+    """A session to open, for an account that has this role."""
 
     id: SessionId
     account_id: AccountId
@@ -89,44 +89,44 @@ class NewSession:
 
 
 class Renewal(Enum):
-    """What became of the wish to replace a session by another."""
+    """The outcome of replacing a session with another."""
 
     REPLACED = auto()
-    # It was replaced a moment ago, and nothing points to a thief.
+    # The session was replaced a moment ago: probably a repeated request.
     REPEATED = auto()
-    # It was replaced before, so two have its token: all that the login led to has ended.
+    # The session was replaced before, so two clients have its token: all sessions of the login have ended.
     REUSED = auto()
     ENDED = auto()
 
 
 class SessionStore(Protocol):
     async def open(self, session: NewSession, *, at: datetime, password_hash: str, audit: Audit = None) -> bool:
-        """Open a session for who has logged in at this moment.
+        """Open a session for an account that has just logged in.
 
-        False, and nothing done, if the account has another password or role by now, or is disabled or gone.
+        Return False, and change nothing, if the account has another password or role by now, is disabled or deleted.
         """
         ...
 
     async def find(self, id: SessionId) -> Caller | None:
-        """The live session with its account's present role, or None."""
+        """Return the caller of a live session, with the account's current role; None if it has ended."""
         ...
 
     async def family(self, id: SessionId) -> str | None:
-        """What a session and whatever it is refreshed into have in common; None if it has ended."""
+        """Return the id that a session shares with the ones it is refreshed into; None if it has ended."""
         ...
 
     async def is_family_alive(self, family: str, *, now: datetime) -> bool:
-        """Whether any session of the family is."""
+        """Return whether any session of the family is alive."""
         ...
 
     async def replace(
         self, old: SessionId, new: NewSession, *, now: datetime, old_ends_at: datetime, audit: Audit = None
     ) -> Renewal:
-        """Open ``new``, of the same login, and let ``old`` end, unless ``old`` was replaced before."""
+        """Open ``new``, of the same login, and end ``old`` at ``old_ends_at``, unless ``old`` was replaced before."""
         ...
 
     async def end_if_replaced(self, id: SessionId, *, audit: Audit = None) -> AccountId | None:
-        """End all that a login led to, if this session of it was replaced before; whose they were, or None."""
+        """End all sessions of a login if this one was replaced before; return their account, or None."""
         ...
 
     async def end(self, id: SessionId, *, audit: Audit = None) -> None:
@@ -136,7 +136,7 @@ class SessionStore(Protocol):
     async def save_ticket(self, digest: str, session_id: SessionId, *, expires_at: datetime) -> None: ...
 
     async def take_ticket(self, digest: str, *, now: datetime) -> SessionId | None:
-        """The session of a ticket, which is used up by this."""
+        """Redeem a ticket; return its session, or None if the ticket is not valid."""
         ...
 
     async def purge(self, *, now: datetime) -> None: ...
@@ -144,10 +144,10 @@ class SessionStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenView:
-    """An API token, but for what its holder shows: that is known to nobody else.
+    """An API token without its secret, which only its holder knows.
 
     Attributes:
-        last_used_at: To about a minute; None if it never was.
+        last_used_at: The last use, to about a minute; None if it was never used.
     """
 
     id: TokenId
@@ -166,7 +166,7 @@ class TokenStore(Protocol):
         ...
 
     async def find(self, digest: str) -> Caller | None:
-        """Who a token stands for, with their present role; it may have expired. None for no such token."""
+        """Return the caller of a token, with the account's current role, even if it has expired; None if unknown."""
         ...
 
     async def is_alive(self, id: TokenId, *, now: datetime) -> bool: ...
@@ -176,7 +176,7 @@ class TokenStore(Protocol):
         ...
 
     async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[TokenView], int]:
-        """The oldest first, with the total."""
+        """Return a page of tokens, the oldest first, and the total."""
         ...
 
     async def note_uses(self, uses: Mapping[TokenId, datetime]) -> None: ...
@@ -184,15 +184,15 @@ class TokenStore(Protocol):
 
 
 class PasswordHasher(Protocol):
-    """Hashes few passwords at a time; others wait in turns.
+    """Password hashing with a bound on concurrent hashes and a fair queue.
 
-    Each method takes the ``source`` of the request, such as an address. Sources take turns, and both methods raise
-    QueueFull if too many wait. Who cancels the call while it waits takes it out of the queue.
+    Both methods take the ``source`` of the request, such as an address. The queue is round-robin over sources, and
+    both methods raise QueueFull if too many calls wait. A call that is cancelled while it waits leaves the queue.
     """
 
     async def hash(self, password: str, *, source: str) -> str: ...
     async def verify(self, password_hash: str | None, password: str, *, source: str) -> bool:
-        """Take as long for None, which stands for no such account, as for a wrong password."""
+        """Return whether the password matches; None, for an unknown account, takes as long as a wrong password."""
         ...
 
     def is_outdated(self, password_hash: str) -> bool: ...
@@ -202,5 +202,5 @@ class TokenIssuer(Protocol):
     def issue(self, session: NewSession, *, now: datetime) -> str: ...
 
     def verify(self, token: str) -> SessionId:
-        """The session a token stands for. Raises: Unauthorized."""
+        """Return the session of a token. Raises: Unauthorized."""
         ...

@@ -1,4 +1,4 @@
-"""The audit log."""
+"""The store of the audit log."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from typing import Any, Protocol, TypeAlias
 from flowrunner.domain.audit import AuditEntry, AuditRow, Outcome
 from flowrunner.ports.page import Page
 
-# What is written into the audit log in the transaction of an act: an entry, or what makes one, or none,
-# of the act's result. It is called on another thread. An act that raises leaves none.
+# The audit entry of a change, written in the same transaction: an entry, a function that makes one (or None) of the
+# change's result, or None. The function is called on another thread. A change that raises writes no entry.
 Audit: TypeAlias = AuditEntry | Callable[[Any], AuditEntry | None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """Which entries somebody wants to see; None is any. ``until`` is not among them."""
+    """A selection of entries; None is any. ``until`` itself is excluded."""
 
     actor: str | None = None
     account_id: str | None = None
@@ -29,13 +29,16 @@ class AuditFilter:
 
 class AuditStore(Protocol):
     async def add(self, entry: AuditEntry) -> None:
-        """For an act that changes nothing else. Any other takes its entry along."""
+        """Write an entry that belongs to no change; a change passes its entry to its own store."""
         ...
 
     async def page(self, wanted: AuditFilter, *, page: Page) -> tuple[Sequence[AuditRow], int]:
-        """The newest first, with the total."""
+        """Return a page of entries, the newest first, and the total."""
         ...
 
     async def purge(self, *, before: datetime, limit: int) -> int:
-        """Delete some of the oldest entries, from before then; gives how many. The rest still follows from them."""
+        """Delete at most ``limit`` of the oldest entries from before then; return how many were deleted.
+
+        The hash chain of the remaining entries stays verifiable.
+        """
         ...

@@ -1,4 +1,4 @@
-"""The present."""
+"""The clock."""
 
 from datetime import datetime
 from typing import Protocol
@@ -6,5 +6,5 @@ from typing import Protocol
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """The present, in UTC, in whole milliseconds."""
+        """Return the current time in UTC, in whole milliseconds."""
         ...

@@ -1,4 +1,4 @@
-"""What people see of executions, and how much they use."""
+"""Reading of executions, and of the storage that an account uses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.page import Page
 
-# A whole list must stay something to look over; the execution itself tells all of its error.
+# Characters of an error in a list; the execution itself shows the whole error.
 LONGEST_LISTED_ERROR: Final = 2000
 
 
@@ -25,12 +25,12 @@ class ExecutionView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionDetail(ExecutionView):
-    """``input`` and ``result`` are JSON texts; there is no result before the end.
+    """An execution with its input and result, which are JSON texts; the result is None before the end.
 
     Attributes:
-        revision_id: The revision of the flow that it runs, also where that has been deleted.
-        waiting_for: What its steps wait for, or itself, as a JSON text.
-        failure: Why and where a failed one failed: its `Failed` event, as a JSON text.
+        revision_id: The revision of the flow that it runs, which may have been deleted.
+        waiting_for: The waits of its steps or of the execution itself, as a JSON text.
+        failure: The `Failed` event of a failed execution, as a JSON text.
         revision: Number of the flow's revision that it runs.
         parent_id: The execution that waits for it.
         rerun_of: The execution that it repeats.
@@ -48,7 +48,7 @@ class ExecutionDetail(ExecutionView):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
-    """A line of the log. Its ``data`` is a JSON text, and None if it has none."""
+    """A line of the log; ``data`` is a JSON text, or None."""
 
     seq: int
     timestamp: datetime
@@ -66,27 +66,30 @@ class ExecutionReader(Protocol):
         ...
 
     async def request(self, workspace_id: WorkspaceId, idempotency_key: str) -> tuple[ExecutionId, str | None] | None:
-        """What was accepted under the key, with the digest of what was asked; None if it is free."""
+        """Return the execution started with the key, and the digest of its request; None if the key is free."""
         ...
 
     async def page(
         self, workspace_id: WorkspaceId, *, flow_id: FlowId | None, statuses: Sequence[Status], page: Page
     ) -> tuple[Sequence[ExecutionView], int]:
-        """The newest first, with the total. Of a long error one character more than a list shows is read."""
+        """Return a page of executions, the newest first, and the total.
+
+        A long error is cut one character after `LONGEST_LISTED_ERROR`.
+        """
         ...
 
     async def logs(
         self, workspace_id: WorkspaceId, id: ExecutionId, *, level: str | None, page: Page
     ) -> tuple[Sequence[LogLine], int]:
-        """In the order of their events, with the total. Raises: NotFound."""
+        """Return a page of log lines in the order of their events, and the total. Raises: NotFound."""
         ...
 
     async def logs_after(self, id: ExecutionId, *, level: str | None, after: int, limit: int) -> Sequence[LogLine]:
-        """The lines that follow the event ``after``."""
+        """Return the lines after the event ``after``."""
         ...
 
     async def purge(self, *, ended_before: datetime, limit: int) -> tuple[int, bool]:
-        """Delete some ended executions with their events, at most ``limit``, as far as a short commit goes.
+        """Delete at most ``limit`` ended executions with their events, as many as one short commit can hold.
 
         Returns:
             How many were deleted, and whether there may be more to delete.
@@ -94,17 +97,17 @@ class ExecutionReader(Protocol):
         ...
 
     async def give_space_back(self) -> bool:
-        """Give a little of what a purge made free back to the disk; whether there is more."""
+        """Return a small part of the space freed by a purge to the file system; return whether more is left."""
         ...
 
 
 class UsageReader(Protocol):
-    """How much an account uses, where its executions in memory do not tell."""
+    """The usage of an account that is known only to the store."""
 
     async def stored(self, workspace_id: WorkspaceId) -> int:
-        """Bytes of its executions' events, of its flows with every definition, and of its sealed secrets."""
+        """Return the bytes of its executions' events, its flows with all definitions, and its sealed secrets."""
         ...
 
     async def queued(self, workspace_id: WorkspaceId) -> int:
-        """Its executions that wait for a turn among those of their flow."""
+        """Return the number of its executions that wait for a concurrency slot of their flow."""
         ...

@@ -1,4 +1,4 @@
-"""Flows and their revisions."""
+"""The store of flows and their revisions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ class SavedFlow(FlowView):
     """A flow with its definition.
 
     Attributes:
-        revision: Number of the definition's revision. The store counts it, and `edition`.
-        edition: Counts the changes of any kind, the making included.
+        revision: Number of the definition's revision, set by the store.
+        edition: Number of changes of any kind, the creation included, set by the store.
     """
 
     definition: str
@@ -38,7 +38,7 @@ class SavedFlow(FlowView):
 
     @property
     def state(self) -> str:
-        """Another text after every change: whoever names it means the flow as it is now."""
+        """Return a text that differs after every change, for preconditions such as `If-Match`."""
         return f"{self.revision}.{self.edition}"
 
 
@@ -47,7 +47,7 @@ class RevisionView:
     """A definition that a flow has or had.
 
     Attributes:
-        number: Counted from 1 within the flow. No two ever have the same, deleted ones included.
+        number: Number within the flow, from 1; the number of a deleted revision is not used again.
         version: The author's label.
         size: Bytes of the definition.
     """
@@ -66,7 +66,7 @@ class SavedRevision(RevisionView):
 
 
 class CurrentFlow(NamedTuple):
-    """What an execution that is started now is bound to, and what its flow is called."""
+    """The current revision of a flow, and the flow's name."""
 
     revision_id: RevisionId
     name: str
@@ -82,12 +82,12 @@ class FlowStore(Protocol):
     async def update(
         self, workspace_id: WorkspaceId, id: FlowId, change: Callable[[SavedFlow], SavedFlow], *, audit: Audit = None
     ) -> SavedFlow:
-        """Put what ``change`` makes of the flow as it is at this moment in its place; gives that.
+        """Replace the flow with the result of ``change`` in one transaction; return the new flow.
 
-        Another ``revision_id`` makes a new revision.
+        Another ``revision_id`` adds a revision.
 
         Args:
-            change: Is called on another thread. What it raises leaves the flow as it was.
+            change: Called on another thread with the stored flow. An exception leaves the flow unchanged.
 
         Raises:
             NotFound.
@@ -103,10 +103,10 @@ class FlowStore(Protocol):
         check: Callable[[SavedFlow], None] | None = None,
         audit: Audit = None,
     ) -> None:
-        """Delete the flow as it is at this moment.
+        """Delete the flow.
 
         Args:
-            check: Is called with it, on another thread. What it raises leaves the flow as it was.
+            check: Called on another thread with the stored flow. An exception leaves the flow unchanged.
 
         Raises:
             NotFound.
@@ -122,11 +122,11 @@ class FlowStore(Protocol):
         ...
 
     async def called(self, workspace_id: WorkspaceId, id_or_name: str) -> Sequence[FlowId]:
-        """Return the flow of that id, or else the flows of that name, of which two are enough."""
+        """Return the flow with that id, or else at most two flows with that name."""
         ...
 
     async def revision_named(self, workspace_id: WorkspaceId, id: FlowId, version: str | int) -> RevisionId:
-        """The revision of that number, or the latest with that label of its author. Raises: NotFound."""
+        """Return the revision with that number, or the latest one with that label. Raises: NotFound."""
         ...
 
     async def definition(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> str:
@@ -136,7 +136,7 @@ class FlowStore(Protocol):
     async def revisions(
         self, workspace_id: WorkspaceId, id: FlowId, *, page: Page
     ) -> tuple[Sequence[RevisionView], int]:
-        """The newest first, with the total. Raises: NotFound."""
+        """Return a page of revisions, the newest first, and the total. Raises: NotFound."""
         ...
 
     async def revision(self, workspace_id: WorkspaceId, id: FlowId, number: int) -> SavedRevision:
@@ -144,35 +144,35 @@ class FlowStore(Protocol):
         ...
 
     async def revision_before(self, workspace_id: WorkspaceId, id: FlowId, number: int) -> SavedRevision | None:
-        """The last one before ``number`` that was not deleted."""
+        """Return the latest revision before ``number`` that was not deleted; None if there is none."""
         ...
 
     async def delete_revision(
         self, workspace_id: WorkspaceId, id: FlowId, number: int, *, at: datetime, audit: Audit = None
     ) -> None:
-        """Forget a definition, but not its number. No execution can start with it any more.
+        """Delete a definition and keep its number reserved. No execution can start with it afterwards.
 
         Raises:
             NotFound: For no such flow, or no such revision of it.
-            Conflict: It is the current one, or an execution that is bound to it has not ended.
+            Conflict: If the revision is current, or an open execution runs it.
         """
         ...
 
     async def page(self, workspace_id: WorkspaceId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
-        """The oldest first, with the total."""
+        """Return a page of flows, the oldest first, and the total."""
         ...
 
     async def purge(self, *, limit: int) -> bool:
-        """Forget deleted flows of which no execution is left, with at most ``limit`` definitions.
+        """Erase deleted flows that have no executions left, at most ``limit`` definitions.
 
-        Whether there were any: then there may be more.
+        Return whether any were erased; then there may be more.
         """
         ...
 
 
 class CompiledFlows(Protocol):
-    """Flows that are ready to run, by revision."""
+    """Compiled flows by revision."""
 
     async def get(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> Flow:
-        """Raises: NotFound, or InvalidFlow if the language has moved on since it was saved."""
+        """Raises: NotFound; InvalidFlow if the language no longer accepts the definition."""
         ...

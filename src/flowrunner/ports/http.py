@@ -1,4 +1,4 @@
-"""What sends requests for nodes."""
+"""HTTP clients of nodes."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -8,10 +8,10 @@ from flowrunner.plugin import HttpClient
 
 
 class HttpClients(Protocol):
-    """A client for each account, with a share of what all of them need."""
+    """An HTTP client for each account, with a share of the common resources."""
 
     def of(self, workspace_id: WorkspaceId) -> HttpClient: ...
 
     def hold_long_value(self, workspace_id: WorkspaceId) -> AbstractAsyncContextManager[None]:
-        """Hold the account's turn for an answer that is long, until what it became is recorded."""
+        """Hold the account's lock for a long response until its result is recorded."""
         ...

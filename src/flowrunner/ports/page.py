@@ -1,4 +1,4 @@
-"""A part of a list."""
+"""Pages of lists."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What evaluates JavaScript."""
+"""The JavaScript sandbox."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,7 +9,7 @@ from flowrunner.domain.values import JSON, WorkspaceId
 
 
 class Sandbox(Protocol):
-    """Evaluates JavaScript, outside the server's process and within bounds."""
+    """Evaluation of JavaScript outside the server's process, with bounds on time, memory and output."""
 
     async def evaluate(
         self,
@@ -19,19 +19,19 @@ class Sandbox(Protocol):
         *,
         now: datetime | None = None,
     ) -> Sequence[ScriptOutcome]:
-        """What each script comes to, in one exchange with one worker.
+        """Evaluate scripts in one exchange with one worker; return the outcome of each.
 
-        None of them sees what another has changed.
+        No script sees the changes of another.
 
         Args:
-            scope: The names the scripts may start from.
-            now: The moment that `Date` shows to the scripts, and stays at; None for the real time.
+            scope: The names that the scripts may read.
+            now: The fixed moment that `Date` shows to the scripts; None for the real time.
 
         Raises:
-            Unavailable: If no worker can be had.
+            Unavailable: If no worker is available.
         """
         ...
 
     async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptFault | None]:
-        """What keeps each script from being JavaScript at all; nothing is run. Raises: Unavailable."""
+        """Return the syntax error of each script, or None, without running any. Raises: Unavailable."""
         ...

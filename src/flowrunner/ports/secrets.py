@@ -1,4 +1,4 @@
-"""Secrets, the keys they are sealed with, and what hides them."""
+"""Secrets, the keys that encrypt them, and the redactor that hides their values."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
@@ -11,7 +11,7 @@ from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
-# Longer texts are searched for secrets on a thread.
+# A longer text is searched for secrets on a thread.
 LONG_BYTES: Final = 32 * 1024
 
 
@@ -49,12 +49,12 @@ Reseal: TypeAlias = Callable[
 
 
 class SecretStore(Protocol):
-    """Whatever it is given to call is called within a transaction, on another thread."""
+    """Encrypted secrets and their keys. Callbacks are called within the transaction, on another thread."""
 
     async def save(
         self, workspace_id: WorkspaceId, seal: Seal, *, at: datetime, most: int | None = None, audit: Audit = None
     ) -> tuple[SecretView, bool]:
-        """Write or replace; the flag says whether it is new.
+        """Write or replace a secret; return it and whether it is new.
 
         Raises: NotFound for no such account; LimitReached if it is new, and there are ``most`` already.
         """
@@ -67,15 +67,15 @@ class SecretStore(Protocol):
     async def list(self, workspace_id: WorkspaceId) -> Sequence[SecretView]: ...
 
     async def sealed(self, workspace_id: WorkspaceId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
-        """Every secret with its data key, as they are at one moment; no data key for one that is damaged."""
+        """Return a consistent snapshot of every secret with its data key; None for a missing data key."""
         ...
 
     async def open_since(self, workspace_id: WorkspaceId) -> datetime | None:
-        """When the first of the account's open executions began; None if there is none."""
+        """Return the start of the account's oldest open execution; None if there is none."""
         ...
 
     async def master_key_ids(self) -> Set[str]:
-        """The master keys without which some data key cannot be opened."""
+        """Return the ids of the master keys that encrypt the data keys."""
         ...
 
     async def rewrap(
@@ -85,14 +85,18 @@ class SecretStore(Protocol):
         *,
         limit: int,
     ) -> tuple[WorkspaceId, int] | None:
-        """Put what ``rewrap`` makes in the place of some data keys, in their order; the last, or None at the end."""
+        """Replace the next ``limit`` data keys with the results of ``rewrap``; return the last one, or None at the end.
+
+        Args:
+            after: The data key to continue after; None for the first ones.
+        """
         ...
 
     async def reseal_next(self, rotation: int, reseal: Callable[[WorkspaceId, int], Reseal]) -> WorkspaceId | None:
-        """Give a new data key to one account that has none since the rotation; None if there is no such account.
+        """Give a new data key to one account that has none since the rotation; return it, or None if there is none.
 
         Args:
-            reseal: Is told the account and the version of its new key.
+            reseal: Called with the account and the version of its new key.
         """
         ...
 
@@ -102,13 +106,13 @@ KeyKind: TypeAlias = Literal["master", "data", "signing"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRotation:
-    """Keys of one kind are replaced; over when nothing needs the earlier ones any more.
+    """A replacement of all keys of one kind, complete when nothing needs the old ones.
 
     Attributes:
-        replaces: The key that a file held when it was asked for; None for data keys.
-        replaced_by: The key that takes its place; None until that is made.
-        switched_at: Since when every process is to use it; each has it by then.
-        needed_until: Until when tokens may come that were signed with it; None if nobody knows yet.
+        replaces: The key in the file when the rotation was requested; None for data keys.
+        replaced_by: The new key; None until it is created.
+        switched_at: The moment from which every process uses the new key; each process has loaded it by then.
+        needed_until: The moment until which tokens signed with the old key are valid; None if not yet known.
     """
 
     id: int
@@ -123,7 +127,7 @@ class KeyRotation:
 
 @dataclass(frozen=True, slots=True)
 class HeldKeys:
-    """The key of a kind that a process uses, and the one that it has ready; ids, or how they begin."""
+    """The key of one kind that a process uses, and the next one if it is loaded: ids, or prefixes of ids."""
 
     present: str
     next: str | None = None
@@ -137,7 +141,7 @@ class HeldKeys:
 
 @dataclass(frozen=True, slots=True)
 class KeyHolder:
-    """A process, as far as keys in files are concerned."""
+    """The file-based keys that a process holds."""
 
     master: HeldKeys
     signing: HeldKeys
@@ -147,84 +151,84 @@ class KeyRotationStore(Protocol):
     async def request(
         self, kind: KeyKind, *, replaces: str | None, at: datetime, audit: Audit = None
     ) -> tuple[KeyRotation, bool]:
-        """A new rotation, or the one that has been asked for and has not ended; the flag says whether it is new."""
+        """Return a new rotation, or the one of this kind that is still open, and whether it is new."""
         ...
 
     async def keep_until(self, id: int, at: datetime) -> datetime:
-        """Note that the earlier key is needed until then, and as long as tokens last that are out now."""
+        """Record that the old key is needed until then, and at least as long as any issued token; return the moment."""
         ...
 
     async def replace_by(self, id: int, key_id: str) -> str:
-        """Say which key takes the place of the earlier one; gives the one that was said first."""
+        """Record the new key; return the one that was recorded first."""
         ...
 
     async def switch(self, id: int, *, at: datetime) -> None:
-        """Have every process use the new key."""
+        """Record that every process uses the new key from now on."""
         ...
 
     async def replacements(self) -> Sequence[KeyRotation]:
-        """Rotations of keys in files for which there is a new key, in the order in which they were asked for."""
+        """Return the rotations of file-based keys that have a new key, in the order of their requests."""
         ...
 
     async def holders(self) -> Sequence[KeyHolder]:
-        """The processes that have said which keys they have, and live."""
+        """Return the live processes that have reported their keys."""
         ...
 
     async def complete(self, id: int, *, at: datetime, audit: AuditEntry) -> None:
-        """The entry is written by whoever is first."""
+        """Mark a rotation as complete; only the first call writes the audit entry."""
         ...
 
     async def under_way(self) -> Sequence[KeyRotation]:
-        """In the order in which they were asked for."""
+        """Return the open rotations, in the order of their requests."""
         ...
 
     async def page(self, page: Page) -> tuple[Sequence[KeyRotation], int]:
-        """The newest first, with the total."""
+        """Return a page of rotations, the newest first, and the total."""
         ...
 
 
 class KeyRotator(Protocol):
-    """Replaces keys, step by step; each step can be the last of a process.
+    """The replacement of keys in steps, which survives a crash after any of them.
 
     Attributes:
-        is_waiting: Others do not have a key yet, or do not use it; they are looked at every few seconds.
+        is_waiting: Other processes have not loaded a key yet, or do not use it yet; check again in a few seconds.
     """
 
     @property
     def is_waiting(self) -> bool: ...
 
     def present(self, kind: KeyKind) -> str | None:
-        """The id of the key that is in use; None for data keys."""
+        """Return the id of the key in use; None for data keys."""
         ...
 
     async def advance(self, rotation: KeyRotation) -> bool:
-        """Do what can be done at this time; whether the rotation is over."""
+        """Advance a rotation as far as possible; return whether it is complete."""
         ...
 
     async def follow(self) -> None:
-        """Learn keys that have come into the directory, use the ones that are to be used, and forget what is over."""
+        """Load new keys from the directory, switch to the ones due, and drop the ones no longer needed."""
         ...
 
 
 class Redactor(Protocol):
-    """Hides the values of an account's secrets.
+    """Replacement of an account's secret values in texts and JSON.
 
     Attributes:
-        turn: Held while a long text is searched on a thread.
+        lock: Held while a long text is searched on a thread.
     """
 
     lock: asyncio.Lock
 
     def redact(self, value: JSON) -> JSON:
-        """The value with `***` for every secret, at any depth, in keys too. Raises: RedactionLimit."""
+        """Return the value with `***` for every secret, at any depth, keys included. Raises: RedactionLimit."""
         ...
 
     async def redact_soon(self, value: JSON) -> JSON:
-        """As `redact`, without holding up others while a long value is searched. The texts of an account take turns."""
+        """Redact as `redact` does, but search a long value on a thread, one at a time per account."""
         ...
 
     def found_in(self, encoded: bytes) -> bool:
-        """Whether a JSON text may hold a secret; False is certain. Raises: RedactionLimit."""
+        """Return whether a JSON text may contain a secret; False is certain. Raises: RedactionLimit."""
         ...
 
 
@@ -239,19 +243,19 @@ class Vault(Protocol):
         most: int | None = None,
         audit: Audit = None,
     ) -> tuple[SecretView, bool]:
-        """As `SecretStore.save`; the value is hidden by the time it can be read."""
+        """Save a secret as `SecretStore.save` does; the redactor knows the value before it can be read."""
         ...
 
     async def delete(self, workspace_id: WorkspaceId, key: str, *, audit: Audit = None) -> None:
-        """As `SecretStore.delete`."""
+        """Delete a secret as `SecretStore.delete` does."""
         ...
 
     async def redactor(self, workspace_id: WorkspaceId) -> Redactor:
-        """Hides the values of the account's secrets, and replaced ones that an open execution may show."""
+        """Return the redactor of the account's secrets, including replaced values that an open execution may show."""
         ...
 
     async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
-        """The values of the named secrets that exist. Raises: WrongKey if one cannot be opened."""
+        """Return the values of the named secrets that exist. Raises: WrongKey if one cannot be decrypted."""
         ...
 
     def forget(self, workspace_id: WorkspaceId) -> None: ...
