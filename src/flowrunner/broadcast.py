@@ -1,4 +1,4 @@
-"""Sends recorded events to live subscribers."""
+"""Broadcast of recorded events to live subscribers."""
 
 import asyncio
 from collections import deque
@@ -8,14 +8,14 @@ from typing import Final
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import Recorded, Subscription
 
-# A subscriber that has not taken this many events reads the journal instead.
+# A subscriber with more pending events reads the journal instead.
 MAX_PENDING: Final = 256
 
 
 class LocalSubscription:
-    """The events of one execution from now on, kept until they are taken.
+    """Events of one execution from now on, held until the subscriber takes them.
 
-    One that falls behind loses nothing: it is told, and reads what it missed from the journal.
+    A subscriber that falls behind loses nothing: `take` returns None, and the missed events are in the journal.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class LocalSubscription:
         self._changed.set()
 
     def fall_behind(self) -> None:
-        """Have the subscriber read the journal: something was recorded that is not at hand."""
+        """Make the subscriber read the journal, because events were recorded that are not pending here."""
         self._pending.clear()
         self._fell_behind = True
         self._changed.set()
@@ -49,7 +49,7 @@ class LocalSubscription:
 
 
 class LocalBroadcast:
-    """Fills `ports.Broadcast` and `ports.LiveEvents` within one process."""
+    """Implements `ports.Broadcast` and `ports.LiveEvents` within one process."""
 
     def __init__(self) -> None:
         self._subscriptions: dict[ExecutionId, set[LocalSubscription]] = {}
@@ -63,7 +63,7 @@ class LocalBroadcast:
             subscription.fall_behind()
 
     def mark_all_stale(self) -> None:
-        """Another process may have recorded events of any execution."""
+        """Mark every subscription stale: another process may have recorded events of any execution."""
         for subscriptions in self._subscriptions.values():
             for subscription in subscriptions:
                 subscription.fall_behind()

@@ -1,4 +1,4 @@
-"""Counts of what the process does, for Prometheus."""
+"""Prometheus metrics of the process."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,7 +14,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self.commit_size = Histogram(
             "flowrunner_commit_size",
-            "Pieces of work that shared a commit.",
+            "Write operations in one commit.",
             buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
             registry=self._registry,
         )
@@ -23,12 +23,12 @@ class Metrics:
             "flowrunner_executions_ended", "Executions ended, by status.", ["status"], registry=self._registry
         )
         self._refused = Counter(
-            "flowrunner_requests_refused", "Requests refused by a limit.", ["limit"], registry=self._registry
+            "flowrunner_requests_refused", "Requests rejected by a limit.", ["limit"], registry=self._registry
         )
-        self._steps = Counter("flowrunner_steps_started", "Tries of steps begun.", registry=self._registry)
+        self._steps = Counter("flowrunner_steps_started", "Started attempts of steps.", registry=self._registry)
 
     def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
-        """A value that is read when it is asked for."""
+        """Register a gauge whose value is read when the metrics are collected."""
         Gauge(name, help, registry=self._registry).set_function(read)
 
     def refused(self, limit: str) -> None:
@@ -55,7 +55,7 @@ class Metrics:
 
 
 class CountingBroadcast:
-    """Counts events on their way to the subscribers. Fills `ports.Broadcast`."""
+    """Counts events and passes them on. Implements `ports.Broadcast`."""
 
     def __init__(self, inner: Broadcast, metrics: Metrics) -> None:
         self._inner = inner

@@ -1,4 +1,4 @@
-"""The contract for authors of node types.
+"""Public contract for authors of node types.
 
 A node type is a class with a parameter model and one `run`::
 
@@ -55,13 +55,13 @@ __all__ = [
 
 
 class Params(BaseModel):
-    """Base of a node type's parameters: unknown keys are faults, types are not converted."""
+    """Base class of node parameters. Unknown keys are faults and types are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """The schema, with the older names of parameters too, which pydantic leaves out."""
+        """Return the schema with the older names of parameters, which pydantic leaves out."""
         schema = handler(core_schema)
         properties = handler.resolve_ref_schema(schema).get("properties", {})
         for parameter in cls.model_fields.values():
@@ -73,12 +73,12 @@ class Params(BaseModel):
 
 
 class NodeFailure(Exception):
-    """A node could not do its work.
+    """Failure of a node, reported to the flow as an error.
 
     Args:
         type: Dotted error type that edges and retries match: `http.503`, `node.sql.syntax`.
-        data: What else the flow may want to know, as `${error.data}`.
-        retry_after: Seconds the other side asked to wait before another try.
+        data: Details for the flow, readable as `${error.data}`.
+        retry_after: Seconds that the remote server asked to wait before the next attempt.
     """
 
     def __init__(self, type: str, message: str, *, data: JSON = None, retry_after: float | None = None) -> None:
@@ -91,11 +91,11 @@ class NodeFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A result together with what else the node came to.
+    """Result of a node with its action and side effects.
 
     Attributes:
-        is_last: The scope that the node stands in ends with it, whatever edges it has.
-        vars: Values to set among the flow's variables; only of a type that `sets_variables`.
+        is_last: The scope of the node ends with it; its edges are ignored.
+        vars: Flow variables to set. Allowed only if the type sets `sets_variables`.
     """
 
     result: JSON
@@ -106,17 +106,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspend:
-    """The node is done but for waiting: for a moment, for a signal, or for whichever comes first.
+    """Request to wait for a moment, for a signal, or for whichever comes first.
 
-    The execution leaves memory meanwhile, and a restart does not shorten or repeat the wait. When the
-    moment comes the node completes with ``action`` and ``result``, or fails with `timeout`; when the
-    signal comes its `resume` is asked.
+    The execution leaves memory while it waits, and a restart neither shortens nor repeats the wait. At ``until`` the
+    node completes with ``action`` and ``result``, or fails with `timeout`. When the signal arrives, the engine calls
+    `NodeType.on_signal`.
 
     Attributes:
-        until: The moment; None for never.
-        key: Name of the signal; None for none.
-        fail_at_deadline: At ``until`` the node fails with `timeout`.
-        about: What it waits for, for people: `{type: signal, key: paid}`.
+        until: Moment at which the wait ends; None for no limit.
+        key: Name of the signal; None to wait for no signal.
+        fail_at_deadline: The node fails with `timeout` at ``until``.
+        details: Description of the wait for people, and for `on_signal`: `{type: signal, key: paid}`.
     """
 
     until: datetime | None = None
@@ -129,15 +129,16 @@ class Suspend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunScopes:
-    """Run the nodes inside this node: once for each key, with ``inputs`` flowing in; then ask `resume`.
+    """Request to run the nodes inside this node, once for each key. `NodeType.on_scopes_ended` follows.
 
     Attributes:
-        concurrency: How many run together.
-        needed: How many have to complete; None for all. The others are cancelled then, and where too
-            many fail for that, so does this node.
-        tolerant: One that fails counts as ended and no more.
-        not_before: When the first begins; None for at once.
-        about: What `resume` is to know again.
+        inputs: Input of each scope, in the order of ``keys``.
+        concurrency: Maximum number of scopes that run at the same time.
+        needed: Number of scopes that must complete; None for all. The remaining ones are then cancelled. The node
+            fails when too many scopes have failed to reach the number.
+        ignore_failures: A failed scope counts as ended and does not fail the node.
+        not_before: Earliest start of the first scope; None to start immediately.
+        details: Value that is passed on to `on_scopes_ended`.
     """
 
     keys: Sequence[str]
@@ -151,7 +152,7 @@ class RunScopes:
 
 @dataclass(frozen=True, slots=True)
 class Signalled:
-    """What a suspended node waited for has come."""
+    """Signal that a suspended node has waited for."""
 
     payload: JSON
     details: JSON
@@ -159,12 +160,13 @@ class Signalled:
 
 @dataclass(frozen=True, slots=True)
 class ScopesEnded:
-    """Enough of the node's scopes have ended.
+    """End of the scopes that a node has opened.
 
     Attributes:
-        keys: The scopes it opened, in order.
-        results: Of the ones that completed, by key.
-        errors: `{type, message, node, data}` of the ones that failed, by key.
+        keys: Keys of the opened scopes, in order.
+        results: Results of the completed scopes by key.
+        errors: Errors `{type, message, node, data}` of the failed scopes by key.
+        details: Value of `RunScopes.details`.
     """
 
     keys: Sequence[str]
@@ -175,10 +177,10 @@ class ScopesEnded:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The result is the list of what `collect` gave for each scope, in the order of their keys, which are numbers.
+    """Result that is the list of collected values, one for each scope, in the order of their numeric keys.
 
     Attributes:
-        others: What stands in it for scopes of which nothing was collected, by key.
+        others: Values by key for the scopes without a collected value.
     """
 
     others: Mapping[str, JSON] = field(default_factory=dict)
@@ -186,10 +188,10 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """What a server answered. Header names are in lower case.
+    """Answer of an HTTP server. Header names are in lower case.
 
     Attributes:
-        is_stripped: A redirect led to another origin, which was sent neither the headers nor the body.
+        is_stripped: A redirect led to another origin, and the headers and the body were not sent there.
     """
 
     status: int
@@ -200,20 +202,20 @@ class HttpAnswer:
     is_stripped: bool = False
 
 
-# A body of a request or an answer that has more takes long to write or read, and much memory as a value.
+# Longer request and answer bodies take long to write or read, and much memory as a value.
 LONG_BODY_BYTES: Final = 64 * 1024
 
 
 class HttpClient(Protocol):
-    """The one way out: it connects only where flows may connect."""
+    """HTTP client of nodes. It connects only to addresses that flows may reach."""
 
     def hold(self, *, is_long: bool = False) -> AbstractAsyncContextManager["HttpClient"]:
-        """Wait for the account's turn, and hold it for a request by the client that this gives.
+        """Wait for a request slot of the account, and hold it while the context is open.
 
-        What is made for the request is best made then: what waits takes no memory of its own.
+        Build the request inside the context, so that a waiting request takes no memory.
 
         Args:
-            is_long: Its body has more than `LONG_BODY_BYTES`. Fewer of those are under way at a time.
+            is_long: The body has more than `LONG_BODY_BYTES`. These requests have fewer slots.
         """
         ...
 
@@ -241,22 +243,22 @@ class HttpClient(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SubFlow:
-    """An execution that a node has started."""
+    """Child execution that a node has started."""
 
     execution_id: str
     flow_id: str
 
 
 class SubFlows(Protocol):
-    """Starts executions of other flows of the same account."""
+    """Starter of child executions, from other flows of the same workspace."""
 
     async def start(self, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool) -> SubFlow:
-        """Start an execution; for the same step and number of failures it is the same one.
+        """Start an execution. A repeated call by the same step and number of failures returns the same execution.
 
         Args:
-            flow: Id or name.
-            version: Number of the revision, or the author's label of it; the present one if None.
-            wait: Whether its end is signalled to this step.
+            flow: Id or name of the flow.
+            version: Number of the revision, or its author's label; the current revision if None.
+            wait: Signal the end of the execution to this step.
 
         Raises:
             NodeFailure: `flow.not_found`, `flow.ambiguous`, `flow.too_deep`, `flow.recursion`, `input.invalid`,
@@ -266,16 +268,16 @@ class SubFlows(Protocol):
 
 
 class StepContext(Protocol):
-    """What a running node may know and use.
+    """Information and services for a running node.
 
     Attributes:
-        step: The step in words: `fetch.1`, or `each.1[4]/push.1` within another node.
-        input: The result of the node before, or the execution's input.
-        failures: Tries of this step that have failed so far.
-        timeout_seconds: What the flow says this node may take; None where it says nothing.
-        branches: Names of the node's own scopes, if it has several.
-        collects: Whether something is collected of each of its scopes: it then gives `Collected`.
-        idempotency_key: The same for every try of this step, for receivers that can tell repeats.
+        step: Name of the step: `fetch.1`, or `each.1[4]/push.1` inside another node.
+        input: Result of the previous node, or the execution's input.
+        failures: Number of failed attempts of this step.
+        timeout_seconds: Timeout that the flow sets for this node; None if it sets none.
+        branches: Names of the node's branches.
+        collects: A value is collected from each scope; the node then returns `Collected`.
+        idempotency_key: Key that is the same for every attempt of this step, so that receivers recognise repeats.
     """
 
     @property
@@ -306,19 +308,19 @@ class StepContext(Protocol):
     def flows(self) -> SubFlows: ...
 
     async def hold_long_value(self) -> None:
-        """Wait for the account's turn to hold a long value, which takes many times its size as JSON in memory.
+        """Wait for a slot of the account for a long value, which takes many times its JSON size in memory.
 
-        The step holds the turn until its result is recorded. No step that holds one waits for another.
+        The step holds the slot until its result is recorded. A step that holds a slot never waits for another.
         """
         ...
 
     def now(self) -> datetime: ...
     def log(self, level: LogLevel, message: str, data: JSON = None) -> None:
-        """Add a line to the execution's log. Values of secrets in it are hidden."""
+        """Add a line to the execution's log. Secret values in it are hidden."""
         ...
 
 
-# A value of a million elements may be wrong in each of them.
+# A value of a million elements may have a fault in each of them.
 _MOST_FAULTS: Final = 100
 
 P = TypeVar("P", bound=Params)
@@ -329,26 +331,26 @@ ParamsClass: TypeAlias = type[Params]
 
 
 class NodeType(ABC, Generic[P]):
-    """A kind of node.
+    """Base class of node types.
 
     Attributes:
-        type: The name flows use.
-        Params: The model of its parameters, the class that `P` stands for.
-        actions: Actions it can end with on success.
-        errors: Error types, or families of them (`http` for `http.404`), that it can fail with.
-        pure: It touches nothing outside the execution and never waits: repeating it changes nothing,
-            and it shares a commit with the node after it. Leave it False for anything slow.
-        timeout_seconds: How long one try may take when the flow does not say; None for no limit.
-        code: Parameters that are JavaScript by themselves, by the keys that lead to them; `*` stands
-            for any key. Of a condition the parameter is true, false, or the error it came to.
-        schemas: Parameters that are JSON Schemas; they are checked when the flow is saved.
-        inner: Which key of a node of this type holds nodes of its own: `nodes` or `branches`.
-        reevaluate_params: Whether the parameters are filled in anew before `resume`. Their `input` is then what
-            the one scope that has ended gave, and their `index` how many have.
-        collects: Whether its parameter `collect` is filled in after each run of its own nodes, with `result`. The
-            node itself does not get it, only whether there is one.
-        sets_variables: Whether an `Outcome` of it may have `vars`. Such nodes of an execution run one after the
-            other, so that each reads what the one before it has set.
+        type: Name of the type in flows.
+        Params: Model of the parameters, the class that `P` stands for.
+        actions: Actions that a successful node can end with.
+        errors: Error types, or families of them (`http` for `http.404`), that a node can fail with.
+        pure: The node touches nothing outside the execution and never blocks. It may run twice, and it shares a commit
+            with the next node. Leave it False for anything slow.
+        timeout_seconds: Default timeout of one attempt; None for no limit.
+        code: Parameters that are JavaScript, by the keys that lead to them; `*` stands for any key. The value of a
+            condition is true, false, or the error that it raised.
+        schemas: Parameters that are JSON Schemas. They are checked when the flow is saved.
+        child_scopes: Key that holds the nodes inside a node of this type: `nodes` or `branches`.
+        reevaluate_params: The parameters are resolved again before `on_signal` and `on_scopes_ended`. Their `input` is
+            then the result of the scope that has ended, and their `index` the number of ended scopes.
+        collects: The parameter `collect` is resolved after each run of the inner nodes, with `result`. The node
+            receives only `StepContext.collects`.
+        sets_variables: An `Outcome` of the type may have `vars`. These nodes of an execution run one after the other,
+            so that each reads the values that the previous one has set.
     """
 
     type: ClassVar[str]
@@ -366,7 +368,7 @@ class NodeType(ABC, Generic[P]):
 
     @abstractmethod
     async def run(self, params: P, context: StepContext) -> JSON | Outcome | Suspend | RunScopes | Collected:
-        """Do the node's work once. Must be cancellable: cancelling the execution cancels it.
+        """Do the node's work once. It must be cancellable: cancelling the execution cancels it.
 
         Raises:
             NodeFailure: When the work cannot be done.
@@ -399,25 +401,26 @@ class NodeType(ABC, Generic[P]):
         raise NotImplementedError(f"{self.type} opens scopes but has no on_scopes_ended")
 
     def actions_of(self, params: Mapping[str, JSON]) -> frozenset[str] | None:
-        """Actions that a node with these parameters, as written, can end with on success.
+        """Return the actions that a successful node with these parameters, as written, can end with.
 
-        None where they do not tell, as they are wrong, or filled in later: edges of any name are taken then.
+        None if they are not known yet, because the parameters have faults or hold expressions. The node may then have
+        edges of any name.
         """
         return self.actions
 
     def repeatable(self, params: Mapping[str, JSON]) -> bool:
-        """Whether a node with these parameters, as written, may run twice without harm."""
+        """Return whether a node with these parameters, as written, may run twice without harm."""
         return self.pure
 
     def timeout_of(self, params: Mapping[str, JSON]) -> float | None:
-        """Seconds that a node with these parameters, as written, may run when its flow does not say."""
+        """Return the default timeout in seconds of a node with these parameters, as written."""
         return self.timeout_seconds
 
     def read(self, params: JSON) -> P:
-        """The parameters as the model.
+        """Return the parameters as the model.
 
         Raises:
-            NodeFailure: `input.invalid`, with what is wrong with the first hundred values in its message.
+            NodeFailure: `input.invalid`, with the faults of the first hundred invalid values in its message.
         """
         try:
             return cast("P", self.Params.model_validate(params))
@@ -428,15 +431,15 @@ class NodeType(ABC, Generic[P]):
             raise NodeFailure("input.invalid", f"The parameters of {self.type} are invalid: {message}") from None
 
     def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
-        """Faults of the parameters as written in a flow, where expressions still stand for values.
+        """Return the faults of the parameters as written in a flow, where expressions still stand for values.
 
-        A type that knows more of its parameters than its model adds to these.
+        Override it to add rules that the model cannot express.
         """
         try:
             self.Params.model_validate(params)
         except ValidationError as error:
             found = error.errors(include_input=False, include_url=False)
-            return self._faults([fault for fault in found if not _is_filled_in_later(params, fault)], params)
+            return self._faults([fault for fault in found if not _is_resolved_later(params, fault)], params)
         return []
 
     def _faults(self, found: Sequence[ErrorDetails], params: JSON, *, most: int | None = None) -> list[ParamFault]:
@@ -466,38 +469,38 @@ class NodeType(ABC, Generic[P]):
 _EXPRESSION: Final = re.compile(r"(?<!\$)\$\{")
 
 
-def _is_filled_in_later(params: JSON, fault: ErrorDetails) -> bool:
-    """Whether what is wrong is an expression, or within one."""
+def _is_resolved_later(params: JSON, fault: ErrorDetails) -> bool:
+    """Return whether the fault is about an expression, or a value within one."""
     value: JSON = params
-    # Of an unknown key the value does not matter.
+    # The value of an unknown key does not matter.
     for key in fault["loc"][: -1 if fault["type"] == "extra_forbidden" else None]:
         if isinstance(value, str):
             break
         known = isinstance(key, str) and isinstance(value, Mapping) and key in value
         if known or (isinstance(key, int) and isinstance(value, list) and key < len(value)):
             value = value[key]  # type: ignore[index] # checked above
-        # Other parts of a location name a branch of the model, not a key of the document.
+        # Other parts of a location name an alternative of the model, not a key of the document.
     return isinstance(value, str) and _EXPRESSION.search(value) is not None
 
 
 def _known_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """The keys that may stand where the last one of ``location`` does."""
+    """Return the keys that are allowed in place of the last one of ``location``."""
     models = [model]
     for key in location[:-1]:
-        child_scopes = [
+        inner = [
             m
             for outer in models
             for name, f in outer.model_fields.items()
             if key in (name, f.alias)
             for m in _models_in(f.annotation)
         ]
-        # What names no field is an index, or names a branch of a union.
-        models = child_scopes or models
+        # A part that names no field is an index, or names an alternative of a union.
+        models = inner or models
     return [field.alias or name for found in models for name, field in found.model_fields.items()]
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    for child_scopes in get_args(annotation):
-        yield from _models_in(child_scopes)
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

@@ -269,11 +269,11 @@ tests:
     blocks = failures(flowrunner("test", "flow.yaml", at=tmp_path).stdout)
 
     assert blocks["unasked"][1:3] == [
-        "expected completed, but it waits for ever",
+        "expected completed, but it waits indefinitely",
         "  ask.1 waits for an approval. Answer: approvals: {ask: {approved: true}}",
     ]
     assert blocks["unpaid"][1:3] == [
-        "expected completed, but it waits for ever",
+        "expected completed, but it waits indefinitely",
         "  paid.1 waits for the signal 'order-7'. Give it: signals: {order-7: {payload: …}}",
     ]
 
@@ -502,7 +502,7 @@ tests:
 
     assert (report["exit"], report["passed"]) == (1, 1)
     assert report["by_name"]["circle"]["problems"] == [
-        "the test did not end within 0.5 s: does the flow turn in a circle?"
+        "the test did not end within 0.5 s: is there an endless loop in the flow?"
     ]
     assert report["by_name"]["circle"]["virtual_seconds"] > 3600
 

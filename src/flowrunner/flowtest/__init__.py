@@ -1,1 +1,1 @@
-"""Runs flows without a server: with everything in memory, and for tests with a clock of their own."""
+"""Execution of flows without a server: in memory, and for flow tests on a virtual clock."""

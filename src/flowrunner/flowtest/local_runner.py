@@ -1,4 +1,4 @@
-"""Runs one flow for real, without a server: nothing of it outlives the process."""
+"""Execution of one flow in this process, without a server. Nothing is stored."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -17,7 +17,7 @@ from flowrunner.services.admission import InputForms
 from flowrunner.services.ids import new_id
 from flowrunner.services.signals import checked_data
 
-# Is told of events as they are recorded.
+# Receives events as they are recorded.
 Watch = Callable[[ExecutionId, Sequence[Recorded]], None]
 
 STUCK: Final = "nobody answers what it waits for"
@@ -26,7 +26,7 @@ _BY: Final = "local"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What somebody says of an approval."""
+    """Answer to an approval."""
 
     approved: bool
     data: JSON = None
@@ -34,11 +34,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What waiting steps are told, whenever they wait.
+    """Inputs for waiting steps.
 
     Attributes:
-        signals: Payloads by the signal's key; they are taken in order, the last one again and again.
-        approvals: By the name of the node.
+        signals: Payloads by the signal's key. They are used in order, and the last one repeatedly.
+        approvals: Answers by the name of the node.
     """
 
     signals: Mapping[str, Sequence[JSON]] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Answers:
 
 @dataclass(slots=True)
 class Watcher:
-    """Fills `ports.Broadcast`."""
+    """Implements `ports.Broadcast`, and keeps the waits for the runner."""
 
     watch: Watch
     waits: list[tuple[ExecutionId, NodeWaiting]] = field(default_factory=list)
@@ -59,16 +59,16 @@ class Watcher:
         self.changed.set()
 
     def mark_stale(self, execution_id: ExecutionId) -> None:
-        """What is kept in memory is never lost on the way."""
+        """Do nothing: events in memory are never missed."""
 
 
 @dataclass(slots=True, kw_only=True)
 class LocalRunner:
-    """What runs flows without a server.
+    """Runner of flows without a server.
 
     Attributes:
-        unanswered: What it waited for when nothing could happen any more: `{step, node, type, …}`, as
-            `domain.explain` has it.
+        unanswered: Waits that were left when nothing could happen any more: `{step, node, type, …}`, as
+            `domain.explain` writes them.
     """
 
     journal: MemoryJournal
@@ -80,13 +80,13 @@ class LocalRunner:
     answers: Answers
     unanswered: Sequence[Mapping[str, Any]] = ()
     _signals: dict[str, list[JSON]] = field(default_factory=dict)
-    _asked: set["asyncio.Task[None]"] = field(default_factory=set)
+    _pending: set["asyncio.Task[None]"] = field(default_factory=set)
 
     async def run(self, given: GivenFlow, input: Mapping[str, JSON]) -> Sequence[Event]:
-        """Done when the flow has ended, and every other that it has started; gives its events.
+        """Run the flow and every flow that it starts to the end; return its events.
 
         Raises:
-            InvalidInput: With every fault, if the input is not what the flow asks for.
+            InvalidInput: With every fault, if the input does not match the inputs of the flow.
         """
         checked = await self.forms.check(NOBODY, given.revision_id, given.flow, input)
         self._signals = {key: list(payloads) for key, payloads in self.answers.signals.items()}
@@ -99,7 +99,7 @@ class LocalRunner:
                 await self._answer(*self.watcher.waits.pop(0))
             if self._is_stuck:
                 self.unanswered = [wait for open_one in self.journal.open_ones for wait in self._waits(open_one)]
-                # Where it is a handler of its end that waits, nothing else ends it.
+                # A handler that waits is ended only by force.
                 self.cancel(STUCK, force=was_stuck)
                 was_stuck = True
             self.watcher.changed.clear()
@@ -109,25 +109,25 @@ class LocalRunner:
         return [event for event, _ in events]
 
     def cancel(self, reason: str, *, force: bool = False) -> None:
-        """End soon whatever is under way."""
+        """Cancel every open execution soon."""
         for id in self.journal.open_ones:
             self._later(self.dispatcher.cancel(id, reason=reason, force=force), name=f"cancel {id}")
 
-    def _later(self, asked: Coroutine[Any, Any, object], *, name: str) -> None:
-        async def ask() -> None:
+    def _later(self, request: Coroutine[Any, Any, object], *, name: str) -> None:
+        async def send() -> None:
             try:
-                await asked
+                await request
             except (Conflict, NotFound):
-                # It has ended meanwhile.
+                # The execution has ended meanwhile.
                 return
 
-        def has_been_asked(task: "asyncio.Task[None]") -> None:
-            self._asked.discard(task)
+        def on_done(task: "asyncio.Task[None]") -> None:
+            self._pending.discard(task)
             self.watcher.changed.set()
 
-        task = asyncio.create_task(ask(), name=name)
-        self._asked.add(task)
-        task.add_done_callback(has_been_asked)
+        task = asyncio.create_task(send(), name=name)
+        self._pending.add(task)
+        task.add_done_callback(on_done)
 
     async def _answer(self, id: ExecutionId, wait: NodeWaiting) -> None:
         kind, _, key = (wait.key or "").partition(":")
@@ -150,17 +150,17 @@ class LocalRunner:
 
     @property
     def _is_stuck(self) -> bool:
-        """Whether nothing can happen any more."""
+        """Return whether nothing can happen any more."""
         open_ones = self.journal.open_ones
         for id in open_ones:
             summary = self.journal.summary(id)
             if not summary.rests or summary.wake_at is not None:
                 return False
-            # The end of another flow may be on its way.
+            # The end of a child execution may not have been delivered yet.
             for wait in self._waits(id):
                 if wait["type"] == "flow" and wait["execution_id"] not in open_ones:
                     return False
-        return bool(open_ones) and not self._asked
+        return bool(open_ones) and not self._pending
 
     def _waits(self, id: ExecutionId) -> Sequence[Mapping[str, Any]]:
         waits: Sequence[Mapping[str, Any]] = msgspec.json.decode(self.journal.summary(id).waiting_for or b"[]")

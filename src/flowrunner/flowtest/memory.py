@@ -1,4 +1,4 @@
-"""What the engine needs, kept in memory: the journal, flows, and secrets."""
+"""Journal, flows and secrets for the engine, in memory."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,12 +24,12 @@ from flowrunner.ports import (
     UnreconciledChild,
 )
 
-# Whose everything is, where there are no accounts.
+# The workspace of everything that runs without a server.
 NOBODY: Final = WorkspaceId("local")
 
 
 @dataclass(slots=True)
-class _Kept:
+class _StoredRun:
     new: NewExecution
     summary: Summary
     records: list[Recorded] = field(default_factory=list)
@@ -37,32 +37,32 @@ class _Kept:
 
 
 class MemoryJournal:
-    """Fills `ports.Journal`; forgotten with the process."""
+    """Implements `ports.Journal` in memory."""
 
     def __init__(self) -> None:
-        self._kept: dict[ExecutionId, _Kept] = {}
+        self._runs: dict[ExecutionId, _StoredRun] = {}
         self._requests: dict[str, ExecutionId] = {}
         self._epoch = 0
 
     async def append(self, append: Append) -> None:
-        kept, new = self._kept.get(append.execution_id), append.create
+        run, new = self._runs.get(append.execution_id), append.create
         if append.epoch != self._epoch:
             raise Fenced("another engine owns the journal")
         if new is not None:
             self._check_new(new)
-            kept = self._kept[new.id] = _Kept(new, append.summary)
-        if kept is None or append.after != len(kept.records) or (new is None and kept.summary.status.is_final):
+            run = self._runs[new.id] = _StoredRun(new, append.summary)
+        if run is None or append.after != len(run.records) or (new is None and run.summary.status.is_final):
             raise Fenced("not the next events of the execution")
-        kept.records.extend(append.records)
-        kept.summary = append.summary
-        kept.size += sum(len(record.data) for record in append.records)
+        run.records.extend(append.records)
+        run.summary = append.summary
+        run.size += sum(len(record.data) for record in append.records)
 
     def _check_new(self, new: NewExecution) -> None:
         if new.idempotency_key is None:
             return
         before = self._requests.setdefault(new.idempotency_key, new.id)
         if before != new.id:
-            raise DuplicateRequest(before, self._kept[before].new.request_digest)
+            raise DuplicateRequest(before, self._runs[before].new.request_digest)
 
     async def claim(self) -> int:
         self._epoch += 1
@@ -75,7 +75,7 @@ class MemoryJournal:
         return epoch
 
     def announce(self, id: ExecutionId) -> None:
-        """There is no other process."""
+        """Do nothing: there is no other process."""
 
     async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
         return ()
@@ -86,24 +86,24 @@ class MemoryJournal:
         return await self.stored(id), [(record.event, record.at) for record in self._of(id).records]
 
     async def stored(self, id: ExecutionId) -> StoredExecution:
-        kept = self._of(id)
+        run = self._of(id)
         return StoredExecution(
             id=id,
-            workspace_id=kept.new.workspace_id,
-            flow_id=kept.new.flow_id,
-            revision_id=kept.new.revision_id,
-            status=kept.summary.status,
+            workspace_id=run.new.workspace_id,
+            flow_id=run.new.flow_id,
+            revision_id=run.new.revision_id,
+            status=run.summary.status,
             account_is_gone=False,
-            size=kept.size,
-            last_seq=len(kept.records),
-            parent_id=kept.new.parent_id,
+            size=run.size,
+            last_seq=len(run.records),
+            parent_id=run.new.parent_id,
         )
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
         return self._of(id).records[after : after + limit]
 
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        ids = sorted(id for id, kept in self._kept.items() if not (kept.summary.rests or kept.summary.status.is_final))
+        ids = sorted(id for id, run in self._runs.items() if not (run.summary.rests or run.summary.status.is_final))
         return [(id, NOBODY) for id in ids if after is None or id > after][:limit]
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
@@ -131,36 +131,36 @@ class MemoryJournal:
         return ()
 
     def summary(self, id: ExecutionId) -> Summary:
-        """Raises: NotFound."""
+        """Return the summary of an execution. Raises: NotFound."""
         return self._of(id).summary
 
     def revision_of(self, id: ExecutionId) -> RevisionId:
-        """Raises: NotFound."""
+        """Return the revision of an execution. Raises: NotFound."""
         return self._of(id).new.revision_id
 
     @property
     def open_ones(self) -> Sequence[ExecutionId]:
-        """Executions that have not ended."""
-        return [id for id, kept in self._kept.items() if not kept.summary.status.is_final]
+        """Return the executions that have not ended."""
+        return [id for id, run in self._runs.items() if not run.summary.status.is_final]
 
-    def _of(self, id: ExecutionId) -> _Kept:
-        kept = self._kept.get(id)
-        if kept is None:
+    def _of(self, id: ExecutionId) -> _StoredRun:
+        run = self._runs.get(id)
+        if run is None:
             raise NotFound("execution")
-        return kept
+        return run
 
     def _waits(self) -> Iterable[tuple[ExecutionId, datetime]]:
-        for id, kept in self._kept.items():
-            if kept.summary.rests and kept.summary.wake_at is not None:
-                yield id, kept.summary.wake_at
+        for id, run in self._runs.items():
+            if run.summary.rests and run.summary.wake_at is not None:
+                yield id, run.summary.wake_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenFlow:
-    """A flow that is at hand.
+    """Flow that was read from a file.
 
     Attributes:
-        nodes: As its document writes them.
+        nodes: The nodes as written in the document.
     """
 
     id: FlowId
@@ -170,7 +170,7 @@ class GivenFlow:
 
 
 class GivenFlows:
-    """Flows that came from files. Fills `ports.CompiledFlows`."""
+    """Flows that were read from files. Implements `ports.CompiledFlows`."""
 
     def __init__(self) -> None:
         self._flows: list[GivenFlow] = []
@@ -185,14 +185,14 @@ class GivenFlows:
         return self.of_revision(revision_id).flow
 
     def of_revision(self, revision_id: RevisionId) -> GivenFlow:
-        """Raises: NotFound."""
+        """Return the flow of a revision. Raises: NotFound."""
         for given in self._flows:
             if given.revision_id == revision_id:
                 return given
         raise NotFound("revision")
 
     def find(self, name: str, version: str | int | None = None) -> GivenFlow | None:
-        """The flow of that name; with a version, of the ones so named the one that bears it as its label."""
+        """Return the flow of that name, and with ``version`` the one that has it as its label."""
         named = [given for given in self._flows if given.flow.name == name]
         if version is not None:
             named = [given for given in named if given.flow.version == str(version)]
@@ -200,24 +200,24 @@ class GivenFlows:
 
 
 class MemoryVault:
-    """Fills `ports.Vault`.
+    """Implements `ports.Vault`.
 
     Args:
-        make_redactor: Hides the values that it is given.
-        otherwise: The value of a secret that is not there; without it there is none.
+        make_redactor: Returns a redactor that hides these values.
+        default: Returns the value of a missing secret; None if missing secrets have no value.
     """
 
-    # Shorter ones would hide half of what is shown; a server takes none.
+    # Hiding shorter values would hide half of the output; a server rejects them.
     _LEAST_CHARACTERS: Final = 8
 
     def __init__(
         self,
         secrets: Mapping[str, str],
         make_redactor: Callable[[Iterable[str]], Redactor],
-        otherwise: Callable[[str], str] | None = None,
+        default: Callable[[str], str] | None = None,
     ) -> None:
         self._secrets = dict(secrets)
-        self._otherwise = otherwise
+        self._default = default
         self._redactor = make_redactor(value for value in secrets.values() if len(value) >= self._LEAST_CHARACTERS)
 
     async def set(
@@ -240,8 +240,8 @@ class MemoryVault:
 
     async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
         found = {name: self._secrets[name] for name in names if name in self._secrets}
-        if self._otherwise is not None:
-            found |= {name: self._otherwise(name) for name in names if name not in found}
+        if self._default is not None:
+            found |= {name: self._default(name) for name in names if name not in found}
         return found
 
     def forget(self, workspace_id: WorkspaceId) -> None:

@@ -1,4 +1,4 @@
-"""Node types that give what a test says, and that never reach outside."""
+"""Node types with mocked results, which never reach outside the process."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -24,27 +24,27 @@ from flowrunner.plugin import (
     Suspend,
 )
 
-# Starts other flows and reaches no further than they do.
+# It only starts other flows, whose nodes are mocked as well.
 _SUBFLOW = "flow"
 
 
 @dataclass(slots=True, kw_only=True)
 class MockRegistry:
-    """Who plays which node.
+    """Mocks of the nodes of one flow test.
 
     Attributes:
-        mocks: By the revision of the flow that the nodes are of.
-        problems: What keeps the test from meaning anything.
+        mocks: Mocks by the revision of the flow that holds the nodes.
+        problems: Reasons why the test is not meaningful.
     """
 
     journal: MemoryJournal
     flows: GivenFlows
     mocks: Mapping[RevisionId, Mapping[NodePath, Mock]]
     problems: list[str] = field(default_factory=list)
-    _asked: Counter[tuple[RevisionId, NodePath]] = field(default_factory=Counter)
+    _calls: Counter[tuple[RevisionId, NodePath]] = field(default_factory=Counter)
 
     def answer(self, context: StepContext, type: str, *, is_harmless: bool) -> MockedAnswer | None:
-        """What a node gives; None if it is to run itself. Raises: NodeFailure."""
+        """Return the mocked answer of a node, or None if the node runs itself. Raises: NodeFailure."""
         revision = self.journal.revision_of(ExecutionId(context.execution_id))
         given = self.flows.of_revision(revision)
         path = path_of(given.flow, context.step)
@@ -57,8 +57,8 @@ class MockRegistry:
                 f"the node '{name}' ({type}) would reach outside, and tests run offline. "
                 f"Give it a mock: mocks: {{{name}: {{result: …}}}}"
             )
-        self._asked[revision, path] += 1
-        count = self._asked[revision, path]
+        self._calls[revision, path] += 1
+        count = self._calls[revision, path]
         if mock.repeats:
             return mock.answers[0]
         if count > len(mock.answers):
@@ -72,28 +72,28 @@ class MockRegistry:
 
 
 class MockedType(NodeType[Any]):
-    """A node type that acts only where there is no mock, and only if that touches nothing outside."""
+    """Node type that uses the mock of a node, and runs the real type only if it touches nothing outside."""
 
     Params = Params
 
-    def __init__(self, real: NodeType[Any], cast: MockRegistry) -> None:
+    def __init__(self, real: NodeType[Any], registry: MockRegistry) -> None:
         self.type = real.type  # type: ignore[misc] # one class stands for many types
         self.reevaluate_params = real.reevaluate_params  # type: ignore[misc]
         self._real = real
-        self._cast = cast
+        self._registry = registry
 
     def read(self, params: JSON) -> Any:
         return self._real.read(params)
 
     async def run(self, params: Any, context: StepContext) -> JSON | Outcome | Suspend | RunScopes | Collected:
-        answer = self._cast.answer(context, self.type, is_harmless=self._real.pure)
+        answer = self._registry.answer(context, self.type, is_harmless=self._real.pure)
         if answer is None:
             return await self._real.run(params, context)
         if answer.error is not None:
             raise NodeFailure(answer.error.type, answer.error.message, data=answer.error.data)
         actions = self._real.actions
         if answer.action is None and actions and DEFAULT_ACTION not in actions:
-            raise self._cast.problem(
+            raise self._registry.problem(
                 f"the mock of '{context.node}' has to say an 'action': {', '.join(sorted(actions))}"
             )
         # A type without actions ends its scope.

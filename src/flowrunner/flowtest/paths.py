@@ -1,4 +1,4 @@
-"""Which node of a flow an event is of, which nodes ran, and which edges were taken."""
+"""Paths of nodes, and the trace of nodes and edges of an execution."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Flow, Graph, 
 from flowrunner.domain.retry import error_patterns
 from flowrunner.language.flow_tests import NodePath
 
-# An edge by the node that it leads from, and the action or error that it stands for.
+# An edge: its source node, and the action or error that takes it.
 Edge: TypeAlias = tuple[NodePath, str]
 
 
 def inside(flow: Flow, scope: str) -> tuple[NodePath, Graph]:
-    """The path of a scope such as `each.1[4]/both.1[left]`, and the nodes in it."""
+    """Return the path of a scope such as `each.1[4]/both.1[left]`, and the nodes in it."""
     path: NodePath = ()
     graph: Graph = flow
     for part in scope.split("/") if scope else ():
@@ -29,25 +29,25 @@ def inside(flow: Flow, scope: str) -> tuple[NodePath, Graph]:
 
 
 def path_of(flow: Flow, step: str) -> NodePath:
-    """The path of the node that a step such as `each.1[4]/push.1` is a run of."""
+    """Return the path of the node of a step such as `each.1[4]/push.1`."""
     scope, _, name = step.rpartition("/")
     return (*inside(flow, scope)[0], name.rpartition(".")[0])
 
 
 def edges_of(flow: Flow) -> Mapping[Edge, str]:
-    """Every edge of a flow, with the node that it leads to."""
+    """Return every edge of a flow, with its target node."""
     return {(path, action): target for path, node in _nodes(flow, ()) for action, target in sorted(node.next.items())}
 
 
 def _nodes(graph: Graph, around: NodePath) -> Iterator[tuple[NodePath, Node]]:
     for name, node in graph.nodes.items():
         yield (*around, name), node
-        for key, child_scopes in node.child_scopes.items():
-            yield from _nodes(child_scopes, (*around, name, key) if key else (*around, name))
+        for key, inner in node.child_scopes.items():
+            yield from _nodes(inner, (*around, name, key) if key else (*around, name))
 
 
 def taken(flow: Flow, events: Iterable[Event]) -> Iterator[Edge]:
-    """The edges that an execution went along."""
+    """Yield the edges that an execution has taken."""
     for event in events:
         match event:
             case NodeCompleted(is_last=False):
@@ -74,12 +74,12 @@ def _node(flow: Flow, event: NodeCompleted | NodeFailed) -> tuple[NodePath, Node
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Which nodes ran.
+    """Nodes that ran in an execution.
 
     Attributes:
-        path: Names of the flow's own nodes in order, skipped ones left out.
-        handlers: The same of its handlers.
-        tries: How often each node was tried.
+        path: Names of the top-level nodes in order, without skipped ones.
+        handlers: Names of the handler nodes in order.
+        tries: Number of attempts by node.
     """
 
     path: tuple[str, ...]

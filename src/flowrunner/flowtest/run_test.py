@@ -1,4 +1,4 @@
-"""Runs the tests of flows: offline, on a clock of their own."""
+"""Flow tests: offline runs of a flow on a virtual clock."""
 
 import asyncio
 import itertools
@@ -31,7 +31,7 @@ from flowrunner.services.admission import InputForms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """What tests run with that is real."""
+    """Real parts that flow tests run with."""
 
     node_types: Mapping[str, NodeType[Any]]
     sandbox: Sandbox
@@ -41,12 +41,12 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowTestResult:
-    """How a test went.
+    """Result of a flow test.
 
     Attributes:
-        problems: What kept it from meaning anything.
-        seconds: How long it took.
-        virtual_seconds: How long the execution took by its own clock.
+        problems: Reasons why the test is not meaningful.
+        seconds: Duration of the test.
+        virtual_seconds: Duration of the execution by the virtual clock.
     """
 
     test: FlowTest
@@ -65,7 +65,7 @@ class FlowTestResult:
 
 
 class _NoNetwork:
-    """Fills `ports.HttpClients`: whatever a node type says of itself, nothing gets out."""
+    """Implements `ports.HttpClients`. Rejects every request, even of a type that claims to be pure."""
 
     def of(self, workspace_id: WorkspaceId) -> HttpClient:
         return self
@@ -90,42 +90,44 @@ class _NoNetwork:
 
 
 async def run_flow_test(
-    given: GivenFlow, test: FlowTest, flows: GivenFlows, kit: Runtime, *, most_seconds: float = 60.0
+    given: GivenFlow, test: FlowTest, flows: GivenFlows, runtime: Runtime, *, most_seconds: float = 60.0
 ) -> FlowTestResult:
-    """Run one test of a flow; others it may start are among ``flows``.
+    """Run one test of a flow, which may start the other ``flows``.
 
     Args:
-        most_seconds: How long it may take. It leaps over every wait, so that what takes longer turns in a circle.
+        most_seconds: Limit of real time. Waits take no real time, so a longer test is probably an endless loop.
     """
     began = time.monotonic()
     journal, clock = MemoryJournal(), VirtualClock(test.now)
-    cast = MockRegistry(journal=journal, flows=flows, mocks={})
-    cast.mocks = _mocks(given, test, flows, cast.problems)
+    registry = MockRegistry(journal=journal, flows=flows, mocks={})
+    registry.mocks = _mocks(given, test, flows, registry.problems)
     deps = EngineDependencies(
         journal=journal,
         library=flows,
-        vault=MemoryVault(test.secrets, kit.make_redactor, otherwise=lambda name: f"value of {name}"),
+        vault=MemoryVault(test.secrets, runtime.make_redactor, default=lambda name: f"value of {name}"),
         broadcast=NullBroadcast(),
-        sandbox=ClockedSandbox(kit.sandbox, clock),
-        node_types={name: MockedType(real, cast) for name, real in kit.node_types.items()},
+        sandbox=ClockedSandbox(runtime.sandbox, clock),
+        node_types={name: MockedType(real, registry) for name, real in runtime.node_types.items()},
         http=_NoNetwork(),
         clock=clock,
-        # Of every wait before a further try, the longest.
+        # Every wait before a retry is the longest possible.
         draw=lambda: 0.0,
         short_wait=0.0,
     )
     engine = FlowEngine(deps)
-    stage = VirtualTimeDispatcher(engine, journal, clock, kit.schemas, cast.problem)
+    dispatcher = VirtualTimeDispatcher(engine, journal, clock, runtime.schemas, registry.problem)
     ids = (ExecutionId(f"exec_{number}") for number in itertools.count(1))
-    forms = InputForms(kit.schemas)
+    forms = InputForms(runtime.schemas)
 
     def missing(parent: ParentStep, flow: str) -> None:
-        cast.problem(f"the step '{parent.step}' starts the flow '{flow}': give it a mock, or give that flow's file too")
+        registry.problem(
+            f"the step '{parent.step}' starts the flow '{flow}': give it a mock, or give that flow's file too"
+        )
 
     deps.connect(
-        links=stage,
+        links=dispatcher,
         flows=GivenSubFlows(
-            flows=flows, dispatcher=stage, forms=forms, clock=clock, next_id=lambda: next(ids), on_missing=missing
+            flows=flows, dispatcher=dispatcher, forms=forms, clock=clock, next_id=lambda: next(ids), on_missing=missing
         ),
     )
     await engine.open()
@@ -135,14 +137,16 @@ async def run_flow_test(
     try:
         input = await forms.check(NOBODY, given.revision_id, given.flow, test.input)
     except InvalidInput as error:
-        events = _refused(given.flow, test.input, error)
+        events = _rejected(given.flow, test.input, error)
     else:
         try:
             async with asyncio.timeout(most_seconds):
-                await stage.start(new_execution(id, given, clock.now()), given.flow, input)
-                await stage.play(id, given.flow, test)
+                await dispatcher.start(new_execution(id, given, clock.now()), given.flow, input)
+                await dispatcher.run(id, given.flow, test)
         except TimeoutError:
-            cast.problems.append(f"the test did not end within {most_seconds:g} s: does the flow turn in a circle?")
+            registry.problems.append(
+                f"the test did not end within {most_seconds:g} s: is there an endless loop in the flow?"
+            )
         _, recorded = await journal.load(id)
         events = [event for event, _ in recorded]
         if id in journal.open_ones:
@@ -150,9 +154,9 @@ async def run_flow_test(
     return FlowTestResult(
         test=test,
         status=status_of(events),
-        # Where it did not run as meant, what came of it means nothing.
-        mismatches=() if cast.problems else mismatches(given.flow, events, test.expect, waits),
-        problems=cast.problems,
+        # With problems, the outcome of the execution is not meaningful.
+        mismatches=() if registry.problems else mismatches(given.flow, events, test.expect, waits),
+        problems=registry.problems,
         events=events,
         trace=trace(given.flow, events),
         edges=frozenset(taken(given.flow, events)),
@@ -175,8 +179,8 @@ def _mocks(
     return mocks
 
 
-def _refused(flow: Flow, input: Mapping[str, JSON], error: InvalidInput) -> Sequence[Event]:
-    """What stands for an execution that does not come to exist because of its input."""
+def _rejected(flow: Flow, input: Mapping[str, JSON], error: InvalidInput) -> Sequence[Event]:
+    """Return the events for an execution that is not created because of its input."""
     start = flow.nodes[flow.start]
     return [
         Started(node=start.name, node_type=start.type, input=dict(input), by=NOBODY),

@@ -1,4 +1,4 @@
-"""Sub-flows where there is no server: the ones among the files that were given."""
+"""Child executions without a server, of flows from the given files."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from flowrunner.services.subflows import MAX_DEPTH, MAX_RECURSION
 
 @dataclass(slots=True, kw_only=True)
 class GivenSubFlows:
-    """Fills `ports.SubFlowStarter`. Limits on how many executions run at a time are not kept.
+    """Implements `ports.SubFlowStarter`, without concurrency limits.
 
     Attributes:
-        on_missing: Is told of the step and of the flow that is not there.
+        on_missing: Called with the step and the name of a flow that is not among the files.
     """
 
     flows: GivenFlows

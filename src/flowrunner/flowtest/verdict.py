@@ -1,4 +1,4 @@
-"""Whether an execution went as its test expects, and where it did not."""
+"""Comparison of an execution with the expectations of its test."""
 
 import difflib
 import json
@@ -14,13 +14,13 @@ from flowrunner.domain.values import JSON
 from flowrunner.flowtest.paths import trace
 from flowrunner.language.flow_tests import ANY, Expectation, ExpectedLog, dotted_path
 
-# Lines. To find what more of them have in common takes seconds.
+# Lines. Comparing more of them takes seconds.
 _MOST_COMPARED: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One thing that did not go as expected; ``lines`` tell it."""
+    """One difference from the expectation, described by ``lines``."""
 
     what: str
     expected: JSON
@@ -43,10 +43,10 @@ def status_of(events: Sequence[Event]) -> str:
 def mismatches(
     flow: Flow, events: Sequence[Event], expect: Expectation, waits: Sequence[JSON] = ()
 ) -> Sequence[Mismatch]:
-    """What did not go as expected.
+    """Return the differences from the expectation.
 
     Args:
-        waits: What the execution waits for, as `domain.explain` has it, if it has not ended.
+        waits: Waits of an execution that has not ended, as `domain.explain` writes them.
     """
     return list(_mismatches(flow, events, expect, waits))
 
@@ -55,8 +55,8 @@ def _mismatches(flow: Flow, events: Sequence[Event], expect: Expectation, waits:
     last, status = events[-1], status_of(events)
     if status != expect.status:
         error = last.error if isinstance(last, Failed) else None
-        said = f": {_told(error)}" if error is not None else ""
-        line = f"expected {expect.status}, but it {_is(status)}{said}"
+        reason = f": {_described(error)}" if error is not None else ""
+        line = f"expected {expect.status}, but it {_is(status)}{reason}"
         yield Mismatch("status", expect.status, status, (line, *map(_awaited, waits)))
     was = trace(flow, events)
     for what, names, actual in (("path", expect.path, was.path), ("handlers", expect.handlers, was.handlers)):
@@ -84,7 +84,7 @@ def _mismatches(flow: Flow, events: Sequence[Event], expect: Expectation, waits:
 
 def _wrong_error(error: Failure, expect: Expectation) -> Iterator[Mismatch]:
     wanted = expect.error
-    assert wanted is not None, "asked where an error is expected"
+    assert wanted is not None, "called only if an error is expected"
     lines = []
     if wanted.type is not None and not matches_error(wanted.type, error.type):
         lines.append(f"expected the type {wanted.type}, and it is {error.type}: {error.message}")
@@ -118,7 +118,7 @@ def _missing_logs(events: Sequence[Event], wanted: Sequence[ExpectedLog]) -> Ite
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two values are the same JSON: `1` and `1.0` are, `1` and `true` are not."""
+    """Return whether two values are the same JSON: `1` and `1.0` are, `1` and `true` are not."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):
@@ -129,7 +129,7 @@ def same(one: object, other: object) -> bool:
 
 
 def _missing(expected: object, actual: object, at: str) -> Iterator[str]:
-    """What ``actual`` lacks of ``expected``: every key of every map must be there, lists must be as long."""
+    """Yield the parts of ``expected`` that ``actual`` lacks. Maps may have more keys; lists must be as long."""
     if isinstance(expected, dict) and isinstance(actual, dict):
         for key, value in expected.items():
             if key in actual:
@@ -165,7 +165,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-def _told(error: Failure) -> str:
+def _described(error: Failure) -> str:
     return f"{error.type}: {error.message}" + ("" if error.node is None else f" (at {error.node})")
 
 
@@ -176,7 +176,7 @@ def _awaited(wait: JSON) -> str:
         case {"type": "approval", "step": step, "node": node}:
             return f"  {step} waits for an approval. Answer: approvals: {{{node}: {{approved: true}}}}"
         case {"type": "flow", "step": step}:
-            return f"  {step} waits for the flow that it has started, which waits for ever"
+            return f"  {step} waits for the flow that it has started, which waits indefinitely"
         case {"step": step, "type": kind}:
             return f"  {step} waits ({kind})"
         case _:
@@ -184,4 +184,6 @@ def _awaited(wait: JSON) -> str:
 
 
 def _is(status: str) -> str:
-    return {"completed": "completed", "failed": "failed", "cancelled": "was cancelled"}.get(status, "waits for ever")
+    return {"completed": "completed", "failed": "failed", "cancelled": "was cancelled"}.get(
+        status, "waits indefinitely"
+    )

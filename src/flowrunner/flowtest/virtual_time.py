@@ -1,4 +1,4 @@
-"""Advances executions by a clock that stands still while they act, and leaps to the next moment when none does."""
+"""Virtual time for flow tests: the clock stands still while executions run, and then jumps to the next moment."""
 
 import asyncio
 from collections import defaultdict
@@ -21,7 +21,7 @@ from flowrunner.services.signals import checked_data
 
 
 class VirtualClock:
-    """Fills `ports.Clock`."""
+    """Implements `ports.Clock`."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
@@ -29,13 +29,13 @@ class VirtualClock:
     def now(self) -> datetime:
         return self._now
 
-    def leap(self, to: datetime) -> None:
-        self._now = max(to, self._now)
+    def advance_to(self, moment: datetime) -> None:
+        self._now = max(moment, self._now)
 
 
 @dataclass(frozen=True, slots=True)
 class ClockedSandbox:
-    """Evaluates JavaScript at the time of a test's clock. Fills `ports.Sandbox`."""
+    """Evaluates JavaScript at the virtual time. Implements `ports.Sandbox`."""
 
     sandbox: Sandbox
     clock: VirtualClock
@@ -55,7 +55,7 @@ class ClockedSandbox:
 
 
 class NullBroadcast:
-    """Fills `ports.Broadcast`."""
+    """Implements `ports.Broadcast` without subscribers."""
 
     def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None:
         pass
@@ -65,13 +65,13 @@ class NullBroadcast:
 
 
 @dataclass(slots=True)
-class _Cue:
-    """Something that comes from outside.
+class _ScheduledInput:
+    """Input to an execution: a signal, an answer to an approval, or a cancellation.
 
     Attributes:
-        at: Not before then; None for as soon as it is waited for.
-        key: The signal, or None.
-        approval: The node whose approval it answers, or None. Without either it is the wish to cancel.
+        at: Earliest moment; None to deliver it as soon as a step waits for it.
+        key: Key of the signal; None for the other kinds.
+        approval: Node of the approval that it answers; None for the other kinds.
     """
 
     at: datetime | None
@@ -82,10 +82,10 @@ class _Cue:
 
 @dataclass(slots=True)
 class VirtualTimeDispatcher:
-    """Fills `ports.Dispatcher`. One execution acts at a time, in a fixed order.
+    """Implements `ports.Dispatcher`. Executions run one at a time, in a fixed order.
 
     Attributes:
-        problem: Is told what keeps a test from meaning anything.
+        problem: Called with each reason why the test is not meaningful.
     """
 
     engine: Engine
@@ -122,7 +122,7 @@ class VirtualTimeDispatcher:
         self._ready[id] = None
 
     def reconcile_children(self, parent_id: ExecutionId) -> None:
-        # The start of one is not cut off here half-way.
+        # The start of a child is never interrupted here.
         pass
 
     def release_slot(self, key: str) -> None:
@@ -136,22 +136,22 @@ class VirtualTimeDispatcher:
 
     # Time
 
-    async def play(self, id: ExecutionId, flow: Flow, test: FlowTest) -> None:
-        """Go on until nothing moves any more; ``test`` says what comes from outside to execution ``id``."""
-        cues = _cues(test, self.clock.now())
+    async def run(self, id: ExecutionId, flow: Flow, test: FlowTest) -> None:
+        """Advance until nothing can happen any more. ``test`` holds the inputs to execution ``id``."""
+        inputs = _scheduled_inputs(test, self.clock.now())
         while True:
             while self._ready:
                 await self._advance(next(iter(self._ready)))
             is_open = id in self.journal.open_ones
-            if is_open and await self._give_cue(id, flow, cues):
+            if is_open and await self._deliver_next(id, flow, inputs):
                 continue
             now = self.clock.now()
             moments = list(self._due.values())
             if is_open:
-                moments += [cue.at for cue in cues if cue.at is not None and cue.at > now]
+                moments += [item.at for item in inputs if item.at is not None and item.at > now]
             if not moments:
                 return
-            self.clock.leap(min(moments))
+            self.clock.advance_to(min(moments))
             for due in [due for due, at in self._due.items() if at <= self.clock.now()]:
                 del self._due[due]
                 self._ready[due] = None
@@ -159,35 +159,35 @@ class VirtualTimeDispatcher:
     async def _advance(self, id: ExecutionId) -> None:
         del self._ready[id]
         self._due.pop(id, None)
-        run = await self.engine.load(id)
+        actor = await self.engine.load(id)
         mail, reason = self._mail.pop(id, ()), self._cancels.pop(id, None)
-        if run is None:
+        if actor is None:
             return
         for signal in mail:
-            # Nobody waits for the answer: what is taken is in the journal.
-            run.receive(signal, asyncio.get_running_loop().create_future())
+            # The answer is not needed: the journal shows which signals were taken.
+            actor.receive(signal, asyncio.get_running_loop().create_future())
         if reason is not None:
-            run.cancel(Cancel(reason=reason))
-        at = await run.advance()
+            actor.cancel(Cancel(reason=reason))
+        at = await actor.advance()
         if at is not None:
             self._due[id] = at
 
-    async def _give_cue(self, id: ExecutionId, flow: Flow, cues: list[_Cue]) -> bool:
-        """Whether something came from outside just now."""
+    async def _deliver_next(self, id: ExecutionId, flow: Flow, inputs: list[_ScheduledInput]) -> bool:
+        """Deliver the next input that is due; return whether there was one."""
         now = self.clock.now()
         waiting: list[StepState] | None = None
-        for cue in cues:
-            if cue.at is not None and cue.at > now:
+        for item in inputs:
+            if item.at is not None and item.at > now:
                 continue
-            is_asked_for = cue.approval is not None or (cue.key is not None and cue.at is None)
-            if is_asked_for and waiting is None:
+            needs_wait = item.approval is not None or (item.key is not None and item.at is None)
+            if needs_wait and waiting is None:
                 waiting = await self._waiting(id)
-            signal = _signal(cue, flow, waiting or [], now)
-            if is_asked_for and signal is None:
+            signal = _signal(item, flow, waiting or [], now)
+            if needs_wait and signal is None:
                 continue
-            cues.remove(cue)
-            if cue.approval is not None and signal is not None:
-                signal = self._checked(cue.approval, signal, waiting or [])
+            inputs.remove(item)
+            if item.approval is not None and signal is not None:
+                signal = self._checked(item.approval, signal, waiting or [])
                 if signal is None:
                     return True
             if signal is None:
@@ -198,13 +198,13 @@ class VirtualTimeDispatcher:
         return False
 
     def _checked(self, approval: NodePath, answer: Signal, waiting: Sequence[StepState]) -> Signal | None:
-        """The answer with the defaults of its form filled in; None if it does not fit."""
+        """Return the answer with the defaults of its form, or None if it does not match the form."""
         details = next(c.waiting.details for c in waiting if c.waiting is not None and c.waiting.key == answer.key)
-        assert isinstance(details, dict), "an approval says what it is about"
+        assert isinstance(details, dict), "an approval has details"
         assert isinstance(answer.payload, dict), "an answer is an object"
-        given, is_yes = answer.payload["data"], bool(answer.payload["approved"])
+        given, is_approved = answer.payload["data"], bool(answer.payload["approved"])
         try:
-            data = checked_data(details.get("form"), given, approved=is_yes, schemas=self.schemas)
+            data = checked_data(details.get("form"), given, approved=is_approved, schemas=self.schemas)
         except (InvalidInput, Conflict) as error:
             self.problem(f"the answer to '{dotted_path(approval)}' does not fit its form: {error}")
             return None
@@ -216,31 +216,31 @@ class VirtualTimeDispatcher:
         return [current for current in map(state.at, state.timed) if current.waiting is not None]
 
 
-def _signal(cue: _Cue, flow: Flow, waiting: Sequence[StepState], now: datetime) -> Signal | None:
-    """What the execution is told; None where it is not told of signals, or waits for none."""
-    if cue.key is not None:
-        signal = Signal(key=f"signal:{cue.key}", payload=cue.payload)
+def _signal(item: _ScheduledInput, flow: Flow, waiting: Sequence[StepState], now: datetime) -> Signal | None:
+    """Return the signal to deliver, or None if this is a cancellation or no step waits for it."""
+    if item.key is not None:
+        signal = Signal(key=f"signal:{item.key}", payload=item.payload)
         is_awaited = any(c.waiting is not None and c.waiting.key == signal.key for c in waiting)
-        return signal if is_awaited or cue.at is not None else None
+        return signal if is_awaited or item.at is not None else None
     for current in waiting:
         key = current.waiting.key if current.waiting is not None else None
         is_approval = key is not None and key.startswith("approval:")
-        if is_approval and key is not None and path_of(flow, str(current.step)) == cue.approval:
-            assert isinstance(cue.payload, dict), "an answer is an object"
+        if is_approval and key is not None and path_of(flow, str(current.step)) == item.approval:
+            assert isinstance(item.payload, dict), "an answer is an object"
             at = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            return Signal(key=key, payload={**cue.payload, "at": at})
+            return Signal(key=key, payload={**item.payload, "at": at})
     return None
 
 
-def _cues(test: FlowTest, start: datetime) -> list[_Cue]:
+def _scheduled_inputs(test: FlowTest, start: datetime) -> list[_ScheduledInput]:
     def at(after: float | None) -> datetime | None:
         return None if after is None else start + timedelta(seconds=after)
 
-    cues = [_Cue(at(s.after), s.payload, key=key) for key, given in test.signals.items() for s in given]
+    inputs = [_ScheduledInput(at(s.after), s.payload, key=key) for key, given in test.signals.items() for s in given]
     for path, answers in test.approvals.items():
         for answer in answers:
             payload: JSON = {"approved": answer.approved, "by": answer.by, "data": answer.data}
-            cues.append(_Cue(at(answer.after), payload, approval=path))
+            inputs.append(_ScheduledInput(at(answer.after), payload, approval=path))
     if test.cancel_after is not None:
-        cues.append(_Cue(at(test.cancel_after)))
-    return cues
+        inputs.append(_ScheduledInput(at(test.cancel_after)))
+    return inputs

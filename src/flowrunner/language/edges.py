@@ -77,7 +77,7 @@ def read_edges(
                 )
     waits_for_ever = _TIMEOUT in actions and _TIMEOUT not in node and _TIMEOUT not in params
     if waits_for_ever and _TIMEOUT in edges:
-        message = f"'{_TIMEOUT}' never fires: the node waits for ever"
+        message = f"'{_TIMEOUT}' never fires: the node waits indefinitely"
         document.warn(places[_TIMEOUT], "edge.timeout", message, "say how long it waits: timeout: 1d", key=True)
     # An action under a wrong name is told of already.
     left = set[str]() if has_misnamed else set(actions - written.keys() - {SKIPPED_ACTION, DEFAULT_ACTION})

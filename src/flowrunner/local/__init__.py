@@ -1,5 +1,5 @@
-"""Builds what works without a server: reading flows, running their tests, running one flow.
+"""Assembly of the commands that need no server: read flows, run their tests, run one flow.
 
-Only this and `bootstrap` see the adapters. It leaves out the API and the database, and what reads flows leaves out
-the engine too: it starts in a third of the time.
+Only this package and `bootstrap` import the adapters. It imports neither the API nor the database. Reading flows also
+does without the engine, which cuts the start time to a third.
 """

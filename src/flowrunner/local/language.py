@@ -1,4 +1,4 @@
-"""Builds what reads flows."""
+"""Assembly of the reader of flows."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from flowrunner.sandbox.pool import JailedSandbox
 
 
-class LateSandbox:
-    """Fills `ports.Sandbox`. What evaluates JavaScript is imported with the first script: most flows have none.
+class LazySandbox:
+    """Implements `ports.Sandbox`. Imports the real sandbox for the first script, because most flows have none.
 
     Args:
-        before_scripts: Called before that, where logging is set up: the import brings the logger along.
+        before_scripts: Called before the import, to configure logging: the import loads the logger.
     """
 
     def __init__(self, workers: int, before_scripts: Callable[[], None]) -> None:
@@ -56,14 +56,14 @@ class LateSandbox:
 
 
 def node_type_specs() -> Mapping[str, NodeTypeSpec]:
-    """What the flow language knows of the built-in node types, by name."""
+    """Return the specifications of the built-in node types by name."""
     return {name: node_type.spec() for name, node_type in built_in().items()}
 
 
 @contextlib.asynccontextmanager
 async def open_language(*, before_scripts: Callable[[], None]) -> AsyncIterator[Language]:
-    """What reads flows. No process starts before the first JavaScript."""
-    sandbox = LateSandbox(1, before_scripts)
+    """Open the reader of flows. No process starts before the first JavaScript."""
+    sandbox = LazySandbox(1, before_scripts)
     try:
         yield Language(node_type_specs(), RustSchemas(), sandbox)
     finally:

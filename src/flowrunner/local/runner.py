@@ -1,4 +1,4 @@
-"""Builds what runs one flow for real, in memory."""
+"""Assembly of the runner of one flow in memory."""
 
 import contextlib
 import random
@@ -24,7 +24,7 @@ _MOST_ACTIVE: Final = 1000
 
 @contextlib.asynccontextmanager
 async def open_local_runner(
-    kit: Runtime,
+    runtime: Runtime,
     flows: GivenFlows,
     secrets: Mapping[str, str],
     *,
@@ -32,22 +32,22 @@ async def open_local_runner(
     egress_allow: Sequence[Any],
     watch: Watch,
 ) -> AsyncIterator[LocalRunner]:
-    """What runs flows for real: node types that reach outside as far as the guard lets them, and the real clock."""
+    """Open a runner with the real clock and real node types, which connect only where the egress policy allows."""
     journal, clock, watcher = MemoryJournal(), SystemClock(), Watcher(watch)
     http = EgressClients(EgressPolicy(egress_allow))
     deps = EngineDependencies(
         journal=journal,
         library=flows,
-        vault=MemoryVault(secrets, kit.make_redactor),
+        vault=MemoryVault(secrets, runtime.make_redactor),
         broadcast=watcher,
-        sandbox=kit.sandbox,
-        node_types=kit.node_types,
+        sandbox=runtime.sandbox,
+        node_types=runtime.node_types,
         http=http,
         clock=clock,
         draw=random.SystemRandom().random,
     )
     dispatcher = LocalDispatcher(FlowEngine(deps), journal, clock, most_active=_MOST_ACTIVE)
-    forms = InputForms(kit.schemas)
+    forms = InputForms(runtime.schemas)
     deps.connect(
         links=dispatcher,
         flows=GivenSubFlows(
@@ -65,7 +65,7 @@ async def open_local_runner(
             dispatcher=dispatcher,
             watcher=watcher,
             forms=forms,
-            schemas=kit.schemas,
+            schemas=runtime.schemas,
             clock=clock,
             answers=answers,
         )

@@ -1,4 +1,4 @@
-"""Builds what reads flows and runs their tests."""
+"""Assembly of the reader of flows and the runtime of their tests."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable
@@ -14,7 +14,7 @@ from flowrunner.services.language import Language
 
 @contextlib.asynccontextmanager
 async def open_runtime(*, script_workers: int = 1) -> AsyncIterator[tuple[Language, Runtime]]:
-    """No process starts before the first JavaScript."""
+    """Open the reader and the runtime. No process starts before the first JavaScript."""
     node_types, schemas = built_in(), RustSchemas()
     sandbox = JailedSandbox(script_workers)
     specs = {name: node_type.spec() for name, node_type in node_types.items()}

@@ -1,4 +1,4 @@
-"""The built-in node types, one a module; each uses `flowrunner.plugin` like anyone else."""
+"""Built-in node types. They use only the public contract, `flowrunner.plugin`."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ from flowrunner.plugin import NodeType
 
 
 def built_in() -> Mapping[str, NodeType]:  # type: ignore[type-arg] # each has parameters of its own
-    """The node types that come with FlowRunner, by name."""
+    """Return the node types that come with FlowRunner, by name."""
     types = (
         HttpRequest(), Webhook(), Transform(), Switch(), Condition(), Foreach(), While(), Parallel(), SubflowNode(),
         Delay(), Wait(), Approval(), Return(), Fail(), Log(), Set(),

@@ -1,4 +1,4 @@
-"""`return`, `fail` and `set`: how a flow ends before its edges do, and what it keeps in mind."""
+"""Node types `return`, `fail` and `set`: end a flow early, and set its variables."""
 
 import re
 from typing import Any, ClassVar, Final
@@ -10,11 +10,13 @@ from flowrunner.plugin import JSON, NodeFailure, NodeType, Outcome, Params, Step
 
 
 class ReturnParams(Params):
-    value: Any = Field(default=None, description="What the flow gives, or the scope that the node stands in.")
+    value: Any = Field(
+        default=None, description="Result of the flow, or of the loop run or branch that holds the node."
+    )
 
 
 class Return(NodeType[ReturnParams]):
-    """Ends the flow with a result; inside a loop or a branch, that run of it."""
+    """Ends the flow with a result. Inside a loop or a branch it ends only that run or branch."""
 
     type = "return"
     Params = ReturnParams
@@ -47,7 +49,7 @@ class FailParams(Params):
 
 
 class Fail(NodeType[FailParams]):
-    """Fails with an error of the flow's own."""
+    """Fails with an error that the flow defines."""
 
     type = "fail"
     Params = FailParams
@@ -60,13 +62,13 @@ class Fail(NodeType[FailParams]):
 
 
 class SetParams(Params):
-    """Names of variables, with the value each is to have from now on."""
+    """New values of variables by name."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
 
 class Set(NodeType[SetParams]):
-    """Gives variables of the flow new values, read as `${vars.name}`. Gives them as its result."""
+    """Sets variables of the flow, read as `${vars.name}`. Returns the new values."""
 
     type = "set"
     Params = SetParams

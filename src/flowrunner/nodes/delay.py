@@ -1,4 +1,4 @@
-"""`delay`: wait for a while, or until a moment."""
+"""Node type `delay`: wait for a duration, or until a moment."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Self
@@ -29,7 +29,7 @@ class DelayParams(Params):
 
 
 def parse_moment(text: str) -> datetime:
-    """Raises: ValueError."""
+    """Return the moment in UTC. Raises: ValueError."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -43,7 +43,7 @@ def parse_moment(text: str) -> datetime:
 
 
 class Delay(NodeType[DelayParams]):
-    """Waits, without keeping the execution in memory. Gives its input."""
+    """Waits without keeping the execution in memory. Returns its input."""
 
     type = "delay"
     Params = DelayParams
@@ -57,7 +57,7 @@ class Delay(NodeType[DelayParams]):
             except ValueError as error:
                 raise NodeFailure("input.invalid", str(error)) from None
         else:
-            assert params.duration is not None, "the model wants one of them"
+            assert params.duration is not None, "the model requires one of them"
             until = context.now() + timedelta(seconds=seconds_of(params.duration))
         limit = None if context.timeout_seconds is None else context.now() + timedelta(seconds=context.timeout_seconds)
         fail_at_deadline = limit is not None and limit < until

@@ -1,4 +1,4 @@
-"""Lengths of time among the parameters of node types."""
+"""Durations in the parameters of node types."""
 
 from typing import Annotated, Any, TypeAlias
 
@@ -9,7 +9,7 @@ from flowrunner.plugin import NodeFailure
 
 
 def _readable(text: str) -> str:
-    # As written in a flow it may still be an expression.
+    # In a flow document the value may be an expression.
     if "${" not in text:
         parse_duration(text)
     return text
@@ -24,12 +24,16 @@ def _with_a_unit(value: Any) -> Any:
 Duration: TypeAlias = Annotated[str, BeforeValidator(_with_a_unit), AfterValidator(_readable)]
 
 
-# The reader of documents takes a number for seconds, in an older form.
+# Older documents write a number of seconds, which the reader of documents converts.
 Timeout: TypeAlias = Annotated[Duration, WithJsonSchema({"type": ["string", "number"]})]
 
 
 def seconds_of(text: str) -> float:
-    """Raises: NodeFailure: `input.invalid`; what an expression has come to may hold a `${` of its own."""
+    """Return the seconds of a resolved duration.
+
+    Raises:
+        NodeFailure: `input.invalid`. The model accepts text with `${`, and a resolved value may hold one.
+    """
     try:
         return parse_duration(text)
     except ValueError as error:

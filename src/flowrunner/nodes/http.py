@@ -1,4 +1,4 @@
-"""What `http.request` and `webhook` have in common: sending, judging and reading an answer."""
+"""Shared parts of `http.request` and `webhook`: send a request, check and read the answer."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ REPEATABLE_METHODS: Final = METHODS - {"POST", "PATCH"}
 
 
 def _known_method(value: str) -> str:
-    # As written in a flow it may still be an expression.
+    # In a flow document the value may be an expression.
     if "${" in value:
         return value
     if value.upper() not in METHODS:
@@ -46,23 +46,23 @@ async def send(
     read: Callable[[HttpAnswer], JSON] = body_or_text,
     said: str = "HTTP request",
 ) -> JSON:
-    """Send one request and give the node's result.
+    """Send one request and return the node's result.
 
     Args:
-        write: Returns the body and the headers, when it is the request's turn.
-        is_long: The body is a long one.
-        expected: Statuses that are a success; 200 to 299 when None.
-        read: Returns the node's `body`, or raises for one that cannot be it.
-        said: What the log calls it.
+        write: Returns the body and the headers. Called once the request has its slot.
+        is_long: The body has more than `LONG_BODY_BYTES`.
+        expected: Statuses that are a success; 200 to 299 if None.
+        read: Returns the node's `body`, or raises `NodeFailure` if the answer cannot be read.
+        said: Name of the request in the log.
 
     Raises:
-        NodeFailure: `http.<status>` for a status that was not expected, or the client's own.
+        NodeFailure: `http.<status>` for an unexpected status, or an error of the client.
     """
     begun = time.perf_counter()
     async with context.http.hold(is_long=is_long) as http:
         body, headers = await write()
         if not _has(headers, "idempotency-key"):
-            # The receiver can tell a repeat, after a crash or by a retry, from a second wish.
+            # The receiver can tell a repeat, after a crash or by a retry, from a second request.
             headers = {**headers, "Idempotency-Key": context.idempotency_key}
         answer = await http.request(
             method, url, headers=headers, body=body, max_redirects=max_redirects, on_long=context.hold_long_value
@@ -100,7 +100,7 @@ async def send(
 
 
 async def _read_soon(answer: HttpAnswer, read: Callable[[HttpAnswer], JSON]) -> JSON:
-    """Read a body without holding up others while that takes long."""
+    """Read a body, in a thread if it is long, so that the event loop stays free."""
     return await asyncio.to_thread(read, answer) if len(answer.body) > LONG_BODY_BYTES else read(answer)
 
 
@@ -109,17 +109,17 @@ def _has(headers: Mapping[str, str], name: str) -> bool:
 
 
 def is_long_value(value: JSON) -> bool:
-    """Return whether a value may have more than `LONG_BODY_BYTES` as a body, or takes about as long to write."""
+    """Return whether a value may have more than `LONG_BODY_BYTES` as a body, or takes as long to write."""
     return left_after(value, LONG_BODY_BYTES) < 0
 
 
 async def json_body_soon(value: JSON, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
-    """As `json_body`, without holding up others while a long value is written."""
+    """Do the same as `json_body`, in a thread for a long value, so that the event loop stays free."""
     return await asyncio.to_thread(json_body, value, headers) if is_long_value(value) else json_body(value, headers)
 
 
 def json_body(value: JSON, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
-    """A body and its headers: text as it is, everything else as JSON."""
+    """Return a body and its headers: text unchanged, every other value as JSON."""
     if isinstance(value, str):
         body, kind = value.encode(), "text/plain; charset=utf-8"
     else:
@@ -128,7 +128,7 @@ def json_body(value: JSON, headers: Mapping[str, str]) -> tuple[bytes, Mapping[s
 
 
 def _retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds meant by a `Retry-After` header: a number, or a date."""
+    """Return the seconds of a `Retry-After` header, which is a number or a date."""
     if value is None:
         return None
     if value.isascii() and value.strip().isdigit():

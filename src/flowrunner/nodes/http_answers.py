@@ -30,8 +30,8 @@ def read_body(answer: HttpAnswer, kind: ResponseKind | None) -> JSON:
     """Return the body of an answer as a value.
 
     Args:
-        kind: JSON, text or base64. By the content type when None: JSON, otherwise text, and base64 for bytes that are
-            no text in the charset of the answer.
+        kind: JSON, text or base64. None decides by the content type: JSON, otherwise text, and base64 for bytes that
+            are not text in the charset of the answer.
 
     Raises:
         NodeFailure: `http.invalid_json` if it must be JSON and is not, `http.invalid_answer` if it must be JSON or text
@@ -53,7 +53,7 @@ def read_body(answer: HttpAnswer, kind: ResponseKind | None) -> JSON:
 
 
 def body_or_text(answer: HttpAnswer) -> JSON:
-    """Return the body by its content type, and as text where that is wrong, for callers that need no certain form."""
+    """Return the body by its content type, or as text if it does not match its content type."""
     try:
         return read_body(answer, None)
     except NodeFailure:
@@ -84,7 +84,7 @@ def _text(answer: HttpAnswer) -> str:
 
 
 def _without_nul(text: str) -> str:
-    # A NUL has no place in the text of a database.
+    # Databases cannot store a NUL in text.
     return text.replace("\x00", "\ufffd")
 
 
@@ -105,11 +105,11 @@ def _known_codec_of(answer: HttpAnswer) -> str:
 
 
 def _codec_of(answer: HttpAnswer) -> str | None:
-    """Return the codec for the charset of an answer, which is UTF-8 if it names none, or None for one not known."""
+    """Return the codec for the charset of an answer, UTF-8 if it names none, or None for an unknown charset."""
     found = _CHARSET.search(answer.headers.get("content-type", ""))
     if found is None:
         return "utf_8_sig"
     name = normalize_encoding(found[1]).lower()
     codec = aliases.get(name, name)
-    # A byte order mark is no part of the text.
+    # A byte order mark is not part of the text.
     return "utf_8_sig" if codec == "utf_8" else codec if codec in _CODECS else None

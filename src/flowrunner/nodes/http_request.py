@@ -1,4 +1,4 @@
-"""`http.request`: ask a server something."""
+"""Node type `http.request`: send a request to a server."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ _MOST_SHOWN: Final = 60
 _MOST_STATUSES: Final = 1000
 MOST_VALUES: Final = 5000
 MOST_QUERY_CHARACTERS: Final = 64 * 1024
-# Of a text that is written at once.
+# Characters of a text that are quoted at a time.
 _SLICE: Final = 64 * 1024
 
 
@@ -56,8 +56,8 @@ class Auth(Params):
         return {self.key_name: self.api_key or ""}
 
 
-def _few(fields: Any) -> Any:
-    """Return what is given for headers or fields, of which each value may be wrong in several ways."""
+def _bounded(fields: Any) -> Any:
+    """Return headers or fields unchanged; reject too many, because each value may have several faults."""
     values = fields.values() if isinstance(fields, Mapping) else ()
     if sum(max(len(value), 1) if isinstance(value, list) else 1 for value in values) > MOST_VALUES:
         raise ValueError(f"must have at most {MOST_VALUES} values")
@@ -65,9 +65,9 @@ def _few(fields: Any) -> Any:
 
 
 Scalar = str | int | float | bool
-# A list repeats the name; what is null is left out.
-Fields = Annotated[dict[str, Scalar | list[Scalar | None] | None], BeforeValidator(_few)]
-Headers = Annotated[dict[str, Scalar | None], BeforeValidator(_few)]
+# A list repeats the name; null values are left out.
+Fields = Annotated[dict[str, Scalar | list[Scalar | None] | None], BeforeValidator(_bounded)]
+Headers = Annotated[dict[str, Scalar | None], BeforeValidator(_bounded)]
 
 
 class HttpRequestParams(Params):
@@ -78,7 +78,7 @@ class HttpRequestParams(Params):
     body: Any = Field(default=None, description="Text, or any value to be sent as JSON.")
     form: Fields | None = Field(default=None, description="Sent as application/x-www-form-urlencoded.")
     auth: Auth | None = None
-    timeout: Timeout | None = Field(default=None, description="How long one try may take.")
+    timeout: Timeout | None = Field(default=None, description="How long one attempt may take.")
     follow_redirects: Annotated[
         bool, Field(default=False, validation_alias=AliasChoices("follow_redirects", "follow_redirect"))
     ]
@@ -102,7 +102,7 @@ class HttpRequestParams(Params):
 
 
 class HttpRequest(NodeType[HttpRequestParams]):
-    """Sends a request and gives the answer."""
+    """Sends a request and returns the answer."""
 
     type = "http.request"
     Params = HttpRequestParams
@@ -117,10 +117,10 @@ class HttpRequest(NodeType[HttpRequestParams]):
         if written is None:
             return self.timeout_seconds
         try:
-            # A little more than its own, so that its own is the one that is told of.
+            # A little longer than the parameter, so that the parameter's own timeout is the one that fires.
             return parse_duration(str(written)) + 1.0
         except ValueError:
-            # An expression, whose value is not known yet: the parameter alone counts then.
+            # An expression, whose value is not known yet: only the parameter limits the attempt.
             return LONGEST_SECONDS
 
     def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
@@ -167,10 +167,10 @@ async def _written(params: HttpRequestParams) -> tuple[bytes | None, Mapping[str
 
 
 def url_faults(params: Mapping[str, JSON]) -> list[ParamFault]:
-    """Return what is wrong with how a URL begins, as far as the document tells."""
+    """Return the faults at the beginning of a URL, as far as the document shows it."""
     url = params.get("url")
     begins = url.partition("${")[0].lower() if isinstance(url, str) else ""
-    # Other systems' expressions, `{{ url }}`, are told of as such.
+    # Expressions of other systems, `{{ url }}`, have a warning of their own.
     if not isinstance(url, str) or not begins or begins.startswith(_SCHEMES) or "{{" in begins:
         return []
     if begins != url.lower() and any(scheme.startswith(begins) for scheme in _SCHEMES):
@@ -186,7 +186,11 @@ def url_faults(params: Mapping[str, JSON]) -> list[ParamFault]:
 
 
 def with_query(url: str, query: Fields) -> str:
-    """Raises: NodeFailure: `http.invalid_request` for a query that no server would read."""
+    """Return the URL with the query added.
+
+    Raises:
+        NodeFailure: `http.invalid_request` if the query is longer than servers accept.
+    """
     if sum(len(name) + len(value) for name, value in _pairs(query)) > MOST_QUERY_CHARACTERS:
         raise NodeFailure(
             "http.invalid_request",
@@ -205,22 +209,22 @@ def header_texts(headers: Headers) -> Mapping[str, str]:
 
 
 async def encoded_soon(fields: Fields) -> str:
-    """As `encoded`, without holding up others while long fields are written."""
+    """Do the same as `encoded`, in a thread for long fields, so that the event loop stays free."""
     return await asyncio.to_thread(encoded, fields) if is_long_value(fields) else encoded(fields)
 
 
 def encoded(fields: Fields) -> str:
-    """Return fields as a form or a query has them."""
+    """Return fields in the encoding of forms and queries."""
     return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in _pairs(fields))
 
 
 def _quoted(text: str) -> str:
-    # Quoting takes a hundred times the memory of what is quoted.
+    # Quoting takes a hundred times the memory of the text.
     return "".join(urllib.parse.quote_plus(text[at : at + _SLICE]) for at in range(0, len(text), _SLICE))
 
 
 def _pairs(fields: Fields) -> Iterator[tuple[str, str]]:
-    """Yield each name with its values, once for each element of a list and without those that are null."""
+    """Yield each name with each of its values that is not null."""
     for name, values in fields.items():
         for value in values if isinstance(values, list) else [values]:
             if value is not None:

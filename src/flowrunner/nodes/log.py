@@ -1,4 +1,4 @@
-"""`log`: a line in the execution's log."""
+"""Node type `log`: add a line to the execution's log."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ class LogParams(Params):
 
 
 class Log(NodeType[LogParams]):
-    """Adds a line to the log. Gives its input."""
+    """Adds a line to the log. Returns its input."""
 
     type = "log"
     Params = LogParams

@@ -1,4 +1,4 @@
-"""`foreach`, `while` and `parallel`: nodes that run nodes of their own."""
+"""Node types `foreach`, `while` and `parallel`, which run the nodes inside them."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -21,28 +21,28 @@ from flowrunner.plugin import (
     StepContext,
 )
 
-MOST_AT_ONCE: Final = 1000
+MAX_CONCURRENCY: Final = 1000
 MAX_ITEMS: Final = 100_000
 DEFAULT_ITERATIONS: Final = 1000
 _MOST_SHOWN: Final = 60
-_COLLECT: Final = "What is gathered of each run, with `result` for what it gave; the node gives the list: ${result.id}"
+_COLLECT: Final = "Value to collect from each run, whose result is `result`: ${result.id}. The node returns the list."
 
 
 class ForeachParams(Params):
     items: Annotated[Any, WithJsonSchema({"type": ["array", "string"]})] = Field(
-        description="The list to go through, one run of the node's own nodes for each element."
+        description="The list. The nodes inside run once for each element."
     )
-    as_: str | None = Field(default=None, alias="as", description="What expressions call the element, besides `item`.")
-    concurrency: int = Field(default=1, ge=1, le=MOST_AT_ONCE, description="How many runs at once.")
+    as_: str | None = Field(default=None, alias="as", description="Name of the element in expressions, besides `item`.")
+    concurrency: int = Field(default=1, ge=1, le=MAX_CONCURRENCY, description="How many runs at the same time.")
     on_error: Literal["fail", "continue", "collect"] = Field(
         default="fail",
-        description="What a run that fails does: fail the node; leave null in its place; leave {error: …} there.",
+        description="After a failed run: fail the node; put null in its place; put {error: …} in its place.",
     )
     collect: Any = Field(default=None, description=_COLLECT)
 
 
 class Foreach(NodeType[ForeachParams]):
-    """Runs its own nodes once for each element of a list. Gives the list of what each gave or `collect` makes of it."""
+    """Runs the nodes inside once for each element of a list. Returns the list of their results or `collect` values."""
 
     type = "foreach"
     Params = ForeachParams
@@ -66,7 +66,7 @@ class Foreach(NodeType[ForeachParams]):
         if not isinstance(items, list | tuple):
             raise NodeFailure("input.invalid", f"'items' must be a list, and is {_kind(items)}")
         if len(items) > MAX_ITEMS:
-            raise NodeFailure("limit.items", f"'items' has {len(items)} elements; {MAX_ITEMS} can be gone through")
+            raise NodeFailure("limit.items", f"'items' has {len(items)} elements; the most is {MAX_ITEMS}")
         return RunScopes(
             keys=[str(index) for index in range(len(items))],
             inputs=items,
@@ -78,10 +78,10 @@ class Foreach(NodeType[ForeachParams]):
     async def on_scopes_ended(
         self, params: ForeachParams | None, context: StepContext, event: ScopesEnded
     ) -> JSON | Collected:
-        instead = {k: {"error": e} if event.details == "collect" else None for k, e in event.errors.items()}
+        substitutes = {k: {"error": e} if event.details == "collect" else None for k, e in event.errors.items()}
         if context.collects:
-            return Collected(instead)
-        return [event.results[key] if key in event.results else instead[key] for key in event.keys]
+            return Collected(substitutes)
+        return [event.results[key] if key in event.results else substitutes[key] for key in event.keys]
 
 
 def _kind(value: JSON) -> str:
@@ -99,14 +99,14 @@ def _kind(value: JSON) -> str:
 
 
 class WhileParams(Params):
-    when: When = Field(description="Goes on as long as this expression, without braces, holds: vars.page != null")
+    when: When = Field(description="Runs again as long as this expression, without braces, is true: vars.page != null")
     max_iterations: int = Field(default=DEFAULT_ITERATIONS, ge=1, le=1_000_000)
     delay: Duration | None = Field(default=None, description="How long to wait between two runs.")
     collect: Any = Field(default=None, description=_COLLECT)
 
 
 class While(NodeType[WhileParams]):
-    """Runs its own nodes as long as a condition holds. Gives what the last run gave, or what `collect` gathers."""
+    """Runs the nodes inside as long as a condition is true. Returns the last result, or the `collect` values."""
 
     type = "while"
     Params = WhileParams
@@ -128,25 +128,23 @@ class While(NodeType[WhileParams]):
         (key,) = event.keys
         return self._next(params, context, int(key) + 1, event.results[key])
 
-    def _next(
-        self, params: WhileParams, context: StepContext, index: int, flowing: JSON
-    ) -> JSON | RunScopes | Collected:
+    def _next(self, params: WhileParams, context: StepContext, index: int, input: JSON) -> JSON | RunScopes | Collected:
         if isinstance(params.when, Exception):
             raise params.when
         if not params.when:
-            return Collected() if context.collects else flowing
+            return Collected() if context.collects else input
         if index >= params.max_iterations:
-            message = f"The loop has run {params.max_iterations} times and its condition still holds"
+            message = f"The loop has run {params.max_iterations} times and its condition is still true"
             raise NodeFailure("limit.iterations", message)
         not_before = None
         if params.delay is not None and index > 0:
             not_before = context.now() + timedelta(seconds=seconds_of(params.delay))
-        return RunScopes(keys=[str(index)], inputs=[flowing], not_before=not_before)
+        return RunScopes(keys=[str(index)], inputs=[input], not_before=not_before)
 
 
 class ParallelParams(Params):
     join: Literal["all", "any"] | int = Field(
-        default="all", description="How many branches have to complete; the others are cancelled then."
+        default="all", description="How many branches must complete; the others are then cancelled."
     )
 
     @field_validator("join")
@@ -158,7 +156,7 @@ class ParallelParams(Params):
 
 
 class Parallel(NodeType[ParallelParams]):
-    """Runs its branches side by side. Gives what each gave, by name."""
+    """Runs its branches at the same time. Returns their results by name."""
 
     type = "parallel"
     Params = ParallelParams

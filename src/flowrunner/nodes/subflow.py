@@ -1,4 +1,4 @@
-"""`flow`: run another flow."""
+"""Node type `flow`: run another flow."""
 
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -19,14 +19,14 @@ from flowrunner.plugin import (
 class FlowParams(Params):
     flow: str = Field(min_length=1, max_length=200, description="Id or name of the flow.")
     version: str | int | None = Field(
-        default=None, description="Number of the revision, or its author's label; the present one if absent."
+        default=None, description="Number of the revision, or its author's label; the current revision if absent."
     )
-    input: dict[str, Any] | None = Field(default=None, description="Its input; this node's own input if absent.")
-    wait: bool = Field(default=True, description="Whether to wait for its end.")
+    input: dict[str, Any] | None = Field(default=None, description="Input of the flow; the node's own input if absent.")
+    wait: bool = Field(default=True, description="Wait for its end.")
 
 
 class SubflowNode(NodeType[FlowParams]):
-    """Starts an execution of another flow. Gives its result; its failure is this node's error."""
+    """Starts an execution of another flow. Returns its result; its failure is the error of this node."""
 
     type = "flow"
     Params = FlowParams

@@ -1,4 +1,4 @@
-"""`switch`: which way to go. `condition` is its older form."""
+"""Node type `switch`: choose the next node. `condition` is its older form."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from flowrunner.domain.suggestions import is_suggestion
 from flowrunner.plugin import JSON, CodeKind, NodeFailure, NodeType, Outcome, ParamFault, Params, StepContext
 
 DEFAULT: Final = "default"
-# What elsewhere is compared with each case.
+# Keys of other systems for the value that each case is compared with.
 _COMPARED: Final = frozenset(
     {"value", "on", "expression", "expr", "input", "variable", "var", "field", "key", "switch"}
 )
@@ -18,11 +18,11 @@ _OPERATOR: Final = re.compile(r"[=<>!&|]")
 _MOST_SHOWN: Final = 60
 MAX_ACTION_CHARACTERS: Final = 200
 
-# JavaScript in the document; true, false or the error it came to when the node runs.
+# JavaScript in the document; true, false or the error it raised when the node runs.
 When = Annotated[Any, WithJsonSchema({"type": ["string", "boolean"]})]
 
 
-# An action of `condition`, whose edge errors of the node take too.
+# An action of `condition`. Errors of the node take the same edge.
 ERROR: Final = "error"
 
 
@@ -49,11 +49,11 @@ class Case(Params):
 
 class SwitchParams(Params):
     cases: list[Case] = Field(min_length=1, max_length=1000)
-    default_action: Action = Field(default=DEFAULT, description="The action when no case holds.")
+    default_action: Action = Field(default=DEFAULT, description="The action when no case is true.")
 
 
 class Switch(NodeType[SwitchParams]):
-    """Ends with the action of the first case that holds. Gives its input."""
+    """Ends with the action of the first case that is true. Returns its input."""
 
     type = "switch"
     Params = SwitchParams
@@ -114,7 +114,7 @@ class Condition(NodeType[ConditionParams]):
 
 
 def _action_of(returned: JSON, default: str) -> str:
-    """Return the action that a script means by what it returns."""
+    """Return the action for the return value of a script."""
     match returned:
         case bool():
             return "true" if returned else "false"
@@ -139,14 +139,14 @@ def _actions(params: Mapping[str, JSON], key: str) -> frozenset[str] | None:
 
 
 def _of_cases(faults: Sequence[ParamFault], params: Mapping[str, JSON], key: str, condition: str) -> list[ParamFault]:
-    """The faults; of cases that are written as in other languages, one that says how they are written here."""
+    """Replace the faults of cases in the form of other languages by one fault with the right form."""
     cases = params.get(key)
     if isinstance(cases, Mapping):
-        # What is compared with each case is told of as well.
+        # The value that each case is compared with has a fault as well.
         compared = next((params[name] for name in params if name in _COMPARED), None)
         hint = f"write a list: {key}: [{_sample(cases, condition, compared)}]; 'next' says where each action leads"
-        told = ParamFault(keys=(key,), code="param", message="must be a list", hint=hint)
-        return [told, *(fault for fault in faults if not fault.keys or fault.keys[0] not in (key, *_COMPARED))]
+        fault = ParamFault(keys=(key,), code="param", message="must be a list", hint=hint)
+        return [fault, *(other for other in faults if not other.keys or other.keys[0] not in (key, *_COMPARED))]
     misspelt = {fault.keys[1] for fault in faults if len(fault.keys) > 1 and is_suggestion(fault.hint)}
     short = {
         index: case
@@ -167,23 +167,23 @@ def _of_cases(faults: Sequence[ParamFault], params: Mapping[str, JSON], key: str
 
 
 def _sample(cases: Mapping[str, JSON], condition: str, compared: JSON) -> str:
-    """The first of the cases, `{big: "input.total > 500"}` or by value `{eu: go_on}`, as it is written here."""
+    """Return the first of the cases, `{big: "input.total > 500"}` or `{eu: go_on}`, in the form of this language."""
     action, value = next(iter(cases.items()), ("one", None))
     if isinstance(value, str) and _OPERATOR.search(value):
         when = value.removeprefix("${").removesuffix("}")
     elif _OPERATOR.search(action):
         when, action = action, value if isinstance(value, str) else "one"
     else:
-        of = compared.removeprefix("${").removesuffix("}") if isinstance(compared, str) else "input.x"
-        when = f"{of} === {action}" if action.isdecimal() else f"{of} === '{action}'"
+        value_of = compared.removeprefix("${").removesuffix("}") if isinstance(compared, str) else "input.x"
+        when = f"{value_of} === {action}" if action.isdecimal() else f"{value_of} === '{action}'"
     return f'{{{condition}: "{when.strip()[:_MOST_SHOWN]}", action: {action[:_MOST_SHOWN]}}}'
 
 
 def first_true(cases: Sequence[tuple[Any, str]], default: str) -> str:
-    """The action of the first case that holds.
+    """Return the action of the first case that is true.
 
     Raises:
-        ExpressionFailed: If a case before it came to an error.
+        ExpressionFailed: If the expression of an earlier case failed.
     """
     for when, action in cases:
         if isinstance(when, Exception):

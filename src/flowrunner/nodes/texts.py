@@ -1,4 +1,4 @@
-"""Texts for people among the parameters of node types."""
+"""Texts for people in the parameters of node types."""
 
 import json
 from typing import Annotated, Any, Final, TypeAlias
@@ -15,7 +15,7 @@ def _as_within_text(value: Any) -> Any:
     if value is None or isinstance(value, str):
         return value
     characters = 0
-    # Counted before it is written: of a large value only as much is visited as may be kept.
+    # Counted while it is written, so that a large value is visited only up to the limit.
     for piece in _PIECES.iterencode(value):
         characters += len(piece)
         if characters > MOST_CHARACTERS:
@@ -23,7 +23,7 @@ def _as_within_text(value: Any) -> Any:
     return text_of(value)
 
 
-# Numbers, true, false, lists and objects are turned to text as within text, where null is an error too.
+# Other values become text as they do inside a template text; null is an error in both.
 Message: TypeAlias = Annotated[
     str,
     BeforeValidator(_as_within_text),

@@ -1,4 +1,4 @@
-"""`transform`: a new value from the ones at hand."""
+"""Node type `transform`: build a value from others."""
 
 from typing import Any, ClassVar, Self
 
@@ -8,8 +8,8 @@ from flowrunner.plugin import JSON, CodeKind, NodeType, Params, StepContext
 
 
 class TransformParams(Params):
-    value: Any = Field(default=None, description="Any structure; expressions in it are filled in.")
-    mapping: dict[str, Any] | None = Field(default=None, description="An object, by name: each an expression.")
+    value: Any = Field(default=None, description="Any structure; expressions in it are evaluated.")
+    mapping: dict[str, Any] | None = Field(default=None, description="An object with an expression for each key.")
     script: Any = Field(default=None, description="JavaScript: the body of a function, whose `return` is the result.")
 
     @model_validator(mode="after")
@@ -20,7 +20,7 @@ class TransformParams(Params):
 
 
 class Transform(NodeType[TransformParams]):
-    """Gives a value made from others: a structure, a mapping, or what a script returns."""
+    """Returns a value built from others: a structure, a mapping, or the return value of a script."""
 
     type = "transform"
     Params = TransformParams

@@ -1,4 +1,4 @@
-"""`wait` and `approval`: go on when somebody says so."""
+"""Node types `wait` and `approval`: continue after a signal or an answer."""
 
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Literal
@@ -15,7 +15,7 @@ MAX_KEY_CHARACTERS: Final = 200
 
 class WaitParams(Params):
     key: str = Field(min_length=1, max_length=MAX_KEY_CHARACTERS, description="Name of the signal to wait for.")
-    timeout: Timeout | None = Field(default=None, description="How long to wait: 10m, 2h, 1d. For ever if absent.")
+    timeout: Timeout | None = Field(default=None, description="How long to wait: 10m, 2h, 1d. Indefinitely if absent.")
 
     @field_validator("key")
     @classmethod
@@ -31,7 +31,7 @@ def _limit(context: StepContext, written: str | None = None) -> datetime | None:
 
 
 class Wait(NodeType[WaitParams]):
-    """Waits for a signal to this execution. Gives what the signal brought; action `timeout` if none came."""
+    """Waits for a signal to this execution. Returns the payload of the signal; action `timeout` if none arrives."""
 
     type = "wait"
     Params = WaitParams
@@ -52,15 +52,18 @@ class Wait(NodeType[WaitParams]):
 
 
 class ApprovalParams(Params):
-    prompt: Message = Field(default="", description="What is asked.")
-    form: dict[str, Any] | None = Field(default=None, description="JSON Schema of the data that comes with the answer.")
+    prompt: Message = Field(default="", description="The question.")
+    form: dict[str, Any] | None = Field(default=None, description="JSON Schema of the data in the answer.")
     roles: list[Literal["admin", "user"]] | None = Field(
-        default=None, min_length=1, max_length=20, description="Roles that may answer; whoever may run flows if absent."
+        default=None,
+        min_length=1,
+        max_length=20,
+        description="Roles that may answer; every account that may run flows if absent.",
     )
 
 
 class Approval(NodeType[ApprovalParams]):
-    """Waits for somebody to approve or reject. Gives `{approved, by, at, data}`."""
+    """Waits for an approval or a rejection. Returns `{approved, by, at, data}`."""
 
     type = "approval"
     Params = ApprovalParams

@@ -1,4 +1,4 @@
-"""`webhook`: tell a server something."""
+"""Node type `webhook`: send a signed request to a server."""
 
 import base64
 import hashlib
@@ -28,21 +28,19 @@ class WebhookParams(Params):
     method: Method = "POST"
     headers: Headers = Field(default={})
     body: Any = Field(default=None, description="The node's input if absent.")
-    secret: str | None = Field(
-        default=None, min_length=1, description="Signs the request as Standard Webhooks 1.0 says."
-    )
+    secret: str | None = Field(default=None, min_length=1, description="Signs the request by Standard Webhooks 1.0.")
 
     @field_validator("secret")
     @classmethod
     def _secret(cls, value: str | None) -> str | None:
-        # As written in a flow it may still be an expression.
+        # In a flow document the value may be an expression.
         if value is not None and "${" not in value:
             _key_of(value)
         return value
 
 
 class Webhook(NodeType[WebhookParams]):
-    """Sends a value to a server and gives its answer."""
+    """Sends a value to a server and returns the answer."""
 
     type = "webhook"
     Params = WebhookParams
@@ -71,11 +69,11 @@ class Webhook(NodeType[WebhookParams]):
 
 
 def _key_of(secret: str) -> bytes:
-    """Raises: ValueError if it begins like one that holds its key as base64, and does not."""
+    """Return the signing key of a secret. Raises: ValueError if it begins with `whsec_` and has no base64 after it."""
     if not secret.startswith(_OF_BASE64):
         return secret.encode()
     try:
-        # What is not ASCII is a ValueError of another class.
+        # Text that is not ASCII raises ValueError itself, not binascii.Error.
         key = base64.b64decode(secret.removeprefix(_OF_BASE64), validate=True)
     except ValueError:
         key = b""
@@ -85,13 +83,13 @@ def _key_of(secret: str) -> bytes:
 
 
 def signature(secret: str, id: str, timestamp: str, body: bytes) -> Mapping[str, str]:
-    """The headers that prove who sent a webhook.
+    """Return the headers that prove the sender of a webhook.
 
     Source: Standard Webhooks 1.0: HMAC-SHA256 over `id.timestamp.body`; a secret that starts with
     `whsec_` holds its key as base64.
 
     Raises:
-        NodeFailure: `input.invalid` if there is no key in the secret.
+        NodeFailure: `input.invalid` if the secret holds no key.
     """
     try:
         key = _key_of(secret)
