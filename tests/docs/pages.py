@@ -8,6 +8,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
 README: Final = ROOT / "README.md"
+CONTRIBUTING: Final = ROOT / "CONTRIBUTING.md"
 ARCHITECTURE: Final = DOCS / "architecture.md"
 FLOW_LANGUAGE: Final = DOCS / "flow-language.md"
 API: Final = DOCS / "api.md"
@@ -17,7 +18,7 @@ _FENCE: Final = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOT
 
 
 def all_pages() -> list[Path]:
-    return [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [README, CONTRIBUTING, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:

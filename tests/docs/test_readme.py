@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from docs.pages import README, ROOT, all_pages, rows, section
+from docs.pages import DOCS, README, ROOT, all_pages, rows, section
 from flowrunner.settings import SECRET_PREFIX, Settings
 from mutants.planted import BUGS
 from support.client import PASSWORD, Client
@@ -107,6 +107,13 @@ def test_every_link_between_documents_leads_somewhere() -> None:
 def _anchors(page: Path) -> Sequence[str]:
     titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = DOCS / "README.md"
+    linked = {(DOCS / target).resolve() for target in re.findall(r"\]\(([^)#\s]+)", index.read_text())}
+
+    assert {path for path in DOCS.glob("*.md") if path != index} <= linked
 
 
 def test_every_decision_is_listed() -> None:
