@@ -273,7 +273,7 @@ class Front:
 
     async def until_waiting(self, id: ExecutionId) -> None:
         async def is_waiting() -> bool:
-            query = "SELECT rests FROM executions WHERE id = :id"
+            query = "SELECT is_idle FROM executions WHERE id = :id"
             row = await self.side.database.read(lambda tx: tx.row(query, {"id": id}))
             return row is not None and bool(row[0])
 

@@ -387,7 +387,7 @@ def until_all_wait(count: int) -> Part:
 
     async def wait(scenario: Scenario, process: Machine) -> None:
         async def wait_all() -> bool:
-            found = await process.rows("SELECT count(*) FROM executions WHERE rests")
+            found = await process.rows("SELECT count(*) FROM executions WHERE is_idle")
             return found == [(count,)] and process.in_memory == 0
 
         await process.until(wait_all)

@@ -69,7 +69,7 @@ def children(path: Path) -> list[ExecutionId]:
 
 async def until_waiting_for_child(engine: Machine) -> ExecutionId:
     async def waits() -> bool:
-        states = rows_of(engine.path, "SELECT rests FROM executions ORDER BY id")
+        states = rows_of(engine.path, "SELECT is_idle FROM executions ORDER BY id")
         return len(states) == 2 and all(rests for (rests,) in states) and engine.dispatcher.active == 0
 
     await engine.until(waits)
@@ -339,7 +339,7 @@ async def test_a_long_parent_is_not_loaded_anew_for_the_end_of_each_child(
         await engine.start(input={})
 
         async def all_wait() -> bool:
-            return rows_of(path, "SELECT count(*) FROM executions WHERE rests") == [(11,)]
+            return rows_of(path, "SELECT count(*) FROM executions WHERE is_idle") == [(11,)]
 
         await engine.until(all_wait)
         for child in children(path):
@@ -593,7 +593,7 @@ async def test_one_execution_that_cannot_be_looked_at_keeps_no_other_from_being_
             await first.start(input={}, id=f"parent-{n}")
 
         async def all_wait() -> bool:
-            return rows_of(path, "SELECT count(*) FROM executions WHERE rests") == [(6,)]
+            return rows_of(path, "SELECT count(*) FROM executions WHERE is_idle") == [(6,)]
 
         await first.until(all_wait)
         first.dispatcher.child_ended = lambda parent_id, signal: None  # type: ignore[method-assign]

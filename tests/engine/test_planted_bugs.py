@@ -149,7 +149,7 @@ class OverwritingJournal(CrashingJournal):
 
 class OverwritingJournalWithoutTriggers(OverwritingJournal):
     async def _mark_all(self, tx: Transaction) -> None:
-        await tx.run("DROP TRIGGER IF EXISTS executions_final")
+        await tx.run("DROP TRIGGER IF EXISTS executions_reject_change_after_end")
         await super()._mark_all(tx)
 
 

@@ -113,7 +113,7 @@ async def test_its_parent_hears_of_it_and_its_children_end(place: Place) -> None
         parent = await engine.start("parent")
 
         async def all_wait() -> bool:
-            rows = rows_of(place, "SELECT rests FROM executions")
+            rows = rows_of(place, "SELECT is_idle FROM executions")
             return len(rows) == 3 and all(rests for (rests,) in rows) and engine.in_memory == 0
 
         await engine.until(all_wait)

@@ -28,11 +28,11 @@ def test_servers_of_two_versions_take_over_from_each_other(fleet: Fleet) -> None
     for id in executions:
         account.waiting_at(id, "ask")
     wait_for(lambda: is_standby(second))
-    assert schema_of(fleet) == "0001"
+    assert schema_of(fleet) == "0002"
 
     older.stop()
     second.wait_until_ready()
-    assert schema_of(fleet) == "0002"
+    assert schema_of(fleet) == "0003"
     account = second.client(account.token)
     account.post(f"/api/v1/executions/{executions[0]}/signals/go", {"payload": 1})
     older.spawn()
@@ -59,7 +59,7 @@ def test_with_temporal_servers_and_workers_of_two_versions_share_the_work(fleet:
         account.waiting_at(id, "ask")
 
     second = fleet.add(program=newer()).start()
-    assert schema_of(fleet) == "0002"
+    assert schema_of(fleet) == "0003"
     other = second.client(account.token)
     executions += [client.run(flow) for client in (account, other) for _ in range(3)]
     fleet.add("worker", program=newer()).start()
@@ -95,4 +95,4 @@ def test_an_earlier_version_does_not_start_where_a_newer_one_has_taken_something
     older = Server(tmp_path).spawn()
 
     assert older.wait() != 0
-    assert "has the schema '0002', which this version does not know" in older.log
+    assert "has the schema '0003', which this version does not know" in older.log

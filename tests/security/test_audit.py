@@ -205,7 +205,7 @@ async def test_s60_a_change_of_an_account_says_what_was_changed(
         assert (await root.go("PUT", f"/api/v1/accounts/{id}", change)).status == 200
 
     row = entries(tmp_path / "data" / "flowrunner.db")[-1]
-    assert (row["action"], row["object_id"], row["account_id"]) == ("account.updated", id, id)
+    assert (row["action"], row["object_id"], row["workspace_id"]) == ("account.updated", id, id)
     details = json.loads(row["details"])
     assert {name: details[name] for name in told} == told
     for value in ("nine-red-badgers-dig", "other@example.com"):
@@ -287,11 +287,11 @@ async def write(database: SqliteDatabase, count: int, *, clock: SteppingClock | 
         "UPDATE audit SET seq = 300 WHERE seq = 20",
         "DELETE FROM audit WHERE seq = 20",
         "DELETE FROM audit",
-        "INSERT INTO audit SELECT 300, at, actor, credential, address, action, object_kind, object_id, account_id,"
+        "INSERT INTO audit SELECT 300, at, actor, credential, address, action, object_kind, object_id, workspace_id,"
         " outcome, details, previous, hash FROM audit WHERE seq = 3",
         "REPLACE INTO audit SELECT * FROM audit WHERE seq = 20",
         "INSERT OR REPLACE INTO audit SELECT seq, at, actor, credential, address, 'x', object_kind, object_id,"
-        " account_id, outcome, details, previous, hash FROM audit WHERE seq = 3",
+        " workspace_id, outcome, details, previous, hash FROM audit WHERE seq = 3",
         "UPDATE OR REPLACE audit SET seq = 3 WHERE seq = 4",
         "UPDATE audit_anchor SET seq = 20, hash = (SELECT hash FROM audit WHERE seq = 20)",
         "UPDATE audit_anchor SET seq = 5",
@@ -326,7 +326,7 @@ def tamper(path: Path, *statements: str) -> None:
     [
         *((f"UPDATE audit SET {change} WHERE seq = 7", 7) for change in (
             "at = at + 1", "actor = 'account-x'", "credential = 'x'", "address = 'x'", "action = 'x'",
-            "object_kind = 'x'", "object_id = 'x'", "account_id = 'x'", "outcome = 'denied'", "details = '{}'",
+            "object_kind = 'x'", "object_id = 'x'", "workspace_id = 'x'", "outcome = 'denied'", "details = '{}'",
             "previous = zeroblob(32)", "hash = zeroblob(32)",
         )),
         ("DELETE FROM audit WHERE seq = 7", 8),
@@ -474,7 +474,7 @@ async def test_s70_noise_from_elsewhere_hides_no_guess_at_an_account(tmp_path: P
     assert len(of_root) == 15
     assert len({row["account_id"] for row in of_root}) == 1
     rows = entries(tmp_path / "data" / "flowrunner.db", "action = 'login.failed.more'")
-    told = {row["account_id"]: json.loads(row["details"])["count"] for row in rows}
+    told = {row["workspace_id"]: json.loads(row["details"])["count"] for row in rows}
     assert told == {None: 60 - MOST, drowned: 80 - MOST_GUESSES}
 
 
@@ -489,7 +489,7 @@ async def test_s60_failed_logins_and_denials_are_told(tmp_path: Path) -> None:
         reply = await root.go("GET", "/api/v1/audit?outcome=failed")
     rows = entries(tmp_path / "data" / "flowrunner.db", "outcome <> 'done'")
     failed = [row for row in rows if row["action"] == "login.failed"]
-    assert [bool(row["account_id"]) for row in failed] == [True, False]
+    assert [bool(row["workspace_id"]) for row in failed] == [True, False]
     denied = [row for row in rows if row["action"] == "request.denied"]
     assert len(denied) == 5
     assert {row["object_id"] for row in denied} == {"DELETE /api/v1/accounts/{id}"}
@@ -525,7 +525,7 @@ async def test_s08_s60_a_token_that_comes_back_is_told(tmp_path: Path) -> None:
         user.token = old
         assert (await user.go("POST", "/api/v1/auth/refresh")).status == 401
     (row,) = entries(tmp_path / "data" / "flowrunner.db", "action = 'refresh.reused'")
-    assert (row["outcome"], row["account_id"]) == ("denied", row["actor"])
+    assert (row["outcome"], row["workspace_id"]) == ("denied", row["actor"])
 
 
 # Reading it

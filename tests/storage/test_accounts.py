@@ -136,6 +136,15 @@ async def test_an_admin_who_is_disabled_meanwhile_changes_nobody_else_and_enable
     assert not (await accounts.get(MARA)).is_disabled
 
 
+async def test_each_account_has_a_personal_workspace_with_its_id(accounts: SqlAccounts, path: Place) -> None:
+    await accounts.delete(OMAR, at=NOON)
+
+    owned = "SELECT w.id, w.created_at = a.created_at FROM workspaces w JOIN accounts a ON a.id = w.id ORDER BY w.id"
+    assert rows_of(path, owned) == [(MARA, True), (OMAR, True)]
+    assert rows_of(path, "SELECT count(*) FROM workspaces") == [(2,)]
+    assert rows_of(path, "SELECT workspace_id FROM usage ORDER BY 1") == [(MARA,), (OMAR,)]
+
+
 async def test_a_deleted_account_leaves_nothing_that_tells_whose_it_was(accounts: SqlAccounts, path: Place) -> None:
     await accounts.create(account("third", role="user"), password_hash="hash-third")
 

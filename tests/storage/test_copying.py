@@ -84,7 +84,7 @@ async def source(tmp_path: Path) -> Path:
                 address="::1",
                 action="a.b",
                 object=("flow", "f"),
-                account_id=MARA,
+                workspace_id=MARA,
                 outcome="done",
                 details={"n": n},
             )

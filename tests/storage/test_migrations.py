@@ -1,5 +1,6 @@
 """Every SQLite database comes to the newest schema, or stays as it is."""
 
+import hashlib
 import os
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from flowrunner.storage import migrations
-from flowrunner.storage.migrations import HEAD, SchemaTooNew, migrate_sqlite
+from flowrunner.storage.migrations import HEAD, UnknownSchema, migrate_sqlite
 from support.databases import contents_of, rows_of
 
 
@@ -65,10 +66,39 @@ def test_a_database_of_a_later_version_is_refused_and_left_as_it_is(tmp_path: Pa
         connection.execute("UPDATE engine SET compatible_with = '9998'")
     before = contents_of(path)
 
-    with pytest.raises(SchemaTooNew, match="9999"):
+    with pytest.raises(UnknownSchema, match="9999"):
         migrate_sqlite(path)
 
     assert contents_of(path) == before
+
+
+def test_a_database_of_a_version_before_the_first_release_is_rejected_with_advice(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(
+            "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);"
+            "INSERT INTO alembic_version VALUES ('0001');"
+            "CREATE TABLE engine (only INTEGER PRIMARY KEY, epoch INTEGER, compatible_with TEXT DEFAULT '0001');"
+            "INSERT INTO engine (only, epoch) VALUES (1, 0);"
+        )
+    before = contents_of(path)
+
+    with pytest.raises(UnknownSchema, match=r"schema '0001' of a version before the first release.* another data dir"):
+        migrate_sqlite(path)
+
+    assert contents_of(path) == before
+
+
+# Databases exist that this migration made, and no later start runs it on them again: an edit would change new databases
+# only, and the two would differ. Make a new migration instead.
+FROZEN = {"0002": ("0002_foundation.py", "e5aa598d97131576cc3de32d9d4178f46813117553083476395e9a1fb05f6210")}
+
+
+def test_a_migration_that_was_released_never_changes() -> None:
+    for revision, (name, digest) in FROZEN.items():
+        migration = scripts().get_revision(revision).module
+        statements = f"{migration.SQLITE}\0{migration.POSTGRES}"
+        assert hashlib.sha256(statements.encode()).hexdigest() == digest, f"{name} is frozen: make a new migration"
 
 
 def test_a_migration_that_fails_at_any_statement_leaves_nothing_behind(tmp_path: Path) -> None:

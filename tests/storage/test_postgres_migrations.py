@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from flowrunner.storage.migrations import HEAD, Schema, SchemaTooNew, UnusableDatabase
+from flowrunner.storage.migrations import HEAD, Schema, UnknownSchema, UnusableDatabase
 from flowrunner.storage.postgres.migrations import migrate_postgres, script
 from support.databases import change, contents_of, rows_of
 from support.postgres import PostgresServer, connected
@@ -30,7 +30,18 @@ async def test_a_database_of_a_later_version_is_refused_and_left_as_it_is(path: 
     change(path, "UPDATE engine SET compatible_with = '9998'")
     before = contents_of(path)
 
-    with pytest.raises(SchemaTooNew, match="9999"):
+    with pytest.raises(UnknownSchema, match="9999"):
+        await migrate_postgres(path)
+
+    assert contents_of(path) == before
+
+
+async def test_a_database_of_a_version_before_the_first_release_is_rejected_with_advice(path: str) -> None:
+    change(path, "UPDATE alembic_version SET version_num = '0001'")
+    change(path, "UPDATE engine SET compatible_with = '0001'")
+    before = contents_of(path)
+
+    with pytest.raises(UnknownSchema, match=r"before the first release.* another database"):
         await migrate_postgres(path)
 
     assert contents_of(path) == before

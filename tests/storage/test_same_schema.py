@@ -153,6 +153,17 @@ def test_the_keys_and_indexes_are_the_same(both: Any) -> None:
         assert sqlite[name].indexes == postgres[name].indexes, name
 
 
+def test_foreign_keys_named_workspace_id_refer_to_workspaces(both: Any) -> None:
+    for tables in both:
+        found = {
+            name: other
+            for name, table in tables.items()
+            for columns, other, _ in table.foreign_keys
+            if columns == ("workspace_id",)
+        }
+        assert found == dict.fromkeys(("usage", "data_keys", "secrets", "flows"), "workspaces")
+
+
 def test_there_are_as_many_checks(both: Any) -> None:
     """What they refuse is tried, on both, by the tests of the stores."""
     sqlite, postgres = both

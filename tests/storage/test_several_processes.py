@@ -129,7 +129,7 @@ async def test_nothing_is_owned_under_an_epoch_that_ends_while_one_waits_to_own_
     await journal.append(creation("e", epoch=epoch))
     try:
         async with other.transaction():
-            await other.execute("SELECT flowrunner_write_alone()")
+            await other.execute("SELECT flowrunner_lock_exclusive()")
             owning = asyncio.ensure_future(journal.acquire(ExecutionId("e"), epoch))
             await _until_somebody_waits_for_a_lock(path)
             await other.execute("UPDATE engine SET epoch = epoch + 1")

@@ -60,7 +60,7 @@ def test_a_file_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE flows (mine text)")
     before = contents_of(path)
 
-    with pytest.raises(UnusableDatabase, match="cannot be brought to the newest schema: table flows already exists"):
+    with pytest.raises(UnusableDatabase, match="cannot be migrated to the newest schema: table flows already exists"):
         migrate_sqlite(path)
 
     assert contents_of(path) == before

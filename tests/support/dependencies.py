@@ -240,7 +240,7 @@ class Machine:
         """Whether nothing goes on in it by itself before its time comes."""
         # Read as the status is, so that the engine goes on meanwhile.
         await self.status(id)
-        return bool(rows_of(self.path, "SELECT rests FROM executions WHERE id = ?", id)[0][0])
+        return bool(rows_of(self.path, "SELECT is_idle FROM executions WHERE id = ?", id)[0][0])
 
     async def until(self, holds: Callable[[], Awaitable[bool]], *, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until something holds; looks after whatever was recorded."""

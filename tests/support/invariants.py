@@ -91,7 +91,7 @@ class _Execution:
     started_at: int
     completed_at: int | None
     error: str | None
-    rests: bool
+    is_idle: bool
     wake_at: int | None
     waiting_for: str | None
     rerun_of: str | None
@@ -107,7 +107,7 @@ def _executions(place: Place) -> Iterator[_Execution]:
         events[id].append((seq, at, type, json.loads(data)))
     for row in rows_of(
         place,
-        "SELECT id, status, started_at, completed_at, error, rests, wake_at, waiting_for, rerun_of, last_seq"
+        "SELECT id, status, started_at, completed_at, error, is_idle, wake_at, waiting_for, rerun_of, last_seq"
         " FROM executions ORDER BY id",
     ):
         yield _Execution(*row, events=events[row[0]])
@@ -197,7 +197,7 @@ def _check_end(execution: _Execution, types: Sequence[str], all_ended: bool) -> 
             yield f"is {execution.status} after {endings}"
         if all_ended:
             yield f"has not ended: it is {execution.status}"
-        if execution.rests and execution.wake_at is None and execution.waiting_for in (None, "[]"):
+        if execution.is_idle and execution.wake_at is None and execution.waiting_for in (None, "[]"):
             yield "waits for nothing"
 
 

@@ -8,7 +8,7 @@ EXPAND: Final = (
     "CREATE TABLE origins (name text PRIMARY KEY)",
 )
 # It takes away what earlier versions use.
-CONTRACT: Final = (*EXPAND, "UPDATE engine SET compatible_with = '0002'")
+CONTRACT: Final = (*EXPAND, "UPDATE engine SET compatible_with = '0003'")
 
 _PROGRAM: Final = """
 import atexit, pathlib, shutil, tempfile
@@ -17,10 +17,10 @@ directory = tempfile.mkdtemp()
 atexit.register(shutil.rmtree, directory, True)
 scripts = pathlib.Path(directory) / "migrations"
 shutil.copytree(pathlib.Path(migrations.__file__).parent, scripts)
-(scripts / "versions" / "0002_newer.py").write_text('''
+(scripts / "versions" / "0003_newer.py").write_text('''
 from alembic import op
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 def upgrade():
     for statement in {statements!r}:
         op.execute(statement)
@@ -30,7 +30,7 @@ def config(usual=migrations.alembic_config):
     made.set_main_option("script_location", str(scripts))
     return made
 migrations.alembic_config = config
-migrations.REVISIONS, migrations.HEAD = ("0001", "0002"), "0002"
+migrations.REVISIONS, migrations.HEAD = ("0002", "0003"), "0003"
 from flowrunner.cli.main import main
 main()
 """

@@ -53,7 +53,7 @@ def _entry_json(row: AuditRow) -> dict[str, Any]:
         "address": entry.address,
         "action": entry.action,
         "object": {"kind": entry.object[0], "id": entry.object[1]},
-        "account_id": entry.account_id,
+        "account_id": entry.workspace_id,
         "outcome": entry.outcome,
         "details": entry.details,
         "previous_hash": row.previous.hex(),
@@ -84,7 +84,7 @@ async def list_entries(
     page = page_of(limit, offset)
     wanted = AuditFilter(
         actor=actor,
-        account_id=account_id,
+        workspace_id=account_id,
         action=action,
         object_kind=object_kind,
         object_id=object_id,

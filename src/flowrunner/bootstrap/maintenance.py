@@ -69,10 +69,11 @@ async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int]
     from flowrunner.storage.postgres.connections import CannotConnect
 
     target = location_of(url, file=source)
-    revision = (await location_of(None, file=source).schema()).revision
-    if revision is None:
+    schema = await location_of(None, file=source).schema()
+    if schema.revision is None:
         raise FlowRunnerError(f"There is no database {source}")
-    if revision != HEAD:
+    schema.check_can_migrate(f"The database {source}")
+    if schema.revision != HEAD:
         raise FlowRunnerError(f"{source} is of another version: start the server of this version on it once")
     await target.check()
     with locked(source.parent):

@@ -23,6 +23,8 @@ def migrate(settings: Settings, *, check: bool) -> bool:
         click.echo(f"The database has {has}; that of this version is {newest}")
         if schema.is_newer and schema.is_usable:
             click.echo("A newer version of FlowRunner wrote it, and this one can use it all the same", err=True)
+        elif schema.is_obsolete:
+            click.echo("A version before the first release made it, and no migration leads from it", err=True)
         elif schema.is_newer:
             click.echo("A newer version of FlowRunner wrote it: use that one, or a newer one", err=True)
         elif not schema.is_usable:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 from flowrunner.domain.account import ApiToken, Caller
-from flowrunner.domain.values import JSON, AccountId
+from flowrunner.domain.values import JSON, AccountId, WorkspaceId
 
 Outcome: TypeAlias = Literal["done", "failed", "denied"]
 
@@ -22,7 +22,7 @@ class AuditEntry:
         address: Where the request came from.
         action: A dotted name, such as `flow.created`.
         object: What was acted on, as a kind and an id.
-        account_id: The account that it concerns.
+        workspace_id: The workspace that the act was in; for an act on an account its personal one.
     """
 
     at: datetime
@@ -31,7 +31,7 @@ class AuditEntry:
     actor: AccountId | None = None
     credential: str = ""
     address: str = ""
-    account_id: AccountId | None = None
+    workspace_id: WorkspaceId | None = None
     outcome: Outcome = "done"
     details: Mapping[str, JSON] = field(default_factory=dict)
 
@@ -53,10 +53,10 @@ def act(
     id: str,
     *,
     at: datetime,
-    account_id: AccountId | None = None,
+    workspace_id: WorkspaceId | None = None,
     details: Mapping[str, JSON] | None = None,
 ) -> AuditEntry:
-    """The entry for what ``caller`` does, to their own account if no other is named."""
+    """Return the entry for an act of ``caller``, in their personal workspace unless another is given."""
     return AuditEntry(
         at=at,
         action=action,
@@ -64,7 +64,7 @@ def act(
         actor=caller.account_id,
         credential=credential_of(caller),
         address=caller.address,
-        account_id=account_id or caller.account_id,
+        workspace_id=workspace_id or caller.workspace_id,
         details=details or {},
     )
 

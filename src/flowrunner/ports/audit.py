@@ -18,7 +18,7 @@ class AuditFilter:
     """A selection of entries; None is any. ``until`` itself is excluded."""
 
     actor: str | None = None
-    account_id: str | None = None
+    workspace_id: str | None = None
     action: str | None = None
     object_kind: str | None = None
     object_id: str | None = None

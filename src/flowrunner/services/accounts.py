@@ -9,7 +9,7 @@ from flowrunner.domain.account import Account, Caller, Right, Role, Session, aut
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.email_address import NOT_AN_ADDRESS, normal_email
 from flowrunner.domain.errors import EmailTaken, Fault, Forbidden, InvalidInput, NotFound, Unauthorized, invalid
-from flowrunner.domain.values import JSON, AccountId
+from flowrunner.domain.values import JSON, AccountId, personal_workspace
 from flowrunner.ports import AccountStore, Clock, Page, PasswordHasher
 from flowrunner.services.ids import new_id
 from flowrunner.services.password_check import PasswordCheck
@@ -102,7 +102,9 @@ class Accounts:
             updated_at=now,
         )
         password_hash = await self._hasher.hash(password, source=entry.actor or entry.address)
-        entry = replace(entry, object=("account", account.id), account_id=account.id, details={"role": role})
+        entry = replace(
+            entry, object=("account", account.id), workspace_id=personal_workspace(account.id), details={"role": role}
+        )
         await self._store.create(account, password_hash=password_hash, only_if_first=only_if_first, audit=entry)
         return account
 
@@ -176,7 +178,9 @@ class Accounts:
                 "is_disabled": after.is_disabled,
                 "has_ended_sessions": has_ended_sessions,
             }
-            return act(caller, "account.updated", "account", id, at=now, account_id=id, details=details)
+            return act(
+                caller, "account.updated", "account", id, at=now, workspace_id=personal_workspace(id), details=details
+            )
 
         try:
             after, has_ended_sessions = await self._store.update(
@@ -224,9 +228,15 @@ class Accounts:
         Raises: NotFound; Conflict if no admin would remain.
         """
         now = self._clock.now()
-        entry = AuditEntry(at=now, action="account.deleted", object=("account", id), account_id=id, credential="server")
+        entry = AuditEntry(
+            at=now,
+            action="account.deleted",
+            object=("account", id),
+            workspace_id=personal_workspace(id),
+            credential="server",
+        )
         if by is not None:
-            entry = act(by, entry.action, "account", id, at=now, account_id=id)
+            entry = act(by, entry.action, "account", id, at=now, workspace_id=personal_workspace(id))
         await self._store.delete(id, at=now, audit=entry)
         await self._on_sessions_end(id)
         await self._on_delete(id)

@@ -16,7 +16,7 @@ import structlog
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, AuditRow, credential_of
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.values import JSON, AccountId
+from flowrunner.domain.values import JSON, AccountId, personal_workspace
 from flowrunner.ports import AuditFilter, AuditStore, Clock, Page
 
 logger = structlog.get_logger()
@@ -101,7 +101,7 @@ class AuditLog:
             action="login.failed",
             object=("account", account_id or ""),
             address=address,
-            account_id=account_id,
+            workspace_id=None if account_id is None else personal_workspace(account_id),
             outcome="failed",
         )
 
@@ -121,7 +121,7 @@ class AuditLog:
                     actor=account_id,
                     credential="" if caller is None else credential_of(caller),
                     address=address,
-                    account_id=account_id,
+                    workspace_id=None if caller is None else caller.workspace_id,
                     outcome="denied",
                 )
             )
@@ -179,7 +179,7 @@ class AuditLog:
                 at=self._clock.now(),
                 action=f"{action}.more",
                 object=("audit", "") if account_id is None else ("account", account_id),
-                account_id=account_id,
+                workspace_id=None if account_id is None else personal_workspace(account_id),
                 outcome="denied" if action == "request.denied" else "failed",
                 details={"count": count, "since": window.began_at.isoformat(timespec="seconds")},
             )

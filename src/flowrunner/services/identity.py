@@ -13,7 +13,7 @@ from flowrunner.domain.account import Account, ApiToken, Caller, Session
 from flowrunner.domain.audit import AuditEntry, act, credential_of, session_name
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import Forbidden, QueueFull, Unauthorized
-from flowrunner.domain.values import AccountId, SessionId, TokenId
+from flowrunner.domain.values import AccountId, SessionId, TokenId, personal_workspace
 from flowrunner.ports import (
     AccountStore,
     Clock,
@@ -301,7 +301,7 @@ def _of_session(id: SessionId, account_id: AccountId, action: str, *, at: dateti
         actor=account_id,
         credential=name,
         address=address,
-        account_id=account_id,
+        workspace_id=personal_workspace(account_id),
     )
 
 

@@ -30,7 +30,7 @@ RETURNING id, name, email, role, created_at, updated_at, disabled_at
 END_SESSIONS: Final = "DELETE FROM sessions WHERE account_id = :id"
 # Whoever knew the old password may have made them.
 END_TOKENS: Final = "DELETE FROM api_tokens WHERE account_id = :id"
-# The row stays, because executions refer to it; nothing in it says any more whose it was.
+# The row and the account's personal workspace stay, because executions refer to them. Personal data is removed.
 DELETE: Final = """
 UPDATE accounts SET deleted_at = :at, name = '', email = '', password_hash = ''
  WHERE id = :id AND deleted_at IS NULL
@@ -47,9 +47,9 @@ ERASE: Final = (
     Statement(
         sqlite="""
 UPDATE executions INDEXED BY executions_open SET wake_at = :at
- WHERE status IN ('running', 'waiting') AND rests = true AND workspace_id = :id
+ WHERE status IN ('running', 'waiting') AND is_idle = true AND workspace_id = :id
 """,
-        postgres="UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND rests AND workspace_id = :id",
+        postgres="UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND workspace_id = :id",
     ),
 )
 GET: Final = """

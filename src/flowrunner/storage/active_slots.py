@@ -64,7 +64,7 @@ SELECT 1 FROM executions
 WAITING: Final = """
 SELECT (SELECT count(*) FROM executions WHERE queued_at IS NOT NULL AND NOT is_active AND completed_at IS NULL)
      + (SELECT count(*) FROM executions
-         WHERE status IN ('running', 'waiting') AND status = 'running' AND rests = false AND queued_at IS NULL
+         WHERE status IN ('running', 'waiting') AND status = 'running' AND is_idle = false AND queued_at IS NULL
            AND epoch <= (SELECT epoch FROM engine))
 """
 EXPECTED: Final = """
@@ -73,13 +73,13 @@ SELECT id, workspace_id FROM executions
 """
 IDLE: Final = """
 SELECT id, workspace_id FROM executions
- WHERE is_active AND completed_at IS NULL AND rests LIMIT :limit
+ WHERE is_active AND completed_at IS NULL AND is_idle LIMIT :limit
 """
 # One that is under way and has been in memory has room from then on, or has asked for it, where that is limited. These
 # had to wait for their turn when they were looked at, and whoever gave it to them was cut off before it told them.
 UNNOTIFIED: Final = """
 SELECT id, workspace_id FROM executions
- WHERE concurrency_key IS NOT NULL AND completed_at IS NULL AND NOT rests
+ WHERE concurrency_key IS NOT NULL AND completed_at IS NULL AND NOT is_idle
    AND NOT is_active AND queued_at IS NULL AND epoch > (SELECT epoch FROM engine)
  LIMIT :limit
 """

@@ -13,11 +13,11 @@ from flowrunner.storage.rows import to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Transaction, one_row
 
 PAGE: Final = """
-SELECT seq, at, actor, credential, address, action, object_kind, object_id, account_id, outcome, details,
+SELECT seq, at, actor, credential, address, action, object_kind, object_id, workspace_id, outcome, details,
        previous, hash
   FROM audit
  WHERE (CAST(:actor AS text) IS NULL OR actor = :actor)
-   AND (CAST(:account_id AS text) IS NULL OR account_id = :account_id)
+   AND (CAST(:workspace_id AS text) IS NULL OR workspace_id = :workspace_id)
    AND (CAST(:action AS text) IS NULL OR action = :action)
    AND (CAST(:object_kind AS text) IS NULL OR object_kind = :object_kind)
    AND (CAST(:object_id AS text) IS NULL OR object_id = :object_id)
@@ -29,7 +29,7 @@ SELECT seq, at, actor, credential, address, action, object_kind, object_id, acco
 COUNT: Final = """
 SELECT count(*) FROM audit
  WHERE (CAST(:actor AS text) IS NULL OR actor = :actor)
-   AND (CAST(:account_id AS text) IS NULL OR account_id = :account_id)
+   AND (CAST(:workspace_id AS text) IS NULL OR workspace_id = :workspace_id)
    AND (CAST(:action AS text) IS NULL OR action = :action)
    AND (CAST(:object_kind AS text) IS NULL OR object_kind = :object_kind)
    AND (CAST(:object_id AS text) IS NULL OR object_id = :object_id)
@@ -62,7 +62,7 @@ class SqlAudit:
     async def page(self, wanted: AuditFilter, *, page: Page) -> tuple[Sequence[AuditRow], int]:
         values = {
             "actor": wanted.actor,
-            "account_id": wanted.account_id,
+            "workspace_id": wanted.workspace_id,
             "action": wanted.action,
             "object_kind": wanted.object_kind,
             "object_id": wanted.object_id,

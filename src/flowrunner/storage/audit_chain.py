@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.domain.audit import AuditEntry, AuditRow
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import AccountId, WorkspaceId
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 
@@ -20,12 +20,12 @@ LAST: Final = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1"
 ANCHOR: Final = "SELECT seq, hash FROM audit_anchor"
 ADD: Final = Statement(
     sqlite="""
-INSERT INTO audit (seq, at, actor, credential, address, action, object_kind, object_id, account_id, outcome, details,
+INSERT INTO audit (seq, at, actor, credential, address, action, object_kind, object_id, workspace_id, outcome, details,
        previous, hash)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """,
     postgres="""
-INSERT INTO audit (seq, at, actor, credential, address, action, object_kind, object_id, account_id, outcome, details,
+INSERT INTO audit (seq, at, actor, credential, address, action, object_kind, object_id, workspace_id, outcome, details,
        previous, hash)
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
                      $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[], $13::bytea[])
@@ -33,7 +33,7 @@ SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::tex
 """,
 )
 ROWS: Final = """
-SELECT seq, at, actor, credential, address, action, object_kind, object_id, account_id, outcome, details,
+SELECT seq, at, actor, credential, address, action, object_kind, object_id, workspace_id, outcome, details,
        previous, hash
   FROM audit WHERE seq > :after ORDER BY seq LIMIT :limit
 """
@@ -61,7 +61,7 @@ async def add_to_chain(tx: Transaction, entries: Iterable[AuditEntry]) -> None:
                     entry.address,
                     entry.action,
                     *entry.object,
-                    entry.account_id,
+                    entry.workspace_id,
                     entry.outcome,
                 )
             ),
@@ -85,7 +85,7 @@ def audit_row(row: Sequence[Any]) -> AuditRow:
         address=row[4],
         action=row[5],
         object=(row[6], row[7]),
-        account_id=None if row[8] is None else AccountId(row[8]),
+        workspace_id=None if row[8] is None else WorkspaceId(row[8]),
         outcome=row[9],
         details=msgspec.json.decode(row[10]),
     )

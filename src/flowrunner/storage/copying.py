@@ -26,8 +26,10 @@ class Table:
     rows: str
 
 
-# In the order that what they refer to asks for. Sums of bytes are kept by the database itself.
+# In the order that foreign keys require. Workspaces precede accounts: the trigger on accounts then finds them there.
+# The database itself maintains the sums in `usage`.
 TABLES: Final = (
+    Table("workspaces", ("id", "created_at"), "SELECT id, created_at FROM workspaces ORDER BY id"),
     Table(
         "accounts",
         ("id", "name", "email", "role", "password_hash", "created_at", "updated_at", "disabled_at", "deleted_at"),
@@ -95,13 +97,13 @@ SELECT id, workspace_id, flow_id, number, version, size, created_at, deleted_at,
     Table(
         "executions",
         (
-            "id", "workspace_id", "flow_id", "revision_id", "status", "started_at", "completed_at", "error", "rests",
+            "id", "workspace_id", "flow_id", "revision_id", "status", "started_at", "completed_at", "error", "is_idle",
             "wake_at", "waiting_for", "epoch", "last_seq", "size", "idempotency_key", "request_digest", "parent_id",
             "rerun_of", "concurrency_key", "concurrency_limit", "queue_position", "is_queued", "is_active", "queued_at",
         ),
         """
 SELECT id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error,
-       CASE WHEN rests THEN true ELSE false END, wake_at, waiting_for, epoch, last_seq,
+       CASE WHEN is_idle THEN true ELSE false END, wake_at, waiting_for, epoch, last_seq,
        size, idempotency_key, request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, queue_position,
        CASE WHEN is_queued THEN true ELSE false END, CASE WHEN is_active THEN true ELSE false END, queued_at
   FROM executions ORDER BY id
@@ -115,11 +117,11 @@ SELECT id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
     Table(
         "audit",
         (
-            "seq", "at", "actor", "credential", "address", "action", "object_kind", "object_id", "account_id",
+            "seq", "at", "actor", "credential", "address", "action", "object_kind", "object_id", "workspace_id",
             "outcome", "details", "previous", "hash",
         ),
         """
-SELECT seq, at, actor, credential, address, action, object_kind, object_id, account_id, outcome, details, previous,
+SELECT seq, at, actor, credential, address, action, object_kind, object_id, workspace_id, outcome, details, previous,
        hash
   FROM audit ORDER BY seq
 """,
@@ -130,16 +132,16 @@ USAGE: Final = Table(
     ("workspace_id", "stored"),
     "SELECT workspace_id, CAST(sum(stored) AS bigint) FROM usage GROUP BY workspace_id ORDER BY workspace_id",
 )
-BOOLEANS: Final = frozenset({"rests", "is_queued", "is_active"})
+BOOLEANS: Final = frozenset({"is_idle", "is_queued", "is_active"})
 EPOCH: Final = "SELECT epoch FROM engine"
 SET_EPOCH: Final = "UPDATE engine SET epoch = $1"
 IS_EMPTY: Final = "SELECT NOT EXISTS (SELECT 1 FROM accounts) AND NOT EXISTS (SELECT 1 FROM audit)"
 ANCHOR: Final = "SELECT seq, hash FROM audit_anchor"
 # The anchor moves along a log that is there; this one comes before its log.
 SET_ANCHOR: Final = (
-    "ALTER TABLE audit_anchor DISABLE TRIGGER audit_anchor_goes_on",
+    "ALTER TABLE audit_anchor DISABLE TRIGGER audit_anchor_rejects_jump",
     "UPDATE audit_anchor SET seq = $1, hash = $2",
-    "ALTER TABLE audit_anchor ENABLE TRIGGER audit_anchor_goes_on",
+    "ALTER TABLE audit_anchor ENABLE TRIGGER audit_anchor_rejects_jump",
 )
 # The next rotation gets the number after the last.
 SET_ROTATION: Final = """

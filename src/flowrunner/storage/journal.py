@@ -44,11 +44,11 @@ from flowrunner.storage.usage import STORED
 CREATE: Final = Statement(
     sqlite="""
 INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
-                        error, rests, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
+                        error, is_idle, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
                         parent_id, rerun_of, concurrency_key, concurrency_limit, is_queued,
                         is_active, queued_at, queue_position)
 SELECT :id, :workspace_id, :flow_id, :revision_id, :status, :started_at, :completed_at,
-       :error, :rests, :wake_at, :waiting_for, :epoch, :last_seq, :size, :idempotency_key, :request_digest,
+       :error, :is_idle, :wake_at, :waiting_for, :epoch, :last_seq, :size, :idempotency_key, :request_digest,
        :parent_id, :rerun_of, :concurrency_key, :concurrency_limit, :is_queued, :is_active, :queued_at,
        CASE WHEN :concurrency_key IS NOT NULL
             THEN 1 + max(coalesce((SELECT max(queue_position) FROM executions
@@ -66,7 +66,7 @@ SELECT :id, :workspace_id, :flow_id, :revision_id, :status, :started_at, :comple
 """,
     postgres="""
 INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
-                        error, rests, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
+                        error, is_idle, wake_at, waiting_for, epoch, last_seq, size, idempotency_key, request_digest,
                         parent_id, rerun_of, concurrency_key, concurrency_limit, is_queued,
                         is_active, queued_at, queue_position)
 SELECT new.*,
@@ -79,12 +79,12 @@ SELECT new.*,
                            WHERE x.concurrency_key = new.concurrency_key
                              AND x.completed_at IS NULL AND x.is_queued)), 0) END
   FROM unnest(:id::text[], :workspace_id::text[], :flow_id::text[], :revision_id::text[], :status::text[],
-              :started_at::bigint[], :completed_at::bigint[], :error::text[], :rests::boolean[],
+              :started_at::bigint[], :completed_at::bigint[], :error::text[], :is_idle::boolean[],
               :wake_at::bigint[], :waiting_for::text[], :epoch::bigint[], :last_seq::bigint[], :size::bigint[],
               :idempotency_key::text[], :request_digest::text[], :parent_id::text[], :rerun_of::text[],
               :concurrency_key::text[], :concurrency_limit::bigint[], :is_queued::boolean[], :is_active::boolean[],
               :queued_at::bigint[])
-    AS new (id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error, rests, wake_at,
+    AS new (id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error, is_idle, wake_at,
             waiting_for, epoch, last_seq, size, idempotency_key, request_digest, parent_id, rerun_of, concurrency_key,
             concurrency_limit, is_queued, is_active, queued_at)
  WHERE new.epoch = (SELECT epoch FROM engine)
@@ -104,7 +104,7 @@ SELECT :concurrency_limit > (SELECT count(*) FROM executions
 """
 # The one that waits longest comes first; what it is admitted to is its own limit.
 ADMIT: Final = """
-UPDATE executions SET is_queued = false, rests = false, waiting_for = NULL
+UPDATE executions SET is_queued = false, is_idle = false, waiting_for = NULL
  WHERE id = (SELECT id FROM executions
               WHERE concurrency_key = :key AND completed_at IS NULL AND is_queued ORDER BY queue_position LIMIT 1)
    AND concurrency_limit > (SELECT count(*) FROM executions
@@ -113,7 +113,7 @@ RETURNING id, workspace_id
 """
 HAVING_TURN: Final = """
 SELECT id, workspace_id FROM executions
- WHERE concurrency_key = :key AND completed_at IS NULL AND NOT is_queued AND NOT rests ORDER BY id
+ WHERE concurrency_key = :key AND completed_at IS NULL AND NOT is_queued AND NOT is_idle ORDER BY id
 """
 QUEUED_KEYS: Final = """
 SELECT DISTINCT concurrency_key FROM executions WHERE concurrency_key IS NOT NULL AND completed_at IS NULL AND is_queued
@@ -198,20 +198,20 @@ REVISION_IS_GONE: Final = "SELECT 1 FROM revisions WHERE id = :revision_id AND d
 ADVANCE: Final = Statement(
     sqlite="""
 UPDATE executions
-   SET status = :status, completed_at = :completed_at, error = :error, rests = :rests, wake_at = :wake_at,
+   SET status = :status, completed_at = :completed_at, error = :error, is_idle = :is_idle, wake_at = :wake_at,
        waiting_for = :waiting_for, last_seq = :last_seq, size = size + :size
  WHERE id = :id AND last_seq = :after AND is_queued = :is_queued
    AND :epoch >= (SELECT epoch FROM engine) AND (epoch = :epoch OR epoch < (SELECT epoch FROM engine))
 """,
     postgres="""
 UPDATE executions
-   SET status = new.status, completed_at = new.completed_at, error = new.error, rests = new.rests,
+   SET status = new.status, completed_at = new.completed_at, error = new.error, is_idle = new.is_idle,
        wake_at = new.wake_at,
        waiting_for = new.waiting_for, last_seq = new.last_seq, size = executions.size + new.size
-  FROM unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :rests::boolean[],
+  FROM unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :is_idle::boolean[],
               :wake_at::bigint[], :waiting_for::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[],
               :epoch::bigint[], :is_queued::boolean[])
-    AS new (id, status, completed_at, error, rests, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
+    AS new (id, status, completed_at, error, is_idle, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
  WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
    AND executions.is_queued = new.is_queued AND new.epoch >= (SELECT epoch FROM engine)
    AND (executions.epoch = new.epoch OR executions.epoch < (SELECT epoch FROM engine))
@@ -280,14 +280,14 @@ SELECT seq, at, type, data
 # asked for twice, here and below, because SQLite takes the index of open ones for no other words than its own.
 UNOWNED: Final = """
 SELECT id, workspace_id FROM executions
- WHERE status IN ('running', 'waiting') AND status = 'running' AND rests = false AND queued_at IS NULL
+ WHERE status IN ('running', 'waiting') AND status = 'running' AND is_idle = false AND queued_at IS NULL
    AND started_at <= :since AND epoch <= (SELECT epoch FROM engine)
  LIMIT :limit
 """
 # What waits for room is known to wait, and is let in when there is some.
 UNFINISHED: Final = """
 SELECT id, workspace_id FROM executions
- WHERE status IN ('running', 'waiting') AND status = 'running' AND rests = false AND queued_at IS NULL AND id > :after
+ WHERE status IN ('running', 'waiting') AND status = 'running' AND is_idle = false AND queued_at IS NULL AND id > :after
  ORDER BY id LIMIT :limit
 """
 DUE: Final = """
@@ -424,7 +424,7 @@ def summary_row(append: Append) -> dict[str, Any]:
         "status": summary.status.value,
         "completed_at": to_ms_or_none(summary.completed_at),
         "error": summary.error,
-        "rests": summary.rests,
+        "is_idle": summary.rests,
         "wake_at": to_ms_or_none(summary.wake_at),
         "waiting_for": None if summary.waiting_for is None else summary.waiting_for.decode(),
         "epoch": append.epoch,

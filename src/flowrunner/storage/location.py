@@ -28,7 +28,7 @@ class Location(Protocol):
     async def migrate(self) -> None:
         """Bring it to the newest schema, unless it has a newer one that this version can use.
 
-        Raises: CannotConnect, SchemaTooNew, UnusableDatabase.
+        Raises: CannotConnect, UnknownSchema, UnusableDatabase.
         """
         ...
 

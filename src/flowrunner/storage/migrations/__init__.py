@@ -1,6 +1,6 @@
-"""Brings a database to the schema this program expects.
+"""Migrations to the schema that this program expects.
 
-Alembic is imported only when the schema is behind: the import alone takes longer than a start.
+Alembic is imported only to run migrations, because the import alone takes longer than a start.
 """
 
 import contextlib
@@ -11,23 +11,23 @@ from typing import Any, Final
 
 from flowrunner.domain.errors import FlowRunnerError
 
-# All that this version knows, in their order.
-REVISIONS: Final = ("0001",)
+# The revisions that this version knows, in order. Revisions compare as text.
+REVISIONS: Final = ("0002",)
 HEAD: Final = REVISIONS[-1]
 COMPATIBLE_WITH: Final = "SELECT compatible_with FROM engine"
 
 
-class SchemaTooNew(FlowRunnerError):
-    """The database was written by a later version of FlowRunner, which this one cannot run beside or after."""
+class UnknownSchema(FlowRunnerError):
+    """A database with a schema that this version can neither use nor migrate; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a database has.
+    """The schema of a database.
 
     Attributes:
-        revision: The last migration that was made; None if there is no schema yet.
-        compatible_with: For a revision that this version does not know: the earliest one whose programs can use it.
+        revision: The last migration that was applied; None if there is no schema yet.
+        compatible_with: For a newer revision: the oldest one whose programs can use the database.
     """
 
     revision: str | None
@@ -35,36 +35,53 @@ class Schema:
 
     @property
     def is_usable(self) -> bool:
-        """This version can use the database as it is."""
+        """Return whether this version can use the database without a migration."""
         return self.revision == HEAD or (self.compatible_with is not None and self.compatible_with <= HEAD)
 
     @property
-    def is_newer(self) -> bool:
-        return self.revision is not None and self.revision not in REVISIONS
+    def is_obsolete(self) -> bool:
+        """Return whether the schema is older than every one that this version can migrate."""
+        return self.revision is not None and self.revision < REVISIONS[0]
 
-    def too_new(self, name: str) -> SchemaTooNew:
-        return SchemaTooNew(
-            f"{name} has the schema '{self.revision}', which this version does not know: "
-            "start the version of FlowRunner that wrote it, or a newer one"
-        )
+    @property
+    def is_newer(self) -> bool:
+        return self.revision is not None and self.revision not in REVISIONS and not self.is_obsolete
+
+    def check_can_migrate(self, name: str) -> None:
+        """Raise UnknownSchema if no migration leads from this schema to the newest one.
+
+        Args:
+            name: The database, for the message.
+        """
+        if self.is_obsolete:
+            raise UnknownSchema(
+                f"{name} has the schema '{self.revision}' of a version before the first release, which this version "
+                "can neither use nor migrate. Read your flows from it with the version that made it "
+                "(GET /api/v1/flows); then start this version with another data directory, or another database, and "
+                "save them there"
+            )
+        if self.is_newer:
+            raise UnknownSchema(
+                f"{name} has the schema '{self.revision}', which this version does not know: "
+                "start the version of FlowRunner that wrote it, or a newer one"
+            )
 
 
 class UnusableDatabase(FlowRunnerError):
-    """It is not a database, is damaged, holds something else, or cannot be written; the message says what to do."""
+    """A file or database that is damaged, cannot be written or holds something else; the message says what to do."""
 
 
 def migrate_sqlite(path: Path) -> None:
-    """Create the database at ``path`` if there is none, and bring it to the newest schema.
+    """Create the database at ``path`` if there is none, and migrate it to the newest schema.
 
     Raises:
-        SchemaTooNew: If it was written by a later version.
-        UnusableDatabase: If it cannot be asked which schema it has, or changed.
+        UnknownSchema: If no migration leads from its schema to the newest one.
+        UnusableDatabase: If the schema cannot be read, or the database cannot be changed.
     """
     current = schema_of_sqlite(path)
     if current.is_usable:
         return
-    if current.is_newer:
-        raise current.too_new(f"The database {path}")
+    current.check_can_migrate(f"The database {path}")
     from alembic import command
     from sqlalchemy.exc import DBAPIError
 
@@ -74,12 +91,12 @@ def migrate_sqlite(path: Path) -> None:
         command.upgrade(config, "head")
     except DBAPIError as error:
         raise UnusableDatabase(
-            f"The database {path} cannot be brought to the newest schema: {_with_advice(error.orig)}"
+            f"The database {path} cannot be migrated to the newest schema: {_with_advice(error.orig)}"
         ) from error
 
 
 def alembic_config() -> Any:
-    """Alembic's `Config`, which knows where the migrations are."""
+    """Return Alembic's `Config` with the directory of the migrations."""
     from alembic.config import Config
 
     config = Config()
@@ -91,7 +108,7 @@ def schema_of_sqlite(path: Path) -> Schema:
     """Return the schema that the database has. Raises: UnusableDatabase."""
     try:
         with contextlib.closing(sqlite3.connect(path)) as connection:
-            # Takes effect only while the database is still empty; lets a purge give space back.
+            # Takes effect only while the database is empty. A purge can then return space to the file system.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -105,12 +122,12 @@ def schema_of_sqlite(path: Path) -> Schema:
         raise UnusableDatabase(f"The database {path} cannot be used: {_with_advice(error)}") from error
 
 
-# What helps, by the codes that SQLite gives.
+# Advice by SQLite's primary result code.
 _RESTORE: Final = "restore it from your backup"
 _LET_WRITE: Final = "the user that FlowRunner runs as has to be able to write the file and the directory it is in"
 _ADVICE: Final = {
-    sqlite3.SQLITE_BUSY: "another program is using it: end that one first",
-    sqlite3.SQLITE_FULL: "there is no room left on the disk",
+    sqlite3.SQLITE_BUSY: "another program is using it: stop that one first",
+    sqlite3.SQLITE_FULL: "no space is left on the disk",
     sqlite3.SQLITE_IOERR: "the disk may be full, or damaged",
     sqlite3.SQLITE_READONLY: _LET_WRITE,
     sqlite3.SQLITE_CANTOPEN: _LET_WRITE,
@@ -120,7 +137,7 @@ _ADVICE: Final = {
 
 
 def _with_advice(error: BaseException | None) -> str:
-    """What the error says, and what to do about it if that is known."""
-    # The higher bytes tell more than is of use here.
+    """Return the text of the error, with advice if there is any for its code."""
+    # The lowest byte is the primary result code.
     advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
     return str(error) if advice is None else f"{error}; {advice}"

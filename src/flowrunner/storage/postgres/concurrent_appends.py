@@ -31,14 +31,14 @@ WITH cited AS MATERIALIZED (
                                         WHERE usage.workspace_id = quota.workspace_id)
 ), advanced AS (
     UPDATE executions
-       SET status = new.status, completed_at = new.completed_at, error = new.error, rests = new.rests,
+       SET status = new.status, completed_at = new.completed_at, error = new.error, is_idle = new.is_idle,
            wake_at = new.wake_at,
            waiting_for = new.waiting_for, last_seq = new.last_seq, size = executions.size + new.size
       FROM flowrunner_lock_shared() AS engine (epoch),
-           unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :rests::boolean[],
+           unnest(:id::text[], :status::text[], :completed_at::bigint[], :error::text[], :is_idle::boolean[],
                   :wake_at::bigint[], :waiting_for::text[], :last_seq::bigint[], :size::bigint[], :after::bigint[],
                   :epoch::bigint[], :is_queued::boolean[])
-        AS new (id, status, completed_at, error, rests, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
+        AS new (id, status, completed_at, error, is_idle, wake_at, waiting_for, last_seq, size, after, epoch, is_queued)
      WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
        AND executions.is_queued = new.is_queued AND new.epoch >= engine.epoch
        AND (executions.epoch = new.epoch OR executions.epoch < engine.epoch)

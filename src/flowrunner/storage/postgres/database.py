@@ -33,9 +33,9 @@ from flowrunner.storage.transaction import Transaction
 T = TypeVar("T")
 
 # In one exchange: while it lasts, no other process can write.
-BEGIN: Final = "BEGIN; SELECT flowrunner_write_alone()"
+BEGIN: Final = "BEGIN; SELECT flowrunner_lock_exclusive()"
 # Several statements at once take no parameters, and %d takes nothing but a number.
-BEGIN_AT: Final = "BEGIN; SELECT 1 FROM flowrunner_write_alone() AS engine (epoch) WHERE epoch = %d"
+BEGIN_AT: Final = "BEGIN; SELECT 1 FROM flowrunner_lock_exclusive() AS engine (epoch) WHERE epoch = %d"
 # A process that is stopped in the middle of a transaction would keep all others from writing.
 STALLED_SECONDS: Final = 2.0
 ACQUIRE_SECONDS: Final = 5.0

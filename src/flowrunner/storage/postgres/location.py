@@ -40,7 +40,7 @@ class PostgresUrl:
         return await schema_of_postgres(self.url)
 
     async def migrate(self) -> None:
-        """Bring it to the newest schema. Raises: SchemaTooNew, UnusableDatabase."""
+        """Bring it to the newest schema. Raises: UnknownSchema, UnusableDatabase."""
         await migrate_postgres(self.url)
 
     def open(self, *, on_commit: Callable[[int], None] = lambda size: None, is_standby: bool = False) -> Database:

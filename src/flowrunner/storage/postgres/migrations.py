@@ -1,4 +1,4 @@
-"""Brings a PostgreSQL database to the schema this program expects."""
+"""Migrations of a PostgreSQL database to the schema that this program expects."""
 
 import asyncio
 import io
@@ -10,24 +10,24 @@ import asyncpg
 from flowrunner.storage.migrations import COMPATIBLE_WITH, Schema, UnusableDatabase, alembic_config
 from flowrunner.storage.postgres.connections import CONNECT_SECONDS, connected, is_trouble, with_advice
 
-# Held to the end of the transaction, so that of two who migrate one waits and then has nothing to do.
+# Held until the transaction ends: of two processes that migrate, the second waits and then has nothing to do.
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('flowrunner migration'), hashtext(current_schema()))"
 EXISTS: Final = "SELECT to_regclass('alembic_version') IS NOT NULL"
 REVISION: Final = "SELECT version_num FROM alembic_version"
-# Older processes go on beside a migration. One that waits for their transactions holds up all that come after: it gives
-# up soon, and whoever starts tries again.
+# Processes of the previous version keep working during a migration. One that waits for a table lock blocks every later
+# transaction on that table, so it gives up soon; the process that starts retries.
 LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '5s'"
-# A large table takes its time.
+# Changing a large table can take long.
 _MIGRATION_SECONDS: Final = 3600.0
 
 
 async def migrate_postgres(url: str) -> None:
-    """Bring the database to the newest schema, from an empty one on, in one transaction.
+    """Migrate the database, which may be empty, to the newest schema in one transaction.
 
     Raises:
-        SchemaTooNew: If it was written by a later version.
-        CannotConnect.
-        UnusableDatabase: If it cannot be asked which schema it has, or changed.
+        UnknownSchema: If no migration leads from its schema to the newest one.
+        CannotConnect: If it cannot be reached.
+        UnusableDatabase: If the schema cannot be read, or the database cannot be changed.
     """
     if (await schema_of_postgres(url)).is_usable:
         return
@@ -43,7 +43,7 @@ async def migrate_postgres(url: str) -> None:
             if is_trouble(error):
                 raise
             raise UnusableDatabase(
-                f"The database cannot be brought to the newest schema: {with_advice(error)}"
+                f"The database cannot be migrated to the newest schema: {with_advice(error)}"
             ) from error
 
 
@@ -68,9 +68,8 @@ async def _schema(connection: Any) -> Schema:
 
 
 def script(current: Schema) -> str:
-    """Return the statements that lead from the present schema to the newest one. Raises: SchemaTooNew."""
-    if current.is_newer:
-        raise current.too_new("The database")
+    """Return the statements that migrate from the current schema to the newest one. Raises: UnknownSchema."""
+    current.check_can_migrate("The database")
     from alembic import command
 
     config = alembic_config()

@@ -40,7 +40,7 @@ class SqliteFile:
         return schema_of_sqlite(self.path) if self.path.exists() else Schema(None)
 
     async def migrate(self) -> None:
-        """Bring it to the newest schema. Raises: SchemaTooNew, UnusableDatabase."""
+        """Bring it to the newest schema. Raises: UnknownSchema, UnusableDatabase."""
         migrate_sqlite(self.path)
 
     @property
