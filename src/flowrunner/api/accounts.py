@@ -6,11 +6,11 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, answer, errors, listing, rfc3339
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, answer, errors, listing
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
 from flowrunner.domain.account import Account, Right, Role
-from flowrunner.domain.values import AccountId
+from flowrunner.domain.values import AccountId, rfc3339
 
 _PREFIX = "/api/v1/accounts"
 router = APIRouter(prefix=_PREFIX, tags=["Accounts"], route_class=ProtectedRoute)

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from flowrunner.api.http.answers import Answer, errors, listing, rfc3339
+from flowrunner.api.http.answers import Answer, errors, listing
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit, Offset, page_of, services_of
 from flowrunner.api.http.routing import AdminRoute, caller_of
 from flowrunner.domain.audit import AuditRow, Outcome
 from flowrunner.domain.errors import invalid
+from flowrunner.domain.values import rfc3339
 from flowrunner.ports import AuditFilter
 
 admin = APIRouter(prefix="/api/v1/audit", tags=["Audit"], route_class=AdminRoute)

@@ -17,7 +17,6 @@ from flowrunner.api.http.answers import (
     errors,
     listing,
     long_listing,
-    rfc3339,
 )
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
@@ -25,7 +24,7 @@ from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.events import LogLevel
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import ExecutionId, FlowId
+from flowrunner.domain.values import ExecutionId, FlowId, rfc3339
 from flowrunner.ports import LONGEST_LISTED_ERROR, ExecutionView, LogLine
 from flowrunner.services.executions import StartedExecution
 from flowrunner.services.reruns import CURRENT

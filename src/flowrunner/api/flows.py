@@ -16,7 +16,6 @@ from flowrunner.api.http.answers import (
     in_portions,
     listing,
     long_listing,
-    rfc3339,
 )
 from flowrunner.api.http.conditions import (
     IF_MATCH,
@@ -31,7 +30,7 @@ from flowrunner.api.http.errors import etag, fault_json
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
 from flowrunner.api.http.routing import MAX_FLOW_BODY_BYTES, ProtectedRoute, caller_of, needs
 from flowrunner.domain.account import Right
-from flowrunner.domain.values import FlowId
+from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.ports import FlowView, RevisionView, SavedFlow
 from flowrunner.services.flows import FlowDraft
 

@@ -5,7 +5,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from flowrunner.api.accounts import AccountAnswer, account_json
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, answer, errors, rfc3339
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, answer, errors
 from flowrunner.api.http.requests import Body, services_of
 from flowrunner.api.http.routing import (
     MAX_ANONYMOUS_BODY_BYTES,
@@ -21,6 +21,7 @@ from flowrunner.api.http.routing import (
 )
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import Unauthorized
+from flowrunner.domain.values import rfc3339
 from flowrunner.services.identity import Token
 
 

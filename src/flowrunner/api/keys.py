@@ -6,9 +6,10 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, answer, errors, listing, rfc3339
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, answer, errors, listing
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
 from flowrunner.api.http.routing import AdminRoute, caller_of
+from flowrunner.domain.values import rfc3339
 from flowrunner.ports import KeyKind, KeyRotation
 
 admin = APIRouter(prefix="/api/v1/keys/rotations", tags=["Keys"], route_class=AdminRoute)

@@ -13,7 +13,6 @@ from starlette.routing import Match, WebSocketRoute
 from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from flowrunner.api.http.answers import rfc3339
 from flowrunner.api.http.errors import answer_to, record_refusal
 from flowrunner.api.http.routing import admit_socket
 from flowrunner.domain.account import Caller, Right
@@ -37,7 +36,7 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import Limits, check_all_sockets
-from flowrunner.domain.values import AccountId, ExecutionId
+from flowrunner.domain.values import AccountId, ExecutionId, rfc3339
 from flowrunner.ports import PAGE_OF_EVENTS_BYTES, Clock, Journal, LiveEvents, Recorded
 from flowrunner.services.bundle import Services
 

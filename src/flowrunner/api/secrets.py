@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, answer, errors, rfc3339
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, answer, errors
 from flowrunner.api.http.requests import Body, services_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of
-from flowrunner.domain.values import WorkspaceId
+from flowrunner.domain.values import WorkspaceId, rfc3339
 from flowrunner.ports import SecretView
 
 router = APIRouter(prefix="/api/v1/accounts/{account_id}/secrets", tags=["Secrets"], route_class=ProtectedRoute)

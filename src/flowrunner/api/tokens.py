@@ -7,13 +7,13 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, answer, errors, listing, rfc3339
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, answer, errors, listing
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.domain.account import Right, Scope
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.errors import invalid
-from flowrunner.domain.values import TokenId
+from flowrunner.domain.values import TokenId, rfc3339
 from flowrunner.ports import TokenView
 
 router = APIRouter(prefix="/api/v1/tokens", tags=["API tokens"], route_class=ProtectedRoute)

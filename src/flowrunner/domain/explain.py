@@ -1,11 +1,10 @@
 """What an execution waits for, in a form for people."""
 
-from datetime import datetime
 from itertools import islice
 from typing import Final
 
 from flowrunner.domain.execution import ExecutionState, StepState, StepStatus
-from flowrunner.domain.values import JSON
+from flowrunner.domain.values import JSON, rfc3339
 
 MOST_SHOWN: Final = 20
 # What one waits for that may not come into memory yet, as a JSON text: nothing in its events tells.
@@ -29,7 +28,7 @@ def waiting_for(state: ExecutionState) -> list[JSON]:
             break
         details = _about(current)
         if details is not None:
-            until = None if current.due_at is None else _moment(current.due_at)
+            until = None if current.due_at is None else rfc3339(current.due_at)
             found.append({"node": step.node, "step": str(step), "until": until, **details})
     return found
 
@@ -47,7 +46,3 @@ def _about(current: StepState) -> dict[str, JSON] | None:
     if current.open is not None and not current.open.has_begun:
         return {"type": "delay"}
     return None
-
-
-def _moment(at: datetime) -> str:
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,6 +1,8 @@
 """The types that every layer shares: identifiers and JSON."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NewType, TypeAlias, Union
 
 AccountId = NewType("AccountId", str)
@@ -96,3 +98,10 @@ def left_after(value: JSON, left: int) -> int:
 def personal_workspace(account_id: AccountId) -> WorkspaceId:
     """Return the workspace that belongs to an account alone. It has the id of the account."""
     return WorkspaceId(account_id)
+
+
+# Consecutive lists mostly contain the same times.
+@lru_cache(maxsize=4096)
+def rfc3339(at: datetime) -> str:
+    """Format a time in UTC with milliseconds: `2027-01-31T13:00:00.000Z`."""
+    return at.isoformat(timespec="milliseconds")[:-6] + "Z"

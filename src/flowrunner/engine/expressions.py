@@ -19,7 +19,7 @@ from flowrunner.domain.expression import (
     value_of,
 )
 from flowrunner.domain.flow import Flow, Mentions, Prepared
-from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId
+from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId, rfc3339
 from flowrunner.engine.dependencies import EngineDependencies
 
 
@@ -193,4 +193,4 @@ def _seen(frame: Frame, name: str) -> JSON:
 
 
 def _moment(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if at is None else rfc3339(at)

@@ -12,7 +12,7 @@ from flowrunner.domain.events import (
     Started,
 )
 from flowrunner.domain.execution import StepState
-from flowrunner.domain.values import JSON
+from flowrunner.domain.values import JSON, rfc3339
 
 
 def level_of(said: str) -> LogLevel:
@@ -28,7 +28,7 @@ def line_of_start(started: Started) -> Logged:
 def line_of_failure(event: NodeFailed) -> Logged:
     data: dict[str, JSON] = {"type": event.error.type, "attempt": event.attempt}
     if event.retry_at is not None:
-        data["retry_at"] = event.retry_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        data["retry_at"] = rfc3339(event.retry_at)
     return Logged(
         level="error" if event.retry_at is None else "warn",
         message=event.error.message,

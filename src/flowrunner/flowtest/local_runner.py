@@ -9,7 +9,7 @@ import msgspec
 
 from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
 from flowrunner.domain.events import Event, NodeWaiting, Step
-from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.domain.values import JSON, ExecutionId, rfc3339
 from flowrunner.flowtest.memory import NOBODY, GivenFlow, MemoryJournal, new_execution
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports import Clock, Dispatcher, Recorded, Signal
@@ -140,7 +140,7 @@ class LocalRunner:
             except (InvalidInput, Conflict) as error:
                 self.cancel(f"the answer to '{wait.node}' does not fit its form: {error}")
                 return
-            at = self.clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            at = rfc3339(self.clock.now())
             payload = {"approved": answer.approved, "by": _BY, "at": at, "data": data}
         else:
             return

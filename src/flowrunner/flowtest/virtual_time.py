@@ -11,7 +11,7 @@ from flowrunner.domain.errors import Conflict, InvalidInput
 from flowrunner.domain.execution import ExecutionState, StepState, replay
 from flowrunner.domain.expression.script import Script, ScriptFault, ScriptOutcome
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId, rfc3339
 from flowrunner.flowtest.memory import MemoryJournal
 from flowrunner.flowtest.paths import path_of
 from flowrunner.language.flow_tests import FlowTest, NodePath, dotted_path
@@ -227,7 +227,7 @@ def _signal(item: _ScheduledInput, flow: Flow, waiting: Sequence[StepState], now
         is_approval = key is not None and key.startswith("approval:")
         if is_approval and key is not None and path_of(flow, str(current.step)) == item.approval:
             assert isinstance(item.payload, dict), "an answer is an object"
-            at = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            at = rfc3339(now)
             return Signal(key=key, payload={**item.payload, "at": at})
     return None
 

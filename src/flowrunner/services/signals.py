@@ -10,7 +10,7 @@ from flowrunner.domain.errors import Conflict, Fault, Forbidden, InvalidInput, N
 from flowrunner.domain.events import SignalReceived
 from flowrunner.domain.execution import StepState, replay
 from flowrunner.domain.rerun import Timed
-from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId, rfc3339
 from flowrunner.language.inputs import Form
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.language.schema_budget import SchemaBudget
@@ -126,7 +126,7 @@ class Signals:
         answer: JSON = {
             "approved": approved,
             "by": caller.workspace_id,
-            "at": self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "at": rfc3339(self._clock.now()),
             "data": data,
         }
         key = f"approval:{current.step}"

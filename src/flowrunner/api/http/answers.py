@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
-from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -86,13 +84,6 @@ _ITEMS_AT_ONCE: Final = 50
 BODY_ERRORS = (400, 413, 415, 422)
 
 ExecutionStatus = Literal["running", "waiting", "completed", "failed", "cancelled"]
-
-
-# Consecutive lists mostly contain the same times.
-@lru_cache(maxsize=4096)
-def rfc3339(at: datetime) -> str:
-    """Format a time in UTC with milliseconds."""
-    return at.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def answer(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
