@@ -1,4 +1,4 @@
-"""What the server tells whoever runs it."""
+"""The log of the server."""
 
 import atexit
 import contextlib
@@ -16,17 +16,17 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 from flowrunner.settings import Settings
 
-# The variables of a frame may hold whatever a flow works with, its secrets among it.
+# Local variables may contain data of flows, including secrets.
 _TRACEBACKS: Final = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 
 
-# Of one kind, in a minute.
+# Lines of one kind per minute.
 _MOST_LINES: Final = 10
 _MINUTE_SECONDS: Final = 60.0
-# Kinds beyond are counted as one.
+# Further kinds are counted together.
 _MOST_KINDS: Final = 100
 _OTHER: Final = "other"
-# Events that clients cause as often as they like, with the fields that tell their kinds apart.
+# Events that clients can cause at any rate, with the fields that distinguish their kinds.
 _SAMPLED: Final[Mapping[str, tuple[str, ...]]] = {
     "execution.failed": ("workspace_id",),
     "login.failed": ("account_id",),
@@ -34,25 +34,25 @@ _SAMPLED: Final[Mapping[str, tuple[str, ...]]] = {
     "request.finished": ("status", "account_id"),
 }
 _MOST_FAILED_EXECUTIONS: Final = 60
-# What uvicorn says of requests that have a `request.finished` with their id.
-_SAID_OTHERWISE: Final = frozenset(
+# Messages of uvicorn about requests that already have a `request.finished` with their id.
+_REDUNDANT: Final = frozenset(
     {"Invalid HTTP request received.", "ASGI callable returned without completing handshake."}
 )
-# Of lines that wait to be written. Beyond it lines are left out.
+# Limit for lines that wait to be written. Further lines are dropped.
 _MOST_WAITING_BYTES: Final = 4 * 2**20
 _TOO_SLOW: Final = "any, written faster than they are read"
-# How long a process that ends waits for its last lines to be read.
+# Time that an ending process waits for its last lines to be written.
 _LAST_LINES_SECONDS: Final = 2.0
 
 
 class LineWriter:
-    """A stream that a thread writes to a file: no event waits until somebody reads the log.
+    """A stream that a thread writes to a file, so that a slow reader of the log does not block the server.
 
-    A full disk or a reader that has gone stops nothing either.
+    A full disk and a closed pipe do not block it either.
 
     Args:
-        file: Its descriptor; None drops all lines.
-        report: Called with the number of lines that were left out, because too many waited.
+        file: The file descriptor; None drops all lines.
+        report: Called with the number of lines that were dropped because too many waited.
     """
 
     def __init__(self, file: int | None, report: Callable[[int], None], *, most: int = _MOST_WAITING_BYTES) -> None:
@@ -79,10 +79,10 @@ class LineWriter:
                 self._thread.start()
 
     def flush(self) -> None:
-        """Do nothing: lines are written at once, or as soon as they can be."""
+        """Do nothing: the thread writes lines as soon as possible."""
 
     def close(self) -> None:
-        """Wait a moment until the lines so far are written."""
+        """Wait for a limited time until all lines so far are written."""
         if self._thread is not None:
             written = threading.Event()
             self._lines.put(written)
@@ -112,14 +112,14 @@ class LineWriter:
 
 
 class Sampling(logging.Filter):
-    """Lets some lines of each kind through in a minute, and reports how many others there were.
+    """A filter that passes some lines of each kind per minute and reports the number of the others.
 
-    Anybody can send a request that cannot be read, as often as they like, and libraries log each of them.
+    Any client can send malformed requests at any rate, and libraries log each of them.
 
     Args:
-        report: Called at the end of a minute with each kind and how many lines of it were left out.
-        most: Lines of a kind that are written in a minute.
-        seconds: The minute, in tests.
+        report: Called at the end of a minute with each kind and the number of its dropped lines.
+        most: The number of lines of a kind that are written per minute.
+        seconds: The length of the minute; tests shorten it.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Sampling(logging.Filter):
         return self.passes(f"{record.name}: {record.msg}")
 
     def passes(self, kind: str) -> bool:
-        """Count a line of the kind, and return whether it is to be written."""
+        """Count a line of the kind; return True if it may be written."""
         with self._lock:
             if kind not in self._lines and len(self._lines) >= _MOST_KINDS:
                 kind = _OTHER
@@ -163,21 +163,21 @@ def _report_left_out(kind: str, count: int) -> None:
 
 
 def _sampler(level: int) -> Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, Any]]:
-    """Return the processor that leaves out events that there are too many of."""
+    """Return the processor that drops events that are too frequent."""
     samplings = {
         event: Sampling(_report_left_out, most=_MOST_FAILED_EXECUTIONS if event == "execution.failed" else _MOST_LINES)
         for event in _SAMPLED
     }
     if level <= logging.DEBUG:
-        # Then every request has its line, whatever it was answered.
+        # At this level, every request is logged.
         del samplings["request.finished"]
 
     def sample(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         name = event["event"]
         sampling = samplings.get(name)
         if sampling is not None:
-            told_apart = (f"{field}={event[field]}" for field in _SAMPLED[name] if event.get(field) is not None)
-            if not sampling.passes(" ".join((name, *told_apart))):
+            kinds = (f"{field}={event[field]}" for field in _SAMPLED[name] if event.get(field) is not None)
+            if not sampling.passes(" ".join((name, *kinds))):
                 raise structlog.DropEvent
         return event
 
@@ -185,7 +185,7 @@ def _sampler(level: int) -> Callable[[Any, str, MutableMapping[str, Any]], Mutab
 
 
 def configure_logging(settings: Settings) -> None:
-    """Events with fields, one a line, on standard error."""
+    """Log events with fields, one per line, to standard error."""
     level = getattr(logging, settings.log_level.upper())
     rendering: list[Any] = (
         [_TRACEBACKS, structlog.processors.JSONRenderer()]
@@ -193,10 +193,10 @@ def configure_logging(settings: Settings) -> None:
         else [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
     )
     facts: list[Any] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
-    # What libraries tell comes in the same form.
+    # Messages of libraries get the same form.
     stream = cast("TextIO", _open_stream())
     of_libraries = logging.StreamHandler(stream)
-    of_libraries.addFilter(lambda record: record.msg not in _SAID_OTHERWISE)
+    of_libraries.addFilter(lambda record: record.msg not in _REDUNDANT)
     of_libraries.addFilter(Sampling(_report_left_out))
     of_libraries.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -214,7 +214,7 @@ def configure_logging(settings: Settings) -> None:
 
 
 def _open_stream() -> LineWriter:
-    # Without a standard error, its number may be that of another file.
+    # If standard error is closed, its descriptor may belong to another file.
     file = None if sys.stderr is None else sys.stderr.fileno()
     stream = LineWriter(file, lambda count: _report_left_out(_TOO_SLOW, count))
     atexit.register(stream.close)

@@ -1,4 +1,4 @@
-"""Runs the program behind its socket, from the start to a signal."""
+"""The server process: it serves the program on a socket from the start until a signal."""
 
 import asyncio
 import contextlib
@@ -40,20 +40,20 @@ from flowrunner.settings import InvalidSettings, Settings, without_credentials
 logger = structlog.get_logger()
 
 _LOOK_SECONDS: Final = 1.0
-# How often a WebSocket is asked whether the other side is there, and how long it may take to say so.
+# The interval between pings of a WebSocket, and the time allowed for the pong.
 PING_SECONDS: Final = 20.0
-# Open at once, if the process may open enough files; more where more WebSockets may be open.
+# Maximum of open connections, if the file limit allows it; more if more WebSockets are allowed.
 _CONNECTIONS: Final = 10_000
-# For what the server itself opens, and for connections that come faster than others are closed. Half of all, if that is
-# less.
+# Reserved for the server's own files, and for connections that arrive faster than others are closed. At most half of
+# all files.
 _OTHER_FILES: Final = 5_000
-# What memory is taken and given back in one piece from so many bytes on, by a number of <malloc.h>.
+# From <malloc.h>: the option for the block size from which memory is mapped and unmapped as one piece.
 _M_MMAP_THRESHOLD: Final = -3
 _LARGE_BLOCK: Final = 256 * 1024
 _EXPOSED: Final = (
-    "other machines can reach this server. It speaks plain HTTP: whoever is in between reads passwords, tokens and "
-    "results, and whoever gets here first can try passwords. Listen on 127.0.0.1 behind a proxy with TLS instead, "
-    "or keep strangers out by a firewall"
+    "other machines can reach this server. It speaks plain HTTP: anyone on the network path can read passwords, tokens "
+    "and results, and anyone can try passwords. Listen on 127.0.0.1 behind a proxy with TLS instead, "
+    "or restrict access by a firewall"
 )
 
 
@@ -61,21 +61,21 @@ async def serve(settings: Settings, *, is_worker: bool = False) -> None:
     """Run the server, or a worker, until a signal ends it.
 
     Raises:
-        FlowRunnerError: If it cannot start; the message says what to do.
+        FlowRunnerError: If it cannot start. The message contains the remedy.
     """
     configure_logging(settings)
-    give_large_blocks_back()
-    # Asked in any case: what does not go together is told before anything is waited for.
+    unmap_large_blocks()
+    # Called in any case, because it rejects contradictory settings before anything is awaited.
     if not is_shared(settings) and is_worker:
         raise InvalidSettings(
-            "Workers advance what Temporal gives them: set FLOWRUNNER_DISPATCH to its address. "
-            "Without Temporal, the server does all by itself: flowrunner serve"
+            "Workers need Temporal: set FLOWRUNNER_DISPATCH to its address. "
+            "Without Temporal, the server needs no workers: flowrunner serve"
         )
-    # Before the database has a schema, and the data directory keys.
+    # Checked before anything is created in the database or the data directory.
     check_dispatch(settings)
     files = _open_files(max(_CONNECTIONS, settings.max_sockets * 3 // 2) + _OTHER_FILES)
     most_connections = files - min(_OTHER_FILES, files // 2)
-    # A third is for what is no WebSocket.
+    # A third of the connections is reserved for plain requests.
     settings = replace(settings, max_sockets=min(settings.max_sockets, most_connections * 2 // 3))
     listener = _listen(settings)
     with contextlib.closing(listener):
@@ -83,7 +83,7 @@ async def serve(settings: Settings, *, is_worker: bool = False) -> None:
 
 
 def _open_files(wanted: int) -> int:
-    """Let the process have that many files open, or as many as it may; gives how many."""
+    """Raise the limit of open files to the wanted number or to the allowed maximum; return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return wanted
@@ -106,23 +106,23 @@ def _listen(settings: Settings) -> socket.socket:
         ) from None
     except UnicodeError:
         listener.close()
-        raise FlowRunnerError(f"Cannot listen on {settings.host}: it is no address; choose one with --host") from None
+        raise FlowRunnerError(f"Cannot listen on {settings.host}: not an address; choose another with --host") from None
     return listener
 
 
 class Exit(Enum):
-    """Why a program ends."""
+    """The reason why a program ends."""
 
     STOP = auto()
-    # Another server has become the active one, or this one may.
+    # Another server has become active, or this one may become active.
     ROLE = auto()
     ENGINE_DIED = auto()
 
 
 class _Serving:
-    """Serves as the active server or as a standby, as the ownership of the database goes.
+    """A server that is active or on standby, depending on the ownership of the database.
 
-    A change of roles is a new program: nothing that the one had in memory is known to the other.
+    Each change of roles opens a new program, which starts without any state in memory.
     """
 
     def __init__(
@@ -138,12 +138,12 @@ class _Serving:
         self._listener = listener
         self._stop, self._force_stop = asyncio.Event(), asyncio.Event()
         self._problem = STANDBY
-        # Why nothing could be done last time; None if it could.
-        self._trouble: str | None = None
+        # The reason why the last attempt failed, which is logged only once; None after a success.
+        self._last_problem: str | None = None
         self._proxies = Proxies(settings.trusted_proxies)
         self._hosts = Hosts(settings.public_url, settings.allowed_hosts)
-        self._alone = Standby(None, self._proxies, self._hosts, lambda: self._problem)
-        self._switch = Switch(self._alone)
+        self._fallback = Standby(None, self._proxies, self._hosts, lambda: self._problem)
+        self._switch = Switch(self._fallback)
         self._refused: Callable[[str], None] = lambda limit: None
         connections = Connections(most_connections, on_drop=lambda: self._refused("connections"))
         self._server = _Server(
@@ -154,7 +154,7 @@ class _Serving:
                 ws=partial(SocketProtocol, reading=FrameReading(), long_sends=asyncio.Lock()),  # type: ignore[arg-type] # makes one
                 ws_max_size=64 * 1024,
                 ws_per_message_deflate=False,
-                # A subscriber that is not there any more does not hold its place.
+                # Pings detect dead subscribers, which would otherwise count towards the limits.
                 ws_ping_interval=PING_SECONDS,
                 ws_ping_timeout=PING_SECONDS,
                 lifespan="off",
@@ -185,7 +185,7 @@ class _Serving:
         (self._force_stop if self._stop.is_set() else self._stop).set()
 
     async def _own(self) -> Exit:
-        """Be one of those who may be the active server, once the database lets one be."""
+        """Compete for the ownership of the database and run the resulting roles."""
         try:
             async with owning(self._settings) as ownership:
                 why = Exit.ROLE
@@ -193,50 +193,52 @@ class _Serving:
                     why = await self._run_role(ownership)
                 return why
         except Unavailable as error:
-            return await self._wait_for_what_is_away(error)
+            return await self._wait_until_available(error)
 
     async def _run_role(self, ownership: Ownership) -> Exit:
-        """Be what the ownership says, until it says something else."""
+        """Run the role that the ownership assigns until it changes."""
         is_standby = not ownership.is_held
         own_ports = frozenset({self._listener.getsockname()[1]})
         try:
             if is_standby and (not await has_usable_schema(self._settings) or self._is_worker):
-                # There is nothing yet that this version can read, or nobody who would read here.
-                return await self._wait_alone(STANDBY)
+                # Either this version cannot read the database yet, or a worker would have nothing to serve.
+                return await self._wait_on_fallback(STANDBY)
             async with open_program(
                 self._settings, own_ports=own_ports, is_standby=is_standby, is_worker=self._is_worker
             ) as program:
-                self._trouble = None
+                self._last_problem = None
                 if is_standby:
                     return await self._be_standby(program, ownership)
                 url = _url(self._settings.host, self._listener.getsockname()[1])
                 await first_admin(self._settings, program, url)
                 return await self._be_active(program, ownership)
         except Unavailable as error:
-            return await self._wait_for_what_is_away(error)
+            return await self._wait_until_available(error)
 
-    async def _wait_for_what_is_away(self, error: Unavailable) -> Exit:
-        """Try again in a moment: what starts all at once is not there all at once."""
+    async def _wait_until_available(self, error: Unavailable) -> Exit:
+        """Log the unavailable service and wait before the next attempt: services may start in any order."""
         if self._settings.database_url is None:
-            # Nothing brings a file back but the one who reads this.
+            # A missing file does not come back by itself, so the operator must be told at once.
             raise error
         is_temporal = isinstance(error, DispatchAway)
-        if str(error) != self._trouble:
-            self._trouble = str(error)
-            hint = "this goes on by itself once it answers"
+        if str(error) != self._last_problem:
+            self._last_problem = str(error)
+            hint = "the server continues when the service answers"
             if is_temporal:
-                logger.warning("temporal.away", reason=self._trouble, hint=hint)
+                logger.warning("temporal.unavailable", reason=self._last_problem, hint=hint)
             else:
                 at = without_credentials(self._settings.database_url)
-                logger.warning("database.away", reason=self._trouble, at=at, hint=hint)
-        return await self._wait_alone("Temporal does not answer" if is_temporal else "the database does not answer")
+                logger.warning("database.unavailable", reason=self._last_problem, at=at, hint=hint)
+        return await self._wait_on_fallback(
+            "Temporal does not answer" if is_temporal else "the database does not answer"
+        )
 
-    async def _wait_alone(self, problem: str) -> Exit:
-        """Answer that there is nothing to be had, and try again in a moment."""
+    async def _wait_on_fallback(self, problem: str) -> Exit:
+        """Answer 503 to all requests, and wait before the next attempt."""
         self._problem = problem
-        self._serve_with(self._alone)
+        self._serve_with(self._fallback)
         if problem == STANDBY:
-            self._say_standby()
+            self._log_standby()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_SECONDS):
                 await self._stop.wait()
@@ -244,18 +246,18 @@ class _Serving:
 
     async def _be_standby(self, program: Program, ownership: Ownership) -> Exit:
         self._serve_with(Standby(program.app, self._proxies, self._hosts))
-        self._say_standby()
+        self._log_standby()
         why = await self._first((Exit.ROLE, ownership.until(lambda: ownership.is_held)), (Exit.STOP, self._stop.wait()))
         await self._close(program)
         return why
 
-    def _say_standby(self) -> None:
-        if self._trouble == STANDBY:
+    def _log_standby(self) -> None:
+        if self._last_problem == STANDBY:
             return
-        self._trouble = STANDBY
+        self._last_problem = STANDBY
         hint = "another server is active on the database; this one takes over when it ends"
         if is_shared(self._settings):
-            hint = "a server without Temporal is active on the database; this one goes on when it has ended"
+            hint = "a server without Temporal is active on the database; this one continues when that server ends"
         logger.info("server.standby", hint=hint)
 
     async def _be_active(self, program: Program, ownership: Ownership) -> Exit:
@@ -264,7 +266,7 @@ class _Serving:
         logger.info("worker.active" if self._is_worker else "server.active", epoch=program.deps.epoch)
         freeze_gc()
         async with asyncio.TaskGroup() as tasks:
-            helpers = [
+            background = [
                 tasks.create_task(run_retention(self._settings, program), name="housekeeping"),
                 tasks.create_task(rotate_keys(program), name="keys"),
                 tasks.create_task(keep_token_uses(program), name="token-uses"),
@@ -275,22 +277,22 @@ class _Serving:
                 (Exit.ENGINE_DIED, _until_nothing_advances(program)),
                 (Exit.ROLE, _until_overtaken(program, ownership)),
             )
-            for helper in helpers:
-                helper.cancel()
+            for task in background:
+                task.cancel()
             if why is Exit.ENGINE_DIED:
                 self._stop.set()
-                hint = "the server stops, and goes on with everything when it starts again"
+                hint = "the server stops now; executions continue after a restart"
                 logger.critical("engine.ended", hint=hint)
             if why is Exit.ROLE:
-                logger.warning("server.overtaken", hint="another server has become the active one; this one waits")
-                self._switch.app = self._alone
+                logger.warning("leadership.lost", hint="another server has become active; this one is on standby")
+                self._switch.app = self._fallback
                 await program.live.close()
             else:
-                await self._wind_up(program)
+                await self._drain(program)
         return why
 
-    async def _wind_up(self, program: Program) -> None:
-        """Let what is under way end, and say goodbye."""
+    async def _drain(self, program: Program) -> None:
+        """Let running nodes finish, then close the program."""
         logger.info("server.stopping")
         program.readiness.is_stopping = True
         await self._first(
@@ -305,7 +307,7 @@ class _Serving:
             await self._end_http()
 
     async def _first(self, *endings: tuple[Exit, Coroutine[Any, Any, Any]]) -> Exit:
-        """Which of the endings comes first; also that of the network side."""
+        """Return the reason of the first ending, which may also be that of the HTTP server."""
         tasks = {asyncio.ensure_future(work): why for why, work in endings}
         assert self._http is not None, "served before anything can end"
         try:
@@ -333,38 +335,37 @@ class _Serving:
 
 
 def _url(host: str, port: int) -> str:
-    # An address of IPv6 stands in brackets there.
+    # URLs contain IPv6 addresses in brackets.
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # Signals are ours: a stop has more to do than to close the sockets.
+        # FlowRunner handles signals itself, because it does more than close the sockets.
         yield
 
 
-def give_large_blocks_back() -> None:
-    """Have the system take back each large block of memory as soon as it is free; only glibc needs to be told."""
+def unmap_large_blocks() -> None:
+    """Return each large block of memory to the system as soon as it is free. Only glibc needs this setting."""
     with contextlib.suppress(AttributeError, OSError):
-        # Without this, glibc learns from the first long values to keep blocks of their size, and what lives on in
-        # between keeps them from ever being given back.
+        # By default, glibc raises its threshold after the first long values and keeps such blocks in its heap, where
+        # later allocations prevent their release.
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 def freeze_gc() -> None:
     """Tune the interpreter for a process that has loaded what it needs."""
-    # What is there now stays for ever: the collector need not walk it again and again.
+    # Existing objects live until the end of the process, so the collector need not traverse them again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    # The writer and the readers of the database give the lock up between rows; they should not
-    # wait long to get it back.
+    # Database threads release the interpreter lock between rows and should get it back quickly.
     sys.setswitchinterval(0.001)
 
 
 async def _until_overtaken(program: Program, ownership: Ownership) -> None:
-    """Done when another process has claimed the database since this one did, or others share it."""
+    """Return when another process has taken over the database, or when others share it."""
     await ownership.until(lambda: (ownership.epoch or 0) > program.deps.epoch or ownership.is_lost)
 
 

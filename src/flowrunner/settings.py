@@ -1,4 +1,4 @@
-"""Every setting, read once: a flag, a `FLOWRUNNER_…` variable, or a key of `flowrunner.toml`."""
+"""The settings, each from a flag, a `FLOWRUNNER_…` variable or a key of `flowrunner.toml`."""
 
 import ipaddress
 import os
@@ -16,11 +16,11 @@ from flowrunner.domain.errors import FlowRunnerError
 PREFIX: Final = "FLOWRUNNER_"
 CONFIG_FILE: Final = "flowrunner.toml"
 MASK: Final = "***"
-# Executions are advanced by the server itself.
+# Value of `dispatch`: the server itself advances executions.
 LOCAL: Final = "local"
-# Read by programs that talk to a server, not by the server.
+# Variables of clients, which the server ignores.
 _OF_CLIENTS: Final = frozenset({f"{PREFIX}TOKEN", f"{PREFIX}URL", f"{PREFIX}SERVER"})
-# Read by `flowrunner run --local`: each is the value of a secret.
+# Variables of `flowrunner run --local`: each contains the value of a secret.
 SECRET_PREFIX: Final = f"{PREFIX}SECRET_"
 
 
@@ -30,7 +30,7 @@ _UNITS: Final = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 class InvalidSettings(FlowRunnerError):
-    """Settings have mistakes: all of them, a line each."""
+    """The faults of all settings, one per line."""
 
 
 def _text(value: str) -> str:
@@ -59,7 +59,7 @@ def _count(value: str) -> int:
 
 
 def _limit(value: str) -> int | None:
-    """None is no limit."""
+    """Parse a limit; 0 becomes None, which means no limit."""
     limit = _whole_number(value)
     if limit < 0:
         raise ValueError("must be at least 0")
@@ -67,7 +67,7 @@ def _limit(value: str) -> int | None:
 
 
 def _bytes(value: str) -> int | None:
-    """None is no limit."""
+    """Parse a size; 0 becomes None, which means no limit."""
     found = _SIZE.fullmatch(value)
     if found is None:
         raise ValueError("must be a number of bytes, such as 10GiB, 500MiB or 1000000")
@@ -75,7 +75,7 @@ def _bytes(value: str) -> int | None:
 
 
 def _at_least(least: str) -> Callable[[str], float]:
-    """A duration that is not shorter."""
+    """Return a parser of durations that rejects shorter ones."""
     least_seconds = parse_duration(least)
 
     def parse(value: str) -> float:
@@ -109,7 +109,7 @@ def _choice(*choices: str) -> Callable[[str], str]:
 
 
 def _origin(value: str) -> str:
-    """An address as browsers write it in `Origin`: no path, no default port, lower case."""
+    """Parse an address into the form of `Origin`: lower case, without a path and without a default port."""
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
         raise ValueError("must be an address such as https://flows.example.com")
@@ -125,21 +125,21 @@ def _dispatch(value: str) -> str:
 
 
 def postgres_url(value: str) -> str:
-    """Raises: ValueError, in which there is nothing of the text, as there may be a password in it."""
+    """Check a PostgreSQL URL. Raises: ValueError without the text, which may contain a password."""
     try:
         parts = urlsplit(value)
     except ValueError:
         parts = None
     if parts is not None and parts.scheme not in ("postgresql", "postgres"):
         raise ValueError("must be a URL such as postgresql://user:password@host/name")
-    # What a password is cut into by its own characters, others would show as a port or an option.
+    # Unescaped characters split a password, and its parts would be shown as a port or an option.
     if parts is None or parts.fragment or "@" in parts.path or "@" in parts.query:
         raise ValueError("cannot be read: write / ? # [ ] @ in a password as %2F %3F %23 %5B %5D %40")
     return value
 
 
 def without_credentials(url: str) -> str:
-    """Host and name of the database of a URL that `postgres_url` takes."""
+    """Return host and database name of a URL that `postgres_url` accepts."""
     parts = urlsplit(url)
     return parts.netloc.rpartition("@")[2] + parts.path
 
@@ -160,7 +160,7 @@ def setting(
     parse: Callable[[str], Any], help: str, *, default: Any = None, make: Callable[[], Any] | None = None,
     secret: bool = False,
 ) -> Any:  # fmt: skip
-    """A field of `Settings`, with how its text is read and what `flowrunner config` says of it."""
+    """Declare a field of `Settings`, with its parser and its description in `flowrunner config`."""
     metadata = {"parse": parse, "help": help, "secret": secret}
     if make is not None:
         return field(default_factory=make, metadata=metadata, repr=not secret)
@@ -169,104 +169,100 @@ def setting(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    host: str = setting(_text, "Address to listen on. Anything but a loopback address is reachable by others.",
+    host: str = setting(_text, "Address to listen on. Other machines can reach any address but a loopback one.",
                         default="127.0.0.1")  # fmt: skip
     port: int = setting(_port, "Port to listen on; 0 picks a free one.", default=8080)
     public_url: str | None = setting(
-        _origin, "Address that browsers use, if it is another: that of a reverse proxy with TLS."
+        _origin, "Address that browsers use, if it differs: that of a reverse proxy with TLS."
     )
     allowed_hosts: tuple[str, ...] = setting(
         _names,
-        "Names that requests may give as their host, besides that of public_url, localhost and any address.",
+        "Host names that requests may use, besides that of public_url, localhost and IP addresses.",
         default=(),
     )
-    data_dir: Path = setting(_path, "Where the database and the keys are.", make=_default_data_dir)
+    data_dir: Path = setting(_path, "Directory of the database and the keys.", make=_default_data_dir)
     database_url: str | None = setting(
         postgres_url,
         "A PostgreSQL database to use instead of a file: postgresql://user:password@host/name.",
         secret=True,
     )
     database_readers: int = setting(
-        _count, "Connections to PostgreSQL that read, at most; there are three more.", default=10
+        _count, "Maximum of reading connections to PostgreSQL; three more are always open.", default=10
     )
-    # To PostgreSQL, none at all is no limit.
+    # PostgreSQL would take 0 as no limit.
     database_timeout: float = setting(
-        _at_least("1s"), "How long one statement may take in PostgreSQL; at least a second.", default=30.0
+        _at_least("1s"), "Time limit of a PostgreSQL statement; at least one second.", default=30.0
     )
     dispatch: str = setting(
         _dispatch,
-        "Who advances executions: this server (local), or workers that Temporal gives them to "
+        "What advances executions: this server (local), or workers that Temporal assigns them to "
         "(temporal://host:port/namespace?queue=flowrunner).",
         default=LOCAL,
     )
     temporal_api_key: str | None = setting(_text, "API key for Temporal, such as Temporal Cloud's.", secret=True)
-    admin_email: str | None = setting(_text, "E-mail address of the first admin, made if there is no account.")
+    admin_email: str | None = setting(_text, "E-mail address of the first admin, created if there is no account.")
     admin_password: str | None = setting(_text, "Password of the first admin.", secret=True)
     egress_allow: tuple[Any, ...] = setting(
         _networks, "Address ranges that flows may connect to although they are closed by default.", default=()
     )
     token_life: float = setting(
-        _at_least("1s"), "How long a login lasts without a refresh; at least a second.", default=86400.0
+        _at_least("1s"), "Lifetime of a login without a refresh; at least one second.", default=86400.0
     )
-    retention: float = setting(parse_duration, "How long an ended execution is kept.", default=30 * 86400.0)
-    # The database itself keeps the last day, whatever is set.
+    retention: float = setting(parse_duration, "Time for which finished executions are kept.", default=30 * 86400.0)
+    # A database trigger always keeps the last day.
     audit_retention: float = setting(
-        _at_least("2d"), "How long an entry of the audit log is kept; at least two days.", default=90 * 86400.0
+        _at_least("2d"), "Time for which entries of the audit log are kept; at least two days.", default=90 * 86400.0
     )
     max_active: int = setting(
-        _count, "Executions advanced at once; further ones wait their turn in the database.", default=1000
+        _count, "Executions that are advanced at the same time; further ones wait in the database.", default=1000
     )
     account_active: int | None = setting(
-        _limit, "How many of them may be of one account; 0 is no limit but that.", default=500
+        _limit, "Share of one account in max_active; 0 is no further limit.", default=500
     )
     account_queued: int | None = setting(
-        _limit, "Executions of an account that may wait for their turn; 0 is no limit.", default=20_000
+        _limit, "Executions of an account that may wait to be advanced; 0 is no limit.", default=20_000
     )
-    account_requests: int | None = setting(
-        _limit, "Requests that an account may make in a minute; 0 is no limit.", default=120_000
-    )
+    account_requests: int | None = setting(_limit, "Requests of an account per minute; 0 is no limit.", default=120_000)
     account_changes: int | None = setting(
         _limit,
-        "Changes of flows, secrets, API tokens and itself that an account may make in an hour; 0 is no limit.",
+        "Changes of an account to flows, secrets, API tokens and itself per hour; 0 is no limit.",
         default=10_000,
     )
     anonymous_requests: int | None = setting(
-        _limit, "Requests in a minute without a valid token from one address; 0 is no limit.", default=6_000
+        _limit, "Requests per minute without a valid token from one address; 0 is no limit.", default=6_000
     )
     anonymous_logins: int | None = setting(
-        _limit, "Logins from one address that may fail within 15 minutes; 0 is no limit.", default=100
+        _limit, "Failed logins from one address within 15 minutes; 0 is no limit.", default=100
     )
-    account_flows: int | None = setting(_limit, "Flows that an account may have; 0 is no limit.", default=10_000)
+    account_flows: int | None = setting(_limit, "Flows of an account; 0 is no limit.", default=10_000)
     account_stored: int | None = setting(
-        _bytes, "What an account may keep in the database, such as 500MiB; 0 is no limit.", default=10 * 2**30
+        _bytes, "Bytes of an account in the database, such as 500MiB; 0 is no limit.", default=10 * 2**30
     )
-    account_sockets: int | None = setting(
-        _limit, "WebSockets that an account may have open; 0 is no limit.", default=1_000
-    )
-    max_sockets: int = setting(_count, "WebSockets that may be open in all.", default=5_000)
+    account_sockets: int | None = setting(_limit, "Open WebSockets of an account; 0 is no limit.", default=1_000)
+    max_sockets: int = setting(_count, "Open WebSockets of all accounts.", default=5_000)
     trusted_proxies: tuple[Any, ...] = setting(
-        _networks, "Addresses of proxies that are believed where a request comes from, by X-Forwarded-For.", default=()
+        _networks, "Addresses of proxies whose X-Forwarded-For is trusted.", default=()
     )
     script_workers: int = setting(
-        _count, "Processes that evaluate JavaScript; they start with the first expression that needs one.", default=2
+        _count, "Processes that evaluate JavaScript; started at the first expression that needs one.", default=2
     )
     drain_time: float = setting(
-        parse_duration, "How long running nodes may take to end when the server stops.", default=30.0
+        parse_duration, "Time that running nodes have to finish when the server stops.", default=30.0
     )
     log_level: str = setting(
         _choice("debug", "info", "warning", "error"), "Least severe level that the server logs.", default="info"
     )
-    log_format: str = setting(_choice("text", "json"), "How the server writes its log.", default="text")
+    log_format: str = setting(_choice("text", "json"), "Format of the server's log.", default="text")
 
 
 def load_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Settings:
-    """The settings in force: a flag wins over a variable, that over the file, that over the default.
+    """Return the settings. Flags take precedence over variables, variables over the file, the file over defaults.
 
     `FLOWRUNNER_…_FILE` reads a value from a file. The configuration file is `flowrunner.toml` in
     the working directory, or the one that `FLOWRUNNER_CONFIG` names.
 
     Raises:
-        InvalidSettings: With every mistake.
+        InvalidSettings: Contains every fault.
     """
     faults: list[str] = []
     known = {f.name: f for f in fields(Settings)}
@@ -291,7 +287,7 @@ def _from_file(
 ) -> dict[str, tuple[str, str]]:
     named = environ.get(f"{PREFIX}CONFIG")
     path = Path(named or CONFIG_FILE)
-    # Where the user may not look (a volume of another's), `Path.exists` raises.
+    # `Path.exists` raises if the user may not read the directory.
     if named is None and not os.path.exists(path):
         return {}
     try:
@@ -336,7 +332,7 @@ def _from_environment(
 
 
 def describe(settings: Settings) -> list[tuple[str, str, str]]:
-    """Name, value and meaning of each setting, secrets masked."""
+    """Return name, value and description of each setting, with secrets masked."""
     rows = []
     for known in fields(Settings):
         value = getattr(settings, known.name)

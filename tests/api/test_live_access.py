@@ -163,7 +163,7 @@ LOGGING_OUT: Final = (
 import sys
 import flowrunner.bootstrap.notifications
 from flowrunner.services.identity import Authentication
-flowrunner.bootstrap.notifications.NEWS_SECONDS = 3600.0
+flowrunner.bootstrap.notifications.REFRESH_SECONDS = 3600.0
 family_of = Authentication.family_of
 async def logging_out(self, caller):
     family = await family_of(self, caller)

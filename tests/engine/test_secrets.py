@@ -140,7 +140,7 @@ async def test_a_process_forgets_what_another_one_replaced_and_keeps_what_it_hid
     await secret(engine, "KEY", "the-second-value")
 
     async def shown() -> object:
-        reopened.revalidate_sessions()
+        reopened.mark_stale()
         return (await reopened.redactor(MARA)).redact(BOTH)
 
     assert await shown() == "*** ***"

@@ -206,7 +206,7 @@ def test_what_starts_before_temporal_waits_for_it(
     try:
         process = fleet.add(command).spawn()
         wait_for(lambda: process.find_url() is not None)
-        wait_for(lambda: "temporal.away" in process.log)
+        wait_for(lambda: "temporal.unavailable" in process.log)
         readiness = process.client().get("/readyz")
         assert (readiness.status, process.client().get("/healthz").status) == (503, 200)
         assert "Temporal does not answer" in readiness.error["message"]
@@ -214,7 +214,7 @@ def test_what_starts_before_temporal_waits_for_it(
         assert "nothing listens there" in process.log
         temporal.start()
         process.wait_until_ready()
-        assert process.log.count("temporal.away") <= 2, "each reason is told once"
+        assert process.log.count("temporal.unavailable") <= 2, "each reason is told once"
     finally:
         fleet.end()
         temporal.stop()

@@ -109,7 +109,7 @@ def test_a_server_whose_database_is_cut_off_says_so_at_once_and_comes_back_by_it
 
     assert violations(place, accepted) == []
     assert place.server.pid == pid
-    assert "server.overtaken" not in place.server.log
+    assert "leadership.lost" not in place.server.log
     # Of several, so that a moment in which this machine did something else does not count.
     assert statistics.median(away) <= 2.0
     assert statistics.median(back) <= 5.0

@@ -144,7 +144,7 @@ def test_a_server_that_hangs_is_replaced_and_its_late_writes_change_nothing(flee
         assert [answer for answer in answers if answer < 400] == []
         asked += len(answers)
         wait_for(lambda old=active: is_standby(old))  # type: ignore[misc]
-        assert "server.overtaken" in active.log
+        assert "leadership.lost" in active.log
         active, standby = standby, active
     heir = active.client(admin.token)
     wait_for(lambda: heir.get("/api/v1/executions", status="running,waiting").json["total"] == 0)
@@ -216,7 +216,7 @@ def test_the_server_is_unready_while_the_database_is_away_and_comes_back_by_itse
         after = admin.post(f"/api/v1/flows/{flow_id}/run", {"input": {}}).json["execution_id"]
         wait_for(lambda: admin.get("/api/v1/executions", status="running,waiting").json["total"] == 0)
         server.stop()
-        assert "server.overtaken" not in server.log
+        assert "leadership.lost" not in server.log
         assert check_accepted(fleet.database, [before, after]) == []
     finally:
         fleet.end()
@@ -240,7 +240,7 @@ def test_a_server_that_starts_before_its_database_waits_for_it(tmp_path: Path, e
         assert "the database does not answer" in readiness.error["message"]
         assert "the database does not answer" in run.error["message"]
         assert server.client().get("/healthz").status == 200
-        assert server.log.count("database.away") == 1
+        assert server.log.count("database.unavailable") == 1
         assert f"at={fleet.database.rpartition('@')[2]}" in server.log
         if end == "by a signal":
             server.terminate()

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 
 from api.shapes import SMALLEST, assert_error
-from flowrunner.security.keys import UnsafeDataDir, open_data_dir, told_if_unwritable
+from flowrunner.security.keys import UnsafeDataDir, explain_unwritable, open_data_dir
 from flowrunner.settings import load_settings
 from support.asgi import call, program_at
 from support.client import PASSWORD, Client, Reply
@@ -189,7 +189,7 @@ def test_s58_whose_directory_it_is_is_told_where_that_is_the_mistake(
 
     with pytest.raises(UnsafeDataDir, match=f"run 'chown 10001 {tmp_path} && chmod 700 {tmp_path}'"):
         open_data_dir(tmp_path)
-    with pytest.raises(UnsafeDataDir) as told, told_if_unwritable(tmp_path / "lock"):
+    with pytest.raises(UnsafeDataDir) as told, explain_unwritable(tmp_path / "lock"):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     assert str(told.value) == (

@@ -1,1 +1,1 @@
-"""Builds the running program from its settings; the only part of it that sees all the others."""
+"""Construction of the running program from its settings. Only this package imports every other part."""

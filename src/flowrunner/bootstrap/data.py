@@ -1,4 +1,4 @@
-"""Opens what an installation keeps: the keys in its data directory, and the database."""
+"""The stored data of an installation: the keys in its data directory, and the database."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ from flowrunner.storage.secrets import SqlSecrets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenStorage:
-    """What is in the data directory and the database, opened."""
+    """The opened data directory and database."""
 
     database: Database
     secrets: SqlSecrets
@@ -41,19 +41,19 @@ async def open_data(
     is_standby: bool = False,
     is_serving: bool = True,
 ) -> AsyncIterator[OpenStorage]:
-    """Hold the data directory and open what is in it, and the database.
+    """Lock the data directory, and open the keys and the database.
 
     Args:
         is_standby: Another server is active, so nothing is written.
-        is_serving: The process serves or works; otherwise no other one does.
+        is_serving: This process is a server or a worker. If not, no server or worker may be running.
 
     Raises:
-        FlowRunnerError: If the data directory, the keys or the database are not fit to start with.
+        FlowRunnerError: If the data directory, the keys or the database are unusable.
     """
     open_data_dir(settings.data_dir)
     location = stored_at(settings)
     has_file = settings.database_url is None
-    # Who may write into a database server is known by the ownership; several servers may share the keys.
+    # With a database server, `Ownership` decides which process may write, and several servers may share the keys.
     with locked(settings.data_dir) if has_file else contextlib.nullcontext():
         keys = load_keys(settings.data_dir, has_data=await location.has_data())
         if has_file:
@@ -95,18 +95,18 @@ async def open_data(
 
 
 async def _check_shared_keys(rotator: FileKeyRotator) -> None:
-    """Raises: WrongKey if another process is at work with keys that are not here."""
+    """Raise WrongKey if another running process uses keys that are missing here."""
     if kinds := {kind for kind, _ in await rotator.foreign_keys()}:
         which = " and ".join(f"{kind} key" for kind in sorted(kinds))
         raise WrongKey(
-            f"Another process on this database uses another {which}: what is signed or encrypted there could not be "
-            "read here. Copy the directory keys from where it runs"
+            f"Another process on this database uses a different {which}: its tokens or secrets cannot be read here. "
+            "Copy the directory 'keys' from that process's data directory"
         )
 
 
 async def _check_master_keys(store: SqlSecrets, master_keys: MasterKeys) -> None:
     if not await store.master_key_ids() <= master_keys.ids:
         raise WrongKey(
-            "The master key in the data directory is not the one that the stored secrets were "
-            "encrypted with: restore the files keys/master*.key from your backup"
+            "The master key in the data directory is not the one that encrypted the stored secrets: "
+            "restore the files keys/master*.key from your backup"
         )

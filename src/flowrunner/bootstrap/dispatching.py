@@ -1,4 +1,4 @@
-"""Who advances executions, by the settings: this process alone, or whom Temporal chooses."""
+"""The choice of the dispatcher: this process alone, or workers that Temporal chooses."""
 
 import importlib.util
 from collections.abc import Callable
@@ -16,21 +16,21 @@ from flowrunner.settings import Settings
 from flowrunner.storage.active_slots import SqlActiveSlots
 from flowrunner.storage.inbox import SqlInbox
 
-# What makes the dispatcher of a program for its engine, and what advances executions in this process.
+# Creates the dispatcher for an engine, and the part that advances executions in this process.
 Dispatch: TypeAlias = Callable[[Engine, Journal, Limits], tuple[OpenDispatcher, Advancing]]
 
 
 def check_dispatch(settings: Settings) -> None:
-    """Find out whether the dispatcher can be had. Raises: FlowRunnerError if Temporal's client is not installed."""
+    """Raise FlowRunnerError if the dispatcher needs Temporal's client and it is not installed."""
     if is_shared(settings) and importlib.util.find_spec("temporalio") is None:
         raise FlowRunnerError(
-            "Temporal's client is not installed. Install it in the clone that FlowRunner came from: "
+            "Temporal's client is not installed. Install it in the clone that contains FlowRunner: "
             ".venv/bin/pip install --require-hashes --requirement requirements/temporal.txt"
         )
 
 
 async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemClock, *, is_worker: bool) -> Dispatch:
-    """Raises: FlowRunnerError if Temporal cannot be reached."""
+    """Return the factory of the dispatcher. Raises: FlowRunnerError if Temporal cannot be reached."""
     if not is_shared(settings):
 
         def local(engine: Engine, journal: Journal, limits: Limits) -> tuple[OpenDispatcher, Advancing]:

@@ -1,21 +1,21 @@
-"""How the first account comes into being: from the settings, or by a token that is shown."""
+"""Creation of the first account, from the settings or with a printed token."""
 
 import sys
 
 from flowrunner.bootstrap.program import SETUP_TOKEN_FILE, Program
 from flowrunner.domain.errors import Conflict, FlowRunnerError, InvalidInput
-from flowrunner.security.keys import told_if_unwritable, write_private
+from flowrunner.security.keys import explain_unwritable, write_private
 from flowrunner.settings import Settings
 
 
 async def first_admin(settings: Settings, program: Program, url: str) -> None:
-    """Make the account that makes all others, or tell how to.
+    """Create the first admin from the settings, or print how to create it.
 
     Args:
-        url: Where the server is to be found.
+        url: The address of this server.
 
     Raises:
-        FlowRunnerError: If the settings name one that cannot be made.
+        FlowRunnerError: If the settings describe an invalid account.
     """
     accounts = program.services.accounts
     token_file = settings.data_dir / SETUP_TOKEN_FILE
@@ -30,13 +30,13 @@ async def first_admin(settings: Settings, program: Program, url: str) -> None:
                 password=settings.admin_password,
             )
         except InvalidInput as error:
-            raise FlowRunnerError(f"The first admin cannot be made: {error}") from None
+            raise FlowRunnerError(f"Cannot create the first admin: {error}") from None
         except Conflict:
             pass
         return
     token_file.unlink(missing_ok=True)
     token = program.setup.issue_token()
-    with told_if_unwritable(token_file):
+    with explain_unwritable(token_file):
         write_private(token_file, token + "\n")
     print(
         f"There is no account yet. Create the first admin within 24 hours:\n\n"

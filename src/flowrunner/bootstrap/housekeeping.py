@@ -1,4 +1,4 @@
-"""What the active server does by itself, now and then."""
+"""Periodic background tasks of the active server."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from flowrunner.bootstrap.notifications import NEWS_SECONDS
+from flowrunner.bootstrap.notifications import REFRESH_SECONDS
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.errors import Unavailable
 from flowrunner.settings import Settings
@@ -22,8 +22,8 @@ SECRETS_SECONDS: Final = 60.0
 
 
 async def run_retention(settings: Settings, program: Program) -> None:
-    """Delete what has been kept for long enough, now and then."""
-    # What nobody was there to tell of is told first: of an execution that is deleted, its parent would never hear.
+    """Delete expired executions, flows, sessions and audit entries, once an hour."""
+    # Pending notifications are delivered first: a parent would never be notified of a deleted child.
     await asyncio.sleep(_SETTLING_SECONDS)
     services = program.services
 
@@ -37,7 +37,7 @@ async def run_retention(settings: Settings, program: Program) -> None:
         await services.audit.purge(older_than=timedelta(seconds=settings.audit_retention))
 
     while True:
-        for what, purge in (
+        for part, purge in (
             ("executions", purge_executions),
             ("flows", services.flows.purge),
             ("sessions", services.identity.purge),
@@ -46,13 +46,13 @@ async def run_retention(settings: Settings, program: Program) -> None:
             try:
                 await purge()
             except Exception:
-                # It is tried again in time, and nothing else waits for it.
-                logger.exception("housekeeping.failed", what=what)
+                # Retried in the next round; the other parts continue.
+                logger.exception("retention.failed", part=part)
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
 
 async def keep_token_uses(program: Program) -> None:
-    """Write when API tokens were used, once a minute and once more at the end."""
+    """Store the last use of API tokens, once a minute and at the end."""
     try:
         while True:
             await asyncio.sleep(_TOKEN_USES_SECONDS)
@@ -64,7 +64,7 @@ async def keep_token_uses(program: Program) -> None:
 
 
 async def forget_secrets(program: Program) -> None:
-    """Forget replaced secrets, once a minute: every process for itself, as each knows other values."""
+    """Forget replaced secrets once a minute. Every process does so, because each one knows different values."""
     while True:
         await asyncio.sleep(SECRETS_SECONDS)
         try:
@@ -76,12 +76,12 @@ async def forget_secrets(program: Program) -> None:
 
 
 async def rotate_keys(program: Program) -> None:
-    """Go on with rotations of keys, when one is asked for and now and then."""
+    """Advance key rotations when one is requested, and once a minute."""
     while True:
         is_waiting = False
         try:
             is_waiting = await program.services.keys.advance()
         except Exception:
-            # What is left to do follows from what is stored.
+            # The remaining steps are derived from the stored state.
             logger.exception("keys.rotation_failed")
-        await program.services.keys.wait(seconds=NEWS_SECONDS if is_waiting else _ROTATION_SECONDS)
+        await program.services.keys.wait(seconds=REFRESH_SECONDS if is_waiting else _ROTATION_SECONDS)

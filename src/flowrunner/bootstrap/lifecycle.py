@@ -1,4 +1,4 @@
-"""The program from its opening to its end, without its network side."""
+"""The lifecycle of the program, without its network side."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from flowrunner.bootstrap.data import open_data
 from flowrunner.bootstrap.dispatching import dispatch_of
 from flowrunner.bootstrap.location import own_servers
-from flowrunner.bootstrap.notifications import hearing
+from flowrunner.bootstrap.notifications import watch_other_processes
 from flowrunner.bootstrap.ownership import is_shared
 from flowrunner.bootstrap.program import Program, assemble
 from flowrunner.clock import SystemClock
@@ -27,14 +27,14 @@ async def open_program(
     is_standby: bool = False,
     is_worker: bool = False,
 ) -> AsyncIterator[Program]:
-    """The whole program but its network side, with every unfinished execution going on.
+    """Open the program without its network side, and resume all unfinished executions.
 
     Args:
-        is_standby: Another server is active: nothing goes on, and nothing is written.
-        is_worker: It advances its share of the executions that Temporal places.
+        is_standby: Another server is active: no execution is advanced, and nothing is written.
+        is_worker: This process advances executions that Temporal assigns to it.
 
     Raises:
-        FlowRunnerError: If the data directory, the keys or the database are not fit to start with.
+        FlowRunnerError: If the data directory, the keys or the database are unusable.
     """
     clock, metrics = SystemClock(), Metrics()
     async with open_data(settings, clock=clock, metrics=metrics, is_standby=is_standby) as stored:
@@ -52,7 +52,9 @@ async def open_program(
                 sandbox=sandbox,
                 dispatch=await dispatch_of(settings, stored, clock, is_worker=is_worker),
             )
-            async with hearing(program) if is_standby or is_shared(settings) else contextlib.nullcontext():
+            async with (
+                watch_other_processes(program) if is_standby or is_shared(settings) else contextlib.nullcontext()
+            ):
                 if is_standby:
                     program.readiness.is_standby = True
                     yield program
@@ -66,7 +68,7 @@ async def open_program(
                     if program.advancing is not program.dispatcher:
                         await program.advancing.close()
                     await program.dispatcher.close()
-                    # A worker refuses nobody; a server that was overtaken cannot write any more.
+                    # A server that has lost its leadership cannot write any more.
                     with contextlib.suppress(Unavailable):
                         await program.services.audit.write_rejection_counts(at_once=True)
         finally:

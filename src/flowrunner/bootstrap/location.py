@@ -1,11 +1,11 @@
-"""Where an installation is kept, by its settings."""
+"""The location of an installation's data, from its settings."""
 
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from flowrunner.dispatch.temporal.address import DEFAULT_PORT, TemporalAddress
-from flowrunner.security.keys import UnsafeDataDir, told_if_unwritable
+from flowrunner.security.keys import UnsafeDataDir, explain_unwritable
 from flowrunner.settings import LOCAL, Settings
 from flowrunner.storage.location import Location, location_of
 
@@ -14,7 +14,7 @@ DATABASE_FILE: Final = "flowrunner.db"
 
 
 def stored_at(settings: Settings) -> Location:
-    """Where the program stores."""
+    """Return the location of the database."""
     return location_of(
         settings.database_url,
         file=settings.data_dir / DATABASE_FILE,
@@ -24,12 +24,12 @@ def stored_at(settings: Settings) -> Location:
 
 
 async def has_usable_schema(settings: Settings) -> bool:
-    """Tell whether this version can use the database as it is. Raises: FlowRunnerError."""
+    """Return True if this version can use the database without a migration. Raises: FlowRunnerError."""
     return (await stored_at(settings).schema()).is_usable
 
 
 def own_servers(settings: Settings) -> frozenset[tuple[str, int]]:
-    """Return host and port of each server that the settings name, as far as it is reached over a network."""
+    """Return host and port of each server in the settings that is reached over a network."""
     found: set[tuple[str, int]] = set()
     if settings.database_url is not None:
         parts = urlsplit(settings.database_url)
@@ -39,7 +39,7 @@ def own_servers(settings: Settings) -> frozenset[tuple[str, int]]:
         ports = [port for value in options.get("port", ()) for port in value.split(",") if port.isdigit()]
         otherwise = int(ports[0]) if ports else _POSTGRES_PORT
         for host in hosts or ["localhost"]:
-            # A path is a socket of this machine's file system.
+            # A path is a Unix socket.
             if not host.startswith("/"):
                 found.add(_host_and_port(host, otherwise))
     if settings.dispatch != LOCAL:
@@ -55,14 +55,16 @@ def _host_and_port(text: str, otherwise: int) -> tuple[str, int]:
 
 
 def make_private(path: Path) -> None:
-    """Make the database if it is new, and close it and its log to others. Raises: UnsafeDataDir."""
-    with told_if_unwritable(path):
+    """Create the file if it is new, and remove other users' access to it and its log. Raises: UnsafeDataDir."""
+    with explain_unwritable(path):
         if not path.exists():
             path.touch(mode=0o600)
-    # A backup that was put back has the mode that a copy gets.
+    # A restored backup has the default mode of a copy.
     for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
         if file.exists() and file.stat().st_mode & 0o077:
             try:
                 file.chmod(0o600)
             except OSError as error:
-                raise UnsafeDataDir(f"{file} can be read by others, and cannot be closed: {error.strerror}") from None
+                raise UnsafeDataDir(
+                    f"{file} can be read by other users, and its mode cannot be changed: {error.strerror}"
+                ) from None

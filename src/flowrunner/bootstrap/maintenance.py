@@ -1,4 +1,4 @@
-"""What is done to an installation by a command, most of it while no server runs."""
+"""Maintenance commands of an installation. Most of them require that no server runs."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,10 +20,10 @@ from flowrunner.storage.sqlite.location import SqliteFile
 
 
 async def migrate(settings: Settings) -> tuple[str | None, str]:
-    """Bring the database to the schema of this version; gives the schema of before, and the present one.
+    """Migrate the database to the schema of this version; return the previous and the current revision.
 
     Raises:
-        FlowRunnerError: If it cannot be, or a server is using the file.
+        FlowRunnerError: If the migration is impossible, or a server is using the file.
     """
     location = stored_at(settings)
     await location.check()
@@ -33,8 +33,8 @@ async def migrate(settings: Settings) -> tuple[str | None, str]:
         return before, await _revision(location)
     open_data_dir(settings.data_dir)
     if before is None:
-        # It belongs with the keys, which the first start makes.
-        raise FlowRunnerError(f"There is no database in {settings.data_dir}: the first start of the server makes it")
+        # The database needs keys, which the first start creates.
+        raise FlowRunnerError(f"There is no database in {settings.data_dir}: the first start of the server creates it")
     with locked(settings.data_dir):
         await location.migrate()
     return before, await _revision(location)
@@ -42,28 +42,28 @@ async def migrate(settings: Settings) -> tuple[str | None, str]:
 
 async def _revision(location: Location) -> str:
     revision = (await location.schema()).revision
-    assert revision is not None, "it was migrated just now"
+    assert revision is not None, "just migrated"
     return revision
 
 
 async def schema_of(settings: Settings) -> tuple[Schema, str]:
-    """Return the schema that the database has, and the one of this version. Raises: FlowRunnerError."""
+    """Return the schema of the database, and the revision of this version. Raises: FlowRunnerError."""
     location = stored_at(settings)
     await location.check()
     return await location.schema(), HEAD
 
 
 async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int], None]) -> dict[str, int]:
-    """Copy a SQLite database with all that is in it into an empty PostgreSQL database, and compare the two.
+    """Copy a SQLite database completely into an empty PostgreSQL database, and compare the two.
 
     Args:
-        tell: Is told of each table that has arrived, and how many rows it has.
+        tell: Called for each copied table with its number of rows.
 
     Returns:
-        The number of rows by table.
+            The number of rows of each table.
 
     Raises:
-        FlowRunnerError: If nothing was copied; the message says why.
+            FlowRunnerError: If nothing was copied. The message contains the reason.
     """
     from flowrunner.storage.copying import NotCopied, copy_to_postgres
     from flowrunner.storage.postgres.connections import CannotConnect
@@ -74,14 +74,16 @@ async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int]
         raise FlowRunnerError(f"There is no database {source}")
     schema.check_can_migrate(f"The database {source}")
     if schema.revision != HEAD:
-        raise FlowRunnerError(f"{source} is of another version: start the server of this version on it once")
+        raise FlowRunnerError(
+            f"{source} has the schema of another version: start the server of this version on it once"
+        )
     await target.check()
     with locked(source.parent):
         async with target.ownership() as ownership:
             if not ownership.is_held:
                 raise FlowRunnerError("A FlowRunner server is using the target: stop it first")
             await target.migrate()
-            # Before the copy: once that is there, nothing may start on the file by accident.
+            # Marked before the copy, so that no server starts on the file by accident afterwards.
             mark, parts = SqliteFile(source).mark, urlsplit(url)
             was_marked, place = mark.exists(), f"{parts.hostname or ''}{parts.path}\n"
             if not was_marked:
@@ -91,7 +93,7 @@ async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int]
                 mark.write_text(place)
                 return counts
             except NotCopied as error:
-                # After an interruption all of it may be there.
+                # After an interruption, the copy may be complete.
                 if not was_marked and not isinstance(error.__cause__, CannotConnect):
                     mark.unlink()
                 raise
@@ -100,26 +102,26 @@ async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int]
 async def verify_audit(
     settings: Settings, *, copy: Path | None = None, expected: tuple[int, str] | None
 ) -> ChainReport:
-    """Check the audit log of the database, also while a server is using it, or of a copy of the file.
+    """Verify the audit log of the database or of a copy of its file. A server may be using the database.
 
     Raises:
-        FlowRunnerError: If there is no such database, or no audit log in it.
+        FlowRunnerError: If the database or its audit log does not exist.
     """
     location = stored_at(settings) if copy is None else location_of(None, file=copy)
     return await location.check_audit(expected=expected)
 
 
 async def rotate_stored_keys(settings: Settings, kinds: Sequence[KeyKind]) -> Sequence[KeyRotation]:
-    """Replace keys while no server runs; gives the rotations that were asked for, as they are then.
+    """Replace keys while no server runs; return the state of the requested rotations.
 
     Raises:
-        FlowRunnerError: If the data directory is not fit for it, or a server is using it.
+        FlowRunnerError: If the data directory is unusable, or a server is using it.
     """
     if settings.database_url is None and not (settings.data_dir / DATABASE_FILE).exists():
         raise FlowRunnerError(f"There is no database in {settings.data_dir}: start the server first")
     async with owning(settings) as ownership:
         if not ownership.is_held:
-            raise FlowRunnerError("A FlowRunner server is active on the database: stop it, or ask it to replace keys")
+            raise FlowRunnerError("A FlowRunner server is active on the database: stop it, or replace keys through it")
         return await _rotate(settings, kinds)
 
 
@@ -127,7 +129,7 @@ async def _rotate(settings: Settings, kinds: Sequence[KeyKind]) -> Sequence[KeyR
     async with open_data(settings, clock=SystemClock(), metrics=Metrics(), is_serving=False) as stored:
         if await stored.rotator.others():
             raise FlowRunnerError(
-                "Servers or workers are running on the database: ask a server to replace keys, or stop all of them"
+                "Servers or workers are running on the database: replace keys through a server, or stop all of them"
             )
         asked = [rotation.id for rotation in await stored.keys.request(None, kinds)]
         await stored.keys.advance()

@@ -1,4 +1,4 @@
-"""What a process hears of the others that use the same database."""
+"""Updates from other processes that use the same database."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,13 @@ from flowrunner.storage.keys import name_of
 
 logger = structlog.get_logger()
 
-# How old what a process knows of others' acts may be: ended sessions, new secrets.
-NEWS_SECONDS: Final = 2.0
+# Maximum delay after which a process sees ended sessions and new secrets of other processes.
+REFRESH_SECONDS: Final = 2.0
 
 
 @contextlib.asynccontextmanager
-async def hearing(program: Program) -> AsyncIterator[None]:
-    """Subscribers are told of what other processes record, and what those end or change is seen here, too."""
+async def watch_other_processes(program: Program) -> AsyncIterator[None]:
+    """Notify subscribers of events that other processes record, and follow changed sessions, secrets and keys."""
     broadcast = program.broadcast
     tasks = (
         asyncio.create_task(
@@ -30,7 +30,7 @@ async def hearing(program: Program) -> AsyncIterator[None]:
             ),
             name="listener",
         ),
-        asyncio.create_task(_look_again(program), name="news"),
+        asyncio.create_task(_refresh(program), name="refresh"),
     )
     try:
         yield
@@ -40,16 +40,16 @@ async def hearing(program: Program) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _look_again(program: Program) -> None:
+async def _refresh(program: Program) -> None:
     while True:
-        await asyncio.sleep(NEWS_SECONDS)
+        await asyncio.sleep(REFRESH_SECONDS)
         program.services.identity.revalidate_sessions()
-        program.vault.revalidate_sessions()
-        for what, look in (("sessions", program.live.revalidate_sessions), ("keys", program.rotator.follow)):
+        program.vault.mark_stale()
+        for part, refresh in (("sessions", program.live.revalidate_sessions), ("keys", program.rotator.follow)):
             try:
-                await look()
+                await refresh()
             except Unavailable as error:
-                logger.warning("news.not_looked_at", what=what, reason=str(error))
+                logger.warning("refresh.unavailable", part=part, reason=str(error))
             except Exception:
-                # Whatever it is, the next look may well find out more.
-                logger.exception("news.look_failed", what=what)
+                # The next round may succeed.
+                logger.exception("refresh.failed", part=part)

@@ -1,4 +1,4 @@
-"""Which processes may use an installation at a time."""
+"""Exclusive and shared use of an installation by processes."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from flowrunner.bootstrap.location import make_private, stored_at
 from flowrunner.dispatch.temporal.address import InvalidAddress, TemporalAddress
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
 from flowrunner.ports import Ownership
-from flowrunner.security.keys import told_if_unwritable
+from flowrunner.security.keys import explain_unwritable
 from flowrunner.settings import LOCAL, InvalidSettings, Settings
 from flowrunner.storage.location import Location
 
@@ -23,10 +23,10 @@ _CHECK_SECONDS: Final = 60.0
 
 
 def is_shared(settings: Settings) -> bool:
-    """Whether several processes are active on one database.
+    """Return True if several processes are active on one database.
 
     Raises:
-        InvalidSettings: If they do not go together.
+        InvalidSettings: If the settings contradict each other.
     """
     if settings.dispatch == LOCAL:
         return False
@@ -41,10 +41,10 @@ def is_shared(settings: Settings) -> bool:
 
 @contextlib.asynccontextmanager
 async def owning(settings: Settings) -> AsyncIterator[Ownership]:
-    """Try to be the active server on the database, or one of those that share the work, from now on.
+    """Try to become the active server of the database, or one of several that share the work.
 
     Raises:
-        FlowRunnerError: If the database server will not do.
+        FlowRunnerError: If the database server does not meet the requirements.
     """
     location = stored_at(settings)
     warnings = await location.check()
@@ -59,33 +59,33 @@ async def owning(settings: Settings) -> AsyncIterator[Ownership]:
             await asyncio.gather(checking, return_exceptions=True)
 
 
-async def _keep_checking(location: Location, told: Sequence[str]) -> None:
-    """Say so if the database server comes to be one that a start would warn of, or refuse: its settings may change.
+async def _keep_checking(location: Location, known: Sequence[str]) -> None:
+    """Log settings of the database server that have changed to ones that a start would warn about or reject.
 
     Args:
-        told: The warnings of the start.
+        known: The warnings that are already logged.
     """
     while True:
         await asyncio.sleep(_CHECK_SECONDS)
         try:
             found = await location.check()
         except Unavailable:
-            # Whoever needs it says so.
+            # Callers that need the database report this themselves.
             continue
         except FlowRunnerError as error:
             found = [str(error)]
         for warning in found:
-            if warning not in told:
+            if warning not in known:
                 logger.error("database.unsafe", warning=warning)
-        told = found
+        known = found
 
 
 @contextlib.contextmanager
 def locked(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory, which one server may use at a time."""
+    """Lock the data directory. Only one server may use it at a time."""
     path = data_dir / "lock"
     make_private(path)
-    with told_if_unwritable(path):
+    with explain_unwritable(path):
         file = path.open("w")
     with file:
         try:

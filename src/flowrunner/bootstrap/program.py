@@ -1,4 +1,4 @@
-"""What the running program is made of."""
+"""The parts of the running program, and their assembly."""
 
 import random
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ SETUP_TOKEN_FILE: Final = "setup-token"  # noqa: S105 # a file's name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """The parts that starting and stopping has to do with."""
+    """The parts that are needed to start and stop the program."""
 
     app: FastAPI
     services: Services
@@ -190,7 +190,7 @@ def assemble(
     metrics.gauge("flowrunner_executions_active", "Executions in memory.", lambda: advancing.active)
     metrics.gauge(
         "flowrunner_executions_queued",
-        "Executions that wait for room; with Temporal of all processes, also those that no worker has begun yet.",
+        "Executions that wait for an active slot; with Temporal: of all processes, or not yet started by a worker.",
         lambda: dispatcher.queued,
     )
     metrics.gauge("flowrunner_sockets_open", "Open WebSockets.", lambda: live.open_sockets)

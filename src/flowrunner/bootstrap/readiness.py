@@ -1,4 +1,4 @@
-"""Why the program cannot serve at the moment."""
+"""Readiness of the program."""
 
 import asyncio
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _READY_SECONDS: Final = 1.0
 
 @dataclass(slots=True)
 class Readiness:
-    """Tells why the program cannot serve at the moment; None when it can."""
+    """A check that returns the reason why the program is not ready, or None if it is ready."""
 
     dispatcher: OpenDispatcher
     database: Database

@@ -1,4 +1,4 @@
-"""Checks what an installation keeps against this version, before it is used on it."""
+"""Compatibility checks of stored flows and executions with this version, for use before an upgrade."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from flowrunner.storage.stored_flows import StoredFlow, open_event_types, stored
 
 @dataclass(frozen=True, slots=True)
 class CheckedFlow:
-    """A stored revision, and what this version says of it.
+    """The check result of a stored revision.
 
     Attributes:
-        faults: What keeps it from being saved again as it is, and warnings.
-        unreadable: Why executions of it cannot go on at all; None if they can, at least up to single nodes.
+        faults: Faults that would prevent saving it again, and warnings.
+        unreadable: The reason why its executions cannot continue; None if they can, except perhaps at single nodes.
     """
 
     stored: StoredFlow
@@ -27,16 +27,16 @@ class CheckedFlow:
 
 
 async def check_stored_flows(settings: Settings, language: Language) -> AsyncIterator[CheckedFlow]:
-    """Yield what this version says of each flow, and of each revision that executions follow.
+    """Check each flow, and each revision that unfinished executions use.
 
-    The database is read, and not changed: a server may be using it, also one of an earlier version.
+    The database is only read: a server may be using it, even one of an earlier version.
 
     Raises:
         FlowRunnerError: If there is no database.
     """
     location = stored_at(settings)
     if not await location.has_data():
-        raise FlowRunnerError("There is no database yet: the first start of a server makes it")
+        raise FlowRunnerError("There is no database yet: the first start of a server creates it")
     database = location.open(is_standby=True)
     try:
         async for stored in stored_flows(database):
@@ -52,7 +52,7 @@ async def check_stored_flows(settings: Settings, language: Language) -> AsyncIte
 
 
 async def unknown_event_types(settings: Settings) -> dict[str, int]:
-    """Return the types of events that this version does not know, and how many executions under way have each."""
+    """Return the event types that this version does not know, with the number of unfinished executions of each."""
     database = stored_at(settings).open(is_standby=True)
     try:
         found = await open_event_types(database)

@@ -1,1 +1,1 @@
-"""Passwords and tokens, secrets at rest, and where nodes may connect."""
+"""Passwords and tokens, encrypted secrets, and restrictions on outgoing connections."""

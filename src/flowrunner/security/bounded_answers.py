@@ -1,4 +1,4 @@
-"""Bounds on what a called server may send, which hold before it is parsed."""
+"""Limits on answers of called servers, enforced before they are parsed."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,22 +8,22 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.security.parsing_turns import ParsingTurns
+from flowrunner.security.parsing_budget import ParsingBudget
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
-# Interim answers (1xx) to one request.
+# Maximum of interim answers (1xx) to one request.
 MAX_INTERIM_ANSWERS: Final = 10
-# Everything up to the end of the final answer's head.
+# Limit for all bytes up to the end of the final answer's head.
 MAX_HEAD_BYTES: Final = 64 * 1024
-# What chunks, trailers and an encoding may add to a body.
+# Limit for a body with its chunk headers, trailers and content encoding.
 MAX_RECEIVED_BYTES: Final = MAX_HEAD_BYTES + 2 * MAX_ANSWER_BYTES
-# Parsed at a time. The parser cannot be stopped within a piece, and heads cost it the most.
+# Bytes per call of the parser, which cannot be interrupted. Heads are the most expensive to parse.
 _PIECE_OF_HEAD: Final = 4 * 1024
 _PIECE_OF_BODY: Final = 16 * 1024
 
 
 class UnfitAnswer(aiohttp.ClientError):
-    """An answer that goes over a bound. Args: type: The error type of the node."""
+    """An answer that exceeds a limit. Args: type: The error type of the node."""
 
     def __init__(self, type: str, reason: str) -> None:
         super().__init__(reason)
@@ -35,24 +35,24 @@ class BoundedResponseHandler(ResponseHandler):
     """A connection to a called server.
 
     Args:
-        turns: Of the event loop, which all connections share.
-        workspace_id: Whose requests it carries.
-        on_change: Called with 1 when it opens and with -1 when it closes.
-        is_crowded: Whether so many are open that it may not be kept for another request.
+            budget: The parsing time per iteration of the event loop, shared by all connections.
+            workspace_id: The owner of its requests.
+            on_change: Called with 1 when it opens and with -1 when it closes.
+            is_crowded: Returns True if too many connections are open to keep this one for another request.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         *,
-        turns: ParsingTurns,
+        budget: ParsingBudget,
         workspace_id: WorkspaceId,
         on_change: Callable[[int], None],
         is_crowded: Callable[[], bool],
     ) -> None:
         super().__init__(loop)
-        self._turns = turns
-        self._account_id = workspace_id
+        self._budget = budget
+        self._workspace_id = workspace_id
         self._on_change = on_change
         self._is_crowded = is_crowded
         self._unparsed = b""
@@ -63,7 +63,7 @@ class BoundedResponseHandler(ResponseHandler):
         self._interim_answers = 0
         self._received_bytes = 0
         self._has_head = False
-        self._is_unasked = False
+        self._has_surplus_answer = False
 
     @property
     def should_close(self) -> bool:
@@ -85,8 +85,8 @@ class BoundedResponseHandler(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         if not data:
-            # What the parser has held back is wanted now.
-            self._turns.parse(self._resume)
+            # The reader wants data that the parser has held back.
+            self._budget.parse(self._resume)
             return
         self._unparsed += data
         if self._is_queued:
@@ -95,10 +95,10 @@ class BoundedResponseHandler(ResponseHandler):
             self._parse()
 
     def feed_data(self, data: Any, size: int = 0) -> None:
-        """Take an answer that the parser has found."""
+        """Accept a parsed answer."""
         status = data[0].code
         if self._has_head:
-            self._is_unasked = True
+            self._has_surplus_answer = True
         elif 100 <= status < 200 and status != 101:
             self._interim_answers += 1
         else:
@@ -113,14 +113,14 @@ class BoundedResponseHandler(ResponseHandler):
     def _parse(self) -> None:
         self._is_queued = False
         while self._unparsed and not self._reading_paused and self.transport is not None:
-            if self._turns.is_over:
+            if self._budget.is_spent:
                 self._is_queued = True
                 self._pause_transport_reading()
-                self._turns.in_next_turn(self._account_id, self._parse_in_turn)
+                self._budget.defer(self._workspace_id, self._parse_deferred)
                 return
-            self._turns.parse(self._parse_piece)
+            self._budget.parse(self._parse_piece)
 
-    def _parse_in_turn(self) -> None:
+    def _parse_deferred(self) -> None:
         self._parse()
         if not (self._is_queued or self._reading_paused or self._buffer_paused):
             self._resume_transport_reading()
@@ -136,8 +136,8 @@ class BoundedResponseHandler(ResponseHandler):
             self._fail("http.invalid_answer", f"its head has more than {MAX_HEAD_BYTES} bytes")
         elif self._received_bytes > MAX_RECEIVED_BYTES:
             self._fail("http.too_large", f"more than {MAX_RECEIVED_BYTES} bytes came")
-        elif self._is_unasked and self.transport is not None:
-            # Nothing will be asked here again: whose answer would come then?
+        elif self._has_surplus_answer and self.transport is not None:
+            # The connection is not reused: the surplus answer would be taken for that of the next request.
             self.transport.abort()
 
     def _fail(self, type: str, reason: str) -> None:

@@ -1,7 +1,7 @@
-"""Canonical forms of text: what is left of it when the escapes of URLs, JSON, HTML and programs are undone.
+"""Canonical forms of text, with the escapes of URLs, JSON, HTML and programming languages decoded.
 
-A secret and the text that may hold it are brought into the same form, so that it does not matter how
-many of its characters are escaped, by which rules, and in which case of letters.
+Secrets and the texts that may contain them are converted to the same form, so a secret is found however its
+characters are escaped, and in upper or lower case.
 """
 
 import html.entities
@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import Final
 
-# In no text of UTF-8: nothing is found across it.
+# Never part of UTF-8, so no match spans it.
 BETWEEN: Final = b"\xff"
-# Escapes within escapes are undone up to this depth.
+# Maximum depth of nested escapes that are decoded.
 ROUNDS: Final = 4
 
 _H: Final = rb"[0-9A-Fa-f]"
@@ -21,7 +21,7 @@ _NEXT: Final = rb"[89ABab]" + _H
 
 
 def _characters(prefix: bytes) -> Sequence[bytes]:
-    """Patterns of a character that is written as its bytes of UTF-8, each behind ``prefix``."""
+    """Return patterns of a character that is written as its UTF-8 bytes, each after ``prefix``."""
     following = prefix + _NEXT
     return (
         prefix + rb"[CDcd]" + _H + following,
@@ -32,14 +32,14 @@ def _characters(prefix: bytes) -> Sequence[bytes]:
 
 
 def _units(prefix: bytes) -> Sequence[bytes]:
-    """Patterns of a character that is written as its units of UTF-16."""
+    """Return patterns of a character that is written as its UTF-16 code units."""
     return (
         prefix + rb"[Dd][89ABab]" + _H * 2 + prefix + rb"[Dd][C-Fc-f]" + _H * 2,
         prefix + _H * 4,
     )
 
 
-# Each alternative begins with one literal byte, which lets the search skip all others quickly.
+# Each alternative starts with a literal byte, which makes the search fast.
 _ESCAPES: Final = (
     *_characters(b"%"),
     *_units(b"%u"),
@@ -53,12 +53,12 @@ _ESCAPES: Final = (
     rb"&#[Xx]0*" + _H + rb"{1,6};?",
     rb"&#0*[0-9]{1,7};?",
     rb"&[A-Za-z][A-Za-z0-9]{1,31};",
-    # Left of the NULs of UTF-16 that was read as UTF-8.
+    # Replaces undecodable bytes of UTF-16 that was decoded as UTF-8.
     "\ufffd".encode(),
 )
 _ESCAPE: Final = re.compile(b"|".join(_ESCAPES))
 _FIRST_OF_ESCAPES: Final = (b"%", b"\\", b"&", b"\xef")
-# A quote within quotes, of shells, SQL and CSV.
+# Quotes within quotes in shells, SQL and CSV.
 _DOUBLED: Final = (b"''", b'""', b"'\"'")
 _ESCAPE_OR_QUOTES: Final = re.compile(b"|".join((b"'\"'\"'", b"'{2,}", b'"{2,}', *_ESCAPES)))
 _CONTROLS: Final = {
@@ -66,19 +66,19 @@ _CONTROLS: Final = {
 }
 _KEPT_ESCAPE_BYTES: Final = 12
 
-# Lines are wrapped anywhere, and UTF-16 puts a NUL beside each letter.
+# Lines may be wrapped anywhere, and UTF-16 adds a NUL to each ASCII character.
 _DROPPED: Final = b"\x00\r\n"
 _DROPPED_ONES: Final = (b"\x00", b"\n", b"\r")
 _DROPPED_RUN: Final = re.compile(b"[%s]+" % _DROPPED)
-# Hosts and hexadecimal digits are the same in both cases; forms write a space as "+".
+# Host names and hexadecimal digits are case-insensitive; forms encode a space as "+".
 _FOLDED: Final = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ+", b"abcdefghijklmnopqrstuvwxyz ")
 
 
 class Layer:
-    """Where the bytes of a text stood in the text that it was made of.
+    """A mapping from positions in a decoded text to positions in its source text.
 
     Args:
-        edits: Of each piece that was replaced, in order: where it began and ended, and how long is what replaced it.
+        edits: Start, end and replacement length of each replaced piece, in order.
     """
 
     def __init__(self, edits: Sequence[tuple[int, int, int]]) -> None:
@@ -86,7 +86,7 @@ class Layer:
 
     @cached_property
     def _starts(self) -> Sequence[int]:
-        """Where the replaced pieces begin in the new text."""
+        """Return the start of each replaced piece in the new text."""
         starts = []
         shift = 0
         for start, end, length in self._edits:
@@ -95,7 +95,7 @@ class Layer:
         return starts
 
     def before(self, start: int, end: int) -> tuple[int, int]:
-        """Return what became the bytes from ``start`` to ``end``, with whole escapes at both sides."""
+        """Return the source range of the bytes from ``start`` to ``end``, extended to whole escapes."""
         return self._byte(start)[0], self._byte(end - 1)[1]
 
     def _byte(self, at: int) -> tuple[int, int]:
@@ -108,12 +108,12 @@ class Layer:
 
 
 def views(text: bytes, *, around: int, quotes: bool) -> Iterator[tuple[bytes, Sequence[Layer]]]:
-    """Give the text as it is, and then with its escapes undone, once and again until none is left.
+    """Yield the text itself and then its decoded forms, one level of escapes at a time, until none is left.
 
     Args:
-        around: What is farther from an escape than this is left out of the views in which that is undone: there it
-            is as it was in the view before.
-        quotes: Undo doubled quotes too.
+        around: Bytes farther than this from an escape are omitted from a decoded view, because they are the same as
+            in the previous view.
+        quotes: Decode doubled quotes too.
     """
     layers: tuple[Layer, ...] = ()
     yield text, layers
@@ -127,22 +127,22 @@ def views(text: bytes, *, around: int, quotes: bool) -> Iterator[tuple[bytes, Se
 
 
 def folded(text: bytes) -> bytes:
-    """Return the text without what is the same to a search: case, line breaks, NULs, and "+" for a space."""
+    """Return the text in lower case, without line breaks and NULs, and with spaces for "+"."""
     return text.translate(_FOLDED, _DROPPED) if has_dropped(text) else text.translate(_FOLDED)
 
 
 def has_dropped(text: bytes) -> bool:
-    """Return whether `folded` leaves something out."""
+    """Return True if `folded` removes bytes of the text."""
     return any(byte in text for byte in _DROPPED_ONES)
 
 
 def fold_layer(text: bytes) -> Layer:
-    """Return where the bytes of `folded` stood."""
+    """Return the mapping from positions in `folded` to positions in the text."""
     return Layer([(*found.span(), 0) for found in _DROPPED_RUN.finditer(text)])
 
 
 def _decoded(text: bytes, around: int, quotes: bool) -> tuple[bytes, Layer] | None:
-    """The text with one level of escapes undone; None if it has none. Takes time in proportion to the text."""
+    """Decode one level of escapes in linear time; return None if there are none."""
     quotes = quotes and any(doubled in text for doubled in _DOUBLED)
     if not quotes and not any(first in text for first in _FIRST_OF_ESCAPES):
         return None
@@ -170,7 +170,7 @@ def _decoded(text: bytes, around: int, quotes: bool) -> tuple[bytes, Layer] | No
 
 
 def _plain(escape: bytes) -> bytes | None:
-    """What an escape stands for; None for what only looks like one."""
+    """Return the bytes that an escape represents; None if it is not a valid escape."""
     kind = escape[:1]
     if kind == b"&":
         return _entity(escape.decode())
@@ -183,7 +183,7 @@ def _plain(escape: bytes) -> bytes | None:
         return _utf8(*(int(number, 16) for number in digits))
     if kind == b"%" or escape[1:2] == b"x":
         raw = bytes.fromhex(re.sub(rb"%|\\x", b"", escape).decode())
-        # A byte by itself is a character of Latin-1, as some programs write it.
+        # Some programs write single bytes as Latin-1.
         return raw if len(raw) > 1 or raw < b"\x80" else raw.decode("latin-1").encode()
     if len(escape) == 4:
         return _utf8(int(escape[1:], 8))

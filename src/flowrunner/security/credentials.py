@@ -1,4 +1,4 @@
-"""Who somebody is: password hashes and signed tokens."""
+"""Password hashes and signed tokens."""
 
 import os
 from datetime import datetime
@@ -20,9 +20,9 @@ _MOST_AT_ONCE: Final = 2
 
 
 class Argon2Hasher:
-    """Fills `ports.PasswordHasher`, a few at a time so that logins cannot eat the memory.
+    """Implements `ports.PasswordHasher`, with few hashes at a time to limit memory.
 
-    Of the processors one is left to everybody else, if there are two.
+    One processor stays free for other work if there is more than one.
     """
 
     def __init__(self) -> None:
@@ -51,8 +51,8 @@ def _hash_of_nobody() -> str:
 
 
 def _matches(password_hash: str | None, password: bytes) -> bool:
-    # Verified in place of a hash that does not exist, so that the answer takes as long; made whether it is needed
-    # or not, so that the first one does as well.
+    # Verified in place of a missing hash, so that the answer takes the same time. Computed in advance, so that the
+    # first such answer does too.
     of_nobody = _hash_of_nobody()
     try:
         return _ARGON2.verify(password_hash or of_nobody, password) and password_hash is not None
@@ -70,9 +70,9 @@ LONGEST_TOKEN: Final = 2048
 
 
 class JwtIssuer:
-    """Fills `ports.TokenIssuer` with HMAC-signed JWTs.
+    """Implements `ports.TokenIssuer` with HMAC-signed JWTs.
 
-    A token names its session (`jti`); whether that still lives is the session's own matter.
+    A token contains its session's id (`jti`). The caller must check that the session has not ended.
     """
 
     def __init__(self, keys: KeyRing) -> None:
@@ -111,7 +111,7 @@ class JwtIssuer:
         except jwt.ExpiredSignatureError:
             raise Unauthorized("The token has expired: log in again") from None
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
-            # Beside its own errors the library lets those of base64 and JSON through.
+            # Besides its own errors, the library raises those of base64 and JSON.
             raise Unauthorized("The token is not valid: log in again") from None
         if claims["typ"] != ACCESS:
             raise Unauthorized("The token is not valid: log in again")

@@ -1,4 +1,4 @@
-"""The one client that flows connect with."""
+"""The HTTP client for all outgoing connections of flows."""
 
 import re
 import socket
@@ -20,23 +20,24 @@ from flowrunner.security.bounded_answers import MAX_ANSWER_BYTES, BoundedRespons
 from flowrunner.security.egress_policy import EgressForbidden, EgressPolicy
 from flowrunner.security.fair_slots import FairSlots
 from flowrunner.security.name_lookups import AccountResolver, NameUnanswered, lookup_slots
-from flowrunner.security.parsing_turns import ParsingTurns
+from flowrunner.security.parsing_budget import ParsingBudget
 
 MAX_REDIRECTS: Final = 5
-# Requests of all accounts together, of one of them, and of each in any case; as many connections are kept open.
+# Concurrent requests: of all accounts, of one account at most, and guaranteed to each. Also the number of kept
+# connections.
 _REQUESTS: Final = 1024
 _REQUESTS_OF_AN_ACCOUNT: Final = 256
 _SURE_REQUESTS: Final = 16
-# The same of requests with a long body, which is in memory until it is sent.
+# The same for requests with a long body, which stays in memory until it is sent.
 _LONG_REQUESTS: Final = 128
 _LONG_REQUESTS_OF_AN_ACCOUNT: Final = 48
 _SURE_LONG_REQUESTS: Final = 2
-# The same of long answers: from the time that so much is read until what they became is recorded. As values they may
-# take thirty times the memory.
+# The same for long answers, from the time they are recognised as long until their result is recorded. Decoded values
+# may take thirty times the memory.
 _LONG_ANSWERS: Final = 24
 _LONG_ANSWERS_OF_AN_ACCOUNT: Final = 6
 _SURE_LONG_ANSWERS: Final = 1
-# Accounts whose connections are kept.
+# Number of accounts whose connections are kept.
 _KEPT_CLIENTS: Final = 256
 _CONNECT_SECONDS: Final = 10.0
 _NOBODY: Final = WorkspaceId("")
@@ -50,16 +51,16 @@ _METHOD: Final = re.compile(r"[A-Za-z]{1,20}")
 
 
 class EgressClients:
-    """The clients of all accounts. Fills `ports.HttpClients`.
+    """The clients of all accounts. Implements `ports.HttpClients`.
 
-    Accounts share neither connections nor looked-up names nor cookies, and each has its share of requests, of lookups
-    and of the time in which answers are parsed.
+    Accounts share no connections, DNS results or cookies, and each has its share of requests, of lookups and of the
+    time for parsing answers.
     """
 
     def __init__(self, policy: EgressPolicy) -> None:
         self._policy = policy
         self._shares = _Shares()
-        # The least recently used first.
+        # Ordered by last use, the oldest first.
         self._clients: OrderedDict[WorkspaceId, EgressClient] = OrderedDict()
 
     def of(self, workspace_id: WorkspaceId) -> "_AccountClient":
@@ -70,8 +71,8 @@ class EgressClients:
 
     @asynccontextmanager
     async def hold(self, workspace_id: WorkspaceId, *, is_long: bool = False) -> AsyncIterator["EgressClient"]:
-        """Hold the client of an account, once it is the account's turn for a request."""
-        # In this order: who holds a turn for a request does not wait for one with a long body.
+        """Wait for a request slot of the account, and hold its client."""
+        # In this order, so that no request slot is held while waiting for a long-body slot.
         long = self._shares.long_requests.hold(workspace_id) if is_long else nullcontext()
         async with long, self._shares.requests.hold(workspace_id):
             client = self._clients.get(workspace_id)
@@ -95,7 +96,7 @@ class EgressClients:
 
 @dataclass(frozen=True, slots=True)
 class _AccountClient:
-    """Fills `plugin.HttpClient` for the nodes of one account."""
+    """Implements `plugin.HttpClient` for the nodes of one account."""
 
     clients: EgressClients
     workspace_id: WorkspaceId
@@ -120,7 +121,7 @@ class _AccountClient:
 
 
 class _Shares:
-    """What the clients of all accounts have in common."""
+    """The limits that the clients of all accounts share."""
 
     def __init__(self) -> None:
         self.requests = FairSlots(total=_REQUESTS, share=_REQUESTS_OF_AN_ACCOUNT, sure=_SURE_REQUESTS)
@@ -129,15 +130,15 @@ class _Shares:
         )
         self.long_answers = FairSlots(total=_LONG_ANSWERS, share=_LONG_ANSWERS_OF_AN_ACCOUNT, sure=_SURE_LONG_ANSWERS)
         self.lookups = lookup_slots()
-        self.turns = ParsingTurns()
+        self.parsing = ParsingBudget()
         self.open_connections = 0
 
 
 class EgressClient:
-    """Sends requests for the nodes of one account. Fills `plugin.HttpClient`.
+    """The client for the nodes of one account. Implements `plugin.HttpClient`.
 
-    Every address is checked where the socket is made, which no spelling, redirect or second DNS
-    answer gets around.
+    Every address is checked when the socket is created, so unusual spellings, redirects and a second DNS answer
+    cannot bypass the check.
     """
 
     def __init__(
@@ -149,15 +150,15 @@ class EgressClient:
         connector = aiohttp.TCPConnector(
             resolver=AccountResolver(policy, self._shares.lookups, workspace_id),
             socket_factory=self._socket,
-            # The requests are limited.
+            # `FairSlots` limits the requests instead.
             limit=0,
             ttl_dns_cache=5,
         )
-        # aiohttp has no other way to say what reads an answer; without it no bound would hold.
+        # aiohttp has no public option for the response handler. Without this one, no limit would be enforced.
         assert connector._factory.func is ResponseHandler
         answers: Any = partial(
             BoundedResponseHandler,
-            turns=self._shares.turns,
+            budget=self._shares.parsing,
             workspace_id=workspace_id,
             on_change=self._count,
             is_crowded=self._is_crowded,
@@ -198,7 +199,7 @@ class EgressClient:
     ) -> HttpAnswer:
         _check_request(method, headers)
         target, sent = _parse_url(url), dict(headers)
-        # Shown is the address as it was written: a secret in it is hidden as it is known, and not as it is sent.
+        # Messages show the address as written, because redaction finds a secret in it only in that form.
         shown, redirects, is_stripped = url, 0, False
         while True:
             answer = await self._once(method, target, sent, body, redirects, shown=shown, on_long=on_long)
@@ -214,7 +215,7 @@ class EgressClient:
                 method, body = "GET", None
                 sent = {k: v for k, v in sent.items() if not k.lower().startswith("content-")}
             if following.origin() != target.origin():
-                # Any header may hold a credential: a flow chooses the name of the one for its key.
+                # Any header may contain a credential, because flows choose their names.
                 is_stripped = is_stripped or body is not None or any(k.lower() != "idempotency-key" for k in sent)
                 sent, body = {}, None
             target, shown = following, location if yarl.URL(location).absolute else str(following)
@@ -243,7 +244,7 @@ class EgressClient:
                     redirects=redirects,
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # aiohttp raises ValueError for header and body values it cannot send.
+            # aiohttp raises ValueError for values that it cannot send.
             raise _as_failure(error, shown) from error
 
     async def close(self) -> None:
@@ -259,7 +260,7 @@ def _joined(headers: Any) -> dict[str, str]:
 
 
 async def _read(response: aiohttp.ClientResponse, shown: str, on_long: Callable[[], Awaitable[None]] | None) -> bytes:
-    """The decoded body, as long as it fits."""
+    """Read the decoded body, up to the limit."""
     chunks, size = [], 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
@@ -267,7 +268,7 @@ async def _read(response: aiohttp.ClientResponse, shown: str, on_long: Callable[
             await on_long()
             on_long = None
         if size > MAX_ANSWER_BYTES:
-            # Not read to its end: the connection is of no further use.
+            # The body was not read to its end, so the connection cannot be reused.
             response.close()
             raise NodeFailure(
                 "http.too_large",
@@ -287,14 +288,14 @@ def _check_request(method: str, headers: Mapping[str, str]) -> None:
         if name.lower() in _FORBIDDEN_HEADERS:
             raise NodeFailure("http.invalid_request", f"The header '{name}' is set by FlowRunner itself")
         if _BAD_IN_HEADER.search(value):
-            raise NodeFailure("http.invalid_request", f"The value of the header '{name}' holds control characters")
+            raise NodeFailure("http.invalid_request", f"The value of the header '{name}' contains control characters")
 
 
 def _parse_url(text: str, *, base: yarl.URL | None = None) -> yarl.URL:
-    """The address as the client itself reads it: there is no second parser to disagree with."""
+    """Parse a URL with the client's own parser, so that check and request cannot disagree."""
     if _BAD_IN_URL.search(text):
         raise NodeFailure(
-            "http.invalid_request", "The URL holds spaces, backslashes or control characters: encode them"
+            "http.invalid_request", "The URL contains spaces, backslashes or control characters: encode them"
         )
     try:
         url = yarl.URL(text)
@@ -303,7 +304,7 @@ def _parse_url(text: str, *, base: yarl.URL | None = None) -> yarl.URL:
     except (ValueError, TypeError) as error:
         raise NodeFailure("http.invalid_request", f"The URL cannot be read: {error}") from None
     if url.scheme not in ("http", "https") or not url.host or port == 0:
-        raise NodeFailure("http.invalid_request", "The URL must start with http:// or https:// and name a host")
+        raise NodeFailure("http.invalid_request", "The URL must start with http:// or https:// and contain a host")
     return url
 
 

@@ -10,7 +10,7 @@ from flowrunner.security.own_servers import OwnServers
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# The standard library's `is_private` and `is_global` miss several of these.
+# `is_private` and `is_global` of the standard library miss several of these.
 CLOSED: Final[tuple[Network, ...]] = tuple(
     ipaddress.ip_network(text)
     for text in (
@@ -23,7 +23,7 @@ CLOSED: Final[tuple[Network, ...]] = tuple(
     )
 )  # fmt: skip
 
-# Services that hand out the machine's own credentials: closed whatever is allowed.
+# Services that provide the machine's credentials. They stay closed regardless of the settings.
 ALWAYS_CLOSED: Final[tuple[Network, ...]] = tuple(
     ipaddress.ip_network(text)
     for text in ("169.254.169.254/32", "169.254.170.2/32", "169.254.170.23/32", "169.254.42.42/32",
@@ -38,12 +38,12 @@ class EgressForbidden(OSError):
 
 
 class EgressPolicy:
-    """Which addresses are open.
+    """The rules for addresses that flows may connect to.
 
     Args:
-        allow: Ranges that are opened although they are closed by default.
-        own_ports: Ports of this machine on which FlowRunner itself listens, never to be reached.
-        own_servers: What FlowRunner depends on, host and port of each as the settings name them: never to be reached.
+        allow: Ranges to open that are closed by default.
+        own_ports: Ports of this machine on which FlowRunner itself listens; always closed.
+        own_servers: Host and port of each server in the settings that FlowRunner depends on; always closed.
     """
 
     def __init__(
@@ -57,23 +57,23 @@ class EgressPolicy:
         self._own_servers = OwnServers(own_servers)
 
     async def prepare(self, port: int | None) -> None:
-        """Learn what `check` has to know about a port."""
+        """Look up the addresses that `check` needs for a port."""
         await self._own_servers.look_up(port)
 
     def check(self, host: str, port: int) -> None:
         """Raise EgressForbidden unless a connection to this address is allowed."""
         try:
-            # Only an address of IPv6 has a zone.
+            # Only IPv6 addresses have a zone.
             address = ipaddress.ip_address(host.partition("%")[0] if ":" in host else host)
         except ValueError:
             raise EgressForbidden(f"'{host}' is not an address") from None
         for form in _forms(address):
             if any(form in network for network in ALWAYS_CLOSED if network.version == form.version):
-                raise EgressForbidden(f"{host} is a metadata service, which is always closed to flows")
+                raise EgressForbidden(f"{host} is the address of a metadata service, which is always closed to flows")
             if port in self._own_ports and _is_this_machine(form):
                 raise EgressForbidden(f"port {port} of this machine is FlowRunner's own")
             if _is_among(form, self._own_servers.addresses(port)):
-                raise EgressForbidden(f"port {port} of {host} is of a server that FlowRunner itself depends on")
+                raise EgressForbidden(f"port {port} of {host} belongs to a server that FlowRunner itself depends on")
         if any(address in network for network in self._allow if network.version == address.version):
             return
         for network in CLOSED:
@@ -85,12 +85,12 @@ class EgressPolicy:
 
 
 def _is_among(address: Address, known: Collection[str]) -> bool:
-    """Return whether an address is one of these, or this machine's as one of them is."""
+    """Return True if the address is known, or if it and a known one both belong to this machine."""
     others = [form for text in known for form in _forms(ipaddress.ip_address(text.partition("%")[0]))]
     return address in others or (any(map(_is_this_machine, others)) and _is_this_machine(address))
 
 
-# Forms of IPv6 addresses whose last 32 bits are an IPv4 one: compatible, mapped, translated, NAT64.
+# IPv6 ranges whose last 32 bits are an IPv4 address: compatible, mapped, translated, NAT64.
 _WITH_IPV4: Final[tuple[Network, ...]] = tuple(
     ipaddress.ip_network(text)
     for text in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/96")
@@ -98,7 +98,7 @@ _WITH_IPV4: Final[tuple[Network, ...]] = tuple(
 
 
 def _forms(address: Address) -> tuple[Address, ...]:
-    """The address, and the IPv4 ones that an IPv6 one stands for."""
+    """Return the address and the IPv4 addresses that it embeds."""
     if not isinstance(address, ipaddress.IPv6Address):
         return (address,)
     forms: list[Address] = [address]
@@ -113,7 +113,7 @@ def _forms(address: Address) -> tuple[Address, ...]:
 def _is_this_machine(address: Address) -> bool:
     if address.is_loopback or address.is_unspecified:
         return True
-    # The kernel picks an address as its own source exactly when the target is the machine itself.
+    # The kernel chooses the target as the source address exactly if the target is this machine.
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:

@@ -1,4 +1,4 @@
-"""Slots that accounts share: each has a share of them, and accounts that wait take turns."""
+"""A concurrency limit with a share for each account and a round-robin queue over accounts."""
 
 import asyncio
 from collections import Counter, OrderedDict, deque
@@ -9,13 +9,12 @@ from flowrunner.domain.values import WorkspaceId
 
 
 class FairSlots:
-    """A limit on what happens at a time.
+    """A limited number of slots that accounts share.
 
     Args:
         total: Slots of all accounts together.
-        share: Slots that one account may hold.
-        sure: Slots that each account may hold even if that makes it more than ``total``, so that no number of other
-            accounts can keep one out.
+        share: The maximum for one account.
+        sure: Slots guaranteed to each account, even beyond ``total``, so that other accounts cannot lock it out.
     """
 
     def __init__(self, *, total: int, share: int, sure: int) -> None:
@@ -24,16 +23,16 @@ class FairSlots:
         self._sure = sure
         self._held: Counter[WorkspaceId] = Counter()
         self._all_held = 0
-        # The account whose turn is next comes first.
+        # Ordered: the account that is served next comes first.
         self._waiting: OrderedDict[WorkspaceId, deque[tuple[asyncio.Future[None], int]]] = OrderedDict()
 
     def held(self, workspace_id: WorkspaceId) -> int:
-        """Return how many slots the account holds."""
+        """Return the number of slots that the account holds."""
         return self._held[workspace_id]
 
     @asynccontextmanager
     async def hold(self, workspace_id: WorkspaceId, count: int = 1) -> AsyncIterator[None]:
-        """Hold so many slots together, after waiting for them."""
+        """Take ``count`` slots together, and give them back at the end."""
         await self.take(workspace_id, count)
         try:
             yield
@@ -41,24 +40,24 @@ class FairSlots:
             self.give_back(workspace_id, count)
 
     async def take(self, workspace_id: WorkspaceId, count: int = 1) -> None:
-        """Wait for so many slots together, which `give_back` has to end. More than there are is all of a share."""
+        """Wait for ``count`` slots together, at most the account's share. `give_back` must return them."""
         if self.take_at_once(workspace_id, count):
             return
         count = min(count, self._share)
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(workspace_id, deque()).append((turn, count))
+        admitted = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(workspace_id, deque()).append((admitted, count))
         try:
-            await turn
+            await admitted
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._forget(workspace_id, turn, count)
+            if admitted.cancelled():
+                self._forget(workspace_id, admitted, count)
             else:
-                # It came in the same moment.
+                # The slots were granted at the same moment.
                 self.give_back(workspace_id, count)
             raise
 
     def take_at_once(self, workspace_id: WorkspaceId, count: int = 1) -> bool:
-        """As `take`, unless that would wait: then False."""
+        """Take the slots if they are free now; return False if `take` would wait."""
         count = min(count, self._share)
         is_free = workspace_id not in self._waiting and self._is_free(workspace_id, count)
         if is_free:
@@ -71,17 +70,17 @@ class FairSlots:
         self._held[workspace_id] -= count
         if not self._held[workspace_id]:
             del self._held[workspace_id]
-        self._let_in()
+        self._admit_waiting()
 
-    def _let_in(self) -> None:
+    def _admit_waiting(self) -> None:
         while (next_one := next(filter(self._is_next_free, self._waiting), None)) is not None:
-            turn, count = self._waiting[next_one].popleft()
+            admitted, count = self._waiting[next_one].popleft()
             self._waiting.move_to_end(next_one)
             if not self._waiting[next_one]:
                 del self._waiting[next_one]
-            if not turn.done():
+            if not admitted.done():
                 self._enter(next_one, count)
-                turn.set_result(None)
+                admitted.set_result(None)
 
     def _is_next_free(self, workspace_id: WorkspaceId) -> bool:
         return self._is_free(workspace_id, self._waiting[workspace_id][0][1])
@@ -95,11 +94,11 @@ class FairSlots:
         self._held[workspace_id] += count
         self._all_held += count
 
-    def _forget(self, workspace_id: WorkspaceId, turn: "asyncio.Future[None]", count: int) -> None:
+    def _forget(self, workspace_id: WorkspaceId, admitted: "asyncio.Future[None]", count: int) -> None:
         waiting = self._waiting.get(workspace_id)
-        if waiting is not None and (turn, count) in waiting:
-            waiting.remove((turn, count))
+        if waiting is not None and (admitted, count) in waiting:
+            waiting.remove((admitted, count))
             if not waiting:
                 del self._waiting[workspace_id]
-            # Fewer may fit where it did not.
-            self._let_in()
+            # A smaller request behind it may fit now.
+            self._admit_waiting()

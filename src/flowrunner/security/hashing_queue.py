@@ -1,4 +1,4 @@
-"""A bounded queue for password hashing, which serves those who ask round-robin."""
+"""A bounded queue for password hashing, served round-robin over sources."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -10,20 +10,20 @@ from flowrunner.domain.errors import QueueFull
 
 T = TypeVar("T")
 
-# Each takes some 40 ms of a processor: the last of them waits for ten seconds on one thread.
+# Each hash takes about 40 ms, so with one thread the last call waits for ten seconds.
 MOST_WAITING: Final = 256
 
 
 class HashingQueue:
     """Runs expensive calls on a few threads.
 
-    Sources take turns, so that the calls of one delay only those that follow from the same source. When the queue is
-    full, the newest call of the source with the longest backlog is rejected: a source that has asked for little is
-    served whatever another asks for. A call that is cancelled while it waits is never run.
+    Sources are served round-robin, so a long backlog delays only the source that owns it. When the queue is full, the
+    newest call of the source with the longest backlog is rejected, so sources with few calls are always served. A call
+    that is cancelled while it waits never runs.
 
     Args:
-        threads: How many calls run at the same time.
-        most: How many may wait.
+        threads: The maximum number of running calls.
+        most: The maximum number of waiting calls.
     """
 
     def __init__(self, threads: int, *, most: int = MOST_WAITING) -> None:
@@ -34,41 +34,41 @@ class HashingQueue:
         self._count = 0
 
     async def run(self, call: Callable[[], T], *, source: str) -> T:
-        """Run ``call`` on a thread when it is the turn of ``source``.
+        """Run ``call`` on a thread when the queue reaches it.
 
         Raises:
-            QueueFull: Too many calls wait, and ``source`` has the most of them.
+            QueueFull: Too many calls wait, and ``source`` has the longest backlog.
         """
         if self._idle:
             self._idle -= 1
         else:
-            await self._turn_of(source)
+            await self._wait_for_thread(source)
         running = asyncio.get_running_loop().run_in_executor(self._threads, call)
-        # A thread cannot be interrupted: it is free when the call has ended, even if nobody awaits that any more.
+        # A thread cannot be interrupted, so it becomes free when the call ends, even if the caller is cancelled.
         running.add_done_callback(lambda _: self._pass_on())
         return await asyncio.shield(running)
 
-    async def _turn_of(self, source: str) -> None:
-        """Wait until a thread is taken for this call."""
+    async def _wait_for_thread(self, source: str) -> None:
+        """Wait until a thread is assigned to this call."""
         if self._count >= self._most:
             self._reject_one(source)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(source, deque()).append(turn)
+        assigned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(source, deque()).append(assigned)
         self._count += 1
         try:
-            await turn
+            await assigned
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._remove(source, turn)
-            elif turn.exception() is None:
-                # Cancelled after its turn had come.
+            if assigned.cancelled():
+                self._remove(source, assigned)
+            elif assigned.exception() is None:
+                # Cancelled after a thread was assigned.
                 self._pass_on()
             raise
 
     def _reject_one(self, source: str) -> None:
         longest = max(self._waiting, key=lambda each: len(self._waiting[each]))
         full = QueueFull(
-            f"{self._most} passwords wait to be checked, which is as many as may: try again in a moment",
+            f"The password queue is full: {self._most} passwords already wait to be checked. Try again in a moment",
             limit="password_queue",
             most=self._most,
         )
@@ -76,29 +76,29 @@ class HashingQueue:
             raise full
         newest = self._waiting[longest][-1]
         self._remove(longest, newest)
-        # It may have been cancelled a moment ago.
+        # The call may have been cancelled a moment ago.
         if not newest.done():
             newest.set_exception(full)
 
     def _pass_on(self) -> None:
-        """Give a thread that has become free to the source whose turn it is."""
+        """Assign a free thread to the next source."""
         while self._waiting:
-            source, turns = self._waiting.popitem(last=False)
-            turn = turns.popleft()
+            source, calls = self._waiting.popitem(last=False)
+            assigned = calls.popleft()
             self._count -= 1
-            if turns:
-                self._waiting[source] = turns
-            if not turn.done():
-                turn.set_result(None)
+            if calls:
+                self._waiting[source] = calls
+            if not assigned.done():
+                assigned.set_result(None)
                 return
         self._idle += 1
 
-    def _remove(self, source: str, turn: "asyncio.Future[None]") -> None:
-        turns = self._waiting.get(source, deque())
-        if turn in turns:
-            turns.remove(turn)
+    def _remove(self, source: str, assigned: "asyncio.Future[None]") -> None:
+        calls = self._waiting.get(source, deque())
+        if assigned in calls:
+            calls.remove(assigned)
             self._count -= 1
-            if not turns:
+            if not calls:
                 del self._waiting[source]
 
     def close(self) -> None:

@@ -104,7 +104,7 @@ def load_keys(data_dir: Path, *, has_data: bool) -> Keys:
     # What the process leaves when it crashes must not hold them.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     directory = data_dir / "keys"
-    with told_if_unwritable(directory):
+    with explain_unwritable(directory):
         if not has_data and not directory.exists():
             # Another process may be making it at this moment.
             directory.mkdir(mode=0o700, exist_ok=True)
@@ -276,7 +276,7 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
-def told_if_unwritable(path: Path) -> Iterator[None]:
+def explain_unwritable(path: Path) -> Iterator[None]:
     """Around what makes or writes ``path``: says why it cannot be, and whose it is where the user may not.
 
     Raises:

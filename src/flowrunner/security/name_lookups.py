@@ -31,7 +31,7 @@ class AccountResolver(AbstractResolver):
     def __init__(self, policy: EgressPolicy, slots: FairSlots, workspace_id: WorkspaceId) -> None:
         self._policy = policy
         self._slots = slots
-        self._account_id = workspace_id
+        self._workspace_id = workspace_id
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -39,14 +39,14 @@ class AccountResolver(AbstractResolver):
         is_begun = False
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
-                await self._slots.take(self._account_id)
+                await self._slots.take(self._workspace_id)
                 is_begun = True
                 found = await self._look_up(host, port, family)
         except TimeoutError:
             reason = f"no answer within {LOOKUP_SECONDS:g} s"
             if not is_begun:
                 reason = (
-                    f"{self._slots.held(self._account_id)} lookups of other names got no answer yet, try again later"
+                    f"{self._slots.held(self._workspace_id)} lookups of other names got no answer yet, try again later"
                 )
             raise NameUnanswered(reason) from None
         for answer in found:
@@ -59,7 +59,7 @@ class AccountResolver(AbstractResolver):
         answer: asyncio.Future[list[ResolveResult]] = loop.create_future()
 
         def end(found: list[ResolveResult] | Exception) -> None:
-            self._slots.give_back(self._account_id)
+            self._slots.give_back(self._workspace_id)
             if answer.done():
                 return
             if isinstance(found, Exception):

@@ -164,8 +164,8 @@ class AesVault:
                 logger.error("vault.unreadable", workspace_id=workspace_id, key=secret.key, error=str(error))
         return values
 
-    def revalidate_sessions(self) -> None:
-        """Have redactors learn the values that other processes have set meanwhile."""
+    def mark_stale(self) -> None:
+        """Have redactors load the values that other processes have set since."""
         self._complete.clear()
 
     async def forget_replaced(self) -> None:

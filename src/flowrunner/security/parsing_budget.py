@@ -1,4 +1,4 @@
-"""Bounds on the time that one turn of the event loop spends on reading answers."""
+"""Limit on the time that one iteration of the event loop spends on parsing answers."""
 
 import asyncio
 import time
@@ -8,29 +8,29 @@ from typing import Final
 
 from flowrunner.domain.values import WorkspaceId
 
-_TURN_SECONDS: Final = 0.02
+_BUDGET_SECONDS: Final = 0.02
 
 
-class ParsingTurns:
-    """What has come from called servers is parsed for a while in each turn of the loop, the rest in the next ones.
+class ParsingBudget:
+    """The time for parsing answers in one iteration of the event loop; the rest is parsed in later iterations.
 
-    Accounts take turns then, so that the answers to one account delay those to others by one piece each.
+    Deferred work is served round-robin over accounts, so one account's answers delay another's by one piece each.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._spent = 0.0
         self._is_resetting = False
-        # The account whose turn is next comes first.
+        # Ordered: the account that is served next comes first.
         self._waiting: OrderedDict[WorkspaceId, deque[Callable[[], None]]] = OrderedDict()
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing more may be parsed in this turn of the loop."""
-        return self._spent >= _TURN_SECONDS
+    def is_spent(self) -> bool:
+        """True if nothing more may be parsed in this iteration of the loop."""
+        return self._spent >= _BUDGET_SECONDS
 
     def parse(self, work: Callable[[], None]) -> None:
-        """Do ``work`` and count the time it takes."""
+        """Run ``work`` and count its time."""
         begun = time.perf_counter()
         try:
             work()
@@ -38,9 +38,9 @@ class ParsingTurns:
             self._spent += time.perf_counter() - begun
             self._reset_soon()
 
-    def in_next_turn(self, workspace_id: WorkspaceId, go_on: Callable[[], None]) -> None:
-        """Call ``go_on`` in one of the next turns of the loop."""
-        self._waiting.setdefault(workspace_id, deque()).append(go_on)
+    def defer(self, workspace_id: WorkspaceId, work: Callable[[], None]) -> None:
+        """Call ``work`` in a later iteration of the loop."""
+        self._waiting.setdefault(workspace_id, deque()).append(work)
         self._reset_soon()
 
     def _reset_soon(self) -> None:
@@ -53,14 +53,14 @@ class ParsingTurns:
         self._spent = 0.0
         try:
             for _ in range(sum(map(len, self._waiting.values()))):
-                if self.is_over:
+                if self.is_spent:
                     return
                 workspace_id, waiting = next(iter(self._waiting.items()))
-                go_on = waiting.popleft()
+                work = waiting.popleft()
                 self._waiting.move_to_end(workspace_id)
                 if not waiting:
                     del self._waiting[workspace_id]
-                go_on()
+                work()
         finally:
             if self._waiting:
                 self._reset_soon()
