@@ -42,7 +42,7 @@ from flowrunner.services.executions import Executions
 from flowrunner.services.flows import CompiledFlowCache
 from flowrunner.services.ids import new_id
 from flowrunner.services.subflows import SubFlowExecutions
-from flowrunner.serving import freeze_gc
+from flowrunner.serving import frozen_gc
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
@@ -188,25 +188,25 @@ async def save_flow(database: SqliteDatabase, text: str, clock: SystemClock) -> 
 async def measure(path: Path, text: str, seconds: float) -> dict[str, Any]:
     commits: list[int] = []
     async with open_engine(path, text, on_commit=commits.append) as engine:
-        freeze_gc()
-        done = 0
-        stopping = False
+        with frozen_gc():
+            done = 0
+            stopping = False
 
-        async def keep_one_in_flight() -> None:
-            nonlocal done
-            while not stopping:
-                await engine.run_one()
-                done += 1
+            async def keep_one_in_flight() -> None:
+                nonlocal done
+                while not stopping:
+                    await engine.run_one()
+                    done += 1
 
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(IN_FLIGHT):
-                tasks.create_task(keep_one_in_flight())
-            await asyncio.sleep(_WARM_UP_SECONDS)
-            begun, done_before, commits_before = time.perf_counter(), done, len(commits)
-            await asyncio.sleep(seconds)
-            elapsed, counted, measured = time.perf_counter() - begun, done - done_before, commits[commits_before:]
-            stopping = True
-        await _check(engine, done)
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(IN_FLIGHT):
+                    tasks.create_task(keep_one_in_flight())
+                await asyncio.sleep(_WARM_UP_SECONDS)
+                begun, done_before, commits_before = time.perf_counter(), done, len(commits)
+                await asyncio.sleep(seconds)
+                elapsed, counted, measured = time.perf_counter() - begun, done - done_before, commits[commits_before:]
+                stopping = True
+            await _check(engine, done)
     return {
         "per_second": counted / elapsed,
         "commits_per_second": len(measured) / elapsed,

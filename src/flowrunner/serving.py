@@ -264,7 +264,10 @@ class _Serving:
         self._refused = program.metrics.refused
         self._serve_with(OnlyHealth(program.app, self._proxies, self._hosts) if self._is_worker else program.app)
         logger.info("worker.active" if self._is_worker else "server.active", epoch=program.deps.epoch)
-        freeze_gc()
+        with frozen_gc():
+            return await self._serve_until_it_ends(program, ownership)
+
+    async def _serve_until_it_ends(self, program: Program, ownership: Ownership) -> Exit:
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(run_retention(self._settings, program), name="housekeeping"),
@@ -354,14 +357,22 @@ def unmap_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
-def freeze_gc() -> None:
-    """Tune the interpreter for a process that has loaded what it needs."""
-    # Existing objects live until the end of the process, so the collector need not traverse them again.
+@contextlib.contextmanager
+def frozen_gc() -> Iterator[None]:
+    """Tune the interpreter for as long as the process serves with what it has loaded."""
+    # What is there now stays until then: the collector need not visit it each time.
     gc.collect()
     gc.freeze()
+    threshold = gc.get_threshold()
     gc.set_threshold(20_000, 20, 50)
     # Database threads release the interpreter lock between rows and should get it back quickly.
     sys.setswitchinterval(0.001)
+    try:
+        yield
+    finally:
+        # A server that steps down and is promoted again would otherwise keep what it had loaded before.
+        gc.set_threshold(*threshold)
+        gc.unfreeze()
 
 
 async def _until_overtaken(program: Program, ownership: Ownership) -> None:

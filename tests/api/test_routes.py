@@ -13,7 +13,7 @@ from starlette.routing import WebSocketRoute
 from structlog.testing import capture_logs
 
 from api.shapes import assert_error
-from flowrunner.api.http.routing import AdminRoute, ProtectedRoute
+from flowrunner.api.http.routing import AdminRoute, ProbeRoute, ProtectedRoute, PublicRoute
 from support.asgi import call, program_at
 from support.client import PASSWORD
 
@@ -170,3 +170,8 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
         assert seen >= 30
         program.app.state.services = services
         assert (await call(program.app, "GET", "/api/v1/flows", token=token)).status == 200, "it goes on"
+
+
+def test_no_route_that_requires_a_caller_inherits_from_one_that_does_not() -> None:
+    assert not issubclass(ProtectedRoute, (PublicRoute, ProbeRoute))
+    assert issubclass(AdminRoute, ProtectedRoute)

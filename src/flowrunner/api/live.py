@@ -73,7 +73,7 @@ class Live:
     """The open sockets of this process.
 
     Args:
-            most: The maximum number of sockets over all accounts.
+        most: The maximum number of sockets over all accounts.
     """
 
     def __init__(

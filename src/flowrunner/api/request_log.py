@@ -16,7 +16,7 @@ def log_request(scope: Scope, *, seconds: float) -> None:
     """Log a finished request if it was rejected; with `log_level=debug`, log every request.
 
     Args:
-            seconds: The duration.
+        seconds: The duration.
     """
     status = scope.get(ANSWERED)
     log = _logger_for(status)

@@ -35,7 +35,7 @@ class Edge:
     """The outermost ASGI middleware.
 
     Args:
-            hosts: The host names that are served.
+        hosts: The host names that are served.
         is_behind_tls: Browsers reach the server over TLS.
     """
 

@@ -6,6 +6,7 @@ leaves the route closed. Only `domain.account.authorise` decides which rights a 
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import replace
 from typing import Any, Final, Self, TypeVar
@@ -55,8 +56,8 @@ class StrictRequest(Request):
         """Read the body. The memory of a long one is reserved until the request has been answered.
 
         Raises:
-                    InvalidRequest: 413 if it is too large, 415 if its headers do not declare JSON, 400 if
-                        its content is not JSON.
+            InvalidRequest: 413 if it is too large, 415 if its headers do not declare JSON, 400 if its content is not
+                JSON.
         """
         self._body = await self._read()
         if len(self._body) <= _LONG_BYTES:
@@ -118,8 +119,8 @@ def _check_media_type(content_type: str | None, encoding: str | None) -> None:
         raise InvalidRequest("The request body must not be compressed", status=415)
 
 
-class PublicRoute(APIRoute):
-    """A route for unauthenticated callers."""
+class _BoundedRoute(APIRoute, ABC):
+    """A route with a bounded body, which admits each request before anything of it is read."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
@@ -167,9 +168,10 @@ class PublicRoute(APIRoute):
 
         return call
 
+    @abstractmethod
     async def admit(self, request: Request) -> None:
         """Admit the request, or raise an error."""
-        rates_of(request).anonymous(address_of(request))
+        ...
 
 
 def _answering(handler: Handler) -> ASGIApp:
@@ -182,7 +184,14 @@ def _answering(handler: Handler) -> ASGIApp:
     return app
 
 
-class ProbeRoute(PublicRoute):
+class PublicRoute(_BoundedRoute):
+    """A route for unauthenticated callers."""
+
+    async def admit(self, request: Request) -> None:
+        rates_of(request).anonymous(address_of(request))
+
+
+class ProbeRoute(_BoundedRoute):
     """A public route without a rate limit, so that monitoring always gets an answer."""
 
     async def admit(self, request: Request) -> None:
@@ -221,7 +230,7 @@ _READING: Final = frozenset({"GET", "HEAD"})
 _CHANGING: Final = frozenset({Right.WRITE, Right.ACCOUNT, Right.TOKENS})
 
 
-class ProtectedRoute(PublicRoute):
+class ProtectedRoute(_BoundedRoute):
     """A route for accounts that have a right."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
@@ -269,8 +278,8 @@ async def authenticate(connection: HTTPConnection, *, is_safe: bool) -> Caller:
         is_safe: The request changes nothing, and foreign pages cannot read its answer, so they may cause it.
 
     Raises:
-        Unauthorized.
-            Forbidden: The request has a cookie and comes from a foreign page.
+        Unauthorized: The token is missing or not valid.
+        Forbidden: The request has a cookie and comes from a foreign page.
     """
     token, is_cookie = token_of(connection)
     if token is None:

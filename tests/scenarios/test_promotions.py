@@ -1,0 +1,16 @@
+"""What a process keeps when it stops being the active server."""
+
+import gc
+
+from flowrunner.serving import frozen_gc
+
+
+def test_a_server_that_steps_down_leaves_nothing_out_of_the_collector() -> None:
+    frozen, threshold = gc.get_freeze_count(), gc.get_threshold()
+
+    for _ in range(2):
+        with frozen_gc():
+            assert gc.get_freeze_count() > frozen
+
+        assert gc.get_freeze_count() <= frozen
+        assert gc.get_threshold() == threshold
