@@ -137,22 +137,22 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "flow document": f"{_size(yaml_source.MAX_BYTES)}, {yaml_source.MAX_DEPTH} levels, "
         f"{yaml_source.MAX_NODES:,} YAML nodes, {reading.MAX_EXPRESSIONS:,} expressions",
         "different patterns in the schemas of a flow": f"{schema_budget.MAX_PATTERNS}",
-        "scopes inside each other": f"{nodes.MAX_DEPTH_OF_SCOPES}",
+        "nested scopes": f"{nodes.MAX_DEPTH_OF_SCOPES}",
         "script": _size(javascript.MAX_SCRIPT),
         "elements of a loop": f"{loops.MAX_ITEMS:,}",
-        "what a loop collects": f"{_size(decide.MAX_PART_BYTES)} of each run, "
+        "values that a loop collects": f"{_size(decide.MAX_PART_BYTES)} of each run, "
         f"{_size(decide.MAX_COLLECTED_BYTES)} in all",
-        "signals that no node has taken": f"{signals.MAX_EARLY_SIGNALS:,}, "
+        "signals that no node has taken yet": f"{signals.MAX_EARLY_SIGNALS:,}, "
         f"of {_size(signals.MAX_EARLY_BYTES)} in memory",
         "answer of a server": _size(egress.MAX_ANSWER_BYTES),
         "result of a node": _size(recorder.MAX_EVENT_BYTES),
-        "what the runs of a loop or branches gave": f"{_size(execution.MAX_HELD_BYTES)} in memory",
+        "results of the runs of a loop or of branches": f"{_size(execution.MAX_HELD_BYTES)} in memory",
         "data of an error": f"{_size(recorder.MAX_ERROR_BYTES)}, as JSON and in memory",
         "all events of an execution": _size(actor.MAX_EXECUTION_BYTES),
-        "log lines of an execution": f"{event_log.MAX_LOG_LINES:,}, with a mark where they were cut",
+        "log lines of an execution": f"{event_log.MAX_LOG_LINES:,}, with a line where they were cut",
         "data of a log line": _size(recorder.MAX_LOG_BYTES),
-        "steps of an execution, tries counted": f"{decide.MAX_STEPS:,}",
-        "values filled into a node's parameters or output": f"{_size(expression.MAX_RENDERED)} together",
+        "attempts of an execution": f"{decide.MAX_STEPS:,}",
+        "evaluated parameters or output of a node": f"{_size(expression.MAX_RENDERED)} together",
         "`query`, `form` and `headers` of a request": f"{http_request.MOST_VALUES:,} values each; "
         f"a query has {_size(http_request.MOST_QUERY_CHARACTERS)}",
         "key of `limits.concurrency`": _size(admission.MOST_KEY_CHARACTERS),
