@@ -1,6 +1,6 @@
-"""Compares values with JSON Schemas, by jsonschema-rs; fills `language.json_schema.SchemaEngine`.
+"""Schema engine based on jsonschema-rs. Implements `language.json_schema.SchemaEngine`.
 
-The library holds Python's lock while it works and knows no bound, so the domain bounds what it is given.
+The library holds the GIL while it works and has no limits, so `language.json_schema` limits its inputs.
 """
 
 import difflib
@@ -17,16 +17,16 @@ from flowrunner.language.json_schema import InvalidPattern, Matcher
 if TYPE_CHECKING:
     import jsonschema_rs
 
-# Bytes that a compiled pattern may take, and the nanoseconds that each character of text then costs
-# at worst: measured with patterns made to defeat the engine's cache, such as `[ab]*a[ab]{500}c`.
+# Maximum bytes of a compiled pattern, with the worst-case nanoseconds for each character of text. Measured with
+# patterns that defeat the cache of the engine, such as `[ab]*a[ab]{500}c`.
 _PATTERN_SIZES: Final = ((4_096, 200.0), (16_384, 800.0), (65_536, 4_000.0))
-# What is larger is told of in other words.
-_LARGEST_TOLD_BYTES: Final = 1 << 20
-# Of each pattern, as states that texts lead to fill it. A larger one makes the slowest patterns no faster.
+# A pattern that needs more than this is reported as invalid or far too large.
+_LARGEST_REPORTED_BYTES: Final = 1 << 20
+# Cache of each pattern, which fills with the states of the automaton. A larger one does not help the slowest patterns.
 _CACHE_BYTES: Final = 128 * 1024
 
-# Formats that are checked. Others say what a text is for and nothing more, as the standard has it;
-# `regex` among them, because compiling text that somebody sends has no bound.
+# Formats that are checked. The others are annotations, as the standard allows. `regex` is one of them, because
+# compiling a text from outside has no bound.
 FORMATS: Final = frozenset(
     (
         "date", "date-time", "time", "duration", "email", "hostname", "ipv4", "ipv6",
@@ -40,7 +40,7 @@ _UNCHECKED_FORMATS: Final = (
 
 
 class RustSchemas:
-    """The engine. The library is loaded on first use: it takes 20 ms, and most flows have no inputs."""
+    """Schema engine. It loads the library on first use, which takes 20 ms, because most flows have no inputs."""
 
     def pattern_cost(self, pattern: str) -> float:
         for bytes, nanoseconds in _PATTERN_SIZES:
@@ -49,9 +49,9 @@ class RustSchemas:
             except ValueError:
                 continue
             return nanoseconds
-        # A larger one is told from a wrong one by the limit alone: the library gives no reason.
+        # The library gives no reason, so only a higher limit distinguishes a large pattern from an invalid one.
         try:
-            _validator({"pattern": pattern}, size=_LARGEST_TOLD_BYTES)
+            _validator({"pattern": pattern}, size=_LARGEST_REPORTED_BYTES)
         except ValueError:
             raise InvalidPattern(
                 "it is not a regular expression, or far too large, or uses (?=…), (?!…) or \\1, which have no bound"
@@ -63,7 +63,7 @@ class RustSchemas:
 
 
 class RustMatcher:
-    """Fills `language.json_schema.Matcher`."""
+    """Implements `language.json_schema.Matcher`."""
 
     def __init__(self, schema: JSON) -> None:
         self._schema = schema
@@ -85,11 +85,11 @@ class RustMatcher:
         except jsonschema_rs.ValidationError as error:
             errors = [error]
         except (ValueError, RecursionError):
-            # Text with half a character in it, or more levels than the library follows.
+            # Text with half a surrogate pair, or more levels than the library supports.
             return (ParamFault(keys=(), code="type", message="is nested too deeply, or holds what JSON cannot"),)
-        return _once([fault for error in errors for fault in self._told(error)])
+        return _once([fault for error in errors for fault in self._faults_of(error)])
 
-    def _told(self, error: "jsonschema_rs.ValidationError") -> Sequence[ParamFault]:
+    def _faults_of(self, error: "jsonschema_rs.ValidationError") -> Sequence[ParamFault]:
         at, kind = tuple(error.instance_path), error.kind
         match kind.name:
             case "additionalProperties":
@@ -106,13 +106,13 @@ class RustMatcher:
             case "required":
                 return [ParamFault(keys=(*at, kind.value), code="required", message="is missing")]
             case "anyOf" | "oneOf":
-                return self._told_of_choice(error)
+                return self._choice_faults(error)
             case "propertyNames":
                 inner = kind.as_dict()["error"]
-                faults = self._told(inner)
-                said = faults[0].message if faults else "does not fit"
+                faults = self._faults_of(inner)
+                reason = faults[0].message if faults else "does not fit"
                 name = inner.instance if isinstance(inner.instance, str) else ""
-                return [ParamFault(keys=(*at, name), code="name", message=f"its name {said}")]
+                return [ParamFault(keys=(*at, name), code="name", message=f"its name {reason}")]
             case "type":
                 return [
                     ParamFault(
@@ -140,15 +140,15 @@ class RustMatcher:
             words = f"{words} {_ONE_OF.get(counted, counted)}"
         return [ParamFault(keys=at, code=code, message=words.format(_number(kind.value)))]
 
-    def _told_of_choice(self, error: "jsonschema_rs.ValidationError") -> Sequence[ParamFault]:
-        """The faults by the one alternative that was meant, if that can be told; else what would do."""
+    def _choice_faults(self, error: "jsonschema_rs.ValidationError") -> Sequence[ParamFault]:
+        """Return the faults of the intended alternative if it is clear, and otherwise one fault."""
         at = tuple(error.instance_path)
         alternatives: list[list[jsonschema_rs.ValidationError]] = error.kind.as_dict()["context"]
         if any(not errors for errors in alternatives):
             return [ParamFault(keys=at, code="no_match", message="fits more than one of the forms it may have")]
-        meant = [errors for errors in alternatives if not any(_is_about_the_kind(e, at) for e in errors)]
+        meant = [errors for errors in alternatives if not any(_is_other_type(e, at) for e in errors)]
         if len(meant) == 1:
-            return [fault for inner in meant[0] for fault in self._told(inner)]
+            return [fault for inner in meant[0] for fault in self._faults_of(inner)]
         if not meant:
             types = [t for errors in alternatives for e in errors if e.kind.name == "type" for t in e.kind.value]
             consts = [e.kind.value for errors in alternatives for e in errors if e.kind.name == "const"]
@@ -159,7 +159,7 @@ class RustMatcher:
         return [ParamFault(keys=at, code="no_match", message="fits none of the forms it may have")]
 
     def _names_beside(self, schema_path: Sequence[str | int]) -> Sequence[str]:
-        """The properties that the schema knows whose `additionalProperties` is at ``schema_path``."""
+        """Return the properties beside the `additionalProperties` at ``schema_path``."""
         schema: Any = self._schema
         for key in schema_path[:-1]:
             try:
@@ -174,14 +174,14 @@ def _validator(schema: JSON, *, size: int) -> "jsonschema_rs.Validator":
     import jsonschema_rs
 
     return jsonschema_rs.Draft202012Validator(
-        schema,  # type: ignore[arg-type] # any JSON; what is no schema raises ValueError
-        # Linear in the length of the text, whatever the pattern.
+        schema,  # type: ignore[arg-type] # any JSON; ValueError if it is not a schema
+        # Linear time in the length of the text, for every pattern.
         pattern_options=jsonschema_rs.RegexOptions(size_limit=size, dfa_size_limit=_CACHE_BYTES),
         validate_formats=True,
         formats=dict.fromkeys(_UNCHECKED_FORMATS, _always),
-        # By default the library would fetch what a `$ref` names, over the network and from files.
+        # By default the library would fetch the target of a `$ref` from the network or from files.
         offline=True,
-        # Without it each fault also brings the value as text, which may be a megabyte.
+        # Without a mask each fault also holds the value as text, which may be a megabyte.
         mask="…",
     )
 
@@ -190,8 +190,8 @@ def _always(_: str) -> bool:
     return True
 
 
-def _is_about_the_kind(error: "jsonschema_rs.ValidationError", at: Sequence[str | int]) -> bool:
-    """Whether an error says that an alternative is about another kind of value, and so was not meant."""
+def _is_other_type(error: "jsonschema_rs.ValidationError", at: Sequence[str | int]) -> bool:
+    """Return whether an error shows that an alternative is for another type of value, and so was not intended."""
     here = tuple(error.instance_path)
     return (error.kind.name == "type" and here == at) or (error.kind.name == "const" and len(here) <= len(at) + 1)
 
@@ -287,5 +287,5 @@ def _reads_as_number(text: str, *, whole: bool) -> bool:
 
 
 def _once(faults: Sequence[ParamFault]) -> Sequence[ParamFault]:
-    """Without repeats, which alternatives and `allOf` make."""
+    """Remove the repeated faults that alternatives and `allOf` cause."""
     return list(dict.fromkeys(faults))

@@ -1,4 +1,4 @@
-"""Reads a flow document: a flow that can run, or every fault with its line and column."""
+"""Reader of flow documents. It returns a runnable flow, or every fault with its line and column."""
 
 from flowrunner.language.document import CheckSchema
 from flowrunner.language.reading import Reading, read_flow, read_stored_flow, study_flow

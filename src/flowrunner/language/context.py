@@ -1,4 +1,4 @@
-"""What is around a place of a document."""
+"""Context of a place in a document."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -6,17 +6,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What is around a node.
+    """Context of a node.
 
     Attributes:
-        visible: Nodes that expressions can read: of its own scope and the ones around it.
-        elsewhere: Nodes of the document by the path of the scope they are in.
-        names: Names that expressions can start from, besides the ones every node has.
-        inputs: Names of the flow's inputs; None where they are not declared.
-        depth: How many scopes are around it.
-        running: Nodes that have not completed before while these expressions are evaluated: this one, and the ones
-            around it, where no edge leads back to them.
-        is_first: Nothing flows into it but the execution's input.
+        visible: Nodes that expressions can read: those of the node's own scope and of the enclosing scopes.
+        elsewhere: Path of the scope of each node in the document.
+        names: Names that expressions can start from, in addition to the common ones.
+        variables: Names of the flow's variables.
+        inputs: Names of the flow's inputs; None if they are not declared.
+        depth: Number of enclosing scopes.
+        running: Nodes without an earlier result while these expressions are evaluated: this node and the enclosing
+            ones, unless an edge leads back to them.
+        is_first: The only input of the node is the execution's input.
     """
 
     visible: Collection[str]

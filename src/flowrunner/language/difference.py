@@ -1,9 +1,8 @@
-"""What changed between two definitions of a flow: as text, and as nodes.
+"""Differences between two definitions of a flow, as text and as nodes.
 
-The standard library's `difflib` takes hours for some pairs of texts that fit into a definition, so
-lines are matched here, with a bound on the work: lines that occur once on both sides hold the texts
-together (B. Cohen's "patience diff"), and what lies between is aligned by E. Myers, "An O(ND)
-Difference Algorithm and Its Variations", 1986.
+The standard library's `difflib` takes hours for some pairs of definitions. Lines are therefore matched here, with a
+bound on the work: lines that occur once on both sides are the anchors (B. Cohen's "patience diff"), and the lines
+between them are aligned by E. Myers, "An O(ND) Difference Algorithm and Its Variations", 1986.
 """
 
 from bisect import bisect_left
@@ -18,18 +17,18 @@ from flowrunner.language.yaml_source import read_yaml
 
 MAX_TEXT_CHARACTERS: Final = 1024 * 1024
 CONTEXT_LINES: Final = 3
-# Lines looked at, beyond what any pair of texts needs. Past that a difference is right, but not small.
+# Line comparisons, in addition to those that every pair needs. Beyond that, a difference is correct but not minimal.
 _MOST_WORK: Final = 2_000_000
-# A longer way is not looked for: its steps are kept, and their number grows with its square.
+# Limit on the length of an edit path: the stored steps grow with its square.
 _MOST_EDITS: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What changed, by name, in the order of the documents.
+    """Names of the changed nodes and keys, in the order of the documents.
 
     Attributes:
-        keys_changed: Keys of the document itself, `nodes` excepted.
+        keys_changed: Top-level keys of the document, except `nodes`.
     """
 
     nodes_added: Sequence[str]
@@ -40,12 +39,12 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """How one definition becomes another.
+    """Difference between two definitions.
 
     Attributes:
         text: A unified diff; empty if nothing changed.
-        is_truncated: The text ends before the difference does.
-        summary: None if one of the two cannot be read.
+        is_truncated: The text holds only the beginning of the difference.
+        summary: None if one of the definitions cannot be read.
     """
 
     text: str
@@ -54,7 +53,7 @@ class Difference:
 
 
 def difference(before: str, after: str, *, names: tuple[str, str]) -> Difference:
-    """How ``before`` becomes ``after``. Takes a second or so at worst, for texts of a mebibyte."""
+    """Return the difference between two definitions. Takes about a second at worst, for texts of a mebibyte."""
     pieces: list[str] = []
     size = 0
     for piece in _unified(_lines(before), _lines(after), names):
@@ -87,7 +86,7 @@ def _map(value: JSON) -> Mapping[str, JSON]:
 
 
 def _changes(old: Mapping[str, JSON], new: Mapping[str, JSON]) -> tuple[list[str], list[str], list[str]]:
-    """Keys that were added, were removed, and have another value."""
+    """Return the keys that were added, were removed, and have another value."""
     return (
         [key for key in new if key not in old],
         [key for key in old if key not in new],
@@ -96,7 +95,7 @@ def _changes(old: Mapping[str, JSON], new: Mapping[str, JSON]) -> tuple[list[str
 
 
 def _is_same(one: JSON, other: JSON) -> bool:
-    # Python finds 1, 1.0 and true to be equal; to a flow they are not.
+    # 1, 1.0 and true are equal in Python, but not in a flow.
     if type(one) is not type(other):
         return False
     if isinstance(one, dict) and isinstance(other, dict):
@@ -111,7 +110,7 @@ def _is_same(one: JSON, other: JSON) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """Lines of the one text, from ``old`` to before ``old_end``, that became those of the other."""
+    """Range of old lines that was replaced by a range of new lines. The ends are exclusive."""
 
     old: int
     old_end: int
@@ -120,7 +119,7 @@ class _Change:
 
 
 def _lines(text: str) -> list[str]:
-    """The lines with their ends. Only a line feed ends one: YAML texts may hold other separators."""
+    """Return the lines with their ends. Only a line feed ends a line; YAML texts may hold other separators."""
     *lines, rest = text.split("\n")
     return [f"{line}\n" for line in lines] + ([rest] if rest else [])
 
@@ -144,7 +143,7 @@ def _unified(before: Sequence[str], after: Sequence[str], names: tuple[str, str]
 
 
 def _hunks(changes: Sequence[_Change]) -> Iterator[Sequence[_Change]]:
-    """The changes, those together whose surroundings touch."""
+    """Group the changes whose context lines touch."""
     hunk: list[_Change] = []
     for change in changes:
         if hunk and change.old - hunk[-1].old_end > 2 * CONTEXT_LINES:
@@ -171,7 +170,7 @@ def _line_changes(before: Sequence[str], after: Sequence[str]) -> Sequence[_Chan
     new = [numbers.setdefault(line, len(numbers)) for line in after]
     changes: list[_Change] = []
     i = j = 0
-    # Something equal at the very end closes the last change.
+    # An empty block at the end closes the last change.
     for same_i, same_j, length in [*_Matching(old, new).blocks(), (len(old), len(new), 0)]:
         if (i, j) != (same_i, same_j):
             changes.append(_Change(i, same_i, j, same_j))
@@ -183,7 +182,7 @@ _Region = tuple[int, int, int, int]
 
 
 class _Matching:
-    """Which lines, given as numbers, stay. Work is counted, and little is matched once it is used up."""
+    """Matching of lines, given as numbers. Once the budget of work is used up, few further lines are matched."""
 
     def __init__(self, old: Sequence[int], new: Sequence[int]) -> None:
         self.old = old
@@ -191,7 +190,7 @@ class _Matching:
         self.work_left = _MOST_WORK + 4 * (len(old) + len(new))
 
     def blocks(self) -> list[tuple[int, int, int]]:
-        """Equal stretches, in order: where in the one, where in the other, and how long."""
+        """Return the equal blocks in order: start in the old text, start in the new text, and length."""
         found: list[tuple[int, int, int]] = []
         regions: list[_Region] = [(0, len(self.old), 0, len(self.new))]
         while regions:
@@ -206,16 +205,16 @@ class _Matching:
             found.append((i_end, j_end, end - i_end))
             self.work_left -= i_end - i + j_end - j
             if i < i_end and j < j_end and self.work_left > 0:
-                inner = self.anchors((i, i_end, j, j_end))
-                if inner:
-                    regions.extend(_between((i, i_end, j, j_end), inner))
+                matched = self.anchors((i, i_end, j, j_end))
+                if matched:
+                    regions.extend(_between((i, i_end, j, j_end), matched))
                 else:
-                    inner = self.shortest((i, i_end, j, j_end))
-                found.extend((a, b, 1) for a, b in inner)
+                    matched = self.shortest((i, i_end, j, j_end))
+                found.extend((a, b, 1) for a, b in matched)
         return sorted(block for block in found if block[2])
 
     def anchors(self, region: _Region) -> list[tuple[int, int]]:
-        """The longest ascending choice of the lines that occur once on both sides."""
+        """Return the longest ascending sequence of the lines that occur once on both sides."""
         i, i_end, j, j_end = region
         old, new = self.old[i:i_end], self.new[j:j_end]
         once = {line for line, count in Counter(old).items() if count == 1}
@@ -224,7 +223,7 @@ class _Matching:
             return []
         place = {line: j + offset for offset, line in enumerate(new) if line in once}
         pairs = [(i + offset, place[line]) for offset, line in enumerate(old) if line in once]
-        # For each length, the choice that ends lowest; and what came before each pair in its choice.
+        # For each length, the sequence with the lowest end; and for each pair, its predecessor in the sequence.
         lowest: list[int] = []
         last: list[int] = []
         previous: list[int | None] = []
@@ -241,10 +240,10 @@ class _Matching:
         return chosen[::-1]
 
     def shortest(self, region: _Region) -> list[tuple[int, int]]:
-        """The equal lines on the way with the fewest edits; none if that is too long to find."""
+        """Return the equal lines on the path with the fewest edits, or none if the path is too long."""
         i, i_end, j, j_end = region
         width, height = i_end - i, j_end - j
-        # By diagonal, how far a way with so many edits leads; and what that was before each edit.
+        # For each diagonal, the farthest point with the current number of edits; and the same before each edit.
         farthest = {1: 0}
         history: list[dict[int, int]] = []
         for edits in range(min(width + height, _MOST_EDITS) + 1):
@@ -256,7 +255,7 @@ class _Matching:
                 farthest[k] = x
                 self.work_left -= 1 + x - start
                 if x >= width and x - k >= height:
-                    return [(i + a, j + b) for a, b in _way_back(history, width, height)]
+                    return [(i + a, j + b) for a, b in _backtrack(history, width, height)]
             if self.work_left <= 0:
                 break
         return []
@@ -271,7 +270,7 @@ def _between(region: _Region, anchors: Sequence[tuple[int, int]]) -> Iterator[_R
 
 
 def _step(farthest: Mapping[int, int], k: int, edits: int) -> int:
-    """Where diagonal ``k`` is entered: by a line that is added, or by one that is removed."""
+    """Return the point where the path enters diagonal ``k``, by an added or a removed line."""
     return farthest[k + 1] if _is_added(farthest, k, edits) else farthest[k - 1] + 1
 
 
@@ -279,7 +278,7 @@ def _is_added(farthest: Mapping[int, int], k: int, edits: int) -> bool:
     return k == -edits or (k != edits and farthest[k - 1] < farthest[k + 1])
 
 
-def _way_back(history: Sequence[Mapping[int, int]], x: int, y: int) -> list[tuple[int, int]]:
+def _backtrack(history: Sequence[Mapping[int, int]], x: int, y: int) -> list[tuple[int, int]]:
     same: list[tuple[int, int]] = []
     for edits in range(len(history) - 1, -1, -1):
         farthest, k = history[edits], x - y

@@ -1,4 +1,4 @@
-"""A document as it is written: its values, taken for what they should be, and what is wrong with them."""
+"""Typed access to the values of a document, and the faults found in it."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +17,11 @@ from flowrunner.language.yaml_source import Keys, Source, dotted
 MAX_NAME_CHARACTERS: Final = 200
 _FORBIDDEN_IN_NAMES: Final = frozenset("/[]")
 
-_NO_HABITS: Final[Mapping[str, str]] = {}
-# `type:log` is one word to YAML.
+_NO_FORMS: Final[Mapping[str, str]] = {}
+# YAML reads `type:log` as one word.
 _NO_BLANK: Final = re.compile(r"(\w+):(\S.*)", re.DOTALL)
 
-# Rules: whoever breaks them is understood all the same. A new rule on what older versions have accepted belongs here.
+# Rules whose violation loses nothing of the document. A new rule that older documents may violate belongs here.
 _NOTHING_LOST: Final = frozenset(
     {
         "too_long", "too_large", "range", "metadata", "tests", "node.name", "node.unreachable", "retry.error",
@@ -29,24 +29,24 @@ _NOTHING_LOST: Final = frozenset(
     }
 )  # fmt: skip
 
-# Faults of a JSON Schema: of a value at keys within it.
+# Returns the faults of a JSON Schema, by keys within it.
 CheckSchema: TypeAlias = Callable[[JSON], Sequence[ParamFault]]
 
 
 def is_name(text: str) -> bool:
-    """Whether a node or a branch may be called so."""
+    """Return whether the text is allowed as a name of a node or branch."""
     return 0 < len(text) <= MAX_NAME_CHARACTERS and text.isprintable() and not _FORBIDDEN_IN_NAMES & set(text)
 
 
 @dataclass(slots=True)
 class Document:
-    """What is read from a document, with what was found on the way.
+    """Document that is being read, with the faults found so far.
 
     Attributes:
-        flows: The flows that nodes call, by id or name, each with the place it is first named at.
-        is_stored: It was checked when it was saved: faults that lose nothing of what is written are overlooked.
-        unread: Paths of expressions that a constant stands in for.
-        dangling_edges: How many edges lead nobody knows where: what no other edge leads to may be meant by them.
+        flows: Flows that nodes call, by id or name, each with the place of its first use.
+        is_stored: The document was checked when it was saved. Faults that lose nothing of it are ignored.
+        unread: Paths of expressions that were replaced by a constant because of a fault.
+        dangling_edges: Number of edges with an unknown target, which may be any node that no other edge leads to.
     """
 
     source: Source
@@ -73,7 +73,7 @@ class Document:
         if not isinstance(value, str):
             hint = None
             if isinstance(value, int | float):
-                # How a float was written is not known here: 1.10 came as 1.1.
+                # The notation of a float is lost here: 1.10 is read as 1.1.
                 hint = f'quote it: {key}: "{"…" if isinstance(value, float) else value}"'
             self.fault((*at, key), "type", "must be text", hint)
             return ""
@@ -111,12 +111,12 @@ class Document:
         return seconds
 
     def known_keys(
-        self, value: Mapping[str, JSON], at: Keys, known: tuple[str, ...], foreign_forms: Mapping[str, str] = _NO_HABITS
+        self, value: Mapping[str, JSON], at: Keys, known: tuple[str, ...], foreign_forms: Mapping[str, str] = _NO_FORMS
     ) -> frozenset[str]:
-        """Note the keys that are not known. Gives the ones that were meant by them.
+        """Report the unknown keys; return the known keys that they probably mean.
 
         Args:
-            habits: Hints for keys that no single other one stands for, by the key as `squashed`.
+            foreign_forms: Hints for keys of other systems, by the key as `squashed`.
         """
         meant = set()
         for key in value:
@@ -134,7 +134,7 @@ class Document:
         return frozenset(meant)
 
     def meant_by(self, key: str, value: Mapping[str, JSON], known: tuple[str, ...]) -> str | None:
-        # What stands there already is meant by a slip of the pen, and not by another word.
+        # A key that is present already can be meant by a typing error, but not by another word.
         absent = [name for name in known if name not in value]
         return self.suggestions.nearest(key, known, cutoff=SLIP) or self.suggestions.nearest(key, absent)
 
@@ -143,15 +143,15 @@ class Document:
             self.fault((*at, *fault.keys), fault.code, fault.message, fault.hint)
 
     def fault(self, keys: Keys, code: str, message: str, hint: str | None = None, *, key: bool = False) -> None:
-        """Note a fault of the value at ``keys``, or with ``key`` of the key that names it."""
+        """Record a fault of the value at ``keys``, or of the key itself if ``key`` is set."""
         self.faults.append(self.found(keys, code, message, hint, key=key))
 
     def warn(self, keys: Keys, code: str, message: str, hint: str | None = None, *, key: bool = False) -> None:
-        """Note what is allowed and hardly meant."""
+        """Record a warning about something that is allowed but probably a mistake."""
         self.faults.append(replace(self.found(keys, code, message, hint, key=key), is_warning=True))
 
     def take_lost(self, count: int) -> list[Fault]:
-        """Take the faults after the first ``count``; return those for which something that is written was not read."""
+        """Remove the faults after the first ``count``; return those that lose a part of the document."""
         found = self.faults[count:]
         del self.faults[count:]
         return [fault for fault in found if self.is_lost(fault)]
@@ -162,12 +162,12 @@ class Document:
         return fault.code != "expression.unknown_name" or fault.path in self.unread
 
     def remark(self, remark: Remark) -> None:
-        """Note what was found while the document was rewritten to today's form."""
-        note = self.warn if remark.is_warning else self.fault
-        note(remark.keys, remark.code, remark.message, remark.hint, key=not remark.is_warning)
+        """Record a remark from the rewriting to the current form."""
+        record = self.warn if remark.is_warning else self.fault
+        record(remark.keys, remark.code, remark.message, remark.hint, key=not remark.is_warning)
 
     def warn_at(self, place: CodePlace, code: str, message: str, hint: str, line: int | None = None) -> None:
-        """Note the same of a piece of JavaScript, or of one line of it."""
+        """Record a warning about a piece of JavaScript, or about one line of it."""
         place = place.of_line(line)
         self.faults.append(
             Fault(

@@ -1,4 +1,4 @@
-"""Where the nodes of a scope lead, and which comes first."""
+"""Edges of the nodes of a scope, and its first node."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -6,13 +6,13 @@ from typing import Final
 from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, NodeTypeSpec
 from flowrunner.domain.values import JSON
 from flowrunner.language.document import Document
-from flowrunner.language.error_types import may_fail_with, nearest_error, never_given
+from flowrunner.language.error_types import is_misspelt_error, may_fail_with, nearest_error
 from flowrunner.language.raw_nodes import targets_of
 from flowrunner.language.yaml_source import Keys
 
 _MOST_LISTED: Final = 20
 _TIMEOUT: Final = "timeout"
-# What people name where a flow just ends.
+# Targets that other systems use for the end of a flow.
 _ENDS: Final = frozenset({"end", "stop", "exit", "finish", "done", "none", "null", "return", "__end__"})
 
 
@@ -26,11 +26,11 @@ def read_edges(
     params: Mapping[str, JSON],
     elsewhere: Mapping[str, str],
 ) -> dict[str, str]:
-    """Where each action and error of a node leads.
+    """Return the target of each action and error of a node.
 
     Args:
-        spec: None of an unknown type.
-        elsewhere: Nodes of the document by the path of the scope they are in.
+        spec: Specification of the node's type; None for an unknown type.
+        elsewhere: Path of the scope of each node in the document.
     """
     written = node.get("next")
     at = (*at, "next")
@@ -47,7 +47,7 @@ def read_edges(
         return {}
     actions = spec.actions_of(params) if spec is not None else frozenset[str]()
     if actions is None:
-        # Nobody can tell yet which of them fire.
+        # The actions are not known yet, so every edge may fire.
         actions = frozenset(action for action in written if not _is_of_error(action))
     if "if" in node:
         actions |= {SKIPPED_ACTION, DEFAULT_ACTION}
@@ -66,7 +66,7 @@ def read_edges(
             )
         else:
             edges[action] = target
-            if action.startswith("error.") and never_given(error := action.removeprefix("error."), spec):
+            if action.startswith("error.") and is_misspelt_error(error := action.removeprefix("error."), spec):
                 near = nearest_error(error)
                 document.warn(
                     places[action],
@@ -75,13 +75,13 @@ def read_edges(
                     None if near is None else f"did you mean 'error.{near}'?",
                     key=True,
                 )
-    waits_for_ever = _TIMEOUT in actions and _TIMEOUT not in node and _TIMEOUT not in params
-    if waits_for_ever and _TIMEOUT in edges:
+    waits_indefinitely = _TIMEOUT in actions and _TIMEOUT not in node and _TIMEOUT not in params
+    if waits_indefinitely and _TIMEOUT in edges:
         message = f"'{_TIMEOUT}' never fires: the node waits indefinitely"
         document.warn(places[_TIMEOUT], "edge.timeout", message, "say how long it waits: timeout: 1d", key=True)
-    # An action under a wrong name is told of already.
+    # An action with a wrong name has a fault already.
     left = set[str]() if has_misnamed else set(actions - written.keys() - {SKIPPED_ACTION, DEFAULT_ACTION})
-    for action in sorted(left - ({_TIMEOUT} if waits_for_ever else set())):
+    for action in sorted(left - ({_TIMEOUT} if waits_indefinitely else set())):
         document.warn(
             at,
             "edge.missing",
@@ -95,10 +95,10 @@ def read_edges(
 def first_nodes(
     holder: Mapping[str, JSON], nodes: Mapping[str, JSON], handlers: frozenset[str] = frozenset()
 ) -> list[str]:
-    """The nodes that a scope may begin with: one, where it is clear; none, where there is no node.
+    """Return the possible first nodes of a scope: one if it is clear, none if there is no node.
 
     Args:
-        holder: Names the first in its `start`, if it does.
+        holder: Map that may name the first node in its `start`.
     """
     start = holder.get("start")
     if start is not None:
@@ -123,7 +123,7 @@ def check_reach(
     handlers: frozenset[str],
     node_types: Mapping[str, NodeTypeSpec],
 ) -> None:
-    """Whether a scope has one beginning, from which every node can be reached, and an end."""
+    """Check that a scope has one first node, from which every node can be reached, and an end."""
     if not first:
         return
     if len(first) > 1:
@@ -153,7 +153,7 @@ def check_reach(
 
 
 def only_after_errors(nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTypeSpec]) -> set[str]:
-    """Return the nodes of a scope that edges of errors lead to, and no other ones."""
+    """Return the nodes of a scope that only error edges lead to."""
     after: dict[bool, set[str]] = {True: set(), False: set()}
     for node in nodes.values():
         spec = node_types.get(str(node.get("type"))) if isinstance(node, dict) else None
@@ -181,15 +181,15 @@ def _reached(nodes: Mapping[str, JSON], first: Iterable[str]) -> set[str]:
 
 
 def _may_end(node: JSON, node_types: Mapping[str, NodeTypeSpec]) -> bool:
-    """Whether a scope may end with this node: an action of it leads nowhere."""
+    """Return whether a scope may end with this node, because one of its actions has no edge."""
     spec = node_types.get(str(node.get("type"))) if isinstance(node, dict) else None
     if spec is None or not isinstance(node, dict):
         return True
     params, written = node.get("params"), node.get("next")
     actions = spec.actions_of(params if isinstance(params, dict) else {})
-    leading = {DEFAULT_ACTION} if isinstance(written, str) else set(written) if isinstance(written, dict) else set()
-    may_be_skipped_to_nowhere = "if" in node and not leading & {DEFAULT_ACTION, SKIPPED_ACTION}
-    return not actions or not actions <= leading or may_be_skipped_to_nowhere
+    with_edges = {DEFAULT_ACTION} if isinstance(written, str) else set(written) if isinstance(written, dict) else set()
+    may_be_skipped_to_nowhere = "if" in node and not with_edges & {DEFAULT_ACTION, SKIPPED_ACTION}
+    return not actions or not actions <= with_edges or may_be_skipped_to_nowhere
 
 
 def _no_target(

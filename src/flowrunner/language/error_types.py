@@ -1,4 +1,4 @@
-"""Which error types there are, as far as FlowRunner gives them itself."""
+"""Error types that FlowRunner itself raises."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Final
 from flowrunner.domain.flow import COMMON_ERRORS, NodeTypeSpec
 from flowrunner.domain.suggestions import nearest
 
-# Families that nobody adds to, with all their members; those of `http` are statuses too.
+# Closed families with all their members. `http` also has the statuses.
 _CLOSED: Final[Mapping[str, frozenset[str]]] = {
     "http": frozenset({"too_large", "redirects", "invalid_request", "invalid_answer", "invalid_json"}),
     "connection": frozenset({"refused", "dns", "tls", "failed", "lost"}),
@@ -22,26 +22,26 @@ _KNOWN: Final = (
     *("limit.items", "limit.iterations", "limit.concurrency", "limit.redaction"),
 )
 _LOOSE_STATUS: Final = re.compile(r"(?:http[._]?)?([1-5])([\dx*]{0,2})", re.ASCII)
-# Flows have errors of their own: only what is hardly another word is taken for a slip.
-_SLIP: Final = 0.8
+# Flows define their own errors, so only a very similar word counts as a typing error.
+_TYPO: Final = 0.8
 
 
-def never_given(pattern: str, spec: NodeTypeSpec | None) -> bool:
-    """Whether an error pattern is one of FlowRunner's own with a slip in it.
+def is_misspelt_error(pattern: str, spec: NodeTypeSpec | None) -> bool:
+    """Return whether an error pattern is a misspelt error of FlowRunner.
 
     Args:
-        spec: The type of the node that is to fail so; None for any.
+        spec: Type of the node that raises the error; None for any type.
     """
     family, _, member = pattern.partition(".")
     if pattern in ("*", *_KNOWN) or (spec is not None and pattern in spec.errors):
         return False
     if family in _CLOSED:
         return not (member in _CLOSED[family] or (family == "http" and _STATUS.fullmatch(member)))
-    return nearest_error(pattern, cutoff=_SLIP) is not None
+    return nearest_error(pattern, cutoff=_TYPO) is not None
 
 
 def may_fail_with(pattern: str, spec: NodeTypeSpec) -> bool:
-    """Whether an error that ``pattern`` matches can come from a node of this type."""
+    """Return whether a node of this type can raise an error that ``pattern`` matches."""
     if pattern[-3:] in ("1xx", "2xx", "3xx", "4xx", "5xx"):
         pattern = pattern[:-4]
     return any(
@@ -51,7 +51,7 @@ def may_fail_with(pattern: str, spec: NodeTypeSpec) -> bool:
 
 
 def nearest_error(pattern: str, *, cutoff: float = 0.6) -> str | None:
-    """The pattern that is meant.
+    """Return the most similar known pattern.
 
     >>> nearest_error("http.4x")
     'http.4xx'

@@ -1,4 +1,4 @@
-"""The expressions of a document, and whether what they name is there."""
+"""Compilation of the expressions of a document, and checks of the names they read."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ from flowrunner.domain.flow import Prepared, prepared
 from flowrunner.domain.values import JSON
 from flowrunner.language.context import Context
 from flowrunner.language.document import Document
-from flowrunner.language.lint import doubt_of_key, doubt_of_text, doubts_of_code
+from flowrunner.language.lint import lint_code, lint_key, lint_text
 from flowrunner.language.name_hints import hint_for
 from flowrunner.language.yaml_source import Keys
 
-# A string that is JavaScript by itself.
+# A string that is JavaScript as a whole.
 CONDITION: Final[Mapping[tuple[str, ...], CodeKind]] = {(): CodeKind.CONDITION}
 BODY: Final[Mapping[tuple[str, ...], CodeKind]] = {(): CodeKind.BODY}
 
-# Within params `result` was what flows in: the result of the node before.
+# In earlier versions, `result` in params was the input: the result of the previous node.
 OLDER_PARAMETER_NAMES: Final = {"result": "input"}
 _NO_NAMES: Final[Mapping[str, str]] = {}
 # Names whose keys are known when the flow is saved.
@@ -32,11 +32,11 @@ _MOST_LISTED: Final = 20
 
 @dataclass(slots=True)
 class Expressions:
-    """Those of one document.
+    """Expressions of one document.
 
     Attributes:
-        codes: All JavaScript among them, which nobody has looked at yet.
-        secrets: The secrets they name, each with the place it is first named at.
+        codes: All JavaScript of the document, not compiled yet.
+        secrets: Secrets that the expressions name, each with the place of its first use.
     """
 
     document: Document
@@ -54,26 +54,26 @@ class Expressions:
         changed: str | None = None,
         older_names: Mapping[str, str] = _NO_NAMES,
     ) -> Prepared:
-        """The template that ``value`` writes.
+        """Compile ``value`` to a template.
 
         Args:
-            names: What expressions in it may start from, besides what the context has.
-            code: Strings that are JavaScript by themselves, by the keys that lead to them.
-            changed: The name whose changes by a script count, whether it returns them or not.
-            older_names: Today's names, by older ones that expressions in it may use.
+            names: Names that expressions can start from, in addition to those of the context.
+            code: Strings that are JavaScript as a whole, by the keys that lead to them.
+            changed: Name of the object that a script may change in place instead of returning it.
+            older_names: Current names by older names that expressions may use.
         """
         place = _Place(self, context, names | context.names, at, code or {}, older_names)
         read = prepared(compile_template(value, place, at))
         self.codes.extend(read.codes)
         for found in read.codes:
-            for doubt in doubts_of_code(found, place.names - {changed}, gives=changed is None):
-                self.document.warn_at(found.place, *doubt)
+            for warning in lint_code(found, place.names - {changed}, is_result_used=changed is None):
+                self.document.warn_at(found.place, *warning)
         for keys, text in strings_in(value, at):
-            if place.code_at(keys) is None and (odd := doubt_of_text(text, place.names)):
-                self.document.warn(keys, odd.code, odd.message, odd.hint)
+            if place.code_at(keys) is None and (in_text := lint_text(text, place.names)):
+                self.document.warn(keys, in_text.code, in_text.message, in_text.hint)
         for keys in keys_in(value, at):
-            if "${" in str(keys[-1]) and (odd := doubt_of_key(str(keys[-1]))):
-                self.document.warn(keys, odd.code, odd.message, odd.hint, key=True)
+            if "${" in str(keys[-1]) and (in_key := lint_key(str(keys[-1]))):
+                self.document.warn(keys, in_key.code, in_key.message, in_key.hint, key=True)
         return read
 
     def constant_only(self, value: JSON, at: Keys) -> None:
@@ -84,7 +84,7 @@ class Expressions:
                 )
 
     def check_reference(self, at: Keys, context: Context, text: str, root: str, keys: Sequence[str | int]) -> None:
-        """Whether what an expression reads can be there."""
+        """Report a name that an expression reads and that cannot exist."""
         if root == "secrets":
             self.secrets.setdefault(str(keys[0]), self.document.code_place(at))
         known: Collection[str] | None = _KNOWN_KEYS.get(root)
@@ -132,7 +132,7 @@ class Expressions:
 
 @dataclass(slots=True)
 class _Place:
-    """Where a template is read. Fills `expression.Place`."""
+    """Place of a template in the document. Implements `expression.Place`."""
 
     expressions: Expressions
     context: Context
@@ -144,11 +144,9 @@ class _Place:
     def code_at(self, at: Keys) -> CodeKind | None:
         if not self.code:
             return None
-        child_scopes = at[len(self.base) :]
+        inner = at[len(self.base) :]
         for pattern, kind in self.code.items():
-            if len(pattern) == len(child_scopes) and all(
-                p in ("*", k) for p, k in zip(pattern, child_scopes, strict=True)
-            ):
+            if len(pattern) == len(inner) and all(p in ("*", k) for p, k in zip(pattern, inner, strict=True)):
                 return kind
         return None
 
@@ -183,7 +181,7 @@ def strings_in(value: JSON, at: Keys) -> Iterable[tuple[Keys, str]]:
 
 
 def keys_in(value: JSON, at: Keys) -> Iterable[Keys]:
-    """Yield where the entries of all maps in a value stand."""
+    """Yield the keys of the entries of all maps in a value."""
     match value:
         case dict():
             for key, item in value.items():
@@ -195,5 +193,5 @@ def keys_in(value: JSON, at: Keys) -> Iterable[Keys]:
 
 
 def _listed(known: Collection[str]) -> str | None:
-    """The names; None where there are none, or too many to be of help."""
+    """Return a list of the names, or None if there are none or too many."""
     return f"known: {', '.join(sorted(known))}" if 0 < len(known) <= _MOST_LISTED else None

@@ -1,4 +1,4 @@
-"""Keys that people bring along from other systems, where flows say the same in more than one word."""
+"""Hints for keys and node types of other systems, which this language writes in another form."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -11,7 +11,7 @@ _STARTED: Final = "a flow does not say what starts it: POST /api/v1/flows/{id}/r
 _BEFORE: Final = "the node before it leads here: write 'next' there"
 _ON_ERROR: Final = "write next: {error: <node>}"
 _LOOP: Final = "write a node of type foreach, with this one under its own 'nodes'"
-_TOLD: Final = "write type: webhook, with the URL of the service that notifies"
+_NOTIFY: Final = "write type: webhook, with the URL of the service that notifies"
 _MAIL: Final = "there is no node type for mail: ask a service that sends it, with type: http.request"
 _NO_DATABASE: Final = "there is no node type for databases: ask a service in front of it, with type: http.request"
 _NO_COMMANDS: Final = "flows run no commands: ask a service that does, with type: http.request"
@@ -42,9 +42,9 @@ OF_NODES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("foreach", "each", "loop", "withitems", "items"), _LOOP),
     **dict.fromkeys(("run", "script", "code"), _SCRIPT),
 }
-# Types of nodes that are none, by the word as `squashed`.
+# Node types that do not exist, by the word as `squashed`.
 OF_TYPES: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("notification", "notify", "slack", "discord", "teams", "sms"), _TOLD),
+    **dict.fromkeys(("notification", "notify", "slack", "discord", "teams", "sms"), _NOTIFY),
     **dict.fromkeys(("email", "mail", "sendemail", "emailsend", "smtp"), _MAIL),
     **dict.fromkeys(("cron", "schedule", "scheduler", "trigger", "webhooktrigger", "manualtrigger"), _STARTED),
     **dict.fromkeys(("split", "splitter"), "write type: foreach for the elements of a list, or parallel for branches"),
@@ -55,10 +55,10 @@ OF_TYPES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("file", "readfile", "writefile", "s3", "ftp"), _ASKED),
     **dict.fromkeys(("merge", "join"), "branches join in their node of type parallel, which gives what each gave"),
 }
-# What stands under these leads from one node to another, where it is meant for that.
+# Hints for keys that are meant as an edge.
 _LEADING: Final = frozenset((_BEFORE, _ON_ERROR))
 
 
 def is_edge(key: str) -> bool:
-    """Whether a key of a node that is none is meant to join it to others."""
+    """Return whether an unknown key of a node is meant as an edge."""
     return OF_NODES.get(squashed(key)) in _LEADING

@@ -1,4 +1,4 @@
-"""Whether values are what a flow or an approval asks for, with every fault in plain words."""
+"""Validation of flow inputs and approval forms, with every fault in plain words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,19 +18,19 @@ from flowrunner.language.json_schema import (
 from flowrunner.language.schema_budget import SchemaBudget
 from flowrunner.language.yaml_source import Keys, dotted
 
-# What the slowest schemas and values that could be made up took, in nanoseconds for each comparison.
+# Nanoseconds for each comparison, measured with the slowest schemas and values that could be constructed.
 _COMPARING: Final = 20.0
-# Each fault brings a copy of the value it is about.
-_TELLING: Final = 5_000.0
-_TELLING_A_CHARACTER: Final = 1.5
+# Nanoseconds for reporting. Each fault holds a copy of its value.
+_REPORTING: Final = 5_000.0
+_REPORTING_A_CHARACTER: Final = 1.5
 MAX_FAULTS: Final = 100
-# What is checked at once, beside nothing else: characters and elements of the values, and nanoseconds.
+# Limits for a check on the event loop: characters and elements of the values, and nanoseconds.
 _QUICK_SIZE: Final = 4096
 _QUICK_NANOSECONDS: Final = 5e6
 
 
 class Form:
-    """A schema that values are checked with.
+    """Compiled schema that values are checked against.
 
     Raises:
         ValueError: If the schema has faults.
@@ -44,28 +44,28 @@ class Form:
         self._matcher: Matcher = budget.matcher(schema)
 
     def check(self, value: JSON, budget: SchemaBudget, at: Keys = ("data",)) -> JSON:
-        """``value`` with defaults filled in.
+        """Return ``value`` with its defaults.
 
         Raises:
-            InvalidInput: With every fault, the paths beginning with ``at``; of very large values the first.
+            InvalidInput: With every fault, or with the first fault of a very large value. Paths begin with ``at``.
         """
         value = filled(self._schema, value)
         faults = self.faults(value, budget)
         if faults:
-            raise InvalidInput([_told(at, fault) for fault in faults[:MAX_FAULTS]])
+            raise InvalidInput([_with_path(at, fault) for fault in faults[:MAX_FAULTS]])
         return value
 
     def faults(self, value: JSON, budget: SchemaBudget) -> Sequence[ParamFault]:
         values, characters = size_of(value)
         visits = self.weight.visits
-        # One comparison for each value is no more than reading the value was.
+        # The first comparison of each value is not counted: it costs no more than reading the value.
         comparing = values * (visits - 1) * _COMPARING + characters * self.weight.per_character
         if not budget.spend(comparing):
             return (ParamFault(keys=(), code="too_large", message="is too large to be checked against its schema"),)
         if self._matcher.fits(value):
             return ()
-        telling = visits * (values * _TELLING + characters * _TELLING_A_CHARACTER)
-        if budget.spend(telling):
+        reporting = visits * (values * _REPORTING + characters * _REPORTING_A_CHARACTER)
+        if budget.spend(reporting):
             return self._matcher.faults(value, first_only=False)
         if not self.weight.has_choice:
             return self._matcher.faults(value, first_only=True)
@@ -74,9 +74,9 @@ class Form:
 
 @dataclass(slots=True)
 class Inputs:
-    """What a flow asks for by name: `{limit: {type: integer, default: 100}}`, without faults.
+    """Declared inputs of a flow by name: `{limit: {type: integer, default: 100}}`, without faults.
 
-    A name must be given unless it has a `default` or says `required: false`. Compiled when first used.
+    An input is required unless it has a `default` or `required: false`. Schemas are compiled on first use.
     """
 
     schemas: Mapping[str, JSON]
@@ -90,11 +90,13 @@ class Inputs:
         if left < 0 or None in weights:
             return False
         size = _QUICK_SIZE - left
-        most = sum(size * (weight.visits * _TELLING + weight.per_character) for weight in weights if weight is not None)
+        most = sum(
+            size * (weight.visits * _REPORTING + weight.per_character) for weight in weights if weight is not None
+        )
         return most <= _QUICK_NANOSECONDS
 
     def check(self, values: Mapping[str, JSON]) -> Mapping[str, JSON]:
-        """The values in the order of the flow, with defaults filled in. All of them share one budget.
+        """Return the values in the order of the flow, with defaults. All of them share one budget.
 
         Raises:
             InvalidInput: With every fault, by paths like `input.limit`.
@@ -123,7 +125,7 @@ class Inputs:
                     faults += error.faults
             elif isinstance(schema, Mapping) and "default" in schema:
                 checked[name] = filled(schema, schema["default"])
-            # One that is misspelt is told of already.
+            # A misspelt input has a fault already.
             elif is_required and name not in meant.values():
                 faults.append(
                     Fault(
@@ -136,7 +138,7 @@ class Inputs:
 
 
 def form_faults(schema: JSON, budget: SchemaBudget, at: Keys = ()) -> Sequence[ParamFault]:
-    """Every fault of a schema, its default checked as well; their keys begin with ``at``."""
+    """Return every fault of a schema and of its default; their keys begin with ``at``."""
     faults, _ = read_schema(schema, budget, at)
     if faults or not isinstance(schema, Mapping) or "default" not in schema:
         return faults
@@ -152,7 +154,7 @@ def form_faults(schema: JSON, budget: SchemaBudget, at: Keys = ()) -> Sequence[P
 
 
 def inputs_faults(schemas: Mapping[str, JSON], engine: SchemaEngine, at: Keys = ("inputs",)) -> Sequence[ParamFault]:
-    """Every fault of the schemas that a flow asks for its input with; their keys begin with ``at``."""
+    """Return every fault of the input schemas of a flow; their keys begin with ``at``."""
     budget, faults = SchemaBudget(engine), list[ParamFault]()
     for name, written in schemas.items():
         faults += form_faults(schema_of(written)[0], budget, (*at, name))
@@ -160,13 +162,13 @@ def inputs_faults(schemas: Mapping[str, JSON], engine: SchemaEngine, at: Keys = 
 
 
 def schema_of(written: JSON) -> tuple[JSON, bool]:
-    """The schema of a named input, which may also say `required: false`, and whether it must be given."""
+    """Return the schema of an input without its own `required`, and whether the input is required."""
     if isinstance(written, Mapping) and isinstance(required := written.get("required"), bool):
         return {key: value for key, value in written.items() if key != "required"}, required
     return written, True
 
 
-def _told(at: Keys, fault: ParamFault) -> Fault:
+def _with_path(at: Keys, fault: ParamFault) -> Fault:
     return Fault(path=dotted((*at, *fault.keys)), code=fault.code, message=fault.message, hint=fault.hint)
 
 

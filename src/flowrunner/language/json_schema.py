@@ -1,7 +1,7 @@
-"""Whether something is a JSON Schema that FlowRunner takes, and how much work it is to check with.
+"""Validation of JSON Schemas, and an estimate of the work that checking values with them takes.
 
-What is taken is JSON Schema 2020-12 without what makes its cost unbounded: a schema refers only into
-itself (`$ref: "#/…"`) and never to what it is part of, so it unfolds to a tree of known size.
+The supported language is JSON Schema 2020-12 without the parts of unbounded cost. A schema refers only to parts of
+itself (`$ref: "#/…"`) and never recursively, so it unfolds to a tree of known size.
 """
 
 import difflib
@@ -23,44 +23,44 @@ TYPES: Final = ("string", "integer", "number", "boolean", "array", "object", "nu
 
 
 class InvalidPattern(ValueError):
-    """The pattern cannot be used; the message tells why in plain words."""
+    """Pattern that cannot be used. The message says why in plain words."""
 
 
 class Matcher(Protocol):
-    """A schema made ready to check values with."""
+    """Compiled schema."""
 
     def fits(self, value: JSON) -> bool: ...
 
     def faults(self, value: JSON, *, first_only: bool) -> Sequence[ParamFault]:
-        """What does not fit, by keys from the value, in plain words."""
+        """Return the faults of a value, by keys within it, in plain words."""
         ...
 
 
 class SchemaEngine(Protocol):
-    """What compares values with schemas. It reads nothing but what it is given."""
+    """Engine that compares values with schemas. It performs no I/O."""
 
     def pattern_cost(self, pattern: str) -> float:
-        """Nanoseconds that one character of text may cost at worst.
+        """Return the worst-case nanoseconds for each character of text.
 
         Raises:
-            InvalidPattern: If it does not compile, is too large, or takes more than linear time.
+            InvalidPattern: If the pattern does not compile, is too large, or takes more than linear time.
         """
         ...
 
     def matcher(self, schema: JSON) -> Matcher:
-        """``schema`` has no faults."""
+        """Compile ``schema``, which has no faults."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """How much work a schema makes.
+    """Work that checking a value with a schema takes.
 
     Attributes:
-        visits: Comparisons for each value within the value that is checked, at most.
-        per_character: Nanoseconds for each character of text in it, at most.
-        levels: How deep it is, with what it refers to.
-        has_choice: Whether one fault may hold the faults of many alternatives.
+        visits: Maximum number of comparisons for each value inside the checked value.
+        per_character: Maximum nanoseconds for each character of text.
+        levels: Depth of the schema with its references unfolded.
+        has_choice: One fault may hold the faults of many alternatives.
     """
 
     visits: int = 1
@@ -70,10 +70,10 @@ class Weight:
 
 
 def read_schema(schema: JSON, engine: SchemaEngine, at: Keys = ()) -> tuple[Sequence[ParamFault], Weight]:
-    """Every fault of a schema whose keys begin with ``at``; its weight counts only if there is none."""
+    """Return every fault of a schema, with keys that begin with ``at``, and its weight, valid only without faults."""
     reader = _Reader(schema, engine, at)
     reader.visit(schema, (), 1)
-    # References are followed afterwards, each by itself: a chain of them is as long as somebody likes.
+    # References are followed here and not recursively, because a chain of them may have any length.
     while reader.targets:
         target = reader.targets.pop()
         reader.visit(_at(schema, target), target, 1)
@@ -83,7 +83,7 @@ def read_schema(schema: JSON, engine: SchemaEngine, at: Keys = ()) -> tuple[Sequ
     return tuple(reader.faults), weight
 
 
-# The keywords, by what they hold.
+# Keywords by the type of their value.
 _NUMBERS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _COUNTS: Final = (
     "minLength", "maxLength", "minItems", "maxItems", "minContains", "maxContains", "minProperties", "maxProperties",
@@ -96,7 +96,7 @@ _MAPS_OF_SCHEMAS: Final = ("properties", "patternProperties", "$defs", "definiti
 _OTHERS: Final = (
     "type", "enum", "const", "default", "examples", "multipleOf", "pattern", "required", "dependentRequired", "$ref",
 )  # fmt: skip
-_REFUSED: Final = (
+_UNSUPPORTED: Final = (
     "$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor", "$vocabulary",
     "unevaluatedItems", "unevaluatedProperties",
 )  # fmt: skip
@@ -107,12 +107,14 @@ _PAIRS: Final = (
     ("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"),
     ("minContains", "maxContains"), ("minProperties", "maxProperties"),
 )  # fmt: skip
-# Definitions cost nothing where they stand, only where something refers to them.
+# Definitions add weight only where they are referred to.
 _DEFINITIONS: Final = ("$defs", "definitions")
 
 
 @dataclass(slots=True)
 class _Reader:
+    """Reader of one schema."""
+
     root: JSON
     engine: SchemaEngine
     at: Keys
@@ -121,7 +123,7 @@ class _Reader:
     targets: list[Keys] = field(default_factory=list)
     weights: dict[Keys, Weight] = field(default_factory=dict)
     pattern_costs: dict[str, float] = field(default_factory=dict)
-    under_way: set[Keys] = field(default_factory=set)
+    in_progress: set[Keys] = field(default_factory=set)
 
     def visit(self, schema: JSON, keys: Keys, level: int) -> None:
         if keys in self.visited or len(self.visited) > MAX_SUBSCHEMAS:
@@ -170,12 +172,12 @@ class _Reader:
                     if keyword == "patternProperties":
                         self.pattern(name, (*keys, name))
                     self.visit(item, (*keys, name), level + 1)
-        elif keyword in _REFUSED:
+        elif keyword in _UNSUPPORTED:
             self.fault(keys, "unsupported", f"{keyword} is not supported in flows")
         elif keyword in _OTHERS:
             self.other(keyword, value, keys)
         else:
-            # What is unknown is ignored, as JSON Schema says, unless it looks like a slip of the pen.
+            # JSON Schema ignores unknown keywords. Probable typing errors are reported all the same.
             near = difflib.get_close_matches(keyword[:100], _KEYWORDS, n=1, cutoff=0.8)
             if near and not keyword.startswith("x-"):
                 self.fault(keys, "unknown_key", f"unknown keyword {quoted(keyword)}", f"did you mean '{near[0]}'?")
@@ -234,18 +236,18 @@ class _Reader:
         self.targets.append(target)
 
     def weigh(self, keys: Keys, level: int = 1) -> Weight:
-        """The weight of the subschema at ``keys``, with what it refers to unfolded."""
+        """Return the weight of the subschema at ``keys``, with its references unfolded."""
         if (known := self.weights.get(keys)) is not None:
             return known
-        if keys in self.under_way:
+        if keys in self.in_progress:
             self.fault(keys, "recursive", "the schema refers to what it is part of, which is not supported")
             return Weight()
         if level > MAX_LEVELS:
             self.fault(keys, "too_deep", f"the schema is more than {MAX_LEVELS} levels deep")
             return Weight()
-        self.under_way.add(keys)
+        self.in_progress.add(keys)
         weight = self._sum(_at(self.root, keys), keys, level)
-        self.under_way.discard(keys)
+        self.in_progress.discard(keys)
         self.weights[keys] = weight
         if weight.visits > MAX_SUBSCHEMAS and not self.faults:
             self.fault((), "too_large", f"the schema has more than {MAX_SUBSCHEMAS} parts, references unfolded")
@@ -297,13 +299,13 @@ _TEXT_COST: Final = 5.0
 
 
 def size_of(value: JSON) -> tuple[int, int]:
-    """How many values are in ``value``, itself counted, and how many characters of text, keys counted."""
+    """Return the number of values in ``value``, including itself, and of characters, including keys."""
     todo: list[Any] = [value]
     values = characters = 0
     while todo:
         item = todo.pop()
         values += 1
-        # Most are scalars, and asking for the type itself is the quickest way to see that.
+        # Most values are scalars, and comparing the type itself is the fastest check.
         kind = type(item)
         if kind is str:
             characters += len(item)
@@ -318,7 +320,7 @@ def size_of(value: JSON) -> tuple[int, int]:
 def filled(schema: JSON, value: JSON) -> JSON:
     """Return ``value`` with the defaults of properties that it leaves out, at any depth of `properties`.
 
-    A default that is taken over is filled in the same way.
+    Defaults are completed in the same way.
     """
     if not isinstance(schema, Mapping) or not isinstance(value, Mapping):
         return value
@@ -335,7 +337,7 @@ def filled(schema: JSON, value: JSON) -> JSON:
 
 
 def _target(root: JSON, reference: str) -> Keys | None:
-    """The keys that a reference into ``root`` leads along, or None if it leads nowhere."""
+    """Return the keys of the target of a reference into ``root``, or None if there is no target."""
     keys: list[str | int] = []
     value = root
     for part in reference.removeprefix("#").split("/")[1:]:
@@ -345,7 +347,7 @@ def _target(root: JSON, reference: str) -> Keys | None:
             value = value[name]
         elif (
             isinstance(value, list)
-            # Python would not read a number of thousands of digits.
+            # Python rejects numbers of thousands of digits.
             and len(name) <= _MOST_DIGITS
             and name.isascii()
             and name.isdigit()
@@ -379,7 +381,7 @@ def _is_names(value: JSON) -> bool:
     return len(set(value)) == len(value)
 
 
-# What people write who think of another language.
+# Names of types in other languages.
 _OTHER_NAMES: Final[Mapping[str, str]] = {
     "text": "string", "str": "string", "int": "integer", "float": "number", "double": "number", "bool": "boolean",
     "list": "array", "map": "object", "dict": "object", "none": "null", "date": "string",
@@ -398,7 +400,7 @@ def _type_hint(name: JSON) -> str | None:
 
 
 def type_meant(name: str) -> str | None:
-    """The type that somebody means by a name; None where that is not clear."""
+    """Return the type that a name probably means, or None if that is not clear."""
     if name.lower() in _OTHER_NAMES:
         return _OTHER_NAMES[name.lower()]
     return next(iter(difflib.get_close_matches(name[:100], TYPES, n=1)), None)

@@ -1,7 +1,7 @@
-"""Older forms of a document, rewritten to today's before it is read.
+"""Rewriting of older document forms to the current form.
 
-The readers know today's form only. What stands under another key than it was written under keeps its place, so that
-faults name the line and the key of the document.
+The readers know only the current form. A renamed key keeps its place, so that faults name the line and the key of the
+document.
 """
 
 from collections.abc import Mapping
@@ -12,19 +12,19 @@ from flowrunner.domain.flow import DEFAULT_ACTION, NodeTypeSpec
 from flowrunner.domain.values import JSON
 from flowrunner.language.yaml_source import Keys, Place, Source
 
-# Today's names of keys, by the older ones.
+# Current names of keys, by their older names.
 _RETRY: Final = {"max_retries": "max", "wait": "delay"}
 _HTTP_ACTIONS: Final = {"success": DEFAULT_ACTION, "client_error": "error.http.4xx", "server_error": "error.http.5xx"}
 _TWICE: Final = {"retry": "retry.twice", "next": "edge.twice"}
-# Nodes that waited for a while, before there were signals.
+# Earlier versions had the type `wait` for what is `delay` now.
 WAIT: Final = "wait"
 DELAY: Final = "delay"
-# From so many whole thousands on, a number is hardly one of seconds.
+# A multiple of this number probably means milliseconds, not seconds.
 _PERHAPS_MILLISECONDS: Final = 1000
 
 
 class Remark(NamedTuple):
-    """What there is to say of an older form; of a key, at ``keys``."""
+    """Fault or warning about an older form, at ``keys``."""
 
     keys: Keys
     code: str
@@ -34,7 +34,7 @@ class Remark(NamedTuple):
 
 
 def modernized(source: Source, node_types: Mapping[str, NodeTypeSpec]) -> tuple[Source, list[Remark]]:
-    """Return the document in today's form, and what there is to say of how it was written."""
+    """Return the document in the current form, with faults and warnings about its older forms."""
     if not isinstance(source.value, dict):
         return source, []
     rewriter = _Rewriter(node_types, dict(source.places), dict(source.key_places))
@@ -49,7 +49,7 @@ def modernized(source: Source, node_types: Mapping[str, NodeTypeSpec]) -> tuple[
 
 @dataclass(slots=True)
 class _Rewriter:
-    """Rewrites copies: an alias may have the same map stand in several places."""
+    """Rewriter of one document. It copies, because an alias can put the same map in several places."""
 
     node_types: Mapping[str, NodeTypeSpec]
     places: dict[Keys, Place]
@@ -101,7 +101,7 @@ class _Rewriter:
         return self.renamed(parent, at, "retry", _RETRY)
 
     def seconds(self, parent: Mapping[str, JSON], at: Keys) -> Mapping[str, JSON]:
-        """Write a timeout that is a number as so many seconds."""
+        """Rewrite a timeout that is a number to a duration in seconds."""
         number = parent.get("timeout")
         if isinstance(number, bool) or not isinstance(number, int | float) or number <= 0:
             return parent
@@ -112,20 +112,20 @@ class _Rewriter:
         return {**parent, "timeout": f"{number}s" if isinstance(number, int) else f"{round(number * 1000)}ms"}
 
     def renamed(self, parent: Mapping[str, JSON], at: Keys, key: str, names: Mapping[str, str]) -> Mapping[str, JSON]:
-        """Give the keys of the map under ``key`` the names they have today."""
+        """Rename the keys of the map under ``key`` to their current names."""
         written, at = parent.get(key), (*at, key)
         if not isinstance(written, dict) or names.keys().isdisjoint(written):
             return parent
         changed = {}
         for name, value in written.items():
-            today = names.get(name, name)
-            if today != name and today in written:
-                message = f"'{name}' is an older name of '{today}'"
+            current = names.get(name, name)
+            if current != name and current in written:
+                message = f"'{name}' is an older name of '{current}'"
                 self.remarks.append(Remark((*at, name), _TWICE[key], message, "give one of them", is_warning=False))
                 continue
-            changed[today] = value
-            if today != name:
-                self.move((*at, name), (*at, today))
+            changed[current] = value
+            if current != name:
+                self.move((*at, name), (*at, current))
         return {**parent, key: changed}
 
     def move(self, old: Keys, new: Keys) -> None:

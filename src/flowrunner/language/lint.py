@@ -1,4 +1,4 @@
-"""What can be evaluated, and is hardly meant."""
+"""Warnings about code that can be evaluated but is probably a mistake."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -9,7 +9,7 @@ from flowrunner.domain.expression.javascript_lint import Change, assignment, los
 
 _MOST_SHOWN: Final = 80
 _VARIABLES: Final = "vars"
-# How expressions are written elsewhere: `{{ input.id }}`.
+# Expressions of other systems: `{{ input.id }}`.
 _OTHER_BRACES: Final = re.compile(r"(?<!\$)\{\{([^{}]{1,300})\}\}")
 _BEGINS_WITH: Final = re.compile(r"[\w$]+")
 # `$input.id`, `#{input.id}`, `%{input.id}`, `$(input.id)`, `$[input.id]`, `<%= input.id %>`, `{input.id}`.
@@ -21,8 +21,12 @@ _OTHER_MARKS: Final = re.compile(
 _FIRST_NAME: Final = re.compile(r"\w+")
 
 
-class Doubt(NamedTuple):
-    """Attributes: line: Line of the code that is meant, from 1; None for all of it."""
+class LintWarning(NamedTuple):
+    """Warning about a piece of code.
+
+    Attributes:
+        line: Line in the code, from 1; None for the whole code.
+    """
 
     code: str
     message: str
@@ -30,37 +34,39 @@ class Doubt(NamedTuple):
     line: int | None = None
 
 
-def doubts_of_code(code: Code, names: Collection[str], *, gives: bool) -> Iterator[Doubt]:
-    """Yield what there is to say of JavaScript that means something else than it looks like.
+def lint_code(code: Code, names: Collection[str], *, is_result_used: bool) -> Iterator[LintWarning]:
+    """Yield warnings about JavaScript that does something else than it appears to do.
 
     Args:
-        names: What it is given.
-        gives: Somebody waits for what it returns, if it is a script.
+        names: Names that the code can read.
+        is_result_used: The return value of a script is used.
     """
     if code.script.is_body:
-        if gives and not returns(code.text):
-            yield Doubt("script.result", "the script returns nothing: it gives null", "write: return …")
+        if is_result_used and not returns(code.text):
+            yield LintWarning("script.result", "the script returns nothing: it gives null", "write: return …")
     elif (at := assignment(code.text)) is not None:
         compared = " ".join(f"{code.text[:at].rstrip()} === {code.text[at + 1 :].lstrip()}".split())
-        yield Doubt(
+        yield LintWarning(
             "expression.assignment",
             f"'{_shortened(code.text)}' is an assignment, not a comparison, and has no effect",
             f"write {compared}" if len(compared) <= _MOST_SHOWN else "write === to compare",
         )
         return
     for change in lost_changes(code.text, names, kept=_VARIABLES):
-        yield _doubt_of_change(code, change)
+        yield _lint_change(code, change)
 
 
-def _doubt_of_change(code: Code, change: Change) -> Doubt:
+def _lint_change(code: Code, change: Change) -> LintWarning:
     line = code.text.count("\n", 0, change.start) + 1 if code.script.is_body else None
     shown = _shortened(f"{change.text} …" if change.text.endswith("=") else change.text)
     if change.root == _VARIABLES:
         name = change.keys[0] if change.keys else "name"
         hint = f"set it with a node of type set: params: {{{name}: …}}"
-        return Doubt("script.change", f"'{shown}' changes a copy: the flow's variables stay as they are", hint, line)
+        return LintWarning(
+            "script.change", f"'{shown}' changes a copy: the flow's variables stay as they are", hint, line
+        )
     hint = f"return the new value: {change.root} is a copy, which ends with the script"
-    return Doubt("script.change", f"'{shown}' has no effect: nothing reads {change.root} afterwards", hint, line)
+    return LintWarning("script.change", f"'{shown}' has no effect: nothing reads {change.root} afterwards", hint, line)
 
 
 def _shortened(text: str) -> str:
@@ -68,26 +74,26 @@ def _shortened(text: str) -> str:
     return line if len(line) <= _MOST_SHOWN else f"{line[: _MOST_SHOWN - 1]}…"
 
 
-def doubt_of_text(text: str, names: Collection[str]) -> Doubt | None:
-    """Return what there is to say of text that holds what elsewhere is an expression.
+def lint_text(text: str, names: Collection[str]) -> LintWarning | None:
+    """Return a warning about text with an expression in the notation of another system.
 
     Args:
-        names: What expressions may start from.
+        names: Names that expressions can start from.
     """
     found = next(filter(_is_expression, _OTHER_BRACES.finditer(text)), None)
     meant = None
     if found is not None:
-        child_scopes = found[1].strip()
-        meant = child_scopes if _BEGINS_WITH.match(child_scopes)[0] in names else "input.x"  # type: ignore[index] # see _is_expression
+        inner = found[1].strip()
+        meant = inner if _BEGINS_WITH.match(inner)[0] in names else "input.x"  # type: ignore[index] # see _is_expression
     else:
         for candidate in _OTHER_MARKS.finditer(text):
-            child_scopes = next(group for group in candidate.groups() if group is not None)
-            if _FIRST_NAME.match(child_scopes)[0] in names:  # type: ignore[index] # a name is what it begins with
-                found, meant = candidate, child_scopes
+            inner = next(group for group in candidate.groups() if group is not None)
+            if _FIRST_NAME.match(inner)[0] in names:  # type: ignore[index] # it begins with a name
+                found, meant = candidate, inner
                 break
     if found is None or meant is None:
         return None
-    return Doubt(
+    return LintWarning(
         "expression.braces",
         f"'{found[0][:_MOST_SHOWN]}' stays as it is: expressions stand between ${{ and }}",
         f"write ${{{meant.strip()[:_MOST_SHOWN]}}}",
@@ -95,17 +101,17 @@ def doubt_of_text(text: str, names: Collection[str]) -> Doubt | None:
 
 
 def _is_expression(braces: re.Match[str]) -> bool:
-    child_scopes = braces[1].strip()
-    return "\n" not in child_scopes and _BEGINS_WITH.match(child_scopes) is not None
+    inner = braces[1].strip()
+    return "\n" not in inner and _BEGINS_WITH.match(inner) is not None
 
 
-def doubt_of_key(key: str) -> Doubt | None:
-    """Return what there is to say of a key that holds an expression."""
+def lint_key(key: str) -> LintWarning | None:
+    """Return a warning about a key that holds an expression."""
     if "${" not in key.replace("$${", ""):
         return None
-    child_scopes = key[2:-1] if key.startswith("${") and key.endswith("}") else "name"
-    return Doubt(
+    inner = key[2:-1] if key.startswith("${") and key.endswith("}") else "name"
+    return LintWarning(
         "expression.key",
         f"'{key[:_MOST_SHOWN]}' stays as it is: expressions are evaluated in values, and not in keys",
-        f'make the map by an expression: "${{({{[{child_scopes[:_MOST_SHOWN]}]: 1}})}}"',
+        f'make the map by an expression: "${{({{[{inner[:_MOST_SHOWN]}]: 1}})}}"',
     )

@@ -1,4 +1,4 @@
-"""What is meant by a name that an expression reads, and that is not there."""
+"""Hints for unknown names in expressions."""
 
 import re
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from flowrunner.language.context import Context
 _NO_MODULES: Final = "scripts have no modules and no network: ask a server with a node of type http.request"
 _NO_ENVIRONMENT: Final = "there is no environment: put values under 'vars', and name secrets as ${secrets.NAME}"
 _IN_LOOPS: Final = "it is there only in the nodes of a loop"
-_OF_OTHERS: Final[Mapping[str, str]] = {
-    # Python, and its like.
+_BY_NAME: Final[Mapping[str, str]] = {
+    # Python and similar languages.
     "and": "JavaScript writes && for 'and'",
     "or": "JavaScript writes || for 'or'",
     "not": "JavaScript writes ! for 'not'",
@@ -33,20 +33,20 @@ _OF_OTHERS: Final[Mapping[str, str]] = {
     "item": _IN_LOOPS,
     "index": _IN_LOOPS,
     "result": "what a node gave is nodes.<name>.result; its own result is there only in 'output' and 'hooks.post'",
-    # Older names.
+    # Names of earlier versions.
     "results": "what a node gave is nodes.<name>.result",
     "shared": "what a node gave is nodes.<name>.result, and what a node of type set keeps is vars.<name>",
 }
-# `input.first-name` is `input.first` minus `name`. Each path is looked at once, from where it begins.
+# `input.first-name` is `input.first` minus `name`. Each path is matched once, from its beginning.
 _DASHED_MEMBER: Final = re.compile(r"(?<![\w$.])([A-Za-z_$][\w$]*(?:\.[\w$]+)*?)\.(\w+(?:-\w+)+)")
 _DASHED: Final = re.compile(r"\bnodes\.(\w+(?:-\w+)+)")
 
 
 def hint_for(name: str, text: str, context: Context) -> str | None:
-    """What to write instead; None where nothing is known but which names are near.
+    """Return what to write instead of an unknown name, or None if only similar names can be suggested.
 
     Args:
-        name: What the expression ``text`` starts from.
+        name: First name of the expression ``text``.
     """
     # `nodes.get-user.result` takes `user` away from `nodes.get`.
     if (dashed := _DASHED.search(text)) is not None and dashed[1] in context.visible:
@@ -61,4 +61,4 @@ def hint_for(name: str, text: str, context: Context) -> str | None:
         return f"did you mean 'nodes.{name}.result'?"
     if name in context.variables:
         return f"did you mean 'vars.{name}'?"
-    return _OF_OTHERS.get(name)
+    return _BY_NAME.get(name)

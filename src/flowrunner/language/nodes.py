@@ -1,4 +1,4 @@
-"""What the nodes of a document say."""
+"""Reader of the nodes of a document."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -51,16 +51,16 @@ _HOOKS_KEYS: Final = ("prep", "exec", "post")
 _BATCH_KEYS: Final = ("strategy", "max_parallel")
 _BATCH_STRATEGIES: Final = ("serial", "parallel", "worker_pool")
 
-# The type of nodes that call other flows.
+# Type of the nodes that call other flows.
 CALLING: Final = "flow"
 MAX_DEPTH_OF_SCOPES: Final = 8
-BATCH_AT_ONCE: Final = 10
+BATCH_CONCURRENCY: Final = 10
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What holds for every node that does not say otherwise."""
+    """Settings of every node that does not set its own."""
 
     timeout_seconds: float | None
     retry: RetrySettings
@@ -68,7 +68,7 @@ class Defaults:
 
 @dataclass(slots=True)
 class NodeReader:
-    """Reads the nodes of one document, those inside others too."""
+    """Reader of the nodes of one document, including nested nodes."""
 
     document: Document
     expressions: Expressions
@@ -85,11 +85,11 @@ class NodeReader:
         *,
         handlers: frozenset[str] | None = frozenset(),
     ) -> Graph:
-        """The nodes of one scope, ``written`` at ``nodes_at``.
+        """Read the nodes of one scope, ``written`` at ``nodes_at``.
 
         Args:
-            holder: May name the first of them in its `start`.
-            handlers: Those that come at the end of the flow; None where not all names of them are right.
+            holder: Map that may name the first node in its `start`.
+            handlers: Handlers of the end of the flow; None if their names have faults.
         """
         document, before = self.document, self.document.dangling_edges
         written = self.indented(written, nodes_at)
@@ -111,7 +111,7 @@ class NodeReader:
             if read is not None:
                 nodes[name] = read
         self.check_inputs_after_errors(written, nodes, nodes_at, frozenset(first) | (handlers or frozenset()))
-        # Where an edge is not right, any node may be the one that it misses.
+        # An edge with a fault may mean any node, so no node counts as unreachable.
         is_sure = handlers is not None and document.dangling_edges == before
         check_start(document, holder, at, written)
         if is_sure:
@@ -124,10 +124,10 @@ class NodeReader:
     def check_inputs_after_errors(
         self, written: Mapping[str, JSON], nodes: Mapping[str, Node], nodes_at: Keys, others: frozenset[str]
     ) -> None:
-        """Warn of nodes that only errors lead to and that read what flows in, as if it were the error.
+        """Warn about nodes that only error edges lead to and that read `input` as if it were the error.
 
         Args:
-            others: Nodes that are begun with, whatever leads to them.
+            others: First nodes and handlers, which need no edge.
         """
         for name in only_after_errors(written, self.node_types) - others:
             node = nodes.get(name)
@@ -142,7 +142,7 @@ class NodeReader:
                 )
 
     def indented(self, written: Mapping[str, JSON], at: Keys) -> Mapping[str, JSON]:
-        """The nodes, with the keys of each that stand beside it and not under it put back."""
+        """Return the nodes; keys that are beside their node instead of under it are moved and reported."""
         nodes: dict[str, JSON] = {}
         owner = None
         for name, node in written.items():
@@ -168,7 +168,7 @@ class NodeReader:
             return None
         spec = self.node_types.get(str(node.get("type")))
         meant = self.check_keys(node, at, spec)
-        self.check_type(node, at, is_told="type" in meant)
+        self.check_type(node, at, is_reported="type" in meant)
         document.text_at(node, at, "description", limit=10_000)
         written = document.map_at(node, at, "params", "each parameter by its name: params: {…}")
         edges = read_edges(document, node, at, siblings, spec=spec, params=written, elsewhere=context.elsewhere)
@@ -196,15 +196,15 @@ class NodeReader:
             document.fault((*at, "idempotent"), "type", "must be true or false")
         retry = read_retry(document, node, at, spec)
         if spec is None:
-            # Whether it is ever reached, is not known: it fails only then.
+            # The node may never be reached; it fails when it is.
             unknown = Node(name=name, type=str(node.get("type")), params=params, condition=condition, next=edges)
             return unknown if document.is_stored else None
         has_params = isinstance(node.get("params"), dict) or ("params" not in meant and node.get("params") is None)
-        # The type reads them again when the node runs.
+        # A stored document is not checked: the type checks the parameters when the node runs.
         if has_params and not document.is_stored:
             self.check_params(written, (*at, "params"), spec)
         child_scopes, item = self.child_scopes(
-            node, at, spec, context, is_told=spec.child_scopes in meant or spec.child_scopes in written
+            node, at, spec, context, is_reported=spec.child_scopes in meant or spec.child_scopes in written
         )
         if spec.child_scopes is not None and "retry" in node:
             document.fault(
@@ -240,38 +240,36 @@ class NodeReader:
         return self.batch(node, at, read) if is_batch else read
 
     def check_keys(self, node: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec | None) -> frozenset[str]:
-        """Note the keys that a node of this type does not have. Gives the ones that were meant by them."""
-        # Of an unknown type nobody can say whether it holds nodes.
+        """Report the keys that a node of this type does not have; return the keys that they probably mean."""
+        # A node of an unknown type may hold nodes.
         known = (*NODE_KEYS, *(_INNER_KEYS[spec.child_scopes] if spec else _ALL_INNER_KEYS))
         unknown = [key for key in node if key not in known]
         strays = [key for key in unknown if self.is_stray(node[key], spec)]
-        child_scopes = spec.child_scopes if spec is not None else None
-        hint = (
-            f"put it under '{child_scopes}'" if child_scopes else "it is a node: indent it less, to stand under 'nodes'"
-        )
+        inner_key = spec.child_scopes if spec is not None else None
+        hint = f"put it under '{inner_key}'" if inner_key else "it is a node: indent it less, to stand under 'nodes'"
         foreign_forms = {**dict.fromkeys(map(squashed, strays), hint), **OF_NODES}
         if unknown and spec is not None:
             foreign_forms = {**foreign_forms, **dict.fromkeys(map(squashed, spec.params), "put it under 'params'")}
         meant = self.document.known_keys(node, at, known, foreign_forms)
-        if strays and child_scopes is not None:
-            meant |= {child_scopes}
+        if strays and inner_key is not None:
+            meant |= {inner_key}
         if "next" in meant or any(map(is_edge, unknown)):
             self.document.dangling_edges += 1
         has_params = spec is not None and any(key in spec.params for key in unknown)
         return meant | {"params"} if has_params else meant
 
     def is_stray(self, value: JSON, spec: NodeTypeSpec | None) -> bool:
-        """Whether it is a node or a branch, and no value of a key."""
+        """Return whether a value is a node or a branch in the wrong place."""
         if spec is not None and spec.child_scopes == "branches":
             return isinstance(value, dict) and isinstance(value.get("nodes"), dict)
         return is_node(value, self.node_types)
 
-    def check_type(self, node: Mapping[str, JSON], at: Keys, *, is_told: bool) -> None:
+    def check_type(self, node: Mapping[str, JSON], at: Keys, *, is_reported: bool) -> None:
         name = node.get("type")
         if name is None:
             if "type" in node:
                 self.document.fault((*at, "type"), "type", "must be a node type", _one_of(self.node_types))
-            elif not is_told:
+            elif not is_reported:
                 self.document.fault(at, "required", "the key 'type' is missing", _one_of(self.node_types), key=True)
         elif not isinstance(name, str) or name not in self.node_types:
             hint = (
@@ -293,10 +291,10 @@ class NodeReader:
                 hint = "put it beside 'params', and not under it"
             self.document.fault((*at, *fault.keys), fault.code, fault.message, hint, key=is_key)
         if faults and spec.actions_of(params) is None:
-            # Where it leads may be written in what is wrong.
+            # The faulty parameters may name actions, so the edges are not known.
             self.document.dangling_edges += 1
         for key in spec.schemas:
-            # One that expressions are filled into is a schema only then.
+            # A value with expressions is a schema only after they are evaluated.
             if isinstance(params.get(key), dict) and not any("${" in text for _, text in strings_in(params[key], ())):
                 self.document.schema(params[key], (*at, key))
 
@@ -307,7 +305,7 @@ class NodeReader:
         written = self.document.map_at(node, at[:-1], "hooks")
         self.document.known_keys(written, at, _HOOKS_KEYS)
         names = {"prep": PARAMETER_NAMES, "exec": PARAMETER_NAMES, "post": OUTPUT_NAMES}
-        # What these change counts, whether they return it or not.
+        # These hooks may change the object in place instead of returning it.
         changed = {"prep": "context", "post": "result"}
         hooks = {}
         for key in _HOOKS_KEYS:
@@ -321,11 +319,11 @@ class NodeReader:
                 script, (*at, key), names[key] | {"context"}, context, BODY, changed=changed.get(key)
             )
         return Hooks(
-            **{key: _or_changed(hook, changed[key]) if key in changed else hook for key, hook in hooks.items()}
+            **{key: _with_change(hook, changed[key]) if key in changed else hook for key, hook in hooks.items()}
         )
 
     def batch(self, node: Mapping[str, JSON], at: Keys, inside: Node) -> Node:
-        """A node that runs for each element of its input: a loop around it, in an older form."""
+        """Read the older form of a node that runs for each element of its input, as a loop around the node."""
         at = (*at, "batch")
         written = self.document.map_at(node, at[:-1], "batch")
         self.document.known_keys(written, at, _BATCH_KEYS)
@@ -333,7 +331,7 @@ class NodeReader:
         if strategy not in _BATCH_STRATEGIES:
             self.document.fault((*at, "strategy"), "enum", f"must be one of: {', '.join(_BATCH_STRATEGIES)}")
         most = self.document.whole_number_at(written, at, "max_parallel", 1, 1000)
-        concurrency = 1 if strategy == "serial" else most or BATCH_AT_ONCE
+        concurrency = 1 if strategy == "serial" else most or BATCH_CONCURRENCY
         if "foreach" not in self.node_types:
             self.document.fault(at, "node.type", "this server has no loops")
         return Node(
@@ -350,12 +348,12 @@ class NodeReader:
         )
 
     def child_scopes(
-        self, node: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec, context: Context, *, is_told: bool
+        self, node: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec, context: Context, *, is_reported: bool
     ) -> tuple[Mapping[str, Graph], str | None]:
-        """The scopes inside a node, and what they call what flowed into them.
+        """Read the scopes inside a node; return them with the name of the loop element.
 
         Args:
-            is_told: That they are missing is told by the key under which they stand.
+            is_reported: The missing scopes have a fault already, at the misplaced key that holds them.
         """
         if spec.child_scopes is None:
             return {}, None
@@ -363,7 +361,7 @@ class NodeReader:
             self.document.fault(at, "scope.depth", f"scopes are nested more than {MAX_DEPTH_OF_SCOPES} deep", key=True)
             return {}, None
         if node.get(spec.child_scopes) is None:
-            if is_told:
+            if is_reported:
                 return {}, None
             hint = f"give it its own {_SAMPLES[spec.child_scopes]}"
             self.document.fault(at, "required", f"the key '{spec.child_scopes}' is missing", hint, key=True)
@@ -417,20 +415,20 @@ class NodeReader:
 
 
 def _within(context: Context, node: Mapping[str, JSON], item: str | None) -> Context:
-    """What is around a place in the scope of a loop."""
+    """Return the context of a place in the scope of a loop."""
     written = node.get("nodes")
-    child_scopes = set(written) if isinstance(written, dict) else set()
+    inner = set(written) if isinstance(written, dict) else set()
     return replace(
         context,
         names=context.names | {"item", "index"} | ({item} if item else set()),
-        visible={*context.visible, *child_scopes},
-        running=context.running - child_scopes,
+        visible={*context.visible, *inner},
+        running=context.running - inner,
         is_first=False,
     )
 
 
-def _or_changed(hook: Prepared, name: str) -> Prepared:
-    """The hook, giving what it has made of ``name`` where it returns nothing."""
+def _with_change(hook: Prepared, name: str) -> Prepared:
+    """Return the hook so that it returns the changed ``name`` if the script returns nothing."""
     match hook.template:
         case Value(Code(text, script, place, references)):
             source = (

@@ -1,4 +1,4 @@
-"""What is wrong with a node's parameters, by the keys of the document and in plain words."""
+"""Faults of node parameters, by the keys of the document and in plain words."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -9,8 +9,8 @@ from flowrunner.domain.suggestions import Suggestions, did_you_mean
 from flowrunner.domain.values import JSON
 from flowrunner.language.yaml_source import Keys
 
-# What a model finds: `{loc, type, msg, ctx}`. Among the keys of `loc` are names of the alternatives that a
-# value may be, which are in no document.
+# Error of a pydantic model: `{loc, type, msg, ctx}`. `loc` also names alternatives of a value, which are not keys of
+# the document.
 Found = Mapping[str, Any]
 
 _KINDS: Final[Mapping[str, str]] = {
@@ -35,11 +35,11 @@ BOUNDS: Final[Mapping[str, str]] = {
 def parameter_faults(
     found: Sequence[Found], params: JSON, known_at: Callable[[Keys], Sequence[str]], *, most: int | None = None
 ) -> list[ParamFault]:
-    """One fault for each value that is wrong; what is missing or unknown is told by its key.
+    """Return one fault for each invalid value, and for each missing or unknown key.
 
     Args:
-        known_at: The keys that may stand where the last of some keys does.
-        most: How many values are looked at; all if None.
+        known_at: Returns the keys that are allowed in place of the last one of a path.
+        most: Maximum number of values with faults; None for all.
     """
     by_keys: dict[Keys, list[Found]] = {}
     further: list[ParamFault] = []
@@ -53,14 +53,14 @@ def parameter_faults(
     faults = [
         _fault(keys, group, params)
         for keys, group in by_keys.items()
-        # Of a value with alternatives the faults inside the one that was meant say more.
+        # For a value with alternatives, the faults inside the intended alternative say more.
         if not (keys in outer and _has_alternatives(keys, group))
     ]
     return [*_with_meant_keys(faults, known_at), *further]
 
 
 def _with_meant_keys(faults: Sequence[ParamFault], known_at: Callable[[Keys], Sequence[str]]) -> list[ParamFault]:
-    """The faults with hints for unknown keys; that the key is missing which one of them stands for is told by it."""
+    """Add hints to the faults of unknown keys, and drop the fault of a missing key that one of them means."""
     suggestions = Suggestions()
     lacking: dict[Keys, list[str]] = {}
     unclear: dict[Keys, list[Keys]] = {}
@@ -72,21 +72,21 @@ def _with_meant_keys(faults: Sequence[ParamFault], known_at: Callable[[Keys], Se
                 unclear.setdefault(fault.keys[:-1], []).append(fault.keys)
             else:
                 meant[fault.keys] = near
-    told = {(*keys[:-1], name) for keys, name in meant.items()}
+    reported = {(*keys[:-1], name) for keys, name in meant.items()}
     for fault in faults:
-        if fault.code == "required" and fault.keys not in told:
+        if fault.code == "required" and fault.keys not in reported:
             lacking.setdefault(fault.keys[:-1], []).append(str(fault.keys[-1]))
     for owner, keys in unclear.items():
-        # One is unknown and one is missing: they are the same.
+        # One key is unknown and one is missing: the unknown key means the missing one.
         if len(keys) == len(lacking.get(owner, ())) == 1:
             meant[keys[0]] = lacking[owner][0]
-            told.add((*owner, lacking[owner][0]))
+            reported.add((*owner, lacking[owner][0]))
     return [
         replace(fault, hint=_hint(meant.get(fault.keys), known_at(fault.keys)))
         if fault.code == "unknown_key"
         else fault
         for fault in faults
-        if not (fault.code == "required" and fault.keys in told)
+        if not (fault.code == "required" and fault.keys in reported)
     ]
 
 
@@ -150,12 +150,12 @@ def _of_another_kind(keys: Keys, group: Sequence[Found], params: JSON) -> ParamF
 
 
 def _literals(found: Found) -> Sequence[str]:
-    """`'json', 'text' or 'base64'` in single words."""
+    """Return the single words of `'json', 'text' or 'base64'`."""
     return [word.strip("'") for word in str(found["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
 
 
 def _at(params: JSON, keys: Keys) -> JSON:
     value = params
     for key in keys:
-        value = value[key]  # type: ignore[index] # only what is missing has keys that lead nowhere
+        value = value[key]  # type: ignore[index] # only a missing value has keys that lead nowhere
     return value

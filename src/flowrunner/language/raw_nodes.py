@@ -1,4 +1,4 @@
-"""Which nodes a document writes, before anybody knows whether they are right."""
+"""Nodes as written in a document, before they are checked."""
 
 from collections.abc import Collection, Iterator, Mapping
 
@@ -6,43 +6,43 @@ from flowrunner.domain.values import JSON
 
 
 def is_node(value: JSON, node_types: Collection[str]) -> bool:
-    """Whether it looks like a node, wherever it stands."""
+    """Return whether a value looks like a node."""
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         return False
     return value["type"] in node_types or not value.keys().isdisjoint(("params", "next", "nodes"))
 
 
 def inner_nodes(node: JSON) -> Iterator[tuple[tuple[str, ...], Mapping[str, JSON]]]:
-    """The nodes of each scope written inside a node: after `()` those of a loop, after `(name,)` those of a branch."""
+    """Yield the nodes of each scope inside a node, with the key `()` for a loop and `(name,)` for a branch."""
     if not isinstance(node, dict):
         return
-    if isinstance(child_scopes := node.get("nodes"), dict):
-        yield (), child_scopes
+    if isinstance(inner := node.get("nodes"), dict):
+        yield (), inner
     branches = node.get("branches")
     for name, branch in (branches if isinstance(branches, dict) else {}).items():
-        if isinstance(branch, dict) and isinstance(child_scopes := branch.get("nodes"), dict):
-            yield (name,), child_scopes
+        if isinstance(branch, dict) and isinstance(inner := branch.get("nodes"), dict):
+            yield (name,), inner
 
 
 def nodes_by_scope(nodes: Mapping[str, JSON], around: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Every node with the dotted path of the scope it is in; "" is the flow itself."""
+    """Yield every node with the dotted path of its scope; "" is the flow itself."""
     for name, node in nodes.items():
         yield name, ".".join(around)
-        for key, child_scopes in inner_nodes(node):
-            yield from nodes_by_scope(child_scopes, (*around, name, *key))
+        for key, inner in inner_nodes(node):
+            yield from nodes_by_scope(inner, (*around, name, *key))
 
 
 def set_by_nodes(nodes: Mapping[str, JSON]) -> Iterator[str]:
-    """Variables that `set` nodes give a value."""
+    """Yield the variables that `set` nodes assign."""
     for node in nodes.values():
         if isinstance(node, dict) and node.get("type") == "set" and isinstance(node.get("params"), dict):
             yield from node["params"]
-        for _, child_scopes in inner_nodes(node):
-            yield from set_by_nodes(child_scopes)
+        for _, inner in inner_nodes(node):
+            yield from set_by_nodes(inner)
 
 
 def targets_of(node: JSON) -> set[str]:
-    """What a node's edges name."""
+    """Return the names that the edges of a node lead to."""
     written = node.get("next") if isinstance(node, dict) else None
     if isinstance(written, str):
         return {written}
@@ -57,7 +57,7 @@ def repeated_nodes(nodes: Mapping[str, JSON]) -> set[str]:
         for target in targets:
             comes[target].add(name)
     left = set(nodes)
-    # What nothing left leads to, or what leads to nothing left, is on no loop.
+    # A node without predecessors, or without successors, among the nodes left is on no loop.
     for ahead, behind in ((leads, comes), (comes, leads)):
         count = {name: len(behind[name] & left) for name in left}
         todo = [name for name in left if count[name] == 0]

@@ -1,4 +1,4 @@
-"""What the keys of a document say, and what comes of them all: a flow, or faults."""
+"""Reader of the keys of a document. It returns a flow, or the faults."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,12 +39,12 @@ MAX_EXPRESSIONS: Final = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What came of a document: every fault and warning, and the flow if there is no fault.
+    """Result of reading a document: every fault and warning, and the flow if there is no fault.
 
     Attributes:
-        codes: All JavaScript in it, which nobody has looked at yet.
-        secrets: The secrets that its expressions name, each with the place it is first named at.
-        flows: The same of the flows that its nodes call, by id or name.
+        codes: All JavaScript of the document, not compiled yet.
+        secrets: Secrets that the expressions name, each with the place of its first use.
+        flows: Flows that the nodes call, by id or name, each with the place of its first use.
     """
 
     flow: Flow | None
@@ -55,7 +55,7 @@ class Reading:
 
 
 def read_flow(text: str, node_types: Mapping[str, NodeTypeSpec], check_schema: CheckSchema = lambda schema: ()) -> Flow:
-    """The flow that ``text`` writes.
+    """Return the flow of a document.
 
     Raises:
         InvalidFlow: With every fault, in the order of the document.
@@ -66,18 +66,18 @@ def read_flow(text: str, node_types: Mapping[str, NodeTypeSpec], check_schema: C
     return reading.flow
 
 
-# Of these keys nothing may be lost, beside the nodes, which fail one by one.
+# Keys of which nothing may be lost. A node that cannot be read fails only when it is reached.
 _NEEDED_KEYS: Final = ("start", "vars", "defaults", "limits", "outputs", "on_failure", "on_finish", "nodes")
 
 
 def read_stored_flow(text: str, node_types: Mapping[str, NodeTypeSpec]) -> Flow:
     """Read a flow that this version or an earlier one has accepted.
 
-    Executions of it may be under way. So rules that have become stricter since are overlooked, and a node that this
-    version cannot read, such as one of a type that is gone, fails when it is reached and not before.
+    Its executions may be running, so rules that have become stricter since are ignored. A node that this version cannot
+    read, such as one of a removed type, fails when it is reached.
 
     Raises:
-        InvalidFlow: If something outside of the nodes cannot be read.
+        InvalidFlow: If something outside the nodes cannot be read.
     """
     source, remarks = modernized(yaml_source.read_yaml(text), node_types)
     document = Document(source, lambda schema: (), is_stored=True)
@@ -97,7 +97,7 @@ def read_stored_flow(text: str, node_types: Mapping[str, NodeTypeSpec]) -> Flow:
 def study_flow(
     text: str, node_types: Mapping[str, NodeTypeSpec], check_schema: CheckSchema = lambda schema: ()
 ) -> Reading:
-    """What there is to say of a document, in its order. JavaScript is left to the sandbox."""
+    """Return the flow of a document, and every fault and warning in its order. The sandbox checks the JavaScript."""
     if text.count("${") > MAX_EXPRESSIONS:
         message = f"a flow document has at most {MAX_EXPRESSIONS} expressions"
         return Reading(flow=None, faults=[Fault(path="", code="too_large", line=1, column=1, message=message)])
@@ -123,6 +123,8 @@ def study_flow(
 
 @dataclass(slots=True)
 class _FlowReader:
+    """Reader of the top-level keys of one document."""
+
     document: Document
     expressions: Expressions
     node_types: Mapping[str, NodeTypeSpec]
@@ -263,14 +265,14 @@ class _FlowReader:
         meant = self.document.known_keys(written, at, _CONCURRENCY_KEYS)
         most = self.document.whole_number_at(written, at, "max", 1, MAX_CONCURRENCY)
         if written.get("max") is None and "max" not in meant:
-            self.document.fault(at, "required", "the key 'max' is missing", "say how many may be under way at once")
+            self.document.fault(at, "required", "the key 'max' is missing", "say how many may run at the same time")
         on_limit = written.get("on_limit", "queue")
         if on_limit not in ("queue", "reject", "replace"):
             self.document.fault((*at, "on_limit"), "enum", "must be one of: queue, reject, replace")
             on_limit = "queue"
         key = None
         if "key" in written:
-            # There is no execution yet when it is worked out.
+            # The key is evaluated before the execution exists.
             key = self.expressions.template(written["key"], (*at, "key"), frozenset({"flow", "input", "vars"}), context)
         if most is None:
             return None
@@ -279,6 +281,6 @@ class _FlowReader:
     def tests(self, written: Mapping[str, JSON], nodes: Mapping[str, JSON]) -> Mapping[str, JSON]:
         tests = self.document.map_at(written, (), "tests")
         for found in read_tests(tests, nodes, self.node_types)[1]:
-            note = self.document.warn if found.is_warning else self.document.fault
-            note(("tests", *found.keys), found.code, found.message, found.hint, key=found.is_of_key)
+            record = self.document.warn if found.is_warning else self.document.fault
+            record(("tests", *found.keys), found.code, found.message, found.hint, key=found.is_of_key)
         return tests

@@ -1,4 +1,4 @@
-"""What `retry` says."""
+"""Reader of the key `retry`."""
 
 from collections.abc import Mapping
 from typing import Final, TypeAlias
@@ -7,7 +7,7 @@ from flowrunner.domain.flow import NodeTypeSpec
 from flowrunner.domain.retry import PASSING_ERRORS, RetryPolicy
 from flowrunner.domain.values import JSON
 from flowrunner.language.document import Document
-from flowrunner.language.error_types import nearest_error, never_given
+from flowrunner.language.error_types import is_misspelt_error, nearest_error
 from flowrunner.language.yaml_source import Keys
 
 RETRY_KEYS: Final = ("max", "delay", "backoff", "max_delay", "jitter", "errors", "max_elapsed")
@@ -18,10 +18,10 @@ RetrySettings: TypeAlias = dict[str, float | tuple[str, ...]]
 def read_retry(
     document: Document, parent: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec | None = None
 ) -> RetrySettings:
-    """What the `retry` of ``parent``, which stands at ``at``, says.
+    """Return the settings under `retry` in ``parent``, which is at ``at``.
 
     Args:
-        spec: The type of the node whose it is; None for every node.
+        spec: Type of the node; None for the settings of all nodes.
     """
     number = parent.get("retry")
     hint = f"write retry: {{max: {number}}}" if isinstance(number, int) and not isinstance(number, bool) else None
@@ -56,7 +56,7 @@ def read_retry(
 
 def _check_errors(document: Document, errors: JSON, at: Keys, spec: NodeTypeSpec | None) -> None:
     for index, error in enumerate(errors if isinstance(errors, list) else ()):
-        if isinstance(error, str) and never_given(error, spec):
+        if isinstance(error, str) and is_misspelt_error(error, spec):
             near = nearest_error(error)
             hint = None if near is None else f"did you mean '{near}'?"
             document.warn((*at, index), "retry.error", f"there is no error '{error}': it is never tried again", hint)
@@ -88,7 +88,7 @@ def policy_of(settings: RetrySettings) -> RetryPolicy:
         max_retries=int(number("max", 3)),
         first_delay=number("delay", 1.0),
         backoff=number("backoff", 2.0),
-        # Whoever writes a long first wait and no longest one means the long one.
+        # Without `max_delay`, a first delay above the default maximum raises the maximum.
         longest_delay=number("max_delay", max(60.0, number("delay", 1.0))),
         jitter=number("jitter", 0.2),
         errors=errors,

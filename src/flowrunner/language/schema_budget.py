@@ -1,4 +1,4 @@
-"""What the schemas of one document, or of one request, may take together."""
+"""Time budget for the schemas of one document, or of one request."""
 
 import re
 from dataclasses import dataclass, field
@@ -7,31 +7,31 @@ from typing import Final
 from flowrunner.domain.values import JSON
 from flowrunner.language.json_schema import InvalidPattern, Matcher, SchemaEngine
 
-# One request does not hold up all others for longer, whatever its schemas and values are.
+# The longest that the schemas and values of one request may hold up all others.
 MAX_NANOSECONDS: Final = 100e6
 MAX_PATTERNS: Final = 100
-# Getting the patterns of a document ready, which is done beside the event loop.
+# Compiling the patterns of a document, which is done outside the event loop.
 _MAX_PREPARING: Final = 200e6
 
-# Measured at worst, with the four sizes that a pattern is tried with: a class such as `\s` is looked for once for each
-# other one before it, and a range without regard to case visits every character in it.
+# Worst measured times, with the four sizes that are tried for a pattern. A class such as `\s` is compared with each
+# earlier one, and a case-insensitive range visits every character in it.
 _PER_PATTERN: Final = 0.2e6
 _PER_CHARACTER: Final = 4e3
 _PER_PAIR_OF_CLASSES: Final = 10e3
 _PER_CHARACTER_WITHOUT_CASE: Final = 15.0
-# One that is too large is only known to be so after all four.
-_PER_REFUSED_PATTERN: Final = 10e6
+# A pattern that is too large is tried with all four sizes.
+_PER_REJECTED_PATTERN: Final = 10e6
 _CLASS: Final = re.compile(r"\\[dDsSwW]")
 _RANGE: Final = re.compile(r"(\\?)([^\\])-(\\?)(.)", re.DOTALL)
 _OF_UNICODE: Final = 0x110000
-# What a class such as `\pL` comes to.
+# Characters in a class such as `\pL`.
 _ESCAPED_CLASS: Final = 60_000
 _WITHOUT_CASE: Final = re.compile(r"\(\?[a-zA-Z]*i")
 
 
 @dataclass(slots=True)
 class SchemaBudget:
-    """An engine with the time that one document, or one request, may take of it. Fills `json_schema.SchemaEngine`."""
+    """Schema engine with the time budget of one document or request. Implements `json_schema.SchemaEngine`."""
 
     engine: SchemaEngine
     _comparing: float = MAX_NANOSECONDS
@@ -39,7 +39,7 @@ class SchemaBudget:
     _costs: dict[str, float | InvalidPattern] = field(default_factory=dict)
 
     def spend(self, nanoseconds: float) -> bool:
-        """Return whether there is so much time left to compare values, and take it."""
+        """Take time for comparing values; return False if not enough is left."""
         if nanoseconds > self._comparing:
             return False
         self._comparing -= nanoseconds
@@ -49,7 +49,7 @@ class SchemaBudget:
         if pattern not in self._costs:
             if len(self._costs) >= MAX_PATTERNS:
                 raise InvalidPattern(f"the schemas of a flow have at most {MAX_PATTERNS} different patterns")
-            self._costs[pattern] = self._looked_at(pattern)
+            self._costs[pattern] = self._measure(pattern)
         cost = self._costs[pattern]
         if isinstance(cost, InvalidPattern):
             raise cost
@@ -58,19 +58,19 @@ class SchemaBudget:
     def matcher(self, schema: JSON) -> Matcher:
         return self.engine.matcher(schema)
 
-    def _looked_at(self, pattern: str) -> float | InvalidPattern:
+    def _measure(self, pattern: str) -> float | InvalidPattern:
         self._preparing -= _preparing_cost(pattern)
         if self._preparing < 0:
             return InvalidPattern("it takes too long to prepare, with those before it: use fewer classes such as \\s")
         try:
             return self.engine.pattern_cost(pattern)
         except InvalidPattern as error:
-            self._preparing -= _PER_REFUSED_PATTERN
+            self._preparing -= _PER_REJECTED_PATTERN
             return error
 
 
 def _preparing_cost(pattern: str) -> float:
-    """Return the nanoseconds that it takes at most to get a pattern ready."""
+    """Return an upper bound of the nanoseconds that a pattern takes to compile."""
     classes = len(_CLASS.findall(pattern))
     visited = 0
     if _WITHOUT_CASE.search(pattern):
@@ -84,6 +84,6 @@ def _preparing_cost(pattern: str) -> float:
 
 
 def _width(found: re.Match[str]) -> int:
-    """Return how many characters a range in a pattern has at most."""
+    """Return an upper bound of the characters in a range of a pattern."""
     is_escaped, first, is_last_escaped, last = found.groups()
     return _OF_UNICODE if is_escaped or is_last_escaped else max(0, ord(last) - ord(first))

@@ -1,8 +1,7 @@
-"""Reads YAML text into plain values that remember where they stood.
+"""Reader of YAML text, which returns plain values with their places.
 
-Built on the parser's events, so that every limit holds before anything is constructed. The
-subset is what a flow needs: one document, no tags, no merge keys, YAML 1.2 scalars, so that
-`no` and `on` stay text.
+It works on the events of the parser, so that every limit is checked before a value is built. The subset is what a flow
+needs: one document, no tags, no merge keys, and YAML 1.2 scalars, so that `no` and `on` stay text.
 """
 
 import re
@@ -23,7 +22,7 @@ MAX_NODES: Final = 10_000
 
 Keys: TypeAlias = tuple[str | int, ...]
 
-# YAML has five line breaks, and a line of a flow begins with a percent sign nowhere else.
+# YAML has five line breaks. No other line of a flow begins with a percent sign.
 _DIRECTIVE: Final = re.compile("(?:\\A\ufeff?|[\r\n\x85\u2028\u2029])(%[^\\s]{0,20})")
 _BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _INT: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -41,7 +40,7 @@ class Place:
     """A position in the text, line and column counted from 1.
 
     Attributes:
-        block_line: Line in which the text of a literal block (`|`) begins; None for other values.
+        block_line: First line of the text of a literal block (`|`); None for other values.
     """
 
     line: int
@@ -51,11 +50,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The values of a document, and where each of them stood.
+    """Values of a document with their places.
 
     Attributes:
-        key_places: Where the key of an entry stands; a value's own place is in `places`.
-        older_keys: Keys as they are written, by the ones that an older form is read as.
+        key_places: Place of the key of each entry; the place of the value is in `places`.
+        older_keys: Keys as written, by the current keys that they were rewritten to.
     """
 
     value: JSON
@@ -64,14 +63,14 @@ class Source:
     older_keys: Mapping[Keys, Keys] = field(default_factory=dict)
 
     def place(self, keys: Keys) -> Place:
-        """Where the value at ``keys`` stands, or the nearest one around it."""
+        """Return the place of the value at ``keys``, or of the nearest value around it."""
         while keys not in self.places and keys:
             keys = keys[:-1]
         return self.places.get(keys, Place(1, 1))
 
 
 def dotted(keys: Keys) -> str:
-    """`("nodes", "a", "items", 0)` as `nodes.a.items[0]`."""
+    """Return keys as a path: `("nodes", "a", "items", 0)` as `nodes.a.items[0]`."""
     text = ""
     for key in keys:
         text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
@@ -79,16 +78,16 @@ def dotted(keys: Keys) -> str:
 
 
 def read_yaml(text: str) -> Source:
-    """The values that ``text`` writes.
+    """Return the values of a document.
 
     Raises:
-        InvalidFlow: If it is no YAML, or goes beyond the subset or the limits. A text that cannot
-            be parsed has one fault, at the first place where it fails.
+        InvalidFlow: If the text is not YAML, or exceeds the subset or the limits. A text that cannot be parsed has one
+            fault, at the place of the first error.
     """
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         _fail(Place(1, 1), (), "too_large", f"a flow document has at most {MAX_BYTES} bytes")
     if (directive := _DIRECTIVE.search(text)) is not None:
-        # Before parsing: the parser compares each with all that came before it.
+        # Before parsing, because the parser compares each directive with all earlier ones.
         line = len(_BREAK.findall(text, 0, directive.start(1))) + 1
         hint = "leave the line out; where it belongs to a text, indent it"
         _fail(Place(line, 1), (), "yaml.directive", f"directives such as '{directive[1]}' are not part of a flow", hint)
@@ -98,7 +97,7 @@ def read_yaml(text: str) -> Source:
         for event in yaml.parse(surrogates.set_apart(), Loader=yaml.CSafeLoader):
             builder.take(event)
     except yaml.reader.ReaderError as error:
-        # The parser counts bytes here, and characters everywhere else.
+        # The position of this error is in bytes; all others are in characters.
         before = text.encode()[: error.position].decode(errors="ignore")
         _fail(
             Place(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1),
@@ -121,7 +120,7 @@ def _fail(place: Place, keys: Keys, code: str, message: str, hint: str | None = 
 
 @dataclass(slots=True)
 class _Open:
-    """A list or map under construction."""
+    """List or map under construction."""
 
     keys: Keys
     value: "list[JSON] | dict[str, JSON]"
@@ -136,6 +135,8 @@ class _Open:
 
 @dataclass(slots=True)
 class _Builder:
+    """Builder of values from parser events."""
+
     surrogates: Surrogates
     stack: list[_Open] = field(default_factory=list)
     places: dict[Keys, Place] = field(default_factory=dict)

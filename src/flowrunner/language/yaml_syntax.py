@@ -1,4 +1,4 @@
-"""What is wrong with a text that is no YAML: where, and what to do about it."""
+"""Faults of texts that are not valid YAML, with their places and hints."""
 
 import re
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ import yaml
 
 from flowrunner.domain.errors import Fault
 
-# Lines are looked at no further than this.
-_MOST_LOOKED_AT: Final = 1000
+# Characters of a line that are examined.
+_MOST_EXAMINED: Final = 1000
 # An expression with no quote open before it in its line.
 _UNQUOTED: Final = re.compile(r"""^(?:[^"'\n]|"[^"\n]*"|'[^'\n]*')*?\$\{""", re.MULTILINE)
 _KEY_AND_VALUE: Final = re.compile(r"\s*(?:- )?[^\s:#][^:]*:\s+[^\s#]")
@@ -21,7 +21,7 @@ _QUOTE_EXPRESSION: Final = 'quote the expression: {a: "${x}"}'
 
 
 def syntax_fault(text: str, error: yaml.MarkedYAMLError) -> Fault:
-    """The fault for what the parser complains of."""
+    """Return the fault for an error of the parser."""
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     problem, context = str(error.problem or error.context or "it cannot be parsed"), str(error.context or "")
@@ -34,7 +34,7 @@ def syntax_fault(text: str, error: yaml.MarkedYAMLError) -> Fault:
             message="the escape stands for no character, but for half of a surrogate pair or none at all",
             hint=r"write both halves, \ud83d\ude00, or the character itself",
         )  # fmt: skip
-    lines = [line[:_MOST_LOOKED_AT] for line in text.splitlines()[max(0, line - 2) : line]]
+    lines = [line[:_MOST_EXAMINED] for line in text.splitlines()[max(0, line - 2) : line]]
     if "mapping values" in problem and (near := _misplaced(lines, line)):
         return near
     opened_line = opened.line + 1 if opened is not None else line
@@ -47,7 +47,7 @@ def _fault(line: int, column: int, problem: str, hint: str | None = None) -> Fau
 
 
 def _misplaced(lines: Sequence[str], number: int) -> Fault | None:
-    """The fault where the line before is what makes a key stand where none can."""
+    """Return the fault of the previous line, if it is the cause of a misplaced key."""
     if len(lines) < 2:
         return None
     before, last = lines

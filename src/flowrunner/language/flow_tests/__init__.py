@@ -1,4 +1,4 @@
-"""The tests that a flow brings with it: what they say, and the reader of what is written of them."""
+"""Tests in a flow document: their model and their reader."""
 
 from flowrunner.language.flow_tests.document import FoundFault
 from flowrunner.language.flow_tests.flow_test import (

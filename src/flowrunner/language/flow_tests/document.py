@@ -1,4 +1,4 @@
-"""Takes a value in a test for what it should be, and notes what is wrong with it."""
+"""Typed access to the values of flow tests, with the faults found in them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ MOST_ANSWERS: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundFault:
-    """One thing wrong in the tests of a flow.
+    """Fault in the tests of a flow.
 
     Attributes:
-        keys: Lead from the tests to the value.
-        is_of_key: It is the key that is wrong, not the value.
-        is_warning: It is allowed, and hardly meant.
+        keys: Keys from `tests` to the value.
+        is_of_key: The fault is in the key, not in the value.
+        is_warning: The value is allowed but probably a mistake.
     """
 
     keys: Keys
@@ -35,7 +35,7 @@ class FoundFault:
 
 @dataclass(slots=True)
 class FlowTestDocument:
-    """What is written, read so far."""
+    """Tests that are being read, with the faults found so far."""
 
     faults: list[FoundFault] = field(default_factory=list)
     suggestions: Suggestions = field(default_factory=Suggestions)
@@ -81,7 +81,7 @@ class FlowTestDocument:
             return NOW
         try:
             moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-            # Delays of ten years have room before the calendar ends.
+            # Years below 9000 leave time for long delays before the calendar ends.
             if moment is not None and moment.tzinfo is not None and 1 < moment.year < 9000:
                 return moment.astimezone(UTC)
         except ValueError:

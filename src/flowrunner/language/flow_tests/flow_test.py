@@ -1,4 +1,4 @@
-"""One test of a flow: what flows in, what nodes give in place of running, and what is to come of it."""
+"""Model of a flow test: input, mocks, and the expected outcome."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,15 +7,15 @@ from typing import Final, TypeAlias
 
 from flowrunner.domain.values import JSON
 
-# A node of a flow: its name after those of the nodes and branches around it.
+# Path of a node: the names of the enclosing nodes and branches, and its own.
 NodePath: TypeAlias = tuple[str, ...]
 
-# What the clock shows at the start, unless a test says otherwise.
+# Default time of the clock at the start of a test.
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def dotted_path(path: NodePath) -> str:
-    """A node as tests name it: `push_all.push`."""
+    """Return the path of a node in the notation of tests: `push_all.push`."""
     return ".".join(path)
 
 
@@ -28,10 +28,10 @@ class MockedError:
 
 @dataclass(frozen=True, slots=True)
 class MockedAnswer:
-    """What one run of a node gives in place of doing its work.
+    """Mocked outcome of one run of a node.
 
     Attributes:
-        action: How it ends; None for as its type does where nothing else is said.
+        action: Action of the node; None for the default action of its type.
     """
 
     result: JSON = None
@@ -41,10 +41,10 @@ class MockedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Mock:
-    """What the runs of a node give, one after the other.
+    """Mocked outcomes of the runs of a node, in order.
 
     Attributes:
-        repeats: There is one answer, for however many runs.
+        repeats: The only answer is used for every run.
     """
 
     answers: tuple[MockedAnswer, ...]
@@ -53,7 +53,11 @@ class Mock:
 
 @dataclass(frozen=True, slots=True)
 class GivenSignal:
-    """``after``: seconds since the start; None for as soon as a step waits for it."""
+    """Signal to an execution.
+
+    Attributes:
+        after: Seconds since the start; None to send it as soon as a step waits for it.
+    """
 
     payload: JSON
     after: float | None = None
@@ -69,7 +73,12 @@ class GivenApproval:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedError:
-    """``type`` may be a family, such as `http.5xx`; ``message`` is a part of the whole. None is any."""
+    """Expected error. None matches every value.
+
+    Attributes:
+        type: Error type, or a family such as `http.5xx`.
+        message: A part of the message.
+    """
 
     type: str | None = None
     message: str | None = None
@@ -78,26 +87,26 @@ class ExpectedError:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedLog:
-    """A line with ``message`` in it. ``level``: None is any."""
+    """Expected log line that contains ``message``. The ``level`` None matches every level."""
 
     message: str
     level: str | None = None
 
 
-# Stands for a result that nobody has an opinion of: null is one.
+# Matches every result. None cannot, because null is a result.
 ANY: Final = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """How an execution is to end. What is None is not looked at.
+    """Expected outcome of an execution. None is not compared.
 
     Attributes:
-        path: Names of the flow's own nodes in the order they ran; skipped ones did not.
-        handlers: The same of `on_failure` and `on_finish`.
-        result: What it gives, exactly; `ANY` is anything.
-        result_contains: A part of what it gives: maps may hold more keys.
-        tries: How often nodes were tried in all.
+        path: Names of the top-level nodes in the order they ran, without skipped ones.
+        handlers: Names of the nodes of `on_failure` and `on_finish` that ran.
+        result: The exact result; `ANY` matches every result.
+        result_contains: A part of the result: maps may hold more keys.
+        tries: Number of attempts by node.
     """
 
     status: str
@@ -115,9 +124,10 @@ class FlowTest:
     """One test of a flow.
 
     Attributes:
-        flow_mocks: Mocks for nodes of other flows, by the flow's name; as written, for that flow is not known here.
-        now: What the clock shows at the start.
-        cancel_after: Seconds after which somebody cancels the execution.
+        flow_mocks: Mocks for nodes of other flows, by the flow's name. They are as written, because those flows are
+            not known here.
+        now: Time of the clock at the start.
+        cancel_after: Seconds after which the execution is cancelled.
     """
 
     name: str

@@ -1,15 +1,15 @@
-"""Mocks that no run of their node could give."""
+"""Warnings about mocks that no run of their node can produce."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from flowrunner.domain.flow import DEFAULT_ACTION, NodeTypeSpec
 from flowrunner.domain.values import JSON
-from flowrunner.language.error_types import may_fail_with, nearest_error, never_given
+from flowrunner.language.error_types import is_misspelt_error, may_fail_with, nearest_error
 from flowrunner.language.flow_tests.document import FlowTestDocument, short
 from flowrunner.language.yaml_source import Keys
 
-# What a node that asks a server gives.
+# Keys in the result of nodes that send HTTP requests.
 _ANSWER_KEYS: Final = ("status_code", "headers", "body", "metadata")
 _STATUSES: Final = range(100, 600)
 _SUCCESSES: Final = range(200, 300)
@@ -19,11 +19,11 @@ def check_mock(
     written: FlowTestDocument, node: Mapping[str, JSON], node_types: Mapping[str, NodeTypeSpec],
     answer: Mapping[str, JSON], at: Keys,
 ) -> None:  # fmt: skip
-    """Warn of an action, an error or a result that a node never has.
+    """Warn about an action, an error or a result that the node never has.
 
     Args:
-        node: As written.
-        answer: What the mock says of one run of it, as written at ``at``.
+        node: The node as written.
+        answer: Mock of one run of the node, as written at ``at``.
     """
     spec = node_types.get(str(node.get("type")))
     if spec is None:
@@ -56,7 +56,7 @@ def _check_error(written: FlowTestDocument, type: str, spec: NodeTypeSpec, at: K
     if type.endswith("xx") or type in ("http", "connection", "egress"):
         message = f"'{short(type)}' stands for several errors, of which a run has one"
         written.warn(at, "mock.error", message, "such as http.503" if type.startswith("http") else "name one of them")
-    elif not may_fail_with(type, spec) or never_given(type, spec):
+    elif not may_fail_with(type, spec) or is_misspelt_error(type, spec):
         near = nearest_error(type)
         is_near = near is not None and near.count(".") == type.count(".") and may_fail_with(near, spec)
         hint = f"did you mean '{near}'?" if is_near else None

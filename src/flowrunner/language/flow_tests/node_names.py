@@ -1,4 +1,4 @@
-"""Which node of a flow a test means."""
+"""Names of nodes in flow tests."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -10,7 +10,7 @@ from flowrunner.language.yaml_source import Keys
 
 
 class NodeNames:
-    """Every node of a flow by the ways to name it: by its path, and by its name alone."""
+    """Index of the nodes of a flow by path, and by name alone."""
 
     def __init__(self, nodes: Mapping[str, JSON], written: FlowTestDocument) -> None:
         self._nodes = nodes
@@ -22,19 +22,19 @@ class NodeNames:
             self._by_name.setdefault(path[-1], []).append(runs_as)
 
     def called(self, name: str) -> Sequence[NodePath]:
-        """The nodes of that name, wherever they stand."""
+        """Return the nodes of that name in all scopes."""
         return self._by_name.get(name, ())
 
     def at(self, path: NodePath) -> Mapping[str, JSON] | None:
-        """Return the node at a path, as written; None where that is inside a node of an older form."""
+        """Return the node at a path, as written, or None inside a node of an older form."""
         return _node_at(self._nodes, path)
 
     def node(self, name: str, at: Keys, *, type: str | None = None) -> NodePath | None:
-        """The node that is named, by its path or where only one has it by its name.
+        """Return the node with a path, or with a name that only one node has.
 
         Args:
-            at: The key that names it.
-            type: What it has to be.
+            at: Place of the key that names the node.
+            type: Required type of the node.
         """
         path = self._by_path.get(name)
         if path is None:
@@ -58,20 +58,20 @@ class NodeNames:
 
 
 def _paths(nodes: Mapping[str, JSON], around: NodePath) -> Iterator[tuple[NodePath, NodePath]]:
-    """Every node written: its path as people see it, and as it runs."""
+    """Yield the path of every node, as written and as it runs."""
     for name, node in nodes.items():
         path = (*around, name)
         if not isinstance(node, dict):
             yield path, path
             continue
-        # An older form of a loop around the node, which the reader makes one.
+        # The reader of flows wraps a node with `batch`, an older form, in a loop of the same name.
         yield path, (*path, name) if node.get("batch") is not None else path
-        for key, child_scopes in inner_nodes(node):
-            yield from _paths(child_scopes, (*path, *key))
+        for key, inner in inner_nodes(node):
+            yield from _paths(inner, (*path, *key))
 
 
 def _node_at(nodes: Mapping[str, JSON], path: NodePath) -> Mapping[str, JSON] | None:
-    """The node that is written at a path, as it runs; None where that is inside a node of an older form."""
+    """Return the node at a path as it runs, or None inside a node of an older form."""
 
     def look(inside: Mapping[str, JSON], left: NodePath) -> Mapping[str, JSON] | None:
         node = inside.get(left[0])
@@ -79,9 +79,9 @@ def _node_at(nodes: Mapping[str, JSON], path: NodePath) -> Mapping[str, JSON] | 
             return None
         if len(left) == 1 or node.get("batch") is not None:
             return node
-        for key, child_scopes in inner_nodes(node):
+        for key, inner in inner_nodes(node):
             rest = left[1:]
-            if rest[: len(key)] == key and len(rest) > len(key) and (found := look(child_scopes, rest[len(key) :])):
+            if rest[: len(key)] == key and len(rest) > len(key) and (found := look(inner, rest[len(key) :])):
                 return found
         return None
 

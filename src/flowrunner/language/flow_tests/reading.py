@@ -1,4 +1,4 @@
-"""Reads the tests of a flow: all of them, and everything that is wrong with them."""
+"""Reader of the tests of a flow. It returns all of them, and every fault."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -45,12 +45,12 @@ _NO_TYPES: Final[Mapping[str, NodeTypeSpec]] = {}
 def read_tests(
     tests: Mapping[str, JSON], nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTypeSpec] = _NO_TYPES
 ) -> tuple[Mapping[str, FlowTest], tuple[FoundFault, ...]]:
-    """The tests of a flow by name, with everything that is wrong with them.
+    """Return the tests of a flow by name, with every fault.
 
     Args:
-        tests: As written in the document.
-        nodes: The flow's nodes, as written.
-        node_types: With them, mocks are compared with what their nodes can give.
+        tests: The tests as written.
+        nodes: The nodes of the flow as written.
+        node_types: Types to compare the mocks with; without them mocks are not compared.
     """
     reader = _Reader(nodes, node_types)
     return {name: reader.test(name, test, (name,)) for name, test in tests.items()}, tuple(reader.written.faults)
@@ -59,12 +59,14 @@ def read_tests(
 def read_mocks(
     mocks: Mapping[str, JSON], nodes: Mapping[str, JSON]
 ) -> tuple[Mapping[NodePath, Mock], tuple[FoundFault, ...]]:
-    """Mocks for the nodes of a flow, with everything that is wrong with them."""
+    """Return the mocks for the nodes of a flow, with every fault."""
     reader = _Reader(nodes, _NO_TYPES)
     return reader.mocks(mocks, ()), tuple(reader.written.faults)
 
 
 class _Reader:
+    """Reader of the tests of one flow."""
+
     def __init__(self, nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTypeSpec]) -> None:
         self.nodes = nodes
         self.node_types = node_types
@@ -164,7 +166,7 @@ class _Reader:
             type or "mocked", self.written.text_at(error, at, "message") or f"mocked: {type}", error.get("data")
         )
 
-    # What comes from outside
+    # Inputs
 
     def signal(self, signal: JSON, at: Keys) -> GivenSignal:
         if not isinstance(signal, dict):
@@ -199,7 +201,7 @@ class _Reader:
             self.written.duration_at(answer, at, "after"),
         )
 
-    # What is to come of it
+    # Expected outcome
 
     def expectation(self, test: Mapping[str, JSON], at: Keys) -> Expectation:
         at, expect = (*at, "expect"), self.written.map_at(test, at, "expect")
@@ -228,7 +230,7 @@ class _Reader:
         )
 
     def check_ending(self, status: str, expect: Mapping[str, JSON], at: Keys) -> None:
-        """Only a flow that completed has a result, and only one that failed an error."""
+        """Report a result of a flow that does not complete, and an error of one that does not fail."""
         has = {"completed": ("result", "result_contains"), "failed": ("error",)}.get(status, ())
         for key, what in (("result", "result"), ("result_contains", "result"), ("error", "error")):
             if key in expect and key not in has:

@@ -1,8 +1,7 @@
-"""The JSON Schema of the flow language, for editors: what may be written where, and what it means.
+"""JSON Schema of the flow language, for editors.
 
-It is draft-07, which every editor's YAML support knows. It says less than the reader of flow documents,
-which knows edges, expressions and values as well. What it refuses the reader refuses too, but for keys
-that are left empty.
+It is draft-07, which the YAML support of every editor knows. It checks less than the reader of flow documents, which
+also checks edges, expressions and values. The reader rejects everything that the schema rejects, except empty keys.
 """
 
 from flowrunner.language.schema.document import flow_schema, node_type_schema

@@ -1,4 +1,4 @@
-"""What may be written in a flow document."""
+"""Schema of a flow document."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -18,7 +18,7 @@ _DURATION: Final = r"^((\d+(\.\d+)?(ms|s|m|h|d))+|P(?=.)(\d+D)?(T(?=\d)(\d+H)?(\
 
 
 def flow_schema(node_types: Mapping[str, DescribedNodeType]) -> JSON:
-    """The schema of a whole flow document."""
+    """Return the schema of a whole flow document."""
     types = [node_types[name] for name in sorted(node_types)]
     definitions: Schema = {"node": node_schema(types), **_parts(types)}
     for node_type in types:
@@ -33,7 +33,7 @@ def flow_schema(node_types: Mapping[str, DescribedNodeType]) -> JSON:
 
 
 def node_type_schema(node_type: DescribedNodeType) -> JSON:
-    """The schema of the parameters of one node type."""
+    """Return the schema of the parameters of one node type."""
     definitions = params_definitions(node_type)
     own = definitions.pop(params_name(node_type.name))
     return {
@@ -47,14 +47,14 @@ def _document() -> Schema:
     node_name = {"type": "string", "description": "A node of this flow."}
     return {
         "metadata": {
-            "description": "What people see of the flow.",
+            "description": "Information for people.",
             **object_of(
                 {
                     "name": text("The flow's name.", maxLength=200),
                     "description": text("What the flow is for.", maxLength=10_000),
                     "version": text('Your own label of this version: quote it, as in "1.4.0".', maxLength=200),
                     "tags": {
-                        "description": "Words to find the flow by.",
+                        "description": "Words that people search flows by.",
                         "type": "array",
                         "maxItems": 50,
                         "items": {"type": "string", "minLength": 1, "maxLength": 100},
@@ -64,24 +64,24 @@ def _document() -> Schema:
         },
         "inputs": {
             "description": (
-                "What the flow takes as input: a JSON Schema for each name. Checked before an execution exists. "
-                "A name must be given unless it has a default or says `required: false`."
+                "The input of the flow: a JSON Schema for each name. It is checked before an execution is created. "
+                "An input is required unless it has a default or `required: false`."
             ),
             "type": "object",
             "additionalProperties": {
                 "allOf": [{"$ref": "#/definitions/jsonSchema"}],
             },
         },
-        "vars": {"description": "Constants, read as ${vars.name}. No expressions in them.", "type": "object"},
+        "vars": {"description": "Constants, read as ${vars.name}. They cannot hold expressions.", "type": "object"},
         "defaults": {
-            "description": "For every node that does not say otherwise.",
+            "description": "Settings of every node that does not set its own.",
             **object_of({"timeout": ref("timeout"), "retry": ref("retry")}),
         },
         "limits": {"description": "Bounds of an execution.", **object_of(_limits())},
         "outputs": {
             "description": "The result of the flow, by name; the last node's result if absent.",
         },
-        "start": {**node_name, "description": "The node that comes first; needed only if it is not clear."},
+        "start": {**node_name, "description": "The first node; required only if it is not clear."},
         "on_failure": {**node_name, "description": "The node that runs once when the execution fails."},
         "on_finish": {**node_name, "description": "The node that runs once, however the execution ends."},
         "nodes": ref("nodes"),
@@ -93,7 +93,7 @@ def _document() -> Schema:
     }
 
 
-# In an older form a number of seconds.
+# Older documents write a number of seconds.
 _TIMEOUT: Final = {"if": {"type": "number"}, "then": {"exclusiveMinimum": 0}, "else": ref("duration")}
 
 
@@ -101,9 +101,9 @@ def _limits() -> Schema:
     concurrency = object_of(
         {
             "max": {"description": "Executions at a time.", **whole(1, 10_000)},
-            "key": text("Counted for each value of this by itself: ${flow.input.region}."),
+            "key": text("The limit applies to each value of this expression separately: ${flow.input.region}."),
             "on_limit": {
-                "description": "What becomes of one too many: it waits, is refused, or takes the place of the oldest.",
+                "description": "What happens at the limit: a new execution waits, is rejected, or replaces the oldest.",
                 "enum": ["queue", "reject", "replace"],
                 "default": "queue",
             },
@@ -112,7 +112,10 @@ def _limits() -> Schema:
     )
     return {
         "timeout": {**_TIMEOUT, "description": "How long an execution may take."},
-        "max_steps": {"description": "Steps that an execution may take, tries counted.", **whole(1, 1_000_000)},
+        "max_steps": {
+            "description": "Steps that an execution may take, including retries.",
+            **whole(1, 1_000_000),
+        },
         "concurrency": {"description": "How many executions may run at a time.", **concurrency},
     }
 
@@ -120,8 +123,8 @@ def _limits() -> Schema:
 def _parts(types: Sequence[DescribedNodeType]) -> Schema:
     families = {family for node_type in types for family in node_type.errors} | set(COMMON_ERRORS)
     errors = sorted((families | set(PASSING_ERRORS)) - {"*"})
-    delay: Schema = {"description": "The wait before the first further try.", "allOf": [ref("duration")]}
-    tries: Schema = {"description": "Further tries after the first.", **whole(0, 1000)}
+    delay: Schema = {"description": "The wait before the first retry.", "allOf": [ref("duration")]}
+    tries: Schema = {"description": "Retries after the first attempt.", **whole(0, 1000)}
     return {
         "duration": {
             "description": "500ms, 10s, 5m, 2h, 1d, 1h30m, or PT10S.",
@@ -130,7 +133,7 @@ def _parts(types: Sequence[DescribedNodeType]) -> Schema:
             "patternErrorMessage": DURATION_HINT,
             "examples": ["500ms", "10s", "5m", "2h", "1d"],
         },
-        "timeout": {**_TIMEOUT, "description": "How long one try may take."},
+        "timeout": {**_TIMEOUT, "description": "How long one attempt may take."},
         "retry": {
             "description": "When to try again after a failure.",
             **object_of(
@@ -153,7 +156,7 @@ def _parts(types: Sequence[DescribedNodeType]) -> Schema:
                         "default": 0.2,
                     },
                     "errors": {
-                        "description": "Errors that are worth another try; `*` is every error.",
+                        "description": "Errors to retry after; `*` is every error.",
                         "type": "array",
                         "minItems": 1,
                         "items": {
@@ -165,7 +168,7 @@ def _parts(types: Sequence[DescribedNodeType]) -> Schema:
                         "default": list(PASSING_ERRORS),
                     },
                     "max_elapsed": {
-                        "description": "No try begins later than this after the first one.",
+                        "description": "No attempt starts later than this after the first one.",
                         "allOf": [ref("duration")],
                     },
                     "max_retries": {**tries, "description": "Older form of `max`.", "deprecationMessage": "write max"},
@@ -186,7 +189,7 @@ def _parts(types: Sequence[DescribedNodeType]) -> Schema:
             "additionalProperties": ref("node"),
         },
         "branch": object_of(
-            {"nodes": ref("nodes"), "start": text("The node that comes first."), "description": text("For people.")},
+            {"nodes": ref("nodes"), "start": text("The first node."), "description": text("For people.")},
             required=["nodes"],
         ),
         **tests_definitions(),

@@ -1,26 +1,26 @@
-"""What may be written in a JSON Schema of an input or a form."""
+"""Schema of the JSON Schemas of inputs and forms."""
 
 from flowrunner.language.json_schema import TYPES
 from flowrunner.language.schema.pieces import Schema, ref, text, whole
 
 
 def json_schema() -> Schema:
-    """JSON Schema as inputs and forms may use it."""
-    inner = ref("jsonSchema")
+    """Return the schema of the supported part of JSON Schema."""
+    schema = ref("jsonSchema")
     count, flag = whole(0), {"type": "boolean"}
     type_name = {"enum": list(TYPES)}
-    schemas = {"type": "array", "minItems": 1, "items": inner}
-    named = {"type": "object", "additionalProperties": inner}
+    schemas = {"type": "array", "minItems": 1, "items": schema}
+    named = {"type": "object", "additionalProperties": schema}
     return {
         "type": ["object", "boolean"],
         "properties": {
             "type": {
-                "description": "What kind of value it is.",
+                "description": "The type of the value.",
                 "anyOf": [type_name, {"type": "array", "minItems": 1, "items": type_name}],
             },
-            "description": text("What people should give."),
+            "description": text("Explanation for people."),
             "title": text("A name for people."),
-            "default": {"description": "What counts if it is left out."},
+            "default": {"description": "The value if it is left out."},
             "required": {
                 "description": "false: the input may be left out. Within an object: the names it must have.",
                 "anyOf": [flag, {"type": "array", "items": {"type": "string"}}],
@@ -39,20 +39,20 @@ def json_schema() -> Schema:
             "pattern": text("A regular expression, without (?=…) and back-references."),
             "format": {"type": "string", "examples": ["date", "date-time", "email", "uri", "uuid"]},
             "uniqueItems": flag,
-            "items": inner,
+            "items": schema,
             "prefixItems": schemas,
-            "contains": inner,
+            "contains": schema,
             "properties": named,
             "patternProperties": named,
-            "additionalProperties": inner,
-            "propertyNames": inner,
+            "additionalProperties": schema,
+            "propertyNames": schema,
             "allOf": schemas,
             "anyOf": schemas,
             "oneOf": schemas,
-            "not": inner,
-            "if": inner,
-            "then": inner,
-            "else": inner,
+            "not": schema,
+            "if": schema,
+            "then": schema,
+            "else": schema,
             "$defs": named,
             "$ref": {"type": "string", "pattern": "^#(/|$)"},
         },

@@ -1,4 +1,4 @@
-"""What the schema tells of a node type."""
+"""Description of a node type for the schema."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -7,13 +7,13 @@ from flowrunner.domain.values import JSON
 
 
 class DescribedNodeType(Protocol):
-    """What the schema tells of a node type; `flow.NodeTypeSpec` is one.
+    """Description of a node type for the schema, such as `flow.NodeTypeSpec`.
 
     Attributes:
-        params_schema: Its parameters as JSON Schema, as pydantic writes it.
-        summary: What it does, in a sentence.
-        actions_of: Actions that a node with these parameters can end with; None where they do not tell.
-        inner: Which key of a node holds nodes of its own, `nodes` or `branches`, if one does.
+        summary: One sentence about the type.
+        actions_of: Returns the actions that a node with these parameters can end with; None if they are not known.
+        child_scopes: Key that holds the nodes inside a node, `nodes` or `branches`; None if there is none.
+        params_schema: Returns the JSON Schema of the parameters, as pydantic writes it.
     """
 
     @property

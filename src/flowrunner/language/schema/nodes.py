@@ -1,4 +1,4 @@
-"""What may be written in a node: of any type, and of each."""
+"""Schema of nodes: the common keys, and the keys of each type."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from flowrunner.language.schema.pieces import Schema, object_of, ref, text, whol
 def node_schema(types: Sequence[DescribedNodeType]) -> Schema:
     properties: Schema = {
         "type": {
-            "description": "What the node does.",
+            "description": "The node type.",
             "type": "string",
             "enum": [node_type.name for node_type in types],
             "enumDescriptions": [node_type.summary for node_type in types],
@@ -22,15 +22,15 @@ def node_schema(types: Sequence[DescribedNodeType]) -> Schema:
             "description": "An expression; if it is false the node is skipped, and takes `next.skipped` or `default`.",
             "type": ["string", "boolean"],
         },
-        "params": {"description": "What the node type needs.", "type": ["object", "null"]},
+        "params": {"description": "Parameters of the node type.", "type": ["object", "null"]},
         "timeout": ref("timeout"),
         "retry": ref("retry"),
-        "output": {"description": 'What later nodes see in place of the whole result: "${result.body}".'},
+        "output": {"description": 'The value that later nodes read instead of the whole result: "${result.body}".'},
         "next": ref("next"),
         "idempotent": {
             "description": (
-                "false: a try that a crash cut off is not repeated, the node ends with error.interrupted. "
-                "true: it may be repeated, also by `defaults.retry`."
+                "false: an attempt that a crash interrupted is not repeated; the node ends with error.interrupted. "
+                "true: the node may be repeated, also by `defaults.retry`."
             ),
             "type": "boolean",
         },
@@ -53,9 +53,9 @@ def node_schema(types: Sequence[DescribedNodeType]) -> Schema:
                 }
             ),
         },
-        "nodes": {"description": "The nodes inside: run for each element, or as long as `when` holds."},
-        "branches": {"description": "What runs side by side: nodes for each name."},
-        "start": {"description": "The one of the nodes inside that comes first; needed only if it is not clear."},
+        "nodes": {"description": "The nodes inside, which run for each element, or as long as `when` is true."},
+        "branches": {"description": "The branches by name, which run at the same time."},
+        "start": {"description": "The first of the nodes inside; required only if it is not clear."},
     }
     return {
         **object_of(properties, required=["type"]),
@@ -70,7 +70,7 @@ def node_schema(types: Sequence[DescribedNodeType]) -> Schema:
 
 
 def _of_type(node_type: DescribedNodeType) -> Schema:
-    """What holds for the nodes of one type."""
+    """Return the rules for the nodes of one type."""
     properties: Schema = {
         "params": {
             "description": node_type.summary,
@@ -95,7 +95,7 @@ def _of_type(node_type: DescribedNodeType) -> Schema:
     else:
         properties["branches"] = False
     if node_type.child_scopes is not None:
-        # The nodes inside have tries of their own.
+        # The nodes inside have retries of their own.
         properties["retry"] = False
     return {"properties": properties, **({"required": required} if required else {})}
 
@@ -112,7 +112,7 @@ def _params(node_type: DescribedNodeType) -> Schema:
 
 
 def _edges(node_type: DescribedNodeType) -> Schema:
-    """Where a node of the type can lead. Other names may come from its own params, so all are taken."""
+    """Return the edges of a node type. All other names are allowed too, because they may come from its params."""
     families = [*node_type.errors, *(e for e in COMMON_ERRORS if e not in node_type.errors)]
     actions = node_type.actions_of({}) or {DEFAULT_ACTION}
     known = [*sorted(actions), "error", *(f"error.{family}" for family in families if family != "*")]

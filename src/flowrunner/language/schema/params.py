@@ -1,4 +1,4 @@
-"""What a node type says of its parameters, as draft-07 says it, with an expression wherever a value may stand."""
+"""Draft-07 schemas of node parameters, with an expression allowed in place of every value."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -15,15 +15,15 @@ def params_name(type_name: str) -> str:
 
 
 def params_definitions(node_type: DescribedNodeType) -> Schema:
-    """The definitions for the parameters of a type: themselves, and what they refer to."""
+    """Return the definitions of the parameters of a type and of everything that they refer to."""
     written = dict(node_type.params_schema())
-    child_scopes = written.pop("$defs", {})
+    shared = written.pop("$defs", {})
     prefix = f"{node_type.name}."
     definitions: Schema = {
         params_name(node_type.name): {"title": f"Parameters of {node_type.name}", **_converted(written, prefix)}
     }
-    assert isinstance(child_scopes, Mapping)
-    for name, schema in child_scopes.items():
+    assert isinstance(shared, Mapping)
+    for name, schema in shared.items():
         definitions[f"{prefix}{name}"] = {"title": name, **_converted(schema, prefix)}
     return definitions
 
@@ -36,7 +36,7 @@ _KEPT: Final = (
 
 
 def _converted(schema: JSON, prefix: str) -> Any:
-    """A schema that pydantic wrote, in draft-07, with references to our definitions."""
+    """Convert a schema of pydantic to draft-07, with references to these definitions."""
     if not isinstance(schema, Mapping):
         return schema
     result: Schema = {key: value for key, value in schema.items() if key in _KEPT}
@@ -45,27 +45,25 @@ def _converted(schema: JSON, prefix: str) -> Any:
             result[key] = [_converted(alternative, prefix) for alternative in alternatives]
     for key in ("properties", "patternProperties"):
         if isinstance(named := schema.get(key), Mapping):
-            result[key] = {
-                name: _or_expression(_converted(child_scopes, prefix)) for name, child_scopes in named.items()
-            }
+            result[key] = {name: _or_expression(_converted(value, prefix)) for name, value in named.items()}
     for key in ("items", "additionalProperties"):
         if key in schema:
             result[key] = _or_expression(_converted(schema[key], prefix))
     if isinstance(places := schema.get("prefixItems"), Sequence):
-        # What draft 2020-12 calls prefixItems and items is items and additionalItems in draft-07.
+        # `prefixItems` and `items` of draft 2020-12 are `items` and `additionalItems` in draft-07.
         if "items" in result:
             result["additionalItems"] = result.pop("items")
         result["items"] = [_or_expression(_converted(place, prefix)) for place in places]
     if "propertyNames" in schema:
         result["propertyNames"] = _converted(schema["propertyNames"], prefix)
     if isinstance(reference := schema.get("$ref"), str):
-        # Draft-07 ignores what stands beside a $ref.
+        # Draft-07 ignores the keywords beside a $ref.
         result["allOf"] = [{"$ref": f"#/definitions/{prefix}{reference.rpartition('/')[2]}"}]
     return _without_null(result)
 
 
 def _without_null(schema: Schema) -> Schema:
-    """`anyOf: [X, null]`, which is how pydantic writes X | None, as one schema: its faults are told better."""
+    """Merge `anyOf: [X, null]`, the form of X | None, to one schema, whose faults editors report better."""
     alternatives = schema.get("anyOf")
     if not isinstance(alternatives, list) or {"type": "null"} not in alternatives or len(alternatives) != 2:
         return schema
@@ -78,26 +76,26 @@ def _without_null(schema: Schema) -> Schema:
     return {**rest, "if": {"type": "null"}, "else": other}
 
 
-# What a schema may hold and still take every text that an expression could be.
-_SAYS_NOTHING: Final = frozenset(("description", "default", "examples", "deprecated", "deprecationMessage", "title"))
+# Keywords that allow every text, and so every expression.
+_ANNOTATIONS: Final = frozenset(("description", "default", "examples", "deprecated", "deprecationMessage", "title"))
 
 
 def _or_expression(schema: Any) -> Any:
-    """The schema, or a text with an expression in it, whose value is known only when the node runs."""
-    if not isinstance(schema, dict) or not schema.keys() - _SAYS_NOTHING:
+    """Return a schema that also allows a text with an expression, whose value is known only when the node runs."""
+    if not isinstance(schema, dict) or not schema.keys() - _ANNOTATIONS:
         return schema
     types = schema.get("type")
-    if schema.keys() - _SAYS_NOTHING == {"type"} and (
+    if schema.keys() - _ANNOTATIONS == {"type"} and (
         types == "string" or (isinstance(types, list) and "string" in types)
     ):
         return schema
-    said = {key: value for key, value in schema.items() if key in _SAYS_NOTHING}
-    rules = {key: value for key, value in schema.items() if key not in _SAYS_NOTHING}
+    annotations = {key: value for key, value in schema.items() if key in _ANNOTATIONS}
+    rules = {key: value for key, value in schema.items() if key not in _ANNOTATIONS}
     expression = {"type": "string", "pattern": _EXPRESSION}
-    # Editors offer values out of `anyOf`, and tell what is wrong within a list or a map out of `else`.
+    # Editors offer values from `anyOf`, and report faults inside a list or a map from `else`.
     if _is_scalar(rules):
-        return {**said, "anyOf": [rules, expression]}
-    return {**said, "if": expression, "else": rules}
+        return {**annotations, "anyOf": [rules, expression]}
+    return {**annotations, "if": expression, "else": rules}
 
 
 def _is_scalar(rules: Schema) -> bool:

@@ -1,4 +1,4 @@
-"""The pieces that the schema is put together from."""
+"""Building blocks of the schema."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -21,7 +21,7 @@ def whole(least: int, most: int | None = None) -> Schema:
 
 
 def object_of(properties: Schema, *, required: Sequence[str] = ()) -> Schema:
-    """A map of these keys and of those for one's own use."""
+    """Return the schema of a map with these keys, and with keys that begin with `x-`."""
     return {
         "type": "object",
         "properties": properties,

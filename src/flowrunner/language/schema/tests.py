@@ -1,4 +1,4 @@
-"""What may be written in the tests of a flow."""
+"""Schema of the tests of a flow."""
 
 from flowrunner.domain.events import LOG_LEVELS
 from flowrunner.language.schema.pieces import Schema, object_of, ref, text, whole
@@ -6,7 +6,7 @@ from flowrunner.language.schema.pieces import Schema, object_of, ref, text, whol
 
 def tests_definitions() -> Schema:
     def successive(name: str) -> Schema:
-        """One for each time, or one for all of them."""
+        """Return the schema of one value for all runs, or a list with one for each run."""
         return {"anyOf": [ref(name), {"type": "array", "minItems": 1, "maxItems": 1000, "items": ref(name)}]}
 
     def by_name(description: str, values: Schema) -> Schema:
@@ -15,29 +15,29 @@ def tests_definitions() -> Schema:
     names = {"type": "array", "items": {"type": "string"}}
     after = {"description": "How long after the start.", "allOf": [ref("duration")]}
     error_type = text("Such as http.503, timeout or connection.refused.", minLength=1)
-    mocks = by_name("What nodes give, by name or path, in place of running.", successive("mock"))
+    mocks = by_name("Results of nodes that do not run, by name or path.", successive("mock"))
     return {
         "test": object_of(
             {
                 "description": text("For people."),
                 "input": {"description": "The execution's input.", "type": "object"},
                 "mocks": mocks,
-                "flows": by_name("Mocks for nodes of other flows that run too, by flow.", object_of({"mocks": mocks})),
-                "secrets": by_name("Values of secrets; others have one that tells its name.", {"type": "string"}),
-                "signals": by_name("What steps that wait for a signal are told, by key.", successive("givenSignal")),
-                "approvals": by_name("How approvals are answered, by node.", successive("givenApproval")),
+                "flows": by_name("Mocks for nodes of started flows, by flow.", object_of({"mocks": mocks})),
+                "secrets": by_name("Values of secrets; other secrets have a default value.", {"type": "string"}),
+                "signals": by_name("Payloads for steps that wait for a signal, by key.", successive("givenSignal")),
+                "approvals": by_name("Answers to approvals, by node.", successive("givenApproval")),
                 "cancel_after": {
-                    "description": "When somebody cancels the execution.",
+                    "description": "Time of a cancellation of the execution.",
                     "allOf": [ref("duration")],
                 },
-                "now": text("What the clock shows at the start: 2027-01-31T08:00:00Z."),
+                "now": text("Time of the clock at the start: 2027-01-31T08:00:00Z."),
                 "expect": ref("expectation"),
             }
         ),
         "mock": object_of(
             {
-                "result": {"description": "What the node gives; its `output` is worked out from that."},
-                "action": text("How the node ends, for the edge that it takes."),
+                "result": {"description": "Result of the node, from which its `output` is evaluated."},
+                "action": text("Action of the node, which decides the edge that it takes."),
                 "error": {
                     "anyOf": [
                         error_type,
@@ -46,18 +46,18 @@ def tests_definitions() -> Schema:
                 },
             }
         ),
-        "givenSignal": object_of({"payload": {"description": "What the signal brings."}, "after": after}),
+        "givenSignal": object_of({"payload": {"description": "Payload of the signal."}, "after": after}),
         "givenApproval": object_of(
             {
                 "approved": {"type": "boolean"},
-                "by": text("Who answers."),
-                "data": {"description": "What the form of the approval asks for."},
+                "by": text("Account that answers."),
+                "data": {"description": "Data for the form of the approval."},
                 "after": after,
             },
             required=["approved"],
         ),
         "expectation": {
-            "description": "How it must end.",
+            "description": "The expected outcome.",
             **object_of(
                 {
                     "status": {"enum": ["completed", "failed", "cancelled", "waiting"]},
@@ -66,23 +66,23 @@ def tests_definitions() -> Schema:
                     "result": {"description": "The result of the flow, exactly."},
                     "result_contains": {"description": "A part of the result: maps may hold more keys."},
                     "error": {
-                        "description": "The error that it fails with.",
+                        "description": "The error of the flow.",
                         "anyOf": [
                             {"type": "string"},
                             object_of(
                                 {
                                     "type": text("Its type, or a family such as http.5xx."),
                                     "message": text("A part of its message."),
-                                    "node": text("Where it came from."),
+                                    "node": text("The node that failed."),
                                 }
                             ),
                         ],
                     },
                     "logs": {
-                        "description": "What some line of the log says, in part.",
+                        "description": "Parts of lines that must be in the log.",
                         "anyOf": [ref("expectedLog"), {"type": "array", "items": ref("expectedLog")}],
                     },
-                    "tries": by_name("How often nodes were tried in all.", whole(0)),
+                    "tries": by_name("Number of attempts in all, by node.", whole(0)),
                 }
             ),
         },
