@@ -1,4 +1,4 @@
-"""Letters to executions."""
+"""Messages to executions that another process has in memory."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -13,7 +13,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Statement
 
-POST: Final = """
+SEND: Final = """
 INSERT INTO execution_inbox (execution_id, workspace_id, sent_at, kind, content)
 SELECT id, workspace_id, :sent_at, :kind, :content FROM executions WHERE id = :id
 RETURNING number
@@ -28,20 +28,20 @@ SELECT number, execution_id, kind, content FROM execution_inbox
  WHERE execution_id IN (SELECT json_array_elements_text(:ids::json)) AND NOT is_rejected ORDER BY number
 """,
 )
-# Only by the process that has the execution in memory: to one that was stopped, it looks as it did before.
-REFUSE: Final = """
+# Only the process that owns the execution may do this, which its fencing token proves.
+REJECT: Final = """
 UPDATE execution_inbox SET is_rejected = true
- WHERE number = :number AND EXISTS (SELECT 1 FROM executions WHERE id = execution_id AND epoch = :mark)
+ WHERE number = :number AND EXISTS (SELECT 1 FROM executions WHERE id = execution_id AND epoch = :fencing_token)
 """
 DISCARD: Final = """
 DELETE FROM execution_inbox
- WHERE number = :number AND EXISTS (SELECT 1 FROM executions WHERE id = execution_id AND epoch = :mark)
+ WHERE number = :number AND EXISTS (SELECT 1 FROM executions WHERE id = execution_id AND epoch = :fencing_token)
 """
 ANSWER: Final = "SELECT is_rejected FROM execution_inbox WHERE number = :number"
-WITHDRAW: Final = "DELETE FROM execution_inbox WHERE number = :number"
+CANCEL: Final = "DELETE FROM execution_inbox WHERE number = :number"
 WAITING: Final = """
-SELECT DISTINCT l.execution_id FROM execution_inbox l JOIN executions x ON x.id = l.execution_id
- WHERE l.sent_at <= :since AND NOT l.is_rejected AND x.completed_at IS NULL LIMIT :limit
+SELECT DISTINCT m.execution_id FROM execution_inbox m JOIN executions x ON x.id = m.execution_id
+ WHERE m.sent_at <= :since AND NOT m.is_rejected AND x.completed_at IS NULL LIMIT :limit
 """
 PURGE: Final = """
 DELETE FROM execution_inbox
@@ -53,7 +53,7 @@ _CONTENTS: Final = {"signal": Signal, "cancel": Cancel}
 
 
 class SqlInbox:
-    """Fills `ports.Inbox`."""
+    """Implements `ports.Inbox`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -61,7 +61,7 @@ class SqlInbox:
     async def send(self, id: ExecutionId, content: Signal | Cancel, *, at: datetime) -> int:
         kind = "signal" if isinstance(content, Signal) else "cancel"
         values = {"id": id, "sent_at": to_ms(at), "kind": kind, "content": msgspec.json.encode(content).decode()}
-        row = await self._database.write(lambda tx: tx.row(POST, values))
+        row = await self._database.write(lambda tx: tx.row(SEND, values))
         if row is None:
             raise NotFound("execution")
         return int(row[0])
@@ -72,7 +72,7 @@ class SqlInbox:
         return [InboxMessage(number, ExecutionId(id), _content(kind, text)) for number, id, kind, text in rows]
 
     async def reject(self, number: int, fencing_token: int) -> None:
-        await self._write(REFUSE, number=number, fencing_token=fencing_token)
+        await self._write(REJECT, number=number, fencing_token=fencing_token)
 
     async def discard(self, number: int, fencing_token: int) -> None:
         await self._write(DISCARD, number=number, fencing_token=fencing_token)
@@ -84,7 +84,7 @@ class SqlInbox:
         return False if row[0] else None
 
     async def cancel(self, number: int) -> bool:
-        return await self._write(WITHDRAW, number=number) > 0
+        return await self._write(CANCEL, number=number) > 0
 
     async def waiting(self, *, since: datetime, limit: int) -> Sequence[ExecutionId]:
         values = {"since": to_ms(since), "limit": limit}
