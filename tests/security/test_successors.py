@@ -179,4 +179,4 @@ async def test_s66_an_address_that_is_taken_is_answered_like_one_that_is_none(tm
             assert_limited(reply, "account_emails", 5, longest=3600)
         assert (await street.omar.go("PUT", path, {"name": "O", "email": "omar@example.com"})).status == 200
         other = await street.mara.go("PUT", path, {"email": "mara@example.com"})
-        assert_error(other, 409, "An account with this e-mail address exists already")
+        assert_error(other, 409, "An account with this e-mail address already exists")

@@ -1,4 +1,4 @@
-"""Who uses FlowRunner: accounts and what their role lets them do."""
+"""Accounts, their roles, and the rights of a caller."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from flowrunner.domain.errors import Fault, Forbidden
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId, personal_workspace
 
 Role: TypeAlias = Literal["admin", "user", "viewer"]
-# What an API token may do, chosen when it is made. None implies another.
+# Scopes of an API token, chosen when it is created. No scope implies another.
 Scope: TypeAlias = Literal["read", "run", "write", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = ("read", "run", "write", "admin")
 
@@ -32,20 +32,20 @@ class Account:
 
 
 class Right(StrEnum):
-    """What can be asked for. Each route asks for one."""
+    """The rights that routes require, one per route."""
 
-    # The login itself: renew it, end it, get a ticket from it; see what other ways in there are.
+    # Use the session itself: refresh it, end it, get a ticket from it, list API tokens.
     SESSION = "session"
     READ = "read"
-    # Start executions, and act on those under way.
+    # Start executions, and act on running ones.
     RUN = "run"
     WRITE = "write"
-    # Change what accounts say about themselves, such as the name.
+    # Change an account's profile, such as its name.
     ACCOUNT = "account"
-    # Change what decides who gets in and as what: a password, an e-mail address, a role.
+    # Change an account's password, e-mail address or role.
     CREDENTIALS = "credentials"
     CREATE_ACCOUNT = "create_account"
-    # Make and end the account's API tokens.
+    # Create and revoke the account's API tokens.
     TOKENS = "tokens"
     ADMIN = "admin"
 
@@ -56,15 +56,15 @@ _RIGHTS_OF_ROLE: Final[Mapping[Role, frozenset[Right]]] = {
     "user": frozenset(Right) - _OF_ADMINS,
     "admin": frozenset(Right),
 }
-# The most that an account may put into a token. One that was made before the account lost a role keeps
-# its scopes, and those beyond the present role count for nothing.
+# The scopes that an account may give a token. A token that is older than a change of role keeps its scopes, but the
+# ones beyond the current role have no effect.
 SCOPES_OF_ROLE: Final[Mapping[Role, frozenset[Scope]]] = {
     "viewer": frozenset({"read"}),
     "user": frozenset({"read", "run", "write"}),
     "admin": frozenset(SCOPES),
 }
-# No scope gives SESSION, TOKENS, CREDENTIALS or CREATE_ACCOUNT: a token that has leaked must not be able to make
-# itself successors.
+# No scope grants SESSION, TOKENS, CREDENTIALS or CREATE_ACCOUNT: a leaked token must not be able to create other
+# credentials.
 _RIGHTS_OF_SCOPE: Final[Mapping[Scope, frozenset[Right]]] = {
     "read": frozenset({Right.READ}),
     "run": frozenset({Right.RUN}),
@@ -75,7 +75,11 @@ _RIGHTS_OF_SCOPE: Final[Mapping[Scope, frozenset[Right]]] = {
 
 @lru_cache(maxsize=128)
 def rights_of(role: Role, scopes: frozenset[Scope] | None) -> frozenset[Right]:
-    """Args: scopes: Of an API token; None for a session, which has all rights of the role."""
+    """Return the rights of a role, restricted to the scopes of an API token.
+
+    Args:
+        scopes: Scopes of the API token; None for a session, which has all rights of the role.
+    """
     if scopes is None:
         return _RIGHTS_OF_ROLE[role]
     given = [_RIGHTS_OF_SCOPE[scope] for scope in scopes & SCOPES_OF_ROLE[role]]
@@ -84,10 +88,10 @@ def rights_of(role: Role, scopes: frozenset[Scope] | None) -> frozenset[Right]:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a login opens.
+    """A session, which a login opens.
 
     Attributes:
-        logged_in_at: When a password was checked for it; a refresh leaves that as it is.
+        logged_in_at: The moment when the password was checked; a refresh does not change it.
     """
 
     id: SessionId
@@ -96,25 +100,25 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """What a program shows."""
+    """An API token, with which a program authenticates."""
 
     id: TokenId
     scopes: frozenset[Scope]
 
 
-# When a token ends that has no end.
+# The expiry of a token that does not expire.
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who makes a request: an account with its present role, by what proves it."""
+    """The account that makes a request, its current role, and the credential that it used."""
 
     account_id: AccountId
     role: Role
     credential: Session | ApiToken
     expires_at: datetime
-    # Where the request comes from.
+    # The client's address.
     address: str = ""
 
     @property
@@ -129,12 +133,12 @@ class Caller:
 
     @property
     def is_admin(self) -> bool:
-        """Whether this request may do what admins may; their tokens without the scope may not."""
+        """Return whether the request has admin rights; an admin's token without that scope has not."""
         return Right.ADMIN in self.rights
 
 
 def authorise(caller: Caller, right: Right) -> None:
-    """Let the caller do it. The only place where this is decided; what nothing grants is refused.
+    """Check that the caller has a right; all decisions on rights are made here.
 
     Raises: Forbidden.
     """
@@ -149,17 +153,17 @@ def authorise(caller: Caller, right: Right) -> None:
 
 
 def check_scopes(caller: Caller, scopes: Collection[Scope]) -> None:
-    """Raises: Forbidden for a scope that would count for nothing in a token of the caller."""
+    """Raises: Forbidden for a scope that would have no effect in a token of the caller."""
     beyond = [scope for scope in SCOPES if scope in scopes and scope not in SCOPES_OF_ROLE[caller.role]]
     if beyond:
-        raise Forbidden(f"A token of yours cannot have the scope '{beyond[0]}'")
+        raise Forbidden(f"Your role does not allow a token with the scope '{beyond[0]}'")
 
 
 def password_faults(password: str, *, email: str, name: str) -> list[Fault]:
-    """What is wrong with a new password; empty when nothing is.
+    """Return the faults of a new password; empty if it is accepted.
 
-    Length decides, not the mix of characters (OWASP ASVS 5.0, V6.2). Passwords that are one
-    repeated piece, a run, well known, or built around the account's own words are refused.
+    Length matters, not the mix of characters (OWASP ASVS 5.0, V6.2). A password that repeats one piece, is a run of
+    characters, is well known, or is built around the account's own words is rejected.
     """
 
     def fault(code: str, message: str) -> list[Fault]:
@@ -181,7 +185,7 @@ def password_faults(password: str, *, email: str, name: str) -> list[Fault]:
             return fault("too_common", "is too easy to guess: add words that nobody expects")
     if folded in _COMMON_PASSWORDS:
         return fault("too_common", "is too easy to guess: add words that nobody expects")
-    # The second time round a piece makes it no harder to guess.
+    # Repeating a piece makes a password no harder to guess.
     piece = (folded + folded).index(folded, 1)
     if piece < min(MIN_PASSWORD_CHARACTERS, len(folded)):
         return fault("too_simple", "must not repeat a few characters")
@@ -189,19 +193,19 @@ def password_faults(password: str, *, email: str, name: str) -> list[Fault]:
 
 
 def _is_little(rest: str) -> bool:
-    """Whether what stands around a common word is no more than people put there: a year, a sign, an exclamation."""
+    """Return whether the text around a common word is a usual addition, such as a year or an exclamation mark."""
     letters = sum(character.isalpha() for character in rest)
     return len(rest) < 6 and (len(rest) < 5 or letters < 4)
 
 
-# The stems around which the most leaked long passwords are built.
+# The words that most leaked long passwords are built around.
 _COMMON_WORDS: Final = (
     "password", "passwort", "qwerty", "qwertyuiop", "letmein", "welcome", "administrator",
     "admin", "iloveyou", "flowrunner", "changeme", "1234567890", "123456789", "abc123", "1q2w3e4r",
 )  # fmt: skip
 
-# Of the 3,000 most leaked passwords the ones that are long enough, and further ones of the first 30,000
-# that are walks over a keyboard (by the frequency list of zxcvbn).
+# The long ones of the 3,000 most leaked passwords, and keyboard patterns of the first 30,000 (frequency list of
+# zxcvbn).
 _COMMON_PASSWORDS: Final = frozenset({
     "010203040506", "014702580369", "102030405060", "111222333000", "111222333444555", "112233445566",
     "122333444455555", "123123qweqwe", "123321456654", "123321qweewq", "123456654321", "12345678900987654321",

@@ -1,4 +1,4 @@
-"""What people and programs did: one entry for each act, kept for whoever has to find out later."""
+"""Entries of the audit log, one for each act of a person or program."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ Outcome: TypeAlias = Literal["done", "failed", "denied"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One act. It holds ids and the names of fields: no text that people wrote, and so no secret.
+    """A single act. An entry holds ids and names of fields only, no text written by people, so it cannot hold a secret.
 
     Attributes:
-        actor: Whose account acted; None for somebody unknown, and for whoever runs the server.
-        credential: What proved it: `session:…`, `token:…`, `setup`, `console`, or nothing.
-        address: Where the request came from.
+        actor: The account that acted; None for an unknown client, and for the server itself.
+        credential: The credential used: `session:…`, `token:…`, `setup`, `server`, or "".
+        address: The client's address.
         action: A dotted name, such as `flow.created`.
-        object: What was acted on, as a kind and an id.
-        workspace_id: The workspace that the act was in; for an act on an account its personal one.
+        object: Kind and id of the object.
+        workspace_id: The workspace of the act; for an act on an account, its personal one.
     """
 
     at: datetime
@@ -38,7 +38,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRow:
-    """An entry as it is stored: numbered, and with the hash over itself and the row before."""
+    """A stored entry: numbered, with a hash over itself and the previous row."""
 
     seq: int
     entry: AuditEntry
@@ -56,7 +56,7 @@ def act(
     workspace_id: WorkspaceId | None = None,
     details: Mapping[str, JSON] | None = None,
 ) -> AuditEntry:
-    """Return the entry for an act of ``caller``, in their personal workspace unless another is given."""
+    """Return the entry for an act of ``caller``, in the caller's personal workspace unless another is given."""
     return AuditEntry(
         at=at,
         action=action,
@@ -77,5 +77,5 @@ def credential_of(caller: Caller) -> str:
 
 
 def session_name(id: str) -> str:
-    # Tells sessions apart, and is of no use to anybody who wants to take one over.
+    # Distinguishes sessions, but cannot be used to take one over.
     return f"session:{hashlib.sha256(id.encode()).hexdigest()[:16]}"

@@ -1,4 +1,4 @@
-"""How flow documents write lengths of time."""
+"""Durations in flow documents."""
 
 import re
 from typing import Final
@@ -7,7 +7,7 @@ from flowrunner.domain.errors import quoted
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SHORT: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
-# What people write in place of the units, or leave out.
+# Other spellings of the units, for hints.
 _LOOSE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.ASCII)
 _LOOSE_UNITS: Final = {
     **dict.fromkeys(("", "sec", "secs", "second", "seconds"), "s"),
@@ -27,10 +27,10 @@ HINT: Final = "write a duration as 500ms, 10s, 5m, 2h, 1d or PT10S"
 
 
 def parse_duration(text: str) -> float:
-    """Seconds meant by ``text``: `500ms`, `10s`, `1h30m`, `1d`, or ISO 8601 (`PT10S`, `P1DT2H`).
+    """Return the seconds of a duration: `500ms`, `10s`, `1h30m`, `1d`, or ISO 8601 (`PT10S`, `P1DT2H`).
 
     Raises:
-        ValueError: If it is neither, is longer than ten years or written in more than 500 characters.
+        ValueError: If it is no duration, is longer than ten years, or has more than 500 characters.
     """
     if len(text) > _MOST_CHARACTERS:
         raise ValueError(f"{quoted(text)} is not a duration: {HINT}")
@@ -45,7 +45,7 @@ def parse_duration(text: str) -> float:
 
 
 def hint_for(written: object) -> str:
-    """What to write in place of a value that is no duration.
+    """Return the hint for a value that is not a duration.
 
     >>> hint_for(30)
     'did you mean 30s?'

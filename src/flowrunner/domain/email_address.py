@@ -1,18 +1,17 @@
-"""E-mail addresses: the one form in which they are stored and compared."""
+"""The normal form of e-mail addresses."""
 
 import re
 import unicodedata
 from typing import Final
 
-# One message for every reason, and for an address that another account has: it tells nothing about other accounts.
+# One message for every reason, a taken address included, so that it reveals nothing about other accounts.
 NOT_AN_ADDRESS: Final = (
     "must be an e-mail address such as name@example.com, with letters of one script, that no other account has"
 )
 
-# One "@", no spaces, a dot-free local domain allowed: the mail server decides what exists, this only stops what
-# cannot be an address.
+# One "@" and no spaces; a domain without a dot is allowed. This rejects only texts that cannot be addresses.
 _EMAIL: Final = re.compile(r"[^\s@]{1,64}@[^\s@]{1,255}")
-# Scripts that one language is written in together count as one. Source: Unicode Technical Standard 39, section 5.1.
+# Scripts that are used together in one language count as one. Source: Unicode Technical Standard 39, section 5.1.
 _TOGETHER: Final = (
     frozenset({"CJK", "HIRAGANA", "KATAKANA"}),
     frozenset({"CJK", "HANGUL"}),
@@ -29,7 +28,7 @@ def normal_email(text: str) -> str:
             look like another.
     """
     folded = unicodedata.normalize("NFKC", text).strip().lower()
-    # Lower case may come apart: that of "İ" is two characters.
+    # Normalised again, as lower case may be decomposed: that of "İ" is two characters.
     email = unicodedata.normalize("NFKC", folded)
     if not _EMAIL.fullmatch(email) or _has_invisible(email) or not _is_of_one_script(email):
         raise ValueError(NOT_AN_ADDRESS)
@@ -37,7 +36,7 @@ def normal_email(text: str) -> str:
 
 
 def _has_invisible(text: str) -> bool:
-    """Return whether a character is a control, a format character, or none that Unicode assigns."""
+    """Return whether a character is a control or format character, or unassigned."""
     return any(unicodedata.category(character).startswith("C") for character in text)
 
 

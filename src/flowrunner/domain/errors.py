@@ -1,6 +1,6 @@
-"""What can go wrong, said once for every way in.
+"""Errors of the core, and faults of documents and requests.
 
-The core raises these; `flowrunner.api.http.errors` turns each into a status.
+The core raises these errors; `flowrunner.api.http.errors` maps each to a status.
 """
 
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing wrong with a document or a request, and where.
+    """A fault in a document or a request, with its place.
 
     Attributes:
-        path: Dotted path of the faulty value (`nodes.fetch.params.url`); "" is the whole.
+        path: Dotted path of the faulty value (`nodes.fetch.params.url`); "" is the whole document.
         code: Stable name of the kind of fault, for programs.
         line: Line of the value in a flow document, counted from 1; None outside one.
         column: Column of the value, counted from 1; None outside a flow document.
-        hint: What to do about it, where that is known.
-        is_warning: It is allowed, and hardly what was meant.
+        hint: Advice for the author, if there is any.
+        is_warning: The value is allowed, but probably a mistake.
     """
 
     path: str
@@ -31,26 +31,26 @@ class Fault:
 
 
 class FlowRunnerError(Exception):
-    """Base of everything the core raises on purpose."""
+    """Base class of the errors that the core raises on purpose."""
 
 
 class NotFound(FlowRunnerError):
-    """No such thing, or not one that the caller may know of."""
+    """The object does not exist, or the caller may not know that it does."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what[0].upper()}{what[1:]} not found")
 
 
 class Conflict(FlowRunnerError):
-    """The request does not fit the present state of things."""
+    """The request conflicts with the current state."""
 
 
 class LimitReached(Conflict):
-    """The account has as much of something as it may have, until it deletes some.
+    """The account has reached a limit on what it may store.
 
     Attributes:
-        limit: The limit's name: that of a setting, where it is one.
-        most: How much it is.
+        limit: Name of the limit; the setting's name if there is one.
+        most: Value of the limit.
     """
 
     def __init__(self, message: str, *, limit: str, most: int) -> None:
@@ -63,15 +63,15 @@ class EmailTaken(Conflict):
     """Another account has the e-mail address."""
 
     def __init__(self) -> None:
-        super().__init__("An account with this e-mail address exists already")
+        super().__init__("An account with this e-mail address already exists")
 
 
 class PreconditionFailed(FlowRunnerError):
-    """The thing has changed since the state that the caller names.
+    """The object is not in a state that the caller requires.
 
     Attributes:
-        revision: The current one.
-        state: The present state, as callers name it.
+        revision: The current revision.
+        state: The current state.
     """
 
     def __init__(self, what: str, *, revision: int, state: str) -> None:
@@ -93,7 +93,7 @@ class Unavailable(FlowRunnerError):
 
 
 class RedactionLimit(FlowRunnerError):
-    """Secrets cannot be hidden in a text with a bounded effort, so that the text cannot be kept."""
+    """Secrets cannot be hidden in a text with bounded effort, so the text cannot be stored."""
 
     def __init__(self, size: int) -> None:
         super().__init__(
@@ -103,15 +103,15 @@ class RedactionLimit(FlowRunnerError):
 
 
 class DispatchAway(Unavailable):
-    """What decides which process advances executions does not answer."""
+    """The service that assigns executions to processes does not respond."""
 
 
 class QueueFull(Unavailable):
-    """So many wait for the same thing that no more can, whoever they are.
+    """A queue shared by all accounts is full.
 
     Attributes:
-        limit: The limit's name.
-        most: How many may wait.
+        limit: Name of the limit.
+        most: Length of the queue.
     """
 
     def __init__(self, message: str, *, limit: str, most: int) -> None:
@@ -121,11 +121,11 @@ class QueueFull(Unavailable):
 
 
 class TooManyRequests(FlowRunnerError):
-    """The caller has to wait before they ask again.
+    """The caller has reached a limit and has to wait.
 
     Attributes:
-        limit: The limit's name: that of a setting, where it is one.
-        most: How much it is.
+        limit: Name of the limit; the setting's name if there is one.
+        most: Value of the limit.
     """
 
     def __init__(self, message: str, *, retry_after: timedelta, limit: str, most: int) -> None:
@@ -142,21 +142,21 @@ class _Faulty(FlowRunnerError):
 
 
 class InvalidFlow(_Faulty):
-    """A flow document has faults: all of them, in the order of the document."""
+    """All faults of a flow document, in the order of the document."""
 
 
 class InvalidInput(_Faulty):
-    """Values of a request have faults: all of them."""
+    """All faults of a request's values."""
 
 
 def quoted(text: str, *, most: int = 60) -> str:
-    """A value within a message: the whole of it, or its length alone.
+    """Return a value to quote in a message: the whole value, or its length only.
 
-    Never a part: half of a secret is a secret too, and only whole ones are found and hidden later.
+    A part is never quoted: the redactor finds only whole secrets, and would miss half of one.
     """
     return f"'{text}'" if len(text) <= most else f"a text of {len(text)} characters"
 
 
 def invalid(field: str, message: str, *, code: str = "invalid", hint: str | None = None) -> InvalidInput:
-    """The error for one faulty field of a request."""
+    """Return the error for one faulty field of a request."""
     return InvalidInput([Fault(path=field, message=message, code=code, hint=hint)])

@@ -1,4 +1,4 @@
-"""What an execution waits for, in a form for people."""
+"""Description of what an execution waits for."""
 
 from itertools import islice
 from typing import Final
@@ -7,17 +7,17 @@ from flowrunner.domain.execution import ExecutionState, StepState, StepStatus
 from flowrunner.domain.values import JSON, rfc3339
 
 MOST_SHOWN: Final = 20
-# What one waits for that may not come into memory yet, as a JSON text: nothing in its events tells.
+# Wait of an execution that may not become active yet, as a JSON text: its events do not show it.
 FOR_ROOM: Final = b'[{"type":"room","until":null}]'
-# Of one in which something goes on, which is asked at each of its events, no more steps are looked at.
+# Steps examined in an execution that is not idle, as this runs at each of its events.
 _MOST_LOOKED_AT: Final = 100
 
 
 def waiting_for(state: ExecutionState) -> list[JSON]:
-    """Each step that waits: `{node, step, type, until, …}`, with the words of its node type.
+    """Return the steps that wait: `{node, step, type, until, …}`, with the details of their node types.
 
     `type` is `retry`, `delay`, `signal`, `approval`, `flow`, `concurrency` or a node type's own. At most
-    `MOST_SHOWN` are told.
+    `MOST_SHOWN` steps are listed.
     """
     if state.is_queued:
         return [{"type": "concurrency", "until": None}]
@@ -26,14 +26,14 @@ def waiting_for(state: ExecutionState) -> list[JSON]:
         current = state.at(step)
         if len(found) == MOST_SHOWN:
             break
-        details = _about(current)
+        details = _details_of(current)
         if details is not None:
             until = None if current.due_at is None else rfc3339(current.due_at)
             found.append({"node": step.node, "step": str(step), "until": until, **details})
     return found
 
 
-def _about(current: StepState) -> dict[str, JSON] | None:
+def _details_of(current: StepState) -> dict[str, JSON] | None:
     if current.status is StepStatus.RETRYING and current.error is not None:
         return {
             "type": "retry",

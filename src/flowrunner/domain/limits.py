@@ -1,4 +1,4 @@
-"""The most that one account may use, so that none takes what the others need."""
+"""Limits on the resources of one account."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,19 +6,19 @@ from typing import Final
 
 from flowrunner.domain.errors import LimitReached, TooManyRequests
 
-# When to ask again for what becomes free as executions go on, and as subscribers leave.
+# Time after which a client retries when executions have to end or sockets to close first.
 SOON: Final = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Of each account; None is no limit.
+    """Limits of each account; None is no limit.
 
     Attributes:
-        active: Executions in memory; further ones wait.
-        queued: Executions that wait to come into memory, and likewise ones that wait for a turn of their flow.
-        flows: Ones that are not deleted.
-        stored: Bytes: see `ports.UsageReader`.
+        active: Active executions, which are in memory; further ones are queued.
+        queued: Executions queued to become active; separately, executions queued for a concurrency slot.
+        flows: Flows that are not deleted.
+        stored: Stored bytes: see `ports.UsageReader`.
         sockets: Open WebSockets.
     """
 
@@ -29,11 +29,11 @@ class Limits:
     sockets: int | None = None
 
     def check_queued(self, count: int) -> None:
-        """Raises: TooManyRequests if no further execution may wait."""
+        """Raises: TooManyRequests if no further execution may be queued."""
         if self.queued is not None and count >= self.queued:
             raise TooManyRequests(
-                f"{self.queued} executions of this account wait to be run, which is as many as may: "
-                "try again when some have ended, or cancel some",
+                f"Queue limit reached: {self.queued} executions of this account are already queued. "
+                "Try again when some have ended, or cancel some",
                 retry_after=SOON,
                 limit="account_queued",
                 most=self.queued,
@@ -43,18 +43,18 @@ class Limits:
         """Raises: LimitReached if nothing more may be stored."""
         if self.stored is not None and size >= self.stored:
             raise LimitReached(
-                f"This account keeps {size} bytes here, and may keep {self.stored}: delete flows and revisions that "
-                "are not needed, or wait until executions that have ended are deleted in time",
+                f"Storage limit reached: this account stores {size} bytes, and may store {self.stored}. Delete flows "
+                "and revisions that are not needed, or wait until old executions are deleted",
                 limit="account_stored",
                 most=self.stored,
             )
 
     def check_grown(self, size: int) -> None:
-        """Raises: LimitReached if so much may not be stored."""
+        """Raises: LimitReached if ``size`` is more than may be stored."""
         if self.stored is not None and size > self.stored:
             raise LimitReached(
-                f"The account would then keep {size} bytes here, and may keep {self.stored}: delete flows and "
-                "revisions that are not needed, or wait until executions that have ended are deleted in time",
+                f"Storage limit exceeded: this account would store {size} bytes, and may store {self.stored}. Delete "
+                "flows and revisions that are not needed, or wait until old executions are deleted",
                 limit="account_stored",
                 most=self.stored,
             )
@@ -63,7 +63,7 @@ class Limits:
         """Raises: TooManyRequests if no further socket may be opened."""
         if self.sockets is not None and count >= self.sockets:
             raise TooManyRequests(
-                f"This account has {self.sockets} open WebSockets, which is as many as it may have: close some",
+                f"WebSocket limit reached: this account already has {self.sockets} open WebSockets. Close some",
                 retry_after=SOON,
                 limit="account_sockets",
                 most=self.sockets,
@@ -74,18 +74,18 @@ UNLIMITED: Final = Limits()
 
 
 def check_count(what: str, count: int, most: int | None, *, limit: str) -> None:
-    """Raises: LimitReached if the account may not have one more of them."""
+    """Raises: LimitReached if the account already has ``most`` of them."""
     if most is not None and count >= most:
         raise LimitReached(
-            f"An account has at most {most} {what}: delete one that is not needed", limit=limit, most=most
+            f"An account may have at most {most} {what}: delete one that is not needed", limit=limit, most=most
         )
 
 
 def check_all_sockets(count: int, most: int) -> None:
-    """Raises: TooManyRequests if no further socket may be opened by anybody."""
+    """Raises: TooManyRequests if the server has ``most`` open sockets."""
     if count >= most:
         raise TooManyRequests(
-            f"{most} WebSockets are open, which is as many as this server takes: try again in a moment",
+            f"WebSocket limit reached: this server already has {most} open WebSockets. Try again later",
             retry_after=SOON,
             limit="max_sockets",
             most=most,

@@ -1,25 +1,25 @@
-"""When to try a failed step again."""
+"""Retries of failed steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# What is worth another try when a flow does not say: faults of the moment, not of the request.
+# Errors that are retried by default: transient ones, which the request itself does not cause.
 PASSING_ERRORS: Final = ("timeout", "connection", "http.408", "http.429", "http.5xx")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and after which waits a failed step is tried again.
+    """A step's number of retries and the delays between them.
 
     Attributes:
-        max_retries: Extra tries after the first.
-        first_delay: Seconds before the first extra try.
-        backoff: Factor by which each wait is longer than the one before.
-        longest_delay: Seconds that no computed wait exceeds.
-        jitter: Share of each wait, 0 to 1, that is drawn at random.
-        errors: Error types (`timeout`, `http.503`, `http.5xx`) that are tried again.
-        max_elapsed: Seconds since the step's first start after which no try begins, or None.
+        max_retries: Attempts after the first.
+        first_delay: Seconds before the first retry.
+        backoff: Factor by which each delay is longer than the previous one.
+        longest_delay: Upper bound of a computed delay, in seconds.
+        jitter: Share of each delay, 0 to 1, that is random.
+        errors: Error types (`timeout`, `http.503`, `http.5xx`) that are retried.
+        max_elapsed: Seconds since the step's first start after which no attempt starts, or None.
     """
 
     max_retries: int
@@ -31,19 +31,19 @@ class RetryPolicy:
     max_elapsed: float | None = None
 
     def delay_after(self, failure: int, *, draw: float, elapsed: float = 0.0, at_least: float = 0.0) -> float | None:
-        """Seconds to wait after the ``failure``-th failed try, or None when no tries remain.
+        """Return the seconds to wait after the ``failure``-th failed attempt, or None if no attempts remain.
 
         Args:
-            failure: Failed tries so far, this one included, counted from 1.
-            draw: A uniform sample from [0, 1). Passed in, so this stays pure.
-            elapsed: Seconds since the step's first try began.
-            at_least: Seconds the other side asked for (`Retry-After`); wins over a shorter wait.
+            failure: Failed attempts so far, this one included, counted from 1.
+            draw: A uniform sample from [0, 1). It is an argument to keep this function pure.
+            elapsed: Seconds since the step's first attempt started.
+            at_least: Seconds that the server asked for (`Retry-After`); replaces a shorter delay.
 
         Raises:
             ValueError: If ``failure`` is below 1.
 
         Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015, with the
-        random share of the wait set by ``jitter`` (1.0 is "full jitter").
+        random share of the delay set by ``jitter`` (1.0 is "full jitter").
         """
         if failure < 1:
             raise ValueError("failures are counted from 1")
@@ -58,12 +58,12 @@ class RetryPolicy:
         return wait
 
     def covers(self, error_type: str) -> bool:
-        """Whether an error of this type is tried again at all."""
+        """Return whether an error of this type is retried."""
         return any(matches_error(pattern, error_type) for pattern in self.errors)
 
 
 def matches_error(pattern: str, error_type: str) -> bool:
-    """Whether ``pattern`` names ``error_type``, a whole family of it, or a class of statuses.
+    """Return whether ``pattern`` names ``error_type``, a group that contains it, or its class of statuses.
 
     `http` covers every `http.…`; `http.5xx` covers `http.500` to `http.599`; `*` covers all.
     """
@@ -71,7 +71,7 @@ def matches_error(pattern: str, error_type: str) -> bool:
 
 
 def error_patterns(error_type: str) -> Sequence[str]:
-    """The patterns that cover ``error_type``, the most exact first.
+    """Return the patterns that match ``error_type``, the most specific first.
 
     >>> error_patterns("http.404")
     ['http.404', 'http.4xx', 'http']

@@ -1,21 +1,21 @@
-"""Which right name a wrong one stands for."""
+"""Suggestions of the known name that an unknown one probably means."""
 
 import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-# A document full of wrong names is not compared with all right ones for minutes: this many take half a second.
+# Comparisons for one document, to bound the time that a document full of wrong names takes: half a second.
 _MOST_COMPARED: Final = 10_000
 _MOST_CHARACTERS: Final = 60
-# So near, it is a slip of the pen and not a word of another system.
+# From this similarity on, a name is a typo and not a word of another system.
 SLIP: Final = 0.8
 
-# A word of fewer letters is a part of many others by chance.
+# A shorter word is part of many others by chance.
 _LEAST_STEM: Final = 3
 
-# Words that other systems and languages have, and what flows call the same: the first name that is right at the
-# place is meant. Words are in lower case, without marks between them.
+# Words of other systems and languages, and their names in flows: the first name that is valid at the place is
+# suggested. Words are in lower case, without separators.
 _ELSEWHERE: Final = (
     # Keys of flows and nodes.
     ("steps step jobs job tasks states stages do branches", "nodes"),
@@ -87,7 +87,7 @@ _ELSEWHERE: Final = (
     ("human manual usertask waitforapproval", "approval"),
     ("signal event", "wait"),
     ("callback hook", "webhook"),
-    # What expressions start from, and read of a node.
+    # Names in expressions, and the values that they read from a node.
     ("secret credentials creds", "secrets"),
     ("$json $input ctx context body params inputs data", "input"),
     ("steps step jobs tasks $node outputs", "nodes"),
@@ -116,15 +116,15 @@ _MEANT: Final = _by_word()
 
 
 def squashed(word: str) -> str:
-    """`depends_on`, `dependsOn` and `depends-on` are one word."""
+    """Return a word in lower case without separators: `depends_on`, `dependsOn` and `depends-on` are equal."""
     return word.lower().replace("_", "").replace("-", "")
 
 
 def nearest(text: str, known: Collection[str], *, cutoff: float = 0.6) -> str | None:
-    """The name among ``known`` that is meant.
+    """Return the name among ``known`` that is probably meant, or None.
 
     Args:
-        cutoff: How near it is to ``text``, from 0 to 1. From `SLIP` on, words of others do not count.
+        cutoff: Least similarity to ``text``, from 0 to 1. From `SLIP` on, words of other systems are ignored.
     """
     if len(text) > _MOST_CHARACTERS:
         return None
@@ -135,7 +135,7 @@ def nearest(text: str, known: Collection[str], *, cutoff: float = 0.6) -> str | 
 
 
 def share_a_stem(one: str, other: str) -> bool:
-    """Whether two words are forms or misspellings of one: `email` and `fail` are not, however many letters they share.
+    """Return whether two words are forms or misspellings of one word; shared letters alone do not count.
 
     >>> share_a_stem("retrun", "return"), share_a_stem("log_level", "level"), share_a_stem("delete", "delay")
     (True, True, False)
@@ -153,19 +153,19 @@ def share_a_stem(one: str, other: str) -> bool:
 
 
 def did_you_mean(text: str, known: Collection[str]) -> str | None:
-    """`did you mean 'params'?`, or None where nothing is near."""
+    """Return a hint such as `did you mean 'params'?`, or None if no known name is similar."""
     near = nearest(text, known)
     return None if near is None else f"did you mean '{near}'?"
 
 
 def is_suggestion(hint: str | None) -> bool:
-    """Whether a hint names what is meant."""
+    """Return whether a hint suggests a name."""
     return hint is not None and hint.startswith("did you mean ")
 
 
 @dataclass(slots=True)
 class Suggestions:
-    """Hints for the faults of one document, as long as they cost little: the first faults get one."""
+    """Suggestions for the faults of one document, with a bound on the comparisons: the first faults get one."""
 
     left: int = _MOST_COMPARED
 

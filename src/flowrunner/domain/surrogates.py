@@ -1,22 +1,21 @@
-r"""Characters that a document writes as JSON does: `\ud83d\ude00`, two escapes for one character.
+r"""Surrogate pairs in documents: JSON writes a character beyond U+FFFF as two escapes, `\ud83d\ude00`.
 
-JSON is a subset of YAML, and its writers spell characters beyond U+FFFF so. The parser refuses it. Before it reads
-a text, each pair is therefore respelled as two characters that the text has nowhere, `\ue83d\uee00`, which take as
-many columns. Afterwards they are put back: as the one character where the parser has read escapes, and as they were
-written where it has not.
+JSON is a subset of YAML, but the YAML parser rejects such escapes. Before it reads a text, each pair is therefore
+replaced by two characters that do not occur in the text, `\ue83d\uee00`, which take as many columns. Afterwards they
+are replaced back: by the one character where the parser decoded escapes, and by the original text where it did not.
 """
 
 import re
 from typing import Final
 
-# Any other escape goes by as a whole: after `\\\\` stands no escape.
+# Any other escape is matched as a whole, so that the second half of `\\\\` does not begin one.
 _PAIR: Final = re.compile(r"\\(?:u([dD])([89abAB][0-9a-fA-F]{2}\\u)([dD])([c-fC-F][0-9a-fA-F]{2})|.)", re.DOTALL)
-# First digits of the characters that may stand in: for private use, then of scripts.
+# First hexadecimal digits of the replacement characters: private use first, then scripts.
 _LETTERS: Final = "eabc"
 
 
 class Surrogates:
-    """The pairs of one document."""
+    """The surrogate pairs of one document."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -25,12 +24,12 @@ class Surrogates:
             self._letter = next((letter for letter in _LETTERS if not _has(text, letter)), None)
 
     def set_apart(self) -> str:
-        """The text for the parser, with every character in its place."""
+        """Return the text for the parser, with every pair replaced and every column kept."""
         letter = self._letter
         return self._text if letter is None else _PAIR.sub(lambda match: _respelled(match, letter), self._text)
 
     def put_back(self, value: str, *, is_escaped: bool) -> str:
-        """A value that the parser has read; ``is_escaped`` where escapes in it count."""
+        """Return a value read by the parser with its pairs restored; ``is_escaped`` if the parser decoded escapes."""
         letter = self._letter
         if letter is None:
             return value
@@ -41,7 +40,7 @@ class Surrogates:
 
 
 def _has(text: str, letter: str) -> bool:
-    """Whether the text itself has characters that the respelled ones would be mixed up with."""
+    """Return whether the text contains characters that could be confused with the replacements."""
     characters = f"{chr(int(f'{letter}800', 16))}-{chr(int(f'{letter}fff', 16))}"
     return re.search(rf"[{characters}]|\\(?:u|U0000)[{letter}{letter.upper()}][89a-fA-F]", text) is not None
 

@@ -1,4 +1,4 @@
-"""The types that every layer shares: identifiers and JSON."""
+"""Types shared by all layers: identifiers and JSON."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,17 +14,17 @@ SessionId = NewType("SessionId", str)
 TokenId = NewType("TokenId", str)
 
 if TYPE_CHECKING:
-    # Read-only on purpose: a value that flows through an execution is never changed in place.
+    # Read-only on purpose: a value of an execution is never changed in place.
     JSON: TypeAlias = Union[None, bool, int, float, str, "Sequence[JSON]", "Mapping[str, JSON]"]
 else:
     # Codecs that read type hints at run time cannot follow the recursion.
     JSON = Any
 
-# It takes about as long to visit an element as to copy some characters.
+# Characters that an element counts as: visiting one takes about as long as copying them.
 _ELEMENT: Final = 4
 
-# What Python takes for a value: a text and a number besides its characters, a list, an object with members, and the
-# place of a value in either.
+# Bytes that Python takes for a text or number besides its characters, for a list, for an object, for an element of a
+# list, and for a member of an object.
 _SCALAR_BYTES: Final = 48
 _LIST_BYTES: Final = 72
 _OBJECT_BYTES: Final = 192
@@ -33,9 +33,9 @@ _MEMBER_BYTES: Final = 40
 
 
 def memory_of(value: JSON) -> int:
-    """Return about how many bytes of memory a value takes, which may be thirty times what it takes as JSON.
+    """Return about how many bytes of memory a value takes, which may be thirty times its size as JSON.
 
-    Keys of objects are shared by most of those that have them, and are not counted.
+    Keys are not counted: most objects share them.
     """
     size = 0
     todo: list[Any] = [(value,)]
@@ -61,7 +61,7 @@ def memory_of(value: JSON) -> int:
 
 
 def memory_of_json(text: str | bytes) -> int:
-    """Return about how many bytes of memory the value of a JSON text takes, without decoding it; a little too many."""
+    """Return about how many bytes of memory the value of a JSON text takes, overestimated, without decoding it."""
     if isinstance(text, bytes):
         lists, objects, commas = text.count(b"["), text.count(b"{"), text.count(b",")
     else:
@@ -70,23 +70,23 @@ def memory_of_json(text: str | bytes) -> int:
 
 
 def left_after(value: JSON, left: int) -> int:
-    """Return what is left of a size after a value: its characters, and four for each value in it.
+    """Return what is left of a size after subtracting a value: its characters, and four for each value in it.
 
-    Negative if the value is larger, in which case no more of it is visited than fits.
+    The result is negative if the value is larger; no more of it is visited than fits.
     """
-    # Only what holds values is put off until later: most of a value are scalars.
+    # Only containers are put on the list: most values are scalars.
     todo: list[Any] = [(value,)]
     while todo and left >= 0:
         item = todo.pop()
         left -= len(item) * _ELEMENT
         if left < 0:
-            # It may be so long that listing it takes a while.
+            # Return before iterating: the container may be very long.
             return -1
         if type(item) is dict:
             left -= sum(map(len, item))
             item = item.values()
         for child in item:
-            # Asking for the type itself is the quickest way to see what it is.
+            # Comparing the type itself is faster than isinstance.
             kind = type(child)
             if kind is str:
                 left -= len(child)
@@ -96,7 +96,7 @@ def left_after(value: JSON, left: int) -> int:
 
 
 def personal_workspace(account_id: AccountId) -> WorkspaceId:
-    """Return the workspace that belongs to an account alone. It has the id of the account."""
+    """Return the personal workspace of an account, which has the account's id."""
     return WorkspaceId(account_id)
 
 
