@@ -238,7 +238,7 @@ def test_a_step_that_did_not_run_is_told(account: Client, receiver: Receiver, st
     details = assert_error(rerun(account, first["id"], {"from": step}), 422)
 
     assert details["field"] == "from"
-    assert details["reason"] == f"The execution has not come to a step '{step}'"
+    assert details["reason"] == f"The execution has not reached a step '{step}'"
     assert account.get("/api/v1/executions").json["total"] == 1
 
 
@@ -381,7 +381,7 @@ def test_a_revision_without_the_node_to_begin_at_is_refused(account: Client) -> 
     reply = rerun(account, first["id"], {"from": "b"})
 
     assert reply.status == 409
-    assert "it has no node 'b' to begin at" in reply.error["message"]
+    assert "it has no node 'b' to start at" in reply.error["message"]
 
 
 def test_the_idempotency_keys_of_a_rerun_are_new_or_the_same(account: Client, receiver: Receiver) -> None:

@@ -336,7 +336,7 @@ class Simulation:
         scopes = current.open
         assert scopes is not None
         assert child_scopes is not None
-        assert scopes.is_enough, "a step goes on when enough of its scopes have ended"
+        assert scopes.may_continue, "a step goes on when enough of its scopes have ended"
         assert not scopes.active, "nothing goes on in the scopes of a step that goes on"
         keys = scopes.opened.keys
         if child_scopes.kind != "while":

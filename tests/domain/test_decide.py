@@ -208,7 +208,7 @@ def test_a_handler_that_does_not_begin_with_its_first_step_changes_nothing() -> 
 
     for iteration, attempt in ((2, 1), (1, 2)):
         late = NodeStarted(node="tidy", node_type="test", iteration=iteration, attempt=attempt, scope="on_finish")
-        with pytest.raises(IllegalEvent, match="out of turn"):
+        with pytest.raises(IllegalEvent, match="out of order"):
             run.state.apply(late, NOON)
 
     assert run.state == before
@@ -368,7 +368,7 @@ def test_a_loop_ends_with_a_clear_error() -> None:
 
     assert isinstance(ending, Failed)
     assert ending.error.type == "limit.steps"
-    assert run.state.started_tries[ROOT] == MAX_STEPS
+    assert run.state.started_attempts[ROOT] == MAX_STEPS
 
 
 def test_a_loop_counts_the_visits_of_a_node() -> None:

@@ -352,7 +352,7 @@ def test_a_text_is_converted_once_however_often_its_characters_are_read() -> Non
 
 
 def test_what_is_too_much_names_an_expression_that_is_part_of_it() -> None:
-    with pytest.raises(ExpressionFailed, match=r"as of \$\{input.page\}: fill in only the parts that are needed"):
+    with pytest.raises(ExpressionFailed, match=r"reached at \$\{input.page\}: use only the parts that are needed"):
         rendered(template_of({"body": "${input.page}"}), {"input": {"page": "x" * (MAX_RENDERED + 1)}})
 
 

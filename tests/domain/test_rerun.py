@@ -123,7 +123,7 @@ def test_a_step_is_found_as_it_is_written_or_as_the_latest_run_of_a_node() -> No
     assert find_step(run.journal, "each.1[1]/in.1") == Step("in", 1, "each.1[1]")
     assert find_step(run.journal, "in") == Step("in", 1, "each.1[2]")
     assert find_step(run.journal, "after") == Step("after", 1)
-    with pytest.raises(NoSuchStep, match="has not come to a step 'nowhere'"):
+    with pytest.raises(NoSuchStep, match="has not reached a step 'nowhere'"):
         find_step(run.journal, "nowhere")
 
 

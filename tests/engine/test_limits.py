@@ -127,7 +127,7 @@ async def test_what_the_runs_of_a_loop_give_is_measured_as_it_is_in_memory(
         [[]] * 3000,
     )
 
-    assert "What 5 runs have given takes more than" in str(ending(events).result)
+    assert "The results of 5 runs take more than" in str(ending(events).result)
 
 
 async def test_signals_that_nobody_takes_are_measured_as_they_are_in_memory(
@@ -277,7 +277,7 @@ async def test_parts_that_are_too_large_together_are_an_error_of_the_loop(
     events = await engine.run(GATHER.format(type="foreach", params=params, collect="${flow.input}"), "x" * 900_000)
 
     assert isinstance(end := ending(events), Completed)
-    assert "'collect' gives for 4 runs together has more than 3000000 bytes" in str(end.result)
+    assert "'collect' has more than 3000000 bytes for 4 runs together" in str(end.result)
     assert check_database(engine.path) == []
 
 

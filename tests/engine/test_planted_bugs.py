@@ -258,16 +258,16 @@ async def test_a_key_that_forgets_which_element_it_is_for_is_caught(
 async def test_a_loop_that_runs_more_at_once_than_it_may_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_full = ScopeProgress.is_active.fget  # type: ignore[attr-defined]
+    is_full = ScopeProgress.may_start_more.fget  # type: ignore[attr-defined]
 
-    def is_active(self: ScopeProgress) -> bool:
+    def may_start_more(self: ScopeProgress) -> bool:
         return is_full(replace(self, active={})) if self.inputs else False
 
     def begin(flow: Any, state: Any, current: Any) -> Any:
         return begin_scopes(flow, state, replace(current, open=replace(current.open, active={})))
 
     begin_scopes = decide_module._begin_scopes
-    monkeypatch.setattr(ScopeProgress, "is_active", property(is_active))
+    monkeypatch.setattr(ScopeProgress, "may_start_more", property(may_start_more))
     monkeypatch.setattr(decide_module, "_begin_scopes", begin)
 
     violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES[LOOP])

@@ -327,7 +327,7 @@ def _body(recorded: Recorded) -> dict[str, Any]:
             )
         case NodeWaiting() as event:
             until = None if event.until is None else rfc3339(event.until)
-            status = Status.WAITING if event.is_for_somebody else Status.RUNNING
+            status = Status.WAITING if event.is_external else Status.RUNNING
             return _update(status) | _of_step(event) | {"until": until, "waiting_for": event.details}
         case NodeCompleted() as event:
             body = {"type": "node_completed", **_of_step(event), "action": event.action, "result": event.result}

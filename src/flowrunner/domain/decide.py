@@ -1,7 +1,7 @@
-"""What an execution does next, from nothing but its flow and the events so far.
+"""The decision on an execution's next actions, from its flow and its events alone.
 
-The engine asks after every event, and after a restart it asks the same question about what is
-stored: recovery is no separate path.
+The engine calls `decide` after every event, and after a restart with the stored events: recovery is not a separate
+code path.
 """
 
 from collections.abc import Container
@@ -50,53 +50,53 @@ __all__ = [
     "node_of",
 ]
 
-# A node whose runs keep ending with the process is the likely cause of it.
+# Crashes during one node before it fails: the node is probably the cause.
 MAX_INTERRUPTIONS: Final = 20
-# What a loop collects of one run of its nodes, and of all of them, in bytes.
+# Bytes that a loop collects from one run of its nodes, and from all runs together.
 MAX_PART_BYTES: Final = 1024 * 1024
 MAX_COLLECTED_BYTES: Final = 64 * 1024 * 1024
-# What an execution can give; a list that was collected may be longer.
+# Bytes of an execution's result; a collected list may be longer.
 _MAX_RESULT_BYTES: Final = 2 * 1024 * 1024
-# Each handler has at least so many steps, however few the flow itself may take.
+# The least step budget of a handler, even if the flow's own budget is smaller.
 _LEAST_STEPS_OF_HANDLER: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Record ``event``, then run its step."""
+    """Record ``event``, then run the step."""
 
     event: NodeStarted
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Ask the step's node type what follows: what it waited for has come."""
+    """Call the step's node type with the signal, or with the scopes that have ended."""
 
     step: Step
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Record ``event`` and ask again. Whatever runs in a scope that ends is to stop."""
+    """Record ``event`` and decide again. Steps that run in an ended scope are stopped."""
 
     event: NodeCompleted | NodeFailed | ScopeEnded
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateOutputs:
-    """Work out the flow's outputs, and take what `concluded` makes of them for the next decision."""
+    """Evaluate the flow's outputs, and continue with `complete` for their value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collect:
-    """Work out what a loop collects of a run of its nodes, and take what `collected` makes of it next."""
+    """Evaluate the part that a loop collects from a run of its nodes, and continue with `collected`."""
 
     scope: str
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do before ``until``."""
+    """Do nothing before ``until``."""
 
     until: datetime
 
@@ -110,14 +110,14 @@ Decision: TypeAlias = Start | Resume | Record | EvaluateOutputs | Collect | Wait
 
 
 def decide(
-    flow: Flow, state: ExecutionState, *, running: Container[Step], now: datetime, may_be_cut_off: bool = True
+    flow: Flow, state: ExecutionState, *, running: Container[Step], now: datetime, may_be_interrupted: bool = True
 ) -> tuple[Decision, ...]:
-    """What to do next; empty when all there is to do is being done, or the execution has ended.
+    """Return the next actions; empty if all are under way, or the execution has ended.
 
     Args:
-        running: Steps that this process is running at the moment. A step that is recorded as
-            started and is not among them was cut off by a crash.
-        may_be_cut_off: Whether there may be such steps.
+        running: Steps that this process is running. A step that is recorded as started and is not among them was
+            interrupted by a crash.
+        may_be_interrupted: Whether such steps are possible.
     """
     if state.ending is not None or state.seq == 0 or state.is_queued:
         return ()
@@ -125,9 +125,9 @@ def decide(
     if deadline is not None and now >= deadline:
         message = f"The execution did not end within {flow.limits.timeout_seconds:g} seconds"
         return (failed(flow, state, Failure(type="timeout", message=message)),)
-    for step in state.running if may_be_cut_off else ():
+    for step in state.running if may_be_interrupted else ():
         if step not in running:
-            return (_cut_off(flow, state, state.at(step)),)
+            return (_after_interruption(flow, state, state.at(step)),)
     due = state.next_due
     if due is not None and due.due_at is not None and now >= due.due_at:
         return _due(flow, state, due)
@@ -140,7 +140,7 @@ def decide(
 
 
 def graph_of(flow: Flow, state: ExecutionState, scope: str) -> Graph:
-    """The nodes that a scope runs through."""
+    """Return the graph of a scope."""
     if scope == ROOT:
         return flow
     frame = state.frames[scope]
@@ -159,7 +159,7 @@ def node_of(flow: Flow, state: ExecutionState, step: Step) -> Node:
 def fail_attempt(
     flow: Flow, state: ExecutionState, current: StepState, error: Failure, *, now: datetime, draw: float
 ) -> NodeFailed:
-    """The event for a failed try of a step under way, with its next try where one is due.
+    """Return the event for a failed attempt of a step, with the time of the next attempt if there is one.
 
     Args:
         draw: A uniform sample from [0, 1) for the jitter.
@@ -177,21 +177,21 @@ def fail_attempt(
     return _node_failed(current, error, retry_at)
 
 
-# How the flow itself ends: at once, or after its handlers.
+# The end of the flow itself, followed by its handlers if it has any.
 
 
 def failed(flow: Flow, state: ExecutionState, error: Failure, at: StepState | None = None) -> Decision:
-    """The flow fails, at the step ``at`` where there is one."""
+    """Return the decision that fails the flow, at the step ``at`` if there is one."""
     if flow.on_failure is not None or flow.on_finish is not None:
         return Record(ScopeEnded(scope=ROOT, outcome="failed", error=error))
     return Finish(_failure(state, error, at))
 
 
 def cancelled(flow: Flow, state: ExecutionState, reason: str, *, force: bool = False) -> Decision | None:
-    """Return what a cancellation leads to; None if the flow has ended before, and its handlers go on.
+    """Return the decision for a cancellation; None if the flow has already ended and its handlers continue.
 
     Args:
-        force: The execution ends at once: without its handlers, or in the middle of them.
+        force: End the execution immediately, without its handlers or in the middle of them.
     """
     ended = state.root.ended
     if ended is not None:
@@ -202,33 +202,33 @@ def cancelled(flow: Flow, state: ExecutionState, reason: str, *, force: bool = F
 
 
 def complete(flow: Flow, result: JSON) -> Decision:
-    """The flow has come to its end with ``result``."""
+    """Return the decision that completes the flow with ``result``."""
     if flow.on_finish is not None:
         return Record(ScopeEnded(scope=ROOT, outcome="completed", result=result))
     return Finish(Completed(result=result))
 
 
 def collected(state: ExecutionState, ended: ScopeEnded) -> tuple[Decision, ...]:
-    """Return what follows from the end of a run of a loop's nodes, with the part that is collected of it."""
+    """Return the decisions for the end of a loop's run whose collected part is known."""
     step = state.frames[ended.scope].owner
-    assert step is not None, "what a loop holds has it as its owner"
+    assert step is not None, "a scope of a loop has the loop's step as its owner"
     owner = state.at(step)
     if ended.part_bytes is None or owner.open is None:
         return (Record(ended),)
     if ended.part_bytes > MAX_PART_BYTES:
-        size = f"What 'collect' gives for one run has {ended.part_bytes} bytes; {MAX_PART_BYTES} can be kept"
+        size = f"'collect' has {ended.part_bytes} bytes for one run; the limit is {MAX_PART_BYTES}"
         error = Failure(type="limit.collect", node=step.node, message=f"{size}. Collect only the part that you need")
         return (Record(ScopeEnded(scope=ended.scope, outcome="failed", error=error)),)
     if owner.open.part_bytes + ended.part_bytes > MAX_COLLECTED_BYTES:
-        size = f"What 'collect' gives for {len(owner.open.parts) + 1} runs together has more than {MAX_COLLECTED_BYTES}"
-        message = f"{size} bytes. Collect less of each, or work on it in the loop"
+        size = f"'collect' has more than {MAX_COLLECTED_BYTES} bytes for {len(owner.open.parts) + 1} runs together"
+        message = f"{size}. Collect less of each run, or process the data within the loop"
         error = Failure(type="limit.collect", node=step.node, message=message)
         return (*_cancel_scopes(owner), Record(_node_failed(owner, error)))
     return (Record(ended),)
 
 
-def _after_the_flow(flow: Flow, state: ExecutionState, ended: ScopeEnded) -> tuple[Decision, ...]:
-    """Its handlers run one after the other; then the execution ends as the flow did."""
+def _after_flow(flow: Flow, state: ExecutionState, ended: ScopeEnded) -> tuple[Decision, ...]:
+    """Return the decisions after the end of the flow: its handlers one by one, then the execution's own end."""
     for handler, scope, is_wanted in (
         (flow.on_failure, ON_FAILURE, ended.outcome == "failed"),
         (flow.on_finish, ON_FINISH, True),
@@ -251,7 +251,7 @@ def _ending(state: ExecutionState, ended: ScopeEnded) -> Ending:
         case "cancelled":
             return Cancelled(reason=ended.reason or "")
         case "failed":
-            assert ended.error is not None, "what failed has its error"
+            assert ended.error is not None, "a failed scope has an error"
             return _failure(state, ended.error, state.root.current)
         case _:
             assert_never(ended.outcome)
@@ -264,12 +264,12 @@ def _failure(state: ExecutionState, error: Failure, at: StepState | None) -> Fai
     return Failed(error=error, node_type=at.node_type, step=str(at.step), attempt=at.attempts, input=at.input)
 
 
-# What happens in one scope.
+# Decisions within one scope.
 
 
 def _in_scope(flow: Flow, state: ExecutionState, frame: Frame, running: Container[Step]) -> tuple[Decision, ...]:
     if frame.scope == ROOT and frame.ended is not None:
-        return _after_the_flow(flow, state, frame.ended)
+        return _after_flow(flow, state, frame.ended)
     current = frame.current
     if current is None:
         return (_enter(flow, state, frame.scope, graph_of(flow, state, frame.scope).start),)
@@ -293,13 +293,13 @@ def _with_open_scopes(flow: Flow, state: ExecutionState, current: StepState) -> 
     assert scopes is not None, "an open step has scopes"
     if scopes.fatal is not None:
         return (*_cancel_scopes(current), Record(_node_failed(current, scopes.fatal)))
-    if scopes.is_too_much:
+    if scopes.is_over_limit:
         ended = len(scopes.results) + len(scopes.errors)
-        size = f"What {ended} runs have given takes more than {MAX_HELD_BYTES // 1024**2} MiB of memory together"
-        message = f"{size}. Have each give only the part that you need, or collect that with 'collect'"
+        size = f"The results of {ended} runs take more than {MAX_HELD_BYTES // 1024**2} MiB of memory together"
+        message = f"{size}. Return only the part that you need from each run, or collect it with 'collect'"
         error = Failure(type="limit.collect", node=current.step.node, message=message)
         return (*_cancel_scopes(current), Record(_node_failed(current, error)))
-    if scopes.is_enough:
+    if scopes.may_continue:
         return (*_cancel_scopes(current), Resume(current.step))
     if not scopes.has_begun and scopes.opened.not_before is not None:
         return ()
@@ -309,17 +309,17 @@ def _with_open_scopes(flow: Flow, state: ExecutionState, current: StepState) -> 
 def _begin_scopes(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decision, ...]:
     scopes = current.open
     assert scopes is not None, "an open step has scopes"
-    room = scopes.opened.concurrency - len(scopes.active)
+    free = scopes.opened.concurrency - len(scopes.active)
     node = node_of(flow, state, current.step)
     starts: list[Decision] = []
-    for key in islice(scopes.inputs, room):
+    for key in islice(scopes.inputs, free):
         graph = node.scope(key)
         first = graph.nodes[graph.start]
         if _step_budget_exceeded(flow, state, current.step.scope, beyond=len(starts)):
-            starts.append(_too_many(flow, state, current.step.scope, current))
+            starts.append(_fail_over_budget(flow, state, current.step.scope, current))
             break
         event = NodeStarted(
-            node=first.name, node_type=first.type, iteration=1, attempt=1, scope=current.step.child_scopes(key)
+            node=first.name, node_type=first.type, iteration=1, attempt=1, scope=current.step.child_scope(key)
         )
         starts.append(Start(event))
     return tuple(starts)
@@ -327,44 +327,48 @@ def _begin_scopes(flow: Flow, state: ExecutionState, current: StepState) -> tupl
 
 def _cancel_scopes(current: StepState) -> tuple[Decision, ...]:
     active = current.open.active if current.open is not None else ()
-    return tuple(Record(ScopeEnded(scope=current.step.child_scopes(key), outcome="cancelled")) for key in active)
+    return tuple(Record(ScopeEnded(scope=current.step.child_scope(key), outcome="cancelled")) for key in active)
 
 
 def _enter(flow: Flow, state: ExecutionState, scope: str, name: str) -> Decision:
     frame = state.frames[scope]
     before = frame.steps.get(name)
     if _step_budget_exceeded(flow, state, scope):
-        return _too_many(flow, state, scope, frame.current)
+        return _fail_over_budget(flow, state, scope, frame.current)
     node = graph_of(flow, state, scope).nodes[name]
     iteration = before.step.iteration + 1 if before else 1
     return Start(NodeStarted(node=name, node_type=node.type, iteration=iteration, attempt=1, scope=scope))
 
 
 def _step_budget_exceeded(flow: Flow, state: ExecutionState, scope: str, *, beyond: int = 0) -> bool:
-    """Args: beyond: Steps that are about to begin besides the ones that are recorded."""
+    """Return whether the scope's budget of attempts is used up.
+
+    Args:
+        beyond: Attempts that are about to start and not recorded yet.
+    """
     budget = budget_of(scope)
-    return state.started_tries[budget] + beyond >= _most_steps(flow, budget)
+    return state.started_attempts[budget] + beyond >= _most_steps(flow, budget)
 
 
 def _most_steps(flow: Flow, budget: str) -> int:
     return flow.limits.max_steps if budget == ROOT else max(flow.limits.max_steps, _LEAST_STEPS_OF_HANDLER)
 
 
-def _too_many(flow: Flow, state: ExecutionState, scope: str, at: StepState | None) -> Decision:
+def _fail_over_budget(flow: Flow, state: ExecutionState, scope: str, at: StepState | None) -> Decision:
     budget = budget_of(scope)
-    what = "The execution" if budget == ROOT else f"The handler {budget}"
+    subject = "The execution" if budget == ROOT else f"The handler {budget}"
     message = (
-        f"{what} has begun {_most_steps(flow, budget)} steps, tries counted: its edges seem to lead round for"
-        " ever. Where so many are right, raise 'limits.max_steps'"
+        f"{subject} has started {_most_steps(flow, budget)} steps, retries included: its edges probably form an"
+        " endless loop. Raise 'limits.max_steps' if it needs more"
     )
     error = Failure(type="limit.steps", message=message, node=None if at is None else at.step.node)
     if budget == ROOT:
         return failed(flow, state, error, at)
-    # The other handler still has its steps.
+    # Only this handler fails: the other one has a budget of its own.
     return Record(ScopeEnded(scope=budget, outcome="failed", error=error))
 
 
-def _try_again(current: StepState, *, interrupted: bool) -> Decision:
+def _next_attempt(current: StepState, *, interrupted: bool) -> Decision:
     return Start(
         NodeStarted(
             node=current.step.node,
@@ -377,11 +381,11 @@ def _try_again(current: StepState, *, interrupted: bool) -> Decision:
     )
 
 
-def _cut_off(flow: Flow, state: ExecutionState, current: StepState) -> Decision:
-    """What becomes of a step that a crash cut off."""
+def _after_interruption(flow: Flow, state: ExecutionState, current: StepState) -> Decision:
+    """Return the decision for a step that a crash interrupted: another attempt, or its failure."""
     node = node_of(flow, state, current.step)
     if node.repeatable and current.interruptions < MAX_INTERRUPTIONS:
-        return _try_again(current, interrupted=True)
+        return _next_attempt(current, interrupted=True)
     if node.repeatable:
         error = Failure(
             type="worker_crashed",
@@ -398,11 +402,11 @@ def _cut_off(flow: Flow, state: ExecutionState, current: StepState) -> Decision:
 
 
 def _due(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decision, ...]:
-    """What happens when the moment has come that a step waited for."""
+    """Return the decisions for a step whose ``due_at`` has passed."""
     if current.status is StepStatus.RETRYING:
         if _step_budget_exceeded(flow, state, current.step.scope):
-            return (_too_many(flow, state, current.step.scope, current),)
-        return (_try_again(current, interrupted=False),)
+            return (_fail_over_budget(flow, state, current.step.scope, current),)
+        return (_next_attempt(current, interrupted=False),)
     if current.open is not None:
         opened = current.open.opened
         is_over = opened.until is not None and opened.not_before is not None and opened.until <= opened.not_before
@@ -417,7 +421,7 @@ def _due(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decisio
 
 
 def _overdue(current: StepState) -> Failure:
-    return Failure(type="timeout", node=current.step.node, message="The node did not end in the time it has")
+    return Failure(type="timeout", node=current.step.node, message="The node did not end within its timeout")
 
 
 def _after_success(flow: Flow, state: ExecutionState, frame: Frame, current: StepState) -> Decision:
@@ -431,13 +435,13 @@ def _after_success(flow: Flow, state: ExecutionState, frame: Frame, current: Ste
         if frame.owner is not None and node_of(flow, state, frame.owner).collect is not None:
             return Collect(frame.scope)
         return Record(ScopeEnded(scope=frame.scope, outcome="completed"))
-    # What a flow gives expressly goes before what it gives by the way.
+    # Declared outputs take precedence over the last node's result.
     if flow.outputs is not None and not current.is_last:
         return EvaluateOutputs()
     if current.collected_bytes > _MAX_RESULT_BYTES:
         message = (
-            f"The list that '{node.name}' has collected has {current.collected_bytes} bytes; an execution can give"
-            f" {_MAX_RESULT_BYTES}. Say in 'outputs' which part of it the flow gives"
+            f"The list that '{node.name}' collected has {current.collected_bytes} bytes; the limit of an execution's"
+            f" result is {_MAX_RESULT_BYTES}. Select the part to return in 'outputs'"
         )
         return failed(flow, state, Failure(type="node.result_too_large", node=node.name, message=message), current)
     return complete(flow, current.result)
@@ -455,7 +459,7 @@ def _after_failure(flow: Flow, state: ExecutionState, frame: Frame, current: Ste
 
 
 def deadline_of(flow: Flow, state: ExecutionState) -> datetime | None:
-    """When the execution has had its time, if that is limited and it has not ended by then."""
+    """Return the moment at which the execution times out; None without a timeout, or once the flow has ended."""
     if flow.limits.timeout_seconds is None or state.started_at is None or state.is_queued:
         return None
     if state.root.ended is not None:

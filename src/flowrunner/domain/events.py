@@ -1,4 +1,4 @@
-"""What happens to an execution: each kind of event, as it is recorded."""
+"""The events of an execution, as they are recorded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ LOG_LEVELS: Final[frozenset[LogLevel]] = frozenset(get_args(LogLevel))
 ROOT: Final = ""
 ON_FAILURE: Final = "on_failure"
 ON_FINISH: Final = "on_finish"
-# What the key of a signal begins with that tells of the end of a sub-flow; its id follows.
+# Prefix of the signal key for the end of a sub-flow; the execution's id follows.
 END_OF_FLOW: Final = "flow:"
 HANDLERS: Final = frozenset({ON_FAILURE, ON_FINISH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a node or an execution failed.
+    """The error of a node, or the failure of an execution.
 
     Attributes:
         type: Dotted type: `http.500`, `timeout`, `connection.refused`, `expression`.
-        node: The node it came from, where one did.
-        retry_after: Seconds the other side asked to wait before another try.
+        node: The node that raised it; None if no node did.
+        retry_after: Seconds that the server asked to wait before another attempt.
     """
 
     type: str
@@ -42,9 +42,9 @@ class Step(NamedTuple):
     """A run of a node within one execution.
 
     Attributes:
-        iteration: Counts the visits of the node within its scope, from 1.
-        scope: Which run of which inner scope it belongs to: "" is the flow itself, `each.1[4]` the
-            fifth element of the first run of the node `each`, `each.1[4]/both.1[left]` a branch in it.
+        iteration: Number of the visit of the node within its scope, from 1.
+        scope: The run of a scope that the step belongs to: "" is the flow itself, `each.1[4]` the fifth element of
+            the first run of the node `each`, `each.1[4]/both.1[left]` a branch in it.
     """
 
     node: str
@@ -55,23 +55,23 @@ class Step(NamedTuple):
         name = f"{self.node}.{self.iteration}"
         return f"{self.scope}/{name}" if self.scope else name
 
-    def child_scopes(self, key: str) -> str:
-        """The scope ``key`` of this step."""
+    def child_scope(self, key: str) -> str:
+        """Return the scope ``key`` of this step."""
         return f"{self}[{key}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The execution exists. ``node`` is the one it starts at.
+    """The creation of an execution. ``node`` is its first node.
 
     Attributes:
-        by: The account that asked for it, where one did.
-        parent: The step of another execution that it runs for: `{execution_id, step, failures, flows}`, with
-            how many tries of the step had failed, and the ids of the flows that led here.
-        rerun_of: The execution whose events come next, as far as they are kept:
-            `{execution_id, from, keys_of}`; the last one is there if its steps send another's idempotency keys.
-        is_queued: It waits for its turn: too many executions of its flow are under way.
-        flow_name: What its flow is called, where that is not what the metadata of its revision says.
+        by: The account that requested it; None for a sub-flow.
+        parent: The step of another execution that it runs for: `{execution_id, step, failures, flows}`, with the
+            number of failed attempts of the step, and the ids of the flows in the chain of calls.
+        rerun_of: The execution whose kept events follow: `{execution_id, from, keys_of}`. `keys_of` is present if the
+            steps send another execution's idempotency keys.
+        is_queued: The execution waits for a concurrency slot of its flow.
+        flow_name: The flow's name, if it differs from the metadata of the revision.
     """
 
     type: ClassVar[str] = "execution.started"
@@ -87,14 +87,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
-    """It is the turn of an execution that was queued."""
+    """The admission of a queued execution: it has a concurrency slot now."""
 
     type: ClassVar[str] = "execution.admitted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStarted:
-    """A try of a step begins. ``interrupted``: the try before it was cut off by a crash."""
+    """The start of an attempt of a step. ``interrupted``: a crash interrupted the attempt before it."""
 
     type: ClassVar[str] = "node.started"
     node: str
@@ -107,14 +107,14 @@ class NodeStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeCompleted:
-    """A step is done.
+    """The completion of a step.
 
     Attributes:
-        skipped: The node's own condition kept it from running.
-        is_last: Its scope ends with it, whatever edges it has.
-        vars: What it sets among the flow's variables.
-        collected: Its result is what was collected of its scopes, one part each, and is null here: the events of their
-            ends have the parts. These stand in the list for scopes without one, by key.
+        skipped: The node did not run because its condition was false.
+        is_last: The scope ends with this step, even if the node has edges.
+        vars: Variables of the flow that the step sets.
+        collected: Values for scopes without a collected part, by key. If it is not None, the result is the list of
+            collected parts, which the events of the scopes' ends hold, and ``result`` is null.
     """
 
     type: ClassVar[str] = "node.completed"
@@ -133,7 +133,7 @@ class NodeCompleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFailed:
-    """A try of a step failed. ``retry_at``: when the next one is due; None when none is."""
+    """The failure of an attempt of a step. ``retry_at``: the time of the next attempt; None if there is none."""
 
     type: ClassVar[str] = "node.failed"
     node: str
@@ -147,13 +147,13 @@ class NodeFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeWaiting:
-    """A step waits: for a signal, for a moment, or for whichever comes first.
+    """The start of a step's wait for a signal, for a moment, or for the first of both.
 
     Attributes:
-        until: When it goes on by itself, with ``action`` and ``result``; None for never.
-        key: The signal it waits for; None for none.
-        fail_at_deadline: At ``until`` it fails with `timeout` instead.
-        about: What it waits for, in the words of its node type: `{type: approval, prompt: …}`.
+        until: The moment at which the step continues with ``action`` and ``result``; None for never.
+        key: Key of the signal that it waits for; None for no signal.
+        fail_at_deadline: The step fails with `timeout` at ``until`` instead of continuing.
+        details: Description of the wait by the node type: `{type: approval, prompt: …}`.
     """
 
     type: ClassVar[str] = "node.waiting"
@@ -170,24 +170,24 @@ class NodeWaiting:
     scope: str = ROOT
 
     @property
-    def is_for_somebody(self) -> bool:
-        """Whether what it waits for comes from outside, and not from a sub-flow or the clock."""
+    def is_external(self) -> bool:
+        """Return whether the step waits for a signal from outside, not for a sub-flow or the clock."""
         return self.key is not None and not self.key.startswith(END_OF_FLOW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScopesOpened:
-    """A step runs scopes of its own and goes on when enough of them have ended.
+    """The opening of a step's own scopes; the step continues when enough of them have ended.
 
     Attributes:
-        keys: Their keys, in the order they begin.
-        inputs: What flows into each.
-        concurrency: How many may be under way together.
-        needed: How many have to complete; the ones under way are cancelled then.
-        tolerant: Whether the ones that fail count as ended and no more.
-        not_before: When the first may begin; None for at once.
-        until: When the step fails if they have not ended; None for never.
-        about: What its node type wants to know when they have ended.
+        keys: Their keys, in the order of their starts.
+        inputs: The input of each.
+        concurrency: The number that may run at the same time.
+        needed: The number that have to complete; the ones still running are cancelled then.
+        ignore_failures: A failed scope counts as ended and does not fail the step.
+        not_before: The earliest start of the first one; None for immediately.
+        until: The moment at which the step fails if they have not ended; None for never.
+        details: Data that the node type needs when they have ended.
     """
 
     type: ClassVar[str] = "scopes.opened"
@@ -211,14 +211,13 @@ ScopeOutcome: TypeAlias = Literal["completed", "failed", "cancelled"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScopeEnded:
-    """One run of a scope has ended, and nothing in it goes on.
+    """The end of one run of a scope; its running steps stop.
 
     Attributes:
-        scope: "" for the flow itself, when handlers are to run before the execution ends.
-        reason: Why it was cancelled.
-        result: What the execution gives, when the flow itself has completed; the part that a loop collects of it,
-            when one does.
-        part_bytes: What that part counts for; None where nothing is collected.
+        scope: "" for the flow itself, if handlers run before the execution ends.
+        reason: Reason of a cancellation.
+        result: The execution's result, if the flow itself has completed; or the part that a loop collects.
+        part_bytes: Size of the collected part; None if nothing is collected.
     """
 
     type: ClassVar[str] = "scope.ended"
@@ -232,11 +231,10 @@ class ScopeEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalReceived:
-    """A signal came. The step that waits for it goes on; without one, the next that asks for it.
+    """The receipt of a signal, for the step that waits for it, or else for the next step that will.
 
     Attributes:
-        request: Digests of the idempotency key that it came with and of what was asked, as `key:asked`; None without
-            a key.
+        request: Digests of the request's idempotency key and content, as `key:content`; None without a key.
     """
 
     type: ClassVar[str] = "signal.received"
@@ -248,7 +246,7 @@ class SignalReceived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
-    """A line of the log. ``iteration``: of the step that wrote it; None where none did."""
+    """A line of the log. ``iteration``: that of the step that wrote it; None if no step did."""
 
     type: ClassVar[str] = "log"
     level: LogLevel
@@ -261,7 +259,7 @@ class Logged:
 
     @property
     def step(self) -> str | None:
-        """The step in words, where one wrote it."""
+        """Return the name of the step that wrote the line, if one did."""
         if self.node is None or self.iteration is None:
             return None
         return str(Step(self.node, self.iteration, self.scope))
@@ -275,10 +273,10 @@ class Completed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The execution failed.
+    """The failure of an execution.
 
     Attributes:
-        step: The step that it failed at, where one did, with its attempt and what flowed into it.
+        step: The failed step, if there is one; with its attempt and input.
     """
 
     type: ClassVar[str] = "execution.failed"

@@ -1,4 +1,4 @@
-"""One run of a flow: the state that its events add up to."""
+"""The state of an execution, derived from its events."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.values import JSON, memory_of
 
-# What the runs of a step's own scopes have given, together, in memory.
+# Memory for the results and errors of all runs of a step's own scopes.
 MAX_HELD_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -50,7 +50,7 @@ class Status(StrEnum):
 
 FINAL: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
-# Every change of status that is legal. The database refuses to leave a final one by itself.
+# The legal changes of status. The database also rejects a change of a final one.
 TRANSITIONS: Final[Mapping[Status, frozenset[Status]]] = {
     Status.RUNNING: frozenset({Status.RUNNING, Status.WAITING, *FINAL}),
     Status.WAITING: frozenset({Status.RUNNING, Status.WAITING, *FINAL}),
@@ -61,16 +61,16 @@ TRANSITIONS: Final[Mapping[Status, frozenset[Status]]] = {
 
 
 class IllegalEvent(FlowRunnerError):
-    """An event that cannot follow the ones before it: a bug, never a user's fault."""
+    """An event that cannot follow the previous ones: always a bug."""
 
 
 class StepStatus(StrEnum):
     RUNNING = "running"
     RETRYING = "retrying"
     WAITING = "waiting"
-    # What it waited for has come: its node type is to say what follows.
+    # Its signal has arrived, and its node type has to handle it.
     RESUMING = "resuming"
-    # Its own scopes are under way.
+    # Its own scopes are running.
     OPEN = "open"
     COMPLETED = "completed"
     SKIPPED = "skipped"
@@ -93,17 +93,17 @@ STEP_TRANSITIONS: Final[Mapping[StepStatus, frozenset[StepStatus]]] = {
 
 @dataclass(slots=True)
 class ScopeProgress:
-    """How far the scopes of a step have come.
+    """The progress of a step's own scopes.
 
     Attributes:
-        inputs: What flows into each that has not begun, by key; they begin in this order.
-        active: Keys of the ones under way.
-        results: What each gave, of the ones that completed, by key.
-        errors: Why each failed, of the ones that did.
-        failed_at: The step that the last of those failed at.
-        parts: What was collected of each, by key; of a loop that opens them one after the other, of all so far.
-        part_bytes: Size of the parts together.
-        held_bytes: What the results and errors take in memory.
+        inputs: Inputs of the scopes that have not started, by key, in the order of their starts.
+        active: Keys of the running ones.
+        results: Results of the completed ones, by key.
+        errors: Errors of the failed ones, by key.
+        failed_at: The step whose error was the last of those.
+        parts: Collected parts, by key; for a loop that opens its scopes one by one, those of all scopes so far.
+        part_bytes: Size of all parts.
+        held_bytes: Memory of the results and errors.
     """
 
     opened: ScopesOpened
@@ -117,13 +117,13 @@ class ScopeProgress:
     held_bytes: int = 0
 
     @property
-    def is_too_much(self) -> bool:
-        """Whether the results and errors take more memory than may be kept."""
+    def is_over_limit(self) -> bool:
+        """Return whether the results and errors take more memory than allowed."""
         return self.held_bytes > MAX_HELD_BYTES
 
     @property
-    def is_enough(self) -> bool:
-        """Whether the step goes on, whatever is still under way."""
+    def may_continue(self) -> bool:
+        """Return whether enough scopes have ended for the step to continue."""
         ended = len(self.results) + len(self.errors)
         return ended == len(self.opened.keys) or (
             not self.opened.ignore_failures and len(self.results) >= self.opened.needed
@@ -131,14 +131,14 @@ class ScopeProgress:
 
     @property
     def fatal(self) -> Failure | None:
-        """The error that keeps enough of them from completing."""
+        """Return the error after which too few scopes can still complete; None if there is none."""
         if self.opened.ignore_failures or len(self.errors) <= len(self.opened.keys) - self.opened.needed:
             return None
         return next(reversed(self.errors.values()))
 
     @property
-    def is_active(self) -> bool:
-        """Whether a further one may begin."""
+    def may_start_more(self) -> bool:
+        """Return whether another scope may start."""
         return bool(self.inputs) and len(self.active) < self.opened.concurrency
 
     @property
@@ -148,20 +148,20 @@ class ScopeProgress:
 
 @dataclass(slots=True)
 class StepState:
-    """Where the latest run of a node stands.
+    """The state of the latest run of a node.
 
     Attributes:
-        input: What flowed into it.
-        attempts: Tries so far, the present one included.
-        failures: Tries that ended with an error; what retries are counted by.
-        interruptions: Tries that a crash cut off.
-        due_at: When a retry is due, or a wait is over, or its scopes have had their time.
-        waiting: What it waits for.
-        signal: What came, for a step that resumes.
-        open: Its own scopes, while they are under way.
-        failed_at: The step inside it whose error is its own, if it failed so.
-        before: The run of the node before this one, until this one has ended.
-        collected_bytes: Size of the result, if it was collected of the step's scopes; 0 otherwise.
+        input: The step's input.
+        attempts: Attempts so far, the current one included.
+        failures: Attempts that ended with an error, which retries are counted by.
+        interruptions: Attempts that a crash interrupted.
+        due_at: The moment of a retry, of the end of a wait, or of its scopes' start or timeout.
+        waiting: The event of its wait.
+        signal: Payload of the signal of a step that resumes.
+        open: Its own scopes, while they are open.
+        failed_at: The step inside it whose error became its own.
+        before: The previous run of the node, until this one has ended.
+        collected_bytes: Size of the result if it is a collected list; otherwise 0.
     """
 
     step: Step
@@ -185,33 +185,33 @@ class StepState:
     collected_bytes: int = 0
 
     def collected(self, others: Mapping[str, JSON]) -> JSON:
-        """Return the list of what was collected of the step's scopes, in their order.
+        """Return the list of parts collected from the step's scopes, in their order.
 
         Args:
-            others: What stands in it for scopes of which nothing was collected, by key.
+            others: Values for scopes without a part, by key.
         """
         parts = {**(self.open.parts if self.open is not None else {}), **others}
         return [parts[key] for key in sorted(parts, key=int)]
 
     @property
-    def waits_for_somebody(self) -> bool:
-        """Whether somebody outside has to do something: send a signal, or answer an approval."""
-        return self.waiting is not None and self.waiting.is_for_somebody
+    def waits_externally(self) -> bool:
+        """Return whether the step waits for a signal or an answer to an approval from outside."""
+        return self.waiting is not None and self.waiting.is_external
 
 
 @dataclass(slots=True)
 class Frame:
-    """One run of a scope.
+    """The state of one run of a scope.
 
     Attributes:
         owner: The step whose scope it is; None for the flow itself and its handlers.
-        key: Which of the owner's scopes it is a run of.
-        item: What flowed into it.
-        cursor: The node whose state decides what happens next in it; None before the first.
-        steps: The latest step of each node visited, by node.
-        flowing: What flows into the next node: the last result, or the item.
-        error: The last failure of a step that had no tries left; what `${error}` reads.
-        ended: What it came to.
+        key: Key of the scope within its owner.
+        item: The scope's input.
+        cursor: The current node; None before the first.
+        steps: The latest step of each visited node, by node.
+        flowing: Input of the next node: the last result, or the item.
+        error: Error of the last step that failed with no attempts left, which `${error}` reads.
+        ended: The event of its end.
     """
 
     scope: str
@@ -231,22 +231,22 @@ class Frame:
 
 @dataclass(slots=True)
 class ExecutionState:
-    """What the events of one execution add up to; `apply` is the only way it changes.
+    """The state of one execution after its events; only `apply` changes it.
 
     Attributes:
-        seq: Number of the last event; the next is one higher.
-        frames: Every run of a scope that has not ended, and the flow itself, by scope.
-        ready: Scopes in which something may be decided, in the order they became so.
-        running: Steps whose try is recorded as started and not as ended.
-        timed: Steps that something happens to by itself at their ``due_at``, or that wait for a signal.
+        seq: Number of the last event.
+        frames: The flow's own frame, and the frames of all open scopes, by scope.
+        ready: Scopes with a decision to make, in the order they became ready.
+        running: Steps with an attempt that is recorded as started but not as ended.
+        timed: Steps that wait for their ``due_at`` or for a signal.
         signals: Signals that no step has taken yet, by key.
-        signal_bytes: What those take in memory.
-        requests: What was asked with each idempotency key that a signal came with, both as digests.
-        vars: What `set` nodes have set.
-        dues: When something happens to a step by itself, the earliest first; some of it is out of date.
-        started_tries: Tries of steps begun so far, by where they count: `ROOT` for the flow itself, or the handler
-            they run for. Loops are bounded by it.
-        log_lines: Log events so far; they are capped.
+        signal_bytes: Memory of those signals.
+        requests: Digest of the request for each digest of an idempotency key that came with a signal.
+        vars: Variables set by `set` nodes.
+        dues: Heap of due moments of steps; entries may be outdated.
+        started_attempts: Attempts started so far, by budget: `ROOT` for the flow itself, or the handler. This bounds
+            loops.
+        log_lines: Number of log events, which is limited.
     """
 
     seq: int = 0
@@ -264,7 +264,7 @@ class ExecutionState:
     requests: dict[str, str] = field(default_factory=dict)
     vars: dict[str, JSON] = field(default_factory=dict)
     dues: list[tuple[datetime, Step]] = field(default_factory=list, compare=False)
-    started_tries: Counter[str] = field(default_factory=Counter)
+    started_attempts: Counter[str] = field(default_factory=Counter)
     log_lines: int = 0
     ending: Ending | None = None
 
@@ -278,14 +278,14 @@ class ExecutionState:
             case Cancelled():
                 return Status.CANCELLED
             case None:
-                waits = self.rests and any(self.at(step).waits_for_somebody for step in self.timed)
+                waits = self.rests and any(self.at(step).waits_externally for step in self.timed)
                 return Status.WAITING if waits else Status.RUNNING
             case _:
                 assert_never(self.ending)
 
     @property
     def rests(self) -> bool:
-        """Whether nothing happens before a moment in time, or before something comes from outside."""
+        """Return whether the execution is idle until a moment in time or an event from outside."""
         if self.ending is not None:
             return False
         return self.is_queued or (bool(self.timed) and not self.running and not self.ready)
@@ -296,7 +296,7 @@ class ExecutionState:
 
     @property
     def next_due(self) -> StepState | None:
-        """The step to which something happens by itself first; None if there is none."""
+        """Return the step that is due first; None if there is none."""
         while self.dues:
             due_at, step = self.dues[0]
             if step in self.timed and self.at(step).due_at == due_at:
@@ -306,7 +306,7 @@ class ExecutionState:
 
     @property
     def due_at(self) -> datetime | None:
-        """When something happens by itself; None for never."""
+        """Return the moment at which the first step is due; None if there is none."""
         current = self.next_due
         return None if current is None else current.due_at
 
@@ -314,7 +314,7 @@ class ExecutionState:
         return self.frames[step.scope].steps[step.node]
 
     def visible(self, scope: str) -> Iterator[Frame]:
-        """The frames whose nodes can be seen from a scope, the innermost first."""
+        """Yield the frames whose nodes are visible from a scope, the innermost first."""
         frame: Frame | None = self.frames[scope]
         while frame is not None:
             yield frame
@@ -324,7 +324,7 @@ class ExecutionState:
                 frame = self.frames[ROOT] if frame.scope else None
 
     def within(self, scope: str) -> Iterator[Frame]:
-        """The frames of a scope and of all the scopes inside it; those of the handlers are inside the flow."""
+        """Yield the frames of a scope and of all scopes inside it; the handlers are inside the flow."""
         if scope == ROOT:
             yield from self.frames.values()
             return
@@ -332,13 +332,13 @@ class ExecutionState:
         yield frame
         for current in frame.steps.values():
             for key in current.open.active if current.open is not None else ():
-                yield from self.within(current.step.child_scopes(key))
+                yield from self.within(current.step.child_scope(key))
 
     def apply(self, event: Event, at: datetime) -> None:
-        """Take the next event into account.
+        """Apply the next event.
 
         Raises:
-            IllegalEvent: If it cannot follow the ones before.
+            IllegalEvent: If it cannot follow the previous ones.
         """
         if self.ending is not None:
             raise IllegalEvent(f"{event.type} after {self.ending.type}")
@@ -381,36 +381,36 @@ class ExecutionState:
         step = Step(event.node, event.iteration, event.scope)
         frame = self.frames.get(event.scope)
         if frame is None:
-            # Checked before the scope is entered: an illegal event leaves the state as it was.
+            # Checked before the scope is entered: an illegal event must not change the state.
             if (event.iteration, event.attempt) != (1, 1):
-                raise IllegalEvent(f"{step} out of turn")
+                raise IllegalEvent(f"{step} out of order")
             frame = self._enter(event.scope)
         before = frame.steps.get(event.node)
         if before is not None and before.step == step:
             if event.attempt != before.attempts + 1:
-                raise IllegalEvent(f"try {event.attempt} of {step} after {before.attempts}")
+                raise IllegalEvent(f"attempt {event.attempt} of {step} after {before.attempts}")
             expected = StepStatus.RUNNING if event.interrupted else StepStatus.RETRYING
             if before.status is not expected:
-                raise IllegalEvent(f"another try of {step}, which is {before.status}")
+                raise IllegalEvent(f"another attempt of {step}, which is {before.status}")
             before.attempts = event.attempt
             before.interruptions += event.interrupted
             before.status, before.due_at = StepStatus.RUNNING, None
             self.timed.pop(step, None)
         else:
             if event.iteration != (before.step.iteration if before else 0) + 1 or event.attempt != 1:
-                raise IllegalEvent(f"{step} out of turn")
+                raise IllegalEvent(f"{step} out of order")
             if event.scope not in self.ready:
-                raise IllegalEvent(f"{step} while its scope has another under way")
+                raise IllegalEvent(f"{step} while another step of its scope is running")
             frame.steps[event.node] = StepState(
                 step, event.node_type, StepStatus.RUNNING, at, frame.flowing, before=before
             )
             frame.cursor = event.node
-        self.started_tries[budget_of(event.scope)] += 1
+        self.started_attempts[budget_of(event.scope)] += 1
         self.running[step] = None
         self.ready.pop(event.scope, None)
 
     def _enter(self, scope: str) -> Frame:
-        """The frame of a scope whose first node starts."""
+        """Create the frame of a scope whose first node starts."""
         if scope in HANDLERS:
             ended = self.root.ended
             if ended is None:
@@ -420,10 +420,10 @@ class ExecutionState:
         else:
             owner, key = self._owner_of(scope)
             scopes = owner.open
-            # How many are under way does not count here: in a rerun, elements after the one that it begins
-            # at have had their turn already.
+            # The number of running scopes is not checked: in a rerun, elements after the one that it starts at may
+            # have run before.
             if scopes is None or key not in scopes.inputs:
-                raise IllegalEvent(f"{scope} begins out of turn")
+                raise IllegalEvent(f"{scope} starts out of order")
             item = scopes.inputs.pop(key)
             scopes.active[key] = None
             owner.due_at = scopes.opened.until
@@ -458,7 +458,7 @@ class ExecutionState:
         self.frames[event.scope].flowing = result
         if event.vars:
             self.vars = {**self.vars, **event.vars}
-        self._reconcile_children(current)
+        self._finish_step(current)
 
     def _fail(self, event: NodeFailed) -> None:
         status = StepStatus.FAILED if event.retry_at is None else StepStatus.RETRYING
@@ -470,7 +470,7 @@ class ExecutionState:
             if current.open is not None and current.open.fatal == event.error:
                 current.failed_at = current.open.failed_at
             self.frames[event.scope].error = event.error
-            self._reconcile_children(current)
+            self._finish_step(current)
         else:
             current.due_at = event.retry_at
             current.waiting, current.signal = None, None
@@ -479,13 +479,13 @@ class ExecutionState:
             self._expect(current)
 
     def _expect(self, current: StepState) -> None:
-        """Something happens to a step by itself, or when a signal comes."""
+        """Register a step that waits for its ``due_at`` or for a signal."""
         self.timed[current.step] = None
         if current.due_at is not None:
             heappush(self.dues, (current.due_at, current.step))
 
-    def _reconcile_children(self, current: StepState) -> None:
-        """What a step waited for is over, and its scope goes on."""
+    def _finish_step(self, current: StepState) -> None:
+        """Clear the waits of an ended step, and mark its scope as ready."""
         current.due_at, current.waiting, current.signal, current.open = None, None, None, None
         current.before = None
         self.running.pop(current.step, None)
@@ -525,8 +525,8 @@ class ExecutionState:
 
     def _open(self, event: ScopesOpened) -> None:
         current = self._current(event, StepStatus.OPEN)
-        if current.open is not None and not current.open.is_enough:
-            raise IllegalEvent(f"{current.step} opens scopes while others are under way")
+        if current.open is not None and not current.open.may_continue:
+            raise IllegalEvent(f"{current.step} opens scopes while others are running")
         inputs = dict(zip(event.keys, event.inputs, strict=True))
         before, current.open = current.open, ScopeProgress(event, inputs)
         if before is not None:
@@ -544,9 +544,9 @@ class ExecutionState:
     def _end_scope(self, event: ScopeEnded) -> None:
         frame = self.frames.get(event.scope)
         if frame is None or frame.ended is not None:
-            raise IllegalEvent(f"{event.scope} ends, and is not under way")
-        for child_scopes in list(self.within(event.scope)):
-            self._leave(child_scopes)
+            raise IllegalEvent(f"{event.scope} ends, but is not running")
+        for inner in list(self.within(event.scope)):
+            self._leave(inner)
         if event.scope == ROOT or event.scope in HANDLERS:
             frame.ended = event
             if event.scope == ROOT:
@@ -555,10 +555,10 @@ class ExecutionState:
             self.ready[ROOT] = None
             return
         owner, key = self._owner_of(event.scope)
-        assert owner.open is not None, "a scope is under way only while its owner has it open"
+        assert owner.open is not None, "a scope runs only while its owner has it open"
         del owner.open.active[key]
         if event.outcome == "completed":
-            # A loop that goes by what its run gave opens one at a time; of many the part is all that is kept.
+            # A loop that reads its run's result opens one scope at a time. Of many scopes, only the parts are kept.
             is_kept = event.part_bytes is None or len(owner.open.opened.keys) == 1
             owner.open.results[key] = kept = frame.flowing if is_kept else None
             owner.open.held_bytes += memory_of(kept)
@@ -573,7 +573,7 @@ class ExecutionState:
         self._mark_ready(owner)
 
     def _leave(self, frame: Frame) -> None:
-        """Nothing in a frame goes on; the flow's own and the handlers' stay to be read."""
+        """Stop all steps of a frame, and drop it unless it is the flow's own or a handler's."""
         for step in frame.steps.values():
             self.running.pop(step.step, None)
             self.timed.pop(step.step, None)
@@ -582,10 +582,10 @@ class ExecutionState:
             del self.frames[frame.scope]
 
     def _mark_ready(self, owner: StepState) -> None:
-        """Note whether there is something to decide about a step whose scopes are open."""
+        """Mark the owner's scope as ready if there is a decision to make about its open scopes."""
         scopes = owner.open
-        assert scopes is not None, "asked of steps with open scopes"
-        if scopes.is_active or scopes.is_enough or scopes.is_too_much or scopes.fatal is not None:
+        assert scopes is not None, "the owner has open scopes"
+        if scopes.may_start_more or scopes.may_continue or scopes.is_over_limit or scopes.fatal is not None:
             self.ready[owner.step.scope] = None
         else:
             self.ready.pop(owner.step.scope, None)
@@ -602,13 +602,13 @@ class ExecutionState:
 
 
 def budget_of(scope: str) -> str:
-    """Return where the steps of a scope count: the handler that it belongs to, or `ROOT` for the flow itself."""
+    """Return the step budget of a scope: the handler that it belongs to, or `ROOT` for the flow itself."""
     outermost = scope.partition("/")[0]
     return outermost if outermost in HANDLERS else ROOT
 
 
 def replay(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
-    """The state that a stored sequence of events adds up to."""
+    """Return the state after a stored sequence of events."""
     state = ExecutionState()
     for event, at in events:
         state.apply(event, at)

@@ -1,4 +1,4 @@
-"""A flow: named nodes joined by named edges, and what each node type is."""
+"""Flows: named nodes joined by named edges, and the specification of node types."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ from flowrunner.domain.values import JSON
 DEFAULT_ACTION: Final = "default"
 SKIPPED_ACTION: Final = "skipped"
 
-# Which key of a node of this type holds nodes of its own: one scope, or several by name.
+# The key of a node that holds its own nodes: one scope, or several by name.
 ChildScopesKey: TypeAlias = Literal["nodes", "branches"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParamFault:
-    """One thing wrong with the parameters of a node; ``keys`` lead from them to the value."""
+    """A fault in the parameters of a node; ``keys`` lead from the parameters to the value."""
 
     keys: tuple[str | int, ...]
     code: str
@@ -27,29 +27,28 @@ class ParamFault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeTypeSpec:
-    """What the rules need to know about a node type.
+    """The specification of a node type, as far as the language and the engine need it.
 
     Attributes:
-        summary: What it does, in a sentence.
-        actions_of: Actions a node with these parameters, as written, can end with on success; None where they do
-            not tell.
-        errors: Error types, or families of them, that it can fail with, beside the common ones.
-        check: Faults of parameters as written, where any value may still be an expression.
-        params_schema: The JSON Schema of its parameters, where no value is an expression.
-        code: Parameters that are JavaScript by themselves, by the keys that lead to them; `*` stands
-            for any key.
+        summary: One sentence on its purpose.
+        actions_of: Actions that a node with these parameters, as written, can end with on success; None if they
+            depend on expressions.
+        errors: Error types, or groups of them, that it can fail with, besides the common ones.
+        check: Function that returns the faults of parameters as written; any value may be an expression.
+        params_schema: Function that returns the JSON Schema of its parameters without expressions.
+        code: Parameters that are JavaScript without `${}`, by the keys that lead to them; `*` is any key.
         schemas: Parameters that are JSON Schemas.
-        inner: Which key of the node holds nodes of its own, if one does.
-        repeatable: Whether a node with these parameters may run twice without harm.
+        child_scopes: The key of the node that holds its own nodes, if there is one.
+        repeatable: Function that returns whether a node with these parameters may safely run twice.
         params: The names of its parameters.
-        reevaluate_params: Whether its parameters are filled in anew before each run of its own nodes: they see which
-            run it is as `index`, and as `input` what the run before gave.
-        sets_variables: Whether it may set variables of the flow.
-        collects: Whether its parameter `collect` is filled in after each run of its own nodes, to be gathered.
-        pure: Whether it touches nothing outside the execution, so that its start need not be durable
-            before it runs, nor its result before the next node starts.
-        timeout_of: Seconds that a node with these parameters, as written, may run when its flow does
-            not say; None for no limit.
+        reevaluate_params: Its parameters are evaluated before each run of its own nodes, with the run's number as
+            `index` and the previous run's result as `input`.
+        sets_variables: It may set variables of the flow.
+        collects: Its parameter `collect` is evaluated after each run of its own nodes, and the values are collected.
+        pure: It has no effect outside the execution, so its start need not be durable before it runs, nor its result
+            before the next node starts.
+        timeout_of: Function that returns the default timeout, in seconds, of a node with these parameters as written;
+            None for no limit.
     """
 
     name: str
@@ -70,7 +69,7 @@ class NodeTypeSpec:
     pure: bool = False
 
 
-# Errors that the engine itself can give any node.
+# Errors that the engine can raise for any node.
 COMMON_ERRORS: Final = (
     "timeout",
     "expression",
@@ -85,12 +84,12 @@ COMMON_ERRORS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mentions:
-    """What a node's expressions read."""
+    """The names that a node's expressions read."""
 
     roots: frozenset[str] = frozenset()
     secrets: frozenset[str] = frozenset()
     nodes: frozenset[str] = frozenset()
-    # An expression reads nodes by names that only it knows.
+    # An expression reads nodes by names that it computes.
     any_node: bool = False
 
 
@@ -120,10 +119,11 @@ def _references(*templates: Template) -> list[tuple[str, tuple[str | int, ...]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A template, with what it takes to render it.
+    """A template with everything needed to render it.
 
     Attributes:
-        codes: What the sandbox has to evaluate first.
+        codes: Code that the sandbox has to evaluate first.
+        mentions: Names that the template reads.
     """
 
     template: Template
@@ -141,7 +141,7 @@ def prepared(template: Template) -> Prepared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """Scripts around a node, an older form: before it, instead of it, after it."""
+    """Scripts of the older form that run before a node, instead of it, and after it."""
 
     prep: Prepared | None = None
     exec: Prepared | None = None
@@ -158,20 +158,21 @@ class Graph:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One node of a flow.
+    """A node of a flow.
 
     Attributes:
-        condition: The node is skipped where this is false.
-        next: Where each action or error pattern (`error.http.404`) leads.
-        output: What later nodes see of the result; the whole result when None.
-        timeout_seconds: How long one try may take; None for no limit.
-        repeatable: Whether a try that was cut off by a crash may run again.
-        inner: The node's own scopes: by name, or one under "" that is run as often as it takes.
-        collect: What it gathers of each run of its own nodes; its result is the list of that. None where it does not.
-        item: What expressions within its scope call the element that flowed into it.
-        sets_variables: It may change variables, and runs when no other node that may does.
-        unreadable: Why it fails when it is to run: this version does not read all that an earlier one has accepted.
-        is_quick: It is done at once, without waiting for anything.
+        condition: The node is skipped if this is false.
+        next: Target of each action or error pattern (`error.http.404`).
+        output: The part of the result that later nodes see; None for the whole result.
+        timeout_seconds: Time limit of one attempt; None for no limit.
+        repeatable: An attempt that a crash interrupted may run again.
+        child_scopes: The node's own scopes: by name, or one under "" that may run many times.
+        collect: The part that it collects from each run of its own nodes, whose list is its result; None if it does not
+            collect.
+        item: Name of the scope's input in expressions within the scope.
+        sets_variables: It may change variables; at most one such node runs at a time.
+        unreadable: Reason why it fails when it runs: this version cannot read what an earlier version accepted.
+        is_quick: It runs without waiting for anything.
     """
 
     name: str
@@ -197,25 +198,25 @@ class Node:
         object.__setattr__(self, "is_quick", is_quick)
 
     def target(self, action: str, *, skipped: bool = False) -> str | None:
-        """Where an action leads; None where its scope ends with it."""
+        """Return the target of an action; None if the scope ends."""
         if skipped:
             return self.next.get(SKIPPED_ACTION) or self.next.get(DEFAULT_ACTION)
         return self.next.get(action)
 
     def error_target(self, error_type: str) -> str | None:
-        """Where an error leads: the longest matching edge wins; None fails the scope."""
+        """Return the target of an error: the longest matching edge wins; None fails the scope."""
         for pattern in error_patterns(error_type):
             if (target := self.next.get(f"error.{pattern}")) is not None:
                 return target
         return self.next.get("error")
 
     def scope(self, key: str) -> Graph:
-        """The graph of the node's own scope ``key``."""
+        """Return the graph of the node's own scope ``key``."""
         return self.child_scopes.get(key) or self.child_scopes[""]
 
     @property
     def parts(self) -> tuple[Prepared, ...]:
-        """Everything of the node that is filled in when it runs."""
+        """Return every template of the node that is evaluated when it runs."""
         hooks = self.hooks or Hooks()
         parts = (self.params, self.condition, self.output, self.collect, hooks.prep, hooks.exec, hooks.post)
         return tuple(part for part in parts if part is not None)
@@ -226,7 +227,7 @@ OnLimit: TypeAlias = Literal["queue", "reject", "replace"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concurrency:
-    """How many executions of a flow, or of one value of ``key``, may be under way at once."""
+    """The limit on concurrent executions of a flow, or of one value of ``key``."""
 
     most: int
     key: Prepared | None = None
@@ -238,7 +239,7 @@ MAX_STEPS: Final = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What an execution may take: seconds, and tries of steps."""
+    """The limits of an execution: seconds, attempts of steps, and concurrency."""
 
     timeout_seconds: float | None = None
     max_steps: int = MAX_STEPS
@@ -247,13 +248,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow(Graph):
-    """A flow as its document says it, checked and ready to run.
+    """A flow that was read from its document, checked and ready to run.
 
     Attributes:
-        inputs: JSON Schema of each input, by name; None where the flow takes whatever it is given.
-        outputs: What an execution gives; the last node's result when None.
+        inputs: JSON Schema of each input, by name; None if the flow accepts any input.
+        outputs: The execution's result; None for the last node's result.
         on_failure: Node that runs once when an execution fails.
-        on_finish: Node that runs once however it ends.
+        on_finish: Node that runs once when an execution ends, whatever the outcome.
         tests: Its tests as written, by name.
     """
 

@@ -1,7 +1,8 @@
-"""What a rerun keeps of the execution it repeats: the events before the step it begins at.
+"""The events that a rerun keeps of the execution that it repeats.
 
-Kept is whatever does not follow from that step: in its own scope and the ones around it what came
-before it, and in the scopes beside it, other elements of a loop or other branches, what has ended.
+A rerun keeps everything that does not depend on the step at which it starts: in the step's own scope and the scopes
+around it, the events before the step; in the scopes beside it (other elements of a loop, other branches), the events of
+ended steps.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,11 +37,11 @@ Timed = tuple[Event, datetime]
 
 
 class NoSuchStep(FlowRunnerError):
-    """The execution has not come to the step that a rerun is to begin at."""
+    """The execution has not reached the step at which a rerun should start."""
 
 
 def find_step(events: Sequence[Timed], name: str) -> Step:
-    """The step that ``name`` means: as written (`each.1[4]/push.1`), or else the latest run of that node.
+    """Return the step named ``name``: a full name (`each.1[4]/push.1`), or a node, which means its latest run.
 
     Raises:
         NoSuchStep.
@@ -51,12 +52,12 @@ def find_step(events: Sequence[Timed], name: str) -> Step:
         return exact
     named = [step for step in steps if step.node == name and step.scope.partition("/")[0] not in HANDLERS]
     if not named:
-        raise NoSuchStep(f"The execution has not come to a step '{name}'")
+        raise NoSuchStep(f"The execution has not reached a step '{name}'")
     return named[-1]
 
 
 def kept_before(events: Sequence[Timed], start: Step) -> list[Timed]:
-    """The events that an execution begins with, after `Started`, to go on at ``start``."""
+    """Return the events that follow `Started` in an execution that continues at ``start``."""
     first = next(
         index
         for index, (event, _) in enumerate(events)
@@ -64,18 +65,18 @@ def kept_before(events: Sequence[Timed], start: Step) -> list[Timed]:
     )
     around = {ROOT, start.scope, *_scopes_around(start.scope)}
     kept = [(event, at) for index, (event, at) in enumerate(events) if _is_kept(event, around, is_before=index < first)]
-    return _without_loose_ends(kept, around)
+    return _without_open_steps(kept, around)
 
 
 def keys_of(started: Event) -> ExecutionId | None:
     """Return the execution whose idempotency keys the steps send; None if they send their own."""
-    told = started.rerun_of if isinstance(started, Started) else None
-    found = told.get("keys_of") if isinstance(told, Mapping) else None
+    rerun_of = started.rerun_of if isinstance(started, Started) else None
+    found = rerun_of.get("keys_of") if isinstance(rerun_of, Mapping) else None
     return None if found is None else ExecutionId(str(found))
 
 
 def misfit(kept: Sequence[Timed], start: Step, flow: Flow) -> str | None:
-    """Return what keeps ``flow`` from going on at ``start`` after the kept events; None if nothing does."""
+    """Return why ``flow`` cannot continue at ``start`` after the kept events; None if it can."""
     for event, _ in kept:
         if isinstance(event, NodeStarted | ScopesOpened):
             node = _node_at(flow, _step(event))
@@ -85,16 +86,16 @@ def misfit(kept: Sequence[Timed], start: Step, flow: Flow) -> str | None:
                 if not node.child_scopes.keys() & {key, ""}:
                     return f"its {_named(_step(event))} has no branch '{key}', whose result would be kept"
     if _node_at(flow, start) is None:
-        return f"it has no {_named(start)} to begin at"
+        return f"it has no {_named(start)} to start at"
     try:
         _check_goes_on(kept, flow)
-    except Exception as error:  # whatever the two make of each other is no fault of the caller's
-        return f"what is kept does not lead on in it ({error})"
+    except Exception as error:  # any error of the pair is reported as a misfit, not raised
+        return f"it cannot continue after the kept events ({error})"
     return None
 
 
 def _check_goes_on(kept: Sequence[Timed], flow: Flow) -> None:
-    """Raises: what comes of it if the events and the flow do not fit."""
+    """Raises: any error of the replay or the decision if the events do not fit the flow."""
     first = flow.nodes[flow.start]
     now = max((at for _, at in kept), default=datetime.min.replace(tzinfo=UTC))
     started = Started(node=first.name, node_type=first.type, input=None)
@@ -126,7 +127,7 @@ def _is_kept(event: Event, around: set[str], *, is_before: bool) -> bool:
         case Started() | Admitted() | SignalReceived() | Completed() | Failed() | Cancelled():
             return False
         case ScopeEnded(scope=scope):
-            # One around the step has not ended any more.
+            # A scope around the step is open again.
             return scope not in around and scope not in HANDLERS
         case Logged(node=None):
             return False
@@ -141,26 +142,26 @@ def _is_handler(scope: str) -> bool:
 
 
 def _scopes_around(scope: str) -> Iterator[str]:
-    """The scopes that a scope is inside of: of `a.1[0]/b.1[2]` that is `a.1[0]`."""
+    """Yield the scopes that contain a scope: `a.1[0]` for `a.1[0]/b.1[2]`."""
     while "/" in scope:
         scope = scope.rpartition("/")[0]
         yield scope
 
 
-def _without_loose_ends(events: Sequence[Timed], around: set[str]) -> list[Timed]:
-    """Without the steps that had not ended, which run anew, and the scopes that are not there without them."""
+def _without_open_steps(events: Sequence[Timed], around: set[str]) -> list[Timed]:
+    """Return the events without those of steps that had not ended, which run again, and of the scopes inside them."""
     ended = {_step(e) for e, _ in events if _ends(e)}
     opened = {_step(e) for e, _ in events if isinstance(e, ScopesOpened)}
     over = {str(step) for step in ended}
     kept: list[Timed] = []
     alive: set[str] = {ROOT}
-    # Of a loop that opens one after the other, the later ones do not follow by themselves.
+    # A loop that opens its scopes one by one opens the later ones only if the earlier ones are kept.
     may_begin: set[str] = set()
-    # An owner of a scope around the start is under way by its nature: it stays open.
+    # The owner of a scope around the start stays open.
     owners_around = {_owner(scope) for scope in around if scope}
     for event, at in events:
         if isinstance(event, ScopeEnded):
-            # One that was cancelled runs anew, unless the step that it belonged to has done without it.
+            # A cancelled scope runs again, unless its owner has ended without it.
             if event.scope in alive and (event.outcome != "cancelled" or _owner(event.scope) in over):
                 kept.append((event, at))
                 alive.discard(event.scope)
@@ -177,12 +178,12 @@ def _without_loose_ends(events: Sequence[Timed], around: set[str]) -> list[Timed
             alive.add(scope)
             kept.append((event, at))
             if isinstance(event, ScopesOpened):
-                may_begin.update(step.child_scopes(key) for key in event.keys)
+                may_begin.update(step.child_scope(key) for key in event.keys)
     return kept
 
 
 def _owner(scope: str) -> str:
-    """The step that a scope belongs to, as it is written."""
+    """Return the full name of the step that owns a scope."""
     return scope.rpartition("[")[0]
 
 
@@ -192,6 +193,6 @@ def _ends(event: Event) -> bool:
 
 def _step(event: Event) -> Step:
     assert isinstance(event, NodeStarted | NodeCompleted | NodeFailed | NodeWaiting | ScopesOpened), (
-        "other events are of no step"
+        "other events belong to no step"
     )
     return Step(event.node, event.iteration, event.scope)

@@ -315,7 +315,7 @@ class ExecutionActor:
             # What this process decides on, it runs: only what was there before it can have been cut off.
             self._may_be_cut_off = self._may_be_cut_off and any(s not in self._steps for s in self._state.running)
             decisions = decide(
-                self._flow, self._state, running=self._steps, now=now, may_be_cut_off=self._may_be_cut_off
+                self._flow, self._state, running=self._steps, now=now, may_be_interrupted=self._may_be_cut_off
             )
             if not decisions:
                 return None

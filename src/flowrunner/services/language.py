@@ -80,7 +80,7 @@ def _position(fault: Fault) -> tuple[int, int]:
 
 
 def _fault(code: Code, fault: ScriptFault) -> Fault:
-    what = "the script" if code.script.is_body else f"'{shown(code.text)}'"
+    subject = "the script" if code.script.is_body else f"'{shown(code.text)}'"
     line = f" (line {fault.line} of it)" if code.script.is_body and fault.line is not None else ""
     place = code.place.of_line(fault.line if code.script.is_body else None)
     return Fault(
@@ -88,7 +88,7 @@ def _fault(code: Code, fault: ScriptFault) -> Fault:
         line=place.line,
         column=place.column,
         code="expression.syntax",
-        message=f"{what} is no JavaScript{line}: {_said(code, fault)}",
+        message=f"{subject} is not valid JavaScript{line}: {_message_of(code, fault)}",
         hint=_hint(code),
     )
 
@@ -96,7 +96,7 @@ def _fault(code: Code, fault: ScriptFault) -> Fault:
 def _hint(code: Code) -> str | None:
     if not code.script.is_body and _STATEMENT.match(code.text):
         return (
-            "an expression holds no statements: write a node of type transform with a 'script', which returns a value"
+            "an expression cannot contain statements: use a node of type transform with a 'script' that returns a value"
         )
     doubled = _in_braces(code.text)
     return None if doubled is None else f"write ${{{doubled}}}, with single braces"
@@ -110,10 +110,10 @@ def _in_braces(text: str) -> str | None:
     return inner if is_meant and "{" not in inner and "}" not in inner else None
 
 
-def _said(code: Code, fault: ScriptFault) -> str:
+def _message_of(code: Code, fault: ScriptFault) -> str:
     # An expression is evaluated in parentheses that its author did not write.
     is_cut_off = fault.message == _CLOSED and code.text.count(")") <= code.text.count("(")
-    return "SyntaxError: it ends before it is complete" if is_cut_off and not code.script.is_body else fault.message
+    return "SyntaxError: the expression is incomplete" if is_cut_off and not code.script.is_body else fault.message
 
 
 def secrets_missing(reading: Reading, known: Collection[str]) -> Sequence[Fault]:

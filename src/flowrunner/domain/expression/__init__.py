@@ -1,8 +1,8 @@
-"""Values in a flow that are filled in when a node runs: `${nodes.fetch.result.body.id}`.
+"""Expressions in flows, which are evaluated when a node runs: `${nodes.fetch.result.body.id}`.
 
-An expression is JavaScript. Plain paths, names joined by `.name`, `[0]` and `["key"]`, and literals
-are evaluated here, and give what JavaScript would; everything else is `Code`, whose values come from
-a sandbox before the template is rendered.
+An expression is JavaScript. Literals and plain paths (names joined by `.name`, `[0]` and `["key"]`) are evaluated here,
+with the same result as in JavaScript. Everything else is `Code`, which the sandbox evaluates before the template is
+rendered.
 """
 
 from flowrunner.domain.expression.javascript_values import is_true, text_of

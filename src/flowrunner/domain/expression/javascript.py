@@ -1,9 +1,8 @@
-"""What a piece of JavaScript names, without running it: enough to tell where an expression ends,
-which secrets and nodes it reads, and which names it cannot know.
+"""Static analysis of JavaScript: the end of an expression, the secrets and nodes it reads, and its unknown names.
 
-It is a reading of tokens and not of the grammar. Where it is not sure it stays silent about a name:
-the JavaScript engine has the last word on syntax, and a name that nothing defines fails when it is
-evaluated. A secret is the exception: it is known only if its name stands in the text.
+The analysis works on tokens, not on the grammar, and does not report a name if it is unsure: the JavaScript engine
+checks the syntax, and an undefined name fails when it is evaluated. Secrets are the exception: a secret is available
+only if its name is in the text.
 """
 
 import re
@@ -11,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-# Where a line ends, for comments, texts and regular expressions; texts may hold the latter two.
+# Line terminators of comments, strings and regular expressions; strings may contain the last two.
 _LINE_ENDS: Final = r"\n\r\u2028\u2029"
 _ESCAPED: Final = r"\\u(?:[0-9a-fA-F]{4}|\{[0-9a-fA-F]{1,6}\})"
 _ESCAPE: Final = re.compile(r"\\u(?:([0-9a-fA-F]{4})|\{([0-9a-fA-F]{1,6})\})")
@@ -43,16 +42,16 @@ KEYWORDS: Final = frozenset(
     " for function get if import in instanceof let new null of return set static super switch this throw true try"
     " typeof var void while with yield".split()
 )
-# After these a slash begins a regular expression, as after a mark.
+# After these words a slash begins a regular expression, as after an operator.
 _BEFORE_VALUES: Final = frozenset(
     "await case delete do else extends in instanceof new return throw typeof void yield".split()
 )
-# After the brackets of these comes a statement, after other brackets an operator.
+# The brackets of these words are followed by a statement, other brackets by an operator.
 _BEFORE_CONDITIONS: Final = frozenset({"if", "while", "for", "with"})
-# A brace after one of these begins a block, elsewhere an object, unless a name stands before it.
+# A brace after one of these begins a block; elsewhere it begins an object, unless a name precedes it.
 _BEFORE_BLOCKS: Final = frozenset({")", ";", "{", "}", "=>", "else", "do", "try", "finally", "catch", "static"})
 
-# What every evaluation can name, whatever its scope: the language's own.
+# The global names of the language, available to every script.
 GLOBALS: Final = frozenset(
     "AggregateError Array ArrayBuffer AsyncDisposableStack Atomics BigInt BigInt64Array BigUint64Array Boolean"
     " DOMException DataView Date DisposableStack Error EvalError FinalizationRegistry Float16Array Float32Array"
@@ -69,7 +68,7 @@ class Unclosed(ValueError):
 
 
 class Token(NamedTuple):
-    """A part of a script: its kind is name, number, string, regex or mark."""
+    """A token of a script; its kind is name, number, string, regex or mark."""
 
     kind: str
     text: str
@@ -78,11 +77,11 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A name that a script may take from around it.
+    """A name that a script may read from its scope.
 
     Attributes:
-        keys: Members read from it, as far as they are written out: `nodes.a["b"]` has `a` and `b`.
-        is_defined: The script defines the same name somewhere, so that it may be that one. It has no keys then.
+        keys: The literal members read from it: `nodes.a["b"]` has `a` and `b`.
+        is_defined: The script defines the same name somewhere and may mean that one; there are no keys then.
     """
 
     root: str
@@ -91,7 +90,7 @@ class Reference:
 
 
 def end_of_expression(text: str, start: int) -> int:
-    """Where the brace stands that ends the expression begun at ``start``.
+    """Return the position of the brace that ends the expression starting at ``start``.
 
     Raises:
         Unclosed: If there is none within `MAX_SCRIPT` characters.
@@ -101,7 +100,7 @@ def end_of_expression(text: str, start: int) -> int:
 
 
 def references(text: str) -> tuple[Reference, ...]:
-    """The names that a script may take from around it, each with the keys read from it once.
+    """Return the names that a script may read from its scope, with their keys, without duplicates.
 
     Raises:
         Unclosed: If a string or a template in it does not end.
@@ -112,16 +111,16 @@ def references(text: str) -> tuple[Reference, ...]:
     for index, token in enumerate(tokens):
         if token.kind != "name" or token.text in KEYWORDS or is_member(tokens, index) or is_key(tokens, index):
             continue
-        # A secret is known by its name alone, whatever else the script calls `secrets`.
+        # References to secrets are always reported, even if the script defines a name `secrets`.
         is_defined = token.text in defined and token.text != "secrets"
         found.setdefault(Reference(token.text, () if is_defined else _keys(tokens, index), is_defined))
     return tuple(found)
 
 
 def has_braces_in_literals(text: str) -> bool:
-    """Return whether every `${` of a text stands in a template literal, where JavaScript may have one.
+    """Return whether every `${` of a text is in a template literal at a place where JavaScript allows one.
 
-    In prose a literal has a word beside it: "Ask `${input.name}` for it".
+    In prose, a word is next to the literal: "Ask `${input.name}` for it".
     """
     if len(text) > MAX_SCRIPT or "`" not in text:
         return False
@@ -156,7 +155,7 @@ def _may_follow_literal(token: Token) -> bool:
 
 
 def tokens_of(text: str) -> list[Token]:
-    """Return the tokens of a script, comments and blanks left out.
+    """Return the tokens of a script, without comments and white space.
 
     Raises:
         Unclosed: As `references`.
@@ -165,14 +164,14 @@ def tokens_of(text: str) -> list[Token]:
 
 
 def _tokens(text: str, start: int, stop: int, *, is_nested: bool, depth: int = 0) -> tuple[list[Token], int]:
-    """The tokens from ``start`` to ``stop`` or, with ``is_nested``, to the brace that nothing here opens."""
+    """Return the tokens from ``start`` to ``stop`` or, with ``is_nested``, to the first unmatched closing brace."""
     if depth > _DEEPEST:
         raise Unclosed("templates are nested too deeply")
     tokens: list[Token] = []
-    # Of each bracket that is open, and of the last that was closed: whether an operator follows it.
+    # For each open bracket, and for the last closed one: whether an operator follows its end.
     opened: list[bool] = []
     is_value = True
-    # Up to here no regular expression ends, so that the same characters are not looked through for each slash.
+    # No regular expression ends before this position, so that the same characters are not searched for every slash.
     none_before = start
     braces, at = 0, start
     while at < stop:
@@ -191,7 +190,7 @@ def _tokens(text: str, start: int, stop: int, *, is_nested: bool, depth: int = 0
             line_end = _LINE_END.search(text, at, stop)
             none_before = stop if line_end is None else line_end.start()
         match = _TOKEN.match(text, at, stop)
-        assert match is not None, "any character is a mark"
+        assert match is not None, "any character matches as a mark"
         kind, found = str(match.lastgroup), match[0]
         if kind == "mark":
             if found in "\"'":
@@ -212,7 +211,7 @@ def _tokens(text: str, start: int, stop: int, *, is_nested: bool, depth: int = 0
 
 
 def _template(text: str, start: int, stop: int, depth: int) -> tuple[list[Token], int]:
-    """The tokens of a template literal, those within its `${…}` included, and where it ends."""
+    """Return the tokens of a template literal, those within its `${…}` included, and the position of its end."""
     tokens, at = [Token("string", "``", start)], start + 1
     while at < stop:
         if text[at] == "\\":
@@ -221,7 +220,7 @@ def _template(text: str, start: int, stop: int, depth: int) -> tuple[list[Token]
             return tokens, at + 1
         elif text.startswith("${", at):
             inner, end = _tokens(text, at + 2, stop, is_nested=True, depth=depth + 1)
-            # Set apart, so that nothing inside is taken for a part of what stands around it.
+            # Marks around the inner tokens keep them separate from the outer ones.
             tokens += [Token("mark", "${", at), *inner, Token("mark", "}", end), Token("string", "``", end)]
             at = end + 1
         else:
@@ -230,16 +229,16 @@ def _template(text: str, start: int, stop: int, depth: int) -> tuple[list[Token]
 
 
 def _may_be_regex(tokens: Sequence[Token], is_value: bool) -> bool:
-    """Whether a slash after ``tokens`` begins a regular expression, and is no division.
+    """Return whether a slash after ``tokens`` begins a regular expression rather than a division.
 
     Args:
-        is_value: Whether the last bracket that was closed ends a value.
+        is_value: Whether the last closed bracket ends a value.
     """
     if not tokens:
         return True
     last = tokens[-1]
     if last.text == "of" and len(tokens) > 1:
-        # After a name it is the word of a loop, and elsewhere a name itself.
+        # After a name, `of` is the keyword of a loop; elsewhere it is a name.
         before = tokens[-2]
         return before.text in ("]", "}") or (before.kind == "name" and before.text not in _BEFORE_VALUES)
     if last.kind == "name":
@@ -250,7 +249,7 @@ def _may_be_regex(tokens: Sequence[Token], is_value: bool) -> bool:
 
 
 def _ends_as_a_value(tokens: Sequence[Token], bracket: str) -> bool:
-    """Whether what the bracket opens, after ``tokens``, is a value: an operator follows it and no statement."""
+    """Return whether the bracket after ``tokens`` encloses a value, which an operator follows, not a statement."""
     last = tokens[-1] if tokens else None
     if last is None or bracket == "[":
         return True
@@ -273,7 +272,7 @@ def is_member(tokens: Sequence[Token], index: int) -> bool:
 
 
 def is_key(tokens: Sequence[Token], index: int) -> bool:
-    """Whether a name is the key of an object's member: `{name: …}` or `{name() {…}}`."""
+    """Return whether a name is the key of an object's member: `{name: …}`."""
     if index == 0 or index + 1 == len(tokens):
         return False
     return tokens[index - 1].text in ("{", ",") and tokens[index + 1].text == ":"
@@ -300,7 +299,7 @@ def _keys(tokens: Sequence[Token], index: int) -> tuple[str, ...]:
 
 
 def pairs_of(tokens: Sequence[Token]) -> Mapping[int, int]:
-    """Where each bracket's partner stands, both ways; an opening one without pairs with the end."""
+    """Return the index of each bracket's partner, both ways; an unmatched opening bracket pairs with the end."""
     pairs: dict[int, int] = {}
     opened: list[int] = []
     for index, token in enumerate(tokens):
@@ -318,10 +317,10 @@ def pairs_of(tokens: Sequence[Token]) -> Mapping[int, int]:
 
 
 def defined_names(tokens: Sequence[Token], pairs: Mapping[int, int], *, are_assigned: bool = True) -> Iterator[str]:
-    """Names that the script itself defines, wherever it does: parameters, variables, functions, classes.
+    """Yield the names that the script defines anywhere: parameters, variables, functions, classes.
 
     Args:
-        are_assigned: Whether a name that is only assigned to counts.
+        are_assigned: Whether assignments without a declaration count.
     """
     for index, token in enumerate(tokens):
         following = tokens[index + 1] if index + 1 < len(tokens) else None
@@ -346,7 +345,7 @@ def defined_names(tokens: Sequence[Token], pairs: Mapping[int, int], *, are_assi
             if opening is not None and token.text != "class":
                 yield from _names(tokens[opening : pairs[opening]])
         elif following.text == "(" and token.text not in KEYWORDS and is_before(tokens, pairs[index + 1], "{"):
-            # A method: its brackets are followed by a body.
+            # A method: its body follows the brackets.
             yield token.text
             yield from _names(tokens[index + 1 : pairs[index + 1]])
 
@@ -356,7 +355,7 @@ def is_before(tokens: Sequence[Token], index: int, text: str) -> bool:
 
 
 def _declared(tokens: Sequence[Token], pairs: Mapping[int, int], index: int) -> Iterator[str]:
-    """The names of one declaration: of its patterns, not of its values."""
+    """Yield the names in the patterns of one declaration."""
     while index < len(tokens):
         token = tokens[index]
         if token.kind == "name" and token.text not in KEYWORDS:
@@ -367,7 +366,7 @@ def _declared(tokens: Sequence[Token], pairs: Mapping[int, int], index: int) -> 
             index = pairs[index] + 1
         else:
             return
-        # Over the value, to the comma before the next name.
+        # Skip the value, up to the comma before the next name.
         while index < len(tokens) and tokens[index].text not in _AFTER_VALUES:
             index = pairs[index] + 1 if tokens[index].text in _OPENING else index + 1
         if index >= len(tokens) or tokens[index].text != ",":

@@ -1,4 +1,4 @@
-"""JavaScript that can be evaluated and does something else than it looks like."""
+"""Lint of JavaScript that is valid but probably does not do what its author meant."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,23 +15,23 @@ from flowrunner.domain.expression.javascript import (
     tokens_of,
 )
 
-# Looks that cost little before the ones that do.
+# Cheap checks that run before the expensive ones.
 _MAY_ASSIGN: Final = re.compile(r"(?<![=!<>])=(?![=>])")
 _MAY_CHANGE: Final = re.compile(r"(?<![=!<>])=(?![=>])|\+\+|--|\b(?:push|pop|shift|unshift|splice|delete)\b")
 _ASSIGNS: Final = re.compile(r"(?:\*\*|\?\?|\|\||&&|<<|>>>?|[-+*/%&|^])?=(?![=>])|\+\+|--")
 _OPERATORS: Final = frozenset("+-*/%&|^?<>")
-# Methods that change the list they are called on, and whose result is seldom wanted.
+# Methods that change the list they are called on, and whose result is rarely used.
 _CHANGING: Final = frozenset({"push", "pop", "shift", "unshift", "splice"})
 _DECLARING: Final = frozenset({"let", "const", "var"})
 
 
 class Change(NamedTuple):
-    """A change of something that a script was given, which nobody sees.
+    """A change of a script's input that has no effect.
 
     Attributes:
-        root: The name that is changed, or a part of it.
-        keys: Members on the way to what is changed, as far as they are written out.
-        text: The change as it is written, without its new value.
+        root: The name whose value, or a part of it, is changed.
+        keys: The literal members that lead to the changed part.
+        text: The source of the change, without the new value.
     """
 
     root: str
@@ -41,9 +41,9 @@ class Change(NamedTuple):
 
 
 def assignment(text: str) -> int | None:
-    """Return where an expression assigns to something outside itself, as `a = 1` does; None where it does not.
+    """Return the position of an assignment to an outer name, such as `a = 1`; None if there is none.
 
-    What blocks, declarations and parameter lists in it assign stays inside, and is left alone.
+    Assignments in blocks, declarations and parameter lists are local and ignored.
 
     Raises:
         Unclosed: As `references`.
@@ -66,7 +66,7 @@ def assignment(text: str) -> int | None:
 
 
 def returns(text: str) -> bool:
-    """Tell whether the body of a function may come to something: it has a `return` or a `throw`, or cannot be read."""
+    """Return whether the body of a function has a `return` or a `throw`, or cannot be read."""
     if "return" not in text and "throw" not in text:
         return False
     try:
@@ -77,11 +77,11 @@ def returns(text: str) -> bool:
 
 
 def lost_changes(text: str, names: Collection[str], kept: str | None = None) -> list[Change]:
-    """Return the changes of what a script is given that have no effect: it is given copies.
+    """Return the changes of a script's inputs that have no effect, because the inputs are copies.
 
     Args:
-        names: What it is given.
-        kept: A name whose changes end with the script, even where the script reads it itself.
+        names: The names of the inputs.
+        kept: A name whose changes are reported even if the script also reads it.
 
     Raises:
         Unclosed: As `references`.
@@ -106,7 +106,7 @@ def lost_changes(text: str, names: Collection[str], kept: str | None = None) -> 
 
 
 def _change(text: str, tokens: Sequence[Token], pairs: Mapping[int, int], index: int) -> Change | None:
-    """Return the change that the name at ``index`` begins, if it does."""
+    """Return the change that starts with the name at ``index``, if there is one."""
     start, root = tokens[index].start, tokens[index].text
     members = list(_members(tokens, pairs, index))
     end = members[-1][1] if members else index
@@ -124,7 +124,7 @@ def _change(text: str, tokens: Sequence[Token], pairs: Mapping[int, int], index:
 
 
 def _members(tokens: Sequence[Token], pairs: Mapping[int, int], index: int) -> Iterator[tuple[str | None, int]]:
-    """Yield each member read from a name: its key, if that is written out, and its last token."""
+    """Yield each member read from a name: its key if that is literal, and its last token."""
     at = index + 1
     while at + 1 < len(tokens):
         if tokens[at].text in (".", "?.") and tokens[at + 1].kind == "name":
@@ -146,7 +146,7 @@ def _is_parameters(tokens: Sequence[Token], opening: int, closing: int) -> bool:
 
 
 def _is_part_of_an_operator(tokens: Sequence[Token], index: int) -> bool:
-    """Tell whether a `=` is part of `==`, `<=`, `+=` and the like."""
+    """Return whether a `=` is part of an operator such as `==`, `<=` or `+=`."""
     at = tokens[index].start
     before = tokens[index - 1] if index > 0 else None
     after = tokens[index + 1] if index + 1 < len(tokens) else None

@@ -1,4 +1,4 @@
-"""JSON values as JavaScript has them: their properties, their truth, their text."""
+"""JavaScript semantics of JSON values: properties, truthiness and text."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -11,28 +11,28 @@ _MOST_DIGITS: Final = 15
 
 
 def is_true(value: JSON) -> bool:
-    """Whether JavaScript takes the value for true: an empty list is, an empty text is not."""
+    """Return whether the value is truthy in JavaScript: an empty list is, an empty text is not."""
     if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str)):
         return True
     return bool(value) and value == value  # noqa: PLR0124 # NaN is not
 
 
 def own_property(value: JSON, key: str | int, utf16: Callable[[str], bytes]) -> JSON:
-    """Return an own property of a JSON value, as JavaScript reads it; None where it has none.
+    """Return an own property of a JSON value, as JavaScript reads it; None if there is none.
 
     Args:
-        utf16: Encodes a text, and may remember it.
+        utf16: Encodes a text; may cache the result.
     """
     if isinstance(value, Mapping):
         return value.get(str(key))
     if isinstance(value, str):
-        # JavaScript counts UTF-16 units, which are the characters of a text that is ASCII.
+        # JavaScript counts UTF-16 units, which are equal to the characters of an ASCII text.
         if key == "length":
             return len(value) if value.isascii() else len(utf16(value)) // 2
         index = _index(key)
         if index is None or value.isascii():
             return value[index] if index is not None and index < len(value) else None
-        # Half of a pair is no text that could be stored, and becomes U+FFFD.
+        # Half of a surrogate pair cannot be stored as text and becomes U+FFFD.
         return utf16(value)[2 * index : 2 * index + 2].decode("utf-16-le", "replace") or None
     if isinstance(value, Sequence):
         if key == "length":
@@ -45,18 +45,18 @@ def own_property(value: JSON, key: str | int, utf16: Callable[[str], bytes]) -> 
 def _index(key: str | int) -> int | None:
     if isinstance(key, int):
         return key
-    # No value is so long that its indexes had more digits, of which Python would not read any number.
+    # No value has indexes with more digits, and Python does not convert arbitrarily long ones.
     is_index = len(key) <= _MOST_DIGITS and key.isascii() and key.isdigit() and (key == "0" or key[0] != "0")
     return int(key) if is_index else None
 
 
 def text_of(value: JSON) -> str:
-    """The value as it stands within text: text as it is, everything else as `json_text`."""
+    """Return the value as part of a text: text unchanged, everything else as `json_text`."""
     return value if isinstance(value, str) else json_text(value)
 
 
 def json_text(value: JSON) -> str:
-    """The value as JavaScript's `JSON.stringify` writes it."""
+    """Return the value as JavaScript's `JSON.stringify` writes it."""
     match value:
         case Mapping():
             return f"{{{','.join(f'{json_text(k)}:{json_text(v)}' for k, v in value.items())}}}"
@@ -72,10 +72,10 @@ def json_text(value: JSON) -> str:
 
 def _number_text(value: float) -> str:
     if value.is_integer() and abs(value) < 1e21:
-        # By way of its shortest digits: JavaScript fills up with zeros beyond them.
+        # From the shortest digits: JavaScript pads them with zeros.
         return str(int(Decimal(repr(value))))
     digits, mark, exponent = repr(value).partition("e")
     if not mark:
         return digits
-    # JavaScript writes the zeros out down to a millionth, and no zero before an exponent.
+    # JavaScript writes zeros out down to a millionth, and an exponent without leading zeros.
     return f"{Decimal(repr(value)):f}" if -7 < int(exponent) < 0 else f"{digits}e{int(exponent):+d}"

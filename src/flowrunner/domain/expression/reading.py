@@ -1,4 +1,4 @@
-"""Reads what stands between `${` and `}`, and every other text of a flow that is JavaScript."""
+"""Reading of templates: expressions between `${` and `}`, and texts of a flow that are JavaScript."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -50,8 +50,7 @@ _MARK: Final = re.compile(r"\$\$\{|\$\{")
 _LITERAL: Final = re.compile(
     r"""(?P<word>true|false|null)|(?P<number>-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?)|"(?P<double>[^"\\\n\r]*)"|'(?P<single>[^'\\\n\r]*)'"""
 )
-# Values of every kind have these without having been given them. What is read from one further on is
-# a matter for the JavaScript engine.
+# Inherited members of JavaScript values. A path that continues after one is left to the JavaScript engine.
 _INHERITED: Final = frozenset(
     "__defineGetter__ __defineSetter__ __lookupGetter__ __lookupSetter__ __proto__ anchor at big blink bold charAt"
     " charCodeAt codePointAt concat constructor copyWithin endsWith entries every fill filter find findIndex findLast"
@@ -68,7 +67,7 @@ _Read = TypeVar("_Read")
 
 
 class ExpressionSyntax(FlowRunnerError):
-    """Text between `${` and `}` that cannot be evaluated."""
+    """A fault in an expression or script."""
 
     def __init__(self, message: str, *, code: str = "expression.syntax", hint: str | None = None) -> None:
         super().__init__(message)
@@ -77,7 +76,7 @@ class ExpressionSyntax(FlowRunnerError):
 
 
 class UnknownName(ExpressionSyntax):
-    """An expression that starts from a name that is not there."""
+    """An expression that reads an unknown name."""
 
     def __init__(self, message: str, *, text: str, name: str, hint: str) -> None:
         super().__init__(message, code="expression.unknown_name", hint=hint)
@@ -86,7 +85,7 @@ class UnknownName(ExpressionSyntax):
 
 
 class CodeKind(Enum):
-    """How a string of a node's parameters is JavaScript by itself."""
+    """The kinds of parameters whose text is JavaScript without `${` and `}`."""
 
     EXPRESSION = auto()
     CONDITION = auto()
@@ -94,34 +93,34 @@ class CodeKind(Enum):
 
 
 class Place(Protocol):
-    """Where in a document a template is being read, and what may stand there."""
+    """The place of a template in a document, and the rules that apply there."""
 
     @property
     def older_names(self) -> Mapping[str, str]:
-        """Today's names, by older ones that expressions may use too."""
+        """Return today's names, by the older ones that expressions may also use."""
         ...
 
     def code_at(self, at: Keys) -> CodeKind | None:
-        """What a string at this place is when it is JavaScript by itself, without `${` and `}`."""
+        """Return the kind of JavaScript that a string at this place is; None for a template with `${` and `}`."""
         ...
 
     def names_at(self, at: Keys) -> frozenset[str]:
-        """Names that an expression at this place may start from."""
+        """Return the names that an expression at this place may read."""
         ...
 
     def place_of(self, at: Keys) -> CodePlace: ...
 
     def report(self, at: Keys, fault: ExpressionSyntax) -> None:
-        """Take note of a string that is no template; a constant stands in for it."""
+        """Report a string that is not a valid template; a constant replaces it."""
         ...
 
     def visit(self, at: Keys, text: str, root: str, keys: Sequence[str | int]) -> None:
-        """Check what an expression names."""
+        """Check a name that an expression reads."""
         ...
 
 
 def compile_template(value: JSON, place: Place, at: Keys) -> Template:
-    """The template that ``value`` writes: every string in it may hold expressions.
+    """Return the template of ``value``, in which every string may contain expressions.
 
     Args:
         at: Keys that lead from the document to ``value``.
@@ -175,7 +174,7 @@ def _compile_string(text: str, place: Place, at: Keys) -> Template:
 def _condition(template: Template, faults: list[ExpressionSyntax]) -> Template:
     match template:
         case Value(Code(text, script, place, references)):
-            # Its truth is JavaScript's to tell: of what has no form in JSON, too.
+            # JavaScript decides the truthiness, also of values without a JSON form.
             return Condition(Code(text, Script(f"!!({script.source}\n)"), place, references))
         case Value(expression):
             return Condition(expression)
@@ -191,17 +190,17 @@ def _no_condition(template: Template | None = None) -> ExpressionSyntax:
             text = "".join(part if isinstance(part, str) else part.text for part in parts)
             if len(text) <= _MOST_SHOWN:
                 hint = f"write it without braces: {text.strip()}"
-            return ExpressionSyntax("a condition is one expression, and this is text around expressions", hint=hint)
+            return ExpressionSyntax("a condition must be one expression, not text with expressions in it", hint=hint)
         case _:
-            return ExpressionSyntax("a condition is one expression", hint=hint)
+            return ExpressionSyntax("a condition must be one expression", hint=hint)
 
 
 def compile_text(text: str, names: frozenset[str], place: CodePlace = NOWHERE) -> Template:
-    """Return the template that one string writes.
+    """Return the template of one string.
 
     Raises:
-        ExpressionSyntax: If an expression in it is not closed, is no JavaScript, or starts from a
-            name that is not in ``names``.
+        ExpressionSyntax: If an expression in it is not closed, is not valid JavaScript, or reads a name that is not in
+            ``names``.
     """
     return _checked(reader := _Reader(names, place), reader.text(text))
 
@@ -210,7 +209,7 @@ def parse_expression(source: str, names: frozenset[str], place: CodePlace = NOWH
     """Return the expression written between `${` and `}`.
 
     Raises:
-        ExpressionSyntax: If it starts from an unknown name, or is plainly no JavaScript.
+        ExpressionSyntax: If it reads an unknown name, or is obviously not valid JavaScript.
     """
     return _checked(reader := _Reader(names, place), reader.expression(source))
 
@@ -223,12 +222,12 @@ def _checked(reader: "_Reader", read: _Read) -> _Read:
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads the expressions of one string.
+    """The reader of the expressions of one string.
 
     Attributes:
-        names: What they may start from.
-        older: Names among these, by older ones that stand for them.
-        faults: Everything that is wrong; what was read is of no use where there is any.
+        names: The names that they may read.
+        older: Names among these, by the older names that expressions may also use.
+        faults: All faults; if there are any, the result must not be used.
     """
 
     names: frozenset[str]
@@ -249,13 +248,13 @@ class _Reader:
                 continue
             close = self.closing_brace(text, mark.end())
             if close is None:
-                # What comes after it may be a part of it.
+                # The rest of the text may be part of the unclosed expression.
                 return Constant(text)
             parts.append(self.expression(text[mark.end() : close]))
             end = close + 1
         parts.append(text[end:])
         kept = tuple(p for p in parts if p != "")
-        # A block scalar ends with a line break, which whoever writes one does not mean.
+        # A block scalar ends with a line break that its author does not mean.
         rest = [p if isinstance(p, str) else "x" for p in kept[1:]]
         if kept and not isinstance(kept[0], str) and not "".join(rest).strip("\r\n"):
             return Value(kept[0])
@@ -288,7 +287,7 @@ class _Reader:
         return self.code(text, is_body=True)
 
     def path(self, text: str) -> Path | None:
-        """Return the plain path that ``text`` is, or None if it is something else."""
+        """Return ``text`` as a plain path; None if it is not one."""
         start = _ROOT.match(text)
         if start is None or start[1] in KEYWORDS or start[1] in GLOBALS:
             return None
@@ -314,7 +313,7 @@ class _Reader:
         try:
             found = references(text)
         except Unclosed as error:
-            self.faults.append(ExpressionSyntax(f"'{shown(text)}' is no JavaScript: {error}"))
+            self.faults.append(ExpressionSyntax(f"'{shown(text)}' is not valid JavaScript: {error}"))
             return code
         kept, renamed = [], {}
         for reference in found:
@@ -336,11 +335,11 @@ class _Reader:
 
     def check_name(self, text: str, root: str, keys: Sequence[str | int], *, is_body: bool = False) -> None:
         if root not in self.names:
-            # One mistake is told once, however often it is made.
+            # An unknown name is reported once per string.
             if not any(isinstance(fault, UnknownName) and fault.name == root for fault in self.faults):
                 self.faults.append(
                     UnknownName(
-                        f"{_said(text, is_body=is_body)} reads the unknown name '{root}'",
+                        f"{_subject(text, is_body=is_body)} reads the unknown name '{root}'",
                         text=text,
                         name=root,
                         hint=did_you_mean(root, self.names) or f"known names: {', '.join(sorted(self.names))}",
@@ -349,9 +348,9 @@ class _Reader:
         elif root == "nodes" and not keys and text == "nodes":
             message, hint = "'${nodes}' must name a node", "write ${nodes.<name>.result}"
             self.faults.append(ExpressionSyntax(message, code="expression.node", hint=hint))
-        # Also of one key alone, as a plain path: which secrets a node may have is told from the text.
+        # Required for plain paths too: the text must show which secrets the node reads.
         elif root == "secrets" and not (keys and isinstance(keys[0], str)):
-            message = f"{_said(text, is_body=is_body)} must name one secret"
+            message = f"{_subject(text, is_body=is_body)} must name one secret"
             self.faults.append(ExpressionSyntax(message, code="expression.secret", hint="write ${secrets.NAME}"))
 
 
@@ -361,10 +360,10 @@ def _literal_value(match: re.Match[str]) -> JSON:
         return {"true": True, "false": False, "null": None}[word]
     if number is not None:
         value = float(number)
-        # JavaScript has one kind of number, and -0 is written as 0.
+        # JavaScript has one type of number, and writes -0 as 0.
         return int(value) if value.is_integer() else value
     return double if double is not None else single
 
 
-def _said(text: str, *, is_body: bool) -> str:
+def _subject(text: str, *, is_body: bool) -> str:
     return "the script" if is_body else f"'{shown(text)}'"

@@ -1,4 +1,4 @@
-"""JavaScript as flows write it, and what came of it."""
+"""Scripts in flows, and their outcomes."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class Script:
     """A piece of JavaScript.
 
     Attributes:
-        source: An expression, or with ``is_body`` the body of a function, whose `return` is its value.
+        source: An expression; with ``is_body``, the body of a function that returns the value.
     """
 
     source: str
@@ -19,12 +19,12 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class ScriptFault:
-    """What the JavaScript engine says of a script.
+    """An error of the JavaScript engine for a script.
 
     Attributes:
-        message: As JavaScript words it: `TypeError: cannot read property 'id' of undefined`.
-        line: Line within the source, from 1; None where it is not known.
-        limit: Which bound it went over (`time`, `memory`, `output`), if one.
+        message: The engine's message: `TypeError: cannot read property 'id' of undefined`.
+        line: Line within the source, from 1; None if unknown.
+        limit: The exceeded limit (`time`, `memory`, `output`), if any.
     """
 
     message: str
@@ -35,12 +35,12 @@ class ScriptFault:
 
 @dataclass(frozen=True, slots=True)
 class ScriptOutcome:
-    """What a script came to.
+    """The outcome of a script.
 
     Attributes:
-        value: Its value as JSON; None for `null` and `undefined` alike.
-        fault: Why there is no value, if so.
-        lines: What it wrote with `console`: level and text.
+        value: Its value as JSON; None for both `null` and `undefined`.
+        fault: The error, if there is no value.
+        lines: Level and text of each line written with `console`.
     """
 
     value: JSON = None

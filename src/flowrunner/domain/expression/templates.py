@@ -1,4 +1,4 @@
-"""Values that are filled in when a node runs, and what they come to."""
+"""Templates and their rendering."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from flowrunner.domain.values import JSON, left_after
 
 Scope: TypeAlias = Mapping[str, JSON]
 
-# Somewhat more than a result may have, so that a result that is too large is told as such.
+# Larger than a result may be, so that a result that is too large gets its own error.
 MAX_RENDERED: Final = 4 * 1024 * 1024
 
 
 class ExpressionFailed(FlowRunnerError):
-    """An expression that has no value in this execution; the message names it.
+    """An expression could not be evaluated; the message names it.
 
-    ``type`` is the error type that the node fails with: `expression`, or `script` for a whole script.
+    ``type`` is the node's error type: `expression`, or `script` for a whole script.
     """
 
     def __init__(self, message: str, *, type: str = "expression") -> None:
@@ -28,21 +28,21 @@ class ExpressionFailed(FlowRunnerError):
 
 
 class TooMuchFilledIn(ExpressionFailed):
-    """The values filled in come to more than a rendering may take."""
+    """The values of a template's expressions exceed the size of a rendering."""
 
     def __init__(self, source: str | None) -> None:
-        at = "" if source is None else f", as of {shown(source)}"
-        total = f"The values filled in come to more than {MAX_RENDERED} characters together"
-        super().__init__(f"{total}{at}: fill in only the parts that are needed")
+        at = "" if source is None else f", reached at {shown(source)}"
+        total = f"The values of the expressions have more than {MAX_RENDERED} characters together"
+        super().__init__(f"{total}{at}: use only the parts that are needed")
 
 
 @dataclass(slots=True)
 class Rendering:
-    """What a template is rendered with, and how much of it there may still be.
+    """The scope, the values and the remaining size of one rendering.
 
     Attributes:
-        left: Size that the values may take yet, as `left_after` counts it. What would take more is not begun, so that
-            neither time nor memory depends on how often a short template names a long value.
+        left: Remaining size of the values, as `left_after` counts it. A value that does not fit is not copied, so time
+            and memory do not depend on how often a short template names a long value.
     """
 
     scope: Scope
@@ -51,14 +51,14 @@ class Rendering:
     _utf16: dict[str, bytes] = field(default_factory=dict)
 
     def utf16(self, text: str) -> bytes:
-        """Encode a text once, however often its characters are read."""
+        """Return the encoded text from a cache."""
         if text not in self._utf16:
             self.spend(text)
             self._utf16[text] = text.encode("utf-16-le")
         return self._utf16[text]
 
     def spend(self, value: JSON, source: str | None = None) -> None:
-        """Count a value, of the expression ``source``. Raises: TooMuchFilledIn before more is visited than is left."""
+        """Subtract the value of the expression ``source``. Raises: TooMuchFilledIn, visiting no more than is left."""
         self.left = left_after(value, self.left)
         if self.left < 0:
             raise TooMuchFilledIn(source)
@@ -66,14 +66,14 @@ class Rendering:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A plain path: the name it starts from and the keys that lead on."""
+    """A plain path: a name, and the keys read from it."""
 
     text: str
     root: str
     keys: tuple[str | int, ...]
 
     def evaluate(self, rendering: Rendering) -> JSON:
-        """The value at this path, or None where JavaScript would give `null` or `undefined`.
+        """Return the value at this path; None if JavaScript would return `null` or `undefined`.
 
         Raises:
             ExpressionFailed: If a key is read from null or undefined.
@@ -99,10 +99,10 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class CodePlace:
-    """Where a piece of code stands in its document: the dotted path, line and column from 1.
+    """The place of a piece of code in its document: dotted path, line and column from 1.
 
     Attributes:
-        block_line: Line in which it begins, where it is the text of a literal block.
+        block_line: Line in which the code begins, if it is the text of a literal block.
     """
 
     path: str
@@ -111,7 +111,7 @@ class CodePlace:
     block_line: int | None = None
 
     def of_line(self, line: int | None) -> "CodePlace":
-        """Return where a line of the code stands, counted from 1, as far as it is known."""
+        """Return the place of a line of the code, counted from 1, as far as it is known."""
         if self.block_line is None or line is None:
             return self
         return CodePlace(self.path, self.block_line + line - 1, 1)
@@ -125,11 +125,11 @@ NOWHERE: Final = CodePlace("", 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """An expression for the sandbox, or with ``script.is_body`` a whole script.
+    """An expression for the sandbox, or a whole script if ``script.is_body``.
 
     Attributes:
-        place: Where it stands in the document, for messages.
-        references: The names it takes from around it.
+        place: Its place in the document, for messages.
+        references: The names that it reads from its scope.
     """
 
     text: str
@@ -138,7 +138,7 @@ class Code:
     references: tuple[Reference, ...]
 
     def evaluate(self, rendering: Rendering) -> JSON:
-        """Raises: ExpressionFailed if it came to a fault."""
+        """Return the sandbox's value for it. Raises: ExpressionFailed if there is none."""
         value = rendering.values[self]
         if isinstance(value, ExpressionFailed):
             raise value
@@ -147,7 +147,7 @@ class Code:
 
 Expression: TypeAlias = Path | Literal | Code
 
-# What the sandbox gave for each piece of code.
+# The outcome of each piece of code in the sandbox.
 Values: TypeAlias = Mapping[Code, "JSON | ExpressionFailed"]
 NO_VALUES: Final[Values] = {}
 
@@ -157,13 +157,13 @@ class Constant:
     value: JSON
 
     def render(self, rendering: Rendering) -> JSON:
-        # The reader of documents bounds it.
+        # Its size is bounded when the document is read.
         return self.value
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A string that is one expression: it keeps the type of the value."""
+    """A string that is a single expression and keeps the type of its value."""
 
     expression: Expression
 
@@ -175,10 +175,10 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """An expression that is asked for its truth, and only if it is needed.
+    """An expression whose truthiness is needed, possibly not at all.
 
-    It renders to true or false, or to the `ExpressionFailed` that it came to: a case that comes after
-    the one that holds may well fail.
+    It renders to true or false, or to its `ExpressionFailed` without raising it: a case after the first true one may
+    fail without consequences.
     """
 
     expression: Expression
@@ -188,13 +188,13 @@ class Condition:
             return is_true(self.expression.evaluate(rendering))
         except TooMuchFilledIn:
             raise
-        except ExpressionFailed as failure:
-            return failure  # type: ignore[return-value] # for the node type that asks
+        except ExpressionFailed as error:
+            return error  # type: ignore[return-value] # the node type raises it if it needs the value
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Expressions within text: their values are turned to text."""
+    """Text with expressions, whose values are converted to text."""
 
     parts: tuple[str | Expression, ...]
 
@@ -208,7 +208,7 @@ class Text:
         rendering.spend(value, part.text)
         text = _as_text(part.text, value)
         if text is not value:
-            # Numbers, and what is escaped, come to more than they count as.
+            # The text of numbers and escaped characters may be longer than the value's counted size.
             rendering.spend(text, part.text)
         return text
 
@@ -230,15 +230,15 @@ class MapOf:
 
 
 def render(template: "Template", scope: Scope, values: Values = NO_VALUES, *, most: int = MAX_RENDERED) -> JSON:
-    """The value of a template.
+    """Return the value of a template.
 
     Args:
-        values: What each of the template's `codes_of` came to.
-        most: Size that the values may come to together, as `left_after` counts it.
+        values: The outcome of each of the template's `codes_of`.
+        most: Maximum size of the values together, as `left_after` counts it.
 
     Raises:
         ExpressionFailed: If an expression in it has no value.
-        TooMuchFilledIn: If the values come to more than ``most``.
+        TooMuchFilledIn: If the values are larger than ``most``.
     """
     return template.render(Rendering(scope, values, most))
 
@@ -249,7 +249,7 @@ Template: TypeAlias = Constant | Value | Condition | Text | ListOf | MapOf
 def _as_text(source: str, value: JSON) -> str:
     match value:
         case None:
-            raise ExpressionFailed(f"{shown(source)} has no value here, so it cannot stand within text")
+            raise ExpressionFailed(f"{shown(source)} has no value here, so it cannot be part of a text")
         case str():
             return value
         case bool():
@@ -259,13 +259,13 @@ def _as_text(source: str, value: JSON) -> str:
 
 
 def shown(source: str) -> str:
-    """An expression within a message: the whole of it if it is short."""
+    """Return an expression to quote in a message, shortened if it is long."""
     line = " ".join(source.split())
     return f"${{{line}}}" if len(line) <= 80 else f"${{{line[:77]}…}}"
 
 
 def expressions_of(template: Template) -> Iterator[Expression]:
-    """Every expression in a template."""
+    """Yield every expression in a template."""
     match template:
         case Value(expression) | Condition(expression):
             yield expression
@@ -282,12 +282,12 @@ def expressions_of(template: Template) -> Iterator[Expression]:
 
 
 def codes_of(*templates: Template) -> tuple[Code, ...]:
-    """What the sandbox has to evaluate before the templates can be rendered."""
+    """Return the code that the sandbox has to evaluate before the templates can be rendered."""
     return tuple(dict.fromkeys(e for t in templates for e in expressions_of(t) if isinstance(e, Code)))
 
 
 def value_of(code: Code, outcome: ScriptOutcome) -> "JSON | ExpressionFailed":
-    """What a piece of code is worth to the templates it is in."""
+    """Return the value of a piece of code for its templates, or its error."""
     fault = outcome.fault
     if fault is None:
         return outcome.value
