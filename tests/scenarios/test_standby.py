@@ -195,7 +195,7 @@ def test_a_standby_without_the_keys_refuses_to_start(fleet: Fleet) -> None:
     stranger.spawn()
 
     assert stranger.wait() == 1
-    assert "never makes a new key over existing data" in stranger.log
+    assert "never creates a new key over existing data" in stranger.log
 
 
 def test_the_server_is_unready_while_the_database_is_away_and_comes_back_by_itself(tmp_path: Path) -> None:

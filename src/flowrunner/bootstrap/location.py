@@ -66,5 +66,5 @@ def make_private(path: Path) -> None:
                 file.chmod(0o600)
             except OSError as error:
                 raise UnsafeDataDir(
-                    f"{file} can be read by other users, and its mode cannot be changed: {error.strerror}"
+                    f"{file} can be read by others, and its mode cannot be changed: {error.strerror}"
                 ) from None

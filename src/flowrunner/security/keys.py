@@ -1,4 +1,4 @@
-"""The keys in the data directory: made once, never again over data, and replaced on demand."""
+"""The key files in the data directory. They are created once, never over existing data, and replaced on demand."""
 
 import contextlib
 import errno
@@ -16,19 +16,23 @@ from typing import Final
 from flowrunner.domain.errors import FlowRunnerError
 
 KEY_BYTES: Final = 32
-# The kinds of keys that are files.
+# The kinds of keys that are stored as files.
 MASTER: Final = "master"
 SIGNING: Final = "signing"
 _NEXT: Final = "next"
 
 
 class UnsafeDataDir(FlowRunnerError):
-    """The data directory cannot be trusted, or lacks what it must hold."""
+    """A data directory that is accessible to others, incomplete or unusable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """Attributes: others: What was replaced and may still be needed, and what is to come next, by kind."""
+    """The keys of an installation.
+
+    Attributes:
+        others: Replaced keys that may still be needed, and the next keys, by kind.
+    """
 
     master: bytes = field(repr=False)
     signing: bytes = field(repr=False)
@@ -36,7 +40,7 @@ class Keys:
 
 
 class KeyRing:
-    """The keys of a kind that a process knows, by id, and which of them it uses."""
+    """The known keys of a kind by id, one of which is in use."""
 
     def __init__(self, kind: str, present: bytes, others: Iterable[bytes] = ()) -> None:
         self._kind = kind
@@ -57,7 +61,7 @@ class KeyRing:
         return self._keys.get(id)
 
     def learn(self, key: bytes) -> str:
-        """Gives its id."""
+        """Add a key; return its id."""
         if len(key) != KEY_BYTES:
             raise ValueError(f"a {self._kind} key has {KEY_BYTES} bytes")
         id = key_id(self._kind, key)
@@ -65,8 +69,8 @@ class KeyRing:
         return id
 
     def use(self, id: str) -> None:
-        """Of those it knows; the others stay good for what they have sealed or signed."""
-        assert id in self._keys, "only a key that is known can be used"
+        """Use a known key from now on. The others still open what they have sealed or signed."""
+        assert id in self._keys, "only a known key can be used"
         self.id = id
 
     def forget(self, id: str) -> None:
@@ -74,12 +78,12 @@ class KeyRing:
 
 
 def key_id(kind: str, key: bytes) -> str:
-    """What a key is known by; tells nothing of it."""
+    """Return the public id of a key, which reveals nothing about the key."""
     return hashlib.sha256(f"flowrunner {kind} key id".encode() + key).hexdigest()[:16]
 
 
 def open_data_dir(path: Path) -> None:
-    """Make the directory, for its owner alone; refuse one that others can enter.
+    """Create the directory with access for its owner only; reject one that is accessible to others.
 
     Raises:
         UnsafeDataDir.
@@ -87,26 +91,26 @@ def open_data_dir(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise UnsafeDataDir(f"Cannot make the data directory {path}: {error.strerror}") from None
+        raise UnsafeDataDir(f"Cannot create the data directory {path}: {error.strerror}") from None
     _check_private(path, 0o700)
 
 
 def load_keys(data_dir: Path, *, has_data: bool) -> Keys:
-    """The keys of this installation, made if it is new.
+    """Load the keys of this installation, and create them if it is new.
 
     Args:
-        has_data: There is a database already. Then a missing key is an error: a new one could
-            open nothing of what is stored.
+        has_data: A database exists. A missing key is an error then, because a new one could not decrypt
+            stored data.
 
     Raises:
         UnsafeDataDir.
     """
-    # What the process leaves when it crashes must not hold them.
+    # Core dumps would contain the keys.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     directory = data_dir / "keys"
     with explain_unwritable(directory):
         if not has_data and not directory.exists():
-            # Another process may be making it at this moment.
+            # Another process may be creating it at the same time.
             directory.mkdir(mode=0o700, exist_ok=True)
             _sync_directory(data_dir)
         if directory.exists():
@@ -121,21 +125,21 @@ def load_keys(data_dir: Path, *, has_data: bool) -> Keys:
 
 
 def _make_missing(data_dir: Path) -> None:
-    """Make the keys that are not there. Of processes that start at once in one directory, one makes them for all."""
+    """Create missing keys. Of several processes that start in the same directory, one creates them for all."""
     files = [data_dir / "keys" / f"{kind}.key" for kind in (MASTER, SIGNING)]
-    # Nothing is written where they are: not to a lock either, in a directory that is mounted read-only.
+    # If all keys exist, nothing is written, not even a lock: the directory may be mounted read-only.
     if all(file.exists() for file in files):
         return
-    with _alone(data_dir):
+    with _locked_keys(data_dir):
         for file in files:
             if not file.exists():
                 _write_new_key(file)
 
 
 def read_keys(data_dir: Path, kind: str) -> Sequence[bytes]:
-    """Every key of the kind that is there now, whatever its part. Raises: UnsafeDataDir."""
+    """Return all keys of a kind: current, replaced and next. Raises: UnsafeDataDir."""
     directory = data_dir / "keys"
-    # In this order: the present one may become one of the others meanwhile.
+    # In this order, because the current key may become one of the others while this runs.
     return [*_others(directory, kind), _load(directory / f"{kind}.key"), *_others(directory, kind)]
 
 
@@ -144,12 +148,12 @@ def _others(directory: Path, kind: str) -> list[bytes]:
 
 
 def next_key(data_dir: Path, kind: str) -> bytes:
-    """The key that is to take the place of the present one: the one that lies there for it, or a new one.
+    """Return the next key, which will replace the current one. A new one is created if there is none.
 
     Raises:
         UnsafeDataDir.
     """
-    with _alone(data_dir) as directory:
+    with _locked_keys(data_dir) as directory:
         path = directory / f"{kind}.{_NEXT}.key"
         if not path.exists():
             _write_new_key(path)
@@ -157,14 +161,14 @@ def next_key(data_dir: Path, kind: str) -> bytes:
 
 
 def put_in_place(data_dir: Path, kind: str, id: str) -> None:
-    """Make one of the keys in the directory the present one, which is kept under its id.
+    """Make a key in the directory the current one; the previous one is kept under its id.
 
-    However this ends, the file holds the one or the other, and none is lost.
+    After a crash, the file contains one of the two, and neither is lost.
     """
     path = data_dir / "keys" / f"{kind}.key"
     if key_id(kind, _load(path)) == id:
         return
-    with _alone(data_dir) as directory:
+    with _locked_keys(data_dir) as directory:
         present = _load(path)
         if key_id(kind, present) == id:
             return
@@ -179,16 +183,16 @@ def put_in_place(data_dir: Path, kind: str, id: str) -> None:
 
 
 def drop_next_key(data_dir: Path, kind: str, id: str) -> None:
-    """Delete the key that was to take the place of the present one, if it is that: another one does."""
-    with _alone(data_dir) as directory:
+    """Delete the next key if it has this id, because another key was chosen."""
+    with _locked_keys(data_dir) as directory:
         path = directory / f"{kind}.{_NEXT}.key"
         if path.exists() and key_id(kind, _load(path)) == id:
             path.unlink()
 
 
 @contextlib.contextmanager
-def _alone(data_dir: Path) -> Iterator[Path]:
-    """The directory of the keys, which other processes may share."""
+def _locked_keys(data_dir: Path) -> Iterator[Path]:
+    """Lock the directory of the keys, which other processes may share, and yield it."""
     directory = data_dir / "keys"
     descriptor = os.open(directory / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
     try:
@@ -199,8 +203,8 @@ def _alone(data_dir: Path) -> Iterator[Path]:
 
 
 def forget_key(data_dir: Path, kind: str, id: str) -> None:
-    """Delete a key that was replaced."""
-    with _alone(data_dir) as directory:
+    """Delete a replaced key."""
+    with _locked_keys(data_dir) as directory:
         _kept(directory / f"{kind}.key", kind, id).unlink(missing_ok=True)
         _sync_directory(directory)
 
@@ -217,8 +221,8 @@ def _load(path: Path) -> bytes:
     if not path.exists():
         raise UnsafeDataDir(
             f"{path} is missing, but there is a database: restore the key from your backup, or copy the directory "
-            "of keys from another server of the database. "
-            "FlowRunner never makes a new key over existing data"
+            "'keys' from another server of the database. "
+            "FlowRunner never creates a new key over existing data"
         )
     _check_private(path, 0o600)
     try:
@@ -226,18 +230,18 @@ def _load(path: Path) -> bytes:
     except (ValueError, OSError):
         key = b""
     if len(key) != KEY_BYTES:
-        raise UnsafeDataDir(f"{path} does not hold a key: 64 hexadecimal digits")
+        raise UnsafeDataDir(f"{path} does not contain a key of 64 hexadecimal digits")
     return key
 
 
 def write_private(path: Path, text: str) -> None:
-    """Make a file that only its owner can read; however this ends, it is there whole or not at all.
+    """Create a file that only its owner can read. After a crash, it exists completely or not at all.
 
     Raises:
         FileExistsError.
     """
-    # Whoever writes here holds the data directory or that of the keys: nobody else makes the file meanwhile, and a
-    # draft that is there is left over from a kill.
+    # The caller has locked the data directory or the keys, so no other process creates the file, and an existing draft
+    # is left over from a crash.
     if path.exists():
         raise FileExistsError(path)
     _write_over(path, text)
@@ -277,7 +281,7 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 @contextlib.contextmanager
 def explain_unwritable(path: Path) -> Iterator[None]:
-    """Around what makes or writes ``path``: says why it cannot be, and whose it is where the user may not.
+    """Explain why ``path`` cannot be created or written, and name its owner if permission is denied.
 
     Raises:
         UnsafeDataDir.
@@ -297,7 +301,7 @@ def explain_unwritable(path: Path) -> Iterator[None]:
 
 
 def _owner(path: Path) -> int | None:
-    """Of what is there, or would hold it."""
+    """Return the owner of the path or of its closest existing parent."""
     for place in (path, *path.parents):
         with contextlib.suppress(OSError):
             return place.stat().st_uid

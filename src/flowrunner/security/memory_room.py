@@ -1,4 +1,4 @@
-"""The room in memory for executions and for long bodies of requests."""
+"""Limits on the memory for executions and for long request bodies."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Final
@@ -6,12 +6,12 @@ from typing import Final
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.security.fair_slots import FairSlots
 
-# In MiB, as values: of all accounts together, of one of them, and of each in any case. As much for executions, and
-# for bodies.
+# MiB of decoded values: of all accounts, of one account at most, and guaranteed to each. Executions and bodies have
+# separate limits of this size.
 _MEMORY: Final = 192
 _MEMORY_OF_AN_ACCOUNT: Final = 64
 _SURE_MEMORY: Final = 16
-# The same in executions whose events are being read.
+# The same for the number of executions whose events are being read.
 _READING: Final = 8
 _READING_OF_AN_ACCOUNT: Final = 2
 _SURE_READING: Final = 1
@@ -27,9 +27,9 @@ def _units(size: int) -> int:
 
 
 class FairBodies:
-    """Fills `ports.BodyRoom`.
+    """Implements `ports.BodyRoom`.
 
-    It is not of the room for executions: the one that a body starts may have to wait for the end of another one.
+    Its limit is separate from that of executions, because the execution that a body starts may have to wait for memory.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class FairBodies:
 
 
 class FairMemory:
-    """Fills `ports.MemoryRoom`."""
+    """Implements `ports.MemoryRoom`."""
 
     def __init__(self) -> None:
         self.memory = _memory_slots()
@@ -51,7 +51,7 @@ class FairMemory:
 
 
 class _Loading:
-    """Fills `ports.Loading`."""
+    """Implements `ports.Loading`."""
 
     def __init__(self, room: FairMemory) -> None:
         self._room = room

@@ -1,4 +1,4 @@
-"""Names to addresses, for the requests of one account, with a share of the lookups for each."""
+"""DNS lookups for the requests of accounts, with a share for each account."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from flowrunner.domain.values import WorkspaceId
 from flowrunner.security.egress_policy import EgressPolicy
 from flowrunner.security.fair_slots import FairSlots
 
-# Waiting for a turn, and for the answer.
+# Time limit for waiting for a slot and for the answer.
 LOOKUP_SECONDS: Final = 5.0
 
 
@@ -21,12 +21,12 @@ class NameUnanswered(OSError):
 
 
 def lookup_slots() -> FairSlots:
-    """Slots for lookups. Each is a thread, which a name server that is silent keeps for half a minute."""
+    """Return the slots for lookups. Each is a thread, which an unresponsive name server blocks for half a minute."""
     return FairSlots(total=32, share=8, sure=2)
 
 
 class AccountResolver(AbstractResolver):
-    """Resolves the names in requests of one account. It refuses a name if any of its addresses is closed."""
+    """The resolver for requests of one account. It rejects a name if any of its addresses is closed."""
 
     def __init__(self, policy: EgressPolicy, slots: FairSlots, workspace_id: WorkspaceId) -> None:
         self._policy = policy
@@ -46,7 +46,7 @@ class AccountResolver(AbstractResolver):
             reason = f"no answer within {LOOKUP_SECONDS:g} s"
             if not is_begun:
                 reason = (
-                    f"{self._slots.held(self._workspace_id)} lookups of other names got no answer yet, try again later"
+                    f"{self._slots.held(self._workspace_id)} lookups of other names are unanswered, try again later"
                 )
             raise NameUnanswered(reason) from None
         for answer in found:
@@ -54,7 +54,7 @@ class AccountResolver(AbstractResolver):
         return found
 
     def _look_up(self, host: str, port: int, family: int) -> "asyncio.Future[list[ResolveResult]]":
-        """Begin a lookup. Its slot is given back when the thread ends, whoever still waits for the answer."""
+        """Start a lookup. Its slot is given back when the thread ends, even if the caller no longer waits."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[ResolveResult]] = loop.create_future()
 
@@ -73,11 +73,11 @@ class AccountResolver(AbstractResolver):
                 found = _addresses(host, port, family)
             except Exception as error:
                 found = error
-            # The loop may be gone: nothing waits for what is left of a program that ends.
+            # The loop may be closed: lookups can outlive the program's end.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(end, found)
 
-        # A pool would be as large as all of its threads that hang, and the end of the program would wait for them.
+        # Not a thread pool, because the end of the program would wait for its blocked threads.
         threading.Thread(target=run, name="name lookup", daemon=True).start()
         return answer
 
@@ -102,6 +102,6 @@ def _addresses(host: str, port: int, family: int) -> list[ResolveResult]:
 
 
 def _host_of(address: Any) -> str:
-    """Return the address with its zone, as far as it has one."""
+    """Return the address with its zone, if it has one."""
     has_zone = len(address) == 4 and address[3] and "%" not in address[0]
     return f"{address[0]}%{address[3]}" if has_zone else str(address[0])

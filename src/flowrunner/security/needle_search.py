@@ -1,11 +1,11 @@
-"""One search for many texts at once, in every form in which they may stand in another text.
+"""A search for many needles at once, in every encoding in which they may appear in a text.
 
-One pass finds an anchor of each needle in the views of a text (`canonical`); where one is found, the longest needle
-around it is looked up among those that have the same anchor. So the time depends on the text, and hardly on how many
-needles there are, or how long they are.
+One pass finds an anchor of each needle in the views of a text (`canonical`). At each anchor, the longest needle is
+looked up among those with the same anchor. So the time depends on the length of the text, and little on the number
+and the length of the needles.
 
 Source: A. Aho and M. Corasick, "Efficient String Matching: An Aid to Bibliographic Search", CACM 1975: the time of
-a search does not depend on how many words there are.
+a search does not depend on the number of words.
 """
 
 import functools
@@ -18,25 +18,24 @@ import ahocorasick
 from flowrunner.domain.errors import RedactionLimit
 from flowrunner.security.canonical import BETWEEN, Layer, fold_layer, folded, has_dropped, views
 
-# So much of a needle is searched for. More would make the search tree large, and its search slow in texts that repeat
-# themselves.
+# Length of an anchor. Longer ones would make the search tree large, and the search slow in repetitive texts.
 _ANCHOR: Final = 8
-# It is taken from the end of a needle, as ends of secrets differ where beginnings are alike, and within so many bytes
-# begins with the rarest: a search tree whose root has few branches is searched fastest.
+# The anchor is taken from the last bytes of a needle, because secrets often start alike but end differently. It
+# starts with the rarest of these bytes, because a search tree with few branches at its root is fastest.
 _ANCHOR_WITHIN: Final = 32
 _BY_RARITY: Final = "qzjxkvw~^`|@#$*!9876543210bfgpyucmdhlronistae"
 _RANKS: Final = {character: rank for rank, character in enumerate(_BY_RARITY)}
-# So much is searched in one go, during which no other thread runs.
+# Bytes per call of the search, during which no other thread runs.
 _CHUNK: Final = 256 * 1024
-# What the look-ups of one text may cost, in units of about 0.1 µs. 1,000 random secrets in 1 MB of text that
-# consists of nothing else take a fifth of that; only secrets that are repetitions of the same characters take more.
+# Cost limit for the look-ups in one text, in units of about 0.1 µs. A text of 1 MB that consists only of 1,000 random
+# secrets costs a fifth of it. Only secrets that repeat the same characters cost more.
 MOST_COST: Final = 12_000_000
 _COST: Final = 16
 _BYTES_A_UNIT: Final = 1024
 
 
 class _Cost:
-    """What has been spent on look-ups in one text."""
+    """The cost of look-ups in one text so far."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -49,14 +48,14 @@ class _Cost:
 
 
 class _Alike:
-    """Needles, written backwards, that have the same anchor at the same place; finds the longest at a place of a text.
+    """Reversed needles that have the same anchor at the same offset, with a look-up of the longest at a position.
 
     Attributes:
-        back: How far the end of the anchor is from the beginning of the needles.
-        cost: Of a look-up.
+        back: The distance from the start of the needles to the end of the anchor.
+        cost: The cost of a look-up.
 
     Source: E. Myers, "An applicative random-access stack", Information Processing Letters 1983: jumps to
-    ancestors, with which a needle is found in logarithmic time among those that begin with one another.
+    ancestors, which find a needle in logarithmic time among those that are prefixes of each other.
     """
 
     def __init__(self, back: int, needles: Iterable[str]) -> None:
@@ -64,7 +63,7 @@ class _Alike:
         self._needles = sorted(needles)
         self._longest = max(map(len, self._needles))
         self.cost = _COST + self._longest * len(self._needles).bit_length() // _BYTES_A_UNIT
-        # Of each needle: the longest other one that it begins with, and a farther one of that kind; -1 for none.
+        # For each needle: its longest proper prefix among the needles, and a farther one; -1 for none.
         self._parents: list[int] = []
         self._jumps: list[int] = []
         depths: list[int] = []
@@ -86,11 +85,11 @@ class _Alike:
             path.append(number)
 
     def longest_at(self, text: str, start: int) -> int:
-        """Return how long it is; 0 if the text goes on with none."""
+        """Return the length of the longest needle at this position; 0 if there is none."""
         needles = self._needles
         if len(needles) == 1:
             return len(needles[0]) if text.startswith(needles[0], start) else 0
-        # All needles that the text begins with are ancestors of the one before it in the order.
+        # All needles that are prefixes of the text are ancestors of its predecessor in the order.
         number = bisect_right(needles, text[start : start + self._longest]) - 1
         while number >= 0 and not text.startswith(needles[number], start):
             jump = self._jumps[number]
@@ -100,7 +99,7 @@ class _Alike:
 
 
 def _anchor_of(needle: str) -> int:
-    """Where in a needle its anchor begins."""
+    """Return the offset of the anchor in a needle."""
     starts = range(min(max(len(needle) - _ANCHOR, 0), _ANCHOR_WITHIN) + 1)
     return min(starts, key=lambda start: (_RANKS.get(needle[start], len(_RANKS)), start))
 
@@ -110,10 +109,10 @@ def backwards(needle: bytes) -> str:
 
 
 class NeedleSearch:
-    """Finds needles in texts.
+    """A search for needles in texts.
 
     Args:
-        needles: Written backwards, as `backwards` does.
+        needles: Reversed by `backwards`.
     """
 
     def __init__(self, needles: Collection[str]) -> None:
@@ -132,8 +131,7 @@ class NeedleSearch:
         self._quotes = any("'" in needle or '"' in needle for needle in every)
 
     def with_more(self, needles: Collection[str]) -> "NeedleSearch":
-        """Return a search for these needles too. It takes longer by a little; to make it takes no longer than for
-        these alone."""
+        """Return a search that also finds these needles. It is slightly slower, but quick to build."""
         more = NeedleSearch(needles)
         more._automatons += self._automatons
         more._longest = max(more._longest, self._longest)
@@ -145,7 +143,7 @@ class NeedleSearch:
         return any(self._spans(folded(view), cost) for view, _ in self._views(text))
 
     def masked(self, texts: Sequence[str], mask: bytes) -> dict[str, str]:
-        """Return the texts that hold a needle, each with the mask in place of every needle."""
+        """Return the texts that contain a needle, with the mask in place of every needle."""
         pieces = [text.encode("utf-8", "surrogatepass") for text in texts]
         whole = BETWEEN.join(pieces)
         spans = _merged(self._spans_in_views(whole))
@@ -167,12 +165,12 @@ class NeedleSearch:
         return masked
 
     def _views(self, text: bytes) -> Iterator[tuple[bytes, Sequence[Layer]]]:
-        # What is left out of needles may stand between their bytes: in lines of base64, or as UTF-16.
+        # Bytes that folding removes may stand between those of a needle: line breaks of base64, or NULs of UTF-16.
         around = 3 * self._longest if has_dropped(text) else self._longest
         return views(text, around=around, quotes=self._quotes)
 
     def _spans_in_views(self, text: bytes) -> Iterator[tuple[int, int]]:
-        """Where secrets stand in a text, in whatever form."""
+        """Yield the ranges of secrets in a text, in every form."""
         cost = _Cost(len(text))
         for view, layers in self._views(text):
             spans = self._spans(folded(view), cost)
@@ -182,11 +180,11 @@ class NeedleSearch:
                     yield functools.reduce(lambda span, layer: layer.before(*span), made_of, span)
 
     def _spans(self, text: bytes, cost: _Cost) -> list[tuple[int, int]]:
-        """Where secrets stand in a folded text."""
+        """Return the ranges of secrets in a folded text."""
         size = len(text)
         reverse = backwards(text)
         found: list[tuple[int, int]] = []
-        # The one that was found last, backwards: many that follow overlap it.
+        # The range found last; the search runs backwards, and many following ranges overlap it.
         begun = ended = size
         for alike, last in self._hits(reverse):
             cost.spend(alike.cost)
@@ -203,7 +201,7 @@ class NeedleSearch:
         return _merged(span for span in found if span[1] > span[0])
 
     def _hits(self, text: str) -> Iterator[tuple[_Alike, int]]:
-        """Where an anchor ends in a text."""
+        """Yield the positions at which anchors end in a text."""
         for automaton in self._automatons:
             for first in range(0, len(text), _CHUNK):
                 hits = automaton.iter(text, max(0, first - _ANCHOR + 1), min(len(text), first + _CHUNK))

@@ -1,4 +1,4 @@
-"""Texts to search for, so that a secret is found: its canonical forms, and its encodings that have none."""
+"""The texts to search for in order to find a secret: its canonical forms, and encodings without a canonical form."""
 
 import base64
 import re
@@ -9,17 +9,17 @@ import yarl
 
 from flowrunner.security.canonical import folded, views
 
-# A shorter text would be found, and hidden, where it has nothing to do with the secret.
+# Shorter texts would also match where they are unrelated to the secret.
 LEAST_BYTES: Final = 8
-# Short paths are the same on many servers.
+# Many servers have the same short paths.
 _LEAST_TARGET: Final = 16
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]")
 
 
 def needles_of(secret: str) -> Iterable[bytes]:
-    """Return the texts, as they stand in the folded views of a text that holds the secret."""
+    """Return the texts in the form in which folded views contain them."""
     raw = secret.encode("utf-8", "surrogatepass")
-    # As it is, however short that is: what is too short for a secret is for the caller to refuse.
+    # Also if it is short: the caller must reject values that are too short.
     found = {folded(raw) or raw: None}
     for form in (raw, *(url.encode("utf-8", "surrogatepass") for url in _urls(secret))):
         for view, _ in views(form, around=len(form), quotes=True):
@@ -30,7 +30,7 @@ def needles_of(secret: str) -> Iterable[bytes]:
 
 
 def _urls(secret: str) -> Iterator[str]:
-    """A URL as clients write it, as browsers show it, and its path and query, which are what servers see of it."""
+    """Yield a URL as clients send it, as browsers show it, and its path and query, which servers report."""
     if not _URL.match(secret):
         return
     try:
@@ -44,17 +44,17 @@ def _urls(secret: str) -> Iterator[str]:
 
 
 def _base64(raw: bytes) -> Iterator[bytes]:
-    """The characters that a value gives within base64, at each of the three alignments."""
+    """Yield the base64 characters of a value at each of the three alignments."""
     for offset in range(3):
         padded = b"\x00" * offset + raw
-        # Characters that also depend on the bytes around the value are left off at both ends.
+        # Characters at both ends that also depend on neighbouring bytes are removed.
         skip, whole = (0, 2, 3)[offset], len(padded) * 8 // 6
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             yield encode(padded)[skip:whole]
 
 
 def _base64_of_credentials(secret: str) -> Iterator[bytes]:
-    """What a client makes of the user and the password in a URL: a header of their own."""
+    """Yield the basic authentication that clients derive from user and password in a URL."""
     try:
         url = yarl.URL(secret) if _URL.match(secret) else None
         if url is not None and url.user is not None:

@@ -1,4 +1,4 @@
-"""Servers that FlowRunner itself depends on, and that flows may not connect to: the database and Temporal."""
+"""The servers that FlowRunner itself depends on, the database and Temporal, which are closed to flows."""
 
 import asyncio
 import socket
@@ -15,10 +15,10 @@ _KNOWN_SECONDS: Final = 5.0
 
 
 class OwnServers:
-    """Their addresses, looked up again when a flow asks for one of their ports: names may change their meaning.
+    """The addresses of these servers. They are looked up again when a flow uses one of their ports, as they may change.
 
     Args:
-        servers: Host and port of each, as the settings name them.
+        servers: Host and port of each server in the settings.
     """
 
     def __init__(self, servers: Collection[tuple[str, int]] = ()) -> None:
@@ -29,11 +29,11 @@ class OwnServers:
         self._looking_up: asyncio.Task[None] | None = None
 
     def addresses(self, port: int) -> Collection[str]:
-        """Return the addresses, as last looked up, of the servers that have this port."""
+        """Return the last known addresses of the servers with this port."""
         return [address for address, its_port in self._addresses if its_port == port]
 
     async def look_up(self, port: int | None) -> None:
-        """Look the addresses up, if one of the servers has this port and it is a while ago."""
+        """Look up the addresses if a server has this port and the last lookup is too old."""
         if port not in self._ports or time.monotonic() < self._known_until:
             return
         if self._looking_up is None or self._looking_up.done():

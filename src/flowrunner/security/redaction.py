@@ -1,4 +1,4 @@
-"""Hides secrets in whatever is about to be stored, logged, sent or shown."""
+"""Redaction of secrets in values that are stored, logged, sent or shown."""
 
 import asyncio
 import itertools
@@ -17,16 +17,16 @@ from flowrunner.security.needle_search import NeedleSearch, backwards
 from flowrunner.security.needles import needles_of
 
 MASK: Final = "***"
-# So few values are prepared in a moment. To more of them, as many are added before all are prepared as one again.
+# Number of values that is quick to prepare. Larger sets grow by up to as many again before the search is rebuilt.
 FEW: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Values with what is searched for to find them. It never changes, so that a search on a thread may use it.
+    """Values with their needles and search. It is immutable, so threads can use it.
 
     Attributes:
-        whole: The last search that was built as one, and how many of the values it finds: the first ones.
+        whole: The last completely built search, and the number of values that it covers, which are the first ones.
     """
 
     needles: Mapping[str, Sequence[str]]
@@ -35,7 +35,7 @@ class Prepared:
 
 
 class SecretRedactor:
-    """Hides a set of values, in the forms in which they commonly travel. Fills `ports.Redactor`."""
+    """A redactor of a set of values in their common encodings. Implements `ports.Redactor`."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
@@ -43,16 +43,16 @@ class SecretRedactor:
 
     @property
     def values(self) -> Set[str]:
-        """The values that are hidden."""
+        """The values that are redacted."""
         return self._prepared.needles.keys()
 
     def add(self, values: Iterable[str]) -> None:
         self.use(self.prepare([*self.values, *values]))
 
     def prepare(self, values: Iterable[str]) -> Prepared:
-        """Return what `use` needs to hide these values, and no others. It takes its time, on any thread.
+        """Prepare the redaction of exactly these values, for `use`. This is slow, and can run on any thread.
 
-        That is shortest for a few more values behind those of the last time.
+        It is fastest if the values are those of the last call followed by a few more.
         """
         before = self._prepared
         needles = {
@@ -62,7 +62,7 @@ class SecretRedactor:
         }
         whole, count = before.whole
         more = len(needles) - count
-        # All compared are among the first; so many as were before, unless one of those is gone.
+        # True if the previous values are a prefix of the new ones.
         is_longer = all(map(eq, itertools.islice(before.needles, count), needles))
         if whole is not None and count > FEW and 0 <= more <= FEW and is_longer:
             added = list(itertools.chain.from_iterable(list(needles.values())[count:]))
@@ -96,7 +96,7 @@ class SecretRedactor:
 
 
 def _texts(value: JSON) -> Iterable[str]:
-    """Every text and number in the value, and every key, once each."""
+    """Return every text, number and key in the value once."""
     found: dict[str, None] = {}
     todo = [value]
     while todo:
@@ -116,7 +116,7 @@ def _texts(value: JSON) -> Iterable[str]:
 
 
 def _with(value: Any, hidden: dict[str, str]) -> JSON:
-    """The value with hidden texts in their places. Changes its lists and objects, at any depth."""
+    """Replace texts in the value by their redacted forms. Lists and objects are changed in place."""
 
     def shown(item: Any) -> Any:
         if isinstance(item, str):
@@ -141,12 +141,12 @@ def _with(value: Any, hidden: dict[str, str]) -> JSON:
     return redacted
 
 
-# In an order in which none makes another. An encoder writes the other control characters in another way.
+# Ordered so that no replacement creates another escape. Encoders write other control characters differently.
 _JSON_ESCAPES: Final = ((b'\\"', b'"'), (b"\\n", b"\n"), (b"\\r", b"\r"), (b"\\t", b"\t"), (BETWEEN, b"\\"))
 
 
 def _without_json_escapes(encoded: bytes) -> bytes:
-    """The texts in a JSON text as they are, so that what they hold is searched for exactly."""
+    """Decode the escapes in a JSON text, so that its contents are searched exactly."""
     if b"\\" not in encoded:
         return encoded
     plain = encoded.replace(b"\\\\", BETWEEN)

@@ -1,10 +1,10 @@
-"""Replaces keys while they are in use, in steps of which each leaves everything readable.
+"""Rotation of keys while they are in use. Every step leaves all data readable.
 
-A rotation is written down before its first step. After a kill the steps that are left follow from
-what is there: which keys the files hold, what was decided about them, and under which keys the rows are.
+A rotation is stored before its first step. After a crash, the remaining steps are derived from the key files, the
+stored decisions, and the keys under which the rows are encrypted.
 
-Several processes may use the keys, from one directory or from copies of it. Before any of them uses a new key, all of
-them have it; before the earlier one is given up, all of them use the new one.
+Several processes may use the keys, from one directory or from copies of it. A new key is used only when all processes
+have it, and the previous one is dropped only when all processes use the new one.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ from flowrunner.security.vault import AesVault, MasterKeys
 
 logger = structlog.get_logger()
 
-# Data keys in a commit.
+# Data keys per commit.
 _REWRAPPED_AT_ONCE: Final = 200
-# Tokens that are signed while the key is being replaced.
+# Allowance for tokens that are signed during the replacement.
 _MARGIN: Final = timedelta(minutes=1)
-# A process that has just lost its session, or is about to have one, is seen within this time.
+# Within this time, a process without a database session, such as one that starts or reconnects, becomes visible.
 SURE: Final = timedelta(seconds=10)
 
 _Of: TypeAlias = Callable[[KeyHolder], HeldKeys]
@@ -48,11 +48,11 @@ _FILES: Final[Mapping[KeyKind, _Of]] = {
 
 
 class FileKeyRotator:
-    """Fills `ports.KeyRotator`.
+    """Implements `ports.KeyRotator`.
 
     Args:
-        token_life: How long a token is valid that is signed now.
-        is_shared: Several processes are active, this one among them: each says which keys it has.
+        token_life: The lifetime of a token that is signed now.
+        is_shared: Several processes are active, including this one. Each reports its keys to the others.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class FileKeyRotator:
         self._next: dict[KeyKind, str] = {}
         self._decided: dict[KeyKind, str] = {}
         self._follows_alone = asyncio.Lock()
-        # Since when all processes are known to have come so far with a rotation.
+        # The time since which all processes are known to have reached a step of a rotation.
         self._all_since: dict[tuple[int, str], datetime] = {}
         self._forgotten: set[str] = set()
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
         self.is_waiting = False
 
     def present(self, kind: KeyKind) -> str | None:
@@ -90,11 +90,11 @@ class FileKeyRotator:
 
     @property
     def holder(self) -> KeyHolder:
-        """What this process says of its keys to the others."""
+        """The keys that this process reports to the others."""
         return KeyHolder(*(HeldKeys(self._rings[kind].id, self._next.get(kind)) for kind in (MASTER, SIGNING)))
 
     async def others(self) -> bool:
-        """Whether other processes are using the keys."""
+        """Return True if other processes are using the keys."""
         return bool(await self._rotations.holders())
 
     async def follow(self) -> None:
@@ -108,14 +108,14 @@ class FileKeyRotator:
             for kind, id in await self.foreign_keys():
                 hint = (
                     "another process on the database uses a key that is not here: what it signs or encrypts cannot be "
-                    "read here. Stop one of the two, copy the directory keys of the other to it, and start it again"
+                    "read here. Stop one of the two, copy the directory 'keys' of the other to it, and start it again"
                 )
-                self._tell("keys.differ", id, kind=kind, hint=hint)
+                self._report_once("keys.differ", id, kind=kind, hint=hint)
 
     async def foreign_keys(self) -> Sequence[tuple[KeyKind, str]]:
-        """Keys, by how their ids begin, that other processes use and nobody has put into place here.
+        """Return the keys, as prefixes of ids, that other processes use and that are missing here.
 
-        What was decided by a rotation does not count: it comes to whoever has missed it, see `keys.missing`.
+        Keys that a rotation has chosen are excluded: `keys.missing` reports them.
         """
         found: dict[tuple[KeyKind, str], None] = {}
         for holder in await self._rotations.holders():
@@ -130,8 +130,8 @@ class FileKeyRotator:
             try:
                 keys = await asyncio.to_thread(read_keys, self._data_dir, kind)
             except (OSError, UnsafeDataDir) as error:
-                # Somebody may be copying or replacing them at this moment.
-                self._tell("keys.unreadable", str(error))
+                # An operator may be copying or replacing them at this moment.
+                self._report_once("keys.unreadable", str(error))
                 continue
             for key in keys:
                 ring.learn(key)
@@ -146,15 +146,15 @@ class FileKeyRotator:
             return
         self._decided[kind] = id
         if id not in ring.ids:
-            hint = "other processes use a key that is not here: copy the directory keys from where one of them runs"
-            self._tell("keys.missing", id, kind=kind, hint=hint)
+            hint = "other processes use a key that is not here: copy the directory 'keys' from one of them"
+            self._report_once("keys.missing", id, kind=kind, hint=hint)
             return
         ring.use(id)
         try:
             await asyncio.to_thread(put_in_place, self._data_dir, kind, id)
         except (OSError, UnsafeDataDir) as error:
-            hint = f"put the key {id} into its place there, as {kind}.key"
-            self._tell("keys.not_written", id, kind=kind, reason=str(error), hint=hint)
+            hint = f"put the key {id} into the directory 'keys' as {kind}.key"
+            self._report_once("keys.not_written", id, kind=kind, reason=str(error), hint=hint)
 
     async def _forget_what_is_over(self, kind: KeyKind, ring: KeyRing, rotations: Sequence[KeyRotation]) -> None:
         over = {rotation.replaces for rotation in rotations if rotation.completed_at is not None}
@@ -162,21 +162,21 @@ class FileKeyRotator:
         for id in (over & ring.ids) - needed - self._forgotten:
             assert id is not None, "keys in files have ids"
             if kind == MASTER and id in await self._secrets.master_key_ids():
-                self._tell("keys.still_needed", id, kind=kind)
+                self._report_once("keys.still_needed", id, kind=kind)
                 continue
             try:
                 await asyncio.to_thread(forget_key, self._data_dir, kind, id)
             except OSError as error:
-                self._tell("keys.not_deleted", id, kind=kind, reason=str(error))
+                self._report_once("keys.not_deleted", id, kind=kind, reason=str(error))
             self._forgotten.add(id)
             if kind == SIGNING:
                 ring.forget(id)
-            # Of a master key that is gone from the directory somebody may have read, a moment ago, what it opens.
+            # A master key stays in memory: a concurrent reader may still need it to open what it has just read.
 
-    def _tell(self, event: str, about: str, **facts: str) -> None:
-        # Keys are looked at every few seconds.
-        if (event, about) not in self._told:
-            self._told.add((event, about))
+    def _report_once(self, event: str, about: str, **facts: str) -> None:
+        # Keys are checked every few seconds, so each event is logged only once.
+        if (event, about) not in self._reported:
+            self._reported.add((event, about))
             logger.error(event, id=about, **facts)
 
     async def advance(self, rotation: KeyRotation) -> bool:
@@ -210,7 +210,7 @@ class FileKeyRotator:
         return self._clock.now() >= needed_until
 
     async def _is_used_by_all(self, rotation: KeyRotation) -> bool:
-        """Have all processes use the new key, if they have it."""
+        """Switch to the new key once all processes have it; return True when all of them use it."""
         of, id = _FILES[rotation.kind], rotation.replaced_by
         if id is None:
             id = await self._make(rotation)
@@ -222,18 +222,18 @@ class FileKeyRotator:
                 return False
             await self._rotations.switch(rotation.id, at=self._clock.now())
             await self.follow()
-        # Another rotation may have come after it.
+        # A later rotation may have replaced this key.
         decided = self._decided.get(rotation.kind, id)
         return await self._all(rotation, "uses the new key", lambda holder: of(holder).uses(decided))
 
     async def _make(self, rotation: KeyRotation) -> str | None:
-        """The id of the key that replaces the earlier one, which is in a file by then; None if none can be made."""
+        """Store the next key in a file and return its id; return None if it cannot be created."""
         kind = rotation.kind
         try:
             made = key_id(kind, await asyncio.to_thread(next_key, self._data_dir, kind))
         except (OSError, UnsafeDataDir) as error:
             hint = f"put 64 random hexadecimal digits into keys/{kind}.next.key, for every server and worker"
-            self._tell("keys.not_made", kind, reason=str(error), hint=hint)
+            self._report_once("keys.not_made", kind, reason=str(error), hint=hint)
             return None
         chosen = await self._rotations.replace_by(rotation.id, made)
         if chosen != made:
@@ -241,7 +241,7 @@ class FileKeyRotator:
         return chosen
 
     async def _all(self, rotation: KeyRotation, what: str, holds: Callable[[KeyHolder], bool]) -> bool:
-        """Whether it holds for all processes, and has for long enough that none is overlooked."""
+        """Return True if all processes have reached the step for long enough that none can be missed."""
         now, holders = self._clock.now(), await self._rotations.holders()
         without = sum(not holds(holder) for holder in holders)
         is_seen = bool(holders) or not self._is_shared
@@ -249,7 +249,7 @@ class FileKeyRotator:
             self._all_since.pop((rotation.id, what), None)
             self.is_waiting = True
             if without:
-                hint = "where processes have copies of the directory keys, copy it anew"
+                hint = "if processes have copies of the directory 'keys', copy it again"
                 logger.warning("keys.waiting", kind=rotation.kind, until=f"each {what}", processes=without, hint=hint)
             return False
         since = self._all_since.setdefault((rotation.id, what), now)
@@ -259,5 +259,5 @@ class FileKeyRotator:
 
 
 def next_of(rotations: Sequence[KeyRotation]) -> str | None:
-    """The key that is to be used next, of rotations of a kind."""
+    """Return the next key according to the rotations of a kind."""
     return next((rotation.replaced_by for rotation in rotations if rotation.switched_at is None), None)

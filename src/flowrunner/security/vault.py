@@ -1,4 +1,4 @@
-"""Secrets at rest: each account's values under a key of its own, and that under the master key."""
+"""Encrypted secrets: each account has its own data key, which the master key encrypts."""
 
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,30 +21,30 @@ logger = structlog.get_logger()
 _FORMAT: Final = "flowrunner.secret.v1"
 _KEY_FORMAT: Final = "flowrunner.data-key.v1"
 _NONCE_BYTES: Final = 12
-# A replaced value is hidden for so long at least: what has just ended may still be told of, and clocks differ.
+# Minimum time for which a replaced value is redacted: events of finished executions may be pending, and clocks differ.
 LEAST_KEPT: Final = timedelta(minutes=1)
 
 
 class WrongKey(FlowRunnerError):
-    """Something sealed cannot be opened: the key is another one, or the data was tampered with."""
+    """Sealed data cannot be decrypted: the key is wrong, or the data was changed."""
 
 
 def seal(key: bytes, plain: bytes, *, context: str) -> bytes:
-    """Nonce and ciphertext; opens only with the same key and ``context``."""
+    """Encrypt data; return nonce and ciphertext. Decryption requires the same key and ``context``."""
     nonce = secrets.token_bytes(_NONCE_BYTES)
     return nonce + AESGCM(key).encrypt(nonce, plain, context.encode())
 
 
 def unseal(key: bytes, sealed: bytes, *, context: str) -> bytes:
-    """Raises: WrongKey."""
+    """Decrypt sealed data. Raises: WrongKey."""
     try:
         return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context.encode())
     except (InvalidTag, ValueError):
-        raise WrongKey("A secret cannot be decrypted with the present keys") from None
+        raise WrongKey("A secret cannot be decrypted with the current keys") from None
 
 
 def _context(*parts: str | int) -> str:
-    # Lengths are part of it, so that no two sets of parts read the same.
+    # Lengths are included, so that different parts never give the same context.
     return "".join(f"{len(str(part))}:{part}" for part in parts)
 
 
@@ -54,19 +54,19 @@ def _seal_secret(workspace_id: WorkspaceId, key: str, value: bytes, version: int
 
 
 class MasterKeys(KeyRing):
-    """The key that wraps every account's data key, and others that open some."""
+    """The master key that wraps all data keys, and other keys that can still unwrap some."""
 
     def __init__(self, present: bytes, others: Iterable[bytes] = ()) -> None:
         super().__init__(MASTER, present, others)
 
     def wrap(self, workspace_id: WorkspaceId, version: int, data_key: bytes) -> WrappedKey:
-        # Read once: it may be replaced meanwhile, on another thread.
+        # Read once, because another thread may replace it.
         id = self.id
         wrapped = seal(self._keys[id], data_key, context=_context(_KEY_FORMAT, workspace_id, version, id))
         return WrappedKey(version=version, master_key_id=id, wrapped=wrapped)
 
     def unwrap(self, workspace_id: WorkspaceId, key: WrappedKey) -> bytes:
-        """Raises: WrongKey."""
+        """Decrypt a data key. Raises: WrongKey."""
         if key.master_key_id not in self._keys:
             raise WrongKey("The master key of a data key is missing")
         context = _context(_KEY_FORMAT, workspace_id, key.version, key.master_key_id)
@@ -74,17 +74,17 @@ class MasterKeys(KeyRing):
 
 
 class AesVault:
-    """Fills `ports.Vault`."""
+    """Implements `ports.Vault`."""
 
     def __init__(self, store: SecretStore, master_keys: MasterKeys, clock: Clock) -> None:
         self._store = store
         self._master_keys = master_keys
         self._clock = clock
         self._hidden: dict[WorkspaceId, HiddenValues] = {}
-        # Accounts of which every value that is stored is hidden.
+        # Accounts whose stored values are all redacted.
         self._complete: set[WorkspaceId] = set()
-        # Accounts of which values that are not stored any more may be hidden.
-        self._unsettled: set[WorkspaceId] = set()
+        # Accounts with redacted values that may no longer be stored.
+        self._with_replaced: set[WorkspaceId] = set()
 
     async def set(
         self,
@@ -97,7 +97,7 @@ class AesVault:
         audit: Audit = None,
     ) -> tuple[SecretView, bool]:
         def seal(newest: WrappedKey | None) -> tuple[SealedSecret, WrappedKey]:
-            # Made within the transaction that stores them, so that no rotation comes in between.
+            # Runs within the transaction that stores the secret, so that no rotation intervenes.
             if newest is None:
                 data_key = secrets.token_bytes(KEY_BYTES)
                 newest = self._master_keys.wrap(workspace_id, 1, data_key)
@@ -105,8 +105,8 @@ class AesVault:
                 data_key = self._master_keys.unwrap(workspace_id, newest)
             return _seal_secret(workspace_id, key, value.encode(), newest.version, data_key), newest
 
-        # Hidden before it can be used: an execution may read it the moment it is stored.
-        await (await self._look(workspace_id)).learn([value])
+        # Redacted before it is stored, because an execution may read it immediately afterwards.
+        await (await self._hidden_values(workspace_id)).learn([value])
         try:
             return await self._store.save(workspace_id, seal, at=at, most=most, audit=audit)
         finally:
@@ -120,7 +120,7 @@ class AesVault:
 
     def _changed(self, workspace_id: WorkspaceId) -> None:
         self._complete.discard(workspace_id)
-        self._unsettled.add(workspace_id)
+        self._with_replaced.add(workspace_id)
 
     async def reveal(self, workspace_id: WorkspaceId, names: Collection[str]) -> Mapping[str, str]:
         found = {
@@ -128,12 +128,12 @@ class AesVault:
             for secret, data_key in await self._store.sealed(workspace_id)
             if secret.key in names
         }
-        # Another process may have set it a moment ago.
-        await (await self._look(workspace_id)).learn(found.values())
+        # Another process may just have set the value.
+        await (await self._hidden_values(workspace_id)).learn(found.values())
         return found
 
     def _open(self, workspace_id: WorkspaceId, secret: SealedSecret, data_key: WrappedKey | None) -> str:
-        """Raises: WrongKey."""
+        """Decrypt a secret. Raises: WrongKey."""
         if data_key is None:
             raise WrongKey("A secret's data key is missing")
         key = self._master_keys.unwrap(workspace_id, data_key)
@@ -141,21 +141,20 @@ class AesVault:
         return unseal(key, secret.sealed, context=context).decode()
 
     async def redactor(self, workspace_id: WorkspaceId) -> SecretRedactor:
-        return (await self._look(workspace_id)).redactor
+        return (await self._hidden_values(workspace_id)).redactor
 
-    async def _look(self, workspace_id: WorkspaceId) -> HiddenValues:
+    async def _hidden_values(self, workspace_id: WorkspaceId) -> HiddenValues:
         hidden = self._hidden.setdefault(workspace_id, HiddenValues())
         if workspace_id not in self._complete:
             stored = await self._readable(workspace_id)
             await hidden.compare(stored, at=self._clock.now())
             self._complete.add(workspace_id)
             if hidden.has_replaced:
-                self._unsettled.add(workspace_id)
+                self._with_replaced.add(workspace_id)
         return hidden
 
     async def _readable(self, workspace_id: WorkspaceId) -> list[str]:
-        """Every value that can be opened. One that cannot is of no use to anybody, and must not keep
-        the account's flows from running."""
+        """Return all values that can be decrypted. The others are unusable, and must not block the account's flows."""
         values = []
         for secret, data_key in await self._store.sealed(workspace_id):
             try:
@@ -169,21 +168,21 @@ class AesVault:
         self._complete.clear()
 
     async def forget_replaced(self) -> None:
-        """Forget replaced and deleted values that no open execution can show: all began after the replacement.
+        """Forget replaced and deleted values that no open execution can contain, because all started later.
 
         Raises: Unavailable.
         """
-        unreconciled_children, self._unsettled = self._unsettled, set()
+        pending, self._with_replaced = self._with_replaced, set()
         try:
-            for workspace_id in unreconciled_children & self._hidden.keys():
+            for workspace_id in pending & self._hidden.keys():
                 await self._forget_replaced(workspace_id)
         except BaseException:
-            self._unsettled |= unreconciled_children
+            self._with_replaced |= pending
             raise
 
     async def _forget_replaced(self, workspace_id: WorkspaceId) -> None:
         self._complete.discard(workspace_id)
-        hidden = await self._look(workspace_id)
+        hidden = await self._hidden_values(workspace_id)
         if not hidden.has_replaced:
             return
         open_since = await self._store.open_since(workspace_id) or self._clock.now()
@@ -192,12 +191,12 @@ class AesVault:
     def forget(self, workspace_id: WorkspaceId) -> None:
         self._hidden.pop(workspace_id, None)
         self._complete.discard(workspace_id)
-        self._unsettled.discard(workspace_id)
+        self._with_replaced.discard(workspace_id)
 
     # Rotation
 
     def rewrap(self, workspace_id: WorkspaceId, data_key: WrappedKey) -> WrappedKey:
-        """The data key under the present master key; as it is, if it is so already or cannot be opened."""
+        """Wrap a data key under the current master key. It stays unchanged if it already is, or is unreadable."""
         if data_key.master_key_id == self._master_keys.id:
             return data_key
         try:
@@ -208,7 +207,7 @@ class AesVault:
         return self._master_keys.wrap(workspace_id, data_key.version, opened)
 
     def reseal(self, workspace_id: WorkspaceId, version: int) -> Reseal:
-        """Moves an account's secrets to a data key of that version; one that cannot be opened stays as it is."""
+        """Return a function that moves secrets to a data key of this version. Unreadable secrets stay unchanged."""
 
         def reseal(sealed: Sequence[tuple[SealedSecret, WrappedKey | None]]) -> tuple[WrappedKey, list[SealedSecret]]:
             data_key = secrets.token_bytes(KEY_BYTES)
