@@ -19,7 +19,7 @@ from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.sandbox import fork_server
 from flowrunner.sandbox.fork_server import Worker
 from flowrunner.sandbox.pool import JailedSandbox
-from support.processes import children, nurseries, sandboxed
+from support.processes import children, fork_servers, sandboxed
 
 A: Final = WorkspaceId("a")
 B: Final = WorkspaceId("b")
@@ -408,8 +408,8 @@ async def test_accounts_never_share_a_process(sandbox: JailedSandbox) -> None:
     for workspace_id in (A, B, A, B, B, A):
         running = asyncio.create_task(sandbox.evaluate(workspace_id, [busy], {}))
         await asyncio.sleep(0.08)
-        (nursery,) = nurseries()
-        seen[workspace_id] |= {pid for pid in children(nursery) if is_busy(pid)}
+        (fork_server,) = fork_servers()
+        seen[workspace_id] |= {pid for pid in children(fork_server) if is_busy(pid)}
         await running
 
     assert seen[A]
@@ -569,8 +569,8 @@ async def test_what_was_sent_to_a_worker_that_is_killed_is_evaluated_by_another(
     running = [asyncio.create_task(outcome(alone, busy % n)) for n in range(8)]
     await asyncio.sleep(0.02)
 
-    (nursery,) = nurseries()
-    for pid in filter(is_busy, children(nursery)):
+    (fork_server,) = fork_servers()
+    for pid in filter(is_busy, children(fork_server)):
         os.kill(pid, signal.SIGKILL)
 
     assert [one.value for one in await asyncio.gather(*running)] == list(range(8))
@@ -590,8 +590,8 @@ async def test_a_repeated_script_has_the_time_that_was_left(
     monkeypatch.setattr("flowrunner.sandbox.pool.asyncio.timeout", noted)
     running = asyncio.create_task(outcome(alone, LOOP))
     await asyncio.sleep(0.3)
-    (nursery,) = nurseries()
-    for pid in filter(is_busy, children(nursery)):
+    (fork_server,) = fork_servers()
+    for pid in filter(is_busy, children(fork_server)):
         os.kill(pid, signal.SIGKILL)
     fault = (await running).fault
 
@@ -667,7 +667,7 @@ async def test_checking_finds_what_is_no_javascript_and_runs_nothing(sandbox: Ja
 async def test_no_scripts_take_no_process(sandbox: JailedSandbox) -> None:
     assert await sandbox.evaluate(A, [], {}) == []
     assert await sandbox.check([]) == []
-    assert nurseries() == set()
+    assert fork_servers() == set()
 
 
 async def test_nothing_is_left_after_closing() -> None:
@@ -675,7 +675,7 @@ async def test_nothing_is_left_after_closing() -> None:
     await sandbox.evaluate(A, [Script("1")], {})
     loop = asyncio.create_task(sandbox.evaluate(B, [Script(LOOP)], {}))
     await asyncio.sleep(0.2)
-    assert nurseries()
+    assert fork_servers()
 
     await sandbox.close()
 
@@ -699,17 +699,17 @@ async def test_one_worker_serves_all_accounts_in_turn() -> None:
     assert [one.value for (one,) in found] == list(range(50))
 
 
-async def test_a_nursery_that_is_killed_is_replaced(sandbox: JailedSandbox) -> None:
+async def test_a_fork_server_that_is_killed_is_replaced(sandbox: JailedSandbox) -> None:
     killed: set[int] = set()
     for _ in range(3):
         async with asyncio.timeout(10):
             # The one before may take a moment to end.
-            while len(found := nurseries() - killed) != 1:
+            while len(found := fork_servers() - killed) != 1:
                 assert (await outcome(sandbox, "1")).value == 1
                 await asyncio.sleep(0.01)
-        (nursery,) = found
-        os.kill(nursery, signal.SIGKILL)
-        killed.add(nursery)
+        (fork_server,) = found
+        os.kill(fork_server, signal.SIGKILL)
+        killed.add(fork_server)
         # Also at once, before anybody has noticed.
         assert (await outcome(sandbox, "2")).value == 2
 

@@ -23,7 +23,7 @@ server = os.getppid()
 
 jail = worker._Jail()
 lacking = jail.enter()
-nursery = os.getpid()
+fork_server = os.getpid()
 
 
 def attempt(name, call):
@@ -61,7 +61,7 @@ with contextlib.suppress(BaseException):
     attempt("fork", lambda: os.fork() or os._exit(0))
     attempt("execute a program", lambda: os.execve("/bin/true", ["/bin/true"], {}))
     attempt("kill the server", lambda: os.kill(server, 0))
-    attempt("kill the nursery", lambda: os.kill(nursery, 0))
+    attempt("kill the fork server", lambda: os.kill(fork_server, 0))
     attempt("kill all", lambda: os.kill(-1, 0))
     attempt("trace the server", lambda: libc.ptrace(16, server, 0, 0))
     attempt("read the server's memory", lambda: libc.process_vm_readv(server, 0, 0, 0, 0, 0))

@@ -141,7 +141,7 @@ _NAMES: Final = (
     "read", "readline", "loadFile", "evalFile", "quit", "exit", "gc", "Java", "java", "Packages", "importScripts",
     "setTimeout", "setInterval", "setImmediate", "structuredClone", "__filename", "__dirname", "__loadScript", "python",
     "py", "pyodide", "ctypes", "__import__", "open", "exec", "globals", "locals", "vars", "builtins", "__builtins__",
-    "flow", "nodes", "secrets", "env", "run", "seldom", "values", "source", "scope", "made", "more", "kept",
+    "flow", "nodes", "secrets", "env", "run", "lazyRuntime", "values", "source", "scope", "runtime", "loaded", "kept",
 )  # fmt: skip
 _PYTHON: Final = (
     "''.__class__.__mro__[1].__subclasses__()", "().__class__.__bases__[0]", "[].__class__.__base__.__subclasses__()",

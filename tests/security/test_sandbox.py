@@ -25,7 +25,7 @@ from flowrunner.domain.values import AccountId
 from flowrunner.sandbox.fork_server import Worker
 from flowrunner.sandbox.pool import JailedSandbox
 from security.scripts import HOSTILE, escapes
-from support.processes import children, descendants, is_alive, nurseries, sandboxed
+from support.processes import children, descendants, fork_servers, is_alive, sandboxed
 from support.scoreboard import Scoreboard
 from support.server import clean_environment
 
@@ -154,8 +154,8 @@ async def test_s40_a_process_that_floods_is_bounded_by_the_system_too(sandbox: J
     watcher.cancel()
 
     assert 0 < max(peaks) < 256 * 1024
-    (_nursery,) = nurseries()
-    for pid in children(_nursery):
+    (_fork_server,) = fork_servers()
+    for pid in children(_fork_server):
         assert "Max address space" in limits(pid)
         assert "unlimited" not in limits(pid)["Max address space"]
 
@@ -311,18 +311,18 @@ async def test_s69_a_script_gets_no_function_of_what_calls_it(sandbox: JailedSan
 
 
 async def test_s38_workers_are_jailed(sandbox: JailedSandbox) -> None:
-    (nursery,) = nurseries()
+    (fork_server,) = fork_servers()
     loop = asyncio.create_task(sandbox.evaluate(A, [LOOP], {}))
     await asyncio.sleep(0.2)
-    workers = children(nursery)
+    workers = children(fork_server)
     assert len(workers) >= 2
 
-    for pid in workers | {nursery}:
+    for pid in workers | {fork_server}:
         status = statuses(pid)
         assert status["NoNewPrivs"] == "1"
         assert status["Seccomp"] == "2"
         assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == int(status["CapAmb"], 16) == 0
-        assert os.getsid(pid) == nursery != os.getsid(0)
+        assert os.getsid(pid) == fork_server != os.getsid(0)
         found = limits(pid)
         assert found["Max core file size"].split()[:2] == found["Max file size"].split()[:2] == ["0", "0"]
         if os.geteuid() == 0:
@@ -347,17 +347,17 @@ async def test_s38_no_worker_has_the_socket_of_another(sandbox: JailedSandbox) -
         pytest.skip("only root may look")
     for number in range(5):
         await sandbox.evaluate(AccountId(f"{number}"), [Script("1")], {})
-    (nursery,) = nurseries()
+    (fork_server,) = fork_servers()
 
     def sockets() -> list[str]:
         found = []
-        for pid in children(nursery) | {nursery}:
+        for pid in children(fork_server) | {fork_server}:
             # One of an earlier account may just be ending.
             with suppress(FileNotFoundError):
                 found.append(os.readlink(f"/proc/{pid}/fd/0"))
         return found
 
-    # A worker that has just been forked lets go of the nursery's in a moment, before it is given anything.
+    # A worker that has just been forked lets go of the fork server's in a moment, before it is given anything.
     async with asyncio.timeout(5):
         while len(set(sockets())) < len(sockets()):  # noqa: ASYNC110 # others do it
             await asyncio.sleep(0.02)
@@ -371,7 +371,7 @@ import uvloop
 from flowrunner.domain.expression.script import Script
 from flowrunner.domain.values import AccountId
 from flowrunner.sandbox.pool import JailedSandbox
-from support.processes import descendants, nurseries
+from support.processes import descendants, fork_servers
 
 def descriptors(pid):
     found = []
@@ -390,9 +390,9 @@ async def main():
     for account in "abc":
         await sandbox.evaluate(AccountId(account), [Script("1")], {})
     await asyncio.sleep(0.2)
-    (nursery,) = nurseries()
-    print("nursery:", *(f"{fd}={target}" for fd, target in descriptors(nursery) if fd > 2))
-    for pid in descendants(nursery):
+    (fork_server,) = fork_servers()
+    print("fork_server:", *(f"{fd}={target}" for fd, target in descriptors(fork_server) if fd > 2))
+    for pid in descendants(fork_server):
         print("worker:", *(f"{fd}={target}" for fd, target in descriptors(pid)))
     await sandbox.close()
 
@@ -411,7 +411,7 @@ def test_s69_a_worker_inherits_nothing_however_many_files_are_open(open_files: i
     of_workers = [line.split()[1:] for line in found if line.startswith("worker:")]
     assert len(of_workers) >= 2
     assert [held for held in of_workers if len(held) != 1 or not held[0].startswith("0=socket:")] == []
-    assert "nursery:" in map(str.strip, found)
+    assert "fork_server:" in map(str.strip, found)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the jail is Linux's")
@@ -538,8 +538,8 @@ async def test_s38_a_worker_that_is_killed_is_replaced_and_the_script_answered(s
     for _ in range(5):
         running = asyncio.create_task(sandbox.evaluate(A, [script], {}))
         await asyncio.sleep(0.05)
-        (nursery,) = nurseries()
-        for pid in children(nursery):
+        (fork_server,) = fork_servers()
+        for pid in children(fork_server):
             os.kill(pid, signal.SIGKILL)
 
         assert await running == [ScriptOutcome(1)]
@@ -547,12 +547,12 @@ async def test_s38_a_worker_that_is_killed_is_replaced_and_the_script_answered(s
 
 
 async def test_s38_workers_killed_all_the_time_harm_nobody_else(sandbox: JailedSandbox) -> None:
-    (nursery,) = nurseries()
+    (fork_server,) = fork_servers()
     until = time.monotonic() + 2
 
     async def kill() -> None:
         while time.monotonic() < until:
-            for pid in children(nursery):
+            for pid in children(fork_server):
                 os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(0.02)
 

@@ -16,14 +16,14 @@ def children(pid: int | None = None) -> set[int]:
     return {child for child in found if is_alive(child)}
 
 
-def nurseries() -> set[int]:
+def fork_servers() -> set[int]:
     """The sandboxes of this process; the servers and databases of other tests are its children, too."""
     return {pid for pid in children() if _runs(pid, b"worker.py")}
 
 
 def sandboxed() -> set[int]:
     """All processes of the sandboxes of this process."""
-    return nurseries().union(*map(descendants, nurseries()))
+    return fork_servers().union(*map(descendants, fork_servers()))
 
 
 def _runs(pid: int, program: bytes) -> bool:

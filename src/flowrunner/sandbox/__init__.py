@@ -1,1 +1,1 @@
-"""JavaScript in jailed worker processes. Fills `ports.Sandbox`."""
+"""JavaScript in jailed worker processes. Implements `ports.Sandbox`."""

@@ -1,4 +1,4 @@
-"""The processes of the sandbox, as the server sees them."""
+"""The server's handles of the sandbox processes."""
 
 import asyncio
 import contextlib
@@ -21,23 +21,23 @@ _WORKER: Final = Path(__file__).with_name("worker.py")
 _PRELUDE: Final = Path(__file__).with_name("prelude.js")
 _LAZY_RUNTIME: Final = Path(__file__).with_name("lazy_runtime.js")
 _START_SECONDS: Final = 10.0
-# What a worker may say at most for what it was sent together: bounded values and lines, with what JSON makes of them.
+# Limit for the answers to one batch: bounded values and lines, with their JSON escapes.
 _MAX_ANSWER: Final = 64 * 1024 * 1024
 
 
 class WorkerLost(Exception):
-    """The worker ended before it had answered."""
+    """The worker ended before it answered."""
 
 
 class Worker(asyncio.Protocol):
     """A process that evaluates scripts of one account, one request after the other.
 
     Attributes:
-        workspace_id: Whose scripts it has seen; None while it is fresh.
-        is_lost: Whether it can take no further request.
-        requests: How many it was sent.
-        pace: Seconds that a request took lately, on the average; None if that is not known.
-        answers: Those that have come and were not taken yet.
+        workspace_id: The account whose scripts it has seen; None while it is fresh.
+        is_lost: True if it accepts no further request.
+        requests: The number of requests sent to it.
+        pace: Recent average of seconds per request; None if unknown.
+        answers: Received answers that were not taken yet.
     """
 
     def __init__(self, number: int, end: Callable[[], None]) -> None:
@@ -53,10 +53,10 @@ class Worker(asyncio.Protocol):
         self._total = 0
         self._owed = 0
         self._wanted = 0
-        self._come: asyncio.Future[None] | None = None
+        self._arrival: asyncio.Future[None] | None = None
 
     def send(self, messages: Sequence[bytes], count: int) -> None:
-        """Ask for so many answers to further requests, when all before have been answered."""
+        """Send a batch of requests that give ``count`` answers. All earlier requests must have been answered."""
         self.requests += len(messages)
         self._total = 0
         self._owed = count
@@ -65,33 +65,33 @@ class Worker(asyncio.Protocol):
             self._transport.write(b"".join(frames))
 
     async def until(self, count: int) -> None:
-        """Done when so many answers are there. Raises: WorkerLost."""
+        """Wait until ``count`` answers have arrived. Raises: WorkerLost."""
         if len(self.answers) >= count:
             return
         if self.is_lost:
             raise WorkerLost
         self._wanted = count
-        self._come = asyncio.get_running_loop().create_future()
+        self._arrival = asyncio.get_running_loop().create_future()
         try:
-            await self._come
+            await self._arrival
         finally:
-            self._come = None
+            self._arrival = None
 
     def take(self, count: int) -> list[bytes]:
-        """The next answers, or those that are there."""
+        """Remove and return up to ``count`` answers."""
         taken = self.answers[:count]
         del self.answers[:count]
         return taken
 
     def retire(self) -> None:
-        """End the process, whatever it is doing."""
+        """Kill the process, even while it evaluates."""
         if self._transport is not None:
             self._transport.abort()
         self.is_lost = True
         self._end()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are no subclasses.
+        # uvloop's transports are not subclasses of asyncio.Transport.
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
@@ -110,15 +110,15 @@ class Worker(asyncio.Protocol):
             at = end
         del self._received[:at]
         if self._received and not self._owed:
-            # It says more than it was asked.
+            # The worker sends more answers than requested.
             self.retire()
-        if self._come is not None and len(self.answers) >= self._wanted and not self._come.done():
-            self._come.set_result(None)
+        if self._arrival is not None and len(self.answers) >= self._wanted and not self._arrival.done():
+            self._arrival.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = True
-        if self._come is not None and not self._come.done():
-            self._come.set_exception(WorkerLost())
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_exception(WorkerLost())
 
 
 class ForkServer:
@@ -159,13 +159,13 @@ class ForkServer:
             raise
         try:
             async with asyncio.timeout(_START_SECONDS):
-                said = await _line(ours)
+                line = await _line(ours)
         except BaseException as error:
             await fork_server.close()
             if isinstance(error, TimeoutError):
                 raise Unavailable("JavaScript cannot be evaluated: the sandbox does not start") from None
             raise
-        state, _, rest = said.partition(" ")
+        state, _, rest = line.partition(" ")
         if state != "ready":
             await fork_server.close()
             logger.error("sandbox.failed", reason=rest or "the process ended")
@@ -176,7 +176,7 @@ class ForkServer:
         return fork_server
 
     async def worker(self) -> Worker:
-        """A fresh worker, which may still be on its way. Raises: OSError."""
+        """Return a fresh worker, which may still be starting. Raises: OSError."""
         number = next(self._numbers)
         ours, theirs = socket.socketpair()
         try:
@@ -194,7 +194,7 @@ class ForkServer:
     async def close(self) -> None:
         """End the process and all workers."""
         if not self._watch.done():
-            # The workers end with it.
+            # The kernel kills the workers with it.
             self._kill_process()
             await asyncio.shield(self._watch)
         self._control.close()
@@ -203,7 +203,7 @@ class ForkServer:
         try:
             self._control.send(b"K" + number.to_bytes(4, "little"))
         except OSError:
-            # The nursery is gone, and its workers with it; or it hangs, and is of no more use.
+            # The fork server has ended, and its workers with it, or it hangs and is unusable.
             self._kill_process()
 
     def _kill_process(self) -> None:
@@ -216,10 +216,10 @@ class ForkServer:
 
 async def _line(control: socket.socket) -> str:
     loop = asyncio.get_running_loop()
-    said = b""
-    while not said.endswith(b"\n"):
+    line = b""
+    while not line.endswith(b"\n"):
         data = await loop.sock_recv(control, 4096)
         if not data:
             break
-        said += data
-    return said.decode(errors="replace").strip()
+        line += data
+    return line.decode(errors="replace").strip()

@@ -1,12 +1,12 @@
-// What few scripts need; see prelude.js, which gives it the built-ins as they were before the script.
+// The parts of the runtime that few scripts need. prelude.js passes the original built-ins.
 (function (mostLines, kept) {
   'use strict';
   const {stringify, defineProperty, String, Error, apply, then, slice} = kept;
   const longestLine = 10_000, longestMessage = 2_000;
   let lines = '', count = 0, settled = null, replace;
 
-  // The worker cannot take what the engine has only strung together, as it does with longer texts.
-  const whole = (said) => typeof said === 'string' ? apply(slice, said, [0]) : said;
+  // The worker cannot read ropes, in which the engine stores longer concatenated texts.
+  const whole = (text) => typeof text === 'string' ? apply(slice, text, [0]) : text;
 
   const console = {
     log: writes('info'), info: writes('info'), debug: writes('debug'), warn: writes('warn'), error: writes('error'),
@@ -26,7 +26,7 @@
       if (count >= mostLines) return;
       let line = '';
       for (let i = 0; i < values.length; i++) line += (i ? ' ' : '') + shown(values[i]);
-      // Never a part: half of a secret is a secret too, and only whole ones are found and hidden later.
+      // Lines are never truncated: redaction would not find part of a secret, which is still secret.
       if (line.length > longestLine) line = `a text of ${line.length} characters`;
       lines += `${count++ ? ',' : ''}["${level}",${stringify(line)}]`;
     };
@@ -37,11 +37,11 @@
     try {
       const found = typeof error === 'object' && error !== null ? error.stack : '';
       if (typeof found === 'string') stack = found;
-      const said = shown(error);
-      if (typeof said === 'string') message = said;
+      const text = shown(error);
+      if (typeof text === 'string') message = text;
     } catch {}
     if (message.length > longestMessage) message = `Error: a message of ${message.length} characters`;
-    // Only the place is taken from it, which stands at its beginning.
+    // Only the place at its start is used.
     if (stack.length > longestMessage) stack = '';
     return whole(`"fault":${stringify(message)},"kind":"${kind}","stack":${stringify(stack)}`);
   }
@@ -54,7 +54,7 @@
     }
   }
 
-  // Of `Map` and `Set`, which JSON does not have, the same is left as of what they are made from.
+  // Converts `Map` and `Set`, which JSON lacks, to the lists from which they can be created.
   function listing() {
     const {Map, Set} = globalThis, each = Map.prototype.forEach, eachOf = Set.prototype.forEach;
     return (key, value) => {
@@ -67,33 +67,33 @@
         else if (value instanceof Set) apply(eachOf, value, [put]);
         else return value;
       } catch {
-        // It only has the prototype.
+        // An object that only has the prototype.
         return value;
       }
       return list;
     };
   }
 
-  // Locales and time zones are unknown to the engine, which takes them without a word and ignores them.
-  function refuseLocales() {
+  // The engine silently ignores locales and time zones, so they are rejected.
+  function rejectLocales() {
     const of = (name) => globalThis[name].prototype;
     const date = 'write toISOString(), or put the text together from getUTCFullYear(), getUTCMonth() and the like';
     const number = 'write toFixed(2), or replace() to group digits';
-    for (const name of ['toLocaleString', 'toLocaleDateString', 'toLocaleTimeString']) refuse(of('Date'), name, 0, date);
-    for (const name of ['Number', 'BigInt']) refuse(of(name), 'toLocaleString', 0, number);
-    refuse(of('Array'), 'toLocaleString', 0, 'write map() and join()');
-    refuse(of('String'), 'localeCompare', 1, 'leave them out, and texts are compared by the numbers of their characters');
-    for (const name of ['toLocaleUpperCase', 'toLocaleLowerCase']) refuse(of('String'), name, 0, 'leave it out');
+    for (const name of ['toLocaleString', 'toLocaleDateString', 'toLocaleTimeString']) reject(of('Date'), name, 0, date);
+    for (const name of ['Number', 'BigInt']) reject(of(name), 'toLocaleString', 0, number);
+    reject(of('Array'), 'toLocaleString', 0, 'write map() and join()');
+    reject(of('String'), 'localeCompare', 1, 'leave them out, and texts are compared by the numbers of their characters');
+    for (const name of ['toLocaleUpperCase', 'toLocaleLowerCase']) reject(of('String'), name, 0, 'leave it out');
   }
 
-  function refuse(prototype, name, taken, instead) {
+  function reject(prototype, name, taken, instead) {
     const real = prototype[name], {TypeError} = globalThis, {captureStackTrace} = Error;
     const {[name]: method} = {
       [name](...given) {
         for (let i = taken; i < given.length; i++) {
           if (given[i] === undefined) continue;
           const error = new TypeError(`${name} knows neither locales nor time zones here: ${instead}`);
-          // Its place is that of the call.
+          // Report the place of the call.
           captureStackTrace(error, method);
           throw error;
         }
@@ -121,15 +121,15 @@
 
   return {
     fault,
-    // Before a script that needs more than the engine has; gives what JSON is to make of values. `now`: the present in
-    // milliseconds, or an empty text for the real one.
+    // Called before a script that needs this runtime; returns the replacer for JSON. `now`: the time in ms, or
+    // an empty text for the real time.
     prepare(now) {
-      refuseLocales();
+      rejectLocales();
       if (now !== '') stopClock(+now);
       return replace = listing();
     },
     whole,
-    // What the property `console` is, or becomes.
+    // Gets or sets the property `console`.
     console(value) {
       if (!value.length) return console;
       defineProperty(globalThis, 'console', {value: value[0], writable: true, configurable: true});
@@ -141,13 +141,13 @@
       ]);
       return null;
     },
-    say(what, source) {
-      switch (what) {
+    report(query, source) {
+      switch (query) {
         case 'settled': return whole(settled);
         case 'count': return count;
         case 'lines': return whole(lines);
         case 'check':
-          // The source begins by throwing 0, so that nothing else of it is run.
+          // The source starts by throwing 0, so no other code of it runs.
           try {
             (0, eval)(source);
           } catch (error) {

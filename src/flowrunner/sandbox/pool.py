@@ -1,4 +1,4 @@
-"""Who evaluates which script, when, and for how long."""
+"""The pool of sandbox workers: assignment to accounts, queues and time limits."""
 
 import asyncio
 import re
@@ -19,15 +19,15 @@ from flowrunner.sandbox.worker import ENGINE_SECONDS, MAX_REQUEST, PREFIX
 
 logger = structlog.get_logger()
 
-# A worker that has not answered by then is killed. The engine's own limit comes first where it can.
+# A worker without an answer after this time is killed. Normally the engine's own limit takes effect first.
 _WALL_SECONDS: Final = ENGINE_SECONDS + 0.3
 _QUEUE_SECONDS: Final = 10.0
-# An account whose script has run into its time limit leaves a worker to the others for so long.
+# For this time after a script exceeded its limit, its account may not use all workers.
 _SLOW_SECONDS: Final = 10.0
-# An engine that leaks a little for every evaluation is replaced before it matters.
+# A worker is replaced after this many requests, in case the engine leaks memory.
 _REQUESTS_OF_A_WORKER: Final = 10_000
-# Requests of one account that are sent together, so that neither side waits for the other between them: as many as
-# are answered in about this time.
+# Requests of one account are sent in batches to save round trips, as many as are answered in about
+# `_STRETCH_SECONDS`.
 _MOST_TOGETHER: Final = 8
 _STRETCH_SECONDS: Final = 0.005
 _BYTES_TOGETHER: Final = 1024 * 1024
@@ -39,11 +39,10 @@ _STOPPING: Final = "the server is stopping"
 _TOO_LARGE: Final = f"the scripts and what they can see take more than {MAX_REQUEST // 1024 // 1024} MiB"
 _LEFT_OUT: Final = "not evaluated, because a script before it went over its limit"
 
-# `at <anonymous> (<input>:3:12)`; without brackets it is a place in a text that did not parse.
+# `at <anonymous> (<input>:3:12)`. Without parentheses, it is the place of a syntax error.
 _FRAME: Final = re.compile(r"\(<input>:(\d+):(\d+)\)$", re.MULTILINE)
 _SYNTAX: Final = re.compile(r"at <input>:(\d+):(\d+)$", re.MULTILINE)
-# What the engine itself says at run time quotes what it was given, and cuts it: names to 63 bytes or somewhat
-# fewer, all of it to 255.
+# Messages of the engine quote their input, and truncate names to 63 bytes or slightly fewer, and the whole to 255.
 _ENGINE: Final = re.compile(r"(?:Aggregate|Eval|Internal|Range|Reference|Syntax|Type|URI)?Error: ")
 _QUOTED: Final = re.compile(r"'.*'|^\S+(?= is not (?:defined|initialized))", re.DOTALL)
 _PIECE: Final = re.compile(r":? '.{4,}'", re.DOTALL)
@@ -67,19 +66,29 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class _Request:
-    """What is to be evaluated for one place of a flow.
+    """The scripts at one place of a flow.
 
     Attributes:
-        kind: `E` to evaluate, `C` to check.
-        scope: It is not written down before a worker is free: what waits takes no memory of its own.
-        count: How many answers there will be.
-        answers: Come all together. Whoever does not wait for them any longer cancels it.
-        worker: What is evaluating it just now.
-        seconds_left: How long that may take yet.
-        is_repeated: A worker has ended over it for no known reason.
+        kind: `E` to evaluate, `T` to evaluate at a given time, `C` to check.
+        scope: The visible values. They are encoded only when a worker is free, so waiting requests take no memory.
+        count: The number of answers.
+        answers: All answers together. The caller cancels it to withdraw the request.
+        worker: The worker that is evaluating it.
+        seconds_left: The remaining time.
+        is_repeated: A worker has ended during it for an unknown reason.
     """
 
-    __slots__ = ("_patience", "answers", "count", "is_repeated", "kind", "scope", "scripts", "seconds_left", "worker")
+    __slots__ = (
+        "_queue_timer",
+        "answers",
+        "count",
+        "is_repeated",
+        "kind",
+        "scope",
+        "scripts",
+        "seconds_left",
+        "worker",
+    )
 
     def __init__(self, kind: bytes, scripts: Sequence[Script], scope: Mapping[str, JSON] | None) -> None:
         loop = asyncio.get_running_loop()
@@ -91,17 +100,17 @@ class _Request:
         self.worker: Worker | None = None
         self.seconds_left = _WALL_SECONDS
         self.is_repeated = False
-        self._patience = loop.call_later(_QUEUE_SECONDS, self._wait_no_longer)
+        self._queue_timer = loop.call_later(_QUEUE_SECONDS, self._reject)
 
     @property
     def is_wanted(self) -> bool:
         return not self.answers.done()
 
-    def has_its_turn(self) -> None:
-        self._patience.cancel()
+    def leave_queue(self) -> None:
+        self._queue_timer.cancel()
 
     def settle(self, answers: list[_Answer]) -> None:
-        """Give the answers; what comes behind one that is over a limit is left out."""
+        """Set the answers. Scripts after one that exceeded a limit are reported as not evaluated."""
         if self.is_wanted:
             left_out = _Answer(fault=_LEFT_OUT, limit=answers[-1].limit)
             self.answers.set_result(answers + [left_out] * (self.count - len(answers)))
@@ -110,18 +119,18 @@ class _Request:
         if self.is_wanted:
             self.answers.set_exception(error)
 
-    def _wait_no_longer(self) -> None:
-        self.fail(Unavailable("JavaScript cannot be evaluated now: too much of it is waiting"))
+    def _reject(self) -> None:
+        self.fail(Unavailable("JavaScript cannot be evaluated now: the queue is too long"))
 
 
 class JailedSandbox:
-    """Fills `ports.Sandbox`. Starts nothing before the first script.
+    """Implements `ports.Sandbox`. No process starts before the first script.
 
-    A worker that has seen an account's scripts is never given to another account: it is kept for a while, and then
-    ends. Fresh ones wait ready in their place.
+    A worker that has seen an account's scripts is never reused for another account: it is kept idle for a while, and
+    then killed. Fresh workers are started in advance.
 
     Args:
-        workers: How many scripts are evaluated at a time.
+        workers: The number of scripts that are evaluated at the same time.
     """
 
     def __init__(self, workers: int = 2) -> None:
@@ -129,10 +138,10 @@ class JailedSandbox:
         self._fork_server: ForkServer | None = None
         self._starting = asyncio.Lock()
         self._fresh: deque[Worker] = deque()
-        # The least recently used first.
+        # Ordered by last use, the oldest first.
         self._idle: list[Worker] = []
         self._running: Counter[WorkspaceId | None] = Counter()
-        # Who has waited longest for a turn first.
+        # Ordered: the account that is served next comes first.
         self._waiting: OrderedDict[WorkspaceId | None, deque[_Request]] = OrderedDict()
         self._serving: set[asyncio.Task[None]] = set()
         self._slow: dict[WorkspaceId | None, float] = {}
@@ -159,7 +168,7 @@ class JailedSandbox:
         return [_fault(answer, script) for script, answer in zip(scripts, answers, strict=True)]
 
     async def close(self) -> None:
-        """End all processes. Evaluations under way end with Unavailable."""
+        """End all processes. Running evaluations fail with Unavailable."""
         self._is_closed = True
         if self._refilling is not None:
             self._refilling.cancel()
@@ -171,7 +180,7 @@ class JailedSandbox:
             if self._fork_server is not None:
                 await self._fork_server.close()
         while self._serving:
-            # What is under way loses its worker, and what waits finds none.
+            # Running requests lose their worker, and waiting ones get none.
             await asyncio.wait(self._serving)
 
     async def _ask(
@@ -183,21 +192,21 @@ class JailedSandbox:
             raise Unavailable(_STOPPING)
         request = _Request(kind, scripts, scope)
         self._waiting.setdefault(workspace_id, deque()).append(request)
-        self._take_turns()
+        self._start_batches()
         try:
             return await request.answers
         except asyncio.CancelledError:
             if request.worker is not None:
-                # Nobody waits for what it is doing.
+                # The result is no longer needed.
                 request.worker.retire()
             raise
         finally:
-            request.has_its_turn()
+            request.leave_queue()
 
-    # Turns
+    # Scheduling
 
-    def _take_turns(self) -> None:
-        """Let those go on who may, the accounts one after the other, whoever has more waiting."""
+    def _start_batches(self) -> None:
+        """Start batches on free workers, round-robin over accounts."""
         while (free := self._workers - self._running.total()) > 0:
             for workspace_id in self._waiting:
                 if self._may_run(workspace_id):
@@ -205,9 +214,9 @@ class JailedSandbox:
             else:
                 return
             waiting = self._waiting[workspace_id]
-            worker = None if waiting[0].is_repeated else self._kept_for(workspace_id)
-            # Others may go on beside it.
-            most = min(_together(worker), -(-len(waiting) // free))
+            worker = None if waiting[0].is_repeated else self._idle_worker_of(workspace_id)
+            # Requests are spread over the free workers.
+            most = min(_batch_size(worker), -(-len(waiting) // free))
             batch = deque(waiting.popleft() for _ in range(most))
             if waiting:
                 self._waiting.move_to_end(workspace_id)
@@ -231,15 +240,15 @@ class JailedSandbox:
         return self._running[workspace_id] < max(1, self._workers - 1)
 
     async def _serve(self, workspace_id: WorkspaceId | None, worker: Worker | None, batch: deque[_Request]) -> None:
-        """Have requests of one account evaluated, as far as one worker comes with them."""
+        """Evaluate requests of one account on one worker, until it ends or all are done."""
         try:
             for request in batch:
-                request.has_its_turn()
+                request.leave_queue()
             worker = worker or await self._unused(is_new=batch[0].is_repeated)
             worker.workspace_id = workspace_id
             await self._evaluate(worker, batch)
         except Exception as error:
-            # Those who wait are told, whatever it is.
+            # Every waiting caller gets the error.
             while batch:
                 batch.popleft().fail(error)
         finally:
@@ -249,13 +258,13 @@ class JailedSandbox:
             if batch:
                 self._waiting.setdefault(workspace_id, deque()).extendleft(reversed(batch))
                 self._waiting.move_to_end(workspace_id, last=False)
-            self._take_turns()
+            self._start_batches()
 
     async def _evaluate(self, worker: Worker, batch: deque[_Request]) -> None:
-        """Take what has come to its end off the batch; what is left then has not begun, or is to be repeated."""
-        # The loop's own clock may stand still in between.
+        """Remove finished requests from the batch. The remaining ones have not started, or must be repeated."""
+        # The loop's own clock may not advance in between.
         clock = time.perf_counter
-        requests, messages = _written(batch)
+        requests, messages = _encoded(batch)
         begun_at, count = clock(), len(requests)
         if requests:
             worker.send(messages, sum(request.count for request in requests))
@@ -265,7 +274,7 @@ class JailedSandbox:
             request.seconds_left -= clock() - first_at
             is_complete = len(answers) == request.count or _is_over(answers)
             if not is_complete and request.is_wanted:
-                # It may have been killed for no fault of the scripts, and those that wait ready with it.
+                # The worker, and fresh ones with it, may have been killed for a reason unrelated to the scripts.
                 logger.warning("sandbox.worker_lost", workspace_id=worker.workspace_id)
                 if not request.is_repeated:
                     request.is_repeated = True
@@ -282,7 +291,7 @@ class JailedSandbox:
         self._put_back(worker)
 
     async def _answers(self, worker: Worker, request: _Request) -> list[_Answer]:
-        """The answers until one is over a limit, or the worker ends, which is fit for nothing afterwards."""
+        """Return the answers up to one that exceeded a limit or the end of the worker, which is then killed."""
         late = lost = False
         if len(worker.answers) < request.count:
             if not request.is_wanted:
@@ -311,8 +320,8 @@ class JailedSandbox:
 
     # Workers
 
-    def _kept_for(self, workspace_id: WorkspaceId | None) -> Worker | None:
-        """A worker that has seen scripts of the account, and of no other."""
+    def _idle_worker_of(self, workspace_id: WorkspaceId | None) -> Worker | None:
+        """Return an idle worker that has seen scripts of this account only, or None."""
         for index in range(len(self._idle) - 1, -1, -1):
             if self._idle[index].workspace_id == workspace_id:
                 worker = self._idle.pop(index)
@@ -322,7 +331,7 @@ class JailedSandbox:
         return None
 
     async def _unused(self, *, is_new: bool) -> Worker:
-        """A worker that has seen no script. Args: is_new: It did not wait ready. Raises: Unavailable."""
+        """Return a worker that has seen no script. Args: is_new: Start a new process. Raises: Unavailable."""
         while self._fresh and not is_new:
             worker = self._fresh.popleft()
             self._refill()
@@ -334,7 +343,7 @@ class JailedSandbox:
         return worker
 
     def _put_back(self, worker: Worker) -> None:
-        # What only checks has no account to be kept for.
+        # A worker that only checks belongs to no account.
         if worker.workspace_id is None or worker.is_lost or self._is_closed or worker.requests >= _REQUESTS_OF_A_WORKER:
             worker.retire()
             return
@@ -351,7 +360,7 @@ class JailedSandbox:
             while len(self._fresh) < self._workers and not self._is_closed:
                 self._fresh.append(await self._new_worker())
         except Unavailable:
-            # Whoever needs one next is told.
+            # The next caller that needs a worker gets the error.
             return
 
     async def _new_worker(self) -> Worker:
@@ -370,23 +379,23 @@ class JailedSandbox:
                 return await fork_server.worker()
             except OSError:
                 await fork_server.close()
-        raise Unavailable("JavaScript cannot be evaluated now: no process can be had")
+        raise Unavailable("JavaScript cannot be evaluated now: no process can be started")
 
 
-def _together(worker: Worker | None) -> int:
-    """How many requests a worker is sent at once: the others' turns are a short time off even so."""
+def _batch_size(worker: Worker | None) -> int:
+    """Return the number of requests to send at once, which is small enough not to delay other accounts."""
     if worker is None or worker.pace is None:
         return 1
     return max(1, min(_MOST_TOGETHER, int(_STRETCH_SECONDS / worker.pace)))
 
 
 def _is_over(answers: Sequence[_Answer]) -> bool:
-    """Whether the last went over a limit that ends its worker."""
+    """Return True if the last answer exceeded a limit that ends its worker."""
     return bool(answers) and answers[-1].limit in ("time", "memory")
 
 
-def _written(batch: deque[_Request]) -> tuple[list[_Request], list[bytes]]:
-    """Write down what a worker is to be sent now; what is too large for any is answered, and leaves the batch."""
+def _encoded(batch: deque[_Request]) -> tuple[list[_Request], list[bytes]]:
+    """Encode the requests to send now. Requests that are too large are answered and removed from the batch."""
     requests: list[_Request] = []
     messages: list[bytes] = []
     size = 0
@@ -410,10 +419,10 @@ def _written(batch: deque[_Request]) -> tuple[list[_Request], list[bytes]]:
 
 
 def _message(request: _Request) -> bytes | None:
-    """Write a request as the worker reads it; None if it is too large."""
+    """Encode a request for the worker; return None if it is too large."""
     parts = [request.kind, request.count.to_bytes(4, "little")]
     for script in request.scripts:
-        # What is not Unicode is no JavaScript either; the engine then says so.
+        # Text that is not valid Unicode is not valid JavaScript either, and the engine reports that.
         source = script.source.encode(errors="replace")
         parts += (b"b" if script.is_body else b"e", len(source).to_bytes(4, "little"), source)
     left = MAX_REQUEST - sum(map(len, parts))
@@ -426,7 +435,7 @@ def _message(request: _Request) -> bytes | None:
 
 
 def _encoded_scope(scope: Mapping[str, JSON], left: int) -> bytes | None:
-    """Write what scripts can see as JSON, name by name and node by node; stop as soon as it is too large."""
+    """Encode the visible values as JSON, name by name and node by node; return None once they are too large."""
     members: list[bytes] = []
     for name, value in scope.items():
         entries = value.items() if isinstance(value, dict) else ()
@@ -437,13 +446,13 @@ def _encoded_scope(scope: Mapping[str, JSON], left: int) -> bytes | None:
                 left -= len(pieces[-1])
                 if left < 0:
                     return None
-            written = b"{%b}" % b",".join(pieces)
+            encoded = b"{%b}" % b",".join(pieces)
         else:
-            written = _encode(value)
-            left -= len(written)
+            encoded = _encode(value)
+            left -= len(encoded)
         if left < 0:
             return None
-        members.append(b"%b:%b" % (_encode(name), written))
+        members.append(b"%b:%b" % (_encode(name), encoded))
     return b"{%b}" % b",".join(members)
 
 
@@ -457,25 +466,24 @@ def _read(answer: bytes) -> _Answer:
     except RecursionError:
         return _Answer(fault=_TOO_DEEP)
     except msgspec.DecodeError:
-        # Half a pair of surrogates has no UTF-8: it becomes what JavaScript itself makes of it on the way out.
+        # A lone surrogate has no UTF-8 form. It is replaced, as JavaScript does on output.
         return _decode(_LONE_SURROGATE.sub(lambda m: m[0] if m[0] == b"\\\\" else rb"\ufffd", answer))
 
 
-def _whole(message: str) -> str:
-    """What a script failed with, without what the engine may have cut: half of a secret is a secret too, and only
-    whole ones are found and hidden later."""
+def _without_truncated_quotes(message: str) -> str:
+    """Remove truncated quotes from an error message, because redaction does not find parts of secrets."""
     head = _ENGINE.match(message)
     if head is None:
         return message
-    name, said = head[0], message[head.end() :]
-    if len(said.encode()) in _CUT_MESSAGE_BYTES:
-        return f"{name}a message of {len(said)} characters"
+    name, text = head[0], message[head.end() :]
+    if len(text.encode()) in _CUT_MESSAGE_BYTES:
+        return f"{name}a message of {len(text)} characters"
     if name == "SyntaxError: ":
-        # Of a text that was given at run time, of which it quotes a piece.
-        return name + _PIECE.sub("", said)
-    quoted = _QUOTED.search(said)
+        # The message quotes part of a text that was parsed at run time.
+        return name + _PIECE.sub("", text)
+    quoted = _QUOTED.search(text)
     if quoted is not None and len(quoted[0].strip("'").encode()) in _CUT_NAME_BYTES:
-        return f"{name}{said[: quoted.start()]}'…'{said[quoted.end() :]}"
+        return f"{name}{text[: quoted.start()]}'…'{text[quoted.end() :]}"
     return message
 
 
@@ -483,7 +491,7 @@ def _fault(answer: _Answer, script: Script) -> ScriptFault | None:
     if answer.fault is None:
         return None
     if answer.kind != "syntax":
-        answer.fault = _whole(answer.fault)
+        answer.fault = _without_truncated_quotes(answer.fault)
     place = None
     if answer.kind in ("syntax", "error"):
         place = (_SYNTAX if answer.kind == "syntax" else _FRAME).search(answer.stack)
@@ -494,6 +502,6 @@ def _fault(answer: _Answer, script: Script) -> ScriptFault | None:
         column -= PREFIX
     last = script.source.count("\n") + 1
     if column < 1 or line > last:
-        # Something is missing at the end, which the engine finds behind it.
+        # Code is missing at the end, and the engine reports a place behind the source.
         return ScriptFault(answer.fault, last, limit=answer.limit)
     return ScriptFault(answer.fault, line, column, answer.limit)

@@ -1,17 +1,17 @@
-"""What runs in the jail: a nursery, which forks, and its workers, which evaluate JavaScript.
+"""The processes in the jail: a fork server, and its workers, which evaluate JavaScript.
 
-Started as `python -I -S worker.py ENGINE PRELUDE SELDOM`, with a control socket as its only file. It imports nothing of
-FlowRunner, and nothing at all once it is jailed.
+Started as `python -I -S worker.py ENGINE PRELUDE LAZY_RUNTIME`, with a control socket as its only file. It imports
+nothing of FlowRunner, and nothing at all once it is jailed.
 
-The nursery never sees a script. It takes messages of five bytes, a letter and the number of a worker:
+The fork server never receives a script. It receives messages of five bytes, a letter and the number of a worker:
 
     F   fork a worker, which serves the socket that comes with the message
     K   kill the worker
 
-A worker takes requests and gives answers. Both are preceded by their length in four bytes, little-endian. A request is
-a letter (`E`: evaluate, `T`: evaluate at the time that follows, in milliseconds since 1970 as eight bytes with a sign,
+A worker receives requests and sends answers. Both are preceded by their length in four bytes, little-endian. A request
+is a letter (`E`: evaluate, `T`: evaluate at the time that follows, in milliseconds since 1970 as eight signed bytes,
 `C`: check), the number of scripts, each script (`e`: expression, `b`: body) with the length of its UTF-8 text, and then
-the scope as a JSON text. An answer is a JSON object, one for each script and in their order.
+the scope as a JSON text. Answers are JSON objects, one for each script in order.
 """
 
 import os
@@ -26,12 +26,12 @@ OUTPUT_BYTES: Final = 1024 * 1024
 MAX_LINES: Final = 100
 MAX_REQUEST: Final = 32 * 1024 * 1024
 
-# Between the engine's heap and the texts that go in and out there is room for both.
+# Memory beyond the engine's heap, for the texts of requests and answers.
 _BESIDE_THE_HEAP: Final = 192 * 1024 * 1024
 _JS_STACK: Final = 1024 * 1024
 _C_STACK: Final = 8 * 1024 * 1024
 _MOST_FILES: Final = 64
-# An answer under way is not held back longer, so that what was done is known when the worker is killed.
+# Maximum time for which finished answers are held back, so that they are known if the worker is killed.
 _HOLD_BACK_SECONDS: Final = 0.02
 
 _INTERRUPTED: Final = "InternalError: interrupted"
@@ -44,11 +44,11 @@ _TOO_MUCH: Final = (
     f"this value of %d bytes brings those of one evaluation above {OUTPUT_BYTES // 1024 // 1024} MB as JSON."
     " Give only the part that is needed; a loop gathers parts with 'collect'"
 )
-# What a script cannot name without, if it is to be prepared for: `Map`, `Set`, `toLocaleString` and the like.
-_TAKING_MORE: Final = ("Map", "Set", "ocale")
+# Parts of names that need the lazy runtime, such as `Map`, `Set` and `toLocaleString`.
+_NEEDS_LAZY_RUNTIME: Final = ("Map", "Set", "ocale")
 _PENDING: Final = "the promise is still pending and nothing is left that could settle it"
 
-# All as long as the longest, so that a column of the first line is found by one subtraction.
+# All prefixes are padded to this length, so that columns of the first line are shifted by a constant.
 PREFIX: Final = 27
 _WRAPPINGS: Final = {
     (b"e", False): ("()=>(", "\n)"),
@@ -56,7 +56,7 @@ _WRAPPINGS: Final = {
     (b"b", False): ("(function(){", "\n})"),
     (b"b", True): ("(async function(){", "\n})"),
 }
-# A source that leaves its brackets cannot leave both kinds.
+# A source that closes the brackets of one wrapping early fails in the other.
 _OTHER_WRAPPINGS: Final = {
     (b"e", False): ("()=>[", "\n]"),
     (b"e", True): ("async()=>[", "\n]"),
@@ -81,13 +81,13 @@ def main(engine_path: str, prelude_path: str, lazy_runtime_path: str) -> NoRetur
         os._exit(1)
     try:
         os.write(0, f"ready {notes}\n".encode())
-        _Nursery(control, jail, engine, texts).serve()
+        _ForkServer(control, jail, engine, texts).serve()
     finally:
         os._exit(1)
 
 
 def _close_all_but_the_first_three() -> None:
-    """Close what the server had open: how it starts a process decides how much of that is inherited."""
+    """Close files inherited from the server, whose number depends on how it starts processes."""
     try:
         inherited = [int(fd) for fd in os.listdir("/dev/fd")]
     except OSError:
@@ -98,12 +98,12 @@ def _close_all_but_the_first_three() -> None:
             try:
                 os.close(fd)
             except OSError:
-                # That of the directory itself.
+                # The descriptor of the directory itself.
                 continue
 
 
 def _load(path: str) -> Any:
-    """The engine's extension module alone: no search, and no package around it."""
+    """Load only the engine's extension module, without a search and without its package."""
     from importlib.machinery import ExtensionFileLoader, ModuleSpec
 
     loader = ExtensionFileLoader("_quickjs", path)
@@ -112,7 +112,7 @@ def _load(path: str) -> Any:
     return module
 
 
-class _Nursery:
+class _ForkServer:
     def __init__(self, control: Any, jail: "_Jail", engine: Any, texts: tuple[str, str]) -> None:
         self._control = control
         self._jail = jail
@@ -124,7 +124,7 @@ class _Nursery:
         while True:
             message, ancillary, _, _ = self._control.recvmsg(5, 64)
             if len(message) < 5:
-                # The server is gone.
+                # The server has ended.
                 for number in list(self._pids):
                     self._kill(number)
                 os._exit(0)
@@ -135,20 +135,20 @@ class _Nursery:
             fd = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
             pid = os.fork()
             if pid == 0:
-                self._become_a_worker(fd)
+                self._become_worker(fd)
             os.close(fd)
             self._pids[number] = pid
 
     def _kill(self, number: int) -> None:
         pid = self._pids.pop(number, None)
         if pid is not None:
-            # Nobody has waited for it yet, so the pid is still its own, dead or alive.
+            # The process was not reaped yet, so the pid cannot belong to another one.
             os.kill(pid, 9)
             os.waitpid(pid, 0)
 
-    def _become_a_worker(self, fd: int) -> NoReturn:
+    def _become_worker(self, fd: int) -> NoReturn:
         try:
-            # Takes the place of the control socket.
+            # Replaces the control socket.
             os.dup2(fd, 0)
             os.closerange(1, _MOST_FILES)
             self._jail.close()
@@ -168,12 +168,12 @@ class _Worker:
 
     def serve(self) -> NoReturn:
         while True:
-            # Made before it is asked for.
+            # Created before a request arrives, to save time.
             ready = self._context()
             size = int.from_bytes(_read(4), "little")
             if size > MAX_REQUEST:
                 os._exit(1)
-            # Freed after the answer is on its way.
+            # Freed only after the answer was sent.
             last = self._answer(_read(size), ready)
             self._flush()
             del ready, last
@@ -199,10 +199,10 @@ class _Worker:
             scripts.append((request[at : at + 1], request[at + 5 : end].decode()))
             at = end
         scope = request[at:].decode()
-        room, lines = OUTPUT_BYTES, MAX_LINES
+        bytes_left, lines = OUTPUT_BYTES, MAX_LINES
         script = None
         for kind, source in scripts:
-            # Nothing of what is checked is run, so one context will do for all of it.
+            # Checked scripts are not run, so one context is enough for all of them.
             if script is None or evaluating:
                 script = _Script(
                     self._engine, *(ready or self._context()), deadline=deadline, usual_kilobytes=self._usual_kilobytes
@@ -213,13 +213,13 @@ class _Worker:
             else:
                 script.check(kind, source)
             answer = script.answer.encode()
-            room -= len(answer)
+            bytes_left -= len(answer)
             lines -= script.line_count
-            if room < 0:
+            if bytes_left < 0:
                 answer = _fault(_TOO_MUCH % len(answer), limit="output").encode()
             self._put(b'{%b,"lines":[%b]}' % (answer, script.lines.encode()))
             if script.limit:
-                # The engine's state is not to be trusted any further, not even to be freed.
+                # The engine's state may be corrupt, so it is not even freed.
                 self._flush()
                 os._exit(0)
         return script
@@ -247,8 +247,8 @@ class _Script:
     """One script in a context of its own.
 
     Attributes:
-        answer: Members of a JSON object.
-        limit: The limit it went over, if one that the worker does not outlive.
+            answer: Members of a JSON object.
+            limit: The exceeded limit, if the worker must end because of it.
     """
 
     def __init__(self, engine: Any, context: Any, do: Any, *, deadline: float, usual_kilobytes: int) -> None:
@@ -264,14 +264,14 @@ class _Script:
 
     def evaluate(self, kind: bytes, source: str, scope: str, lines: int, now: str) -> None:
         before, after = _WRAPPINGS[kind, "await" in source]
-        prepared = now if now or any(word in source for word in _TAKING_MORE) else None
+        prepared = now if now or any(word in source for word in _NEEDS_LAZY_RUNTIME) else None
         try:
             answer = self._call(self._do, "", scope, f"{before:>{PREFIX}}{source}{after}", lines, prepared)
             if answer is None:
                 while self._call(self._context.execute_pending_job):
                     pass
                 answer = self._call(self._do, "settled")
-            # Without memory for an error the engine throws null, or leaves a promise as it is.
+            # Without memory for an error object, the engine throws null, or leaves a promise pending.
             if answer is None or answer.startswith(_CAUGHT_NULL):
                 if self._has_grown():
                     raise MemoryError
@@ -287,7 +287,7 @@ class _Script:
         try:
             for wrappings in (_WRAPPINGS, _OTHER_WRAPPINGS):
                 before, after = wrappings[kind, is_async]
-                # Throws before anything else of it could be run.
+                # Throws before any other code of the script runs.
                 answer = self._call(self._do, "check", f"{'throw 0;' + before:>{PREFIX}}{source}{after}")
                 if answer is not None:
                     break
@@ -313,7 +313,7 @@ class _Script:
         self.answer = _fault(message, limit=self.limit)
 
     def _has_grown(self) -> bool:
-        """Whether the process has ever been so big that a script may have run out of memory."""
+        """Return True if the process has ever been large enough for a script to run out of memory."""
         return _peak_kilobytes() > self._usual_kilobytes + MEMORY_BYTES // 2048
 
     def _take_lines(self) -> None:
@@ -327,13 +327,13 @@ class _Script:
 
 
 def _fault(message: str, *, limit: str | None = None) -> str:
-    # All messages that come here are plain text of this file or of the engine.
+    # Messages are plain text from this file or from the engine.
     text = "".join(c if c.isprintable() and c not in '"\\' else " " for c in message)
     return f'"fault":"{text}"' + (f',"limit":"{limit}"' if limit else "")
 
 
 def _read(size: int) -> bytes:
-    """Exactly so many bytes. Ends the process if the server has closed the socket."""
+    """Read exactly ``size`` bytes. Ends the process if the server has closed the socket."""
     found = os.read(0, size)
     if len(found) == size:
         return found
@@ -347,11 +347,11 @@ def _read(size: int) -> bytes:
 
 
 class _Jail:
-    """What the operating system is asked to refuse."""
+    """The restrictions that the operating system enforces."""
 
     def __init__(self) -> None:
         self._address_space = 0
-        # Whatever is imported is imported here: the user of the jail may not be able to read it.
+        # Imported in advance, because the user of the jail may not be able to read the files.
         self._ctypes: Any = None
         if sys.platform == "linux":
             import ctypes
@@ -367,17 +367,17 @@ class _Jail:
         self._fork_server = os.getpid()
 
     def enter(self) -> str:
-        """Jail the nursery. Gives what of the jail is not to be had here, as words."""
+        """Jail the fork server; return the names of unavailable restrictions."""
         lacking = []
         os.chdir("/")
         os.umask(0o077)
-        # Scripts see one time zone everywhere: the jail hides the machine's.
+        # Scripts see the same time zone on every machine.
         os.putenv("TZ", "UTC0")
         time.tzset()
         self._limit("RLIMIT_CORE", 0)
         self._limit("RLIMIT_FSIZE", 0)
         self._limit("RLIMIT_STACK", _C_STACK)
-        # From here on no descriptor has a higher number, so that a worker can close them all.
+        # Limits descriptor numbers, so that a worker can close all of them.
         self._limit("RLIMIT_NOFILE", _MOST_FILES)
         if os.geteuid() == 0 and not _become_nobody():
             lacking.append("user")
@@ -392,7 +392,7 @@ class _Jail:
                 raise OSError(ctypes.get_errno(), f"prctl {option}")
         if os.getppid() != self._parent:
             os._exit(0)
-        # What the server may have been given beyond an ordinary user's rights.
+        # Drops capabilities that the server may have.
         self._prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
         if libc.capset(_CAPABILITIES_HEADER, bytes(24)) != 0:
             raise OSError(ctypes.get_errno(), "capset")
@@ -410,7 +410,7 @@ class _Jail:
         """Jail a worker, after the fork."""
         if self._prctl is not None:
             self._prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
-        # It may have died before this one asked to be told.
+        # The fork server may have ended before the death signal was set.
         if os.getppid() != self._fork_server:
             os._exit(1)
         if self._address_space:
@@ -433,8 +433,8 @@ class _Jail:
 
 
 def _become_nobody() -> bool:
-    # Nobody else has such a number, so no file and no process is its own. Where a container maps few numbers, the
-    # highest that all of them map.
+    # An unused number, so that it owns no files and no processes. In containers that map few numbers: the highest one
+    # that all of them map.
     for uid in (0x70000000 + int.from_bytes(os.urandom(3), "little"), 65534):
         try:
             os.setgroups([])
@@ -452,7 +452,7 @@ _PR_SET_SECCOMP: Final = 22
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
-# Version 3 of the structure, for the caller.
+# Version 3 of the structure, for the calling process.
 _CAPABILITIES_HEADER: Final = (0x20080522).to_bytes(4, "little") + bytes(4)
 _SECCOMP_MODE_FILTER: Final = 2
 _RET_KILL: Final = 0x80000000
@@ -466,12 +466,12 @@ _PROT_EXEC: Final = 4
 
 
 class _Calls:
-    """Numbers of system calls on one kind of machine.
+    """System call numbers of a machine type.
 
     Attributes:
-        maps: Those whose third argument may ask for memory that can be executed, which is refused.
-        worker: What the engine and Python need once they are loaded.
-        nursery: What forking takes besides.
+        maps: Calls whose third argument may request executable memory, which is rejected.
+        worker: Calls that the engine and Python need once they are loaded.
+        fork_server: Further calls that forking needs.
     """
 
     def __init__(self, arch: int, maps: tuple[int, ...], worker: tuple[int, ...], fork_server: tuple[int, ...]) -> None:
@@ -506,7 +506,7 @@ _CALLS: Final = {
 
 
 class _Filter:
-    """A program for the kernel that lets some system calls through and refuses all others."""
+    """A kernel filter that allows some system calls and rejects all others."""
 
     def __init__(self, ctypes: Any, calls: _Calls, allowed: tuple[int, ...]) -> None:
         # Offsets in struct seccomp_data: 0 number, 4 architecture, 16 + 8n argument n (low half first).
@@ -514,7 +514,7 @@ class _Filter:
         body = []
         tests = [*((number, 1) for number in calls.maps), *((number, 0) for number in allowed)]
         for index, (number, is_map) in enumerate(tests):
-            # To the end of the tests lie two returns, and the test of the argument beyond them.
+            # Jumps go past the remaining tests, to one of two returns, or to the test of the argument after them.
             left = len(tests) - index - 1
             body.append((_EQUAL, left + (2 if is_map else 1), 0, number))
         tail = [
