@@ -2,6 +2,6 @@
 
 from hypothesis import settings
 
-# No deadline: a machine under load is no fault of the code. No database: nothing is left in the tree.
+# No deadline: the machine may be under load. No database: no files are left in the tree.
 settings.register_profile("flowrunner", deadline=None, database=None)
 settings.load_profile("flowrunner")

@@ -1,4 +1,4 @@
-"""Random flows, and executions of them by a simulated engine: in a process that dies at chosen moments."""
+"""Random flows, and their executions by a simulated engine in a process that crashes at chosen points."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -64,33 +64,33 @@ class _Facts(TypedDict):
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What the tries of a node give.
+    """The outcomes of a node's attempts.
 
-    A try is an action, `skip`, `return`, an error type after "!", a wait of seconds after "~", or a wait for
-    a signal after "?": `?` and the seconds it is waited for, with `!` after them where that is a limit. `@` is
-    an execution of its own, whose end is the step's.
+    An outcome is an action, `skip`, `return`, an error type after "!", a wait of seconds after "~", or a wait for a
+    signal: `?` and the seconds until it ends, with `!` after them if the step then fails. `@` is a sub-flow, whose end
+    is the step's.
 
     Attributes:
-        is_mixed: Runs of the node in other scopes begin elsewhere among the tries.
+        is_mixed: Runs of the node in other scopes start at another outcome.
     """
 
-    tries: Sequence[str]
+    outcomes: Sequence[str]
     is_mixed: bool = False
 
     def outcome(self, step: Step, failures: int) -> str:
         if self.is_mixed:
-            return self.tries[(crc32(str(step).encode()) + failures) % len(self.tries)]
-        return self.tries[min(failures, len(self.tries) - 1)]
+            return self.outcomes[(crc32(str(step).encode()) + failures) % len(self.outcomes)]
+        return self.outcomes[min(failures, len(self.outcomes) - 1)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inner:
-    """How a node runs the scopes inside it.
+class ScopePlan:
+    """The plan of a node's own scopes.
 
     Attributes:
-        runs: Elements of a loop, or iterations.
-        needed: How many have to complete; None for all.
-        seconds: How long it may take in all.
+        runs: Number of elements or iterations of a loop.
+        needed: Number that have to complete; None for all.
+        seconds: Timeout of all together.
         pause: Seconds between the iterations of a `while`.
     """
 
@@ -105,25 +105,25 @@ class Inner:
 
 @dataclass(frozen=True)
 class Plan:
-    """A flow, and how its nodes behave."""
+    """A flow, and the behaviour of its nodes."""
 
     flow: Flow
     behaviours: Mapping[str, Behaviour]
-    child_scopes: Mapping[str, Inner] = field(default_factory=dict)
+    scope_plans: Mapping[str, ScopePlan] = field(default_factory=dict)
     subflows: Mapping[str, "Plan"] = field(default_factory=dict)
-    # Which of the steps under way ends first.
+    # Decides which of the running steps ends first.
     seed: int = 0
 
 
 @dataclass
 class Simulation:
-    """One execution of a plan, advanced as the engine would.
+    """An execution of a plan, advanced as the engine does it.
 
-    Time stands still while anything is under way: how long a process takes to come back changes nothing.
+    The clock stands still while a step is running: the duration of a restart has no effect.
 
     Attributes:
-        crashes: At each point where the process could die: whether it does.
-        subflows: Executions that its steps have started, by the key of the signal that their end is.
+        crashes: For each possible point of a crash, whether the process crashes there.
+        subflows: Executions started by its steps, by the key of the signal for their end.
     """
 
     plan: Plan
@@ -135,7 +135,7 @@ class Simulation:
     running: set[Step] = field(default_factory=set)
     subflows: dict[str, "Simulation"] = field(default_factory=dict)
     lives: int = 1
-    # Once more than this the crashes stop, so that a run stays below the cap on interruptions.
+    # No crashes after this many, so that a run stays below the limit on interruptions.
     most_lives: int = 15
 
     @property
@@ -162,7 +162,7 @@ class Simulation:
             self.journal.append((event, at))
 
     def run(self, most_events: int | None = None) -> Ending | None:
-        """Go on to the end, or until there are so many events."""
+        """Continue to the end, or until there are ``most_events`` events."""
         if not self.journal:
             self.begin()
         while self.state.ending is None and (most_events is None or len(self.journal) < most_events):
@@ -207,15 +207,15 @@ class Simulation:
                 pass
 
     def let_time_pass(self, decisions: Sequence[Decision]) -> None:
-        """Nothing can be decided: a step ends, a signal comes, or the time goes by."""
+        """End a step, send a signal, or advance the clock, as there is nothing to decide."""
         if self.running:
             step = min(self.running, key=lambda step: crc32(f"{self.plan.seed}{step}".encode()))
-            # The process may die between the effect of the step and its record.
+            # The process may crash between the effect of the step and its record.
             if not self.dies_here():
                 self.running.discard(step)
                 self.finish(step)
             return
-        # Nothing is under way, so the engine lets go of the execution: nothing may be left that could be done.
+        # No step is running, so the engine unloads the execution: there must be nothing left to do.
         assert self.state.rests, f"parked while it is {self.state.status}"
         assert decide(self.flow, self.state, running=(), now=self.now) == tuple(decisions)
         if self.state.is_queued:
@@ -223,7 +223,7 @@ class Simulation:
             return
         key = next((w.key for s in self.state.timed if (w := self.state.at(s).waiting) and w.key is not None), None)
         if key in self.subflows:
-            self.record(SignalReceived(key=key, payload=self.subflows[key].told()))
+            self.record(SignalReceived(key=key, payload=self.subflows[key].run_as_subflow()))
             return
         if key is not None and crc32(f"{self.plan.seed}{key}".encode()) % 4:
             self.record(SignalReceived(key=key, payload=["signal", key]))
@@ -237,8 +237,8 @@ class Simulation:
         assert key is not None, "nothing to do, nothing under way and nothing awaited: the execution would be stuck"
         self.record(SignalReceived(key=key, payload=["signal", key]))
 
-    def told(self) -> JSON:
-        """What an execution tells the one that waits for its end."""
+    def run_as_subflow(self) -> JSON:
+        """Run to the end; return the payload of the signal to the parent."""
         ending = self.run()
         if isinstance(ending, Failed):
             return {"error": ending.error.type}
@@ -257,7 +257,7 @@ class Simulation:
         self.record(self.outcome_of(current, outcome))
 
     def outcome_of(self, current: StepState, outcome: str) -> Event:
-        step, child_scopes = current.step, self.plan.child_scopes.get(current.step.node)
+        step, scope_plan = current.step, self.plan.scope_plans.get(current.step.node)
         facts = _Facts(
             node=step.node,
             node_type=current.node_type,
@@ -273,7 +273,7 @@ class Simulation:
                 return self.failure(current, "http.503")
             return NodeCompleted(**facts, action="default", result=[step.node, current.signal])
         if current.status is StepStatus.OPEN:
-            return self.after_scopes(current, facts, child_scopes)
+            return self.after_scopes(current, facts, scope_plan)
         if outcome.startswith("!"):
             return self.failure(current, outcome[1:])
         if outcome.startswith("~"):
@@ -283,8 +283,8 @@ class Simulation:
             return NodeWaiting(
                 **facts, until=until, key=f"signal:{step}", fail_at_deadline=outcome.endswith("!"), action="timeout"
             )
-        if child_scopes is not None and outcome == "default":
-            return self.open_scopes(current, facts, child_scopes)
+        if scope_plan is not None and outcome == "default":
+            return self.open_scopes(current, facts, scope_plan)
         is_skipped, is_last = outcome == "skip", outcome == "return"
         return NodeCompleted(
             **facts,
@@ -310,43 +310,43 @@ class Simulation:
         error = Failure(type=type, message=f"{current.step.node} failed", node=current.step.node)
         return fail_attempt(self.flow, self.state, current, error, now=self.now, draw=0.5)
 
-    def open_scopes(self, current: StepState, facts: _Facts, child_scopes: Inner) -> Event:
-        until = None if child_scopes.seconds is None else self.now + timedelta(seconds=child_scopes.seconds)
-        if child_scopes.kind == "while":
-            if child_scopes.runs == 0:
+    def open_scopes(self, current: StepState, facts: _Facts, scope_plan: ScopePlan) -> Event:
+        until = None if scope_plan.seconds is None else self.now + timedelta(seconds=scope_plan.seconds)
+        if scope_plan.kind == "while":
+            if scope_plan.runs == 0:
                 return self.gathered(current, facts, {}) or NodeCompleted(
                     **facts, action="default", result=current.input
                 )
             return ScopesOpened(**facts, keys=["0"], inputs=[current.input], concurrency=1, needed=1, until=until)
-        if child_scopes.kind == "parallel":
+        if scope_plan.kind == "parallel":
             keys = list(node_of(self.flow, self.state, current.step).child_scopes)
         else:
-            keys = [str(i) for i in range(child_scopes.runs)]
+            keys = [str(i) for i in range(scope_plan.runs)]
         return ScopesOpened(
             **facts,
             keys=keys,
             inputs=[["item", key] for key in keys],
-            concurrency=child_scopes.concurrency,
-            needed=len(keys) if child_scopes.needed is None else min(child_scopes.needed, len(keys)),
-            ignore_failures=child_scopes.ignore_failures,
+            concurrency=scope_plan.concurrency,
+            needed=len(keys) if scope_plan.needed is None else min(scope_plan.needed, len(keys)),
+            ignore_failures=scope_plan.ignore_failures,
             until=until,
         )
 
-    def after_scopes(self, current: StepState, facts: _Facts, child_scopes: Inner | None) -> Event:
+    def after_scopes(self, current: StepState, facts: _Facts, scope_plan: ScopePlan | None) -> Event:
         scopes = current.open
         assert scopes is not None
-        assert child_scopes is not None
+        assert scope_plan is not None
         assert scopes.may_continue, "a step goes on when enough of its scopes have ended"
         assert not scopes.active, "nothing goes on in the scopes of a step that goes on"
         keys = scopes.opened.keys
-        if child_scopes.kind != "while":
+        if scope_plan.kind != "while":
             none: dict[str, JSON] = {key: "none" for key in keys if key not in scopes.results}
             if gathered := self.gathered(current, facts, none):
                 return gathered
             gave = [scopes.results.get(key, "none") for key in keys]
             return NodeCompleted(**facts, action="default", result=[_shortened(one) for one in gave])
         index, result = int(keys[0]) + 1, scopes.results[keys[0]]
-        if index >= child_scopes.runs:
+        if index >= scope_plan.runs:
             return self.gathered(current, facts, {}) or NodeCompleted(**facts, action="default", result=result)
         return ScopesOpened(
             **facts,
@@ -354,18 +354,18 @@ class Simulation:
             inputs=[_shortened(result)],
             concurrency=1,
             needed=1,
-            not_before=None if child_scopes.pause is None else self.now + timedelta(seconds=child_scopes.pause),
+            not_before=None if scope_plan.pause is None else self.now + timedelta(seconds=scope_plan.pause),
             until=scopes.opened.until,
         )
 
     def gathered(self, current: StepState, facts: _Facts, others: Mapping[str, JSON]) -> NodeCompleted | None:
-        """What a loop that collects gives."""
+        """Return the completion of a loop that collects."""
         if node_of(self.flow, self.state, current.step).collect is None:
             return None
         return NodeCompleted(**facts, action="default", result=None, collected=others)
 
     def cancel(self) -> None:
-        """As the engine does it: what is under way stops, then the end is decided."""
+        """Cancel the execution as the engine does: stop running steps, then decide on the end."""
         decision = cancelled(self.flow, self.state, "by hand")
         if decision is not None:
             self.running.clear()
@@ -373,7 +373,7 @@ class Simulation:
 
 
 def _shortened(value: JSON) -> JSON:
-    """What came before, told apart and not growing with each step."""
+    """Return a value, or its checksum if it is long, so that values do not grow with each step."""
     return value if len(str(value)) < 60 else crc32(str(value).encode())
 
 
@@ -388,27 +388,26 @@ def flow_with(*nodes: Node, **settings: object) -> Flow:
     )  # type: ignore[arg-type]  # fmt: skip
 
 
-def simulation(*nodes: Node, tries: Mapping[str, Sequence[str]] | None = None, **settings: object) -> Simulation:
-    """An execution of these nodes, each of which gives `default` unless ``tries`` say otherwise."""
-    behaviours = {n.name: Behaviour((tries or {}).get(n.name, ["default"])) for n in nodes}
+def simulation(*nodes: Node, outcomes: Mapping[str, Sequence[str]] | None = None, **settings: object) -> Simulation:
+    """Return an execution of these nodes; each attempt ends with `default` unless ``outcomes`` has another."""
+    behaviours = {n.name: Behaviour((outcomes or {}).get(n.name, ["default"])) for n in nodes}
     return Simulation(Plan(flow_with(*nodes, **settings), behaviours))
 
 
 EDGES: Final = ("default", "other", "skipped", "timeout", "error", "error.http", "error.http.5xx", "error.timeout")
-TRIES: Final = (
+OUTCOMES: Final = (
     "default", "default", "default", "other", "skip", "return", "~0.5", "~3600", "?60", "?60!",
     *(f"!{error}" for error in ERRORS),
 )  # fmt: skip
 
 
 def plans(*, has_scopes: bool = True, has_limits: bool = True, has_subflows: bool = True) -> st.SearchStrategy[Plan]:
-    """Flows whose edges lead only to later nodes.
+    """Return a strategy for flows whose edges lead only to later nodes.
 
-    Drawn from a seed: a choice of hypothesis's own for each detail took a hundred times as long. They shrink by
-    their size.
+    Each is made from a seed: a hypothesis strategy for each detail took a hundred times as long. They shrink by size.
 
     Args:
-        has_limits: Whether an execution may run out of time.
+        has_limits: Whether an execution may time out.
     """
 
     def make(seed: int, size: int) -> Plan:
@@ -419,20 +418,20 @@ def plans(*, has_scopes: bool = True, has_limits: bool = True, has_subflows: boo
 
 
 class _Planner:
-    """Draws a flow, and how it behaves."""
+    """The generator of a flow and its behaviour."""
 
     def __init__(self, chance: random.Random, *, has_scopes: bool, has_limits: bool) -> None:
         self.chance = chance
         self.has_scopes = has_scopes
         self.has_limits = has_limits
         self.behaviours: dict[str, Behaviour] = {}
-        self.child_scopes: dict[str, Inner] = {}
+        self.scope_plans: dict[str, ScopePlan] = {}
         self.subflows: dict[str, Plan] = {}
 
     def plan(self, size: int, *, has_subflows: bool) -> Plan:
         root = self.graph("", size, 0)
         if has_subflows:
-            leaves = [name for name in self.behaviours if name not in self.child_scopes]
+            leaves = [name for name in self.behaviours if name not in self.scope_plans]
             for name in self.chance.sample(leaves, min(len(leaves), self.chance.choice((0, 0, 1, 2)))):
                 self.behaviours[name] = Behaviour(["@"])
                 child = _Planner(self.chance, has_scopes=self.has_scopes, has_limits=self.has_limits)
@@ -445,7 +444,7 @@ class _Planner:
             on_finish=self.chance.choice(handlers),
             limits=Limits(timeout_seconds=self.limit(1.0, 100.0, 10_000.0)),
         )
-        return Plan(flow, self.behaviours, self.child_scopes, self.subflows, self.chance.randrange(2**16))
+        return Plan(flow, self.behaviours, self.scope_plans, self.subflows, self.chance.randrange(2**16))
 
     def limit(self, *seconds: float) -> float | None:
         return self.chance.choice((None, *seconds)) if self.has_limits else None
@@ -460,16 +459,16 @@ class _Planner:
         if later:
             edges = {self.chance.choice(EDGES): self.chance.choice(later) for _ in range(self.chance.randint(0, 4))}
             if self.chance.random() < 0.75:
-                # Most nodes lead on, so that executions come far.
+                # Most nodes have a default edge, so that executions reach many nodes.
                 edges["default"] = later[0]
         kinds = ["leaf", "leaf", "foreach", "while", "parallel"] if self.has_scopes and depth < 3 else ["leaf"]
         kind, is_mixed = self.chance.choice(kinds), self.chance.random() < 0.5
         if kind == "leaf":
-            tries = [self.chance.choice(TRIES) for _ in range(self.chance.randint(1, 4))]
-            self.behaviours[name] = Behaviour(tries, is_mixed)
+            outcomes = [self.chance.choice(OUTCOMES) for _ in range(self.chance.randint(1, 4))]
+            self.behaviours[name] = Behaviour(outcomes, is_mixed)
             return node(name, edges, retry=self.retry(), repeatable=self.chance.random() < 0.8)
         self.behaviours[name] = Behaviour([self.chance.choice(["default"] * 6 + ["skip", "!http.404"])], is_mixed)
-        self.child_scopes[name] = Inner(
+        self.scope_plans[name] = ScopePlan(
             kind=kind,
             runs=self.chance.randint(0, 4),
             concurrency=self.chance.randint(1, 4) if kind == "foreach" else 9,
@@ -495,13 +494,13 @@ class _Planner:
 
 
 def with_steps(plan: Plan, most: int) -> Plan:
-    """The plan, with so many steps allowed."""
+    """Return the plan with another limit on steps."""
     flow = plan.flow
     return replace(plan, flow=replace(flow, limits=replace(flow.limits, max_steps=most)))
 
 
 def repeatable(plan: Plan) -> Plan:
-    """The plan, with every node one that may run again after a crash."""
+    """Return the plan with all nodes repeatable after a crash."""
     subflows = {name: repeatable(child) for name, child in plan.subflows.items()}
     return replace(plan, flow=_all_repeatable(plan.flow), subflows=subflows)
 
@@ -511,7 +510,7 @@ def _all_repeatable(graph: G) -> G:
         name: replace(
             one,
             repeatable=True,
-            child_scopes={key: _all_repeatable(child_scopes) for key, child_scopes in one.child_scopes.items()},
+            child_scopes={key: _all_repeatable(inner) for key, inner in one.child_scopes.items()},
         )
         for name, one in graph.nodes.items()
     }

@@ -1,4 +1,4 @@
-"""Passwords, addresses, and what a role or a token lets somebody do."""
+"""Passwords, addresses, and the rights of roles and tokens."""
 
 import contextlib
 
@@ -73,11 +73,11 @@ def test_a_long_and_unexpected_password_is_accepted(password: str) -> None:
         ("fjord!fjord!fjord!", "too_simple"),
     ],
 )
-def test_a_password_that_is_easily_guessed_is_refused(password: str, code: str) -> None:
+def test_a_password_that_is_easily_guessed_is_rejected(password: str, code: str) -> None:
     assert codes(password) == [code]
 
 
-def test_a_password_made_of_the_account_s_own_words_is_refused() -> None:
+def test_a_password_made_of_the_account_s_own_words_is_rejected() -> None:
     assert codes("lindqvist.m.1234", email="lindqvist.m@example.com") == ["too_common"]
     assert codes("Mara Lindqvist1") == ["too_common"]
 
@@ -115,7 +115,7 @@ def test_an_address_has_one_form(text: str, email: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "mara", "@example.com", "mara@", "a b@example.com", "a@b@c", "a\x00@b", "a@b\nc"])
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_address_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="must be an e-mail address"):
         normal_email(text)
 
@@ -129,7 +129,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         "mara\ue000@example.com", "mara\U00017000@example.com", "mara\u0378@example.com",
     ],
 )  # fmt: skip
-def test_s66_an_address_that_could_look_like_another_is_refused(text: str) -> None:
+def test_s66_an_address_that_could_look_like_another_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="letters of one script"):
         normal_email(text)
 
@@ -147,7 +147,7 @@ def test_the_form_of_an_address_is_stable(text: str) -> None:
 
 
 def caller(role: Role, *scopes: Scope) -> Caller:
-    """With scopes: a program that shows an API token."""
+    """Return a caller; with scopes, a program that uses an API token."""
     credential = ApiToken(TokenId("token-1"), frozenset(scopes)) if scopes else Session(SessionId("s-1"), NOON)
     return Caller(account_id=AccountId("account-1"), role=role, credential=credential, expires_at=NEVER)
 
@@ -173,7 +173,7 @@ def allowed(caller: Caller) -> set[str]:
         (caller("admin", "admin"), {"account", "admin"}),
         (caller("admin", "read"), {"read"}),
         (caller("admin", *SCOPES), {"read", "run", "write", "account", "admin"}),
-        # Made before the account lost the role.
+        # Created before the account lost the role.
         (caller("user", *SCOPES), {"read", "run", "write"}),
         (caller("user", "admin"), set()),
         (caller("viewer", *SCOPES), {"read"}),
@@ -211,7 +211,7 @@ def test_a_refusal_says_what_is_missing() -> None:
             authorise(who, right)
 
 
-def test_a_scope_that_would_count_for_nothing_is_refused() -> None:
+def test_a_scope_that_would_have_no_effect_is_rejected() -> None:
     check_scopes(caller("user"), ["read", "run", "write"])
     check_scopes(caller("admin"), SCOPES)
     for role in ("user", "viewer"):

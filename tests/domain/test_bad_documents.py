@@ -1,4 +1,4 @@
-"""Documents that are no flows are refused with the line, and cost little."""
+"""Invalid documents, which are rejected with the line and at low cost."""
 
 import tracemalloc
 
@@ -8,7 +8,7 @@ from flowrunner.language import study_flow
 from support.bad_documents import BAD, OF_WRONG_TYPES
 from support.flows import specs
 
-# A document of a megabyte, its values, and what is told of it.
+# Memory for a document of a megabyte, its values and its faults.
 MOST_BYTES = 64 * 1024 * 1024
 
 
@@ -17,7 +17,7 @@ def test_there_are_many() -> None:
 
 
 @pytest.mark.parametrize(("text", "line"), [case[1:] for case in OF_WRONG_TYPES], ids=[c[0] for c in OF_WRONG_TYPES])
-def test_what_is_of_a_wrong_type_is_refused_with_its_line(text: str, line: int) -> None:
+def test_a_value_of_a_wrong_type_is_rejected_with_its_line(text: str, line: int) -> None:
     reading = study_flow(text, specs())
 
     assert reading.flow is None

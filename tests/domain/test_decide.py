@@ -1,4 +1,4 @@
-"""The laws of `decide`, checked on random flows that a simulated process runs and crashes on."""
+"""The laws of `decide`, checked on random flows in a simulated process that crashes."""
 
 import copy
 import random
@@ -44,7 +44,7 @@ from flowrunner.domain.execution import ExecutionState, IllegalEvent, replay
 from flowrunner.domain.flow import Graph, Limits, Node
 from flowrunner.domain.retry import RetryPolicy
 
-# At each point where a process could die: whether it does. From a seed, like the plans.
+# For each possible point of a crash, whether the process crashes there; from a seed, like the plans.
 crashes = st.builds(
     lambda seed, share: [chance.random() < share for chance in [random.Random(seed)] for _ in range(300)],
     seed=st.integers(0, 2**32),
@@ -75,8 +75,8 @@ def test_every_flow_ends_within_its_steps(plan: Plan, most: int) -> None:
     assert len([e for e in started if not is_handler(e.scope)]) <= most
 
 
-def test_crashes_change_nothing_but_the_tries_that_they_cut_off() -> None:
-    """Of flows with loops, branches, sub-flows, waits, delays, retries, handlers and limits, queued ones among them."""
+def test_crashes_change_nothing_but_the_attempts_that_they_interrupt() -> None:
+    """The flows have loops, branches, sub-flows, waits, delays, retries, handlers and limits; some are queued."""
     steps = deaths = 0
     seen: set[str] = set()
 
@@ -84,7 +84,7 @@ def test_crashes_change_nothing_but_the_tries_that_they_cut_off() -> None:
     @given(plans(), crashes, st.booleans())
     def play(plan: Plan, crashes: list[bool], is_queued: bool) -> None:
         nonlocal steps, deaths
-        # A node that must not run twice fails when a crash cuts it off.
+        # A node that must not run twice fails when a crash interrupts it.
         plan = repeatable(plan)
         undisturbed = Simulation(plan, is_queued=is_queued)
         undisturbed.run()
@@ -109,7 +109,7 @@ def test_crashes_change_nothing_but_the_tries_that_they_cut_off() -> None:
 
 
 def as_if_undisturbed(journal: Sequence[Timed]) -> Sequence[Timed]:
-    """The events without the tries that crashes cut off, and without the numbers of tries."""
+    """Return the events without interrupted attempts and without the numbers of attempts."""
     return [
         (replace(event, attempt=0) if hasattr(event, "attempt") else event, at)
         for event, at in journal
@@ -139,19 +139,19 @@ def test_a_completed_step_never_starts_again(plan: Plan, crashes: list[bool]) ->
     run.run()
 
     done: set[Step] = set()
-    tries: dict[Step, int] = {}
+    attempts: dict[Step, int] = {}
     for event, _ in run.journal:
         if isinstance(event, NodeStarted):
             step = Step(event.node, event.iteration, event.scope)
             assert step not in done
-            assert event.attempt == tries.get(step, 0) + 1
-            tries[step] = event.attempt
+            assert event.attempt == attempts.get(step, 0) + 1
+            attempts[step] = event.attempt
         elif isinstance(event, NodeCompleted):
             done.add(Step(event.node, event.iteration, event.scope))
 
 
 @given(plans(), crashes)
-def test_a_crash_adds_a_try_and_takes_none_from_the_retries(plan: Plan, crashes: list[bool]) -> None:
+def test_a_crash_adds_an_attempt_and_uses_up_no_retry(plan: Plan, crashes: list[bool]) -> None:
     run = Simulation(plan, crashes)
     failures: dict[Step, int] = {}
     nodes = dict(_nodes(plan.flow))
@@ -164,7 +164,7 @@ def test_a_crash_adds_a_try_and_takes_none_from_the_retries(plan: Plan, crashes:
             failures[step] = failures.get(step, 0) + 1
             policy = nodes[event.node].retry
             assert failures[step] <= 1 + (policy.max_retries if policy else 0)
-    # Each life can cut off every step that was under way, and none twice.
+    # Each crash can interrupt every running step once.
     started = [e for e, _ in run.journal if isinstance(e, NodeStarted)]
     for name in {e.node for e in started}:
         for scope in {e.scope for e in started if e.node == name}:
@@ -200,8 +200,8 @@ def test_an_illegal_event_changes_nothing(plan: Plan, other: Plan, data: st.Data
         assert state.seq == length + 1
 
 
-def test_a_handler_that_does_not_begin_with_its_first_step_changes_nothing() -> None:
-    run = simulation(node("a"), node("tidy"), tries={"a": ["~60"]}, on_finish="tidy")
+def test_a_handler_that_does_not_start_with_its_first_step_changes_nothing() -> None:
+    run = simulation(node("a"), node("tidy"), outcomes={"a": ["~60"]}, on_finish="tidy")
     run.run(most_events=3)
     run.cancel()
     before = copy.deepcopy(run.state)
@@ -230,7 +230,7 @@ def test_on_finish_runs_to_its_end_however_few_steps_are_left(plan: Plan, most: 
 
 def test_a_handler_that_never_ends_leaves_the_other_one_its_steps() -> None:
     run = simulation(
-        node("a"), node("again", {"default": "again"}), node("tidy"), tries={"a": ["!http.404"]},
+        node("a"), node("again", {"default": "again"}), node("tidy"), outcomes={"a": ["!http.404"]},
         on_failure="again", on_finish="tidy", limits=Limits(max_steps=5),
     )  # fmt: skip
 
@@ -265,7 +265,7 @@ def test_an_execution_can_be_cancelled_at_any_event(
         after = [e for e, _ in run.journal[length:] if isinstance(e, NodeStarted)]
         assert all(e.scope.partition("/")[0] == "on_finish" for e in after)
     else:
-        # What its handlers ran for had happened before.
+        # The flow had ended before the cancellation, so its outcome stands.
         kinds = {"completed": Completed, "failed": Failed, "cancelled": Cancelled}
         assert isinstance(ending, kinds[ended.outcome])
 
@@ -288,8 +288,8 @@ def test_handlers_run_once_and_after_everything_else(plan: Plan, crashes: list[b
 
 
 @given(plans())
-def test_an_execution_waits_only_where_nothing_can_be_done(plan: Plan) -> None:
-    """The status is told from the state alone, after every event. Simulations check the other way."""
+def test_an_execution_waits_only_if_it_has_nothing_to_do(plan: Plan) -> None:
+    """The status follows from the state after every event. Simulations check the converse."""
     run = Simulation(plan)
     run.run()
 
@@ -373,7 +373,7 @@ def test_a_loop_ends_with_a_clear_error() -> None:
 
 def test_a_loop_counts_the_visits_of_a_node() -> None:
     again = RetryPolicy(max_retries=1)
-    run = simulation(node("a", {"default": "b"}), node("b", {"error": "a"}, retry=again), tries={"b": ["!timeout"]})
+    run = simulation(node("a", {"default": "b"}), node("b", {"error": "a"}, retry=again), outcomes={"b": ["!timeout"]})
 
     run.run()
 
@@ -399,7 +399,7 @@ def test_the_longest_matching_error_edge_wins(error: str, target: str) -> None:
 
 
 def test_an_error_never_takes_the_default_edge() -> None:
-    run = simulation(node("a", {"default": "b"}), node("b"), tries={"a": ["!timeout"]})
+    run = simulation(node("a", {"default": "b"}), node("b"), outcomes={"a": ["!timeout"]})
 
     ending = run.run()
 
@@ -407,8 +407,8 @@ def test_an_error_never_takes_the_default_edge() -> None:
     assert (ending.error.type, ending.error.node) == ("timeout", "a")
 
 
-def test_what_flows_on_after_an_error_is_the_last_result() -> None:
-    run = simulation(node("a", {"default": "b"}), node("b", {"error": "c"}), node("c"), tries={"b": ["!timeout"]})
+def test_the_last_result_flows_on_after_an_error() -> None:
+    run = simulation(node("a", {"default": "b"}), node("b", {"error": "c"}), node("c"), outcomes={"b": ["!timeout"]})
 
     run.run()
 
@@ -432,7 +432,7 @@ def test_a_loop_gives_what_its_runs_gave_in_the_order_of_their_elements() -> Non
     assert Simulation(plan).run() == Completed(result=[["in", ["item", key]] for key in "012"])
 
 
-def test_what_steps_set_stays_until_it_is_set_anew() -> None:
+def test_a_variable_keeps_its_value_until_it_is_set_again() -> None:
     run = simulation(node("a", {"default": "b"}), node("b"))
     run.record(Started(node="a", node_type="test", input=None))
     for name, values in (("a", {"x": 1, "y": 1}), ("b", {"y": 2})):
@@ -454,7 +454,7 @@ def test_what_steps_set_stays_until_it_is_set_anew() -> None:
         NodeStarted(node="a", node_type="test", iteration=1, attempt=2),
     ],
 )
-def test_an_event_out_of_turn_is_refused(event: Event) -> None:
+def test_an_event_out_of_order_is_rejected(event: Event) -> None:
     run = simulation(node("a"))
     run.record(Started(node="a", node_type="test", input=None))
     run.record(NodeStarted(node="a", node_type="test", iteration=1, attempt=1))

@@ -1,4 +1,4 @@
-"""What changed between two definitions."""
+"""The difference between two definitions."""
 
 import difflib
 import random
@@ -22,7 +22,7 @@ def text_of(before: str, after: str) -> str:
 
 
 def patched(before: str, diff: str) -> str:
-    """What a diff makes of a text, by the rules of `patch`; fails where the two do not fit."""
+    """Apply a diff to a text by the rules of `patch`; fail if the two do not fit."""
     old, new, at = re.findall(r"[^\n]*\n|[^\n]+", before), [], 0
     lines = diff.split("\n")[:-1]
     if lines:
@@ -134,7 +134,7 @@ nodes:
 """
 
 
-def test_nodes_and_keys_are_told_by_name() -> None:
+def test_nodes_and_keys_are_reported_by_name() -> None:
     new = OLD.replace("message: x", "message: y").replace("  c:", "  d:").replace("vars: {a: 1}", "start: a")
 
     assert difference(OLD, new, names=NAMES).summary == Summary(

@@ -1,4 +1,4 @@
-"""Durations as a flow writes them."""
+"""Durations in flow documents."""
 
 import time
 
@@ -36,7 +36,7 @@ def test_a_duration_is_read_in_seconds(text: str, seconds: float) -> None:
     ["", "10", "s", "10 s", "-1s", "1e3s", "10S", "1w", "PT", "P", "P1DT", "T10S", "PT10", "P1M", "1s\n", "1.s",
      ".5s", "10s,5m", "٣s", "NaNs", "infs"],
 )  # fmt: skip
-def test_what_is_no_duration_is_refused_with_the_way_to_write_one(text: str) -> None:
+def test_an_invalid_duration_is_rejected_with_a_hint(text: str) -> None:
     with pytest.raises(ValueError, match=r"write a duration as 500ms, 10s, 5m, 2h, 1d or PT10S|did you mean 10?s\?"):
         parse_duration(text)
 
@@ -46,20 +46,20 @@ def test_what_is_no_duration_is_refused_with_the_way_to_write_one(text: str) -> 
     [("30", "30s"), ("1.5", "1.5s"), ("30 seconds", "30s"), ("5min", "5m"), ("2 Hours", "2h"), ("1 day", "1d"),
      ("250 millis", "250ms"), ("10S", "10s")],
 )  # fmt: skip
-def test_a_duration_with_a_unit_of_another_spelling_is_told_the_right_one(written: str, meant: str) -> None:
+def test_a_duration_with_another_spelling_of_its_unit_gets_a_hint(written: str, meant: str) -> None:
     with pytest.raises(ValueError, match=f"did you mean {meant}\\?"):
         parse_duration(written)
     assert parse_duration(meant) > 0
 
 
 @pytest.mark.parametrize("text", ["3661d", "P99999D", "9" * 400 + "s"])
-def test_more_than_ten_years_is_refused(text: str) -> None:
+def test_more_than_ten_years_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="longer than ten years"):
         parse_duration(text)
 
 
 @pytest.mark.parametrize("text", ["1" * 100_000, "1ms" * 200, "P" + "1" * 100_000, "1." + "1" * 100_000])
-def test_a_duration_of_many_characters_is_refused_before_it_is_read(text: str) -> None:
+def test_a_duration_of_many_characters_is_rejected_before_it_is_read(text: str) -> None:
     started = time.thread_time()
 
     with pytest.raises(ValueError, match=f"a text of {len(text)} characters is not a duration"):

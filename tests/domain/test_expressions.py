@@ -1,4 +1,4 @@
-"""Expressions: plain paths that are evaluated here, and what is left to JavaScript."""
+"""Expressions: plain paths, which are evaluated here, and code for the JavaScript engine."""
 
 import json
 import tracemalloc
@@ -62,7 +62,7 @@ def render(text: str, scope: dict[str, Any] = SCOPE) -> Any:
 
 @dataclass
 class Somewhere:
-    """A place in a document of which nothing is known but what is said here; it takes note of all."""
+    """A place in a document with the given rules, which records all reports and visits."""
 
     kind: CodeKind | None = None
     names: frozenset[str] = PARAMETER_NAMES
@@ -116,7 +116,7 @@ def template_of(value: Any, **settings: Any) -> Template:
         ("${input.empty.length}", 0),
         ("${input.text.length}", 4),
         ("${input.text[0]}", "a"),
-        # Half of a pair has no text of its own; this is what the sandbox makes of it.
+        # Half of a surrogate pair is not valid text; the sandbox returns the same character.
         ("${input.text[1]}", "\ufffd"),
         ("${input.text[3]}", "b"),
         ("${input.text[9]}", None),
@@ -177,7 +177,7 @@ def test_nothing_within_text_is_an_error_that_names_the_expression(text: str) ->
 @pytest.mark.parametrize(
     "text", ["${input.none.x}", "${input.missing.x.y}", "${error.type}", "${input.user.tags[9].id}"]
 )
-def test_a_key_of_nothing_is_an_error_that_names_the_expression(text: str) -> None:
+def test_a_key_read_from_null_is_an_error_that_names_the_expression(text: str) -> None:
     with pytest.raises(ExpressionFailed) as error:
         render(text)
     assert text in str(error.value)
@@ -207,7 +207,7 @@ def test_literals_are_evaluated_at_once(text: str, value: object) -> None:
     assert type(rendered(template, {})) is type(value)
 
 
-# What a template takes, and what it does not
+# Valid and invalid templates
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_literals_are_evaluated_at_once(text: str, value: object) -> None:
         (f"${{{'1+' * (MAX_SCRIPT // 2)}1}}", "expression.syntax"),
     ],
 )
-def test_what_cannot_be_evaluated_is_refused(text: str, code: str) -> None:
+def test_an_expression_that_cannot_be_evaluated_is_rejected(text: str, code: str) -> None:
     with pytest.raises(ExpressionSyntax) as error:
         compile_text(text, PARAMETER_NAMES)
     assert error.value.code == code
@@ -274,11 +274,13 @@ def test_a_refusal_says_what_to_write(text: str, hint: str) -> None:
         ("secrets.A + secrets['B']", {("secrets", ("A",)), ("secrets", ("B",))}),
         ("Math.max(...nodes.a.result)", {("nodes", ("a", "result"))}),
         ("`${input.a}`", {("input", ("a",))}),
-        # It may be either, so it is given and nothing is said of its keys.
+        # The name may be the script's own or not: the value is passed, and its keys are not checked.
         ("((input) => input.x)(vars)", {("input", ()), ("vars", ())}),
     ],
 )
-def test_what_is_no_plain_path_is_left_to_javascript(source: str, references: set[tuple[str, tuple[str, ...]]]) -> None:
+def test_everything_but_a_plain_path_is_left_to_javascript(
+    source: str, references: set[tuple[str, tuple[str, ...]]]
+) -> None:
     template = compile_text(f"${{{source}}}", PARAMETER_NAMES)
 
     (code,) = codes_of(template)
@@ -289,10 +291,10 @@ def test_what_is_no_plain_path_is_left_to_javascript(source: str, references: se
 @pytest.mark.parametrize(
     "source", ["input.toString", "input.a.constructor.name", "input.__proto__", "input.a.map.length", "this", "NaN"]
 )
-def test_what_values_have_without_having_been_given_it_is_left_to_javascript(source: str) -> None:
+def test_inherited_members_are_left_to_javascript(source: str) -> None:
     found = list(expressions_of(compile_text(f"${{{source}}}", PARAMETER_NAMES)))
 
-    # Of the last key alone it is known that it has no form in JSON.
+    # Only as the last key may a path have an inherited member, which has no form in JSON.
     assert [type(one) for one in found] == [Path if source == "input.toString" else Code]
 
 
@@ -329,7 +331,7 @@ def test_naming_a_long_value_often_takes_no_more_memory_than_naming_it_until_it_
     finally:
         tracemalloc.stop()
 
-    # A list that is visited takes eight bytes an element.
+    # Visiting a list takes eight bytes per element.
     assert peak < 8 * MAX_RENDERED
 
 
@@ -351,12 +353,12 @@ def test_a_text_is_converted_once_however_often_its_characters_are_read() -> Non
     assert CountedText.conversions == 1
 
 
-def test_what_is_too_much_names_an_expression_that_is_part_of_it() -> None:
+def test_the_error_of_a_rendering_that_is_too_large_names_an_expression() -> None:
     with pytest.raises(ExpressionFailed, match=r"reached at \$\{input.page\}: use only the parts that are needed"):
         rendered(template_of({"body": "${input.page}"}), {"input": {"page": "x" * (MAX_RENDERED + 1)}})
 
 
-# Strings that are JavaScript by themselves
+# Strings that are JavaScript without braces
 
 
 @pytest.mark.parametrize("mark", ["\n", "\r"])
@@ -411,7 +413,7 @@ def test_a_condition_that_is_code_gives_its_truth_alone() -> None:
     assert rendered(template, {}, {code: True}) is True
 
 
-def test_a_condition_that_fails_gives_the_failure_to_whoever_asks() -> None:
+def test_a_condition_that_fails_renders_to_its_error() -> None:
     failure = rendered(condition("input.x.y"), {"input": {"x": None}})
 
     assert isinstance(failure, ExpressionFailed)
@@ -419,7 +421,7 @@ def test_a_condition_that_fails_gives_the_failure_to_whoever_asks() -> None:
 
 
 def test_a_condition_that_takes_more_than_may_be_filled_in_fails_at_once() -> None:
-    """Its failure is no value for the node type: nothing else of the template can be rendered either."""
+    """The error is raised, not returned to the node type: the rest of the template cannot be rendered either."""
     with pytest.raises(TooMuchFilledIn):
         rendered(condition("input.length"), {"input": "é" * (MAX_RENDERED + 1)})
 
@@ -433,7 +435,7 @@ def test_a_condition_is_one_expression(text: str) -> None:
     assert place.faults == [(("x",), "expression.syntax")]
 
 
-def test_the_body_of_a_script_is_taken_as_it_is() -> None:
+def test_the_body_of_a_script_is_unchanged() -> None:
     source = "const x = `${input.a}`;\nreturn {x, y: vars.y}"
 
     template = template_of(source, kind=CodeKind.BODY)
@@ -450,7 +452,7 @@ def test_the_body_of_a_script_is_taken_as_it_is() -> None:
         (True, ScriptFault("TypeError: x", 4), "The script at nodes.n (line 3), line 4 of it: TypeError: x", "script"),
     ],
 )
-def test_a_fault_of_javascript_names_the_place(is_body: bool, outcome: ScriptFault, message: str, type: str) -> None:
+def test_a_javascript_error_names_the_place(is_body: bool, outcome: ScriptFault, message: str, type: str) -> None:
     code = Code("a.b", Script("a.b", is_body), CodePlace("nodes.n", 3, 5), ())
 
     failure = value_of(code, ScriptOutcome(fault=outcome))
@@ -472,7 +474,7 @@ def test_every_name_that_an_expression_reads_is_visited() -> None:
     ]
 
 
-# Whatever comes
+# Arbitrary input
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
@@ -494,7 +496,7 @@ def escaped(value: Any) -> Any:
 
 
 @given(json_values)
-def test_what_holds_no_expression_stays_as_it_is(value: Any) -> None:
+def test_a_value_without_expressions_is_unchanged(value: Any) -> None:
     assume("${" not in json.dumps(value, ensure_ascii=False))
 
     assert template_of(value) == Constant(value)
@@ -528,8 +530,8 @@ def test_no_text_breaks_the_compiler(text: str) -> None:
 @given(
     json_values, st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\"'\\\n\r"), max_size=4), max_size=4)
 )
-def test_a_path_reads_what_the_keys_lead_to(value: Any, keys: list[str]) -> None:
-    # Such a path is the JavaScript engine's: every value has these without having been given them.
+def test_a_path_reads_the_value_at_its_keys(value: Any, keys: list[str]) -> None:
+    # A path through an inherited member is left to the JavaScript engine.
     assume("__proto__" not in keys and reading._INHERITED.isdisjoint(keys[:-1]))
     document = value
     for key in reversed(keys):
@@ -553,7 +555,7 @@ def test_text_is_counted_in_utf_16_units(text: str, index: int) -> None:
 
 
 @given(st.sampled_from([Literal, Path]), json_values)
-def test_a_path_within_a_list_is_rendered_where_it_stands(kind: type, value: Any) -> None:
+def test_a_path_within_a_list_is_rendered_in_its_place(kind: type, value: Any) -> None:
     text = "${input}" if kind is Path else "${7}"
 
     assert rendered(template_of([{"a": [text, "x"]}, 1]), {"input": value}) == [

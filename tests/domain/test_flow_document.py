@@ -1,4 +1,4 @@
-"""A document becomes a flow, or a list of all its faults, each with its place."""
+"""Reading of a document: a flow, or all its faults, each with its place."""
 
 import math
 from typing import Any
@@ -47,7 +47,7 @@ def test_aliases_cannot_go_deeper_than_the_text_may() -> None:
     assert (code, line) == ("too_deep", 3)
 
 
-def test_all_faults_are_told_at_once_in_the_order_of_the_document() -> None:
+def test_all_faults_are_reported_at_once_in_the_order_of_the_document() -> None:
     faults = faults_of(
         "metadata: {version: 1}\n"
         "nodes:\n"
@@ -141,7 +141,7 @@ def retry_of(node: str, defaults: str = "{retry: {max: 2, delay: 5s}}") -> Any:
     return flow_of(f"defaults: {defaults}\nnodes: {{a: {node}}}").nodes["a"].retry
 
 
-def test_default_retries_reach_what_may_run_twice() -> None:
+def test_default_retries_apply_to_nodes_that_may_run_twice() -> None:
     for node in (
         "{type: http.request, params: {url: 'http://x'}}",
         "{type: http.request, params: {url: 'http://x', method: DELETE}}",
@@ -151,7 +151,7 @@ def test_default_retries_reach_what_may_run_twice() -> None:
         assert retry_of(node).max_retries == 2
 
 
-def test_default_retries_do_not_reach_what_may_not_run_twice() -> None:
+def test_default_retries_do_not_apply_to_nodes_that_may_not_run_twice() -> None:
     for node in (
         "{type: http.request, params: {url: 'http://x', method: POST}}",
         "{type: http.request, params: {url: 'http://x', method: '${input.method}'}}",
@@ -167,7 +167,7 @@ def test_a_node_s_own_retry_is_merged_over_the_default() -> None:
     assert (policy.max_retries, policy.first_delay, policy.errors) == (7, 5.0, ("timeout",))
 
 
-def test_a_post_is_repeated_only_on_its_own_word() -> None:
+def test_a_post_is_retried_only_if_the_node_says_so() -> None:
     policy = retry_of("{type: http.request, params: {url: 'http://x', method: POST}, retry: {max: 1}}")
 
     assert (policy.max_retries, policy.first_delay, policy.errors) == (1, 1.0, PASSING_ERRORS)
@@ -182,7 +182,7 @@ def test_timeouts_go_from_the_node_to_the_defaults_to_the_type() -> None:
     assert seconds("{type: http.request, params: {url: 'http://x'}}", "{}") == 30.0
 
 
-def test_what_a_node_mentions_is_known() -> None:
+def test_the_names_in_a_node_are_known() -> None:
     flow = flow_of(
         "nodes:\n"
         "  a: {type: log, params: {message: '${secrets.KEY} ${input.x}'}, output: '${result}', next: b}\n"
@@ -195,7 +195,7 @@ def test_what_a_node_mentions_is_known() -> None:
     assert flow.nodes["a"].output == prepared(compile_text("${result}", OUTPUT_NAMES))
 
 
-# Whatever comes
+# Arbitrary input
 
 names = st.sampled_from(["a", "b", "c", "é", "x y", "", "0", "start", "a.b"])
 scalars = (
@@ -248,7 +248,7 @@ documents = st.fixed_dictionaries(
 
 
 def written(value: Any) -> str:
-    """The value as YAML, which JSON almost is."""
+    """Return the value as YAML, which JSON is almost a subset of."""
     match value:
         case dict():
             return f"{{{', '.join(f'{written(str(k))}: {written(v)}' for k, v in value.items())}}}"
@@ -293,7 +293,7 @@ def test_no_text_raises_anything_but_its_faults(text: str) -> None:
 
 @given(st.permutations(["a", "b", "c", "d"]), st.data())
 def test_a_written_flow_reads_back(order: list[str], data: st.DataObject) -> None:
-    """Values drawn at random come out of the reader as they went in."""
+    """The reader returns random values unchanged."""
     chain = {
         name: {
             "type": "http.request",
@@ -319,7 +319,7 @@ def test_a_written_flow_reads_back(order: list[str], data: st.DataObject) -> Non
         )
 
 
-def test_each_unknown_name_is_placed_where_it_stands_and_not_at_one_like_it() -> None:
+def test_each_unknown_name_is_reported_at_its_own_place() -> None:
     document = """\
 vars: {apis: [a]}
 nodes:

@@ -1,4 +1,4 @@
-"""The JSON Schema of the flow language: what it takes, what it refuses, and what it tells."""
+"""The JSON Schema of the flow language: accepted and rejected documents, and descriptions."""
 
 import json
 from collections.abc import Iterator
@@ -102,7 +102,7 @@ tests:
     expect: {status: completed, path: [fetch, route, push_all, both, settle, done], result: {pushed: 2}}
 """
 
-# Each is wrong in one place, which the path names: a node, and the rest of a document.
+# Nodes, each with one fault at the named path. Below: whole documents, likewise.
 BAD_NODES = """\
 | log | a node that is text
 | {params: {}} | no type
@@ -233,16 +233,16 @@ def test_every_sample_is_taken(text: str) -> None:
 
 
 @pytest.mark.parametrize(("document", "path"), list(bad_documents()))
-def test_what_is_wrong_is_refused_where_it_is_wrong(document: Any, path: str) -> None:
+def test_a_fault_is_rejected_at_its_place(document: Any, path: str) -> None:
     assert places(document) == {path}
 
 
-# The reader takes any value as a condition.
+# The reader accepts any value as a condition.
 READER_TAKES = {"nodes.a.if"}
 
 
 @pytest.mark.parametrize("document", [p.values[0] for p in bad_documents() if p.values[1] not in READER_TAKES])
-def test_what_it_refuses_the_reader_refuses_too(document: Any) -> None:
+def test_everything_that_it_rejects_the_reader_rejects_too(document: Any) -> None:
     budget = SchemaBudget(RustSchemas())
     reading = study_flow(json.dumps(document), specs(), lambda schema: form_faults(schema, budget))
 
@@ -282,7 +282,7 @@ _PARTS = st.lists(
 
 
 @given(text=_PARTS | st.text(max_size=8))
-def test_durations_are_what_the_reader_takes(text: str) -> None:
+def test_the_schema_accepts_the_durations_that_the_reader_accepts(text: str) -> None:
     try:
         parse_duration(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The tests section of a flow: what it says, and every way to get it wrong."""
+"""The tests section of a flow: its meaning, and its faults."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ def test_a_node_that_runs_for_each_element_in_the_older_form_is_the_one_inside()
     assert set(read({"mocks": {"old": {"result": 1}}}).mocks) == {("old", "old")}
 
 
-def test_mocks_are_one_answer_for_ever_or_one_for_each_run() -> None:
+def test_mocks_are_one_answer_for_all_runs_or_one_for_each_run() -> None:
     mocks = read(
         {"mocks": {"fetch": {"result": 1}, "push": [{"error": "http.503"}, {"result": 2, "action": "big"}]}}
     ).mocks
@@ -79,7 +79,7 @@ def test_a_result_of_null_is_not_the_same_as_none_expected() -> None:
     assert read({"expect": {}}).expect.result is not None
 
 
-# Where it is wrong within the test, with the code; the line is that of the test itself.
+# The test, the path of its fault within the test, and the code; the line is that of the test.
 FAULTS = """\
 mocks: {fetsh: {result: 1}} | mocks.fetsh | test.node | did you mean 'fetch'?
 mocks: {save: {result: 1}} | mocks.save | test.node | name one: each.save, both.left.save
@@ -112,7 +112,7 @@ flows: {other: {mock: {}}} | flows.other.mock | unknown_key | did you mean 'mock
 
 
 @pytest.mark.parametrize("case", FAULTS.splitlines())
-def test_what_is_wrong_is_told_with_its_line(case: str) -> None:
+def test_a_fault_is_reported_with_its_line(case: str) -> None:
     written, path, code, hint = (part.strip() for part in case.split(" |"))
 
     reading = study_flow(DOCUMENT.replace("TEST", written), specs())
@@ -134,7 +134,7 @@ def test_a_flow_with_right_tests_is_taken_with_them() -> None:
     assert list(reading.flow.tests) == ["t"]
 
 
-def test_a_test_that_is_no_map_is_told() -> None:
+def test_a_test_that_is_not_a_map_is_reported() -> None:
     _, faults = read_tests({"t": [1]}, NODES)
 
     assert [(fault.keys, fault.code) for fault in faults] == [(("t",), "type")]

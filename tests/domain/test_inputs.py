@@ -1,4 +1,4 @@
-"""Inputs and forms: schemas that are taken and refused, values that fit and do not, and what that may cost."""
+"""Inputs and forms: accepted and rejected schemas and values, and bounds on the cost."""
 
 import contextlib
 import socket
@@ -24,7 +24,7 @@ REGION: Mapping[str, JSON] = {
     "region": {"type": "string", "default": "eu"},
     "limit": {"type": "integer", "minimum": 1, "default": 100},
 }
-# Generous: the machine may be busy. What is guarded against takes many seconds.
+# Generous, as the machine may be busy; an unbounded check would take many seconds.
 STALL_SECONDS = 2.0
 
 
@@ -52,7 +52,7 @@ def test_defaults_fill_what_is_left_out() -> None:
     assert check(REGION, {"limit": 5}) == {"region": "eu", "limit": 5}
 
 
-def test_every_fault_is_told_with_its_path() -> None:
+def test_every_fault_is_reported_with_its_path() -> None:
     schemas = {**REGION, "token": {"type": "string"}}
 
     assert refused(schemas, {"limit": 0, "region": 5, "regoin": "us"}) == [
@@ -156,7 +156,7 @@ def test_the_values_keep_the_order_of_the_flow() -> None:
         (False, 1, ("input.x", "unknown_key", "must not be there")),
     ],
 )
-def test_a_fault_is_told_in_plain_words(schema: JSON, value: JSON, fault: tuple[str, str, str]) -> None:
+def test_a_fault_is_reported_in_plain_words(schema: JSON, value: JSON, fault: tuple[str, str, str]) -> None:
     assert refused({"x": schema}, {"x": value}) == [fault]
 
 
@@ -184,7 +184,7 @@ def test_a_hint_says_what_to_do(schema: JSON, value: JSON, hint: str | None) -> 
     ("values", "hints"),
     [
         ({}, ["the number on the invoice"]),
-        # That the right one is missing follows from it.
+        # The missing name is not reported: it follows from the misspelled one.
         ({"custmoer": "x"}, ["did you mean 'customer'?"]),
         ({"colour": "x"}, ["known inputs: customer", "the number on the invoice"]),
     ],
@@ -227,14 +227,14 @@ def checked(schema: JSON, value: JSON) -> JSON:
     return Form(schema, budget).check(value, budget)
 
 
-def test_a_form_tells_faults_within_the_data() -> None:
+def test_a_form_reports_faults_within_the_data() -> None:
     with pytest.raises(InvalidInput) as error:
         checked({"properties": {"n": {"minimum": 1}}}, {"n": 0})
 
     assert [fault.path for fault in error.value.faults] == ["data.n"]
 
 
-def test_what_json_cannot_hold_does_not_fit() -> None:
+def test_a_value_that_json_cannot_hold_does_not_fit() -> None:
     assert refused({"x": {"minLength": 1}}, {"x": "\ud800"})[0][:2] == ("input.x", "type")
 
 
@@ -294,7 +294,7 @@ def test_what_json_cannot_hold_does_not_fit() -> None:
         ({"type": "array", "items": {"type": "string"}, "default": ["a", 1]}, "inputs.x.default[1]", "default"),
     ],
 )
-def test_a_schema_with_a_fault_is_refused(schema: JSON, path: str, code: str) -> None:
+def test_a_schema_with_a_fault_is_rejected(schema: JSON, path: str, code: str) -> None:
     from flowrunner.language.yaml_source import dotted
 
     fault = only(inputs_faults({"x": schema}, ENGINE))
@@ -324,7 +324,7 @@ def test_a_schema_without_a_fault_is_taken(schema: JSON) -> None:
     assert inputs_faults({"x": schema}, ENGINE) == []
 
 
-def test_every_fault_of_a_schema_is_told() -> None:
+def test_every_fault_of_a_schema_is_reported() -> None:
     schema: JSON = {"type": "int", "pattern": "(", "properties": {"a": {"minimum": "1", "$ref": "x"}}}
 
     faults = form_faults(schema, SchemaBudget(ENGINE))
@@ -345,12 +345,12 @@ def test_types_of_other_languages_get_the_right_name() -> None:
     }
 
 
-# What it may cost
+# Bounds on the cost
 
 
 @pytest.fixture
 def trap() -> Iterator[tuple[int, list[bytes]]]:
-    """A server that notes whoever connects."""
+    """A server that records connections."""
     visitors: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -379,20 +379,20 @@ def test_nothing_is_fetched(trap: tuple[int, list[bytes]]) -> None:
     url = f"http://127.0.0.1:{port}/schema.json"
     for schema in ({"$ref": url}, {"$id": url, "$ref": "other.json"}, {"$schema": url, "$ref": url}):
         assert inputs_faults({"x": schema}, ENGINE)
-        # The engine alone, asked for what the rules above it refuse.
+        # The engine alone, without the rules that reject such schemas.
         with pytest.raises(jsonschema_rs.ValidationError):
             ENGINE.matcher(schema)
     assert ENGINE.matcher({"$schema": url}).fits(1)
     assert visitors == []
 
-    # The trap works: without our setting the library does fetch.
+    # The server records connections: without our setting the library fetches.
     with pytest.raises(jsonschema_rs.ValidationError):
         jsonschema_rs.Draft202012Validator({"$ref": url})
     assert len(visitors) == 1
 
 
 def bomb(keyword: str, levels: int) -> dict[str, Any]:
-    """A schema of a few lines that unfolds to 2 ** levels."""
+    """Return a schema of a few lines that expands to 2 ** levels."""
     definitions: dict[str, Any] = {
         f"a{level}": {keyword: [{"$ref": f"#/$defs/a{level + 1}"}, {"$ref": f"#/$defs/a{level + 1}"}]}
         for level in range(levels)
@@ -431,7 +431,7 @@ def chain(length: int) -> JSON:
         ),
     ],
 )
-def test_a_schema_that_unfolds_too_far_is_refused_at_once(schema: JSON, code: str) -> None:
+def test_a_schema_that_unfolds_too_far_is_rejected_at_once(schema: JSON, code: str) -> None:
     started = time.process_time()
 
     faults = form_faults(schema, SchemaBudget(ENGINE))
@@ -465,7 +465,7 @@ def test_no_pattern_takes_long_over_a_megabyte(pattern: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("schema", "value"),
     [
-        # Each of these makes the library copy, compare or tell something for very long.
+        # Each of these makes the library copy, compare or format for a very long time.
         ({"items": {"allOf": [{"minimum": -n} for n in range(900)]}}, [1] * 100_000),
         ({"items": {"type": "string"}}, list(range(200_000))),
         ({"allOf": [{"type": "object", "minProperties": n} for n in range(500)]}, [1] * 200_000),
@@ -511,7 +511,7 @@ def test_a_document_has_a_hundred_patterns_at_most_wherever_they_stand() -> None
         f"x{n}": {"pattern": f"^a{n}$", "patternProperties": {f"^b{n}$": {}}} for n in range(MAX_PATTERNS // 2)
     }
     assert not inputs_faults(schemas, ENGINE)
-    # The same one again is no further one.
+    # A repeated pattern does not count again.
     assert not inputs_faults({**schemas, "again": {"pattern": "^a7$"}}, ENGINE)
 
     fault = only(inputs_faults({**schemas, "more": {"items": {"pattern": "^c$"}}}, ENGINE))

@@ -1,4 +1,4 @@
-"""Where an expression ends and what it names, read from tokens alone."""
+"""The end of an expression and the names in it, from tokens alone."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from flowrunner.domain.expression.javascript import (
     references,
 )
 
-# Each is an expression whole; behind it come a brace and more.
+# Complete expressions; a brace and other text follow each.
 WHOLE = [
     "input",
     "{a: 1}.a",
@@ -139,7 +139,7 @@ def test_other_braces_are_those_of_text(text: str) -> None:
     "text",
     ["", "a", "'a", '"a\n"', "'a\r'", "`a", "`${a", "`${a}", "{a: 1", "/* }", "/*/ }", "a // }", "`" + "${`" * 60],
 )
-def test_what_does_not_end_is_told(text: str) -> None:
+def test_an_unclosed_text_is_reported(text: str) -> None:
     with pytest.raises(Unclosed):
         end_of_expression(text, 0)
 
@@ -151,7 +151,7 @@ def test_an_expression_ends_within_the_length_of_a_script() -> None:
 
 
 def names(source: str) -> set[str]:
-    """What a script reads from around it, as `root.key.key`; with a ? where it may be its own."""
+    """Return the names that a script reads from its scope, as `root.key.key`; with a ? if it may define the name."""
     return {
         ".".join((reference.root, *reference.keys)) + "?" * reference.is_defined for reference in references(source)
     }
@@ -174,7 +174,7 @@ def names(source: str) -> set[str]:
         ("a.b + a.b + a.c", {"a.b", "a.c"}),
         (r"\u0061.b + \u{63}", {"a.b", "c"}),
         ("ünder.$x + _y", {"ünder.$x", "_y"}),
-        # Texts, comments and regular expressions name nothing
+        # Texts, comments and regular expressions contain no names
         ("'a' + \"b\" + `c` + /d/.e", set()),
         ("1 // a\n/* b */", set()),
         ("1 // a\rb", {"b"}),
@@ -193,7 +193,7 @@ def names(source: str) -> set[str]:
         ("[a ? b : c, d ? e : f]", set("abcdef")),
         ("{...a, ...b.c}", {"a", "b.c"}),
         ("class { #a = 1; b() { return this.#a } }", {"b?"}),
-        # What the script defines itself
+        # Names that the script defines
         ("x => x + a", {"x?", "a"}),
         ("(x, {y, z: [w]}, ...v) => x + y + z + w + v + a", {"x?", "y?", "z?", "w?", "v?", "a"}),
         ("async x => x", {"x?"}),
@@ -211,7 +211,7 @@ def names(source: str) -> set[str]:
         ("outer: for (;;) { continue outer }", {"outer?"}),
         ("x = 1; x", {"x?"}),
         ("x == 1", {"x"}),
-        # The same name within and around
+        # The same name in the script and in its scope
         ("[1].map(input => input.x).concat(input.y)", {"input?"}),
         ("const x = `${input.a}`; x", {"x?", "input.a"}),
         ("const {x = input.a} = vars; x", {"x?", "input?", "vars"}),
@@ -219,7 +219,7 @@ def names(source: str) -> set[str]:
         ("const {A} = secrets", {"A?", "secrets"}),
     ],
 )
-def test_what_a_script_names(source: str, expected: set[str]) -> None:
+def test_the_names_that_a_script_reads(source: str, expected: set[str]) -> None:
     assert names(source) == expected
 
 
@@ -240,12 +240,12 @@ def test_what_a_script_names(source: str, expected: set[str]) -> None:
     ],
 )
 def test_no_script_takes_long_to_read(source: str) -> None:
-    """The slowest that could be made up took a third of a second; before there was a bound, half a minute."""
+    """The slowest known script takes a third of a second; without a bound it took half a minute."""
     try:
         references(source)
     except Unclosed:
         return
 
 
-def test_a_reference_is_told_once() -> None:
+def test_a_reference_is_reported_once() -> None:
     assert references("a.b + a.b") == (Reference("a", ("b",)),)

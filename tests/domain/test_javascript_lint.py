@@ -1,4 +1,4 @@
-"""Changes that a script makes to what it is given, and that nobody sees, are found."""
+"""Detection of changes to a script's inputs that have no effect."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_a_change_of_a_copy_is_found(script: str, found: list[str]) -> None:
         "return vars.n => 1",
     ],
 )
-def test_what_is_seen_or_changes_nothing_is_left_alone(script: str) -> None:
+def test_changes_that_are_used_are_not_reported(script: str) -> None:
     assert changes(script) == []
 
 

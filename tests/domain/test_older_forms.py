@@ -1,4 +1,4 @@
-"""Older forms of the language read as what they are called now."""
+"""Older forms of the language, which are read as today's."""
 
 from dataclasses import replace
 
@@ -105,7 +105,7 @@ def test_batch_is_a_loop_around_its_node(batch: str, concurrency: int) -> None:
     assert render(read.params.template, {"input": [1, 2]}) == {"items": [1, 2], "concurrency": concurrency}
     inside = read.scope("0")
     assert (inside.start, list(inside.nodes)) == ("a", ["a"])
-    # It is asked once for all, and the edges are those of the loop.
+    # The condition is evaluated once for all elements, and the edges belong to the loop.
     assert read.condition is not None
     assert (inside.nodes["a"].condition, inside.nodes["a"].next) == (None, {})
     assert (
@@ -127,7 +127,7 @@ def test_hooks_are_scripts_around_the_node() -> None:
         (code,) = hook.codes
         assert code.script.is_body
         sources.append(code.script.source)
-    # What returns nothing gives what it has changed.
+    # A script without a return value returns its changed input.
     assert "context.value = 2" in sources[0]
     assert "$given === undefined ? context" in sources[0]
     assert sources[1] == "return context.value"

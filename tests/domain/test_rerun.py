@@ -1,4 +1,4 @@
-"""What a rerun keeps, on random flows and by example."""
+"""The events that a rerun keeps, on random flows and by example."""
 
 import random
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def ended_in(journal: Sequence[Timed]) -> set[Step]:
 
 
 def rerun(run: Simulation, start: Step, crashes: Sequence[bool] = ()) -> tuple[Simulation, list[Timed]]:
-    """The execution that repeats ``run`` from a step, before it goes on, and the events it has kept."""
+    """Return the execution that repeats ``run`` from a step, before it continues, and the events that it keeps."""
     kept = kept_before(run.journal, start)
     again = Simulation(run.plan, list(crashes))
     again.begin(kept)
@@ -41,7 +41,7 @@ def rerun(run: Simulation, start: Step, crashes: Sequence[bool] = ()) -> tuple[S
 
 @MANY
 @given(plans(), st.integers(0, 2**16), crashes, st.sampled_from([3, 30, None]))
-def test_what_is_kept_can_go_on_and_is_not_done_again(
+def test_kept_steps_can_continue_and_are_not_repeated(
     plan: Plan, chosen: int, crashes: list[bool], cut: int | None
 ) -> None:
     plan = repeatable(plan)
@@ -68,8 +68,8 @@ def test_what_is_kept_can_go_on_and_is_not_done_again(
 
 @MANY
 @given(plans(has_limits=False), st.integers(0, 2**16))
-def test_a_flow_without_races_that_runs_again_comes_to_the_same_end(plan: Plan, chosen: int) -> None:
-    # Whichever of several that fail or complete does so first decides, and in a rerun others may be the first.
+def test_a_flow_without_races_ends_the_same_way_when_it_runs_again(plan: Plan, chosen: int) -> None:
+    # The first of several scopes to fail or complete decides the outcome, and in a rerun another may be the first.
     plan = replace(
         plan, child_scopes={name: replace(i, concurrency=1, needed=None) for name, i in plan.child_scopes.items()}
     )
@@ -98,7 +98,7 @@ def loop(kind: str, runs: int) -> Simulation:
     [
         # The others keep their results.
         ("foreach", "each.1[1]/in.1", ["each.1[1]/in.1", "after.1"]),
-        # What comes after an iteration follows from it.
+        # Later iterations depend on the earlier one.
         ("while", "each.1[1]/in.1", ["each.1[1]/in.1", "each.1[2]/in.1", "after.1"]),
         ("while", "each.1[0]/in.1", ["each.1[0]/in.1", "each.1[1]/in.1", "each.1[2]/in.1", "after.1"]),
         ("while", "each.1", ["each.1", "each.1[0]/in.1", "each.1[1]/in.1", "each.1[2]/in.1", "after.1"]),
@@ -106,7 +106,7 @@ def loop(kind: str, runs: int) -> Simulation:
         ("while", "before", ["before.1", "each.1", *(f"each.1[{n}]/in.1" for n in range(3)), "after.1"]),
     ],
 )
-def test_what_follows_from_a_step_runs_again(kind: str, start: str, runs_again: list[str]) -> None:
+def test_the_steps_that_depend_on_a_step_run_again(kind: str, start: str, runs_again: list[str]) -> None:
     run = loop(kind, 3)
     run.run()
 
@@ -127,7 +127,7 @@ def test_a_step_is_found_as_it_is_written_or_as_the_latest_run_of_a_node() -> No
         find_step(run.journal, "nowhere")
 
 
-def test_what_handlers_have_done_is_no_place_to_begin_at() -> None:
+def test_a_rerun_cannot_start_in_a_handler() -> None:
     run = Simulation(
         Plan(
             flow_with(node("a"), node("h"), on_finish="h"),

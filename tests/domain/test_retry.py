@@ -1,4 +1,4 @@
-"""When a failed step is tried again, and for which errors."""
+"""Retries: their number, their delays, and the errors that are retried."""
 
 import pytest
 from hypothesis import given
@@ -36,7 +36,7 @@ def test_there_are_as_many_retries_as_the_policy_says(policy: RetryPolicy, failu
 
 
 @given(policies, st.integers(1, 2000), draws, st.floats(0, 1e6))
-def test_a_wait_is_at_least_what_the_other_side_asked_for(
+def test_a_delay_is_at_least_as_long_as_the_server_asked_for(
     policy: RetryPolicy, failure: int, draw: float, asked: float
 ) -> None:
     wait = policy.delay_after(failure, draw=draw, at_least=asked)
@@ -45,7 +45,7 @@ def test_a_wait_is_at_least_what_the_other_side_asked_for(
 
 
 @given(policies, st.integers(1, 1000), draws, st.floats(0, 1e6))
-def test_no_try_begins_after_the_time_that_all_may_take(
+def test_no_attempt_starts_after_the_maximum_elapsed_time(
     policy: RetryPolicy, failure: int, draw: float, elapsed: float
 ) -> None:
     wait = policy.delay_after(failure, draw=draw, elapsed=elapsed)
@@ -120,7 +120,7 @@ def test_the_patterns_of_an_error_go_from_exact_to_general(parts: list[str]) -> 
     assert [p.count(".") for p in patterns] == sorted((p.count(".") for p in patterns), reverse=True)
 
 
-def test_passing_faults_are_tried_again_and_faults_of_the_request_are_not() -> None:
+def test_transient_errors_are_retried_and_errors_of_the_request_are_not() -> None:
     policy = RetryPolicy(max_retries=1)
 
     assert all(map(policy.covers, ("timeout", "connection.refused", "http.408", "http.429", "http.500", "http.599")))

@@ -1,4 +1,4 @@
-"""What an earlier version has accepted is read by this one, up to single nodes."""
+"""Flows accepted by an earlier version, which this version reads up to single nodes."""
 
 from dataclasses import replace
 from typing import Final
@@ -39,7 +39,7 @@ def node(flow: Flow, *names: str) -> Node:
     return graph.nodes[names[-1]]
 
 
-def test_what_this_version_accepts_is_read_as_it_is() -> None:
+def test_a_flow_that_this_version_accepts_is_read_unchanged() -> None:
     assert read_stored_flow(RICH, specs()) == read_flow(RICH, specs())
 
 
@@ -110,7 +110,7 @@ def test_a_node_of_which_something_is_lost_fails_rather_than_doing_something_els
     assert flow.nodes["b"].unreadable
 
 
-def test_what_an_expression_names_in_vain_is_left_to_the_run() -> None:
+def test_an_unknown_name_in_an_expression_fails_only_when_it_runs() -> None:
     text = "nodes: {a: {type: log, params: {message: '${nodes.gone.result}'}}}"
 
     assert read_stored_flow(text, specs()).nodes["a"].unreadable is None
@@ -128,7 +128,7 @@ def test_a_flow_of_which_something_else_is_lost_is_not_read(text: str) -> None:
 @pytest.mark.parametrize(
     "key", ["metadata: {colour: red}", "tests: 7", "inputs: {n: {type: colour}}", "decoration: 1", "metadata: 7"]
 )
-def test_what_an_execution_under_way_does_not_need_may_be_lost(key: str) -> None:
+def test_keys_that_a_running_execution_does_not_need_may_be_lost(key: str) -> None:
     nodes = "nodes: {a: {type: log, params: {message: x}}}"
 
     assert read_stored_flow(f"{key}\n{nodes}", specs()).nodes == read_flow(nodes, specs()).nodes

@@ -1,4 +1,4 @@
-"""A name is suggested for one that looks like it, and not for one that only has letters in common."""
+"""Suggestions of similar names, but not of names that only share letters."""
 
 import pytest
 
@@ -21,5 +21,5 @@ def test_a_slip_and_another_form_of_a_word_are_recognized(written: str, meant: s
 
 
 @pytest.mark.parametrize("written", ["email", "mail", "delete", "weather", "wolf", "flaw.x", "trailing"])
-def test_a_word_that_has_only_letters_in_common_is_not(written: str) -> None:
+def test_a_word_that_only_shares_letters_is_not_suggested(written: str) -> None:
     assert nearest(written, TYPES) is None

@@ -1,4 +1,4 @@
-"""What is told of a flow when it is looked at: each promise, with the place and the hint."""
+"""The faults and warnings of a flow, each with its place and hint."""
 
 import json
 import time
@@ -23,9 +23,9 @@ def told(faults: Sequence[Fault]) -> list[tuple[str, str, int | None, int | None
     return [(fault.code, fault.path, fault.line, fault.column, fault.hint) for fault in faults]
 
 
-# Each: the document, and its one fault as (code, path, line, column, hint).
+# Documents, each with its only fault as (code, path, line, column, hint).
 PROMISES = {
-    # Unknown keys, with the nearest right one
+    # Unknown keys, with the nearest known one
     "a key of the flow": (
         "nodes: {a: {type: return}}\nmetdata: {}",
         ("unknown_key", "metdata", 2, 1, "did you mean 'metadata'?"),
@@ -232,7 +232,7 @@ PROMISES = {
             "write it as JavaScript, such as: input.length > 0",
         ),
     ),
-    # Expressions that nobody has quoted
+    # Expressions without quotes
     "an expression in a map": (
         "nodes:\n  a:\n    type: return\n    params: {value: ${input.x}, b: 1}\n",
         ("yaml.syntax", "", 4, 22, 'quote the expression: {a: "${x}"}'),
@@ -259,7 +259,7 @@ PROMISES = {
 
 
 @pytest.mark.parametrize(("document", "fault"), PROMISES.values(), ids=PROMISES.keys())
-def test_a_fault_is_told_with_its_place_and_what_to_do(
+def test_a_fault_is_reported_with_its_place_and_a_hint(
     document: str, fault: tuple[str, str, int, int, str | None]
 ) -> None:
     reading = study(document)
@@ -290,7 +290,7 @@ def test_an_action_with_nowhere_to_go_is_a_warning() -> None:
     ]
 
 
-def test_what_waits_for_ever_never_ends_by_its_timeout() -> None:
+def test_an_endless_wait_never_ends_by_its_timeout() -> None:
     without = study("nodes:\n  ask: {type: approval, next: {approved: a, rejected: a}}\n  a: {type: return}\n")
     with_an_edge = study("nodes:\n  got: {type: wait, params: {key: k}, next: {timeout: a}}\n  a: {type: return}\n")
 
@@ -300,7 +300,7 @@ def test_what_waits_for_ever_never_ends_by_its_timeout() -> None:
     ]
 
 
-def test_secrets_are_told_with_the_place_that_names_them_first() -> None:
+def test_secrets_are_listed_with_the_first_place_that_names_them() -> None:
     document = (
         "nodes:\n"
         "  a: {type: log, params: {message: '${secrets.ONE}'}, next: b}\n"
@@ -328,7 +328,7 @@ def test_secrets_are_told_with_the_place_that_names_them_first() -> None:
         "nodes: {a: {type: return, x-note: 1, params: {value: '$${nothing} {x} $'}}}",
     ],
 )
-def test_what_is_right_has_no_fault(document: str) -> None:
+def test_a_valid_document_has_no_fault(document: str) -> None:
     reading = study(document)
 
     assert told(reading.faults) == []
@@ -353,8 +353,8 @@ nodes:
     assert flow.nodes["a"].scope("0").start == "c"
 
 
-def test_a_document_full_of_wrong_names_is_told_of_soon() -> None:
-    """Each with each other, they were compared for minutes; so only the first faults come with a hint."""
+def test_a_document_full_of_wrong_names_is_reported_quickly() -> None:
+    """Comparing all names with each other would take minutes, so only the first faults have a hint."""
     lines = [f"  a_name_{n}: {{type: return, params: {{value: '${{nodes.a_naem_{n}}}'}}}}" for n in range(1200)]
 
     faults = [fault for fault in study("\n".join(["nodes:", *lines])).faults if fault.code == "expression.unknown_name"]
@@ -391,7 +391,7 @@ def test_hints_are_looked_for_in_linear_time(text: str) -> None:
         ("{{ }} {{ 'x' }} {{ order.id | upper }}", "write ${input.x}"),
     ],
 )
-def test_braces_of_other_languages_are_told_of(text: str, hint: str) -> None:
+def test_braces_of_other_languages_are_reported(text: str, hint: str) -> None:
     (fault,) = study(f"nodes: {{a: {{type: return, params: {{value: {json.dumps(text)}}}}}}}").faults
 
     assert (fault.code, fault.hint) == ("expression.braces", hint)
@@ -405,7 +405,7 @@ def test_braces_of_other_languages_are_told_of(text: str, hint: str) -> None:
         ("1 + (input.first-name)", 'write input["first-name"], if that is one name'),
     ],
 )
-def test_a_name_with_a_dash_is_told_how_it_is_written(text: str, hint: str) -> None:
+def test_a_name_with_a_dash_gets_a_hint_to_use_brackets(text: str, hint: str) -> None:
     (fault,) = study(f"nodes: {{a: {{type: return, params: {{value: '${{{text}}}'}}}}}}").faults
 
     assert fault.hint == hint

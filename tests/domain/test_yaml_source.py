@@ -1,4 +1,4 @@
-"""YAML is read into plain values that know their places, within bounds."""
+"""Reading of YAML into plain values with their places, within bounds."""
 
 import re
 import time
@@ -124,7 +124,7 @@ MANY_TAGS = "".join(f"%TAG !a{number}! b\n" for number in range(60_000))
         ("{a: 1}\r\n" + MANY_TAGS.replace("\n", "\r"), 2),
     ],
 )
-def test_directives_are_refused_before_they_are_parsed(text: str, line: int) -> None:
+def test_directives_are_rejected_before_they_are_parsed(text: str, line: int) -> None:
     started = time.process_time()
 
     with pytest.raises(InvalidFlow) as error:
@@ -149,7 +149,7 @@ def test_the_characters_of_a_document_are_counted_with_its_aliases_written_out()
 
 
 def is_within(text: str, line: int | None, column: int | None) -> bool:
-    """Whether the place is one of the text, or just behind it."""
+    """Return whether the place is in the text, or directly after it."""
     lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", text)
     return line is not None and column is not None and 1 <= line <= len(lines) + 1 and 1 <= column <= len(text) + 1
 
@@ -190,7 +190,7 @@ def test_a_written_value_reads_back(value: Any, flow_style: bool) -> None:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text, since the writer's idea of a plain one is that of YAML 1.1."""
+    """A dumper that quotes every text, because PyYAML's rules for plain texts are those of YAML 1.1."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -201,7 +201,7 @@ def _quoted(dumper: _Dumper, text: str) -> yaml.Node:
 
 
 def _decimal(dumper: _Dumper, value: float) -> yaml.Node:
-    # YAML 1.1 wants a point in every float, and the writer knows no other.
+    # YAML 1.1, which PyYAML follows, requires a point in every float.
     text = repr(value) if "." in repr(value) else repr(value).replace("e", ".0e")
     return dumper.represent_scalar("tag:yaml.org,2002:float", text)
 

@@ -26,7 +26,7 @@ from flowrunner.domain.errors import Conflict, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId
 from flowrunner.storage.accounts import SqlAccounts
 from security.street import Person, assert_limited, street_at
-from services.office import Office, office_at
+from services.account_services import AccountServices, open_account_services
 from support.client import PASSWORD, Client, Reply
 from support.databases import NOON, rows_of
 from support.databases import account as new_account
@@ -38,8 +38,8 @@ LOGIN: Final = "/api/v1/auth/login"
 
 
 @pytest.fixture
-async def office(tmp_path: Path) -> AsyncIterator[Office]:
-    async with office_at(tmp_path / "flowrunner.db") as opened:
+async def services(tmp_path: Path) -> AsyncIterator[AccountServices]:
+    async with open_account_services(tmp_path / "flowrunner.db") as opened:
         yield opened
 
 
@@ -285,12 +285,14 @@ def area_under_curve(first: list[float], second: list[float]) -> float:
     return wins / (len(first) * len(second))
 
 
-async def test_s04_an_unknown_name_takes_as_long_as_a_wrong_password(office: Office, scoreboard: Scoreboard) -> None:
+async def test_s04_an_unknown_name_takes_as_long_as_a_wrong_password(
+    services: AccountServices, scoreboard: Scoreboard
+) -> None:
     samples = 120
-    await office.add("omar")
-    disabled = await office.add("gone")
-    await office.accounts.update(
-        await office.add("root", role="admin"), disabled.account_id,
+    await services.add("omar")
+    disabled = await services.add("gone")
+    await services.accounts.update(
+        await services.add("root", role="admin"), disabled.account_id,
         name=None, email=None, role=None, password=None, is_disabled=True,
     )  # fmt: skip
     times: dict[str, list[float]] = {"known": [], "unknown": [], "disabled": []}
@@ -303,7 +305,7 @@ async def test_s04_an_unknown_name_takes_as_long_as_a_wrong_password(office: Off
     for number, kind in enumerate(order):
         begun = time.perf_counter()
         with pytest.raises(Unauthorized) as refused:
-            await office.identity.login(names[kind], "a wrong password", address=f"192.0.2.{number}")
+            await services.identity.login(names[kind], "a wrong password", address=f"192.0.2.{number}")
         times[kind].append(time.perf_counter() - begun)
         messages.add(str(refused.value))
 
@@ -335,14 +337,14 @@ def test_s04_a_disabled_account_is_answered_like_one_that_is_not_there(admin: Cl
 
 
 @pytest.mark.timeout(180)
-async def test_s08_of_many_refreshes_at_once_one_wins(office: Office, scoreboard: Scoreboard) -> None:
-    await office.add("omar")
+async def test_s08_of_many_refreshes_at_once_one_wins(services: AccountServices, scoreboard: Scoreboard) -> None:
+    await services.add("omar")
     rounds, at_once, wrong = 100, 20, 0
-    token = (await office.login()).token
+    token = (await services.login()).token
     for _ in range(rounds):
-        caller = await office.identity.authenticate(token)
+        caller = await services.identity.authenticate(token)
         results = await asyncio.gather(
-            *(office.identity.refresh(caller) for _ in range(at_once)), return_exceptions=True
+            *(services.identity.refresh(caller) for _ in range(at_once)), return_exceptions=True
         )
         winners = [result.token for result in results if not isinstance(result, BaseException)]
         assert all(isinstance(r, Unauthorized) for r in results if isinstance(r, BaseException))
@@ -351,7 +353,7 @@ async def test_s08_of_many_refreshes_at_once_one_wins(office: Office, scoreboard
     scoreboard.count("refreshes at once: rounds without one winner", cases=rounds * at_once, failures=wrong)
 
     assert wrong == 0
-    await office.identity.authenticate(token)
+    await services.identity.authenticate(token)
 
 
 def test_s08_a_token_that_comes_back_after_two_refreshes_ends_the_login(account: Client) -> None:
@@ -381,20 +383,20 @@ def test_s08_the_second_of_two_requests_at_once_ends_nothing(account: Client) ->
     assert account.get(ME).status == 200
 
 
-async def test_s08_a_token_that_comes_back_late_ends_the_login(office: Office) -> None:
-    await office.add("omar")
-    old = (await office.login()).token
-    new = (await office.identity.refresh(await office.identity.authenticate(old))).token
-    office.clock.advance(seconds=11)
-    await office.identity.purge()
+async def test_s08_a_token_that_comes_back_late_ends_the_login(services: AccountServices) -> None:
+    await services.add("omar")
+    old = (await services.login()).token
+    new = (await services.identity.refresh(await services.identity.authenticate(old))).token
+    services.clock.advance(seconds=11)
+    await services.identity.purge()
     with pytest.raises(Unauthorized):
-        await office.identity.authenticate(old)
+        await services.identity.authenticate(old)
 
-    await office.identity.refuse_refresh(new)
-    await office.identity.authenticate(new)
-    await office.identity.refuse_refresh(old)
+    await services.identity.refuse_refresh(new)
+    await services.identity.authenticate(new)
+    await services.identity.refuse_refresh(old)
 
-    for identity in (office.identity, office.new_identity()):
+    for identity in (services.identity, services.new_identity()):
         with pytest.raises(Unauthorized):
             await identity.authenticate(new)
 
@@ -557,15 +559,15 @@ def test_s10_a_change_of_the_account_ends_every_session_and_socket(
 
 @pytest.mark.parametrize("how", [("delete",) * 2, ("disable",) * 2, ("demote",) * 2, ("delete", "disable")])
 async def test_s19_of_two_last_admins_who_end_each_other_one_stays(
-    office: Office, scoreboard: Scoreboard, how: tuple[str, str]
+    services: AccountServices, scoreboard: Scoreboard, how: tuple[str, str]
 ) -> None:
-    store = SqlAccounts(office.engine.database)
+    store = SqlAccounts(services.engine.database)
     rounds, lost = 100, 0
     for number in range(rounds):
         pair = (AccountId(f"account-a{number}"), AccountId(f"account-b{number}"))
         for id in pair:
             await store.create(new_account(id), password_hash="x")
-        with closing(sqlite3.connect(office.engine.path)) as connection, connection:
+        with closing(sqlite3.connect(services.engine.path)) as connection, connection:
             connection.execute("UPDATE accounts SET role = 'user' WHERE id NOT IN (?, ?)", pair)
 
         results = await asyncio.gather(
@@ -573,7 +575,7 @@ async def test_s19_of_two_last_admins_who_end_each_other_one_stays(
         )
 
         assert all(r is None or isinstance(r, Conflict | NotFound) for r in results), results
-        lost += rows_of(office.engine.path, ACTIVE_ADMINS) != [(1,)]
+        lost += rows_of(services.engine.path, ACTIVE_ADMINS) != [(1,)]
     scoreboard.count("races of the last two admins: not one left", cases=rounds, failures=lost)
     assert lost == 0
 

@@ -1,4 +1,4 @@
-"""Who calls, in tests of the use cases."""
+"""Callers in tests of the services."""
 
 from flowrunner.domain.account import ApiToken, Caller, Role, Scope, Session
 from flowrunner.domain.values import AccountId, SessionId, TokenId
@@ -11,6 +11,6 @@ def caller_of(account_id: AccountId, *, role: Role = "user", session: str = "s-1
 
 
 def token_caller_of(account_id: AccountId, *scopes: Scope, role: Role = "user") -> Caller:
-    """A program that shows one of the account's API tokens."""
+    """Return a program that authenticates with one of the account's API tokens."""
     credential = ApiToken(TokenId("token-1"), frozenset(scopes))
     return Caller(account_id=account_id, role=role, credential=credential, expires_at=NOON)

@@ -1,4 +1,4 @@
-"""The use cases on a real database, with the clock made by hand."""
+"""The services on a real database, with a manual clock."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,8 +18,8 @@ from support.databases import MARA, NOON
 from support.dependencies import Machine, machine
 from support.flows import specs
 
+from .account_services import AccountServices, open_account_services
 from .callers import caller_of
-from .office import Office, office_at
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ async def engine(tmp_path: Path) -> AsyncIterator[Machine]:
 
 
 @pytest.fixture
-async def office(tmp_path: Path) -> AsyncIterator[Office]:
-    async with office_at(tmp_path / "flowrunner.db") as opened:
+async def services(tmp_path: Path) -> AsyncIterator[AccountServices]:
+    async with open_account_services(tmp_path / "flowrunner.db") as opened:
         yield opened
 
 
 @pytest.fixture
 def mara() -> Caller:
-    """The admin that every database of these tests begins with."""
+    """Return the admin that every database of these tests contains."""
     return Caller(account_id=MARA, role="admin", credential=Session(SessionId("s-mara"), NOON), expires_at=NOON)
 
 

@@ -115,7 +115,7 @@ async def test_a_repeated_request_gets_its_first_answer_also_when_the_flow_s_lim
 
 
 @pytest.mark.parametrize("x", ["x" * 20_000, [[]] * 20_000, [1.5e-5] * 20_000])
-async def test_a_key_of_a_limit_is_refused_before_much_of_it_is_filled_in(
+async def test_a_key_of_a_limit_is_rejected_before_much_of_it_is_evaluated(
     flows: Flows, executions: Executions, mara: Caller, x: JSON
 ) -> None:
     limit = 'limits: {concurrency: {max: 1, key: "${flow.input.x} ${flow.input.x}"}}\n'
@@ -132,7 +132,7 @@ async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_e
     flows: Flows, engine: Machine, mara: Caller
 ) -> None:
     class Library:
-        """Ready flows; the flow is deleted while it is made ready. Fills `ports.CompiledFlows`."""
+        """Compiled flows whose flow is deleted while it is compiled. Implements `ports.CompiledFlows`."""
 
         async def get(self, workspace_id: WorkspaceId, revision_id: RevisionId) -> Flow:
             await flows.delete(mara, saved.id)
@@ -152,7 +152,7 @@ async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_e
     assert engine.dispatcher.active == 0
 
 
-async def test_the_same_key_for_another_request_is_refused(flows: Flows, executions: Executions, mara: Caller) -> None:
+async def test_the_same_key_for_another_request_is_rejected(flows: Flows, executions: Executions, mara: Caller) -> None:
     flow, other = (
         await flows.create(mara, FlowDraft(definition=SMALL)),
         await flows.create(mara, FlowDraft(definition=SMALL)),
@@ -205,7 +205,7 @@ async def test_a_step_that_asks_again_finds_the_execution_that_it_has_started(
         execution_id=ExecutionId("exec-parent"), workspace_id=mara.workspace_id, step="call.1", failures=0, flows=()
     )
 
-    # After a crash, what its input is made of may have come to something else.
+    # After a crash, the input's expressions may have other values.
     first = await engine.world.flows.start(step, flow.id, version=None, input={"at": 1}, wait=False)
     again = await engine.world.flows.start(step, flow.id, version=None, input={"at": 2}, wait=False)
     after_a_failure = await engine.world.flows.start(
@@ -271,7 +271,7 @@ async def test_all_of_an_account_s_executions_are_cancelled(
     assert rows_of(engine.path, "SELECT status, count(*) FROM executions GROUP BY status") == [("cancelled", 250)]
 
 
-async def test_what_ended_long_ago_is_purged_and_nothing_else(
+async def test_only_executions_that_ended_long_ago_are_purged(
     flows: Flows, executions: Executions, engine: Machine, mara: Caller
 ) -> None:
     flow = await flows.create(mara, FlowDraft(definition=SMALL))

@@ -1,4 +1,4 @@
-"""Flows and their revisions: what is saved, changed, compared and restored, and by whom."""
+"""Flows and their revisions: save, change, compare and restore."""
 
 import asyncio
 from dataclasses import replace
@@ -30,7 +30,7 @@ async def test_a_flow_takes_its_metadata_from_its_definition(flows: Flows, mara:
     assert replace(await flows.get(mara, saved.id), tags=()) == replace(saved, tags=())
 
 
-async def test_what_is_given_beside_the_definition_wins(flows: Flows, mara: Caller) -> None:
+async def test_fields_of_the_request_override_the_definition(flows: Flows, mara: Caller) -> None:
     saved = await flows.create(mara, FlowDraft(definition=SMALL, name="M", description="", tags=[]))
 
     assert (saved.name, saved.description, list(saved.tags), saved.version) == ("M", "", [], "1")
@@ -111,7 +111,7 @@ async def test_a_restored_revision_is_a_new_one_and_the_history_stays(flows: Flo
         3,
     )
     assert (await flows.revision(mara, first.id, 2)).definition == second.definition
-    # What is in force already needs no revision.
+    # A definition that is current already makes no revision.
     assert (await flows.restore(mara, first.id, 1)).revision == 3
 
 
@@ -132,10 +132,10 @@ async def test_a_revision_that_the_language_no_longer_knows_is_not_restored(
     assert (await flows.get(mara, saved.id)).revision == 2
 
 
-async def test_a_change_of_what_has_changed_since_is_refused(flows: Flows, mara: Caller) -> None:
+async def test_a_change_to_a_stale_state_is_rejected(flows: Flows, mara: Caller) -> None:
     saved = await flows.create(mara, FlowDraft(definition=SMALL))
     seen = {saved.state}
-    # The name alone makes no revision, and yet nobody's change of it is lost.
+    # A change of the name alone makes no revision, but a stale one is still rejected.
     renamed = await flows.update(
         mara, saved.id, definition=None, name="M", description=None, tags=None, if_states={*seen, "0.0"}
     )
@@ -168,7 +168,7 @@ async def test_of_many_changes_of_one_state_one_wins(flows: Flows, mara: Caller)
     assert (await flows.revisions(mara, saved.id, page=ALL))[1] == 2
 
 
-async def test_of_many_who_look_again_nobody_s_change_is_lost(flows: Flows, mara: Caller) -> None:
+async def test_no_change_is_lost_if_each_concurrent_writer_retries(flows: Flows, mara: Caller) -> None:
     saved = await flows.create(mara, FlowDraft(definition=SMALL))
 
     async def add(line: int) -> None:

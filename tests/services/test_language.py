@@ -1,4 +1,4 @@
-"""Reading flows as a server does: whole, and without holding up whatever else goes on."""
+"""Reading of flows in a server: completely, and without blocking the event loop."""
 
 import asyncio
 import time
@@ -16,12 +16,12 @@ from support.dependencies import Machine
 
 T = TypeVar("T")
 
-# Each expression takes some microseconds to read, so that together they take long enough to be noticed.
+# Each expression takes some microseconds to read, so that all of them together would block noticeably.
 LONG = "metadata: {name: N}\nnodes:\n  a: {type: transform, params: {value: '" + "${input.a} " * 9000 + "'}}\n"
 
 
 async def turns_during(work: Awaitable[T]) -> tuple[T, int]:
-    """What work comes to, and how often others had a turn meanwhile."""
+    """Return the result of the work, and how often the event loop ran other tasks in the meantime."""
     turns, is_over = 0, False
 
     async def count() -> None:

@@ -1,4 +1,4 @@
-"""Whoever asks too often waits, for no longer than it takes, and nobody else does."""
+"""Rate limits: a client over the limit waits no longer than needed, and no other client waits."""
 
 from datetime import timedelta
 
@@ -18,8 +18,8 @@ MINUTE = 60 * SECOND
 NOW = 10**18
 
 
-def taken(buckets: Buckets[str], key: str, tries: int, *, now: int) -> int:
-    return sum(buckets.take(key, now=now) == 0 for _ in range(tries))
+def taken(buckets: Buckets[str], key: str, calls: int, *, now: int) -> int:
+    return sum(buckets.take(key, now=now) == 0 for _ in range(calls))
 
 
 @pytest.mark.parametrize("per_minute", [1, 7, 60, 1000, 120_000])
@@ -30,7 +30,7 @@ def test_a_minutes_worth_may_come_at_once_and_not_one_more(per_minute: int) -> N
     assert taken(buckets, "b", 1, now=NOW) == 1
 
 
-def test_who_has_to_wait_is_told_how_long_and_then_served() -> None:
+def test_a_limited_client_learns_how_long_to_wait_and_is_then_served() -> None:
     buckets = Buckets[str](60)
     taken(buckets, "a", 60, now=NOW)
 
@@ -68,7 +68,7 @@ def test_a_minute_later_all_of_it_is_there_again_and_no_more() -> None:
     assert taken(buckets, "a", 100, now=NOW + 60 * MINUTE) == 50
 
 
-def test_asking_in_vain_makes_nobody_wait_longer() -> None:
+def test_a_rejected_request_does_not_extend_the_wait() -> None:
     buckets = Buckets[str](60)
     taken(buckets, "a", 60, now=NOW)
     for _ in range(1000):
@@ -100,7 +100,7 @@ def test_in_no_minute_come_more_than_two_minutes_worth(gaps: list[int], per_minu
         assert sum(first <= at <= first + MINUTE for at in served) <= 2 * per_minute
 
 
-def test_ever_new_keys_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_different_keys_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, "_KEPT", 100)
     buckets = Buckets[str](10)
     for number in range(1000):

@@ -1,4 +1,4 @@
-"""What is as large as an execution may be is in memory once for an account, whatever it asks for at once."""
+"""The bound on events in memory: one execution at a time for each account."""
 
 import asyncio
 from collections import Counter
@@ -13,7 +13,7 @@ from support.databases import MARA, OMAR
 
 
 class SlowJournal:
-    """Gives no execution before it is let; counts by the beginning of its id how many are read at once."""
+    """A journal that holds its reads until `held` is set, and counts concurrent reads by the prefix of the id."""
 
     def __init__(self) -> None:
         self.held = asyncio.Event()
@@ -49,7 +49,7 @@ async def test_an_account_reads_one_execution_at_a_time_and_keeps_no_other_from_
     assert journal.most == {"mara": 1, "omar": 1}
 
 
-async def test_a_read_that_fails_gives_its_turn_on() -> None:
+async def test_a_read_that_fails_releases_the_lock() -> None:
     journal = SlowJournal()
     journal.held.set()
     replays = Replays(journal)  # type: ignore[arg-type] # as above

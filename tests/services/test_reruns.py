@@ -1,4 +1,4 @@
-"""From whatever step an execution is run again, it comes to the same end."""
+"""Reruns from any step, which end like the first execution."""
 
 import pytest
 
@@ -99,7 +99,7 @@ async def ending_of(engine: Machine, id: ExecutionId) -> Ending:
     ],
     ids=["a loop twice", "while", "nested", "errors", "older forms"],
 )
-async def test_an_execution_comes_to_the_same_from_each_of_its_steps(
+async def test_a_rerun_from_any_step_ends_like_the_first_execution(
     engine: Machine, mara: Caller, definition: str, result: object
 ) -> None:
     flow_id = await engine.save(definition)

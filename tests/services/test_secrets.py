@@ -1,4 +1,4 @@
-"""The secrets of an account: who may do what with them, how many there may be, and how long."""
+"""The secrets of an account: rights, number and size."""
 
 import pytest
 
@@ -45,7 +45,7 @@ async def test_a_secret_is_set_listed_and_deleted_by_name_alone(
         ("é", "", ["key", "too_short"]),
     ],
 )
-async def test_a_secret_of_odd_name_or_size_is_refused(
+async def test_a_secret_with_an_invalid_name_or_size_is_rejected(
     secrets: Secrets, mara: Caller, key: str, value: str, faults: list[str]
 ) -> None:
     with pytest.raises(InvalidInput) as error:
@@ -55,7 +55,7 @@ async def test_a_secret_of_odd_name_or_size_is_refused(
     assert not value or value not in str(error.value)
 
 
-async def test_not_even_an_admin_has_business_with_others_secrets(secrets: Secrets, mara: Caller) -> None:
+async def test_an_admin_cannot_use_the_secrets_of_others(secrets: Secrets, mara: Caller) -> None:
     other = AccountId("account-omar")
 
     for attempt in (

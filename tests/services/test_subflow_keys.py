@@ -1,4 +1,4 @@
-"""What a step that starts an execution is known by, should it ask again."""
+"""The idempotency key of a step that starts an execution."""
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.values import ExecutionId

@@ -1,4 +1,4 @@
-"""Guessing passwords is slowed down, and nobody is locked out by somebody else's guesses."""
+"""The throttle of failed logins, which never locks out the owner of an account."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -33,7 +33,7 @@ def test_one_failure_more_has_to_wait_until_the_first_is_forgotten() -> None:
     throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + WINDOW)
 
 
-def test_asking_in_vain_makes_nobody_wait_longer() -> None:
+def test_a_rejected_request_does_not_extend_the_wait() -> None:
     throttle = Throttle()
     guessed(throttle, FAILURES)
     for n in range(100):
@@ -59,7 +59,7 @@ def test_a_success_forgets_the_failures_before_it() -> None:
     throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + timedelta(minutes=1))
 
 
-def test_ever_new_names_from_one_address_wait_and_those_from_another_do_not() -> None:
+def test_many_different_names_from_one_address_wait_and_those_from_another_do_not() -> None:
     throttle = Throttle(most_of_address=100)
     for n in range(100):
         throttle.attempt(f"name-{n}@example.com", "192.0.2.1", now=NOON)
@@ -73,7 +73,7 @@ def test_ever_new_names_from_one_address_wait_and_those_from_another_do_not() ->
     throttle.attempt("another@example.com", "192.0.2.1", now=NOON + WINDOW / 100)
 
 
-def test_a_program_that_tries_one_wrong_password_for_ever_leaves_logins_to_the_others_behind_its_address() -> None:
+def test_a_program_that_repeats_one_wrong_password_leaves_logins_to_the_others_behind_its_address() -> None:
     throttle = Throttle(most_of_address=FAILURES + 1)
     guessed(throttle, FAILURES)
     for _ in range(1000):
@@ -98,7 +98,7 @@ def test_an_account_that_logs_in_without_end_waits_where_it_does_and_nowhere_els
     throttle.attempt("ada@example.com", "192.0.2.1", now=NOON + timedelta(seconds=1))
 
 
-def test_who_succeeds_takes_nothing_of_what_an_address_may_fail() -> None:
+def test_a_successful_login_uses_up_no_failure_of_its_address() -> None:
     throttle = Throttle(most_of_address=2)
     for n in range(100):
         throttle.attempt(f"name-{n}@example.com", "192.0.2.1", now=NOON)
@@ -135,7 +135,7 @@ def test_s03_all_addresses_of_an_ipv6_network_count_as_one(address: str, is_the_
     assert refused == is_the_same
 
 
-def test_an_ipv4_address_counts_the_same_in_ipv6_dress() -> None:
+def test_an_ipv4_address_counts_the_same_when_it_is_mapped_to_ipv6() -> None:
     throttle = Throttle()
     guessed(throttle, FAILURES, address="::ffff:192.0.2.1")
 

@@ -1,4 +1,4 @@
-"""When API tokens were used, where that cannot be written."""
+"""The last use of API tokens on a server that cannot write."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ from .callers import caller_of
 
 
 class OnlyRead:
-    """The store of a server that stands by."""
+    """The store of a standby server, which rejects writes."""
 
     async def note_uses(self, uses: Mapping[TokenId, datetime]) -> None:
         raise Unavailable("Another server is active on this database")
@@ -23,7 +23,7 @@ class OnlyRead:
         return [TokenView(id=TokenId("t"), name="CI", scopes=["read"], created_at=NOON)], 1
 
 
-async def test_tokens_are_listed_also_where_nobody_can_write_when_they_were_used() -> None:
+async def test_tokens_are_listed_even_if_their_uses_cannot_be_written() -> None:
     store: Any = OnlyRead()
     uses = TokenUses(store)
     tokens = Tokens(store, uses, clock=Any, on_end=Any)  # type: ignore[arg-type] # neither is asked

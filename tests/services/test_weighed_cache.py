@@ -1,4 +1,4 @@
-"""Flows and input schemas stay ready as long as there is memory for them."""
+"""The caches of compiled flows and input schemas, bounded in memory."""
 
 import gc
 import random
@@ -88,7 +88,7 @@ def test_all_accounts_together_keep_no_more_than_there_is_memory_for() -> None:
 
     cache.keep(C, 0, "c0", 5)
 
-    # Nothing of B was used for longest; what A has was enough once that was gone.
+    # B is the least recently active account: only its value is dropped, which frees enough memory.
     assert cache.get(B, 0) is None
     assert [cache.get(A, key) for key in range(3)] == ["a0", None, "a2"]
     assert cache.get(C, 0) == "c0"

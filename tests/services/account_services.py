@@ -1,4 +1,4 @@
-"""The use cases around accounts, joined as the program joins them."""
+"""The services around accounts, connected as the program connects them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ PASSWORD = "correct horse battery"
 OTHER_PASSWORD = "staple of four words"
 
 
-class Office:
+class AccountServices:
     def __init__(self, engine: Machine) -> None:
         self.engine = engine
         self.clock = engine.clock
@@ -53,7 +53,7 @@ class Office:
         )
 
     def new_identity(self) -> Authentication:
-        """As after a restart: nothing is remembered."""
+        """Return the service as after a restart, with empty caches."""
         return Authentication(
             SqlAccounts(self.engine.database),
             SqlSessions(self.engine.database),
@@ -77,18 +77,18 @@ class Office:
 
 
 @asynccontextmanager
-async def office_at(path: Path) -> AsyncIterator[Office]:
-    """The use cases on a database of this path."""
-    # The signer of tokens looks at the machine's own clock, so this one begins where that is.
+async def open_account_services(path: Path) -> AsyncIterator[AccountServices]:
+    """Open the services on a database at this path."""
+    # The signer of tokens reads the system clock, so this clock starts at about the same time.
     now = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=5)
     async with machine(path, clock=SteppingClock(now)) as engine:
-        opened = Office(engine)
+        opened = AccountServices(engine)
         yield opened
         opened.hasher.close()
 
 
 class HeldHasher:
-    """Hashes, but gives nothing away before it is let. Fills `ports.PasswordHasher`."""
+    """A hasher that holds its results until `held` is set. Implements `ports.PasswordHasher`."""
 
     def __init__(self, inner: Argon2Hasher, *, finds_outdated: bool = False) -> None:
         self._inner = inner
