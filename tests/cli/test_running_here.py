@@ -64,7 +64,7 @@ def test_text_stays_text_where_the_flow_asks_for_it(tmp_path: Path) -> None:
         (("-i", "{"), "--input is no JSON: Expecting property name enclosed in double quotes"),
         (("-i", '{"n": NaN}'), "--input is no JSON: there is no NaN in it"),
         (("-i", "-", "-i", "-"), "The standard input can be read once."),
-        (("name=Ada",), "What flows in is given by -i: -i name=Ada"),
+        (("name=Ada",), "Give the input with -i: -i name=Ada"),
         (("--signal", "=1"), "--signal begins with a name, and not '=1'"),
         (("--signal", "paid={"), "--signal paid is no JSON"),
         (("--approve", "a"), "No node 'a' asks for an approval; those that do: none"),
@@ -201,7 +201,7 @@ nodes:
     done = flowrunner("run", "--local", "flow.yaml", "--egress-allow", "127.0.0.0/8", at=tmp_path)
 
     assert (done.returncode, done.stdout) == (0, '"http.503"\n')
-    assert re.search(r"retry ask.1 in 0\.\d+ s\n\S+ start ask.1 \(http.request, try 2\)", done.stderr)
+    assert re.search(r"retry ask.1 in 0\.\d+ s\n\S+ start ask.1 \(http.request, attempt 2\)", done.stderr)
     assert closed.returncode == 3
     assert "flowrunner: the flow failed at ask.1: egress.forbidden: " in closed.stderr
     assert closed.stderr.endswith("open its range: --egress-allow 127.0.0.0/8,10.1.0.0/16\n")
@@ -263,7 +263,7 @@ def test_a_secret_that_nobody_gave_is_warned_of_before_the_flow_runs(tmp_path: P
     [
         ("KEY=value-of-it\n", 0o644, "others can read .env (mode 0644). Close it: chmod 600 .env"),
         ("KEY=value-of-it\nmy-password\n", 0o600, "line 2 of .env is not NAME=value"),
-        ("\udcff", 0o600, ".env cannot be read: it is no UTF-8 text"),
+        ("\udcff", 0o600, ".env cannot be read: it is not UTF-8 text"),
         (None, 0o600, ".env cannot be read: No such file or directory"),
     ],
     ids=["open to others", "no variable", "no text", "not there"],

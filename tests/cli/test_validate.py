@@ -123,7 +123,7 @@ def test_a_document_that_is_no_text_says_what_to_do(home: Path) -> None:
     done = flowrunner("validate", "latin.yaml", at=home)
 
     assert done.returncode == 6
-    assert done.stdout == "latin.yaml:1:1: error encoding: the document is no UTF-8 text\n    hint: save it as UTF-8\n"
+    assert done.stdout == "latin.yaml:1:1: error encoding: the document is not UTF-8 text\n    hint: save it as UTF-8\n"
 
 
 def test_a_file_that_never_ends_is_read_no_further_than_a_flow_may_be_long(home: Path) -> None:

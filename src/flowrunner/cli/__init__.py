@@ -1,4 +1,4 @@
-"""The command `flowrunner`."""
+"""Command-line interface `flowrunner`."""
 
 from flowrunner.cli.main import main
 

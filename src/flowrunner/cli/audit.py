@@ -1,4 +1,4 @@
-"""Checks the audit log."""
+"""Command `audit verify`."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ from flowrunner.settings import Settings
 
 
 def verify(settings: Settings, *, database: str | None, expect: str | None) -> bool:
-    """Whether the log is whole. Raises: FlowRunnerError if that cannot be told."""
+    """Return whether the log is intact. Raises: FlowRunnerError if it cannot be checked."""
     expected = None
     if expect is not None:
         found = re.fullmatch(r"(\d{1,18}):([0-9a-f]{64})", expect.strip().lower())

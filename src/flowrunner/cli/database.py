@@ -1,4 +1,4 @@
-"""Moves the database on: to another schema, or into another database."""
+"""Commands `migrate` and `copy`."""
 
 import asyncio
 from pathlib import Path
@@ -16,7 +16,7 @@ _SQLITE: Final = "sqlite:///"
 
 
 def migrate(settings: Settings, *, check: bool) -> bool:
-    """Whether the database has the schema of this version, in the end. Raises: FlowRunnerError."""
+    """Migrate or check the database; return whether this version can use it. Raises: FlowRunnerError."""
     if check:
         schema, newest = asyncio.run(schema_of(settings))
         has = "no schema yet" if schema.revision is None else f"the schema {schema.revision}"
@@ -36,7 +36,7 @@ def migrate(settings: Settings, *, check: bool) -> bool:
 
 
 def copy(settings: Settings, *, source: str | None, target: str | None) -> None:
-    """Raises: FlowRunnerError."""
+    """Copy a SQLite file to PostgreSQL. Raises: FlowRunnerError."""
     if source is not None and not source.startswith(_SQLITE):
         raise FlowRunnerError("--from takes the URL of a SQLite file: sqlite:////var/lib/flowrunner/flowrunner.db")
     path = settings.data_dir / DATABASE_FILE if source is None else Path(source.removeprefix(_SQLITE))
@@ -47,14 +47,14 @@ def copy(settings: Settings, *, source: str | None, target: str | None) -> None:
         postgres_url(url)
     except ValueError as error:
         raise FlowRunnerError(f"The URL given with --to {error}") from None
-    # Whoever uses it has locked the directory that it is in, whatever leads there.
+    # A server locks the directory that holds the file, so a symbolic link is resolved first.
     path = path.resolve()
-    counts = asyncio.run(copy_installation(path, url, tell=_tell))
+    counts = asyncio.run(copy_installation(path, url, tell=_print_count))
     click.echo(
         f"{sum(counts.values())} rows are in PostgreSQL as they are in {path}. "
         "Now start the server with FLOWRUNNER_DATABASE_URL, and with the keys in its data directory"
     )
 
 
-def _tell(table: str, rows: int) -> None:
+def _print_count(table: str, rows: int) -> None:
     click.echo(f"  {table}: {rows} row{'' if rows == 1 else 's'}")

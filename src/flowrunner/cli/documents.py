@@ -1,4 +1,4 @@
-"""The flow documents that somebody names on the command line."""
+"""Flow documents that are named on the command line."""
 
 import os
 import re
@@ -15,18 +15,18 @@ from flowrunner.language.yaml_source import MAX_BYTES
 
 STDIN: Final = "-"
 _ENDINGS: Final = (".yaml", ".yml")
-# A flow has nodes. What else lies in a directory is not looked at.
+# Every flow has nodes. Other files of a directory are skipped.
 _IS_FLOW: Final = re.compile(r"^(\ufeff?\{|['\"]?nodes['\"]?\s*:)", re.MULTILINE)
-_NO_TEXT: Final = "the document is no UTF-8 text"
+_NO_TEXT: Final = "the document is not UTF-8 text"
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file as it was read.
+    """Content of a file.
 
     Attributes:
-        file: How messages call it.
-        text: None if it is no text.
+        file: Name of the file in messages.
+        text: Text of the file; None if it is not UTF-8.
     """
 
     file: str
@@ -34,13 +34,13 @@ class Document:
 
 
 def read_documents(names: Sequence[str]) -> tuple[Sequence[Document], int]:
-    """The documents, with how many files of directories were left out because they are no flows.
+    """Return the documents, and the number of files in directories that were skipped because they are not flows.
 
     Args:
         names: Files, directories (every .yaml and .yml in them), or `-` for the standard input.
 
     Raises:
-        click.UsageError: If one cannot be read, or there is none in a directory.
+        click.UsageError: If a file cannot be read, or a directory holds no flow.
     """
     if list(names).count(STDIN) > 1:
         raise click.UsageError("The standard input can be read once.")
@@ -65,7 +65,7 @@ def read_documents(names: Sequence[str]) -> tuple[Sequence[Document], int]:
 
 def _flow_files(directory: Path) -> Iterable[Path]:
     for root, directories, files in os.walk(directory):
-        # Pruned here, for these can be large.
+        # Large directories are pruned here.
         directories[:] = sorted(name for name in directories if not name.startswith(".") and name != "node_modules")
         for name in sorted(files):
             path = Path(root, name)
@@ -86,7 +86,7 @@ def _read(path: Path) -> Document:
 
 
 def _read_text(file: BinaryIO) -> str | None:
-    """The text, cut off where it is too long for a flow anyway: it may be a device that never ends."""
+    """Return the text, cut at the maximum size of a flow, because the file may be an endless device."""
     content = file.read(MAX_BYTES + 1)
     try:
         return content.decode(errors="strict" if len(content) <= MAX_BYTES else "replace")
@@ -99,17 +99,17 @@ def no_text() -> Fault:
 
 
 def plain(text: str) -> str:
-    """The text without what a terminal would take as a command."""
+    """Return the text with terminal control characters escaped."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def wants_colour(stream_is_tty: bool, environ: Mapping[str, str]) -> bool:
-    """Whether to print colours: on a terminal, unless `NO_COLOR` is set."""
+    """Return whether to print colours: on a terminal, unless `NO_COLOR` is set."""
     return stream_is_tty and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
 def log_errors_only() -> None:
-    """What a server would tell of itself is of no interest to whoever looks at a flow."""
+    """Configure logging so that only errors are printed, because the server's log does not help to check a flow."""
     from flowrunner.logs import configure_logging
     from flowrunner.settings import Settings
 

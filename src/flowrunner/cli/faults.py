@@ -1,4 +1,4 @@
-"""Prints what is wrong with flow documents: for people, for programs, and beside the lines of a pull request."""
+"""Output of faults as text, as JSON, and as annotations of a pull request."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from flowrunner.domain.errors import Fault
 
 @dataclass(frozen=True, slots=True)
 class ValidationReport:
-    """A document and everything there is to say of it."""
+    """Document with its faults and warnings."""
 
     file: str
     faults: Sequence[Fault]
@@ -28,10 +28,10 @@ class ValidationReport:
 
 
 def print_text(found: Sequence[ValidationReport], *, colour: bool, err: bool = False) -> None:
-    """`file:line:column: error code: message`, and a line with the hint."""
-    for studied in found:
-        for fault in studied.faults:
-            place = plain(f"{studied.file}:{fault.line or 1}:{fault.column or 1}")
+    """Print `file:line:column: error code: message` for each fault, and a line with the hint."""
+    for report in found:
+        for fault in report.faults:
+            place = plain(f"{report.file}:{fault.line or 1}:{fault.column or 1}")
             kind = click.style("warning", fg="yellow") if fault.is_warning else click.style("error", fg="red")
             message = f"{place}: {kind} {fault.code}: {_message(fault)}"
             click.echo(message, color=colour, err=err)
@@ -41,10 +41,10 @@ def print_text(found: Sequence[ValidationReport], *, colour: bool, err: bool = F
 
 def print_json(found: Sequence[ValidationReport], *, strict: bool) -> None:
     document = {
-        "ok": not any(studied.errors or (strict and studied.warnings) for studied in found),
-        "errors": sum(studied.errors for studied in found),
-        "warnings": sum(studied.warnings for studied in found),
-        "files": [{"file": studied.file, "faults": [as_json(fault) for fault in studied.faults]} for studied in found],
+        "ok": not any(report.errors or (strict and report.warnings) for report in found),
+        "errors": sum(report.errors for report in found),
+        "warnings": sum(report.warnings for report in found),
+        "files": [{"file": report.file, "faults": [as_json(fault) for fault in report.faults]} for report in found],
     }
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
@@ -62,12 +62,12 @@ def as_json(fault: Fault) -> dict[str, Any]:
 
 
 def print_github(found: Sequence[ValidationReport]) -> None:
-    """Workflow commands, which GitHub shows beside the lines they are about."""
-    for studied in found:
-        for fault in studied.faults:
+    """Print workflow commands, which GitHub shows beside the lines of the document."""
+    for report in found:
+        for fault in report.faults:
             kind = "warning" if fault.is_warning else "error"
             properties = {
-                "file": studied.file,
+                "file": report.file,
                 "line": str(fault.line or 1),
                 "col": str(fault.column or 1),
                 "title": fault.code,

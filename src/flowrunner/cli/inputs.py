@@ -1,4 +1,4 @@
-"""What somebody gives on the command line for a flow to work with."""
+"""Inputs and answers from the command line."""
 
 import json
 import sys
@@ -14,14 +14,14 @@ from flowrunner.domain.values import JSON
 
 
 def read_inputs(inputs: Sequence[str], params: Sequence[str], flow: Flow) -> Mapping[str, JSON]:
-    """Values of the input by name: of two for one name, the last counts.
+    """Return the input values by name. The last of several values for one name is used.
 
     Args:
         inputs: Each `NAME=VALUE`, a JSON object, `@FILE` with one, or `-` for the standard input.
         params: Each `NAME=VALUE`.
 
     Raises:
-        click.UsageError.
+        click.UsageError: If a value has another form or cannot be read.
     """
     values: dict[str, JSON] = {}
     for given in inputs:
@@ -39,7 +39,7 @@ def read_inputs(inputs: Sequence[str], params: Sequence[str], flow: Flow) -> Map
 
 
 def pairs(option: str, given: Iterable[str]) -> Mapping[str, Sequence[JSON]]:
-    """`NAME` or `NAME=JSON`, by name; null where there is no JSON. Raises: click.UsageError."""
+    """Return the values of `NAME` or `NAME=JSON` by name; null without JSON. Raises: click.UsageError."""
     found: dict[str, list[JSON]] = {}
     for one in given:
         name, equals, text = one.partition("=")
@@ -50,7 +50,7 @@ def pairs(option: str, given: Iterable[str]) -> Mapping[str, Sequence[JSON]]:
 
 
 def _pair(option: str, given: str, flow: Flow) -> Mapping[str, JSON]:
-    """Text where the flow asks for text, and else JSON where it is that."""
+    """Return the value as text if the flow declares text, and otherwise as JSON if it is valid JSON."""
     name, equals, text = given.partition("=")
     if not equals or not name:
         hint = f": did you mean @{given}?" if option == "--input" and Path(given).is_file() else ""

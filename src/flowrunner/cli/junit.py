@@ -1,26 +1,26 @@
-"""Writes results of tests as JUnit XML, which continuous integration reads.
+"""Test results as JUnit XML, for continuous integration.
 
-There is no standard. What is written here satisfies the strictest schema in use, that of Apache Ant's report, and
-with it the one of Jenkins.
+There is no standard. The output satisfies the strictest schema in use, that of Apache Ant's report, and so also the
+schema of Jenkins.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
-from xml.etree import ElementTree  # nosec B405 # nothing is read with it
+from xml.etree import ElementTree  # nosec B405 # it only writes
 
 import click
 
 from flowrunner.cli.documents import plain
-from flowrunner.cli.tested import FlowTestReport, told
+from flowrunner.cli.tested import FlowTestReport, explain
 from flowrunner.flowtest.run_test import FlowTestResult
 
-# A place that everybody may know.
+# The real host name is not published.
 _HOST: Final = "localhost"
 
 
 def write_junit(path: Path, tested: Sequence[FlowTestReport]) -> None:
-    """Raises: click.UsageError."""
+    """Write the results to a file. Raises: click.UsageError."""
     root = ElementTree.Element("testsuites")
     for number, one in enumerate(tested):
         _add_suite(root, number, one)
@@ -67,9 +67,9 @@ def _add_case(suite: ElementTree.Element, file: str, verdict: FlowTestResult) ->
     what = verdict.problems or [f"not as expected: {mismatch.what}" for mismatch in verdict.mismatches]
     type = "problem" if verdict.problems else "expectation"
     failure = ElementTree.SubElement(case, "failure", message=_xml("; ".join(what)), type=type)
-    failure.text = _xml("\n".join(told(verdict)))
+    failure.text = _xml("\n".join(explain(verdict)))
 
 
 def _xml(text: str) -> str:
-    """The text without characters that XML has no form for."""
+    """Return the text without characters that XML cannot represent."""
     return "".join(c for c in plain(text) if c in "\n" or (c >= " " and not "\ud800" <= c <= "\udfff" and c < "\ufffe"))

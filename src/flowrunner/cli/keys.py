@@ -1,4 +1,4 @@
-"""Replaces keys while no server runs."""
+"""Command `keys rotate`, for use while no server runs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from flowrunner.settings import Settings
 
 
 def rotate(settings: Settings, kinds: Sequence[Any]) -> None:
-    """Raises: FlowRunnerError."""
+    """Replace the keys of these kinds. Raises: FlowRunnerError."""
     for rotation in asyncio.run(rotate_stored_keys(settings, list(dict.fromkeys(kinds)))):
         if rotation.completed_at is not None:
             click.echo(f"{rotation.kind}: replaced")

@@ -1,6 +1,6 @@
-"""The commands: their options, their help, and the codes that they exit with.
+"""Commands with their options, help and exit codes.
 
-Everything heavy is imported by the command that needs it: `--help` should not take a second.
+Each command imports its own modules, so that `--help` stays fast.
 """
 
 import os
@@ -23,7 +23,7 @@ EXIT_INTERRUPTED: Final = 130
 
 
 class _Program(click.Group):
-    """Says in words and exit codes what commands raise."""
+    """Command group that turns exceptions into messages and exit codes."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -60,11 +60,11 @@ def main() -> None:
 
 
 def _settings_options(*names: str) -> Callable[[F], F]:
-    """The flags of these settings; of all if none are named."""
+    """Add an option for each of these settings, or for every setting if none is named."""
 
     def add(function: F) -> F:
         for known in reversed(fields(Settings)):
-            # A secret given as an argument could be read by every user of the machine.
+            # Every user of the machine can read arguments, so secrets have no option.
             if not known.metadata["secret"] and (not names or known.name in names):
                 flag = f"--{known.name.replace('_', '-')}"
                 function = click.option(flag, known.name, help=known.metadata["help"])(function)
@@ -79,7 +79,7 @@ def _settings_options(*names: str) -> Callable[[F], F]:
 @main.command(short_help="Start the server.")
 @_settings_options()
 def serve(**flags: str | None) -> None:
-    """Start the server. Ctrl-C or SIGTERM stops it in good order; executions go on when it is started again.
+    """Start the server. Ctrl-C or SIGTERM stops it in an orderly way; executions continue after the next start.
 
     Each option is also a variable (FLOWRUNNER_PORT) and a key of flowrunner.toml (port).
     """
@@ -91,13 +91,13 @@ def serve(**flags: str | None) -> None:
     uvloop.run(run(settings))
 
 
-@main.command(short_help="Start a worker, which advances executions that Temporal gives it.")
+@main.command(short_help="Start a worker, which advances executions that Temporal assigns to it.")
 @_settings_options()
 def worker(**flags: str | None) -> None:
-    """Start a worker, which advances executions that Temporal gives it; any number of them share the work.
+    """Start a worker, which advances executions that Temporal assigns to it. Any number of workers share the work.
 
-    It needs FLOWRUNNER_DISPATCH and FLOWRUNNER_DATABASE_URL, and the keys of the servers. On its port it answers
-    /healthz, /readyz and /metrics. Ctrl-C or SIGTERM stops it in good order; other workers go on with its executions.
+    It needs FLOWRUNNER_DISPATCH and FLOWRUNNER_DATABASE_URL, and the keys of the servers. On its port it serves
+    /healthz, /readyz and /metrics. Ctrl-C or SIGTERM stops it in an orderly way; other workers continue its executions.
     """
     settings = load_settings(flags, os.environ)
     import uvloop
@@ -124,9 +124,9 @@ def keys() -> None:
 @click.argument("kinds", nargs=-1, required=True, type=click.Choice(["master", "data", "signing"]))
 @_settings_options("data_dir")
 def rotate(kinds: tuple[str, ...], **flags: str | None) -> None:
-    """Replace keys while no server runs. A running one is asked with POST /api/v1/keys/rotations.
+    """Replace keys while no server runs. For a running server, use POST /api/v1/keys/rotations.
 
-    Nothing becomes unreadable, and nobody has to log in again.
+    All data stays readable, and all sessions stay valid.
     """
     settings = load_settings(flags, os.environ)
     from flowrunner.cli.keys import rotate as run
@@ -138,9 +138,9 @@ def rotate(kinds: tuple[str, ...], **flags: str | None) -> None:
 @click.option("--check", is_flag=True, help="Change nothing; exit with 1 if the database has another schema.")
 @_settings_options("data_dir")
 def migrate(check: bool, **flags: str | None) -> None:
-    """Bring the database to the schema of this version. The server does it by itself when it starts.
+    """Bring the database to the schema of this version. The server does the same when it starts.
 
-    It is the file in the data directory, or what FLOWRUNNER_DATABASE_URL says.
+    The database is the file in the data directory, or the one that FLOWRUNNER_DATABASE_URL names.
     """
     settings = load_settings(flags, os.environ)
     from flowrunner.cli.database import migrate as run
@@ -156,8 +156,8 @@ def migrate(check: bool, **flags: str | None) -> None:
 def copy(source: str | None, target: str | None, **flags: str | None) -> None:
     """Move an installation from its SQLite file into an empty PostgreSQL database.
 
-    No server may run meanwhile. What has arrived is compared with what was sent, by counts and hashes; the file
-    stays as it is. The keys stay in the data directory: the server goes on needing them.
+    No server may run meanwhile. The copied rows are compared with the original by counts and hashes, and the file is
+    not changed. Keep the data directory: the server still needs the keys in it.
     """
     settings = load_settings(flags, os.environ)
     from flowrunner.cli.database import copy as run
@@ -170,17 +170,17 @@ def audit() -> None:
     """The audit log."""
 
 
-@audit.command(short_help="Check that nobody has changed it.")
+@audit.command(short_help="Check that it was not changed.")
 @click.option(
     "--database", type=click.Path(dir_okay=False), help="A copy to check, instead of the one in the data dir."
 )
-@click.option("--expect", metavar="SEQ:HASH", help="Number and hash of an entry as noted before; it must be there.")
+@click.option("--expect", metavar="SEQ:HASH", help="Number and hash of an entry that must be in the log.")
 @_settings_options("data_dir")
 def verify(database: str | None, expect: str | None, **flags: str | None) -> None:
-    """Check that no entry was changed, removed or put in between. A running server does not mind.
+    """Check that no entry was changed, removed or inserted. The server may run meanwhile.
 
-    Exits with 0 if all is as it was written, with 1 if not, and with 2 if that cannot be told. It prints the
-    number and hash of the last entry: note them elsewhere, and --expect finds out whether the end was cut off.
+    Exits with 0 if the log is intact, with 1 if not, and with 2 if it cannot be checked. It prints the number and
+    hash of the last entry: store them elsewhere, and --expect detects whether later entries were cut off.
     """
     settings = load_settings(flags, os.environ)
     from flowrunner.cli.audit import verify as run
@@ -216,7 +216,7 @@ def schema(type: str | None) -> None:
       flowrunner validate - < order.yaml
       flowrunner validate --stored --data-dir /var/lib/flowrunner
 
-    Exits with 0 if all is well, with 6 if a flow has faults, and with 2 if a file cannot be read.
+    Exits with 0 if there is no fault, with 6 if a flow has faults, and with 2 if a file cannot be read.
     """,
 )
 @click.argument("files", metavar="FILE...", nargs=-1)
@@ -226,20 +226,20 @@ def schema(type: str | None) -> None:
     type=click.Choice(["text", "json", "github"]),
     default="text",
     show_default=True,
-    help="How to write what is found; github: annotations for a pull request.",
+    help="Format of the output; github: annotations for a pull request.",
 )
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
-@click.option("--secrets", metavar="FILE", help="A .env file: warn of secrets that it does not have.")
+@click.option("--secrets", metavar="FILE", help="A .env file: warn about secrets that it does not have.")
 @click.option("--stored", is_flag=True, help="Check the flows in the database instead, before an upgrade.")
 @_settings_options("data_dir")
 def validate(
     files: tuple[str, ...], output: str, strict: bool, secrets: str | None, *, stored: bool, **flags: str | None
 ) -> None:
-    """Check flows without a server: every fault and warning, each with its place and what to do about it.
+    """Check flows without a server: every fault and warning, each with its place and a hint.
 
     FILE is a file, a directory (every .yaml and .yml in it that has 'nodes'), or - for the standard input.
-    With --stored: what this version would refuse of the flows of an installation, and of the revisions that
-    executions under way follow. The database is only read, also while a server of another version uses it.
+    With --stored: check the flows of an installation with this version, and the revisions that running executions
+    follow. The database is only read; a server of another version may use it meanwhile.
     """
     if stored == bool(files):
         raise click.UsageError("Name files, or give --stored: one of the two")
@@ -256,7 +256,7 @@ def validate(
 
 
 @main.command(
-    short_help="Run the tests that flows bring along.",
+    short_help="Run the tests in flows.",
     epilog="""
     \b
     Examples:
@@ -270,13 +270,13 @@ def validate(
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("-k", "wanted", metavar="TEXT", help="Only tests with this in their name.")
-@click.option("--coverage", is_flag=True, help="Tell which edges no test went along.")
+@click.option("--coverage", is_flag=True, help="Print the edges that no test has taken.")
 @click.option(
     "--timeout",
     metavar="DURATION",
     default="60s",
     show_default=True,
-    help="How long one test may take. Waits of the flow are leapt over and do not count.",
+    help="How long one test may take. Waits of the flow are skipped and do not count.",
 )
 @click.option(
     "-o",
@@ -284,14 +284,19 @@ def validate(
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="How to write the results.",
+    help="Format of the results.",
 )
-@click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Also write them there, as JUnit XML.")
+@click.option(
+    "--junit",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Also write the results as JUnit XML.",
+)
 def test(**options: Any) -> None:
-    """Run the tests that flows bring along: offline, with mocked nodes, on a clock that leaps.
+    """Run the tests in flows: offline, with mocked nodes, on a virtual clock.
 
     FILE is a file, a directory (every .yaml and .yml in it that has 'nodes'), or - for the standard input. Flows
-    may start the others among them.
+    may start each other.
     """
     from flowrunner.cli.test import run_tests
 
@@ -307,14 +312,14 @@ def test(**options: Any) -> None:
       flowrunner run --local order.yaml -i @input.json --secrets .env > out.json
       flowrunner run --local order.yaml --approve ask --signal paid=20
 
-    Nothing is kept: when the process ends, so does the flow. Ctrl-C cancels it and lets on_finish run; a second
-    one stops at once.
+    Nothing is stored: the flow ends with the process. Ctrl-C cancels it and lets on_finish run; a second Ctrl-C
+    stops immediately.
 
     Exits with 0 if the flow completed, 3 if it failed, 6 if it or its input is invalid, 9 if it was
     cancelled, and 130 after Ctrl-C.
     """,
 )
-# Named so that the line of usage is right, for --local has to be given.
+# The metavar makes the usage line correct, because --local is required.
 @click.argument("misplaced", metavar="--local FILE", nargs=-1)
 @click.option("--local", "file", metavar="FILE", help="The flow; - reads it from the standard input.")
 @click.option(
@@ -330,7 +335,7 @@ def test(**options: Any) -> None:
     "inputs",
     metavar="NAME=VALUE|JSON|@FILE|-",
     multiple=True,
-    help="What flows in: one value, a JSON object, a file of one, or the standard input. The last word counts.",
+    help="Input: one value, a JSON object, a file with one, or the standard input. The last value is used.",
 )
 @click.option("-p", "--param", "params", metavar="NAME=VALUE", multiple=True, help="The same as -i NAME=VALUE.")
 @click.option(
@@ -340,24 +345,24 @@ def test(**options: Any) -> None:
     help="A .env file that only you can read. Secrets are also read from FLOWRUNNER_SECRET_<NAME>.",
 )
 @click.option(
-    "--approve", metavar="NODE[=JSON]", multiple=True, help="Approve what this node asks, with data if you like."
+    "--approve", metavar="NODE[=JSON]", multiple=True, help="Approve the request of this node, with optional data."
 )
-@click.option("--reject", metavar="NODE[=JSON]", multiple=True, help="Reject what this node asks.")
+@click.option("--reject", metavar="NODE[=JSON]", multiple=True, help="Reject the request of this node.")
 @click.option(
-    "--signal", "signals", metavar="KEY[=JSON]", multiple=True, help="Give this to the node that waits for the signal."
+    "--signal", "signals", metavar="KEY[=JSON]", multiple=True, help="Send the signal to the node that waits for it."
 )
 @click.option("--egress-allow", metavar="RANGES", help="Closed address ranges that the flow may connect to.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not tell what happens meanwhile.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not print the progress.")
 def run(misplaced: tuple[str, ...], file: str | None, **options: Any) -> None:
     """Run a flow. Its result goes to the standard output as JSON, everything else to the standard error."""
     if file is None:
         named = misplaced[0] if misplaced else "FILE"
         raise click.UsageError(
             f"To run a flow here: flowrunner run --local {named}\n"
-            "To run one on a server, ask its REST API: POST /api/v1/flows/{id}/run"
+            "To run one on a server, use its REST API: POST /api/v1/flows/{id}/run"
         )
     if misplaced:
-        raise click.UsageError(f"What flows in is given by -i: -i {misplaced[0]}")
+        raise click.UsageError(f"Give the input with -i: -i {misplaced[0]}")
     from flowrunner.cli.run import run_locally
 
     sys.exit(run_locally(file, **options))

@@ -1,4 +1,4 @@
-"""Prints what an execution does, a line an event."""
+"""Progress of an execution, one line for each event."""
 
 import json
 import os
@@ -26,14 +26,14 @@ from flowrunner.domain.events import (
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.ports import Recorded
 
-# Whoever reads along wants to see what runs, not everything that it carries.
+# Characters of a line. Readers want to see what runs, not all of its data.
 _MOST_SHOWN: Final = 500
-# What an execution's log says for those who read nothing else.
+# Log lines that repeat an event, for readers of the log alone.
 _MILESTONES: Final = ("Execution started", "Execution completed", "Execution failed: ", "Execution cancelled")
 
 
 class Progress:
-    """Prints to the standard error. Secrets are hidden in all that is recorded."""
+    """Printer of progress to the standard error. Recorded events hold no secrets."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -49,46 +49,46 @@ class Progress:
         number = self._executions.index(id)
         is_milestone = any(isinstance(r.event, Started | Completed | Failed | Cancelled) for r in records)
         for record in records:
-            if _says_the_same(record.event, is_milestone=is_milestone):
+            if _is_repetition(record.event, is_milestone=is_milestone):
                 continue
             line = self._line(id, record)
             if line is not None:
-                # The flows that a flow starts are told apart by their number.
-                whose = "" if number == 0 else f"[{number}] "
+                # Child executions are numbered.
+                prefix = "" if number == 0 else f"[{number}] "
                 moment = record.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
-                click.echo(f"{click.style(moment, dim=True)} {whose}{line}", err=True, color=self._colour)
+                click.echo(f"{click.style(moment, dim=True)} {prefix}{line}", err=True, color=self._colour)
 
     def _line(self, id: ExecutionId, record: Recorded) -> str | None:
         event = record.event
         match event:
             case Logged(level=level, message=message, node=node, data=data):
-                more = "" if data is None else f" {json.dumps(data, ensure_ascii=False)}"
-                said = plain(f"{node or 'flow'}: {message}{more}"[:_MOST_SHOWN])
-                return click.style(f"{level:5} {said}", fg={"warn": "yellow", "error": "red"}.get(level))
+                suffix = "" if data is None else f" {json.dumps(data, ensure_ascii=False)}"
+                text = plain(f"{node or 'flow'}: {message}{suffix}"[:_MOST_SHOWN])
+                return click.style(f"{level:5} {text}", fg={"warn": "yellow", "error": "red"}.get(level))
             case NodeStarted(attempt=attempt):
                 step = _step(event)
                 self._began[id, step] = record.at
-                again = "" if attempt == 1 else f", try {attempt}"
-                return plain(f"start {step} ({event.node_type}{again})")
+                retried = "" if attempt == 1 else f", attempt {attempt}"
+                return plain(f"start {step} ({event.node_type}{retried})")
             case NodeCompleted(action=action):
                 step = _step(event)
                 if event.skipped:
                     return plain(f"skip  {step}")
                 seconds = (record.at - self._began.get((id, step), record.at)).total_seconds()
-                went = "" if action == "default" else f" --{action}-->"
-                return click.style(plain(f"done  {step}{went} in {seconds:.3f} s"), fg="green")
+                edge = "" if action == "default" else f" --{action}-->"
+                return click.style(plain(f"done  {step}{edge} in {seconds:.3f} s"), fg="green")
             case NodeFailed(retry_at=retry_at) if retry_at is not None:
                 wait = (retry_at - record.at).total_seconds()
                 return plain(f"retry {_step(event)} in {wait:.3g} s")
             case NodeWaiting(until=until):
                 limit = "" if until is None else f" until {_moment(until)}"
-                return plain(f"wait  {_step(event)} {_what(event.details)}{limit}"[:_MOST_SHOWN])
+                return plain(f"wait  {_step(event)} {_awaited(event.details)}{limit}"[:_MOST_SHOWN])
             case _:
                 return None
 
 
-def _says_the_same(event: Event, *, is_milestone: bool) -> bool:
-    """Whether a line of the log tells what stands there anyway. By a node of the flow, the same words are its own."""
+def _is_repetition(event: Event, *, is_milestone: bool) -> bool:
+    """Return whether a log line repeats an event. A `log` node may use the same words, and its line is printed."""
     is_like_one = isinstance(event, Logged) and event.message.startswith(_MILESTONES)
     return is_like_one and (is_milestone or getattr(event, "node_type", None) != "log")
 
@@ -97,8 +97,8 @@ def _step(event: NodeStarted | NodeCompleted | NodeFailed | NodeWaiting) -> Step
     return Step(event.node, event.iteration, event.scope)
 
 
-def _what(details: JSON) -> str:
-    """What a step waits for."""
+def _awaited(details: JSON) -> str:
+    """Return a description of what a step waits for."""
     match details:
         case {"type": "signal", "key": key}:
             return f"for the signal '{key}'"

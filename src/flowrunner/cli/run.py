@@ -1,4 +1,4 @@
-"""Runs one flow in this process, without a server."""
+"""Command `run --local`: run one flow in this process."""
 
 import asyncio
 import difflib
@@ -18,7 +18,7 @@ from flowrunner.cli.faults import ValidationReport, print_text
 from flowrunner.cli.inputs import pairs, read_inputs
 from flowrunner.cli.progress import Progress
 from flowrunner.cli.secrets import given_secrets
-from flowrunner.cli.validate import secrets_not_given
+from flowrunner.cli.validate import missing_secrets
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import Completed, Event, Failed
 from flowrunner.domain.flow import Graph
@@ -46,8 +46,8 @@ _HINTS: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Given:
-    """What was given on the command line, besides flows."""
+class _Arguments:
+    """Arguments of the command line, except the flows."""
 
     inputs: Sequence[str]
     params: Sequence[str]
@@ -70,15 +70,15 @@ def run_locally(
     egress_allow: str | None,
     quiet: bool,
 ) -> int:
-    """Gives the exit code. Raises: click.UsageError, InvalidSettings, Unavailable."""
+    """Run a flow; return the exit code. Raises: click.UsageError, InvalidSettings, Unavailable."""
     if Path(file).is_dir():
         raise click.UsageError(f"--local takes one flow, and {file} is a directory. Flows it starts come by --with.")
     if [file, *others, *inputs].count(STDIN) > 1:
         raise click.UsageError("The standard input can be read once.")
     settings = load_settings({"egress_allow": egress_allow}, os.environ)
-    # What a server would tell of itself is of no interest here, unless somebody asks.
+    # Events of the server's log are printed only if the user sets another log level.
     configure_logging(replace(settings, log_level="warning") if settings.log_level == "info" else settings)
-    given = _Given(
+    given = _Arguments(
         inputs=inputs,
         params=params,
         secrets=given_secrets(secrets_file, os.environ),
@@ -99,42 +99,42 @@ def _answers(approve: Sequence[str], reject: Sequence[str], signals: Sequence[st
     return Answers(signals=pairs("--signal", signals), approvals=approvals)
 
 
-async def _run(files: Sequence[str], given: _Given) -> int:
+async def _run(files: Sequence[str], given: _Arguments) -> int:
     documents, _ = read_documents(files)
     flows, progress = GivenFlows(), Progress(quiet=given.quiet)
-    async with open_runtime(script_workers=given.settings.script_workers) as (language, kit):
+    async with open_runtime(script_workers=given.settings.script_workers) as (language, runtime):
         read = [await _read(language, document, flows, given.secrets) for document in documents]
         first = read[0]
         if first is None or None in read:
             return INVALID
         _check_answers(given.answers, [one for one in read if one is not None])
-        _warn_of_short(given.secrets)
+        _warn_of_short_secrets(given.secrets)
         input = read_inputs(given.inputs, given.params, first.flow)
         async with open_local_runner(
-            kit, flows, given.secrets,
+            runtime, flows, given.secrets,
             answers=given.answers, egress_allow=given.settings.egress_allow, watch=progress.watch,
-        ) as alone:  # fmt: skip
+        ) as runner:  # fmt: skip
             try:
-                events, was_interrupted = await _until_ended(alone, first, input)
+                events, was_interrupted = await _until_ended(runner, first, input)
             except InvalidInput as error:
                 for fault in error.faults:
                     hint = f" ({fault.hint})" if fault.hint else ""
                     click.echo(plain(f"flowrunner: {fault.path}: {fault.message}{hint}"), err=True)
                 return INVALID
-    return _tell(events[-1], alone.unanswered, was_interrupted=was_interrupted)
+    return _print_end(events[-1], runner.unanswered, was_interrupted=was_interrupted)
 
 
 async def _read(
     language: Language, document: Document, flows: GivenFlows, secrets: Mapping[str, str]
 ) -> GivenFlow | None:
-    """The flow, if it has no faults. They and missing secrets are told."""
+    """Return the flow, or None if it has faults. Print the faults, and warn about missing secrets."""
     given, faults = None, [no_text()]
     if document.text is not None:
         reading = await language.study(document.text)
         if reading.flow is not None:
             written = cast("Mapping[str, Any]", read_yaml(document.text).value)
             given = flows.add(reading.flow, written["nodes"])
-            faults = list(secrets_not_given(reading, secrets))
+            faults = list(missing_secrets(reading, secrets))
         else:
             faults = [fault for fault in reading.faults if not fault.is_warning]
     print_text(
@@ -156,19 +156,21 @@ def _check_answers(answers: Answers, flows: Iterable[GivenFlow]) -> None:
 def _types(graph: Graph) -> Iterator[tuple[str, str]]:
     for name, node in graph.nodes.items():
         yield name, node.type
-        for child_scopes in node.child_scopes.values():
-            yield from _types(child_scopes)
+        for inner in node.child_scopes.values():
+            yield from _types(inner)
 
 
-def _warn_of_short(secrets: Mapping[str, str]) -> None:
+def _warn_of_short_secrets(secrets: Mapping[str, str]) -> None:
     for name, value in secrets.items():
         if len(value) < MIN_VALUE_CHARACTERS:
-            said = f"the secret '{name}' has fewer than {MIN_VALUE_CHARACTERS} characters: it will not be hidden"
-            click.echo(plain(f"flowrunner: warning: {said}"), err=True)
+            text = f"the secret '{name}' has fewer than {MIN_VALUE_CHARACTERS} characters: it will not be hidden"
+            click.echo(plain(f"flowrunner: warning: {text}"), err=True)
 
 
-async def _until_ended(alone: LocalRunner, given: GivenFlow, input: Mapping[str, JSON]) -> tuple[Sequence[Event], bool]:
-    """The events of the flow, and whether somebody has interrupted it. A second interrupt ends the process."""
+async def _until_ended(
+    runner: LocalRunner, given: GivenFlow, input: Mapping[str, JSON]
+) -> tuple[Sequence[Event], bool]:
+    """Return the events of the flow, and whether it was interrupted. A second interrupt ends the process."""
     was_interrupted = False
     loop = asyncio.get_running_loop()
 
@@ -178,19 +180,19 @@ async def _until_ended(alone: LocalRunner, given: GivenFlow, input: Mapping[str,
             os._exit(INTERRUPTED)
         was_interrupted = True
         click.echo("flowrunner: cancelling; once more to stop at once", err=True)
-        alone.cancel("interrupted")
+        runner.cancel("interrupted")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
     try:
-        events = await alone.run(given, input)
+        events = await runner.run(given, input)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
     return events, was_interrupted
 
 
-def _tell(last: Event, unanswered: Sequence[Mapping[str, Any]], *, was_interrupted: bool) -> int:
+def _print_end(last: Event, unanswered: Sequence[Mapping[str, Any]], *, was_interrupted: bool) -> int:
     match last:
         case Completed(result=result):
             click.echo(json.dumps(result, indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""Prints the JSON Schema of the flow language, or of the parameters of one node type."""
+"""Command `schema`: print the JSON Schema of the flow language, or of the parameters of one node type."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from flowrunner.local.language import node_type_specs
 
 
 def print_schema(type: str | None) -> int:
-    """Print to the standard output; gives the exit code."""
+    """Print to the standard output; return the exit code."""
     specs = node_type_specs()
     if type is not None and type not in specs:
         near = nearest(type, specs)

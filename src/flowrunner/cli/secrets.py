@@ -1,4 +1,4 @@
-"""The secrets that somebody gives on the command line: never as arguments, which other users of the machine see."""
+"""Secrets from the environment and files. They are never arguments, which other users of the machine can see."""
 
 import os
 import re
@@ -17,7 +17,7 @@ _COMMENT: Final = re.compile(r"(^|\s+)#.*")
 
 
 def given_secrets(path: str | None, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """From the environment and a file, which wins. Raises: click.UsageError."""
+    """Return the secrets of the environment and of a file, which takes precedence. Raises: click.UsageError."""
     found = {
         name.removeprefix(SECRET_PREFIX): value for name, value in environ.items() if name.startswith(SECRET_PREFIX)
     }
@@ -27,17 +27,17 @@ def given_secrets(path: str | None, environ: Mapping[str, str]) -> Mapping[str, 
 
 
 def read_env(path: Path) -> Mapping[str, str]:
-    """The variables of a .env file: `NAME=value`, `NAME="value"`, comments.
+    """Return the variables of a .env file: `NAME=value`, `NAME="value"`, comments.
 
     Raises:
-        click.UsageError: If it cannot be read, or others can read it, or a line is something else.
+        click.UsageError: If the file cannot be read, others can read it, or a line has another form.
     """
     try:
         with path.open(encoding="utf-8") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise click.UsageError(f"--secrets: {path} cannot be read: {reason}") from None
     if mode & 0o077:
         raise click.UsageError(f"--secrets: others can read {path} (mode {mode:04o}). Close it: chmod 600 {path}")
@@ -47,7 +47,7 @@ def read_env(path: Path) -> Mapping[str, str]:
             continue
         match = _LINE.fullmatch(line)
         if match is None:
-            # Not the line itself: it may hold a secret.
+            # The message does not quote the line, which may hold a secret.
             raise click.UsageError(f"--secrets: line {number} of {path} is not NAME=value")
         found[match[1]] = _value(match[2])
     return found

@@ -1,4 +1,4 @@
-"""Tells what this version would refuse of the flows that are stored."""
+"""Command `validate --stored`: check the stored flows with this version."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from flowrunner.settings import Settings
 
 
 def validate_stored(settings: Settings, *, output: str, strict: bool) -> int:
-    """Return the exit code. Raises: FlowRunnerError, Unavailable."""
+    """Print the faults; return the exit code. Raises: FlowRunnerError, Unavailable."""
     checked, events = asyncio.run(_check_all(settings))
     found = [_as_document(flow) for flow in checked]
     if events:

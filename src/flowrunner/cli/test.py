@@ -1,4 +1,4 @@
-"""Runs the tests that are written in flows, and tells how they went."""
+"""Command `test`: run the tests in flows and print their results."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ import click
 from flowrunner.cli.documents import Document, log_errors_only, no_text, plain, read_documents, wants_colour
 from flowrunner.cli.faults import ValidationReport, as_json, print_text
 from flowrunner.cli.junit import write_junit
-from flowrunner.cli.tested import FlowTestReport, told
+from flowrunner.cli.tested import FlowTestReport, explain
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.values import JSON
 from flowrunner.flowtest.memory import GivenFlows
@@ -34,13 +34,13 @@ INVALID: Final = 6
 def run_tests(
     names: Sequence[str], *, wanted: str | None, coverage: bool, timeout: str, output: str, junit: str | None
 ) -> int:
-    """Gives the exit code. Raises: click.UsageError, Unavailable."""
+    """Run the tests; return the exit code. Raises: click.UsageError, Unavailable."""
     try:
         most_seconds = parse_duration(timeout)
     except ValueError as error:
         raise click.UsageError(f"--timeout: {error}") from None
     documents, _ = read_documents(names)
-    # What nodes that crash tell of themselves is among the problems of their tests.
+    # Crashes of nodes are reported as problems of their tests, not in the log.
     log_errors_only()
     printer = _Printer(is_text=output == "text", colour=wants_colour(sys.stdout.isatty(), os.environ))
     tested = asyncio.run(_test_all(documents, wanted, most_seconds, printer))
@@ -63,11 +63,11 @@ async def _test_all(
     documents: Sequence[Document], wanted: str | None, most_seconds: float, printer: "_Printer"
 ) -> list[FlowTestReport]:
     flows = GivenFlows()
-    async with open_runtime() as (language, kit):
-        # All are read first, for one may start the other.
+    async with open_runtime() as (language, runtime):
+        # All flows are read first, because one may start another.
         tested = [await _read(language, document, flows) for document in documents]
         for one in tested:
-            await _test(one, wanted, flows=flows, kit=kit, most_seconds=most_seconds, printer=printer)
+            await _test(one, wanted, flows=flows, runtime=runtime, most_seconds=most_seconds, printer=printer)
     return tested
 
 
@@ -87,7 +87,7 @@ async def _test(
     wanted: str | None,
     *,
     flows: GivenFlows,
-    kit: Runtime,
+    runtime: Runtime,
     most_seconds: float,
     printer: "_Printer",
 ) -> None:
@@ -98,7 +98,7 @@ async def _test(
     if chosen:
         printer.flow(one)
     for test in chosen:
-        verdict = await run_flow_test(one.given, test, flows, kit, most_seconds=most_seconds)
+        verdict = await run_flow_test(one.given, test, flows, runtime, most_seconds=most_seconds)
         one.verdicts.append(verdict)
         printer.verdict(verdict)
 
@@ -108,51 +108,53 @@ async def _test(
 
 @dataclass(frozen=True, slots=True)
 class _Printer:
+    """Printer of results for people."""
+
     is_text: bool
     colour: bool
 
-    def say(self, line: str) -> None:
+    def line(self, text: str) -> None:
         if self.is_text:
-            click.echo(line, color=self.colour)
+            click.echo(text, color=self.colour)
 
     def flow(self, one: FlowTestReport) -> None:
-        self.say(plain(one.file))
+        self.line(plain(one.file))
 
     def invalid(self, one: FlowTestReport) -> None:
-        # Also where a program reads the results, people read what went wrong.
+        # Printed with the output for programs too, because people read the standard error.
         colour = wants_colour(sys.stderr.isatty(), os.environ)
         print_text([ValidationReport(one.file, one.faults)], colour=colour, err=True)
 
     def verdict(self, verdict: FlowTestResult) -> None:
         mark = click.style("ok  ", fg="green") if verdict.has_passed else click.style("FAIL", fg="red")
-        leapt = f", {_span(verdict.virtual_seconds)} leapt over" if verdict.virtual_seconds >= 1 else ""
-        self.say(f"  {mark}  {plain(verdict.test.name)}  ({verdict.seconds * 1000:.0f} ms{leapt})")
-        for line in told(verdict):
+        skipped = f", {_span(verdict.virtual_seconds)} skipped" if verdict.virtual_seconds >= 1 else ""
+        self.line(f"  {mark}  {plain(verdict.test.name)}  ({verdict.seconds * 1000:.0f} ms{skipped})")
+        for line in explain(verdict):
             colour = {"+": "green", "-": "red"}.get(line[:1])
-            self.say("          " + (click.style(plain(line), fg=colour) if colour else plain(line)))
+            self.line("          " + (click.style(plain(line), fg=colour) if colour else plain(line)))
 
     def coverage(self, tested: Sequence[FlowTestReport]) -> None:
         for one in tested:
             if one.given is None:
                 continue
             total, never = len(edges_of(one.given.flow)), one.never_taken
-            self.say(f"{plain(one.file)}: {total - len(never)} of {total} edges taken")
+            self.line(f"{plain(one.file)}: {total - len(never)} of {total} edges taken")
             for (path, action), target in never:
-                self.say(plain(f"    never: {dotted_path(path)} --{action}--> {target}"))
+                self.line(plain(f"    never: {dotted_path(path)} --{action}--> {target}"))
 
     def summary(self, tested: Sequence[FlowTestReport], wanted: str | None) -> None:
         verdicts = [verdict for one in tested for verdict in one.verdicts]
         failed = sum(not verdict.has_passed for verdict in verdicts)
         invalid = sum(one.is_invalid for one in tested)
         if verdicts or invalid:
-            said = f"{len(verdicts) - failed} passed, {failed} failed"
+            text = f"{len(verdicts) - failed} passed, {failed} failed"
         elif wanted is not None:
-            said = f"no test has '{plain(wanted)}' in its name"
+            text = f"no test has '{plain(wanted)}' in its name"
         else:
-            said = "no tests: a flow brings them along under the key 'tests'"
+            text = "no tests: write them under the key 'tests' of a flow"
         if invalid:
-            said += f"; {invalid} of {len(tested)} flows invalid"
-        click.echo(said, err=True)
+            text += f"; {invalid} of {len(tested)} flows invalid"
+        click.echo(text, err=True)
 
 
 def _span(seconds: float) -> str:
@@ -199,7 +201,7 @@ def _verdict_as_json(verdict: FlowTestResult) -> JSON:
 
 
 def _coverage_as_json(one: FlowTestReport) -> JSON:
-    assert one.given is not None, "asked of flows without faults"
+    assert one.given is not None, "called only for flows without faults"
     total, never = len(edges_of(one.given.flow)), one.never_taken
     return {
         "edges": total,

@@ -1,4 +1,4 @@
-"""How the tests of a flow went."""
+"""Results of the tests of a flow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from flowrunner.flowtest.paths import Edge, edges_of
 from flowrunner.flowtest.run_test import FlowTestResult
 from flowrunner.language.flow_tests import FlowTest
 
-# Of what a test says, a reader wants the end, and a terminal lives through the rest.
+# Limits for the output of a failed test.
 _LOG_LINES = 10
 _MOST_LINES = 200
 _MOST_CHARACTERS = 500
@@ -19,10 +19,10 @@ _MOST_CHARACTERS = 500
 
 @dataclass(slots=True)
 class FlowTestReport:
-    """A document, and how its tests went.
+    """Document with the results of its tests.
 
     Attributes:
-        given: None if the document has faults.
+        given: The flow; None if the document has faults.
     """
 
     file: str
@@ -38,15 +38,15 @@ class FlowTestReport:
 
     @property
     def never_taken(self) -> Sequence[tuple[Edge, str]]:
-        """Edges that no test went along, with where they lead."""
+        """Return the edges that no test has taken, with their targets."""
         if self.given is None:
             return ()
         seen = frozenset[Edge]().union(*(verdict.edges for verdict in self.verdicts))
         return [(edge, target) for edge, target in edges_of(self.given.flow).items() if edge not in seen]
 
 
-def told(verdict: FlowTestResult) -> Sequence[str]:
-    """Why a test failed, line by line."""
+def explain(verdict: FlowTestResult) -> Sequence[str]:
+    """Return the reasons why a test failed, as lines."""
     if verdict.has_passed:
         return ()
     lines = list(verdict.problems)

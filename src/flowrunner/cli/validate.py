@@ -1,4 +1,4 @@
-"""Tells what is wrong with flow documents, without a server."""
+"""Command `validate`: check flow documents without a server."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ INVALID: Final = 6
 
 
 def validate(names: Sequence[str], *, output: str, strict: bool, secrets_file: str | None) -> int:
-    """Gives the exit code. Raises: click.UsageError, Unavailable."""
+    """Print the faults; return the exit code. Raises: click.UsageError, Unavailable."""
     secrets = None if secrets_file is None else given_secrets(secrets_file, os.environ).keys()
     documents, left_out = read_documents(names)
     found = asyncio.run(_study_all(documents, secrets))
@@ -46,13 +46,13 @@ async def _study(language: Language, document: Document, secrets: Collection[str
     if document.text is None:
         return ValidationReport(document.file, [no_text()])
     reading = await language.study(document.text)
-    missing = [] if secrets is None else secrets_not_given(reading, secrets)
+    missing = [] if secrets is None else missing_secrets(reading, secrets)
     faults = sorted([*reading.faults, *missing], key=lambda fault: (fault.line or 0, fault.column or 0))
     return ValidationReport(document.file, faults)
 
 
-def secrets_not_given(reading: Reading, given: Collection[str]) -> Sequence[Fault]:
-    """A warning for each secret that a flow names and nobody has given."""
+def missing_secrets(reading: Reading, given: Collection[str]) -> Sequence[Fault]:
+    """Return a warning for each secret that a flow names and that was not given."""
     return [
         Fault(
             path=place.path,
@@ -72,5 +72,5 @@ def _summary(files: int, errors: int, warnings: int, left_out: int) -> str:
     def count(number: int, what: str) -> str:
         return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
-    said = f"{count(files, 'flow')}: {count(errors, 'error')}, {count(warnings, 'warning')}"
-    return said if not left_out else f"{said} ({count(left_out, 'file')} without 'nodes' left out)"
+    text = f"{count(files, 'flow')}: {count(errors, 'error')}, {count(warnings, 'warning')}"
+    return text if not left_out else f"{text} ({count(left_out, 'file')} without 'nodes' left out)"
