@@ -1,1 +1,1 @@
-"""Advances executions: load, decide, run nodes, record."""
+"""The engine: load executions, decide, run nodes, record."""

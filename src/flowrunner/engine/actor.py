@@ -1,7 +1,7 @@
-"""One execution while it is in memory: what comes in, what follows from it, what is begun.
+"""The actor of one execution in memory.
 
-A run is an actor. Results, log lines, signals and the wish to cancel come into its mailbox; its loop
-turns them into events, asks `decide` what follows, makes both durable together, and only then acts.
+Results, log lines, signals and cancel requests arrive in its mailbox. Its loop turns them into events, calls `decide`,
+makes the events and the decisions durable together, and only then acts.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ from flowrunner.engine.log import level_of, line_of_end, line_of_failure
 from flowrunner.engine.mailbox import Mailbox, Result, SignalMessage
 from flowrunner.engine.outputs import collection, evaluate_outputs
 from flowrunner.engine.recorder import hidden_soon, signal_key, storable_again, storable_soon
-from flowrunner.engine.signals import counts, is_asked_before
+from flowrunner.engine.signals import is_accepted, is_repeat
 from flowrunner.engine.step import StepResult, run_step
 from flowrunner.engine.step_tasks import StepTasks
 from flowrunner.language.json_schema import size_of
@@ -62,17 +62,16 @@ from flowrunner.ports import LONG_BYTES, Cancel, Redactor, Signal
 
 MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
 _BYTES_OF_HANDLERS: Final = 16 * 1024 * 1024
-# As many may have been lost in a crash, and a few more.
+# More than a crash can lose.
 _CAREFUL_EVENTS: Final = 4 * MAX_UNRECORDED_EVENTS
-# An execution of so many events and more stays for a while when it has to wait. To load an event takes some
-# 30 µs, so that even one that is told of the end of a sub-flow each time that it has left costs little.
+# A longer execution stays in memory for a while when it has to wait. Loading an event takes about 30 µs, so even an
+# execution that is notified of the end of a sub-flow each time after it has left costs little.
 _LONG_EVENTS: Final = 1000
 _STAY_SECONDS_AN_EVENT: Final = 0.001
 _LONGEST_STAY_SECONDS: Final = 10.0
-# What each value in a part that a loop collects counts for at least: in memory an empty list takes more than it
-# does as JSON.
+# Minimum size that each value collected by a loop counts for: an empty list takes more in memory than as JSON.
 _BYTES_OF_A_VALUE: Final = 16
-# Also how late a wait in memory may end after the clock was set forward.
+# Also the maximum delay of a wait in memory after the clock was set forward.
 _LONGEST_NAP_SECONDS: Final = 10.0
 
 _TOO_MUCH: Final = Failure(
@@ -82,8 +81,8 @@ _TOO_MUCH: Final = Failure(
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
-    """A wish that the execution ends, with where its answer goes and the letter that it came by."""
+class _CancelRequest:
+    """A cancel request with the future for its answer and the number of its inbox message."""
 
     cancel: Cancel
     answer: "asyncio.Future[bool] | None"
@@ -91,7 +90,7 @@ class _Wish:
 
 
 class ExecutionActor:
-    """One execution in memory. Fills `ports.ActiveExecution`."""
+    """One execution in memory. Implements `ports.ActiveExecution`."""
 
     def __init__(
         self,
@@ -107,30 +106,30 @@ class ExecutionActor:
         self._redactor = redactor
         self._notifications = notifications
         self._mailbox = Mailbox()
-        self._wishes: list[_Wish] = []
+        self._cancel_requests: list[_CancelRequest] = []
         self._is_held = False
-        # Why the account cannot store what this has recorded, until it ends for that.
+        # The exceeded storage limit, until the execution fails because of it.
         self._refusal: Failure | None = None
-        self._left: Callable[[], object] | None = None
+        self._on_left: Callable[[], object] | None = None
         self._begin_with(log)
 
     def _begin_with(self, log: EventLog) -> None:
         self._events = log
         self._state = state = log.state
         self._steps = StepTasks(self._deps, self._execution, state, self._mailbox)
-        self._may_be_cut_off = state.seq > 0
-        # Up to this event also pure nodes are recorded as started before they run: one of them may be what
-        # ended the process before, and would end it again and again if nothing counted its tries.
+        self._may_be_interrupted = state.seq > 0
+        # Up to this event the start of pure nodes is durable before they run, too: one of them may have crashed the
+        # process, and would crash it again indefinitely if no attempt were counted.
         self._careful_until = state.seq + _CAREFUL_EVENTS if state.seq > 0 else 0
-        self._to_work_out: EvaluateOutputs | Collect | None = None
-        self._size_at_break = log.size
+        self._to_evaluate: EvaluateOutputs | Collect | None = None
+        self._size_at_yield = log.size
 
     def on_leave(self, left: Callable[[], object]) -> None:
-        """Have it told once, when the execution leaves memory: also one that is dropped before it has advanced."""
-        self._left = weakref.finalize(self, left)
+        """Call ``left`` once when the execution leaves memory, even if it is dropped before it has advanced."""
+        self._on_left = weakref.finalize(self, left)
 
     async def create(self, *, begins: bool) -> None:
-        """Make a new execution durable; with its first steps as started, if it begins."""
+        """Make a new execution durable; with the start of its first steps if ``begins``."""
         if begins:
             await self._decide()
         await self._flush()
@@ -147,8 +146,10 @@ class ExecutionActor:
     def fencing_token(self) -> int:
         return self._events.epoch
 
-    def cancel(self, wish: Cancel, answer: "asyncio.Future[bool] | None" = None, *, message: int | None = None) -> None:
-        self._wishes.append(_Wish(wish, answer, message))
+    def cancel(
+        self, request: Cancel, answer: "asyncio.Future[bool] | None" = None, *, message: int | None = None
+    ) -> None:
+        self._cancel_requests.append(_CancelRequest(request, answer, message))
         self._mailbox.wake()
 
     def receive(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
@@ -166,25 +167,29 @@ class ExecutionActor:
                 try:
                     return await self._advance()
                 except LimitReached as error:
-                    await self._start_over(error)
+                    await self._revert(error)
         finally:
             self._mailbox.close()
-            self._steps.cut_off_all()
-            if self._left is not None:
-                self._left()
+            self._steps.cancel_all()
+            if self._on_left is not None:
+                self._on_left()
 
     async def _advance(self) -> datetime | None:
-        """Raises: LimitReached: What was recorded is not stored, as the account would keep more than it may."""
+        """Advance until the execution has to leave memory.
+
+        Raises:
+            LimitReached: The recorded events would exceed the storage quota of the account.
+        """
         while True:
-            if self._wishes and self._state.ending is None:
+            if self._cancel_requests and self._state.ending is None:
                 await self._cancel()
-            due_at = await self._go_on()
+            due_at = await self._decide_and_act()
             if self._state.ending is not None:
                 return None
-            if self._wishes:
+            if self._cancel_requests:
                 continue
             is_busy = bool(self._steps or self._mailbox)
-            if self._begins_nothing and not is_busy:
+            if self._starts_no_steps and not is_busy:
                 return None
             seconds = None if due_at is None else (due_at - self._deps.clock.now()).total_seconds()
             stay_seconds = self._stay_seconds()
@@ -194,14 +199,14 @@ class ExecutionActor:
                 return due_at
             await self._take_messages(most=AT_A_STRETCH)
 
-    async def _start_over(self, error: LimitReached) -> None:
-        """Go back to what is stored, from which the execution ends."""
+    async def _revert(self, error: LimitReached) -> None:
+        """Return to the stored state, from which the execution fails."""
         deps, execution, redactor, epoch = self._deps, self._execution, self._redactor, self._events.epoch
         self._refusal = Failure(type="limit.account_stored", message=str(error), node=self._events.refused_node)
-        self._steps.cut_off_all()
-        # They tell of what is not stored.
+        self._steps.cancel_all()
+        # They belong to steps whose events are not stored.
         self._mailbox.take_lines()
-        # The room in memory that it has is for one state.
+        # Its memory reservation covers one state: drop the old one first.
         self._begin_with(EventLog(deps, execution, redactor, ExecutionState(), epoch=epoch))
         stored, events = await deps.journal.load(execution.execution_id)
         self._begin_with(
@@ -209,68 +214,68 @@ class ExecutionActor:
         )
 
     def _stay_seconds(self) -> float:
-        """Return how long an execution stays in memory for what it waits for; 0 for a short one.
+        """Return how long an execution stays in memory while it waits; 0 for a short one.
 
-        Whoever cancels one is not kept waiting by that.
+        A cancelled execution leaves at once, so that the caller does not wait.
         """
         if self._state.seq < _LONG_EVENTS or self._state.root.ended is not None:
             return 0.0
         return min(self._state.seq * _STAY_SECONDS_AN_EVENT, _LONGEST_STAY_SECONDS)
 
     async def _cancel(self) -> None:
-        """Stop what is under way; the handler of the flow's end still runs, unless somebody wants it not to."""
-        # What has come to something by now is recorded.
+        """Stop running steps and end the flow; its handlers still run unless a request skips them."""
+        # Record the results that have arrived by now.
         await self._take_messages()
-        wishes, self._wishes = self._wishes, []
-        # Of several with the same effect, the first one is the cause.
-        wish = next((w.cancel for w in wishes if not w.cancel.spares_handlers), wishes[0].cancel)
-        force, ended = not wish.spares_handlers, self._state.root.ended
+        requests, self._cancel_requests = self._cancel_requests, []
+        # The first of several requests with the same effect is recorded as the cause.
+        cause = next((r.cancel for r in requests if not r.cancel.spares_handlers), requests[0].cancel)
+        force, ended = not cause.spares_handlers, self._state.root.ended
         if ended is None or force:
             await self._steps.stop()
             await self._take_messages()
-        decision = cancelled(self._flow, self._state, wish.reason, force=force)
+        decision = cancelled(self._flow, self._state, cause.reason, force=force)
         if decision is not None:
-            audit = wish.audit
+            audit = cause.audit
             if force and (ended is not None or self._flow.on_finish is not None):
-                audit = self._note_lost_handlers(wish, ended)
+                audit = self._note_lost_handlers(cause, ended)
             self._exceed_quota()
             self._act(decision)
-            self._events.attribute(audit, [w.message for w in wishes if w.message is not None])
+            self._events.attribute(audit, [r.message for r in requests if r.message is not None])
         try:
             await self._flush()
         except LimitReached:
-            self._wishes = wishes + self._wishes
+            self._cancel_requests = requests + self._cancel_requests
             raise
-        counts = decision is not None or (ended is not None and ended.outcome == "cancelled")
-        for each in wishes:
-            if each.answer is not None and not each.answer.done():
-                each.answer.set_result(counts)
+        is_cancelled = decision is not None or (ended is not None and ended.outcome == "cancelled")
+        for request in requests:
+            if request.answer is not None and not request.answer.done():
+                request.answer.set_result(is_cancelled)
 
-    def _note_lost_handlers(self, wish: Cancel, ended: ScopeEnded | None) -> AuditEntry | None:
-        """Log that handlers of the end do not run to their end; return the audit entry that says so."""
+    def _note_lost_handlers(self, request: Cancel, ended: ScopeEnded | None) -> AuditEntry | None:
+        """Log that handlers were skipped or interrupted; return the audit entry with that detail."""
         became = "skipped" if ended is None else "cut off"
         message = f"The handlers of the end were {became}: the execution was cancelled with force=true"
         self._events.log(Logged(level="warn", message=message), even_if_full=True)
-        if wish.audit is None:
+        if request.audit is None:
             return None
         status = "cancelled" if ended is None else ended.outcome
-        return replace(wish.audit, details={**wish.audit.details, "handlers": became, "status": status})
+        return replace(request.audit, details={**request.audit.details, "handlers": became, "status": status})
 
-    async def _go_on(self) -> datetime | None:
-        """Decide, record, act, as long as there is something to do; gives what it waits for."""
+    async def _decide_and_act(self) -> datetime | None:
+        """Decide, record and act until nothing is left to do; return the due time of the next timer."""
         while True:
-            # Not left to the end, which is recorded in one go.
+            # Recorded here: `_finish` cannot pause between lines.
             await self._log_all(self._mailbox.take_lines())
             due_at = await self._decide()
-            if self._to_work_out is not None:
+            if self._to_evaluate is not None:
                 with contextlib.suppress(Stopped):
-                    await self._work_out()
+                    await self._evaluate()
                 continue
             quick = self._steps.take_quick()
             if quick is not None:
                 if self._is_careful or self._events.is_much_unrecorded:
                     await self._flush()
-                # Nothing outside sees a pure node run, so its start need not be durable before.
+                # A pure node has no effect outside, so its start need not be durable before.
                 lines: list[Logged] = []
                 try:
                     result = await run_step(self._deps, self._execution, self._state, quick, lines.append)
@@ -286,7 +291,7 @@ class ExecutionActor:
             return due_at
 
     @property
-    def _begins_nothing(self) -> bool:
+    def _starts_no_steps(self) -> bool:
         return self._is_held or self._deps.is_stopping
 
     @property
@@ -294,7 +299,7 @@ class ExecutionActor:
         return self._state.seq < self._careful_until
 
     def _may_hold_back(self) -> bool:
-        """Whether what is recorded can become durable later: all that is about to begin has no effect outside."""
+        """Return whether recorded events can wait: no step that is about to start has an effect outside."""
         log = self._events
         return self._steps.are_pure and not (self._is_careful or log.is_awaited or log.is_much_unrecorded)
 
@@ -302,20 +307,22 @@ class ExecutionActor:
         if await self._events.flush():
             self._notifications.notify(self._state.ending)
 
-    # What follows
+    # Decisions
 
     async def _decide(self) -> datetime | None:
-        """Decide and record until there is no more to do; gives when there is by itself."""
+        """Decide and record until nothing is left to do; return the due time of the next timer."""
         count = 0
-        while not (self._to_work_out or self._wishes or self._begins_nothing):
+        while not (self._to_evaluate or self._cancel_requests or self._starts_no_steps):
             too_much = self._too_much()
             if too_much is not None:
                 self._act(too_much)
             now = self._deps.clock.now()
-            # What this process decides on, it runs: only what was there before it can have been cut off.
-            self._may_be_cut_off = self._may_be_cut_off and any(s not in self._steps for s in self._state.running)
+            # Steps started by this process still run: only steps from before its load can have been interrupted.
+            self._may_be_interrupted = self._may_be_interrupted and any(
+                s not in self._steps for s in self._state.running
+            )
             decisions = decide(
-                self._flow, self._state, running=self._steps, now=now, may_be_interrupted=self._may_be_cut_off
+                self._flow, self._state, running=self._steps, now=now, may_be_interrupted=self._may_be_interrupted
             )
             if not decisions:
                 return None
@@ -325,12 +332,12 @@ class ExecutionActor:
                 self._act(decision)
                 count += 1
                 if count % AT_A_STRETCH == 0:
-                    # Others go on in between.
+                    # Let other tasks run.
                     await asyncio.sleep(0)
         return None
 
     def _too_much(self) -> Decision | None:
-        """Return how an execution ends that has recorded more than can be kept; its handlers have room of their own."""
+        """Return the end of an execution whose events are too large; its handlers have an allowance of their own."""
         ended, size = self._state.root.ended, self._events.size
         failure = self._refusal or (_TOO_MUCH if size > MAX_EXECUTION_BYTES else None)
         if self._state.ending is not None or failure is None:
@@ -345,7 +352,7 @@ class ExecutionActor:
         return cancelled(self._flow, self._state, "", force=True)
 
     def _exceed_quota(self) -> None:
-        """Have the end of an execution stored whose account cannot store more."""
+        """Allow the end of the execution to be stored beyond the account's quota."""
         if self._refusal is not None:
             self._refusal = None
             self._events.exceed_quota()
@@ -365,7 +372,7 @@ class ExecutionActor:
                     self._end_scope(event)
                 self._record_known(event)
             case EvaluateOutputs() | Collect():
-                self._to_work_out = decision
+                self._to_evaluate = decision
             case Finish(event):
                 self._finish(event)
             case Wait():
@@ -373,25 +380,27 @@ class ExecutionActor:
             case _:
                 assert_never(decision)
 
-    async def _work_out(self) -> None:
-        """Evaluate what was decided to be: the flow's outputs, or what a loop collects."""
+    async def _evaluate(self) -> None:
+        """Evaluate the flow's outputs, or the value that a loop collects."""
         lines: list[Logged] = []
 
         def on_console(level: str, text: str) -> None:
             lines.append(Logged(level=level_of(level), message=text))
 
-        what, self._to_work_out = self._to_work_out, None
+        decision, self._to_evaluate = self._to_evaluate, None
         try:
             decisions = await (
-                self._collect(what.scope, on_console) if isinstance(what, Collect) else self._conclude(on_console)
+                self._collect(decision.scope, on_console)
+                if isinstance(decision, Collect)
+                else self._evaluate_outputs(on_console)
             )
         finally:
             await self._log_all(lines)
-        for decision in decisions:
-            self._act(decision)
-        await self._let_others_go_on()
+        for each in decisions:
+            self._act(each)
+        await self._yield_after_long_events()
 
-    async def _conclude(self, on_console: OnConsole) -> Sequence[Decision]:
+    async def _evaluate_outputs(self, on_console: OnConsole) -> Sequence[Decision]:
         decision = await evaluate_outputs(self._deps, self._execution, self._state, on_console)
         if isinstance(decision, Record | Finish):
             stored = await storable_soon(decision.event, self._redactor)
@@ -412,29 +421,29 @@ class ExecutionActor:
             await self._log(line)
 
     async def _log(self, line: Logged) -> None:
-        if self._events.has_room_for_lines:
+        if self._events.accepts_lines:
             self._events.log(await storable_soon(line, self._redactor))
-            await self._let_others_go_on()
+            await self._yield_after_long_events()
         else:
             self._events.log(line)
 
-    async def _let_others_go_on(self) -> None:
-        """Make a break where what was recorded since the last may have taken long to search for secrets."""
-        if self._events.size - self._size_at_break > LONG_BYTES:
-            self._size_at_break = self._events.size
+    async def _yield_after_long_events(self) -> None:
+        """Yield to other tasks if redacting the events since the last yield may have taken long."""
+        if self._events.size - self._size_at_yield > LONG_BYTES:
+            self._size_at_yield = self._events.size
             await asyncio.sleep(0)
 
     def _end_scope(self, event: ScopeEnded) -> None:
-        """Stop what runs in a scope that ends, and whatever it has set going elsewhere."""
+        """Stop the steps in a scope that ends, and the child executions they have started."""
         if event.scope == ROOT:
             self._log_end(event)
         for frame in self._state.within(event.scope):
             for current in frame.steps.values():
-                self._steps.cut_off(current.step)
+                self._steps.cancel(current.step)
                 self._notifications.leave(current)
 
     def _finish(self, event: Ending) -> None:
-        # Nothing can be recorded after the end.
+        # No event can be recorded after the end.
         for line in self._mailbox.take_lines():
             self._events.log(line)
         if self._state.root.ended is None:
@@ -442,21 +451,21 @@ class ExecutionActor:
         for frame in self._state.frames.values():
             for current in frame.steps.values():
                 self._notifications.leave(current)
-        self._steps.cut_off_all()
+        self._steps.cancel_all()
         self._record_known(event)
 
     def _record_known(self, event: Event) -> None:
-        """Record what follows from events before: a result that is in one of them is not searched for secrets again."""
+        """Record an event derived from earlier ones: a result that one of them contains is not redacted again."""
         is_known = isinstance(event, NodeCompleted | ScopeEnded | Completed) and event.result is not None
         self._events.record(storable_again(event) if is_known else event)
 
     def _log_end(self, event: Ending | ScopeEnded) -> None:
         self._events.log(line_of_end(event, self._state.root.current), even_if_full=True)
 
-    # What came in
+    # Messages
 
     async def _take_messages(self, *, most: int | None = None) -> None:
-        # What is left over comes after what follows from these.
+        # The rest is taken after the decisions that follow from these.
         for message in self._mailbox.take(most=most):
             match message:
                 case Logged():
@@ -465,7 +474,7 @@ class ExecutionActor:
                     await self._take_signal(signal, answer)
                 case Result(step, _, outcome):
                     if self._steps.is_awaited(message):
-                        self._steps.let_go(step)
+                        self._steps.abandon(step)
                         await self._record_result(step, outcome)
                 case _:
                     assert_never(message)
@@ -473,12 +482,12 @@ class ExecutionActor:
     async def _take_signal(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
         if answer.done():
             return
-        is_repeat = is_asked_before(signal, self._state)
-        if is_repeat:
+        repeats = is_repeat(signal, self._state)
+        if repeats:
             self._events.answer_when_durable(answer)
             return
         key = signal_key(signal.key, self._redactor)
-        if is_repeat is False or not counts(signal, key, self._state):
+        if repeats is False or not is_accepted(signal, key, self._state):
             answer.set_result(False)
             return
         event = SignalReceived(key=key, payload=signal.payload, by=signal.by, request=signal.request)
@@ -488,7 +497,7 @@ class ExecutionActor:
             answer.set_exception(error)
             return
         if answer.done():
-            # Who sent it has gone meanwhile.
+            # The sender has timed out meanwhile.
             return
         self._events.record(stored)
         self._events.attribute(signal.audit, () if signal.message is None else (signal.message,))
@@ -506,8 +515,8 @@ class ExecutionActor:
             case NodeCompleted() | NodeWaiting() | ScopesOpened():
                 recorded = self._events.record(await storable_soon(result, self._redactor))
                 if isinstance(recorded, NodeFailed):
-                    # A result that cannot be kept.
+                    # The result cannot be stored.
                     self._events.log(line_of_failure(recorded))
             case _:
                 assert_never(result)
-        await self._let_others_go_on()
+        await self._yield_after_long_events()

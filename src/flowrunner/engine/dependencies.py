@@ -1,4 +1,4 @@
-"""What a run needs from around it."""
+"""Dependencies that all executions in memory share."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,27 +25,27 @@ T = TypeVar("T")
 
 
 class Stopped(Exception):
-    """The server stops before a step could do what it is for: it runs again at the next start."""
+    """The interruption of a step by the server's stop; it runs again at the next start."""
 
 
-# How soon what cannot be had at the moment is asked for again.
+# Delay between two calls of an unavailable dependency.
 _RETRY_SECONDS: Final = 1.0
-# A wait no longer than this is spent in memory: to come back costs more than to stay.
+# A shorter wait is spent in memory: leaving and loading again costs more.
 SHORT_WAIT_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
 class EngineDependencies:
-    """The ports of the engine, and what its runs share.
+    """The ports and the state that all executions in memory share.
 
     Attributes:
         draw: A uniform sample from [0, 1), for jitter.
-        memory: Room for what is loaded; None for any number of executions.
-        limits: Of each account.
-        short_wait: Seconds that a run waits in memory at most.
-        epoch: Owner's mark on every append; 0 until the journal has been claimed or joined.
-        is_shared: Other processes advance executions of the same journal, each of them one at a time.
-        is_stopping: No step begins any more; the ones under way may end.
+        memory: Memory budget of loaded executions; None for no limit.
+        limits: Limits of each account.
+        short_wait: Longest wait, in seconds, that an execution spends in memory.
+        epoch: Fencing token of every append; 0 until the journal has been claimed or shared.
+        is_shared: Other processes advance executions of the same journal; each execution has one owner.
+        is_stopping: No further step starts; running ones may end.
     """
 
     journal: Journal
@@ -67,7 +67,7 @@ class EngineDependencies:
     _flows: SubFlowStarter | None = None
 
     def connect(self, *, links: ExecutionLinks, flows: SubFlowStarter) -> None:
-        """Name the ones that start and advance executions, which are made after the engine."""
+        """Set the dependencies that are created after the engine."""
         self._links, self._flows = links, flows
 
     @property
@@ -81,11 +81,11 @@ class EngineDependencies:
         return self._flows
 
     async def retry_until_available(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What ``ask`` gives, as soon as it can be had: that it cannot at the moment is no fault of a flow's.
+        """Call ``ask`` until it stops raising Unavailable; an outage must not fail the flow.
 
         Raises:
             Stopped.
-            What ``ask`` does, but for Unavailable.
+            Other exceptions of ``ask``.
         """
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Brings executions into memory: new ones, and ones that are stored."""
+"""Creation and loading of executions."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from flowrunner.engine.actor import ExecutionActor
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.event_log import AT_A_STRETCH, EventLog, replayed
 from flowrunner.engine.expressions import ExecutionRef
-from flowrunner.engine.links import PendingNotifications, end_signal, key_of_end, notify_links, try_of_parent
+from flowrunner.engine.links import PendingNotifications, attempt_of_parent, end_signal, key_of_end, notify_links
 from flowrunner.engine.log import line_of_end, line_of_start
 from flowrunner.engine.recorder import record, storable_soon
 from flowrunner.engine.server_log import log_failed
@@ -35,13 +35,13 @@ from flowrunner.ports import (
 
 logger = structlog.get_logger()
 
-# Where several processes advance executions, one of a newer version goes on with what this one cannot read. After so
-# long nobody has.
+# If several processes advance executions, one of a newer version may read events that this version cannot. After this
+# time none has.
 _LEFT_TO_NEWER: Final = timedelta(minutes=10)
 
 
 class FlowEngine:
-    """Fills `ports.Engine`."""
+    """Implements `ports.Engine`."""
 
     def __init__(self, deps: EngineDependencies) -> None:
         self._deps = deps
@@ -69,40 +69,40 @@ class FlowEngine:
             keys_of=keys_of(started) or new.id,
         )
         redactor = await self._deps.vault.redactor(new.workspace_id)
-        events_log = EventLog(self._deps, execution, redactor, ExecutionState(), epoch=self._deps.epoch, create=new)
+        log = EventLog(self._deps, execution, redactor, ExecutionState(), epoch=self._deps.epoch, create=new)
         notifications = PendingNotifications(self._deps, new.id, started, new.parent_id, new.slot)
-        run = ExecutionActor(self._deps, execution, redactor, events_log, notifications)
-        size_at_break = memory = 0
+        actor = ExecutionActor(self._deps, execution, redactor, log, notifications)
+        size_at_yield = memory = 0
         for number, (event, at) in enumerate([(started, None), *new.prefix], start=1):
             stored = await storable_soon(event, redactor)
-            events_log.record(stored, at)
+            log.record(stored, at)
             memory += memory_of_json(stored.data)
-            if number % AT_A_STRETCH == 0 or events_log.size - size_at_break > LONG_BYTES:
-                # Others go on in between.
-                size_at_break = events_log.size
+            if number % AT_A_STRETCH == 0 or log.size - size_at_yield > LONG_BYTES:
+                # Let other tasks run.
+                size_at_yield = log.size
                 await asyncio.sleep(0)
-        events_log.record(line_of_start(started))
-        stays = at_once and self._has_room(run, events_log.size, memory)
-        await run.create(begins=stays and not flow.nodes[flow.start].pure and not new.prefix)
-        return run if stays else None
+        log.record(line_of_start(started))
+        stays = at_once and self._reserve_memory(actor, log.size, memory)
+        await actor.create(begins=stays and not flow.nodes[flow.start].pure and not new.prefix)
+        return actor if stays else None
 
-    def _has_room(self, run: ExecutionActor, size: int, memory: int) -> bool:
-        """Take room in memory for a new execution, which gives it back when it leaves; False if it has to wait."""
+    def _reserve_memory(self, actor: ExecutionActor, size: int, memory: int) -> bool:
+        """Reserve memory for a new execution until it leaves; return False if it has to wait."""
         if self._deps.memory is None or size <= LARGE_BYTES:
             return True
         loading = self._deps.memory.loading()
-        run.on_leave(loading.give_back)
-        return loading.take_at_once(run.workspace_id, memory)
+        actor.on_leave(loading.give_back)
+        return loading.take_at_once(actor.workspace_id, memory)
 
     async def load(self, id: ExecutionId) -> ExecutionActor | None:
         epoch = await self._acquire(id)
         loading = None if self._deps.memory is None else self._deps.memory.loading()
-        run = None
+        actor = None
         try:
-            run = await self._loaded(id, epoch, loading)
-            if run is not None and loading is not None:
-                run.on_leave(loading.give_back)
-            return run
+            actor = await self._load(id, epoch, loading)
+            if actor is not None and loading is not None:
+                actor.on_leave(loading.give_back)
+            return actor
         except Unreadable as error:
             logger.warning("execution.unreadable", execution_id=id, reason=str(error), cause=repr(error.__cause__))
             self._leave_to_newer_version(error)
@@ -110,13 +110,13 @@ class FlowEngine:
             await self._end(id, epoch, Failed(error=Failure(type="events.unreadable", message=message)))
             return None
         finally:
-            if run is None and loading is not None:
+            if actor is None and loading is not None:
                 loading.give_back()
 
-    async def _loaded(self, id: ExecutionId, epoch: int, loading: Loading | None) -> ExecutionActor | None:
-        """Raises: Unreadable."""
+    async def _load(self, id: ExecutionId, epoch: int, loading: Loading | None) -> ExecutionActor | None:
+        """Load an execution and resume it, or return None if it has ended. Raises: Unreadable."""
         stored, events = await self._deps.journal.load(id, loading)
-        # The process that had it before may not have lived to tell of what it recorded.
+        # The previous owner may have died before it published its last events.
         self._deps.journal.announce(id)
         if stored.status.is_final:
             notify_links(self._deps, stored.id, stored.parent_id, stored.slot, [event for event, _ in events])
@@ -133,7 +133,7 @@ class FlowEngine:
         return await self._resume(epoch, stored, events, flow)
 
     def _leave_to_newer_version(self, error: Unreadable) -> None:
-        """Raises: Unavailable if a worker of the version that wrote the event may go on with the execution."""
+        """Raise Unavailable while a worker of the version that wrote the event may still take the execution."""
         since = error.newer_since
         if self._deps.is_shared and since is not None and self._deps.clock.now() - since < _LEFT_TO_NEWER:
             raise Unavailable(f"{error}: it is left to workers of a newer version") from error
@@ -151,12 +151,12 @@ class FlowEngine:
             flow=flow,
             keys_of=keys_of(started) or stored.id,
         )
-        events_log = EventLog.resumed(self._deps, execution, redactor, state, stored=stored, epoch=epoch)
+        log = EventLog.resumed(self._deps, execution, redactor, state, stored=stored, epoch=epoch)
         notifications = PendingNotifications(self._deps, stored.id, started, stored.parent_id, stored.slot)
-        return ExecutionActor(self._deps, execution, redactor, events_log, notifications)
+        return ExecutionActor(self._deps, execution, redactor, log, notifications)
 
     async def _acquire(self, id: ExecutionId) -> int:
-        """The mark under which it is written from here; what is written under an earlier one counts no more."""
+        """Take ownership and return the fencing token; appends with an older token are rejected."""
         return await self._deps.journal.acquire(id, self._deps.epoch) if self._deps.is_shared else self._deps.epoch
 
     async def end_of(self, id: ExecutionId) -> Signal | None:
@@ -170,15 +170,15 @@ class FlowEngine:
             _, events = await self._deps.journal.load(parent)
             state = await _state_of(events)
         except Unreadable:
-            # It ends when it is loaded, and its children with it.
+            # The parent ends when it is loaded, and its children with it.
             return ()
-        # A step that runs may have started a child without a word of it in the journal yet.
+        # A running step may have started a child that its events do not mention yet.
         running = {(str(step), state.at(step).failures) for step in state.running}
         waiting = {waiting.key for step in state.timed if (waiting := state.at(step).waiting) is not None}
         left: list[ExecutionId] = []
         for child in children:
             first, *_ = await self._deps.journal.events(child, after=0, limit=1)
-            if key_of_end(child) not in waiting and try_of_parent(first.event) not in running:
+            if key_of_end(child) not in waiting and attempt_of_parent(first.event) not in running:
                 left.append(child)
         return left
 
@@ -196,7 +196,7 @@ class FlowEngine:
         await self._end(id, await self._acquire(id), Failed(error=Failure(type="internal", message=message)))
 
     async def _end(self, id: ExecutionId, epoch: int, ending: Failed | Cancelled) -> None:
-        """End an execution for a reason outside its flow, without a look at its events, and tell its relatives."""
+        """End an execution for a reason outside its flow, without its events, and notify linked executions."""
         stored = await self._deps.journal.stored(id)
         if stored.status.is_final:
             return
@@ -223,7 +223,7 @@ class FlowEngine:
 
 
 async def _state_of(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
-    """Raises: Unreadable."""
+    """Replay events. Raises: Unreadable."""
     try:
         return await replayed(events)
     except MemoryError:
@@ -235,8 +235,8 @@ async def _state_of(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
 def _rerun_of(new: NewExecution) -> JSON:
     if new.rerun_of is None:
         return None
-    told: dict[str, JSON] = {"execution_id": new.rerun_of, "from": new.rerun_from}
-    return told if new.keys_of is None else told | {"keys_of": new.keys_of}
+    rerun: dict[str, JSON] = {"execution_id": new.rerun_of, "from": new.rerun_from}
+    return rerun if new.keys_of is None else rerun | {"keys_of": new.keys_of}
 
 
 def _start_of(new: NewExecution, flow: Flow, input: JSON) -> Started:

@@ -1,4 +1,4 @@
-"""The events of an execution in memory: what they add up to, and which of them are durable."""
+"""The events of an execution in memory: the state after them, and the events that are not durable yet."""
 
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
@@ -39,30 +39,30 @@ from flowrunner.ports import (
     Summary,
 )
 
-# Results of pure nodes wait for company, up to so many events.
+# Results of pure nodes are appended together, up to these limits.
 MAX_UNRECORDED_EVENTS: Final = 64
 MAX_UNRECORDED_BYTES: Final = 1024 * 1024
 MAX_LOG_LINES: Final = 10_000
-# Events that are taken into account without a break for others.
+# Events that are applied without yielding to other tasks.
 AT_A_STRETCH: Final = 200
 _RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 3.0)
 
 
 class PendingAppend:
-    """What becomes durable next, all of it together."""
+    """The events that become durable with the next append."""
 
     def __init__(self) -> None:
         self.records: list[Recorded] = []
         self.size = 0
-        # It is stored also where the account keeps as much as it may.
+        # Store the events beyond the quota of the account.
         self.may_exceed = False
-        # Who caused it.
+        # Audit entries of the requests that caused the events.
         self.acts: list[AuditEntry] = []
-        # What told of it, and is done with then.
+        # Inbox messages that are deleted with the append.
         self.messages: list[int] = []
-        # Given when it is durable.
+        # Set to True when the append is durable.
         self.answers: list[asyncio.Future[bool]] = []
-        # Told in the server's log then.
+        # Lines of the server's log after the append.
         self.steps: list[dict[str, Any]] = []
 
     def answer(self) -> None:
@@ -70,34 +70,34 @@ class PendingAppend:
             if not answer.done():
                 answer.set_result(True)
 
-    def answer_that_nobody_knows(self) -> None:
-        """Whoever asks once more, as of what was not taken, would be heard twice if it was."""
-        self.refuse(Unavailable(OUTCOME_UNKNOWN))
+    def report_unknown_outcome(self) -> None:
+        """Set the answers to an error: a caller that repeats its request could have it recorded twice."""
+        self.reject(Unavailable(OUTCOME_UNKNOWN))
 
-    def refuse(self, error: FlowRunnerError) -> None:
+    def reject(self, error: FlowRunnerError) -> None:
         for answer in self.answers:
             if not answer.done():
                 answer.set_exception(error)
-                # Whoever asked may have gone.
+                # Mark the exception as retrieved: the caller may have gone.
                 answer.exception()
 
     @property
     def last_node(self) -> str | None:
-        """The node whose result came last."""
+        """The node of the last result."""
         results = (NodeCompleted, NodeFailed, NodeWaiting, ScopesOpened)
         return next((r.event.node for r in reversed(self.records) if isinstance(r.event, results)), None)
 
 
 class EventLog:
-    """What one run records. The state is ahead of the journal by the events that are not flushed yet.
+    """The events of one execution. The state is ahead of the journal by the events that are not flushed yet.
 
     Args:
-        create: The execution to create with the first events, if there is none yet.
+        create: The execution to create with the first events, if it does not exist yet.
 
     Attributes:
-        size: Bytes that the events take.
-        status: As the database has it: what is in memory may not become durable.
-        refused_node: The node whose result came last in an append that exceeded the quota of the account.
+        size: Bytes of the events.
+        status: The durable status.
+        refused_node: The node of the last result in an append that exceeded the quota of the account.
     """
 
     def __init__(
@@ -134,11 +134,11 @@ class EventLog:
         stored: StoredExecution,
         epoch: int,
     ) -> "EventLog":
-        """Return the history of an execution as it is stored, which has been let in if it waited for its turn."""
-        history = cls(deps, execution, redactor, state, epoch=epoch, size=stored.size)
+        """Return the log of a stored execution; an `Admitted` event is added if it has got its slot since."""
+        log = cls(deps, execution, redactor, state, epoch=epoch, size=stored.size)
         if state.is_queued and stored.slot is not None and not stored.slot.is_queued:
-            history.record(Admitted())
-        return history
+            log.record(Admitted())
+        return log
 
     @property
     def is_much_unrecorded(self) -> bool:
@@ -146,14 +146,14 @@ class EventLog:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether somebody is to be answered as soon as what was recorded is durable."""
+        """Whether a caller waits until the recorded events are durable."""
         return bool(self._pending.answers)
 
     def record(self, event: Event | Storable, at: datetime | None = None) -> Event:
-        """Take an event into account; gives it as it is stored, which may be another one. Raises: As `storable`."""
+        """Apply an event and return its stored form, which may be another event. Raises: See `storable`."""
         state, pending = self.state, self._pending
         recorded = record(event, seq=state.seq + 1, at=at or self._deps.clock.now(), redactor=self._redactor)
-        # What another execution has done before has a time of its own, and was told of then.
+        # Events with a time of their own come from another execution, which has logged them.
         if self._logs_steps and at is None and isinstance(recorded.event, NodeCompleted | NodeFailed):
             pending.steps.append(step_facts(recorded.event, state, recorded.at))
         state.apply(recorded.event, recorded.at)
@@ -164,38 +164,38 @@ class EventLog:
         return recorded.event
 
     @property
-    def has_room_for_lines(self) -> bool:
+    def accepts_lines(self) -> bool:
         return self.state.log_lines < MAX_LOG_LINES
 
     def log(self, line: Logged | Storable, *, even_if_full: bool = False) -> None:
-        """Record a line, unless there are as many as are kept."""
+        """Record a line, unless the limit is reached."""
         if self.state.log_lines < MAX_LOG_LINES or even_if_full:
             self.record(line)
         elif self.state.log_lines == MAX_LOG_LINES:
             self.record(Logged(level="warn", message=f"Log truncated: {MAX_LOG_LINES} lines are kept of an execution"))
 
     def attribute(self, audit: AuditEntry | None, messages: Collection[int]) -> None:
-        """Say who caused what was recorded, and by which letters: these are done with once it is durable."""
+        """Add the audit entry and the inbox messages that caused the recorded events to their append."""
         if audit is not None:
             self._pending.acts.append(audit)
         self._pending.messages += messages
 
     def exceed_quota(self) -> None:
-        """Have what becomes durable next stored also where the account keeps as much as it may."""
+        """Store the next append even beyond the quota of the account."""
         self._pending.may_exceed = True
 
     def answer_when_durable(self, answer: "asyncio.Future[bool]") -> None:
-        """Give True once all that was recorded until now is durable."""
+        """Set ``answer`` to True once all recorded events are durable."""
         if self._pending.records:
             self._pending.answers.append(answer)
         else:
             answer.set_result(True)
 
     async def flush(self) -> bool:
-        """Make what was recorded durable, and show it; False if there was nothing.
+        """Make the recorded events durable and publish them; return False if there are none.
 
         Raises:
-            What `Journal.append` does.
+            Exceptions of `Journal.append`.
         """
         if not self._pending.records:
             return False
@@ -216,10 +216,10 @@ class EventLog:
         self.status = append.summary.status
         self._deps.broadcast.publish(self._execution.execution_id, pending.records)
         pending.answer()
-        self._tell_server_log(pending)
+        self._write_server_log(pending)
         return True
 
-    def _tell_server_log(self, pending: PendingAppend) -> None:
+    def _write_server_log(self, pending: PendingAppend) -> None:
         id, workspace_id = self._execution.execution_id, self._execution.workspace_id
         for facts in pending.steps:
             log_step(id, workspace_id, facts)
@@ -235,29 +235,29 @@ class EventLog:
     async def _append(self, append: Append, pending: PendingAppend) -> None:
         may_be_durable = False
         try:
-            for seconds in self._patience():
+            for seconds in self._retry_delays():
                 try:
                     return await self._deps.journal.append(append)
                 except Unavailable:
                     may_be_durable = True
                     if seconds is None:
                         raise
-                    # Executions that failed together do not all come back together.
+                    # Jitter: executions that failed together must not retry together.
                     await asyncio.sleep(seconds * (0.5 + self._deps.draw()))
         except (Fenced, Unavailable):
             if may_be_durable:
                 self._deps.broadcast.mark_stale(append.execution_id)
-                pending.answer_that_nobody_knows()
+                pending.report_unknown_outcome()
             raise
         except LimitReached as error:
-            pending.refuse(error)
+            pending.reject(error)
             self.refused_node = pending.last_node
             raise
 
-    def _patience(self) -> Iterator[float | None]:
-        """Seconds to wait between tries of an append; None lets its failure through."""
+    def _retry_delays(self) -> Iterator[float | None]:
+        """Yield the seconds to wait before each retry of an append; None raises its error."""
         if self._create is not None:
-            # Nobody has been promised an execution that does not exist yet: failing is an answer.
+            # The caller has no promise of a new execution yet, so an error is a valid answer.
             yield None
         yield from _RETRY_SECONDS
         while not self._deps.is_stopping:
@@ -266,7 +266,7 @@ class EventLog:
 
 
 def summary_of(flow: Flow, state: ExecutionState, at: datetime) -> Summary:
-    """What lists show of an execution, as it stands at this time."""
+    """Return the row of an execution for lists."""
     status, rests = state.status, state.rests
     due_at = state.due_at if rests else None
     if rests and (deadline := deadline_of(flow, state)) is not None:
@@ -284,7 +284,7 @@ def summary_of(flow: Flow, state: ExecutionState, at: datetime) -> Summary:
 
 
 async def replayed(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
-    """As `replay`, without holding up others while a long execution is gone through."""
+    """Replay events; those of a long execution in a thread."""
     if len(events) <= AT_A_STRETCH:
         return replay(events)
     return await asyncio.to_thread(replay, events)

@@ -1,4 +1,4 @@
-"""What the expressions of a flow can read: the names of a scope, and the values of templates there."""
+"""The names that expressions of a flow can read, and the values of templates."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,10 +25,10 @@ from flowrunner.engine.dependencies import EngineDependencies
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionRef:
-    """Which execution a step belongs to.
+    """The identity of an execution, for its steps.
 
     Attributes:
-        keys_of: The execution whose idempotency keys its steps send: itself, unless a rerun is to send the same again.
+        keys_of: The execution whose idempotency keys its steps send: itself, or for some reruns the earlier execution.
     """
 
     execution_id: ExecutionId
@@ -38,20 +38,20 @@ class ExecutionRef:
     keys_of: ExecutionId
 
 
-# Characters and elements that are filled in on the event loop, in some milliseconds.
+# Characters and elements rendered on the event loop, which takes a few milliseconds.
 _SHORT: Final = 128 * 1024
 
-# Told of what a script writes with `console`: level and text.
+# Called with the level and text of each `console` line of a script.
 OnConsole = Callable[[str, str], None]
 
 
 @dataclass(slots=True)
 class ExpressionScope:
-    """The names that expressions at one place can read, and the values of the code that was evaluated there.
+    """The names that expressions at one place can read.
 
     Attributes:
-        at: The step whose expressions they are; None at the end of the flow.
-        more: Names that only some places have, such as `result`.
+        at: The step of the expressions; None at the end of the flow.
+        extra: Names that exist only at some places, such as `result`.
     """
 
     deps: EngineDependencies
@@ -62,10 +62,10 @@ class ExpressionScope:
     extra: Mapping[str, JSON]
 
     async def resolve(self, part: Prepared) -> JSON:
-        """Return the value of a template; all its code is evaluated in one exchange.
+        """Return the value of a template; all its code is evaluated in one sandbox request.
 
         Raises:
-            ExpressionFailed: If an expression has no value, or a secret that it names is not there.
+            ExpressionFailed: If an expression has no value, or names a secret that does not exist.
             Stopped.
         """
         template = part.template
@@ -76,14 +76,14 @@ class ExpressionScope:
         try:
             return render(template, scope, values, most=_SHORT)
         except TooMuchFilledIn:
-            # Others go on meanwhile.
+            # In a thread, so that other tasks run meanwhile.
             return await asyncio.to_thread(render, template, scope, values)
 
     async def _values(self, codes: Sequence[Code], scope: Mapping[str, JSON]) -> Values:
         if not codes:
             return NO_VALUES
         scripts = [code.script for code in codes]
-        # That others keep the sandbox busy is bounded by the node's timeout.
+        # The node's timeout bounds the wait for a busy sandbox.
         outcomes = await self.deps.retry_until_available(
             lambda: self.deps.sandbox.evaluate(self.execution.workspace_id, scripts, scope)
         )
@@ -93,7 +93,7 @@ class ExpressionScope:
         return {code: value_of(code, outcome) for code, outcome in zip(codes, outcomes, strict=True)}
 
     async def _scope(self, mentions: Mentions) -> dict[str, JSON]:
-        """The names that are mentioned; of secrets only those."""
+        """Return the values of the mentioned names; only the mentioned secrets are revealed."""
         scope: dict[str, JSON] = {}
         for root in mentions.roots:
             if root in self.extra:
@@ -135,7 +135,7 @@ class ExpressionScope:
                 return self._item(root)
 
     def _item(self, name: str) -> JSON:
-        """What a loop around the step calls its element, or counts its runs by."""
+        """Return the element or the index of a loop around the step."""
         if self.at is None:
             return None
         for frame in self.state.visible(self.at.step.scope):
@@ -155,10 +155,10 @@ class ExpressionScope:
         found: dict[str, JSON] = dict.fromkeys(wanted or ())
         seen: set[str] = set()
         for frame in self.state.visible(ROOT if self.at is None else self.at.step.scope):
-            for name in _those(frame.steps, wanted):
+            for name in _existing(frame.steps, wanted):
                 if name not in seen:
                     seen.add(name)
-                    found[name] = _seen(frame, name)
+                    found[name] = _as_read(frame, name)
         return found
 
     async def _secrets(self, names: frozenset[str]) -> dict[str, JSON]:
@@ -170,15 +170,15 @@ class ExpressionScope:
         return dict(values)
 
 
-def _those(steps: Mapping[str, StepState], wanted: frozenset[str] | None) -> Iterable[str]:
+def _existing(steps: Mapping[str, StepState], wanted: frozenset[str] | None) -> Iterable[str]:
     return list(steps) if wanted is None else [name for name in wanted if name in steps]
 
 
-def _seen(frame: Frame, name: str) -> JSON:
+def _as_read(frame: Frame, name: str) -> JSON:
     """Return the latest run of a node as expressions read it.
 
-    A run under way has no result, so the node itself, and what a loop holds, read the run before it where there is one.
-    Where the end of the flow cut a run off, its handlers read that.
+    A running step has no result, so expressions read the previous run of the node if there is one. Handlers of the
+    flow's end read a run that the end interrupted.
     """
     step = frame.steps[name]
     if step.before is not None and frame.ended is None:

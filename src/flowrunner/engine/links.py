@@ -1,4 +1,4 @@
-"""What executions tell each other: that they have ended, and that nobody waits for them any more."""
+"""Notifications between executions: an end to the waiting parent, a cancellation to orphaned children."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -9,25 +9,25 @@ from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.ports import PARENT_HAS_GONE_ON, ConcurrencySlot, Signal
 
-# The node type whose steps start executions and wait for them, and what those steps say that they wait for.
+# The node type whose steps start executions and wait for them, and the `type` in the details of their wait.
 SUB_FLOW: Final = "flow"
 
 
 def key_of_end(id: ExecutionId) -> str:
-    """The key of the signal that tells of the end of an execution."""
+    """Return the key of the signal that reports the end of an execution."""
     return f"{END_OF_FLOW}{id}"
 
 
 def step_of_parent(started: Event) -> str | None:
-    """The step that an execution was started for, from its first event."""
+    """Return the parent step of an execution, from its first event."""
     parent = _parent(started)
     return None if parent is None else str(parent["step"])
 
 
-def try_of_parent(started: Event) -> tuple[str, JSON] | None:
-    """The step that an execution was started for, and how many of its tries had failed by then.
+def attempt_of_parent(started: Event) -> tuple[str, JSON] | None:
+    """Return the parent step of an execution and the number of its failed attempts at that time.
 
-    Each try after a failed one asks for another execution.
+    Each attempt after a failed one starts another execution.
     """
     parent = _parent(started)
     return None if parent is None else (str(parent["step"]), parent["failures"])
@@ -39,7 +39,7 @@ def _parent(started: Event) -> Mapping[str, JSON] | None:
 
 
 def end_signal(id: ExecutionId, started: Event, last: Event) -> Signal | None:
-    """What the step that waits for an execution is told of its end; None if it has not ended."""
+    """Return the signal of an execution's end to its parent step; None if it has not ended."""
     payload: dict[str, JSON]
     match last:
         case Completed(result=result):
@@ -60,10 +60,10 @@ def notify_links(
     slot: ConcurrencySlot | None,
     events: Sequence[Event],
 ) -> None:
-    """Say that an execution has ended to whoever waits for it. Harmless if they know.
+    """Notify the executions that wait for the end of this one; a repeat has no effect.
 
     Args:
-        events: Its first and its last, at least.
+        events: The first and the last event, at least.
     """
     if slot is not None:
         deps.links.release_slot(slot.key)
@@ -74,7 +74,7 @@ def notify_links(
 
 
 class PendingNotifications:
-    """What one execution has to tell its relatives, once the reason for it is durable."""
+    """Notifications of one execution to linked ones, sent once their cause is durable."""
 
     def __init__(
         self,
@@ -90,11 +90,11 @@ class PendingNotifications:
         self._parent_id = parent_id
         self._slot = slot
         self._orphans: list[ExecutionId] = []
-        # A step was left that may have started one, and nothing here tells.
+        # An abandoned step may have started a child that is not recorded.
         self._may_have_more_orphans = False
 
     def leave(self, current: StepState) -> None:
-        """Note what a step has set going elsewhere, which nobody waits for from now on."""
+        """Note the child execution of a step that stops waiting for it."""
         if current.status is StepStatus.RUNNING and current.node_type == SUB_FLOW:
             self._may_have_more_orphans = True
         details = current.waiting.details if current.waiting is not None else None
@@ -102,7 +102,7 @@ class PendingNotifications:
             self._orphans.append(ExecutionId(str(details["execution_id"])))
 
     def notify(self, ending: Ending | None) -> None:
-        """Tell the orphans, and if the execution has ended whoever waits for that."""
+        """Cancel the orphans, and if the execution has ended, notify the waiting executions."""
         orphans, self._orphans = self._orphans, []
         for orphan in orphans:
             self._deps.links.cancel_soon(orphan, reason=PARENT_HAS_GONE_ON)

@@ -1,4 +1,4 @@
-"""What the engine itself says in the log of an execution, and the levels of what others say."""
+"""The engine's own lines in the log of an execution, and the levels of other lines."""
 
 from flowrunner.domain.events import (
     LOG_LEVELS,
@@ -15,9 +15,9 @@ from flowrunner.domain.execution import StepState
 from flowrunner.domain.values import JSON, rfc3339
 
 
-def level_of(said: str) -> LogLevel:
-    """The level of a line by anybody's node type or script: what is stored has to be read again."""
-    return said if said in LOG_LEVELS else "info"
+def level_of(level: str) -> LogLevel:
+    """Return a level from a node type or script if it is known, else ``info``: stored levels must be readable."""
+    return level if level in LOG_LEVELS else "info"
 
 
 def line_of_start(started: Started) -> Logged:
@@ -41,7 +41,7 @@ def line_of_failure(event: NodeFailed) -> Logged:
 
 
 def line_of_end(event: Ending | ScopeEnded, last: StepState | None) -> Logged:
-    """How the flow itself has ended, at its step ``last``."""
+    """Return the line about the end of the flow at its step ``last``."""
     node = None if last is None else last.step.node
     node_type = None if last is None else last.node_type
     outcome = event.outcome if isinstance(event, ScopeEnded) else None

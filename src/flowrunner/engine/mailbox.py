@@ -1,4 +1,4 @@
-"""What has come for an execution in memory, and how it waits for more."""
+"""The mailbox of an execution in memory."""
 
 import asyncio
 from collections import deque
@@ -10,16 +10,16 @@ from flowrunner.domain.events import Logged, Step
 from flowrunner.engine.step import StepResult
 from flowrunner.ports import Signal
 
-# What nothing has to wait for becomes durable, and visible, after this time.
+# Events that no step depends on become durable, and visible, after this time.
 SHOW_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a try of a step came to; one that nobody waits for any more means nothing.
+    """The outcome of an attempt of a step; ignored if the step was abandoned.
 
     Attributes:
-        is_done: Set when it is recorded, or never will be.
+        is_done: Set when the outcome is recorded or dropped.
     """
 
     step: Step
@@ -30,7 +30,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class SignalMessage:
-    """A signal, and who wants to know what became of it."""
+    """A signal with the future for its answer."""
 
     signal: Signal
     answer: "asyncio.Future[bool]"
@@ -40,7 +40,7 @@ Message: TypeAlias = Result | Logged | SignalMessage
 
 
 class Mailbox:
-    """The mailbox of an actor: whoever has something for the run puts it here, and only the run's loop takes it."""
+    """The mailbox of an actor: any task puts messages, and only the actor's loop takes them."""
 
     def __init__(self) -> None:
         self._messages: deque[Message] = deque()
@@ -58,7 +58,7 @@ class Mailbox:
         self._awake.set()
 
     def put_line(self, line: Logged) -> None:
-        """Put a log line, which can wait for company."""
+        """Put a log line, which is recorded together with later ones."""
         self._messages.append(line)
         self.wake_soon()
 
@@ -74,8 +74,8 @@ class Mailbox:
         self._awake.set()
 
     async def wait(self, seconds: float | None) -> bool:
-        """Whether something came before so many seconds had passed; None for no limit."""
-        came = True
+        """Wait for a message; return False if none came within ``seconds`` (None for no limit)."""
+        is_awake = True
         if seconds is None:
             await self._awake.wait()
         else:
@@ -83,12 +83,12 @@ class Mailbox:
                 async with asyncio.timeout(max(seconds, 0.0)):
                     await self._awake.wait()
             except TimeoutError:
-                came = False
+                is_awake = False
         self._awake.clear()
-        return came
+        return is_awake
 
     def take(self, *, most: int | None = None) -> Iterator[Message]:
-        """The messages in the order in which they came; what is left after ``most`` of them wakes the run again."""
+        """Yield messages in their order; if some are left after ``most`` of them, the actor wakes again."""
         count = 0
         while self._messages:
             if count == most:
@@ -102,7 +102,7 @@ class Mailbox:
                 _end(message)
 
     def take_lines(self) -> list[Logged]:
-        """The log lines; all else stays."""
+        """Take the log lines and keep the other messages."""
         lines = [message for message in self._messages if isinstance(message, Logged)]
         if lines:
             self._messages = deque(message for message in self._messages if not isinstance(message, Logged))

@@ -1,4 +1,4 @@
-"""What is worked out between steps: a flow's outputs, and what a loop collects of a run of its nodes."""
+"""Values evaluated between steps: a flow's outputs, and the values that a loop collects."""
 
 from flowrunner.domain.decide import Decision, complete, failed, node_of
 from flowrunner.domain.events import Failure, ScopeEnded
@@ -11,7 +11,7 @@ from flowrunner.engine.expressions import ExecutionRef, ExpressionScope, OnConso
 async def evaluate_outputs(
     deps: EngineDependencies, execution: ExecutionRef, state: ExecutionState, on_console: OnConsole
 ) -> Decision:
-    """The outputs of a flow that has some, and with them its end.
+    """Evaluate the outputs of a flow and return its end.
 
     Raises:
         Stopped.
@@ -29,13 +29,13 @@ async def evaluate_outputs(
 async def collection(
     deps: EngineDependencies, execution: ExecutionRef, state: ExecutionState, scope: str, on_console: OnConsole
 ) -> ScopeEnded:
-    """Return the end of a run of a loop's nodes, with what the loop collects of it.
+    """Return the end of one run of a loop's nodes, with the value that the loop collects from it.
 
     Raises:
         Stopped.
     """
     frame = state.frames[scope]
-    assert frame.owner is not None, "decided only for what a loop holds"
+    assert frame.owner is not None, "decided only for nodes in a loop"
     node = node_of(execution.flow, state, frame.owner)
     assert node.collect is not None, "decided only for loops that collect"
     names = ExpressionScope(

@@ -1,7 +1,7 @@
-"""Makes events fit to be stored: encoded, bounded, and free of secrets.
+"""Encoding, bounding and redaction of events before they are stored.
 
-Whatever is stored, logged, sent or shown of an execution has passed here, and the execution
-itself goes on with what was recorded: a replay sees the same values.
+All stored, logged, sent or displayed data of an execution passes here, and the execution itself continues with the
+recorded values, so that a replay sees the same values.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ from flowrunner.ports import LONG_BYTES, Recorded, Redactor
 MAX_EVENT_BYTES: Final = 2 * 1024 * 1024
 MAX_LOG_BYTES: Final = 64 * 1024
 MAX_ERROR_BYTES: Final = 256 * 1024
-# The data of an error takes no more than that in memory either; shorter than this as JSON, it does not.
+# The limit of an error's data holds in memory, too. Shorter data, as JSON, cannot exceed it.
 _LONG_ERROR_BYTES: Final = 8 * 1024
 
 _MESSAGE_CHARACTERS: Final = 10_000
-# A secret that begins before the end of a shortened message, in a form of ten bytes for each of its own.
+# Length of a secret at the cut of a shortened message, encoded with up to ten characters for each byte.
 _BESIDE: Final = 10 * 8 * 1024
 
-# Members that carry values of users; the rest are names that the program goes by.
+# Fields with values of users; the other fields contain names from the program.
 _PAYLOADS: Final = (
     "input", "inputs", "result", "vars", "message", "data", "reason", "payload", "details", "action", "collected",
 )  # fmt: skip
@@ -45,25 +45,24 @@ _PAYLOADS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Storable:
-    """An event as it is stored. It may differ from what happened: secrets are hidden, and what is too
-    large to be kept gives way to an error that says so."""
+    """The stored form of an event. Secrets are redacted, and an event that is too large is replaced by an error."""
 
     event: Event
     data: bytes
 
 
 def storable(event: Event, redactor: Redactor) -> Storable:
-    """Raises: RedactionLimit for a start or a signal in which secrets cannot be hidden."""
+    """Return the stored form of an event. Raises: RedactionLimit for a start or a signal that cannot be redacted."""
     return _storable(*_encoded(event), redactor)
 
 
 def storable_again(event: Event) -> Storable:
-    """As `storable`, for an event whose values have been recorded with another one: they are not searched twice."""
+    """Return the stored form of an event whose values are redacted already, as part of another event."""
     return _storable(*_encoded(event), None)
 
 
 async def storable_soon(event: Event, redactor: Redactor) -> Storable:
-    """As `storable`, without holding up others while a long event is searched. The texts of an account take turns."""
+    """Return the stored form of an event; a long one is redacted in a thread, one at a time per account."""
     event, encoded = _encoded(event)
     if len(encoded) <= LONG_BYTES:
         return _storable(event, encoded, redactor)
@@ -72,7 +71,7 @@ async def storable_soon(event: Event, redactor: Redactor) -> Storable:
 
 
 async def hidden_soon(failure: Failure, redactor: Redactor) -> Failure:
-    """The failure as an event has it."""
+    """Return the stored form of a failure."""
     event = NodeFailed(node="", node_type="", iteration=0, attempt=0, error=failure)
     stored = (await storable_soon(event, redactor)).event
     assert isinstance(stored, NodeFailed), "the kind of an event that failed stays"
@@ -80,7 +79,7 @@ async def hidden_soon(failure: Failure, redactor: Redactor) -> Failure:
 
 
 def record(event: Event | Storable, *, seq: int, at: datetime, redactor: Redactor) -> Recorded:
-    """Raises: As `storable`."""
+    """Return an event as a record of the journal. Raises: See `storable`."""
     stored = event if isinstance(event, Storable) else storable(event, redactor)
     return Recorded(seq, at, stored.event, stored.data)
 
@@ -94,7 +93,7 @@ def _encoded(event: Event) -> tuple[Event, bytes]:
 
 
 def _storable(event: Event, encoded: bytes, redactor: Redactor | None) -> Storable:
-    # What is not kept need not be searched.
+    # Bound the event before the search for secrets.
     if len(encoded) > (_LONG_ERROR_BYTES if isinstance(event, NodeFailed | Failed) else MAX_LOG_BYTES):
         bounded = _bounded(event, len(encoded))
         if bounded is not event:
@@ -104,7 +103,7 @@ def _storable(event: Event, encoded: bytes, redactor: Redactor | None) -> Storab
             event = _redacted(event, msgspec.json.decode(encoded), redactor)
             encoded = msgspec.json.encode(event)
     except RedactionLimit as error:
-        event = _instead(event, error)
+        event = _replacement(event, error)
         encoded = msgspec.json.encode(event)
     if len(encoded) > _MESSAGE_CHARACTERS:
         shortened = _with_shorter_message(event)
@@ -114,10 +113,10 @@ def _storable(event: Event, encoded: bytes, redactor: Redactor | None) -> Storab
 
 
 def _redacted(event: Event, fields: dict[str, Any], redactor: Redactor) -> Event:
-    """The event without secrets, all of which are looked for at once."""
+    """Return the event without secrets, after one search for all of them."""
     places: list[tuple[dict[str, Any], str]] = [(fields, name) for name in _PAYLOADS if name in fields]
-    kind, mark, _ = str(fields.get("key") or "").partition(":")
-    if mark:
+    kind, colon, _ = str(fields.get("key") or "").partition(":")
+    if colon:
         places.append((fields, "key"))
         fields["key"] = fields["key"][len(kind) + 1 :]
     error = fields.get("error")
@@ -127,19 +126,19 @@ def _redacted(event: Event, fields: dict[str, Any], redactor: Redactor) -> Event
     assert isinstance(values, list), "what is redacted keeps its shape"
     for (within, name), value in zip(places, values, strict=True):
         within[name] = value
-    if mark:
+    if colon:
         fields["key"] = f"{kind}:{fields['key']}"
     return msgspec.convert(fields, type(event))
 
 
 def signal_key(key: str, redactor: Redactor) -> str:
-    """The key of a signal as it is stored: whoever waits for it and whoever sends it may name a secret."""
-    kind, mark, name = key.partition(":")
-    return f"{kind}{mark}{redactor.redact(name)}"
+    """Return the stored form of a signal's key, in which a secret may occur."""
+    kind, colon, name = key.partition(":")
+    return f"{kind}{colon}{redactor.redact(name)}"
 
 
 def _encodable(event: Event, reason: str) -> Event:
-    """What stands for an event whose values, which a node gave, are no JSON."""
+    """Return the replacement of an event whose values from a node are not JSON."""
     note: JSON = {"omitted": f"the data cannot be written as JSON ({reason})"}
     match event:
         case NodeCompleted() | NodeWaiting() | ScopesOpened():
@@ -156,7 +155,7 @@ def _encodable(event: Event, reason: str) -> Event:
 
 
 def _clean(text: str) -> str:
-    """The text without halves of surrogate pairs, which no encoding has a form for."""
+    """Return the text without lone surrogates, which cannot be encoded."""
     return text.encode(errors="replace").decode()
 
 
@@ -171,10 +170,10 @@ def _failed(event: NodeCompleted | NodeWaiting | ScopesOpened, type: str, messag
     )
 
 
-def _instead(event: Event, error: RedactionLimit) -> Event:
-    """What stands for an event in which secrets cannot be hidden.
+def _replacement(event: Event, error: RedactionLimit) -> Event:
+    """Return the replacement of an event that cannot be redacted.
 
-    Raises: RedactionLimit for what others are to be told of, who sent it.
+    Raises: RedactionLimit for events whose sender has to get the error.
     """
     failure = Failure(type="limit.redaction", message=str(error))
     match event:
@@ -213,18 +212,18 @@ def _bounded(event: Event, size: int) -> Event:
 
 
 def _bounded_error(event: NodeFailed | Failed, size: int) -> Event:
-    what = "had"
+    verb = "had"
     if size <= MAX_ERROR_BYTES:
-        size, what = memory_of(event.error.data), "takes in memory"
+        size, verb = memory_of(event.error.data), "takes in memory"
     if size <= MAX_ERROR_BYTES:
         return event
-    note: JSON = {"truncated": f"the data of this error {what} {size} bytes; {MAX_ERROR_BYTES} are kept at most"}
+    note: JSON = {"truncated": f"the data of this error {verb} {size} bytes; {MAX_ERROR_BYTES} are kept at most"}
     message = event.error.message[: _MESSAGE_CHARACTERS + _BESIDE]
     return replace(event, error=replace(event.error, message=message, data=note))
 
 
 def _with_shorter_message(event: Event) -> Event:
-    """The event with what is kept of a long message; it is cut after its secrets are hidden."""
+    """Return the event with a long message cut, after its secrets are redacted."""
     match event:
         case Logged(message=message, data={"truncated": _}) if len(message) > _MESSAGE_CHARACTERS:
             return replace(event, message=message[:_MESSAGE_CHARACTERS])

@@ -1,4 +1,4 @@
-"""What the server's log tells of executions: names, numbers and error types, and no value that they work with."""
+"""Lines about executions in the server's log: names, numbers and error types, never values of users."""
 
 import logging
 from datetime import datetime
@@ -14,13 +14,13 @@ logger = structlog.get_logger()
 
 
 def logs_steps() -> bool:
-    """Return whether steps have lines in the log: they are many, and have so with `log_level=debug` alone."""
+    """Return whether each step has a line in the log, which only `log_level=debug` enables."""
     enabled: bool = logger.is_enabled_for(logging.DEBUG)
     return enabled
 
 
 def step_facts(event: NodeCompleted | NodeFailed, state: ExecutionState, at: datetime) -> dict[str, Any]:
-    """Return what `step.finished` tells of a step that is about to end, or to be tried again."""
+    """Return the fields of `step.finished` for a step that is about to end or to be retried."""
     step = Step(event.node, event.iteration, event.scope)
     facts: dict[str, Any] = {
         "step": str(step),
@@ -40,7 +40,7 @@ def log_step(execution_id: ExecutionId, workspace_id: WorkspaceId, facts: dict[s
 
 
 def log_failed(execution_id: ExecutionId, workspace_id: WorkspaceId, flow_id: FlowId, error: Failure) -> None:
-    """Log an execution that has failed, once that is durable."""
+    """Log a failed execution, once its end is durable."""
     logger.info(
         "execution.failed",
         execution_id=execution_id,

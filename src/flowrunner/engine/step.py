@@ -1,4 +1,4 @@
-"""Runs one try of one step: fills in the parameters, calls the node type, judges the outcome."""
+"""One attempt of one step: resolve the parameters, call the node type, record the outcome."""
 
 import asyncio
 import traceback
@@ -47,18 +47,18 @@ from flowrunner.ports import ParentStep
 logger = structlog.get_logger()
 
 StepResult: TypeAlias = NodeCompleted | NodeWaiting | ScopesOpened | Failure
-_Given: TypeAlias = JSON | Outcome | Suspend | RunScopes | Collected
+_NodeOutcome: TypeAlias = JSON | Outcome | Suspend | RunScopes | Collected
 
 
 @dataclass(frozen=True, slots=True)
 class _Flows:
-    """Starts executions for one step. Fills `plugin.SubFlows`."""
+    """The executions that one step starts. Implements `plugin.SubFlows`."""
 
     deps: EngineDependencies
     parent: ParentStep
 
     async def start(self, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool) -> SubFlow:
-        # Asked again, it finds what was started after all.
+        # A repeat finds the execution if the first call started it.
         return await self.deps.retry_until_available(
             lambda: self.deps.flows.start(self.parent, flow, version=version, input=input, wait=wait)
         )
@@ -66,7 +66,7 @@ class _Flows:
 
 @dataclass(slots=True)
 class Context:
-    """What a running node may know and use. Fills `plugin.StepContext`."""
+    """The context of a running node. Implements `plugin.StepContext`."""
 
     deps: EngineDependencies
     execution: ExecutionRef
@@ -74,7 +74,7 @@ class Context:
     current: StepState
     declared: Node
     report: Callable[[Logged], None]
-    wait_for_turn: Callable[[], Awaitable[None]] | None
+    wait_for_slot: Callable[[], Awaitable[None]] | None
 
     @property
     def execution_id(self) -> str:
@@ -140,8 +140,8 @@ class Context:
         )
 
     async def hold_long_value(self) -> None:
-        if self.wait_for_turn is not None:
-            await self.wait_for_turn()
+        if self.wait_for_slot is not None:
+            await self.wait_for_slot()
 
     def now(self) -> datetime:
         return self.deps.clock.now()
@@ -170,19 +170,18 @@ async def run_step(
     step: Step,
     report: Callable[[Logged], None],
     *,
-    wait_for_turn: Callable[[], Awaitable[None]] | None = None,
+    wait_for_slot: Callable[[], Awaitable[None]] | None = None,
 ) -> StepResult:
-    """The outcome of the current try of ``step``, or of going on with it. A failure is an outcome, not
-    an exception.
+    """Run or resume the current attempt of ``step`` and return its outcome. A failure is an outcome, not an exception.
 
     Args:
-        wait_for_turn: Awaited before the step holds a long value; whoever gives it knows when that is recorded.
+        wait_for_slot: Awaited before the step holds a long value; the caller frees the slot once the value is recorded.
 
     Raises:
         Stopped.
     """
     node = node_of(execution.flow, state, step)
-    context = Context(deps, execution, state, state.at(step), node, report, wait_for_turn)
+    context = Context(deps, execution, state, state.at(step), node, report, wait_for_slot)
     try:
         return await _outcome(context)
     except NodeFailure as error:
@@ -198,8 +197,8 @@ async def run_step(
     except Stopped:
         raise
     except (Exception, asyncio.CancelledError) as error:
-        # Node types may be anybody's code: whatever they raise ends their node, not the server.
-        # Only a cancellation that somebody asked for goes its way.
+        # Node types may be third-party code: any exception fails the node, not the server. Only a cancellation of
+        # this task is raised again.
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
             raise
@@ -215,7 +214,7 @@ async def run_step(
 
 
 async def _trace(deps: EngineDependencies, execution: ExecutionRef, error: BaseException) -> JSON:
-    """Return what the log tells of a crash, without secrets: what an exception says may be what it choked on."""
+    """Return the traceback of a crash without secrets, which the message of an exception may contain."""
     redactor = await deps.vault.redactor(execution.workspace_id)
     try:
         return await redactor.redact_soon("".join(traceback.format_exception(error)))
@@ -234,91 +233,94 @@ async def _outcome(context: Context) -> StepResult:
     scope = ExpressionScope(context.deps, context.execution, context.state, current, context.on_console, {})
     node_type: NodeType[Any] = context.deps.node_types[node.type]
     if node_type.reevaluate_params:
-        scope.extra = _of_next_run(current)
+        scope.extra = _names_of_next_run(current)
     try:
         async with asyncio.timeout(node.timeout_seconds) as limit:
             if current.status is StepStatus.RUNNING:
-                given = await _run(node_type, context, scope)
+                outcome = await _run(node_type, context, scope)
             else:
                 params = None
                 if node_type.reevaluate_params:
                     params = node_type.read(await scope.resolve(node.params))
-                given = await _continue(node_type, params, context)
+                outcome = await _resume(node_type, params, context)
                 if node.hooks is not None:
                     filled = await scope.resolve(node.params)
-                    given = await _changed_after(context, node.hooks, filled, given)
+                    outcome = await _after_post_hook(context, node.hooks, filled, outcome)
     except TimeoutError:
         if not limit.expired() or node.timeout_seconds is None:
             raise
         failure = timed_out(node.name, node.timeout_seconds)
         raise NodeFailure(failure.type, failure.message) from None
-    if given is _SKIPPED:
+    if outcome is _SKIPPED:
         return _completed(context, Outcome(current.input, SKIPPED_ACTION), current.input, skipped=True)
-    if isinstance(given, RunScopes):
-        return _opened(context, given)
-    if isinstance(given, Suspend) and given.key is not None:
-        # Its result is what the signal brings, which is not known yet.
-        return _waiting(context, given, given.result)
-    if isinstance(given, Collected):
-        others = msgspec.to_builtins(dict(given.others), str_keys=True)
+    if isinstance(outcome, RunScopes):
+        return _opened(context, outcome)
+    if isinstance(outcome, Suspend) and outcome.key is not None:
+        # Its result is the payload of the signal, which is not known yet.
+        return _waiting(context, outcome, outcome.result)
+    if isinstance(outcome, Collected):
+        others = msgspec.to_builtins(dict(outcome.others), str_keys=True)
         if node.output is None:
             return replace(_completed(context, Outcome(None), None), collected=others)
-        given = current.collected(others)
-    result = given.result if isinstance(given, Outcome | Suspend) else given
+        outcome = current.collected(others)
+    result = outcome.result if isinstance(outcome, Outcome | Suspend) else outcome
     if node.output is not None:
         seen = ExpressionScope(
             context.deps, context.execution, context.state, current, context.on_console, {"result": result}
         )
         result = await seen.resolve(node.output)
-    # Later nodes see what a replay will see, whatever Python object it was. Raises for what has no
-    # JSON form.
+    # Later nodes see the JSON value that a replay will see. Raises for objects without a JSON form.
     result = msgspec.to_builtins(result, str_keys=True)
-    if isinstance(given, Suspend):
-        return _waiting(context, given, result)
-    return _completed(context, given if isinstance(given, Outcome) else Outcome(given), result)
+    if isinstance(outcome, Suspend):
+        return _waiting(context, outcome, result)
+    return _completed(context, outcome if isinstance(outcome, Outcome) else Outcome(outcome), result)
 
 
 _SKIPPED: Any = object()
 
 
-async def _run(node_type: NodeType[Any], context: Context, scope: ExpressionScope) -> _Given:
+async def _run(node_type: NodeType[Any], context: Context, scope: ExpressionScope) -> _NodeOutcome:
     node = context.declared
     if node.condition is not None:
-        # By itself, because of a node that is skipped nothing else is evaluated.
+        # Resolved first, as nothing else of a skipped node is evaluated.
         holds = await scope.resolve(node.condition)
         if isinstance(holds, ExpressionFailed):
             raise holds
         if not holds:
-            return _SKIPPED  # type: ignore[no-any-return] # a mark of its own kind
+            return _SKIPPED  # type: ignore[no-any-return] # a sentinel
     params = await scope.resolve(node.params)
     if node.hooks is None:
         return await node_type.run(node_type.read(params), context)
     return await _run_with_hooks(node_type, context, node.hooks, params)
 
 
-async def _run_with_hooks(node_type: NodeType[Any], context: Context, hooks: Hooks, params: JSON) -> _Given:
+async def _run_with_hooks(node_type: NodeType[Any], context: Context, hooks: Hooks, params: JSON) -> _NodeOutcome:
     if hooks.prep is not None:
         params = await _call(context, hooks.prep, {"context": params})
     if hooks.exec is not None:
-        given: _Given = await _call(context, hooks.exec, {"context": params})
+        outcome: _NodeOutcome = await _call(context, hooks.exec, {"context": params})
     else:
-        given = await node_type.run(node_type.read(params), context)
-    return await _changed_after(context, hooks, params, given)
+        outcome = await node_type.run(node_type.read(params), context)
+    return await _after_post_hook(context, hooks, params, outcome)
 
 
-async def _changed_after(context: Context, hooks: Hooks, params: JSON, given: _Given) -> _Given:
-    """What a node gives, as its last hook makes it; nothing as long as that is not known."""
-    if hooks.post is None or isinstance(given, RunScopes) or (isinstance(given, Suspend) and given.key is not None):
-        return given
-    if isinstance(given, Collected):
-        given = context.current.collected(given.others)
-    result = given.result if isinstance(given, Outcome | Suspend) else given
+async def _after_post_hook(context: Context, hooks: Hooks, params: JSON, outcome: _NodeOutcome) -> _NodeOutcome:
+    """Return the outcome of a node after its post hook; unchanged while the result is not known."""
+    if (
+        hooks.post is None
+        or isinstance(outcome, RunScopes)
+        or (isinstance(outcome, Suspend) and outcome.key is not None)
+    ):
+        return outcome
+    if isinstance(outcome, Collected):
+        outcome = context.current.collected(outcome.others)
+    result = outcome.result if isinstance(outcome, Outcome | Suspend) else outcome
     changed = await _call(context, hooks.post, {"context": params, "result": result})
-    match given:
+    match outcome:
         case Outcome():
-            return Outcome(changed, given.action, given.is_last, given.vars)
+            return Outcome(changed, outcome.action, outcome.is_last, outcome.vars)
         case Suspend():
-            return replace(given, result=changed)
+            return replace(outcome, result=changed)
         case _:
             return changed
 
@@ -328,15 +330,15 @@ async def _call(context: Context, hook: Prepared, extra: Mapping[str, JSON]) -> 
     return await scope.resolve(hook)
 
 
-def _of_next_run(current: StepState) -> Mapping[str, JSON]:
-    """What parameters that are filled in before each run of a scope read: which run, and what the one before gave."""
+def _names_of_next_run(current: StepState) -> Mapping[str, JSON]:
+    """Return the index of the next run of a scope and the result of the previous one, for the parameters."""
     results = current.open.results if current.open is not None else {}
     for key, result in results.items():
         return {"input": result, "index": int(key) + 1}
     return {"index": 0}
 
 
-async def _continue(node_type: NodeType[Any], params: Params | None, context: Context) -> _Given:
+async def _resume(node_type: NodeType[Any], params: Params | None, context: Context) -> _NodeOutcome:
     """Call the method of the node type for the event that the step has waited for."""
     current = context.current
     if current.open is None:
@@ -386,7 +388,7 @@ def _waiting(context: Context, suspend: Suspend, result: JSON) -> NodeWaiting:
 
 
 def _opened(context: Context, scopes: RunScopes) -> ScopesOpened:
-    # One value that flows into many scopes is written many times; a list of different ones has been counted.
+    # One input of many scopes is written many times; a list of different inputs has been measured before.
     if len({id(input) for input in scopes.inputs}) < len(scopes.inputs) and (
         left_after(scopes.inputs, MAX_RENDERED) < 0
     ):

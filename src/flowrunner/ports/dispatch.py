@@ -1,4 +1,4 @@
-"""Who advances executions, what they are told, and what they do to each other."""
+"""Dispatchers and engines, the signals and cancel requests of executions, and links between executions."""
 
 from asyncio import Future
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,15 +16,15 @@ from flowrunner.ports.journal import NewExecution
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """Something that an execution is told from outside.
+    """A named value sent to an execution.
 
     Attributes:
-        if_awaited: It counts only if a step waits for it at this moment.
-        step: The step it is for, which waits for it or is about to: otherwise it does not count.
-        request: Digests of its idempotency key and of what was asked, as `key:asked`. A repeat counts and changes
-            nothing; another request with the same key does not count.
-        audit: Who sends it, for the audit log.
-        letter: The letter that it came by, which is gone once it is durable.
+        if_awaited: Accept the signal only if a step waits for it now.
+        step: The step the signal is addressed to. The signal is rejected unless that step waits for it or is running.
+        request: Digests of the idempotency key and of the request, as `key:asked`. A repeat is accepted and changes
+            nothing; another request with the same key is rejected.
+        audit: The audit entry that names the sender.
+        message: Number of the inbox message that carried the signal, which is deleted once the signal is durable.
     """
 
     key: str
@@ -39,11 +39,12 @@ class Signal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
-    """The wish that an execution ends.
+    """A cancel request for an execution.
 
     Attributes:
-        audit: Whose wish it is, for the audit log.
-        spares_handlers: The handlers of its end run. Otherwise it ends at once, without them or in the middle of them.
+        audit: The audit entry that names the requester.
+        spares_handlers: Run the handlers of the flow's end. Otherwise the execution ends at once, and handlers are
+            skipped or interrupted.
     """
 
     reason: str
@@ -53,7 +54,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class InboxMessage:
-    """Something that an execution is told by a process that does not have it in memory."""
+    """A signal or cancel request from a process that does not have the execution in memory."""
 
     number: int
     execution_id: ExecutionId
@@ -61,133 +62,133 @@ class InboxMessage:
 
 
 class Inbox(Protocol):
-    """What is on its way to executions in other processes.
+    """Messages to executions that other processes have in memory.
 
-    A letter is gone once what it says is durable: see `Append.letters`. One that did not count is marked, until
-    whoever sent it has seen that.
+    A message is deleted once its effect is durable: see `Append.messages`. A rejected message is marked and kept until
+    its sender has read the answer.
     """
 
     async def send(self, id: ExecutionId, content: "Signal | Cancel", *, at: datetime) -> int:
-        """Gives its number. Secrets must not be in it. Raises: NotFound."""
+        """Store a message, which must not contain secrets, and return its number. Raises: NotFound."""
         ...
 
     async def unread(self, ids: Collection[ExecutionId]) -> Sequence[InboxMessage]:
-        """In the order in which they came."""
+        """Return the messages in the order in which they were sent."""
         ...
 
     async def reject(self, number: int, fencing_token: int) -> None:
-        """It did not count; means nothing if another process has its execution by now: see `Journal.own`."""
+        """Mark a message as rejected. Ignored if another process owns the execution: see `Journal.acquire`."""
         ...
 
     async def discard(self, number: int, fencing_token: int) -> None:
-        """It did not count, and nobody waits to see that; means nothing if another process has its execution by now."""
+        """Delete a message whose answer no sender waits for. Ignored if another process owns the execution."""
         ...
 
     async def answer(self, number: int) -> bool | None:
-        """Whether it counted; None while that is open."""
+        """Return True if the message was accepted or is gone, False if it was rejected, None while it is open."""
         ...
 
     async def cancel(self, number: int) -> bool:
-        """Whether it was still there."""
+        """Delete a message; return False if it was gone already."""
         ...
 
     async def waiting(self, *, since: datetime, limit: int) -> Sequence[ExecutionId]:
-        """Executions that go on and have letters that have been on their way since then or longer."""
+        """Return unfinished executions with messages that were sent at ``since`` or before."""
         ...
 
     async def purge(self, *, before: datetime) -> None:
-        """Delete letters from before then that nobody takes: refused ones, and to executions that have ended."""
+        """Delete old messages that no worker will read: rejected ones, and those to executions that have ended."""
         ...
 
 
 class ActiveSlots(Protocol):
-    """Which executions may be in the memory of processes that share a journal, so many of each account.
+    """Slots of executions in the memory of processes that share a journal, limited per account.
 
-    Room belongs to an execution, from when it has it until it leaves or ends, whichever process has it in memory and
-    whether or not that one is alive.
+    A slot belongs to an execution from admission until it leaves memory or ends, independently of which process has it
+    in memory and whether that process is alive.
     """
 
     async def enter(self, id: ExecutionId, *, most: int | None, at: datetime) -> bool:
-        """Whether it has room, or gets it now; otherwise it waits from now on.
+        """Take an active slot, or queue for one; return whether the execution has a slot.
 
         Args:
-            most: How many of its account may have room; None is no limit.
+            most: Limit of active slots of the account; None for no limit.
         """
         ...
 
     async def leave(self, id: ExecutionId, fencing_token: int) -> None:
-        """It has left memory and not ended; means nothing if another process has it by now: see `Journal.own`."""
+        """Free the slot of an unfinished execution. Ignored if another process owns it: see `Journal.acquire`."""
         ...
 
     async def is_waiting(self, id: ExecutionId) -> bool: ...
 
     async def admit_next(self, workspace_id: WorkspaceId, *, most: int | None) -> ExecutionId | None:
-        """Give room to the one of the account that has waited longest, if there is any."""
+        """Give a free slot to the account's execution that has waited longest; return it, or None."""
         ...
 
     async def accounts_waiting(self) -> Sequence[WorkspaceId]:
-        """Accounts with executions that wait."""
+        """Return the accounts with queued executions."""
         ...
 
     async def waiting(self) -> int:
-        """How many executions wait for room, or are new and no process has taken them up yet."""
+        """Count the executions that wait for a slot, or are new and not loaded by any process yet."""
         ...
 
     async def expected(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Executions that were let in, have waited since then or longer, and that no process has taken up."""
+        """Return executions that were admitted, have waited since ``since`` or longer, and are not loaded yet."""
         ...
 
     async def idle(self, *, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Executions that have room and wait for something: they are about to leave, or nobody knows of them."""
+        """Return executions that hold a slot while they wait: they are about to leave memory, or were forgotten."""
         ...
 
     async def unnotified(self, *, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Executions that have got their turn since they were in memory, and are not there again yet."""
+        """Return executions that got a concurrency slot after they left memory, and are not loaded again yet."""
         ...
 
 
-# Why an execution is cancelled by what became of another.
+# Reasons for cancelling an execution because of another one.
 PARENT_HAS_ENDED: Final = "the execution that waited for it has ended"
 PARENT_HAS_GONE_ON: Final = "the execution that waited for it has gone on"
 REPLACED: Final = "replaced by a newer execution"
 
-# What somebody is told who cancels an execution in vain.
+# Error message of a cancel request that arrives too late.
 HANDLERS_RUN: Final = (
     "The flow has already ended, and the handlers of its end run. Wait for them, or cut them off with ?force=true"
 )
 
-# What somebody is told who gave an execution a signal, when it may have been recorded and may not.
-OUTCOME_UNKNOWN: Final = "Nobody knows whether it was taken: look before you try again"
+# Error message of a request whose effect may or may not be durable.
+OUTCOME_UNKNOWN: Final = "Outcome unknown: the signal may have been recorded. Check the execution before you retry."
 
 
 class ExecutionLinks(Protocol):
-    """What executions do to each other. Each call returns at once; what it sets going survives a crash."""
+    """Effects of executions on each other. Each call returns at once; its effect survives a crash."""
 
     def child_ended(self, parent_id: ExecutionId, signal: Signal) -> None: ...
     def cancel_soon(self, id: ExecutionId, *, reason: str) -> None:
-        """End the flow of an execution. Handlers of its end that have begun go on."""
+        """End the flow of an execution. Handlers of its end that have begun continue."""
         ...
 
     def reconcile_children(self, parent_id: ExecutionId) -> None:
-        """Cancel what was started for steps of an execution that have gone on without it."""
+        """Cancel child executions that no step of the parent waits for any more."""
         ...
 
     def release_slot(self, key: str) -> None:
-        """Let executions in that wait for their turn under ``key``."""
+        """Admit executions that wait for a concurrency slot under ``key``."""
         ...
 
 
 class Dispatcher(ExecutionLinks, Protocol):
-    """Decides which process advances an execution."""
+    """The choice of the process that advances an execution."""
 
     async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
-        """Done when the execution is durable; it runs by itself from then on.
+        """Make a new execution durable; it runs by itself from then on.
 
         Raises:
             DuplicateRequest: If its idempotency key is taken.
             NotFound: If its flow is gone, or its account.
-            ConcurrencyLimitReached: If it has to wait for its turn, and is not queued.
-            TooManyRequests: If it has to wait, and its account has as many waiting as it may.
+            ConcurrencyLimitReached: If there is no free concurrency slot, and the execution is not queued.
+            TooManyRequests: If it has to wait for an active slot, and the account's queue is full.
             Unavailable: If the server is stopping.
         """
         ...
@@ -195,15 +196,15 @@ class Dispatcher(ExecutionLinks, Protocol):
     async def cancel(
         self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None, force: bool = False
     ) -> None:
-        """Done when the execution has ended, or its flow has and the handlers may take their time.
+        """Cancel an execution; return when it has ended, or its flow has and the handlers take longer.
 
         Nothing changes if it was cancelled before and its handlers still run.
 
         Args:
-            force: It ends at once: without its handlers, or in the middle of them.
+            force: End it at once: skip its handlers, or interrupt them.
 
         Raises:
-            Conflict: If it had ended before, or its flow had ended otherwise and the handlers go on.
+            Conflict: If it had ended before, or its flow had ended otherwise and the handlers still run.
         """
         ...
 
@@ -212,16 +213,16 @@ class Dispatcher(ExecutionLinks, Protocol):
         ...
 
     def waits_to_become_active(self, id: ExecutionId) -> bool:
-        """Return whether it waits until this process has room for it. What waits for room elsewhere, rows tell."""
+        """Return whether an execution waits for an active slot of this process; others are found in the database."""
         ...
 
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:
-        """Done when the signal is durable; False, and nothing done, if it is not awaited and has to be.
+        """Send a signal; return True once it is durable, and False if it has to be awaited and is not.
 
         Raises:
             Conflict: If the execution has ended.
             NotFound: If there is none.
-            Unavailable: If nobody can take it at the moment, or nobody knows whether it was taken.
+            Unavailable: If no process can accept it now, or the outcome is unknown.
         """
         ...
 
@@ -231,8 +232,8 @@ class ParentStep:
     """A step that starts an execution of another flow.
 
     Attributes:
-        flows: The flows that led to it, its own last.
-        failures: Tries of the step that have failed; each may start another execution.
+        flows: The flows that led to the step, its own flow last.
+        failures: Failed attempts of the step; each may start another execution.
     """
 
     execution_id: ExecutionId
@@ -251,12 +252,12 @@ class SubFlowStarter(Protocol):
 
 
 class Advancing(Protocol):
-    """What advances executions in this process, or has others do it.
+    """The part of this process that advances executions, or has other processes advance them.
 
     Attributes:
-        is_open: Whether it does.
-        active: Executions in memory.
-        queued: Executions that wait for room.
+        is_open: Executions advance.
+        active: Number of executions in memory.
+        queued: Number of executions that wait for an active slot.
     """
 
     @property
@@ -269,14 +270,14 @@ class Advancing(Protocol):
     async def open(self) -> None: ...
 
     async def drain(self, *, seconds: float) -> None:
-        """Begin no further step, and wait for the ones under way."""
+        """Start no further step, and wait for the running ones."""
         ...
 
     async def close(self) -> None: ...
 
 
 class OpenDispatcher(Dispatcher, Advancing, Protocol):
-    """A dispatcher, as whoever starts and stops it sees it."""
+    """A dispatcher with its lifecycle."""
 
 
 class ActiveExecution(Protocol):
@@ -288,51 +289,52 @@ class ActiveExecution(Protocol):
     def status(self) -> Status: ...
 
     async def advance(self) -> datetime | None:
-        """Go on until the execution ends, or has to wait, or the engine stops.
+        """Advance until the execution ends, has to wait, or the engine stops.
 
         Returns:
-            When a waiting execution is due; None if it has ended, waits for nothing but signals, or the
-            engine is stopping.
+            The time at which a waiting execution is due; None if it has ended, waits only for signals, or the engine
+            is stopping.
 
         Raises:
             Fenced: Another process owns the execution, or it has ended there.
-            Unavailable: What it needs to go on cannot be had at the moment.
+            Unavailable: A dependency is unavailable at the moment.
         """
         ...
 
     @property
     def fencing_token(self) -> int:
-        """What it is written under: see `Journal.own`."""
+        """The token of its appends: see `Journal.acquire`."""
         ...
 
-    def cancel(self, wish: Cancel, answer: "Future[bool] | None" = None, *, message: int | None = None) -> None:
+    def cancel(self, request: Cancel, answer: "Future[bool] | None" = None, *, message: int | None = None) -> None:
         """End the execution soon, whatever it is doing.
 
         Args:
-            answer: True when the flow is cancelled for good, by this wish or by one before it; False if it had ended
-                otherwise and its handlers go on. None comes if the execution leaves memory before.
-            letter: The letter that the wish came by, which is gone once it is fulfilled.
+            answer: Set to True once the cancellation is durable, by this request or an earlier one; to False if the
+                flow had ended otherwise and its handlers still run. Never set if the execution leaves memory before.
+            message: Number of the inbox message that carried the request, which is deleted once the cancellation is
+                durable.
         """
         ...
 
     def receive(self, signal: Signal, answer: "Future[bool]") -> None:
-        """Take a signal. The answer comes when it is durable, or never if the execution leaves memory before.
+        """Accept a signal. The answer is set once it is durable, or never if the execution leaves memory before.
 
-        It is Unavailable if nobody knows whether the signal is durable.
+        The answer is an Unavailable error if the outcome is unknown.
         """
         ...
 
     def hold(self) -> None:
-        """Take what has come for it, and begin nothing: it goes on another time."""
+        """Process received messages, and start no step: the execution continues after its next load."""
         ...
 
     def nudge(self) -> None:
-        """Look again whether the engine is stopping."""
+        """Check again whether the engine is stopping."""
         ...
 
 
 class Engine(Protocol):
-    """Advances executions; which ones and when is the dispatcher's matter."""
+    """The creation and loading of executions; the dispatcher chooses which ones advance, and when."""
 
     @property
     def is_stopping(self) -> bool: ...
@@ -342,48 +344,47 @@ class Engine(Protocol):
         ...
 
     async def open_shared(self) -> None:
-        """Share the journal: whoever loads an execution is the only one whose appends to it count."""
+        """Share the journal: the process that loads an execution is the only one whose appends to it count."""
         ...
 
     def stop(self) -> None:
-        """Begin no further step; the ones under way may end."""
+        """Start no further step; running ones may end."""
         ...
 
     async def begin(self, new: NewExecution, flow: Flow, input: JSON, *, at_once: bool) -> ActiveExecution | None:
-        """A new execution, durable when this returns; None if it is to be loaded to go on.
+        """Make a new execution durable and return it; None if it has to be loaded to advance.
 
         Args:
-            at_once: If there is room for it in memory, its first step starts now, and is recorded as started in the
-                same append.
+            at_once: Start the first step now if there is memory for the execution, and record that in the same append.
 
         Raises:
             DuplicateRequest: If its idempotency key is taken.
             NotFound: If its flow is gone, or its account.
-            ConcurrencyLimitReached: If it has to wait for its turn, and is not queued.
-            TooManyRequests: If it would have to wait for room, as too many of its account do.
-            Fenced: If the journal was claimed by another process.
-            Unavailable: If it could not be written; it may exist all the same.
+            ConcurrencyLimitReached: If there is no free concurrency slot, and the execution is not queued.
+            TooManyRequests: If it would have to wait for an active slot, and the account's queue is full.
+            Fenced: If another process has claimed the journal.
+            Unavailable: If the write failed; the execution may exist nevertheless.
         """
         ...
 
     async def load(self, id: ExecutionId) -> ActiveExecution | None:
-        """A stored execution, ready to go on; None if it has ended. Raises: NotFound."""
+        """Load a stored execution; return None if it has ended. Raises: NotFound."""
         ...
 
     async def end_of(self, id: ExecutionId) -> Signal | None:
-        """What the parent of an execution is told of its end; None if it has not ended. Raises: NotFound."""
+        """Return the signal to the parent of an ended execution; None if it has not ended. Raises: NotFound."""
         ...
 
     async def orphaned_children(self, parent: ExecutionId, children: Sequence[ExecutionId]) -> Sequence[ExecutionId]:
-        """Which of ``children`` no step of ``parent`` waits for, or is about to. Raises: NotFound."""
+        """Return the ``children`` that no waiting or running step of ``parent`` needs. Raises: NotFound."""
         ...
 
     async def replaces(self, id: ExecutionId) -> bool:
-        """Whether a queued execution is to take the place of the ones before it. Raises: NotFound."""
+        """Return whether a queued execution replaces the older ones. Raises: NotFound."""
         ...
 
     async def give_up(self, id: ExecutionId) -> None:
-        """End an execution that a fault of ours keeps from going on, as failed."""
+        """End an execution as failed after an internal error."""
         ...
 
 
@@ -392,8 +393,8 @@ class Ownership(Protocol):
 
     Attributes:
         is_held: This process may claim the database.
-        epoch: The epoch of the last claim, by whoever made it, as it was seen last; None if nobody looks.
-        is_lost: Processes that share the work are active on the database, which this one would have alone.
+        epoch: The epoch of the last claim by any process, as last seen; None if no process watches it.
+        is_lost: Processes that share the journal are active on the database that this one needs for itself.
     """
 
     @property
@@ -404,5 +405,5 @@ class Ownership(Protocol):
     def is_lost(self) -> bool: ...
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Done when the condition holds; it is looked at whenever something about the ownership was seen."""
+        """Wait until the condition holds; it is checked whenever the state of the ownership was read."""
         ...

@@ -1,4 +1,4 @@
-"""The journal: events of executions, and how they become durable."""
+"""The journal: durable events of executions."""
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
@@ -30,13 +30,14 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What lists of executions show; stored beside the events, in the same transaction.
+    """The row of an execution for lists, stored in the transaction of the events.
 
     Attributes:
-        rests: Nothing goes on in it before ``wake_at``, or before something comes from outside.
-        wake_at: When one that rests has something to do by itself.
-        waiting_for: What its steps wait for, or itself, as a JSON text.
-        is_queued: It waits for its turn. Who lets it in meanwhile makes the append that says so `Fenced`.
+        rests: The execution is idle until ``wake_at``, or until a message arrives.
+        wake_at: Due time of an idle execution.
+        waiting_for: Whatever its steps wait for, or the execution itself, as a JSON text.
+        is_queued: The execution waits for a concurrency slot. If it is admitted meanwhile, the append with this
+            summary raises `Fenced`.
     """
 
     status: Status
@@ -50,12 +51,12 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class ConcurrencySlot:
-    """A place among the executions of a flow that may be under way at once.
+    """A concurrency slot among the executions of a flow.
 
     Attributes:
-        key: What they share.
-        most: How many may be under way.
-        is_queued: The execution waits until one of the places is free.
+        key: The concurrency key that the executions share.
+        most: The concurrency limit.
+        is_queued: The execution waits for a free slot.
     """
 
     key: str
@@ -68,18 +69,18 @@ class NewExecution:
     """An execution that does not exist yet.
 
     Attributes:
-        idempotency_key: Given by the caller; the same key never makes a second execution.
-        request_digest: What was asked with that key, to tell a repeat from a mistake.
-        by: The account that asked for it.
+        idempotency_key: Key from the caller; a second request with it never creates a second execution.
+        request_digest: Digest of the request with that key, to tell a repeat from a mistake.
+        by: The account that requested the execution.
         parent_id: The execution that waits for its end.
-        started_for: What `Started.parent` says of where it comes from.
-        flow_name: What its flow is called; what the metadata of its revision says if empty.
-        turn: Its place among the executions of its flow, where those are limited.
-        limits: Of its account, where it is counted in the journal which of its executions are in memory.
+        started_for: Value of `Started.parent`.
+        flow_name: Name of the flow; if empty, the name in the metadata of its revision.
+        slot: Its concurrency slot, if executions of the flow are limited.
+        limits: Limits of the account, where the journal counts its executions in memory.
         rerun_of: The execution it repeats, from the step ``rerun_from`` on.
-        keys_of: The execution whose idempotency keys its steps send, if those are not its own.
-        prefix: Events it begins with, after the first: what a rerun keeps of another execution.
-        audit: Who started it, for the audit log.
+        keys_of: The execution whose idempotency keys its steps send, if not its own.
+        prefix: Events after the first one that a rerun keeps of another execution.
+        audit: The audit entry that names the requester.
     """
 
     id: ExecutionId
@@ -104,7 +105,7 @@ class NewExecution:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """An account, and the limits that what it stores is compared with."""
+    """An account with the limits of its stored data."""
 
     workspace_id: WorkspaceId
     limits: Limits
@@ -112,15 +113,15 @@ class Quota:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Append:
-    """Events of one execution that become durable together, with the summary they lead to.
+    """Events of one execution that become durable together, with the summary after them.
 
     Attributes:
-        create: Set for the first events of an execution.
-        epoch: The writer's epoch. A write with an old one changes nothing.
+        create: The new execution, if these are its first events.
+        epoch: The fencing token of the writer. An append with an old one is rejected.
         after: Number of the last event before these.
-        audit: Who caused them, for the audit log; who created it stands in ``create``.
-        letters: Numbers of the letters that they answer, which are gone with it.
-        quota: What the account may keep with these events; None to store them whatever it keeps.
+        audit: Audit entries of the requests that caused the events; the creator's is in ``create``.
+        messages: Numbers of the inbox messages that the events answer, which are deleted with the append.
+        quota: Storage limit of the account; None to store the events regardless.
     """
 
     execution_id: ExecutionId
@@ -135,14 +136,14 @@ class Append:
 
 
 class Fenced(Exception):
-    """The append was refused: another process owns the execution, or it has ended."""
+    """The rejection of an append: another process owns the execution, or it has ended."""
 
 
 class Unreadable(FlowRunnerError):
-    """An execution has events that this version of FlowRunner cannot read, or that do not follow from each other.
+    """Events of an execution are unknown to this version of FlowRunner, or inconsistent.
 
     Attributes:
-        newer_since: When the event was recorded, if its kind is unknown here: a newer version may have written it.
+        newer_since: Time of an event of unknown kind, which a newer version may have written.
     """
 
     def __init__(self, message: str, *, newer_since: datetime | None = None) -> None:
@@ -151,11 +152,11 @@ class Unreadable(FlowRunnerError):
 
 
 class ConcurrencyLimitReached(Exception):
-    """Nothing was written: as many executions of the flow are under way as may be."""
+    """The rejection of a new execution because the concurrency limit is reached; nothing was written."""
 
 
 class DuplicateRequest(Exception):
-    """An execution was already accepted under this idempotency key."""
+    """The rejection of a second execution with the same idempotency key."""
 
     def __init__(self, execution_id: ExecutionId, request_digest: str | None) -> None:
         super().__init__(execution_id)
@@ -165,14 +166,14 @@ class DuplicateRequest(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredExecution:
-    """An execution as the engine picks it up.
+    """A stored execution without its events.
 
     Attributes:
-        account_is_gone: Its account was deleted, so it must not go on.
+        account_is_gone: Its account was deleted, so it must not advance.
         size: Bytes of its events.
         last_seq: Number of its last event.
         parent_id: The execution that waits for its end.
-        turn: Its place among the executions of its flow.
+        slot: Its concurrency slot.
     """
 
     id: ExecutionId
@@ -189,7 +190,7 @@ class StoredExecution:
 
 @dataclass(frozen=True, slots=True)
 class UnreconciledChild:
-    """An execution and the one that was to wait for its end; at most one of them has ended."""
+    """A child execution and its parent; at most one of them has ended."""
 
     child: ExecutionId
     parent: ExecutionId
@@ -197,7 +198,7 @@ class UnreconciledChild:
     parent_has_ended: bool = False
 
 
-# Events that people read are read in pages of about this size.
+# Approximate size of a page of events for readers.
 PAGE_OF_EVENTS_BYTES: Final = 256 * 1024
 
 
@@ -205,27 +206,27 @@ class Journal(Protocol):
     """The append-only events of every execution."""
 
     def append(self, append: Append) -> Awaitable[None]:
-        """Done when the events are durable. Nothing else makes an execution change.
+        """Make events durable. An execution changes only by appends.
 
         Raises:
             Fenced: Nothing was written: the epoch is old, or ``after`` is not the last event.
             DuplicateRequest: Nothing was written: the idempotency key is taken.
             NotFound: Nothing was written: the flow of a new execution is gone, or its revision, or its account.
-            TooManyRequests: Nothing was written: it would have to wait for room, as too many of its account do.
-            LimitReached: Nothing was written: the account would keep more than its quota.
+            TooManyRequests: Nothing was written: it would need an active slot, and the account's queue is full.
+            LimitReached: Nothing was written: the account would exceed its quota.
         """
         ...
 
     async def claim(self) -> int:
-        """Make this process the only one whose appends count; gives its epoch."""
+        """Make this process the only writer, and return its epoch; appends with an older one are rejected."""
         ...
 
     async def epoch(self) -> int:
-        """The epoch of the last claim, for processes that share the journal and own executions one by one."""
+        """Return the epoch of the last claim, for processes that share the journal and own single executions."""
         ...
 
     async def acquire(self, id: ExecutionId, epoch: int) -> int:
-        """Make the appends of one execution count only under the mark that this gives.
+        """Take ownership of one execution and return the fencing token; appends with an older token are rejected.
 
         Raises:
             Fenced: The journal was claimed since ``epoch``.
@@ -235,10 +236,10 @@ class Journal(Protocol):
     async def load(
         self, id: ExecutionId, loading: Loading | None = None
     ) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
-        """An execution with all its events.
+        """Return an execution with all its events.
 
         Args:
-            loading: Takes the room that they need in memory, if they are large.
+            loading: Reserves the memory for large events.
 
         Raises:
             NotFound: If there is none.
@@ -247,61 +248,61 @@ class Journal(Protocol):
         ...
 
     async def stored(self, id: ExecutionId) -> StoredExecution:
-        """An execution without its events. Raises: NotFound."""
+        """Return an execution without its events. Raises: NotFound."""
         ...
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
-        """Return some events of an execution: ``limit``, or as many as come to `PAGE_OF_EVENTS_BYTES`.
+        """Return a page of events: at most ``limit``, and about `PAGE_OF_EVENTS_BYTES`.
 
-        One that cannot be read is replaced by a line of the log that says so.
+        An unreadable event is replaced by a log line that reports it.
         """
         ...
 
     def announce(self, id: ExecutionId) -> None:
-        """Tell other processes that the execution has new events, as whoever added them may have had no time to."""
+        """Notify other processes of events that a writer may have added without a notification."""
         ...
 
     async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Executions that are to run since then or longer and that nobody has owned yet, and whose they are."""
+        """Return executions, with their accounts, that are runnable since ``since`` and have never been owned."""
         ...
 
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Running executions and whose they are, by id, beyond ``after``; the waiting ones are ``due`` in time."""
+        """Return running executions with their accounts, by id, beyond ``after``; `due` returns the waiting ones."""
         ...
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Waiting executions whose time has come, and whose they are."""
+        """Return the waiting executions that are due, with their accounts."""
         ...
 
     async def next_wake(self) -> datetime | None: ...
 
     async def admit(self, key: str) -> tuple[ExecutionId, WorkspaceId] | None:
-        """Give the next place under ``key`` that is free to the execution that waits longest; tell which, and whose."""
+        """Give a free slot under ``key`` to the execution that has waited longest; return it with its account."""
         ...
 
     async def holding_slot(self, key: str) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Running executions that have a place under ``key``, and whose they are."""
+        """Return the running executions that hold a slot under ``key``, with their accounts."""
         ...
 
     async def queued_keys(self) -> Sequence[str]:
-        """Keys under which executions wait for their turn."""
+        """Return the concurrency keys with queued executions."""
         ...
 
     async def last_queued(self, key: str) -> ExecutionId | None:
-        """The one that was created last of those that wait for their turn under ``key``."""
+        """Return the newest of the executions that are queued under ``key``."""
         ...
 
     async def older_with_key(self, id: ExecutionId) -> Sequence[ExecutionId]:
-        """Those that share a limit with ``id`` and were created before it, the oldest first.
+        """Return unfinished executions with the concurrency key of ``id`` that are older, the oldest first.
 
-        Ones that have ended are not among them. If it has ended itself, or does not exist, there are none.
+        There are none if ``id`` has ended or does not exist.
         """
         ...
 
     async def unreconciled_children(self, parent: ExecutionId | None = None) -> Sequence[UnreconciledChild]:
-        """Executions and the ones that wait for them, where one may have missed what the other did.
+        """Return pairs of parent and child of which one may have missed a notification of the other.
 
         Args:
-            parent: The only one to look at; None for all there are.
+            parent: The only parent to include; None for all.
         """
         ...

@@ -1,4 +1,4 @@
-"""Events as they become durable, for whoever watches."""
+"""Live events for subscribers."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,13 +11,13 @@ class Broadcast(Protocol):
     def publish(self, execution_id: ExecutionId, records: Sequence[Recorded]) -> None: ...
 
     def mark_stale(self, execution_id: ExecutionId) -> None:
-        """Events of the execution may have become durable that are not at hand: they are in the journal."""
+        """Mark the execution as having events in the journal that were not published here."""
         ...
 
 
 class Subscription(Protocol):
     async def take(self) -> Sequence[Recorded] | None:
-        """The events since the last call, at least one; None if some were dropped meanwhile."""
+        """Wait for events and return those since the last call; None if some were dropped meanwhile."""
         ...
 
 
@@ -25,7 +25,7 @@ class LiveEvents(Protocol):
     """The events of executions as they become durable."""
 
     def subscribe(self, execution_id: ExecutionId) -> Subscription:
-        """The events of one execution from now on."""
+        """Subscribe to the events of one execution from now on."""
         ...
 
     def unsubscribe(self, execution_id: ExecutionId, subscription: Subscription) -> None: ...

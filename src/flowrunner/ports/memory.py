@@ -1,43 +1,43 @@
-"""Room in memory for executions and for the bodies of requests."""
+"""Memory budgets of executions and request bodies."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 from flowrunner.domain.values import WorkspaceId
 
-# An execution whose events have more bytes waits for room in memory when it is loaded.
+# An execution with more bytes of events reserves memory when it is loaded.
 LARGE_BYTES: Final = 64 * 1024
 
 
 class Loading(Protocol):
-    """The room that one large execution takes, from its loading or its start on."""
+    """The memory reservation of one large execution, from its load or start on."""
 
     def reading(self, workspace_id: WorkspaceId) -> AbstractAsyncContextManager[None]:
-        """Hold one of the account's turns to read large executions."""
+        """Hold one of the account's slots for reading large executions."""
         ...
 
     async def take(self, workspace_id: WorkspaceId, size: int) -> None:
-        """Wait for so many bytes of room, which `give_back` ends."""
+        """Wait for the bytes and reserve them until `give_back`."""
         ...
 
     def take_at_once(self, workspace_id: WorkspaceId, size: int) -> bool:
-        """Take so many bytes of room, if there are and none of the account's executions waits for some."""
+        """Reserve the bytes if they are free and no other execution of the account waits; return whether."""
         ...
 
     def give_back(self) -> None:
-        """Give back what was taken; nothing if it was before."""
+        """Release the reservation, if there is one."""
         ...
 
 
 class MemoryRoom(Protocol):
-    """The room in memory for executions, of which each account has a share."""
+    """The memory budget of executions, shared fairly between accounts."""
 
     def loading(self) -> Loading: ...
 
 
 class BodyRoom(Protocol):
-    """The room in memory for long bodies of requests, of which each account has a share."""
+    """The memory budget of long request bodies, shared fairly between accounts."""
 
     def hold(self, workspace_id: WorkspaceId, size: int) -> AbstractAsyncContextManager[None]:
-        """Hold so many bytes of room, after waiting for them."""
+        """Wait for the bytes and hold them."""
         ...
