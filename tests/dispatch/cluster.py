@@ -100,7 +100,7 @@ class Cluster:
                 yield server, worker
             finally:
                 worker._engine.stop()
-                for task in worker._under_way.values():
+                for task in worker._advancing.values():
                     task.cancel()
 
     @contextlib.asynccontextmanager

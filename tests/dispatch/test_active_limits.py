@@ -228,7 +228,7 @@ async def test_one_that_was_let_in_by_a_process_that_died_then_is_told_again(
     *_, third = await start(front, "0", "1", "2")
     assert await front.side.slots.admit_next(front.caller.workspace_id, most=3) == third
 
-    await front.side.admission.look(late=machines.clock.now(), limit=10)
+    await front.side.admission.sweep(late=machines.clock.now(), limit=10)
 
     described = await front.client.get_workflow_handle(third).describe()
     assert described.status is WorkflowExecutionStatus.RUNNING
@@ -247,6 +247,6 @@ async def test_room_that_nobody_knows_of_any_more_is_found(machines: Cluster, fr
         await narrow.client.get_workflow_handle(lost).terminate()
         assert await narrow.side.slots.enter(lost, most=1, at=machines.clock.now())
         (other,) = await start(narrow, "0")
-        await narrow.side.admission.look_for_lost(limit=10)
+        await narrow.side.admission.sweep_lost(limit=10)
         async with machines.worker():
             assert await narrow.until_ended(other) == [Status.COMPLETED]

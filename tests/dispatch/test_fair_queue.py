@@ -73,49 +73,49 @@ def test_everything_comes_out_once_and_in_the_order_of_its_account(accounts: lis
 
 
 def test_a_few_of_each_account_find_room_when_another_has_taken_it_all() -> None:
-    room = ActiveLimit(most=3, sure=2)
+    limit = ActiveLimit(most=3, sure=2)
     for _ in range(3):
-        assert room.is_active(MARA)
-        room.enter(MARA)
+        assert limit.has_free_slot(MARA)
+        limit.enter(MARA)
 
-    assert not room.is_active(MARA)
-    assert room.is_active(LENA)
-    room.enter(LENA)
-    room.enter(LENA)
+    assert not limit.has_free_slot(MARA)
+    assert limit.has_free_slot(LENA)
+    limit.enter(LENA)
+    limit.enter(LENA)
 
-    assert not room.is_active(LENA)
-    assert set(room.full_accounts()) == {MARA, LENA}
+    assert not limit.has_free_slot(LENA)
+    assert set(limit.full_accounts()) == {MARA, LENA}
 
 
 def test_room_that_was_left_can_be_taken_again() -> None:
-    room = ActiveLimit(most=1, sure=0)
-    room.enter(None)
-    assert not room.is_active(MARA)
+    limit = ActiveLimit(most=1, sure=0)
+    limit.enter(None)
+    assert not limit.has_free_slot(MARA)
 
-    room.leave(None)
+    limit.leave(None)
 
-    assert room.is_active(MARA)
-    assert list(room.full_accounts()) == []
+    assert limit.has_free_slot(MARA)
+    assert list(limit.full_accounts()) == []
 
 
 def test_an_account_has_its_own_limit_also_while_there_is_room() -> None:
-    room = ActiveLimit(most=10, sure=2, most_of_one=3)
+    limit = ActiveLimit(most=10, sure=2, most_of_one=3)
     for _ in range(3):
-        assert room.is_active(MARA)
-        room.enter(MARA)
+        assert limit.has_free_slot(MARA)
+        limit.enter(MARA)
 
-    assert not room.is_active(MARA)
-    assert list(room.full_accounts()) == [MARA]
-    assert room.is_active(LENA)
+    assert not limit.has_free_slot(MARA)
+    assert list(limit.full_accounts()) == [MARA]
+    assert limit.has_free_slot(LENA)
 
 
 def test_no_account_is_sure_of_more_than_its_own_limit() -> None:
-    room = ActiveLimit(most=2, sure=5, most_of_one=1)
-    room.enter(MARA)
-    room.enter(LENA)
+    limit = ActiveLimit(most=2, sure=5, most_of_one=1)
+    limit.enter(MARA)
+    limit.enter(LENA)
 
-    assert not room.is_active(MARA)
-    assert room.is_active(WorkspaceId("omar"))
+    assert not limit.has_free_slot(MARA)
+    assert limit.has_free_slot(WorkspaceId("omar"))
 
 
 def test_the_ones_of_an_account_are_counted_while_they_wait() -> None:

@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 from dispatch.cluster import Cluster, Front
 from flowrunner.dispatch.temporal import dispatcher as dispatcher_module
 from flowrunner.dispatch.temporal import worker as worker_module
-from flowrunner.dispatch.temporal import workflow_client as courier_module
+from flowrunner.dispatch.temporal import workflow_client
 from flowrunner.dispatch.temporal.workflow import HEARTBEAT_SECONDS
 from flowrunner.domain.events import NodeStarted
 from flowrunner.domain.execution import Status
@@ -89,7 +89,7 @@ async def test_a_short_one_costs_temporal_one_task(machines: Cluster, front: Fro
 async def test_one_that_takes_longer_than_a_task_of_its_workflow_may_is_asked_more_time_for(
     machines: Cluster, front: Front, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier_module, "TASK_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(workflow_client, "TASK_TIMEOUT", timedelta(seconds=1))
     await front.save(WORKS)
     async with machines.worker(), machines.worker():
         id = await front.start()

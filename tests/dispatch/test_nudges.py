@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from dispatch.cluster import PATIENCE_SECONDS, Cluster, Front
-from flowrunner.dispatch.temporal import workflow_client as courier_module
+from flowrunner.dispatch.temporal import workflow_client
 from flowrunner.domain.execution import Status
 from support.dependencies import Acting
 from support.temporal import Temporal
@@ -61,14 +61,14 @@ async def test_a_flow_that_stays_in_memory_is_told_of_all_the_flows_that_it_runs
 async def test_what_cannot_be_done_for_one_execution_holds_up_no_other(
     machines: Cluster, front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier_module, "_SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(workflow_client, "_SETTLE_SECONDS", 0.2)
 
     async def fail() -> None:
         raise AssertionError
 
     await front.save("nodes: {a: {type: return, params: {value: 1}}}")
     async with machines.worker() as worker:
-        worker._workflows.keep_trying(fail, "temporal.not_nudged", "exec-1")
+        worker._workflows.keep_trying(fail, "temporal.nudge_failed", "exec-1")
         id = await front.start()
 
         assert await front.until_ended(id) == [Status.COMPLETED]

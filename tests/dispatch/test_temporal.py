@@ -176,7 +176,7 @@ async def test_letters_are_looked_for_again_whatever_has_gone_wrong(
         assert await front.until_ended(id) == [Status.CANCELLED]
 
 
-async def test_a_wish_to_end_a_flow_that_has_ended_is_done_with_although_its_handlers_go_on(
+async def test_a_request_to_cancel_a_flow_that_has_ended_is_done_with_although_its_handlers_go_on(
     machines: Cluster, front: Front
 ) -> None:
     await front.save("""
@@ -234,7 +234,7 @@ nodes:
         first = asyncio.create_task(front.dispatcher.cancel(id, reason="enough"))
         await slow.reached.wait()
         second = asyncio.create_task(front.dispatcher.cancel(id, reason="enough of it"))
-        await front.until(lambda: _is_true(len(worker._places[id].given) == 2))
+        await front.until(lambda: _is_true(len(worker._loaded[id].received) == 2))
         slow.may_go_on.set()
         await asyncio.gather(first, second)
 
@@ -393,10 +393,10 @@ async def test_no_more_executions_are_under_way_than_may_be(machines: Cluster, f
     assert most == 2
 
 
-async def test_one_that_got_its_turn_from_a_process_that_died_then_is_told_of_it_in_the_end(
+async def test_one_that_got_its_slot_from_a_process_that_died_then_is_nudged_eventually(
     machines: Cluster, front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has been looked at while it waited for its turn, so Temporal waits for a nudge."""
+    """It was loaded while it waited for its slot, so its workflow waits for a nudge."""
     await front.save("limits: {concurrency: {max: 1}}\nnodes: {ask: {type: wait, params: {key: go}}}")
     monkeypatch.setattr(ChildExecutions, "release_slot", lambda self, key: None)
     async with machines.worker():
@@ -404,11 +404,11 @@ async def test_one_that_got_its_turn_from_a_process_that_died_then_is_told_of_it
         for id in (holder, queued):
             await front.signals.send(front.caller, id, "go", 1)
         assert await front.until_ended(holder) == [Status.COMPLETED]
-        turn = (await front.side.journal.stored(queued)).turn
-        assert turn is not None
-        assert await front.side.journal.admit(turn.key) == (queued, MARA)
+        slot = (await front.side.journal.stored(queued)).slot
+        assert slot is not None
+        assert await front.side.journal.admit(slot.key) == (queued, MARA)
 
-        await front.dispatcher._look(at_all=True)
+        await front.dispatcher._sweep(full=True)
 
         assert await front.until_ended(queued) == [Status.COMPLETED]
 

@@ -1,4 +1,4 @@
-"""What a courier does while Temporal is away."""
+"""Background work of the workflow client during an outage of Temporal."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ import pytest
 from temporalio.service import RPCError, RPCStatusCode
 
 from flowrunner.dispatch import attempts
-from flowrunner.dispatch.temporal import workflow_client as courier_module
+from flowrunner.dispatch.temporal import workflow_client
 from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.ports import Signal
@@ -34,7 +34,7 @@ class Away:
 async def test_what_cannot_be_done_while_temporal_is_away_does_not_fill_the_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(courier_module, "_MOST_UNDER_WAY", 3)
+    monkeypatch.setattr(workflow_client, "_MAX_RETRYING", 3)
     monkeypatch.setattr(attempts, "seconds_after", lambda tries: 0.0)
     client, nothing = Away(), cast("Any", None)
     workflows = WorkflowClient(
@@ -43,7 +43,7 @@ async def test_what_cannot_be_done_while_temporal_is_away_does_not_fill_the_memo
 
     def begin(*ids: str) -> None:
         for id in ids:
-            workflows.keep_trying(partial(workflows.begin, ExecutionId(id), MARA), "temporal.not_begun", id)
+            workflows.keep_trying(partial(workflows.begin, ExecutionId(id), MARA), "temporal.start_failed", id)
 
     async def until(holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
@@ -54,7 +54,7 @@ async def test_what_cannot_be_done_while_temporal_is_away_does_not_fill_the_memo
     await until(lambda: min(client.asked.count(id) for id in "abc") > 3)
 
     begin(*"defghij")
-    await until(lambda: len(workflows._under_way) <= 3)
+    await until(lambda: len(workflows._pending) <= 3)
     assert set(client.asked) == set("abcdefghij")
     await workflows.close()
 

@@ -89,5 +89,5 @@ async def _nudge_what_is_due(side: Side, clock: SteppingClock) -> None:
         for id, workspace_id in await side.journal.due(now=clock.now(), limit=100):
             if loop.time() - nudged.get(id, 0.0) > _AGAIN_SECONDS:
                 nudged[id] = loop.time()
-                await side.courier.nudge(id, workspace_id)
+                await side.workflows.nudge(id, workspace_id)
         await asyncio.sleep(_LOOK_SECONDS)

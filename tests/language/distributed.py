@@ -44,11 +44,11 @@ class DistributedProcess(Process):
 
     async def is_busy(self) -> bool:
         """Not busy is what two looks in a row have found to be at rest and the same."""
-        if self.server.courier._under_way or self.worker._courier._under_way:
+        if self.server.workflows._pending or self.worker._workflows._pending:
             return True
         executions = await self._executions()
-        # A letter to one that has ended is read by nobody.
-        if await self.server.letters.unread([e.id for e in executions if not e.status.is_final]):
+        # No worker reads a message to an execution that has ended.
+        if await self.server.inbox.unread([e.id for e in executions if not e.status.is_final]):
             return True
         seen = {}
         for id in [e.id for e in executions]:
@@ -67,21 +67,21 @@ class DistributedProcess(Process):
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
-            turn = (await self.server.journal.stored(id)).turn
-            return 0 if turn is not None and turn.is_queued else None
+            slot = (await self.server.journal.stored(id)).slot
+            return 0 if slot is not None and slot.is_queued else None
         if described.workflow_execution_info.HasField("close_time"):
             self._over.add(id)
         is_under_way = described.HasField("pending_workflow_task") or described.pending_activities
         # What is in memory is seen there.
-        if is_under_way and id not in self.worker._places:
+        if is_under_way and id not in self.worker._loaded:
             return None
         return int(described.workflow_execution_info.history_length)
 
     async def look_at_clock(self) -> None:
         for id, workspace_id in await self.server.journal.due(now=self.clock.now(), limit=_AT_ONCE.limit):
-            await self.server.courier.nudge(id, workspace_id)
-        for place in self.worker._places.values():
-            place.run.nudge()
+            await self.server.workflows.nudge(id, workspace_id)
+        for loaded in self.worker._loaded.values():
+            loaded.execution.nudge()
 
     async def stored(self) -> bytes:
         ids = [execution.id for execution in await self._executions()]

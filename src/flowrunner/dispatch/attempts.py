@@ -1,4 +1,4 @@
-"""How often a dispatcher tries what has to be done in the end."""
+"""Retries of work that has to be done eventually."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,28 +14,29 @@ FIRST_WAIT_SECONDS: Final = 1.0
 _LONGEST_WAIT_SECONDS: Final = 10.0
 
 
-def seconds_after(tries: int) -> float:
-    """How long to wait when so many tries have failed: what cannot be done must not fill the log."""
-    return min(FIRST_WAIT_SECONDS * 2.0 ** min(tries - 1, 10), _LONGEST_WAIT_SECONDS)
+def seconds_after(attempts: int) -> float:
+    """Return the delay after so many failed attempts; it grows so that a lasting failure does not fill the log."""
+    return min(FIRST_WAIT_SECONDS * 2.0 ** min(attempts - 1, 10), _LONGEST_WAIT_SECONDS)
 
 
 async def until_done(
     work: Callable[[], Awaitable[None]], failure: str, what: str, *, is_over: Callable[[int], bool]
 ) -> None:
-    """Do the work, again and again if it fails, until it is done or there is nothing to be done.
+    """Repeat the work until it succeeds, or the execution has ended or does not exist.
 
     Args:
-        failure: What the log calls it when it fails.
-        is_over: Whether it need not be tried again, when so many tries have failed.
+        failure: The log event of a failed attempt.
+        what: The subject of the work in that event.
+        is_over: Return whether to give up after so many failed attempts.
     """
-    tries = 0
-    while not is_over(tries):
+    attempts = 0
+    while not is_over(attempts):
         try:
             await work()
             return
         except (Conflict, NotFound):
             return
         except Exception as error:
-            tries += 1
+            attempts += 1
             logger.warning(failure, what=what, reason=str(error))
-        await asyncio.sleep(seconds_after(tries))
+        await asyncio.sleep(seconds_after(attempts))

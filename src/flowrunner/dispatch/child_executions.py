@@ -1,4 +1,4 @@
-"""What executions do to each other: parents and their children, and those that share turns."""
+"""Links between executions: parents and children, and executions that share a concurrency limit."""
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -15,57 +15,60 @@ logger = structlog.get_logger()
 
 
 class ChildExecutions(ABC):
-    """Fills `ports.ExecutionLinks` for a dispatcher, which says how executions are reached, wherever they are."""
+    """The base of dispatchers that implements `ports.ExecutionLinks`; subclasses reach the executions."""
 
     def __init__(self, engine: Engine, journal: Journal) -> None:
         self._engine = engine
         self._journal = journal
 
     @abstractmethod
-    async def _tell(self, id: ExecutionId, signal: Signal) -> None: ...
-
-    @abstractmethod
-    async def _end(self, id: ExecutionId, *, reason: str) -> None:
-        """Cancel it; handlers of its end that have begun go on."""
+    async def _send(self, id: ExecutionId, signal: Signal) -> None:
+        """Send a signal, if the execution has not ended."""
         ...
 
     @abstractmethod
-    async def _let_in(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
-        """Have it advanced: it has its turn now."""
+    async def _end(self, id: ExecutionId, *, reason: str) -> None:
+        """Cancel the execution; handlers of its end that have begun continue."""
+        ...
+
+    @abstractmethod
+    async def _resume_admitted(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
+        """Have an execution advanced that has got its concurrency slot."""
         ...
 
     @abstractmethod
     def _keep_trying(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
-        """Begin to do the work, again and again until it is done, or there is nothing to be done.
+        """Repeat the work in the background until it succeeds or has become unnecessary.
 
         Args:
-            failure: What the log calls it when it fails.
+            failure: The log event of a failed attempt.
+            what: The subject of the work in that event.
         """
         ...
 
     def child_ended(self, parent_id: ExecutionId, signal: Signal) -> None:
-        self._keep_trying(lambda: self._tell(parent_id, signal), "execution.parent_not_told", parent_id)
+        self._keep_trying(lambda: self._send(parent_id, signal), "notify.failed", parent_id)
 
     def cancel_soon(self, id: ExecutionId, *, reason: str) -> None:
-        self._keep_trying(lambda: self._end(id, reason=reason), "execution.not_cancelled", id)
+        self._keep_trying(lambda: self._end(id, reason=reason), "cancel.failed", id)
 
     def reconcile_children(self, parent_id: ExecutionId) -> None:
-        async def settle() -> None:
+        async def reconcile() -> None:
             await self._reconcile_children(await self._journal.unreconciled_children(parent_id))
 
-        self._keep_trying(settle, "execution.not_settled", parent_id)
+        self._keep_trying(reconcile, "children.reconcile_failed", parent_id)
 
     def waits_to_become_active(self, id: ExecutionId) -> bool:
         return False
 
     def replace(self, by: ExecutionId) -> None:
-        self._keep_trying(lambda: self._replace(by), "execution.not_replaced", by)
+        self._keep_trying(lambda: self._replace(by), "concurrency.replace_failed", by)
 
     def release_slot(self, key: str) -> None:
-        self._keep_trying(self._admit_from_queue(key), "execution.not_admitted", key)
+        self._keep_trying(self._admit_from_queue(key), "concurrency.admit_failed", key)
 
     async def _reconcile_all(self) -> None:
-        """Tell executions what they may have missed of each other."""
+        """Repeat notifications between executions that may have been lost."""
         by_parent: defaultdict[ExecutionId, list[UnreconciledChild]] = defaultdict(list)
         for pair in await self._journal.unreconciled_children():
             by_parent[pair.parent].append(pair)
@@ -74,28 +77,28 @@ class ChildExecutions(ABC):
             try:
                 await self._reconcile_children(pairs)
             except Exception as error:
-                # The others do not wait for it.
-                logger.warning("execution.not_settled", what=parent, reason=str(error))
+                # Continue with the other parents.
+                logger.warning("children.reconcile_failed", what=parent, reason=str(error))
                 self.reconcile_children(parent)
         for key in queued:
-            self._keep_trying(partial(self._reconcile_queue, key), "execution.turns_not_settled", key)
+            self._keep_trying(partial(self._reconcile_queue, key), "concurrency.reconcile_failed", key)
 
     async def _reconcile_children(self, pairs: Sequence[UnreconciledChild]) -> None:
-        """Tell one execution of the ends of its children, and its children of its own. Raises: NotFound."""
-        under_way: list[ExecutionId] = []
+        """Repeat notifications between one execution and its children. Raises: NotFound."""
+        unfinished: list[ExecutionId] = []
         for pair in pairs:
             if pair.parent_has_ended:
                 self.cancel_soon(pair.child, reason=PARENT_HAS_ENDED)
             elif not pair.child_has_ended:
-                under_way.append(pair.child)
+                unfinished.append(pair.child)
             elif (signal := await self._engine.end_of(pair.child)) is not None:
                 self.child_ended(pair.parent, signal)
-        if under_way:
-            for child in await self._engine.orphaned_children(pairs[0].parent, under_way):
+        if unfinished:
+            for child in await self._engine.orphaned_children(pairs[0].parent, unfinished):
                 self.cancel_soon(child, reason=PARENT_HAS_GONE_ON)
 
     async def _reconcile_queue(self, key: str) -> None:
-        """Let in whoever can be, and let the last one take the place of the others if that is how its flow has it."""
+        """Admit queued executions; if the newest one replaces older ones, cancel those first."""
         last = await self._journal.last_queued(key)
         if last is not None and await self._engine.replaces(last):
             await self._replace(last)
@@ -112,17 +115,17 @@ class ChildExecutions(ABC):
             nonlocal has_failed
             try:
                 while (admitted := await self._journal.admit(key)) is not None:
-                    self._let_in_soon(*admitted)
+                    self._resume_soon(*admitted)
             except Unavailable:
                 has_failed = True
                 raise
             if has_failed:
-                # One may have been admitted all the same, and nobody was told which.
+                # The failed call may have admitted one, without returning it.
                 for admitted in await self._journal.holding_slot(key):
-                    self._let_in_soon(*admitted)
+                    self._resume_soon(*admitted)
 
         return admit
 
-    def _let_in_soon(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
-        # One that cannot be told now is told later, and the next one meanwhile.
-        self._keep_trying(lambda: self._let_in(id, workspace_id), "execution.not_let_in", id)
+    def _resume_soon(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
+        # In the background: a failure for one execution must not delay the next.
+        self._keep_trying(lambda: self._resume_admitted(id, workspace_id), "admission.failed", id)

@@ -1,4 +1,4 @@
-"""Whose execution comes into memory next: accounts take turns, each with its oldest first."""
+"""The order and the limits in which executions are loaded into memory: round-robin over accounts."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
@@ -7,14 +7,13 @@ from flowrunner.domain.values import ExecutionId, WorkspaceId
 
 
 class FairQueue:
-    """Executions that wait for room in memory.
+    """Executions that wait to be loaded into memory, the oldest of each account first.
 
-    An account that has many waits for itself: another's first one is next but for the accounts that
-    wait too.
+    Round-robin over accounts: a long backlog delays only the account that owns it.
     """
 
     def __init__(self) -> None:
-        # The account whose turn is next comes first.
+        # The account that is next comes first.
         self._waiting: OrderedDict[WorkspaceId, OrderedDict[ExecutionId, None]] = OrderedDict()
         self._accounts: dict[ExecutionId, WorkspaceId] = {}
 
@@ -34,13 +33,13 @@ class FairQueue:
             self._drop(workspace_id, id)
 
     def count(self, workspace_id: WorkspaceId) -> int:
-        """How many of the account wait."""
+        """Return the number of the account's queued executions."""
         return len(self._waiting.get(workspace_id, ()))
 
     def take(self, *, unless: Iterable[WorkspaceId] = ()) -> tuple[ExecutionId, WorkspaceId] | None:
-        """The execution that is next, of an account that is not among ``unless``; None if there is none."""
-        passed = frozenset(unless)
-        workspace_id = next((account for account in self._waiting if account not in passed), None)
+        """Remove and return the next execution of an account that is not among ``unless``; None if there is none."""
+        skipped = frozenset(unless)
+        workspace_id = next((account for account in self._waiting if account not in skipped), None)
         if workspace_id is None:
             return None
         id = next(iter(self._waiting[workspace_id]))
@@ -61,12 +60,12 @@ class FairQueue:
 
 
 class ActiveLimit:
-    """How many executions are in memory, and whether one more may be.
+    """The count of executions in memory, and their limits.
 
     Args:
-        most: Together.
-        sure: Of each account, even if that makes it more together: none can keep the others out.
-        most_of_one: Of each account, also while there is room.
+        most: Limit for all accounts together.
+        sure: Number that each account may have even beyond ``most``, so that no account can starve the others.
+        most_of_one: Limit for one account below ``most``.
     """
 
     def __init__(self, most: int, sure: int, *, most_of_one: int | None = None) -> None:
@@ -76,11 +75,11 @@ class ActiveLimit:
         self._total = 0
         self._by_account: Counter[WorkspaceId] = Counter()
 
-    def is_active(self, workspace_id: WorkspaceId) -> bool:
+    def has_free_slot(self, workspace_id: WorkspaceId) -> bool:
         return self._by_account[workspace_id] < self._most_of_each
 
     def full_accounts(self) -> Iterable[WorkspaceId]:
-        """Accounts that may not have one more."""
+        """Return the accounts that have reached their limit."""
         return [account for account, count in self._by_account.items() if count >= self._most_of_each]
 
     @property
@@ -93,7 +92,7 @@ class ActiveLimit:
             self.count(workspace_id)
 
     def count(self, workspace_id: WorkspaceId) -> None:
-        """Note whose an execution is that has entered before that was known."""
+        """Count an execution for its account, if it entered before its account was known."""
         self._by_account[workspace_id] += 1
 
     def leave(self, workspace_id: WorkspaceId | None) -> None:

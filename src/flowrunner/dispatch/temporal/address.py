@@ -1,4 +1,4 @@
-"""Where Temporal is, as a setting says it."""
+"""The address of Temporal in the settings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ _KNOWN: Final = frozenset({"queue", "tls", "ca", "cert", "key", "server_name"})
 
 
 class InvalidAddress(ValueError):
-    """Says what the address must be."""
+    """A message that says what is wrong with an address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class TemporalAddress:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Raises: InvalidAddress."""
+        """Parse an address. Raises: InvalidAddress."""
         parts = urlsplit(text)
         try:
             port = parts.port or DEFAULT_PORT

@@ -1,4 +1,4 @@
-"""How many executions of an account workers have in memory at once, all of them together."""
+"""The limit of an account's executions in the memory of all workers together."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -10,10 +10,10 @@ from flowrunner.ports import ActiveExecution, ActiveSlots, Clock, NewExecution
 
 
 class Admission:
-    """Lets executions in, in the order in which they have asked.
+    """The admission of executions to active slots, in the order of their requests.
 
-    One that finds no room waits as a row, and as a workflow that is nudged when there is some. Whoever makes room lets
-    the next one in; what is left undone by that is done by whoever looks.
+    An execution without a slot waits as a row, and as a workflow that is nudged once the execution is admitted. The
+    process that frees a slot admits the next execution; the sweep repeats admissions and nudges that were lost.
     """
 
     def __init__(self, slots: ActiveSlots, workflows: WorkflowClient, clock: Clock, *, limits: Limits) -> None:
@@ -23,46 +23,46 @@ class Admission:
         self._limits = limits
 
     def counted(self, new: NewExecution) -> NewExecution:
-        """One that begins with room, or waits for it, or is refused because too many do."""
+        """Add its account's limits to a new execution, so that the journal gives it a slot, queues or rejects it."""
         return replace(new, limits=self._limits)
 
     async def keeps_waiting(self, id: ExecutionId) -> bool:
-        """Whether an execution that has just begun is without room."""
+        """Return whether a new execution is queued."""
         return self._limits.active is not None and await self._slots.is_waiting(id)
 
     async def waiting(self) -> int:
-        """How many executions of all accounts wait for room or for a worker that begins them."""
+        """Count the executions of all accounts that wait for a slot or for a worker."""
         return await self._slots.waiting()
 
     async def enter(self, id: ExecutionId) -> bool:
-        """Whether the execution may be in memory; otherwise it is nudged when it may."""
+        """Take a slot; return False if the execution is queued, and nudged once it is admitted."""
         return await self._slots.enter(id, most=self._limits.active, at=self._clock.now())
 
-    async def leave(self, run: ActiveExecution, id: ExecutionId) -> None:
-        """It waits for something, and has left memory."""
+    async def leave(self, execution: ActiveExecution, id: ExecutionId) -> None:
+        """Free the slot of a waiting execution that has left memory."""
         if self._limits.active is not None:
-            await self._slots.leave(id, run.fencing_token)
-            self.slot_freed(run.workspace_id)
+            await self._slots.leave(id, execution.fencing_token)
+            self.slot_freed(execution.workspace_id)
 
     def slot_freed(self, workspace_id: WorkspaceId) -> None:
-        """Let in who waits, as one of the account has left or ended. Where there is room for all, nobody does."""
+        """Admit queued executions of the account after one has left or ended. Without a limit none is queued."""
         if self._limits.active is not None:
-            self._workflows.keep_trying(lambda: self._let_in(workspace_id), "execution.not_let_in", workspace_id)
+            self._workflows.keep_trying(lambda: self._admit_queued(workspace_id), "admission.failed", workspace_id)
 
-    async def look(self, *, late: datetime, limit: int) -> None:
-        """Let in who waits while there is room, and tell again those that should have come by now."""
+    async def sweep(self, *, late: datetime, limit: int) -> None:
+        """Admit queued executions while there are free slots, and repeat nudges that seem lost."""
         for workspace_id in await self._slots.accounts_waiting():
-            await self._let_in(workspace_id)
+            await self._admit_queued(workspace_id)
         for id, workspace_id in await self._slots.expected(since=late, limit=limit):
             await self._workflows.nudge(id, workspace_id)
 
-    async def look_for_lost(self, *, limit: int) -> None:
-        """Have a worker look at those that should have left or come, in case that nobody knows of them any more."""
+    async def sweep_lost(self, *, limit: int) -> None:
+        """Have workers check executions that should have left memory or been loaded, in case they were forgotten."""
         for id, workspace_id in await self._slots.idle(limit=limit):
             await self._workflows.begin(id, workspace_id)
         for id, workspace_id in await self._slots.unnotified(limit=limit):
             await self._workflows.nudge(id, workspace_id)
 
-    async def _let_in(self, workspace_id: WorkspaceId) -> None:
+    async def _admit_queued(self, workspace_id: WorkspaceId) -> None:
         while (id := await self._slots.admit_next(workspace_id, most=self._limits.active)) is not None:
             await self._workflows.nudge(id, workspace_id)

@@ -14,8 +14,8 @@ from flowrunner.domain.errors import DispatchAway, FlowRunnerError
 
 _CONNECT_SECONDS: Final = 5.0
 _CLOSED: Final = "it ended the connection; if it goes on so, "
-# What the client says of a connection that no waiting makes, and what helps. Its errors have no other form.
-_HOPELESS: Final = {
+# Parts of the client's error texts for failures that no retry solves, with what to do. Its errors have no codes.
+_PERMANENT: Final = {
     "InvalidCertificate(UnknownIssuer": (
         "its certificate is from an issuer that is not trusted: name the file with the issuer's certificate as ca"
     ),
@@ -37,15 +37,15 @@ _REFUSED: Final = re.compile(r"Connection refused|tcp connect error")
 
 
 async def connect(address: TemporalAddress, *, api_key: str | None) -> Client:
-    """A connection that comes back by itself.
+    """Return a connection, which reconnects by itself.
 
     Raises:
-        FlowRunnerError: No waiting helps: a file of keys cannot be read, or the two do not trust each other.
+        FlowRunnerError: No retry helps: a key file cannot be read, or one side does not trust the other.
         DispatchAway: If Temporal does not answer, or has no such namespace yet.
     """
     tls = _tls(address, api_key)
     try:
-        # Its own limit does not count once the other side has taken the connection.
+        # The client's own timeout does not apply once the connection is accepted.
         async with asyncio.timeout(_CONNECT_SECONDS):
             client = await Client.connect(address.target, namespace=address.namespace, api_key=api_key, tls=tls)
             await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=address.namespace))
@@ -60,23 +60,23 @@ async def connect(address: TemporalAddress, *, api_key: str | None) -> Client:
 
 def _refused(address: TemporalAddress, error: RPCError) -> FlowRunnerError:
     if error.status == RPCStatusCode.NOT_FOUND:
-        # A cluster that has just started makes its first namespace after it answers.
+        # A new cluster answers before it has created its first namespace.
         return DispatchAway(
             f"Temporal at {address.target} has no namespace {address.namespace}; if it stays so, make one there, "
             "or name another in the address"
         )
     if error.status in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED):
-        return _hopeless(address, "it does not let this API key or certificate use the namespace")
+        return _permanent(address, "it does not let this API key or certificate use the namespace")
     return _away(address, error.status.name.lower())
 
 
-def _failed(address: TemporalAddress, said: str, *, uses_tls: bool) -> FlowRunnerError:
-    for sign, help in _HOPELESS.items():
-        if sign in said:
-            return _hopeless(address, help)
-    if _UNKNOWN.search(said):
+def _failed(address: TemporalAddress, text: str, *, uses_tls: bool) -> FlowRunnerError:
+    for part, help in _PERMANENT.items():
+        if part in text:
+            return _permanent(address, help)
+    if _UNKNOWN.search(text):
         return _away(address, "its name is not known")
-    if _REFUSED.search(said):
+    if _REFUSED.search(text):
         return _away(address, "nothing listens there")
     if uses_tls:
         return _away(
@@ -89,7 +89,7 @@ def _away(address: TemporalAddress, why: str) -> DispatchAway:
     return DispatchAway(f"Temporal at {address.target} cannot be reached: {why}")
 
 
-def _hopeless(address: TemporalAddress, why: str) -> FlowRunnerError:
+def _permanent(address: TemporalAddress, why: str) -> FlowRunnerError:
     return FlowRunnerError(f"Cannot connect to Temporal at {address.target} by the setting dispatch: {why}")
 
 
@@ -113,7 +113,7 @@ def _read(option: str, file: Path | None) -> bytes | None:
         raise FlowRunnerError(
             f"The file {file} that {option} in the dispatch address names cannot be read: {error.strerror}"
         ) from None
-    # Where nothing in it is a certificate, the client would trust nobody, and say that of the other side.
+    # From a file without a certificate the client would trust no server, and blame the server.
     if b"-----BEGIN " not in content:
         raise FlowRunnerError(f"The file {file} that {option} in the dispatch address names is not in PEM")
     return content

@@ -1,4 +1,4 @@
-"""A server's side: executions begin here, and are told things; workers advance them."""
+"""The dispatcher of a server: it starts executions and sends them messages; workers advance them."""
 
 import asyncio
 import random
@@ -31,21 +31,21 @@ from flowrunner.ports import (
 
 logger = structlog.get_logger()
 
-# How long whoever tells an execution something waits for a worker to take it.
-_TAKING_SECONDS: Final = 30.0
-_SHORTEST_LOOK_SECONDS: Final = 0.005
-_LONGEST_LOOK_SECONDS: Final = 0.2
-# What should have happened by then is looked for, and how often.
+# Timeout of cancellations and signals, until a worker has recorded them.
+_ANSWER_SECONDS: Final = 30.0
+_SHORTEST_POLL_SECONDS: Final = 0.005
+_LONGEST_POLL_SECONDS: Final = 0.2
+# Ages at which the sweep takes a message, a timer or a rejected message for forgotten, and its interval.
 _LATE: Final = timedelta(seconds=5)
 _LATE_WAIT: Final = timedelta(seconds=30)
 _FORGOTTEN: Final = timedelta(minutes=5)
-_LOOK_SECONDS: Final = 5.0
-_LOOKS_AT_ALL: Final = 60
+_SWEEP_SECONDS: Final = 5.0
+_SWEEPS_TO_FULL: Final = 60
 _PAGE: Final = 500
 
 
 class TemporalDispatcher(ChildExecutions):
-    """Fills `ports.Dispatcher`."""
+    """Implements `ports.OpenDispatcher`."""
 
     def __init__(
         self,
@@ -62,36 +62,36 @@ class TemporalDispatcher(ChildExecutions):
         self._admission = admission
         self._inbox = inbox
         self._clock = clock
-        self._looking: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
         self._queued = 0
 
     @property
     def is_open(self) -> bool:
         """Whether executions are accepted."""
-        return self._looking is not None and not self._looking.done()
+        return self._sweeping is not None and not self._sweeping.done()
 
     @property
     def active(self) -> int:
-        """Executions that this process advances."""
+        """Number of executions that this process advances."""
         return 0
 
     @property
     def queued(self) -> int:
-        """Of all processes, as it was seen last."""
+        """Number of queued executions of all processes, at the last sweep."""
         return self._queued
 
     async def open(self) -> None:
         await self._engine.open_shared()
-        self._looking = asyncio.create_task(self._keep_looking(), name="temporal")
+        self._sweeping = asyncio.create_task(self._keep_sweeping(), name="temporal")
 
     async def drain(self, *, seconds: float) -> None:
-        """Nothing is under way here that others could not go on with."""
+        """Stop accepting executions; none runs in this process."""
         self._engine.stop()
 
     async def close(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
         await self._workflows.close()
 
     async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
@@ -101,14 +101,14 @@ class TemporalDispatcher(ChildExecutions):
             await self._engine.begin(self._admission.counted(new), flow, input, at_once=False)
         except Fenced:
             if new.started_for is not None:
-                # So is the one that asks, which ends with this.
+                # The parent execution is fenced, too, and leaves memory.
                 raise
-            # The server is about to notice.
+            # The server is about to detect the loss of its ownership.
             raise Unavailable("Another server is active on this database: try again in a moment") from None
         if new.slot is None or not new.slot.is_queued:
-            # It is durable. If Temporal is away it begins when that is back.
+            # It is durable: during an outage of Temporal the start is retried.
             id, workspace_id = new.id, new.workspace_id
-            self._workflows.keep_trying(lambda: self._begin(id, workspace_id), "temporal.not_begun", id)
+            self._workflows.keep_trying(lambda: self._begin(id, workspace_id), "temporal.start_failed", id)
 
     async def _begin(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
         if not await self._admission.keeps_waiting(id):
@@ -117,37 +117,37 @@ class TemporalDispatcher(ChildExecutions):
     async def cancel(
         self, id: ExecutionId, *, reason: str, audit: AuditEntry | None = None, force: bool = False
     ) -> None:
-        taken = await self._ask(id, Cancel(reason=reason, audit=audit, spares_handlers=not force))
-        if taken:
+        is_accepted = await self._send_and_wait(id, Cancel(reason=reason, audit=audit, spares_handlers=not force))
+        if is_accepted:
             return
         stored = await self._journal.stored(id)
-        if taken is False and not stored.status.is_final:
+        if is_accepted is False and not stored.status.is_final:
             raise Conflict(HANDLERS_RUN)
         if stored.status is not Status.CANCELLED:
             raise Conflict(f"The execution has already ended: it is {stored.status.value}")
 
     async def signal(self, id: ExecutionId, signal: Signal) -> bool:
-        taken = await self._ask(id, signal)
-        if taken is None:
+        is_accepted = await self._send_and_wait(id, signal)
+        if is_accepted is None:
             raise Conflict("The execution has ended")
-        return taken
+        return is_accepted
 
-    async def _ask(self, id: ExecutionId, content: Signal | Cancel) -> bool | None:
-        """Whether it counted; None if the execution has ended without it."""
+    async def _send_and_wait(self, id: ExecutionId, content: Signal | Cancel) -> bool | None:
+        """Send a message; return whether it was accepted, or None if the execution has ended without it."""
         stored = await self._journal.stored(id)
         if stored.status.is_final:
             return None
         number = await self._workflows.send(stored, content)
         loop = asyncio.get_running_loop()
         forgotten_at = loop.time() + _FORGOTTEN.total_seconds() / 2
-        async for is_last in self._looks():
+        async for is_last in self._polls():
             answer = await self._inbox.answer(number)
             if answer is False:
                 await self._inbox.cancel(number)
                 return False
             has_ended = answer is None and (await self._journal.stored(id)).status.is_final
             if answer or ((has_ended or is_last) and not await self._inbox.cancel(number)):
-                # Gone means that it was taken, unless this process was stopped for so long that others have purged it.
+                # A deleted message was accepted, unless this process was suspended for so long that others purged it.
                 if loop.time() > forgotten_at:
                     raise Unavailable(OUTCOME_UNKNOWN)
                 return True
@@ -155,46 +155,46 @@ class TemporalDispatcher(ChildExecutions):
                 return None
         raise Unavailable("No worker takes it: none is running, or Temporal is away. Try again when they are back")
 
-    async def _looks(self) -> AsyncIterator[bool]:
-        """Moments to look again, and whether it is the last."""
-        loop, seconds = asyncio.get_running_loop(), _SHORTEST_LOOK_SECONDS
-        ends_at = loop.time() + _TAKING_SECONDS
+    async def _polls(self) -> AsyncIterator[bool]:
+        """Yield at each time to poll; True at the last one."""
+        loop, seconds = asyncio.get_running_loop(), _SHORTEST_POLL_SECONDS
+        ends_at = loop.time() + _ANSWER_SECONDS
         while loop.time() < ends_at:
             yield False
             await asyncio.sleep(seconds)
-            seconds = min(seconds * 1.5, _LONGEST_LOOK_SECONDS)
+            seconds = min(seconds * 1.5, _LONGEST_POLL_SECONDS)
         yield True
 
-    # How executions reach each other
+    # Links between executions
 
-    async def _tell(self, id: ExecutionId, signal: Signal) -> None:
+    async def _send(self, id: ExecutionId, signal: Signal) -> None:
         await self._workflows.send_if_open(id, signal)
 
     async def _end(self, id: ExecutionId, *, reason: str) -> None:
         await self._workflows.send_if_open(id, Cancel(reason=reason))
 
-    async def _let_in(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
+    async def _resume_admitted(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
         await self._workflows.nudge(id, workspace_id)
 
     def _keep_trying(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
         self._workflows.keep_trying(work, failure, what)
 
-    # What may have been left undone
+    # Lost notifications
 
-    async def _keep_looking(self) -> None:
+    async def _keep_sweeping(self) -> None:
         count = 0
         while True:
             try:
-                await self._look(at_all=count % _LOOKS_AT_ALL == 0)
+                await self._sweep(full=count % _SWEEPS_TO_FULL == 0)
                 count += 1
             except Exception as error:
-                # As long as nobody looks, what was left undone stays so.
-                logger.warning("temporal.look_failed", reason=str(error))
-            # Servers that were started together do not look together.
-            await asyncio.sleep(_LOOK_SECONDS * random.SystemRandom().uniform(0.8, 1.2))
+                # Retry after any error: without the sweep, lost notifications stay lost.
+                logger.warning("temporal.sweep_failed", reason=str(error))
+            # Jitter: servers that were started together must not sweep together.
+            await asyncio.sleep(_SWEEP_SECONDS * random.SystemRandom().uniform(0.8, 1.2))
 
-    async def _look(self, *, at_all: bool) -> None:
-        """Nudge what should have gone on by now. All of it is harmless where it has."""
+    async def _sweep(self, *, full: bool) -> None:
+        """Repeat starts and nudges that seem lost; a needless repeat is harmless."""
         now = self._clock.now()
         self._queued = await self._admission.waiting()
         for id in await self._inbox.waiting(since=now - _LATE, limit=_PAGE):
@@ -203,13 +203,13 @@ class TemporalDispatcher(ChildExecutions):
             await self._workflows.nudge(id, workspace_id)
         for id, workspace_id in await self._journal.unowned(since=now - _LATE, limit=_PAGE):
             await self._workflows.begin(id, workspace_id)
-        await self._admission.look(late=now - _LATE, limit=_PAGE)
+        await self._admission.sweep(late=now - _LATE, limit=_PAGE)
         await self._inbox.purge(before=now - _FORGOTTEN)
-        if at_all:
-            await self._look_at_all()
+        if full:
+            await self._resume_all()
 
-    async def _look_at_all(self) -> None:
-        """Begin whatever runs, in case that Temporal has lost it."""
+    async def _resume_all(self) -> None:
+        """Start the workflow of every running execution, in case Temporal has lost it."""
         after: ExecutionId | None = None
         while True:
             page = await self._journal.unfinished(after=after, limit=_PAGE)
@@ -218,5 +218,5 @@ class TemporalDispatcher(ChildExecutions):
             if len(page) < _PAGE:
                 break
             after = page[-1][0]
-        await self._admission.look_for_lost(limit=_PAGE)
+        await self._admission.sweep_lost(limit=_PAGE)
         await self._reconcile_all()

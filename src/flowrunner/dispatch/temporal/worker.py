@@ -1,4 +1,4 @@
-"""A worker's side: executions that Temporal has placed here, while they are in memory."""
+"""The worker that advances executions assigned by Temporal."""
 
 import asyncio
 import contextlib
@@ -31,32 +31,32 @@ from flowrunner.ports import ActiveExecution, Cancel, Clock, Engine, Fenced, Inb
 
 logger = structlog.get_logger()
 
-_MAIL_SECONDS: Final = 0.25
-# Each may take a thread.
+_INBOX_SECONDS: Final = 0.25
+# Each one may use a thread.
 _MOST_LOCAL_ADVANCES: Final = 500
 _OTHER_TASKS: Final = 50
 _CANCELLED_IN_TEMPORAL: Final = "cancelled in Temporal"
-# Several of them come in the time after which a worker is taken for dead, so that it may miss one or two.
+# Several heartbeats per timeout, so that a worker may miss one or two.
 _BEAT_SECONDS: Final = HEARTBEAT_SECONDS / 4
-_TOLD: Final = ApplicationErrorCategory.BENIGN
+_BENIGN: Final = ApplicationErrorCategory.BENIGN
 _STICKY_TIMEOUT: Final = timedelta(seconds=2)
-# Also what Temporal may believe to be under way here that is not.
+# Also for activities that Temporal believes to run here although they do not.
 _SHUTDOWN_GRACE: Final = timedelta(seconds=5)
 
 
 @dataclass(slots=True, eq=False)
-class _Place:
-    """An execution in memory, and the letters it was given."""
+class _Loaded:
+    """An execution in memory, with the numbers of the messages it has received."""
 
-    run: ActiveExecution
-    given: set[int] = field(default_factory=set)
+    execution: ActiveExecution
+    received: set[int] = field(default_factory=set)
 
 
 class TemporalWorker:
-    """Advances executions of this process's share.
+    """The executions of one worker process.
 
     Args:
-        most_active: Executions in memory at once.
+        most_active: Limit of executions in memory.
     """
 
     def __init__(
@@ -76,27 +76,27 @@ class TemporalWorker:
         self._inbox = inbox
         self._admission = admission
         self._clock = clock
-        # Half of the room is for those that set out here, the other half for those that Temporal sends: what it sends
-        # finds room at once, and what finds none waits there, for any worker.
+        # Half of the limit is for local activities, half for activities that Temporal assigns: these start immediately,
+        # and the others wait in Temporal for any worker.
         self._most_local_advances = min(most_active // 2, _MOST_LOCAL_ADVANCES)
         self._worker = Worker(
             client,
             task_queue=queue,
             workflows=[ExecutionWorkflow],
             activities=[self.advance_locally, self.advance, self.cancel],
-            # Whoever sets out holds a task of the workflow, and the others need some, too.
+            # Each local activity occupies a workflow task, and other workflows need some, too.
             max_concurrent_workflow_tasks=self._most_local_advances + _OTHER_TASKS,
             max_concurrent_local_activities=self._most_local_advances + _OTHER_TASKS,
             max_concurrent_activities=most_active - self._most_local_advances,
-            # Where it was last may be dead: then any other one takes it.
+            # The last worker of a workflow may be dead: then any other one takes it.
             sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
-            # Otherwise the client keeps them back until that time is nearly over.
+            # Otherwise the client delays heartbeats until the timeout is nearly over.
             max_heartbeat_throttle_interval=timedelta(seconds=_BEAT_SECONDS),
-            # The workflow is ours and does nothing but wait for others: there is nothing to keep it from.
+            # The workflow is trusted code that only waits for activities: a sandbox would have no use.
             workflow_runner=UnsandboxedWorkflowRunner(),
             graceful_shutdown_timeout=_SHUTDOWN_GRACE,
         )
-        # For those that set out here and take longer.
+        # For executions that began as local activities here and take longer.
         self._own_queue = f"{queue}/{uuid4()}"
         self._own_worker = Worker(
             client,
@@ -107,9 +107,9 @@ class TemporalWorker:
             max_heartbeat_throttle_interval=timedelta(seconds=_BEAT_SECONDS),
             graceful_shutdown_timeout=_SHUTDOWN_GRACE,
         )
-        self._under_way: dict[ExecutionId, asyncio.Task[AdvanceResult]] = {}
+        self._advancing: dict[ExecutionId, asyncio.Task[AdvanceResult]] = {}
         self._advancing_locally: set[ExecutionId] = set()
-        self._places: dict[ExecutionId, _Place] = {}
+        self._loaded: dict[ExecutionId, _Loaded] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -118,37 +118,37 @@ class TemporalWorker:
 
     @property
     def active(self) -> int:
-        return len(self._places)
+        return len(self._loaded)
 
     @property
     def queued(self) -> int:
-        """They wait in Temporal."""
+        """Zero, as executions wait in Temporal."""
         return 0
 
     async def open(self) -> None:
         self._tasks = [
             asyncio.create_task(self._worker.run(), name="temporal worker"),
             asyncio.create_task(self._own_worker.run(), name="temporal worker, own queue"),
-            asyncio.create_task(self._deliver(), name="letters"),
+            asyncio.create_task(self._deliver(), name="inbox"),
         ]
 
     async def drain(self, *, seconds: float) -> None:
-        """Begin no further step, and wait for the ones under way; other workers go on with the rest."""
+        """Start no further step, and wait for the running ones; other workers continue the executions."""
         self._engine.stop()
-        for place in self._places.values():
-            place.run.nudge()
+        for loaded in self._loaded.values():
+            loaded.execution.nudge()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._places:  # noqa: ASYNC110 # each leaves in its own time
+                while self._loaded:  # noqa: ASYNC110 # each leaves in its own time
                     await asyncio.sleep(0.02)
-        if self._places:
-            logger.warning("worker.drain_timed_out", still_running=len(self._places))
+        if self._loaded:
+            logger.warning("worker.drain_timed_out", still_running=len(self._loaded))
 
     async def close(self) -> None:
         self._engine.stop()
         running = zip((self._worker, self._own_worker), self._tasks, strict=False)
         await asyncio.gather(*(worker.shutdown() for worker, task in running if not task.done()))
-        tasks = [*self._tasks, *self._under_way.values()]
+        tasks = [*self._tasks, *self._advancing.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -156,28 +156,28 @@ class TemporalWorker:
 
     @activity.defn(name=ADVANCE_LOCALLY)
     async def advance_locally(self, execution_id: str) -> AdvanceResult:
-        """Advance an execution for a while, if there is room. Temporal keeps what this gives and raises."""
+        """Advance an execution for a while, if there is capacity. Temporal stores the result and the error."""
         id = ExecutionId(execution_id)
-        if id not in self._under_way:
+        if id not in self._advancing:
             if len(self._advancing_locally) >= self._most_local_advances:
                 return AdvanceResult(is_cut_off=True)
             self._advancing_locally.add(id)
-        with _as_temporal_sees_it(id):
+        with _errors_for_temporal(id):
             result = await self._wait_for(id, seconds=SHORT_SECONDS)
             return AdvanceResult(goes_on_at=self._own_queue) if result is None else result
 
     @activity.defn(name=ADVANCE)
     async def advance(self, execution_id: str) -> AdvanceResult:
-        """Advance an execution until it ends or waits. Temporal keeps what this gives and raises."""
+        """Advance an execution until it ends or waits. Temporal stores the result and the error."""
         id = ExecutionId(execution_id)
-        beating = asyncio.create_task(_beat())
+        heartbeats = asyncio.create_task(_send_heartbeats())
         try:
-            with _as_temporal_sees_it(id):
+            with _errors_for_temporal(id):
                 result = await self._wait_for(id, seconds=None)
                 assert result is not None, "nothing limits the time"
                 return result
         finally:
-            beating.cancel()
+            heartbeats.cancel()
 
     @activity.defn(name=CANCEL)
     async def cancel(self, execution_id: str) -> None:
@@ -185,151 +185,151 @@ class TemporalWorker:
             await self._workflows.send_if_open(ExecutionId(execution_id), Cancel(reason=_CANCELLED_IN_TEMPORAL))
 
     async def _wait_for(self, id: ExecutionId, *, seconds: float | None) -> AdvanceResult | None:
-        """What an execution comes to that is under way here from now on, if not before; None if it takes longer."""
-        going = self._under_way.get(id)
-        if going is None:
-            going = self._under_way[id] = asyncio.create_task(self._advance(id), name=f"execution {id}")
-            going.add_done_callback(lambda task: self._forget(id, task))
+        """Advance an execution, or join its running task, and return the result; None if it takes longer."""
+        advancing = self._advancing.get(id)
+        if advancing is None:
+            advancing = self._advancing[id] = asyncio.create_task(self._advance(id), name=f"execution {id}")
+            advancing.add_done_callback(lambda task: self._forget(id, task))
         try:
-            await asyncio.wait((going,), timeout=seconds)
+            await asyncio.wait((advancing,), timeout=seconds)
         except asyncio.CancelledError:
-            # Temporal gives it to another worker.
-            going.cancel()
-            await asyncio.gather(going, return_exceptions=True)
+            # Temporal assigns it to another worker.
+            advancing.cancel()
+            await asyncio.gather(advancing, return_exceptions=True)
             raise
-        if going.cancelled():
+        if advancing.cancelled():
             raise Unavailable("another worker goes on with it")
-        return going.result() if going.done() else None
+        return advancing.result() if advancing.done() else None
 
     def _forget(self, id: ExecutionId, task: "asyncio.Task[AdvanceResult]") -> None:
-        del self._under_way[id]
+        del self._advancing[id]
         self._advancing_locally.discard(id)
         if not task.cancelled():
-            # Whoever comes to wait for it later begins anew, and hears of what is still wrong.
+            # Mark the exception as retrieved: a later call advances again and gets its own error.
             task.exception()
 
     async def _advance(self, id: ExecutionId) -> AdvanceResult:
         if self._engine.is_stopping:
             raise Unavailable("the worker is stopping")
         try:
-            run = await self._engine.load(id)
+            execution = await self._engine.load(id)
         except NotFound:
             return AdvanceResult(is_over=True)
-        if run is None:
+        if execution is None:
             await self._workflows.settled()
             return AdvanceResult(is_over=True)
-        # It is owned by now: whoever had it before takes no room from it any more.
+        # This process owns it now: the previous owner can no longer free its slot.
         is_active = await self._admission.enter(id)
-        place = self._places[id] = _Place(run)
+        loaded = self._loaded[id] = _Loaded(execution)
         try:
             inbox = await self._inbox.unread([id])
             if not is_active:
                 if not inbox:
                     return AdvanceResult()
-                run.hold()
+                execution.hold()
             for message in inbox:
-                self._give(place, message)
+                self._pass_on(loaded, message)
             try:
-                due_at = await run.advance()
+                due_at = await execution.advance()
             except (Fenced, Unavailable):
                 raise
             except Exception:
-                # A fault of ours must not leave the execution running for ever.
+                # A bug here must not leave the execution running indefinitely.
                 logger.exception("execution.crashed", execution_id=id)
                 await self._engine.give_up(id)
-                self._admission.slot_freed(run.workspace_id)
+                self._admission.slot_freed(execution.workspace_id)
                 return AdvanceResult(is_over=True)
         finally:
-            if self._places.get(id) is place:
-                del self._places[id]
-        if run.status.is_final:
-            self._admission.slot_freed(run.workspace_id)
+            if self._loaded.get(id) is loaded:
+                del self._loaded[id]
+        if execution.status.is_final:
+            self._admission.slot_freed(execution.workspace_id)
         elif is_active and not self._engine.is_stopping:
-            await self._admission.leave(run, id)
+            await self._admission.leave(execution, id)
         await self._workflows.settled()
-        if run.status.is_final:
+        if execution.status.is_final:
             return AdvanceResult(is_over=True)
         return AdvanceResult(is_cut_off=self._engine.is_stopping, due_in_seconds=self._seconds_until(due_at))
 
     def _seconds_until(self, at: datetime | None) -> float | None:
         return None if at is None else max((at - self._clock.now()).total_seconds(), 0.0)
 
-    # Letters
+    # Messages
 
     async def _deliver(self) -> None:
         while True:
-            await asyncio.sleep(_MAIL_SECONDS)
-            if not self._places:
+            await asyncio.sleep(_INBOX_SECONDS)
+            if not self._loaded:
                 continue
             try:
-                places = dict(self._places)
-                for message in await self._inbox.unread(list(places)):
-                    place = places[message.execution_id]
-                    # One that has come back meanwhile may have taken the letter in its life before.
-                    if self._places.get(message.execution_id) is place:
-                        self._give(place, message)
+                snapshot = dict(self._loaded)
+                for message in await self._inbox.unread(list(snapshot)):
+                    loaded = snapshot[message.execution_id]
+                    # An execution that was loaded again meanwhile may have received the message before.
+                    if self._loaded.get(message.execution_id) is loaded:
+                        self._pass_on(loaded, message)
             except Exception as error:
-                # Whatever it is, the next look may go well; without one nothing here is told anything.
-                logger.warning("letters.failed", reason=str(error))
+                # Retry after any error: without this loop no execution here receives messages.
+                logger.warning("inbox.read_failed", reason=str(error))
 
-    def _give(self, place: _Place, message: InboxMessage) -> None:
-        if message.number in place.given:
+    def _pass_on(self, loaded: _Loaded, message: InboxMessage) -> None:
+        if message.number in loaded.received:
             return
-        place.given.add(message.number)
-        number, fencing_token = message.number, place.run.fencing_token
+        loaded.received.add(message.number)
+        number, fencing_token = message.number, loaded.execution.fencing_token
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(lambda answer: self._answered(number, fencing_token, message.content, answer))
         match message.content:
-            case Cancel() as wish:
-                place.run.cancel(wish, answer, message=number)
+            case Cancel() as request:
+                loaded.execution.cancel(request, answer, message=number)
             case Signal() as signal:
-                place.run.receive(replace(signal, message=number), answer)
+                loaded.execution.receive(replace(signal, message=number), answer)
 
     def _answered(
         self, number: int, fencing_token: int, content: Signal | Cancel, answer: "asyncio.Future[bool]"
     ) -> None:
-        # If nobody knows, the letter is gone or comes again.
+        # If the outcome is unknown, the message is deleted or is read again.
         if answer.cancelled() or answer.exception() is not None:
             return
         if answer.result():
-            # What counted is gone with the append; a repeat of something that counted before was in none.
+            # The append has deleted an accepted message, but not a repeat, which appends nothing.
             if isinstance(content, Cancel) or content.request is not None:
                 self._discard(number, fencing_token)
         elif isinstance(content, Cancel) or content.step is None:
             self._workflows.keep_trying(
-                lambda: self._inbox.reject(number, fencing_token), "letter.not_refused", str(number)
+                lambda: self._inbox.reject(number, fencing_token), "inbox.reject_failed", str(number)
             )
         else:
-            # Of executions: nobody waits to see it.
+            # From another execution, which does not wait for the answer.
             self._discard(number, fencing_token)
 
     def _discard(self, number: int, fencing_token: int) -> None:
-        """Otherwise it would be brought again and again, for as long as the execution has not ended."""
+        """Delete a message, which would be read again until the execution has ended."""
         self._workflows.keep_trying(
-            lambda: self._inbox.discard(number, fencing_token), "letter.not_discarded", str(number)
+            lambda: self._inbox.discard(number, fencing_token), "inbox.discard_failed", str(number)
         )
 
 
 @contextlib.contextmanager
-def _as_temporal_sees_it(id: ExecutionId) -> Iterator[None]:
-    """Failures without a word of what is in the execution.
+def _errors_for_temporal(id: ExecutionId) -> Iterator[None]:
+    """Replace errors by ones without data of the execution.
 
-    Benign to Temporal's client, which would log them all over again.
+    They are benign, so that Temporal's client does not log them again.
     """
     try:
         yield
     except Fenced:
-        raise ApplicationError("another worker has it", type="fenced", category=_TOLD) from None
+        raise ApplicationError("another worker has it", type="fenced", category=_BENIGN) from None
     except Unavailable as error:
         logger.warning("execution.interrupted", execution_id=id, reason=str(error))
-        raise ApplicationError("interrupted", type="interrupted", category=_TOLD) from None
+        raise ApplicationError("interrupted", type="interrupted", category=_BENIGN) from None
     except Exception:
         logger.exception("execution.load_failed", execution_id=id)
-        raise ApplicationError("failed: see the worker's log", type="failed", category=_TOLD) from None
+        raise ApplicationError("failed: see the worker's log", type="failed", category=_BENIGN) from None
 
 
-async def _beat() -> None:
+async def _send_heartbeats() -> None:
     while True:
-        # Temporal counts from the start of the activity, so the first one can wait, too.
+        # The timeout starts with the activity, so wait before the first heartbeat, too.
         await asyncio.sleep(_BEAT_SECONDS)
         activity.heartbeat()

@@ -1,7 +1,7 @@
-"""One execution as Temporal sees it: who advances it, and when; never what happens in it.
+"""The workflow of one execution: it schedules workers, and contains no data of the execution.
 
-What is recorded here are ids, states and times. This code is replayed against histories that other versions of it have
-written (`tests/dispatch/histories` keeps some), so a change of what it does has to ask `workflow.patched`.
+Temporal records only ids, states and times. This code is replayed against histories of its other versions
+(`tests/dispatch/histories` keeps some), so a change of its behaviour has to use `workflow.patched`.
 """
 
 import asyncio
@@ -19,32 +19,31 @@ CANCEL: Final = "flowrunner.cancel"
 NUDGE: Final = "nudge"
 WORKFLOW: Final = "flowrunner.execution"
 
-# A worker that says nothing for so long is taken for dead.
+# A worker without a heartbeat for so long is considered dead.
 HEARTBEAT_SECONDS: Final = 10.0
-# A worker that has died at a task of the workflow is found out after that time. The client asks for more of it in
-# good time while the task goes on.
+# The death of a worker in a workflow task is detected after this time. The client extends a running task before that.
 TASK_TIMEOUT: Final = timedelta(seconds=5)
-# A stretch that takes no longer is part of the task: to ask for more time costs Temporal far less than an activity.
+# A shorter run is a local activity of the workflow task: extending the task costs Temporal far less than an activity.
 SHORT_SECONDS: Final = 9.0
-_SET_OUT_TIMEOUT: Final = timedelta(seconds=30)
+_ADVANCE_LOCALLY_TIMEOUT: Final = timedelta(seconds=30)
 _ONCE: Final = RetryPolicy(maximum_attempts=1)
-# A stretch of work ends by itself; this is only what Temporal wants to be told.
-_STRETCH: Final = timedelta(days=3650)
-_PATIENCE: Final = RetryPolicy(
+# An activity ends by itself, but Temporal requires a timeout.
+_UNLIMITED: Final = timedelta(days=3650)
+_RETRY: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=30)
 )
 
 
 @dataclass(frozen=True)
 class AdvanceResult:
-    """Why an execution does not go on.
+    """The reason why a worker has stopped advancing an execution.
 
     Attributes:
-        is_over: It has ended.
-        is_cut_off: The worker has no room for it, or stops; another one goes on.
-        goes_on_at: The worker that goes on with it, by the task queue that is its own.
-        due_in_seconds: When it has something to do by itself; None: only when it is told something. Not a moment, as
-            the clock of Temporal may differ from the worker's.
+        is_over: The execution has ended.
+        is_cut_off: The worker has no capacity for it, or stops; another worker continues.
+        goes_on_at: The task queue of the one worker that continues it.
+        due_in_seconds: Delay of the next timer; None to wait for a nudge. A delay, not a time, as the clocks of
+            Temporal and of the worker may differ.
     """
 
     is_over: bool = False
@@ -60,13 +59,13 @@ class ExecutionWorkflow:
 
     @workflow.signal(name=NUDGE)
     def nudge(self) -> None:
-        """There is something for the execution in the database."""
+        """Wake the workflow: the database has something new for the execution."""
         self._is_nudged = True
 
     @workflow.run
     async def run(self, execution_id: str) -> None:
         while True:
-            # Whatever comes while it is advanced may come too late for it.
+            # A nudge during the activity may be too late for it: keep it for the next round.
             self._is_nudged = False
             result = await self._advance(execution_id)
             if result.is_over:
@@ -78,45 +77,45 @@ class ExecutionWorkflow:
             await self._wait(execution_id, result.due_in_seconds)
 
     async def _advance(self, execution_id: str) -> AdvanceResult:
-        advancing = asyncio.create_task(self._stretch(execution_id))
+        advancing = asyncio.create_task(self._advance_once(execution_id))
         while True:
             try:
                 return await asyncio.shield(advancing)
             except asyncio.CancelledError:
                 await self._cancel(execution_id)
 
-    async def _stretch(self, execution_id: str) -> AdvanceResult:
-        """Have a worker advance it: the one that has this task, as long as that takes, or any that has room."""
+    async def _advance_once(self, execution_id: str) -> AdvanceResult:
+        """Advance in the worker that has this task, which may continue alone, or else in any worker with capacity."""
         try:
             result = await workflow.execute_local_activity(
                 ADVANCE_LOCALLY,
                 execution_id,
                 result_type=AdvanceResult,
-                start_to_close_timeout=_SET_OUT_TIMEOUT,
+                start_to_close_timeout=_ADVANCE_LOCALLY_TIMEOUT,
                 retry_policy=_ONCE,
             )
-        # What a local activity fails with comes as it is, and not within an `ActivityError`: the worker stops, say.
+        # A local activity raises its error directly, not in an `ActivityError`, for example when the worker stops.
         except FailureError:
             result = AdvanceResult(is_cut_off=True)
         if result.goes_on_at is not None:
-            # What is under way there would be cut off elsewhere.
+            # Steps that run there would be interrupted in another worker.
             try:
-                return await self._go_on(execution_id, at=result.goes_on_at)
+                return await self._execute_activity(execution_id, at=result.goes_on_at)
             except ActivityError:
                 result = AdvanceResult(is_cut_off=True)
-        return await self._go_on(execution_id) if result.is_cut_off else result
+        return await self._execute_activity(execution_id) if result.is_cut_off else result
 
-    async def _go_on(self, execution_id: str, *, at: str | None = None) -> AdvanceResult:
-        """Args: at: The queue of the one worker that may do it, if it does so at once."""
+    async def _execute_activity(self, execution_id: str, *, at: str | None = None) -> AdvanceResult:
+        """Run the activity: in any worker, or in the one with the queue ``at`` if that takes it immediately."""
         result: AdvanceResult = await workflow.execute_activity(
             ADVANCE,
             execution_id,
             task_queue=at,
             result_type=AdvanceResult,
             schedule_to_start_timeout=None if at is None else timedelta(seconds=HEARTBEAT_SECONDS),
-            start_to_close_timeout=_STRETCH,
+            start_to_close_timeout=_UNLIMITED,
             heartbeat_timeout=timedelta(seconds=HEARTBEAT_SECONDS),
-            retry_policy=_PATIENCE if at is None else _ONCE,
+            retry_policy=_RETRY if at is None else _ONCE,
         )
         return result
 
@@ -126,11 +125,11 @@ class ExecutionWorkflow:
         except asyncio.CancelledError:
             await self._cancel(execution_id)
         except TimeoutError:
-            # It is due.
+            # The timer is due.
             return
 
     async def _cancel(self, execution_id: str) -> None:
-        """Somebody cancels it in Temporal: it ends as if it had been cancelled here."""
+        """Cancel the execution after its workflow was cancelled in Temporal."""
         await workflow.execute_activity(
-            CANCEL, execution_id, start_to_close_timeout=timedelta(seconds=30), retry_policy=_PATIENCE
+            CANCEL, execution_id, start_to_close_timeout=timedelta(seconds=30), retry_policy=_RETRY
         )
