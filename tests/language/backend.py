@@ -90,8 +90,8 @@ class LocalProcess(Process):
     async def look_at_clock(self) -> None:
         self.machine.look_at_timers()
         for slot in self.machine.dispatcher._slots.values():
-            if slot.run is not None:
-                slot.run.nudge()
+            if slot.execution is not None:
+                slot.execution.nudge()
 
     async def stored(self) -> bytes:
         return await asyncio.to_thread(all_in, self.machine.path)

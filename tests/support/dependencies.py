@@ -293,8 +293,8 @@ class Machine:
         timers = self.dispatcher._timers
         self.look_at_timers()
         async with asyncio.timeout(PATIENCE_SECONDS):
-            # It is set when a look has ended.
-            while timers._news.is_set() or timers._next_look_at == datetime.max.replace(tzinfo=UTC):  # noqa: ASYNC110
+            # `_next_check_at` is set when a check has ended.
+            while timers._is_earlier.is_set() or timers._next_check_at == datetime.max.replace(tzinfo=UTC):  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
 
 
