@@ -391,7 +391,7 @@ async def test_a_restart_does_not_cut_off_how_a_cancelled_child_ends(path: Path)
 
             async def is_settled(again: Machine = again) -> bool:
                 names = {task.get_name() for task in asyncio.all_tasks()}
-                return "recovery" not in names and f"relatives {child}" not in names and again.dispatcher.active == 0
+                return "recovery" not in names and f"links {child}" not in names and again.dispatcher.active == 0
 
             await again.until(is_settled)
             assert await again.rests(child)

@@ -1,4 +1,4 @@
-"""What the kit is played on: something that runs flows, whose clock and network are made by hand."""
+"""Backends of the conformance kit: processes that run flows with a fake clock and network."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -24,15 +24,15 @@ from flowrunner.storage.usage import SqlUsage
 from support.databases import Place, contents_of
 from support.dependencies import FakeHttp, Machine, SteppingClock, machine
 
-# Waits are over when the clock is set, never by themselves.
+# Waits end when the clock is set, and never in real time.
 NO_SHORT_WAIT: Final = -1.0
-# Tasks of a dispatcher that bring something about by themselves.
-_BUSY: Final = ("recovery", "relatives ")
+# Tasks of a dispatcher that change executions without an input.
+_BUSY: Final = ("recovery", "links ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What users of a server reach, without its network side."""
+    """Services of a server, without its API."""
 
     flows: Flows
     executions: Executions
@@ -45,18 +45,18 @@ class Services:
 
 
 class Process(ABC):
-    """One life of all that runs flows."""
+    """Process that runs flows."""
 
     services: Services
 
     @abstractmethod
     async def is_busy(self) -> bool:
-        """Whether something is being done that no execution's events tell of yet."""
+        """Return whether work is in progress that the events do not show yet."""
 
     @property
     @abstractmethod
     def in_memory(self) -> int:
-        """How many executions are, or are about to be."""
+        """Return the number of executions in memory, including those that are being loaded."""
 
     @abstractmethod
     async def look_at_clock(self) -> None:
@@ -64,11 +64,11 @@ class Process(ABC):
 
     @abstractmethod
     async def stored(self) -> bytes:
-        """Everything that is kept."""
+        """Return everything that is stored."""
 
 
 class Backend(Protocol):
-    """Opens a process on what the ones before it have left; leaving it is a crash."""
+    """Opener of a process on the data of its predecessors. Leaving the context is a crash."""
 
     def __call__(
         self, *, clock: SteppingClock, http: FakeHttp, types: Sequence[NodeType[Any]], sandbox: Sandbox
@@ -98,7 +98,7 @@ class LocalProcess(Process):
 
 
 def local(place: Place) -> Backend:
-    """A server that advances executions itself."""
+    """Return the backend of one process with the local dispatcher."""
 
     @asynccontextmanager
     async def opened(
@@ -128,7 +128,7 @@ def flows_on(database: Database, types: Mapping[str, NodeType[Any]], sandbox: Sa
 
 
 def all_in(place: Place) -> bytes:
-    """The files of a database, or its rows where they are another server's."""
+    """Return the files of a SQLite database, or the rows of a PostgreSQL database."""
     if isinstance(place, str):
         return "\n".join(contents_of(place)).encode()
     files = [place.with_name(place.name + end) for end in ("", "-wal")]

@@ -1,4 +1,4 @@
-"""The cases of the kit, read from their files. README.md says what each key means."""
+"""Cases of the conformance kit, read from their files. README.md describes each key."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ Json: TypeAlias = Any
 
 
 class Expectation(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """What must be seen; what is not named may be anything.
+    """Expected outcome. Keys that are not named are not compared.
 
     Attributes:
-        executions: Of further executions: by the name a step gave them, or by their flow's name.
-        absent: Texts that nothing stored or sent may hold.
-        takes: Time between start and end on the clock of the test, in the words of flows.
+        executions: Expectations of further executions, by the name of their step or of their flow.
+        absent: Texts that must be neither stored nor sent.
+        takes: Duration between start and end on the clock of the test.
         interleaved: Steps and events of different scopes may come in any order.
     """
 
@@ -45,10 +45,10 @@ class Expectation(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froz
 
 
 class Case(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """One play of a flow.
+    """Run of a flow.
 
     Attributes:
-        flow: Its document; several are its revisions, the last of them the present one.
+        flow: Its document, or a list of its revisions, of which the last is the current one.
         flows: Further flows of the account, by name.
     """
 
@@ -70,10 +70,10 @@ class Found:
 
 
 def cases_of(path: Path, root: Path = RULES) -> Iterator[Found]:
-    """The cases of a file: one, or one for each entry of `cases`, which says what it has different.
+    """Yield the cases of a file: one, or one for each entry of `cases` with its changes.
 
     Raises:
-        ValueError: If the file is no case.
+        ValueError: If the file is not a case.
     """
     name = path.relative_to(root).with_suffix("").as_posix()
     written: Json = read_yaml(path.read_text(encoding="utf-8")).value

@@ -1,4 +1,4 @@
-"""What all plays of a module share."""
+"""Fixtures that all runs of a module share."""
 
 from collections.abc import AsyncIterator
 

@@ -1,6 +1,6 @@
-"""The kit on a Temporal server and a PostgreSQL database, with one server and one worker a life.
+"""Backend on Temporal and PostgreSQL, with one server and one worker for each life.
 
-What cannot be the same there as in one process stands in README.md.
+README.md lists the differences from one process.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class DistributedProcess(Process):
         return self.worker.active
 
     async def is_busy(self) -> bool:
-        """Not busy is what two looks in a row have found to be at rest and the same."""
+        """Return False if two checks in a row have found everything idle and unchanged."""
         if self.server.workflows._pending or self.worker._workflows._pending:
             return True
         executions = await self._executions()
@@ -61,7 +61,7 @@ class DistributedProcess(Process):
         return is_new
 
     async def _events_at_rest(self, id: ExecutionId) -> int | None:
-        """How many events the workflow of an execution has, if nothing is to be done for it; None if there is."""
+        """Return the number of events of an execution's workflow, or None if work is pending for it."""
         try:
             described = (await self.server.client.get_workflow_handle(id).describe()).raw_description
         except RPCError as error:
@@ -72,7 +72,7 @@ class DistributedProcess(Process):
         if described.workflow_execution_info.HasField("close_time"):
             self._over.add(id)
         is_under_way = described.HasField("pending_workflow_task") or described.pending_activities
-        # What is in memory is seen there.
+        # Work of a loaded execution is checked in memory.
         if is_under_way and id not in self.worker._loaded:
             return None
         return int(described.workflow_execution_info.history_length)
@@ -86,8 +86,8 @@ class DistributedProcess(Process):
     async def stored(self) -> bytes:
         ids = [execution.id for execution in await self._executions()]
         histories = [await self.server.client.get_workflow_handle(id).fetch_history() for id in ids]
-        kept = b"".join(event.SerializeToString() for history in histories for event in history.events)
-        return kept + await asyncio.to_thread(all_in, self.place)
+        histories_text = b"".join(event.SerializeToString() for history in histories for event in history.events)
+        return histories_text + await asyncio.to_thread(all_in, self.place)
 
     async def _executions(self) -> Sequence[ExecutionView]:
         found, _ = await self.services.executions.page(
@@ -97,7 +97,7 @@ class DistributedProcess(Process):
 
 
 def distributed(place: str, url: str) -> Backend:
-    """A server and a worker, of which none knows of the other."""
+    """Return the backend of a server and a worker that do not know each other."""
 
     @asynccontextmanager
     async def opened(

@@ -1,4 +1,4 @@
-"""Events in words, and whether what was seen is what a case expects."""
+"""Notation of events in cases, and comparison with expectations."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,13 +20,13 @@ from flowrunner.domain.events import (
     Step,
 )
 
-# Stands for any text within a text, and by itself for any value.
+# Matches any text within a text, and alone any value.
 ANYTHING: Final = "…"
 _FIRST_VISIT: Final = re.compile(r"\.1(?=$|[/\[])")
 
 
 def line_of(event: Event) -> str | None:
-    """An event as cases write it; None for lines of the log, which cases name by themselves."""
+    """Return an event in the notation of cases; None for log lines, which cases list separately."""
     match event:
         case Logged():
             return None
@@ -59,12 +59,12 @@ def lines_of(events: Iterable[Event]) -> list[str]:
 
 
 def path_of(events: Iterable[Event]) -> list[str]:
-    """The nodes of the flow itself, and its handlers, in the order of their visits."""
+    """Return the top-level nodes and the handlers in the order of their visits."""
     return [e.node for e in events if isinstance(e, NodeStarted) and e.attempt == 1 and e.scope in (ROOT, *HANDLERS)]
 
 
 def steps_of(events: Iterable[Event]) -> list[str]:
-    """Every step that began: `each[0]/push`; the second visit of a node is `push.2`."""
+    """Return every started step: `each[0]/push`; the second visit of a node is `push.2`."""
     started = [e for e in events if isinstance(e, NodeStarted) and e.attempt == 1]
     return [_FIRST_VISIT.sub("", str(Step(e.node, e.iteration, e.scope))) for e in started]
 
@@ -74,7 +74,7 @@ def _step(event: NodeStarted | NodeCompleted | NodeFailed | NodeWaiting | Scopes
 
 
 def fits(expected: Any, actual: Any, *, partly: bool = False) -> bool:
-    """Whether a value is what is expected.
+    """Return whether a value matches the expectation.
 
     Args:
         partly: Maps may have more keys than are named.
@@ -102,13 +102,13 @@ def fits(expected: Any, actual: Any, *, partly: bool = False) -> bool:
 
 
 def in_order(expected: Sequence[str], actual: Sequence[str]) -> bool:
-    """Whether the lines are among the actual ones, in this order."""
+    """Return whether the lines are among the actual ones, in this order."""
     rest = iter(actual)
     return all(any(fits(line, other) for other in rest) for line in expected)
 
 
 def by_scope(lines: Iterable[str]) -> Mapping[str, list[str]]:
-    """The lines of each scope, in their order."""
+    """Return the lines of each scope, in their order."""
     found: dict[str, list[str]] = {}
     for line in lines:
         scope = next((word.rpartition("/")[0] for word in line.split() if "/" in word), ROOT)

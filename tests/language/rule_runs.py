@@ -1,4 +1,4 @@
-"""Which cases are played how, and how one of them is."""
+"""Runs of the cases, each with and without crashes."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -12,64 +12,64 @@ from msgspec import UNSET
 from flowrunner.ports import Sandbox
 from language.backend import Backend
 from language.case import Case, all_cases
-from language.stage import stage
+from language.rule_runner import rule_runner
 
-# What makes an execution come to rest before it ends; a crash at any other moment is for other tests.
+# Flows whose executions pause before they end. Crashes at other moments are for other tests.
 _RESTS: Final = re.compile(r"delay|wait|approval|retry|timeout|limits|type: flow")
 
 
 @dataclass(frozen=True, slots=True)
-class Play:
-    """A case, as it is or with a crash whenever nothing goes on by itself."""
+class RuleRun:
+    """Run of a case, as it is or with a crash at each pause."""
 
     name: str
     case: Case
     crashes_at_rest: bool
 
     @property
-    def chapter(self) -> str:
-        """The directory of its rule."""
+    def directory(self) -> str:
+        """Return the directory of the rule."""
         return self.name.partition("/")[0]
 
     @property
     def starts(self) -> bool:
-        """Whether there is an execution in it."""
+        """Return whether the case starts an execution."""
         return self.case.expect.refused is UNSET and self.case.expect.not_started is UNSET
 
 
-PLAYS: Final[Sequence[Play]] = [
-    Play(found.name + (", crashing" if crashes else ""), found.case, crashes)
+RULE_RUNS: Final[Sequence[RuleRun]] = [
+    RuleRun(found.name + (", crashing" if crashes else ""), found.case, crashes)
     for found in all_cases()
     for crashes in (False, True)
     if not crashes or _RESTS.search(str(found.case.flow))
 ]
 
 
-def each_of(plays: Iterable[Play]) -> pytest.MarkDecorator:
-    """Has a test called with each play as `play`."""
-    return pytest.mark.parametrize("play", [pytest.param(play, id=play.name) for play in plays])
+def each_of(runs: Iterable[RuleRun]) -> pytest.MarkDecorator:
+    """Parametrize a test with each run as `run`."""
+    return pytest.mark.parametrize("run", [pytest.param(run, id=run.name) for run in runs])
 
 
-def one_of_each_chapter(plays: Iterable[Play]) -> Sequence[Play]:
-    """One that starts something; neither the first nor the last, and the same one however many come and go."""
-    return _one_of_each(plays, lambda play: play.chapter)
+def one_of_each_directory(runs: Iterable[RuleRun]) -> Sequence[RuleRun]:
+    """Return one run that starts an execution of each directory. The choice is stable when cases are added."""
+    return _one_of_each(runs, lambda run: run.directory)
 
 
-def one_of_each_rule(plays: Iterable[Play]) -> Sequence[Play]:
-    """One that starts something, chosen likewise: a crashing one of some rules."""
-    return _one_of_each(plays, lambda play: play.case.rule)
+def one_of_each_rule(runs: Iterable[RuleRun]) -> Sequence[RuleRun]:
+    """Return one run that starts an execution of each rule, for some rules a crashing one."""
+    return _one_of_each(runs, lambda run: run.case.rule)
 
 
-def _one_of_each(plays: Iterable[Play], group: Callable[[Play], str]) -> Sequence[Play]:
-    chosen: dict[str, Play] = {}
-    for play in sorted(plays, key=lambda play: crc32(play.name.encode())):
-        if play.starts:
-            chosen.setdefault(group(play), play)
+def _one_of_each(runs: Iterable[RuleRun], group: Callable[[RuleRun], str]) -> Sequence[RuleRun]:
+    chosen: dict[str, RuleRun] = {}
+    for run in sorted(runs, key=lambda run: crc32(run.name.encode())):
+        if run.starts:
+            chosen.setdefault(group(run), run)
     return list(chosen.values())
 
 
-async def faults_of(play: Play, backend: Backend, sandbox: Sandbox) -> str:
-    """What was seen in a play that its rule says otherwise; nothing if the rule holds."""
-    async with stage(backend, sandbox, play.case, crashes_at_rest=play.crashes_at_rest) as opened:
-        await opened.play()
-        return "\n".join([play.case.rule, *opened.faults]) if opened.faults else ""
+async def faults_of(run: RuleRun, backend: Backend, sandbox: Sandbox) -> str:
+    """Return the differences from the rule, or an empty text if the rule holds."""
+    async with rule_runner(backend, sandbox, run.case, crashes_at_rest=run.crashes_at_rest) as opened:
+        await opened.run()
+        return "\n".join([run.case.rule, *opened.faults]) if opened.faults else ""

@@ -1,4 +1,4 @@
-"""The rules of the flow language, each by example: the files under `rules`, played on a real engine."""
+"""Rules of the flow language: the files under `rules`, run on a real engine."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ import pytest
 
 from flowrunner.ports import Sandbox
 from language.backend import local
-from language.rule_runs import PLAYS, Play, each_of, faults_of
+from language.rule_runs import RULE_RUNS, RuleRun, each_of, faults_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@each_of(PLAYS)
-async def test_the_rule_holds(play: Play, tmp_path: Path, sandbox: Sandbox) -> None:
-    assert not await faults_of(play, local(tmp_path / "flowrunner.db"), sandbox)
+@each_of(RULE_RUNS)
+async def test_the_rule_holds(run: RuleRun, tmp_path: Path, sandbox: Sandbox) -> None:
+    assert not await faults_of(run, local(tmp_path / "flowrunner.db"), sandbox)

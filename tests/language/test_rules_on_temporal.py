@@ -1,4 +1,4 @@
-"""The same rules where a Temporal server says which worker advances what."""
+"""Rules of the flow language with executions that Temporal assigns to workers."""
 
 from uuid import uuid4
 
@@ -6,7 +6,7 @@ import pytest
 
 from flowrunner.ports import Sandbox
 from language.distributed import distributed
-from language.rule_runs import PLAYS, Play, each_of, faults_of, one_of_each_chapter
+from language.rule_runs import RULE_RUNS, RuleRun, each_of, faults_of, one_of_each_directory
 from support.conformance import WHOLE
 from support.databases import emptied_postgres_database
 from support.postgres import PostgresServer
@@ -15,10 +15,10 @@ from support.temporal import Temporal
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@each_of(PLAYS if WHOLE else one_of_each_chapter(PLAYS))
+@each_of(RULE_RUNS if WHOLE else one_of_each_directory(RULE_RUNS))
 async def test_the_rule_holds_on_temporal(
-    play: Play, postgres: PostgresServer, temporal: Temporal, sandbox: Sandbox
+    run: RuleRun, postgres: PostgresServer, temporal: Temporal, sandbox: Sandbox
 ) -> None:
     backend = distributed(emptied_postgres_database(postgres), temporal.url(f"rules-{uuid4()}"))
 
-    assert not await faults_of(play, backend, sandbox)
+    assert not await faults_of(run, backend, sandbox)

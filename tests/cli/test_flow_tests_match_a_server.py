@@ -1,4 +1,4 @@
-"""What a flow does in its tests it does on a server: the same events in the same order, for all samples of the docs."""
+"""A flow does the same in its tests and on a server: the same events in the same order, for all samples of the docs."""
 
 import json
 import random
@@ -31,7 +31,7 @@ from flowrunner.security.redaction import SecretRedactor
 from language.backend import local
 from language.case import Case, Expectation
 from language.notation import by_scope, line_of
-from language.stage import MAIN, VirtualTimeDispatcher, _next_moment
+from language.rule_runner import MAIN, RuleRunner, _next_moment
 from support.databases import MARA
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -54,7 +54,7 @@ def all_tests() -> Iterator[Any]:
         assert faults == ()
         for name, test in tests.items():
             if test.flow_mocks:
-                # It takes more than the one document.
+                # The test needs further documents.
                 continue
             yield pytest.param(Sample(text, document["nodes"], test), id=f"{sample.id}: {name}")
 
@@ -68,16 +68,16 @@ async def sandbox() -> AsyncIterator[JailedSandbox]:
 
 @pytest.mark.parametrize("sample", list(all_tests()))
 async def test_the_events_are_those_of_a_server(sample: Sample, tmp_path: Path, sandbox: JailedSandbox) -> None:
-    rehearsed = await rehearsal_of(sample, sandbox)
+    in_test = await flow_test_events(sample, sandbox)
 
-    played = await Server(sample, tmp_path, sandbox).play()
+    on_server = await Server(sample, tmp_path, sandbox).run()
 
-    assert by_scope(lines(played)) == by_scope(lines(rehearsed))
+    assert by_scope(lines(on_server)) == by_scope(lines(in_test))
     if not re.search("concurrency|parallel", sample.text):
-        assert lines(played) == lines(rehearsed)
-    if isinstance(rehearsed[-1], Completed) and not sample.test.approvals:
-        # An answer to an approval says by whom and when.
-        assert played[-1] == rehearsed[-1]
+        assert lines(on_server) == lines(in_test)
+    if isinstance(in_test[-1], Completed) and not sample.test.approvals:
+        # An answer to an approval holds its author and time.
+        assert on_server[-1] == in_test[-1]
 
 
 @pytest.mark.parametrize(
@@ -97,17 +97,17 @@ async def test_flows_made_at_random_do_the_same_on_a_server(seed: int, tmp_path:
     assert faults == ()
     sample = Sample(text, document["nodes"], tests["it"])
 
-    rehearsed = await rehearsal_of(sample, sandbox)
-    played = await Server(sample, tmp_path, sandbox).play()
+    in_test = await flow_test_events(sample, sandbox)
+    on_server = await Server(sample, tmp_path, sandbox).run()
 
-    assert by_scope(lines(played)) == by_scope(lines(rehearsed)), text
-    assert type(played[-1]) is type(rehearsed[-1])
-    if isinstance(rehearsed[-1], Completed):
-        assert played[-1] == rehearsed[-1], text
+    assert by_scope(lines(on_server)) == by_scope(lines(in_test)), text
+    assert type(on_server[-1]) is type(in_test[-1])
+    if isinstance(in_test[-1], Completed):
+        assert on_server[-1] == in_test[-1], text
 
 
 def random_document(chance: random.Random) -> dict[str, Any]:
-    """A flow of a few nodes, whose edges lead anywhere, with one test that mocks all that needs it."""
+    """Return a flow of a few nodes with random edges, and one test that mocks every node that needs a mock."""
     names = [f"n{number}" for number in range(chance.randint(2, 6))]
     mocks: dict[str, Any] = {}
     nodes = {name: random_node(chance, name, mocks) for name in names}
@@ -123,7 +123,7 @@ def random_document(chance: random.Random) -> dict[str, Any]:
         if nodes[name]["type"] == "wait":
             edges["timeout"] = chance.choice(names)
         nodes[name]["next"] = edges
-    # Whatever no edge leads to, the first node could.
+    # The first node can lead to every node, so all of them are reachable.
     nodes["first"] = {
         "type": "switch",
         "params": {"cases": [{"when": "false", "action": name} for name in names[1:]]},
@@ -134,7 +134,7 @@ def random_document(chance: random.Random) -> dict[str, Any]:
         nodes["last"] = {"type": "log", "params": {"message": "${execution.status}"}}
     test: dict[str, Any] = {"mocks": mocks, "signals": {"go": [{"payload": 1}, {"payload": 2, "after": "1h"}]}}
     if chance.random() < 0.2:
-        # At no moment at which something else is due: the clock of the server moves a little at each look.
+        # Nothing else is due at this moment: the clock of the server moves each time it is read.
         test["cancel_after"] = "97700ms"
     document = {"start": "first", "vars": {"n": 0}, "limits": {"max_steps": 60}, "nodes": nodes, "tests": {"it": test}}
     return {**document, **handlers}
@@ -153,21 +153,21 @@ def random_node(chance: random.Random, name: str, mocks: dict[str, Any]) -> dict
         case "switch":
             return {"type": "switch", "params": {"cases": [{"when": "vars.n % 2 == 1", "action": "other"}]}}
         case "foreach":
-            at_once = chance.randint(1, 2)
+            concurrency = chance.randint(1, 2)
             mocks[f"{name}.ask"] = random_mock(chance)
-            # With several at once it is a race which of them fails first.
-            on_error = chance.choice(["fail", "continue", "collect"] if at_once == 1 else ["continue", "collect"])
+            # With several runs at a time it is a race which of them fails first.
+            on_error = chance.choice(["fail", "continue", "collect"] if concurrency == 1 else ["continue", "collect"])
             inner = {
                 "ask": {"type": "http.request", "params": {"url": "https://example.com/${item}"}, "next": "said"},
                 "said": {"type": "log", "params": {"message": "${index}: ${item}"}},
             }
-            params = {"items": list(range(chance.randint(0, 3))), "concurrency": at_once, "on_error": on_error}
+            params = {"items": list(range(chance.randint(0, 3))), "concurrency": concurrency, "on_error": on_error}
             return {"type": "foreach", "params": params, "nodes": inner}
         case "parallel":
             left = {"pause": {"type": "delay", "params": {"duration": f"{chance.randint(0, 9)}s"}}}
             right = {"say": {"type": "log", "params": {"message": "right of ${vars.n}"}}}
             branches = {"left": {"nodes": left}, "right": {"nodes": right}}
-            # It gives what flowed in twice: on a way that leads back, more and more.
+            # The whole result holds the input twice, and would grow without bound in a loop.
             return {"type": "parallel", "branches": branches, "output": "${result.left == null}"}
         case "delay":
             return {"type": "delay", "params": {"duration": chance.choice(["5s", "1m", "2d"])}}
@@ -191,7 +191,7 @@ def lines(events: list[Event]) -> list[str]:
     ]
 
 
-async def rehearsal_of(sample: Sample, sandbox: JailedSandbox) -> list[Event]:
+async def flow_test_events(sample: Sample, sandbox: JailedSandbox) -> list[Event]:
     verdict = await verdict_of(sample, sandbox)
     assert verdict.problems == []
     return list(verdict.events)
@@ -206,8 +206,8 @@ async def verdict_of(sample: Sample, sandbox: JailedSandbox) -> FlowTestResult:
     flow = study_flow(sample.text, SPECS).flow
     assert flow is not None
     flows = GivenFlows()
-    kit = Runtime(node_types=built_in(), sandbox=sandbox, schemas=RustSchemas(), make_redactor=redactor)
-    return await run_flow_test(flows.add(flow, sample.nodes), sample.test, flows, kit)
+    runtime = Runtime(node_types=built_in(), sandbox=sandbox, schemas=RustSchemas(), make_redactor=redactor)
+    return await run_flow_test(flows.add(flow, sample.nodes), sample.test, flows, runtime)
 
 
 # The same on a server
@@ -215,7 +215,7 @@ async def verdict_of(sample: Sample, sandbox: JailedSandbox) -> FlowTestResult:
 
 @dataclass
 class Mocks:
-    """Node types that give what a test says, as tests of a server make them: by the step that runs."""
+    """Node types with the mocked results of a test, chosen by the step that runs."""
 
     mocks: Mapping[NodePath, Mock]
     asked: dict[NodePath, int] = field(default_factory=dict)
@@ -240,7 +240,7 @@ class Mocks:
 
 
 def path_of(step: str) -> NodePath:
-    """`each.1[4]/both.1[left]/push.1` as the test names it: each.both.left.push."""
+    """Return the path of `each.1[4]/both.1[left]/push.1` as tests name it: each.both.left.push."""
     path: NodePath = ()
     for part in step.split("/"):
         head, _, key = part.removesuffix("]").partition("[")
@@ -251,57 +251,57 @@ def path_of(step: str) -> NodePath:
 
 @dataclass
 class Server:
-    """A real engine on a real database, with what a test gives it: mocks, secrets, signals and answers."""
+    """Real engine on a real database, with the mocks, secrets, signals and answers of a test."""
 
     sample: Sample
     directory: Path
     sandbox: JailedSandbox
 
-    async def play(self) -> list[Event]:
+    async def run(self) -> list[Event]:
         test = self.sample.test
         named = study_flow(self.sample.text, SPECS).secrets
         secrets = {**{name: f"value of {name}" for name in named}, **test.secrets}
         case = Case(rule="", flow=self.sample.text, secrets=secrets, input=test.input, expect=Expectation())
-        stage = VirtualTimeDispatcher(
-            local(self.directory / "flowrunner.db"), self.sandbox, case, crashes_at_rest=False
-        )
-        stage._script = Mocks(test.mocks)  # type: ignore[assignment]
-        await stage.open()
+        runner = RuleRunner(local(self.directory / "flowrunner.db"), self.sandbox, case, crashes_at_rest=False)
+        runner._script = Mocks(test.mocks)  # type: ignore[assignment]
+        await runner.open()
         try:
             for name, value in secrets.items():
-                await stage.services.vault.set(MARA, name, value, at=stage.clock.now())
-            await stage.save(MAIN, self.sample.text)
+                await runner.services.vault.set(MARA, name, value, at=runner.clock.now())
+            await runner.save(MAIN, self.sample.text)
             try:
-                await stage.start(test.input)
+                await runner.start(test.input)
             except InvalidInput as error:
                 pytest.fail(f"the sample's input is refused: {error}")
-            await self._let_it_go(stage)
-            return [event for event, _ in await self._recorded(stage)]
+            await self._run_to_the_end(runner)
+            return [event for event, _ in await self._recorded(runner)]
         finally:
-            await stage.close()
+            await runner.close()
 
-    async def _let_it_go(self, stage: VirtualTimeDispatcher) -> None:
-        begun = (await self._recorded(stage))[0][1]
-        cues = list(self._cues(begun))
+    async def _run_to_the_end(self, runner: RuleRunner) -> None:
+        begun = (await self._recorded(runner))[0][1]
+        inputs = list(self._inputs(begun))
         while True:
-            await stage.settle()
-            state = replay(await self._recorded(stage))
+            await runner.settle()
+            state = replay(await self._recorded(runner))
             waiting = [current.waiting for current in map(state.at, state.timed) if current.waiting is not None]
             keys = {wait.key.rpartition("/")[2] if wait.key else "" for wait in waiting}
-            now = stage.clock.now()
-            ready = next((cue for cue in cues if (cue[0] is None and cue[1] in keys) or (cue[0] or now) < now), None)
+            now = runner.clock.now()
+            ready = next(
+                (item for item in inputs if (item[0] is None and item[1] in keys) or (item[0] or now) < now), None
+            )
             if ready is not None:
-                cues.remove(ready)
-                await stage.do(*ready[2])
+                inputs.remove(ready)
+                await runner.do(*ready[2])
                 continue
-            moments = [m for s, flow in await stage._open_executions() if (m := _next_moment(s, flow))]
-            moments += [cue[0] for cue in cues if cue[0] is not None]
+            moments = [m for s, flow in await runner._open_executions() if (m := _next_moment(s, flow))]
+            moments += [item[0] for item in inputs if item[0] is not None]
             if not moments or state.ending is not None:
                 return
-            await stage._set_clock(min(moments))
+            await runner._set_clock(min(moments))
 
-    def _cues(self, begun: datetime) -> Iterator[tuple[datetime | None, str, tuple[str, Any]]]:
-        """When something comes, the key of the wait that it is for, and the step of a case that it is."""
+    def _inputs(self, begun: datetime) -> Iterator[tuple[datetime | None, str, tuple[str, Any]]]:
+        """Yield the earliest moment of each input, the key of the wait that it is for, and its step of a case."""
         test = self.sample.test
 
         def moment(after: float | None) -> datetime | None:
@@ -317,6 +317,6 @@ class Server:
         if test.cancel_after is not None:
             yield moment(test.cancel_after), "", ("cancel", {})
 
-    async def _recorded(self, stage: VirtualTimeDispatcher) -> list[tuple[Event, datetime]]:
-        _, recorded = await stage.services.journal.load(stage.executions[MAIN])
+    async def _recorded(self, runner: RuleRunner) -> list[tuple[Event, datetime]]:
+        _, recorded = await runner.services.journal.load(runner.executions[MAIN])
         return list(recorded)

@@ -1,4 +1,4 @@
-"""Plays a case: saves its flows, runs the execution, does the steps of `then`, and looks at what came of it."""
+"""Runner of a case: saves its flows, runs the execution, does the steps of `then`, and compares the outcome."""
 
 import asyncio
 import json
@@ -31,15 +31,15 @@ from support.dependencies import Answer, FakeHttp, Request, SteppingClock, answe
 
 MAIN: Final = "main"
 PATIENCE_SECONDS: Final = 45.0
-# Limits of nodes that are shorter than this are waited for: they go by the time of the machine.
+# Shorter timeouts of nodes are waited for, because they use the real time.
 _REAL_SECONDS: Final = 1.5
-# By how much a looked-at clock, which moves at each look, may be ahead.
+# How far the clock may be ahead, because it moves each time it is read.
 _DRIFT_SECONDS: Final = 0.9
 
 
 @dataclass
-class EngineDependencies:
-    """What is around the server: the answers of others, given, held back, or never given."""
+class Peers:
+    """Answers of other servers, which are given, held back, or never given."""
 
     http: FakeHttp = field(default_factory=FakeHttp)
     hanging: int = 0
@@ -64,7 +64,7 @@ class EngineDependencies:
                 raise ValueError(f"{url}: no answer is written {written!r}")
 
     def release(self, url: str) -> None:
-        """Let the oldest request to ``url`` that is held back have its answer."""
+        """Answer the oldest request to ``url`` that is held back."""
         self.held[url].pop(0).set()
 
     def _held(self, url: str, given: HttpAnswer) -> Callable[[Request], Awaitable[HttpAnswer]]:
@@ -94,10 +94,10 @@ def _http_answer(written: Mapping[str, Any]) -> HttpAnswer:
 
 @dataclass
 class Script:
-    """What nodes come to in place of their own work, one answer after the other, the last again and again."""
+    """Mocked outcomes of nodes, used in order, the last one repeatedly."""
 
     answers: dict[str, list[Any]]
-    world: EngineDependencies
+    peers: Peers
 
     def types(self) -> list[NodeType[Any]]:
         return [self._scripted(node_type) for node_type in built_in().values()] if self.answers else []
@@ -105,17 +105,17 @@ class Script:
     def _scripted(self, real: NodeType[Any]) -> NodeType[Any]:
         async def run(node_type: NodeType[Any], params: Any, context: StepContext) -> Any:
             if context.node in self.answers:
-                return await self._come_to(context.node)
+                return await self._next_outcome(context.node)
             return await real.run(params, context)
 
         made: NodeType[Any] = type(f"Scripted{type(real).__name__}", (type(real),), {"run": run})()
         return made
 
-    async def _come_to(self, node: str) -> Any:
+    async def _next_outcome(self, node: str) -> Any:
         answers = self.answers[node]
         match answers.pop(0) if len(answers) > 1 else answers[0]:
             case "never":
-                return await self.world.never()
+                return await self.peers.never()
             case {"error": {"type": str(kind), **rest}}:
                 raise NodeFailure(kind, str(rest.get("message", kind)), data=rest.get("data"))
             case {"action": str(action), **rest}:
@@ -127,15 +127,15 @@ class Script:
 
 
 @dataclass
-class VirtualTimeDispatcher:
-    """A server that a case is played on, and what is known of it."""
+class RuleRunner:
+    """Server that a case runs on, with the faults found so far."""
 
     backend: Backend
     sandbox: Sandbox
     case: Case
     crashes_at_rest: bool
     clock: SteppingClock = field(default_factory=SteppingClock)
-    world: EngineDependencies = field(default_factory=EngineDependencies)
+    peers: Peers = field(default_factory=Peers)
     flow_ids: dict[str, FlowId] = field(default_factory=dict)
     executions: dict[str, ExecutionId] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
@@ -145,7 +145,7 @@ class VirtualTimeDispatcher:
 
     @property
     def process(self) -> Process:
-        assert self._process is not None, "played within a life"
+        assert self._process is not None, "called while a process is open"
         return self._process
 
     @property
@@ -153,7 +153,7 @@ class VirtualTimeDispatcher:
         return self.process.services
 
     async def open(self) -> None:
-        opened = self.backend(clock=self.clock, http=self.world.http, types=self.script.types(), sandbox=self.sandbox)
+        opened = self.backend(clock=self.clock, http=self.peers.http, types=self.script.types(), sandbox=self.sandbox)
         self._process = await self._life.enter_async_context(opened)
 
     async def crash(self) -> None:
@@ -168,18 +168,18 @@ class VirtualTimeDispatcher:
         if self._script is None:
             answers = {node: list(a) if isinstance(a, Sequence) and not isinstance(a, str) else [a]
                        for node, a in self.case.mocks.items()}  # fmt: skip
-            self._script = Script(answers, self.world)
+            self._script = Script(answers, self.peers)
         return self._script
 
-    # The play
+    # Running
 
-    async def play(self) -> None:
+    async def run(self) -> None:
         case, expect = self.case, self.case.expect
         for key, value in case.secrets.items():
             await self.services.vault.set(MARA, key, value, at=self.clock.now())
         for url, written in case.http.items():
             answers = written if isinstance(written, Sequence) and not isinstance(written, str) else [written]
-            self.world.http.at(url, *(self.world.answer_of(url, a) for a in answers))
+            self.peers.http.at(url, *(self.peers.answer_of(url, a) for a in answers))
         for name, revisions in case.flows.items():
             await self.save(name, revisions)
         if expect.warnings is not UNSET:
@@ -234,7 +234,7 @@ class VirtualTimeDispatcher:
             case "crash", True:
                 await self.crash()
             case "release", str():
-                self.world.release(what)
+                self.peers.release(what)
             case "save", str():
                 await self.save(MAIN, what)
             case "start", dict():
@@ -277,7 +277,7 @@ class VirtualTimeDispatcher:
             await done
 
     async def expect_refusal(self, expected: Any, done: Awaitable[None]) -> None:
-        """Expected is the message, or the faults of an input."""
+        """Expect a refusal with this message, or with these faults of the input."""
         try:
             await done
         except InvalidInput as error:
@@ -291,18 +291,18 @@ class VirtualTimeDispatcher:
     # Time
 
     async def settle(self) -> None:
-        """Wait until nothing goes on unless the clock moves or somebody does something."""
+        """Wait until nothing continues without a move of the clock or an input."""
         while True:
             await self._until_at_rest()
-            if not self._goes_on_by_itself(await self._open_executions()):
+            if not self._continues_by_itself(await self._open_executions()):
                 break
             await asyncio.sleep(0.01)
-        if self.crashes_at_rest and self.world.hanging == 0:
+        if self.crashes_at_rest and self.peers.hanging == 0:
             await self.crash()
             await self._until_at_rest()
 
     async def let_time_run(self, seconds: float | None = None) -> None:
-        """Move the clock from one moment at which something happens to the next, as far as is said."""
+        """Move the clock from one due moment to the next, for ``seconds`` or to the end."""
         end = None if seconds is None else self.clock.now() + timedelta(seconds=seconds)
         while True:
             await self.settle()
@@ -323,7 +323,7 @@ class VirtualTimeDispatcher:
 
     async def _until_at_rest(self) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            # Nothing tells of the last thing that was going on.
+            # There is no notification of the last activity.
             while not await self._is_at_rest():  # noqa: ASYNC110
                 await asyncio.sleep(0.002)
 
@@ -333,18 +333,18 @@ class VirtualTimeDispatcher:
         states = [state for state, _ in await self._open_executions()]
         now = self.clock.now()
         if any(not s.is_queued and s.due_at is not None and s.due_at <= now for s in states):
-            # The clock moves at each look, and some moments lie close together.
+            # The clock moves each time it is read, and some moments are close together.
             await self.process.look_at_clock()
             return False
         running = [len(state.running) for state in states]
         return (
-            sum(running) == self.world.hanging
+            sum(running) == self.peers.hanging
             and self.process.in_memory == sum(1 for count in running if count)
             and not await self.process.is_busy()
         )
 
-    def _goes_on_by_itself(self, states: Sequence[tuple[ExecutionState, Flow]]) -> bool:
-        """Whether a try hangs that has a limit in real time."""
+    def _continues_by_itself(self, states: Sequence[tuple[ExecutionState, Flow]]) -> bool:
+        """Return whether an attempt hangs that has a timeout in real time."""
         limits = [node_of(flow, state, step).timeout_seconds for state, flow in states for step in state.running]
         return any(limit is not None and limit <= _REAL_SECONDS for limit in limits)
 
@@ -362,10 +362,10 @@ class VirtualTimeDispatcher:
                     states.append((state, await services.library.get(MARA, stored.revision_id)))
         return states
 
-    # What came of it
+    # Comparison
 
     async def find(self, name: str) -> ExecutionId:
-        """The execution of this name; `child` is the first of the flow of that name, `child.2` the second."""
+        """Return the execution of this name; `child` is the first of the flow of that name, `child.2` the second."""
         if name in self.executions:
             return self.executions[name]
         flow, _, number = name.partition(".")
@@ -375,7 +375,7 @@ class VirtualTimeDispatcher:
         return sorted(found, key=lambda e: e.started_at)[int(number or 1) - 1].id
 
     async def look(self, expect: Expectation, name: str = MAIN) -> None:
-        """Compare what is there with what is expected; what differs is added to the faults."""
+        """Compare the execution with the expectation, and add the differences to the faults."""
         id = await self.find(name)
         _, timed = await self.services.journal.load(id)
         events = [event for event, _ in timed]
@@ -397,7 +397,7 @@ class VirtualTimeDispatcher:
             self.compare("waiting_for", expect.waiting_for, seen, partly=True)
         if expect.takes is not UNSET:
             seconds = (timed[-1][1] - timed[0][1]).total_seconds()
-            # Of executions that wait for others which began before them less is left.
+            # Executions that wait for older ones have less time left.
             least = 0 if name == MAIN else -_DRIFT_SECONDS
             if not least <= seconds - parse_duration(expect.takes) < _DRIFT_SECONDS:
                 self.faults.append(f"it took {seconds} s, and {expect.takes} is expected")
@@ -425,7 +425,7 @@ class VirtualTimeDispatcher:
                 self.faults.append(f"log: {said}\n  expected: {list(expect.log)}")
 
     def _compare_requests(self, expected: Sequence[Any]) -> None:
-        seen = [_request(r) for r in self.world.http.requests]
+        seen = [_request(r) for r in self.peers.http.requests]
         wanted = [r if isinstance(r, Mapping) else {"url": r} for r in expected]
         self.compare("requests", wanted, seen, partly=True)
 
@@ -440,10 +440,10 @@ class VirtualTimeDispatcher:
 
 
 @asynccontextmanager
-async def stage(
+async def rule_runner(
     backend: Backend, sandbox: Sandbox, case: Case, *, crashes_at_rest: bool = False
-) -> AsyncIterator[VirtualTimeDispatcher]:
-    opened = VirtualTimeDispatcher(backend, sandbox, case, crashes_at_rest)
+) -> AsyncIterator[RuleRunner]:
+    opened = RuleRunner(backend, sandbox, case, crashes_at_rest)
     await opened.open()
     try:
         yield opened
@@ -472,7 +472,7 @@ def _error(ending: object) -> Any:
         return None
     more = {"step": ending.step, "attempt": ending.attempt, "input": ending.input}
     error = ending.error.as_json()
-    assert isinstance(error, dict), "an object by its nature"
+    assert isinstance(error, dict), "an error is an object"
     return {**error, **more}
 
 
