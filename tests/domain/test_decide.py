@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from domain.simulation import (
     NOON,
     Behaviour,
-    Inner,
     Plan,
+    ScopePlan,
     Simulation,
     Timed,
     flow_with,
@@ -95,7 +95,7 @@ def test_crashes_change_nothing_but_the_attempts_that_they_interrupt() -> None:
         steps += sum(isinstance(e, NodeStarted) for e, _ in run.journal)
         deaths += run.lives - 1
         seen.update(type(e).__name__ for e, _ in run.journal)
-        seen.update(run.plan.child_scopes[name].kind for name in run.plan.child_scopes)
+        seen.update(run.plan.scope_plans[name].kind for name in run.plan.scope_plans)
         seen.update(
             ["flow"] * bool(run.subflows), {e.scope for e, _ in run.journal if isinstance(e, NodeStarted)} & HANDLERS
         )
@@ -308,8 +308,8 @@ def is_handler(scope: str) -> bool:
 def _nodes(graph: Graph) -> Iterator[tuple[str, Node]]:
     for name, one in graph.nodes.items():
         yield name, one
-        for child_scopes in one.child_scopes.values():
-            yield from _nodes(child_scopes)
+        for inner in one.child_scopes.values():
+            yield from _nodes(inner)
 
 
 # Single rules
@@ -426,7 +426,7 @@ def test_a_loop_gives_what_its_runs_gave_in_the_order_of_their_elements() -> Non
     plan = Plan(
         flow_with(node("each", child_scopes={"": inside})),
         {"each": Behaviour(["default"]), "in": Behaviour(["default"])},
-        {"each": Inner(kind="foreach", runs=3, concurrency=2)},
+        {"each": ScopePlan(kind="foreach", runs=3, concurrency=2)},
     )
 
     assert Simulation(plan).run() == Completed(result=[["in", ["item", key]] for key in "012"])

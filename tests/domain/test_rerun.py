@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.simulation import Inner, Plan, Simulation, Timed, flow_with, node, plans, repeatable, simulation
+from domain.simulation import Plan, ScopePlan, Simulation, Timed, flow_with, node, plans, repeatable, simulation
 from domain.test_decide import as_if_undisturbed, crashes, is_handler
 from flowrunner.domain.events import Cancelled, Completed, Failed, NodeCompleted, NodeFailed, NodeStarted, Step
 from flowrunner.domain.execution import replay
@@ -71,7 +71,7 @@ def test_kept_steps_can_continue_and_are_not_repeated(
 def test_a_flow_without_races_ends_the_same_way_when_it_runs_again(plan: Plan, chosen: int) -> None:
     # The first of several scopes to fail or complete decides the outcome, and in a rerun another may be the first.
     plan = replace(
-        plan, child_scopes={name: replace(i, concurrency=1, needed=None) for name, i in plan.child_scopes.items()}
+        plan, scope_plans={name: replace(i, concurrency=1, needed=None) for name, i in plan.scope_plans.items()}
     )
     run = Simulation(plan)
     ending = run.run()
@@ -90,7 +90,7 @@ def loop(kind: str, runs: int) -> Simulation:
         node("after"),
     )
     behaviours = {**run.plan.behaviours, "in": run.plan.behaviours["after"]}
-    return Simulation(Plan(run.flow, behaviours, {"each": Inner(kind=kind, runs=runs, concurrency=2)}))
+    return Simulation(Plan(run.flow, behaviours, {"each": ScopePlan(kind=kind, runs=runs, concurrency=2)}))
 
 
 @pytest.mark.parametrize(
