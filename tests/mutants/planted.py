@@ -76,16 +76,16 @@ BUGS: Final[Sequence[Bug]] = (
     ),
     Bug(
         "a server takes over without an epoch of its own",
-        [Change(_JOURNAL, "SET epoch = epoch + :marks RETURNING", "SET epoch = epoch + 0 * :marks RETURNING")],
+        [Change(_JOURNAL, "SET epoch = epoch + :tokens RETURNING", "SET epoch = epoch + 0 * :tokens RETURNING")],
         _REPLACED,
     ),
     Bug(
-        "whoever takes an execution over leaves no mark on it",
-        [Change(_JOURNAL, "UPDATE executions SET epoch = :mark\n",
-                "UPDATE executions SET epoch = CASE WHEN :mark::bigint > 0 THEN epoch END\n"),
-         Change(_AT_ONCE, "UPDATE executions SET epoch = new.mark\n",
+        "whoever takes an execution over leaves no fencing token on it",
+        [Change(_JOURNAL, "UPDATE executions SET epoch = :fencing_token\n",
+                "UPDATE executions SET epoch = CASE WHEN :fencing_token::bigint > 0 THEN epoch END\n"),
+         Change(_AT_ONCE, "UPDATE executions SET epoch = new.fencing_token\n",
                 "UPDATE executions SET epoch = executions.epoch\n"),
-         Change(_JOURNAL, "        return mark\n", "        return epoch\n")],
+         Change(_JOURNAL, "        return fencing_token\n", "        return epoch\n")],
         f"{_LATE_WRITES}[of a worker whose executions others have]",
     ),
     Bug(
@@ -141,8 +141,8 @@ BUGS: Final[Sequence[Bug]] = (
     ),
     Bug(
         "a commit that has failed counts",
-        [Change(_DATABASE, "            pending.error = error\n            pending.settle()\n",
-                "            pending.settle()\n")],
+        [Change(_DATABASE, "            pending.error = error\n            pending.resolve()\n",
+                "            pending.resolve()\n")],
         "PostgreSQL killed",
     ),
     Bug(

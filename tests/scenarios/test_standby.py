@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from flowrunner.storage.journal import MARKS_PER_EPOCH
+from flowrunner.storage.journal import TOKENS_PER_EPOCH
 from support.client import Client
 from support.fleet import Fleet, is_standby
 from support.invariants import check_accepted, check_database, check_effects
@@ -185,7 +185,7 @@ def test_two_servers_that_start_at_once_are_one_active_and_one_standby(fleet: Fl
     assert sorted(server.client().get("/readyz").status for server in both) == [200, 503]
     assert sum(is_standby(server) for server in both) == 1
     # If both had claimed it, one would have been overtaken.
-    assert query(fleet.database, "SELECT epoch FROM engine") == [(epoch + MARKS_PER_EPOCH,)]
+    assert query(fleet.database, "SELECT epoch FROM engine") == [(epoch + TOKENS_PER_EPOCH,)]
 
 
 def test_a_standby_without_the_keys_refuses_to_start(fleet: Fleet) -> None:

@@ -17,7 +17,7 @@ from flowrunner.storage.audit_chain import check_chain
 from flowrunner.storage.copying import TABLES, USAGE, NotCopied, copy_to_postgres
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
-from flowrunner.storage.journal import MARKS_PER_EPOCH, SqlJournal
+from flowrunner.storage.journal import TOKENS_PER_EPOCH, SqlJournal
 from flowrunner.storage.keys import SqlKeyRotations
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
@@ -120,7 +120,7 @@ async def test_everything_arrives_and_goes_on_there(source: Path, target: str) -
     await database.close()
 
     assert (report.rows, report.broken) == (15, None)
-    assert epoch == 4 * MARKS_PER_EPOCH
+    assert epoch == 4 * TOKENS_PER_EPOCH
     assert (rotation.id, is_new, total) == (2, True, 0)
 
 
@@ -171,7 +171,7 @@ async def test_one_that_is_interrupted_leaves_nothing_and_says_what_to_do(source
     end_all = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'flowrunner'"
 
     with pytest.raises(NotCopied, match="Copy again once the database answers"):
-        await copy_to_postgres(source, target, tell=lambda table, rows: change(target, end_all))
+        await copy_to_postgres(source, target, on_table=lambda table, rows: change(target, end_all))
 
     assert contents_of(target) == before
     assert await copy_to_postgres(source, target)

@@ -15,7 +15,7 @@ from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports import LONGEST_LISTED_ERROR, Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
-from flowrunner.storage.journal import MARKS_PER_EPOCH, SqlJournal
+from flowrunner.storage.journal import TOKENS_PER_EPOCH, SqlJournal
 from support.databases import MARA, NOON, OMAR, Place, completion, creation, following, log_line, rows_of
 
 from .samples import ALL
@@ -57,7 +57,7 @@ async def test_executions_are_listed_the_newest_first(executions: SqlExecutions)
 
 async def test_logs_are_listed_by_level(executions: SqlExecutions, journal: SqlJournal) -> None:
     lines = [replace(log_line(str(n)), level="error" if n % 2 else "info", node="a") for n in range(6)]
-    await journal.append(following("e1", *lines, epoch=MARKS_PER_EPOCH, after=2))
+    await journal.append(following("e1", *lines, epoch=TOKENS_PER_EPOCH, after=2))
 
     page, total = await executions.logs(MARA, ExecutionId("e1"), level=None, page=Page(limit=2, offset=3))
     assert ([line.message for line in page], total) == (["3", "4"], 6)
@@ -70,7 +70,7 @@ async def test_logs_are_listed_by_level(executions: SqlExecutions, journal: SqlJ
 
 async def test_of_a_long_error_a_list_reads_the_beginning(executions: SqlExecutions, journal: SqlJournal) -> None:
     failed = Failed(error=Failure(type="x", message="é" * 200_000))
-    await journal.append(following("e9", failed, epoch=MARKS_PER_EPOCH, after=2))
+    await journal.append(following("e9", failed, epoch=TOKENS_PER_EPOCH, after=2))
 
     (first, *others), _ = await executions.page(MARA, flow_id=None, statuses=(), page=ALL)
 
@@ -97,8 +97,8 @@ async def test_a_long_execution_is_purged_in_several_commits_and_not_shown_meanw
     executions: SqlExecutions, database: Database, journal: SqlJournal, path: Place
 ) -> None:
     lines = [log_line(str(n)) for n in range(7000)]
-    await journal.append(following("e1", *lines, epoch=MARKS_PER_EPOCH, after=2))
-    await journal.append(completion("e1", epoch=MARKS_PER_EPOCH, after=7002))
+    await journal.append(following("e1", *lines, epoch=TOKENS_PER_EPOCH, after=2))
+    await journal.append(completion("e1", epoch=TOKENS_PER_EPOCH, after=7002))
     left = []
     has_more, purged = True, 0
     while has_more:

@@ -25,7 +25,7 @@ from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.inbox import SqlInbox
-from flowrunner.storage.journal import MARKS_PER_EPOCH, SqlJournal
+from flowrunner.storage.journal import TOKENS_PER_EPOCH, SqlJournal
 from flowrunner.storage.transaction import Refused
 from support.databases import (
     MARA,
@@ -90,7 +90,7 @@ async def test_an_append_that_answers_a_letter_which_is_gone_is_refused(
     answers = replace(following("e1", event, epoch=epoch, after=2), messages=[taken])
     for number in (withdrawn, of_another):
         before = contents_of(path)
-        with pytest.raises(Fenced, match="withdrawn"):
+        with pytest.raises(Fenced, match="cancelled"):
             await journal.append(replace(answers, messages=[taken, number]))
         assert contents_of(path) == before
     await journal.append(answers)
@@ -214,7 +214,7 @@ async def test_a_claim_takes_over_what_has_not_ended(journal: SqlJournal, path: 
     new = await journal.claim()
     await journal.append(completion("open", epoch=new))
 
-    assert new == old + MARKS_PER_EPOCH
+    assert new == old + TOKENS_PER_EPOCH
     assert rows_of(path, "SELECT id, status FROM executions ORDER BY id") == [
         ("ended", "completed"),
         ("open", "completed"),
@@ -270,7 +270,7 @@ async def test_two_processes_that_claim_at_once_get_two_epochs(path: Place) -> N
     await first.close()
     await second.close()
 
-    assert sorted(epochs) == [MARKS_PER_EPOCH * n for n in range(1, 11)]
+    assert sorted(epochs) == [TOKENS_PER_EPOCH * n for n in range(1, 11)]
 
 
 async def test_a_process_whose_claim_was_taken_over_writes_nothing_even_by_another_connection(path: Place) -> None:

@@ -75,7 +75,7 @@ async def test_pages_that_end_with_the_last_event_or_beside_it(
     journal: SqlJournal, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_module, "_PAGE", 2)
-    monkeypatch.setattr(journal_module, "_EVENTS_A_TURN", 2)
+    monkeypatch.setattr(journal_module, "_EVENTS_A_PORTION", 2)
     epoch = await journal.claim()
     first = creation("e", epoch=epoch)
     later = [following("e", log_line(str(n)), epoch=epoch, after=2 + n) for n in range(count)]

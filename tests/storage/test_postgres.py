@@ -45,7 +45,7 @@ async def test_what_cannot_be_done_at_once_is_done_by_itself(path: str) -> None:
     async def fail(tx: Transaction, works: Sequence[Call[int]]) -> Sequence[Call[int]]:
         raise ValueError("there is something wrong with one of them")
 
-    database = PostgresDatabase(path, at_once={Call: fail})
+    database = PostgresDatabase(path, concurrent={Call: fail})
     try:
         done = await asyncio.gather(insert(database, "a"), insert(database, "b"))
     finally:

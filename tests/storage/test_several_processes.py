@@ -306,7 +306,7 @@ async def test_news_that_cannot_be_told_at_the_moment_are_told_later(
     monkeypatch.setattr(notifications, "_RETRY_SECONDS", 0.01)
     database, other = open_database(path), open_database(path)
     assert isinstance(database, PostgresDatabase)
-    reader, failures = database._news._connection, 0
+    reader, failures = database._notifications._connection, 0
 
     @contextlib.asynccontextmanager
     async def fails_twice() -> AsyncIterator[Any]:
@@ -317,7 +317,7 @@ async def test_news_that_cannot_be_told_at_the_moment_are_told_later(
         async with reader() as connection:
             yield connection
 
-    monkeypatch.setattr(database._news, "_connection", fails_twice)
+    monkeypatch.setattr(database._notifications, "_connection", fails_twice)
     is_listening, has_news = asyncio.Event(), asyncio.Event()
     heard: set[str] = set()
 

@@ -81,5 +81,5 @@ def test_a_file_that_cannot_be_used_is_told_with_what_helps(tmp_path: Path, monk
 
 
 async def test_an_audit_log_that_is_not_there_is_said_to_be_missing(postgres: PostgresServer) -> None:
-    with pytest.raises(UnusableDatabase, match="the first start of a server makes its tables"):
+    with pytest.raises(UnusableDatabase, match="the first start of a server creates its tables"):
         await PostgresUrl(url=postgres.new_database()).check_audit(expected=None)

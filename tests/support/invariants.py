@@ -23,7 +23,7 @@ TERMINAL: Final = {
 FINAL_STATUSES: Final = frozenset(TERMINAL.values())
 _STEP_EVENTS: Final = ("node.started", "node.completed", "node.failed", "node.waiting", "scopes.opened")
 _HANDLERS: Final = ("on_failure", "on_finish")
-_MARKS_PER_EPOCH: Final = 10**11
+_TOKENS_PER_EPOCH: Final = 10**11
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -118,8 +118,8 @@ def _check_tables(place: Place) -> Iterator[str]:
         place, "SELECT DISTINCT execution_id FROM events WHERE execution_id NOT IN (SELECT id FROM executions)"
     ):
         yield f"{id}: has events and does not exist"
-    # Marks of single executions lie between the epoch of the last claim and the next one.
-    query = f"SELECT id, epoch FROM executions WHERE epoch >= (SELECT epoch FROM engine) + {_MARKS_PER_EPOCH}"
+    # Fencing tokens of single executions lie between the epoch of the last claim and the next one.
+    query = f"SELECT id, epoch FROM executions WHERE epoch >= (SELECT epoch FROM engine) + {_TOKENS_PER_EPOCH}"
     for id, epoch in rows_of(place, query):
         yield f"{id}: has the epoch {epoch}, which nobody has claimed"
     for key, count in rows_of(

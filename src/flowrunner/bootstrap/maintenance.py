@@ -89,7 +89,7 @@ async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int]
             if not was_marked:
                 mark.write_text(place)
             try:
-                counts = await copy_to_postgres(source, url, tell=tell)
+                counts = await copy_to_postgres(source, url, on_table=tell)
                 mark.write_text(place)
                 return counts
             except NotCopied as error:

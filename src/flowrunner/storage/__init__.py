@@ -1,1 +1,1 @@
-"""Everything that is kept: all SQL, and only here."""
+"""Persistent storage. No SQL exists outside this package."""

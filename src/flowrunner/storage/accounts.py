@@ -1,4 +1,4 @@
-"""Accounts, and what an account's end takes with it."""
+"""Accounts, and the deletion of all that belongs to one."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -28,22 +28,22 @@ UPDATE accounts
 RETURNING id, name, email, role, created_at, updated_at, disabled_at
 """
 END_SESSIONS: Final = "DELETE FROM sessions WHERE account_id = :id"
-# Whoever knew the old password may have made them.
+# A person who knew the old password may have created them.
 END_TOKENS: Final = "DELETE FROM api_tokens WHERE account_id = :id"
 # The row and the account's personal workspace stay, because executions refer to them. Personal data is removed.
 DELETE: Final = """
 UPDATE accounts SET deleted_at = :at, name = '', email = '', password_hash = ''
  WHERE id = :id AND deleted_at IS NULL
 """
-# Without its data key nothing of the account's secrets can be read, wherever a copy may lie.
+# Without the data key, no copy of the account's secrets can be read.
 ERASE: Final = (
     END_SESSIONS,
     END_TOKENS,
     "DELETE FROM secrets WHERE workspace_id = :id",
     "DELETE FROM data_keys WHERE workspace_id = :id",
     "UPDATE flows SET deleted_at = :at WHERE workspace_id = :id AND deleted_at IS NULL",
-    # Due at once, and cancelled then: also by the next process, should this one end right here. Looked for among
-    # the open ones, because very many of the account may have ended.
+    # Due at once, so that a process cancels them, even if this one ends here. Found by the index of open executions,
+    # because very many of the account may have ended.
     Statement(
         sqlite="""
 UPDATE executions INDEXED BY executions_open SET wake_at = :at
@@ -60,13 +60,13 @@ CREDENTIAL: Final = """
 SELECT id, name, email, role, created_at, updated_at, disabled_at, password_hash FROM accounts
  WHERE email = :email AND disabled_at IS NULL AND deleted_at IS NULL
 """
-# Only over the hash that was verified: the password may have been changed since.
+# Only if the hash is the one that was verified: the password may have changed since.
 REHASH: Final = """
 UPDATE accounts SET password_hash = :new
  WHERE id = :id AND password_hash = :old AND deleted_at IS NULL
 """
 IS_UNCHANGED: Final = "SELECT 1 FROM accounts WHERE id = :id AND password_hash = :old_password_hash"
-STANDING_OF: Final = "SELECT role, disabled_at FROM accounts WHERE id = :id AND deleted_at IS NULL"
+ROLE_AND_STATE: Final = "SELECT role, disabled_at FROM accounts WHERE id = :id AND deleted_at IS NULL"
 PAGE: Final = """
 SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts
  WHERE deleted_at IS NULL AND (CAST(:role AS text) IS NULL OR role = :role)
@@ -79,7 +79,7 @@ ANY: Final = "SELECT EXISTS (SELECT 1 FROM accounts)"
 
 
 class SqlAccounts:
-    """Fills `ports.AccountStore`."""
+    """Implements `ports.AccountStore`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -121,22 +121,22 @@ class SqlAccounts:
         }
 
         async def update(tx: Transaction) -> tuple[Account, bool]:
-            before = await tx.row(STANDING_OF, values)
+            before = await tx.row(ROLE_AND_STATE, values)
             by_admin = await _is_active_admin(tx, by)
             if before is None or not (by == id or by_admin):
                 raise NotFound("account")
-            role_before, disabled_before = before
+            role_before, disabled_at_before = before
             is_new_role = role is not None and role != role_before
-            is_new_standing = is_disabled is not None and is_disabled != (disabled_before is not None)
+            is_new_state = is_disabled is not None and is_disabled != (disabled_at_before is not None)
             if is_new_role and not by_admin:
                 raise Forbidden("Only an admin can change a role")
-            if is_new_standing and not by_admin:
+            if is_new_state and not by_admin:
                 raise Forbidden("Only an admin can disable an account")
             if old_password_hash is not None and await tx.row(IS_UNCHANGED, values) is None:
                 raise Conflict("The password was changed meanwhile: log in again")
             with _rules():
                 row = await one_row(tx, UPDATE, values)
-            ends_sessions = is_new_role or is_new_standing or password_hash is not None
+            ends_sessions = is_new_role or is_new_state or password_hash is not None
             if ends_sessions:
                 await tx.run(END_SESSIONS, values)
             if password_hash is not None:
@@ -181,7 +181,7 @@ class SqlAccounts:
 
 
 class _rules:  # noqa: N801 # reads as a statement at its uses
-    """Turns a refusal of the schema into the rule behind it."""
+    """Conversion of a rejection by the schema into the error for the caller."""
 
     def __enter__(self) -> None: ...
 
@@ -196,7 +196,7 @@ class _rules:  # noqa: N801 # reads as a statement at its uses
 
 
 async def _is_active_admin(tx: Transaction, id: AccountId) -> bool:
-    row: tuple[str, int | None] | None = await tx.row(STANDING_OF, {"id": id})
+    row: tuple[str, int | None] | None = await tx.row(ROLE_AND_STATE, {"id": id})
     return row == ("admin", None)
 
 

@@ -1,4 +1,4 @@
-"""The audit log, as it is read and in time shortened."""
+"""Reading and retention of the audit log."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -37,13 +37,13 @@ SELECT count(*) FROM audit
    AND (CAST(:since AS bigint) IS NULL OR at >= :since)
    AND (CAST(:until AS bigint) IS NULL OR at < :until)
 """
-# Up to the first that is young enough, so that no row is left out of the middle. No more rows are looked at than may be
-# deleted, however many there are.
+# The last row before the first that must be kept, so that no row in the middle is deleted. Reads at most as many rows
+# as may be deleted.
 LAST_TO_PURGE: Final = """
 WITH oldest AS (SELECT seq, at FROM audit ORDER BY seq LIMIT :limit)
 SELECT max(seq) FROM oldest WHERE seq < coalesce((SELECT min(seq) FROM oldest WHERE at >= :before), 9223372036854775807)
 """
-# The chain goes on from the last row that is gone.
+# The chain continues from the last deleted row.
 MOVE_ANCHOR: Final = """
 UPDATE audit_anchor SET seq = :seq, hash = (SELECT hash FROM audit WHERE seq = :seq)
 """
@@ -51,13 +51,13 @@ PURGE: Final = "DELETE FROM audit WHERE seq <= :seq"
 
 
 class SqlAudit:
-    """Fills `ports.AuditStore`."""
+    """Implements `ports.AuditStore`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, entry: AuditEntry) -> None:
-        await self._database.write(_nothing_else, audit=entry)
+        await self._database.write(_change_nothing, audit=entry)
 
     async def page(self, wanted: AuditFilter, *, page: Page) -> tuple[Sequence[AuditRow], int]:
         values = {
@@ -88,5 +88,5 @@ class SqlAudit:
         return await self._database.write(purge)
 
 
-async def _nothing_else(tx: Transaction) -> None:
-    """An entry alone, of an act that changes nothing."""
+async def _change_nothing(tx: Transaction) -> None:
+    """Change nothing: the transaction holds the audit entry alone."""

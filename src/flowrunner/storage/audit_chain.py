@@ -1,7 +1,6 @@
-"""The audit log as a chain: each row is hashed with the one before, so that no edit goes unseen.
+"""The hash chain of the audit log: each row contains a hash over itself and the row before, so that edits are detected.
 
-It is written by whatever writes the act, in the same transaction. There is one writer, so the last row
-is simply looked up.
+An entry is written in the transaction of its act. There is one writer at a time, so the last row can be read first.
 """
 
 import hashlib
@@ -44,7 +43,7 @@ _json: Final = msgspec.json.Encoder()
 
 
 async def add_to_chain(tx: Transaction, entries: Iterable[AuditEntry]) -> None:
-    """Append the entries, within the transaction that is open."""
+    """Append the entries in the open transaction."""
     seq, previous = await tx.row(LAST) or await one_row(tx, ANCHOR)
     rows = []
     for entry in entries:
@@ -53,7 +52,7 @@ async def add_to_chain(tx: Transaction, entries: Iterable[AuditEntry]) -> None:
             seq,
             to_ms(entry.at),
             *(
-                # PostgreSQL keeps no NUL, and a chain is the same on whatever database it is.
+                # PostgreSQL text cannot hold NUL, and both databases must have the same chain.
                 text and text.replace("\0", "\ufffd")
                 for text in (
                     entry.actor,
@@ -94,11 +93,11 @@ def audit_row(row: Sequence[Any]) -> AuditRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainReport:
-    """What a check of the chain found.
+    """Result of a check of the chain.
 
     Attributes:
-        broken: The first row that is not as it was written, and why; None if all are.
-        last: Number and hash of the last row; of the anchor if there is none.
+        broken: The first row that was changed, with the reason; None if none was.
+        last: Number and hash of the last row; of the anchor if there is no row.
     """
 
     rows: int
@@ -107,10 +106,10 @@ class ChainReport:
 
 
 async def check_chain(tx: Transaction, *, expected: tuple[int, str] | None = None) -> ChainReport:
-    """Read the whole chain.
+    """Check the whole chain.
 
     Args:
-        expected: Number and hash of a row as somebody noted them elsewhere; the hash in hexadecimal.
+        expected: Number and hexadecimal hash of a row, as they were recorded outside the database.
     """
     async with tx.moment():
         return await _check(tx, expected)

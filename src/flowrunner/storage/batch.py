@@ -1,4 +1,4 @@
-"""Pieces of work that share a transaction, and what its commit tells about writing."""
+"""Write operations that share a transaction, and the outcome of the last commit."""
 
 import asyncio
 import time
@@ -12,29 +12,29 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.storage.database import WriteOp
 
 MAX_BATCH: Final = 1000
-# So that one transaction takes a fraction of the shortest `database_timeout`; what is larger by itself goes alone.
+# One transaction must take a fraction of the shortest `database_timeout`. A larger operation gets one of its own.
 MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
 _SHARE_AFTER_A_FAILURE: Final = 8
-# Executions that one line of the log names.
+# Executions named in one log event.
 _MOST_NAMED: Final = 10
-# What the last commit told about writing holds for so long: if it went well, and if it failed.
-_TRUST_SECONDS: Final = 5.0
-_RETRY_SECONDS: Final = 1.0
+# How long the outcome of the last commit answers whether writing works: after a success, and after a failure.
+_SUCCESS_SECONDS: Final = 5.0
+_FAILURE_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
 class Pending:
-    """A piece of work, and who waits for it."""
+    """A submitted operation with its outcome and the future of its caller."""
 
     work: WriteOp
     future: asyncio.Future[Any]
     result: Any = None
     error: BaseException | None = None
-    is_settled: bool = False
+    is_resolved: bool = False
 
-    def settle(self) -> None:
-        """Tell the one who waits what became of it."""
-        self.is_settled = True
+    def resolve(self) -> None:
+        """Set the outcome on the future of the caller."""
+        self.is_resolved = True
         if self.future.done():
             return
         if self.error is not None:
@@ -44,13 +44,13 @@ class Pending:
 
 
 class BatchLimit:
-    """How much work shares a transaction: much less after a failure, and twice as much after each success."""
+    """Limit of what shares a transaction: reduced to an eighth by a failure, doubled by each success."""
 
     def __init__(self) -> None:
         self._count, self._size = MAX_BATCH, MAX_BATCH_BYTES
 
     def take(self, waiting: deque[Pending]) -> list[Pending]:
-        """Take the next batch, in the order of submission: at least one piece of work."""
+        """Take the next batch of at least one operation, in the order of submission."""
         batch = [waiting.popleft()]
         size = batch[0].work.size
         while waiting and len(batch) < self._count:
@@ -61,7 +61,7 @@ class BatchLimit:
         return batch
 
     def lower(self, failed: Sequence[Pending]) -> None:
-        """Make the next batches much smaller than the one that failed."""
+        """Limit the next batches to a fraction of the one that failed."""
         self._count = max(len(failed) // _SHARE_AFTER_A_FAILURE, 1)
         self._size = sum(pending.work.size for pending in failed) // _SHARE_AFTER_A_FAILURE
 
@@ -71,7 +71,7 @@ class BatchLimit:
 
 
 def by_kind(batch: Sequence[Pending], kinds: Collection[type[WriteOp]]) -> dict[type[WriteOp], list[WriteOp]]:
-    """The works of the given kinds."""
+    """Group the operations that are of the given kinds."""
     groups: dict[type[WriteOp], list[WriteOp]] = {}
     for pending in batch:
         kind = type(pending.work)
@@ -81,12 +81,12 @@ def by_kind(batch: Sequence[Pending], kinds: Collection[type[WriteOp]]) -> dict[
 
 
 def executions_of(batch: Sequence[Pending]) -> list[ExecutionId]:
-    """Return the executions that the work is about, for the log: the first few."""
+    """Return the first few executions that the operations change, for the log."""
     return sorted({id for pending in batch if (id := pending.work.execution_id) is not None})[:_MOST_NAMED]
 
 
 class Writability:
-    """Whether writing works, as far as commits have shown."""
+    """Knowledge of whether writing works, from commits."""
 
     def __init__(self) -> None:
         # When the last commit ended, and whether it failed.
@@ -97,13 +97,13 @@ class Writability:
         self._last_commit = (time.monotonic(), has_failed)
 
     async def check(self, try_one: Callable[[], Awaitable[Any]]) -> None:
-        """Raises: Unavailable: By the last commit, or by one more if that says too little."""
+        """Raise Unavailable if the last commit failed; if it is too long ago, commit once more to find out."""
         ended_at, has_failed = self._last_commit
-        if time.monotonic() - ended_at < (_RETRY_SECONDS if has_failed else _TRUST_SECONDS):
+        if time.monotonic() - ended_at < (_FAILURE_SECONDS if has_failed else _SUCCESS_SECONDS):
             if has_failed:
                 raise Unavailable("The last commit failed")
             return
         if self._trial is None or self._trial.done():
             self._trial = asyncio.ensure_future(try_one())
-        # One trial for all who ask meanwhile: it must outlive the one who is tired of waiting.
+        # One trial for all callers at a time: cancelling one caller must not cancel it.
         await asyncio.shield(self._trial)

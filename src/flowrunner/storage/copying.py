@@ -1,4 +1,4 @@
-"""Moves all that is in a SQLite file into an empty PostgreSQL database."""
+"""Copying of a SQLite database into an empty PostgreSQL database."""
 
 import contextlib
 import hashlib
@@ -14,12 +14,16 @@ from flowrunner.storage.postgres.transaction import storable
 
 
 class NotCopied(FlowRunnerError):
-    """Nothing was copied; the message says why."""
+    """Failure to copy; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Attributes: rows: All of them by their key, with the columns in this order."""
+    """A table to copy.
+
+    Attributes:
+        rows: The statement that reads all rows in the order of their key, with these columns.
+    """
 
     name: str
     columns: Sequence[str]
@@ -137,47 +141,47 @@ EPOCH: Final = "SELECT epoch FROM engine"
 SET_EPOCH: Final = "UPDATE engine SET epoch = $1"
 IS_EMPTY: Final = "SELECT NOT EXISTS (SELECT 1 FROM accounts) AND NOT EXISTS (SELECT 1 FROM audit)"
 ANCHOR: Final = "SELECT seq, hash FROM audit_anchor"
-# The anchor moves along a log that is there; this one comes before its log.
+# A trigger accepts only an anchor in the existing log; here the anchor is copied before the log.
 SET_ANCHOR: Final = (
     "ALTER TABLE audit_anchor DISABLE TRIGGER audit_anchor_rejects_jump",
     "UPDATE audit_anchor SET seq = $1, hash = $2",
     "ALTER TABLE audit_anchor ENABLE TRIGGER audit_anchor_rejects_jump",
 )
-# The next rotation gets the number after the last.
+# The next rotation gets the number after the last one.
 SET_ROTATION: Final = """
 SELECT setval(pg_get_serial_sequence('key_rotations', 'id'), coalesce(max(id), 0) + 1, false) FROM key_rotations
 """
 ANALYZE: Final = "ANALYZE"
 
 _ROWS_AT_ONCE: Final = 2000
-# A large table takes its time.
+# Copying a large table can take long.
 _STATEMENT_SECONDS: Final = 24 * 3600.0
 
 
 async def copy_to_postgres(
-    path: Path, url: str, *, tell: Callable[[str, int], None] = lambda table, rows: None
+    path: Path, url: str, *, on_table: Callable[[str, int], None] = lambda table, rows: None
 ) -> dict[str, int]:
-    """Copy everything, all of it or nothing, and compare what arrived with what was sent, by counts and hashes.
+    """Copy everything or nothing, and compare source and target by counts and hashes.
 
-    No server may be using either of them. Both have the newest schema.
+    Both must have the newest schema, and no server may use either of them.
 
     Args:
-        tell: Is told of each table that has arrived, and how many rows it has.
+        on_table: Called with the name and the number of rows of each copied table.
 
     Returns:
         The number of rows by table.
 
     Raises:
-        NotCopied: If there is something in the target, the file cannot be read, not the same arrived, or the database
-            went away.
+        NotCopied: If the target is not empty, the file cannot be read, the copy differs from it, or the connection was
+            lost.
     """
     counts = {}
-    with _told_what_to_do(path), _reading(path) as source:
+    with _with_advice(path), _reading(path) as source:
         async with connected(url, statement_seconds=_STATEMENT_SECONDS) as target:
             async with target.transaction():
                 if not await target.fetchval(IS_EMPTY):
                     raise NotCopied(
-                        "The target is not empty: it has accounts already. Name another database, made with createdb"
+                        "The target is not empty: it has accounts already. Name an empty database, made with createdb"
                     )
                 await target.execute(SET_EPOCH, source.execute(EPOCH).fetchone()[0])
                 disable, update, enable = SET_ANCHOR
@@ -191,13 +195,13 @@ async def copy_to_postgres(
                         sent.add(rows)
                     await _compare(target, table, sent)
                     counts[table.name] = sent.count
-                    tell(table.name, sent.count)
+                    on_table(table.name, sent.count)
                 used = _Digest()
                 for rows in _rows_of(source, USAGE):
                     used.add(rows)
                 await _compare(target, USAGE, used)
                 await target.execute(SET_ROTATION)
-    # Autovacuum would do it in time, so that all is well without it.
+    # May fail, because autovacuum does it later anyway.
     with contextlib.suppress(CannotConnect):
         async with connected(url, statement_seconds=_STATEMENT_SECONDS) as target:
             await target.execute(ANALYZE)
@@ -205,27 +209,28 @@ async def copy_to_postgres(
 
 
 @contextlib.contextmanager
-def _told_what_to_do(path: Path) -> Iterator[None]:
+def _with_advice(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
         raise NotCopied(f"{path} cannot be read ({error}): nothing was copied. Restore it from your backup") from error
     except CannotConnect as error:
         raise NotCopied(
-            f"The copy was interrupted: nothing is there, or all of it. Copy again once the database answers. {error}"
+            "The copy was interrupted: the target holds nothing or everything. "
+            f"Copy again once the database answers. {error}"
         ) from error
 
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """The file as it is at one moment."""
+    """Read the file in one snapshot."""
     with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         connection.execute("BEGIN")
         yield connection
 
 
 class _Digest:
-    """Counts rows, and hashes them in their order."""
+    """Count and hash of rows, in order."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -253,16 +258,16 @@ def _rows_of(source: sqlite3.Connection, table: Table) -> Iterator[list[tuple[An
 
 async def _compare(target: Any, table: Table, sent: _Digest) -> None:
     arrived = _Digest()
-    async for rows in _arrived(target, table):
+    async for rows in _copied_rows(target, table):
         arrived.add(rows)
     if (arrived.count, arrived.hash) != (sent.count, sent.hash):
         raise NotCopied(
-            f"The table {table.name} did not arrive as it was sent: {sent.count} rows with the hash {sent.hash}, "
-            f"of which {arrived.count} with the hash {arrived.hash} are there"
+            f"The table {table.name} differs from the file: {sent.count} rows with the hash {sent.hash} were sent, and "
+            f"{arrived.count} rows with the hash {arrived.hash} are in the target. Nothing was copied"
         )
 
 
-async def _arrived(target: Any, table: Table) -> AsyncIterator[list[tuple[Any, ...]]]:
+async def _copied_rows(target: Any, table: Table) -> AsyncIterator[list[tuple[Any, ...]]]:
     cursor = await target.cursor(table.rows)
     while records := await cursor.fetch(_ROWS_AT_ONCE):
         yield [tuple(record) for record in records]

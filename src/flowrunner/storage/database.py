@@ -1,4 +1,4 @@
-"""What the stores need of a database, and the work they give it."""
+"""Interface of a database to the stores, and the operations that they submit."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,25 +14,25 @@ T = TypeVar("T")
 
 
 class Overtaken(Unavailable, Fenced):
-    """Nothing was written: another process has claimed the database since this one did, or before it could."""
+    """Rejection of a write because another process has claimed the database; nothing was written."""
 
 
 class WriteOp(Protocol):
-    """Something to be done in the writer's transaction."""
+    """An operation in the writer's transaction."""
 
     @property
     def allows_concurrent_writers(self) -> bool:
-        """Nothing is counted or chained by it, so that other processes may write beside it."""
+        """Return whether other processes may write at the same time, because it counts and chains nothing."""
         ...
 
     @property
     def size(self) -> int:
-        """Bytes that it writes, where they may be many."""
+        """Return the bytes that it writes; 0 if they are always few."""
         ...
 
     @property
     def execution_id(self) -> ExecutionId | None:
-        """The execution whose rows it changes, if it is about one."""
+        """Return the execution whose rows it changes, if there is exactly one."""
         ...
 
     async def run(self, tx: Transaction) -> Any: ...
@@ -40,10 +40,10 @@ class WriteOp(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """Any function of the transaction. What it raises undoes it, and it alone.
+    """A function to call with the transaction. If it raises, its own changes alone are rolled back.
 
     Attributes:
-        audit: What goes into the audit log in the same transaction.
+        audit: The entry to add to the audit log in the same transaction.
     """
 
     function: Callable[[Transaction], Awaitable[T]]
@@ -60,44 +60,41 @@ class Call(Generic[T]):
         return result
 
 
-# Does several pieces of work of one kind at once; raises to have each done by itself instead.
+# Runs several operations of one kind together. If it raises, each is run by itself instead.
 Bulk: TypeAlias = Callable[[Transaction, Sequence[Any]], Awaitable[None]]
-# Does as many pieces of work of one kind, of those that are by themselves, as one statement can, and gives them.
+# Runs as many operations of one kind as one statement can, outside a transaction, and returns those that were done.
 ConcurrentAppends: TypeAlias = Callable[[Transaction, Sequence[Any]], Awaitable[Sequence[Any]]]
 
 
 class Database(Protocol):
-    """A database with one writer, whose transactions many tasks share."""
+    """A database with one writer, whose transactions are shared by many tasks."""
 
     def submit(self, work: WriteOp) -> Awaitable[Any]:
-        """Do ``work`` in the next transaction; done when that is durable.
+        """Run ``work`` in the next transaction and return its result once that is durable.
 
         Raises:
-            Unavailable: The transaction could not be committed. Nothing of it happened, unless the
-                connection to a server was lost in the very commit: then it may have.
+            Unavailable: If the transaction could not be committed. Nothing was written, unless the connection was lost
+                during the commit: then the outcome is unknown.
         """
         ...
 
     async def write(self, function: Callable[[Transaction], Awaitable[T]], *, audit: Audit = None) -> T:
-        """Call ``function`` in the next transaction. What it raises, it alone is undone by.
+        """Call ``function`` in the next transaction. If it raises, its own changes alone are rolled back.
 
         Args:
-            audit: What goes into the audit log in the same transaction, unless it raises.
+            audit: The entry to add to the audit log in the same transaction, unless ``function`` raises.
         """
         ...
 
     async def claim(self, function: Callable[[Transaction], Awaitable[int]]) -> int:
-        """Become a process that may write, for as long as the epoch is the one that ``function`` gives.
+        """Become a process that may write, for as long as the epoch is the one that ``function`` returns.
 
-        A function that raises it shuts out all other processes; one that reads it joins them.
+        A function that increments the epoch excludes all other processes; one that reads it joins them.
         """
         ...
 
     async def read(self, function: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Call ``function``, which reads a few rows, wherever that is quickest.
-
-        It must not mind being called twice.
-        """
+        """Call ``function``, which reads a few rows, wherever that is fastest. It may be called twice."""
         ...
 
     async def read_long(self, function: Callable[[Transaction], Awaitable[T]]) -> T:
@@ -105,36 +102,32 @@ class Database(Protocol):
         ...
 
     def notify(self, execution_ids: Iterable[str]) -> None:
-        """Tell other processes that the executions have new events; `Transaction.announce` does so after a commit."""
+        """Notify other processes that the executions have new events; `Transaction.announce` does so after a commit."""
         ...
 
     async def listen(
         self, *, name: Callable[[], str], on_notification: Callable[[str], None], on_gap: Callable[[], None]
     ) -> None:
-        """Call ``on_notification`` with the id of each execution to which another process has added events, for ever.
+        """Call ``on_notification`` with each execution to which another process has added events, until cancelled.
 
         Args:
-            name: What others see this process by, as it is at any time: see `storage.keys`.
-            on_gap: Is called when some may have gone unheard.
+            name: Returns the current name of this process, by which others see its keys: see `storage.keys`.
+            on_gap: Called when notifications may have been missed.
         """
         ...
 
     async def give_space_back(self) -> bool:
-        """Give a little of what deletions made free back to the disk; whether there is more."""
+        """Return some of the space that deletions freed to the file system; return whether there is more."""
         ...
 
     async def check_readable(self) -> None:
-        """Raises: Unavailable."""
+        """Raise Unavailable if reading does not work."""
         ...
 
     async def check_writable(self) -> None:
-        """Find out whether writing works: by the last commit, or by one more if that says too little.
-
-        Raises:
-            Unavailable: It does not.
-        """
+        """Raise Unavailable if writing does not work, by the last commit, or by another if that is too long ago."""
         ...
 
     async def close(self) -> None:
-        """Commit what was submitted, then let go of the database."""
+        """Commit what was submitted, then close the connections."""
         ...

@@ -1,4 +1,4 @@
-"""What people see of executions: lists, details and logs; and what is deleted in time."""
+"""Lists, details and logs of executions, and the retention of ended ones."""
 
 import time
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.transaction import Statement, Transaction
 
-# The input is the first event's, the result the last one's: neither is stored twice.
+# The input is in the first event and the result in the last one; neither is stored twice.
 GET: Final = """
 SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, x.error, first.data, last.data,
        x.waiting_for, x.parent_id, x.rerun_of, r.number, x.revision_id,
@@ -32,7 +32,7 @@ SELECT x.id, x.flow_id, x.status, x.started_at, x.completed_at, x.error, first.d
  WHERE x.id = :id AND x.workspace_id = :workspace_id
 """
 
-# Ids sort by the time they were made.
+# Ids sort by creation time.
 PAGE: Final = """
 SELECT id, flow_id, status, started_at, completed_at, substr(error, 1, :error_characters) FROM executions
  WHERE workspace_id = :workspace_id
@@ -51,8 +51,8 @@ EXISTS: Final = """
 SELECT 1 FROM executions x JOIN events first ON first.execution_id = x.id AND first.seq = 1
  WHERE x.id = :id AND x.workspace_id = :workspace_id
 """
-# PostgreSQL knows no text with a NUL in it, and a message may have one. What takes its place is an escape too, because
-# it may also be the end of `\\u0000`, which is a backslash and no NUL.
+# PostgreSQL text cannot hold NUL, which a message may contain. The replacement is an escape as well, because the match
+# may be the end of `\\u0000`, which is a backslash and no NUL.
 LOGS: Final = Statement(
     sqlite="""
 SELECT seq, at, data FROM events
@@ -83,22 +83,22 @@ OLD: Final = """
 SELECT id FROM executions WHERE completed_at IS NOT NULL AND completed_at < :before
  ORDER BY completed_at LIMIT :limit
 """
-# From the first event on, and the execution last: one without its first event is not shown any more,
-# and one that is there is looked at again.
+# Deletes events from the first one on, and the execution last: an execution without its first event is not shown, and
+# one whose row remains is found again.
 PURGE_EVENTS: Final = """
 DELETE FROM events
  WHERE execution_id = :id AND seq < :events + (SELECT min(seq) FROM events WHERE execution_id = :id)
 """
 PURGE_EXECUTION: Final = "DELETE FROM executions WHERE id = :id"
-# Executions under way wait for a commit that deletes: this is as long as one may take. How long an
-# event takes depends on its size.
+# Open executions wait while a commit deletes, so these limit how long it takes. Deleting an event takes a time that
+# depends on its size.
 _EVENTS_A_COMMIT: Final = 2000
 _EVENTS_AT_ONCE: Final = 100
 _SECONDS_A_COMMIT: Final = 0.02
 
 
 class SqlExecutions:
-    """Fills `ports.ExecutionReader`."""
+    """Implements `ports.ExecutionReader`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -137,7 +137,7 @@ class SqlExecutions:
             "workspace_id": workspace_id,
             "flow_id": flow_id,
             "statuses": f",{','.join(statuses)}," if statuses else None,
-            # By one more than is shown, so that it is seen to be cut.
+            # One more than is shown, so that the reader sees the truncation.
             "error_characters": LONGEST_LISTED_ERROR + 1,
             "limit": page.limit,
             "offset": page.offset,
@@ -209,7 +209,7 @@ _NULL: Final = msgspec.Raw(b"null")
 
 
 class _Ends(msgspec.Struct):
-    """The two members of events that a detail shows, left as JSON."""
+    """Input and result of an execution, not decoded."""
 
     input: msgspec.Raw = _NULL
     result: msgspec.Raw = _NULL
@@ -223,7 +223,7 @@ def _member(data: str, name: str) -> bytes:
 
 
 class _Line(msgspec.Struct):
-    """A `Logged` event whose data is left as JSON."""
+    """A `Logged` event whose data is not decoded."""
 
     level: LogLevel
     message: str

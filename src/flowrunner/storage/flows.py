@@ -17,8 +17,7 @@ from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 
-# Only for an account that still exists: an account's end takes the flows there are, and no other may
-# follow.
+# Only for an account that exists: deleting an account deletes its flows, and none may be created after that.
 CREATE: Final = """
 INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at)
 SELECT :id, :workspace_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at
@@ -35,7 +34,7 @@ ADD_REVISION: Final = """
 INSERT INTO revisions (id, workspace_id, flow_id, number, version, size, definition, created_at)
 VALUES (:revision_id, :workspace_id, :id, :revision, :version, :size, :definition, :updated_at)
 """
-# Executions under way go on with their revision, and their history stays readable.
+# Revisions stay: open executions continue with theirs, and the history stays readable.
 DELETE: Final = """
 UPDATE flows SET deleted_at = :at WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
@@ -48,7 +47,7 @@ SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_a
 CURRENT: Final = """
 SELECT revision_id, name FROM flows WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
-# Two are enough to know that a name is not clear.
+# Two rows are enough to know that a name is ambiguous.
 CALLED: Final = """
 SELECT id FROM flows
  WHERE workspace_id = :workspace_id AND deleted_at IS NULL AND (id = :id OR name = :id)
@@ -74,7 +73,7 @@ COUNT_REVISIONS: Final = """
 SELECT count(*) FROM flows f JOIN revisions r ON r.flow_id = f.id
  WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
 """
-# The last one of a range of numbers.
+# The newest revision in a range of numbers.
 REVISION: Final = """
 SELECT r.number, r.version, r.size, r.created_at, r.workspace_id, r.id = f.revision_id, r.definition
   FROM flows f JOIN revisions r ON r.flow_id = f.id
@@ -94,7 +93,7 @@ UPDATE revisions SET deleted_at = :at, definition = NULL
  WHERE flow_id = :id AND number = :number AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 
-# Nothing starts with a deleted flow any more, so once no execution of it is left none ever is.
+# No execution of a deleted flow can start, so once none is left it is no longer needed.
 UNNEEDED: Final = """
 SELECT id FROM flows
  WHERE deleted_at IS NOT NULL
@@ -106,7 +105,7 @@ DELETE FROM revisions WHERE id IN (SELECT id FROM revisions WHERE flow_id = :id 
 """
 PURGE: Final = "DELETE FROM flows WHERE id = :id"
 
-# The page and the total in one row of one text, because a query gives up and takes back the
+# The page and the total in one row, with the page as one JSON text, because a query releases and acquires the
 # interpreter's lock for every row.
 PAGE: Final = Statement(
     sqlite="""
@@ -137,7 +136,7 @@ SELECT (SELECT count(*) FROM found),
 
 
 class SqlFlows:
-    """Fills `ports.FlowStore`."""
+    """Implements `ports.FlowStore`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -207,7 +206,7 @@ class SqlFlows:
         return found[:1] if id_or_name in found else found
 
     async def revision_named(self, workspace_id: WorkspaceId, id: FlowId, version: str | int) -> RevisionId:
-        # No column holds a greater number than this.
+        # The columns hold no larger numbers.
         number = version if isinstance(version, int) and abs(version) < 2**63 else None
         label = version if isinstance(version, str) else None
         values = {"id": id, "workspace_id": workspace_id, "number": number, "label": label}
@@ -225,7 +224,7 @@ class SqlFlows:
     ) -> tuple[Sequence[RevisionView], int]:
         values = {"id": id, "workspace_id": workspace_id, "limit": page.limit, "offset": page.offset}
         rows, total = await self._database.read(lambda tx: page_and_total(tx, REVISIONS, COUNT_REVISIONS, values))
-        # A flow has its current revision at least.
+        # A flow has at least its current revision.
         if total == 0:
             raise NotFound("flow")
         return [RevisionView(**_revision(row)) for row in rows], total
@@ -233,7 +232,7 @@ class SqlFlows:
     async def revision(self, workspace_id: WorkspaceId, id: FlowId, number: int) -> SavedRevision:
         found = await self._last_revision(workspace_id, id, number, number)
         if found is None:
-            # Says which of the two is missing.
+            # Raises if the flow is missing too.
             await self._one(CURRENT, workspace_id, id)
             raise NotFound("revision")
         return found
@@ -264,7 +263,7 @@ class SqlFlows:
         await self._database.write(delete, audit=audit)
 
     async def page(self, workspace_id: WorkspaceId, *, tag: str | None, page: Page) -> tuple[Sequence[FlowView], int]:
-        # Descriptions and tags of a thousand flows may come to 100 MB as JSON, so that long pages are read in portions.
+        # Descriptions and tags of 1,000 flows may be 100 MB as JSON, so long pages are read in portions.
         read = self._database.read if page.limit <= _FLOWS_AT_ONCE else self._database.read_long
         flows: list[FlowView] = []
         while True:
@@ -328,7 +327,7 @@ def _revision(row: tuple[Any, ...]) -> dict[str, Any]:
         "version": row[1],
         "size": row[2],
         "created_at": from_ms(row[3]),
-        # Nobody else changes an account's flows.
+        # Only the owner of a flow can change it.
         "created_by": WorkspaceId(row[4]),
         "is_current": bool(row[5]),
     }

@@ -1,4 +1,4 @@
-"""The events of executions, and the summaries they add up to."""
+"""The events of executions and their summaries, in the database."""
 
 import asyncio
 import secrets
@@ -37,10 +37,9 @@ from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_no
 from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, one_row
 from flowrunner.storage.usage import STORED
 
-# Nothing is created by a process whose claim has been taken over, and nothing of a flow that is gone, or
-# of a revision: without its definition the execution could not go on after a crash.
-# An account takes its flows with it when it is deleted. The last number of a turn stands in one of two places of an
-# index, however many wait.
+# Creates nothing for a process whose claim was taken over, and nothing of a deleted flow or revision: without the
+# definition the execution could not continue after a crash. (Deleting an account deletes its flows.) The last queue
+# position of a key is found at one of two places of an index, however many executions wait.
 CREATE: Final = Statement(
     sqlite="""
 INSERT INTO executions (id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
@@ -96,13 +95,13 @@ SELECT new.*,
                              WHERE x.concurrency_key = new.concurrency_key AND x.completed_at IS NULL))
 """,
 )
-# Places are counted from the executions that hold them, so that none can leak, and from those that wait for one, whom
-# nobody overtakes.
+# Slots are counted from the executions that hold them, so that none can leak. Executions that wait count as well, so
+# that none is overtaken.
 HAS_SLOT: Final = """
 SELECT :concurrency_limit > (SELECT count(*) FROM executions
                               WHERE concurrency_key = :concurrency_key AND completed_at IS NULL)
 """
-# The one that waits longest comes first; what it is admitted to is its own limit.
+# Admits the execution that has waited longest, under its own limit.
 ADMIT: Final = """
 UPDATE executions SET is_queued = false, is_idle = false, waiting_for = NULL
  WHERE id = (SELECT id FROM executions
@@ -111,16 +110,16 @@ UPDATE executions SET is_queued = false, is_idle = false, waiting_for = NULL
                      WHERE concurrency_key = :key AND completed_at IS NULL AND NOT is_queued)
 RETURNING id, workspace_id
 """
-HAVING_TURN: Final = """
+HOLDING_SLOT: Final = """
 SELECT id, workspace_id FROM executions
  WHERE concurrency_key = :key AND completed_at IS NULL AND NOT is_queued AND NOT is_idle ORDER BY id
 """
 QUEUED_KEYS: Final = """
 SELECT DISTINCT concurrency_key FROM executions WHERE concurrency_key IS NOT NULL AND completed_at IS NULL AND is_queued
 """
-# Sub-flows that have ended while their parent goes on, unless it knows, and ones that go on. The order
-# of the joins is given, as the planner knows nothing of how few executions are under way.
-UNSETTLED: Final = Statement(
+# Children that have ended without the notification of their open parent, and open children. The order of the joins is
+# explicit, because the planner does not know how few executions are open.
+UNRECONCILED: Final = Statement(
     sqlite="""
 WITH ended AS (
     SELECT child.id, child.parent_id
@@ -128,11 +127,11 @@ WITH ended AS (
      WHERE parent.status IN ('running', 'waiting') AND child.parent_id = parent.id
        AND child.completed_at IS NOT NULL
 ),
-told AS MATERIALIZED (
+notified AS MATERIALIZED (
     SELECT execution_id, data ->> '$.key' AS key FROM events
      WHERE execution_id IN (SELECT parent_id FROM ended) AND type = 'signal.received'
 )
-SELECT id, parent_id, 1, 0 FROM ended WHERE (parent_id, 'flow:' || id) NOT IN (SELECT execution_id, key FROM told)
+SELECT id, parent_id, 1, 0 FROM ended WHERE (parent_id, 'flow:' || id) NOT IN (SELECT execution_id, key FROM notified)
 UNION ALL
 SELECT child.id, child.parent_id, 0, parent.completed_at IS NOT NULL
   FROM executions child CROSS JOIN executions parent
@@ -144,19 +143,20 @@ WITH ended AS (
       FROM executions parent JOIN executions child ON child.parent_id = parent.id
      WHERE parent.status IN ('running', 'waiting') AND child.completed_at IS NOT NULL
 ),
-told AS MATERIALIZED (
+notified AS MATERIALIZED (
     SELECT execution_id, replace(data, '\\u0000', '\\ufffd')::json ->> 'key' AS key FROM events
      WHERE execution_id IN (SELECT parent_id FROM ended) AND type = 'signal.received'
 )
 SELECT id, parent_id, true, false FROM ended
- WHERE NOT EXISTS (SELECT 1 FROM told WHERE told.execution_id = ended.parent_id AND told.key = 'flow:' || ended.id)
+ WHERE NOT EXISTS (SELECT 1 FROM notified
+                    WHERE notified.execution_id = ended.parent_id AND notified.key = 'flow:' || ended.id)
 UNION ALL
 SELECT child.id, child.parent_id, false, parent.completed_at IS NOT NULL
   FROM executions child JOIN executions parent ON parent.id = child.parent_id
  WHERE child.status IN ('running', 'waiting')
 """,
 )
-UNSETTLED_OF: Final = Statement(
+UNRECONCILED_OF: Final = Statement(
     sqlite="""
 SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.completed_at IS NOT NULL
   FROM executions parent CROSS JOIN executions child INDEXED BY executions_parent
@@ -180,7 +180,7 @@ LAST_QUEUED: Final = """
 SELECT id FROM executions
  WHERE concurrency_key = :key AND completed_at IS NULL AND is_queued ORDER BY queue_position DESC LIMIT 1
 """
-# Of one that has ended, nobody knows any more: its number may be another one's.
+# Returns nothing for an execution that has ended, because its position may be in use again.
 OLDER_WITH_KEY: Final = """
 SELECT id FROM executions
  WHERE concurrency_key = (SELECT concurrency_key FROM executions WHERE id = :id AND completed_at IS NULL)
@@ -188,13 +188,13 @@ SELECT id FROM executions
    AND queue_position < (SELECT queue_position FROM executions WHERE id = :id)
  ORDER BY queue_position
 """
-FLOW_IS_THERE: Final = """
+FLOW_EXISTS: Final = """
 SELECT 1 FROM flows WHERE id = :flow_id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
-REVISION_IS_GONE: Final = "SELECT 1 FROM revisions WHERE id = :revision_id AND deleted_at IS NOT NULL"
+REVISION_IS_DELETED: Final = "SELECT 1 FROM revisions WHERE id = :revision_id AND deleted_at IS NOT NULL"
 
-# Moves a summary on only from the event it is known to stand at, and only for the process that
-# owns the execution: a late write finds no row. What was owned before the last claim is free.
+# Advances a summary only from the expected last event, and only for the owner of the execution: a late write finds no
+# row. An execution that was acquired before the last claim has no owner.
 ADVANCE: Final = Statement(
     sqlite="""
 UPDATE executions
@@ -226,7 +226,7 @@ SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::tex
 """,
 )
 
-TAKE_LETTER: Final = Statement(
+TAKE_MESSAGE: Final = Statement(
     sqlite="DELETE FROM execution_inbox WHERE number = :number AND execution_id = :id",
     postgres="""
 DELETE FROM execution_inbox USING unnest(:number::bigint[], :id::text[]) AS read (number, id)
@@ -239,19 +239,19 @@ SELECT id, request_digest FROM executions
  WHERE workspace_id = :workspace_id AND idempotency_key = :idempotency_key
 """
 
-# Each claim leaves room for the marks of single executions, which lie between its epoch and the next one. So a number
-# alone says under which claim it was given, and to take over all executions is to change one row.
-MARKS_PER_EPOCH: Final = 10**11
-CLAIM: Final = "UPDATE engine SET epoch = epoch + :marks RETURNING epoch"
+# The fencing tokens of single executions lie between the epoch of a claim and the next epoch. So a token identifies the
+# claim under which it was made, and changing one row takes over all executions.
+TOKENS_PER_EPOCH: Final = 10**11
+CLAIM: Final = "UPDATE engine SET epoch = epoch + :tokens RETURNING epoch"
 EPOCH: Final = "SELECT epoch FROM engine"
-OWN: Final = """
-UPDATE executions SET epoch = :mark
+ACQUIRE: Final = """
+UPDATE executions SET epoch = :fencing_token
  WHERE id = :id AND status IN ('running', 'waiting') AND :epoch = (SELECT epoch FROM engine)
 RETURNING 1
 """
-# A process that advances all executions knows what is in its memory. Room is noted for as many as are in the memory of
-# workers, or wait for that, and in most installations for none.
-FORGET_ROOM: Final = """
+# A process that advances all executions alone needs no active slots. As many rows have one, or wait for one, as workers
+# had in memory or had to queue: none in most installations.
+RELEASE_SLOTS: Final = """
 UPDATE executions SET is_active = false, queued_at = NULL
  WHERE id IN (SELECT id FROM executions WHERE is_active AND completed_at IS NULL
                UNION ALL
@@ -269,22 +269,22 @@ EVENTS: Final = """
 SELECT seq, at, type, data FROM events
  WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :limit
 """
-# The first ones of these that come to a number of characters, the last of which goes beyond it.
+# The first of these events, up to and including the one that reaches the number of characters.
 PAGE_OF_EVENTS: Final = """
 SELECT seq, at, type, data
   FROM (SELECT seq, at, type, data, sum(length(data)) OVER (ORDER BY seq) - length(data) AS before
           FROM events WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :limit) AS page
  WHERE before < :characters ORDER BY seq
 """
-# An execution is created under the epoch of a claim, and owned under a mark beyond the last one. The status is
-# asked for twice, here and below, because SQLite takes the index of open ones for no other words than its own.
+# An execution is created with the epoch of a claim, and has a fencing token above the last epoch once it is acquired.
+# The status is tested twice, here and below, because SQLite uses a partial index only for its exact condition.
 UNOWNED: Final = """
 SELECT id, workspace_id FROM executions
  WHERE status IN ('running', 'waiting') AND status = 'running' AND is_idle = false AND queued_at IS NULL
    AND started_at <= :since AND epoch <= (SELECT epoch FROM engine)
  LIMIT :limit
 """
-# What waits for room is known to wait, and is let in when there is some.
+# Without executions that wait for an active slot: they are admitted when one is free.
 UNFINISHED: Final = """
 SELECT id, workspace_id FROM executions
  WHERE status IN ('running', 'waiting') AND status = 'running' AND is_idle = false AND queued_at IS NULL AND id > :after
@@ -296,16 +296,16 @@ SELECT id, workspace_id FROM executions
 """
 NEXT_WAKE: Final = "SELECT min(wake_at) FROM executions WHERE wake_at IS NOT NULL"
 
-# Rows that are read, or changed, in one statement where there may be any number of them.
+# The maximum number of rows that one statement reads or changes, where their number has no bound.
 _PAGE: Final = 1000
-# How much is decoded in one turn of the event loop; each event takes less than a megabyte.
-_EVENTS_A_TURN: Final = 200
-_CHARACTERS_A_TURN: Final = 256 * 1024
+# How much is decoded before other tasks of the event loop run; each event has less than a megabyte.
+_EVENTS_A_PORTION: Final = 200
+_CHARACTERS_A_PORTION: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class AppendOp:
-    """One append as a piece of the writer's work."""
+    """An append as a write operation."""
 
     append: Append
 
@@ -329,15 +329,15 @@ class AppendOp:
             new = self.append.create
             if new is not None:
                 values = _creation_row(new)
-                # The first answer to a request stays the answer, whatever has become of the flow.
+                # A repeated request gets the first answer, even if the flow has been deleted since.
                 row = await tx.row(REQUEST, values)
                 if row is not None:
                     raise DuplicateRequest(ExecutionId(row[0]), row[1]) from None
-                if await tx.row(FLOW_IS_THERE, values) is None:
+                if await tx.row(FLOW_EXISTS, values) is None:
                     raise NotFound("flow") from None
                 if new.slot is not None and not (await one_row(tx, HAS_SLOT, values))[0]:
                     raise ConcurrencyLimitReached from None
-                if await tx.row(REVISION_IS_GONE, values) is not None:
+                if await tx.row(REVISION_IS_DELETED, values) is not None:
                     raise NotFound("revision") from None
             if isinstance(error, LimitReached):
                 raise
@@ -348,9 +348,9 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
     """Do all the appends.
 
     Raises:
-        TooManyRequests: If an account has as many executions that wait for room as it may.
-        LimitReached: If an account would keep more than its quota: its own `run` tells of which appends.
-        Fenced: If at least one of them must not be done; which and why, their own `run` tells.
+        TooManyRequests: If an account has the maximum number of executions that wait for an active slot.
+        LimitReached: If an account would exceed its quota. `AppendOp.run` tells by which append.
+        Fenced: If at least one append is not allowed. `AppendOp.run` tells which one, and why.
     """
     created: list[tuple[NewExecution, dict[str, Any]]] = []
     advanced: list[dict[str, Any]] = []
@@ -370,7 +370,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
             created.append((append.create, row))
         events += event_rows(append)
     await assign_active_slots(tx, created)
-    # What is limited is counted, and so comes one after the other.
+    # Each execution with a concurrency limit needs a count that includes the ones before it.
     unlimited = [row for _, row in created if row["concurrency_key"] is None]
     limited = [[row] for _, row in created if row["concurrency_key"] is not None]
     for statement, rows in ((CREATE, unlimited), *((CREATE, each) for each in limited), (ADVANCE, advanced)):
@@ -378,9 +378,9 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
             raise Fenced("the execution is owned by another process, or has moved on")
     await _check_quotas(tx, works)
     await tx.run_many(ADD_EVENT, events)
-    if messages and await tx.run_many(TAKE_LETTER, messages) != len(messages):
-        # Whoever wrote it was told that it is not done, or it was taken before.
-        raise Fenced("a letter that these events answer was withdrawn")
+    if messages and await tx.run_many(TAKE_MESSAGE, messages) != len(messages):
+        # The sender has cancelled it and reported that it was not done, or it was taken before.
+        raise Fenced("a message that these events answer was cancelled")
     for work in works:
         tx.announce(work.append.execution_id)
     if audit:
@@ -388,7 +388,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
 
 
 async def _check_quotas(tx: Transaction, works: Sequence[AppendOp]) -> None:
-    """Compare what accounts keep, with what was just written, with their quotas. Raises: LimitReached."""
+    """Compare the storage of accounts, including these writes, with their quotas. Raises: LimitReached."""
     quotas = {quota.workspace_id: quota.limits for work in works if (quota := work.append.quota) is not None}
     for workspace_id, limits in quotas.items():
         if limits.stored is not None:
@@ -401,7 +401,7 @@ def event_rows(append: Append) -> list[tuple[str, int, int, str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class AcquireOp:
-    """One execution that a process takes for its own, as a piece of the writer's work."""
+    """The acquisition of an execution as a write operation."""
 
     execution_id: ExecutionId
     fencing_token: int
@@ -411,7 +411,8 @@ class AcquireOp:
 
     async def run(self, tx: Transaction) -> None:
         is_owned = (
-            await tx.row(OWN, {"id": self.execution_id, "mark": self.fencing_token, "epoch": self.epoch}) is not None
+            await tx.row(ACQUIRE, {"id": self.execution_id, "fencing_token": self.fencing_token, "epoch": self.epoch})
+            is not None
         )
         if not is_owned and (await one_row(tx, EPOCH))[0] != self.epoch:
             raise Fenced("another server has taken over all executions")
@@ -457,7 +458,7 @@ def _creation_row(new: NewExecution) -> dict[str, Any]:
 
 
 class SqlJournal:
-    """Fills `ports.Journal`."""
+    """Implements `ports.Journal`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -466,20 +467,20 @@ class SqlJournal:
         return self._database.submit(AppendOp(append))
 
     async def claim(self) -> int:
-        forgotten = 0
+        released = 0
 
-        async def forget_room(tx: Transaction) -> None:
-            nonlocal forgotten
-            forgotten = await tx.run(FORGET_ROOM, {"limit": _PAGE})
+        async def release_slots(tx: Transaction) -> None:
+            nonlocal released
+            released = await tx.run(RELEASE_SLOTS, {"limit": _PAGE})
 
         async def claim(tx: Transaction) -> int:
-            epoch: int = (await one_row(tx, CLAIM, {"marks": MARKS_PER_EPOCH}))[0]
-            await forget_room(tx)
+            epoch: int = (await one_row(tx, CLAIM, {"tokens": TOKENS_PER_EPOCH}))[0]
+            await release_slots(tx)
             return epoch
 
         epoch = await self._database.claim(claim)
-        while forgotten == _PAGE:
-            await self._database.write(forget_room)
+        while released == _PAGE:
+            await self._database.write(release_slots)
         return epoch
 
     async def epoch(self) -> int:
@@ -490,7 +491,7 @@ class SqlJournal:
         return await self._database.claim(epoch)
 
     async def acquire(self, id: ExecutionId, epoch: int) -> int:
-        fencing_token = epoch + 1 + secrets.randbelow(MARKS_PER_EPOCH - 1)
+        fencing_token = epoch + 1 + secrets.randbelow(TOKENS_PER_EPOCH - 1)
         await self._database.submit(AcquireOp(id, fencing_token, epoch))
         return fencing_token
 
@@ -515,19 +516,19 @@ class SqlJournal:
             return stored, await self._events_of(stored, rows)
 
     async def _events_of(self, stored: StoredExecution, rows: list[Row]) -> list[tuple[Event, datetime]]:
-        """Return all events of an execution, of which these are the first. Raises: NotFound, Unreadable."""
+        """Return all events of an execution, given its first rows. Raises: NotFound, Unreadable."""
         id = stored.id
         events: list[tuple[Event, datetime]] = []
         while rows and rows[0][0] == len(events) + 1:
-            async for slot in _in_turns(rows):
-                events += [(decode_event(*row), from_ms(row[1])) for row in slot]
+            async for portion in _in_portions(rows):
+                events += [(decode_event(*row), from_ms(row[1])) for row in portion]
             if len(rows) < _PAGE:
                 break
             rows = await self._database.read_long(partial(_page, id=id, after=len(events), limit=_PAGE))
         if len(events) < max(stored.last_seq, 1):
             if not stored.status.is_final:
                 raise Unreadable(f"Event {len(events) + 1} of this execution is missing")
-            # It is being deleted, from its first event on.
+            # Retention is deleting it, from its first event on.
             raise NotFound("execution")
         return events
 
@@ -566,7 +567,7 @@ class SqlJournal:
         return await self._database.write(admit)
 
     async def holding_slot(self, key: str) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        return await self._ids(HAVING_TURN, {"key": key})
+        return await self._ids(HOLDING_SLOT, {"key": key})
 
     async def queued_keys(self) -> Sequence[str]:
         rows = await self._database.read_long(lambda tx: tx.rows(QUEUED_KEYS))
@@ -581,7 +582,7 @@ class SqlJournal:
         return [ExecutionId(row[0]) for row in rows]
 
     async def unreconciled_children(self, parent: ExecutionId | None = None) -> Sequence[UnreconciledChild]:
-        statement, values = (UNSETTLED, {}) if parent is None else (UNSETTLED_OF, {"parent": parent})
+        statement, values = (UNRECONCILED, {}) if parent is None else (UNRECONCILED_OF, {"parent": parent})
         rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
         return [
             UnreconciledChild(ExecutionId(child), ExecutionId(parent), bool(a), bool(b)) for child, parent, a, b in rows
@@ -597,7 +598,7 @@ async def _page(tx: Transaction, id: ExecutionId, after: int, limit: int) -> lis
 
 
 def _memory_of(rows: Sequence[Row], size: int) -> int:
-    """Return about how much memory the events of an execution take: these first ones, and as much for what follows."""
+    """Estimate the memory of all events of an execution from its first rows."""
     texts = [data for *_, data in rows]
     memory = characters = 0
     for text in texts:
@@ -606,12 +607,12 @@ def _memory_of(rows: Sequence[Row], size: int) -> int:
     return memory if characters >= size or not characters else memory * size // characters
 
 
-async def _in_turns(rows: list[Row]) -> AsyncIterator[list[Row]]:
-    """Yield the rows of events in portions, and let other tasks run in between."""
+async def _in_portions(rows: list[Row]) -> AsyncIterator[list[Row]]:
+    """Yield the rows of events in portions, letting other tasks run in between."""
     begin = characters = 0
     for end, (*_, data) in enumerate(rows, start=1):
         characters += len(data)
-        if end - begin >= _EVENTS_A_TURN or characters >= _CHARACTERS_A_TURN:
+        if end - begin >= _EVENTS_A_PORTION or characters >= _CHARACTERS_A_PORTION:
             yield rows[begin:end]
             begin, characters = end, 0
             await asyncio.sleep(0)
@@ -652,7 +653,7 @@ def _decoder(type: str) -> msgspec.json.Decoder[Event]:
 
 
 def decode_event(seq: int, at: int, type: str, data: str) -> Event:
-    """Raises: Unreadable."""
+    """Return the event of a row. Raises: Unreadable."""
     if type not in EVENT_TYPES:
         raise Unreadable(
             f"Event {seq} of this execution is of a kind that this version of FlowRunner does not know: {type[:100]}",
@@ -661,7 +662,7 @@ def decode_event(seq: int, at: int, type: str, data: str) -> Event:
     try:
         return _decoder(type).decode(data)
     except (msgspec.MsgspecError, UnicodeError) as error:
-        # What is wrong with it may quote it, and is for the log of the server alone.
+        # The cause may quote the event, so it must appear in the log of the server only.
         raise Unreadable(f"Event {seq} of this execution ({type}) cannot be read") from error
 
 

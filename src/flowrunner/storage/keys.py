@@ -1,4 +1,4 @@
-"""Rotations of keys: what was asked for, and what is over."""
+"""Rotations of keys, requested and completed."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ REQUESTED: Final = """
 SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until, completed_at FROM key_rotations
  WHERE kind = :kind AND coalesce(replaces, '') = coalesce(:replaces, '') AND completed_at IS NULL
 """
-# Somebody may hold a token signed with the key of before.
+# Tokens signed with the replaced key are valid until their sessions expire.
 KEEP_UNTIL: Final = """
 UPDATE key_rotations
    SET needed_until = (SELECT max(at) FROM (SELECT CAST(:at AS bigint) AS at
@@ -28,7 +28,7 @@ UPDATE key_rotations
  WHERE id = :id
 RETURNING needed_until
 """
-# Whoever is first decides.
+# The first process decides.
 REPLACE_BY: Final = """
 UPDATE key_rotations SET replaced_by = coalesce(replaced_by, :key_id) WHERE id = :id RETURNING replaced_by
 """
@@ -38,8 +38,8 @@ SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until,
  WHERE replaced_by IS NOT NULL ORDER BY id
 """
 COMPLETE: Final = "UPDATE key_rotations SET completed_at = :at WHERE id = :id AND completed_at IS NULL"
-# Each process beside the one that owns the database has a session of its own, which ends with it. What is installed in
-# another schema of the database has other keys; the session's lock tells them apart: see `postgres.news`.
+# Each process that listens for notifications has a session for that, which ends with the process. An installation in
+# another schema of the database has other keys; the session's lock distinguishes them: see `postgres.notifications`.
 HOLDERS: Final = Statement(
     sqlite="SELECT '' WHERE false",
     postgres="""
@@ -50,7 +50,7 @@ SELECT application_name FROM pg_stat_activity
                   AND objid = hashtext(current_schema())::oid)
 """,
 )
-UNDER_WAY: Final = """
+OPEN: Final = """
 SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until, completed_at FROM key_rotations
  WHERE completed_at IS NULL ORDER BY id
 """
@@ -61,13 +61,13 @@ SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until,
 COUNT: Final = "SELECT count(*) FROM key_rotations"
 
 
-# Whole ids would not fit into the name of a session, which has 63 bytes.
+# Full ids would not fit into the name of a session, which has at most 63 bytes.
 _ID_DIGITS: Final = 8
 _NAME: Final = re.compile(r"flowrunner master=(\w+)(?:\+(\w+))? signing=(\w+)(?:\+(\w+))?")
 
 
 def name_of(holder: KeyHolder) -> str:
-    """What the session of a process is called, by which the others know the keys that it has."""
+    """Return the name for the session of a process, from which other processes read the keys that it has."""
     return f"flowrunner master={_held(holder.master)} signing={_held(holder.signing)}"
 
 
@@ -84,7 +84,7 @@ def _holder(name: str) -> KeyHolder | None:
 
 
 class SqlKeyRotations:
-    """Fills `ports.KeyRotationStore`."""
+    """Implements `ports.KeyRotationStore`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -127,7 +127,7 @@ class SqlKeyRotations:
         )
 
     async def under_way(self) -> Sequence[KeyRotation]:
-        rows = await self._database.read(lambda tx: tx.rows(UNDER_WAY))
+        rows = await self._database.read(lambda tx: tx.rows(OPEN))
         return [_rotation(row) for row in rows]
 
     async def page(self, page: Page) -> tuple[Sequence[KeyRotation], int]:

@@ -1,4 +1,4 @@
-"""Where a program stores: in a SQLite file of its own, or in a PostgreSQL database."""
+"""Location of the stored data: a SQLite file or a PostgreSQL database."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -13,46 +13,48 @@ from flowrunner.storage.sqlite.location import SqliteFile
 
 
 class Location(Protocol):
+    """A place that data is stored at, open or not."""
+
     async def check(self) -> list[str]:
-        """Find out whether the database server will do; gives warnings. Raises: UnfitServer."""
+        """Check that the database server is suitable and return warnings. Raises: UnfitServer."""
         ...
 
     async def has_data(self) -> bool:
-        """Whether there is a database, which keys belong to. Raises: CannotConnect, UnusableDatabase."""
+        """Return whether there is a database. Raises: CannotConnect, UnusableDatabase."""
         ...
 
     async def schema(self) -> Schema:
-        """Return the schema that the database has. Raises: CannotConnect, UnusableDatabase."""
+        """Return the schema of the database. Raises: CannotConnect, UnusableDatabase."""
         ...
 
     async def migrate(self) -> None:
-        """Bring it to the newest schema, unless it has a newer one that this version can use.
+        """Migrate to the newest schema, unless it has a newer one that this version can use.
 
         Raises: CannotConnect, UnknownSchema, UnusableDatabase.
         """
         ...
 
     def open(self, *, on_commit: Callable[[int], None] = lambda size: None, is_standby: bool = False) -> Database:
-        """Args: as the databases have them."""
+        """Open the database. Args: as of the databases."""
         ...
 
     def ownership(self, *, is_shared: bool = False) -> AbstractAsyncContextManager[Ownership]:
-        """Try to become the active server, or one of several that share the work, from now on.
+        """Try from now on to become the active server, or one of several that share the work.
 
         Raises: CannotConnect.
         """
         ...
 
     async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:
-        """Check the audit log, also while a server writes it. Raises: FlowRunnerError."""
+        """Check the audit log, also while a server writes to it. Raises: FlowRunnerError."""
         ...
 
 
 def location_of(url: str | None, *, file: Path, readers: int = 10, statement_seconds: float = 30.0) -> Location:
-    """The PostgreSQL database at a URL; the SQLite file if there is none."""
+    """Return the PostgreSQL database at ``url``, or the SQLite file if that is None."""
     if url is None:
         return SqliteFile(file)
-    # The driver takes longer to load than a small command to run.
+    # Importing the driver takes longer than a small command.
     from flowrunner.storage.postgres.location import PostgresUrl
 
     return PostgresUrl(url=url, readers=readers, statement_seconds=statement_seconds)

@@ -1,4 +1,4 @@
-"""Lists in pages, with their total."""
+"""Pages of lists, with the total."""
 
 from typing import Any
 
@@ -6,6 +6,6 @@ from flowrunner.storage.transaction import Row, Sql, Transaction, one_row
 
 
 async def page_and_total(tx: Transaction, page: Sql, count: Sql, values: dict[str, Any]) -> tuple[list[Row], int]:
-    """The rows and the total, of one moment."""
+    """Return the rows of a page and the total, from one snapshot."""
     async with tx.moment():
         return await tx.rows(page, values), (await one_row(tx, count, values))[0]

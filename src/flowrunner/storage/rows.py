@@ -1,4 +1,4 @@
-"""How moments stand in the columns of a table, of either database."""
+"""Conversion between times and column values."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -9,7 +9,7 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def to_ms(at: datetime) -> int:
-    """Whole milliseconds since 1970, UTC."""
+    """Return whole milliseconds since 1970, UTC."""
     return (at - EPOCH) // _MILLISECOND
 
 
@@ -17,7 +17,7 @@ def to_ms_or_none(at: datetime | None) -> int | None:
     return None if at is None else (at - EPOCH) // _MILLISECOND
 
 
-# The rows that are read most often are read again and again.
+# A few rows are read very often.
 @lru_cache(maxsize=4096)
 def from_ms(ms: int) -> datetime:
     return EPOCH + timedelta(milliseconds=ms)

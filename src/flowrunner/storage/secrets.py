@@ -1,4 +1,4 @@
-"""Secrets at rest: sealed values and wrapped keys, never a plain one."""
+"""Secrets at rest: sealed values and wrapped keys, never in plain text."""
 
 from collections.abc import Callable, Sequence, Set
 from datetime import datetime
@@ -12,7 +12,7 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 
-ACCOUNT_IS_THERE: Final = "SELECT 1 FROM accounts WHERE id = :workspace_id AND deleted_at IS NULL"
+ACCOUNT_EXISTS: Final = "SELECT 1 FROM accounts WHERE id = :workspace_id AND deleted_at IS NULL"
 SAVE: Final = """
 INSERT INTO secrets (workspace_id, key, key_version, sealed, created_at, updated_at)
 VALUES (:workspace_id, :key, :key_version, :sealed, :at, :at)
@@ -24,7 +24,7 @@ EXISTS: Final = "SELECT 1 FROM secrets WHERE workspace_id = :workspace_id AND ke
 COUNT: Final = "SELECT count(*) FROM secrets WHERE workspace_id = :workspace_id"
 DELETE: Final = "DELETE FROM secrets WHERE workspace_id = :workspace_id AND key = :key"
 LIST: Final = "SELECT key, created_at, updated_at FROM secrets WHERE workspace_id = :workspace_id ORDER BY key"
-# One statement, because a rotation may replace the keys between two.
+# One statement, because a rotation may replace the keys between two statements.
 SEALED: Final = """
 SELECT s.key, s.key_version, s.sealed, d.version, d.master_key_id, d.wrapped
   FROM secrets s LEFT JOIN data_keys d ON d.workspace_id = s.workspace_id AND d.version = s.key_version
@@ -33,13 +33,13 @@ SELECT s.key, s.key_version, s.sealed, d.version, d.master_key_id, d.wrapped
 NEWEST_DATA_KEY: Final = """
 SELECT version, master_key_id, wrapped FROM data_keys WHERE workspace_id = :workspace_id ORDER BY version DESC LIMIT 1
 """
-# A key made while a rotation is under way, or after it, need not be replaced by it.
+# A key that is made during a rotation, or after it, need not be replaced by it.
 ADD_DATA_KEY: Final = """
 INSERT INTO data_keys (workspace_id, version, master_key_id, wrapped, rotation)
 VALUES (:workspace_id, :version, :master_key_id, :wrapped,
         coalesce((SELECT max(id) FROM key_rotations WHERE kind = 'data'), 0))
 """
-# What is open is little beside what has ended: SQLite would look through all that the account has had.
+# Few executions are open. The `+` keeps SQLite from reading all executions of the workspace through its index.
 OPEN_SINCE: Final = Statement(
     sqlite="""
 SELECT min(started_at) FROM executions WHERE status IN ('running', 'waiting') AND +workspace_id = :workspace_id
@@ -57,7 +57,7 @@ REWRAP: Final = """
 UPDATE data_keys SET master_key_id = :master_key_id, wrapped = :wrapped
  WHERE workspace_id = :workspace_id AND version = :version
 """
-# Earlier keys of an account may stay, if they still seal something; they do not count.
+# Older keys of a workspace that still seal a secret stay, and do not count here.
 OUTDATED: Final = """
 SELECT workspace_id, max(version) FROM data_keys
  WHERE workspace_id = (SELECT d.workspace_id FROM data_keys d
@@ -70,8 +70,8 @@ SELECT workspace_id, max(version) FROM data_keys
 RESEAL: Final = """
 UPDATE secrets SET key_version = :key_version, sealed = :sealed WHERE workspace_id = :workspace_id AND key = :key
 """
-# What cannot be opened now may be, once a backup is back.
-FORGET_DATA_KEYS: Final = """
+# A secret that cannot be opened now keeps its key: restoring a backup may make it readable.
+DELETE_UNUSED_DATA_KEYS: Final = """
 DELETE FROM data_keys
  WHERE workspace_id = :workspace_id AND version < :version
    AND NOT EXISTS (SELECT 1 FROM secrets s
@@ -80,7 +80,7 @@ DELETE FROM data_keys
 
 
 class SqlSecrets:
-    """Fills `ports.SecretStore`."""
+    """Implements `ports.SecretStore`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -90,7 +90,7 @@ class SqlSecrets:
     ) -> tuple[SecretView, bool]:
         async def save(tx: Transaction) -> tuple[SecretView, bool]:
             values: dict[str, Any] = {"workspace_id": workspace_id, "at": to_ms(at)}
-            if await tx.row(ACCOUNT_IS_THERE, values) is None:
+            if await tx.row(ACCOUNT_EXISTS, values) is None:
                 raise NotFound("account")
             row = await tx.row(NEWEST_DATA_KEY, values)
             before = None if row is None else _wrapped_key(row)
@@ -161,7 +161,7 @@ class SqlSecrets:
             for secret in secrets:
                 values = {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
                 await tx.run(RESEAL, {"workspace_id": workspace_id, **values})
-            await tx.run(FORGET_DATA_KEYS, {"workspace_id": workspace_id, "version": version})
+            await tx.run(DELETE_UNUSED_DATA_KEYS, {"workspace_id": workspace_id, "version": version})
             return workspace_id
 
         return await self._database.write(one)

@@ -1,4 +1,4 @@
-"""Sessions, and the one-use tickets made from them."""
+"""Sessions, and single-use tickets for WebSockets."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -10,8 +10,8 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Transaction
 
-# Only for an account that is still what it was when the caller proved to be its owner: a login that
-# races with a new password, a new role or the account's end opens nothing.
+# Only if the account is unchanged since the password was checked: a login that races with a new password, a new role or
+# the deletion of the account opens no session.
 OPEN: Final = """
 INSERT INTO sessions (id, family, account_id, expires_at, token_expires_at, logged_in_at)
 SELECT :id, :family, :account_id, :expires_at, :expires_at, :logged_in_at
@@ -33,8 +33,8 @@ UPDATE sessions
  WHERE id = :old AND replaced_by IS NULL
 RETURNING family, logged_in_at
 """
-# The second request of two at once shows the token of before, and so does a thief. It can be told apart
-# only while the newer token has not been refreshed itself, and for a moment.
+# The later of two concurrent refreshes presents the replaced token, and so does a thief. Only for a short time, and
+# while the new token has not been refreshed itself, it counts as a repetition.
 IS_REPEAT: Final = """
 SELECT old.expires_at > :now AND new.id IS NOT NULL AND new.replaced_by IS NULL
   FROM sessions old LEFT JOIN sessions new ON new.id = old.replaced_by
@@ -57,7 +57,7 @@ PURGE: Final = (
 
 
 class SqlSessions:
-    """Fills `ports.SessionStore`."""
+    """Implements `ports.SessionStore`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""What is stored and still needed of flows, for a version that is about to be used on it."""
+"""Stored flow revisions that are still needed, for a check by a newer version."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 from flowrunner.storage.database import Database
 from flowrunner.storage.transaction import Transaction
 
-# Only columns that the first schema has: the database may be of an earlier version, and is left as it is.
+# Only columns of the first schema: the database may be of an older version, and is not migrated.
 OPEN: Final = """
 SELECT revision_id, count(*) FROM executions WHERE status IN ('running', 'waiting') GROUP BY revision_id
 """
@@ -28,11 +28,11 @@ SELECT e.type, count(DISTINCT e.execution_id)
 
 @dataclass(frozen=True, slots=True)
 class StoredFlow:
-    """A revision that is a flow's present one, or that executions under way follow.
+    """A revision that is the current one of a flow, or that open executions follow.
 
     Attributes:
-        account: The e-mail address of the account that it belongs to.
-        executions: How many executions of it have not ended.
+        account: The e-mail address of the account that owns it.
+        executions: The number of open executions of this revision.
     """
 
     id: str
@@ -44,7 +44,7 @@ class StoredFlow:
 
 
 async def stored_flows(database: Database) -> AsyncIterator[StoredFlow]:
-    """Yield all that are needed, one at a time."""
+    """Yield all revisions that are needed, loading one at a time."""
     executions: dict[str, int] = dict(await database.read_long(lambda tx: tx.rows(OPEN)))
     current = {id for (id,) in await database.read_long(lambda tx: tx.rows(CURRENT))}
     for id in sorted(current | executions.keys()):
@@ -59,5 +59,5 @@ async def stored_flows(database: Database) -> AsyncIterator[StoredFlow]:
 
 
 async def open_event_types(database: Database) -> dict[str, int]:
-    """Return the types of events that executions under way have, and how many executions have each."""
+    """Return the event types of open executions, with the number of executions that have each."""
     return dict(await database.read_long(lambda tx: tx.rows(EVENT_TYPES)))

@@ -1,4 +1,4 @@
-"""API tokens, by the digest of what their holders show."""
+"""API tokens, found by their digests."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 
-# Only while the login that asks for it lives: what ends that, such as a new password, ends the account's
-# tokens in the same commit, and none must follow.
+# Only while the login that requests it exists: a new password, for example, ends the login and all tokens of the
+# account in one commit, and no token may be created after that.
 CREATE: Final = """
 INSERT INTO api_tokens (id, account_id, name, digest, scopes, created_at, expires_at)
 SELECT :id, :account_id, :name, :digest, :scopes, :created_at, :expires_at
@@ -53,7 +53,7 @@ PURGE: Final = "DELETE FROM api_tokens WHERE expires_at < :now"
 
 
 class SqlTokens:
-    """Fills `ports.TokenStore`."""
+    """Implements `ports.TokenStore`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""How much an account keeps here."""
+"""Storage and queued executions of a workspace."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ SELECT count(*) FROM executions WHERE workspace_id = :workspace_id AND is_queued
 
 
 class SqlUsage:
-    """Fills `ports.UsageReader`."""
+    """Implements `ports.UsageReader`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,7 +1,7 @@
-"""How Alembic reaches the database; it runs this file itself.
+"""Alembic's environment, which Alembic executes itself.
 
-A SQLite file is opened here. For PostgreSQL the statements are only written down, for the program's own
-driver to send: Alembic would need another one.
+A SQLite file is opened here. For PostgreSQL only the statements are generated, because Alembic would need a driver
+other than the one of this program, which then sends them.
 """
 
 from alembic import context
@@ -9,7 +9,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 
-def write_down() -> None:
+def generate_statements() -> None:
     context.configure(dialect_name="postgresql", output_buffer=context.config.output_buffer, transactional_ddl=False)
     with context.begin_transaction():
         context.run_migrations()
@@ -19,8 +19,7 @@ def run_on_sqlite() -> None:
     engine = create_engine(
         f"sqlite:///{context.config.attributes['sqlite_path']}",
         poolclass=NullPool,
-        # The driver would otherwise commit before each DDL statement, and a crash in between would
-        # leave half a migration.
+        # Otherwise the driver would commit before each DDL statement, and a crash would leave half a migration.
         connect_args={"isolation_level": None},
     )
     with engine.connect() as connection:
@@ -36,6 +35,6 @@ def run_on_sqlite() -> None:
 
 
 if context.is_offline_mode():
-    write_down()
+    generate_statements()
 else:
     run_on_sqlite()

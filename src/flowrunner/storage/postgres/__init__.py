@@ -1,1 +1,1 @@
-"""PostgreSQL: for more than one server, or more than one machine's disk."""
+"""PostgreSQL, for several servers or data beyond the disk of one machine."""

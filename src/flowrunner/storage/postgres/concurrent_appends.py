@@ -1,7 +1,7 @@
-"""What executions record on their way, in statements that several processes may send at once.
+"""Appends and acquisitions in statements that several processes may send at the same time.
 
-Each is one exchange and a transaction by itself, so that no lock is held while an answer is on its way. It looks at
-every row whether it is still the sender's, and gives the ids of those that were: the others are left as they are.
+Each is one round trip and a transaction of its own, so that no lock is held during network latency. The statement
+checks for every row that the sender still owns it, and returns the ids of those rows; other rows stay unchanged.
 """
 
 from collections import Counter
@@ -12,21 +12,21 @@ from flowrunner.domain.values import WorkspaceId
 from flowrunner.storage.journal import AcquireOp, AppendOp, event_rows, summary_row
 from flowrunner.storage.transaction import Transaction
 
-# All that a step records, in one exchange that is a transaction by itself. What cannot be advanced has no event added
-# and no letter taken, and is not among the ids that are given. Nor is what answers a letter that is gone, as its
-# sender was told that it is not done. The letters are locked first, so that none can be withdrawn meanwhile. An account
-# that would keep more than its quota advances none of its executions here: each by itself tells which it still can. Of
-# what other processes write meanwhile, no more than one statement of each goes unseen.
+# Appends all events of many steps. An execution that cannot be advanced gets no events, keeps its messages and is not
+# among the returned ids. Nor is one whose events answer a missing message, because the sender has reported that it was
+# not done. The messages are locked first, so that none can be cancelled meanwhile. Of a workspace that would exceed its
+# quota no execution is advanced here; each append is then tried by itself. The quota may miss at most one concurrent
+# statement of each other process.
 APPEND_CONCURRENTLY: Final = """
 WITH cited AS MATERIALIZED (
     SELECT execution_inbox.number
-      FROM execution_inbox JOIN unnest(:letter::bigint[], :letter_to::text[]) AS read (number, id)
+      FROM execution_inbox JOIN unnest(:message::bigint[], :message_to::text[]) AS read (number, id)
         ON execution_inbox.number = read.number AND execution_inbox.execution_id = read.id
      ORDER BY execution_inbox.number
        FOR UPDATE OF execution_inbox
 ), filled AS MATERIALIZED (
     SELECT quota.workspace_id
-      FROM unnest(:account::text[], :grown::bigint[], :most::bigint[]) AS quota (workspace_id, grown, most)
+      FROM unnest(:workspace::text[], :grown::bigint[], :most::bigint[]) AS quota (workspace_id, grown, most)
      WHERE quota.most - quota.grown < (SELECT coalesce(sum(usage.stored), 0) FROM usage
                                         WHERE usage.workspace_id = quota.workspace_id)
 ), advanced AS (
@@ -42,7 +42,7 @@ WITH cited AS MATERIALIZED (
      WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.last_seq = new.after
        AND executions.is_queued = new.is_queued AND new.epoch >= engine.epoch
        AND (executions.epoch = new.epoch OR executions.epoch < engine.epoch)
-       AND new.id NOT IN (SELECT read.id FROM unnest(:letter::bigint[], :letter_to::text[]) AS read (number, id)
+       AND new.id NOT IN (SELECT read.id FROM unnest(:message::bigint[], :message_to::text[]) AS read (number, id)
                            WHERE read.number NOT IN (SELECT number FROM cited))
        AND executions.workspace_id NOT IN (SELECT workspace_id FROM filled)
     RETURNING executions.id
@@ -54,15 +54,15 @@ WITH cited AS MATERIALIZED (
       JOIN advanced ON advanced.id = new.execution_id
 ), taken AS (
     DELETE FROM execution_inbox
-     USING unnest(:letter::bigint[], :letter_to::text[]) AS read (number, id) JOIN advanced ON advanced.id = read.id
+     USING unnest(:message::bigint[], :message_to::text[]) AS read (number, id) JOIN advanced ON advanced.id = read.id
      WHERE execution_inbox.number = read.number AND execution_inbox.execution_id = read.id
 )
 SELECT id FROM advanced
 """
 ACQUIRE_CONCURRENTLY: Final = """
-UPDATE executions SET epoch = new.mark
+UPDATE executions SET epoch = new.fencing_token
   FROM flowrunner_lock_shared() AS engine (epoch),
-       unnest(:id::text[], :mark::bigint[], :epoch::bigint[]) AS new (id, mark, epoch)
+       unnest(:id::text[], :fencing_token::bigint[], :epoch::bigint[]) AS new (id, fencing_token, epoch)
  WHERE executions.id = ANY(:id) AND executions.id = new.id AND executions.status IN ('running', 'waiting')
    AND new.epoch = engine.epoch
 RETURNING executions.id
@@ -70,8 +70,8 @@ RETURNING executions.id
 
 
 async def append_concurrently(tx: Transaction, works: Sequence[AppendOp]) -> Sequence[AppendOp]:
-    """Do as many of the appends as one statement can, all of which are by themselves; gives those that are done."""
-    # One after another of the same execution is for the next statement. Rows are locked in one order.
+    """Run as many of the appends as one statement can, and return those that were done."""
+    # Only the first append of each execution; later ones are for the next statement. Rows are locked in one order.
     advancing = {
         work.append.execution_id: work
         for work in sorted(works, key=lambda work: (work.append.execution_id, -work.append.after))
@@ -82,7 +82,7 @@ async def append_concurrently(tx: Transaction, works: Sequence[AppendOp]) -> Seq
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     for place, name in enumerate(("event_of", "seq", "at", "type", "data")):
         columns[name] = [event[place] for event in events]
-    columns |= {"letter": [number for number, _ in messages], "letter_to": [id for _, id in messages]}
+    columns |= {"message": [number for number, _ in messages], "message_to": [id for _, id in messages]}
     columns |= _quotas(list(advancing.values()))
     done = [advancing[id] for (id,) in await tx.rows(APPEND_CONCURRENTLY, columns)]
     for work in done:
@@ -91,7 +91,7 @@ async def append_concurrently(tx: Transaction, works: Sequence[AppendOp]) -> Seq
 
 
 def _quotas(works: Sequence[AppendOp]) -> dict[str, list[Any]]:
-    """Return the accounts that have quotas, with the bytes that the works add to each and the most that it may keep."""
+    """Return the workspaces that have quotas, with the bytes that the appends add and the maximum."""
     grown: Counter[WorkspaceId] = Counter()
     most: dict[WorkspaceId, int] = {}
     for work in works:
@@ -99,15 +99,15 @@ def _quotas(works: Sequence[AppendOp]) -> dict[str, list[Any]]:
         if quota is not None and quota.limits.stored is not None:
             grown[quota.workspace_id] += work.size
             most[quota.workspace_id] = quota.limits.stored
-    return {"account": list(most), "grown": [grown[id] for id in most], "most": list(most.values())}
+    return {"workspace": list(most), "grown": [grown[id] for id in most], "most": list(most.values())}
 
 
 async def acquire_concurrently(tx: Transaction, works: Sequence[AcquireOp]) -> Sequence[AcquireOp]:
-    """Own as many as are to be owned, in one statement on PostgreSQL; gives those that are."""
+    """Acquire as many of the executions as one statement can, and return the operations that were done."""
     owned = {work.execution_id: work for work in sorted(works, key=lambda work: work.execution_id)}
     values = {
         "id": list(owned),
-        "mark": [work.fencing_token for work in owned.values()],
+        "fencing_token": [work.fencing_token for work in owned.values()],
         "epoch": [work.epoch for work in owned.values()],
     }
     return [owned[id] for (id,) in await tx.rows(ACQUIRE_CONCURRENTLY, values)]

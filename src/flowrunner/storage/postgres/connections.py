@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: how they are made, and which servers will do."""
+"""Connections to PostgreSQL, and the check that a server is suitable."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -8,10 +8,10 @@ import asyncpg
 
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
 
-# Sessions that are left alone for long enough are ended by the server from this version on.
+# The first version that ends idle sessions (`idle_session_timeout`).
 OLDEST_POSTGRESQL: Final = 14
 CONNECT_SECONDS: Final = 5.0
-# What the client waits beyond the time that the server gives a statement.
+# How much longer the client waits than the server lets a statement run.
 _GRACE_SECONDS: Final = 2.0
 DURABILITY: Final = """
 SELECT current_setting('server_version_num')::int, current_setting('fsync'), current_setting('synchronous_commit'),
@@ -20,21 +20,21 @@ SELECT current_setting('server_version_num')::int, current_setting('fsync'), cur
 
 
 class UnfitServer(FlowRunnerError):
-    """The PostgreSQL server cannot be used, does not let this program in, or does not keep what it says it has."""
+    """A PostgreSQL server that is unsuitable, rejects the login, or is not durable."""
 
 
 class CannotConnect(Unavailable):
-    """The PostgreSQL server cannot be reached now; it may be in a moment."""
+    """A PostgreSQL server that cannot be reached at the moment."""
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
     def get_reset_query(self) -> str:
-        # Nothing here changes a session, so there is nothing to reset each time it goes back to the pool.
+        # Nothing here changes the state of a session, so nothing is reset when it returns to the pool.
         return ""
 
 
 def options(*, statement_seconds: float, **settings: str) -> dict[str, Any]:
-    """What every connection is made with; ``settings`` are of the session."""
+    """Return the options for every connection; ``settings`` are settings of the session."""
     return {
         "timeout": CONNECT_SECONDS,
         "command_timeout": statement_seconds + _GRACE_SECONDS,
@@ -44,10 +44,10 @@ def options(*, statement_seconds: float, **settings: str) -> dict[str, Any]:
         "server_settings": {
             "application_name": "flowrunner",
             "statement_timeout": f"{statement_seconds * 1000:.0f}",
-            # Compiling pays for long analyses only.
+            # Compilation pays off only for long analytical queries.
             "jit": "off",
-            # A statement keeps the plan that was made for its first uses. While a table is small that is to read all of
-            # it, and would be so for thousands of rows more, until the server next counts them.
+            # A prepared statement keeps the plan of its first uses. For a small table that is a sequential scan, which
+            # would remain for thousands of further rows, until the next ANALYZE.
             "enable_seqscan": "off",
             "random_page_cost": "1.1",
             **settings,
@@ -56,67 +56,67 @@ def options(*, statement_seconds: float, **settings: str) -> dict[str, Any]:
 
 
 def as_unavailable(error: BaseException) -> BaseException:
-    """What an error means to the one who waits: trouble of the database, or else the error itself."""
+    """Return Unavailable if the database is in trouble, or else the error itself."""
     return Unavailable("The database cannot be reached at the moment") if is_trouble(error) else error
 
 
-# What comes of a password that is being changed, or a database that is being put back: trouble for who runs, which ends
-# by itself. Who starts should change something.
-_NOT_LET_IN: Final = ("28", "3D")
-# Connection, transaction rollback, resources, locks, operator, system, internal, and transactions that the
-# server has ended or that cannot write; see "PostgreSQL Error Codes" in its manual.
-_TROUBLE: Final = ("08", "25", "40", "53", "55", "57", "58", "XX", *_NOT_LET_IN)
+# Errors while a password is changed or a database is restored: temporary for a running server. At start they mean that
+# the configuration is wrong.
+_LOGIN_REJECTED: Final = ("28", "3D")
+# Connection, transaction rollback, resources, locks, operator, system, internal, and transactions that the server has
+# ended or that cannot write; see "PostgreSQL Error Codes" in its manual.
+_TROUBLE: Final = ("08", "25", "40", "53", "55", "57", "58", "XX", *_LOGIN_REJECTED)
 
 
 def is_trouble(error: BaseException) -> bool:
-    """Whether the database is in trouble, rather than the work wrong."""
+    """Return whether the database is in trouble, as opposed to an error in the operation."""
     if isinstance(error, asyncpg.PostgresError):
         return str(error.sqlstate or "")[:2] in _TROUBLE
     if isinstance(error, asyncpg.InterfaceError):
-        # Values that do not fit are told apart before they are sent.
+        # Values of a wrong type are detected before they are sent.
         return not isinstance(error, ValueError)
     return isinstance(error, asyncpg.InternalClientError | OSError | TimeoutError | MemoryError)
 
 
-# A statement that took too long, that needed too much, that met another one, or what it read is damaged; the server has
-# undone it. Whether a transaction was committed that lost its connection (40003, 08), nobody knows.
+# The statement took too long, needed too many resources, conflicted with another one or read damaged data; the server
+# has rolled it back. Not 40003 and 08: there it is unknown whether the transaction was committed.
 _FAULTS_OF_A_PART: Final = ("57014", "40001", "40P01", "53100", "53200", "53400", "54", "XX")
 
 
 def is_fault_of_a_part(error: BaseException) -> bool:
-    """Tell whether the same work may succeed in smaller parts, of which nothing was done yet."""
+    """Return whether nothing was done and the same operations may succeed in smaller parts."""
     return isinstance(error, asyncpg.PostgresError) and str(error.sqlstate or "").startswith(_FAULTS_OF_A_PART)
 
 
-# What helps, by the codes of errors that are met on the way to the first start.
+# Advice by error code, for errors that occur before the first successful start.
 _ADVICE: Final = {
-    "3D000": "make it: createdb --encoding UTF8 --owner ROLE NAME",
+    "3D000": "create it: createdb --encoding UTF8 --owner ROLE NAME",
     "42501": "the role has to own the database and its tables: createdb --owner, or ALTER DATABASE … OWNER TO …",
 }
 
 
 def with_advice(error: Exception) -> str:
-    """What the error says, and what to do about it if that is known."""
+    """Return the text of the error, with advice if there is any for its code."""
     said = str(error) or type(error).__name__
     advice = _ADVICE.get(str(getattr(error, "sqlstate", "")))
     return said if advice is None else f"{said}; {advice}"
 
 
 def as_refusal(error: Exception) -> FlowRunnerError:
-    """What an error from connecting means to the one who starts: to wait, or to change something."""
+    """Return the error for the process that starts: CannotConnect to retry, UnfitServer to change something."""
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return UnfitServer(f"The database cannot be used: {with_advice(error)}")
-    is_let_in = str(getattr(error, "sqlstate", ""))[:2] not in _NOT_LET_IN
-    kind = CannotConnect if is_trouble(error) and is_let_in else UnfitServer
+    is_login_accepted = str(getattr(error, "sqlstate", ""))[:2] not in _LOGIN_REJECTED
+    kind = CannotConnect if is_trouble(error) and is_login_accepted else UnfitServer
     return kind(f"Cannot connect to the database: {with_advice(error)}")
 
 
 async def check_server(url: str) -> list[str]:
-    """Find out whether the server will do; gives warnings.
+    """Check that the server is suitable and return warnings.
 
     Raises:
-        CannotConnect.
-        UnfitServer: It will not; the message says why and what to do.
+        CannotConnect: If it cannot be reached.
+        UnfitServer: If it is not suitable; the message says why and what to do.
     """
     async with connected(url, statement_seconds=CONNECT_SECONDS) as connection:
         row = await connection.fetchrow(DURABILITY)
@@ -141,7 +141,7 @@ async def check_server(url: str) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def connected(url: str, *, statement_seconds: float, **settings: str) -> AsyncIterator[Any]:
-    """A connection for a moment. Raises: CannotConnect, also where it is lost meanwhile; UnfitServer."""
+    """Open a connection for a short time. Raises: CannotConnect, also if it is lost meanwhile; UnfitServer."""
     try:
         connection = await asyncpg.connect(url, **options(statement_seconds=statement_seconds, **settings))
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
@@ -157,7 +157,7 @@ async def connected(url: str, *, statement_seconds: float, **settings: str) -> A
 
 
 async def close(connection: Any) -> None:
-    """Say goodbye, or hang up if that takes long."""
+    """Close the connection, or abort it if that takes long."""
     try:
         await connection.close(timeout=1.0)
     except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):

@@ -1,8 +1,8 @@
-"""One PostgreSQL database: one connection that writes, whose transactions many tasks share, and several to read.
+"""A PostgreSQL database: one connection that writes, with transactions shared by many tasks, and several that read.
 
-Whoever writes holds a lock from the beginning of the transaction to its end. So writers of several processes come one
-after the other, and each sees at once whether another has taken over. What executions record on their way is done by
-several at once, each in a statement that looks by itself at whose they are.
+A writer holds a lock from the start of its transaction to the end. So the writers of several processes take turns, and
+each sees at the start whether another process has taken over. Appends to running executions are written by several
+processes at the same time, in statements that check the ownership of each execution.
 """
 
 import asyncio
@@ -32,28 +32,29 @@ from flowrunner.storage.transaction import Transaction
 
 T = TypeVar("T")
 
-# In one exchange: while it lasts, no other process can write.
+# In one round trip, because no other process can write meanwhile.
 BEGIN: Final = "BEGIN; SELECT flowrunner_lock_exclusive()"
-# Several statements at once take no parameters, and %d takes nothing but a number.
+# Several statements in one string take no parameters, and %d accepts nothing but a number.
 BEGIN_AT: Final = "BEGIN; SELECT 1 FROM flowrunner_lock_exclusive() AS engine (epoch) WHERE epoch = %d"
-# A process that is stopped in the middle of a transaction would keep all others from writing.
+# A process that is suspended in the middle of a transaction would block all other writers.
 STALLED_SECONDS: Final = 2.0
 ACQUIRE_SECONDS: Final = 5.0
-_NOBODY: Final = -1
+_NO_EPOCH: Final = -1
 
 logger = structlog.get_logger()
 
 
 class PostgresDatabase:
-    """Fills `storage.database.Database`. Connects when there is something to do, and again after a failure.
+    """A connected database. Implements `storage.database.Database`. Connects on demand, and again after a failure.
 
     Args:
-        bulk: How work of a class is done together with its like, for speed.
-        at_once: How as much of it as possible is done without even a transaction around it.
-        on_commit: Told, after each transaction, how many pieces of work it held.
-        readers: Connections to read with, at most.
-        statement_seconds: How long one statement may take.
-        is_standby: Nothing is written until this process has claimed the database.
+        bulk: A function for each class of operations that runs several of them together, for speed.
+        concurrent: A function for each class of operations that can run several of them in one statement, outside a
+            transaction.
+        on_commit: Called after each commit with the number of operations.
+        readers: The maximum number of connections for reading.
+        statement_seconds: The maximum duration of a statement.
+        is_standby: Write nothing until this process has claimed the database.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class PostgresDatabase:
         url: str,
         *,
         bulk: dict[type[WriteOp], Bulk] | None = None,
-        at_once: dict[type[WriteOp], ConcurrentAppends] | None = None,
+        concurrent: dict[type[WriteOp], ConcurrentAppends] | None = None,
         on_commit: Callable[[int], None] = lambda size: None,
         readers: int = 10,
         statement_seconds: float = 30.0,
@@ -69,11 +70,11 @@ class PostgresDatabase:
     ) -> None:
         self._url = url
         self._bulk = bulk or {}
-        self._at_once = at_once or {}
+        self._concurrent = concurrent or {}
         self._on_commit = on_commit
         self._statement_seconds = statement_seconds
-        # The epoch that the last claim of this process was given; None before one is made.
-        self._epoch: int | None = _NOBODY if is_standby else None
+        # The epoch of the last claim by this process; None before the first.
+        self._epoch: int | None = _NO_EPOCH if is_standby else None
         self._pool = asyncpg.create_pool(
             url,
             min_size=0,
@@ -81,7 +82,7 @@ class PostgresDatabase:
             **options(statement_seconds=statement_seconds, default_transaction_read_only="on"),
         )
         self._pool_is_open: asyncio.Future[Any] | None = None
-        self._news = NotificationChannel(url, self._reader)
+        self._notifications = NotificationChannel(url, self._reader)
         self._writer: Any = None
         self._waiting: deque[Pending] = deque()
         self._has_work = asyncio.Event()
@@ -124,29 +125,29 @@ class PostgresDatabase:
     @contextlib.asynccontextmanager
     async def _reader(self) -> "AsyncIterator[asyncpg.Connection[Any]]":
         if self._pool_is_open is None:
-            # It opens no connection yet.
+            # This opens no connection yet.
             self._pool_is_open = asyncio.ensure_future(_open(self._pool))
         await asyncio.shield(self._pool_is_open)
         async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
             try:
                 yield connection
             except (asyncio.CancelledError, TimeoutError):
-                # It does not answer, or not in time. To say goodbye to it would take seconds more. The pool has taken
-                # one back that was lost meanwhile; this must not hide that the task is cancelled.
+                # It does not answer in time, and closing it properly would take seconds more. If the connection was
+                # lost, the pool has already taken it back; that error must not replace the cancellation.
                 with contextlib.suppress(asyncpg.InterfaceError):
                     connection.terminate()
                 raise
 
     def notify(self, execution_ids: Iterable[str]) -> None:
-        self._news.notify(execution_ids)
+        self._notifications.notify(execution_ids)
 
     async def listen(
         self, *, name: Callable[[], str], on_notification: Callable[[str], None], on_gap: Callable[[], None]
     ) -> None:
-        await self._news.listen(name=name, on_notification=on_notification, on_gap=on_gap)
+        await self._notifications.listen(name=name, on_notification=on_notification, on_gap=on_gap)
 
     async def give_space_back(self) -> bool:
-        # The server's autovacuum does it.
+        # Autovacuum does this.
         return False
 
     async def check_readable(self) -> None:
@@ -162,7 +163,7 @@ class PostgresDatabase:
         self._has_work.set()
         await self._writing
         await self._drop_writer()
-        await self._news.close()
+        await self._notifications.close()
         if self._pool_is_open is None:
             return
         try:
@@ -182,22 +183,22 @@ class PostgresDatabase:
             try:
                 await self._commit(batch)
             except Exception as error:
-                # Whatever it is, this task must live on: without it nothing is ever written again.
+                # Continue after any error: without this task nothing is ever written again.
                 await self._roll_back()
-                self._split_or_fail([pending for pending in batch if not pending.is_settled], error)
+                self._split_or_fail([pending for pending in batch if not pending.is_resolved], error)
             else:
                 self._limit.raise_again()
                 self._writability.note(has_failed=False)
-            # Until more comes, which may be long: it would stay in memory with all that was written.
+            # Otherwise the written data would stay in memory until the next operation, which may be long.
             del batch
 
     async def _commit(self, batch: list[Pending]) -> None:
-        rest = await self._commit_at_once(batch)
+        rest = await self._commit_concurrent(batch)
         if rest:
-            await self._commit_alone(rest)
+            await self._commit_exclusive(rest)
 
     def _split_or_fail(self, batch: list[Pending], error: Exception) -> None:
-        """Try the pieces of work in smaller batches, if one of them may be what failed; nothing of them was done."""
+        """Retry the operations in smaller batches if one of them may be the cause, or else fail all of them."""
         self._limit.lower(batch)
         if len(batch) > 1 and is_fault_of_a_part(error):
             logger.warning("storage.batch_split", error=repr(error), size=len(batch))
@@ -205,32 +206,32 @@ class PostgresDatabase:
         else:
             self._fail(batch, error)
 
-    async def _commit_at_once(self, batch: list[Pending]) -> list[Pending]:
-        """Do what statements by themselves can do; gives what is left, in its order.
+    async def _commit_concurrent(self, batch: list[Pending]) -> list[Pending]:
+        """Run the operations that need no transaction, and return the others in order.
 
-        Nothing gets ahead of what was submitted before it: who has written something finds what was written earlier.
+        No operation overtakes one that was submitted before it, so that each sees all earlier writes.
         """
-        if self._epoch == _NOBODY:
+        if self._epoch == _NO_EPOCH:
             return batch
-        first = list(itertools.takewhile(lambda pending: self._is_by_itself(pending.work), batch))
-        for kind, works in by_kind(first, self._at_once).items():
+        first = list(itertools.takewhile(lambda pending: self._is_concurrent(pending.work), batch))
+        for kind, works in by_kind(first, self._concurrent).items():
             tx = PostgresTransaction(await self._writing_connection())
             try:
-                done = {id(work) for work in await self._at_once[kind](tx, works)}
+                done = {id(work) for work in await self._concurrent[kind](tx, works)}
             except Exception as error:
                 if is_trouble(error):
                     raise
-                # Nothing is done: there is something wrong with one of them, and each by itself tells which.
+                # Nothing was done. One of them is wrong; running each by itself shows which.
                 continue
-            self._reconcile_children([pending for pending in batch if id(pending.work) in done], tx)
+            self._resolve([pending for pending in batch if id(pending.work) in done], tx)
             batch = [pending for pending in batch if id(pending.work) not in done]
         return batch
 
-    def _is_by_itself(self, work: WriteOp) -> bool:
-        return work.allows_concurrent_writers and type(work) in self._at_once
+    def _is_concurrent(self, work: WriteOp) -> bool:
+        return work.allows_concurrent_writers and type(work) in self._concurrent
 
-    async def _commit_alone(self, batch: list[Pending]) -> None:
-        """Do the work in a transaction beside which no process writes. Raises: Overtaken."""
+    async def _commit_exclusive(self, batch: list[Pending]) -> None:
+        """Run the operations in a transaction that excludes all other writers. Raises: Overtaken."""
         connection = await self._writing_connection()
         tx = PostgresTransaction(connection)
         await self._begin(connection, batch)
@@ -244,14 +245,14 @@ class PostgresDatabase:
             raise Unavailable("The transaction was rolled back by the server")
         if isinstance(batch[0].work, _Claim) and batch[0].error is None:
             self._epoch = batch[0].result
-            self._news.notify_gap()
-        self._reconcile_children(batch, tx)
+            self._notifications.notify_gap()
+        self._resolve(batch, tx)
 
-    def _reconcile_children(self, done: list[Pending], tx: PostgresTransaction) -> None:
+    def _resolve(self, done: list[Pending], tx: PostgresTransaction) -> None:
         if not done:
             return
         for pending in done:
-            pending.settle()
+            pending.resolve()
         self.notify(tx.announced)
         self._on_commit(len(done))
 
@@ -262,24 +263,24 @@ class PostgresDatabase:
             error = Unavailable("The database cannot be written at the moment")
         for pending in batch:
             pending.error = error
-            pending.settle()
+            pending.resolve()
         self._writability.note(has_failed=True)
 
     async def _begin(self, connection: "asyncpg.Connection[Any]", batch: list[Pending]) -> None:
-        """Begin a transaction that no other process can write beside. Raises: Overtaken."""
+        """Begin a transaction that excludes all other writers. Raises: Overtaken."""
         begin = BEGIN
         if self._epoch is not None and not isinstance(batch[0].work, _Claim):
             begin = BEGIN_AT % self._epoch
         try:
             begun = await connection.execute(begin)
         except asyncpg.PostgresError as error:
-            # Another process writes for too long, which is no fault of what waits.
-            raise Unavailable(f"The lock for writing cannot be had: {error}") from error
+            # Another process writes for too long; the operations are not the cause.
+            raise Unavailable(f"Cannot get the lock for writing: {error}") from error
         if begun != "SELECT 1":
             raise Overtaken("Another server is active on this database")
 
     async def _apply_together(self, tx: PostgresTransaction, batch: list[Pending]) -> bool:
-        """Whether all went well; if not, the transaction holds an unknown part of it."""
+        """Run all operations and return whether all succeeded; otherwise an unknown part of them is done."""
         try:
             for kind, works in by_kind(batch, self._bulk).items():
                 await self._bulk[kind](tx, works)
@@ -289,7 +290,7 @@ class PostgresDatabase:
             return False
         for pending in batch:
             if type(pending.work) not in self._bulk:
-                await _apply_alone(tx, pending, has_company=len(batch) > 1)
+                await _apply_alone(tx, pending, is_shared=len(batch) > 1)
         return True
 
     async def _writing_connection(self) -> "asyncpg.Connection[Any]":
@@ -299,7 +300,7 @@ class PostgresDatabase:
                 **options(
                     statement_seconds=self._statement_seconds,
                     idle_in_transaction_session_timeout=f"{STALLED_SECONDS * 1000:.0f}",
-                    # Arrays are planned once, whatever they hold: it is always a look for each of their ids.
+                    # Statements with arrays are planned once: every plan looks up each of the ids.
                     plan_cache_mode="force_generic_plan",
                 ),
             )
@@ -311,7 +312,7 @@ class PostgresDatabase:
         try:
             await self._writer.execute("ROLLBACK", timeout=ACQUIRE_SECONDS)
         except Exception:
-            # Whatever state it is in, the next transaction begins on another connection.
+            # Its state is unknown, so the next transaction begins on a new connection.
             await self._drop_writer()
 
     async def _drop_writer(self) -> None:
@@ -321,9 +322,9 @@ class PostgresDatabase:
 
 
 class _Claim(Call[int]):
-    """Is done by itself, whoever owned the database before."""
+    """A claim of the database, which runs in a transaction of its own, whichever process was the owner before."""
 
-    # Shares a transaction with nothing.
+    # Too large to share a transaction.
     size: ClassVar[int] = MAX_BATCH_BYTES + 1
 
 
@@ -335,10 +336,14 @@ async def _read_nothing(tx: Transaction) -> None:
     await tx.row("SELECT 1")
 
 
-async def _apply_alone(tx: PostgresTransaction, pending: Pending, *, has_company: bool = True) -> None:
-    """Args: has_company: There is other work in the transaction, which must not fail with this."""
+async def _apply_alone(tx: PostgresTransaction, pending: Pending, *, is_shared: bool = True) -> None:
+    """Run one operation in the transaction.
+
+    Args:
+        is_shared: The transaction holds other operations, which must not fail with this one.
+    """
     pending.result, pending.error = None, None
-    if has_company:
+    if is_shared:
         await tx.connection.execute("SAVEPOINT work")
     try:
         pending.result = await pending.work.run(tx)
@@ -346,8 +351,8 @@ async def _apply_alone(tx: PostgresTransaction, pending: Pending, *, has_company
         if is_trouble(error):
             raise
         pending.error = error
-        # Without company, the transaction that is committed then is an empty one.
-        await tx.connection.execute("ROLLBACK TO work; RELEASE work" if has_company else "ROLLBACK; BEGIN")
+        # If it is alone, an empty transaction is committed.
+        await tx.connection.execute("ROLLBACK TO work; RELEASE work" if is_shared else "ROLLBACK; BEGIN")
     else:
-        if has_company:
+        if is_shared:
             await tx.connection.execute("RELEASE work")

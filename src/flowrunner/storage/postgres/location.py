@@ -1,4 +1,4 @@
-"""A PostgreSQL database as the place where a program stores."""
+"""A PostgreSQL database as the location of the stored data."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -17,11 +17,11 @@ from flowrunner.storage.postgres.ownership import Ownership, ownership_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresUrl:
-    """Fills `storage.location.Location`.
+    """Implements `storage.location.Location`.
 
     Attributes:
-        readers: Connections to read with, at most.
-        statement_seconds: How long a statement may take.
+        readers: The maximum number of connections for reading.
+        statement_seconds: The maximum duration of a statement.
     """
 
     url: str = field(repr=False)
@@ -29,25 +29,25 @@ class PostgresUrl:
     statement_seconds: float = 30.0
 
     async def check(self) -> list[str]:
-        """Find out whether the server will do; gives warnings. Raises: UnfitServer."""
+        """Check that the server is suitable and return warnings. Raises: UnfitServer."""
         return await check_server(self.url)
 
     async def has_data(self) -> bool:
         return (await self.schema()).revision is not None
 
     async def schema(self) -> Schema:
-        """Return the schema it has. Raises: UnusableDatabase."""
+        """Return the schema of the database. Raises: UnusableDatabase."""
         return await schema_of_postgres(self.url)
 
     async def migrate(self) -> None:
-        """Bring it to the newest schema. Raises: UnknownSchema, UnusableDatabase."""
+        """Migrate to the newest schema. Raises: UnknownSchema, UnusableDatabase."""
         await migrate_postgres(self.url)
 
     def open(self, *, on_commit: Callable[[int], None] = lambda size: None, is_standby: bool = False) -> Database:
         return PostgresDatabase(
             self.url,
             bulk={AppendOp: append_together},
-            at_once={AppendOp: append_concurrently, AcquireOp: acquire_concurrently},
+            concurrent={AppendOp: append_concurrently, AcquireOp: acquire_concurrently},
             on_commit=on_commit,
             readers=self.readers,
             statement_seconds=self.statement_seconds,
@@ -58,9 +58,9 @@ class PostgresUrl:
         return ownership_of(self.url, is_shared=is_shared)
 
     async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:
-        """Check the audit log, also while a server writes it. Raises: FlowRunnerError."""
+        """Check the audit log, also while a server writes to it. Raises: FlowRunnerError."""
         if (await self.schema()).revision is None:
-            raise UnusableDatabase("There is nothing in the database: the first start of a server makes its tables")
+            raise UnusableDatabase("The database is empty: the first start of a server creates its tables")
         database = self.open()
         try:
             return await database.read_long(lambda tx: check_chain(tx, expected=expected))

@@ -1,10 +1,10 @@
-"""Which of several servers is the active one on a PostgreSQL database.
+"""Ownership of a PostgreSQL database, which makes one of several servers the active one.
 
-It is the one whose session holds a lock. A session ends with its process, and the database ends one that it has
-heard nothing of for a while; so the lock of a process that died or hangs is free soon. The lock says who may
-claim the journal, and no more: what a process writes counts by the epoch of its claim.
+The owner is the server whose session holds an advisory lock. A session ends with its process, and the database ends a
+session that was silent for a few seconds; so the lock of a process that died or hangs is released soon. The lock
+permits only to claim the journal: whether a write is accepted depends on the epoch of the claim.
 
-Processes that are active together share the lock, so that none of them is beside a server that is active alone.
+Processes that are active together share the lock, so that none of them runs beside a server that is active alone.
 """
 
 import asyncio
@@ -17,10 +17,11 @@ import structlog
 
 from flowrunner.storage.postgres.connections import as_refusal, close, is_trouble, options
 
-# What is installed twice in one database is in two schemas.
+# Several installations in one database are in different schemas.
 TRY: Final = "SELECT pg_try_advisory_lock(hashtext('flowrunner'), hashtext(current_schema()))"
 TRY_TO_SHARE: Final = "SELECT pg_try_advisory_lock_shared(hashtext('flowrunner'), hashtext(current_schema()))"
-# A lock of one's own that the database has not missed yet is exclusive: those that share one are others.
+# A lost session of this process, which the database has not ended yet, would hold an exclusive lock; so a shared lock
+# belongs to other processes.
 IS_SHARED: Final = """
 SELECT EXISTS (SELECT 1 FROM pg_locks
                 WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted AND objsubid = 2
@@ -30,7 +31,7 @@ SELECT EXISTS (SELECT 1 FROM pg_locks
 """
 HAS_EPOCH: Final = "SELECT to_regclass('engine') IS NOT NULL"
 EPOCH: Final = "SELECT epoch FROM engine"
-# The lock of a process that hangs is free after so long: a standby has to be active within five seconds.
+# The lock of a process that hangs is released after this time: a standby must be active within five seconds.
 SILENCE_SECONDS: Final = 3.0
 _LOOK_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 2.0
@@ -39,15 +40,15 @@ logger = structlog.get_logger()
 
 
 class Ownership:
-    """Fills `ports.Ownership`: the lock, or the wish to have it.
+    """The lock of the database, held or requested. Implements `ports.Ownership`.
 
     Args:
-        is_shared: Others like this one may have it too.
+        is_shared: Other processes that share the work may hold it too.
 
     Attributes:
-        is_held: This process may claim the database.
-        epoch: The epoch of the last claim, by whoever made it, as it was seen last; None if there is none yet.
-        is_lost: Processes that share the work have the lock that this one would have alone.
+        is_held: True while this process may claim the database.
+        epoch: The epoch of the last claim by any process, as last read; None before the first.
+        is_lost: True if this process requests the lock exclusively and processes that share the work hold it.
     """
 
     def __init__(self, url: str, *, is_shared: bool = False) -> None:
@@ -60,15 +61,15 @@ class Ownership:
         self.is_lost = False
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Done when the condition holds; it is looked at whenever something about the ownership was seen."""
+        """Wait until the condition holds; it is evaluated after every look at the lock."""
         async with self._changed:
             await self._changed.wait_for(condition)
 
     async def look(self) -> None:
-        """Take the lock if it is free, and see what has become of the database.
+        """Take the lock if it is free, and read the epoch.
 
         Raises:
-            Exception: What the driver raises, if the database cannot be reached; the lock is lost then.
+            Exception: An error of the driver, if the database cannot be reached. The lock is lost then.
         """
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
@@ -84,7 +85,7 @@ class Ownership:
                     )
                 if not self.is_held:
                     self.is_held = await self._connection.fetchval(TRY_TO_SHARE if self._is_shared else TRY)
-                    # Those that share claim nothing, so that the epoch does not tell.
+                    # Processes that share the work do not change the epoch, so only the lock shows them.
                     is_taken = not (self.is_held or self._is_shared)
                     self.is_lost = is_taken and await self._connection.fetchval(IS_SHARED)
                 if await self._connection.fetchval(HAS_EPOCH):
@@ -98,18 +99,18 @@ class Ownership:
                 self._changed.notify_all()
 
     async def keep(self) -> None:
-        """Look again and again, for ever."""
+        """Look repeatedly, until cancelled."""
         could_look = True
         while True:
             try:
                 await self.look()
                 could_look = True
             except Exception as error:
-                # Whatever the server says, nobody else looks: without this, none would ever take over.
+                # Continue after any error of the server: without this task, no process would ever take over.
                 if not is_trouble(error) and not isinstance(error, asyncpg.PostgresError):
                     raise
                 if could_look:
-                    logger.warning("ownership.lost_sight", error=repr(error))
+                    logger.warning("ownership.check_failed", error=repr(error))
                 could_look = False
             await asyncio.sleep(_LOOK_SECONDS)
 
@@ -119,7 +120,7 @@ class Ownership:
             connection.terminate()
 
     async def close(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         connection, self._connection = self._connection, None
         self.is_held = False
         if connection is not None:
@@ -128,12 +129,12 @@ class Ownership:
 
 @contextlib.asynccontextmanager
 async def ownership_of(url: str, *, is_shared: bool = False) -> AsyncIterator[Ownership]:
-    """The ownership of a database, watched from now on. Whether it is held is known at once.
+    """Request the ownership of a database, looking at it until the end. `is_held` is valid at once.
 
-    Args: as `Ownership` has them.
+    Args: as of `Ownership`.
 
     Raises:
-        CannotConnect, UnfitServer.
+        CannotConnect, UnfitServer: If the first look fails.
     """
     ownership = Ownership(url, is_shared=is_shared)
     try:

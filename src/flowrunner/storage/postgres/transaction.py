@@ -1,4 +1,4 @@
-"""A transaction on a connection of asyncpg."""
+"""Transactions on connections of asyncpg."""
 
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -14,10 +14,10 @@ _PARAMETER: Final = re.compile(r"(?<![\w:]):([a-z_]+)")
 
 
 class PostgresTransaction:
-    """Fills `storage.transaction.Transaction`.
+    """A transaction on a connection. Implements `storage.transaction.Transaction`.
 
     Attributes:
-        announced: The executions that others are to be told of, once this is durable.
+        announced: The executions to notify other processes of, once this is durable.
     """
 
     def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
@@ -72,7 +72,7 @@ class PostgresTransaction:
 
 @cache
 def translated(statement: Sql) -> tuple[str, Sequence[str]]:
-    """The text as asyncpg takes it, and the names of its parameters in their order."""
+    """Return the statement with numbered parameters, as asyncpg expects it, and their names in order."""
     text = statement.postgres if isinstance(statement, Statement) else statement
     names = list(dict.fromkeys(_PARAMETER.findall(text)))
     return _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", text), names
@@ -85,7 +85,7 @@ def _arguments(names: Sequence[str], values: Values) -> list[Any]:
 
 
 def storable(value: Any) -> Any:
-    """PostgreSQL knows no text with a NUL in it; there the sign for a damaged character stands."""
+    """Replace NUL in text by U+FFFD, because PostgreSQL text cannot hold it."""
     if isinstance(value, str) and "\0" in value:
         return value.replace("\0", "\ufffd")
     if isinstance(value, list):
@@ -94,7 +94,7 @@ def storable(value: Any) -> Any:
 
 
 def _count(status: str) -> int:
-    """The rows that the status of a command, such as `INSERT 0 3`, tells of."""
+    """Return the number of rows from the status of a command, such as `INSERT 0 3`."""
     return int(status.rpartition(" ")[2])
 
 

@@ -1,1 +1,1 @@
-"""SQLite: the embedded default, one file in the data directory."""
+"""SQLite, the embedded default: one file in the data directory."""

@@ -1,4 +1,4 @@
-"""The audit log in a file that no server need have opened."""
+"""A check of the audit log in a SQLite file, with or without a running server."""
 
 import contextlib
 import sqlite3
@@ -10,7 +10,7 @@ from flowrunner.storage.sqlite.database import SqliteTransaction, finish
 
 
 def check_chain_of(path: Path, *, expected: tuple[int, str] | None = None) -> ChainReport:
-    """Check the chain in a database, also one that a server is using; nothing is changed in it.
+    """Check the chain in a database file without changing it, also while a server uses it.
 
     Raises:
         FlowRunnerError: If there is no such database, or no audit log in it.

@@ -1,8 +1,7 @@
-"""One SQLite file with one writer, whose transactions many tasks share.
+"""A SQLite file with one writer, whose transactions are shared by many tasks.
 
-Everything that is to be written goes into the next transaction; its awaiter is released when that
-is durable. While one commit waits for the disk the next batch gathers, so the cost of a commit is
-shared by whatever is in flight.
+Every operation goes into the next transaction, and its caller continues once that is durable. While one commit waits
+for the disk, the next batch accumulates, so concurrent operations share the cost of a commit.
 """
 
 import asyncio
@@ -28,13 +27,13 @@ from flowrunner.storage.transaction import NO_VALUES, Refused, Row, Sql, Stateme
 T = TypeVar("T")
 
 READERS: Final = 2
-# A read on the event loop may take about ten thousand instructions of SQLite's machine, some tenths
-# of a millisecond: a page of a list takes hundreds, an index scan of a thousand rows some thousands.
-# They are counted in turns, because SQLite goes on counting from one use of a statement to the next.
-_INSTRUCTIONS_A_TURN: Final = 1000
-LONGEST_READ_TURNS: Final = 10
-# Pages that deletions freed go back to the file system, a few at a time. The driver takes one step of
-# this statement, and each step gives back one page.
+# A read on the event loop may take about 10,000 instructions of SQLite's virtual machine, some tenths of a millisecond:
+# a page of a list takes hundreds, an index scan of a thousand rows some thousands. They are counted in steps, because
+# SQLite does not reset its count between two uses of a statement.
+_INSTRUCTIONS_A_STEP: Final = 1000
+LONGEST_READ_STEPS: Final = 10
+# Pages that deletions freed are returned to the file system, a few at a time. The driver executes one step of this
+# statement, and each step returns one page.
 FREE_PAGES: Final = "PRAGMA freelist_count"
 GIVE_BACK: Final = "PRAGMA incremental_vacuum(1)"
 _PAGES_A_COMMIT: Final = 2000
@@ -50,7 +49,7 @@ logger = structlog.get_logger()
 
 
 class SqliteTransaction:
-    """Fills `storage.transaction.Transaction`; none of its coroutines ever waits."""
+    """A transaction whose coroutines never suspend. Implements `storage.transaction.Transaction`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -92,7 +91,7 @@ class SqliteTransaction:
             self.connection.execute("COMMIT")
 
     def announce(self, execution_id: str) -> None:
-        """There is no other process."""
+        """Do nothing, because there is no other process."""
 
 
 def _text(statement: Sql) -> str:
@@ -108,7 +107,7 @@ def _refusals() -> Iterator[None]:
 
 
 def finish(awaitable: Awaitable[T]) -> T:
-    """The result of what awaits nothing but a `SqliteTransaction`, here and now."""
+    """Run an awaitable that awaits nothing but a `SqliteTransaction`, and return its result."""
     steps = awaitable.__await__()
     try:
         next(steps)
@@ -119,11 +118,11 @@ def finish(awaitable: Awaitable[T]) -> T:
 
 
 class SqliteDatabase:
-    """Fills `storage.database.Database`: connections to one file, and the threads they live on.
+    """Connections to one file, and the threads that use them. Implements `storage.database.Database`.
 
     Args:
-        bulk: How work of a class is done together with its like, for speed.
-        on_commit: Told, after each transaction, how many pieces of work it held.
+        bulk: A function for each class of operations that runs several of them together, for speed.
+        on_commit: Called after each commit with the number of operations.
     """
 
     def __init__(
@@ -146,12 +145,12 @@ class SqliteDatabase:
         self._wakeup_is_due = False
         self._closed = False
         self._writability = Writability()
-        self._at_hand = _connect_to_read(path)
-        # Another program may hold the file for a moment; a thread can wait for that, this one not.
-        self._at_hand.execute("PRAGMA busy_timeout = 0")
-        self._transaction_at_hand = SqliteTransaction(self._at_hand)
-        self._turns_at_hand = 0
-        self._at_hand.set_progress_handler(self._is_long_read, _INSTRUCTIONS_A_TURN)
+        self._on_loop = _connect_to_read(path)
+        # Another program may lock the file for a moment. A reader thread can wait for that, the event loop cannot.
+        self._on_loop.execute("PRAGMA busy_timeout = 0")
+        self._transaction_on_loop = SqliteTransaction(self._on_loop)
+        self._steps_on_loop = 0
+        self._on_loop.set_progress_handler(self._is_long_read, _INSTRUCTIONS_A_STEP)
         self._threads = [
             threading.Thread(target=self._write_loop, name="sqlite-writer", daemon=True),
             *(threading.Thread(target=self._read_loop, name=f"sqlite-reader-{n}", daemon=True) for n in range(READERS)),
@@ -160,55 +159,55 @@ class SqliteDatabase:
             thread.start()
 
     def submit(self, work: WriteOp) -> asyncio.Future[Any]:
-        """Do ``work`` in the next transaction; done when that is durable.
+        """Run ``work`` in the next transaction and return its result once that is durable.
 
         Raises:
-            Unavailable: The transaction could not be committed; nothing of it happened.
+            Unavailable: If the transaction could not be committed; nothing was written.
         """
         return self._send(self._writes, work)
 
     async def write(self, function: Callable[[Transaction], Awaitable[T]], *, audit: Audit = None) -> T:
-        """Call ``function`` in the next transaction. What it raises, it alone is undone by.
+        """Call ``function`` in the next transaction. If it raises, its own changes alone are rolled back.
 
         Args:
-            audit: What goes into the audit log in the same transaction, unless it raises.
+            audit: The entry to add to the audit log in the same transaction, unless ``function`` raises.
         """
         result: T = await self.submit(Call(function, audit))
         return result
 
     async def read(self, function: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Call ``function`` on a read-only connection, wherever that is quicker.
+        """Call ``function`` on a read-only connection, on the event loop or a reader thread.
 
-        A read of a few rows takes microseconds, and handing it to another thread twenty times
-        that. So it is begun right here; one that turns out to be long is interrupted, and begun
-        again on a reader's thread. ``function`` must not mind being called twice.
+        A read of a few rows takes microseconds, and passing it to another thread twenty times as long. So it starts on
+        the event loop; a long read is interrupted, and starts again on a reader thread. ``function`` may be called
+        twice.
         """
-        self._turns_at_hand = 0
+        self._steps_on_loop = 0
         try:
-            return finish(function(self._transaction_at_hand))
+            return finish(function(self._transaction_on_loop))
         except Exception as error:
             if not _is_trouble(error):
                 raise
             if getattr(error, "sqlite_errorcode", None) not in (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY):
                 raise _as_unavailable(error) from error
         finally:
-            if self._at_hand.in_transaction:
-                self._end_transaction_at_hand()
+            if self._on_loop.in_transaction:
+                self._end_transaction_on_loop()
         return await self.read_long(function)
 
-    def _end_transaction_at_hand(self) -> None:
-        # What interrupted the read would interrupt its end too, and the connection would then see
-        # the database as it is now for ever.
-        self._at_hand.set_progress_handler(None, _INSTRUCTIONS_A_TURN)
-        self._at_hand.execute("ROLLBACK")
-        self._at_hand.set_progress_handler(self._is_long_read, _INSTRUCTIONS_A_TURN)
+    def _end_transaction_on_loop(self) -> None:
+        # The handler that interrupted the read would interrupt the rollback too, and the connection would then keep its
+        # snapshot indefinitely.
+        self._on_loop.set_progress_handler(None, _INSTRUCTIONS_A_STEP)
+        self._on_loop.execute("ROLLBACK")
+        self._on_loop.set_progress_handler(self._is_long_read, _INSTRUCTIONS_A_STEP)
 
     def _is_long_read(self) -> bool:
-        self._turns_at_hand += 1
-        return self._turns_at_hand > LONGEST_READ_TURNS
+        self._steps_on_loop += 1
+        return self._steps_on_loop > LONGEST_READ_STEPS
 
     async def read_long(self, function: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Call ``function`` on a read-only connection that lives on another thread."""
+        """Call ``function`` on a read-only connection of a reader thread."""
         result: T = await self._send(self._reads, Call(function))
         return result
 
@@ -224,7 +223,7 @@ class SqliteDatabase:
         return await self.write(function)
 
     def notify(self, execution_ids: Iterable[str]) -> None:
-        """There is no other process."""
+        """Do nothing, because there is no other process."""
 
     async def listen(
         self, *, name: Callable[[], str], on_notification: Callable[[str], None], on_gap: Callable[[], None]
@@ -238,17 +237,13 @@ class SqliteDatabase:
         await self.read_long(_read_nothing)
 
     async def check_writable(self) -> None:
-        """Find out whether writing works: by the last commit, or by one more if that says too little.
-
-        Raises:
-            Unavailable: It does not.
-        """
+        """Raise Unavailable if writing does not work, by the last commit, or by another if that is too long ago."""
         if not self._threads[0].is_alive():
             raise Unavailable("The database's writer has ended")
         await self._writability.check(lambda: self.submit(Call(_write_nothing)))
 
     async def close(self) -> None:
-        """Commit what was submitted, then end the threads."""
+        """Commit what was submitted, then stop the threads."""
         self._closed = True
         self._writes.put(None)
         for _ in range(READERS):
@@ -256,7 +251,7 @@ class SqliteDatabase:
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
         self._deliver()
-        self._at_hand.close()
+        self._on_loop.close()
 
     # On the writer's thread
 
@@ -272,14 +267,14 @@ class SqliteDatabase:
                 if waiting:
                     batch = limit.take(waiting)
                     self._commit(connection, files, batch)
-                    self._post(batch)
-                    # Until more comes, which may be long: it would stay in memory with all that was written.
+                    self._return(batch)
+                    # Otherwise the written data would stay in memory until the next operation, which may be long.
                     del batch
         finally:
             connection.close()
 
     def _gather(self, waiting: deque[Pending]) -> bool:
-        """Take over what was submitted, and wait for some if nothing is waiting; False if nothing comes any more."""
+        """Collect submitted operations, waiting for one if there is none; return False once the database is closed."""
         with contextlib.suppress(queue.Empty):
             while len(waiting) < MAX_BATCH:
                 pending = self._writes.get(block=not waiting)
@@ -301,11 +296,11 @@ class SqliteDatabase:
             connection.execute("COMMIT")
             files.check(connection)
         except Exception as error:
-            # Whatever it is, this thread must live on: without it nothing is ever written again.
+            # Continue after any error: without this thread nothing is ever written again.
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             if len(batch) > 1 and _is_damage(error):
-                # Only what reads the damaged page must fail.
+                # Only operations that read the damaged page must fail.
                 for part in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
                     self._commit(connection, files, part)
                 return
@@ -321,7 +316,7 @@ class SqliteDatabase:
         logger.error("storage.commit_failed", error=str(error), size=len(batch), executions=executions_of(batch))
 
     def _apply_together(self, connection: sqlite3.Connection, batch: list[Pending]) -> bool:
-        """Whether all went well; if not, the transaction holds an unknown part of it."""
+        """Run all operations and return whether all succeeded; otherwise an unknown part of them is done."""
         try:
             for kind, works in by_kind(batch, self._bulk).items():
                 finish(self._bulk[kind](SqliteTransaction(connection), works))
@@ -344,15 +339,15 @@ class SqliteDatabase:
                     pending.result = finish(pending.work.run(SqliteTransaction(connection)))
                 except Exception as error:
                     pending.error = _as_unavailable(error)
-                self._post([pending])
+                self._return([pending])
                 # As in the writer's loop.
                 del pending
         finally:
             connection.close()
 
-    def _post(self, batch: Sequence[Pending]) -> None:
+    def _return(self, batch: Sequence[Pending]) -> None:
         self._done.extend(batch)
-        # One wake-up carries all that is done by the time the loop gets to it.
+        # One wake-up of the event loop delivers everything that is done by then.
         if not self._wakeup_is_due:
             self._wakeup_is_due = True
             with contextlib.suppress(RuntimeError):
@@ -364,17 +359,17 @@ class SqliteDatabase:
         self._wakeup_is_due = False
         done = self._done
         while done:
-            done.popleft().settle()
+            done.popleft().resolve()
 
 
 def _is_trouble(error: BaseException) -> bool:
-    """Whether the database is in trouble, rather than the work wrong."""
+    """Return whether the database is in trouble, as opposed to an error in the operation."""
     return _is_damage(error) or isinstance(error, sqlite3.OperationalError | sqlite3.InternalError | MemoryError)
 
 
 def _is_damage(error: BaseException) -> bool:
-    """Tell whether a part of the file cannot be read; others can."""
-    # The driver has no class of its own for a file that is damaged.
+    """Return whether a part of the file cannot be read, while others can."""
+    # The driver has no exception class for a damaged file.
     return type(error) is sqlite3.DatabaseError or getattr(error, "sqlite_errorcode", None) in _UNREADABLE
 
 
@@ -383,13 +378,13 @@ async def _read_nothing(tx: Transaction) -> None:
 
 
 async def _write_nothing(tx: Transaction) -> None:
-    """Change nothing, but have a page written all the same."""
+    """Write a page without changing anything."""
     version = await tx.row("PRAGMA user_version") or (0,)
     await tx.run(f"PRAGMA user_version = {version[0]:d}")
 
 
 async def _give_back(tx: Transaction) -> bool:
-    """Shorten the file a little; whether there is more to do."""
+    """Shorten the file a little and return whether there is more to do."""
     free = (await tx.row(FREE_PAGES) or (0,))[0]
     for _ in range(min(free, _PAGES_A_COMMIT)):
         await tx.row(GIVE_BACK)
@@ -410,7 +405,7 @@ def _apply_alone(connection: sqlite3.Connection, pending: Pending) -> None:
 
 
 def _as_unavailable(error: Exception) -> Exception:
-    """What an error means to the one who waits: trouble of the database, or else the error itself."""
+    """Return Unavailable if the database is in trouble, or else the error itself."""
     if not _is_trouble(error):
         return error
     logger.error("storage.read_failed", error=str(error))
@@ -428,8 +423,8 @@ def _connect(path: Path, *, cache_mib: int) -> sqlite3.Connection:
     connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-    # What a burst of writes made the log grow to is given back.
+    # Shrinks a log that has grown in a burst of writes.
     connection.execute("PRAGMA journal_size_limit = 67108864")
-    # Small, because the system keeps the file's pages anyway; these would be a second copy.
+    # Small, because the operating system caches the file anyway.
     connection.execute(f"PRAGMA cache_size = -{cache_mib * 1024:d}")
     return connection

@@ -1,4 +1,4 @@
-"""The files of a SQLite database, and whether they are still the ones that it was opened with."""
+"""Detection of deleted or replaced files of an open SQLite database."""
 
 import contextlib
 import sqlite3
@@ -10,17 +10,17 @@ import structlog
 logger = structlog.get_logger()
 
 _File: TypeAlias = tuple[int, int]
-_SAVED: Final = "all that was written is in the database now; end the server, and start it again"
-_LOST: Final = "what was written since is not kept; end the server, put the file back, and start it again"
+_SAVED: Final = "everything written so far is in the database; stop the server, and start it again"
+_LOST: Final = "later writes are lost; stop the server, put the file back, and start it again"
 
 
 class DatabaseFiles:
-    """Notices that the database or its log was deleted, moved or replaced while the server has it open.
+    """Detector of a database file or log that was deleted, moved or replaced while the server has it open.
 
-    SQLite goes on with the files that it has open, and all that it writes there is lost when it closes them.
+    SQLite continues with the open files, and everything that it writes there is lost when it closes them.
 
     Attributes:
-        gone: The first file that was found to be gone; None as long as there is none. Nothing may be written then.
+        gone: The first file that was found missing; None if none was. Nothing may be written once it is set.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,20 +29,20 @@ class DatabaseFiles:
         self._known: dict[Path, _File | None] = {path: _file_at(path)}
 
     def check(self, connection: sqlite3.Connection) -> None:
-        """Look after a commit, before anybody is told of it.
+        """Check the files after a commit, before its outcome is reported.
 
         Raises:
-            sqlite3.Error: The commit is lost, or may be.
+            sqlite3.Error: If the commit is lost, or may be.
         """
         for path in self._paths:
             found = _file_at(path)
-            # The log is made by the first commit, which has been by now.
+            # The first commit creates the log, so by now it must exist.
             if found is None or self._known.setdefault(path, found) != found:
                 self._save(connection, path)
                 return
 
     def _save(self, connection: sqlite3.Connection, gone: Path) -> None:
-        """Bring what is in the lost log into the database, which makes it as durable as it ever is."""
+        """Write the content of the lost log into the database, where it is durable."""
         self.gone = gone
         database, _ = self._paths
         is_saved = False

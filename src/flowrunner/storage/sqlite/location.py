@@ -1,4 +1,4 @@
-"""A SQLite file as the place where a program stores."""
+"""A SQLite file as the location of the stored data."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from flowrunner.storage.sqlite.database import SqliteDatabase
 
 
 class SoleOwnership:
-    """Fills `ports.Ownership` where there is no other server."""
+    """Ownership where there is no other server. Implements `ports.Ownership`."""
 
     is_held = True
     is_lost = False
@@ -28,7 +28,7 @@ class SoleOwnership:
 
 @dataclass(frozen=True, slots=True)
 class SqliteFile:
-    """Fills `storage.location.Location`."""
+    """Implements `storage.location.Location`."""
 
     path: Path
 
@@ -36,26 +36,26 @@ class SqliteFile:
         return self.path.exists()
 
     async def schema(self) -> Schema:
-        """Return the schema it has. Raises: UnusableDatabase."""
+        """Return the schema of the database. Raises: UnusableDatabase."""
         return schema_of_sqlite(self.path) if self.path.exists() else Schema(None)
 
     async def migrate(self) -> None:
-        """Bring it to the newest schema. Raises: UnknownSchema, UnusableDatabase."""
+        """Migrate to the newest schema. Raises: UnknownSchema, UnusableDatabase."""
         migrate_sqlite(self.path)
 
     @property
     def mark(self) -> Path:
-        """The file that says where all this has moved."""
+        """Return the path of the file that names the place to which the database was moved."""
         return self.path.with_name(f"{self.path.name}.moved")
 
     async def check(self) -> list[str]:
-        """Return no warnings. Raises: FlowRunnerError if it has moved elsewhere, where its executions go on."""
+        """Raise FlowRunnerError if the database was moved, because its executions go on there; return no warnings."""
         if self.mark.exists():
             place = self.mark.read_text().strip()
             raise FlowRunnerError(
-                f"{self.path} was copied to PostgreSQL ({place}), and its executions go on there: a server here too"
-                " would do all of it twice. Set FLOWRUNNER_DATABASE_URL. To go on with the file instead, make sure that"
-                f" nothing uses the copy, and delete {self.mark}"
+                f"{self.path} was copied to PostgreSQL ({place}), and its executions go on there: a server on the file"
+                " would run all of them twice. Set FLOWRUNNER_DATABASE_URL. To go on with the file instead, make sure"
+                f" that nothing uses the copy, and delete {self.mark}"
             )
         return []
 
@@ -67,5 +67,5 @@ class SqliteFile:
         yield SoleOwnership()
 
     async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:
-        """Check the audit log, also while a server writes it. Raises: FlowRunnerError."""
+        """Check the audit log, also while a server writes to it. Raises: FlowRunnerError."""
         return await asyncio.to_thread(check_chain_of, self.path, expected=expected)
