@@ -326,7 +326,7 @@ def test_what_it_waits_for_is_told_and_where_nobody_answers_it_ends(tmp_path: Pa
     assert (unasked.returncode, unasked.stdout) == (9, "")
     assert 'wait  ask.1 for an approval: "Ship 7?"\n' in unasked.stderr
     assert unasked.stderr.endswith(
-        "flowrunner: the flow was cancelled: nobody answers what it waits for\n"
+        "flowrunner: the flow was cancelled: no input was given for its waiting steps\n"
         '  ask.1 waits for an approval: "Ship 7?". Answer: --approve ask or --reject ask\n'
     )
     assert unpaid.returncode == 9

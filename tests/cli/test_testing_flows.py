@@ -68,7 +68,7 @@ def test_the_graph_the_expressions_and_the_retries_are_real(tmp_path: Path) -> N
     assert report["by_name"]["some"]["virtual_seconds"] == 0
 
 
-def test_waits_are_leapt_over_and_answers_come_when_the_test_says(tmp_path: Path) -> None:
+def test_waits_are_skipped_and_answers_come_when_the_test_says(tmp_path: Path) -> None:
     report = report_of(
         """\
 nodes:
@@ -234,11 +234,11 @@ def test_what_differs_is_shown_with_what_ran(tmp_path: Path) -> None:
     ]
     assert blocks["error"][:3] == [
         "error:",
-        "expected the type http.5xx, and it is http.401: go away",
-        "expected a message with 'come', and it is 'go away'",
+        "expected the type http.5xx, but it is http.401: go away",
+        "expected a message with 'come', but it is 'go away'",
     ]
-    assert blocks["tries"][0] == "tries: expected 2 of 'fetch', and there were 1"
-    assert blocks["logs"][:2] == ["logs:", "no line of the level warn says 'careful'; there are:"]
+    assert blocks["tries"][0] == "tries: expected 2 attempts of 'fetch', but there were 1"
+    assert blocks["logs"][:2] == ["logs:", "no line of the level warn contains 'careful'; the lines are:"]
 
 
 def failures(output: str) -> dict[str, list[str]]:
@@ -288,7 +288,7 @@ def test_mocks_that_do_not_fit_fail_the_test_whatever_it_expects(tmp_path: Path)
     )
 
     assert (report["exit"], report["failed"]) == (1, 2)
-    assert report["by_name"]["too_few"]["problems"] == ["the mock of 'fetch' has 1 answers, and was asked once more"]
+    assert report["by_name"]["too_few"]["problems"] == ["the mock of 'fetch' has 1 answers, but the node ran once more"]
     assert report["by_name"]["no_answer"]["problems"] == [
         "the node 'push' (webhook) would reach outside, and tests run offline. "
         "Give it a mock: mocks: {push: {result: …}}"
@@ -537,7 +537,7 @@ tests:
     done = flowrunner("test", "flow.yaml", "--junit", "results.xml", at=tmp_path)
 
     assert done.returncode == 1
-    assert "3 lines were expected and 9002 came; the first that differs is line 2:" in done.stdout
+    assert "expected 3 lines, but there are 9002; the first difference is in line 2:" in done.stdout
     assert max(map(len, done.stdout.splitlines())) < 600
     assert len(done.stdout.splitlines()) < 60
     assert (tmp_path / "results.xml").stat().st_size < 50_000

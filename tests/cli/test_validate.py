@@ -270,8 +270,8 @@ def test_pull_requests_get_annotations(home: Path) -> None:
         "::error file=a%2Cb.yaml,line=2,col=13,title=node.type::"
         "nodes.a.type: unknown node type 'retrun'%0Ahint: did you mean 'return'?",
         "::warning file=doubtful.yaml,line=2,col=51,title=edge.missing::"
-        "nodes.ask.next: the action 'rejected' leads nowhere: its scope ends with it"
-        "%0Ahint: add 'rejected: <node>' if more is to follow",
+        "nodes.ask.next: the action 'rejected' has no edge: its scope ends with it"
+        "%0Ahint: add 'rejected: <node>' if the flow continues",
     ]
 
 

@@ -205,7 +205,7 @@ class UntimedEngine(FlowEngine):
 
     async def load(self, id: ExecutionId) -> Any:
         run = await super().load(id)
-        return None if run is None else UntimedRun(run, self._world.clock)
+        return None if run is None else UntimedRun(run, self._deps.clock)
 
 
 class UntimedRun:

@@ -95,7 +95,7 @@ expect: {status: complete} | expect.status | enum | did you mean 'completed'?
 expect: {status: done, error: timeout, result: 1} | expect.status | enum |
 expect: {status: failed, result: 1} | expect.result | expect.both |
 expect: {status: completed, error: timeout} | expect.error | expect.both |
-expect: {path: [fetch, push]} | expect.path[1] | test.node | only nodes that stand in no other node make up a path
+expect: {path: [fetch, push]} | expect.path[1] | test.node | a path holds only top-level nodes
 expect: {path: fetch} | expect.path | type |
 expect: {tries: {fetch: many}} | expect.tries.fetch | type |
 expect: {logs: [{level: loud, message: x}]} | expect.logs[0].level | enum |

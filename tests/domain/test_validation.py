@@ -144,7 +144,7 @@ PROMISES = {
     ),
     "an edge out of its scope": (
         "nodes: {a: {type: foreach, params: {items: []}, nodes: {b: {type: log, params: {message: x}, next: a}}}}",
-        ("edge.target", "nodes.a.nodes.b.next", 1, 100, "leave it out here, and let the node around lead there"),
+        ("edge.target", "nodes.a.nodes.b.next", 1, 100, "leave it out here, and let the enclosing node lead there"),
     ),
     "a handler that is not there": (
         "on_failure: alarn\nnodes: {a: {type: return}}",
@@ -285,8 +285,8 @@ def test_an_action_with_nowhere_to_go_is_a_warning() -> None:
     assert reading.flow is not None
     assert all(fault.is_warning for fault in reading.faults)
     assert told(reading.faults) == [
-        ("edge.missing", "nodes.ask.next", 4, 5, "add 'rejected: <node>' if more is to follow"),
-        ("edge.missing", "nodes.ask.next", 4, 5, "add 'timeout: <node>' if more is to follow"),
+        ("edge.missing", "nodes.ask.next", 4, 5, "add 'rejected: <node>' if the flow continues"),
+        ("edge.missing", "nodes.ask.next", 4, 5, "add 'timeout: <node>' if the flow continues"),
     ]
 
 

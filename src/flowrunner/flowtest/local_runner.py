@@ -20,7 +20,7 @@ from flowrunner.services.signals import checked_data
 # Receives events as they are recorded.
 Watch = Callable[[ExecutionId, Sequence[Recorded]], None]
 
-STUCK: Final = "nobody answers what it waits for"
+STUCK: Final = "no input was given for its waiting steps"
 _BY: Final = "local"
 
 

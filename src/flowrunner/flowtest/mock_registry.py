@@ -62,7 +62,7 @@ class MockRegistry:
         if mock.repeats:
             return mock.answers[0]
         if count > len(mock.answers):
-            raise self.problem(f"the mock of '{name}' has {len(mock.answers)} answers, and was asked once more")
+            raise self.problem(f"the mock of '{name}' has {len(mock.answers)} answers, but the node ran once more")
         return mock.answers[count - 1]
 
     def problem(self, message: str) -> NodeFailure:
@@ -94,7 +94,7 @@ class MockedType(NodeType[Any]):
         actions = self._real.actions
         if answer.action is None and actions and DEFAULT_ACTION not in actions:
             raise self._registry.problem(
-                f"the mock of '{context.node}' has to say an 'action': {', '.join(sorted(actions))}"
+                f"the mock of '{context.node}' needs an 'action': {', '.join(sorted(actions))}"
             )
         # A type without actions ends its scope.
         return Outcome(answer.result, answer.action or DEFAULT_ACTION, is_last=not actions)

@@ -78,7 +78,7 @@ def _mismatches(flow: Flow, events: Sequence[Event], expect: Expectation, waits:
         actual_count = was.tries.get(path, 0)
         if actual_count != count:
             name = dotted_path(path)
-            line = f"expected {count} of '{name}', and there were {actual_count}"
+            line = f"expected {count} attempts of '{name}', but there were {actual_count}"
             yield Mismatch("tries", {name: count}, {name: actual_count}, (line,))
 
 
@@ -87,18 +87,18 @@ def _wrong_error(error: Failure, expect: Expectation) -> Iterator[Mismatch]:
     assert wanted is not None, "called only if an error is expected"
     lines = []
     if wanted.type is not None and not matches_error(wanted.type, error.type):
-        lines.append(f"expected the type {wanted.type}, and it is {error.type}: {error.message}")
+        lines.append(f"expected the type {wanted.type}, but it is {error.type}: {error.message}")
     if wanted.message is not None and wanted.message not in error.message:
-        lines.append(f"expected a message with {wanted.message!r}, and it is {error.message!r}")
+        lines.append(f"expected a message with {wanted.message!r}, but it is {error.message!r}")
     if wanted.node is not None and wanted.node != error.node:
-        lines.append(f"expected it from the node '{wanted.node}', and it came from '{error.node}'")
+        lines.append(f"expected the error of the node '{wanted.node}', but it is from '{error.node}'")
     if lines:
-        asked: JSON = {
+        wanted_json: JSON = {
             key: value
             for key, value in (("type", wanted.type), ("message", wanted.message), ("node", wanted.node))
             if value is not None
         }
-        yield Mismatch("error", asked, error.as_json(), tuple(lines))
+        yield Mismatch("error", wanted_json, error.as_json(), tuple(lines))
 
 
 def _missing_logs(events: Sequence[Event], wanted: Sequence[ExpectedLog]) -> Iterator[Mismatch]:
@@ -111,7 +111,7 @@ def _missing_logs(events: Sequence[Event], wanted: Sequence[ExpectedLog]) -> Ite
                 {"level": line.level, "message": line.message},
                 [f"{said.level}: {said.message}" for said in lines],
                 (
-                    f"no line{level} says {line.message!r}; there are:",
+                    f"no line{level} contains {line.message!r}; the lines are:",
                     *(f"  {s.level}: {s.message}" for s in lines[:20]),
                 ),
             )
@@ -140,17 +140,17 @@ def _missing(expected: object, actual: object, at: str) -> Iterator[str]:
         for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
             yield from _missing(one, other, f"{at}[{index}]")
     elif not same(expected, actual):
-        yield f"{at}: expected {_short(expected)}, and it is {_short(actual)}"
+        yield f"{at}: expected {_short(expected)}, but it is {_short(actual)}"
 
 
 def _difference(expected: Sequence[str], actual: Sequence[str]) -> tuple[str, ...]:
     if len(expected) + len(actual) > _MOST_COMPARED:
         pairs = enumerate(zip_longest(expected, actual, fillvalue=""), 1)
-        number, (wanted, came) = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
+        number, (wanted, got) = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
         return (
-            f"{len(expected)} lines were expected and {len(actual)} came; the first that differs is line {number}:",
+            f"expected {len(expected)} lines, but there are {len(actual)}; the first difference is in line {number}:",
             f"-{wanted}",
-            f"+{came}",
+            f"+{got}",
         )
     found = difflib.unified_diff(expected, actual, "expected", "actual", n=3, lineterm="")
     return tuple(line for line in found if not line.startswith("@@"))

@@ -106,7 +106,7 @@ class Document:
             self.fault((*at, key), "duration", str(error))
             return None
         if seconds <= 0 and key == "timeout":
-            self.fault((*at, key), "range", "must be longer than nothing")
+            self.fault((*at, key), "range", "must be longer than 0")
             return None
         return seconds
 

@@ -85,8 +85,8 @@ def read_edges(
         document.warn(
             at,
             "edge.missing",
-            f"the action '{action}' leads nowhere: its scope ends with it",
-            f"add '{action}: <node>' if more is to follow",
+            f"the action '{action}' has no edge: its scope ends with it",
+            f"add '{action}: <node>' if the flow continues",
             key=True,
         )
     return edges
@@ -141,8 +141,8 @@ def check_reach(
         document.warn(
             (*nodes_at, first[0]),
             "edge.endless",
-            "no way leads out of here: nothing but an error ends it, or limits.max_steps",
-            "let an action lead nowhere, or to a node of type return",
+            "no path ends from here: only an error or limits.max_steps ends it",
+            "leave an action without an edge, or let it lead to a node of type return",
             key=True,
         )
     reached |= _reached(nodes, handlers)
@@ -197,22 +197,22 @@ def _no_target(
 ) -> tuple[str, str | None]:
     match target:
         case str() if "${" in target:
-            return "an edge is no expression", "for a choice write a node of type switch"
+            return "an edge cannot be an expression", "for a choice write a node of type switch"
         case str() if target in elsewhere:
             scope = elsewhere[target]
             where = f"inside '{scope}'" if scope else "outside this scope"
-            hint = None if scope else "leave it out here, and let the node around lead there"
+            hint = None if scope else "leave it out here, and let the enclosing node lead there"
             return f"'{target[:60]}' is {where}: edges stay in their own scope", hint
         case str():
             hint = document.suggestions.did_you_mean(target, siblings)
             if hint is None and target.lower() in _ENDS:
-                hint = "leave it out: where no edge leads on, the flow ends"
+                hint = "leave it out: the flow ends after a node without an edge"
             return f"'{target[:60]}' is not a node of this scope", hint
         case dict() if action == "error" and target:
             kind = next(iter(target))
             return "must be the name of a node", f"write error.{kind}: <node>"
         case None:
-            return "must be the name of a node", "leave it out: where no edge leads on, the flow ends"
+            return "must be the name of a node", "leave it out: the flow ends after a node without an edge"
         case _:
             return "must be the name of a node", None
 
@@ -220,8 +220,8 @@ def _no_target(
 def _never_fires(document: Document, action: str, actions: frozenset[str], spec: NodeTypeSpec) -> tuple[str, str]:
     if not actions and not _is_of_error(action):
         message = f"a node of type {spec.name} ends its scope: nothing comes after it"
-        return message, "leave 'next' out; a node that goes on with a value is of type transform"
-    message = f"'{action}' can never fire: a node of type {spec.name} does not end so"
+        return message, "leave 'next' out; to continue with a value, use a node of type transform"
+    message = f"'{action}' can never fire: a node of type {spec.name} has no such action"
     return message, _hint_of_action(document, action, actions, spec)
 
 

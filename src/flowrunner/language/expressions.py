@@ -92,7 +92,7 @@ class Expressions:
             known = context.visible
             if keys and str(keys[0]) not in known and (scope := context.elsewhere.get(str(keys[0]))):
                 self.document.fault(
-                    at, "expression.scope", f"'{text}': '{keys[0]}' is inside '{scope}' and seen only there"
+                    at, "expression.scope", f"'{text}': '{keys[0]}' is inside '{scope}' and visible only there"
                 )
                 return
         elif root == "vars":
@@ -109,7 +109,7 @@ class Expressions:
                 at,
                 "expression.self",
                 message,
-                "read what flows in as ${input}, and in 'output' what it gives as ${result}",
+                "read the input as ${input}, and in 'output' the result as ${result}",
             )
         elif root == "nodes" and len(keys) > 1 and keys[1] not in _NODE_MEMBERS:
             self.unknown_key(at, text, f"nodes.{keys[0]}", keys[1], _NODE_MEMBERS)

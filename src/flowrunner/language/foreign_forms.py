@@ -48,12 +48,12 @@ OF_TYPES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("email", "mail", "sendemail", "emailsend", "smtp"), _MAIL),
     **dict.fromkeys(("cron", "schedule", "scheduler", "trigger", "webhooktrigger", "manualtrigger"), _STARTED),
     **dict.fromkeys(("split", "splitter"), "write type: foreach for the elements of a list, or parallel for branches"),
-    **dict.fromkeys(("start", "begin", "entry"), "leave it out: the flow begins with the node that no edge leads to"),
+    **dict.fromkeys(("start", "begin", "entry"), "leave it out: the flow starts with the node that no edge leads to"),
     **dict.fromkeys(("sql", "postgres", "postgresql", "mysql", "database", "db", "query", "redis"), _NO_DATABASE),
     **dict.fromkeys(("shell", "bash", "command", "exec", "ssh", "docker"), _NO_COMMANDS),
     **dict.fromkeys(("llm", "openai", "agent", "ai", "gpt", "anthropic"), _ASKED),
     **dict.fromkeys(("file", "readfile", "writefile", "s3", "ftp"), _ASKED),
-    **dict.fromkeys(("merge", "join"), "branches join in their node of type parallel, which gives what each gave"),
+    **dict.fromkeys(("merge", "join"), "branches join in their node of type parallel, which returns their results"),
 }
 # Hints for keys that are meant as an edge.
 _LEADING: Final = frozenset((_BEFORE, _ON_ERROR))

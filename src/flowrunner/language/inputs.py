@@ -69,7 +69,7 @@ class Form:
             return self._matcher.faults(value, first_only=False)
         if not self.weight.has_choice:
             return self._matcher.faults(value, first_only=True)
-        return (ParamFault(keys=(), code="no_match", message="does not fit its schema, and is too large to tell why"),)
+        return (ParamFault(keys=(), code="no_match", message="does not fit its schema, and is too large to say why"),)
 
 
 @dataclass(slots=True)

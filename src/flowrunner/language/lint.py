@@ -43,7 +43,7 @@ def lint_code(code: Code, names: Collection[str], *, is_result_used: bool) -> It
     """
     if code.script.is_body:
         if is_result_used and not returns(code.text):
-            yield LintWarning("script.result", "the script returns nothing: it gives null", "write: return …")
+            yield LintWarning("script.result", "the script returns nothing, so its result is null", "write: return …")
     elif (at := assignment(code.text)) is not None:
         compared = " ".join(f"{code.text[:at].rstrip()} === {code.text[at + 1 :].lstrip()}".split())
         yield LintWarning(
@@ -95,7 +95,7 @@ def lint_text(text: str, names: Collection[str]) -> LintWarning | None:
         return None
     return LintWarning(
         "expression.braces",
-        f"'{found[0][:_MOST_SHOWN]}' stays as it is: expressions stand between ${{ and }}",
+        f"'{found[0][:_MOST_SHOWN]}' stays as it is: expressions are written between ${{ and }}",
         f"write ${{{meant.strip()[:_MOST_SHOWN]}}}",
     )
 

@@ -208,7 +208,11 @@ class NodeReader:
         )
         if spec.child_scopes is not None and "retry" in node:
             document.fault(
-                (*at, "retry"), "retry.scope", "its nodes have tries of their own", "put 'retry' on them", key=True
+                (*at, "retry"),
+                "retry.scope",
+                "the nodes inside have retries of their own",
+                "put 'retry' on them",
+                key=True,
             )
         collect = None
         if collects:
@@ -384,7 +388,7 @@ class NodeReader:
                 continue
             if "type" in branch and "nodes" not in branch:
                 hint = f"write {key[:60]}: {{nodes: {{a: {{type: …}}}}}}"
-                self.document.fault(inside, "required", "a branch is no node, but has nodes", hint, key=True)
+                self.document.fault(inside, "required", "a branch is not a node, but has nodes", hint, key=True)
                 continue
             self.document.known_keys(branch, inside, ("nodes", "start", "description"))
             nodes = self.document.map_at(branch, inside, "nodes", "each by its name: " + _SAMPLES["nodes"])

@@ -214,7 +214,7 @@ class _FlowReader:
             written, (), "inputs", "a JSON Schema for each by its name: {name: {type: string}}"
         )
         if inputs.get("type") == "object" and isinstance(inputs.get("properties"), dict):
-            message = "the inputs stand here by their names, without a schema around them"
+            message = "the inputs are listed here by name, without a schema around them"
             self.document.fault(
                 ("inputs",), "type", message, "write what is under 'properties' right under 'inputs'", key=True
             )

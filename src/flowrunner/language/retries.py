@@ -59,7 +59,7 @@ def _check_errors(document: Document, errors: JSON, at: Keys, spec: NodeTypeSpec
         if isinstance(error, str) and is_misspelt_error(error, spec):
             near = nearest_error(error)
             hint = None if near is None else f"did you mean '{near}'?"
-            document.warn((*at, index), "retry.error", f"there is no error '{error}': it is never tried again", hint)
+            document.warn((*at, index), "retry.error", f"there is no error '{error}': it is never retried", hint)
 
 
 def _fault_of_errors(document: Document, written: JSON, at: Keys) -> None:
@@ -68,7 +68,7 @@ def _fault_of_errors(document: Document, written: JSON, at: Keys) -> None:
         document.fault(at, "type", "must be a list of error types", hint)
         return
     if not written:
-        document.fault(at, "type", "must name an error type at least", "leave it out for the errors that pass")
+        document.fault(at, "type", "must name at least one error type", "leave it out to retry after transient errors")
     for index, error in enumerate(written):
         if not isinstance(error, str):
             is_status = isinstance(error, int) and 100 <= error <= 599

@@ -31,7 +31,7 @@ def syntax_fault(text: str, error: yaml.MarkedYAMLError) -> Fault:
     if "Unicode character escape" in problem:
         return Fault(
             path="", code="yaml.character", line=line, column=max(column - 2, 1),
-            message="the escape stands for no character, but for half of a surrogate pair or none at all",
+            message="the escape is not a character, but half of a surrogate pair or no code point",
             hint=r"write both halves, \ud83d\ude00, or the character itself",
         )  # fmt: skip
     lines = [line[:_MOST_EXAMINED] for line in text.splitlines()[max(0, line - 2) : line]]
@@ -87,7 +87,7 @@ def _hint(lines: Sequence[str], column: int, problem: str, context: str, opened_
         doubled = apostrophe[0].replace("'", "''")
         return f"write the apostrophe twice within single quotes, as in {doubled}, or use double quotes around the text"
     if "expected key" in problem and re.search(r"""[:-] +["']""", lines[-1][: column - 1] if lines else ""):
-        return "the text goes on after its closing quote: put quotes around all of it"
+        return "the text continues after its closing quote: put quotes around all of it"
     if "expected key" in problem or "expected '-'" in problem:
         return "begin the line in the same column as the others beside it"
     if "block sequence" in problem:

@@ -91,7 +91,7 @@ class HttpRequestParams(Params):
     @classmethod
     def _timeout(cls, value: str | None) -> str | None:
         if value is not None and "${" not in value and parse_duration(value) <= 0:
-            raise ValueError("must be longer than nothing")
+            raise ValueError("must be longer than 0")
         return value
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ class WaitParams(Params):
     @classmethod
     def _key(cls, value: str) -> str:
         if not value.isprintable():
-            raise ValueError("must have printable characters only, or nobody could send it")
+            raise ValueError("must have printable characters only")
         return value
 
 

@@ -54,7 +54,7 @@ def _check_action(
 
 def _check_error(written: FlowTestDocument, type: str, spec: NodeTypeSpec, at: Keys) -> None:
     if type.endswith("xx") or type in ("http", "connection", "egress"):
-        message = f"'{short(type)}' stands for several errors, of which a run has one"
+        message = f"'{short(type)}' is a family of errors, and a run fails with one of them"
         written.warn(at, "mock.error", message, "such as http.503" if type.startswith("http") else "name one of them")
     elif not may_fail_with(type, spec) or is_misspelt_error(type, spec):
         near = nearest_error(type)
@@ -65,14 +65,14 @@ def _check_error(written: FlowTestDocument, type: str, spec: NodeTypeSpec, at: K
 
 def _check_answer(written: FlowTestDocument, result: JSON, params: Mapping[str, JSON], at: Keys) -> None:
     if not isinstance(result, dict):
-        message = f"no server gives this: the result is a map with {', '.join(_ANSWER_KEYS)}"
+        message = f"no server answers like this: the result is a map with {', '.join(_ANSWER_KEYS)}"
         written.warn(at, "mock.result", message, "write result: {body: …}")
         return
     for key in result:
         if key not in _ANSWER_KEYS:
             near = written.suggestions.nearest(key, _ANSWER_KEYS)
             hint = "put it under 'body'" if near is None else f"did you mean '{near}'?"
-            message = f"no server gives this: the result has no '{short(key)}'"
+            message = f"no server answers like this: the result has no '{short(key)}'"
             written.warn((*at, key), "mock.result", message, hint, is_of_key=True)
     if "status_code" not in result:
         return

@@ -260,7 +260,7 @@ class _Reader:
         for index, name in enumerate(names):
             if not isinstance(name, str) or name not in self.nodes:
                 inside = self.names.called(name) if isinstance(name, str) else ()
-                hint = "only nodes that stand in no other node make up a path" if inside else None
+                hint = "a path holds only top-level nodes" if inside else None
                 message = f"'{short(str(name))}' is not a node of this flow"
                 self.written.fault(
                     (*at, index),
