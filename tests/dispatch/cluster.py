@@ -129,7 +129,7 @@ class Cluster:
         database = open_database(self.place)
         journal, inbox, flows = self.wrap(SqlJournal(database), database), SqlInbox(database), SqlFlows(database)
         vault = AesVault(SqlSecrets(database), MasterKeys(bytes(range(32))), self.clock)
-        world = EngineDependencies(
+        deps = EngineDependencies(
             journal=journal,
             library=CompiledFlowCache(flows, self._specs),
             vault=vault,
@@ -143,21 +143,21 @@ class Cluster:
             limits=self.limits,
         )
         workflows = WorkflowClient(client, self.url.queue, journal=journal, inbox=inbox, vault=vault, clock=self.clock)
-        engine = self.engine(world)
+        engine = self.engine(deps)
         slots = SqlActiveSlots(database)
         admission = Admission(slots, workflows, self.clock, limits=self.limits)
         dispatcher = TemporalDispatcher(engine, workflows, admission, journal=journal, inbox=inbox, clock=self.clock)
         reader, schemas = SqlExecutions(database), RustSchemas()
         executions = Executions(
-            reader, flows, world.library, dispatcher, usage=SqlUsage(database), limits=self.limits,
+            reader, flows, deps.library, dispatcher, usage=SqlUsage(database), limits=self.limits,
             sandbox=self.sandbox, schemas=schemas, clock=self.clock,
         )  # fmt: skip
-        world.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
+        deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
         await dispatcher.open()
         try:
             yield Side(
                 client=client,
-                world=world,
+                deps=deps,
                 engine=engine,
                 journal=journal,
                 inbox=inbox,
@@ -169,8 +169,8 @@ class Cluster:
                 dispatcher=dispatcher,
                 executions=executions,
                 signals=Signals(reader, journal, dispatcher, schemas, self.clock),
-                reruns=Reruns(executions, reader, journal, flows, world.library),
-                library=world.library,
+                reruns=Reruns(executions, reader, journal, flows, deps.library),
+                library=deps.library,
                 database=database,
             )
         finally:
@@ -183,7 +183,7 @@ class Side:
     """One process of the cluster."""
 
     client: Client
-    world: EngineDependencies
+    deps: EngineDependencies
     engine: FlowEngine
     journal: Journal
     inbox: SqlInbox

@@ -1,4 +1,4 @@
-"""Writes what the present workflow leaves in Temporal, for every later version of it to be replayed against.
+"""Recorder of histories of the present workflow, against which later versions are replayed.
 
 `PYTHONPATH=tests python -m dispatch.record_histories`. Histories that are there already stay: executions that have
 begun under an earlier version go on under a later one.
@@ -123,7 +123,7 @@ async def begins_a_new_history(machines: Cluster, front: Front) -> ExecutionId:
     return id
 
 
-STORIES: Final[tuple[Callable[[Cluster, Front], Awaitable[ExecutionId]], ...]] = (
+SCENARIOS: Final[tuple[Callable[[Cluster, Front], Awaitable[ExecutionId]], ...]] = (
     ends_at_once,
     is_told_and_waits_and_is_taken_over,
     is_cancelled_in_temporal_while_it_waits,
@@ -133,16 +133,16 @@ STORIES: Final[tuple[Callable[[Cluster, Front], Awaitable[ExecutionId]], ...]] =
 )
 
 
-async def record(machines: Cluster, story: Callable[[Cluster, Front], Awaitable[ExecutionId]]) -> None:
+async def record(machines: Cluster, scenario: Callable[[Cluster, Front], Awaitable[ExecutionId]]) -> None:
     async with machines.server() as front:
-        id = await story(machines, front)
+        id = await scenario(machines, front)
         handles: list[WorkflowHandle[Any, Any]] = [
             front.client.get_workflow_handle(id, run_id=run.run_id)
             async for run in front.client.list_workflows(f"WorkflowId = '{id}'")
         ]
         for number, handle in enumerate(reversed(handles), start=1):
             history = (await handle.fetch_history()).to_json_dict()
-            name = story.__name__ + (f"-{number}" if len(handles) > 1 else "")
+            name = scenario.__name__ + (f"-{number}" if len(handles) > 1 else "")
             (DIRECTORY / f"{name}.json").write_text(json.dumps(_anonymous(history), indent=1) + "\n")
 
 
@@ -161,11 +161,11 @@ async def main() -> None:
         temporal = Temporal(Path(directory), limit__historyCount__suggestContinueAsNew="25").start()
         try:
             postgres.start()
-            for story in STORIES:
-                if list(DIRECTORY.glob(f"{story.__name__}*.json")):
+            for scenario in SCENARIOS:
+                if list(DIRECTORY.glob(f"{scenario.__name__}*.json")):
                     continue
                 async with cluster(new_postgres_database(postgres), temporal.url(f"queue-{uuid4()}")) as machines:
-                    await record(machines, story)
+                    await record(machines, scenario)
         finally:
             temporal.stop()
             postgres.stop()

@@ -80,8 +80,8 @@ async def test_no_more_advance_at_once_than_may_and_all_come_in(machines: Cluste
         assert await front.until_ended(*ids) == [Status.COMPLETED] * 7
     assert work.most == 2
     assert sorted(work.begun[:2], key=str) == ["0", "1"]
-    # Of two that have been told of their room, one may come so late that others have come and gone meanwhile. In which
-    # order they are told, the tests of the storage show.
+    # One of two admitted executions may be loaded so late that others have been loaded and left meanwhile. The tests of
+    # the storage check the order of admission.
     assert sorted(work.begun[2:], key=str) == list("23456")
 
 
@@ -96,7 +96,7 @@ async def test_no_more_of_an_account_wait_than_may_whichever_server_is_asked(
     refused = [answer for answer in answers if isinstance(answer, TooManyRequests)]
     accepted = [ExecutionId(answer) for answer in answers if isinstance(answer, str)]
 
-    # Two have room, and five wait.
+    # Two have slots, and five are queued.
     assert (len(accepted), len(refused)) == (7, 3)
     assert {(r.limit, r.most, r.retry_after) for r in refused} == {("account_queued", 5, timedelta(seconds=5))}
     async with machines.server() as late:
@@ -104,7 +104,7 @@ async def test_no_more_of_an_account_wait_than_may_whichever_server_is_asked(
         async def has_counted() -> bool:
             return late.dispatcher.queued == 7
 
-        # As long as there is no worker, those with room wait as well.
+        # Without a worker those with slots wait as well.
         await front.until(has_counted)
     work.may_end.set()
     async with machines.worker():
@@ -113,27 +113,27 @@ async def test_no_more_of_an_account_wait_than_may_whichever_server_is_asked(
 
 
 class LateLeaving:
-    """Whoever had an execution before leaves its room in the last moment in which that counts."""
+    """A journal whose previous owner frees the slot at the last moment before it loses ownership."""
 
-    def __init__(self, journal: Journal, database: Database, marks: dict[ExecutionId, int]) -> None:
+    def __init__(self, journal: Journal, database: Database, tokens: dict[ExecutionId, int]) -> None:
         self._journal = journal
         self._slots = SqlActiveSlots(database)
-        self._marks = marks
+        self._tokens = tokens
 
     async def acquire(self, id: ExecutionId, epoch: int) -> int:
-        if id in self._marks:
-            await self._slots.leave(id, self._marks[id])
-        self._marks[id] = await self._journal.acquire(id, epoch)
-        return self._marks[id]
+        if id in self._tokens:
+            await self._slots.leave(id, self._tokens[id])
+        self._tokens[id] = await self._journal.acquire(id, epoch)
+        return self._tokens[id]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)
 
 
-async def test_who_had_it_before_takes_no_room_from_one_that_is_under_way(machines: Cluster, work: Work) -> None:
-    marks: dict[ExecutionId, int] = {}
+async def test_a_former_owner_cannot_free_the_slot_of_an_active_execution(machines: Cluster, work: Work) -> None:
+    tokens: dict[ExecutionId, int] = {}
     machines.limits = Limits(active=2, queued=5)
-    machines.wrap = lambda journal, database: LateLeaving(journal, database, marks)  # type: ignore[assignment,return-value]
+    machines.wrap = lambda journal, database: LateLeaving(journal, database, tokens)  # type: ignore[assignment,return-value]
     async with machines.server() as front:
         await front.save(WORKS)
         id = await front.start(input={"name": "x"})
@@ -147,7 +147,7 @@ async def test_who_had_it_before_takes_no_room_from_one_that_is_under_way(machin
     assert found == [(True,)]
 
 
-async def test_what_one_account_has_under_way_is_no_other_account_s_matter(
+async def test_active_executions_of_one_account_do_not_count_for_another(
     machines: Cluster, front: Front, work: Work
 ) -> None:
     await front.save(WORKS)
@@ -161,7 +161,7 @@ async def test_what_one_account_has_under_way_is_no_other_account_s_matter(
         work.may_end.set()
 
 
-async def test_one_that_waits_for_something_keeps_no_room(machines: Cluster, front: Front, work: Work) -> None:
+async def test_a_waiting_execution_holds_no_slot(machines: Cluster, front: Front, work: Work) -> None:
     machines.limits = Limits(active=1)
     work.may_end.set()
     await front.save(WAITS, "waits")
@@ -177,7 +177,7 @@ async def test_one_that_waits_for_something_keeps_no_room(machines: Cluster, fro
     assert work.most == 1
 
 
-async def test_one_without_room_is_told_things_and_goes_on_when_there_is_some(
+async def test_an_execution_without_a_slot_takes_signals_and_advances_when_it_gets_one(
     machines: Cluster, front: Front, work: Work
 ) -> None:
     await front.save(WAITS, "waits")
@@ -197,7 +197,7 @@ async def test_one_without_room_is_told_things_and_goes_on_when_there_is_some(
     assert work.most == 2
 
 
-async def test_one_without_room_is_cancelled_at_once(machines: Cluster, front: Front, work: Work) -> None:
+async def test_an_execution_without_a_slot_is_cancelled_at_once(machines: Cluster, front: Front, work: Work) -> None:
     await front.save(WORKS)
     async with machines.worker():
         first, second, third = await start(front, "0", "1", "2")
@@ -211,9 +211,7 @@ async def test_one_without_room_is_cancelled_at_once(machines: Cluster, front: F
     assert sorted(map(str, work.begun)) == ["0", "1"]
 
 
-async def test_a_flow_whose_account_has_room_for_one_waits_for_the_flow_that_it_runs(
-    machines: Cluster, front: Front
-) -> None:
+async def test_a_flow_of_an_account_with_one_slot_waits_for_its_sub_flow(machines: Cluster, front: Front) -> None:
     machines.limits = Limits(active=1)
     await front.save("nodes: {b: {type: return, params: {value: 7}}}", "child")
     await front.save("nodes: {call: {type: flow, params: {flow: child}}}")
@@ -221,7 +219,7 @@ async def test_a_flow_whose_account_has_room_for_one_waits_for_the_flow_that_it_
         assert await narrow.until_ended(await narrow.start(), await narrow.start()) == [Status.COMPLETED] * 2
 
 
-async def test_one_that_was_let_in_by_a_process_that_died_then_is_told_again(
+async def test_an_execution_admitted_by_a_process_that_died_is_nudged_again(
     machines: Cluster, front: Front, work: Work
 ) -> None:
     await front.save(WORKS)
@@ -234,7 +232,7 @@ async def test_one_that_was_let_in_by_a_process_that_died_then_is_told_again(
     assert described.status is WorkflowExecutionStatus.RUNNING
 
 
-async def test_room_that_nobody_knows_of_any_more_is_found(machines: Cluster, front: Front, work: Work) -> None:
+async def test_a_forgotten_slot_is_freed(machines: Cluster, front: Front, work: Work) -> None:
     """The worker dies before it has left, and Temporal has lost the execution as well."""
     machines.limits = Limits(active=1)
     work.may_end.set()

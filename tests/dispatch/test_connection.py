@@ -66,19 +66,19 @@ async def test_executions_go_over_tls_with_a_client_certificate(cloud: Cloud, po
     }
 
 
-async def test_an_issuer_that_is_not_trusted_is_told_with_what_to_do(cloud: Cloud) -> None:
+async def test_an_issuer_that_is_not_trusted_is_reported_with_what_to_do(cloud: Cloud) -> None:
     for ca in (cloud.stranger.file, None):
         with pytest.raises(FlowRunnerError, match=r"issuer that is not trusted: name the file .* as ca") as told:
             await connect(cloud.address(ca=ca), api_key=None)
         assert not isinstance(told.value, DispatchAway), "no waiting helps"
 
 
-async def test_another_name_than_that_of_the_certificate_is_told_with_what_to_do(cloud: Cloud) -> None:
+async def test_a_name_that_the_certificate_does_not_have_is_reported_with_what_to_do(cloud: Cloud) -> None:
     with pytest.raises(FlowRunnerError, match="for another name: give that name as server_name"):
         await connect(cloud.address(server_name=None), api_key=None)
 
 
-async def test_a_missing_or_foreign_client_certificate_is_told_with_what_to_do(cloud: Cloud) -> None:
+async def test_a_missing_or_foreign_client_certificate_is_reported_with_what_to_do(cloud: Cloud) -> None:
     foreign_cert, foreign_key = cloud.foreign
     for cert, key in ((None, None), (foreign_cert, foreign_key)):
         with pytest.raises(
@@ -94,7 +94,7 @@ async def test_tls_is_missed_where_there_is_some_and_where_there_is_none(cloud: 
         await connect(TemporalAddress.read(f"temporal://{temporal.address}?tls=true"), api_key=None)
 
 
-async def test_files_that_do_not_hold_what_they_should_are_told_by_the_option(cloud: Cloud, tmp_path: Path) -> None:
+async def test_files_with_the_wrong_content_are_reported_with_their_option(cloud: Cloud, tmp_path: Path) -> None:
     nothing, missing = tmp_path / "nothing.pem", tmp_path / "missing.pem"
     nothing.write_text("nothing")
     for options, told in (
@@ -136,6 +136,6 @@ async def test_a_namespace_that_is_not_there_yet_is_waited_for(temporal: Tempora
         await connect(TemporalAddress.read(f"temporal://{temporal.address}/later"), api_key=None)
 
 
-async def test_a_host_that_nobody_knows_is_told_as_such() -> None:
+async def test_an_unknown_host_is_reported_as_such() -> None:
     with pytest.raises(DispatchAway, match="its name is not known"):
         await connect(TemporalAddress.read("temporal://no-such-host.invalid"), api_key=None)

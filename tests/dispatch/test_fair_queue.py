@@ -1,4 +1,4 @@
-"""Accounts take turns, and none keeps the others out."""
+"""The fair queue serves accounts round-robin, and none starves the others."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,13 +24,13 @@ def taken(queue: FairQueue) -> list[str]:
     return order
 
 
-def test_an_account_that_has_many_waits_for_itself() -> None:
+def test_a_long_backlog_delays_only_the_account_that_owns_it() -> None:
     queue = queue_of(mara=4, lena=2)
 
     assert taken(queue) == ["mara-0", "lena-0", "mara-1", "lena-1", "mara-2", "mara-3"]
 
 
-def test_one_that_comes_late_is_next_but_for_the_accounts_that_wait() -> None:
+def test_a_late_execution_is_next_after_one_of_each_waiting_account() -> None:
     queue = queue_of(mara=1000)
     assert [queue.take(), queue.take()] == [("mara-0", MARA), ("mara-1", MARA)]
 
@@ -39,7 +39,7 @@ def test_one_that_comes_late_is_next_but_for_the_accounts_that_wait() -> None:
     assert {queue.take(), queue.take()} == {("mara-2", MARA), ("lena-0", LENA)}
 
 
-def test_accounts_without_room_are_passed_over_and_keep_their_place() -> None:
+def test_accounts_without_a_free_slot_are_skipped_and_keep_their_place() -> None:
     queue = queue_of(mara=2, lena=1)
 
     assert queue.take(unless=[MARA]) == ("lena-0", LENA)
@@ -72,7 +72,7 @@ def test_everything_comes_out_once_and_in_the_order_of_its_account(accounts: lis
     assert len(queue) == 0
 
 
-def test_a_few_of_each_account_find_room_when_another_has_taken_it_all() -> None:
+def test_a_few_of_each_account_get_slots_when_another_has_taken_them_all() -> None:
     limit = ActiveLimit(most=3, sure=2)
     for _ in range(3):
         assert limit.has_free_slot(MARA)
@@ -87,7 +87,7 @@ def test_a_few_of_each_account_find_room_when_another_has_taken_it_all() -> None
     assert set(limit.full_accounts()) == {MARA, LENA}
 
 
-def test_room_that_was_left_can_be_taken_again() -> None:
+def test_a_freed_slot_can_be_taken_again() -> None:
     limit = ActiveLimit(most=1, sure=0)
     limit.enter(None)
     assert not limit.has_free_slot(MARA)
@@ -98,7 +98,7 @@ def test_room_that_was_left_can_be_taken_again() -> None:
     assert list(limit.full_accounts()) == []
 
 
-def test_an_account_has_its_own_limit_also_while_there_is_room() -> None:
+def test_an_account_has_its_own_limit_even_while_there_are_free_slots() -> None:
     limit = ActiveLimit(most=10, sure=2, most_of_one=3)
     for _ in range(3):
         assert limit.has_free_slot(MARA)

@@ -36,7 +36,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "flowrunner.db"
 
 
-async def test_another_account_s_execution_starts_without_a_turn_of_those_that_wait(path: Path) -> None:
+async def test_an_execution_of_another_account_starts_before_the_queued_ones(path: Path) -> None:
     http = FakeHttp()
     http.at("http://peer/mara", never)
     async with machine(path, http=http, most_active=MOST_ACTIVE) as engine:

@@ -177,7 +177,7 @@ async def test_what_comes_to_a_worker_that_stops_goes_on_elsewhere_in_the_same_w
 async def test_what_comes_when_an_execution_has_left_memory_and_its_workflow_does_not_know_is_taken(
     machines: Cluster, front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Nobody else finds the letter.
+    # No other process reads the message.
     monkeypatch.setattr(dispatcher_module, "_LATE", timedelta(hours=1))
     await front.save("nodes: {a: {type: wait, params: {key: go}}}")
     async with machines.worker() as worker:
@@ -220,7 +220,7 @@ async def test_there_is_never_more_in_memory_than_a_worker_may_have(
 
 
 @pytest.mark.usefixtures("short")
-async def test_temporal_hears_of_a_worker_several_times_before_it_would_take_it_for_dead(
+async def test_temporal_gets_several_heartbeats_before_it_considers_a_worker_dead(
     machines: Cluster, front: Front, work: Work
 ) -> None:
     await front.save(WORKS)

@@ -38,9 +38,7 @@ def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
         running.stop()
 
 
-async def test_a_flow_that_stays_in_memory_is_told_of_all_the_flows_that_it_runs(
-    machines: Cluster, front: Front
-) -> None:
+async def test_a_flow_that_stays_in_memory_is_notified_by_all_its_sub_flows(machines: Cluster, front: Front) -> None:
     is_done = asyncio.Event()
 
     async def stay(value: object, context: object) -> None:

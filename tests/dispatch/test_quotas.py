@@ -39,7 +39,7 @@ async def test_executions_on_several_workers_keep_no_more_than_their_account_may
             assert end.error.type == "limit.account_stored"
 
 
-async def test_an_execution_that_cannot_store_a_signal_ends_and_the_sender_hears_that(machines: Cluster) -> None:
+async def test_an_execution_that_cannot_store_a_signal_ends_and_the_sender_gets_an_error(machines: Cluster) -> None:
     async with machines.server() as front, machines.worker():
         await front.save("nodes: {ask: {type: wait, params: {key: go}}}")
         id = await front.start()

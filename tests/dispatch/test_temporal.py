@@ -35,7 +35,7 @@ nodes:
 FOR_EVER = "nodes: {ask: {type: wait, params: {key: go}}}"
 
 
-async def test_an_execution_waits_is_told_something_and_ends(machines: Cluster, front: Front) -> None:
+async def test_an_execution_waits_gets_a_signal_and_ends(machines: Cluster, front: Front) -> None:
     await front.save(WAITS)
     async with machines.worker():
         id = await front.start()
@@ -89,7 +89,7 @@ async def test_a_signal_to_an_execution_that_has_ended_is_a_conflict(machines: C
             await front.signals.send(front.caller, id, "go", 1)
 
 
-async def test_a_server_that_was_stopped_takes_no_letter_that_is_gone_for_one_that_was_taken(
+async def test_a_server_that_was_suspended_does_not_take_a_purged_message_for_an_accepted_one(
     machines: Cluster, front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others purge in time what nobody has taken."""
@@ -101,7 +101,7 @@ async def test_a_server_that_was_stopped_takes_no_letter_that_is_gone_for_one_th
         return True
 
     monkeypatch.setattr(front.side.inbox, "answer", purged)
-    with pytest.raises(Unavailable, match="Nobody knows"):
+    with pytest.raises(Unavailable, match="Outcome unknown"):
         await front.signals.send(front.caller, id, "go", 1)
 
 
@@ -149,7 +149,7 @@ async def test_a_cancelled_execution_ends_and_its_handler_runs(
     assert len(machines.http.requests) == 1
 
 
-async def test_letters_are_looked_for_again_whatever_has_gone_wrong(
+async def test_the_inbox_is_read_again_after_any_error(
     machines: Cluster, front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     has_failed, under_way = asyncio.Event(), asyncio.Event()
@@ -176,7 +176,7 @@ async def test_letters_are_looked_for_again_whatever_has_gone_wrong(
         assert await front.until_ended(id) == [Status.CANCELLED]
 
 
-async def test_a_request_to_cancel_a_flow_that_has_ended_is_done_with_although_its_handlers_go_on(
+async def test_a_request_to_cancel_an_ended_flow_is_answered_while_its_handlers_run(
     machines: Cluster, front: Front
 ) -> None:
     await front.save("""
@@ -217,7 +217,7 @@ class SlowEnd:
         return getattr(self._journal, name)
 
 
-async def test_who_cancels_what_is_being_cancelled_is_told_that_it_is_although_its_handler_goes_on(
+async def test_a_second_cancellation_is_answered_while_the_handler_of_the_first_runs(
     machines: Cluster, front: Front
 ) -> None:
     await front.save("""
@@ -271,7 +271,7 @@ nodes:
         assert await front.until_ended(completed) == [Status.COMPLETED]
 
 
-async def test_a_signal_sent_again_with_its_key_counts_once_and_leaves_no_letter(
+async def test_a_signal_sent_again_with_its_key_counts_once_and_leaves_no_message(
     machines: Cluster, front: Front
 ) -> None:
     await front.save("""
@@ -306,7 +306,7 @@ async def test_an_event_of_a_newer_version_is_left_to_its_workers_for_a_while(ma
             await front.side.engine.load(id)
         assert await front.status(id) is Status.WAITING
 
-        front.side.world.clock = WrongClock(timedelta(minutes=11))
+        front.side.deps.clock = WrongClock(timedelta(minutes=11))
         assert await front.side.engine.load(id) is None
         assert await front.status(id) is Status.FAILED
 
@@ -321,7 +321,7 @@ async def test_one_that_is_cancelled_in_temporal_ends_as_cancelled(machines: Clu
         assert await front.until_ended(id) == [Status.CANCELLED]
 
 
-async def test_one_that_is_terminated_in_temporal_can_still_be_told_something(machines: Cluster, front: Front) -> None:
+async def test_an_execution_terminated_in_temporal_still_takes_signals(machines: Cluster, front: Front) -> None:
     await front.save(FOR_EVER)
     async with machines.worker():
         id = await front.start()
@@ -345,18 +345,16 @@ async def test_a_flow_waits_for_the_flow_that_it_runs(machines: Cluster, front: 
     assert completed.result == 7
 
 
-async def test_a_step_that_is_told_several_times_of_an_end_takes_note_of_it_once(
-    machines: Cluster, front: Front
-) -> None:
+async def test_a_step_records_an_end_once_however_often_it_is_notified(machines: Cluster, front: Front) -> None:
     """Whoever looks after what was left undone tells it again: nobody knows what is on its way already."""
     await front.save(FOR_EVER, "child")
     await front.save("nodes: {call: {type: flow, params: {flow: child}}}")
     id = await front.start()
     _, events = await front.side.journal.load(id)
     # A worker has died when it had just begun the step.
-    mark = await front.side.journal.acquire(id, await front.side.journal.epoch())
+    token = await front.side.journal.acquire(id, await front.side.journal.epoch())
     begun = NodeStarted(node="call", node_type="flow", iteration=1, attempt=1)
-    await front.side.journal.append(following(id, begun, epoch=mark, after=len(events)))
+    await front.side.journal.append(following(id, begun, epoch=token, after=len(events)))
     end = Signal(key="flow:a-child", payload={"status": "completed", "result": 7}, step="call.1")
     for _ in range(3):
         await front.side.workflows.send_if_open(id, end)
@@ -432,7 +430,7 @@ async def test_a_worker_whose_execution_was_taken_over_writes_nothing(machines: 
     assert refused == 50
 
 
-async def test_an_end_that_its_worker_had_no_time_to_tell_of_is_told_by_the_next_one(
+async def test_an_end_whose_worker_died_before_its_notification_is_notified_by_the_next_worker(
     machines: Cluster, front: Front
 ) -> None:
     await front.save("nodes: {a: {type: transform, params: {value: 1}}}")
@@ -484,7 +482,7 @@ nodes:
         assert taken is not None
         await taken.advance()
         answering = asyncio.create_task(front.signals.answer(front.caller, id, "ask", approved=True, data=None))
-        # The worker reads letters a few times.
+        # The worker reads its inbox a few times.
         await asyncio.wait((answering,), timeout=1)
         may_go_on.set()
 

@@ -48,8 +48,8 @@ async def test_a_change_that_does_not_ask_is_found(file: Path) -> None:
         await replayer(CarelessWorkflow).replay_workflow(history(file))
 
 
-def test_every_story_has_left_a_history_and_no_name_of_a_machine() -> None:
-    names = {story.__name__ for story in record_histories.STORIES}
+def test_every_scenario_has_left_a_history_and_no_name_of_a_machine() -> None:
+    names = {scenario.__name__ for scenario in record_histories.SCENARIOS}
 
     assert {file.stem.partition("-")[0] for file in HISTORIES} == names
     for file in HISTORIES:

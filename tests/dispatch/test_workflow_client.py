@@ -60,7 +60,7 @@ async def test_what_cannot_be_done_while_temporal_is_away_does_not_fill_the_memo
 
 
 class Box:
-    """Letters, as they are kept."""
+    """The stored messages."""
 
     def __init__(self) -> None:
         self.contents: list[Any] = []

@@ -1,4 +1,4 @@
-"""Stories that must end the same way whenever the process dies in them."""
+"""Plans that must end the same way whenever the process dies."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,7 +7,7 @@ from support.dependencies import answer, never
 
 from .crashes import (
     ORDINARY,
-    Story,
+    CrashPlan,
     approve,
     cancel,
     rerun,
@@ -39,9 +39,9 @@ nodes:
   end: {type: webhook, params: {url: "http://peer/end"}, output: "${flow.input.key}"}
 """
 
-STORIES: Final[Mapping[str, Story]] = {
+CRASH_PLANS: Final[Mapping[str, CrashPlan]] = {
     "an ordinary day": ORDINARY,
-    "a loop over four elements, two at once, of which one fails": Story(
+    "a loop over four elements, two at once, of which one fails": CrashPlan(
         flows={
             "loop": """
                 nodes:
@@ -59,7 +59,7 @@ STORIES: Final[Mapping[str, Story]] = {
         answers={"http://peer/c": [answer(404)]},
         parts=[run("loop", "loop", {"items": ["a", "b", "c", "d"]}), until_ended("loop")],
     ),
-    "loops and branches in a loop": Story(
+    "loops and branches in a loop": CrashPlan(
         flows={
             "nested": """
                 vars: {n: 0}
@@ -97,7 +97,7 @@ STORIES: Final[Mapping[str, Story]] = {
             until_ended("nested"),
         ],
     ),
-    "branches of which all, one, and two have to complete": Story(
+    "branches of which all, one, and two have to complete": CrashPlan(
         flows={
             "races": """
                 nodes:
@@ -130,7 +130,7 @@ STORIES: Final[Mapping[str, Story]] = {
         answers={"http://peer/never": [never]},
         parts=[run("races", "races"), until_ended("races")],
     ),
-    "a branch that fails ends the others": Story(
+    "a branch that fails ends the others": CrashPlan(
         flows={
             "fails": """
                 nodes:
@@ -150,7 +150,7 @@ STORIES: Final[Mapping[str, Story]] = {
         answers={"http://peer/bad": [answer(500)]},
         parts=[run("fails", "fails"), until_all_wait(2), time_passes(hours=2), until_ended("fails")],
     ),
-    "a flow that waits for another, and starts a third without waiting": Story(
+    "a flow that waits for another, and starts a third without waiting": CrashPlan(
         flows={
             "parent": """
                 nodes:
@@ -171,7 +171,7 @@ STORIES: Final[Mapping[str, Story]] = {
             time_passes(hours=4),
         ],
     ),
-    "a flow that calls another for each element": Story(
+    "a flow that calls another for each element": CrashPlan(
         flows={
             "parent": """
                 nodes:
@@ -184,7 +184,7 @@ STORIES: Final[Mapping[str, Story]] = {
         },
         parts=[run("parent", "parent"), until_ended("parent")],
     ),
-    "a flow that goes on without the one it waited for": Story(
+    "a flow that goes on without the one it waited for": CrashPlan(
         flows={
             "parent": """
                 nodes:
@@ -203,7 +203,7 @@ STORIES: Final[Mapping[str, Story]] = {
             until_ended("parent"),
         ],
     ),
-    "a flow that calls another again when it failed": Story(
+    "a flow that calls another again when it failed": CrashPlan(
         flows={
             "parent": """
                 nodes: {call: {type: flow, params: {flow: bad}, retry: {max: 1, delay: 0s, errors: ["*"]}}}
@@ -213,7 +213,7 @@ STORIES: Final[Mapping[str, Story]] = {
         answers={"http://peer/bad": [answer(500)]},
         parts=[run("parent", "parent"), until_ended("parent")],
     ),
-    "cancelling a flow that waits for another": Story(
+    "cancelling a flow that waits for another": CrashPlan(
         flows={
             "parent": """
                 on_finish: tidy
@@ -226,7 +226,7 @@ STORIES: Final[Mapping[str, Story]] = {
         },
         parts=[run("parent", "parent"), until_all_wait(3), cancel("parent"), until_ended("parent")],
     ),
-    "a cancelled flow whose child takes its time to tidy up": Story(
+    "a cancelled flow whose child takes its time to tidy up": CrashPlan(
         flows={
             "parent": "nodes: {call: {type: flow, params: {flow: child}}}",
             "child": """
@@ -248,7 +248,7 @@ STORIES: Final[Mapping[str, Story]] = {
             time_passes(hours=2),
         ],
     ),
-    "signals and an approval": Story(
+    "signals and an approval": CrashPlan(
         flows={
             "asks": """
                 nodes:
@@ -274,7 +274,7 @@ STORIES: Final[Mapping[str, Story]] = {
             until_ended("asks"),
         ],
     ),
-    "handlers of a failure and of the end": Story(
+    "handlers of a failure and of the end": CrashPlan(
         flows={
             "fails": """
                 on_failure: alarm
@@ -289,7 +289,7 @@ STORIES: Final[Mapping[str, Story]] = {
         answers={"http://peer/bad": [answer(500)]},
         parts=[run("fails", "fails"), until_waiting("fails"), time_passes(hours=2), until_ended("fails")],
     ),
-    "handlers of the end of a cancelled flow": Story(
+    "handlers of the end of a cancelled flow": CrashPlan(
         flows={
             "long": """
                 on_finish: rest
@@ -309,7 +309,7 @@ STORIES: Final[Mapping[str, Story]] = {
             until_ended("long"),
         ],
     ),
-    "a flow that takes too long": Story(
+    "a flow that takes too long": CrashPlan(
         flows={
             "late": """
                 limits: {timeout: 1h}
@@ -321,7 +321,7 @@ STORIES: Final[Mapping[str, Story]] = {
         },
         parts=[run("late", "late"), until_waiting("late"), time_passes(hours=2), until_ended("late")],
     ),
-    "a flow that goes round for ever": Story(
+    "a flow that goes round for ever": CrashPlan(
         flows={
             "round": """
                 limits: {max_steps: 6}
@@ -332,7 +332,7 @@ STORIES: Final[Mapping[str, Story]] = {
         parts=[run("round", "round"), until_ended("round")],
         is_exact=False,
     ),
-    "executions that wait for their turn": Story(
+    "executions that wait for a concurrency slot": CrashPlan(
         flows={"one": ONE_AT_A_TIME % ""},
         parts=[
             run("first", "one", {"name": "first", "key": "a"}),
@@ -344,14 +344,14 @@ STORIES: Final[Mapping[str, Story]] = {
             until_ended("first"),
             until_requested("http://peer/begin/second"),
             until_all_wait(3),
-            # Also one that waits for its turn can be cancelled.
+            # A queued execution can be cancelled, too.
             cancel("third"),
             signal("other", "go"),
             signal("second", "go"),
             until_ended("second", "other"),
         ],
     ),
-    "an execution too many": Story(
+    "an execution too many": CrashPlan(
         flows={"one": ONE_AT_A_TIME % ", on_limit: reject"},
         parts=[
             run("first", "one", {"name": "first", "key": "a"}),
@@ -365,7 +365,7 @@ STORIES: Final[Mapping[str, Story]] = {
             until_ended("second"),
         ],
     ),
-    "executions that take each other's place": Story(
+    "executions that take each other's place": CrashPlan(
         flows={"one": ONE_AT_A_TIME % ", on_limit: replace"},
         parts=[
             run("first", "one", {"name": "first", "key": "a"}),
@@ -382,7 +382,7 @@ STORIES: Final[Mapping[str, Story]] = {
             until_ended("third"),
         ],
     ),
-    "an execution that is run again from where it failed": Story(
+    "an execution that is run again from where it failed": CrashPlan(
         flows={
             "flow": """
                 nodes:

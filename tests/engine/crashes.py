@@ -1,4 +1,4 @@
-"""Stories of executions, played in processes that die at chosen writes."""
+"""Crash plans of executions, run in processes that die at chosen writes."""
 
 import asyncio
 import contextlib
@@ -92,9 +92,9 @@ class CrashingJournal:
 
     async def acquire(self, id: ExecutionId, epoch: int) -> int:
         await self.point("before")
-        mark = await self._inner.acquire(id, epoch)
+        token = await self._inner.acquire(id, epoch)
         await self.point("after")
-        return mark
+        return token
 
     async def point(self, moment: Moment) -> None:
         """A place where a process may die."""
@@ -149,23 +149,23 @@ class CrashingJournal:
 
 
 class NotThere(Exception):
-    """The rest of a story makes no sense without it."""
+    """The failure of a part without which the rest of a plan is meaningless."""
 
 
 @dataclass
 class Scenario:
-    """One story, and what outlives its processes: the database, the other side, the clock, and the caller's own book.
+    """One run of a plan, with all that outlives its processes: database, peer, clock, and the caller's records.
 
     Attributes:
         place: A database with nothing in it, or where the file of one is to be.
         opens: Gives a process on it: `machine`, or one like it.
-        accepted: The id of each execution whose start was answered, by what it is called in the story.
+        accepted: The id of each execution whose start was answered, by its name in the plan.
         refused: What was asked for and refused.
     """
 
     place: Place
     fate: Fate
-    story: "Story"
+    plan: "CrashPlan"
     sandbox: Sandbox | None = None
     wrap: Wrap = lambda inner, fate, database: CrashingJournal(inner, fate)
     opens: Opens = machine
@@ -178,7 +178,7 @@ class Scenario:
 
     def __post_init__(self) -> None:
         self.http.is_cut = lambda: self.fate.is_dead
-        for url, answers in self.story.answers.items():
+        for url, answers in self.plan.answers.items():
             self.http.at(url, *answers)
 
     def _journal(self, inner: Journal, database: Database) -> Journal:
@@ -212,16 +212,16 @@ class Scenario:
     async def _act(self) -> None:
         async with self._process() as process:
             saved = {id for (id,) in await process.rows("SELECT id FROM flows")}
-            for name, definition in self.story.flows.items():
+            for name, definition in self.plan.flows.items():
                 if name not in saved:
                     await process.save(definition, name)
             # What is then missing is for the checks to find.
             with contextlib.suppress(TimeoutError, NotThere):
-                for part in self.story.parts[self._parts_done :]:
+                for part in self.plan.parts[self._parts_done :]:
                     async with asyncio.timeout(self.patience_seconds):
                         await part(self, process)
                     self._parts_done += 1
-            self._parts_done = len(self.story.parts)
+            self._parts_done = len(self.plan.parts)
         async with self._process() as process:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.patience_seconds):
@@ -253,7 +253,7 @@ class Scenario:
                 executions[names[id]] = (steps, (type, _essence(event, names)))
         effects = {(r.method, r.url, _renamed(r.key, names)) for r in self.http.requests}
         outcome = Outcome(executions, effects, frozenset(self.refused))
-        return outcome if self.story.is_exact else outcome.ends()
+        return outcome if self.plan.is_exact else outcome.ends()
 
     def _names(self) -> dict[str, str]:
         names: dict[str, str] = {id: name for name, id in self.accepted.items()}
@@ -313,14 +313,14 @@ async def _nothing_is_open(process: Machine) -> None:
     await process.until(none_is)
 
 
-# What stories are made of. Each part may be begun any number of times.
+# The parts of plans. Each part may be begun any number of times.
 
 Part = Callable[[Scenario, Machine], Awaitable[None]]
 ADMIN: Final = caller_of(MARA, role="admin")
 
 
 @dataclass(frozen=True)
-class Story:
+class CrashPlan:
     """What somebody does with a server.
 
     Attributes:
@@ -403,7 +403,7 @@ def until_requested(url: str) -> Part:
 
 
 def time_passes(**amount: float) -> Part:
-    """Until so long after the beginning of the story."""
+    """Advance the clock to so long after the beginning of the plan."""
 
     async def pass_by(scenario: Scenario, process: Machine) -> None:
         ahead = NOON + timedelta(**amount) - scenario.clock.now()
@@ -451,7 +451,7 @@ def until_ended(*names: str) -> Part:
     return wait
 
 
-ORDINARY: Final = Story(
+ORDINARY: Final = CrashPlan(
     flows={
         "ordinary": """
             nodes:
@@ -496,7 +496,7 @@ class RefusingJournal(CrashingJournal):
             raise Unavailable("The database cannot be written at the moment")
 
 
-# More than a story has writes: a guard against a loop that never ends.
+# More than a plan has writes: a guard against a loop that never ends.
 MOST_WRITES: Final = 200
 
 # Gives a database with nothing in it, or where the file of one is to be, by a name. It is used for one scenario
@@ -504,28 +504,28 @@ MOST_WRITES: Final = 200
 Fresh = Callable[[str], Place]
 
 
-async def undisturbed(fresh: Fresh, story: Story, sandbox: Sandbox, opens: Opens = machine) -> Outcome:
-    """What a story comes to without a crash."""
-    scenario = Scenario(fresh("undisturbed"), Fate([], "before"), story, sandbox, opens=opens)
+async def undisturbed(fresh: Fresh, plan: CrashPlan, sandbox: Sandbox, opens: Opens = machine) -> Outcome:
+    """Return the outcome of a plan without a crash."""
+    scenario = Scenario(fresh("undisturbed"), Fate([], "before"), plan, sandbox, opens=opens)
     assert await scenario.play() == []
     return scenario.outcome()
 
 
 async def die_at_writes(
     fresh: Fresh,
-    story: Story,
+    plan: CrashPlan,
     moment: Moment,
     sandbox: Sandbox,
     *,
     writes: Sequence[int] = range(1, MOST_WRITES),
     opens: Opens = machine,
 ) -> None:
-    """Asserts that a story ends as it does undisturbed if the process dies at a write, for each of ``writes`` until
-    the story goes through untouched."""
-    expected = await undisturbed(fresh, story, sandbox, opens)
+    """Assert that a plan ends as it does undisturbed if the process dies at a write, for each of ``writes`` until
+    the plan completes without a crash."""
+    expected = await undisturbed(fresh, plan, sandbox, opens)
     for n in writes:
         fate = Fate([n], moment)
-        scenario = Scenario(fresh(str(n)), fate, story, sandbox, opens=opens)
+        scenario = Scenario(fresh(str(n)), fate, plan, sandbox, opens=opens)
 
         violations = await scenario.play()
 
@@ -534,15 +534,15 @@ async def die_at_writes(
         if fate.deaths == 0:
             break
     else:
-        raise AssertionError("the story never went through")
-    assert n > 5, "the story has fewer writes than it must have"
+        raise AssertionError("the plan never went through")
+    assert n > 5, "the plan has fewer writes than it must have"
 
 
 Deaths = tuple[Moment, Sequence[int]]
 
 
 def random_deaths(name: str, *, count: int) -> Sequence[Deaths]:
-    """When one process after the other dies in a story, so many times over: the same for the same seed."""
+    """When one process after the other dies in a plan, so many times over: the same for the same seed."""
     # Nothing is kept secret by it.
     chance = random.Random(f"{SEED} {name}")
     return [
@@ -552,12 +552,12 @@ def random_deaths(name: str, *, count: int) -> Sequence[Deaths]:
 
 
 async def die_again_and_again(
-    fresh: Fresh, story: Story, sandbox: Sandbox, deaths: Sequence[Deaths], *, opens: Opens = machine
+    fresh: Fresh, plan: CrashPlan, sandbox: Sandbox, deaths: Sequence[Deaths], *, opens: Opens = machine
 ) -> None:
     """Asserts the same of processes that die several times, at writes that are counted anew after each death."""
-    expected = await undisturbed(fresh, story, sandbox, opens)
+    expected = await undisturbed(fresh, plan, sandbox, opens)
     for number, (moment, writes) in enumerate(deaths):
-        scenario = Scenario(fresh(str(number)), Fate(writes, moment), story, sandbox, opens=opens)
+        scenario = Scenario(fresh(str(number)), Fate(writes, moment), plan, sandbox, opens=opens)
 
         violations = await scenario.play()
 

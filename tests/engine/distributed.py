@@ -62,7 +62,7 @@ def machine_on(url: str) -> Callable[..., Any]:
                     place,
                     side.database,
                     side.journal,
-                    side.world,
+                    side.deps,
                     side.dispatcher,  # type: ignore[arg-type]
                     clock,
                     http,

@@ -1,4 +1,4 @@
-"""How executions are accepted: once for each request, and to wait where there is no room."""
+"""The acceptance of executions: once for each request, and queued beyond the limit."""
 
 import asyncio
 from pathlib import Path
@@ -49,7 +49,7 @@ async def start_and_go_away(engine: Machine) -> None:
     await engine.until(none_is_open, seconds=5)
 
 
-async def test_executions_beyond_the_limit_wait_their_turn(path: Path) -> None:
+async def test_executions_beyond_the_limit_are_queued(path: Path) -> None:
     running = 0
     most = 0
 

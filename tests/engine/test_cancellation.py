@@ -59,7 +59,7 @@ async def test_a_queued_execution_is_cancelled_without_having_run(path: Path) ->
 
 async def test_a_step_between_two_tries_is_cancelled(engine: Machine) -> None:
     # It stays in memory until then.
-    engine.world.short_wait = 120
+    engine.deps.short_wait = 120
     engine.http.at("http://peer/", answer(503))
     await engine.save("nodes: {a: {type: http.request, params: {url: 'http://peer/'}, retry: {max: 9, delay: 60s}}}")
     id = await engine.start()

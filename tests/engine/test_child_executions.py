@@ -114,7 +114,7 @@ class Unheard:
         return getattr(self._journal, name)
 
 
-async def test_a_parent_that_missed_the_end_of_its_child_is_told_at_the_next_start(path: Path) -> None:
+async def test_a_parent_that_missed_the_end_of_its_child_is_notified_at_the_next_start(path: Path) -> None:
     http = FakeHttp()
     http.at("http://peer/", answer(body='"done"'))
     async with machine(path, http=http, wrap=lambda journal, _: Deaf(journal)) as first:  # type: ignore[arg-type,return-value]
@@ -478,7 +478,7 @@ async def test_a_newer_one_takes_the_place_of_others_whatever_the_clocks_have_sh
     assert check_database(path) == []
 
 
-async def test_those_that_wait_for_their_turn_get_it_in_their_order_whatever_the_clocks_have_shown(path: Path) -> None:
+async def test_queued_executions_get_slots_in_their_order_whatever_the_clocks_have_shown(path: Path) -> None:
     clock = SteppingClock()
     async with machine(path, clock=clock) as engine:
         await engine.save("limits: {concurrency: {max: 1}}\n" + WAITS)
@@ -521,7 +521,7 @@ async def test_an_execution_whose_start_was_said_to_have_failed_takes_the_place_
 # What is told
 
 
-async def test_a_signal_of_which_nobody_knows_whether_it_was_taken_is_not_given_again(path: Path) -> None:
+async def test_a_signal_with_an_unknown_outcome_is_not_sent_again(path: Path) -> None:
     """The connection to the database is lost in the very commit."""
 
     class Lossy(Gate):
@@ -553,7 +553,7 @@ async def test_a_signal_of_which_nobody_knows_whether_it_was_taken_is_not_given_
     assert check_database(path) == []
 
 
-async def test_whoever_watches_an_execution_hears_of_events_that_were_said_not_to_be_written(path: Path) -> None:
+async def test_subscribers_get_events_that_were_durable_although_the_append_failed(path: Path) -> None:
     """The connection to the database is lost in the very commit of the last ones."""
 
     class Lossy(Gate):
@@ -564,7 +564,7 @@ async def test_whoever_watches_an_execution_hears_of_events_that_were_said_not_t
                 raise Unavailable("The database cannot be written at the moment")
 
     async with machine(path, wrap=lambda journal, _: Lossy(journal)) as engine:  # type: ignore[arg-type,return-value]
-        engine.world.broadcast = broadcast = LocalBroadcast()
+        engine.deps.broadcast = broadcast = LocalBroadcast()
         watched, other = broadcast.subscribe(PARENT), broadcast.subscribe(ExecutionId("exec-2"))
         engine.journal.refusals = 1  # type: ignore[attr-defined]
         await engine.save(WAITS)
@@ -584,7 +584,7 @@ async def test_whoever_watches_an_execution_hears_of_events_that_were_said_not_t
 # Settling
 
 
-async def test_one_execution_that_cannot_be_looked_at_keeps_no_other_from_being_told(path: Path) -> None:
+async def test_one_execution_that_cannot_be_read_does_not_delay_notifications_of_others(path: Path) -> None:
     """At a start, of many parents that missed the ends of their children, the first cannot be read."""
     async with machine(path) as first:
         await first.save(WAITS, "child")
@@ -613,8 +613,8 @@ async def test_one_execution_that_cannot_be_looked_at_keeps_no_other_from_being_
         assert await second.rests("parent-0")
 
 
-async def test_an_execution_that_is_let_in_while_it_is_in_memory_goes_on(path: Path) -> None:
-    """It was loaded as one that waits for its turn; the turn came before it had left memory again."""
+async def test_an_execution_that_is_admitted_while_it_is_in_memory_advances(path: Path) -> None:
+    """It was loaded while it was queued, and admitted before it had left memory again."""
     async with machine(path) as engine:
         engine.http.at("http://peer/never", never)
         await engine.save("""
@@ -629,7 +629,7 @@ async def test_an_execution_that_is_let_in_while_it_is_in_memory_goes_on(path: P
 
         await engine.until_requested("http://peer/never")
         await engine.until(is_at_rest)
-        load, loaded, go_on = engine.world.journal.load, asyncio.Event(), asyncio.Event()
+        load, loaded, go_on = engine.deps.journal.load, asyncio.Event(), asyncio.Event()
 
         async def slow(id: ExecutionId, *_: Any) -> Any:
             found = await load(id)
@@ -638,7 +638,7 @@ async def test_an_execution_that_is_let_in_while_it_is_in_memory_goes_on(path: P
                 await go_on.wait()
             return found
 
-        engine.world.journal.load = slow  # type: ignore[method-assign]
+        engine.deps.journal.load = slow  # type: ignore[method-assign]
         # An answer to an approval that it does not ask for: nothing is recorded of it.
         asking = asyncio.ensure_future(engine.dispatcher.signal(queued.id, UNASKED))
         await loaded.wait()
@@ -675,7 +675,7 @@ async def test_an_execution_that_was_admitted_although_that_was_said_to_have_fai
             (await engine.executions.run(ADMIN, FlowId("flow-1"), {"to": to})).id for to in ("never", "a", "b")
         ]
         await engine.until_requested("http://peer/never")
-        engine.world.journal.refusals = 1  # type: ignore[attr-defined]
+        engine.deps.journal.refusals = 1  # type: ignore[attr-defined]
         await engine.dispatcher.cancel(holder, reason="by hand")
 
         for id in queued:
@@ -683,7 +683,7 @@ async def test_an_execution_that_was_admitted_although_that_was_said_to_have_fai
     assert check_database(path) == []
 
 
-async def test_an_execution_whose_start_was_said_to_have_failed_gets_its_turn(path: Path) -> None:
+async def test_an_execution_whose_start_seemed_to_fail_gets_its_slot(path: Path) -> None:
     """The one before it ends while it is written, and the connection to the database is lost in the very commit."""
 
     class Lossy(Gate):
@@ -716,8 +716,8 @@ async def test_an_execution_whose_start_was_said_to_have_failed_gets_its_turn(pa
         await engine.until_requested("http://peer/other")
 
 
-async def test_turns_of_executions_that_have_ended_meanwhile_are_settled_at_a_start(path: Path) -> None:
-    """They were listed as waiting for their turn, and are gone when somebody looks."""
+async def test_slots_of_executions_that_have_ended_meanwhile_are_reconciled_at_a_start(path: Path) -> None:
+    """They were listed as queued, and have ended when they are read."""
     async with machine(path) as engine:
         settling = asyncio.ensure_future(engine.dispatcher._reconcile_queue("a key of none"))
         async with asyncio.timeout(5):

@@ -1,4 +1,4 @@
-"""Exhaustive: the process dies at the n-th write, for every n until the story goes through untouched."""
+"""Exhaustive: the process dies at the n-th write, for every n until the plan completes without a crash."""
 
 import asyncio
 import json
@@ -19,16 +19,16 @@ from support.databases import contents_of, rows_of
 from support.dependencies import FakeHttp, Request, answer, machine
 from support.invariants import check_database
 
-from .crash_plans import STORIES
+from .crash_plans import CRASH_PLANS
 from .crashes import (
     MOST_WRITES,
     CrashingJournal,
+    CrashPlan,
     Fate,
     Fresh,
     Moment,
     RefusingJournal,
     Scenario,
-    Story,
     die_again_and_again,
     die_at_writes,
     random_deaths,
@@ -45,11 +45,11 @@ def fresh(tmp_path: Path) -> Fresh:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("name", STORIES)
-async def test_a_crash_at_any_write_changes_nothing_of_what_comes_of_a_story(
+@pytest.mark.parametrize("name", CRASH_PLANS)
+async def test_a_crash_at_any_write_does_not_change_the_outcome_of_a_plan(
     fresh: Fresh, sandbox: JailedSandbox, name: str, moment: Moment
 ) -> None:
-    await die_at_writes(fresh, STORIES[name], moment, sandbox)
+    await die_at_writes(fresh, CRASH_PLANS[name], moment, sandbox)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -59,14 +59,14 @@ async def test_a_crash_during_the_recovery_from_a_crash_changes_nothing_either(
 ) -> None:
     deaths = [(moment, (first, second, 1)) for first in range(1, 12) for second in (1, 2, 3)]
 
-    await die_again_and_again(fresh, STORIES[name], sandbox, deaths)
+    await die_again_and_again(fresh, CRASH_PLANS[name], sandbox, deaths)
 
 
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize("name", CRASH_PLANS)
 async def test_crashes_at_random_writes_change_nothing_either(fresh: Fresh, sandbox: JailedSandbox, name: str) -> None:
     deaths = random_deaths(name, count=40 if WHOLE else 1)
 
-    await die_again_and_again(fresh, STORIES[name], sandbox, deaths)
+    await die_again_and_again(fresh, CRASH_PLANS[name], sandbox, deaths)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -76,7 +76,7 @@ async def test_a_write_that_is_refused_is_made_up_for_without_a_restart(
 ) -> None:
     for n in range(2, MOST_WRITES):
         fate = Fate([n], moment)
-        scenario = Scenario(tmp_path / f"{n}.db", fate, STORIES[name], sandbox, wrap=RefusingJournal.around)
+        scenario = Scenario(tmp_path / f"{n}.db", fate, CRASH_PLANS[name], sandbox, wrap=RefusingJournal.around)
         try:
             violations = await scenario.play()
         except Unavailable:
@@ -86,11 +86,11 @@ async def test_a_write_that_is_refused_is_made_up_for_without_a_restart(
         if fate.deaths == 0:
             break
     else:
-        pytest.fail("the story never went through")
+        pytest.fail("the plan never went through")
 
 
 MANY: Final = 1000
-LONG_LOOP: Final = Story(
+LONG_LOOP: Final = CrashPlan(
     flows={
         "loop": """
             nodes:

@@ -1,4 +1,4 @@
-"""The same stories where the journal is on a PostgreSQL server."""
+"""The same plans with the journal on a PostgreSQL server."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from support.conformance import WHOLE
 from support.databases import emptied_postgres_database
 from support.postgres import PostgresServer
 
-from .crash_plans import STORIES
+from .crash_plans import CRASH_PLANS
 from .crashes import MOST_WRITES, Fresh, Moment, die_again_and_again, die_at_writes, random_deaths
 
 
@@ -17,19 +17,19 @@ def fresh(postgres: PostgresServer) -> Fresh:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize("name", CRASH_PLANS)
 async def test_a_crash_at_any_write_changes_nothing_on_postgresql(
     fresh: Fresh, sandbox: JailedSandbox, name: str, moment: Moment
 ) -> None:
     some = range(3 if moment == "before" else 8, MOST_WRITES, 10)
 
-    await die_at_writes(fresh, STORIES[name], moment, sandbox, writes=range(1, MOST_WRITES) if WHOLE else some)
+    await die_at_writes(fresh, CRASH_PLANS[name], moment, sandbox, writes=range(1, MOST_WRITES) if WHOLE else some)
 
 
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize("name", CRASH_PLANS)
 async def test_crashes_at_random_writes_change_nothing_on_postgresql(
     fresh: Fresh, sandbox: JailedSandbox, name: str
 ) -> None:
     deaths = random_deaths(name, count=40 if WHOLE else 1)
 
-    await die_again_and_again(fresh, STORIES[name], sandbox, deaths)
+    await die_again_and_again(fresh, CRASH_PLANS[name], sandbox, deaths)

@@ -1,4 +1,4 @@
-"""The same stories where a Temporal server says which worker advances what."""
+"""The same plans with executions assigned to workers by a Temporal server."""
 
 from typing import Final
 from uuid import uuid4
@@ -11,7 +11,7 @@ from support.databases import emptied_postgres_database
 from support.postgres import PostgresServer
 from support.temporal import Temporal
 
-from .crash_plans import STORIES
+from .crash_plans import CRASH_PLANS
 from .crashes import MOST_WRITES, Fresh, Moment, Opens, die_again_and_again, die_at_writes, random_deaths
 from .distributed import machine_on
 
@@ -29,19 +29,19 @@ def opens(temporal: Temporal) -> Opens:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("name", STORIES if WHOLE else SOME)
+@pytest.mark.parametrize("name", CRASH_PLANS if WHOLE else SOME)
 async def test_a_crash_at_some_writes_changes_nothing_on_temporal(
     fresh: Fresh, opens: Opens, sandbox: JailedSandbox, name: str, moment: Moment
 ) -> None:
     writes = range(2 if moment == "before" else 4, MOST_WRITES, 4 if WHOLE else 12)
 
-    await die_at_writes(fresh, STORIES[name], moment, sandbox, writes=writes, opens=opens)
+    await die_at_writes(fresh, CRASH_PLANS[name], moment, sandbox, writes=writes, opens=opens)
 
 
-@pytest.mark.parametrize("name", STORIES if WHOLE else SOME)
+@pytest.mark.parametrize("name", CRASH_PLANS if WHOLE else SOME)
 async def test_crashes_at_random_writes_change_nothing_on_temporal(
     fresh: Fresh, opens: Opens, sandbox: JailedSandbox, name: str
 ) -> None:
     deaths = random_deaths(name, count=4 if WHOLE else 1)
 
-    await die_again_and_again(fresh, STORIES[name], sandbox, deaths, opens=opens)
+    await die_again_and_again(fresh, CRASH_PLANS[name], sandbox, deaths, opens=opens)

@@ -219,7 +219,7 @@ async def test_few_steps_at_a_time_hold_what_a_long_answer_became(
     assert slots.held(MARA) == 0
 
 
-async def test_an_execution_that_is_cancelled_holds_no_turn_for_long_values(path: Path) -> None:
+async def test_an_execution_that_is_cancelled_holds_no_slot_for_long_values(path: Path) -> None:
     slots = FairSlots(total=2, share=2, sure=2)
 
     async def linger(params: Any, context: StepContext) -> None:

@@ -130,7 +130,7 @@ async def test_what_the_runs_of_a_loop_give_is_measured_as_it_is_in_memory(
     assert "The results of 5 runs take more than" in str(ending(events).result)
 
 
-async def test_signals_that_nobody_takes_are_measured_as_they_are_in_memory(
+async def test_signals_that_no_step_waits_for_are_measured_by_their_size_in_memory(
     engine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signals, "MAX_EARLY_BYTES", 500_000)

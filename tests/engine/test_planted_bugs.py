@@ -33,12 +33,12 @@ from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Refused, Transaction, one_row
 from support.databases import add_flows, completion, contents_of, creation, new_database_file, open_database
 
-from .crash_plans import STORIES
-from .crashes import ORDINARY, CrashingJournal, Fate, Moment, Scenario, Story, Wrap
+from .crash_plans import CRASH_PLANS
+from .crashes import ORDINARY, CrashingJournal, CrashPlan, Fate, Moment, Scenario, Wrap
 
 LOOP: Final = "a loop over four elements, two at once, of which one fails"
 CALLS: Final = "a flow that waits for another, and starts a third without waiting"
-TURNS: Final = "executions that wait for their turn"
+QUEUED: Final = "executions that wait for a concurrency slot"
 
 
 async def violations_of(
@@ -47,11 +47,11 @@ async def violations_of(
     *,
     writes: Sequence[int] = range(1, 14),
     wrap: Wrap | None = None,
-    story: Story = ORDINARY,
+    plan: CrashPlan = ORDINARY,
 ) -> list[str]:
     """What is found when processes die at the given writes, one scenario each; stops at the first find."""
     for n in writes:
-        scenario = Scenario(directory / f"{moment}-{n}.db", Fate([n], moment), story, patience_seconds=1.0)
+        scenario = Scenario(directory / f"{moment}-{n}.db", Fate([n], moment), plan, patience_seconds=1.0)
         if wrap is not None:
             scenario.wrap = wrap
         if violations := await scenario.play():
@@ -239,7 +239,7 @@ async def test_a_process_that_forgets_results_gets_nowhere_and_is_caught(tmp_pat
     assert any("has not ended" in violation or "which has completed" in violation for violation in violations)
 
 
-# Scopes, children and turns
+# Scopes, children and concurrency slots
 
 
 async def test_a_key_that_forgets_which_element_it_is_for_is_caught(
@@ -250,7 +250,7 @@ async def test_a_key_that_forgets_which_element_it_is_for_is_caught(
 
     monkeypatch.setattr(Context, "idempotency_key", property(key))
 
-    violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES[LOOP])
+    violations = await violations_of(tmp_path, "before", writes=[0], plan=CRASH_PLANS[LOOP])
 
     assert any("which is that of no step" in violation for violation in violations)
 
@@ -270,7 +270,7 @@ async def test_a_loop_that_runs_more_at_once_than_it_may_is_caught(
     monkeypatch.setattr(ScopeProgress, "may_start_more", property(may_start_more))
     monkeypatch.setattr(decide_module, "_begin_scopes", begin)
 
-    violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES[LOOP])
+    violations = await violations_of(tmp_path, "before", writes=[0], plan=CRASH_PLANS[LOOP])
 
     assert any("beside it are under way" in violation for violation in violations)
 
@@ -287,7 +287,7 @@ class AmnesicJournal(CrashingJournal):
 async def test_a_process_that_forgets_which_elements_are_done_is_caught(tmp_path: Path) -> None:
     wrap: Wrap = lambda inner, fate, database: AmnesicJournal(inner, fate)  # noqa: E731
 
-    violations = await violations_of(tmp_path, "after", writes=range(4, 7), wrap=wrap, story=STORIES[LOOP])
+    violations = await violations_of(tmp_path, "after", writes=range(4, 7), wrap=wrap, plan=CRASH_PLANS[LOOP])
 
     assert any("has not ended" in violation or "recorded tries" in violation for violation in violations)
 
@@ -304,12 +304,12 @@ async def test_a_child_that_is_started_again_after_a_crash_is_caught(
 
     monkeypatch.setattr(Executions, "accept", forgetful)
 
-    violations = await violations_of(tmp_path, "after", writes=range(3, 8), story=STORIES[CALLS])
+    violations = await violations_of(tmp_path, "after", writes=range(3, 8), plan=CRASH_PLANS[CALLS])
 
     assert any("has started 2 executions" in violation for violation in violations)
 
 
-async def test_a_parent_that_is_never_told_of_an_end_it_missed_is_caught(
+async def test_a_parent_that_never_gets_an_end_it_missed_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def nothing(self: LocalDispatcher, pairs: Any) -> None:
@@ -317,7 +317,7 @@ async def test_a_parent_that_is_never_told_of_an_end_it_missed_is_caught(
 
     monkeypatch.setattr(LocalDispatcher, "_reconcile_children", nothing)
 
-    violations = await violations_of(tmp_path, "before", writes=range(5, 14), story=STORIES[CALLS])
+    violations = await violations_of(tmp_path, "before", writes=range(5, 14), plan=CRASH_PLANS[CALLS])
 
     assert any("has not ended" in violation for violation in violations)
 
@@ -327,7 +327,7 @@ async def test_children_that_are_left_running_are_caught(tmp_path: Path, monkeyp
     monkeypatch.setattr(LocalDispatcher, "_reconcile_children", lambda self, pairs: asyncio.sleep(0))
 
     violations = await violations_of(
-        tmp_path, "before", writes=[0], story=STORIES["cancelling a flow that waits for another"]
+        tmp_path, "before", writes=[0], plan=CRASH_PLANS["cancelling a flow that waits for another"]
     )
 
     assert any("has not ended" in violation for violation in violations)
@@ -338,17 +338,17 @@ async def test_a_limit_that_is_not_counted_is_caught(tmp_path: Path, monkeypatch
     assert count in journal.CREATE.sqlite
     monkeypatch.setattr(journal, "CREATE", journal.CREATE.sqlite.replace(count, "OR 99 > (SELECT count(*)"))
 
-    violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES[TURNS])
+    violations = await violations_of(tmp_path, "before", writes=[0], plan=CRASH_PLANS[QUEUED])
 
     assert any("under way together" in violation for violation in violations)
 
 
-async def test_an_execution_that_does_not_wait_for_its_turn_is_caught(
+async def test_an_execution_that_does_not_wait_for_its_slot_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(actor, "decide", lambda flow, state, **more: decide(flow, unqueued(state), **more))
 
-    violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES[TURNS])
+    violations = await violations_of(tmp_path, "before", writes=[0], plan=CRASH_PLANS[QUEUED])
 
     assert any("begins before its turn" in violation for violation in violations)
 
@@ -357,11 +357,11 @@ def unqueued(state: ExecutionState) -> ExecutionState:
     return replace(state, is_queued=False) if state.is_queued else state
 
 
-async def test_a_turn_that_is_never_passed_on_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slot_that_is_never_passed_on_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LocalDispatcher, "release_slot", lambda self, key: None)
     monkeypatch.setattr(LocalDispatcher, "_reconcile_queue", lambda self, key: asyncio.sleep(0))
 
-    violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES[TURNS])
+    violations = await violations_of(tmp_path, "before", writes=[0], plan=CRASH_PLANS[QUEUED])
 
     assert any("has not ended" in violation for violation in violations)
 
@@ -374,6 +374,6 @@ async def test_a_step_that_goes_on_without_its_signal_is_caught(
 
     monkeypatch.setattr(actor, "decide", early)
 
-    violations = await violations_of(tmp_path, "before", writes=[0], story=STORIES["signals and an approval"])
+    violations = await violations_of(tmp_path, "before", writes=[0], plan=CRASH_PLANS["signals and an approval"])
 
     assert any("without the signal" in violation for violation in violations)

@@ -162,7 +162,7 @@ async def test_a_stop_does_not_wait_for_ever(path: Path) -> None:
 async def test_a_stop_during_a_short_wait_does_not_hang(path: Path) -> None:
     async with machine(path) as first:
         # It stays in memory until then.
-        first.world.short_wait = 120
+        first.deps.short_wait = 120
         first.http.at("http://peer/", answer(503))
         await first.save("nodes: {a: {type: webhook, params: {url: 'http://peer/'}, retry: {max: 9, delay: 60s}}}")
         await first.start()

@@ -60,7 +60,7 @@ async def test_waits_between_tries_grow_and_are_kept(engine: Machine) -> None:
     assert [round(wait.total_seconds()) for wait in waits] == [2, 6, 18]
 
 
-async def test_the_other_side_s_wish_to_wait_is_respected(engine: Machine) -> None:
+async def test_the_retry_after_header_of_a_server_is_respected(engine: Machine) -> None:
     engine.http.at("http://peer/", answer(429, retry_after="7200"), answer())
     await engine.save("nodes: {a: {type: http.request, params: {url: 'http://peer/'}, retry: {max: 3, delay: 1ms}}}")
     await engine.start()

@@ -17,7 +17,7 @@ from support.dependencies import Acting, machine
 
 
 class BusySandbox:
-    """Has no room for the first evaluations."""
+    """A sandbox that is busy for the first evaluations."""
 
     def __init__(self, refusals: int) -> None:
         self.refusals = refusals
@@ -103,7 +103,7 @@ async def test_a_stop_leaves_outputs_that_wait_for_javascript_to_the_next_start(
         assert await opened.until_ended() is Status.COMPLETED
 
 
-async def test_no_more_of_an_account_is_active_however_many_are_told_something(path: Path) -> None:
+async def test_the_limit_of_active_executions_holds_however_many_get_signals(path: Path) -> None:
     under_way, most, may_end = 0, 0, asyncio.Event()
 
     async def work(value: object, context: object) -> None:

@@ -81,7 +81,7 @@ async def test_what_runs_fails_at_the_start_with_the_reason_and_without_a_replay
 
 
 @pytest.mark.parametrize("what", UNREADABLE)
-async def test_what_waits_can_be_told_nothing_and_be_cancelled(place: Place, what: str) -> None:
+async def test_a_waiting_execution_takes_no_signal_and_can_be_cancelled(place: Place, what: str) -> None:
     async with machine(place) as engine:
         await engine.save(WAITS)
         signalled, cancelled = await engine.start(id="e1"), await engine.start(id="e2")
@@ -101,7 +101,7 @@ async def test_what_waits_can_be_told_nothing_and_be_cancelled(place: Place, wha
         assert engine.http.requests == []
 
 
-async def test_its_parent_hears_of_it_and_its_children_end(place: Place) -> None:
+async def test_its_parent_is_notified_and_its_children_end(place: Place) -> None:
     async with machine(place) as engine:
         await engine.save(
             "nodes: {call: {type: flow, params: {flow: middle}, next: {error: done}}, done: {type: return,"

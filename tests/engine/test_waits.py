@@ -40,18 +40,18 @@ async def test_a_delay_leaves_memory_and_wakes_at_its_time(engine: Machine) -> N
     assert engine.http.requests[0].body == b'{"n":1}'
 
 
-async def test_large_executions_that_are_due_together_are_loaded_as_there_is_room(engine: Machine) -> None:
-    room = engine.world.memory = FairMemory()
-    room.memory = FairSlots(total=8, share=8, sure=0)
-    most_held, take = 0, room.memory.take
+async def test_large_executions_that_are_due_together_are_loaded_within_the_memory_budget(engine: Machine) -> None:
+    budget = engine.deps.memory = FairMemory()
+    budget.memory = FairSlots(total=8, share=8, sure=0)
+    most_held, take = 0, budget.memory.take
 
     async def watched(workspace_id: WorkspaceId, count: int = 1) -> None:
         nonlocal most_held
         await take(workspace_id, count)
         assert count > 4
-        most_held = max(most_held, room.memory.held(workspace_id))
+        most_held = max(most_held, budget.memory.held(workspace_id))
 
-    room.memory.take = watched  # type: ignore[method-assign] # goes on to the real one
+    budget.memory.take = watched  # type: ignore[method-assign] # goes on to the real one
     await engine.save("nodes: {a: {type: delay, params: {duration: 2h}, output: null}}")
     ids = [f"exec-{number}" for number in range(1, 6)]
     for id in ids:
@@ -64,12 +64,12 @@ async def test_large_executions_that_are_due_together_are_loaded_as_there_is_roo
 
     assert [await engine.until_ended(id) for id in ids] == [Status.COMPLETED] * 5
     assert 4 < most_held <= 8
-    await engine.until(lambda: room_is_empty(room))
+    await engine.until(lambda: budget_is_free(budget))
 
 
-async def test_large_executions_that_are_started_together_go_on_as_there_is_room(engine: Machine) -> None:
-    room = engine.world.memory = FairMemory()
-    room.memory = FairSlots(total=8, share=8, sure=0)
+async def test_large_executions_that_are_started_together_advance_within_the_memory_budget(engine: Machine) -> None:
+    budget = engine.deps.memory = FairMemory()
+    budget.memory = FairSlots(total=8, share=8, sure=0)
     is_answered = asyncio.Event()
 
     async def answer_later(_: Request) -> HttpAnswer:
@@ -84,16 +84,16 @@ async def test_large_executions_that_are_started_together_go_on_as_there_is_room
         await engine.start(id=id, input=[[]] * 60_000)
     await engine.until_requested("http://peer/")
 
-    assert 4 < room.memory.held(MARA) <= 8
+    assert 4 < budget.memory.held(MARA) <= 8
     assert [len(await engine.events(id)) > 2 for id in ids] == [True, False, False, False, False]
     is_answered.set()
     assert [await engine.until_ended(id) for id in ids] == [Status.COMPLETED] * 5
     assert len(engine.http.requests) == 5
-    await engine.until(lambda: room_is_empty(room))
+    await engine.until(lambda: budget_is_free(budget))
 
 
-async def room_is_empty(room: FairMemory) -> bool:
-    return room.memory.held(MARA) == 0
+async def budget_is_free(budget: FairMemory) -> bool:
+    return budget.memory.held(MARA) == 0
 
 
 async def test_a_short_delay_stays_in_memory(engine: Machine) -> None:
@@ -126,7 +126,7 @@ async def test_a_delay_in_a_long_execution_ends_at_its_time(engine: Machine, mon
     monkeypatch.setattr(actor, "_LONG_EVENTS", 1)
     monkeypatch.setattr(actor, "_STAY_SECONDS_AN_EVENT", 3600.0)
     monkeypatch.setattr(actor, "_LONGEST_STAY_SECONDS", 3600.0)
-    engine.world.short_wait = 0
+    engine.deps.short_wait = 0
 
     events = await engine.run("nodes: {a: {type: delay, params: {duration: 100ms}}}")
 

@@ -105,7 +105,7 @@ def local(place: Place) -> Backend:
         *, clock: SteppingClock, http: FakeHttp, types: Sequence[NodeType[Any]], sandbox: Sandbox
     ) -> AsyncIterator[Process]:
         async with machine(place, clock=clock, http=http, types=types, sandbox=sandbox) as server:
-            server.world.short_wait = NO_SHORT_WAIT
+            server.deps.short_wait = NO_SHORT_WAIT
             services = Services(
                 flows=flows_on(server.database, server.types, sandbox, clock),
                 executions=server.executions,

@@ -47,7 +47,7 @@ def omar() -> Caller:
 
 @pytest.fixture
 def language(engine: Machine) -> Language:
-    return Language(specs(), RustSchemas(), engine.world.sandbox)
+    return Language(specs(), RustSchemas(), engine.deps.sandbox)
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_e
 
     executions = Executions(
         reader, store, Library(), engine.dispatcher, usage=SqlUsage(engine.database), limits=UNLIMITED,
-        sandbox=engine.world.sandbox, schemas=RustSchemas(), clock=engine.clock,
+        sandbox=engine.deps.sandbox, schemas=RustSchemas(), clock=engine.clock,
     )  # fmt: skip
     with pytest.raises(NotFound):
         await executions.run(mara, saved.id, {})
@@ -206,9 +206,9 @@ async def test_a_step_that_asks_again_finds_the_execution_that_it_has_started(
     )
 
     # After a crash, the input's expressions may have other values.
-    first = await engine.world.flows.start(step, flow.id, version=None, input={"at": 1}, wait=False)
-    again = await engine.world.flows.start(step, flow.id, version=None, input={"at": 2}, wait=False)
-    after_a_failure = await engine.world.flows.start(
+    first = await engine.deps.flows.start(step, flow.id, version=None, input={"at": 1}, wait=False)
+    again = await engine.deps.flows.start(step, flow.id, version=None, input={"at": 2}, wait=False)
+    after_a_failure = await engine.deps.flows.start(
         replace(step, failures=1), flow.id, version=None, input={"at": 2}, wait=False
     )
 

@@ -122,7 +122,7 @@ async def test_a_revision_that_the_language_no_longer_knows_is_not_restored(
     await save(flows, mara, saved, SMALL + "# 2")
     known = {name: spec for name, spec in specs().items() if name != "return"}
 
-    older = Language(known, RustSchemas(), engine.world.sandbox)
+    older = Language(known, RustSchemas(), engine.deps.sandbox)
     store, secrets = SqlFlows(engine.database), SqlSecrets(engine.database)
     usage = SqlUsage(engine.database)
     outdated = Flows(store, secrets, older, engine.clock, usage=usage, limits=UNLIMITED)

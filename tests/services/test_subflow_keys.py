@@ -19,7 +19,7 @@ async def test_a_step_however_deep_within_others_has_a_key_that_any_database_tak
             execution_id=ExecutionId("exec-parent"), workspace_id=mara.workspace_id, failures=0, flows=(),
             step="/".join(f"{'ü' * 200}.1[{n}]" for n in range(15)) + f"/{name}.1",
         )  # fmt: skip
-        await engine.world.flows.start(step, flow.id, version=None, input={}, wait=False)
+        await engine.deps.flows.start(step, flow.id, version=None, input={}, wait=False)
 
     keys = [key for (key,) in rows_of(engine.path, "SELECT idempotency_key FROM executions")]
     assert len(set(keys)) == 2

@@ -174,7 +174,7 @@ class Machine:
     path: Place
     database: Database
     journal: Journal
-    world: EngineDependencies
+    deps: EngineDependencies
     dispatcher: LocalDispatcher
     clock: SteppingClock
     http: FakeHttp
@@ -326,7 +326,7 @@ async def machine(
         clock, http = clock or SteppingClock(), http or FakeHttp()
         vault = AesVault(SqlSecrets(database), MasterKeys(bytes(range(32))), clock)
         scripts = sandbox or JailedSandbox(1)
-        world = EngineDependencies(
+        deps = EngineDependencies(
             journal=journal,
             library=library,
             vault=vault,
@@ -338,20 +338,20 @@ async def machine(
             draw=draw,
             limits=limits,
         )
-        dispatcher = LocalDispatcher(FlowEngine(world), journal, clock, most_active=most_active, limits=limits)
+        dispatcher = LocalDispatcher(FlowEngine(deps), journal, clock, most_active=most_active, limits=limits)
         flows, reader, schemas = SqlFlows(database), SqlExecutions(database), RustSchemas()
         executions = Executions(
             reader, flows, library, dispatcher, usage=SqlUsage(database), limits=UNLIMITED,
             sandbox=scripts, schemas=schemas, clock=clock,
         )  # fmt: skip
-        world.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
+        deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
         try:
             await dispatcher.open()
             yield Machine(
                 path,
                 database,
                 journal,
-                world,
+                deps,
                 dispatcher,
                 clock,
                 http,
