@@ -313,7 +313,7 @@ async def test_a_part_has_a_size_of_its_own(engine: Machine, more: int, is_kept:
     events = await engine.run(flow, "x" * (500_000 + more))
 
     assert isinstance(end := ending(events), Completed)
-    assert end.result == [8, 500_000] if is_kept else "1048576 can be kept" in str(end.result)
+    assert end.result == [8, 500_000] if is_kept else "the limit is 1048576" in str(end.result)
 
 
 async def test_many_small_values_in_a_part_count_for_what_they_take_in_memory(engine: Machine) -> None:
@@ -339,6 +339,6 @@ async def test_an_execution_cannot_give_all_that_a_loop_may_collect(engine: Mach
 
     assert isinstance(end := ending(events), Failed)
     assert end.error.type == "node.result_too_large"
-    assert "Say in 'outputs' which part" in end.error.message
+    assert "Select the part to return in 'outputs'" in end.error.message
     assert ending(part) == Completed(result={"one": 900_000})
     assert all(row[0] < recorder.MAX_EVENT_BYTES for row in rows_of(engine.path, "SELECT length(data) FROM events"))
