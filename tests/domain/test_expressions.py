@@ -37,7 +37,7 @@ from flowrunner.domain.expression import (
 )
 from flowrunner.domain.expression import render as rendered
 from flowrunner.domain.expression.javascript import MAX_SCRIPT, Reference
-from flowrunner.domain.expression.script import Script, ScriptFault, ScriptOutcome
+from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
 
 SCOPE: dict[str, Any] = {
     "input": {
@@ -447,15 +447,15 @@ def test_the_body_of_a_script_is_unchanged() -> None:
 @pytest.mark.parametrize(
     ("is_body", "outcome", "message", "type"),
     [
-        (False, ScriptFault("TypeError: x"), "${a.b} at nodes.n (line 3): TypeError: x", "expression"),
-        (True, ScriptFault("TypeError: x"), "The script at nodes.n (line 3): TypeError: x", "script"),
-        (True, ScriptFault("TypeError: x", 4), "The script at nodes.n (line 3), line 4 of it: TypeError: x", "script"),
+        (False, ScriptError("TypeError: x"), "${a.b} at nodes.n (line 3): TypeError: x", "expression"),
+        (True, ScriptError("TypeError: x"), "The script at nodes.n (line 3): TypeError: x", "script"),
+        (True, ScriptError("TypeError: x", 4), "The script at nodes.n (line 3), line 4 of it: TypeError: x", "script"),
     ],
 )
-def test_a_javascript_error_names_the_place(is_body: bool, outcome: ScriptFault, message: str, type: str) -> None:
+def test_a_javascript_error_names_the_place(is_body: bool, outcome: ScriptError, message: str, type: str) -> None:
     code = Code("a.b", Script("a.b", is_body), CodePlace("nodes.n", 3, 5), ())
 
-    failure = value_of(code, ScriptOutcome(fault=outcome))
+    failure = value_of(code, ScriptOutcome(error=outcome))
 
     assert isinstance(failure, ExpressionFailed)
     assert (str(failure), failure.type) == (message, type)

@@ -8,7 +8,7 @@ from pathlib import Path
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import NodeCompleted
 from flowrunner.domain.execution import Status
-from flowrunner.domain.expression.script import Script, ScriptFault, ScriptOutcome
+from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
 from flowrunner.domain.limits import Limits
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from services.callers import caller_of
@@ -35,7 +35,7 @@ class BusySandbox:
             raise Unavailable("too much of it is waiting")
         return [ScriptOutcome(42, None, ()) for _ in scripts]
 
-    async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptFault | None]:
+    async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptError | None]:
         return [None for _ in scripts]
 
     async def close(self) -> None:

@@ -124,7 +124,7 @@ def answers(sources: Sequence[str], scope: Any, engine: Engine) -> Iterator[tupl
             ours = render(Value(found), scope)
         except ExpressionFailed:
             ours = "error"
-        yield source, ours, "error" if outcome.fault is not None else outcome.value
+        yield source, ours, "error" if outcome.error is not None else outcome.value
 
 
 @SETTINGS

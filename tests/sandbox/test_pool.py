@@ -138,7 +138,7 @@ async def test_the_log_shows_what_a_map_or_set_holds(sandbox: JailedSandbox) -> 
     ],
 )
 async def test_a_locale_that_would_be_ignored_is_a_fault(sandbox: JailedSandbox, source: str, instead: str) -> None:
-    fault = (await outcome(sandbox, f"\n{source}")).fault
+    fault = (await outcome(sandbox, f"\n{source}")).error
 
     assert fault is not None
     assert "knows neither locales nor time zones here" in fault.message
@@ -203,10 +203,10 @@ async def test_a_fault_says_what_is_wrong_and_where(
     found = await outcome(sandbox, source, {"input": {}}, is_body=is_body)
 
     assert found.value is None
-    assert found.fault is not None
-    assert found.fault.message.startswith(message)
-    assert (found.fault.line, found.fault.column) == place
-    assert found.fault.limit is None
+    assert found.error is not None
+    assert found.error.message.startswith(message)
+    assert (found.error.line, found.error.column) == place
+    assert found.error.limit is None
 
 
 @pytest.mark.parametrize(
@@ -227,15 +227,15 @@ async def test_of_what_the_engine_has_cut_nothing_is_told(sandbox: JailedSandbox
     # Half of a secret would be told and not be known as one.
     found = await outcome(sandbox, source, {"name": "name" * 25})
 
-    assert found.fault is not None
-    assert found.fault.message == message
+    assert found.error is not None
+    assert found.error.message == message
 
 
 async def test_a_long_message_is_not_cut(sandbox: JailedSandbox) -> None:
     found = await outcome(sandbox, "throw new Error('x'.repeat(5000))", is_body=True)
 
-    assert found.fault is not None
-    assert found.fault.message == "Error: a message of 5007 characters"
+    assert found.error is not None
+    assert found.error.message == "Error: a message of 5007 characters"
 
 
 async def test_console_gives_lines_with_their_levels(sandbox: JailedSandbox) -> None:
@@ -249,7 +249,7 @@ async def test_console_gives_lines_with_their_levels(sandbox: JailedSandbox) -> 
 
     found = await outcome(sandbox, source, is_body=True)
 
-    assert found.fault is None
+    assert found.error is None
     assert found.lines == (
         ("info", 'text 1 {"a":[null]} undefined'),
         ("info", "Error: an error"),
@@ -264,8 +264,8 @@ async def test_lines_are_there_when_the_script_fails_or_goes_over_a_limit(sandbo
     too_big = await outcome(sandbox, "console.log('before'); const a = []; for (;;) a.push({})", is_body=True)
 
     assert failed.lines == too_big.lines == (("info", "before"),)
-    assert too_big.fault is not None
-    assert too_big.fault.limit == "memory"
+    assert too_big.error is not None
+    assert too_big.error.limit == "memory"
 
 
 async def test_the_lines_of_one_exchange_are_bounded_in_number_and_length(sandbox: JailedSandbox) -> None:
@@ -296,8 +296,8 @@ async def test_the_values_of_one_exchange_are_bounded_together(sandbox: JailedSa
     first, second, third = await sandbox.evaluate(A, [half, half, half], {})
 
     assert first.value == second.value == "x" * 500_000
-    assert third.fault is not None
-    assert third.fault.limit == "output"
+    assert third.error is not None
+    assert third.error.limit == "output"
 
 
 async def test_a_value_that_is_nested_too_deeply_is_a_fault(sandbox: JailedSandbox) -> None:
@@ -306,15 +306,15 @@ async def test_a_value_that_is_nested_too_deeply_is_a_fault(sandbox: JailedSandb
     found = await outcome(sandbox, source, is_body=True)
 
     # By the engine's stack or by the one of what reads it, whichever is smaller here.
-    assert found.fault is not None
-    assert re.search("nested too deeply|Maximum call stack size exceeded", found.fault.message)
+    assert found.error is not None
+    assert re.search("nested too deeply|Maximum call stack size exceeded", found.error.message)
 
 
 async def test_what_the_scripts_can_see_is_bounded(sandbox: JailedSandbox) -> None:
     found = await outcome(sandbox, "1", {"input": "x" * (32 * 1024 * 1024)})
 
-    assert found.fault is not None
-    assert found.fault.limit == "memory"
+    assert found.error is not None
+    assert found.error.limit == "memory"
     assert (await outcome(sandbox, "input.length", {"input": "x" * (8 * 1024 * 1024)})).value == 8 * 1024 * 1024
 
 
@@ -347,8 +347,8 @@ async def test_of_what_is_too_large_no_more_is_written_than_may_be_sent(sandbox:
     finally:
         tracemalloc.stop()
 
-    assert found.fault is not None
-    assert found.fault.limit == "memory"
+    assert found.error is not None
+    assert found.error.limit == "memory"
     assert peak < 48 * 1024 * 1024
 
 
@@ -455,8 +455,8 @@ async def test_an_account_with_endless_loops_does_not_keep_the_others_waiting(sa
     assert sum(loop.done() for loop in loops) < 6
     for loop in loops:
         (found,) = await loop
-        assert found.fault is not None
-        assert found.fault.limit == "time"
+        assert found.error is not None
+        assert found.error.limit == "time"
 
 
 async def test_accounts_take_turns(sandbox: JailedSandbox) -> None:
@@ -541,7 +541,7 @@ async def test_a_script_over_its_limit_takes_none_with_it_that_was_sent_together
 
     found = await asyncio.gather(*(outcome(alone, source) for source in sources))
 
-    fault = found.pop(place).fault
+    fault = found.pop(place).error
     assert fault is not None
     assert fault.limit in ("time", "memory")
     assert [one.value for one in found] == [n for n in range(8) if n != place]
@@ -593,7 +593,7 @@ async def test_a_repeated_script_has_the_time_that_was_left(
     (fork_server,) = fork_servers()
     for pid in filter(is_busy, children(fork_server)):
         os.kill(pid, signal.SIGKILL)
-    fault = (await running).fault
+    fault = (await running).error
 
     assert fault is not None
     assert fault.limit == "time"
@@ -733,7 +733,7 @@ def test_it_works_on_uvloop_too() -> None:
                 sandbox.evaluate(B, [Script("1")], {}),
                 sandbox.evaluate(B, [Script("input.length")], {"input": "x" * 1_000_000}),
             )
-            assert loop[0].fault is not None
+            assert loop[0].error is not None
             return [one[0].value, two[0].value]
         finally:
             await sandbox.close()

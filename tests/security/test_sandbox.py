@@ -93,13 +93,13 @@ async def test_s40_a_hostile_script_ends_soon_with_a_clear_fault(
         (after,) = await sandbox.evaluate(A, [Script("1 + 1")], {})
         took_after = time.monotonic() - began
 
-    limit = None if found.fault is None else found.fault.limit or "fault"
+    limit = None if found.error is None else found.error.limit or "fault"
     # On a loaded machine the time may be up before anything else is.
     is_right = end == "any" or limit in (end, "time")
     is_well = is_right and took <= MOST_SECONDS and other.value == after.value == 2
     scoreboard.count("JavaScript: hostile scripts that do not end well", cases=1, failures=not is_well)
     assert is_right, found
-    assert found.fault is None or found.fault.message
+    assert found.error is None or found.error.message
     assert took <= MOST_SECONDS
     assert other == after == ScriptOutcome(2)
     assert took_after <= 0.1 + 0.5
@@ -118,7 +118,7 @@ async def test_s40_hostile_scripts_of_many_accounts_together_do_not_stop_the_oth
             for n, source in enumerate(sources)
         ]
         answers = [await sandbox.evaluate(B, [Script("1 + 1")], {}) for _ in range(100)]
-        faults = [(await one)[0].fault for one in hostile]
+        faults = [(await one)[0].error for one in hostile]
 
     assert all(found.value == 2 for (found,) in answers)
     assert all(fault is not None and fault.limit for fault in faults)
@@ -133,7 +133,7 @@ async def test_s40_the_limit_holds_for_all_scripts_of_an_exchange_together(sandb
 
     assert time.monotonic() - began <= MOST_SECONDS
     assert outcomes[0] == ScriptOutcome(1)
-    faults = [found.fault for found in outcomes]
+    faults = [found.error for found in outcomes]
     assert faults[-1] is not None
     assert faults[-1].limit == "time"
     assert len(outcomes) == 20
@@ -266,8 +266,8 @@ def is_harmless(found: ScriptOutcome) -> bool:
     """Whether an attempt came to an error of JavaScript's own, or to a value that says it found nothing."""
     if CANARY in repr(found) or "/root" in repr(found) or "site-packages" in repr(found):
         return False
-    if found.fault is not None:
-        return found.fault.limit is None and "ended unexpectedly" not in found.fault.message
+    if found.error is not None:
+        return found.error.limit is None and "ended unexpectedly" not in found.error.message
     if found.value in HARMLESS:
         return True
     return isinstance(found.value, str) and not any(word in found.value for word in TELLING)
@@ -507,7 +507,7 @@ async def test_s41_evaluations_share_nothing(sandbox: JailedSandbox, scoreboard:
     )
     scope = {"input": {"a": [1], "b": {"c": 2}}}
     (before,) = await sandbox.evaluate(A, [picture], scope)
-    assert before.fault is None
+    assert before.error is None
     assert before.value[1] > 3000  # type: ignore[index, operator]
     vandals = [
         "Object.prototype.polluted = 1", "Array.prototype.push = 1", "delete globalThis.JSON", "globalThis.x = input",
@@ -562,7 +562,7 @@ async def test_s38_workers_killed_all_the_time_harm_nobody_else(sandbox: JailedS
         outcomes += await sandbox.evaluate(A, [Script("1")], {})
     await killer
 
-    assert all(found.value == 1 or (found.fault is not None and found.fault.message) for found in outcomes)
+    assert all(found.value == 1 or (found.error is not None and found.error.message) for found in outcomes)
     assert sum(found.value == 1 for found in outcomes) > len(outcomes) / 2
     assert await sandbox.evaluate(A, [Script("1")], {}) == [ScriptOutcome(1)]
 
@@ -615,7 +615,7 @@ async def test_s38_a_worker_that_speaks_nonsense_is_not_believed(
         )
         (found,) = await sandbox.evaluate(A, [Script("1")], {})
 
-    assert found.fault is not None
+    assert found.error is not None
     assert found.value is None
     assert await sandbox.evaluate(A, [Script("3")], {}) == [ScriptOutcome(3)]
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, InvalidInput
 from flowrunner.domain.execution import ExecutionState, StepState, replay
-from flowrunner.domain.expression.script import Script, ScriptFault, ScriptOutcome
+from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId, rfc3339
 from flowrunner.flowtest.memory import MemoryJournal
@@ -50,7 +50,7 @@ class ClockedSandbox:
     ) -> Sequence[ScriptOutcome]:
         return await self.sandbox.evaluate(workspace_id, scripts, scope, now=now or self.clock.now())
 
-    async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptFault | None]:
+    async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptError | None]:
         return await self.sandbox.check(scripts)
 
 

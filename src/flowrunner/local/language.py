@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from flowrunner.domain.expression.script import Script, ScriptFault, ScriptOutcome
+from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
 from flowrunner.domain.flow import NodeTypeSpec
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.nodes import built_in
@@ -38,7 +38,7 @@ class LazySandbox:
     ) -> Sequence[ScriptOutcome]:
         return await self._pool.evaluate(workspace_id, scripts, scope, now=now)
 
-    async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptFault | None]:
+    async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptError | None]:
         return await self._pool.check(scripts)
 
     async def close(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from flowrunner.domain.expression.script import Script, ScriptFault, ScriptOutcome
+from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
 from flowrunner.domain.values import JSON, WorkspaceId
 
 
@@ -32,6 +32,6 @@ class Sandbox(Protocol):
         """
         ...
 
-    async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptFault | None]:
+    async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptError | None]:
         """Return the syntax error of each script, or None, without running any. Raises: Unavailable."""
         ...

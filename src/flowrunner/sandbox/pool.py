@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.expression.script import Script, ScriptFault, ScriptOutcome
+from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
 from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.sandbox.fork_server import ForkServer, Worker, WorkerLost
 from flowrunner.sandbox.worker import ENGINE_SECONDS, MAX_REQUEST, PREFIX
@@ -159,13 +159,13 @@ class JailedSandbox:
         kind = b"E" if now is None else b"T" + _milliseconds(now)
         answers = await self._ask(workspace_id, kind, scripts, scope)
         return [
-            ScriptOutcome(answer.value, _fault(answer, script), tuple(answer.lines))
+            ScriptOutcome(answer.value, _error_of(answer, script), tuple(answer.lines))
             for script, answer in zip(scripts, answers, strict=True)
         ]
 
-    async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptFault | None]:
+    async def check(self, scripts: Sequence[Script]) -> Sequence[ScriptError | None]:
         answers = await self._ask(None, b"C", scripts, None)
-        return [_fault(answer, script) for script, answer in zip(scripts, answers, strict=True)]
+        return [_error_of(answer, script) for script, answer in zip(scripts, answers, strict=True)]
 
     async def close(self) -> None:
         """End all processes. Running evaluations fail with Unavailable."""
@@ -487,7 +487,7 @@ def _without_truncated_quotes(message: str) -> str:
     return message
 
 
-def _fault(answer: _Answer, script: Script) -> ScriptFault | None:
+def _error_of(answer: _Answer, script: Script) -> ScriptError | None:
     if answer.fault is None:
         return None
     if answer.kind != "syntax":
@@ -496,12 +496,12 @@ def _fault(answer: _Answer, script: Script) -> ScriptFault | None:
     if answer.kind in ("syntax", "error"):
         place = (_SYNTAX if answer.kind == "syntax" else _FRAME).search(answer.stack)
     if place is None:
-        return ScriptFault(answer.fault, limit=answer.limit)
+        return ScriptError(answer.fault, limit=answer.limit)
     line, column = int(place[1]), int(place[2])
     if line == 1:
         column -= PREFIX
     last = script.source.count("\n") + 1
     if column < 1 or line > last:
         # Code is missing at the end, and the engine reports a place behind the source.
-        return ScriptFault(answer.fault, last, limit=answer.limit)
-    return ScriptFault(answer.fault, line, column, answer.limit)
+        return ScriptError(answer.fault, last, limit=answer.limit)
+    return ScriptError(answer.fault, line, column, answer.limit)

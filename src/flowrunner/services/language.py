@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from flowrunner.domain.errors import Fault, InvalidFlow
 from flowrunner.domain.expression import Code, CodePlace, shown
-from flowrunner.domain.expression.script import ScriptFault
+from flowrunner.domain.expression.script import ScriptError
 from flowrunner.domain.flow import Flow, NodeTypeSpec, ParamFault
 from flowrunner.domain.values import JSON
 from flowrunner.language import Reading, study_flow
@@ -45,7 +45,7 @@ class Language:
             return reading
         found = await self._sandbox.check([code.script for code in reading.codes])
         pairs = zip(reading.codes, found, strict=True)
-        faults = [_fault(code, fault) for code, fault in pairs if fault is not None]
+        faults = [_fault(code, error) for code, error in pairs if error is not None]
         if not faults:
             return reading
         return replace(reading, flow=None, faults=sorted([*reading.faults, *faults], key=_position))
@@ -79,16 +79,16 @@ def _position(fault: Fault) -> tuple[int, int]:
     return fault.line or 0, fault.column or 0
 
 
-def _fault(code: Code, fault: ScriptFault) -> Fault:
+def _fault(code: Code, error: ScriptError) -> Fault:
     subject = "the script" if code.script.is_body else f"'{shown(code.text)}'"
-    line = f" (line {fault.line} of it)" if code.script.is_body and fault.line is not None else ""
-    place = code.place.of_line(fault.line if code.script.is_body else None)
+    line = f" (line {error.line} of it)" if code.script.is_body and error.line is not None else ""
+    place = code.place.of_line(error.line if code.script.is_body else None)
     return Fault(
         path=place.path,
         line=place.line,
         column=place.column,
         code="expression.syntax",
-        message=f"{subject} is not valid JavaScript{line}: {_message_of(code, fault)}",
+        message=f"{subject} is not valid JavaScript{line}: {_message_of(code, error)}",
         hint=_hint(code),
     )
 
@@ -110,10 +110,10 @@ def _in_braces(text: str) -> str | None:
     return inner if is_meant and "{" not in inner and "}" not in inner else None
 
 
-def _message_of(code: Code, fault: ScriptFault) -> str:
+def _message_of(code: Code, error: ScriptError) -> str:
     # An expression is evaluated in parentheses that its author did not write.
-    is_cut_off = fault.message == _CLOSED and code.text.count(")") <= code.text.count("(")
-    return "SyntaxError: the expression is incomplete" if is_cut_off and not code.script.is_body else fault.message
+    is_cut_off = error.message == _CLOSED and code.text.count(")") <= code.text.count("(")
+    return "SyntaxError: the expression is incomplete" if is_cut_off and not code.script.is_body else error.message
 
 
 def secrets_missing(reading: Reading, known: Collection[str]) -> Sequence[Fault]:

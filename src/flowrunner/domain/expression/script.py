@@ -18,7 +18,7 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True)
-class ScriptFault:
+class ScriptError:
     """An error of the JavaScript engine for a script.
 
     Attributes:
@@ -39,10 +39,10 @@ class ScriptOutcome:
 
     Attributes:
         value: Its value as JSON; None for both `null` and `undefined`.
-        fault: The error, if there is no value.
+        error: The error, if there is no value.
         lines: Level and text of each line written with `console`.
     """
 
     value: JSON = None
-    fault: ScriptFault | None = None
+    error: ScriptError | None = None
     lines: tuple[tuple[str, str], ...] = ()

@@ -288,10 +288,10 @@ def codes_of(*templates: Template) -> tuple[Code, ...]:
 
 def value_of(code: Code, outcome: ScriptOutcome) -> "JSON | ExpressionFailed":
     """Return the value of a piece of code for its templates, or its error."""
-    fault = outcome.fault
-    if fault is None:
+    error = outcome.error
+    if error is None:
         return outcome.value
     if code.script.is_body:
-        line = "" if fault.line is None else f", line {fault.line} of it"
-        return ExpressionFailed(f"The script at {code.place}{line}: {fault.message}", type="script")
-    return ExpressionFailed(f"{shown(code.text)} at {code.place}: {fault.message}")
+        line = "" if error.line is None else f", line {error.line} of it"
+        return ExpressionFailed(f"The script at {code.place}{line}: {error.message}", type="script")
+    return ExpressionFailed(f"{shown(code.text)} at {code.place}: {error.message}")
