@@ -318,7 +318,7 @@ async def test_what_the_scripts_can_see_is_bounded(sandbox: JailedSandbox) -> No
     assert (await outcome(sandbox, "input.length", {"input": "x" * (8 * 1024 * 1024)})).value == 8 * 1024 * 1024
 
 
-async def test_what_waits_for_a_turn_takes_no_memory_for_what_it_can_see(sandbox: JailedSandbox) -> None:
+async def test_waiting_requests_take_no_memory_for_what_it_can_see(sandbox: JailedSandbox) -> None:
     scope = {"input": "x" * (4 * 1024 * 1024)}
     blocked = [asyncio.create_task(sandbox.evaluate(A, [Script(LOOP)], {})) for _ in range(2)]
     await asyncio.sleep(0)
@@ -459,7 +459,7 @@ async def test_an_account_with_endless_loops_does_not_keep_the_others_waiting(sa
         assert found.error.limit == "time"
 
 
-async def test_accounts_take_turns(sandbox: JailedSandbox) -> None:
+async def test_accounts_are_served_round_robin(sandbox: JailedSandbox) -> None:
     order: list[WorkspaceId] = []
 
     async def run(workspace_id: WorkspaceId) -> None:
@@ -687,7 +687,7 @@ async def test_nothing_is_left_after_closing() -> None:
     await sandbox.close()
 
 
-async def test_one_worker_serves_all_accounts_in_turn() -> None:
+async def test_one_worker_serves_all_accounts_round_robin() -> None:
     sandbox = JailedSandbox(workers=1)
     try:
         found = await asyncio.gather(

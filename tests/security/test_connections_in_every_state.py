@@ -15,7 +15,7 @@ import pytest
 from api.shapes import assert_error
 from api.test_wire import reply_of, until_closed
 from security.crowd import KINDS, PING, crowd, upgrade
-from security.test_one_turn_of_the_loop import MOST_BYTES, MonitoredServer
+from security.test_loop_iterations import MOST_BYTES, MonitoredServer
 from support.client import PASSWORD, Client
 from support.scoreboard import Scoreboard
 from support.server import Server

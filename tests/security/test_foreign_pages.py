@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from flowrunner.api.http.routing import ProtectedRoute
+from security.callers import callers_at
 from security.routes import BODIES, Places, filled, routes_of
-from security.town import town_at
 from support.asgi import call, connect
 from support.scoreboard import Scoreboard
 
@@ -34,12 +34,12 @@ OWN_PAGES: Final = ({"origin": "http://localhost"}, {"origin": "https://localhos
 
 
 async def test_s52_s53_no_foreign_page_does_anything_with_a_cookie(tmp_path: Path, scoreboard: Scoreboard) -> None:
-    async with town_at(tmp_path / "data") as town:
-        mine = town.people["user A"]
+    async with callers_at(tmp_path / "data") as callers:
+        mine = callers.by_name["user A"]
         cookie = {"cookie": f"flowrunner_session={mine.token}"}
         done, tried = [], 0
-        before = town.belongings(mine.account_id)
-        for route, api_route in routes_of(town.app):
+        before = callers.rows_of(mine.account_id)
+        for route, api_route in routes_of(callers.app):
             if not isinstance(api_route, ProtectedRoute) or route[0] == "GET":
                 continue
             address = filled(route[1], dict.fromkeys(Places.of(route[1]).kinds, mine.account_id))
@@ -47,34 +47,39 @@ async def test_s52_s53_no_foreign_page_does_anything_with_a_cookie(tmp_path: Pat
             for (name, page), media_type in product(FOREIGN_PAGES.items(), ("application/json", "text/plain")):
                 tried += 1
                 headers = {**cookie, **page, "content-type": media_type}
-                if (await call(town.app, route[0], address, body=body, headers=headers)).status != 403:
+                if (await call(callers.app, route[0], address, body=body, headers=headers)).status != 403:
                     done.append(f"{name} on {route}")
-        assert town.belongings(mine.account_id) == before
-        execution = await town.thing("executions", mine.account_id)
+        assert callers.rows_of(mine.account_id) == before
+        execution = await callers.create("executions", mine.account_id)
         for name, page in FOREIGN_PAGES.items():
             tried += 1
-            if (await connect(town.app, f"/ws/executions/{execution}", headers={**cookie, **page})).status != 403:
+            if (await connect(callers.app, f"/ws/executions/{execution}", headers={**cookie, **page})).status != 403:
                 done.append(f"{name} on a WebSocket")
         scoreboard.count("foreign pages: requests with a cookie that were served", cases=tried, failures=len(done))
 
         assert done == []
         for page in OWN_PAGES:
-            assert (await connect(town.app, f"/ws/executions/{execution}", headers={**cookie, **page})).status == 101
-            reply = await call(town.app, "DELETE", "/api/v1/flows/x", headers={**cookie, **page})
+            assert (await connect(callers.app, f"/ws/executions/{execution}", headers={**cookie, **page})).status == 101
+            reply = await call(callers.app, "DELETE", "/api/v1/flows/x", headers={**cookie, **page})
             assert reply.status == 404, "its own pages are served"
 
 
 async def test_s53_a_foreign_page_opens_no_socket_by_any_way_in(tmp_path: Path) -> None:
-    async with town_at(tmp_path / "data") as town:
-        mine = town.people["user A"]
+    async with callers_at(tmp_path / "data") as callers:
+        mine = callers.by_name["user A"]
         assert mine.token is not None
-        execution = await town.thing("executions", mine.account_id)
-        caller = await town.services.identity.authenticate(mine.token)
+        execution = await callers.create("executions", mine.account_id)
+        caller = await callers.services.identity.authenticate(mine.token)
         for origin in ("https://evil.example", "null", "http://localhost:81"):
-            ticket = (await town.services.identity.issue_ticket(caller)).ticket
+            ticket = (await callers.services.identity.issue_ticket(caller)).ticket
             reply = await connect(
-                town.app, f"/ws/executions/{execution}", headers={"origin": origin}, subprotocols=[f"ticket.{ticket}"]
+                callers.app,
+                f"/ws/executions/{execution}",
+                headers={"origin": origin},
+                subprotocols=[f"ticket.{ticket}"],
             )
             assert reply.status == 403
-            reply = await connect(town.app, f"/ws/executions/{execution}", token=mine.token, headers={"origin": origin})
+            reply = await connect(
+                callers.app, f"/ws/executions/{execution}", token=mine.token, headers={"origin": origin}
+            )
             assert reply.status == 403

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from api.test_authentication import forgeries
 from flowrunner.api.http.routing import ProtectedRoute
+from security.callers import callers_at
 from security.routes import SOCKETS, Places, filled, routes_of
-from security.town import town_at
 from support.asgi import call, connect
 from support.client import PASSWORD
 from support.scoreboard import Scoreboard
@@ -31,72 +31,72 @@ def forged_api_tokens(token: str) -> Iterator[tuple[str, str]]:
 
 
 async def test_s05_s06_s07_forged_tokens_are_refused_on_every_route(tmp_path: Path, scoreboard: Scoreboard) -> None:
-    async with town_at(tmp_path / "data") as town:
-        mine, program = town.people["user A"], town.people["token: read"]
+    async with callers_at(tmp_path / "data") as callers:
+        mine, program = callers.by_name["user A"], callers.by_name["token: read"]
         assert mine.token is not None
         assert program.token is not None
         key = bytes.fromhex((tmp_path / "data" / "keys" / "signing.key").read_text().strip())
-        ticket = await town.services.identity.issue_ticket(await town.services.identity.authenticate(mine.token))
+        ticket = await callers.services.identity.issue_ticket(await callers.services.identity.authenticate(mine.token))
         forged = [
             *forgeries(mine.token, key),
             *forged_api_tokens(program.token),
             ("a ticket", ticket.ticket),
-            ("a set-up token", town.program.setup.issue_token()),
+            ("a set-up token", callers.program.setup.issue_token()),
         ]
         taken, tried = [], 0
-        for route, api_route in routes_of(town.app):
+        for route, api_route in routes_of(callers.app):
             if not isinstance(api_route, ProtectedRoute):
                 continue
             address = filled(route[1], dict.fromkeys(Places.of(route[1]).kinds, "x"))
             for name, token in forged:
                 tried += 1
-                if (await call(town.app, route[0], address, token=token)).status != 401:
+                if (await call(callers.app, route[0], address, token=token)).status != 401:
                     taken.append(f"{name} on {route}")
         for path, (name, token) in product(SOCKETS, forged):
             tried += 1
-            if (await connect(town.app, path, token=token)).status != 401:
+            if (await connect(callers.app, path, token=token)).status != 401:
                 taken.append(f"{name} on {path}")
         scoreboard.count("forged tokens: accepted", cases=tried, failures=len(taken))
         assert taken == []
         assert len(forged) >= 100
-        for who in (mine, program):
-            assert (await call(town.app, "GET", "/api/v1/flows", token=who.token)).status == 200
+        for caller in (mine, program):
+            assert (await call(callers.app, "GET", "/api/v1/flows", token=caller.token)).status == 200
 
 
 async def test_s07_no_kind_of_token_stands_for_another(tmp_path: Path, scoreboard: Scoreboard) -> None:
-    async with town_at(tmp_path / "data") as town:
-        identity, email = town.services.identity, town.people["user A"].email
+    async with callers_at(tmp_path / "data") as callers:
+        identity, email = callers.services.identity, callers.by_name["user A"].email
         assert email is not None
-        mine = town.people["user A"].account_id
-        execution = await town.thing("executions", mine)
+        mine = callers.by_name["user A"].account_id
+        execution = await callers.create("executions", mine)
 
         async def session() -> str:
-            return await town.log_in(email)
+            return await callers.log_in(email)
 
         async def api_token() -> str:
             by = await identity.authenticate(await session())
-            return (await town.services.tokens.create(by, name="N", scopes=["read"], life=None))[1]
+            return (await callers.services.tokens.create(by, name="N", scopes=["read"], life=None))[1]
 
         async def ticket() -> str:
             return (await identity.issue_ticket(await identity.authenticate(await session()))).ticket
 
         async def set_up() -> str:
-            return town.program.setup.issue_token()
+            return callers.program.setup.issue_token()
 
         async def by_header(token: str) -> int:
-            return (await call(town.app, "GET", "/api/v1/flows", token=token)).status
+            return (await call(callers.app, "GET", "/api/v1/flows", token=token)).status
 
         async def by_cookie(token: str) -> int:
             headers = {"cookie": f"flowrunner_session={token}"}
-            return (await call(town.app, "GET", "/api/v1/flows", headers=headers)).status
+            return (await call(callers.app, "GET", "/api/v1/flows", headers=headers)).status
 
         async def by_ticket(token: str) -> int:
             offered = ["flowrunner.v1", f"ticket.{token}"]
-            return (await connect(town.app, f"/ws/executions/{execution}", subprotocols=offered)).status
+            return (await connect(callers.app, f"/ws/executions/{execution}", subprotocols=offered)).status
 
         async def by_set_up(token: str) -> int:
             body = {"token": token, "name": "N", "email": "first@example.com", "password": PASSWORD}
-            return (await call(town.app, "POST", "/api/v1/setup", body=json.dumps(body).encode())).status
+            return (await call(callers.app, "POST", "/api/v1/setup", body=json.dumps(body).encode())).status
 
         kinds = {"session": session, "API token": api_token, "ticket": ticket, "set-up token": set_up}
         ways = {"header": by_header, "cookie": by_cookie, "ticket": by_ticket, "set-up": by_set_up}

@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from flowrunner.api.http.connections import Connection, Connections
-from security.street import RETURN, assert_limited
+from security.two_accounts import RETURN, assert_limited
 from support.client import PASSWORD, Client, Reply
 from support.scoreboard import Scoreboard
 from support.server import Server
@@ -59,7 +59,7 @@ def refusal(account: Client, execution: str) -> Reply:
 def test_s53_s56_sockets_of_an_account_and_of_all_are_counted_while_they_are_open(limited: Server) -> None:
     admin = limited.admin()
     mara, omar = admin.new_account(), admin.new_account()
-    hers, his = (person.run(person.new_flow(WAITS)) for person in (mara, omar))
+    hers, his = (client.run(client.new_flow(WAITS)) for client in (mara, omar))
 
     with watching(mara, hers, 10):
         assert_limited(refusal(mara, hers), "account_sockets", 10)

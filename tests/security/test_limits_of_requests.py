@@ -14,7 +14,7 @@ from api.shapes import assert_error
 from flowrunner.api.http.routing import PublicRoute
 from flowrunner.domain.account import Caller
 from flowrunner.services.executions import StartedExecution
-from security.street import RETURN, Person, assert_limited, street_at
+from security.two_accounts import RETURN, ApiClient, assert_limited, two_accounts_at
 from support.asgi import connect
 from support.scoreboard import Scoreboard
 
@@ -22,11 +22,11 @@ from support.scoreboard import Scoreboard
 async def test_s56_an_account_that_asks_too_often_waits_and_another_does_not(
     tmp_path: Path, scoreboard: Scoreboard
 ) -> None:
-    async with street_at(tmp_path / "data", account_requests=1000) as street:
+    async with two_accounts_at(tmp_path / "data", account_requests=1000) as accounts:
         begun = time.monotonic()
-        replies = [await street.mara.go("GET", "/api/v1/flows/none") for _ in range(1100)]
+        replies = [await accounts.mara.request("GET", "/api/v1/flows/none") for _ in range(1100)]
         refilled = int((time.monotonic() - begun) * 1000 / 60) + 1
-        others = [await street.omar.go("GET", "/api/v1/flows/none") for _ in range(100)]
+        others = [await accounts.omar.request("GET", "/api/v1/flows/none") for _ in range(100)]
 
         statuses = Counter(reply.status for reply in replies)
         failures = sum(reply.status != 404 for reply in others)
@@ -36,45 +36,45 @@ async def test_s56_an_account_that_asks_too_often_waits_and_another_does_not(
         assert statuses[404] + statuses[429] == 1100
         assert_limited(replies[-1], "account_requests", 1000)
         assert {reply.status for reply in others} == {404}
-        assert (await street.refusals())["account_requests"] == statuses[429]
+        assert (await accounts.refusals())["account_requests"] == statuses[429]
 
 
 async def test_s56_an_account_that_changes_things_without_end_does_not_fill_the_audit_log(tmp_path: Path) -> None:
-    async with street_at(tmp_path / "data", account_changes=50) as street:
-        flow = await street.mara.flow(RETURN)
-        replies = [await street.mara.go("PUT", f"/api/v1/flows/{flow}", {"name": f"F{n}"}) for n in range(30)]
-        replies += [await street.mara.go("DELETE", "/api/v1/tokens/none") for _ in range(40)]
+    async with two_accounts_at(tmp_path / "data", account_changes=50) as accounts:
+        flow = await accounts.mara.flow(RETURN)
+        replies = [await accounts.mara.request("PUT", f"/api/v1/flows/{flow}", {"name": f"F{n}"}) for n in range(30)]
+        replies += [await accounts.mara.request("DELETE", "/api/v1/tokens/none") for _ in range(40)]
 
         statuses = Counter(reply.status for reply in replies)
         # Mara has made the other account, which only an admin can.
         assert statuses[429] >= 70 - 50
         assert statuses[200] == 30
         assert_limited(replies[-1], "account_changes", 50, longest=72)
-        assert (await street.mara.go("GET", f"/api/v1/flows/{flow}")).json["name"] == "F29"
-        assert (await street.mara.run(flow)).status == 201
-        assert (await street.mara.go("POST", "/api/v1/flows/validate", {"definition": RETURN})).status == 200
-        assert (await street.omar.go("DELETE", "/api/v1/tokens/none")).status == 404
-        assert (await street.refusals())["account_changes"] == statuses[429]
+        assert (await accounts.mara.request("GET", f"/api/v1/flows/{flow}")).json["name"] == "F29"
+        assert (await accounts.mara.run(flow)).status == 201
+        assert (await accounts.mara.request("POST", "/api/v1/flows/validate", {"definition": RETURN})).status == 200
+        assert (await accounts.omar.request("DELETE", "/api/v1/tokens/none")).status == 404
+        assert (await accounts.refusals())["account_changes"] == statuses[429]
 
 
 async def test_s56_documents_of_one_account_without_end_let_those_of_another_through(tmp_path: Path) -> None:
     # Long enough to be read on the one thread for such, and with scripts for the workers that all share.
     long = "nodes: {a: {type: transform, params: {value: '" + "${input.a + 1} " * 3000 + "'}}}"
-    async with street_at(tmp_path / "data") as street:
+    async with two_accounts_at(tmp_path / "data") as accounts:
         order: list[str] = []
         first = asyncio.Event()
 
-        async def check(person: Person, name: str) -> None:
-            reply = await person.go("POST", "/api/v1/flows/validate", {"definition": long})
+        async def check(client: ApiClient, name: str) -> None:
+            reply = await client.request("POST", "/api/v1/flows/validate", {"definition": long})
             assert reply.status == 200, reply
             order.append(name)
             first.set()
 
         async with asyncio.TaskGroup() as group:
             for _ in range(12):
-                group.create_task(check(street.mara, "mara"))
+                group.create_task(check(accounts.mara, "mara"))
             await first.wait()
-            group.create_task(check(street.omar, "omar"))
+            group.create_task(check(accounts.omar, "omar"))
 
         # Those that had begun before, and not the ten that wait.
         assert order.index("omar") <= 4
@@ -82,26 +82,26 @@ async def test_s56_documents_of_one_account_without_end_let_those_of_another_thr
 
 async def test_s56_long_bodies_of_one_account_leave_threads_to_another(tmp_path: Path) -> None:
     long = {"definition": "x", "y": [{"a": 0}] * 30_000}
-    async with street_at(tmp_path / "data") as street:
-        order: list[Person] = []
+    async with two_accounts_at(tmp_path / "data") as accounts:
+        order: list[ApiClient] = []
 
-        async def send(person: Person) -> None:
-            assert (await person.go("POST", "/api/v1/flows/validate", long)).status == 422
-            order.append(person)
+        async def send(client: ApiClient) -> None:
+            assert (await client.request("POST", "/api/v1/flows/validate", long)).status == 422
+            order.append(client)
 
         async with asyncio.TaskGroup() as group:
-            for person in [street.mara] * 30 + [street.omar]:
-                group.create_task(send(person))
+            for client in [accounts.mara] * 30 + [accounts.omar]:
+                group.create_task(send(client))
 
-        assert order.index(street.omar) < 10
+        assert order.index(accounts.omar) < 10
 
 
 async def test_s56_long_bodies_of_one_account_come_into_memory_as_there_is_room(tmp_path: Path) -> None:
     """What a body takes is held until it was worked on: half as many bytes as the account has, or more."""
     long = {"input": {"x": [{}] * 200_000}}
-    async with street_at(tmp_path / "data") as street:
-        flows = [await person.flow(RETURN) for person in (street.mara, street.omar)]
-        executions, together = street.program.services.executions, Counter[str]()
+    async with two_accounts_at(tmp_path / "data") as accounts:
+        flows = [await client.flow(RETURN) for client in (accounts.mara, accounts.omar)]
+        executions, together = accounts.program.services.executions, Counter[str]()
         most, run = Counter[str](), executions.run
 
         async def watched(caller: Caller, *args: Any, **options: Any) -> StartedExecution:
@@ -117,8 +117,8 @@ async def test_s56_long_bodies_of_one_account_come_into_memory_as_there_is_room(
         executions.run = watched  # type: ignore[method-assign] # goes on to the real one
         async with asyncio.TaskGroup() as group:
             sent = [
-                group.create_task(person.go("POST", f"/api/v1/flows/{flow}/run", long))
-                for person, flow in zip((street.mara, street.omar), flows, strict=True)
+                group.create_task(client.request("POST", f"/api/v1/flows/{flow}/run", long))
+                for client, flow in zip((accounts.mara, accounts.omar), flows, strict=True)
                 for _ in range(4)
             ]
 
@@ -128,76 +128,85 @@ async def test_s56_long_bodies_of_one_account_come_into_memory_as_there_is_room(
 
 async def test_s56_flows_of_one_account_that_are_long_to_read_leave_threads_to_another(tmp_path: Path) -> None:
     long = "nodes: {a: {type: transform, params: {value: '" + "${input.a} " * 5000 + "'}}}"
-    async with street_at(tmp_path / "data") as street:
-        flows = [(street.mara, await street.mara.flow(f"{long} # {n}")) for n in range(30)]
-        flows.append((street.omar, await street.omar.flow(long)))
-        order: list[Person] = []
+    async with two_accounts_at(tmp_path / "data") as accounts:
+        flows = [(accounts.mara, await accounts.mara.flow(f"{long} # {n}")) for n in range(30)]
+        flows.append((accounts.omar, await accounts.omar.flow(long)))
+        order: list[ApiClient] = []
 
-        async def run(person: Person, flow: str) -> None:
-            assert (await person.run(flow)).status == 201
-            order.append(person)
+        async def run(client: ApiClient, flow: str) -> None:
+            assert (await client.run(flow)).status == 201
+            order.append(client)
 
         # None of them has been run, so each is read now.
         async with asyncio.TaskGroup() as group:
-            for person, flow in flows:
-                group.create_task(run(person, flow))
+            for client, flow in flows:
+                group.create_task(run(client, flow))
 
-        assert order.index(street.omar) < 10
+        assert order.index(accounts.omar) < 10
 
 
 async def test_s56_who_asks_too_often_without_a_token_waits_and_accounts_behind_the_same_address_do_not(
     tmp_path: Path,
 ) -> None:
-    async with street_at(tmp_path / "data", anonymous_requests=100) as street:
-        nobody, forger = Person(street.app, address="198.51.100.1"), Person(street.app, "x.y.z", "198.51.100.1")
-        half = [await nobody.go("GET", "/api/v1/openapi.json") for _ in range(50)]
-        rest = [await forger.go("GET", "/api/v1/flows") for _ in range(60)]
+    async with two_accounts_at(tmp_path / "data", anonymous_requests=100) as accounts:
+        nobody, forger = (
+            ApiClient(accounts.app, address="198.51.100.1"),
+            ApiClient(accounts.app, "x.y.z", "198.51.100.1"),
+        )
+        half = [await nobody.request("GET", "/api/v1/openapi.json") for _ in range(50)]
+        rest = [await forger.request("GET", "/api/v1/flows") for _ in range(60)]
         statuses = Counter(reply.status for reply in rest)
 
         assert {reply.status for reply in half} == {200}
         assert 50 <= statuses[401] <= 53
         assert statuses[401] + statuses[429] == 60
         assert_limited(rest[-1], "anonymous_requests", 100)
-        assert_limited(await nobody.go("POST", "/api/v1/auth/login", {}), "anonymous_requests", 100)
-        assert (await connect(street.app, "/ws/executions/x")).status == 401
+        assert_limited(await nobody.request("POST", "/api/v1/auth/login", {}), "anonymous_requests", 100)
+        assert (await connect(accounts.app, "/ws/executions/x")).status == 401
         # Whoever watches the server is never refused, and neither is somebody else, or an account.
         for path in ("/healthz", "/readyz", "/metrics"):
-            assert (await nobody.go("GET", path)).status == 200
-        assert (await Person(street.app, address="198.51.100.2").go("GET", "/api/v1/openapi.json")).status == 200
-        street.mara.address = "198.51.100.1"
-        assert (await street.mara.go("GET", "/api/v1/flows")).status == 200
+            assert (await nobody.request("GET", path)).status == 200
+        assert (
+            await ApiClient(accounts.app, address="198.51.100.2").request("GET", "/api/v1/openapi.json")
+        ).status == 200
+        accounts.mara.address = "198.51.100.1"
+        assert (await accounts.mara.request("GET", "/api/v1/flows")).status == 200
 
 
 async def test_s43_s56_nobody_has_a_long_body_read_and_everybody_the_longest_that_a_login_can_be(
     tmp_path: Path,
 ) -> None:
-    async with street_at(tmp_path / "data") as street:
-        nobody = Person(street.app)
+    async with two_accounts_at(tmp_path / "data") as accounts:
+        nobody = ApiClient(accounts.app)
         # Six bytes for each half of a character.
         longest = {"username": "🦦" * 320, "password": "🦦" * 1024, "cookie": False}
         assert len(json.dumps(longest)) > 16_000
-        routes = [route for route in street.app.routes if isinstance(route, APIRoute) and route.body_field is not None]
+        routes = [
+            route for route in accounts.app.routes if isinstance(route, APIRoute) and route.body_field is not None
+        ]
         opened = [route.path for route in routes if type(route) is PublicRoute]
 
         assert opened == ["/api/v1/auth/login", "/api/v1/setup"]
-        assert (await nobody.go("POST", "/api/v1/auth/login", longest)).status == 401
+        assert (await nobody.request("POST", "/api/v1/auth/login", longest)).status == 401
         for path in opened:
-            assert_error(await nobody.go("POST", path, {"x": ["y"] * 10_000}), 413)
+            assert_error(await nobody.request("POST", path, {"x": ["y"] * 10_000}), 413)
 
 
 async def test_s56_a_socket_that_nobody_proves_counts_too(tmp_path: Path) -> None:
-    async with street_at(tmp_path / "data", anonymous_requests=20) as street:
-        replies = [await connect(street.app, "/ws/executions/x", token="x.y.z") for _ in range(22)]
+    async with two_accounts_at(tmp_path / "data", anonymous_requests=20) as accounts:
+        replies = [await connect(accounts.app, "/ws/executions/x", token="x.y.z") for _ in range(22)]
 
         assert {reply.status for reply in replies[:18]} == {401}
         assert_limited(replies[-1], "anonymous_requests", 20)
 
 
 async def test_s56_an_invented_forwarded_for_gains_nothing(tmp_path: Path) -> None:
-    async with street_at(tmp_path / "data", anonymous_requests=20) as street:
-        nobody = Person(street.app, address="198.51.100.1")
+    async with two_accounts_at(tmp_path / "data", anonymous_requests=20) as accounts:
+        nobody = ApiClient(accounts.app, address="198.51.100.1")
         replies = [
-            await nobody.go("GET", "/api/v1/openapi.json", X_Forwarded_For=f"203.0.113.{n}", Forwarded=f"for=1.1.1.{n}")
+            await nobody.request(
+                "GET", "/api/v1/openapi.json", X_Forwarded_For=f"203.0.113.{n}", Forwarded=f"for=1.1.1.{n}"
+            )
             for n in range(22)
         ]
 
@@ -206,11 +215,11 @@ async def test_s56_an_invented_forwarded_for_gains_nothing(tmp_path: Path) -> No
 
 async def test_s56_behind_a_listed_proxy_each_client_counts_by_itself_whatever_it_claims(tmp_path: Path) -> None:
     proxies = (ipaddress.ip_network("10.0.0.0/8"),)
-    async with street_at(tmp_path / "data", anonymous_requests=20, trusted_proxies=proxies) as street:
-        proxy = Person(street.app, address="10.0.0.1")
+    async with two_accounts_at(tmp_path / "data", anonymous_requests=20, trusted_proxies=proxies) as accounts:
+        proxy = ApiClient(accounts.app, address="10.0.0.1")
 
         async def ask(forwarded: str) -> int:
-            return (await proxy.go("GET", "/api/v1/openapi.json", X_Forwarded_For=forwarded)).status
+            return (await proxy.request("GET", "/api/v1/openapi.json", X_Forwarded_For=forwarded)).status
 
         # The proxy adds who has asked it to what that one claims.
         claimed = [await ask(f"203.0.113.{n}, 198.51.100.1") for n in range(22)]

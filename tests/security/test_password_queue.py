@@ -17,8 +17,8 @@ import pytest
 from api.shapes import assert_error
 from flowrunner.domain.errors import QueueFull
 from flowrunner.security.hashing_queue import HashingQueue
-from security.street import Person, street_at
 from security.test_sessions import LOGIN, login_from
+from security.two_accounts import ApiClient, two_accounts_at
 from support.client import PASSWORD, Client
 from support.server import ADMIN_EMAIL, ADMIN_PASSWORD, Server
 
@@ -106,18 +106,18 @@ def test_s64_s03_who_comes_from_elsewhere_waits_for_one_login_of_each_address(ow
 
 
 async def test_s64_more_logins_than_may_wait_are_told_to_come_back(tmp_path: Path) -> None:
-    async with street_at(tmp_path / "data") as street:
-        street.program.services.identity._hasher._queue._most = most = 60
-        people = [Person(street.app, address=f"198.51.100.{n % ADDRESSES}") for n in range(120)]
+    async with two_accounts_at(tmp_path / "data") as accounts:
+        accounts.program.services.identity._hasher._queue._most = most = 60
+        clients = [ApiClient(accounts.app, address=f"198.51.100.{n % ADDRESSES}") for n in range(120)]
         wrong = {"username": "nobody@example.com", "password": "a wrong password"}
         async with asyncio.TaskGroup() as group:
             guesses = [
-                group.create_task(each.go("POST", LOGIN, {**wrong, "username": f"n{number}@example.com"}))
-                for number, each in enumerate(people)
+                group.create_task(each.request("POST", LOGIN, {**wrong, "username": f"n{number}@example.com"}))
+                for number, each in enumerate(clients)
             ]
             await asyncio.sleep(0)
             owner = group.create_task(
-                Person(street.app).go("POST", LOGIN, {"username": "omar@example.com", "password": PASSWORD})
+                ApiClient(accounts.app).request("POST", LOGIN, {"username": "omar@example.com", "password": PASSWORD})
             )
         replies = [each.result() for each in guesses]
         rejected = [reply for reply in replies if reply.status != 401]
@@ -128,26 +128,26 @@ async def test_s64_more_logins_than_may_wait_are_told_to_come_back(tmp_path: Pat
         assert len(rejected) in (120 - most - 1, 120 - most, 120 - most + 1)
         assert all(detail == {"limit": "password_queue", "most": most} for detail in details)
         assert {reply.headers["retry-after"] for reply in rejected} == {"1"}
-        assert (await street.refusals())["password_queue"] == len(rejected)
+        assert (await accounts.refusals())["password_queue"] == len(rejected)
 
 
 async def test_s64_s03_a_login_that_was_not_checked_is_no_failure(tmp_path: Path) -> None:
-    async with street_at(tmp_path / "data", anonymous_logins=400) as street:
+    async with two_accounts_at(tmp_path / "data", anonymous_logins=400) as accounts:
         full = HashingQueue(1, most=1)
-        hasher = street.program.services.identity._hasher
+        hasher = accounts.program.services.identity._hasher
         usual, hasher._queue = hasher._queue, full
         release = threading.Event()
         held = [asyncio.create_task(full.run(release.wait, source="192.0.2.1")) for _ in range(2)]
         await asyncio.sleep(0)
         omar = {"username": "omar@example.com", "password": PASSWORD}
 
-        statuses = [(await Person(street.app).go("POST", LOGIN, omar)).status for _ in range(30)]
+        statuses = [(await ApiClient(accounts.app).request("POST", LOGIN, omar)).status for _ in range(30)]
         release.set()
         await asyncio.gather(*held)
         hasher._queue = usual
 
         assert statuses == [503] * 30
-        assert (await Person(street.app).go("POST", LOGIN, omar)).status == 200
+        assert (await ApiClient(accounts.app).request("POST", LOGIN, omar)).status == 200
 
 
 # The queue itself
@@ -170,7 +170,7 @@ class Order:
         await self.held
 
 
-async def test_s64_sources_take_turns() -> None:
+async def test_s64_sources_are_served_round_robin() -> None:
     order = Order(most=10)
     await asyncio.sleep(0)
     asked = [order.ask(name[0], name) for name in ("a1", "a2", "a3", "b1", "c1", "b2")]

@@ -92,10 +92,10 @@ def test_s12_s24_a_rotation_under_load_refuses_nobody_and_loses_nothing(server: 
     assert faults == []
     assert admin.get("/api/v1/accounts").status == 200, "a token of before the first rotation"
     with closing(sqlite3.connect(server.database)) as connection:
-        versions = [row[0] for row in connection.execute("SELECT max(version) FROM data_keys GROUP BY account_id")]
+        versions = [row[0] for row in connection.execute("SELECT max(version) FROM data_keys GROUP BY workspace_id")]
         assert min(versions) >= 5
         assert connection.execute("SELECT count(DISTINCT master_key_id) FROM data_keys").fetchone() == (1,)
-        assert connection.execute("SELECT count(*) - count(DISTINCT account_id) FROM data_keys").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) - count(DISTINCT workspace_id) FROM data_keys").fetchone() == (0,)
 
 
 def _key_files(server: Server) -> set[str]:
@@ -197,7 +197,7 @@ async def test_s24_what_cannot_be_opened_does_not_hold_up_a_rotation_and_is_kept
             ids.append(account.id)
             for key in ("GOOD", "BAD"):
                 await program.vault.set(account.id, key, f"the value {key}", at=account.created_at)
-        broken = "UPDATE secrets SET sealed = CAST(sealed || x'00' AS BLOB) WHERE key = 'BAD' AND account_id = ?"
+        broken = "UPDATE secrets SET sealed = CAST(sealed || x'00' AS BLOB) WHERE key = 'BAD' AND workspace_id = ?"
         with closing(sqlite3.connect(tmp_path / "data" / "flowrunner.db")) as connection, connection:
             connection.execute(broken, (ids[0],))
         sealed = {s.key: s for s, _ in await SqlSecrets(program.database).sealed(ids[0])}["BAD"]

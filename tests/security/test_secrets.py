@@ -88,8 +88,8 @@ def _exchange(database: Path, statement: str) -> None:
         connection.commit()
 
 
-_OTHER_NAME: Final = "o.account_id = secrets.account_id AND o.key <> secrets.key"
-_OTHER_ACCOUNT: Final = "o.account_id <> secrets.account_id AND o.key = secrets.key"
+_OTHER_NAME: Final = "o.workspace_id = secrets.workspace_id AND o.key <> secrets.key"
+_OTHER_ACCOUNT: Final = "o.workspace_id <> secrets.workspace_id AND o.key = secrets.key"
 EXCHANGES: Final = {
     "names": f"UPDATE secrets SET sealed = (SELECT sealed FROM old_secrets o WHERE {_OTHER_NAME})",
     "accounts": f"UPDATE secrets SET sealed = (SELECT sealed FROM old_secrets o WHERE {_OTHER_ACCOUNT})",
@@ -97,7 +97,7 @@ EXCHANGES: Final = {
     "a byte": "UPDATE secrets SET sealed = CAST(sealed || x'00' AS BLOB)",
     "empty": "UPDATE secrets SET sealed = x''",
     "data keys": "UPDATE data_keys SET wrapped = (SELECT wrapped FROM old_data_keys o"
-    " WHERE o.account_id <> data_keys.account_id)",
+    " WHERE o.workspace_id <> data_keys.workspace_id)",
     "no data keys": "DELETE FROM data_keys",
     "versions": "UPDATE data_keys SET version = version + 1",
     "both versions": "UPDATE secrets SET key_version = key_version + 1",

@@ -25,7 +25,7 @@ from api.test_tokens_api import program
 from flowrunner.domain.errors import Conflict, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId
 from flowrunner.storage.accounts import SqlAccounts
-from security.street import Person, assert_limited, street_at
+from security.two_accounts import ApiClient, assert_limited, two_accounts_at
 from services.account_services import AccountServices, open_account_services
 from support.client import PASSWORD, Client, Reply
 from support.databases import NOON, rows_of
@@ -218,36 +218,38 @@ def test_s03_while_ever_new_names_are_guessed_from_one_address_the_others_log_in
 
 
 async def test_s03_an_address_that_has_to_wait_is_answered_the_same_whoever_is_named(tmp_path: Path) -> None:
-    async with street_at(tmp_path / "data", anonymous_logins=3) as street:
-        attacker = Person(street.app, address="198.51.100.1")
+    async with two_accounts_at(tmp_path / "data", anonymous_logins=3) as accounts:
+        attacker = ApiClient(accounts.app, address="198.51.100.1")
         names = [f"nobody-{n}@example.com" for n in range(5)] + ["mara@example.com", "no address"]
         replies = [
-            await attacker.go("POST", LOGIN, {"username": name, "password": password})
+            await attacker.request("POST", LOGIN, {"username": name, "password": password})
             for name in names
             for password in (PASSWORD, "a wrong password")
         ]
 
         assert [reply.status for reply in replies] == [401] * 3 + [429] * (2 * len(names) - 3)
         assert len({json.dumps({**reply.error, "request_id": ""}) for reply in replies[3:]}) == 1
-        elsewhere = Person(street.app, address="198.51.100.2")
-        assert (await elsewhere.go("POST", LOGIN, {"username": "mara@example.com", "password": PASSWORD})).status == 200
-        assert (await street.mara.go("GET", ME)).status == 200, "who is logged in stays so"
-        assert (await street.refusals())["anonymous_logins"] == 2 * len(names) - 3
+        elsewhere = ApiClient(accounts.app, address="198.51.100.2")
+        assert (
+            await elsewhere.request("POST", LOGIN, {"username": "mara@example.com", "password": PASSWORD})
+        ).status == 200
+        assert (await accounts.mara.request("GET", ME)).status == 200, "who is logged in stays so"
+        assert (await accounts.refusals())["anonymous_logins"] == 2 * len(names) - 3
 
 
 async def test_s56_an_account_that_changes_its_password_without_end_leaves_hashes_to_the_others(tmp_path: Path) -> None:
-    async with street_at(tmp_path / "data") as street:
+    async with two_accounts_at(tmp_path / "data") as accounts:
         # She is the last admin, so nothing is changed and the session goes on; the passwords are hashed before.
         new = "kestrel over the long grey fjord"
         body = {"role": "user", "password": new, "current_password": PASSWORD}
-        me = (await street.mara.go("POST", LOGIN, {"username": "mara@example.com", "password": PASSWORD})).json
+        me = (await accounts.mara.request("POST", LOGIN, {"username": "mara@example.com", "password": PASSWORD})).json
         path = f"/api/v1/accounts/{me['account_id']}"
 
         async with asyncio.TaskGroup() as group:
-            changes = [group.create_task(street.mara.go("PUT", path, body)) for _ in range(100)]
+            changes = [group.create_task(accounts.mara.request("PUT", path, body)) for _ in range(100)]
             await asyncio.sleep(0)
             login = {"username": "omar@example.com", "password": PASSWORD}
-            others = group.create_task(street.omar.go("POST", LOGIN, login))
+            others = group.create_task(accounts.omar.request("POST", LOGIN, login))
         replies = [change.result() for change in changes]
 
         assert others.result().status == 200
@@ -262,21 +264,24 @@ async def test_s56_an_account_that_changes_its_password_without_end_leaves_hashe
 
 
 async def test_s56_refreshes_and_tickets_without_end_do_not_fill_the_database(tmp_path: Path) -> None:
-    async with street_at(tmp_path / "data") as street:
-        tickets = [await street.mara.go("POST", "/api/v1/auth/ws-ticket") for _ in range(590)]
+    async with two_accounts_at(tmp_path / "data") as accounts:
+        tickets = [await accounts.mara.request("POST", "/api/v1/auth/ws-ticket") for _ in range(590)]
         refreshed = []
-        while len(refreshed) < 100 and (reply := await street.mara.go("POST", "/api/v1/auth/refresh")).status == 200:
+        while (
+            len(refreshed) < 100
+            and (reply := await accounts.mara.request("POST", "/api/v1/auth/refresh")).status == 200
+        ):
             refreshed.append(reply)
-            street.mara.token = reply.json["token"]
+            accounts.mara.token = reply.json["token"]
 
         assert {ticket.status for ticket in tickets} == {201}
         assert 10 <= len(refreshed) < 100
         assert_limited(reply, "account_renewals", 600)
         # One more is allowed every tenth of a second, so that of many at the same moment some are refused.
-        more = await asyncio.gather(*(street.mara.go("POST", "/api/v1/auth/ws-ticket") for _ in range(30)))
+        more = await asyncio.gather(*(accounts.mara.request("POST", "/api/v1/auth/ws-ticket") for _ in range(30)))
         assert_limited(next(one for one in more if one.status == 429), "account_renewals", 600)
-        assert (await street.mara.go("GET", ME)).status == 200
-        assert (await street.omar.go("POST", "/api/v1/auth/refresh")).status == 200
+        assert (await accounts.mara.request("GET", ME)).status == 200
+        assert (await accounts.omar.request("POST", "/api/v1/auth/refresh")).status == 200
 
 
 def area_under_curve(first: list[float], second: list[float]) -> float:

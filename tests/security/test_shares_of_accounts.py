@@ -286,7 +286,7 @@ async def test_accounts_that_have_no_requests_are_forgotten(
 # Slots
 
 
-async def test_accounts_that_wait_take_turns() -> None:
+async def test_accounts_that_wait_are_served_round_robin() -> None:
     slots, order = FairSlots(total=1, share=1, sure=0), []
 
     async def use(account_id: AccountId) -> None:

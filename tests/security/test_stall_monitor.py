@@ -1,4 +1,4 @@
-"""The measurements that `test_one_turn_of_the_loop.py` rests on see planted stalls, and nothing else."""
+"""The measurements that `test_loop_iterations.py` rests on see planted stalls, and nothing else."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from security.test_one_turn_of_the_loop import MOST_BYTES, MonitoredServer, faults
+from security.test_loop_iterations import MOST_BYTES, MonitoredServer, faults
 from support import stall_monitor
 
 # Paths at the outermost layer of a real server that stall it in one way each.
@@ -75,8 +75,8 @@ def faults_of(server: MonitoredServer, path: str) -> list[str]:
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("/planted/loop-in-python", "a turn of the loop took"),
-        ("/planted/loop-in-c", "a turn of the loop took"),
+        ("/planted/loop-in-python", "an iteration of the loop took"),
+        ("/planted/loop-in-c", "an iteration of the loop took"),
         ("/planted/lock-in-c", "a thread held the interpreter's lock"),
         ("/planted/memory", "MiB more than idle"),
     ],

@@ -10,7 +10,7 @@ import pytest
 
 from api.shapes import assert_error
 from flowrunner.domain.account import SCOPES
-from security.street import Person, Street, assert_limited, street_at
+from security.two_accounts import ApiClient, TwoAccounts, assert_limited, two_accounts_at
 from support.client import PASSWORD, Reply
 from support.databases import rows_of
 from support.scoreboard import Scoreboard
@@ -26,21 +26,23 @@ def whole(path: Path) -> list[Any]:
     return [rows_of(path / "flowrunner.db", f"SELECT * FROM {table} ORDER BY id") for table in tables]
 
 
-async def program_of(person: Person, *scopes: str) -> Person:
-    reply = await person.go("POST", "/api/v1/tokens", {"name": "N", "scopes": scopes})
+async def program_of(client: ApiClient, *scopes: str) -> ApiClient:
+    reply = await client.request("POST", "/api/v1/tokens", {"name": "N", "scopes": scopes})
     assert reply.status == 201, reply
-    return Person(person.app, reply.json["token"])
+    return ApiClient(client.app, reply.json["token"])
 
 
-async def account_of(street: Street, person: Person) -> Any:
-    caller = await street.program.services.identity.authenticate(person.token or "")
-    return (await person.go("GET", f"{ACCOUNTS}/{caller.account_id}")).json
+async def account_of(accounts: TwoAccounts, client: ApiClient) -> Any:
+    caller = await accounts.program.services.identity.authenticate(client.token or "")
+    return (await client.request("GET", f"{ACCOUNTS}/{caller.account_id}")).json
 
 
-async def log_in(street: Street, email: str, password: str = PASSWORD) -> Person:
-    reply = await Person(street.app).go("POST", "/api/v1/auth/login", {"username": email, "password": password})
+async def log_in(accounts: TwoAccounts, email: str, password: str = PASSWORD) -> ApiClient:
+    reply = await ApiClient(accounts.app).request(
+        "POST", "/api/v1/auth/login", {"username": email, "password": password}
+    )
     assert reply.status == 200, reply
-    return Person(street.app, reply.json["token"])
+    return ApiClient(accounts.app, reply.json["token"])
 
 
 def told(reply: Reply) -> tuple[Any, ...]:
@@ -52,12 +54,12 @@ def told(reply: Reply) -> tuple[Any, ...]:
 async def test_s66_no_api_token_changes_a_password_an_address_or_a_role_or_makes_an_account(
     tmp_path: Path, scoreboard: Scoreboard
 ) -> None:
-    async with street_at(tmp_path / "data") as street:
-        mara, omar = await account_of(street, street.mara), await account_of(street, street.omar)
+    async with two_accounts_at(tmp_path / "data") as accounts:
+        mara, omar = await account_of(accounts, accounts.mara), await account_of(accounts, accounts.omar)
         programs = []
-        for person, most in ((street.mara, SCOPES), (street.omar, SCOPES[:3])):
+        for client, most in ((accounts.mara, SCOPES), (accounts.omar, SCOPES[:3])):
             for count in range(1, len(most) + 1):
-                programs += [(scopes, await program_of(person, *scopes)) for scopes in combinations(most, count)]
+                programs += [(scopes, await program_of(client, *scopes)) for scopes in combinations(most, count)]
         before, tried, done = whole(tmp_path / "data"), 0, []
 
         for (scopes, program), account in product(programs, (mara, omar)):
@@ -76,7 +78,7 @@ async def test_s66_no_api_token_changes_a_password_an_address_or_a_role_or_makes
             requests += [("POST", "/api/v1/tokens", {"name": "N", "scopes": ["read"]})]
             for method, path, body in requests:
                 tried += 1
-                reply = await program.go(method, path, body)
+                reply = await program.request(method, path, body)
                 if reply.status != 403:
                     done.append((scopes, method, body, reply.status))
 
@@ -87,58 +89,58 @@ async def test_s66_no_api_token_changes_a_password_an_address_or_a_role_or_makes
 
 
 async def test_s66_the_body_of_the_reference_is_enough_for_the_rest(tmp_path: Path) -> None:
-    async with street_at(tmp_path / "data") as street:
-        managing = await program_of(street.mara, "admin")
-        omar = await account_of(street, street.omar)
+    async with two_accounts_at(tmp_path / "data") as accounts:
+        managing = await program_of(accounts.mara, "admin")
+        omar = await account_of(accounts, accounts.omar)
         path = f"{ACCOUNTS}/{omar['id']}"
         same = {"email": omar["email"].upper(), "role": "user"}
         age_logins(tmp_path)
-        street.program.services.identity.revalidate_sessions()
+        accounts.program.services.identity.revalidate_sessions()
 
-        for number, person in enumerate((managing, street.mara, street.omar)):
-            assert (await person.go("PUT", path, {"name": f"O{number}", **same})).json["name"] == f"O{number}"
-        changed = await street.mara.go("PUT", path, {"name": "O", "email": "new@example.com", "role": "admin"})
+        for number, client in enumerate((managing, accounts.mara, accounts.omar)):
+            assert (await client.request("PUT", path, {"name": f"O{number}", **same})).json["name"] == f"O{number}"
+        changed = await accounts.mara.request("PUT", path, {"name": "O", "email": "new@example.com", "role": "admin"})
 
         assert changed.status == 200
         assert (changed.json["email"], changed.json["role"]) == ("new@example.com", "admin")
-        assert (await street.mara.go("PUT", path, {"password": NEW})).status == 200
-        await log_in(street, "new@example.com", NEW)
+        assert (await accounts.mara.request("PUT", path, {"password": NEW})).status == 200
+        await log_in(accounts, "new@example.com", NEW)
 
 
 @pytest.mark.parametrize("name", ["mara", "omar"])
 async def test_s66_a_session_alone_sets_no_password(tmp_path: Path, name: str) -> None:
-    async with street_at(tmp_path / "data") as street:
-        thief = {"mara": street.mara, "omar": street.omar}[name]
-        path = f"{ACCOUNTS}/{(await account_of(street, thief))['id']}"
+    async with two_accounts_at(tmp_path / "data") as accounts:
+        thief = {"mara": accounts.mara, "omar": accounts.omar}[name]
+        path = f"{ACCOUNTS}/{(await account_of(accounts, thief))['id']}"
         before = whole(tmp_path / "data")
 
-        absent = await thief.go("PUT", path, {"password": NEW})
-        wrong = await thief.go("PUT", path, {"password": NEW, "current_password": "a wrong password"})
+        absent = await thief.request("PUT", path, {"password": NEW})
+        wrong = await thief.request("PUT", path, {"password": NEW, "current_password": "a wrong password"})
 
         details = assert_error(absent, 422, "Current password is required")
         assert (details["field"], details["errors"][0]["code"]) == ("current_password", "required")
         details = assert_error(wrong, 422)
         assert (details["field"], details["errors"][0]["code"]) == ("current_password", "wrong")
         assert whole(tmp_path / "data") == before
-        assert (await thief.go("PUT", path, {"password": NEW, "current_password": PASSWORD})).status == 200
-        await log_in(street, f"{name}@example.com", NEW)
+        assert (await thief.request("PUT", path, {"password": NEW, "current_password": PASSWORD})).status == 200
+        await log_in(accounts, f"{name}@example.com", NEW)
 
 
 async def test_s66_guesses_through_a_session_are_as_few_as_at_the_login(tmp_path: Path) -> None:
-    async with street_at(tmp_path / "data") as street:
-        path = f"{ACCOUNTS}/{(await account_of(street, street.omar))['id']}"
+    async with two_accounts_at(tmp_path / "data") as accounts:
+        path = f"{ACCOUNTS}/{(await account_of(accounts, accounts.omar))['id']}"
 
         replies = [
-            await street.omar.go("PUT", path, {"password": NEW, "current_password": f"a wrong password {n}"})
+            await accounts.omar.request("PUT", path, {"password": NEW, "current_password": f"a wrong password {n}"})
             for n in range(25)
         ]
 
         assert [reply.status for reply in replies] == [422] * 20 + [429] * 5
         assert_limited(replies[-1], "failed_logins", 20, longest=900)
-        assert (await street.refusals())["failed_logins"] == 5
-        right = await street.omar.go("PUT", path, {"password": NEW, "current_password": PASSWORD})
+        assert (await accounts.refusals())["failed_logins"] == 5
+        right = await accounts.omar.request("PUT", path, {"password": NEW, "current_password": PASSWORD})
         assert_limited(right, "failed_logins", 20, longest=900)
-        rows = (await street.mara.go("GET", "/api/v1/audit?action=login.failed&limit=100")).json["entries"]
+        rows = (await accounts.mara.request("GET", "/api/v1/audit?action=login.failed&limit=100")).json["entries"]
         assert len(rows) > 20
 
 
@@ -148,35 +150,37 @@ def age_logins(tmp_path: Path, minutes: int = 16) -> None:
 
 
 async def test_s66_a_session_of_an_earlier_login_does_not_take_the_address_over(tmp_path: Path) -> None:
-    async with street_at(tmp_path / "data") as street:
-        path = f"{ACCOUNTS}/{(await account_of(street, street.omar))['id']}"
+    async with two_accounts_at(tmp_path / "data") as accounts:
+        path = f"{ACCOUNTS}/{(await account_of(accounts, accounts.omar))['id']}"
         age_logins(tmp_path)
-        street.program.services.identity.revalidate_sessions()
-        renewed = (await street.omar.go("POST", "/api/v1/auth/refresh")).json["token"]
+        accounts.program.services.identity.revalidate_sessions()
+        renewed = (await accounts.omar.request("POST", "/api/v1/auth/refresh")).json["token"]
 
-        for thief in (street.omar, Person(street.app, renewed)):
-            reply = await thief.go("PUT", path, {"email": "thief@example.com"})
+        for thief in (accounts.omar, ApiClient(accounts.app, renewed)):
+            reply = await thief.request("PUT", path, {"email": "thief@example.com"})
             assert_error(reply, 403)
             assert "log in again" in reply.error["message"]
-        recent = await log_in(street, "omar@example.com")
-        assert (await recent.go("PUT", path, {"email": "new@example.com"})).json["email"] == "new@example.com"
+        recent = await log_in(accounts, "omar@example.com")
+        assert (await recent.request("PUT", path, {"email": "new@example.com"})).json["email"] == "new@example.com"
 
 
 async def test_s66_an_address_that_is_taken_is_answered_like_one_that_is_none(tmp_path: Path) -> None:
-    async with street_at(tmp_path / "data") as street:
-        path = f"{ACCOUNTS}/{(await account_of(street, street.omar))['id']}"
+    async with two_accounts_at(tmp_path / "data") as accounts:
+        path = f"{ACCOUNTS}/{(await account_of(accounts, accounts.omar))['id']}"
 
-        taken = await street.omar.go("PUT", path, {"email": "Mara@Example.com"})
-        invalid = await street.omar.go("PUT", path, {"email": "no address"})
-        mixed = await street.omar.go("PUT", path, {"email": "m\u0430ra@example.com"})
+        taken = await accounts.omar.request("PUT", path, {"email": "Mara@Example.com"})
+        invalid = await accounts.omar.request("PUT", path, {"email": "no address"})
+        mixed = await accounts.omar.request("PUT", path, {"email": "m\u0430ra@example.com"})
 
         assert told(taken) == told(invalid) == told(mixed)
         assert taken.status == 422
-        assert (await street.omar.go("PUT", path, {"email": "o@example.com"})).status == 200
-        assert (await street.omar.go("PUT", path, {"email": "omar@example.com"})).status == 200
-        refused = [await street.omar.go("PUT", path, {"email": email}) for email in ("mara@example.com", "x", "y@x.y")]
+        assert (await accounts.omar.request("PUT", path, {"email": "o@example.com"})).status == 200
+        assert (await accounts.omar.request("PUT", path, {"email": "omar@example.com"})).status == 200
+        refused = [
+            await accounts.omar.request("PUT", path, {"email": email}) for email in ("mara@example.com", "x", "y@x.y")
+        ]
         for reply in refused:
             assert_limited(reply, "account_emails", 5, longest=3600)
-        assert (await street.omar.go("PUT", path, {"name": "O", "email": "omar@example.com"})).status == 200
-        other = await street.mara.go("PUT", path, {"email": "mara@example.com"})
+        assert (await accounts.omar.request("PUT", path, {"name": "O", "email": "omar@example.com"})).status == 200
+        other = await accounts.mara.request("PUT", path, {"email": "mara@example.com"})
         assert_error(other, 409, "An account with this e-mail address already exists")

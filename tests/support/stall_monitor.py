@@ -2,7 +2,7 @@
 
 Wall time on a busy machine proves nothing, so all figures are processor time:
 
-- *turn*: of the event loop's thread, from one beat of a timer on the loop to the next. One turn cannot be longer.
+- *iteration*: of the event loop's thread, from one beat of a timer on the loop to the next, which bounds it.
 - *hold*: of any other thread, between two wakings of a thread that sleeps a few milliseconds and then needs the
   interpreter's lock. A thread that computes without the lock (argon2, a regular expression in Rust) lets it wake.
 
@@ -34,8 +34,8 @@ _FRAMES: Final = 8
 class Stalls:
     """The worst of a period: seconds of processor time with the stack that was seen, and the peak of memory."""
 
-    turn: float = 0.0
-    turn_at: str = ""
+    iteration: float = 0.0
+    iteration_at: str = ""
     hold: float = 0.0
     hold_at: str = ""
     peak_bytes: int = 0
@@ -48,7 +48,7 @@ class StallMonitor:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_native_id()
         self._worst = Stalls()
-        self._turn_at = ""
+        self._iteration_at = ""
         self._last_beat = time.thread_time()
         self._passes = threading.Condition()
         self._is_running = True
@@ -62,9 +62,9 @@ class StallMonitor:
         self._thread.join()
 
     def take(self) -> Stalls:
-        """Return the worst since the last call, including the turn that is under way. Not to be called on the loop."""
+        """Return the worst since the last call, including the running iteration. Must not be called on the loop."""
         has_beaten = threading.Event()
-        self._loop.call_soon_threadsafe(lambda: (self._end_turn(), has_beaten.set()))
+        self._loop.call_soon_threadsafe(lambda: (self._end_iteration(), has_beaten.set()))
         has_beaten.wait()
         with self._passes:
             # The first of them may have begun before the call.
@@ -77,14 +77,14 @@ class StallMonitor:
     # On the loop
 
     def _beat(self) -> None:
-        self._end_turn()
+        self._end_iteration()
         self._beats = self._loop.call_later(_BEAT_SECONDS, self._beat)
 
-    def _end_turn(self) -> None:
-        turn = time.thread_time() - self._last_beat
-        if turn > self._worst.turn:
-            self._worst.turn, self._worst.turn_at = turn, self._turn_at
-        self._turn_at = ""
+    def _end_iteration(self) -> None:
+        iteration = time.thread_time() - self._last_beat
+        if iteration > self._worst.iteration:
+            self._worst.iteration, self._worst.iteration_at = iteration, self._iteration_at
+        self._iteration_at = ""
         self._last_beat = time.thread_time()
 
     # On a thread of its own
@@ -96,8 +96,8 @@ class StallMonitor:
             time.sleep(_BEAT_SECONDS)
             now, (waited_now, slices_now) = _clocks(), _waits(own)
             is_starved = waited_now - waited > _STARVED_SECONDS * max(1, slices_now - slices)
-            if not self._turn_at and now[self._loop_thread] - self._last_beat > _NOTED_SECONDS:
-                self._turn_at = _stack(self._loop_thread)
+            if not self._iteration_at and now[self._loop_thread] - self._last_beat > _NOTED_SECONDS:
+                self._iteration_at = _stack(self._loop_thread)
             for thread, seconds in now.items():
                 # One that was not there before has done all of it since.
                 held = seconds - clocks.get(thread, 0.0)

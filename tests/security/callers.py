@@ -1,4 +1,4 @@
-"""The program with everybody in it who may call it, or may not."""
+"""The program with every kind of caller, authenticated or not."""
 
 import asyncio
 import sqlite3
@@ -23,12 +23,13 @@ NOBODY: Final = AccountId("account-none")
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
-    """Somebody who calls.
+class CallerCase:
+    """A kind of caller.
 
     Attributes:
-        rights: What they may do; empty for who is not let in at all.
-        refusal: What they are answered with where they may not.
+        rights: The rights of the caller; empty if authentication fails.
+        refusal: The status of rejected requests.
+        email: The address to log in again, where a call ends the session.
     """
 
     name: str
@@ -37,22 +38,21 @@ class Who:
     headers: Mapping[str, str] = field(default_factory=dict)
     account_id: AccountId = NOBODY
     refusal: int = 401
-    # A name and a password to log in with anew, where a call ends the login.
     email: str | None = None
 
 
-class Town:
-    """The program with everybody in it."""
+class Callers:
+    """The program with every kind of caller."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.app = program.app
         self.services = program.services
-        self.people: dict[str, Who] = {}
+        self.by_name: dict[str, CallerCase] = {}
         self.victim = AccountId("")
         self._number = 0
 
-    async def settle(self) -> "Town":
+    async def set_up(self) -> "Callers":
         await self._account("root", "admin")
         self.victim, _ = await self._account("victim", "user")
         for name in ("user A", "user B"):
@@ -66,22 +66,22 @@ class Town:
         for scope, rights in scopes:
             await self._token(f"token: {scope}", "user", [scope], rights)
         await self._token("token: admin", "admin", ["admin"], frozenset({"account", "admin"}))
-        await self._token("token: admin who only reads", "admin", ["read"], frozenset({"read"}))
+        await self._token("token: read-only admin", "admin", ["read"], frozenset({"read"}))
         demoted = await self._token("token: demoted admin", "admin", ["admin", "read"], frozenset({"read"}))
         await self._change(demoted.account_id, role="user")
         became_viewer = await self._token("token: became a viewer", "user", ["write", "read"], frozenset({"read"}))
         await self._change(became_viewer.account_id, role="viewer")
 
-        mine = self.people["user A"]
+        mine = self.by_name["user A"]
         cookie = {"cookie": f"flowrunner_session={mine.token}", "origin": "http://localhost"}
-        self._add(Who("cookie", mine.rights, None, cookie, mine.account_id, 403))
-        await self._strangers()
+        self._add(CallerCase("cookie", mine.rights, None, cookie, mine.account_id, 403))
+        await self._add_unauthenticated()
         return self
 
-    async def _strangers(self) -> None:
-        self._add(Who("nobody"))
+    async def _add_unauthenticated(self) -> None:
+        self._add(CallerCase("nobody"))
         for name, token in (("garbage", "a.b.c"), ("garbage token", "fr_pat_" + "x" * 43), ("empty token", "fr_pat_")):
-            self._add(Who(name, token=token))
+            self._add(CallerCase(name, token=token))
         for name in ("logged out", "expired", "disabled", "deleted", "new password"):
             gone = await self._session(name, "user", frozenset())
             assert gone.token is not None
@@ -102,54 +102,56 @@ class Town:
             else:
                 await self._end(name.removeprefix("token: "), gone.account_id)
 
-        mine = self.people["user A"]
-        revoked = self.people["token: revoked"]
+        mine = self.by_name["user A"]
+        revoked = self.by_name["token: revoked"]
         reading = await self._token("token in a cookie", "user", ["read"], frozenset())
         for name, cookie in (
-            ("cookie: logged out", self.people["logged out"].token), ("cookie: garbage", "a.b.c"),
+            ("cookie: logged out", self.by_name["logged out"].token), ("cookie: garbage", "a.b.c"),
             ("cookie: API token", reading.token), ("cookie: revoked", revoked.token),
         ):  # fmt: skip
-            self._add(Who(name, headers={"cookie": f"flowrunner_session={cookie}", "origin": "http://localhost"}))
-        del self.people["token in a cookie"]
-        # With both, the header counts.
+            self._add(
+                CallerCase(name, headers={"cookie": f"flowrunner_session={cookie}", "origin": "http://localhost"})
+            )
+        del self.by_name["token in a cookie"]
+        # The header takes precedence over the cookie.
         for name, header in (("bearer wins", "Bearer a.b.c"), ("scheme wins", "Basic YTpi"), ("empty wins", "")):
             headers = {
                 "cookie": f"flowrunner_session={mine.token}",
                 "origin": "http://localhost",
                 "authorization": header,
             }
-            self._add(Who(name, headers=headers))
+            self._add(CallerCase(name, headers=headers))
 
-    # Accounts, and what they show
+    # Accounts and their credentials
 
     async def _account(self, name: str, role: Role) -> tuple[AccountId, str]:
         email = f"{name.replace(' ', '-').replace(':', '')}@example.com"
         account = await self.services.accounts.create(name="N", email=email, password=PASSWORD, role=role)
         return account.id, email
 
-    async def _session(self, name: str, role: Role, rights: frozenset[str]) -> Who:
+    async def _session(self, name: str, role: Role, rights: frozenset[str]) -> CallerCase:
         id, email = await self._account(name, role)
         refusal = 403 if rights else 401
         token = await self.log_in(email)
         if name != "expired":
-            # It is known and kept from here on: what ends it has to make it forgotten.
+            # Cached from here on, so whatever ends it must also drop it from the cache.
             await self.services.identity.authenticate(token)
-        return self._add(Who(name, rights, token, {}, id, refusal, email))
+        return self._add(CallerCase(name, rights, token, {}, id, refusal, email))
 
     async def log_in(self, email: str) -> str:
         return (await self.services.identity.login(email, PASSWORD, address="127.0.0.1")).token
 
-    async def _token(self, name: str, role: Role, scopes: list[Scope], rights: frozenset[str]) -> Who:
+    async def _token(self, name: str, role: Role, scopes: list[Scope], rights: frozenset[str]) -> CallerCase:
         id, email = await self._account(name, role)
         by = await self.services.identity.authenticate(await self.log_in(email))
         _, token = await self.services.tokens.create(by, name="N", scopes=scopes, life=None)
         if name != "token: expired":
             await self.services.identity.authenticate(token)
-        return self._add(Who(name, rights, token, {}, id, 403 if rights else 401))
+        return self._add(CallerCase(name, rights, token, {}, id, 403 if rights else 401))
 
-    def _add(self, who: Who) -> Who:
-        self.people[who.name] = who
-        return who
+    def _add(self, caller: CallerCase) -> CallerCase:
+        self.by_name[caller.name] = caller
+        return caller
 
     async def _end(self, how: str, id: AccountId) -> None:
         match how:
@@ -176,10 +178,10 @@ class Town:
         with closing(sqlite3.connect(self.program.database._path)) as connection, connection:
             return connection.execute(statement, values).fetchall()
 
-    # Things that belong to somebody
+    # Rows that belong to an account
 
-    async def thing(self, kind: str, owner: AccountId) -> str:
-        """A new one; gives its id."""
+    async def create(self, kind: str, owner: AccountId) -> str:
+        """Create an object of this kind; return its id."""
         self._number += 1
         match kind:
             case "flows":
@@ -207,18 +209,19 @@ class Town:
                     token_id, owner, token_id,
                 )  # fmt: skip
                 return token_id
-        raise AssertionError(f"nobody has said how to make one of the '{kind}': add it to Town.thing")
+        raise AssertionError(f"unknown kind '{kind}': add it to Callers.create")
 
-    def belongings(self, owner: AccountId) -> list[Any]:
-        """All that an account has, to tell whether anybody touched it."""
+    def rows_of(self, owner: AccountId) -> list[Any]:
+        """Return all rows of an account, to detect changes."""
         tables = {
             name: [column[1] for column in self._sql(f"PRAGMA table_info({name})")]
             for (name,) in self._sql("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
         }
         return [
-            (name, self._sql(f"SELECT * FROM {name} WHERE account_id = ? ORDER BY 1, 2", owner))
+            (name, self._sql(f"SELECT * FROM {name} WHERE {owned_by} = ? ORDER BY 1, 2", owner))
             for name, columns in tables.items()
-            if "account_id" in columns
+            for owned_by in ("account_id", "workspace_id")
+            if owned_by in columns
         ] + [self._sql("SELECT * FROM accounts WHERE id = ?", owner)]
 
 
@@ -227,6 +230,6 @@ def as_session(id: AccountId, role: Role = "user") -> Caller:
 
 
 @asynccontextmanager
-async def town_at(path: Path) -> AsyncIterator[Town]:
+async def callers_at(path: Path) -> AsyncIterator[Callers]:
     async with program_at(path) as program:
-        yield await Town(program).settle()
+        yield await Callers(program).set_up()

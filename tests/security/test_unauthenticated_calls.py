@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 
 from api.test_routes import OPEN
 from flowrunner.services.audit import MOST
-from security.street import RETURN, street_at
+from security.two_accounts import RETURN, two_accounts_at
 from support.asgi import call, connect
 from support.scoreboard import Scoreboard
 
@@ -45,22 +45,22 @@ def anonymous_calls(app: Any) -> list[tuple[str, str, bytes, dict[str, str]]]:
 
 async def test_s56_tens_of_thousands_of_calls_by_nobody_leave_no_row(tmp_path: Path, scoreboard: Scoreboard) -> None:
     # Without the limit of their number, so that each gets as far as it can.
-    async with street_at(tmp_path / "data", anonymous_requests=None) as street:
-        await street.mara.ended((await street.mara.run(await street.mara.flow(RETURN))).json["execution_id"])
-        calls = anonymous_calls(street.app)
+    async with two_accounts_at(tmp_path / "data", anonymous_requests=None) as accounts:
+        await accounts.mara.ended((await accounts.mara.run(await accounts.mara.flow(RETURN))).json["execution_id"])
+        calls = anonymous_calls(accounts.app)
         called = {(method, path) for method, path, *_ in calls}
-        before = row_counts(street.program.database._path)
+        before = row_counts(accounts.program.database._path)
         statuses: Counter[int] = Counter()
 
         begun, made = time.monotonic(), 0
         while made < CALLS:
             for method, path, body, headers in calls:
-                reply = await call(street.app, method, path, body=body, headers=headers, address="198.51.100.1")
+                reply = await call(accounts.app, method, path, body=body, headers=headers, address="198.51.100.1")
                 statuses[reply.status] += 1
             made += len(calls)
         for n in range(200):
-            await connect(street.app, "/ws/executions/x", token="x", subprotocols=[f"ticket.{n}"])
-        after = row_counts(street.program.database._path)
+            await connect(accounts.app, "/ws/executions/x", token="x", subprotocols=[f"ticket.{n}"])
+        after = row_counts(accounts.program.database._path)
         minutes = int((time.monotonic() - begun) / 60) + 1
 
     grown = {name for name in before if after[name] != before[name]} - {*TOLD}
