@@ -53,11 +53,11 @@ async def schema_of(settings: Settings) -> tuple[Schema, str]:
     return await location.schema(), HEAD
 
 
-async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int], None]) -> dict[str, int]:
+async def copy_installation(source: Path, url: str, *, on_table: Callable[[str, int], None]) -> dict[str, int]:
     """Copy a SQLite database completely into an empty PostgreSQL database, and compare the two.
 
     Args:
-        tell: Called for each copied table with its number of rows.
+        on_table: Called for each copied table with its number of rows.
 
     Returns:
             The number of rows of each table.
@@ -89,7 +89,7 @@ async def copy_installation(source: Path, url: str, *, tell: Callable[[str, int]
             if not was_marked:
                 mark.write_text(place)
             try:
-                counts = await copy_to_postgres(source, url, on_table=tell)
+                counts = await copy_to_postgres(source, url, on_table=on_table)
                 mark.write_text(place)
                 return counts
             except NotCopied as error:

@@ -49,7 +49,7 @@ def copy(settings: Settings, *, source: str | None, target: str | None) -> None:
         raise FlowRunnerError(f"The URL given with --to {error}") from None
     # A server locks the directory that holds the file, so a symbolic link is resolved first.
     path = path.resolve()
-    counts = asyncio.run(copy_installation(path, url, tell=_print_count))
+    counts = asyncio.run(copy_installation(path, url, on_table=_print_count))
     click.echo(
         f"{sum(counts.values())} rows are in PostgreSQL as they are in {path}. "
         "Now start the server with FLOWRUNNER_DATABASE_URL, and with the keys in its data directory"

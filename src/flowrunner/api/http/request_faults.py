@@ -38,8 +38,8 @@ def request_faults(found: Sequence[Found], request: Request) -> list[Fault]:
     for one in found:
         if one["type"] == "extra_forbidden" and (near := suggestions.nearest(_path(one), fields)) is not None:
             meant[_path(one)] = near
-    told = missing & set(meant.values())
-    return [_fault(one, fields, meant) for one in found if one["type"] != "missing" or _path(one) not in told]
+    reported = missing & set(meant.values())
+    return [_fault(one, fields, meant) for one in found if one["type"] != "missing" or _path(one) not in reported]
 
 
 def _fault(found: Found, fields: Collection[str], meant: Mapping[str, str]) -> Fault:
