@@ -1,4 +1,4 @@
-"""The command as people call it: a process of its own."""
+"""Runs the command in a process of its own."""
 
 import os
 import pty
@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 60.0
 def flowrunner(
     *arguments: str | Path, at: Path, stdin: str | bytes | None = None, environment: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the command in the directory ``at``; outputs are text, a byte that is none shows as such."""
+    """Run the command in the directory ``at``. Outputs are text, with escaped bytes that are not UTF-8."""
     done = subprocess.run(
         [sys.executable, "-m", "flowrunner", *map(str, arguments)],
         cwd=at, env=_environment(at, environment), capture_output=True, timeout=PATIENCE_SECONDS, check=False,
@@ -28,7 +28,7 @@ def flowrunner(
 def start_flowrunner(
     *arguments: str | Path, at: Path, environment: Mapping[str, str] | None = None
 ) -> "subprocess.Popen[str]":
-    """The running command, with its outputs as pipes."""
+    """Start the command with its outputs as pipes."""
     return subprocess.Popen(
         # Whatever was started in the background ignores Ctrl-C, and so does all that it starts: these tests, perhaps.
         ["env", "--default-signal=INT", sys.executable, "-m", "flowrunner", *map(str, arguments)],
@@ -37,7 +37,7 @@ def start_flowrunner(
 
 
 def on_a_terminal(*arguments: str | Path, at: Path, environment: Mapping[str, str] | None = None) -> str:
-    """What somebody sees who runs the command on a terminal: both outputs."""
+    """Run the command on a terminal; return both outputs together."""
     ours, theirs = pty.openpty()
     try:
         process = subprocess.Popen(

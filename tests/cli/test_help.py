@@ -1,4 +1,4 @@
-"""What `--help` says."""
+"""Output of `--help`."""
 
 import re
 from collections.abc import Iterator

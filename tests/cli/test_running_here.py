@@ -1,4 +1,4 @@
-"""`flowrunner run --local`, as somebody sees it who tries a flow."""
+"""Command `flowrunner run --local`, as a user sees it."""
 
 import json
 import re
@@ -395,7 +395,7 @@ nodes:
 
 
 def until(process: "subprocess.Popen[str]", text: str) -> str:
-    """What it writes to its standard error, up to the line with ``text``."""
+    """Return the standard error of the command up to the line with ``text``."""
     assert process.stderr is not None
     seen = ""
     for line in process.stderr:

@@ -1,4 +1,4 @@
-"""`flowrunner schema`."""
+"""Command `flowrunner schema`."""
 
 import json
 from pathlib import Path

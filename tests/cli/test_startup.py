@@ -1,4 +1,4 @@
-"""What commands load before they do anything: people call them on every save."""
+"""Modules that commands load at the start. Users run these commands on every save."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ main(sys.argv[1:], prog_name="flowrunner", standalone_mode=False)
 
 
 def loaded(*arguments: str, at: Path) -> set[str]:
-    """The modules that a command has loaded when it is done."""
+    """Return the modules that a command has loaded at its end."""
     program = f"import atexit, sys\natexit.register(lambda: print(*sys.modules, file=sys.stderr))\n{_LIST}"
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],

@@ -1,4 +1,4 @@
-"""`flowrunner test`, as somebody sees it who tests flows."""
+"""Command `flowrunner test`, as a user sees it."""
 
 import json
 import signal
@@ -32,7 +32,7 @@ tests:
 
 
 def report_of(text: str, at: Path, *options: str) -> dict[str, Any]:
-    """What programs are told of the tests of a flow: by the test's name, and the rest."""
+    """Run the tests of a flow; return the JSON report, with the tests by name as well."""
     (at / "flow.yaml").write_text(text)
     done = flowrunner("test", "-o", "json", "flow.yaml", *options, at=at)
     report: dict[str, Any] = json.loads(done.stdout)
@@ -242,7 +242,7 @@ def test_what_differs_is_shown_with_what_ran(tmp_path: Path) -> None:
 
 
 def failures(output: str) -> dict[str, list[str]]:
-    """The lines below each test that failed."""
+    """Return the lines below each failed test."""
     found: dict[str, list[str]] = {}
     name = ""
     for line in output.splitlines():
@@ -568,7 +568,7 @@ tests: {quick: {cancel_after: 1m, expect: {status: cancelled}}, circle: {}}
 
 
 def test_nothing_gets_out(tmp_path: Path) -> None:
-    """A node type that says of itself that it touches nothing may still try: it has no network to do it by."""
+    """A node type that claims to be pure has no network either."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0)
         port = listener.getsockname()[1]

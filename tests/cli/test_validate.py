@@ -1,4 +1,4 @@
-"""`flowrunner validate`, as somebody sees it who writes flows."""
+"""Command `flowrunner validate`, as a user sees it."""
 
 import json
 import re
@@ -18,7 +18,7 @@ FAULTS: Final = Path(__file__).parent / "faults"
 MISTAKES: Final = Path(__file__).parent / "mistakes"
 VALID: Final = "nodes:\n  a: {type: return, params: {value: 1}}\n"
 FAULTY: Final = "nodes:\n  a: {type: retrun}\n"
-DOUBTFUL: Final = """\
+WITH_A_WARNING: Final = """\
 nodes:
   ask: {type: approval, params: {prompt: Go on?}, next: {approved: done, timeout: done}, timeout: 1d}
   done: {type: return}
@@ -47,7 +47,7 @@ def assert_lines(expected: list[str], lines: list[str]) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    for name, text in {"valid": VALID, "faulty": FAULTY, "doubtful": DOUBTFUL}.items():
+    for name, text in {"valid": VALID, "faulty": FAULTY, "doubtful": WITH_A_WARNING}.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     return tmp_path
 

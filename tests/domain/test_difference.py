@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrunner.language.difference import MAX_TEXT_CHARACTERS, Summary, difference
+from flowrunner.language.difference import MAX_TEXT_CHARACTERS, ChangeSummary, difference
 
 NAMES: Final = ("revision 1", "revision 2")
 
@@ -137,7 +137,7 @@ nodes:
 def test_nodes_and_keys_are_reported_by_name() -> None:
     new = OLD.replace("message: x", "message: y").replace("  c:", "  d:").replace("vars: {a: 1}", "start: a")
 
-    assert difference(OLD, new, names=NAMES).summary == Summary(
+    assert difference(OLD, new, names=NAMES).summary == ChangeSummary(
         nodes_added=["d"], nodes_removed=["c"], nodes_changed=["a"], keys_changed=["start", "vars"]
     )
 
@@ -158,7 +158,7 @@ def test_comments_layout_and_the_order_of_keys_change_no_node() -> None:
     found = difference(OLD, new, names=NAMES)
 
     assert found.text
-    assert found.summary == Summary(nodes_added=[], nodes_removed=[], nodes_changed=[], keys_changed=[])
+    assert found.summary == ChangeSummary(nodes_added=[], nodes_removed=[], nodes_changed=[], keys_changed=[])
 
 
 def test_a_text_that_is_no_yaml_has_no_summary() -> None:

@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine, and a client that may reach it."""
+"""Real HTTP server on the loopback address, and a client that may reach it."""
 
 import asyncio
 import zlib
@@ -18,7 +18,7 @@ from support.networks import LOOPBACK
 
 @cache
 def bomb() -> bytes:
-    """A fifth of a megabyte that unpacks to 200."""
+    """Return a fifth of a megabyte that unpacks to 200."""
     packer = zlib.compressobj(9, wbits=31)
     return b"".join([*(packer.compress(bytes(1024 * 1024)) for _ in range(200)), packer.flush()])
 
@@ -34,10 +34,10 @@ class Seen:
 
 @dataclass
 class Peer:
-    """The other side.
+    """Server that receives the requests.
 
     Attributes:
-        seen: The requests it got, in order.
+        seen: Received requests in order.
     """
 
     url: str = ""
@@ -46,7 +46,7 @@ class Peer:
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def give(self, path: str, status: int = 200, body: bytes | str = b"", **headers: str) -> str:
-        """Answer requests for ``path`` like this; gives its URL."""
+        """Set the answer to requests for ``path``; return its URL."""
         content = body.encode() if isinstance(body, str) else body
         self.given[path] = (status, content, {k.replace("_", "-"): v for k, v in headers.items()})
         return self.url + path

@@ -94,7 +94,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(scope="module")
 def engine(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A real engine, whose requests really go out, as far as a closed port of this machine."""
+    """Real engine whose requests go to a closed port of the loopback address."""
     path: Path = tmp_path_factory.mktemp("engine") / "flowrunner.db"
 
     async def client() -> EgressClients:
@@ -110,7 +110,7 @@ def engine(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 async def outcome_of(engine: Machine, document: str, input: Any) -> None:
-    """Run a flow of one node, and see that whatever it comes to is no crash."""
+    """Run a flow of one node, and check that it ends without a crash."""
     flow_id = await engine.save(document, f"flow-{id(document)}-{engine.clock.now().timestamp()}")
     execution = await engine.start(flow_id, input, id=f"exec-of-{flow_id}")
 
@@ -120,7 +120,7 @@ async def outcome_of(engine: Machine, document: str, input: Any) -> None:
     await engine.until(has_come_to_something)
     events = await engine.events(execution)
     if not (await engine.status(execution)).is_final:
-        await engine.dispatcher.cancel(execution, reason="it has come to something")
+        await engine.dispatcher.cancel(execution, reason="the check is done")
     failed = [event.error for event in events if isinstance(event, NodeFailed)]
     assert not [error for error in failed if error.type == "node.crashed"], (document, input)
     assert all(error.message or type_of(document) == "fail" for error in failed), "what went wrong is told"
@@ -147,7 +147,7 @@ def test_every_parameter_of_every_node_type_is_among_them() -> None:
 
 
 def with_odd_values(type: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Some of the parameters of a node type, each with a value that it takes or with any."""
+    """Draw some parameters of a node type, each with a valid value or with any value."""
     return st.fixed_dictionaries({}, optional={name: st.just(value) | VALUES for name, value in TAKEN[type].items()})
 
 

@@ -57,30 +57,30 @@ def nodes(client: EgressClient) -> Nodes:
 JSON_TYPE: Mapping[str, str] = {"Content_Type": "application/json; charset=utf-8"}
 
 
-# Turns
+# Slots
 
 
-class AccountLocks:
-    """A client whose turn for a request has yet to come. Fills `plugin.HttpClient`."""
+class QueuedClient:
+    """Client whose requests wait for a slot. Implements `plugin.HttpClient`."""
 
     def __init__(self, client: EgressClient) -> None:
         self._client = client
-        self.has_come = asyncio.Event()
-        self.asked: list[bool] = []
+        self.is_ready = asyncio.Event()
+        self.requested: list[bool] = []
 
     @asynccontextmanager
     async def hold(self, *, is_long: bool = False) -> AsyncIterator[EgressClient]:
-        self.asked.append(is_long)
-        await self.has_come.wait()
+        self.requested.append(is_long)
+        await self.is_ready.wait()
         yield self._client
 
     async def request(self, *given: Any, **more: Any) -> Any:
-        raise AssertionError("requests are sent by the client that holds the turn")
+        raise AssertionError("requests are sent by the client that holds the slot")
 
 
 @pytest.mark.parametrize(("length", "is_long"), [(100, False), (50_000, True)])
 @pytest.mark.parametrize("kind", ["request", "webhook"])
-async def test_a_body_is_written_when_it_is_the_turn_of_the_request(
+async def test_a_body_is_written_when_the_request_has_a_slot(
     nodes: Nodes, peer: Peer, monkeypatch: pytest.MonkeyPatch, length: int, *, is_long: bool, kind: str
 ) -> None:
     written: list[int] = []
@@ -90,22 +90,22 @@ async def test_a_body_is_written_when_it_is_the_turn_of_the_request(
         return json_body(value, headers)
 
     monkeypatch.setattr(http, "json_body", watched)
-    turns = AccountLocks(cast("EgressClient", nodes.context.http))
-    nodes.context.http = turns
+    queued = QueuedClient(cast("EgressClient", nodes.context.http))
+    nodes.context.http = queued
     send = nodes.request if kind == "request" else nodes.webhook
     sending = asyncio.create_task(send(f"{peer.url}/ok", method="POST", body=[[]] * length))
     async with asyncio.timeout(5):
-        while not turns.asked:  # noqa: ASYNC110 # it is a matter of turns of the loop
+        while not queued.requested:  # noqa: ASYNC110 # it is a matter of turns of the loop
             await asyncio.sleep(0)
 
-    assert (turns.asked, written) == ([is_long], [])
-    turns.has_come.set()
+    assert (queued.requested, written) == ([is_long], [])
+    queued.is_ready.set()
     assert (await sending)["status_code"] == 200
     assert written == [length]
 
 
 @pytest.mark.parametrize(("length", "count"), [(60_000, 0), (70_000, 1), (900_000, 1)])
-async def test_no_long_answer_is_read_before_its_turn(
+async def test_no_long_answer_is_read_before_it_has_a_slot(
     nodes: Nodes, peer: Peer, monkeypatch: pytest.MonkeyPatch, length: int, count: int
 ) -> None:
     url, asked = peer.give("/long", body=b"x" * length), 0
@@ -497,7 +497,7 @@ async def test_the_wish_to_wait_is_understood(nodes: Nodes, peer: Peer, value: s
 
 
 async def test_s26_a_result_and_an_error_show_the_url_as_the_node_wrote_it(nodes: Nodes, peer: Peer) -> None:
-    """A client normalises what it sends: a secret would then show in a form of nobody's choice."""
+    """The client normalises URLs, and a normalised secret would not be recognised and hidden."""
     host = peer.url.replace("http://", "HTTP://")
     written = f"{host}/a%3Ab/./c%2d?x=%41"
 
@@ -638,7 +638,7 @@ async def test_an_untrusted_certificate_is_an_error(nodes: Nodes, tmp_path: Any)
 
 
 def untrusted(directory: Any) -> ssl.SSLContext:
-    """A certificate that nobody has signed but itself."""
+    """Return a self-signed certificate."""
     from datetime import UTC, datetime
 
     from cryptography import x509

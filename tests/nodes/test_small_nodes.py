@@ -1,4 +1,4 @@
-"""Node types that touch nothing outside, each by itself."""
+"""Node types without network access, each tested alone."""
 
 import time
 import tracemalloc

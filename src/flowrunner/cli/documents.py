@@ -21,7 +21,7 @@ _NO_TEXT: Final = "the document is not UTF-8 text"
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class SourceFile:
     """Content of a file.
 
     Attributes:
@@ -33,7 +33,7 @@ class Document:
     text: str | None
 
 
-def read_documents(names: Sequence[str]) -> tuple[Sequence[Document], int]:
+def read_documents(names: Sequence[str]) -> tuple[Sequence[SourceFile], int]:
     """Return the documents, and the number of files in directories that were skipped because they are not flows.
 
     Args:
@@ -44,11 +44,11 @@ def read_documents(names: Sequence[str]) -> tuple[Sequence[Document], int]:
     """
     if list(names).count(STDIN) > 1:
         raise click.UsageError("The standard input can be read once.")
-    documents: list[Document] = []
+    documents: list[SourceFile] = []
     left_out = 0
     for name in names:
         if name == STDIN:
-            documents.append(Document("<stdin>", _read_text(sys.stdin.buffer)))
+            documents.append(SourceFile("<stdin>", _read_text(sys.stdin.buffer)))
             continue
         path = Path(name)
         if not path.is_dir():
@@ -73,14 +73,14 @@ def _flow_files(directory: Path) -> Iterable[Path]:
                 yield path
 
 
-def _is_flow(document: Document) -> bool:
+def _is_flow(document: SourceFile) -> bool:
     return document.text is None or _IS_FLOW.search(document.text) is not None
 
 
-def _read(path: Path) -> Document:
+def _read(path: Path) -> SourceFile:
     try:
         with path.open("rb") as file:
-            return Document(str(path), _read_text(file))
+            return SourceFile(str(path), _read_text(file))
     except OSError as error:
         raise click.UsageError(f"{path} cannot be read: {error.strerror}") from None
 

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 import click
 
-from flowrunner.cli.documents import STDIN, Document, no_text, plain, read_documents, wants_colour
+from flowrunner.cli.documents import STDIN, SourceFile, no_text, plain, read_documents, wants_colour
 from flowrunner.cli.faults import ValidationReport, print_text
 from flowrunner.cli.inputs import pairs, read_inputs
 from flowrunner.cli.progress import Progress
@@ -23,7 +23,7 @@ from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import Completed, Event, Failed
 from flowrunner.domain.flow import Graph
 from flowrunner.domain.values import JSON
-from flowrunner.flowtest.local_runner import Answer, Answers, LocalRunner
+from flowrunner.flowtest.local_runner import Answers, ApprovalAnswer, LocalRunner
 from flowrunner.flowtest.memory import GivenFlow, GivenFlows
 from flowrunner.language.yaml_source import read_yaml
 from flowrunner.local.runner import open_local_runner
@@ -90,12 +90,12 @@ def run_locally(
 
 
 def _answers(approve: Sequence[str], reject: Sequence[str], signals: Sequence[str]) -> Answers:
-    approvals: dict[str, Answer] = {}
+    approvals: dict[str, ApprovalAnswer] = {}
     for option, approved, written in (("--approve", True, approve), ("--reject", False, reject)):
         for node, data in pairs(option, written).items():
             if node in approvals:
                 raise click.UsageError(f"'{plain(node)}' is approved and rejected: give one of them")
-            approvals[node] = Answer(approved, data[-1])
+            approvals[node] = ApprovalAnswer(approved, data[-1])
     return Answers(signals=pairs("--signal", signals), approvals=approvals)
 
 
@@ -125,7 +125,7 @@ async def _run(files: Sequence[str], given: _Arguments) -> int:
 
 
 async def _read(
-    language: Language, document: Document, flows: GivenFlows, secrets: Mapping[str, str]
+    language: Language, document: SourceFile, flows: GivenFlows, secrets: Mapping[str, str]
 ) -> GivenFlow | None:
     """Return the flow, or None if it has faults. Print the faults, and warn about missing secrets."""
     given, faults = None, [no_text()]
@@ -214,6 +214,6 @@ def _unanswered(wait: Mapping[str, Any]) -> str | None:
         case {"type": "signal", "step": step, "key": key}:
             return f"  {step} waits for the signal '{key}'. Give it: --signal '{key}=JSON'"
         case {"type": "approval", "step": step, "node": node, "prompt": prompt}:
-            return f'  {step} waits for an approval: "{prompt}". Answer: --approve {node} or --reject {node}'
+            return f'  {step} waits for an approval: "{prompt}". ApprovalAnswer: --approve {node} or --reject {node}'
         case _:
             return None

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 import click
 
-from flowrunner.cli.documents import Document, log_errors_only, no_text, plain, read_documents, wants_colour
+from flowrunner.cli.documents import SourceFile, log_errors_only, no_text, plain, read_documents, wants_colour
 from flowrunner.cli.faults import ValidationReport, as_json, print_text
 from flowrunner.cli.junit import write_junit
 from flowrunner.cli.tested import FlowTestReport, explain
@@ -60,7 +60,7 @@ def run_tests(
 
 
 async def _test_all(
-    documents: Sequence[Document], wanted: str | None, most_seconds: float, printer: "_Printer"
+    documents: Sequence[SourceFile], wanted: str | None, most_seconds: float, printer: "_Printer"
 ) -> list[FlowTestReport]:
     flows = GivenFlows()
     async with open_runtime() as (language, runtime):
@@ -71,7 +71,7 @@ async def _test_all(
     return tested
 
 
-async def _read(language: Language, document: Document, flows: GivenFlows) -> FlowTestReport:
+async def _read(language: Language, document: SourceFile, flows: GivenFlows) -> FlowTestReport:
     if document.text is None:
         return FlowTestReport(document.file, [no_text()])
     reading = await language.study(document.text)

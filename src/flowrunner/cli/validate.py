@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from flowrunner.cli.documents import Document, log_errors_only, no_text, read_documents, wants_colour
+from flowrunner.cli.documents import SourceFile, log_errors_only, no_text, read_documents, wants_colour
 from flowrunner.cli.faults import ValidationReport, print_github, print_json, print_text
 from flowrunner.cli.secrets import given_secrets
 from flowrunner.domain.errors import Fault
@@ -37,12 +37,12 @@ def validate(names: Sequence[str], *, output: str, strict: bool, secrets_file: s
     return INVALID if errors or (strict and warnings) else OK
 
 
-async def _study_all(documents: Sequence[Document], secrets: Collection[str] | None) -> list[ValidationReport]:
+async def _study_all(documents: Sequence[SourceFile], secrets: Collection[str] | None) -> list[ValidationReport]:
     async with open_language(before_scripts=log_errors_only) as language:
         return [await _study(language, document, secrets) for document in documents]
 
 
-async def _study(language: Language, document: Document, secrets: Collection[str] | None) -> ValidationReport:
+async def _study(language: Language, document: SourceFile, secrets: Collection[str] | None) -> ValidationReport:
     if document.text is None:
         return ValidationReport(document.file, [no_text()])
     reading = await language.study(document.text)

@@ -25,8 +25,8 @@ _BY: Final = "local"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Answer to an approval."""
+class ApprovalAnswer:
+    """ApprovalAnswer to an approval."""
 
     approved: bool
     data: JSON = None
@@ -42,7 +42,7 @@ class Answers:
     """
 
     signals: Mapping[str, Sequence[JSON]] = field(default_factory=dict)
-    approvals: Mapping[str, Answer] = field(default_factory=dict)
+    approvals: Mapping[str, ApprovalAnswer] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class ScopeContext:
     """Context of a node.
 
     Attributes:

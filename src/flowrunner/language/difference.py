@@ -24,7 +24,7 @@ _MOST_EDITS: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class ChangeSummary:
     """Names of the changed nodes and keys, in the order of the documents.
 
     Attributes:
@@ -49,7 +49,7 @@ class Difference:
 
     text: str
     is_truncated: bool
-    summary: Summary | None
+    summary: ChangeSummary | None
 
 
 def difference(before: str, after: str, *, names: tuple[str, str]) -> Difference:
@@ -67,14 +67,14 @@ def difference(before: str, after: str, *, names: tuple[str, str]) -> Difference
 # As nodes
 
 
-def _summary(before: str, after: str) -> Summary | None:
+def _summary(before: str, after: str) -> ChangeSummary | None:
     try:
         old, new = _document(before), _document(after)
     except InvalidFlow:
         return None
     added, removed, changed = _changes(_map(old.get("nodes")), _map(new.get("nodes")))
     keys = [key for kind in _changes(old, new) for key in kind if key != "nodes"]
-    return Summary(nodes_added=added, nodes_removed=removed, nodes_changed=changed, keys_changed=keys)
+    return ChangeSummary(nodes_added=added, nodes_removed=removed, nodes_changed=changed, keys_changed=keys)
 
 
 def _document(text: str) -> Mapping[str, JSON]:

@@ -7,7 +7,7 @@ from typing import Final
 from flowrunner.domain.expression import Code, CodeKind, CodePlace, ExpressionSyntax, UnknownName, compile_template
 from flowrunner.domain.flow import Prepared, prepared
 from flowrunner.domain.values import JSON
-from flowrunner.language.context import Context
+from flowrunner.language.context import ScopeContext
 from flowrunner.language.document import Document
 from flowrunner.language.lint import lint_code, lint_key, lint_text
 from flowrunner.language.name_hints import hint_for
@@ -48,7 +48,7 @@ class Expressions:
         value: JSON,
         at: Keys,
         names: frozenset[str],
-        context: Context,
+        context: ScopeContext,
         code: Mapping[tuple[str, ...], CodeKind] | None = None,
         *,
         changed: str | None = None,
@@ -83,7 +83,7 @@ class Expressions:
                     keys, "expression.place", "expressions are not evaluated here", "use it in a node's params instead"
                 )
 
-    def check_reference(self, at: Keys, context: Context, text: str, root: str, keys: Sequence[str | int]) -> None:
+    def check_reference(self, at: Keys, context: ScopeContext, text: str, root: str, keys: Sequence[str | int]) -> None:
         """Report a name that an expression reads and that cannot exist."""
         if root == "secrets":
             self.secrets.setdefault(str(keys[0]), self.document.code_place(at))
@@ -135,7 +135,7 @@ class _Place:
     """Place of a template in the document. Implements `expression.Place`."""
 
     expressions: Expressions
-    context: Context
+    context: ScopeContext
     names: frozenset[str]
     base: Keys
     code: Mapping[tuple[str, ...], CodeKind]

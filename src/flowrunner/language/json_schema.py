@@ -71,7 +71,7 @@ class Weight:
 
 def read_schema(schema: JSON, engine: SchemaEngine, at: Keys = ()) -> tuple[Sequence[ParamFault], Weight]:
     """Return every fault of a schema, with keys that begin with ``at``, and its weight, valid only without faults."""
-    reader = _Reader(schema, engine, at)
+    reader = _SchemaReader(schema, engine, at)
     reader.visit(schema, (), 1)
     # References are followed here and not recursively, because a chain of them may have any length.
     while reader.targets:
@@ -112,7 +112,7 @@ _DEFINITIONS: Final = ("$defs", "definitions")
 
 
 @dataclass(slots=True)
-class _Reader:
+class _SchemaReader:
     """Reader of one schema."""
 
     root: JSON

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from flowrunner.domain.flow import DEFAULT_ACTION, NodeTypeSpec
 from flowrunner.domain.values import JSON
-from flowrunner.language.yaml_source import Keys, Place, Source
+from flowrunner.language.yaml_source import Keys, Position, Source
 
 # Current names of keys, by their older names.
 _RETRY: Final = {"max_retries": "max", "wait": "delay"}
@@ -52,8 +52,8 @@ class _Rewriter:
     """Rewriter of one document. It copies, because an alias can put the same map in several places."""
 
     node_types: Mapping[str, NodeTypeSpec]
-    places: dict[Keys, Place]
-    key_places: dict[Keys, Place]
+    places: dict[Keys, Position]
+    key_places: dict[Keys, Position]
     older_keys: dict[Keys, Keys] = field(default_factory=dict)
     remarks: list[Remark] = field(default_factory=list)
 

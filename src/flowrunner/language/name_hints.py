@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from flowrunner.language.context import Context
+from flowrunner.language.context import ScopeContext
 
 _NO_MODULES: Final = "scripts have no modules and no network: ask a server with a node of type http.request"
 _NO_ENVIRONMENT: Final = "there is no environment: put values under 'vars', and name secrets as ${secrets.NAME}"
@@ -42,7 +42,7 @@ _DASHED_MEMBER: Final = re.compile(r"(?<![\w$.])([A-Za-z_$][\w$]*(?:\.[\w$]+)*?)
 _DASHED: Final = re.compile(r"\bnodes\.(\w+(?:-\w+)+)")
 
 
-def hint_for(name: str, text: str, context: Context) -> str | None:
+def hint_for(name: str, text: str, context: ScopeContext) -> str | None:
     """Return what to write instead of an unknown name, or None if only similar names can be suggested.
 
     Args:

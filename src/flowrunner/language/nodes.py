@@ -27,7 +27,7 @@ from flowrunner.domain.flow import (
 )
 from flowrunner.domain.suggestions import is_suggestion, squashed
 from flowrunner.domain.values import JSON
-from flowrunner.language.context import Context
+from flowrunner.language.context import ScopeContext
 from flowrunner.language.document import MAX_NAME_CHARACTERS, Document, is_name
 from flowrunner.language.edges import check_reach, check_start, first_nodes, only_after_errors, read_edges
 from flowrunner.language.expressions import BODY, CONDITION, OLDER_PARAMETER_NAMES, Expressions, strings_in
@@ -81,7 +81,7 @@ class NodeReader:
         at: Keys,
         written: Mapping[str, JSON],
         nodes_at: Keys,
-        context: Context,
+        context: ScopeContext,
         *,
         handlers: frozenset[str] | None = frozenset(),
     ) -> Graph:
@@ -157,7 +157,7 @@ class NodeReader:
             self.document.fault((*at, name), "node.indent", message, "indent it further", key=True)
         return nodes
 
-    def node(self, name: str, node: JSON, at: Keys, siblings: Mapping[str, JSON], context: Context) -> Node | None:
+    def node(self, name: str, node: JSON, at: Keys, siblings: Mapping[str, JSON], context: ScopeContext) -> Node | None:
         document, template = self.document, self.expressions.template
         if not is_name(name):
             message = f"a node's name has 1 to {MAX_NAME_CHARACTERS} printable characters, none of them / [ ]"
@@ -302,7 +302,7 @@ class NodeReader:
             if isinstance(params.get(key), dict) and not any("${" in text for _, text in strings_in(params[key], ())):
                 self.document.schema(params[key], (*at, key))
 
-    def hooks(self, node: Mapping[str, JSON], at: Keys, context: Context) -> Hooks | None:
+    def hooks(self, node: Mapping[str, JSON], at: Keys, context: ScopeContext) -> Hooks | None:
         if node.get("hooks") is None:
             return None
         at = (*at, "hooks")
@@ -352,7 +352,7 @@ class NodeReader:
         )
 
     def child_scopes(
-        self, node: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec, context: Context, *, is_reported: bool
+        self, node: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec, context: ScopeContext, *, is_reported: bool
     ) -> tuple[Mapping[str, Graph], str | None]:
         """Read the scopes inside a node; return them with the name of the loop element.
 
@@ -418,7 +418,7 @@ class NodeReader:
         return name
 
 
-def _within(context: Context, node: Mapping[str, JSON], item: str | None) -> Context:
+def _within(context: ScopeContext, node: Mapping[str, JSON], item: str | None) -> ScopeContext:
     """Return the context of a place in the scope of a loop."""
     written = node.get("nodes")
     inner = set(written) if isinstance(written, dict) else set()

@@ -10,7 +10,7 @@ from flowrunner.domain.flow import MAX_STEPS, Concurrency, Flow, Limits, NodeTyp
 from flowrunner.domain.suggestions import squashed
 from flowrunner.domain.values import JSON
 from flowrunner.language import yaml_source
-from flowrunner.language.context import Context
+from flowrunner.language.context import ScopeContext
 from flowrunner.language.document import CheckSchema, Document
 from flowrunner.language.expressions import Expressions
 from flowrunner.language.flow_tests import read_tests
@@ -155,7 +155,7 @@ class _FlowReader:
         elif not nodes and not stray and isinstance(written["nodes"], dict | None):
             document.fault(("nodes",), "required", "a flow has at least one node")
 
-        context = Context(
+        context = ScopeContext(
             visible=nodes.keys(),
             elsewhere=dict(nodes_by_scope(nodes)),
             names=frozenset(),
@@ -244,7 +244,7 @@ class _FlowReader:
             return None
         return name
 
-    def limits(self, written: Mapping[str, JSON], context: Context) -> Limits:
+    def limits(self, written: Mapping[str, JSON], context: ScopeContext) -> Limits:
         at: Keys = ("limits",)
         limits = self.document.map_at(written, (), "limits")
         self.document.known_keys(limits, at, LIMITS_KEYS)
@@ -261,7 +261,7 @@ class _FlowReader:
             concurrency=concurrency,
         )
 
-    def concurrency(self, written: Mapping[str, JSON], at: Keys, context: Context) -> Concurrency | None:
+    def concurrency(self, written: Mapping[str, JSON], at: Keys, context: ScopeContext) -> Concurrency | None:
         meant = self.document.known_keys(written, at, _CONCURRENCY_KEYS)
         most = self.document.whole_number_at(written, at, "max", 1, MAX_CONCURRENCY)
         if written.get("max") is None and "max" not in meant:

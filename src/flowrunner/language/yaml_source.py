@@ -36,7 +36,7 @@ _WORDS: Final[Mapping[str, JSON]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """A position in the text, line and column counted from 1.
 
     Attributes:
@@ -53,20 +53,20 @@ class Source:
     """Values of a document with their places.
 
     Attributes:
-        key_places: Place of the key of each entry; the place of the value is in `places`.
+        key_places: Position of the key of each entry; the place of the value is in `places`.
         older_keys: Keys as written, by the current keys that they were rewritten to.
     """
 
     value: JSON
-    places: Mapping[Keys, Place]
-    key_places: Mapping[Keys, Place]
+    places: Mapping[Keys, Position]
+    key_places: Mapping[Keys, Position]
     older_keys: Mapping[Keys, Keys] = field(default_factory=dict)
 
-    def place(self, keys: Keys) -> Place:
+    def place(self, keys: Keys) -> Position:
         """Return the place of the value at ``keys``, or of the nearest value around it."""
         while keys not in self.places and keys:
             keys = keys[:-1]
-        return self.places.get(keys, Place(1, 1))
+        return self.places.get(keys, Position(1, 1))
 
 
 def dotted(keys: Keys) -> str:
@@ -85,12 +85,14 @@ def read_yaml(text: str) -> Source:
             fault, at the place of the first error.
     """
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        _fail(Place(1, 1), (), "too_large", f"a flow document has at most {MAX_BYTES} bytes")
+        _fail(Position(1, 1), (), "too_large", f"a flow document has at most {MAX_BYTES} bytes")
     if (directive := _DIRECTIVE.search(text)) is not None:
         # Before parsing, because the parser compares each directive with all earlier ones.
         line = len(_BREAK.findall(text, 0, directive.start(1))) + 1
         hint = "leave the line out; where it belongs to a text, indent it"
-        _fail(Place(line, 1), (), "yaml.directive", f"directives such as '{directive[1]}' are not part of a flow", hint)
+        _fail(
+            Position(line, 1), (), "yaml.directive", f"directives such as '{directive[1]}' are not part of a flow", hint
+        )
     surrogates = Surrogates(text)
     builder = _Builder(surrogates)
     try:
@@ -100,7 +102,7 @@ def read_yaml(text: str) -> Source:
         # The position of this error is in bytes; all others are in characters.
         before = text.encode()[: error.position].decode(errors="ignore")
         _fail(
-            Place(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1),
+            Position(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1),
             (),
             "yaml.character",
             "the document holds a character that YAML does not allow",
@@ -108,11 +110,11 @@ def read_yaml(text: str) -> Source:
     except yaml.MarkedYAMLError as error:
         raise InvalidFlow([syntax_fault(text, error)]) from None
     except UnicodeEncodeError:
-        _fail(Place(1, 1), (), "yaml.character", "the document holds half of a surrogate pair")
+        _fail(Position(1, 1), (), "yaml.character", "the document holds half of a surrogate pair")
     return builder.finish()
 
 
-def _fail(place: Place, keys: Keys, code: str, message: str, hint: str | None = None) -> NoReturn:
+def _fail(place: Position, keys: Keys, code: str, message: str, hint: str | None = None) -> NoReturn:
     raise InvalidFlow(
         [Fault(path=dotted(keys), message=message, code=code, line=place.line, column=place.column, hint=hint)]
     )
@@ -139,8 +141,8 @@ class _Builder:
 
     surrogates: Surrogates
     stack: list[_Open] = field(default_factory=list)
-    places: dict[Keys, Place] = field(default_factory=dict)
-    key_places: dict[Keys, Place] = field(default_factory=dict)
+    places: dict[Keys, Position] = field(default_factory=dict)
+    key_places: dict[Keys, Position] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     # The value of each anchor, and how many nodes and characters it holds.
     anchors: dict[str, tuple[JSON, int, int]] = field(default_factory=dict)
@@ -151,7 +153,7 @@ class _Builder:
 
     def take(self, event: yaml.Event) -> None:
         mark = event.start_mark
-        place = Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)
+        place = Position(mark.line + 1, mark.column + 1) if mark is not None else Position(1, 1)
         match event:
             case yaml.DocumentStartEvent():
                 self.documents += 1
@@ -185,7 +187,7 @@ class _Builder:
             raise InvalidFlow(self.faults)
         return Source(self.root, self.places, self.key_places)
 
-    def _open(self, event: yaml.CollectionStartEvent, place: Place) -> None:
+    def _open(self, event: yaml.CollectionStartEvent, place: Position) -> None:
         self._count(place, 1, 0)
         self._reject_tag(event, place)
         if self._wants_key():
@@ -200,7 +202,7 @@ class _Builder:
     def _wants_key(self) -> bool:
         return bool(self.stack) and isinstance(self.stack[-1].value, dict) and self.stack[-1].key is None
 
-    def _key(self, event: yaml.ScalarEvent, place: Place) -> None:
+    def _key(self, event: yaml.ScalarEvent, place: Position) -> None:
         parent = self.stack[-1]
         assert isinstance(parent.value, dict)
         key = event.value
@@ -223,7 +225,7 @@ class _Builder:
         self.key_places.setdefault(keys, place)
         parent.key = key
 
-    def _add(self, value: JSON, place: Place) -> None:
+    def _add(self, value: JSON, place: Position) -> None:
         if not self.stack:
             self.root = value
             self.places[()] = place
@@ -236,7 +238,7 @@ class _Builder:
             parent.value[parent.key or ""] = value
             parent.key = None
 
-    def _alias(self, event: yaml.AliasEvent, place: Place) -> None:
+    def _alias(self, event: yaml.AliasEvent, place: Position) -> None:
         if self._wants_key():
             self._stop(place, "yaml.key", "a key must be text")
         if event.anchor not in self.anchors:
@@ -251,7 +253,7 @@ class _Builder:
         if anchor is not None:
             self.anchors[anchor] = (value, nodes, characters)
 
-    def _count(self, place: Place, nodes: int, characters: int) -> None:
+    def _count(self, place: Position, nodes: int, characters: int) -> None:
         self.nodes += nodes
         self.characters += characters
         if self.nodes > MAX_NODES:
@@ -259,13 +261,13 @@ class _Builder:
         if self.characters > MAX_BYTES:
             self._stop(place, "too_large", f"a flow document has at most {MAX_BYTES} characters, aliases written out")
 
-    def _reject_tag(self, event: yaml.Event, place: Place) -> None:
+    def _reject_tag(self, event: yaml.Event, place: Position) -> None:
         tag = getattr(event, "tag", None)
         if tag is not None:
             keys = self.stack[-1].next_keys() if self.stack else ()
             self._note(place, keys, "yaml.tag", f"tags such as '{tag[:40]}' are not part of a flow", "leave it out")
 
-    def _scalar(self, event: yaml.ScalarEvent, place: Place) -> JSON:
+    def _scalar(self, event: yaml.ScalarEvent, place: Position) -> JSON:
         text: str = event.value
         keys = self.stack[-1].next_keys() if self.stack else ()
         if "\x00" in text:
@@ -288,12 +290,12 @@ class _Builder:
             self._note(place, keys, "yaml.number", f"'{text}' has no JSON form", "quote it to keep it as text")
         return text
 
-    def _note(self, place: Place, keys: Keys, code: str, message: str, hint: str | None = None) -> None:
+    def _note(self, place: Position, keys: Keys, code: str, message: str, hint: str | None = None) -> None:
         self.faults.append(
             Fault(path=dotted(keys), message=message, code=code, line=place.line, column=place.column, hint=hint)
         )
 
-    def _stop(self, place: Place, code: str, message: str, hint: str | None = None) -> NoReturn:
+    def _stop(self, place: Position, code: str, message: str, hint: str | None = None) -> NoReturn:
         self._note(place, (), code, message, hint)
         raise InvalidFlow(self.faults)
 

@@ -8,9 +8,9 @@ from flowrunner.nodes.http_request import HttpRequest
 from flowrunner.nodes.log import Log
 from flowrunner.nodes.loops import Foreach, Parallel, While
 from flowrunner.nodes.subflow import SubflowNode
-from flowrunner.nodes.switch import Condition, Switch
+from flowrunner.nodes.switch import ConditionNode, SwitchNode
 from flowrunner.nodes.transform import Transform
-from flowrunner.nodes.wait import Approval, Wait
+from flowrunner.nodes.wait import Approval, WaitNode
 from flowrunner.nodes.webhook import Webhook
 from flowrunner.plugin import NodeType
 
@@ -18,7 +18,7 @@ from flowrunner.plugin import NodeType
 def built_in() -> Mapping[str, NodeType]:  # type: ignore[type-arg] # each has parameters of its own
     """Return the node types that come with FlowRunner, by name."""
     types = (
-        HttpRequest(), Webhook(), Transform(), Switch(), Condition(), Foreach(), While(), Parallel(), SubflowNode(),
-        Delay(), Wait(), Approval(), Return(), Fail(), Log(), Set(),
+        HttpRequest(), Webhook(), Transform(), SwitchNode(), ConditionNode(), Foreach(), While(), Parallel(),
+        SubflowNode(), Delay(), WaitNode(), Approval(), Return(), Fail(), Log(), Set(),
     )  # fmt: skip
     return {node_type.type: node_type for node_type in types}

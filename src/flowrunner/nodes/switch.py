@@ -52,7 +52,7 @@ class SwitchParams(Params):
     default_action: Action = Field(default=DEFAULT, description="The action when no case is true.")
 
 
-class Switch(NodeType[SwitchParams]):
+class SwitchNode(NodeType[SwitchParams]):
     """Ends with the action of the first case that is true. Returns its input."""
 
     type = "switch"
@@ -89,7 +89,7 @@ class ConditionParams(Params):
         return self
 
 
-class Condition(NodeType[ConditionParams]):
+class ConditionNode(NodeType[ConditionParams]):
     """An older form of `switch`."""
 
     type = "condition"

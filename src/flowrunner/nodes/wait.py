@@ -30,7 +30,7 @@ def _limit(context: StepContext, written: str | None = None) -> datetime | None:
     return None if seconds is None else context.now() + timedelta(seconds=seconds)
 
 
-class Wait(NodeType[WaitParams]):
+class WaitNode(NodeType[WaitParams]):
     """Waits for a signal to this execution. Returns the payload of the signal; action `timeout` if none arrives."""
 
     type = "wait"

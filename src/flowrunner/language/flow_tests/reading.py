@@ -52,7 +52,7 @@ def read_tests(
         nodes: The nodes of the flow as written.
         node_types: Types to compare the mocks with; without them mocks are not compared.
     """
-    reader = _Reader(nodes, node_types)
+    reader = _TestReader(nodes, node_types)
     return {name: reader.test(name, test, (name,)) for name, test in tests.items()}, tuple(reader.written.faults)
 
 
@@ -60,11 +60,11 @@ def read_mocks(
     mocks: Mapping[str, JSON], nodes: Mapping[str, JSON]
 ) -> tuple[Mapping[NodePath, Mock], tuple[FoundFault, ...]]:
     """Return the mocks for the nodes of a flow, with every fault."""
-    reader = _Reader(nodes, _NO_TYPES)
+    reader = _TestReader(nodes, _NO_TYPES)
     return reader.mocks(mocks, ()), tuple(reader.written.faults)
 
 
-class _Reader:
+class _TestReader:
     """Reader of the tests of one flow."""
 
     def __init__(self, nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTypeSpec]) -> None:
