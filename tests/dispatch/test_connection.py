@@ -132,7 +132,7 @@ async def test_a_temporal_that_says_nothing_is_away() -> None:
 
 
 async def test_a_namespace_that_is_not_there_yet_is_waited_for(temporal: Temporal) -> None:
-    with pytest.raises(DispatchAway, match="has no namespace later; if it stays so, make one there"):
+    with pytest.raises(DispatchAway, match="has no namespace later; if this persists, create it"):
         await connect(TemporalAddress.read(f"temporal://{temporal.address}/later"), api_key=None)
 
 

@@ -76,7 +76,7 @@ async def test_what_runs_fails_at_the_start_with_the_reason_and_without_a_replay
         assert [e.seq for e in events] == list(range(1, len(events) + 1))
     _, error = told(place, id)
     assert "of this execution" in error
-    assert error.endswith("It cannot go on and ends here, without its handlers: run it again")
+    assert error.endswith("It cannot continue and ends here, without its handlers: run it again")
     assert rows_of(place, "SELECT wake_at, waiting_for FROM executions WHERE id = ?", id) == [(None, None)]
 
 

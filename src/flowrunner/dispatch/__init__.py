@@ -1,1 +1,1 @@
-"""Who advances an execution."""
+"""Dispatchers, which choose the process that advances an execution."""

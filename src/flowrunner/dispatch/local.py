@@ -95,7 +95,7 @@ class LocalDispatcher(ChildExecutions):
 
     @property
     def is_open(self) -> bool:
-        """Whether executions advance."""
+        """True while executions advance."""
         return self._owner is not None and not self._owner.done()
 
     @property
@@ -425,8 +425,10 @@ class LocalDispatcher(ChildExecutions):
 
     def _schedule_retry(self, id: ExecutionId, workspace_id: WorkspaceId | None) -> None:
         if not self._engine.is_stopping:
-            tries = self._retries[id] = self._retries.get(id, 0) + 1
-            asyncio.get_running_loop().call_later(seconds_after(tries), self._enqueue_unless_stopping, id, workspace_id)
+            retries = self._retries[id] = self._retries.get(id, 0) + 1
+            asyncio.get_running_loop().call_later(
+                seconds_after(retries), self._enqueue_unless_stopping, id, workspace_id
+            )
 
     def _enqueue_unless_stopping(self, id: ExecutionId, workspace_id: WorkspaceId | None) -> None:
         if not self._engine.is_stopping:

@@ -90,7 +90,7 @@ class _CancelRequest:
 
 
 class ExecutionActor:
-    """One execution in memory. Implements `ports.ActiveExecution`."""
+    """The actor of an execution in memory. Implements `ports.ActiveExecution`."""
 
     def __init__(
         self,

@@ -106,7 +106,7 @@ class FlowEngine:
         except Unreadable as error:
             logger.warning("execution.unreadable", execution_id=id, reason=str(error), cause=repr(error.__cause__))
             self._leave_to_newer_version(error)
-            message = f"{error}. It cannot go on and ends here, without its handlers: run it again"
+            message = f"{error}. It cannot continue and ends here, without its handlers: run it again"
             await self._end(id, epoch, Failed(error=Failure(type="events.unreadable", message=message)))
             return None
         finally:

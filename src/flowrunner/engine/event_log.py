@@ -146,7 +146,7 @@ class EventLog:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether a caller waits until the recorded events are durable."""
+        """True if a caller waits until the recorded events are durable."""
         return bool(self._pending.answers)
 
     def record(self, event: Event | Storable, at: datetime | None = None) -> Event:

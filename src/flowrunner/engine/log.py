@@ -21,7 +21,7 @@ def level_of(level: str) -> LogLevel:
 
 
 def line_of_start(started: Started) -> Logged:
-    message = "Execution queued: too many of its flow are under way" if started.is_queued else "Execution started"
+    message = "Execution queued: the concurrency limit is reached" if started.is_queued else "Execution started"
     return Logged(level="info", message=message, node=started.node, node_type=started.node_type)
 
 

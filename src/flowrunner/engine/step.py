@@ -1,4 +1,4 @@
-"""One attempt of one step: resolve the parameters, call the node type, record the outcome."""
+"""The attempt of a step: resolve the parameters, call the node type, record the outcome."""
 
 import asyncio
 import traceback

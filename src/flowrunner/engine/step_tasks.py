@@ -73,7 +73,7 @@ class StepTasks:
 
     @property
     def are_pure(self) -> bool:
-        """Whether there are steps to start, and none of them has an effect outside."""
+        """True if there are steps to start, and none of them has an effect outside."""
         flow, state = self._execution.flow, self._state
         return bool(self._to_start) and all(node_of(flow, state, step).pure for step in self._to_start)
 

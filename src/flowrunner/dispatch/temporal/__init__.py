@@ -1,1 +1,1 @@
-"""Executions that Temporal places: any number of servers and workers, one journal."""
+"""Executions assigned to workers by Temporal: any number of servers and workers share one journal."""

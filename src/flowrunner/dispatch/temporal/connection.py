@@ -13,7 +13,7 @@ from flowrunner.dispatch.temporal.address import TemporalAddress
 from flowrunner.domain.errors import DispatchAway, FlowRunnerError
 
 _CONNECT_SECONDS: Final = 5.0
-_CLOSED: Final = "it ended the connection; if it goes on so, "
+_CLOSED: Final = "it ended the connection; if this persists, "
 # Parts of the client's error texts for failures that no retry solves, with what to do. Its errors have no codes.
 _PERMANENT: Final = {
     "InvalidCertificate(UnknownIssuer": (
@@ -62,7 +62,7 @@ def _refused(address: TemporalAddress, error: RPCError) -> FlowRunnerError:
     if error.status == RPCStatusCode.NOT_FOUND:
         # A new cluster answers before it has created its first namespace.
         return DispatchAway(
-            f"Temporal at {address.target} has no namespace {address.namespace}; if it stays so, make one there, "
+            f"Temporal at {address.target} has no namespace {address.namespace}; if this persists, create it, "
             "or name another in the address"
         )
     if error.status in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED):

@@ -67,7 +67,7 @@ class TemporalDispatcher(ChildExecutions):
 
     @property
     def is_open(self) -> bool:
-        """Whether executions are accepted."""
+        """True while executions are accepted."""
         return self._sweeping is not None and not self._sweeping.done()
 
     @property

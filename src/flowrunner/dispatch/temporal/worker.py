@@ -198,7 +198,7 @@ class TemporalWorker:
             await asyncio.gather(advancing, return_exceptions=True)
             raise
         if advancing.cancelled():
-            raise Unavailable("another worker goes on with it")
+            raise Unavailable("another worker advances the execution")
         return advancing.result() if advancing.done() else None
 
     def _forget(self, id: ExecutionId, task: "asyncio.Task[AdvanceResult]") -> None:
@@ -319,7 +319,7 @@ def _errors_for_temporal(id: ExecutionId) -> Iterator[None]:
     try:
         yield
     except Fenced:
-        raise ApplicationError("another worker has it", type="fenced", category=_BENIGN) from None
+        raise ApplicationError("another worker owns the execution", type="fenced", category=_BENIGN) from None
     except Unavailable as error:
         logger.warning("execution.interrupted", execution_id=id, reason=str(error))
         raise ApplicationError("interrupted", type="interrupted", category=_BENIGN) from None
