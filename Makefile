@@ -59,7 +59,7 @@ fuzz: $(VENV)/.dev ## Fuzz the API as every role; FUZZ_CASES=100000, a quarter o
 	@PYTHONPATH=tests $(RUN) -m security.fuzz
 
 .PHONY: upgrade-fixture
-upgrade-fixture: $(VENV)/.dev ## Make the stored installation of tests/upgrades anew, after a change of the schema
+upgrade-fixture: $(VENV)/.dev ## Record the stored installation of tests/upgrades again; only before the first release
 	@PYTHONPATH=tests $(RUN) -m upgrades
 
 .PHONY: sbom

@@ -1,6 +1,6 @@
-"""Every test of this directory runs on a database with nothing in it: on a SQLite file, and on PostgreSQL.
+"""Fixtures that run every test of this directory on an empty SQLite file and an empty PostgreSQL database.
 
-Those that are about one of the two say so with `only`.
+Tests about one of the two are marked with `only`.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -39,7 +39,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "sqlite":
         return new_database_file(tmp_path / "flowrunner.db")
     server = request.getfixturevalue("postgres")
-    # A test about PostgreSQL itself may see what others have left in one that is used again.
+    # A test about PostgreSQL itself could see traces of other tests in a reused database.
     is_about_it = request.node.get_closest_marker("only") is not None
     return new_postgres_database(server) if is_about_it else emptied_postgres_database(server)
 
@@ -59,7 +59,7 @@ def journal(database: Database, path: Place) -> SqlJournal:
 
 @pytest.fixture
 async def accounts(database: Database) -> SqlAccounts:
-    """Mara, an admin, and Omar, who is not."""
+    """Return accounts with Mara, an admin, and Omar, who is none."""
     store = SqlAccounts(database)
     await store.create(account(MARA), password_hash="hash-mara")
     await store.create(account(OMAR, role="user"), password_hash="hash-omar")
@@ -73,7 +73,7 @@ def flows(database: Database, accounts: SqlAccounts) -> SqlFlows:
 
 @pytest.fixture
 def own_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL server that a test may stop."""
+    """Start a PostgreSQL server that a test may stop."""
     server = PostgresServer({"fsync": "off"})
     try:
         yield server.start()

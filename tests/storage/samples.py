@@ -1,4 +1,4 @@
-"""What the stores are given to keep: sessions, sealed secrets, flows."""
+"""Sample sessions, sealed secrets and flows for the stores."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -25,7 +25,7 @@ FIRST_KEY: Final = WrappedKey(version=1, master_key_id="m", wrapped=b"w")
 
 
 def sealing(sealed: bytes, key: str = "K") -> Seal:
-    """Seals under the newest data key, or a first one."""
+    """Return a function that seals under the newest data key, or creates the first one."""
 
     def seal(newest: WrappedKey | None) -> tuple[SealedSecret, WrappedKey]:
         data_key = newest or FIRST_KEY

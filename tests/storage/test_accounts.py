@@ -1,4 +1,4 @@
-"""Accounts, as the database keeps them."""
+"""Accounts in the database."""
 
 import asyncio
 from dataclasses import replace
@@ -39,7 +39,7 @@ async def test_an_account_keeps_its_order_whatever_it_is_called(accounts: SqlAcc
     page, total = await accounts.page(role="user", page=Page(limit=10, offset=1))
 
     if isinstance(path, str):
-        # PostgreSQL knows no text with a NUL in it.
+        # PostgreSQL text cannot hold NUL.
         made = [replace(one, name=one.name.replace("\0", "\ufffd")) for one in made]
     assert (page, total) == (made, 5)
 

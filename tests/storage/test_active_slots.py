@@ -1,4 +1,4 @@
-"""Room in memory is counted from the executions that have it, and given in the order in which they ask."""
+"""Active slots are counted from the executions that hold them, and assigned in the order of requests."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ LIMITS = Limits(active=2, queued=3)
 
 
 @pytest.fixture
-def rooms(database: Database) -> SqlActiveSlots:
+def slots(database: Database) -> SqlActiveSlots:
     return SqlActiveSlots(database)
 
 
@@ -33,19 +33,19 @@ def counted(id: str, *, epoch: int, limits: Limits = LIMITS, second: int = 0, **
 
 
 async def create(journal: SqlJournal, *ids: str) -> int:
-    """Some executions, a second apart; gives the epoch."""
+    """Create some executions, a second apart, and return the epoch."""
     epoch = await journal.epoch()
     for second, id in enumerate(ids):
         await journal.append(counted(id, epoch=epoch, second=second))
     return epoch
 
 
-def those_with_room(path: Place) -> Sequence[str]:
+def holders(path: Place) -> Sequence[str]:
     return [id for (id,) in rows_of(path, "SELECT id FROM executions WHERE is_active ORDER BY id")]
 
 
-async def test_as_many_as_may_have_room_and_the_others_wait_until_too_many_do(
-    rooms: SqlActiveSlots, journal: SqlJournal, path: Place
+async def test_executions_beyond_the_limit_wait_until_too_many_do(
+    slots: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:
     epoch = await journal.epoch()
     answers = await asyncio.gather(
@@ -53,29 +53,31 @@ async def test_as_many_as_may_have_room_and_the_others_wait_until_too_many_do(
     )
 
     assert [type(answer) for answer in answers] == [type(None)] * 5 + [TooManyRequests] * 3
-    assert those_with_room(path) == ["exec-0", "exec-1"]
-    assert [await rooms.is_waiting(ExecutionId(f"exec-{n}")) for n in range(6)] == [False] * 2 + [True] * 3 + [False]
-    assert await rooms.accounts_waiting() == [MARA]
-    # Another account has its own.
+    assert holders(path) == ["exec-0", "exec-1"]
+    assert [await slots.is_waiting(ExecutionId(f"exec-{n}")) for n in range(6)] == [False] * 2 + [True] * 3 + [False]
+    assert await slots.accounts_waiting() == [MARA]
+    # Another account has its own limit.
     await journal.append(counted("exec-omar", epoch=epoch, workspace_id=OMAR, flow_id="flow-omar"))
-    assert "exec-omar" in those_with_room(path)
+    assert "exec-omar" in holders(path)
 
 
-async def test_one_that_waits_for_room_says_so(rooms: SqlActiveSlots, journal: SqlJournal, path: Place) -> None:
+async def test_an_execution_that_waits_for_a_slot_says_so(
+    slots: SqlActiveSlots, journal: SqlJournal, path: Place
+) -> None:
     await create(journal, "exec-1", "exec-2", "exec-3")
     database = open_database(path)
     try:
         reader = SqlExecutions(database)
         waits = [(await reader.get(MARA, ExecutionId(f"exec-{n}"))).waiting_for for n in (1, 2, 3)]
         assert waits == [None, None, b'[{"type":"room","until":null}]']
-        await rooms.leave(ExecutionId("exec-1"), await journal.epoch())
-        assert await rooms.enter(ExecutionId("exec-3"), most=2, at=NOON)
+        await slots.leave(ExecutionId("exec-1"), await journal.epoch())
+        assert await slots.enter(ExecutionId("exec-3"), most=2, at=NOON)
         assert (await reader.get(MARA, ExecutionId("exec-3"))).waiting_for is None
     finally:
         await database.close()
 
 
-async def test_one_that_has_room_comes_in_without_a_commit(journal: SqlJournal, path: Place) -> None:
+async def test_an_execution_that_holds_a_slot_enters_without_a_commit(journal: SqlJournal, path: Place) -> None:
     await create(journal, "exec-1")
     commits: list[int] = []
     database = open_database(path, on_commit=commits.append)
@@ -87,86 +89,88 @@ async def test_one_that_has_room_comes_in_without_a_commit(journal: SqlJournal, 
     assert commits == []
 
 
-async def test_an_end_makes_room_for_the_one_that_has_waited_longest(
-    rooms: SqlActiveSlots, journal: SqlJournal, path: Place
+async def test_an_end_frees_a_slot_for_the_execution_that_has_waited_longest(
+    slots: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:
     epoch = await create(journal, "exec-9", "exec-8", "exec-7", "exec-6")
-    assert await rooms.admit_next(MARA, most=2) is None
+    assert await slots.admit_next(MARA, most=2) is None
 
     await journal.append(completion("exec-9", epoch=epoch, after=2))
 
-    assert await rooms.admit_next(MARA, most=2) == "exec-7"
-    assert await rooms.admit_next(MARA, most=2) is None
-    # Until a process takes it up, it is expected.
+    assert await slots.admit_next(MARA, most=2) == "exec-7"
+    assert await slots.admit_next(MARA, most=2) is None
+    # It is expected until a process takes it over.
     late = NOON + timedelta(minutes=1)
-    assert await rooms.expected(since=late, limit=10) == [("exec-7", MARA)]
-    assert await rooms.expected(since=NOON, limit=10) == []
-    assert await rooms.enter(ExecutionId("exec-7"), most=2, at=late)
-    assert await rooms.expected(since=late, limit=10) == []
+    assert await slots.expected(since=late, limit=10) == [("exec-7", MARA)]
+    assert await slots.expected(since=NOON, limit=10) == []
+    assert await slots.enter(ExecutionId("exec-7"), most=2, at=late)
+    assert await slots.expected(since=late, limit=10) == []
 
 
-async def test_nobody_comes_in_before_those_that_have_asked_earlier(
-    rooms: SqlActiveSlots, journal: SqlJournal, path: Place
+async def test_no_execution_overtakes_one_that_has_waited_longer(
+    slots: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:
     epoch = await create(journal, "exec-1", "exec-2", "exec-3", "exec-4")
     await journal.append(completion("exec-1", epoch=epoch, after=2))
 
     later = NOON + timedelta(minutes=1)
-    assert not await rooms.enter(ExecutionId("exec-4"), most=2, at=later)
-    assert await rooms.enter(ExecutionId("exec-3"), most=2, at=later)
-    assert not await rooms.enter(ExecutionId("exec-4"), most=2, at=later)
-    # Whoever has room has it, whatever the limit is by now.
-    assert await rooms.enter(ExecutionId("exec-3"), most=1, at=later)
-    assert await rooms.enter(ExecutionId("exec-4"), most=None, at=later)
+    assert not await slots.enter(ExecutionId("exec-4"), most=2, at=later)
+    assert await slots.enter(ExecutionId("exec-3"), most=2, at=later)
+    assert not await slots.enter(ExecutionId("exec-4"), most=2, at=later)
+    # An execution keeps its slot when the limit is lowered.
+    assert await slots.enter(ExecutionId("exec-3"), most=1, at=later)
+    assert await slots.enter(ExecutionId("exec-4"), most=None, at=later)
 
 
-async def test_what_waits_is_counted_until_a_process_takes_it_up(
-    rooms: SqlActiveSlots, journal: SqlJournal, path: Place
+async def test_waiting_executions_are_counted_until_a_process_takes_them_over(
+    slots: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:
     epoch = await create(journal, "exec-1", "exec-2", "exec-3")
     await journal.append(counted("exec-omar", epoch=epoch, workspace_id=OMAR, flow_id="flow-omar"))
-    assert await rooms.waiting() == 4
+    assert await slots.waiting() == 4
 
     mark = await journal.acquire(ExecutionId("exec-1"), epoch)
-    assert await rooms.waiting() == 3
+    assert await slots.waiting() == 3
     await journal.append(completion("exec-1", epoch=mark))
-    await rooms.admit_next(MARA, most=2)
-    assert await rooms.waiting() == 2, "one that was let in is taken up at any moment"
+    await slots.admit_next(MARA, most=2)
+    assert await slots.waiting() == 2, "the admitted one is about to be taken over"
 
 
-async def test_only_the_process_that_has_it_in_memory_gives_its_room_back(
-    rooms: SqlActiveSlots, journal: SqlJournal, path: Place
+async def test_only_the_process_that_has_an_execution_in_memory_releases_its_slot(
+    slots: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:
     epoch = await create(journal, "exec-1", "exec-2")
     id = ExecutionId("exec-1")
     stale, present = await journal.acquire(id, epoch), await journal.acquire(id, epoch)
 
-    await rooms.leave(id, stale)
-    assert those_with_room(path) == ["exec-1", "exec-2"]
-    await rooms.leave(id, present)
-    assert those_with_room(path) == ["exec-2"]
+    await slots.leave(id, stale)
+    assert holders(path) == ["exec-1", "exec-2"]
+    await slots.leave(id, present)
+    assert holders(path) == ["exec-2"]
 
 
-async def test_without_a_limit_there_is_room_for_all(rooms: SqlActiveSlots, journal: SqlJournal, path: Place) -> None:
+async def test_without_a_limit_every_execution_gets_a_slot(
+    slots: SqlActiveSlots, journal: SqlJournal, path: Place
+) -> None:
     await create(journal, "exec-1", "exec-2", "exec-3", "exec-4")
 
-    assert [await rooms.admit_next(MARA, most=None) for _ in range(3)] == ["exec-3", "exec-4", None]
+    assert [await slots.admit_next(MARA, most=None) for _ in range(3)] == ["exec-3", "exec-4", None]
 
 
-async def test_a_process_that_advances_all_by_itself_forgets_who_had_room(
-    rooms: SqlActiveSlots, journal: SqlJournal, path: Place
+async def test_a_process_that_advances_all_executions_alone_releases_all_slots(
+    slots: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:
     await create(journal, "exec-1", "exec-2", "exec-3")
 
     await journal.claim()
 
-    assert those_with_room(path) == []
-    assert await rooms.accounts_waiting() == []
+    assert holders(path) == []
+    assert await slots.accounts_waiting() == []
     assert [id for id, _ in await journal.unfinished(after=None, limit=10)] == ["exec-1", "exec-2", "exec-3"]
 
 
-async def test_one_that_waits_for_room_is_not_begun_by_anybody_who_looks(
-    rooms: SqlActiveSlots, journal: SqlJournal, path: Place
+async def test_an_execution_that_waits_for_a_slot_is_not_listed_as_unfinished(
+    slots: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:
     await create(journal, "exec-1", "exec-2", "exec-3")
     late = NOON + timedelta(minutes=1)
@@ -175,13 +179,13 @@ async def test_one_that_waits_for_room_is_not_begun_by_anybody_who_looks(
     assert {id for id, _ in await journal.unfinished(after=None, limit=10)} == {"exec-1", "exec-2"}
 
 
-async def test_room_is_forgotten_a_page_at_a_time(
-    rooms: SqlActiveSlots, journal: SqlJournal, path: Place, monkeypatch: pytest.MonkeyPatch
+async def test_slots_are_released_one_page_at_a_time(
+    slots: SqlActiveSlots, journal: SqlJournal, path: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await create(journal, *(f"exec-{n}" for n in range(5)))
     monkeypatch.setattr(journal_module, "_PAGE", 2)
 
     await journal.claim()
 
-    assert those_with_room(path) == []
-    assert await rooms.accounts_waiting() == []
+    assert holders(path) == []
+    assert await slots.accounts_waiting() == []

@@ -1,4 +1,4 @@
-"""What flows say and give is any text, and no query reads more into it than is there."""
+"""Logs and results of flows may hold any text, and no query misinterprets it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from support.databases import MARA, completion, creation, following, log_line
 TEXTS = ("\0", "\\u0000", "\\\0", '{"escaped": "\\u0000"}', "\\\\u0000\\")
 
 
-async def test_logs_are_listed_by_level_whatever_they_say(database: Database, journal: SqlJournal) -> None:
+async def test_logs_with_any_text_are_listed_by_level(database: Database, journal: SqlJournal) -> None:
     epoch = await journal.claim()
     await journal.append(creation("e1", epoch=epoch))
     await journal.append(following("e1", *map(log_line, TEXTS), epoch=epoch, after=2))
@@ -31,17 +31,15 @@ async def test_logs_are_listed_by_level_whatever_they_say(database: Database, jo
 
 
 @pytest.mark.parametrize("result", TEXTS)
-async def test_an_execution_is_known_to_have_heard_of_a_sub_flow_whatever_that_gave(
-    journal: SqlJournal, result: str
-) -> None:
+async def test_a_parent_counts_as_notified_whatever_its_child_returned(journal: SqlJournal, result: str) -> None:
     epoch = await journal.claim()
     parent, child = ExecutionId("parent"), creation("child", epoch=epoch)
     assert child.create is not None
     await journal.append(creation(parent, epoch=epoch))
     await journal.append(replace(child, create=replace(child.create, parent_id=parent)))
     await journal.append(completion("child", epoch=epoch, result=result))
-    untold = [UnreconciledChild(child.execution_id, parent, child_has_ended=True)]
-    assert await journal.unreconciled_children() == await journal.unreconciled_children(parent) == untold
+    unreconciled = [UnreconciledChild(child.execution_id, parent, child_has_ended=True)]
+    assert await journal.unreconciled_children() == await journal.unreconciled_children(parent) == unreconciled
 
     await journal.append(following(parent, SignalReceived(key="flow:child", payload=result), epoch=epoch, after=2))
 

@@ -1,4 +1,4 @@
-"""API tokens, as the database keeps them."""
+"""API tokens in the database."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What shares a transaction, and what becomes of it if one part of it cannot be done."""
+"""Operations that share a transaction, and failures of single ones."""
 
 import asyncio
 import sqlite3
@@ -23,7 +23,7 @@ from support.invariants import check_database
 from .tickets import held, insert
 
 EVENTS: Final = "SELECT execution_id, count(*) FROM events GROUP BY 1 ORDER BY 1"
-# As a slow disk would: a statement takes longer the more it writes.
+# Like a slow disk: a statement takes longer the more it writes.
 SLOW: Final = (
     """
     CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -46,7 +46,7 @@ def large(id: str, epoch: int, *, size: int) -> Append:
 
 
 async def created(journal: SqlJournal, *ids: str) -> int:
-    """Executions that are under way; gives the epoch."""
+    """Create open executions and return the epoch."""
     epoch = await journal.claim()
     for id in ids:
         await journal.append(creation(id, epoch=epoch))
@@ -65,7 +65,7 @@ async def test_a_transaction_is_bounded_in_bytes(path: Place) -> None:
     await asyncio.gather(*appends)
     await database.close()
 
-    # The first one is what was held.
+    # The first one was held back.
     assert sum(sizes[1:]) == len(ids)
     assert max(sizes[1:]) == MAX_BATCH_BYTES // 600_000
     assert rows_of(path, EVENTS) == [(id, 3) for id in ids]
@@ -73,7 +73,7 @@ async def test_a_transaction_is_bounded_in_bytes(path: Place) -> None:
 
 @pytest.fixture
 async def impatient(path: str) -> AsyncIterator[tuple[PostgresDatabase, list[int]]]:
-    """A database with a short `database_timeout`, and the sizes of its commits."""
+    """Open a database with a short `database_timeout`; yield it with the sizes of its commits."""
     sizes: list[int] = []
     database = PostgresUrl(url=str(add_flows(path)), statement_seconds=0.5).open(on_commit=sizes.append)
     assert isinstance(database, PostgresDatabase)
@@ -146,7 +146,7 @@ async def test_what_can_never_be_written_fails_alone(path: str, impatient: tuple
 
 
 @pytest.mark.only("postgres")
-async def test_a_lock_that_cannot_be_had_is_not_asked_for_again_and_again(
+async def test_a_lock_that_is_not_available_is_not_requested_repeatedly(
     path: str, impatient: tuple[PostgresDatabase, list[int]]
 ) -> None:
     database, _ = impatient

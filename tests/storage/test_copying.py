@@ -1,4 +1,4 @@
-"""A SQLite installation moves to PostgreSQL whole, or not at all."""
+"""Copying of a SQLite database to PostgreSQL, entirely or not at all."""
 
 import asyncio
 from dataclasses import replace
@@ -42,7 +42,7 @@ from support.postgres import PostgresServer
 
 @pytest.fixture
 async def source(tmp_path: Path) -> Path:
-    """A file with something in every table."""
+    """Create a file with rows in every table."""
     path = new_database_file(tmp_path / "flowrunner.db")
     database = open_database(path)
     accounts = SqlAccounts(database)
@@ -70,8 +70,8 @@ async def source(tmp_path: Path) -> Path:
     for n in range(60):
         new = creation(f"e{n:02}", epoch=epoch, key=f"k{n}", digest="d")
         assert new.create is not None
-        turn = ConcurrencySlot("key", 100, is_queued=n > 50) if n >= 50 else None
-        await journal.append(replace(new, create=replace(new.create, slot=turn)))
+        slot = ConcurrencySlot("key", 100, is_queued=n > 50) if n >= 50 else None
+        await journal.append(replace(new, create=replace(new.create, slot=slot)))
         if n < 50:
             await journal.append(completion(f"e{n:02}", epoch=epoch, result="x" * n))
     audit = SqlAudit(database)
@@ -130,7 +130,7 @@ def test_every_table_and_column_is_copied_or_kept_by_the_database(source: Path) 
         for row in rows_of(source, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
     }
     by_itself = {"alembic_version", "engine", "audit_anchor", "usage"}
-    # One process alone writes into a file, and sends no letters.
+    # A single process uses a file, and sends no messages.
     never_there = {"execution_inbox"}
 
     assert {table.name for table in TABLES} == tables - by_itself - never_there

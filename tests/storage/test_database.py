@@ -1,4 +1,4 @@
-"""Writing to a database and reading from it: what shares a commit, and what fails by itself."""
+"""Writes that share commits, writes that fail alone, and reads."""
 
 import asyncio
 import sqlite3
@@ -93,7 +93,7 @@ async def test_a_writer_that_gave_up_waiting_does_not_disturb_the_others(databas
 
 
 class Held:
-    """Something that a piece of work refers to."""
+    """An object that an operation refers to."""
 
 
 async def test_what_was_written_or_read_does_not_stay_in_memory_until_the_next_time(database: Database) -> None:
@@ -108,7 +108,7 @@ async def test_what_was_written_or_read_does_not_stay_in_memory_until_the_next_t
         del held_by_work
 
     async with asyncio.timeout(5):
-        # The threads let go of it right after they have told of its end.
+        # The threads drop the reference right after they have reported the outcome.
         while any(ref() is not None for ref in gone):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 

@@ -1,4 +1,4 @@
-"""Executions and their logs, as people see them, and until they are purged."""
+"""Lists, details, logs and retention of executions."""
 
 import asyncio
 import itertools
@@ -23,7 +23,7 @@ from .samples import ALL
 
 @pytest.fixture
 async def executions(database: Database, journal: SqlJournal) -> SqlExecutions:
-    """Ten of Mara's, the even ones completed, an hour apart; one of Omar's."""
+    """Create ten executions of Mara an hour apart, the even ones completed, and one of Omar."""
     epoch = await journal.claim()
     for n in range(10):
         at = NOON + timedelta(hours=n)

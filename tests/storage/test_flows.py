@@ -1,4 +1,4 @@
-"""Flows, as the database keeps them."""
+"""Flows in the database."""
 
 import pytest
 
@@ -34,7 +34,7 @@ async def test_every_change_counts_and_a_new_definition_counts_twice(flows: SqlF
     await flows.create(MARA, flow())
     states = [(await flows.get(MARA, FlowId("flow-1"))).state]
 
-    # Whatever the change says of the numbers, the store counts.
+    # The store assigns the numbers, whatever the change contains.
     for revision, definition in (("rev-1", "one"), ("rev-2", "two"), ("rev-2", "two"), ("rev-3", "three")):
         changed = await flows.update(
             MARA, FlowId("flow-1"), lambda before, r=revision, d=definition: flow(revision=r, definition=d)

@@ -1,4 +1,4 @@
-"""Messages to executions, as the database keeps them."""
+"""Messages to executions in the database."""
 
 import pytest
 

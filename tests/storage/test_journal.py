@@ -1,4 +1,4 @@
-"""The journal: one owner, one order, one end, and what is to be done."""
+"""The journal: one owner, one order, one end, and the lists of what is due."""
 
 import asyncio
 from collections.abc import Sequence
@@ -74,21 +74,21 @@ async def test_a_page_of_large_events_ends_with_the_one_that_fills_it(journal: S
     assert [await page(after) for after in (0, 3, 6, 8)] == [[1, 2, 3], [4, 5, 6], [7, 8], []]
 
 
-async def test_an_append_that_answers_a_letter_which_is_gone_is_refused(
+async def test_an_append_that_answers_a_cancelled_message_is_rejected(
     journal: SqlJournal, database: Database, path: Place
 ) -> None:
-    """Whoever withdrew it was told that it is not done; and no letter counts twice."""
-    letters, epoch = SqlInbox(database), await journal.claim()
+    """Its sender has reported that it was not done; and no message counts twice."""
+    inbox, epoch = SqlInbox(database), await journal.claim()
     for id in ("e1", "e2"):
         await journal.append(creation(id, epoch=epoch))
     signal = Signal(key="signal:go", payload=1)
-    withdrawn, taken = [await letters.send(ExecutionId("e1"), signal, at=NOON) for _ in range(2)]
-    of_another = await letters.send(ExecutionId("e2"), signal, at=NOON)
-    assert await letters.cancel(withdrawn)
+    cancelled, taken = [await inbox.send(ExecutionId("e1"), signal, at=NOON) for _ in range(2)]
+    of_another = await inbox.send(ExecutionId("e2"), signal, at=NOON)
+    assert await inbox.cancel(cancelled)
     event = SignalReceived(key=signal.key, payload=1)
 
     answers = replace(following("e1", event, epoch=epoch, after=2), messages=[taken])
-    for number in (withdrawn, of_another):
+    for number in (cancelled, of_another):
         before = contents_of(path)
         with pytest.raises(Fenced, match="cancelled"):
             await journal.append(replace(answers, messages=[taken, number]))
@@ -98,7 +98,7 @@ async def test_an_append_that_answers_a_letter_which_is_gone_is_refused(
         await journal.append(replace(following("e1", event, epoch=epoch, after=3), messages=[taken]))
 
     # Its neighbours in a batch are done all the same.
-    late = replace(following("e1", event, epoch=epoch, after=3), messages=[withdrawn])
+    late = replace(following("e1", event, epoch=epoch, after=3), messages=[cancelled])
     fine = replace(following("e2", event, epoch=epoch, after=2), messages=[of_another])
     outcomes = await asyncio.gather(journal.append(late), journal.append(fine), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Fenced, type(None)]
@@ -139,7 +139,7 @@ async def test_a_failing_append_leaves_its_neighbours_in_the_batch_alone(path: P
     assert check_database(path, all_ended=False) == []
 
 
-# Turns
+# Concurrency limits
 
 
 def limited(id: str, *, epoch: int, is_queued: bool = False) -> Append:
@@ -149,7 +149,7 @@ def limited(id: str, *, epoch: int, is_queued: bool = False) -> Append:
     return replace(append, summary=summary, create=replace(append.create, slot=ConcurrencySlot("key", 1, is_queued)))
 
 
-async def test_nobody_who_comes_gets_the_turn_of_one_who_waits(journal: SqlJournal) -> None:
+async def test_no_new_execution_gets_the_slot_of_one_that_waits(journal: SqlJournal) -> None:
     epoch = await journal.claim()
     await journal.append(limited("e1", epoch=epoch))
     await journal.append(limited("e2", epoch=epoch, is_queued=True))
@@ -229,7 +229,7 @@ async def test_a_claim_changes_no_execution_however_many_are_open(journal: SqlJo
     marks = [await journal.acquire(id, old) for id in ids[:2]]
     executions = "SELECT * FROM executions ORDER BY id"
     if isinstance(path, str):
-        # The transaction that changed a row last.
+        # `xmin` is the transaction that last changed the row.
         executions = "SELECT xmin::text, * FROM executions ORDER BY id"
     before = rows_of(path, executions)
 
@@ -242,7 +242,7 @@ async def test_a_claim_changes_no_execution_however_many_are_open(journal: SqlJo
         await journal.append(following(id, log_line(), epoch=new, after=2))
 
 
-async def test_a_mark_counts_for_one_execution_and_under_one_claim(journal: SqlJournal) -> None:
+async def test_a_fencing_token_is_valid_for_one_execution_under_one_claim(journal: SqlJournal) -> None:
     ids = first, second = ExecutionId("e1"), ExecutionId("e2")
     epoch = await journal.claim()
     for id in ids:
@@ -422,7 +422,7 @@ async def test_each_account_has_keys_of_its_own(journal: SqlJournal, path: Place
 
 
 @pytest.mark.parametrize("gone", ["flow", "account", "another's"])
-async def test_nothing_is_created_of_a_flow_that_is_gone(
+async def test_nothing_is_created_of_a_deleted_flow(
     journal: SqlJournal, database: Database, path: Place, gone: str
 ) -> None:
     epoch = await journal.claim()

@@ -1,4 +1,4 @@
-"""Executions with very many events, or large ones: the event loop has time for others while they are read."""
+"""Executions with very many events, or large ones: other tasks run while they are read."""
 
 import asyncio
 import gc
@@ -24,9 +24,9 @@ LARGE: Final = 40
 T = TypeVar("T")
 
 
-async def longest_turn(work: Awaitable[T]) -> tuple[float, T]:
-    """The most processor time of one turn of the event loop while the work is done, and what it gives."""
-    # A collection would go through all that the test run has made so far, which no server has.
+async def longest_iteration(work: Awaitable[T]) -> tuple[float, T]:
+    """Return the most processor time of one iteration of the event loop during the work, and its result."""
+    # A garbage collection would traverse all objects of the test run, which no server has.
     gc.collect()
     gc.freeze()
     try:
@@ -42,7 +42,7 @@ async def longest_turn(work: Awaitable[T]) -> tuple[float, T]:
 
 
 async def add_events(place: Place, journal: SqlJournal, count: int) -> ExecutionId:
-    """An execution that is under way and has logged so many lines, the last ones large."""
+    """Create an open execution with that many log lines, the last ones large."""
     epoch = await journal.claim()
     await journal.append(creation("long", epoch=epoch))
     small, large = '{"level":"info","message":"x"}', f'{{"level":"info","message":"{"x" * 900_000}"}}'
@@ -58,10 +58,10 @@ async def add_events(place: Place, journal: SqlJournal, count: int) -> Execution
     return ExecutionId("long")
 
 
-async def test_a_long_execution_is_loaded_in_short_turns(journal: SqlJournal, path: Place) -> None:
+async def test_a_long_execution_is_loaded_in_short_iterations(journal: SqlJournal, path: Place) -> None:
     id = await add_events(path, journal, MANY)
 
-    longest, (stored, events) = await longest_turn(journal.load(id))
+    longest, (stored, events) = await longest_iteration(journal.load(id))
 
     assert stored.id == id
     assert len(events) == MANY + 2

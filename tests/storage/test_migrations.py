@@ -1,4 +1,4 @@
-"""Every SQLite database comes to the newest schema, or stays as it is."""
+"""Every SQLite database is migrated to the newest schema, or stays unchanged."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ from support.databases import contents_of, rows_of
 
 
 class Halted(Exception):
-    """Stands for whatever may go wrong at a statement."""
+    """Any error of a statement."""
 
 
 TABLES = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'"
@@ -58,7 +58,7 @@ def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
     assert contents_of(path) == before
 
 
-def test_a_database_of_a_later_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_database_of_a_later_version_is_rejected_and_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "new.db"
     migrate_sqlite(path)
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -102,7 +102,7 @@ def test_a_migration_that_was_released_never_changes() -> None:
 
 
 def test_a_migration_that_fails_at_any_statement_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Fails at the n-th statement, for every n, until the migration runs through."""
+    """Fail at the n-th statement, for every n, until the migration succeeds."""
     n = 0
     while True:
         n += 1
@@ -129,7 +129,7 @@ def test_a_migration_that_fails_at_any_statement_leaves_nothing_behind(tmp_path:
     assert n > 20
 
 
-# Runs the migration in children that end without a word before their n-th statement.
+# Runs the migration in child processes that exit before their n-th statement.
 KILLED = """
 import os, sys
 from pathlib import Path
@@ -174,7 +174,7 @@ def test_a_migration_that_is_killed_at_any_statement_is_finished_by_the_next_sta
         assert rows_of(path, "PRAGMA integrity_check") == [("ok",)]
 
 
-def test_a_later_schema_that_only_adds_is_used_as_it_is(tmp_path: Path) -> None:
+def test_a_later_schema_that_only_adds_is_used_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "new.db"
     migrate_sqlite(path)
     with closing(sqlite3.connect(path)) as connection, connection:

@@ -1,4 +1,4 @@
-"""What processes on one PostgreSQL database tell each other of what they have recorded."""
+"""Notifications between processes on one PostgreSQL database about new events."""
 
 import asyncio
 
@@ -12,27 +12,27 @@ from support.dependencies import machine
 from support.postgres import PostgresServer
 
 
-async def test_whoever_takes_over_all_executions_has_every_process_look_again(postgres: PostgresServer) -> None:
-    """The one before it may not have lived to tell of what it recorded."""
+async def test_a_takeover_of_all_executions_notifies_every_process_of_a_gap(postgres: PostgresServer) -> None:
+    """The previous owner may have ended before it sent its notifications."""
     place = new_postgres_database(postgres)
     taker, standby = open_database(place), open_database(place)
     gaps: list[str] = []
-    has_news = asyncio.Event()
+    is_notified = asyncio.Event()
 
     def note(who: str) -> None:
         gaps.append(who)
-        has_news.set()
+        is_notified.set()
 
     async def until_noted(expected: list[str]) -> None:
         async with asyncio.timeout(5):
             while sorted(gaps) != expected:
-                has_news.clear()
-                await has_news.wait()
+                is_notified.clear()
+                await is_notified.wait()
 
     listening = [
         asyncio.create_task(
             database.listen(
-                name=lambda: "flowrunner", on_notification=lambda news: None, on_gap=lambda who=who: note(who)
+                name=lambda: "flowrunner", on_notification=lambda execution_id: None, on_gap=lambda who=who: note(who)
             )
         )
         for who, database in (("standby", standby), ("taker", taker))
@@ -51,18 +51,18 @@ async def test_whoever_takes_over_all_executions_has_every_process_look_again(po
         await standby.close()
 
 
-async def test_whoever_loads_an_execution_tells_of_what_another_process_may_not_have_told(
+async def test_loading_an_execution_notifies_of_events_of_another_process(
     postgres: PostgresServer,
 ) -> None:
     place = new_postgres_database(postgres)
     async with machine(place) as first:
         await first.run("nodes: {a: {type: return}}")
     listener = open_database(place)
-    is_listening, has_news = asyncio.Event(), asyncio.Event()
+    is_listening, is_notified = asyncio.Event(), asyncio.Event()
 
     def mark_stale(id: str) -> None:
         assert id == "exec-1"
-        has_news.set()
+        is_notified.set()
 
     listening = asyncio.create_task(
         listener.listen(name=lambda: "flowrunner", on_notification=mark_stale, on_gap=is_listening.set)
@@ -70,11 +70,11 @@ async def test_whoever_loads_an_execution_tells_of_what_another_process_may_not_
     try:
         await asyncio.wait_for(is_listening.wait(), 5)
         async with machine(place) as second:
-            # It has ended, so that nothing more is recorded.
+            # The execution has ended, so no further event is recorded.
             with pytest.raises(Conflict):
                 await second.dispatcher.cancel(ExecutionId("exec-1"), reason="late")
 
-            await asyncio.wait_for(has_news.wait(), 5)
+            await asyncio.wait_for(is_notified.wait(), 5)
     finally:
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What is about PostgreSQL alone when one process uses it: its statements, connections and plans."""
+"""Statements, connections and plans of PostgreSQL, used by one process."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from .tickets import digests, insert
 pytestmark = pytest.mark.only("postgres")
 
 
-async def test_a_statement_that_takes_too_long_is_given_up(path: str) -> None:
+async def test_a_statement_that_takes_too_long_is_cancelled(path: str) -> None:
     database = PostgresDatabase(path, statement_seconds=0.2)
     try:
         for how in (database.read, database.write):
@@ -41,7 +41,7 @@ async def test_more_readers_than_connections_wait_for_one(path: str) -> None:
     assert counts[0][0] <= 4, "two that read, and what other tests have left"
 
 
-async def test_what_cannot_be_done_at_once_is_done_by_itself(path: str) -> None:
+async def test_operations_that_fail_together_are_run_one_by_one(path: str) -> None:
     async def fail(tx: Transaction, works: Sequence[Call[int]]) -> Sequence[Call[int]]:
         raise ValueError("there is something wrong with one of them")
 
@@ -56,14 +56,14 @@ async def test_what_cannot_be_done_at_once_is_done_by_itself(path: str) -> None:
 
 
 async def test_no_append_reads_a_whole_table_however_small(path: str) -> None:
-    """Its plan is kept while the table grows."""
+    """The plan of a small table is kept while the table grows."""
     add_flows(path)
     database = open_database(path)
     journal = SqlJournal(database)
     epoch = await journal.claim()
     for number in range(20):
         if number == 10:
-            # Plans are made anew after this.
+            # Plans are made again after this.
             change(path, "ANALYZE")
         id = ExecutionId(f"e{number}")
         await journal.append(creation(id, epoch=epoch))
@@ -76,7 +76,7 @@ async def test_no_append_reads_a_whole_table_however_small(path: str) -> None:
     found: dict[str, tuple[int, int]] = {}
     async with asyncio.timeout(10):
         while [added for added, _ in found.values()] != [80, 20]:
-            # The server counts in its own time.
+            # The server updates its statistics asynchronously.
             await asyncio.sleep(0.05)
             found = {name: (added, scans) for name, added, scans in sorted(rows_of(path, statement))}
     assert [scans for _, scans in found.values()] == [0, 0]

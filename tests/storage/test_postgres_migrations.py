@@ -1,4 +1,4 @@
-"""Every PostgreSQL database comes to the newest schema, or stays as it is."""
+"""Every PostgreSQL database is migrated to the newest schema, or stays unchanged."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ async def test_a_new_database_gets_the_newest_schema_once(postgres: PostgresServ
     assert contents_of(url) == before
 
 
-async def test_a_database_of_a_later_version_is_refused_and_left_as_it_is(path: str) -> None:
+async def test_a_database_of_a_later_version_is_rejected_and_unchanged(path: str) -> None:
     change(path, "UPDATE alembic_version SET version_num = '9999'")
     change(path, "UPDATE engine SET compatible_with = '9998'")
     before = contents_of(path)
@@ -74,7 +74,7 @@ async def test_a_database_that_holds_something_else_is_left_alone(postgres: Post
     ]
 
 
-async def test_a_later_schema_that_only_adds_is_used_as_it_is(path: str) -> None:
+async def test_a_later_schema_that_only_adds_is_used_unchanged(path: str) -> None:
     change(path, "UPDATE alembic_version SET version_num = '9999'")
     before = contents_of(path)
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server that dies, hangs, or lets nobody in, and comes back."""
+"""A PostgreSQL server that dies, hangs, or rejects logins, and recovers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.only("postgres")
 
 @pytest.fixture
 async def fragile(own_server: PostgresServer) -> AsyncIterator[PostgresDatabase]:
-    """A database on that server."""
+    """Open a database on that server."""
     database = open_database(new_postgres_database(own_server))
     assert isinstance(database, PostgresDatabase)
     yield database
@@ -69,7 +69,7 @@ async def test_a_reader_that_is_cancelled_after_its_connection_was_lost_ends(
     assert reading.cancelled()
 
 
-async def test_nothing_waits_for_ever_for_a_server_that_hangs(own_server: PostgresServer) -> None:
+async def test_nothing_waits_indefinitely_for_a_server_that_hangs(own_server: PostgresServer) -> None:
     database = PostgresDatabase(new_postgres_database(own_server), statement_seconds=0.3)
     await insert(database, "before")
     own_server.pause()
@@ -83,7 +83,7 @@ async def test_nothing_waits_for_ever_for_a_server_that_hangs(own_server: Postgr
     await database.close()
 
 
-async def test_sessions_that_the_server_ends_are_made_anew(database: PostgresDatabase, path: str) -> None:
+async def test_sessions_that_the_server_ends_are_reopened(database: PostgresDatabase, path: str) -> None:
     await insert(database, "before")
     query(path, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
                 " AND pid <> pg_backend_pid()")  # fmt: skip
@@ -101,8 +101,8 @@ async def test_an_owner_comes_back_after_a_restart_of_the_server(own_server: Pos
         await asyncio.wait_for(ownership.until(lambda: ownership.is_held), 5)
 
 
-async def test_who_is_not_let_in_for_a_while_goes_on_after_that(postgres: PostgresServer, path: str) -> None:
-    """Somebody gives the role another password, say, or edits pg_hba.conf."""
+async def test_a_process_whose_login_is_rejected_for_a_while_recovers(postgres: PostgresServer, path: str) -> None:
+    """For example while an operator changes the password or edits pg_hba.conf."""
     role = f"app_{uuid4().hex}"
     query(path, f"CREATE ROLE {role} LOGIN SUPERUSER")
     url = path.replace(path[path.index("//") + 2 : path.index("@")], role)
@@ -120,7 +120,7 @@ async def test_who_is_not_let_in_for_a_while_goes_on_after_that(postgres: Postgr
             await database.read(lambda tx: tx.row("SELECT 1"))
         with pytest.raises(UnfitServer, match="not permitted to log in"):
             await check_server(url)
-        # They have tried by then.
+        # By then both have tried.
         done, _ = await asyncio.wait((listening,), timeout=3)
         assert not done
         is_listening.clear()

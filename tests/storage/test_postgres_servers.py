@@ -1,4 +1,4 @@
-"""PostgreSQL servers and roles that will not do: each is told with what it lacks."""
+"""Rejection of unsuitable PostgreSQL servers and roles, with advice."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.only("postgres")
 
 
 @pytest.mark.parametrize("setting", ["fsync", "synchronous_commit"])
-def test_a_server_that_does_not_keep_what_it_has_written_is_refused(path: str, setting: str) -> None:
+def test_a_server_that_is_not_durable_is_rejected(path: str, setting: str) -> None:
     async def check() -> None:
         await check_server(server.url())
 
@@ -48,7 +48,9 @@ async def test_a_server_that_is_not_there_is_named_without_the_password() -> Non
         assert "a-very-secret-word" not in str(caught.value)
 
 
-async def test_what_a_role_lacks_is_told_with_what_gives_it(path: str, postgres: PostgresServer) -> None:
+async def test_a_missing_permission_is_reported_with_the_command_that_grants_it(
+    path: str, postgres: PostgresServer
+) -> None:
     query(path, "DROP ROLE IF EXISTS stranger")
     query(path, "CREATE ROLE stranger LOGIN")
     of_others, empty = (
@@ -60,5 +62,5 @@ async def test_what_a_role_lacks_is_told_with_what_gives_it(path: str, postgres:
             pass
     with pytest.raises(UnusableDatabase, match=r"permission denied.*has to own the database"):
         await migrate_postgres(empty)
-    with pytest.raises(UnfitServer, match=r"does not exist; make it: createdb"):
+    with pytest.raises(UnfitServer, match=r"does not exist; create it: createdb"):
         await check_server(postgres.url("none"))

@@ -1,4 +1,4 @@
-"""The revisions of a flow: listed, read, deleted, and kept while they are needed."""
+"""Lists, deletion and retention of the revisions of a flow."""
 
 import sqlite3
 from contextlib import closing
@@ -21,7 +21,7 @@ from .samples import ALL, flow
 
 
 async def add_revised(flows: SqlFlows, id: str) -> None:
-    """A flow with the revisions 1 to 4, an hour apart; and another flow."""
+    """Create a flow with the revisions 1 to 4, an hour apart, and another flow."""
     await flows.create(MARA, flow(f"{id}-other", revision="rev-other"))
     await flows.create(MARA, flow(id))
     for n in range(2, 5):
@@ -126,7 +126,7 @@ async def test_nothing_is_started_with_a_revision_that_was_deleted(
     await journal.append(completion("e1", epoch=epoch))
     await flows.delete_revision(MARA, id, 1, at=NOON)
 
-    # As by somebody who had read the flow's revision just before.
+    # Like a process that has read the flow's revision just before.
     with pytest.raises(NotFound, match="Revision"):
         await journal.append(creation("e2", epoch=epoch, flow_id=id))
     with pytest.raises(DuplicateRequest):

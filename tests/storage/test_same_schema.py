@@ -1,4 +1,4 @@
-"""The migrations of both databases lead to the same schema."""
+"""Equality of the schemas of both databases."""
 
 import re
 import sqlite3
@@ -14,7 +14,7 @@ from support.databases import new_database_file, new_postgres_database
 from support.postgres import PostgresServer, query
 
 TABLES_IN_SQLITE = "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-# What stands in one of SQLite's few types, in PostgreSQL's.
+# The types of PostgreSQL for each type of SQLite.
 TYPES = {"INTEGER": {"bigint", "boolean"}, "TEXT": {"text"}, "BLOB": {"bytea"}}
 
 
@@ -127,7 +127,7 @@ def test_the_tables_have_the_same_columns_that_may_be_null_alike(both: Any) -> N
     assert sqlite.keys() == postgres.keys()
     assert len(sqlite) > 12
     for name in sqlite:
-        # SQLite wants some long columns last.
+        # The order differs: in SQLite long columns are last.
         assert sqlite[name].columns == postgres[name].columns, name
         assert sqlite[name].defaults == postgres[name].defaults, name
 
@@ -165,7 +165,7 @@ def test_foreign_keys_named_workspace_id_refer_to_workspaces(both: Any) -> None:
 
 
 def test_there_are_as_many_checks(both: Any) -> None:
-    """What they refuse is tried, on both, by the tests of the stores."""
+    """The tests of the stores try on both what the checks reject."""
     sqlite, postgres = both
 
     assert {name: table.checks for name, table in sqlite.items()} == {

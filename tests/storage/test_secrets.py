@@ -1,4 +1,4 @@
-"""Sealed secrets and their data keys, as the database keeps them."""
+"""Sealed secrets and their data keys in the database."""
 
 import asyncio
 from datetime import timedelta

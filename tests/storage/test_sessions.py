@@ -1,4 +1,4 @@
-"""Sessions and tickets, as the database keeps them: what opens, replaces and ends one."""
+"""Sessions and tickets in the database: opening, replacement and end."""
 
 import asyncio
 from datetime import timedelta

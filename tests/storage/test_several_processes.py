@@ -1,4 +1,4 @@
-"""Several processes on one PostgreSQL database: who writes, who owns it, and what they hear of each other."""
+"""Several processes on one PostgreSQL database: writers, ownership and notifications."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.only("postgres")
 # One writer
 
 
-async def test_writers_of_two_processes_come_one_after_the_other(path: str) -> None:
+async def test_writers_of_two_processes_take_turns(path: str) -> None:
     first, second = open_database(path), open_database(path)
 
     async def count_up(tx: Transaction) -> None:
@@ -66,7 +66,7 @@ async def test_no_write_of_any_kind_counts_once_another_has_claimed(path: str) -
     assert contents_of(path) == before
 
 
-async def test_what_two_processes_record_on_the_way_waits_for_neither(path: str) -> None:
+async def test_appends_of_two_processes_do_not_wait_for_each_other(path: str) -> None:
     add_flows(path)
     database, other = open_database(path), await asyncpg.connect(path)
     journal = SqlJournal(database)
@@ -83,8 +83,8 @@ async def test_what_two_processes_record_on_the_way_waits_for_neither(path: str)
         await database.close()
 
 
-async def test_nothing_gets_ahead_of_what_was_written_before_it(path: str) -> None:
-    """A step that is given up looks for the execution that it has just started."""
+async def test_no_operation_overtakes_an_earlier_one(path: str) -> None:
+    """A step that is abandoned looks for the execution that it has just started."""
     add_flows(path)
     database = open_database(path)
     journal = SqlJournal(database)
@@ -99,7 +99,7 @@ async def test_nothing_gets_ahead_of_what_was_written_before_it(path: str) -> No
     assert found == [("child",), ("parent",)]
 
 
-async def test_of_what_is_recorded_at_once_only_what_is_overtaken_is_left_out(path: str) -> None:
+async def test_of_concurrent_appends_only_overtaken_ones_are_rejected(path: str) -> None:
     add_flows(path)
     database = open_database(path)
     journal = SqlJournal(database)
@@ -121,7 +121,7 @@ async def test_of_what_is_recorded_at_once_only_what_is_overtaken_is_left_out(pa
     ]
 
 
-async def test_nothing_is_owned_under_an_epoch_that_ends_while_one_waits_to_own_it(path: str) -> None:
+async def test_nothing_is_acquired_under_an_epoch_that_ends_during_the_wait(path: str) -> None:
     add_flows(path)
     database, other = open_database(path), await asyncpg.connect(path)
     journal = SqlJournal(database)
@@ -162,7 +162,7 @@ async def test_a_standby_writes_nothing_until_it_has_claimed(path: str) -> None:
     assert digests(path) == {"now"}
 
 
-async def test_who_stalls_in_a_transaction_does_not_keep_others_from_writing(path: str) -> None:
+async def test_a_process_that_stalls_in_a_transaction_does_not_block_other_writers(path: str) -> None:
     stalled, other = open_database(path), open_database(path)
     has_begun, goes_on = asyncio.Event(), asyncio.Event()
 
@@ -186,8 +186,8 @@ async def test_who_stalls_in_a_transaction_does_not_keep_others_from_writing(pat
 # Ownership
 
 
-async def test_one_of_two_owns_a_database_until_it_lets_go(path: str) -> None:
-    # Looks but once: it would take the lock again.
+async def test_one_of_two_owns_a_database_until_it_releases_it(path: str) -> None:
+    # It looks only once, because it would take the lock again.
     first = Ownership(path)
     await first.look()
     async with ownership_of(path) as second:
@@ -196,14 +196,14 @@ async def test_one_of_two_owns_a_database_until_it_lets_go(path: str) -> None:
         await asyncio.wait_for(second.until(lambda: second.is_held), 5)
 
 
-async def test_an_owner_that_hangs_is_not_one_for_long(path: str) -> None:
+async def test_an_owner_that_hangs_loses_the_ownership_soon(path: str) -> None:
     hanging = Ownership(path)
     await hanging.look()
     assert hanging.is_held
 
     async with ownership_of(path) as other:
         assert not other.is_held
-        # Nobody looks for the first one meanwhile, as in a process that is stopped.
+        # The first one does not look meanwhile, like a process that is suspended.
         await asyncio.wait_for(other.until(lambda: other.is_held), SILENCE_SECONDS + 2)
         await eventually(hanging.look)
         assert not hanging.is_held
@@ -227,31 +227,31 @@ async def test_an_owner_that_comes_back_beside_others_that_share_notices(path: s
     hanging, unlocked = Ownership(path), Ownership(path)
     await hanging.look()
     async with ownership_of(path, is_shared=True) as other:
-        # As in a process that is stopped until others have taken over, and then goes on.
+        # Like a process that is suspended until others have taken over, and then continues.
         await asyncio.wait_for(other.until(lambda: other.is_held), SILENCE_SECONDS + 2)
         await eventually(hanging.look)
 
         assert (hanging.is_held, hanging.is_lost, other.is_lost) == (False, True, False)
     await hanging.close()
 
-    # A lock of its own that is not gone yet tells of nobody else.
+    # A lock of its own lost session belongs to no other process.
     await unlocked.look()
     async with ownership_of(path) as again:
         assert (again.is_held, again.is_lost) == (False, False)
     await unlocked.close()
 
 
-# News
+# Notifications
 
 
-async def test_other_processes_hear_of_new_events_once_they_are_durable(path: str) -> None:
+async def test_other_processes_are_notified_of_new_events_once_they_are_durable(path: str) -> None:
     add_flows(path)
-    heard: list[str] = []
-    is_listening, has_news = asyncio.Event(), asyncio.Event()
+    received: list[str] = []
+    is_listening, is_notified = asyncio.Event(), asyncio.Event()
 
     def mark_stale(id: str) -> None:
-        heard.append(id)
-        has_news.set()
+        received.append(id)
+        is_notified.set()
 
     other, database = open_database(path), open_database(path)
     listening = asyncio.create_task(
@@ -263,26 +263,26 @@ async def test_other_processes_hear_of_new_events_once_they_are_durable(path: st
 
     await asyncio.gather(*(journal.append(creation(f"e{n}", epoch=epoch)) for n in range(250)))
     async with asyncio.timeout(5):
-        while len(set(heard)) < 250:
-            has_news.clear()
-            await has_news.wait()
+        while len(set(received)) < 250:
+            is_notified.clear()
+            await is_notified.wait()
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     await database.close()
     await other.close()
 
-    assert set(heard) == {f"e{n}" for n in range(250)}
+    assert set(received) == {f"e{n}" for n in range(250)}
 
 
-async def test_a_process_does_not_hear_what_it_has_said_itself(path: str) -> None:
+async def test_a_process_ignores_its_own_notifications(path: str) -> None:
     add_flows(path)
-    heard: list[str] = []
+    received: list[str] = []
     database, other = open_database(path), open_database(path)
-    is_listening, hears_other = asyncio.Event(), asyncio.Event()
+    is_listening, is_other_received = asyncio.Event(), asyncio.Event()
 
     def mark_stale(id: str) -> None:
-        heard.append(id)
-        hears_other.set()
+        received.append(id)
+        is_other_received.set()
 
     listening = asyncio.create_task(
         database.listen(name=lambda: "flowrunner", on_notification=mark_stale, on_gap=is_listening.set)
@@ -291,18 +291,16 @@ async def test_a_process_does_not_hear_what_it_has_said_itself(path: str) -> Non
     journal = SqlJournal(database)
     await journal.append(creation("own", epoch=await journal.claim()))
     SqlJournal(other).announce(ExecutionId("other"))
-    await asyncio.wait_for(hears_other.wait(), 5)
+    await asyncio.wait_for(is_other_received.wait(), 5)
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     await database.close()
     await other.close()
 
-    assert heard == ["other"]
+    assert received == ["other"]
 
 
-async def test_news_that_cannot_be_told_at_the_moment_are_told_later(
-    path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_notifications_that_fail_are_sent_later(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifications, "_RETRY_SECONDS", 0.01)
     database, other = open_database(path), open_database(path)
     assert isinstance(database, PostgresDatabase)
@@ -318,13 +316,13 @@ async def test_news_that_cannot_be_told_at_the_moment_are_told_later(
             yield connection
 
     monkeypatch.setattr(database._notifications, "_connection", fails_twice)
-    is_listening, has_news = asyncio.Event(), asyncio.Event()
-    heard: set[str] = set()
+    is_listening, is_notified = asyncio.Event(), asyncio.Event()
+    received: set[str] = set()
 
     def mark_stale(id: str) -> None:
-        heard.add(id)
-        if heard == {"e1", "e2"}:
-            has_news.set()
+        received.add(id)
+        if received == {"e1", "e2"}:
+            is_notified.set()
 
     listening = asyncio.create_task(
         other.listen(name=lambda: "flowrunner", on_notification=mark_stale, on_gap=is_listening.set)
@@ -334,7 +332,7 @@ async def test_news_that_cannot_be_told_at_the_moment_are_told_later(
     await asyncio.sleep(0)
     database.notify(["e2"])
 
-    await asyncio.wait_for(has_news.wait(), 5)
+    await asyncio.wait_for(is_notified.wait(), 5)
     assert failures == 2
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)

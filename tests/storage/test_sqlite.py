@@ -1,4 +1,4 @@
-"""What is about SQLite alone: its file, its disk, its locks, and the threads that it is used from."""
+"""The file, disk, locks and threads of SQLite."""
 
 import asyncio
 import shutil
@@ -29,13 +29,13 @@ async def test_a_long_read_does_not_hold_the_loop_and_gives_its_answer(database:
 
     async def read(tx: Transaction) -> int:
         threads.append(threading.get_ident())
-        async with tx.moment():
+        async with tx.snapshot():
             counted: int = (await one_row(tx, count))[0]
             return counted
 
     assert await database.read(read) == 300_000
     assert threads[0] == threading.get_ident() != threads[-1]
-    # The connection that was interrupted is as good as new.
+    # The interrupted connection works again.
     assert await database.read(lambda tx: tx.row("SELECT 1")) == (1,)
 
 
@@ -51,7 +51,7 @@ async def test_a_full_disk_refuses_the_batch_and_nothing_of_it_happens(database:
     assert digests(path) == set()
 
 
-async def test_writing_goes_on_when_there_is_room_again(database: SqliteDatabase, path: Path) -> None:
+async def test_writing_goes_on_when_there_is_space_again(database: SqliteDatabase, path: Path) -> None:
     (pages,) = await database.write(lambda tx: one_row(tx, "PRAGMA page_count"))
     await database.write(lambda tx: tx.row(f"PRAGMA max_page_count = {pages + 2}"))
     with pytest.raises(Unavailable):
@@ -63,7 +63,7 @@ async def test_writing_goes_on_when_there_is_room_again(database: SqliteDatabase
     assert "again" in digests(path)
 
 
-async def test_running_out_of_memory_refuses_the_batch_and_the_writer_lives(
+async def test_running_out_of_memory_rejects_the_batch_and_the_writer_survives(
     database: SqliteDatabase, path: Path
 ) -> None:
     async def gluttonous(tx: Transaction) -> None:
@@ -121,7 +121,7 @@ async def _many(tx: Transaction) -> None:
 
 
 def as_after_a_crash(path: Path, directory: Path) -> Path:
-    """The database as the next start would find it if the process were killed now."""
+    """Copy the database as the next start would find it if the process were killed now."""
     directory.mkdir()
     for file in path.parent.glob(f"{path.name}*"):
         if not file.name.endswith("-shm"):

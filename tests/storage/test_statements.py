@@ -1,4 +1,4 @@
-"""Every statement of the stores is one that the database can read, whether or not a test comes to run it."""
+"""Checks of every statement of the stores, whether or not another test executes it."""
 
 import importlib
 import pkgutil
@@ -18,15 +18,15 @@ from support.databases import Place
 from support.postgres import connected
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
-# Steps of SQLite's plans that may go through all there is.
+# Steps of SQLite's plans that read a whole table.
 WHOLE = {"SCAN executions", "SCAN events", "SEARCH executions USING PRIMARY KEY (id>?)"}
 
 
 def statements() -> Iterator[tuple[str, Sql]]:
-    """The statements that both databases are given, by where they stand."""
+    """Yield the statements that both databases execute, with their modules and names."""
     for module in pkgutil.iter_modules(storage.__path__, "flowrunner.storage."):
         if module.name.endswith(".copying"):
-            # Some of its statements are for the one, and some for the other.
+            # Some of its statements are for SQLite only, and some for PostgreSQL only.
             continue
         for name, value in vars(importlib.import_module(module.name)).items():
             for each in value if isinstance(value, tuple) else (value,):
@@ -35,7 +35,7 @@ def statements() -> Iterator[tuple[str, Sql]]:
 
 
 @pytest.mark.only("postgres")
-def test_postgresql_reads_every_statement(path: str) -> None:
+def test_postgresql_parses_every_statement(path: str) -> None:
     async def refused(connection: "asyncpg.Connection[Any]") -> list[str]:
         found = []
         for where, statement in statements():
@@ -50,7 +50,7 @@ def test_postgresql_reads_every_statement(path: str) -> None:
 
 
 @pytest.mark.only("sqlite")
-def test_sqlite_reads_every_statement(path: Path) -> None:
+def test_sqlite_parses_every_statement(path: Path) -> None:
     found = []
     with closing(sqlite3.connect(path)) as connection:
         for where, statement in statements():
@@ -67,7 +67,7 @@ def test_sqlite_reads_every_statement(path: Path) -> None:
 
 @pytest.mark.only("sqlite")
 def test_no_statement_looks_for_open_executions_among_all_that_ever_were(path: Path) -> None:
-    """They are few, and the others are kept for a month."""
+    """Open executions are few, and ended ones are kept for a month."""
     found = []
     with closing(sqlite3.connect(path)) as connection:
         for where, statement in statements():
@@ -80,7 +80,7 @@ def test_no_statement_looks_for_open_executions_among_all_that_ever_were(path: P
 
 
 class _Anything(dict[str, None]):
-    """Has a value for every parameter."""
+    """A mapping with a value for every parameter."""
 
     def __missing__(self, name: str) -> None:
         return None

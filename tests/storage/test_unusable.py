@@ -1,4 +1,4 @@
-"""Databases that cannot be used: damaged, held by another program, or of something else."""
+"""Databases that cannot be used: damaged, locked by another program, or with other content."""
 
 import sqlite3
 from contextlib import closing
@@ -16,7 +16,7 @@ from support.postgres import PostgresServer
 
 
 def damage(path: Path, table: str) -> None:
-    """Write over what the table begins with, in a file that nobody has open."""
+    """Overwrite the first page of the table in a closed file."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()

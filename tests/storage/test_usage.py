@@ -1,4 +1,4 @@
-"""How much an account keeps is known at every moment, whatever has changed it."""
+"""The storage of an account is known at every moment, whatever has changed it."""
 
 import asyncio
 import sqlite3
@@ -31,7 +31,7 @@ LATER: Final = NOON + timedelta(days=1)
 
 @pytest.fixture
 def usage(database: Database, journal: SqlJournal) -> SqlUsage:
-    """Of Mara and Omar, who have flows already."""
+    """Return the usage of Mara and Omar, who have flows already."""
     return SqlUsage(database)
 
 
@@ -49,7 +49,7 @@ async def test_the_events_of_executions_count_until_they_are_purged(
     assert await usage.stored(MARA) == before + size
     assert (await journal.load(ExecutionId("e1")))[0].size == size
     assert check_database(path) == []
-    # Whether there is more it does not say on a machine that is slow.
+    # On a slow machine a purge may end early and return that there is more.
     purged, _ = await SqlExecutions(database).purge(ended_before=LATER, limit=10)
     assert purged == 1
     assert await usage.stored(MARA) == before
@@ -160,7 +160,7 @@ async def test_a_deleted_flow_is_forgotten_once_none_of_its_executions_is_left(
     while await flows.purge(limit=2):
         commits += 1
 
-    # Of three definitions, two at a time.
+    # Purge the revisions of three definitions, two at a time.
     assert commits == 2
     assert rows_of(path, "SELECT id FROM flows WHERE deleted_at IS NOT NULL") == [("kept",)]
     assert rows_of(path, "SELECT count(*) FROM revisions WHERE flow_id = 'kept'") == [(3,)]
@@ -173,7 +173,7 @@ async def test_an_account_has_no_more_flows_than_it_may_however_many_are_made_at
     flows = SqlFlows(database)
     mine = [flow(f"new-{n}", revision=f"r-{n}") for n in range(10)]
 
-    # Mara has three.
+    # Mara has three flows already.
     results = await asyncio.gather(*(flows.create(MARA, new, most=5) for new in mine), return_exceptions=True)
     await flows.create(OMAR, flow("omars", revision="r-o"), most=5)
 

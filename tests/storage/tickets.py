@@ -1,4 +1,4 @@
-"""A row to write where only writing matters: the digest of a ticket."""
+"""Writes of tickets, for tests in which only the write matters."""
 
 import asyncio
 import threading
@@ -23,7 +23,7 @@ def digests(place: Place) -> set[str]:
 
 @asynccontextmanager
 async def held(database: Database) -> AsyncIterator[None]:
-    """The writer is busy meanwhile, so that what is submitted shares the commit that follows."""
+    """Keep the writer busy, so that operations submitted meanwhile share the next commit."""
     here, entered = threading.get_ident(), threading.Event()
     released, released_here = threading.Event(), asyncio.Event()
 
@@ -32,14 +32,14 @@ async def held(database: Database) -> AsyncIterator[None]:
         if threading.get_ident() == here:
             await released_here.wait()
         else:
-            # SQLite's writer has a thread of its own, and no loop in it.
+            # SQLite's writer is a thread without an event loop.
             released.wait(10)
 
     holding = asyncio.ensure_future(database.write(hold))
     while not entered.is_set():  # noqa: ASYNC110 # it may be set by another thread
         await asyncio.sleep(0.001)
     yield
-    # What was submitted has to get to the writer first.
+    # First the submitted operations must reach the writer.
     await asyncio.sleep(0)
     released.set()
     released_here.set()

@@ -1,7 +1,7 @@
-"""Makes the stored installation of `fixture/` anew: `make upgrade-fixture`.
+"""Recording of the stored installation in `fixture/`: `make upgrade-fixture`.
 
-It is what every later version must be able to open and finish, so it is made anew only while the first schema may still
-change. Texts and kinds are the same each time; times, ids and keys are not.
+Every later version must open it and finish its executions, so it is recorded again only before the first release. Texts
+and kinds are the same each time; times, ids and keys are not.
 """
 
 import shutil
@@ -23,9 +23,9 @@ FIXTURE: Final = Path(__file__).parent / "fixture"
 
 
 def start_all(account: Client) -> None:
-    """Leave an execution of each flow open, and a second one where one has to wait for its turn."""
+    """Leave an execution of each flow open, and a second one of the flow with a concurrency limit."""
     account.new_secret(*SECRET)
-    # Sub-flows are known by name. What goes on by itself comes last, and is left before it does.
+    # Sub-flows are found by name. Executions that continue by themselves start last: the server ends before they do.
     order = sorted(FLOWS, key=lambda name: name in ("delay", "retry"))
     flows = {name: account.new_flow(FLOWS[name].flow, name=name) for name in order}
     for name in order:
@@ -71,7 +71,7 @@ def dump_of_a_copy(server: Server) -> str:
         ).stdout
     finally:
         postgres.stop()
-    # Commands of psql, which newer ones write.
+    # Without commands of psql, which newer versions of pg_dump write.
     return "".join(line for line in dump.splitlines(keepends=True) if not line.startswith("\\"))
 
 

@@ -1,4 +1,4 @@
-"""Flows of every kind whose executions can be left open, and how each is brought to its end."""
+"""Flows of every kind whose executions can stay open, with the inputs that finish them."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,8 +11,8 @@ class Open:
     """An execution that is left open.
 
     Attributes:
-        waits_at: The steps that it waits at for somebody, by which it is known to have got there.
-        result: What it gives in the end; None where that tells nothing.
+        waits_at: The steps that wait for an input from outside, which show that the execution has reached them.
+        result: The result of the execution; None if it is not checked.
     """
 
     flow: str

@@ -1,4 +1,4 @@
-"""Every version opens what the first schema has stored, and brings all that is open to its end."""
+"""Every version opens an installation of the first schema and finishes its open executions."""
 
 import shutil
 import subprocess
@@ -24,7 +24,7 @@ EXECUTIONS: Final = (
 
 @pytest.fixture(scope="module")
 def lasting_postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server that the program takes."""
+    """Start a PostgreSQL server that the program accepts."""
     server = PostgresServer({"fsync": "on"})
     try:
         yield server.start()
@@ -52,12 +52,12 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ser
     running.stop()
 
 
-def test_all_that_is_open_comes_to_its_end(installation: Server) -> None:
+def test_all_open_executions_finish(installation: Server) -> None:
     stored = rows_of(installation.place, EXECUTIONS)
     assert {name for name, _, _ in stored} == FLOWS.keys()
     assert {status for _, _, status in stored} <= {"running", "waiting"}
     account = installation.start().admin()
-    # Children before their parents, and who has a turn before who waits for it.
+    # Children before their parents, and the holder of a concurrency slot before the execution that waits for it.
     for name, id, _ in stored:
         finish(account, name, id)
 
@@ -80,7 +80,7 @@ def finish(account: Client, name: str, id: str) -> None:
         assert account.post(f"/api/v1/executions/{id}/signals/{key}", {"payload": {"a": 1}}).status == 200
 
 
-def test_this_version_refuses_nothing_of_it(installation: Server) -> None:
+def test_this_version_rejects_nothing_of_it(installation: Server) -> None:
     environment = clean_environment()
     if isinstance(installation.place, str):
         environment["FLOWRUNNER_DATABASE_URL"] = installation.place

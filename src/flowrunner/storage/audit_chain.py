@@ -111,7 +111,7 @@ async def check_chain(tx: Transaction, *, expected: tuple[int, str] | None = Non
     Args:
         expected: Number and hexadecimal hash of a row, as they were recorded outside the database.
     """
-    async with tx.moment():
+    async with tx.snapshot():
         return await _check(tx, expected)
 
 

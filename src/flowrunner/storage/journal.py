@@ -349,8 +349,8 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
 
     Raises:
         TooManyRequests: If an account has the maximum number of executions that wait for an active slot.
-        LimitReached: If an account would exceed its quota. `AppendOp.run` tells by which append.
-        Fenced: If at least one append is not allowed. `AppendOp.run` tells which one, and why.
+        LimitReached: If an account would exceed its quota. `AppendOp.run` finds out by which append.
+        Fenced: If at least one append is not allowed. `AppendOp.run` finds out which one, and why.
     """
     created: list[tuple[NewExecution, dict[str, Any]]] = []
     advanced: list[dict[str, Any]] = []

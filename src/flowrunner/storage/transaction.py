@@ -53,7 +53,7 @@ class Transaction(Protocol):
         """Roll back the changes made within if it raises, so that the transaction can continue."""
         ...
 
-    def moment(self) -> AbstractAsyncContextManager[None]:
+    def snapshot(self) -> AbstractAsyncContextManager[None]:
         """Read from one snapshot within; only for transactions that do not write."""
         ...
 

@@ -62,7 +62,7 @@ class PostgresTransaction:
         await self.connection.execute("RELEASE attempt")
 
     @asynccontextmanager
-    async def moment(self) -> AsyncIterator[None]:
+    async def snapshot(self) -> AsyncIterator[None]:
         async with self.connection.transaction(isolation="repeatable_read", readonly=True):
             yield
 

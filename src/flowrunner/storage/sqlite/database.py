@@ -83,7 +83,7 @@ class SqliteTransaction:
             self.connection.execute("RELEASE attempt")
 
     @asynccontextmanager
-    async def moment(self) -> AsyncIterator[None]:
+    async def snapshot(self) -> AsyncIterator[None]:
         self.connection.execute("BEGIN")
         try:
             yield
