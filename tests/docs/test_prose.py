@@ -1,0 +1,78 @@
+"""The rules of CONTRIBUTING.md for docstrings, documentation and class names that a program can check."""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from docs.pages import ROOT, all_pages
+
+SOURCE: Final = ROOT / "src" / "flowrunner"
+QUESTIONS: Final = re.compile(r"(What|Whether|Whose|Which|Where|How|Why|Who|Whoever|Nobody|Somebody)\b")
+# Metaphors and dated phrases, which the glossary and plain words have replaced.
+BANNED: Final = re.compile(
+    r"\b(anew|likewise|for ever|hardly|whoever|as many as may be|such a one|as it were|courier|nursery|rehears\w+"
+    r"|lets? in|keeps? out|may be had|comes? to an end|is told of|are told of|Fills `ports)\b",
+    re.IGNORECASE,
+)
+MOST_QUESTIONS: Final = 0.01
+# Pairs that are still to be renamed. This list only gets shorter.
+SHARED_CLASS_NAMES: Final = {"Connection", "Keys", "Limits", "Ownership", "Prepared", "Token"}
+
+
+def definitions() -> Iterator[tuple[Path, ast.AST]]:
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            yield path, node
+
+
+def docstrings() -> Iterator[tuple[Path, str]]:
+    for path, node in definitions():
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text is not None:
+                yield path, text
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun_and_not_with_a_question() -> None:
+    texts = list(docstrings())
+    asking = [f"{path.relative_to(SOURCE)}: {text.splitlines()[0]}" for path, text in texts if QUESTIONS.match(text)]
+
+    assert len(texts) > 1000
+    assert len(asking) <= MOST_QUESTIONS * len(texts), "\n".join(asking)
+
+
+def test_docstrings_have_no_banned_words() -> None:
+    assert [
+        f"{path.relative_to(SOURCE)}: {found[0]}" for path, text in docstrings() for found in [banned(text)] if found
+    ] == []
+
+
+def test_pages_have_no_banned_words() -> None:
+    # Decisions keep the words of their time.
+    pages = [page for page in all_pages() if page.parent.name != "decisions" and page.name != "CHANGELOG.md"]
+
+    assert [f"{page.name}: {found[0]}" for page in pages for found in [banned(page.read_text())] if found] == []
+
+
+def test_no_class_name_is_shared_by_two_modules() -> None:
+    modules = defaultdict(set)
+    for path, node in definitions():
+        if isinstance(node, ast.ClassDef):
+            modules[node.name].add(str(path.relative_to(SOURCE)))
+    shared = {name: sorted(paths) for name, paths in modules.items() if len(paths) > 1}
+
+    assert {name: paths for name, paths in shared.items() if name not in SHARED_CLASS_NAMES} == {}
+
+
+def banned(text: str) -> re.Match[str] | None:
+    return BANNED.search(" ".join(text.split()))
+
+
+@pytest.mark.parametrize("text", ["It waits for\n    ever.", "Nobody is told of it.", "Hardly used"])
+def test_a_banned_word_is_found_across_lines_and_in_either_case(text: str) -> None:
+    assert banned(text)
