@@ -68,7 +68,7 @@ def _pair(option: str, given: str, flow: Flow) -> Mapping[str, JSON]:
 def _object(source: str, text: str | bytes) -> Mapping[str, Any]:
     value = _json(source, text)
     if not isinstance(value, dict):
-        raise click.UsageError(f'{plain(source)} is no JSON object, such as {{"name": "value"}}')
+        raise click.UsageError(f'{plain(source)} is not a JSON object, such as {{"name": "value"}}')
     return value
 
 
@@ -85,7 +85,7 @@ def _json(source: str, text: str | bytes) -> JSON:
     except RecursionError:
         raise click.UsageError(f"{plain(source)} is nested too deeply") from None
     except ValueError as error:
-        raise click.UsageError(f"{plain(source)} is no JSON: {error}") from None
+        raise click.UsageError(f"{plain(source)} is not JSON: {error}") from None
 
 
 def _read(text: str | bytes) -> JSON:

@@ -91,7 +91,7 @@ def serve(**flags: str | None) -> None:
     uvloop.run(run(settings))
 
 
-@main.command(short_help="Start a worker, which advances executions that Temporal assigns to it.")
+@main.command(short_help="Start a worker, which advances executions for Temporal.")
 @_settings_options()
 def worker(**flags: str | None) -> None:
     """Start a worker, which advances executions that Temporal assigns to it. Any number of workers share the work.
@@ -117,7 +117,7 @@ def config(**flags: str | None) -> None:
 
 @main.group(short_help="Replace the keys in the data directory.")
 def keys() -> None:
-    """The keys in the data directory."""
+    """Replace the keys in the data directory."""
 
 
 @keys.command(short_help="Replace keys while no server runs.")
@@ -167,7 +167,7 @@ def copy(source: str | None, target: str | None, **flags: str | None) -> None:
 
 @main.group(short_help="Check the audit log.")
 def audit() -> None:
-    """The audit log."""
+    """Check the audit log."""
 
 
 @audit.command(short_help="Check that it was not changed.")

@@ -214,6 +214,6 @@ def _unanswered(wait: Mapping[str, Any]) -> str | None:
         case {"type": "signal", "step": step, "key": key}:
             return f"  {step} waits for the signal '{key}'. Give it: --signal '{key}=JSON'"
         case {"type": "approval", "step": step, "node": node, "prompt": prompt}:
-            return f'  {step} waits for an approval: "{prompt}". ApprovalAnswer: --approve {node} or --reject {node}'
+            return f'  {step} waits for an approval: "{prompt}". Answer: --approve {node} or --reject {node}'
         case _:
             return None

@@ -20,7 +20,7 @@ _MOST_COMPARED: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One difference from the expectation, described by ``lines``."""
+    """Difference from the expectation, described by ``lines``."""
 
     what: str
     expected: JSON

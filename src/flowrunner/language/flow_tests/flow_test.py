@@ -121,7 +121,7 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowTest:
-    """One test of a flow.
+    """Test of a flow.
 
     Attributes:
         flow_mocks: Mocks for nodes of other flows, by the flow's name. They are as written, because those flows are

@@ -52,7 +52,7 @@ class NodeNames:
             hint = self._written.suggestions.did_you_mean(name, known)
             self._written.fault(at, "test.node", f"'{short(name)}' is not a node of this flow", hint, is_of_key=True)
         elif type is not None and (node := _node_at(self._nodes, path)) is not None and node.get("type") != type:
-            self._written.fault(at, "test.node", f"'{short(name)}' is no node of type {type}", is_of_key=True)
+            self._written.fault(at, "test.node", f"'{short(name)}' is not a node of type {type}", is_of_key=True)
             return None
         return path
 
