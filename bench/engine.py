@@ -24,7 +24,7 @@ from flowrunner.clock import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.account import Account
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.limits import UNLIMITED, Limits
+from flowrunner.domain.limits import UNLIMITED, AccountLimits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
@@ -144,7 +144,7 @@ async def open_engine(
         http=http,
         clock=clock,
         draw=random.SystemRandom().random,
-        limits=Limits(stored=10 * 2**30),
+        limits=AccountLimits(stored=10 * 2**30),
     )
     dispatcher = LocalDispatcher(FlowEngine(deps), deps.journal, deps.clock, most_active=_MOST_ACTIVE)
     flows, schemas = SqlFlows(database), RustSchemas()

@@ -23,7 +23,7 @@ from flowrunner.api.http.connections import Connections
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.protocol import JoinedHttpProtocol
 from flowrunner.api.http.proxies import Proxies
-from flowrunner.api.http.standby import STANDBY, OnlyHealth, Standby, Switch
+from flowrunner.api.http.standby import STANDBY, AppSwitch, OnlyHealth, Standby
 from flowrunner.api.http.websockets import FrameReading, SocketProtocol
 from flowrunner.bootstrap.dispatching import check_dispatch
 from flowrunner.bootstrap.first_admin import first_admin
@@ -143,7 +143,7 @@ class _Serving:
         self._proxies = Proxies(settings.trusted_proxies)
         self._hosts = Hosts(settings.public_url, settings.allowed_hosts)
         self._fallback = Standby(None, self._proxies, self._hosts, lambda: self._problem)
-        self._switch = Switch(self._fallback)
+        self._switch = AppSwitch(self._fallback)
         self._refused: Callable[[str], None] = lambda limit: None
         connections = Connections(most_connections, on_drop=lambda: self._refused("connections"))
         self._server = _Server(

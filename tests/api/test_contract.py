@@ -75,7 +75,7 @@ LOG: Final = {"timestamp": MOMENT, "level": "info", "node_id": "start", "node_ty
 
 
 @dataclass(frozen=True)
-class EngineDependencies:
+class FilledTable:
     """What the addresses and bodies of the table are filled in from."""
 
     admin: Client
@@ -107,7 +107,7 @@ class Promise:
     def __str__(self) -> str:
         return f"{self.request} {self.status}"
 
-    def ask(self, world: EngineDependencies) -> Reply:
+    def ask(self, world: FilledTable) -> Reply:
         method, path = self.request.split(" ", 1)
         client: Client = {"admin": world.admin, "account": world.account, "nobody": Client(world.admin.url)}[self.by]
         body: bytes | None = self.body
@@ -248,7 +248,7 @@ MISTAKES: Final = (
 
 
 @pytest.fixture
-def world(admin: Client, receiver: Receiver) -> EngineDependencies:
+def world(admin: Client, receiver: Receiver) -> FilledTable:
     account = admin.new_account()
     good, bad = f"{receiver.url}/ok", f"{receiver.url}/status/500"
     flow = account.new_flow(DEFINITION.replace("{url}", good), name="My Flow", tags=["production"])
@@ -261,10 +261,10 @@ def world(admin: Client, receiver: Receiver) -> EngineDependencies:
     for name in ("done", "failed"):
         account.ended(names[name])
     account.waiting_at(names["waiting"], "a")
-    return EngineDependencies(admin, account, names)
+    return FilledTable(admin, account, names)
 
 
-def broken(world: EngineDependencies, promises: Iterable[Promise]) -> list[str]:
+def broken(world: FilledTable, promises: Iterable[Promise]) -> list[str]:
     """Ask in order; gives whatever is not as promised."""
     wrong = []
     for promise in promises:
@@ -278,11 +278,11 @@ def broken(world: EngineDependencies, promises: Iterable[Promise]) -> list[str]:
     return wrong
 
 
-def test_every_promise_of_the_reference_is_kept(world: EngineDependencies) -> None:
+def test_every_promise_of_the_reference_is_kept(world: FilledTable) -> None:
     assert broken(world, PROMISES) == []
 
 
-def test_every_error_has_the_status_the_code_and_the_shape_of_the_reference(world: EngineDependencies) -> None:
+def test_every_error_has_the_status_the_code_and_the_shape_of_the_reference(world: FilledTable) -> None:
     assert broken(world, MISTAKES) == []
 
 
@@ -301,7 +301,7 @@ def test_every_route_of_the_reference_is_among_the_promises() -> None:
 UPDATE: Final = {"execution_id": str, "node_id": "start", "node_type": "http.request", "timestamp": MOMENT}
 
 
-def test_the_messages_of_a_completed_execution_are_those_of_the_reference(world: EngineDependencies) -> None:
+def test_the_messages_of_a_completed_execution_are_those_of_the_reference(world: FilledTable) -> None:
     messages = world.account.messages(world.names["done"])
 
     for promised in (
@@ -321,7 +321,7 @@ def test_the_messages_of_a_completed_execution_are_those_of_the_reference(world:
     }  # fmt: skip
 
 
-def test_the_messages_of_a_failed_execution_are_those_of_the_reference(world: EngineDependencies) -> None:
+def test_the_messages_of_a_failed_execution_are_those_of_the_reference(world: FilledTable) -> None:
     last = world.account.messages(world.names["failed"])[-1]
 
     message = "HTTP request failed with status 500"

@@ -19,7 +19,7 @@ from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.account import Account, Caller
 from flowrunner.domain.events import Event, NodeWaiting
 from flowrunner.domain.execution import Status
-from flowrunner.domain.limits import UNLIMITED, Limits
+from flowrunner.domain.limits import UNLIMITED, AccountLimits
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.engine.actor import ExecutionActor
 from flowrunner.engine.dependencies import SHORT_WAIT_SECONDS, EngineDependencies
@@ -60,7 +60,7 @@ class Cluster:
     http: FakeHttp
     types: dict[str, NodeType[Any]]
     sandbox: Sandbox
-    limits: Limits = UNLIMITED
+    limits: AccountLimits = UNLIMITED
     clock: Clock = field(default_factory=SystemClock)
     short_wait: float = SHORT_WAIT_SECONDS
     engine: Callable[[EngineDependencies], FlowEngine] = FlowEngine

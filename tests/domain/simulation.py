@@ -44,7 +44,7 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.execution import ExecutionState, StepState, StepStatus, replay
 from flowrunner.domain.expression import Constant
-from flowrunner.domain.flow import Flow, Graph, Limits, Node, prepared
+from flowrunner.domain.flow import Flow, FlowLimits, Graph, Node, prepared
 from flowrunner.domain.retry import RetryPolicy
 from flowrunner.domain.values import JSON
 
@@ -442,7 +442,7 @@ class _Planner:
             outputs=self.chance.choice((None, prepared(Constant(1)))),
             on_failure=self.chance.choice(handlers),
             on_finish=self.chance.choice(handlers),
-            limits=Limits(timeout_seconds=self.limit(1.0, 100.0, 10_000.0)),
+            limits=FlowLimits(timeout_seconds=self.limit(1.0, 100.0, 10_000.0)),
         )
         return Plan(flow, self.behaviours, self.scope_plans, self.subflows, self.chance.randrange(2**16))
 

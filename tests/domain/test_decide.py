@@ -41,7 +41,7 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.execution import ExecutionState, IllegalEvent, replay
-from flowrunner.domain.flow import Graph, Limits, Node
+from flowrunner.domain.flow import FlowLimits, Graph, Node
 from flowrunner.domain.retry import RetryPolicy
 
 # For each possible point of a crash, whether the process crashes there; from a seed, like the plans.
@@ -231,7 +231,7 @@ def test_on_finish_runs_to_its_end_however_few_steps_are_left(plan: Plan, most: 
 def test_a_handler_that_never_ends_leaves_the_other_one_its_steps() -> None:
     run = simulation(
         node("a"), node("again", {"default": "again"}), node("tidy"), outcomes={"a": ["!http.404"]},
-        on_failure="again", on_finish="tidy", limits=Limits(max_steps=5),
+        on_failure="again", on_finish="tidy", limits=FlowLimits(max_steps=5),
     )  # fmt: skip
 
     ending = run.run()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowrunner.domain.errors import InvalidFlow
-from flowrunner.language.yaml_source import MAX_BYTES, MAX_DEPTH, MAX_NODES, Place, dotted, read_yaml
+from flowrunner.language.yaml_source import MAX_BYTES, MAX_DEPTH, MAX_NODES, Position, dotted, read_yaml
 
 
 def value_of(text: str) -> Any:
@@ -74,16 +74,16 @@ def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
 def test_every_value_and_key_remembers_its_place() -> None:
     source = read_yaml("nodes:\n  fetch:\n    urls: [a, bc]\n")
 
-    assert source.place(("nodes", "fetch")) == Place(3, 5)
-    assert source.key_places["nodes", "fetch"] == Place(2, 3)
-    assert source.place(("nodes", "fetch", "urls", 1)) == Place(3, 15)
-    assert source.place(("nodes", "fetch", "missing", "deeper")) == Place(3, 5)
+    assert source.place(("nodes", "fetch")) == Position(3, 5)
+    assert source.key_places["nodes", "fetch"] == Position(2, 3)
+    assert source.place(("nodes", "fetch", "urls", 1)) == Position(3, 15)
+    assert source.place(("nodes", "fetch", "missing", "deeper")) == Position(3, 5)
 
 
 def test_columns_count_characters_and_not_bytes() -> None:
     source = read_yaml("é😀: [ü, x]\n")
 
-    assert source.place(("é😀", 1)) == Place(1, 9)
+    assert source.place(("é😀", 1)) == Position(1, 9)
 
 
 def test_the_path_of_a_value_is_written_with_dots_and_brackets() -> None:

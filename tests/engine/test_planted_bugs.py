@@ -23,7 +23,7 @@ from flowrunner.domain.execution import ExecutionState, ScopeProgress
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine import actor
 from flowrunner.engine.links import PendingNotifications
-from flowrunner.engine.step import Context
+from flowrunner.engine.step import NodeContext
 from flowrunner.ports import Append, DuplicateRequest, Fenced, Journal
 from flowrunner.services.executions import Executions
 from flowrunner.storage import journal
@@ -201,10 +201,10 @@ async def test_a_journal_without_fencing_is_caught(tmp_path: Path, monkeypatch: 
 
 
 async def test_a_key_that_differs_between_tries_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def key(self: Context) -> str:
+    def key(self: NodeContext) -> str:
         return f"{self.execution_id}.{self.node}.{self.iteration}.{self.attempt}"
 
-    monkeypatch.setattr(Context, "idempotency_key", property(key))
+    monkeypatch.setattr(NodeContext, "idempotency_key", property(key))
 
     violations = await violations_of(tmp_path, "before", writes=[0])
 
@@ -245,10 +245,10 @@ async def test_a_process_that_forgets_results_gets_nowhere_and_is_caught(tmp_pat
 async def test_a_key_that_forgets_which_element_it_is_for_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def key(self: Context) -> str:
+    def key(self: NodeContext) -> str:
         return f"{self.execution_id}.{self.node}.{self.iteration}"
 
-    monkeypatch.setattr(Context, "idempotency_key", property(key))
+    monkeypatch.setattr(NodeContext, "idempotency_key", property(key))
 
     violations = await violations_of(tmp_path, "before", writes=[0], plan=CRASH_PLANS[LOOP])
 

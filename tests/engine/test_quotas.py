@@ -9,7 +9,7 @@ import pytest
 from flowrunner.domain.errors import LimitReached
 from flowrunner.domain.events import Completed, Failed, Logged, NodeCompleted
 from flowrunner.domain.execution import Status
-from flowrunner.domain.limits import Limits
+from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import ExecutionId
 from flowrunner.storage.usage import SqlUsage
 from services.callers import caller_of
@@ -49,7 +49,7 @@ async def kept(engine: Machine) -> int:
 
 
 async def test_executions_that_run_together_keep_no_more_than_their_account_may(place: Place) -> None:
-    async with machine(place, limits=Limits(stored=MOST)) as engine:
+    async with machine(place, limits=AccountLimits(stored=MOST)) as engine:
         engine.http.at("http://peer/", answer(body=json.dumps("x" * 60_000)))
         await engine.save(GROWS)
         ids = [await engine.start(id=f"e{n}") for n in range(6)]
@@ -66,7 +66,7 @@ async def test_executions_that_run_together_keep_no_more_than_their_account_may(
 
 
 async def test_the_step_whose_result_is_too_much_is_named_and_the_handlers_run(place: Place) -> None:
-    async with machine(place, limits=Limits(stored=MOST)) as engine:
+    async with machine(place, limits=AccountLimits(stored=MOST)) as engine:
         engine.http.at("http://peer/", answer(body=json.dumps("x" * 300_000)))
         engine.http.at("http://peer/tell", answer())
 
@@ -81,7 +81,7 @@ async def test_the_step_whose_result_is_too_much_is_named_and_the_handlers_run(p
 
 
 async def test_a_handler_that_records_too_much_is_cut_off_and_the_execution_ends(place: Place) -> None:
-    async with machine(place, limits=Limits(stored=MOST)) as engine:
+    async with machine(place, limits=AccountLimits(stored=MOST)) as engine:
         engine.http.at("http://peer/", answer(body=json.dumps("x" * 300_000)))
         engine.http.at("http://peer/tell", answer(body=json.dumps("x" * 300_000)))
 
@@ -103,7 +103,7 @@ async def test_a_signal_that_cannot_be_stored_is_refused_and_a_cancellation_is_n
             await engine.start(id=id)
             await engine.until_parked(id)
         most = await kept(engine)
-    async with machine(place, limits=Limits(stored=most)) as engine:
+    async with machine(place, limits=AccountLimits(stored=most)) as engine:
         with pytest.raises(LimitReached):
             await engine.signals.send(caller_of(MARA), ExecutionId("e1"), "go", None)
         await engine.executions.cancel(caller_of(MARA), ExecutionId("e2"))
@@ -115,7 +115,7 @@ async def test_a_signal_that_cannot_be_stored_is_refused_and_a_cancellation_is_n
 
 
 async def test_a_sub_flow_that_cannot_be_stored_is_an_error_of_the_node_that_would_start_it(place: Place) -> None:
-    async with machine(place, limits=Limits(stored=MOST)) as engine:
+    async with machine(place, limits=AccountLimits(stored=MOST)) as engine:
         await engine.save("nodes: {a: {type: return, params: {value: 1}}}", "child")
 
         events = await engine.run(

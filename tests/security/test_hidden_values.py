@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from flowrunner.security.hidden_values import MOST_REPLACED, MOST_REPLACED_BYTES, HiddenValues
-from flowrunner.security.redaction import FEW, Prepared, SecretRedactor
+from flowrunner.security.redaction import FEW, PreparedNeedles, SecretRedactor
 from support.databases import NOON
 
 LONG: Final = 8000
@@ -56,7 +56,7 @@ async def test_the_search_is_built_on_a_thread_and_once_for_all_who_wait(
     threads: list[int] = []
     prepare = hidden.redactor.prepare
 
-    def noted(values: Iterable[str]) -> Prepared:
+    def noted(values: Iterable[str]) -> PreparedNeedles:
         threads.append(threading.get_ident())
         return prepare(values)
 

@@ -13,7 +13,7 @@ from flowrunner.security.credentials import Argon2Hasher, JwtIssuer
 from flowrunner.security.keys import SIGNING, KeyRing
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.audit import AuditLog
-from flowrunner.services.identity import Authentication, Token
+from flowrunner.services.identity import AccessToken, Authentication
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.storage.accounts import SqlAccounts
@@ -72,7 +72,7 @@ class AccountServices:
         account = await self.accounts.create(name=name, email=email, password=PASSWORD, role=role)
         return await self.identity.authenticate((await self.login(account.email)).token)
 
-    async def login(self, username: str = "omar@example.com", password: str = PASSWORD) -> Token:
+    async def login(self, username: str = "omar@example.com", password: str = PASSWORD) -> AccessToken:
         return await self.identity.login(username, password, address="192.0.2.7")
 
 

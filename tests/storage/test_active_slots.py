@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from flowrunner.domain.errors import TooManyRequests
-from flowrunner.domain.limits import Limits
+from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import Append
 from flowrunner.storage import journal as journal_module
@@ -18,7 +18,7 @@ from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import SqlJournal
 from support.databases import MARA, NOON, OMAR, Place, completion, creation, open_database, rows_of
 
-LIMITS = Limits(active=2, queued=3)
+LIMITS = AccountLimits(active=2, queued=3)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def slots(database: Database) -> SqlActiveSlots:
     return SqlActiveSlots(database)
 
 
-def counted(id: str, *, epoch: int, limits: Limits = LIMITS, second: int = 0, **given: object) -> Append:
+def counted(id: str, *, epoch: int, limits: AccountLimits = LIMITS, second: int = 0, **given: object) -> Append:
     append = creation(id, epoch=epoch, at=NOON + timedelta(seconds=second), **given)  # type: ignore[arg-type]
     assert append.create is not None
     return replace(append, create=replace(append.create, limits=limits))

@@ -15,7 +15,7 @@ from flowrunner.storage.database import Overtaken
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.postgres import notifications
 from flowrunner.storage.postgres.database import PostgresDatabase
-from flowrunner.storage.postgres.ownership import SILENCE_SECONDS, Ownership, ownership_of
+from flowrunner.storage.postgres.ownership import SILENCE_SECONDS, PostgresOwnership, ownership_of
 from flowrunner.storage.transaction import Transaction
 from support.databases import add_flows, completion, contents_of, creation, open_database, rows_of
 from support.waiting import eventually
@@ -188,7 +188,7 @@ async def test_a_process_that_stalls_in_a_transaction_does_not_block_other_write
 
 async def test_one_of_two_owns_a_database_until_it_releases_it(path: str) -> None:
     # It looks only once, because it would take the lock again.
-    first = Ownership(path)
+    first = PostgresOwnership(path)
     await first.look()
     async with ownership_of(path) as second:
         assert (first.is_held, second.is_held) == (True, False)
@@ -197,7 +197,7 @@ async def test_one_of_two_owns_a_database_until_it_releases_it(path: str) -> Non
 
 
 async def test_an_owner_that_hangs_loses_the_ownership_soon(path: str) -> None:
-    hanging = Ownership(path)
+    hanging = PostgresOwnership(path)
     await hanging.look()
     assert hanging.is_held
 
@@ -211,7 +211,7 @@ async def test_an_owner_that_hangs_loses_the_ownership_soon(path: str) -> None:
 
 
 async def test_those_that_share_a_database_are_never_beside_one_that_has_it_alone(path: str) -> None:
-    one, two = Ownership(path, is_shared=True), Ownership(path, is_shared=True)
+    one, two = PostgresOwnership(path, is_shared=True), PostgresOwnership(path, is_shared=True)
     await one.look()
     await two.look()
     async with ownership_of(path) as alone:
@@ -224,7 +224,7 @@ async def test_those_that_share_a_database_are_never_beside_one_that_has_it_alon
 
 
 async def test_an_owner_that_comes_back_beside_others_that_share_notices(path: str) -> None:
-    hanging, unlocked = Ownership(path), Ownership(path)
+    hanging, unlocked = PostgresOwnership(path), PostgresOwnership(path)
     await hanging.look()
     async with ownership_of(path, is_shared=True) as other:
         # Like a process that is suspended until others have taken over, and then continues.

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from flowrunner.domain.errors import LimitReached
-from flowrunner.domain.limits import Limits
+from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports import ConcurrencySlot, Fenced, Quota
 from flowrunner.storage.accounts import SqlAccounts
@@ -81,10 +81,10 @@ async def test_of_appends_that_share_a_commit_those_are_refused_that_exceed_the_
         others = [following(f"o{n}", log_line("x" * 1000), epoch=epoch, after=2) for n in range(6)]
     size = sum(len(record.data) for record in appends[0].records)
     before, of_omar = await usage.stored(MARA), await usage.stored(OMAR)
-    limits = Limits(stored=before + 2 * size + 1)
+    limits = AccountLimits(stored=before + 2 * size + 1)
     limited = [replace(append, quota=Quota(MARA, limits)) for append in appends]
     limited[-1] = replace(limited[-1], quota=None)
-    unlimited = [replace(append, quota=Quota(OMAR, Limits(stored=10**9))) for append in others]
+    unlimited = [replace(append, quota=Quota(OMAR, AccountLimits(stored=10**9))) for append in others]
 
     results = await asyncio.gather(
         *(journal.append(append) for pair in zip(limited, unlimited, strict=True) for append in pair),

@@ -12,7 +12,7 @@ from typing import Any, Final
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.events import Event, NodeFailed
 from flowrunner.domain.execution import Status
-from flowrunner.domain.limits import UNLIMITED, Limits
+from flowrunner.domain.limits import UNLIMITED, AccountLimits
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
@@ -308,7 +308,7 @@ async def machine(
     wrap: Callable[[Journal, Database], Journal] = lambda journal, database: journal,
     sandbox: Sandbox | None = None,
     most_active: int = 100,
-    limits: Limits = UNLIMITED,
+    limits: AccountLimits = UNLIMITED,
     draw: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[Machine]:
     """A process that starts on a database, of which a file is made if need be, and is cut off at the end."""

@@ -22,7 +22,7 @@ from flowrunner.api.http.routing import (
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import rfc3339
-from flowrunner.services.identity import Token
+from flowrunner.services.identity import AccessToken
 
 
 class RefreshRoute(ProtectedRoute):
@@ -72,7 +72,7 @@ class Setup(Body):
 _SMALL = {"x-max-bytes": MAX_ANONYMOUS_BODY_BYTES}
 
 
-def _token_answer(request: Request, token: Token, *, as_cookie: bool) -> Response:
+def _token_answer(request: Request, token: AccessToken, *, as_cookie: bool) -> Response:
     body = {"expires_at": rfc3339(token.expires_at), "account_id": token.account_id}
     if not as_cookie:
         return answer({"token": token.token, **body})

@@ -35,7 +35,7 @@ from flowrunner.domain.events import (
     StepEvent,
 )
 from flowrunner.domain.execution import Status
-from flowrunner.domain.limits import Limits, check_all_sockets
+from flowrunner.domain.limits import AccountLimits, check_all_sockets
 from flowrunner.domain.values import AccountId, ExecutionId, rfc3339
 from flowrunner.ports import PAGE_OF_EVENTS_BYTES, Clock, Journal, LiveEvents, Recorded
 from flowrunner.services.bundle import Services
@@ -77,7 +77,14 @@ class Live:
     """
 
     def __init__(
-        self, services: Services, journal: Journal, events: LiveEvents, clock: Clock, *, limits: Limits, most: int
+        self,
+        services: Services,
+        journal: Journal,
+        events: LiveEvents,
+        clock: Clock,
+        *,
+        limits: AccountLimits,
+        most: int,
     ) -> None:
         self._services = services
         self._limits = limits

@@ -13,7 +13,7 @@ from flowrunner.security.credentials import JwtIssuer
 from flowrunner.security.keys import MASTER, SIGNING, KeyRing, load_keys, open_data_dir
 from flowrunner.security.rotation import FileKeyRotator
 from flowrunner.security.vault import AesVault, MasterKeys, WrongKey
-from flowrunner.services.keys import Keys
+from flowrunner.services.keys import KeyRotations
 from flowrunner.settings import Settings
 from flowrunner.storage.database import Database
 from flowrunner.storage.keys import SqlKeyRotations
@@ -29,7 +29,7 @@ class OpenStorage:
     vault: AesVault
     tokens: JwtIssuer
     rotator: FileKeyRotator
-    keys: Keys
+    keys: KeyRotations
 
 
 @contextlib.asynccontextmanager
@@ -88,7 +88,7 @@ async def open_data(
                 vault=vault,
                 tokens=JwtIssuer(signing_keys),
                 rotator=rotator,
-                keys=Keys(rotations, rotator, clock),
+                keys=KeyRotations(rotations, rotator, clock),
             )
         finally:
             await database.close()

@@ -10,14 +10,14 @@ from flowrunner.clock import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.dispatch.temporal.address import TemporalAddress
 from flowrunner.domain.errors import FlowRunnerError
-from flowrunner.domain.limits import Limits
+from flowrunner.domain.limits import AccountLimits
 from flowrunner.ports import Advancing, Engine, Journal, OpenDispatcher
 from flowrunner.settings import Settings
 from flowrunner.storage.active_slots import SqlActiveSlots
 from flowrunner.storage.inbox import SqlInbox
 
 # Creates the dispatcher for an engine, and the part that advances executions in this process.
-Dispatch: TypeAlias = Callable[[Engine, Journal, Limits], tuple[OpenDispatcher, Advancing]]
+Dispatch: TypeAlias = Callable[[Engine, Journal, AccountLimits], tuple[OpenDispatcher, Advancing]]
 
 
 def check_dispatch(settings: Settings) -> None:
@@ -33,7 +33,7 @@ async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemCloc
     """Return the factory of the dispatcher. Raises: FlowRunnerError if Temporal cannot be reached."""
     if not is_shared(settings):
 
-        def local(engine: Engine, journal: Journal, limits: Limits) -> tuple[OpenDispatcher, Advancing]:
+        def local(engine: Engine, journal: Journal, limits: AccountLimits) -> tuple[OpenDispatcher, Advancing]:
             dispatcher = LocalDispatcher(engine, journal, clock, most_active=settings.max_active, limits=limits)
             return dispatcher, dispatcher
 
@@ -47,7 +47,7 @@ async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemCloc
     address = TemporalAddress.read(settings.dispatch)
     client = await connect(address, api_key=settings.temporal_api_key)
 
-    def temporal(engine: Engine, journal: Journal, limits: Limits) -> tuple[OpenDispatcher, Advancing]:
+    def temporal(engine: Engine, journal: Journal, limits: AccountLimits) -> tuple[OpenDispatcher, Advancing]:
         inbox = SqlInbox(stored.database)
         workflows = WorkflowClient(client, address.queue, journal=journal, inbox=inbox, vault=stored.vault, clock=clock)
         admission = Admission(SqlActiveSlots(stored.database), workflows, clock, limits=limits)

@@ -17,7 +17,7 @@ from flowrunner.bootstrap.dispatching import Dispatch
 from flowrunner.bootstrap.readiness import Readiness
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.clock import SystemClock
-from flowrunner.domain.limits import Limits
+from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import AccountId, personal_workspace
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
@@ -99,7 +99,7 @@ def assemble(
     flow_store, account_store, reader = SqlFlows(database), SqlAccounts(database), SqlExecutions(database)
     library = CompiledFlowCache(flow_store, specs)
     schemas = RustSchemas()
-    limits = Limits(
+    limits = AccountLimits(
         active=settings.account_active,
         queued=settings.account_queued,
         flows=settings.account_flows,

@@ -18,7 +18,7 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.limits import UNLIMITED, Limits
+from flowrunner.domain.limits import UNLIMITED, AccountLimits
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.ports import (
     HANDLERS_RUN,
@@ -73,7 +73,7 @@ class LocalDispatcher(ChildExecutions):
     """
 
     def __init__(
-        self, engine: Engine, journal: Journal, clock: Clock, *, most_active: int, limits: Limits = UNLIMITED
+        self, engine: Engine, journal: Journal, clock: Clock, *, most_active: int, limits: AccountLimits = UNLIMITED
     ) -> None:
         super().__init__(engine, journal)
         self._limits = limits

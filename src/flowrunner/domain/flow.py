@@ -238,7 +238,7 @@ MAX_STEPS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class FlowLimits:
     """The limits of an execution: seconds, attempts of steps, and concurrency."""
 
     timeout_seconds: float | None = None
@@ -267,5 +267,5 @@ class Flow(Graph):
     outputs: Prepared | None = None
     on_failure: str | None = None
     on_finish: str | None = None
-    limits: Limits = Limits()
+    limits: FlowLimits = FlowLimits()
     tests: Mapping[str, JSON] = field(default_factory=dict)

@@ -11,7 +11,7 @@ SOON: Final = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class AccountLimits:
     """Limits of each account; None is no limit.
 
     Attributes:
@@ -70,7 +70,7 @@ class Limits:
             )
 
 
-UNLIMITED: Final = Limits()
+UNLIMITED: Final = AccountLimits()
 
 
 def check_count(what: str, count: int, most: int | None, *, limit: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.domain.limits import UNLIMITED, Limits
+from flowrunner.domain.limits import UNLIMITED, AccountLimits
 from flowrunner.plugin import NodeType
 from flowrunner.ports import (
     Broadcast,
@@ -58,7 +58,7 @@ class EngineDependencies:
     clock: Clock
     draw: Callable[[], float]
     memory: MemoryRoom | None = None
-    limits: Limits = UNLIMITED
+    limits: AccountLimits = UNLIMITED
     short_wait: float = SHORT_WAIT_SECONDS
     epoch: int = 0
     is_shared: bool = False

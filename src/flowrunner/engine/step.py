@@ -65,7 +65,7 @@ class _Flows:
 
 
 @dataclass(slots=True)
-class Context:
+class NodeContext:
     """The context of a running node. Implements `plugin.StepContext`."""
 
     deps: EngineDependencies
@@ -181,7 +181,7 @@ async def run_step(
         Stopped.
     """
     node = node_of(execution.flow, state, step)
-    context = Context(deps, execution, state, state.at(step), node, report, wait_for_slot)
+    context = NodeContext(deps, execution, state, state.at(step), node, report, wait_for_slot)
     try:
         return await _outcome(context)
     except NodeFailure as error:
@@ -226,7 +226,7 @@ def timed_out(node: str, seconds: float) -> Failure:
     return Failure(type="timeout", node=node, message=f"The node did not end within {seconds:g} seconds")
 
 
-async def _outcome(context: Context) -> StepResult:
+async def _outcome(context: NodeContext) -> StepResult:
     node, current = context.declared, context.current
     if node.unreadable is not None:
         raise NodeFailure("flow.invalid", f"This version of FlowRunner cannot read the node: {node.unreadable}")
@@ -279,7 +279,7 @@ async def _outcome(context: Context) -> StepResult:
 _SKIPPED: Any = object()
 
 
-async def _run(node_type: NodeType[Any], context: Context, scope: ExpressionScope) -> _NodeOutcome:
+async def _run(node_type: NodeType[Any], context: NodeContext, scope: ExpressionScope) -> _NodeOutcome:
     node = context.declared
     if node.condition is not None:
         # Resolved first, as nothing else of a skipped node is evaluated.
@@ -294,7 +294,7 @@ async def _run(node_type: NodeType[Any], context: Context, scope: ExpressionScop
     return await _run_with_hooks(node_type, context, node.hooks, params)
 
 
-async def _run_with_hooks(node_type: NodeType[Any], context: Context, hooks: Hooks, params: JSON) -> _NodeOutcome:
+async def _run_with_hooks(node_type: NodeType[Any], context: NodeContext, hooks: Hooks, params: JSON) -> _NodeOutcome:
     if hooks.prep is not None:
         params = await _call(context, hooks.prep, {"context": params})
     if hooks.exec is not None:
@@ -304,7 +304,7 @@ async def _run_with_hooks(node_type: NodeType[Any], context: Context, hooks: Hoo
     return await _after_post_hook(context, hooks, params, outcome)
 
 
-async def _after_post_hook(context: Context, hooks: Hooks, params: JSON, outcome: _NodeOutcome) -> _NodeOutcome:
+async def _after_post_hook(context: NodeContext, hooks: Hooks, params: JSON, outcome: _NodeOutcome) -> _NodeOutcome:
     """Return the outcome of a node after its post hook; unchanged while the result is not known."""
     if (
         hooks.post is None
@@ -325,7 +325,7 @@ async def _after_post_hook(context: Context, hooks: Hooks, params: JSON, outcome
             return changed
 
 
-async def _call(context: Context, hook: Prepared, extra: Mapping[str, JSON]) -> JSON:
+async def _call(context: NodeContext, hook: Prepared, extra: Mapping[str, JSON]) -> JSON:
     scope = ExpressionScope(context.deps, context.execution, context.state, context.current, context.on_console, extra)
     return await scope.resolve(hook)
 
@@ -338,7 +338,7 @@ def _names_of_next_run(current: StepState) -> Mapping[str, JSON]:
     return {"index": 0}
 
 
-async def _resume(node_type: NodeType[Any], params: Params | None, context: Context) -> _NodeOutcome:
+async def _resume(node_type: NodeType[Any], params: Params | None, context: NodeContext) -> _NodeOutcome:
     """Call the method of the node type for the event that the step has waited for."""
     current = context.current
     if current.open is None:
@@ -354,7 +354,7 @@ async def _resume(node_type: NodeType[Any], params: Params | None, context: Cont
     return await node_type.on_scopes_ended(params, context, ended)
 
 
-def _completed(context: Context, outcome: Outcome, result: JSON, *, skipped: bool = False) -> NodeCompleted:
+def _completed(context: NodeContext, outcome: Outcome, result: JSON, *, skipped: bool = False) -> NodeCompleted:
     current = context.current
     return NodeCompleted(
         node=current.step.node,
@@ -370,7 +370,7 @@ def _completed(context: Context, outcome: Outcome, result: JSON, *, skipped: boo
     )
 
 
-def _waiting(context: Context, suspend: Suspend, result: JSON) -> NodeWaiting:
+def _waiting(context: NodeContext, suspend: Suspend, result: JSON) -> NodeWaiting:
     current = context.current
     return NodeWaiting(
         node=current.step.node,
@@ -387,7 +387,7 @@ def _waiting(context: Context, suspend: Suspend, result: JSON) -> NodeWaiting:
     )
 
 
-def _opened(context: Context, scopes: RunScopes) -> ScopesOpened:
+def _opened(context: NodeContext, scopes: RunScopes) -> ScopesOpened:
     # One input of many scopes is written many times; a list of different inputs has been measured before.
     if len({id(input) for input in scopes.inputs}) < len(scopes.inputs) and (
         left_after(scopes.inputs, MAX_RENDERED) < 0

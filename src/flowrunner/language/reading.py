@@ -6,7 +6,7 @@ from typing import Final, cast
 
 from flowrunner.domain.errors import Fault, InvalidFlow
 from flowrunner.domain.expression import PARAMETER_NAMES, Code, CodePlace
-from flowrunner.domain.flow import MAX_STEPS, Concurrency, Flow, Limits, NodeTypeSpec, OnLimit
+from flowrunner.domain.flow import MAX_STEPS, Concurrency, Flow, FlowLimits, NodeTypeSpec, OnLimit
 from flowrunner.domain.suggestions import squashed
 from flowrunner.domain.values import JSON
 from flowrunner.language import yaml_source
@@ -244,7 +244,7 @@ class _FlowReader:
             return None
         return name
 
-    def limits(self, written: Mapping[str, JSON], context: ScopeContext) -> Limits:
+    def limits(self, written: Mapping[str, JSON], context: ScopeContext) -> FlowLimits:
         at: Keys = ("limits",)
         limits = self.document.map_at(written, (), "limits")
         self.document.known_keys(limits, at, LIMITS_KEYS)
@@ -255,7 +255,7 @@ class _FlowReader:
         limit = self.document.map_at(limits, at, "concurrency", hint)
         if isinstance(limits.get("concurrency"), dict):
             concurrency = self.concurrency(limit, (*at, "concurrency"), context)
-        return Limits(
+        return FlowLimits(
             timeout_seconds=self.document.duration_at(limits, at, "timeout"),
             max_steps=MAX_STEPS if steps is None else steps,
             concurrency=concurrency,

@@ -9,7 +9,7 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
-from flowrunner.domain.limits import Limits
+from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.memory import Loading
 
@@ -95,7 +95,7 @@ class NewExecution:
     started_for: JSON = None
     flow_name: str = ""
     slot: ConcurrencySlot | None = None
-    limits: Limits | None = None
+    limits: AccountLimits | None = None
     rerun_of: ExecutionId | None = None
     rerun_from: str | None = None
     keys_of: ExecutionId | None = None
@@ -108,7 +108,7 @@ class Quota:
     """An account with the limits of its stored data."""
 
     workspace_id: WorkspaceId
-    limits: Limits
+    limits: AccountLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

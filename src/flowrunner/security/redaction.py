@@ -22,7 +22,7 @@ FEW: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedNeedles:
     """Values with their needles and search. It is immutable, so threads can use it.
 
     Attributes:
@@ -39,7 +39,7 @@ class SecretRedactor:
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self._prepared = Prepared({}, None, (None, 0))
+        self._prepared = PreparedNeedles({}, None, (None, 0))
 
     @property
     def values(self) -> Set[str]:
@@ -49,7 +49,7 @@ class SecretRedactor:
     def add(self, values: Iterable[str]) -> None:
         self.use(self.prepare([*self.values, *values]))
 
-    def prepare(self, values: Iterable[str]) -> Prepared:
+    def prepare(self, values: Iterable[str]) -> PreparedNeedles:
         """Prepare the redaction of exactly these values, for `use`. This is slow, and can run on any thread.
 
         It is fastest if the values are those of the last call followed by a few more.
@@ -66,12 +66,12 @@ class SecretRedactor:
         is_longer = all(map(eq, itertools.islice(before.needles, count), needles))
         if whole is not None and count > FEW and 0 <= more <= FEW and is_longer:
             added = list(itertools.chain.from_iterable(list(needles.values())[count:]))
-            return Prepared(needles, whole.with_more(added) if added else whole, before.whole)
+            return PreparedNeedles(needles, whole.with_more(added) if added else whole, before.whole)
         every = list(itertools.chain.from_iterable(needles.values()))
         search = NeedleSearch(every) if every else None
-        return Prepared(needles, search, (search, len(needles)))
+        return PreparedNeedles(needles, search, (search, len(needles)))
 
-    def use(self, prepared: Prepared) -> None:
+    def use(self, prepared: PreparedNeedles) -> None:
         self._prepared = prepared
 
     def found_in(self, encoded: bytes) -> bool:

@@ -7,7 +7,7 @@ from flowrunner.services.audit import AuditLog
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import Flows
 from flowrunner.services.identity import Authentication
-from flowrunner.services.keys import Keys
+from flowrunner.services.keys import KeyRotations
 from flowrunner.services.language import Language
 from flowrunner.services.rates import Rates
 from flowrunner.services.reruns import Reruns
@@ -24,7 +24,7 @@ class Services:
     tokens: Tokens
     accounts: Accounts
     secrets: Secrets
-    keys: Keys
+    keys: KeyRotations
     flows: Flows
     language: Language
     executions: Executions

@@ -24,7 +24,7 @@ from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
 from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.limits import Limits
+from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports import (
@@ -113,7 +113,7 @@ class Executions:
         dispatcher: Dispatcher,
         *,
         usage: UsageReader,
-        limits: Limits,
+        limits: AccountLimits,
         sandbox: Sandbox,
         schemas: SchemaEngine,
         clock: Clock,

@@ -9,7 +9,7 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Fault, PreconditionFailed, invalid
 from flowrunner.domain.flow import Flow, NodeTypeSpec
-from flowrunner.domain.limits import Limits
+from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import JSON, FlowId, RevisionId, WorkspaceId
 from flowrunner.language import read_stored_flow
 from flowrunner.language.difference import Difference, difference
@@ -57,7 +57,7 @@ class Flows:
         clock: Clock,
         *,
         usage: UsageReader,
-        limits: Limits,
+        limits: AccountLimits,
     ) -> None:
         self._store = store
         self._usage = usage

@@ -39,7 +39,7 @@ _KEPT_CALLERS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
+class AccessToken:
     token: str
     expires_at: datetime
     account_id: AccountId
@@ -99,7 +99,7 @@ class Authentication:
         """Have ``listener`` called with every account whose sessions or API tokens have ended."""
         self._on_end = listener
 
-    async def login(self, username: str, password: str, *, address: str) -> Token:
+    async def login(self, username: str, password: str, *, address: str) -> AccessToken:
         """Open a session. A call that is cancelled while its password is queued leaves the queue.
 
         Args:
@@ -125,7 +125,7 @@ class Authentication:
                     verified = renewed
         return await self._open(credential.account, verified, address=address)
 
-    async def _open(self, account: Account, password_hash: str, *, address: str) -> Token:
+    async def _open(self, account: Account, password_hash: str, *, address: str) -> AccessToken:
         now = self._clock.now()
         session = NewSession(
             id=_new_session_id(), account_id=account.id, role=account.role, expires_at=now + self._token_life
@@ -140,9 +140,9 @@ class Authentication:
             raise Unauthorized("The account was changed in the meantime: log in again")
         return self._token(session, now)
 
-    def _token(self, session: NewSession, now: datetime) -> Token:
+    def _token(self, session: NewSession, now: datetime) -> AccessToken:
         token = self._tokens.issue(session, now=now)
-        return Token(token=token, expires_at=session.expires_at, account_id=session.account_id)
+        return AccessToken(token=token, expires_at=session.expires_at, account_id=session.account_id)
 
     async def authenticate(self, token: str) -> Caller:
         """Return the caller of a session's token or an API token. Raises: Unauthorized."""
@@ -198,7 +198,7 @@ class Authentication:
             return await self._api_tokens.is_alive(TokenId(family.removeprefix(_OF_TOKENS)), now=now)
         return await self._sessions.is_family_alive(family, now=now)
 
-    async def refresh(self, caller: Caller) -> Token:
+    async def refresh(self, caller: Caller) -> AccessToken:
         """Raises: Unauthorized if the token was refreshed before; TooManyRequests."""
         old, now = _session_of(caller), self._clock.now()
         self._renewed.take(caller.account_id, at=now)

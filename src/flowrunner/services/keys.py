@@ -10,7 +10,7 @@ from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.ports import Clock, KeyKind, KeyRotation, KeyRotationStore, KeyRotator, Page
 
 
-class Keys:
+class KeyRotations:
     def __init__(self, store: KeyRotationStore, rotator: KeyRotator, clock: Clock) -> None:
         self._store = store
         self._rotator = rotator

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from datetime import datetime, timedelta
 from typing import Final
 
-from flowrunner.domain.limits import Limits
+from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports import Clock, UsageReader
 
@@ -16,7 +16,7 @@ _KEPT: Final = 10_000
 class StoredBytes:
     """The stored bytes of accounts, read from the store at most once a second each."""
 
-    def __init__(self, usage: UsageReader, limits: Limits, clock: Clock) -> None:
+    def __init__(self, usage: UsageReader, limits: AccountLimits, clock: Clock) -> None:
         self._usage = usage
         self._limits = limits
         self._clock = clock

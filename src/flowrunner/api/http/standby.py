@@ -76,7 +76,7 @@ class OnlyHealth:
         await response(scope, receive, send)
 
 
-class Switch:
+class AppSwitch:
     """An ASGI application that forwards to a replaceable one."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
-from flowrunner.domain.limits import Limits
+from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports import ActiveExecution, ActiveSlots, Clock, NewExecution
 
@@ -16,7 +16,7 @@ class Admission:
     process that frees a slot admits the next execution; the sweep repeats admissions and nudges that were lost.
     """
 
-    def __init__(self, slots: ActiveSlots, workflows: WorkflowClient, clock: Clock, *, limits: Limits) -> None:
+    def __init__(self, slots: ActiveSlots, workflows: WorkflowClient, clock: Clock, *, limits: AccountLimits) -> None:
         self._slots = slots
         self._workflows = workflows
         self._clock = clock

@@ -67,7 +67,7 @@ class Unclosed(ValueError):
     """The text ends within a string, a template or brackets."""
 
 
-class Token(NamedTuple):
+class JsToken(NamedTuple):
     """A token of a script; its kind is name, number, string, regex or mark."""
 
     kind: str
@@ -143,18 +143,18 @@ def has_braces_in_literals(text: str) -> bool:
     return is_found
 
 
-def _may_precede_literal(tokens: Sequence[Token], index: int) -> bool:
+def _may_precede_literal(tokens: Sequence[JsToken], index: int) -> bool:
     token = tokens[index]
     if token.kind == "name":
         return token.text in _BEFORE_VALUES or is_member(tokens, index)
     return token.kind == "mark"
 
 
-def _may_follow_literal(token: Token) -> bool:
+def _may_follow_literal(token: JsToken) -> bool:
     return token.kind == "mark" or token.text in ("in", "instanceof")
 
 
-def tokens_of(text: str) -> list[Token]:
+def tokens_of(text: str) -> list[JsToken]:
     """Return the tokens of a script, without comments and white space.
 
     Raises:
@@ -163,11 +163,11 @@ def tokens_of(text: str) -> list[Token]:
     return _tokens(text, 0, len(text), is_nested=False)[0]
 
 
-def _tokens(text: str, start: int, stop: int, *, is_nested: bool, depth: int = 0) -> tuple[list[Token], int]:
+def _tokens(text: str, start: int, stop: int, *, is_nested: bool, depth: int = 0) -> tuple[list[JsToken], int]:
     """Return the tokens from ``start`` to ``stop`` or, with ``is_nested``, to the first unmatched closing brace."""
     if depth > _DEEPEST:
         raise Unclosed("templates are nested too deeply")
-    tokens: list[Token] = []
+    tokens: list[JsToken] = []
     # For each open bracket, and for the last closed one: whether an operator follows its end.
     opened: list[bool] = []
     is_value = True
@@ -184,7 +184,7 @@ def _tokens(text: str, start: int, stop: int, *, is_nested: bool, depth: int = 0
         is_slash = text[at] == "/" and not text.startswith(("//", "/*"), at)
         if is_slash and at >= none_before and _may_be_regex(tokens, is_value):
             if regex := _REGEX.match(text, at, stop):
-                tokens.append(Token("regex", regex[0], at))
+                tokens.append(JsToken("regex", regex[0], at))
                 at = regex.end()
                 continue
             line_end = _LINE_END.search(text, at, stop)
@@ -203,16 +203,16 @@ def _tokens(text: str, start: int, stop: int, *, is_nested: bool, depth: int = 0
             elif found in _CLOSING:
                 is_value = opened.pop() if opened else True
         if kind != "space":
-            tokens.append(Token(kind, _unescaped(found) if kind == "name" else found, at))
+            tokens.append(JsToken(kind, _unescaped(found) if kind == "name" else found, at))
         at = match.end()
     if is_nested:
         raise Unclosed("a brace is not closed")
     return tokens, at
 
 
-def _template(text: str, start: int, stop: int, depth: int) -> tuple[list[Token], int]:
+def _template(text: str, start: int, stop: int, depth: int) -> tuple[list[JsToken], int]:
     """Return the tokens of a template literal, those within its `${…}` included, and the position of its end."""
-    tokens, at = [Token("string", "``", start)], start + 1
+    tokens, at = [JsToken("string", "``", start)], start + 1
     while at < stop:
         if text[at] == "\\":
             at += 2
@@ -221,14 +221,14 @@ def _template(text: str, start: int, stop: int, depth: int) -> tuple[list[Token]
         elif text.startswith("${", at):
             inner, end = _tokens(text, at + 2, stop, is_nested=True, depth=depth + 1)
             # Marks around the inner tokens keep them separate from the outer ones.
-            tokens += [Token("mark", "${", at), *inner, Token("mark", "}", end), Token("string", "``", end)]
+            tokens += [JsToken("mark", "${", at), *inner, JsToken("mark", "}", end), JsToken("string", "``", end)]
             at = end + 1
         else:
             at += 1
     raise Unclosed(f"the template at {start} does not end")
 
 
-def _may_be_regex(tokens: Sequence[Token], is_value: bool) -> bool:
+def _may_be_regex(tokens: Sequence[JsToken], is_value: bool) -> bool:
     """Return whether a slash after ``tokens`` begins a regular expression rather than a division.
 
     Args:
@@ -248,7 +248,7 @@ def _may_be_regex(tokens: Sequence[Token], is_value: bool) -> bool:
     return not is_value if last.text in (")", "}") else True
 
 
-def _ends_as_a_value(tokens: Sequence[Token], bracket: str) -> bool:
+def _ends_as_a_value(tokens: Sequence[JsToken], bracket: str) -> bool:
     """Return whether the bracket after ``tokens`` encloses a value, which an operator follows, not a statement."""
     last = tokens[-1] if tokens else None
     if last is None or bracket == "[":
@@ -267,18 +267,18 @@ def _unescaped(name: str) -> str:
     return _ESCAPE.sub(lambda match: chr(min(int(match[1] or match[2], 16), 0x10FFFF)), name)
 
 
-def is_member(tokens: Sequence[Token], index: int) -> bool:
+def is_member(tokens: Sequence[JsToken], index: int) -> bool:
     return tokens[index].text.startswith("#") or (index > 0 and tokens[index - 1].text in (".", "?."))
 
 
-def is_key(tokens: Sequence[Token], index: int) -> bool:
+def is_key(tokens: Sequence[JsToken], index: int) -> bool:
     """Return whether a name is the key of an object's member: `{name: …}`."""
     if index == 0 or index + 1 == len(tokens):
         return False
     return tokens[index - 1].text in ("{", ",") and tokens[index + 1].text == ":"
 
 
-def _keys(tokens: Sequence[Token], index: int) -> tuple[str, ...]:
+def _keys(tokens: Sequence[JsToken], index: int) -> tuple[str, ...]:
     keys: list[str] = []
     at = index + 1
     while at + 1 < len(tokens):
@@ -298,7 +298,7 @@ def _keys(tokens: Sequence[Token], index: int) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def pairs_of(tokens: Sequence[Token]) -> Mapping[int, int]:
+def pairs_of(tokens: Sequence[JsToken]) -> Mapping[int, int]:
     """Return the index of each bracket's partner, both ways; an unmatched opening bracket pairs with the end."""
     pairs: dict[int, int] = {}
     opened: list[int] = []
@@ -316,7 +316,7 @@ def pairs_of(tokens: Sequence[Token]) -> Mapping[int, int]:
     return pairs
 
 
-def defined_names(tokens: Sequence[Token], pairs: Mapping[int, int], *, are_assigned: bool = True) -> Iterator[str]:
+def defined_names(tokens: Sequence[JsToken], pairs: Mapping[int, int], *, are_assigned: bool = True) -> Iterator[str]:
     """Yield the names that the script defines anywhere: parameters, variables, functions, classes.
 
     Args:
@@ -350,11 +350,11 @@ def defined_names(tokens: Sequence[Token], pairs: Mapping[int, int], *, are_assi
             yield from _names(tokens[index + 1 : pairs[index + 1]])
 
 
-def is_before(tokens: Sequence[Token], index: int, text: str) -> bool:
+def is_before(tokens: Sequence[JsToken], index: int, text: str) -> bool:
     return index + 1 < len(tokens) and tokens[index + 1].text == text
 
 
-def _declared(tokens: Sequence[Token], pairs: Mapping[int, int], index: int) -> Iterator[str]:
+def _declared(tokens: Sequence[JsToken], pairs: Mapping[int, int], index: int) -> Iterator[str]:
     """Yield the names in the patterns of one declaration."""
     while index < len(tokens):
         token = tokens[index]
@@ -374,5 +374,5 @@ def _declared(tokens: Sequence[Token], pairs: Mapping[int, int], index: int) -> 
         index += 1
 
 
-def _names(tokens: Sequence[Token]) -> Iterator[str]:
+def _names(tokens: Sequence[JsToken]) -> Iterator[str]:
     return (token.text for token in tokens if token.kind == "name")

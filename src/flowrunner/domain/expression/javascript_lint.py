@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from flowrunner.domain.expression.javascript import (
-    Token,
+    JsToken,
     Unclosed,
     defined_names,
     is_before,
@@ -105,7 +105,7 @@ def lost_changes(text: str, names: Collection[str], kept: str | None = None) -> 
     return [change for change in found if change.root == kept or change.root not in is_read]
 
 
-def _change(text: str, tokens: Sequence[Token], pairs: Mapping[int, int], index: int) -> Change | None:
+def _change(text: str, tokens: Sequence[JsToken], pairs: Mapping[int, int], index: int) -> Change | None:
     """Return the change that starts with the name at ``index``, if there is one."""
     start, root = tokens[index].start, tokens[index].text
     members = list(_members(tokens, pairs, index))
@@ -123,7 +123,7 @@ def _change(text: str, tokens: Sequence[Token], pairs: Mapping[int, int], index:
     return None
 
 
-def _members(tokens: Sequence[Token], pairs: Mapping[int, int], index: int) -> Iterator[tuple[str | None, int]]:
+def _members(tokens: Sequence[JsToken], pairs: Mapping[int, int], index: int) -> Iterator[tuple[str | None, int]]:
     """Yield each member read from a name: its key if that is literal, and its last token."""
     at = index + 1
     while at + 1 < len(tokens):
@@ -137,15 +137,15 @@ def _members(tokens: Sequence[Token], pairs: Mapping[int, int], index: int) -> I
             return
 
 
-def _end(token: Token) -> int:
+def _end(token: JsToken) -> int:
     return token.start + len(token.text)
 
 
-def _is_parameters(tokens: Sequence[Token], opening: int, closing: int) -> bool:
+def _is_parameters(tokens: Sequence[JsToken], opening: int, closing: int) -> bool:
     return is_before(tokens, closing, "=>") or (opening > 0 and tokens[opening - 1].text == "function")
 
 
-def _is_part_of_an_operator(tokens: Sequence[Token], index: int) -> bool:
+def _is_part_of_an_operator(tokens: Sequence[JsToken], index: int) -> bool:
     """Return whether a `=` is part of an operator such as `==`, `<=` or `+=`."""
     at = tokens[index].start
     before = tokens[index - 1] if index > 0 else None

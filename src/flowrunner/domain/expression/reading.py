@@ -92,7 +92,7 @@ class CodeKind(Enum):
     BODY = auto()
 
 
-class Place(Protocol):
+class ExpressionPlace(Protocol):
     """The place of a template in a document, and the rules that apply there."""
 
     @property
@@ -119,7 +119,7 @@ class Place(Protocol):
         ...
 
 
-def compile_template(value: JSON, place: Place, at: Keys) -> Template:
+def compile_template(value: JSON, place: ExpressionPlace, at: Keys) -> Template:
     """Return the template of ``value``, in which every string may contain expressions.
 
     Args:
@@ -141,9 +141,9 @@ def compile_template(value: JSON, place: Place, at: Keys) -> Template:
             return Constant(value)
 
 
-def _compile_string(text: str, place: Place, at: Keys) -> Template:
+def _compile_string(text: str, place: ExpressionPlace, at: Keys) -> Template:
     kind = place.code_at(at)
-    reader = _Reader(place.names_at(at), place.place_of(at), place.older_names)
+    reader = _ExpressionReader(place.names_at(at), place.place_of(at), place.older_names)
     if kind is CodeKind.BODY:
         template: Template = Value(reader.body(text))
     elif kind is not None and ("${" not in text or has_braces_in_literals(text)):
@@ -202,7 +202,7 @@ def compile_text(text: str, names: frozenset[str], place: CodePlace = NOWHERE) -
         ExpressionSyntax: If an expression in it is not closed, is not valid JavaScript, or reads a name that is not in
             ``names``.
     """
-    return _checked(reader := _Reader(names, place), reader.text(text))
+    return _checked(reader := _ExpressionReader(names, place), reader.text(text))
 
 
 def parse_expression(source: str, names: frozenset[str], place: CodePlace = NOWHERE) -> Expression:
@@ -211,17 +211,17 @@ def parse_expression(source: str, names: frozenset[str], place: CodePlace = NOWH
     Raises:
         ExpressionSyntax: If it reads an unknown name, or is obviously not valid JavaScript.
     """
-    return _checked(reader := _Reader(names, place), reader.expression(source))
+    return _checked(reader := _ExpressionReader(names, place), reader.expression(source))
 
 
-def _checked(reader: "_Reader", read: _Read) -> _Read:
+def _checked(reader: "_ExpressionReader", read: _Read) -> _Read:
     for fault in reader.faults:
         raise fault
     return read
 
 
 @dataclass(slots=True)
-class _Reader:
+class _ExpressionReader:
     """The reader of the expressions of one string.
 
     Attributes:

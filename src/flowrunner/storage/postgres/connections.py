@@ -27,7 +27,7 @@ class CannotConnect(Unavailable):
     """A PostgreSQL server that cannot be reached at the moment."""
 
 
-class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
+class PostgresConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
     def get_reset_query(self) -> str:
         # Nothing here changes the state of a session, so nothing is reset when it returns to the pool.
         return ""
@@ -40,7 +40,7 @@ def options(*, statement_seconds: float, **settings: str) -> dict[str, Any]:
         "command_timeout": statement_seconds + _GRACE_SECONDS,
         "statement_cache_size": 256,
         "max_cached_statement_lifetime": 0,
-        "connection_class": Connection,
+        "connection_class": PostgresConnection,
         "server_settings": {
             "application_name": "flowrunner",
             "statement_timeout": f"{statement_seconds * 1000:.0f}",

@@ -12,7 +12,7 @@ from flowrunner.storage.postgres.concurrent_appends import acquire_concurrently,
 from flowrunner.storage.postgres.connections import check_server
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.migrations import migrate_postgres, schema_of_postgres
-from flowrunner.storage.postgres.ownership import Ownership, ownership_of
+from flowrunner.storage.postgres.ownership import PostgresOwnership, ownership_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class PostgresUrl:
             is_standby=is_standby,
         )
 
-    def ownership(self, *, is_shared: bool = False) -> AbstractAsyncContextManager[Ownership]:
+    def ownership(self, *, is_shared: bool = False) -> AbstractAsyncContextManager[PostgresOwnership]:
         return ownership_of(self.url, is_shared=is_shared)
 
     async def check_audit(self, *, expected: tuple[int, str] | None) -> ChainReport:

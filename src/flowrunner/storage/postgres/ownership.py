@@ -39,7 +39,7 @@ _ANSWER_SECONDS: Final = 2.0
 logger = structlog.get_logger()
 
 
-class Ownership:
+class PostgresOwnership:
     """The lock of the database, held or requested. Implements `ports.Ownership`.
 
     Args:
@@ -128,15 +128,15 @@ class Ownership:
 
 
 @contextlib.asynccontextmanager
-async def ownership_of(url: str, *, is_shared: bool = False) -> AsyncIterator[Ownership]:
+async def ownership_of(url: str, *, is_shared: bool = False) -> AsyncIterator[PostgresOwnership]:
     """Request the ownership of a database, looking at it until the end. `is_held` is valid at once.
 
-    Args: as of `Ownership`.
+    Args: as of `PostgresOwnership`.
 
     Raises:
         CannotConnect, UnfitServer: If the first look fails.
     """
-    ownership = Ownership(url, is_shared=is_shared)
+    ownership = PostgresOwnership(url, is_shared=is_shared)
     try:
         try:
             await ownership.look()
