@@ -20,8 +20,6 @@ BANNED: Final = re.compile(
     re.IGNORECASE,
 )
 MOST_QUESTIONS: Final = 0.01
-# Pairs that are still to be renamed. This list only gets shorter.
-SHARED_CLASS_NAMES: Final = {"Connection", "Keys", "Limits", "Ownership", "Prepared", "Token"}
 
 
 def definitions() -> Iterator[tuple[Path, ast.AST]]:
@@ -66,7 +64,7 @@ def test_no_class_name_is_shared_by_two_modules() -> None:
             modules[node.name].add(str(path.relative_to(SOURCE)))
     shared = {name: sorted(paths) for name, paths in modules.items() if len(paths) > 1}
 
-    assert {name: paths for name, paths in shared.items() if name not in SHARED_CLASS_NAMES} == {}
+    assert shared == {}
 
 
 def banned(text: str) -> re.Match[str] | None:
