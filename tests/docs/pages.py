@@ -26,7 +26,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def section(page: Path, title: str) -> str:
-    """What stands below a heading, up to the next one of the same or a higher level."""
+    """Return the text below a heading, up to the next one of the same or a higher level."""
     text = page.read_text()
     heading = re.search(rf"^(#+) {re.escape(title)}$", text, re.MULTILINE)
     assert heading is not None, f"{page.name} has no heading '{title}'"
@@ -35,7 +35,7 @@ def section(page: Path, title: str) -> str:
 
 
 def rows(text: str) -> Iterator[Sequence[str]]:
-    """The rows of the tables in ``text``, without their heads."""
+    """Yield the rows of the tables in ``text``, without their heads."""
     lines = text.splitlines()
     for before, line in zip(["", *lines], lines, strict=False):
         if line.startswith("| ") and not line.startswith("| ---") and before.startswith("|"):
@@ -43,5 +43,5 @@ def rows(text: str) -> Iterator[Sequence[str]]:
 
 
 def first_words(text: str) -> list[str]:
-    """What stands as code in the first column of the tables in ``text``."""
+    """Return the code spans in the first column of the tables in ``text``."""
     return [word for row in rows(text) for word in re.findall(r"`([^`]+)`", row[0])]

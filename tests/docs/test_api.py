@@ -1,4 +1,4 @@
-"""The page about the API is true: its examples are one session, and each is answered as it says."""
+"""The page about the API: its examples are one session, and each gets the answer that it shows."""
 
 import json
 import re
@@ -42,14 +42,14 @@ def examples() -> Iterator[Example]:
 
 @dataclass
 class Session:
-    """Plays examples in order. What they shorten stands for what was answered in its place before."""
+    """Runs examples in order. A shortened text stands for the value that an earlier answer had in its place."""
 
     client: Client
     replaced: Mapping[str, str]
     meant: dict[str, str] = field(default_factory=dict)
 
     def play(self, example: Example) -> list[str]:
-        """Ask as in the example; gives how the answer differs. One that may take a while is waited for."""
+        """Send the request of an example; return the differences of the answer, after waiting for a late one."""
         wanted = json.loads(self.filled(example.answer))
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
@@ -106,7 +106,7 @@ def test_every_example_is_answered_as_it_says(account: Client, receiver: Receive
     assert wrong == []
 
 
-def test_an_example_that_is_not_true_is_found(account: Client) -> None:
+def test_an_example_with_another_answer_is_found(account: Client) -> None:
     true = Example("GET", "/api/v1/flows", {}, "", 200, '{"flows": [], "total": 0, "limit": 10, "offset": 0}')
     session = Session(account, {})
 

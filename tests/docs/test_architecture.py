@@ -1,4 +1,4 @@
-"""What docs/architecture.md says is how the program is built."""
+"""The statements of docs/architecture.md about the program's structure."""
 
 import ast
 import configparser
@@ -14,7 +14,7 @@ from flowrunner.domain.events import EVENT_TYPES
 SOURCE: Final = ROOT / "src" / "flowrunner"
 # One parser of text, of which only the events are used: docs/decisions/0002.
 OUTSIDE_THE_STANDARD_LIBRARY: Final = {"yaml"}
-WORLDLY: Final = {
+SIDE_EFFECTS: Final = {
     "asyncio", "concurrent", "ctypes", "fcntl", "http", "importlib", "io", "logging", "multiprocessing", "os",
     "pathlib", "random", "secrets", "select", "shutil", "signal", "socket", "sqlite3", "ssl", "subprocess", "sys",
     "tempfile", "threading", "time", "urllib", "uuid",
@@ -41,7 +41,7 @@ def test_every_kind_of_event_is_named() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((SOURCE / "domain").rglob("*.py")), ids=lambda path: path.stem)
-def test_the_domain_imports_nothing_that_touches_the_world(path) -> None:  # type: ignore[no-untyped-def]
+def test_the_domain_imports_nothing_with_side_effects(path) -> None:  # type: ignore[no-untyped-def]
     tops = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -49,7 +49,7 @@ def test_the_domain_imports_nothing_that_touches_the_world(path) -> None:  # typ
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             tops.add(node.module.partition(".")[0])
 
-    assert tops & WORLDLY == set()
+    assert tops & SIDE_EFFECTS == set()
     assert tops - {"flowrunner"} - OUTSIDE_THE_STANDARD_LIBRARY <= set(sys.stdlib_module_names)
 
 

@@ -1,4 +1,4 @@
-"""The backup that docs/operations.md shows works as it stands there, every night."""
+"""The backup script of docs/operations.md, run as written, on several nights."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ def program(directory: Path, name: str, *command: str) -> None:
 
 
 class Nights:
-    """A machine on which the script runs, with the paths that it names elsewhere."""
+    """A machine on which the script runs, with its paths replaced by those of the test."""
 
     def __init__(self, directory: Path, server: Server) -> None:
         self.backup, self.safe = directory / "backup", directory / "safe"
@@ -108,7 +108,7 @@ def test_a_night_on_which_the_backup_fails_leaves_that_of_the_night_before(night
     assert (nights.backup / "flowrunner.db").read_bytes() == before
 
 
-def test_what_an_interrupted_night_leaves_is_no_hindrance(nights: Nights) -> None:
+def test_files_of_an_interrupted_night_do_not_prevent_the_next_backup(nights: Nights) -> None:
     (nights.backup / "flowrunner.db.new").write_bytes(b"half of a backup")
 
     ran = nights.run()

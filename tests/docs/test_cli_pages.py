@@ -1,4 +1,4 @@
-"""Every command on the pages about the command line runs as written, and prints what they say."""
+"""The commands on the pages about the command line, run as written, with the output shown there."""
 
 import re
 import shutil
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(BASH is None, reason="needs bash")
 
 @dataclass(frozen=True)
 class Step:
-    """A script of a page, the code that it ends with, and what stands below it as its output."""
+    """A script of a page, with its exit code and the output shown below it."""
 
     script: str
     code: int
@@ -52,7 +52,7 @@ def steps_of(page: Path) -> Iterator[Step]:
 
 
 def shell(script: str, at: Path) -> "subprocess.Popen[str]":
-    """The script, with `flowrunner` as its command; both outputs come as one."""
+    """Start a script in which `flowrunner` is a command; standard output and error are one stream."""
     here = f'flowrunner() {{ "{sys.executable}" -m flowrunner "$@"; }}\n'
     environment = clean_environment(
         HOME=str(at), NO_COLOR="1", FLOWRUNNER_ADMIN_EMAIL=ADMIN_EMAIL, FLOWRUNNER_ADMIN_PASSWORD=ADMIN_PASSWORD
@@ -88,7 +88,7 @@ def test_every_command_does_what_the_page_says(page: Path, tmp_path: Path) -> No
 
 
 def serve(script: str, at: Path) -> None:
-    """Start the server as the page says, on a free port, until it says so; and stop it."""
+    """Start the server as on the page, on a free port, wait until it has started, and stop it."""
     process = shell(
         "exec " + script.replace("flowrunner", f'"{sys.executable}" -m flowrunner').replace("8080", "0"), at
     )

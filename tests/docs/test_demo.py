@@ -1,4 +1,4 @@
-"""`make demo` shows what it should, and does not pretend."""
+"""The output of `make demo`, and its failure when a result is wrong."""
 
 import shutil
 import subprocess

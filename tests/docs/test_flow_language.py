@@ -1,4 +1,4 @@
-"""What docs/flow-language.md says is what flows can do."""
+"""The statements and samples of docs/flow-language.md, compared with the code."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -46,7 +46,7 @@ Offline: TypeAlias = tuple[Language, Runtime]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def offline() -> AsyncIterator[Offline]:
-    """What `flowrunner validate` and `flowrunner test` work with."""
+    """Open the runtime of `flowrunner validate` and `flowrunner test`."""
     async with open_runtime() as opened:
         yield opened
 

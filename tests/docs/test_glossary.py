@@ -1,4 +1,4 @@
-"""The words of docs/glossary.md, as the code has them."""
+"""The words of docs/glossary.md and their names in the code."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The locks hold what the project asks for, and nothing of where it was made."""
+"""The lock files of the dependencies."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""What docs/operations.md says that can be watched is there."""
+"""The metrics and log events in docs/operations.md, compared with the code."""
 
 import re
 
@@ -6,12 +6,12 @@ from docs.pages import OPERATIONS, ROOT, first_words, section
 from support.server import Server
 
 
-def test_every_count_is_described_and_no_other(server: Server) -> None:
+def test_every_metric_is_described_and_no_other(server: Server) -> None:
     text = server.client().get("/metrics").body.decode()
     counted = set(re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE))
 
     described = {word for word in first_words(section(OPERATIONS, "Watching")) if word.startswith("flowrunner_")}
-    # When a count began is told by the library, beside each.
+    # The library adds the start time of each.
     assert described == {name for name in counted if not name.endswith("_created")}
 
 

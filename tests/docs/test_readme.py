@@ -1,4 +1,4 @@
-"""A stranger can do what the README says."""
+"""The statements and commands of the README, and links between the documents."""
 
 import re
 import shutil
@@ -57,12 +57,12 @@ def test_the_targets_that_documents_name_exist() -> None:
     assert named <= targets
 
 
-def test_nobody_is_told_to_install_a_package_of_this_name_from_an_index() -> None:
+def test_no_document_installs_a_package_of_this_name_from_an_index() -> None:
     sources = [
         path for directory in ("src", "deploy", "demo") for path in (ROOT / directory).rglob("*") if path.is_file()
     ]
     texts = [path for path in sources if path.suffix not in (".pyc", ".png")]
-    # Until there is a release, that name is somebody else's on the index.
+    # Until there is a release, the name on the index may belong to another project.
     told = re.compile(r"(?:pip|pipx|uv|uvx)[a-z ]* (?:install|run|add) [^#\n]*?(?<![./\w-])['\"]?flowrunner\b(?!/)")
 
     assert told.search("pip install flowrunner")
@@ -71,7 +71,7 @@ def test_nobody_is_told_to_install_a_package_of_this_name_from_an_index() -> Non
     assert [path.name for path in [*all_pages(), *texts] if told.search(path.read_text(errors="replace"))] == []
 
 
-def test_of_planted_bugs_no_more_are_said_to_be_caught_than_were_measured() -> None:
+def test_the_readme_has_the_measured_number_of_caught_bugs() -> None:
     measured = {
         row[0]: row[1] for row in rows(section(ROOT / "docs/reliability.md", "What was measured")) if len(row) > 1
     }
@@ -82,14 +82,14 @@ def test_of_planted_bugs_no_more_are_said_to_be_caught_than_were_measured() -> N
     assert re.findall(r"\b\d+ of \d+\b", said) == [caught]
 
 
-def test_the_readme_says_in_both_places_how_long_the_tests_take() -> None:
+def test_the_readme_gives_the_time_of_the_tests_twice_alike() -> None:
     said = re.findall(r"about (\d+) minutes on two cores", README.read_text())
 
     assert len(said) == 2
     assert len(set(said)) == 1
 
 
-def test_every_link_between_documents_leads_somewhere() -> None:
+def test_every_link_between_documents_has_a_target() -> None:
     links = 0
     for page in all_pages():
         for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
@@ -123,7 +123,7 @@ def test_every_decision_is_listed() -> None:
     assert listed == sorted(path.name for path in directory.glob("[0-9]*.md"))
 
 
-def test_no_document_knows_where_it_was_written() -> None:
+def test_no_document_contains_a_path_of_the_machine_it_was_written_on() -> None:
     for page in [*all_pages(), ROOT / "Makefile", ROOT / ".ci" / "run", *ROOT.glob("requirements/*")]:
         assert not re.search(r"/(work|root|home)/|pypi|pythonhosted", page.read_text()), page
 
@@ -136,7 +136,7 @@ def test_the_first_flow_runs_as_written(server: Server, account: Client, tmp_pat
         "http://127.0.0.1:8080": server.url,
         "ada@example.com": account.email,
         "nine-quiet-herons": PASSWORD,
-        # The same with less patience.
+        # The same with shorter waits.
         "duration: 2s": "duration: 100ms",
         "sleep 3": "sleep 2",
     }.items():

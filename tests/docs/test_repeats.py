@@ -1,4 +1,4 @@
-"""Only tests of `scenarios` are run once more after a failure, and the summary names them."""
+"""The repetition of failed tests: only those of `scenarios`, each named in the summary."""
 
 import shutil
 import subprocess
