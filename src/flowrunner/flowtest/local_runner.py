@@ -26,7 +26,7 @@ _BY: Final = "local"
 
 @dataclass(frozen=True, slots=True)
 class ApprovalAnswer:
-    """ApprovalAnswer to an approval."""
+    """Answer to an approval."""
 
     approved: bool
     data: JSON = None
