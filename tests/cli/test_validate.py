@@ -14,7 +14,7 @@ from cli.command import flowrunner, on_a_terminal, start_flowrunner
 SOURCE: Final = Path(__file__).parents[2] / "src" / "flowrunner"
 # Documents with everything that can be wrong; at the end of each stands what must be said, behind `#>`.
 FAULTS: Final = Path(__file__).parent / "faults"
-# What people write who come from other systems, or are new to YAML: a file for each habit.
+# Common mistakes of users of other systems and of YAML beginners, a file for each.
 MISTAKES: Final = Path(__file__).parent / "mistakes"
 VALID: Final = "nodes:\n  a: {type: return, params: {value: 1}}\n"
 FAULTY: Final = "nodes:\n  a: {type: retrun}\n"
@@ -47,7 +47,7 @@ def assert_lines(expected: list[str], lines: list[str]) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    for name, text in {"valid": VALID, "faulty": FAULTY, "doubtful": WITH_A_WARNING}.items():
+    for name, text in {"valid": VALID, "faulty": FAULTY, "warning": WITH_A_WARNING}.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     return tmp_path
 
@@ -175,12 +175,12 @@ def test_without_a_file_of_secrets_nobody_is_warned_of_them(home: Path) -> None:
 
 
 def test_many_files_are_looked_at_together(home: Path) -> None:
-    done = flowrunner("validate", "valid.yaml", "faulty.yaml", "doubtful.yaml", at=home)
+    done = flowrunner("validate", "valid.yaml", "faulty.yaml", "warning.yaml", at=home)
 
     assert (done.returncode, done.stderr) == (6, "3 flows: 1 error, 1 warning\n")
     assert [line.partition(" ")[0] for line in done.stdout.splitlines() if not line.startswith(" ")] == [
         "faulty.yaml:2:13:",
-        "doubtful.yaml:2:51:",
+        "warning.yaml:2:51:",
     ]
 
 
@@ -252,8 +252,8 @@ def test_a_valid_flow_prints_nothing_but_the_count(home: Path) -> None:
 
 
 def test_warnings_fail_only_where_somebody_is_strict(home: Path) -> None:
-    lenient = flowrunner("validate", "-o", "json", "doubtful.yaml", at=home)
-    strict = flowrunner("validate", "-o", "json", "--strict", "doubtful.yaml", at=home)
+    lenient = flowrunner("validate", "-o", "json", "warning.yaml", at=home)
+    strict = flowrunner("validate", "-o", "json", "--strict", "warning.yaml", at=home)
 
     assert (lenient.returncode, json.loads(lenient.stdout)["ok"]) == (0, True)
     assert (strict.returncode, json.loads(strict.stdout)["ok"]) == (6, False)
@@ -263,13 +263,13 @@ def test_warnings_fail_only_where_somebody_is_strict(home: Path) -> None:
 def test_pull_requests_get_annotations(home: Path) -> None:
     (home / "a,b.yaml").write_text(FAULTY)
 
-    done = flowrunner("validate", "-o", "github", "a,b.yaml", "doubtful.yaml", at=home)
+    done = flowrunner("validate", "-o", "github", "a,b.yaml", "warning.yaml", at=home)
 
     assert done.returncode == 6
     assert done.stdout.splitlines() == [
         "::error file=a%2Cb.yaml,line=2,col=13,title=node.type::"
         "nodes.a.type: unknown node type 'retrun'%0Ahint: did you mean 'return'?",
-        "::warning file=doubtful.yaml,line=2,col=51,title=edge.missing::"
+        "::warning file=warning.yaml,line=2,col=51,title=edge.missing::"
         "nodes.ask.next: the action 'rejected' has no edge: its scope ends with it"
         "%0Ahint: add 'rejected: <node>' if the flow continues",
     ]
