@@ -189,3 +189,16 @@ async def test_a_pure_node_that_keeps_ending_the_process_is_given_up(path: Path)
     assert end.error.type == "worker_crashed"
     assert starts <= decide.MAX_INTERRUPTIONS + 2
     assert check_database(path) == []
+
+
+async def test_a_context_has_no_public_attribute_beside_the_contract(path: Path) -> None:
+    seen: set[str] = set()
+
+    async def act(value: Any, context: StepContext) -> Any:
+        seen.update(name for name in dir(context) if not name.startswith("_"))
+        seen.update(f"flows.{name}" for name in dir(context.flows) if not name.startswith("_"))
+
+    await run_acting(path, act)
+
+    contract = {name for name in dir(StepContext) if not name.startswith("_")}
+    assert seen == contract | {"flows.start"}

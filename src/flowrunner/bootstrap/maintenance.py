@@ -60,10 +60,10 @@ async def copy_installation(source: Path, url: str, *, on_table: Callable[[str, 
         on_table: Called for each copied table with its number of rows.
 
     Returns:
-            The number of rows of each table.
+        The number of rows of each table.
 
     Raises:
-            FlowRunnerError: If nothing was copied. The message contains the reason.
+        FlowRunnerError: If nothing was copied. The message contains the reason.
     """
     from flowrunner.storage.copying import NotCopied, copy_to_postgres
     from flowrunner.storage.postgres.connections import CannotConnect

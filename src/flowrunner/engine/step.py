@@ -2,10 +2,10 @@
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, TypeAlias, cast
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, TypeAlias
 
 import msgspec
 import structlog
@@ -15,7 +15,6 @@ from flowrunner.domain.errors import RedactionLimit
 from flowrunner.domain.events import (
     Failure,
     Logged,
-    LogLevel,
     NodeCompleted,
     NodeWaiting,
     ScopesOpened,
@@ -23,15 +22,14 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.execution import ExecutionState, StepState, StepStatus
 from flowrunner.domain.expression import MAX_RENDERED, ExpressionFailed
-from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks, Node, Prepared
-from flowrunner.domain.values import JSON, FlowId, left_after
+from flowrunner.domain.flow import DEFAULT_ACTION, SKIPPED_ACTION, Hooks, Prepared
+from flowrunner.domain.values import JSON, left_after
 from flowrunner.engine.dependencies import EngineDependencies, Stopped
 from flowrunner.engine.expressions import ExecutionRef, ExpressionScope
-from flowrunner.engine.log import level_of
+from flowrunner.engine.node_context import NodeContext, StepAttempt
 from flowrunner.engine.recorder import MAX_EVENT_BYTES
 from flowrunner.plugin import (
     Collected,
-    HttpClient,
     NodeFailure,
     NodeType,
     Outcome,
@@ -39,128 +37,13 @@ from flowrunner.plugin import (
     RunScopes,
     ScopesEnded,
     Signalled,
-    SubFlow,
     Suspend,
 )
-from flowrunner.ports import ParentStep
 
 logger = structlog.get_logger()
 
 StepResult: TypeAlias = NodeCompleted | NodeWaiting | ScopesOpened | Failure
 _NodeOutcome: TypeAlias = JSON | Outcome | Suspend | RunScopes | Collected
-
-
-@dataclass(frozen=True, slots=True)
-class _Flows:
-    """The executions that one step starts. Implements `plugin.SubFlows`."""
-
-    deps: EngineDependencies
-    parent: ParentStep
-
-    async def start(self, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool) -> SubFlow:
-        # A repeat finds the execution if the first call started it.
-        return await self.deps.retry_until_available(
-            lambda: self.deps.flows.start(self.parent, flow, version=version, input=input, wait=wait)
-        )
-
-
-@dataclass(slots=True)
-class NodeContext:
-    """The context of a running node. Implements `plugin.StepContext`."""
-
-    deps: EngineDependencies
-    execution: ExecutionRef
-    state: ExecutionState
-    current: StepState
-    declared: Node
-    report: Callable[[Logged], None]
-    wait_for_slot: Callable[[], Awaitable[None]] | None
-
-    @property
-    def execution_id(self) -> str:
-        return self.execution.execution_id
-
-    @property
-    def node(self) -> str:
-        return self.declared.name
-
-    @property
-    def iteration(self) -> int:
-        return self.current.step.iteration
-
-    @property
-    def attempt(self) -> int:
-        return self.current.attempts
-
-    @property
-    def step(self) -> str:
-        return str(self.current.step)
-
-    @property
-    def failures(self) -> int:
-        return self.current.failures
-
-    @property
-    def timeout_seconds(self) -> float | None:
-        return self.declared.timeout_seconds
-
-    @property
-    def branches(self) -> Sequence[str]:
-        return [key for key in self.declared.child_scopes if key]
-
-    @property
-    def collects(self) -> bool:
-        return self.declared.collect is not None
-
-    @property
-    def idempotency_key(self) -> str:
-        return f"{self.execution.keys_of}.{self.current.step}"
-
-    @property
-    def input(self) -> JSON:
-        return self.current.input
-
-    @property
-    def http(self) -> HttpClient:
-        return self.deps.http.of(self.execution.workspace_id)
-
-    @property
-    def flows(self) -> _Flows:
-        parent = self.state.parent
-        before = cast("Sequence[str]", parent["flows"]) if isinstance(parent, Mapping) else ()
-        return _Flows(
-            self.deps,
-            ParentStep(
-                execution_id=self.execution.execution_id,
-                workspace_id=self.execution.workspace_id,
-                step=self.step,
-                failures=self.failures,
-                flows=(*(FlowId(flow) for flow in before), self.execution.flow_id),
-            ),
-        )
-
-    async def hold_long_value(self) -> None:
-        if self.wait_for_slot is not None:
-            await self.wait_for_slot()
-
-    def now(self) -> datetime:
-        return self.deps.clock.now()
-
-    def log(self, level: LogLevel, message: str, data: JSON = None) -> None:
-        self.report(
-            Logged(
-                level=level_of(level),
-                message=str(message),
-                node=self.declared.name,
-                node_type=self.declared.type,
-                data=data,
-                scope=self.current.step.scope,
-                iteration=self.current.step.iteration,
-            )
-        )
-
-    def on_console(self, level: str, text: str) -> None:
-        self.log(level_of(level), text)
 
 
 async def run_step(
@@ -181,9 +64,9 @@ async def run_step(
         Stopped.
     """
     node = node_of(execution.flow, state, step)
-    context = NodeContext(deps, execution, state, state.at(step), node, report, wait_for_slot)
+    attempt = StepAttempt(deps, execution, state, state.at(step), node, report, wait_for_slot)
     try:
-        return await _outcome(context)
+        return await _outcome(attempt)
     except NodeFailure as error:
         return Failure(
             type=str(error.type),
@@ -226,61 +109,61 @@ def timed_out(node: str, seconds: float) -> Failure:
     return Failure(type="timeout", node=node, message=f"The node did not end within {seconds:g} seconds")
 
 
-async def _outcome(context: NodeContext) -> StepResult:
-    node, current = context.declared, context.current
+async def _outcome(attempt: StepAttempt) -> StepResult:
+    node, current = attempt.declared, attempt.current
     if node.unreadable is not None:
         raise NodeFailure("flow.invalid", f"This version of FlowRunner cannot read the node: {node.unreadable}")
-    scope = ExpressionScope(context.deps, context.execution, context.state, current, context.on_console, {})
-    node_type: NodeType[Any] = context.deps.node_types[node.type]
+    scope = ExpressionScope(attempt.deps, attempt.execution, attempt.state, current, attempt.on_console, {})
+    node_type: NodeType[Any] = attempt.deps.node_types[node.type]
     if node_type.reevaluate_params:
         scope.extra = _names_of_next_run(current)
     try:
         async with asyncio.timeout(node.timeout_seconds) as limit:
             if current.status is StepStatus.RUNNING:
-                outcome = await _run(node_type, context, scope)
+                outcome = await _run(node_type, attempt, scope)
             else:
                 params = None
                 if node_type.reevaluate_params:
                     params = node_type.read(await scope.resolve(node.params))
-                outcome = await _resume(node_type, params, context)
+                outcome = await _resume(node_type, params, attempt)
                 if node.hooks is not None:
                     filled = await scope.resolve(node.params)
-                    outcome = await _after_post_hook(context, node.hooks, filled, outcome)
+                    outcome = await _after_post_hook(attempt, node.hooks, filled, outcome)
     except TimeoutError:
         if not limit.expired() or node.timeout_seconds is None:
             raise
         failure = timed_out(node.name, node.timeout_seconds)
         raise NodeFailure(failure.type, failure.message) from None
     if outcome is _SKIPPED:
-        return _completed(context, Outcome(current.input, SKIPPED_ACTION), current.input, skipped=True)
+        return _completed(attempt, Outcome(current.input, SKIPPED_ACTION), current.input, skipped=True)
     if isinstance(outcome, RunScopes):
-        return _opened(context, outcome)
+        return _opened(attempt, outcome)
     if isinstance(outcome, Suspend) and outcome.key is not None:
         # Its result is the payload of the signal, which is not known yet.
-        return _waiting(context, outcome, outcome.result)
+        return _waiting(attempt, outcome, outcome.result)
     if isinstance(outcome, Collected):
         others = msgspec.to_builtins(dict(outcome.others), str_keys=True)
         if node.output is None:
-            return replace(_completed(context, Outcome(None), None), collected=others)
+            return replace(_completed(attempt, Outcome(None), None), collected=others)
         outcome = current.collected(others)
     result = outcome.result if isinstance(outcome, Outcome | Suspend) else outcome
     if node.output is not None:
         seen = ExpressionScope(
-            context.deps, context.execution, context.state, current, context.on_console, {"result": result}
+            attempt.deps, attempt.execution, attempt.state, current, attempt.on_console, {"result": result}
         )
         result = await seen.resolve(node.output)
     # Later nodes see the JSON value that a replay will see. Raises for objects without a JSON form.
     result = msgspec.to_builtins(result, str_keys=True)
     if isinstance(outcome, Suspend):
-        return _waiting(context, outcome, result)
-    return _completed(context, outcome if isinstance(outcome, Outcome) else Outcome(outcome), result)
+        return _waiting(attempt, outcome, result)
+    return _completed(attempt, outcome if isinstance(outcome, Outcome) else Outcome(outcome), result)
 
 
 _SKIPPED: Any = object()
 
 
-async def _run(node_type: NodeType[Any], context: NodeContext, scope: ExpressionScope) -> _NodeOutcome:
-    node = context.declared
+async def _run(node_type: NodeType[Any], attempt: StepAttempt, scope: ExpressionScope) -> _NodeOutcome:
+    node = attempt.declared
     if node.condition is not None:
         # Resolved first, as nothing else of a skipped node is evaluated.
         holds = await scope.resolve(node.condition)
@@ -290,21 +173,21 @@ async def _run(node_type: NodeType[Any], context: NodeContext, scope: Expression
             return _SKIPPED  # type: ignore[no-any-return] # a sentinel
     params = await scope.resolve(node.params)
     if node.hooks is None:
-        return await node_type.run(node_type.read(params), context)
-    return await _run_with_hooks(node_type, context, node.hooks, params)
+        return await node_type.run(node_type.read(params), NodeContext(attempt))
+    return await _run_with_hooks(node_type, attempt, node.hooks, params)
 
 
-async def _run_with_hooks(node_type: NodeType[Any], context: NodeContext, hooks: Hooks, params: JSON) -> _NodeOutcome:
+async def _run_with_hooks(node_type: NodeType[Any], attempt: StepAttempt, hooks: Hooks, params: JSON) -> _NodeOutcome:
     if hooks.prep is not None:
-        params = await _call(context, hooks.prep, {"context": params})
+        params = await _call(attempt, hooks.prep, {"context": params})
     if hooks.exec is not None:
-        outcome: _NodeOutcome = await _call(context, hooks.exec, {"context": params})
+        outcome: _NodeOutcome = await _call(attempt, hooks.exec, {"context": params})
     else:
-        outcome = await node_type.run(node_type.read(params), context)
-    return await _after_post_hook(context, hooks, params, outcome)
+        outcome = await node_type.run(node_type.read(params), NodeContext(attempt))
+    return await _after_post_hook(attempt, hooks, params, outcome)
 
 
-async def _after_post_hook(context: NodeContext, hooks: Hooks, params: JSON, outcome: _NodeOutcome) -> _NodeOutcome:
+async def _after_post_hook(attempt: StepAttempt, hooks: Hooks, params: JSON, outcome: _NodeOutcome) -> _NodeOutcome:
     """Return the outcome of a node after its post hook; unchanged while the result is not known."""
     if (
         hooks.post is None
@@ -313,9 +196,9 @@ async def _after_post_hook(context: NodeContext, hooks: Hooks, params: JSON, out
     ):
         return outcome
     if isinstance(outcome, Collected):
-        outcome = context.current.collected(outcome.others)
+        outcome = attempt.current.collected(outcome.others)
     result = outcome.result if isinstance(outcome, Outcome | Suspend) else outcome
-    changed = await _call(context, hooks.post, {"context": params, "result": result})
+    changed = await _call(attempt, hooks.post, {"context": params, "result": result})
     match outcome:
         case Outcome():
             return Outcome(changed, outcome.action, outcome.is_last, outcome.vars)
@@ -325,8 +208,8 @@ async def _after_post_hook(context: NodeContext, hooks: Hooks, params: JSON, out
             return changed
 
 
-async def _call(context: NodeContext, hook: Prepared, extra: Mapping[str, JSON]) -> JSON:
-    scope = ExpressionScope(context.deps, context.execution, context.state, context.current, context.on_console, extra)
+async def _call(attempt: StepAttempt, hook: Prepared, extra: Mapping[str, JSON]) -> JSON:
+    scope = ExpressionScope(attempt.deps, attempt.execution, attempt.state, attempt.current, attempt.on_console, extra)
     return await scope.resolve(hook)
 
 
@@ -338,12 +221,12 @@ def _names_of_next_run(current: StepState) -> Mapping[str, JSON]:
     return {"index": 0}
 
 
-async def _resume(node_type: NodeType[Any], params: Params | None, context: NodeContext) -> _NodeOutcome:
+async def _resume(node_type: NodeType[Any], params: Params | None, attempt: StepAttempt) -> _NodeOutcome:
     """Call the method of the node type for the event that the step has waited for."""
-    current = context.current
+    current = attempt.current
     if current.open is None:
         details = None if current.waiting is None else current.waiting.details
-        return await node_type.on_signal(params, context, Signalled(current.signal, details))
+        return await node_type.on_signal(params, NodeContext(attempt), Signalled(current.signal, details))
     scopes = current.open
     ended = ScopesEnded(
         scopes.opened.keys,
@@ -351,11 +234,11 @@ async def _resume(node_type: NodeType[Any], params: Params | None, context: Node
         {key: error.as_json() for key, error in scopes.errors.items()},
         scopes.opened.details,
     )
-    return await node_type.on_scopes_ended(params, context, ended)
+    return await node_type.on_scopes_ended(params, NodeContext(attempt), ended)
 
 
-def _completed(context: NodeContext, outcome: Outcome, result: JSON, *, skipped: bool = False) -> NodeCompleted:
-    current = context.current
+def _completed(attempt: StepAttempt, outcome: Outcome, result: JSON, *, skipped: bool = False) -> NodeCompleted:
+    current = attempt.current
     return NodeCompleted(
         node=current.step.node,
         node_type=current.node_type,
@@ -370,8 +253,8 @@ def _completed(context: NodeContext, outcome: Outcome, result: JSON, *, skipped:
     )
 
 
-def _waiting(context: NodeContext, suspend: Suspend, result: JSON) -> NodeWaiting:
-    current = context.current
+def _waiting(attempt: StepAttempt, suspend: Suspend, result: JSON) -> NodeWaiting:
+    current = attempt.current
     return NodeWaiting(
         node=current.step.node,
         node_type=current.node_type,
@@ -387,17 +270,17 @@ def _waiting(context: NodeContext, suspend: Suspend, result: JSON) -> NodeWaitin
     )
 
 
-def _opened(context: NodeContext, scopes: RunScopes) -> ScopesOpened:
+def _opened(attempt: StepAttempt, scopes: RunScopes) -> ScopesOpened:
     # One input of many scopes is written many times; a list of different inputs has been measured before.
     if len({id(input) for input in scopes.inputs}) < len(scopes.inputs) and (
         left_after(scopes.inputs, MAX_RENDERED) < 0
     ):
         message = f"What flows into its {len(scopes.keys)} scopes is larger than {MAX_EVENT_BYTES} bytes together"
         raise NodeFailure("node.result_too_large", f"{message}: keep the part that they need with 'output' before")
-    current, limit = context.current, context.declared.timeout_seconds
+    current, limit = attempt.current, attempt.declared.timeout_seconds
     until = None if current.open is None else current.open.opened.until
     if current.open is None and limit is not None:
-        until = context.now() + timedelta(seconds=limit)
+        until = attempt.deps.clock.now() + timedelta(seconds=limit)
     return ScopesOpened(
         node=current.step.node,
         node_type=current.node_type,

@@ -247,7 +247,7 @@ class _Script:
     """One script in a context of its own.
 
     Attributes:
-            answer: Members of a JSON object.
+        answer: Members of a JSON object.
             limit: The exceeded limit, if the worker must end because of it.
     """
 

@@ -35,7 +35,7 @@ class BoundedResponseHandler(ResponseHandler):
     """A connection to a called server.
 
     Args:
-            budget: The parsing time per iteration of the event loop, shared by all connections.
+        budget: The parsing time per iteration of the event loop, shared by all connections.
             workspace_id: The owner of its requests.
             on_change: Called with 1 when it opens and with -1 when it closes.
             is_crowded: Returns True if too many connections are open to keep this one for another request.

@@ -1,0 +1,145 @@
+"""The view of a step's attempt that its node type gets."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from flowrunner.domain.events import Logged, LogLevel
+from flowrunner.domain.execution import ExecutionState, StepState
+from flowrunner.domain.flow import Node
+from flowrunner.domain.values import JSON, FlowId
+from flowrunner.engine.dependencies import EngineDependencies
+from flowrunner.engine.expressions import ExecutionRef
+from flowrunner.engine.log import level_of
+from flowrunner.plugin import HttpClient, SubFlow
+from flowrunner.ports import ParentStep
+
+
+@dataclass(slots=True)
+class StepAttempt:
+    """The current attempt of a step, with the ports that it uses."""
+
+    deps: EngineDependencies
+    execution: ExecutionRef
+    state: ExecutionState
+    current: StepState
+    declared: Node
+    report: Callable[[Logged], None]
+    wait_for_slot: Callable[[], Awaitable[None]] | None
+
+    def log(self, level: LogLevel, message: str, data: JSON = None) -> None:
+        self.report(
+            Logged(
+                level=level_of(level),
+                message=str(message),
+                node=self.declared.name,
+                node_type=self.declared.type,
+                data=data,
+                scope=self.current.step.scope,
+                iteration=self.current.step.iteration,
+            )
+        )
+
+    def on_console(self, level: str, text: str) -> None:
+        self.log(level_of(level), text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Flows:
+    """The executions that one step starts. Implements `plugin.SubFlows`."""
+
+    _deps: EngineDependencies
+    _parent: ParentStep
+
+    async def start(self, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool) -> SubFlow:
+        # A repeat finds the execution if the first call started it.
+        return await self._deps.retry_until_available(
+            lambda: self._deps.flows.start(self._parent, flow, version=version, input=input, wait=wait)
+        )
+
+
+class NodeContext:
+    """The context of a running node. Implements `plugin.StepContext`.
+
+    It has no public attributes beside the contract, because they would lead to the ports: node types may be third-party
+    code, and the vault opens the secrets of every workspace.
+    """
+
+    __slots__ = ("_attempt",)
+
+    def __init__(self, attempt: StepAttempt) -> None:
+        self._attempt = attempt
+
+    @property
+    def execution_id(self) -> str:
+        return self._attempt.execution.execution_id
+
+    @property
+    def node(self) -> str:
+        return self._attempt.declared.name
+
+    @property
+    def iteration(self) -> int:
+        return self._attempt.current.step.iteration
+
+    @property
+    def attempt(self) -> int:
+        return self._attempt.current.attempts
+
+    @property
+    def step(self) -> str:
+        return str(self._attempt.current.step)
+
+    @property
+    def failures(self) -> int:
+        return self._attempt.current.failures
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        return self._attempt.declared.timeout_seconds
+
+    @property
+    def branches(self) -> Sequence[str]:
+        return [key for key in self._attempt.declared.child_scopes if key]
+
+    @property
+    def collects(self) -> bool:
+        return self._attempt.declared.collect is not None
+
+    @property
+    def idempotency_key(self) -> str:
+        return f"{self._attempt.execution.keys_of}.{self._attempt.current.step}"
+
+    @property
+    def input(self) -> JSON:
+        return self._attempt.current.input
+
+    @property
+    def http(self) -> HttpClient:
+        return self._attempt.deps.http.of(self._attempt.execution.workspace_id)
+
+    @property
+    def flows(self) -> _Flows:
+        parent = self._attempt.state.parent
+        before = cast("Sequence[str]", parent["flows"]) if isinstance(parent, Mapping) else ()
+        return _Flows(
+            self._attempt.deps,
+            ParentStep(
+                execution_id=self._attempt.execution.execution_id,
+                workspace_id=self._attempt.execution.workspace_id,
+                step=self.step,
+                failures=self.failures,
+                flows=(*(FlowId(flow) for flow in before), self._attempt.execution.flow_id),
+            ),
+        )
+
+    async def hold_long_value(self) -> None:
+        if self._attempt.wait_for_slot is not None:
+            await self._attempt.wait_for_slot()
+
+    def now(self) -> datetime:
+        return self._attempt.deps.clock.now()
+
+    def log(self, level: LogLevel, message: str, data: JSON = None) -> None:
+        self._attempt.log(level, message, data)
