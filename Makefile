@@ -1,21 +1,21 @@
 # Everything a developer does, on a machine with git, make and Python 3.11 or later with venv.
 #
-# The first target that needs it makes .venv and installs into it exactly what the lock files in
-# requirements/ say, by hash. It is done once, and again when a lock changes.
+# The first target that needs it creates .venv and installs exactly what the lock files in requirements/
+# list, by hash. This is done once, and again when a lock file changes.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 VENV := .venv
-# Named by this path and not by an activated environment: whatever else is installed stays out.
+# A path, not an activated environment, so that other installed packages have no effect.
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check --no-input
-# An interpreter of your own choice: make PYTHON=/opt/python3.12/bin/python3 test
+# To choose an interpreter: make PYTHON=/opt/python3.12/bin/python3 test
 PYTHON ?=
 ARGS ?=
-# Of tests. They wait for a good part of their time: more than a small machine of two cores has.
+# Processes that run tests. Tests often wait, so there are more processes than the two cores of a small machine.
 PROCESSES ?= 4
-# Tests start hundreds of processes: without bytecode on disk each of them would compile the program again.
+# Tests start hundreds of processes; without bytecode on disk each would compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
 CHECKED := src tests demo bench
 
@@ -25,22 +25,22 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
-demo: $(VENV)/.runtime ## Start a server, run a flow on it, and show what happens
+demo: $(VENV)/.runtime ## Start a server, run a flow on it, and kill it in the middle of another
 	@$(RUN) -m demo $(ARGS)
 
 .PHONY: serve
-serve: $(VENV)/.runtime ## Start the server; ARGS='--port 9000 --data-dir data' goes to it
+serve: $(VENV)/.runtime ## Start the server; ARGS='--port 9000 --data-dir data' are its options
 	@exec $(RUN) -m flowrunner serve $(ARGS)
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests; ARGS='tests/domain -k retry' goes to pytest
 	@$(RUN) -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# Asserts tell what must hold; and what it takes for passwords, ruff looks at too, place by place.
+# Asserts are allowed; supposed passwords are checked by ruff, with an exception for each place.
 ALLOWED_BY_BANDIT := B101,B105,B106
 
 .PHONY: lint
-lint: $(VENV)/.dev ## Check format, style, types, imports, and for common holes
+lint: $(VENV)/.dev ## Check format, style, types, imports, and common vulnerabilities
 	$(RUN) -m ruff format --check $(CHECKED)
 	$(RUN) -m ruff check $(CHECKED)
 	$(RUN) -m mypy
@@ -48,14 +48,14 @@ lint: $(VENV)/.dev ## Check format, style, types, imports, and for common holes
 	$(VENV)/bin/bandit --quiet --recursive --skip $(ALLOWED_BY_BANDIT) src demo
 
 .PHONY: check
-check: lint test ## Everything that must hold before a change is reviewed: lint and test
+check: lint test ## Lint and test: required before a review
 
 .PHONY: security
-security: $(VENV)/.dev ## Attack it in every way that the tests know; print what was tried
+security: $(VENV)/.dev ## Run every attack in the tests, and print the numbers
 	@ANONYMOUS_CALLS=$${ANONYMOUS_CALLS:-100000} $(RUN) -m pytest --scoreboard --continue-on-collection-errors $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(VENV)/.dev ## Fuzz the API as every role; FUZZ_CASES=100000, a quarter of an hour
+fuzz: $(VENV)/.dev ## Fuzz the API in every role; FUZZ_CASES=100000, a quarter of an hour
 	@PYTHONPATH=tests $(RUN) -m security.fuzz
 
 .PHONY: upgrade-fixture
@@ -63,52 +63,52 @@ upgrade-fixture: $(VENV)/.dev ## Record the stored installation of tests/upgrade
 	@PYTHONPATH=tests $(RUN) -m upgrades
 
 .PHONY: sbom
-sbom: $(VENV)/.dev ## Write down what the runtime is made of, as CycloneDX, into build/sbom.json
+sbom: $(VENV)/.dev ## Write the components of the runtime, as CycloneDX, into build/sbom.json
 	@mkdir -p build
 	@$(RUN) -W ignore -m cyclonedx_py requirements --output-reproducible --pyproject pyproject.toml \
 	    --output-file build/sbom.json requirements/runtime.txt
 	@echo build/sbom.json
 
 .PHONY: format
-format: $(VENV)/.dev ## Write all files in the common format
+format: $(VENV)/.dev ## Format all files
 	$(RUN) -m ruff format $(CHECKED)
 	$(RUN) -m ruff check --fix $(CHECKED)
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Measure how fast it is here; ARGS=--quick takes a minute
+bench: $(VENV)/.dev ## Measure the speed on this machine; ARGS=--quick takes a minute
 	@$(RUN) -m bench $(ARGS)
 
 .PHONY: chaos
-chaos: $(VENV)/.dev ## Break it under load in all ways for CHAOS_SECONDS=300 on each database; CHAOS_SEED
+chaos: $(VENV)/.dev ## Inject faults under load for CHAOS_SECONDS=300 on each database; CHAOS_SEED
 	@PYTHONPATH=tests $(RUN) -m chaos
 
 .PHONY: mutants
-mutants: $(VENV)/.dev ## Plant bugs that lose or repeat work, and say which are caught; takes its time
+mutants: $(VENV)/.dev ## Plant bugs that lose or repeat work, and report which are caught; takes long
 	@PYTHONPATH=tests $(RUN) -m mutants $(ARGS)
 
 .PHONY: conformance
-conformance: $(VENV)/.dev ## Play every rule and every crash on all that can run flows, and not a part as in test
+conformance: $(VENV)/.dev ## Run every rule and every crash on SQLite, PostgreSQL and Temporal, not a part as in test
 	@CONFORMANCE=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile --timeout 1200 tests/language \
 	    tests/engine/test_crashes.py tests/engine/test_crashes_on_postgresql.py \
 	    tests/engine/test_crashes_on_temporal.py $(ARGS)
 
-# The lock is made for every platform and Python at once, and names no host that it came from.
+# One lock for every platform and Python version, without the name of the index.
 COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header $(ARGS)
 
 .PHONY: lock
-lock: $(RUN) ## Lock the dependencies anew; ARGS=--upgrade takes newer ones
+lock: $(RUN) ## Lock the dependencies again; ARGS=--upgrade takes newer versions
 	$(PIP) install --quiet uv
 	$(COMPILE) requirements/dev.in --output-file requirements/dev.txt
 	$(COMPILE) requirements/build.in --constraint requirements/dev.txt --output-file requirements/runtime.txt
 	$(COMPILE) requirements/temporal.in --constraint requirements/dev.txt --output-file requirements/temporal.txt
 
 .PHONY: clean
-clean: ## Delete the environment and what tools have cached
+clean: ## Delete the environment and the caches of tools
 	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/editors/node_modules
 	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# What is installed.
+# Installation
 
 $(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(RUN)
 	@echo 'Installing what FlowRunner needs into $(VENV), once' >&2
@@ -116,15 +116,15 @@ $(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(RUN)
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# It holds all that the runtime needs, at the same versions.
+# It contains the dependencies of the runtime, in the same versions.
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(RUN)
 	@echo 'Installing what the tests need into $(VENV), once' >&2
 	@$(PIP) install --quiet --require-hashes --requirement requirements/dev.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.runtime $@
 
-# Some commands of these names are there and do not work, so each is tried. Debian leaves ensurepip
-# out until python3-venv is installed.
+# Some commands of these names exist and do not work, so each is tried. Debian has no ensurepip until
+# python3-venv is installed.
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 $(RUN):
@@ -138,5 +138,5 @@ $(RUN):
 	    fi; \
 	done; \
 	echo 'FlowRunner needs Python 3.11 or later with the modules venv and ensurepip.' >&2; \
-	echo 'On Debian and Ubuntu: apt install python3-venv. Or say where it is: make PYTHON=/path/to/python3' >&2; \
+	echo 'On Debian and Ubuntu: apt install python3-venv. Or name one: make PYTHON=/path/to/python3' >&2; \
 	exit 1
