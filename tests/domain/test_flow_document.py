@@ -141,6 +141,14 @@ def retry_of(node: str, defaults: str = "{retry: {max: 2, delay: 5s}}") -> Any:
     return flow_of(f"defaults: {defaults}\nnodes: {{a: {node}}}").nodes["a"].retry
 
 
+def test_a_first_delay_of_more_than_a_minute_is_not_cut_short() -> None:
+    node = "{type: http.request, params: {url: 'http://x'}, retry: {delay: 10m%s}}"
+
+    assert retry_of(node % "").delay_after(1, draw=0.0) == 600.0
+    assert retry_of(node % "").delay_after(2, draw=0.0) == 600.0
+    assert retry_of(node % ", max_delay: 2m").delay_after(1, draw=0.0) == 120.0
+
+
 def test_default_retries_apply_to_nodes_that_may_run_twice() -> None:
     for node in (
         "{type: http.request, params: {url: 'http://x'}}",

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosedError
 
-from flowrunner.settings import Settings
+from flowrunner.settings import Settings, load_settings
 from support.server import ADMIN_PASSWORD, HASTY, Server, clean_environment
 from support.waiting import wait_for
 
@@ -95,6 +95,16 @@ def test_a_value_can_be_read_from_a_file(command: Command, tmp_path: Path) -> No
     assert values(done.stdout)["admin_email"] == "me@example.com"
     assert values(done.stdout)["admin_password"] == "***"
     assert "a password in a file" not in done.stdout + done.stderr
+
+
+def test_a_value_from_a_file_loses_its_last_line_break_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("  blanks belong to it \n\n")
+    environment = {
+        "FLOWRUNNER_ADMIN_EMAIL": "me@example.com",
+        "FLOWRUNNER_ADMIN_PASSWORD_FILE": str(tmp_path / "password"),
+    }
+
+    assert load_settings({}, environment).admin_password == "  blanks belong to it \n"
 
 
 def test_a_limit_of_0_is_none_and_one_of_bytes_has_a_unit(command: Command) -> None:

@@ -1,5 +1,6 @@
 """Every connection has a deadline in every state, and gives way to others before the server runs out of anything."""
 
+import asyncio
 import http.client
 import json
 import socket
@@ -14,6 +15,7 @@ import pytest
 
 from api.shapes import assert_error
 from api.test_wire import reply_of, until_closed
+from flowrunner.api.http import connections
 from security.crowd import KINDS, PING, crowd, upgrade
 from security.test_loop_iterations import MOST_BYTES, MonitoredServer
 from support.client import PASSWORD, Client
@@ -110,6 +112,44 @@ def test_s62_a_closed_connection_whose_answer_nobody_reads_is_not_kept_for_ever(
         connection.sendall(b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
         wait_for(lambda: not is_kept(hasty_server, connection), 40)
+
+
+async def test_s62_a_client_that_stops_in_the_middle_of_an_answer_is_disconnected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "READ_SECONDS", 0.3)
+    loop, lost = asyncio.get_running_loop(), asyncio.Event()
+    open_connections = connections.Connections(10, on_drop=lambda: None)
+
+    class LongAnswer(asyncio.Protocol):
+        connection: connections.Connection
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            self.connection = connections.Connection(transport, loop, open_connections)
+            self.connection.write(bytes(32 * 2**20))
+
+        def pause_writing(self) -> None:
+            self.connection.pause_writing()
+
+        def resume_writing(self) -> None:
+            self.connection.resume_writing()
+
+        def connection_lost(self, error: Exception | None) -> None:
+            self.connection.lost()
+            lost.set()
+
+    async with await loop.create_server(LongAnswer, "127.0.0.1", 0) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), limit=4096)
+        # Fast enough, for several times as long as a client may read nothing.
+        ends_at = loop.time() + 1.0
+        while loop.time() < ends_at:
+            await reader.readexactly(64 * 1024)
+            await asyncio.sleep(0.01)
+        assert not lost.is_set()
+        async with asyncio.timeout(20):
+            await lost.wait()
+        writer.close()
 
 
 def test_s62_an_answer_that_is_read_slowly_arrives_whole(hasty_server: Server) -> None:

@@ -1,6 +1,7 @@
 """What the server writes about its failures tells nothing that a flow works with."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Final, Literal
 
 import pytest
 
+from flowrunner.logs import LineWriter
 from security.canaries import PLAIN, leaks
 from support.server import Server
 
@@ -103,3 +105,24 @@ def test_a_log_that_nobody_reads_any_more_stops_nothing(tmp_path: Path) -> None:
 
     assert ended["status"] == "failed"
     assert code == 0
+
+
+def test_lines_are_written_again_after_a_time_in_which_none_could_be(tmp_path: Path) -> None:
+    dropped: list[int] = []
+    reading, writing = os.pipe()
+    log = LineWriter(writing, dropped.append, most=100)
+    try:
+        os.close(reading)
+        # Several times as much as may wait, each line after the one before has failed.
+        for _ in range(10):
+            log.write("a line that cannot be written\n")
+            log.close()
+        with (tmp_path / "log").open("wb") as file:
+            os.dup2(file.fileno(), writing)
+        log.write("a line that can\n")
+        log.close()
+    finally:
+        os.close(writing)
+
+    assert (tmp_path / "log").read_text() == "a line that can\n"
+    assert dropped == []
