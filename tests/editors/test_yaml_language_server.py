@@ -117,4 +117,4 @@ async def test_parameters_of_other_types_and_older_forms_are_not_offered(editor:
 
 async def test_what_stands_there_is_explained(editor: Editor) -> None:
     assert "may be repeated" in await editor.hover("nodes:\n  a:\n    type: return\n    idem|potent: true\n")
-    assert "What the node does." in await editor.hover("nodes:\n  a:\n    ty|pe: log\n")
+    assert "The node type." in await editor.hover("nodes:\n  a:\n    ty|pe: log\n")

@@ -61,7 +61,7 @@ async def test_executions_that_run_together_keep_no_more_than_their_account_may(
             assert isinstance(end, Failed)
             assert end.error.type == "limit.account_stored"
             assert end.error.node in ("a", "b", None)
-            assert f"may keep {MOST}" in end.error.message
+            assert f"may store {MOST}" in end.error.message
     assert check_database(place) == []
 
 

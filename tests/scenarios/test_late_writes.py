@@ -49,7 +49,7 @@ async def write_late(url: str, *, is_shared: bool) -> None:
     ids = [ExecutionId(f"execution-{n}") for n in range(EXECUTIONS)]
     for id in ids:
         await journal.append(creation(id, epoch=epoch))
-    marks = [await journal.own(id, epoch) if is_shared else epoch for id in ids]
+    marks = [await journal.acquire(id, epoch) if is_shared else epoch for id in ids]
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     late: list[Append] = [completion(id, epoch=mark) for id, mark in zip(ids, marks, strict=True)]
@@ -104,7 +104,7 @@ async def take_over(url: str, *, is_shared: bool) -> None:
     epoch = await journal.epoch() if is_shared else await journal.claim()
     for n in range(EXECUTIONS):
         id = ExecutionId(f"execution-{n}")
-        mark = await journal.own(id, epoch) if is_shared else epoch
+        mark = await journal.acquire(id, epoch) if is_shared else epoch
         if n % 2:
             await journal.append(following(id, log_line(), epoch=mark, after=2))
     await database.close()

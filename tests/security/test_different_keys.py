@@ -54,7 +54,7 @@ async def test_a_process_with_other_keys_than_those_at_work_does_not_start(
     query(url, "CREATE SCHEMA elsewhere")
 
     async with at_work(tmp_path / "one", url):
-        with pytest.raises(WrongKey, match="uses another master key and signing key"):
+        with pytest.raises(WrongKey, match="uses a different master key and signing key"):
             async with at_work(tmp_path / "other", url):
                 pass
         # With the same keys, or with tables of its own.

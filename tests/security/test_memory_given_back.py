@@ -11,12 +11,12 @@ import pytest
 _LONG_VALUES = """
 import json
 from pathlib import Path
-from flowrunner.serving import give_large_blocks_back
+from flowrunner.serving import unmap_large_blocks
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
-give_large_blocks_back()
+unmap_large_blocks()
 before = resident()
 bytearray(2_000_000)
 long, stays = [], []

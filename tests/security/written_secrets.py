@@ -70,7 +70,7 @@ _CHOICES: Final[Mapping[str, Callable[[int, str], bool]]] = {
     "all": lambda number, character: True,
     "specials": _special,
     "every second": lambda number, character: number % 2 == 0 or _special(number, character),
-    "execution_inbox": lambda number, character: character.isalpha() or character in "%\\&'\"",
+    "letters": lambda number, character: character.isalpha() or character in "%\\&'\"",
 }
 _CASES: Final[Mapping[str, Callable[[int], bool]]] = {
     "upper": lambda number: True,
