@@ -1,6 +1,7 @@
 """The file, disk, locks and threads of SQLite."""
 
 import asyncio
+import contextlib
 import shutil
 import sqlite3
 import threading
@@ -24,6 +25,16 @@ pytestmark = pytest.mark.only("sqlite")
 
 
 async def test_a_long_read_does_not_hold_the_loop_and_gives_its_answer(database: SqliteDatabase) -> None:
+    counted, threads = await _read_long(database)
+
+    assert counted == 300_000
+    assert threads[0] == threading.get_ident() != threads[-1]
+    # The interrupted connection works again.
+    assert await database.read(lambda tx: tx.row("SELECT 1")) == (1,)
+
+
+async def _read_long(database: SqliteDatabase) -> tuple[int, list[int]]:
+    """Return the result of a long read, and the threads on which it was tried."""
     count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT count(*) FROM n"
     threads: list[int] = []
 
@@ -33,10 +44,7 @@ async def test_a_long_read_does_not_hold_the_loop_and_gives_its_answer(database:
             counted: int = (await one_row(tx, count))[0]
             return counted
 
-    assert await database.read(read) == 300_000
-    assert threads[0] == threading.get_ident() != threads[-1]
-    # The interrupted connection works again.
-    assert await database.read(lambda tx: tx.row("SELECT 1")) == (1,)
+    return await database.read(read), threads
 
 
 async def test_a_full_disk_refuses_the_batch_and_nothing_of_it_happens(database: SqliteDatabase, path: Path) -> None:
@@ -104,6 +112,9 @@ async def test_a_list_that_is_interrupted_does_not_leave_its_transaction_open(pa
         await database.write(lambda tx: tx.run("DELETE FROM executions"))
 
         assert await executions.page(MARA, flow_id=None, statuses=(), page=Page(limit=1, offset=0)) == ([], 0)
+        # Long reads are still interrupted on the loop.
+        _, threads = await _read_long(database)
+        assert threads[-1] != threading.get_ident()
     finally:
         await database.close()
 
@@ -138,6 +149,11 @@ def replace_by_an_empty_one(path: Path) -> None:
     path.touch()
 
 
+def replace_by_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def move_away(path: Path) -> None:
     path.rename(path.with_suffix(".moved"))
 
@@ -170,6 +186,31 @@ async def test_no_write_is_answered_once_the_database_itself_is_lost(
     for late in ("meanwhile", "after"):
         with pytest.raises(Unavailable):
             await insert(database, late)
+
+
+async def test_work_is_answered_although_the_file_was_lost_before_the_threads_began(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late: list[threading.Thread] = []
+
+    def start_later(thread: threading.Thread) -> None:
+        late.append(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start_later)
+        database = open_database(path)
+    replace_by_a_directory(path)
+    for thread in late:
+        thread.start()
+
+    try:
+        async with asyncio.timeout(20):
+            with contextlib.suppress(Unavailable):
+                await database.read_long(lambda tx: tx.row("SELECT count(*) FROM accounts"))
+            with pytest.raises(Unavailable):
+                await insert(database, "late")
+    finally:
+        await database.close()
 
 
 async def test_a_log_that_sqlite_itself_shortens_is_not_taken_for_lost(database: SqliteDatabase, path: Path) -> None:

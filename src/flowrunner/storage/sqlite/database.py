@@ -135,7 +135,6 @@ class SqliteDatabase:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             needed = ".".join(map(str, OLDEST_SQLITE))
             raise FlowRunnerError(f"SQLite {sqlite3.sqlite_version} is too old: this needs {needed} or later")
-        self._path = path
         self._bulk = bulk or {}
         self._on_commit = on_commit
         self._loop = asyncio.get_running_loop()
@@ -151,9 +150,16 @@ class SqliteDatabase:
         self._transaction_on_loop = SqliteTransaction(self._on_loop)
         self._steps_on_loop = 0
         self._on_loop.set_progress_handler(self._is_long_read, _INSTRUCTIONS_A_STEP)
+        # Connected here: a thread that cannot connect would end, and what is submitted to it would never be answered.
+        writer = _connect(path, cache_mib=8), DatabaseFiles(path)
         self._threads = [
-            threading.Thread(target=self._write_loop, name="sqlite-writer", daemon=True),
-            *(threading.Thread(target=self._read_loop, name=f"sqlite-reader-{n}", daemon=True) for n in range(READERS)),
+            threading.Thread(target=self._write_loop, args=writer, name="sqlite-writer", daemon=True),
+            *(
+                threading.Thread(
+                    target=self._read_loop, args=(_connect_to_read(path),), name=f"sqlite-reader-{n}", daemon=True
+                )
+                for n in range(READERS)
+            ),
         ]
         for thread in self._threads:
             thread.start()
@@ -255,9 +261,7 @@ class SqliteDatabase:
 
     # On the writer's thread
 
-    def _write_loop(self) -> None:
-        connection = _connect(self._path, cache_mib=8)
-        files = DatabaseFiles(self._path)
+    def _write_loop(self, connection: sqlite3.Connection, files: DatabaseFiles) -> None:
         waiting: deque[Pending] = deque()
         limit = BatchLimit()
         goes_on = True
@@ -331,8 +335,7 @@ class SqliteDatabase:
 
     # On the readers' threads
 
-    def _read_loop(self) -> None:
-        connection = _connect_to_read(self._path)
+    def _read_loop(self, connection: sqlite3.Connection) -> None:
         try:
             while (pending := self._reads.get()) is not None:
                 try:
@@ -419,7 +422,8 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path, *, cache_mib: int) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+    # Opened on one thread and used on another, but never on two at the same time.
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, check_same_thread=False)
     connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
