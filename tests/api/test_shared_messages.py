@@ -26,7 +26,7 @@ class Slow(Heard):
 
 @pytest.mark.parametrize(("kind", "length"), [(Heard, 10), (Slow, 100_000)])
 async def test_subscribers_are_sent_the_same_text(kind: type[Heard], length: int) -> None:
-    """Of what was recorded before they came, and of what is recorded while they listen."""
+    """Send subscribers the events recorded before they connected and those recorded while they listen."""
     broadcast, sockets = LocalBroadcast(), [kind() for _ in range(3)]
     lines = [Recorded(seq, NOON, Logged(level="info", message="x" * length), b"{}") for seq in (1, 2)]
     journal = cast("Any", Written(lines[:1]))

@@ -97,7 +97,7 @@ async def test_s56_long_bodies_of_one_account_leave_threads_to_another(tmp_path:
 
 
 async def test_s56_long_bodies_of_one_account_come_into_memory_as_there_is_room(tmp_path: Path) -> None:
-    """What a body takes is held until it was worked on: half as many bytes as the account has, or more."""
+    """Hold the memory of a body until its request is answered; each takes at least half of what an account may."""
     long = {"input": {"x": [{}] * 200_000}}
     async with two_accounts_at(tmp_path / "data") as accounts:
         flows = [await client.flow(RETURN) for client in (accounts.mara, accounts.omar)]

@@ -237,7 +237,7 @@ class Machine:
         return stored.status
 
     async def rests(self, id: str = "exec-1") -> bool:
-        """Whether nothing goes on in it by itself before its time comes."""
+        """Return whether the execution does nothing by itself before it is due."""
         # Read as the status is, so that the engine goes on meanwhile.
         await self.status(id)
         return bool(rows_of(self.path, "SELECT is_idle FROM executions WHERE id = ?", id)[0][0])
