@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from api.shapes import NAP
+from flowrunner.bootstrap.location import DATABASE_FILE
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.account import NEVER, Caller, Role, Scope, Session
 from flowrunner.domain.values import AccountId, SessionId, TokenId
@@ -44,12 +45,13 @@ class CallerCase:
 class Callers:
     """The program with every kind of caller."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, data_dir: Path) -> None:
         self.program = program
         self.app = program.app
         self.services = program.services
         self.by_name: dict[str, CallerCase] = {}
         self.victim = AccountId("")
+        self._data_dir = data_dir
         self._number = 0
 
     async def set_up(self) -> "Callers":
@@ -175,7 +177,7 @@ class Callers:
         await self.services.tokens.revoke(as_session(account_id), TokenId(id))
 
     def _sql(self, statement: str, *values: object) -> list[Any]:
-        with closing(sqlite3.connect(self.program.database._path)) as connection, connection:
+        with closing(sqlite3.connect(self._data_dir / DATABASE_FILE)) as connection, connection:
             return connection.execute(statement, values).fetchall()
 
     # Rows that belong to an account
@@ -230,6 +232,6 @@ def as_session(id: AccountId, role: Role = "user") -> Caller:
 
 
 @asynccontextmanager
-async def callers_at(path: Path) -> AsyncIterator[Callers]:
-    async with program_at(path) as program:
-        yield await Callers(program).set_up()
+async def callers_at(data_dir: Path) -> AsyncIterator[Callers]:
+    async with program_at(data_dir) as program:
+        yield await Callers(program, data_dir).set_up()

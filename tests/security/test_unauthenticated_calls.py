@@ -12,6 +12,7 @@ from typing import Any, Final
 from fastapi.routing import APIRoute
 
 from api.test_routes import OPEN
+from flowrunner.bootstrap.location import DATABASE_FILE
 from flowrunner.services.audit import MOST
 from security.two_accounts import RETURN, two_accounts_at
 from support.asgi import call, connect
@@ -49,7 +50,7 @@ async def test_s56_tens_of_thousands_of_calls_by_nobody_leave_no_row(tmp_path: P
         await accounts.mara.ended((await accounts.mara.run(await accounts.mara.flow(RETURN))).json["execution_id"])
         calls = anonymous_calls(accounts.app)
         called = {(method, path) for method, path, *_ in calls}
-        before = row_counts(accounts.program.database._path)
+        before = row_counts(tmp_path / "data" / DATABASE_FILE)
         statuses: Counter[int] = Counter()
 
         begun, made = time.monotonic(), 0
@@ -60,7 +61,7 @@ async def test_s56_tens_of_thousands_of_calls_by_nobody_leave_no_row(tmp_path: P
             made += len(calls)
         for n in range(200):
             await connect(accounts.app, "/ws/executions/x", token="x", subprotocols=[f"ticket.{n}"])
-        after = row_counts(accounts.program.database._path)
+        after = row_counts(tmp_path / "data" / DATABASE_FILE)
         minutes = int((time.monotonic() - begun) / 60) + 1
 
     grown = {name for name in before if after[name] != before[name]} - {*TOLD}
