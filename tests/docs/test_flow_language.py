@@ -14,7 +14,7 @@ from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.expression import OUTPUT_NAMES, javascript
 from flowrunner.domain.flow import COMMON_ERRORS
 from flowrunner.domain.retry import RetryPolicy
-from flowrunner.engine import actor, event_log, recorder, signals
+from flowrunner.engine import actor, event_log, mailbox, recorder
 from flowrunner.flowtest.memory import GivenFlows
 from flowrunner.flowtest.paths import edges_of
 from flowrunner.flowtest.run_test import Runtime, run_flow_test
@@ -142,8 +142,8 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "elements of a loop": f"{loops.MAX_ITEMS:,}",
         "values that a loop collects": f"{_size(decide.MAX_PART_BYTES)} of each run, "
         f"{_size(decide.MAX_COLLECTED_BYTES)} in all",
-        "signals that no node has taken yet": f"{signals.MAX_EARLY_SIGNALS:,}, "
-        f"of {_size(signals.MAX_EARLY_BYTES)} in memory",
+        "signals that no node has taken yet": f"{mailbox.MAX_EARLY_SIGNALS:,}, "
+        f"of {_size(mailbox.MAX_EARLY_BYTES)} in memory",
         "answer of a server": _size(egress.MAX_ANSWER_BYTES),
         "result of a node": _size(recorder.MAX_EVENT_BYTES),
         "results of the runs of a loop or of branches": f"{_size(execution.MAX_HELD_BYTES)} in memory",

@@ -11,7 +11,7 @@ import pytest
 from flowrunner.domain import decide, execution
 from flowrunner.domain.events import Completed, Failed, Logged, NodeStarted
 from flowrunner.domain.values import ExecutionId
-from flowrunner.engine import actor, recorder, signals
+from flowrunner.engine import actor, mailbox, recorder
 from flowrunner.ports import Signal
 from support.databases import rows_of
 from support.dependencies import Machine, SteppingClock, answer, machine
@@ -133,7 +133,7 @@ async def test_what_the_runs_of_a_loop_give_is_measured_as_it_is_in_memory(
 async def test_signals_that_no_step_waits_for_are_measured_by_their_size_in_memory(
     engine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signals, "MAX_EARLY_BYTES", 500_000)
+    monkeypatch.setattr(mailbox, "MAX_EARLY_BYTES", 500_000)
     await engine.save("nodes: {a: {type: wait, params: {key: k2}, next: b}, b: {type: wait, params: {key: last}}}")
     await engine.start()
     await engine.until_parked()

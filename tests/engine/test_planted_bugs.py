@@ -22,7 +22,7 @@ from flowrunner.domain.events import ScopeEnded
 from flowrunner.domain.execution import ExecutionState, ScopeProgress
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine import actor
-from flowrunner.engine.links import PendingNotifications
+from flowrunner.engine.children import PendingNotifications
 from flowrunner.engine.node_context import NodeContext
 from flowrunner.ports import Append, DuplicateRequest, Fenced, Journal
 from flowrunner.services.executions import Executions

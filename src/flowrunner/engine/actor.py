@@ -46,17 +46,21 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.execution import ExecutionState, Status
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.engine.dependencies import EngineDependencies, Stopped
-from flowrunner.engine.event_log import AT_A_STRETCH, MAX_UNRECORDED_EVENTS, EventLog, replayed
-from flowrunner.engine.expressions import ExecutionRef, OnConsole
-from flowrunner.engine.links import PendingNotifications
-from flowrunner.engine.log import level_of, line_of_end, line_of_failure
-from flowrunner.engine.mailbox import Mailbox, Result, SignalMessage
-from flowrunner.engine.outputs import collection, evaluate_outputs
+from flowrunner.engine.children import PendingNotifications
+from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef, Stopped
+from flowrunner.engine.event_log import (
+    AT_A_STRETCH,
+    MAX_UNRECORDED_EVENTS,
+    EventLog,
+    level_of,
+    line_of_end,
+    line_of_failure,
+    replayed,
+)
+from flowrunner.engine.expressions import OnConsole, collection, evaluate_outputs
+from flowrunner.engine.mailbox import Mailbox, Result, SignalMessage, StepResult, is_accepted, is_repeat
 from flowrunner.engine.recorder import hidden_soon, signal_key, storable_again, storable_soon
-from flowrunner.engine.signals import is_accepted, is_repeat
-from flowrunner.engine.step import StepResult, run_step
-from flowrunner.engine.step_tasks import StepTasks
+from flowrunner.engine.step import StepTasks, run_step
 from flowrunner.language.json_schema import size_of
 from flowrunner.ports import LONG_BYTES, Cancel, Redactor, Signal
 

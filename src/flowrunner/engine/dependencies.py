@@ -1,4 +1,4 @@
-"""Dependencies that all executions in memory share."""
+"""Dependencies that all executions in memory share, and the identity of one execution."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from flowrunner.domain.errors import Unavailable
+from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED, AccountLimits
+from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.plugin import NodeType
 from flowrunner.ports import (
     Broadcast,
@@ -94,3 +96,18 @@ class EngineDependencies:
                 if self.is_stopping:
                     raise Stopped from None
                 await asyncio.sleep(_RETRY_SECONDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionRef:
+    """The identity of an execution, for its steps.
+
+    Attributes:
+        keys_of: The execution whose idempotency keys its steps send: itself, or for some reruns the earlier execution.
+    """
+
+    execution_id: ExecutionId
+    workspace_id: WorkspaceId
+    flow_id: FlowId
+    flow: Flow
+    keys_of: ExecutionId

@@ -14,13 +14,10 @@ from flowrunner.domain.flow import Flow
 from flowrunner.domain.rerun import keys_of
 from flowrunner.domain.values import JSON, ExecutionId, memory_of_json
 from flowrunner.engine.actor import ExecutionActor
-from flowrunner.engine.dependencies import EngineDependencies
-from flowrunner.engine.event_log import AT_A_STRETCH, EventLog, replayed
-from flowrunner.engine.expressions import ExecutionRef
-from flowrunner.engine.links import PendingNotifications, attempt_of_parent, end_signal, key_of_end, notify_links
-from flowrunner.engine.log import line_of_end, line_of_start
+from flowrunner.engine.children import PendingNotifications, attempt_of_parent, end_signal, key_of_end, notify_links
+from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
+from flowrunner.engine.event_log import AT_A_STRETCH, EventLog, line_of_end, line_of_start, log_failed, replayed
 from flowrunner.engine.recorder import record, storable_soon
-from flowrunner.engine.server_log import log_failed
 from flowrunner.ports import (
     LARGE_BYTES,
     LONG_BYTES,

@@ -1,32 +1,41 @@
-"""The events of an execution in memory: the state after them, and the events that are not durable yet."""
+"""The events of an execution in memory, those not durable yet, and log lines about them."""
 
 import asyncio
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.decide import deadline_of
 from flowrunner.domain.errors import FlowRunnerError, LimitReached, Unavailable
 from flowrunner.domain.events import (
+    LOG_LEVELS,
     Admitted,
+    Completed,
+    Ending,
     Event,
     Failed,
+    Failure,
     Logged,
+    LogLevel,
     NodeCompleted,
     NodeFailed,
     NodeWaiting,
+    ScopeEnded,
     ScopesOpened,
+    Started,
+    Step,
 )
-from flowrunner.domain.execution import ExecutionState, replay
+from flowrunner.domain.execution import ExecutionState, StepState, StepStatus, replay
 from flowrunner.domain.explain import waiting_for
 from flowrunner.domain.flow import Flow
-from flowrunner.engine.dependencies import EngineDependencies
-from flowrunner.engine.expressions import ExecutionRef
+from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId, rfc3339
+from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.recorder import Storable, record
-from flowrunner.engine.server_log import log_failed, log_step, logs_steps, step_facts
 from flowrunner.ports import (
     OUTCOME_UNKNOWN,
     Append,
@@ -38,6 +47,8 @@ from flowrunner.ports import (
     StoredExecution,
     Summary,
 )
+
+logger = structlog.get_logger()
 
 # Results of pure nodes are appended together, up to these limits.
 MAX_UNRECORDED_EVENTS: Final = 64
@@ -120,7 +131,8 @@ class EventLog:
         self._redactor = redactor
         self._create = create
         self._pending = PendingAppend()
-        self._logs_steps = logs_steps()
+        # Only `log_level=debug` enables a line for each step.
+        self._logs_steps: bool = logger.is_enabled_for(logging.DEBUG)
         self.refused_node: str | None = None
 
     @classmethod
@@ -155,7 +167,7 @@ class EventLog:
         recorded = record(event, seq=state.seq + 1, at=at or self._deps.clock.now(), redactor=self._redactor)
         # Events with a time of their own come from another execution, which has logged them.
         if self._logs_steps and at is None and isinstance(recorded.event, NodeCompleted | NodeFailed):
-            pending.steps.append(step_facts(recorded.event, state, recorded.at))
+            pending.steps.append(_step_facts(recorded.event, state, recorded.at))
         state.apply(recorded.event, recorded.at)
         size = len(recorded.data)
         pending.records.append(recorded)
@@ -222,7 +234,7 @@ class EventLog:
     def _write_server_log(self, pending: PendingAppend) -> None:
         id, workspace_id = self._execution.execution_id, self._execution.workspace_id
         for facts in pending.steps:
-            log_step(id, workspace_id, facts)
+            logger.debug("step.finished", execution_id=id, workspace_id=workspace_id, **facts)
         ending = pending.records[-1].event
         if isinstance(ending, Failed):
             log_failed(id, workspace_id, self._execution.flow_id, ending.error)
@@ -288,3 +300,75 @@ async def replayed(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
     if len(events) <= AT_A_STRETCH:
         return replay(events)
     return await asyncio.to_thread(replay, events)
+
+
+# The engine's own lines in the log of an execution.
+
+
+def level_of(level: str) -> LogLevel:
+    """Return a level from a node type or script if it is known, else ``info``: stored levels must be readable."""
+    return level if level in LOG_LEVELS else "info"
+
+
+def line_of_start(started: Started) -> Logged:
+    message = "Execution queued: the concurrency limit is reached" if started.is_queued else "Execution started"
+    return Logged(level="info", message=message, node=started.node, node_type=started.node_type)
+
+
+def line_of_failure(event: NodeFailed) -> Logged:
+    data: dict[str, JSON] = {"type": event.error.type, "attempt": event.attempt}
+    if event.retry_at is not None:
+        data["retry_at"] = rfc3339(event.retry_at)
+    return Logged(
+        level="error" if event.retry_at is None else "warn",
+        message=event.error.message,
+        node=event.node,
+        node_type=event.node_type,
+        data=data,
+        scope=event.scope,
+        iteration=event.iteration,
+    )
+
+
+def line_of_end(event: Ending | ScopeEnded, last: StepState | None) -> Logged:
+    """Return the line about the end of the flow at its step ``last``."""
+    node = None if last is None else last.step.node
+    node_type = None if last is None else last.node_type
+    outcome = event.outcome if isinstance(event, ScopeEnded) else None
+    if isinstance(event, Completed) or outcome == "completed":
+        return Logged(level="info", message="Execution completed", node=node, node_type=node_type)
+    if isinstance(event, Failed | ScopeEnded) and event.error is not None:
+        message = f"Execution failed: {event.error.message}"
+        return Logged(level="error", message=message, node=node, node_type=node_type)
+    return Logged(level="warn", message="Execution cancelled", node=node, node_type=node_type)
+
+
+# Lines about executions in the server's log: names, numbers and error types, never values of users.
+
+
+def _step_facts(event: NodeCompleted | NodeFailed, state: ExecutionState, at: datetime) -> dict[str, Any]:
+    """Return the fields of `step.finished` for a step that is about to end or to be retried."""
+    step = Step(event.node, event.iteration, event.scope)
+    facts: dict[str, Any] = {
+        "step": str(step),
+        "node": event.node,
+        "type": event.node_type,
+        "attempt": event.attempt,
+        "duration_ms": round((at - state.at(step).started_at).total_seconds() * 1000),
+    }
+    if isinstance(event, NodeCompleted):
+        return {**facts, "state": (StepStatus.SKIPPED if event.skipped else StepStatus.COMPLETED).value}
+    status = StepStatus.FAILED if event.retry_at is None else StepStatus.RETRYING
+    return {**facts, "state": status.value, "error_type": event.error.type}
+
+
+def log_failed(execution_id: ExecutionId, workspace_id: WorkspaceId, flow_id: FlowId, error: Failure) -> None:
+    """Log a failed execution, once its end is durable."""
+    logger.info(
+        "execution.failed",
+        execution_id=execution_id,
+        workspace_id=workspace_id,
+        flow_id=flow_id,
+        node=error.node,
+        error_type=error.type,
+    )

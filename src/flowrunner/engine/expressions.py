@@ -1,4 +1,4 @@
-"""The names that expressions of a flow can read, and the values of templates."""
+"""The values of templates: the names that they read, a flow's outputs, and the values that a loop collects."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from flowrunner.domain.decide import node_of
-from flowrunner.domain.events import ROOT
+from flowrunner.domain.decide import Decision, complete, failed, node_of
+from flowrunner.domain.events import ROOT, Failure, ScopeEnded
 from flowrunner.domain.execution import ExecutionState, Frame, StepState
 from flowrunner.domain.expression import (
     NO_VALUES,
@@ -18,25 +18,9 @@ from flowrunner.domain.expression import (
     render,
     value_of,
 )
-from flowrunner.domain.flow import Flow, Mentions, Prepared
-from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId, rfc3339
-from flowrunner.engine.dependencies import EngineDependencies
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutionRef:
-    """The identity of an execution, for its steps.
-
-    Attributes:
-        keys_of: The execution whose idempotency keys its steps send: itself, or for some reruns the earlier execution.
-    """
-
-    execution_id: ExecutionId
-    workspace_id: WorkspaceId
-    flow_id: FlowId
-    flow: Flow
-    keys_of: ExecutionId
-
+from flowrunner.domain.flow import Mentions, Prepared
+from flowrunner.domain.values import JSON, rfc3339
+from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 
 # Characters and elements rendered on the event loop, which takes a few milliseconds.
 _SHORT: Final = 128 * 1024
@@ -194,3 +178,43 @@ def _as_read(frame: Frame, name: str) -> JSON:
 
 def _moment(at: datetime | None) -> str | None:
     return None if at is None else rfc3339(at)
+
+
+async def evaluate_outputs(
+    deps: EngineDependencies, execution: ExecutionRef, state: ExecutionState, on_console: OnConsole
+) -> Decision:
+    """Evaluate the outputs of a flow and return its end.
+
+    Raises:
+        Stopped.
+    """
+    flow, outputs = execution.flow, execution.flow.outputs
+    assert outputs is not None, "decided only for flows with outputs"
+    last = state.root.current
+    names = ExpressionScope(deps, execution, state, None, on_console, {})
+    try:
+        return complete(flow, await names.resolve(outputs))
+    except ExpressionFailed as error:
+        return failed(flow, state, Failure(type="expression", message=f"The outputs of the flow: {error}"), last)
+
+
+async def collection(
+    deps: EngineDependencies, execution: ExecutionRef, state: ExecutionState, scope: str, on_console: OnConsole
+) -> ScopeEnded:
+    """Return the end of one run of a loop's nodes, with the value that the loop collects from it.
+
+    Raises:
+        Stopped.
+    """
+    frame = state.frames[scope]
+    assert frame.owner is not None, "decided only for nodes in a loop"
+    node = node_of(execution.flow, state, frame.owner)
+    assert node.collect is not None, "decided only for loops that collect"
+    names = ExpressionScope(
+        deps, execution, state, frame.current, on_console, {"result": frame.flowing, "input": frame.item}
+    )
+    try:
+        return ScopeEnded(scope=scope, outcome="completed", result=await names.resolve(node.collect))
+    except ExpressionFailed as error:
+        failure = Failure(type=error.type, message=f"What '{node.name}' collects: {error}", node=node.name)
+        return ScopeEnded(scope=scope, outcome="failed", error=failure)

@@ -9,9 +9,8 @@ from flowrunner.domain.events import Logged, LogLevel
 from flowrunner.domain.execution import ExecutionState, StepState
 from flowrunner.domain.flow import Node
 from flowrunner.domain.values import JSON, FlowId
-from flowrunner.engine.dependencies import EngineDependencies
-from flowrunner.engine.expressions import ExecutionRef
-from flowrunner.engine.log import level_of
+from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
+from flowrunner.engine.event_log import level_of
 from flowrunner.plugin import HttpClient, SubFlow
 from flowrunner.ports import ParentStep
 
