@@ -14,7 +14,7 @@ from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.expression import OUTPUT_NAMES, javascript
 from flowrunner.domain.flow import COMMON_ERRORS
 from flowrunner.domain.retry import RetryPolicy
-from flowrunner.engine import actor, event_log, mailbox, recorder
+from flowrunner.engine import event_log, mailbox, recorder
 from flowrunner.flowtest.memory import GivenFlows
 from flowrunner.flowtest.paths import edges_of
 from flowrunner.flowtest.run_test import Runtime, run_flow_test
@@ -148,7 +148,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         "result of a node": _size(recorder.MAX_EVENT_BYTES),
         "results of the runs of a loop or of branches": f"{_size(execution.MAX_HELD_BYTES)} in memory",
         "data of an error": f"{_size(recorder.MAX_ERROR_BYTES)}, as JSON and in memory",
-        "all events of an execution": _size(actor.MAX_EXECUTION_BYTES),
+        "all events of an execution": _size(event_log.MAX_EXECUTION_BYTES),
         "log lines of an execution": f"{event_log.MAX_LOG_LINES:,}, with a line where they were cut",
         "data of a log line": _size(recorder.MAX_LOG_BYTES),
         "attempts of an execution": f"{decide.MAX_STEPS:,}",

@@ -11,7 +11,7 @@ import pytest
 from flowrunner.domain import decide, execution
 from flowrunner.domain.events import Completed, Failed, Logged, NodeStarted
 from flowrunner.domain.values import ExecutionId
-from flowrunner.engine import actor, mailbox, recorder
+from flowrunner.engine import event_log, mailbox, recorder
 from flowrunner.ports import Signal
 from support.databases import rows_of
 from support.dependencies import Machine, SteppingClock, answer, machine
@@ -177,7 +177,7 @@ async def test_one_long_value_named_many_times_is_an_error_and_not_a_flood(engin
 async def test_what_an_execution_records_is_bounded_also_over_a_restart(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actor, "MAX_EXECUTION_BYTES", 1_000_000)
+    monkeypatch.setattr(event_log, "MAX_EXECUTION_BYTES", 1_000_000)
     flow = """
     start: a
     nodes:
@@ -219,7 +219,7 @@ nodes:
 async def test_on_finish_runs_when_an_execution_has_recorded_too_much(
     engine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actor, "MAX_EXECUTION_BYTES", 1_000_000)
+    monkeypatch.setattr(event_log, "MAX_EXECUTION_BYTES", 1_000_000)
 
     events = await engine.run(HANDLED % ("transform", 'value: "${execution.status}"'), "x" * 100_000)
 
@@ -231,8 +231,8 @@ async def test_on_finish_runs_when_an_execution_has_recorded_too_much(
 async def test_handlers_that_record_too_much_themselves_are_cut_off(
     engine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actor, "MAX_EXECUTION_BYTES", 1_000_000)
-    monkeypatch.setattr(actor, "_BYTES_OF_HANDLERS", 50_000)
+    monkeypatch.setattr(event_log, "MAX_EXECUTION_BYTES", 1_000_000)
+    monkeypatch.setattr(event_log, "_BYTES_OF_HANDLERS", 50_000)
 
     events = await engine.run(HANDLED % ("transform", 'value: "${flow.input}"'), "x" * 100_000)
 

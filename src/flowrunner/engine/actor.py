@@ -7,10 +7,10 @@ makes the events and the decisions durable together, and only then acts.
 import asyncio
 import contextlib
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, assert_never, cast
+from typing import Final, assert_never
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.decide import (
@@ -23,10 +23,8 @@ from flowrunner.domain.decide import (
     Start,
     Wait,
     cancelled,
-    collected,
     decide,
     fail_attempt,
-    failed,
 )
 from flowrunner.domain.errors import LimitReached, RedactionLimit
 from flowrunner.domain.events import (
@@ -57,15 +55,12 @@ from flowrunner.engine.event_log import (
     line_of_failure,
     replayed,
 )
-from flowrunner.engine.expressions import OnConsole, collection, evaluate_outputs
-from flowrunner.engine.mailbox import Mailbox, Result, SignalMessage, StepResult, is_accepted, is_repeat
+from flowrunner.engine.expressions import evaluate
+from flowrunner.engine.mailbox import CancelRequest, Mailbox, Result, SignalMessage, StepResult, is_accepted, is_repeat
 from flowrunner.engine.recorder import hidden_soon, signal_key, storable_again, storable_soon
 from flowrunner.engine.step import StepTasks, run_step
-from flowrunner.language.json_schema import size_of
 from flowrunner.ports import LONG_BYTES, Cancel, Redactor, Signal
 
-MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
-_BYTES_OF_HANDLERS: Final = 16 * 1024 * 1024
 # More than a crash can lose.
 _CAREFUL_EVENTS: Final = 4 * MAX_UNRECORDED_EVENTS
 # A longer execution stays in memory for a while when it has to wait. Loading an event takes about 30 µs, so even an
@@ -73,24 +68,8 @@ _CAREFUL_EVENTS: Final = 4 * MAX_UNRECORDED_EVENTS
 _LONG_EVENTS: Final = 1000
 _STAY_SECONDS_AN_EVENT: Final = 0.001
 _LONGEST_STAY_SECONDS: Final = 10.0
-# Minimum size that each value collected by a loop counts for: an empty list takes more in memory than as JSON.
-_BYTES_OF_A_VALUE: Final = 16
 # Also the maximum delay of a wait in memory after the clock was set forward.
 _LONGEST_NAP_SECONDS: Final = 10.0
-
-_TOO_MUCH: Final = Failure(
-    type="limit.size",
-    message=f"The events of this execution take more than {MAX_EXECUTION_BYTES // 1024**2} MiB",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _CancelRequest:
-    """A cancel request with the future for its answer and the number of its inbox message."""
-
-    cancel: Cancel
-    answer: "asyncio.Future[bool] | None"
-    message: int | None
 
 
 class ExecutionActor:
@@ -110,10 +89,8 @@ class ExecutionActor:
         self._redactor = redactor
         self._notifications = notifications
         self._mailbox = Mailbox()
-        self._cancel_requests: list[_CancelRequest] = []
+        self._cancel_requests: list[CancelRequest] = []
         self._is_held = False
-        # The exceeded storage limit, until the execution fails because of it.
-        self._refusal: Failure | None = None
         self._on_left: Callable[[], object] | None = None
         self._begin_with(log)
 
@@ -153,7 +130,7 @@ class ExecutionActor:
     def cancel(
         self, request: Cancel, answer: "asyncio.Future[bool] | None" = None, *, message: int | None = None
     ) -> None:
-        self._cancel_requests.append(_CancelRequest(request, answer, message))
+        self._cancel_requests.append(CancelRequest(request, answer, message))
         self._mailbox.wake()
 
     def receive(self, signal: Signal, answer: "asyncio.Future[bool]") -> None:
@@ -206,16 +183,16 @@ class ExecutionActor:
     async def _revert(self, error: LimitReached) -> None:
         """Return to the stored state, from which the execution fails."""
         deps, execution, redactor, epoch = self._deps, self._execution, self._redactor, self._events.epoch
-        self._refusal = Failure(type="limit.account_stored", message=str(error), node=self._events.refused_node)
+        refusal = Failure(type="limit.account_stored", message=str(error), node=self._events.refused_node)
         self._steps.cancel_all()
         # They belong to steps whose events are not stored.
         self._mailbox.take_lines()
         # Its memory reservation covers one state: drop the old one first.
         self._begin_with(EventLog(deps, execution, redactor, ExecutionState(), epoch=epoch))
         stored, events = await deps.journal.load(execution.execution_id)
-        self._begin_with(
-            EventLog.resumed(deps, execution, redactor, await replayed(events), stored=stored, epoch=epoch)
-        )
+        log = EventLog.resumed(deps, execution, redactor, await replayed(events), stored=stored, epoch=epoch)
+        log.refusal = refusal
+        self._begin_with(log)
 
     def _stay_seconds(self) -> float:
         """Return how long an execution stays in memory while it waits; 0 for a short one.
@@ -242,7 +219,7 @@ class ExecutionActor:
             audit = cause.audit
             if force and (ended is not None or self._flow.on_finish is not None):
                 audit = self._note_lost_handlers(cause, ended)
-            self._exceed_quota()
+            self._events.exceed_quota()
             self._act(decision)
             self._events.attribute(audit, [r.message for r in requests if r.message is not None])
         try:
@@ -252,8 +229,7 @@ class ExecutionActor:
             raise
         is_cancelled = decision is not None or (ended is not None and ended.outcome == "cancelled")
         for request in requests:
-            if request.answer is not None and not request.answer.done():
-                request.answer.set_result(is_cancelled)
+            request.reply(is_cancelled)
 
     def _note_lost_handlers(self, request: Cancel, ended: ScopeEnded | None) -> AuditEntry | None:
         """Log that handlers were skipped or interrupted; return the audit entry with that detail."""
@@ -269,7 +245,7 @@ class ExecutionActor:
         """Decide, record and act until nothing is left to do; return the due time of the next timer."""
         while True:
             # Recorded here: `_finish` cannot pause between lines.
-            await self._log_all(self._mailbox.take_lines())
+            await self._log(*self._mailbox.take_lines())
             due_at = await self._decide()
             if self._to_evaluate is not None:
                 with contextlib.suppress(Stopped):
@@ -277,15 +253,7 @@ class ExecutionActor:
                 continue
             quick = self._steps.take_quick()
             if quick is not None:
-                if self._is_careful or self._events.is_much_unrecorded:
-                    await self._flush()
-                # A pure node has no effect outside, so its start need not be durable before.
-                lines: list[Logged] = []
-                try:
-                    result = await run_step(self._deps, self._execution, self._state, quick, lines.append)
-                finally:
-                    await self._log_all(lines)
-                await self._record_result(quick, result)
+                await self._run_quick(quick)
                 continue
             if self._may_hold_back():
                 self._mailbox.wake_soon()
@@ -293,6 +261,17 @@ class ExecutionActor:
                 await self._flush()
             self._steps.launch()
             return due_at
+
+    async def _run_quick(self, step: Step) -> None:
+        """Run a short step here. It has no effect outside, so its start need not be durable before."""
+        if self._is_careful or self._events.is_much_unrecorded:
+            await self._flush()
+        lines: list[Logged] = []
+        try:
+            result = await run_step(self._deps, self._execution, self._state, step, lines.append)
+        finally:
+            await self._log(*lines)
+        await self._record_result(step, result)
 
     @property
     def _starts_no_steps(self) -> bool:
@@ -317,9 +296,9 @@ class ExecutionActor:
         """Decide and record until nothing is left to do; return the due time of the next timer."""
         count = 0
         while not (self._to_evaluate or self._cancel_requests or self._starts_no_steps):
-            too_much = self._too_much()
-            if too_much is not None:
-                self._act(too_much)
+            too_large = self._events.end_if_too_large()
+            if too_large is not None:
+                self._act(too_large)
             now = self._deps.clock.now()
             # Steps started by this process still run: only steps from before its load can have been interrupted.
             self._may_be_interrupted = self._may_be_interrupted and any(
@@ -340,27 +319,6 @@ class ExecutionActor:
                     await asyncio.sleep(0)
         return None
 
-    def _too_much(self) -> Decision | None:
-        """Return the end of an execution whose events are too large; its handlers have an allowance of their own."""
-        ended, size = self._state.root.ended, self._events.size
-        failure = self._refusal or (_TOO_MUCH if size > MAX_EXECUTION_BYTES else None)
-        if self._state.ending is not None or failure is None:
-            return None
-        if ended is None:
-            self._exceed_quota()
-            return failed(self._flow, self._state, failure)
-        if self._refusal is None and size <= MAX_EXECUTION_BYTES + _BYTES_OF_HANDLERS:
-            return None
-        self._exceed_quota()
-        self._events.log(Logged(level="warn", message=f"The handlers of the end were cut off: {failure.message}"))
-        return cancelled(self._flow, self._state, "", force=True)
-
-    def _exceed_quota(self) -> None:
-        """Allow the end of the execution to be stored beyond the account's quota."""
-        if self._refusal is not None:
-            self._refusal = None
-            self._events.exceed_quota()
-
     def _act(self, decision: Decision) -> None:
         match decision:
             case Start(event):
@@ -368,10 +326,9 @@ class ExecutionActor:
                 self._steps.add(Step(event.node, event.iteration, event.scope))
             case Resume(step):
                 self._steps.add(step)
+            case Record(NodeFailed() as event):
+                self._record_failure(event)
             case Record(event):
-                if isinstance(event, NodeFailed):
-                    self._events.log(line_of_failure(event))
-                    self._notifications.leave(self._state.at(Step(event.node, event.iteration, event.scope)))
                 if isinstance(event, ScopeEnded):
                     self._end_scope(event)
                 self._record_known(event)
@@ -385,51 +342,36 @@ class ExecutionActor:
                 assert_never(decision)
 
     async def _evaluate(self) -> None:
-        """Evaluate the flow's outputs, or the value that a loop collects."""
+        """Evaluate the flow's outputs, or the value that a loop collects, and act on it."""
+        decision, self._to_evaluate = self._to_evaluate, None
+        assert decision is not None, "checked by the caller"
         lines: list[Logged] = []
 
         def on_console(level: str, text: str) -> None:
             lines.append(Logged(level=level_of(level), message=text))
 
-        decision, self._to_evaluate = self._to_evaluate, None
         try:
-            decisions = await (
-                self._collect(decision.scope, on_console)
-                if isinstance(decision, Collect)
-                else self._evaluate_outputs(on_console)
+            decisions = await evaluate(
+                decision,
+                self._deps,
+                self._execution,
+                self._state,
+                redactor=self._redactor,
+                on_console=on_console,
             )
         finally:
-            await self._log_all(lines)
+            await self._log(*lines)
         for each in decisions:
             self._act(each)
         await self._yield_after_long_events()
 
-    async def _evaluate_outputs(self, on_console: OnConsole) -> Sequence[Decision]:
-        decision = await evaluate_outputs(self._deps, self._execution, self._state, on_console)
-        if isinstance(decision, Record | Finish):
-            stored = await storable_soon(decision.event, self._redactor)
-            decision = replace(decision, event=cast("Any", stored.event))
-        return (decision,)
-
-    async def _collect(self, scope: str, on_console: OnConsole) -> Sequence[Decision]:
-        event = await collection(self._deps, self._execution, self._state, scope, on_console)
-        stored = await storable_soon(event, self._redactor)
-        ended = cast("ScopeEnded", stored.event)
-        if ended.outcome == "completed":
-            values, _ = size_of(ended.result)
-            ended = replace(ended, part_bytes=max(len(stored.data), values * _BYTES_OF_A_VALUE))
-        return collected(self._state, ended)
-
-    async def _log_all(self, lines: Sequence[Logged]) -> None:
+    async def _log(self, *lines: Logged) -> None:
         for line in lines:
-            await self._log(line)
-
-    async def _log(self, line: Logged) -> None:
-        if self._events.accepts_lines:
-            self._events.log(await storable_soon(line, self._redactor))
-            await self._yield_after_long_events()
-        else:
-            self._events.log(line)
+            if self._events.accepts_lines:
+                self._events.log(await storable_soon(line, self._redactor))
+                await self._yield_after_long_events()
+            else:
+                self._events.log(line)
 
     async def _yield_after_long_events(self) -> None:
         """Yield to other tasks if redacting the events since the last yield may have taken long."""
@@ -457,6 +399,11 @@ class ExecutionActor:
                 self._notifications.leave(current)
         self._steps.cancel_all()
         self._record_known(event)
+
+    def _record_failure(self, event: NodeFailed) -> None:
+        self._events.log(line_of_failure(event))
+        self._notifications.leave(self._state.at(Step(event.node, event.iteration, event.scope)))
+        self._events.record(event)
 
     def _record_known(self, event: Event) -> None:
         """Record an event derived from earlier ones: a result that one of them contains is not redacted again."""
@@ -512,10 +459,7 @@ class ExecutionActor:
             case Failure():
                 result = await hidden_soon(result, self._redactor)
                 current, now, draw = self._state.at(step), self._deps.clock.now(), self._deps.draw()
-                event = fail_attempt(self._flow, self._state, current, result, now=now, draw=draw)
-                self._events.log(line_of_failure(event))
-                self._notifications.leave(current)
-                self._events.record(event)
+                self._record_failure(fail_attempt(self._flow, self._state, current, result, now=now, draw=draw))
             case NodeCompleted() | NodeWaiting() | ScopesOpened():
                 recorded = self._events.record(await storable_soon(result, self._redactor))
                 if isinstance(recorded, NodeFailed):

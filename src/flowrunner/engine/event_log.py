@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from flowrunner.domain.audit import AuditEntry
-from flowrunner.domain.decide import deadline_of
+from flowrunner.domain.decide import Decision, cancelled, deadline_of, failed
 from flowrunner.domain.errors import FlowRunnerError, LimitReached, Unavailable
 from flowrunner.domain.events import (
     LOG_LEVELS,
@@ -54,9 +54,16 @@ logger = structlog.get_logger()
 MAX_UNRECORDED_EVENTS: Final = 64
 MAX_UNRECORDED_BYTES: Final = 1024 * 1024
 MAX_LOG_LINES: Final = 10_000
+MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
+_BYTES_OF_HANDLERS: Final = 16 * 1024 * 1024
 # Events that are applied without yielding to other tasks.
 AT_A_STRETCH: Final = 200
 _RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 3.0)
+
+_TOO_LARGE: Final = Failure(
+    type="limit.size",
+    message=f"The events of this execution take more than {MAX_EXECUTION_BYTES // 1024**2} MiB",
+)
 
 
 class PendingAppend:
@@ -109,6 +116,7 @@ class EventLog:
         size: Bytes of the events.
         status: The durable status.
         refused_node: The node of the last result in an append that exceeded the quota of the account.
+        refusal: The exceeded quota, until the execution ends because of it.
     """
 
     def __init__(
@@ -134,6 +142,7 @@ class EventLog:
         # Only `log_level=debug` enables a line for each step.
         self._logs_steps: bool = logger.is_enabled_for(logging.DEBUG)
         self.refused_node: str | None = None
+        self.refusal: Failure | None = None
 
     @classmethod
     def resumed(
@@ -193,8 +202,25 @@ class EventLog:
         self._pending.messages += messages
 
     def exceed_quota(self) -> None:
-        """Store the next append even beyond the quota of the account."""
-        self._pending.may_exceed = True
+        """Store the end of an execution beyond the quota of the account, if that is the reason for the end."""
+        if self.refusal is not None:
+            self.refusal = None
+            self._pending.may_exceed = True
+
+    def end_if_too_large(self) -> Decision | None:
+        """Return the end of an execution whose events are too large; its handlers have an allowance of their own."""
+        flow, state = self._execution.flow, self.state
+        failure = self.refusal or (_TOO_LARGE if self.size > MAX_EXECUTION_BYTES else None)
+        if state.ending is not None or failure is None:
+            return None
+        if state.root.ended is None:
+            self.exceed_quota()
+            return failed(flow, state, failure)
+        if self.refusal is None and self.size <= MAX_EXECUTION_BYTES + _BYTES_OF_HANDLERS:
+            return None
+        self.exceed_quota()
+        self.log(Logged(level="warn", message=f"The handlers of the end were cut off: {failure.message}"))
+        return cancelled(flow, state, "", force=True)
 
     def answer_when_durable(self, answer: "asyncio.Future[bool]") -> None:
         """Set ``answer`` to True once all recorded events are durable."""

@@ -2,11 +2,21 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, cast
 
-from flowrunner.domain.decide import Decision, complete, failed, node_of
+from flowrunner.domain.decide import (
+    Collect,
+    Decision,
+    EvaluateOutputs,
+    Finish,
+    Record,
+    collected,
+    complete,
+    failed,
+    node_of,
+)
 from flowrunner.domain.events import ROOT, Failure, ScopeEnded
 from flowrunner.domain.execution import ExecutionState, Frame, StepState
 from flowrunner.domain.expression import (
@@ -21,9 +31,14 @@ from flowrunner.domain.expression import (
 from flowrunner.domain.flow import Mentions, Prepared
 from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
+from flowrunner.engine.recorder import storable_soon
+from flowrunner.language.json_schema import size_of
+from flowrunner.ports import Redactor
 
 # Characters and elements rendered on the event loop, which takes a few milliseconds.
 _SHORT: Final = 128 * 1024
+# Minimum size that each value collected by a loop counts for: an empty list takes more in memory than as JSON.
+_BYTES_OF_A_VALUE: Final = 16
 
 # Called with the level and text of each `console` line of a script.
 OnConsole = Callable[[str, str], None]
@@ -180,32 +195,53 @@ def _moment(at: datetime | None) -> str | None:
     return None if at is None else rfc3339(at)
 
 
-async def evaluate_outputs(
-    deps: EngineDependencies, execution: ExecutionRef, state: ExecutionState, on_console: OnConsole
-) -> Decision:
-    """Evaluate the outputs of a flow and return its end.
+async def evaluate(
+    decision: EvaluateOutputs | Collect,
+    deps: EngineDependencies,
+    execution: ExecutionRef,
+    state: ExecutionState,
+    *,
+    redactor: Redactor,
+    on_console: OnConsole,
+) -> Sequence[Decision]:
+    """Evaluate a flow's outputs or the value that a loop collects, and return what follows, in its stored form.
 
     Raises:
         Stopped.
     """
+    if isinstance(decision, Collect):
+        event = await _collection(deps, execution, state, decision.scope, on_console)
+        stored = await storable_soon(event, redactor)
+        ended = cast("ScopeEnded", stored.event)
+        if ended.outcome == "completed":
+            values, _ = size_of(ended.result)
+            ended = replace(ended, part_bytes=max(len(stored.data), values * _BYTES_OF_A_VALUE))
+        return collected(state, ended)
+    ending = await _outputs(deps, execution, state, on_console)
+    if isinstance(ending, Record | Finish):
+        stored = await storable_soon(ending.event, redactor)
+        ending = replace(ending, event=cast("Any", stored.event))
+    return (ending,)
+
+
+async def _outputs(
+    deps: EngineDependencies, execution: ExecutionRef, state: ExecutionState, on_console: OnConsole
+) -> Decision:
+    """Return the end of a flow with outputs."""
     flow, outputs = execution.flow, execution.flow.outputs
     assert outputs is not None, "decided only for flows with outputs"
-    last = state.root.current
     names = ExpressionScope(deps, execution, state, None, on_console, {})
     try:
         return complete(flow, await names.resolve(outputs))
     except ExpressionFailed as error:
-        return failed(flow, state, Failure(type="expression", message=f"The outputs of the flow: {error}"), last)
+        failure = Failure(type="expression", message=f"The outputs of the flow: {error}")
+        return failed(flow, state, failure, state.root.current)
 
 
-async def collection(
+async def _collection(
     deps: EngineDependencies, execution: ExecutionRef, state: ExecutionState, scope: str, on_console: OnConsole
 ) -> ScopeEnded:
-    """Return the end of one run of a loop's nodes, with the value that the loop collects from it.
-
-    Raises:
-        Stopped.
-    """
+    """Return the end of one run of a loop's nodes, with the value that the loop collects from it."""
     frame = state.frames[scope]
     assert frame.owner is not None, "decided only for nodes in a loop"
     node = node_of(execution.flow, state, frame.owner)

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from flowrunner.domain.events import Failure, Logged, NodeCompleted, NodeWaiting, ScopesOpened, Step
 from flowrunner.domain.execution import ExecutionState
-from flowrunner.ports import Signal
+from flowrunner.ports import Cancel, Signal
 
 # Events that no step depends on become durable, and visible, after this time.
 SHOW_SECONDS: Final = 0.1
@@ -39,6 +39,19 @@ class SignalMessage:
 
     signal: Signal
     answer: "asyncio.Future[bool]"
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """A cancel request with the future for its answer, and the number of its inbox message."""
+
+    cancel: Cancel
+    answer: "asyncio.Future[bool] | None"
+    message: int | None
+
+    def reply(self, is_cancelled: bool) -> None:
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(is_cancelled)
 
 
 Message: TypeAlias = Result | Logged | SignalMessage
