@@ -273,6 +273,7 @@ class StepContext(Protocol):
     Attributes:
         step: Name of the step: `fetch.1`, or `each.1[4]/push.1` inside another node.
         input: Result of the previous node, or the execution's input.
+        flows: Starter of child executions, for a type that sets `starts_executions`.
         failures: Number of failed attempts of this step.
         timeout_seconds: Timeout that the flow sets for this node; None if it sets none.
         branches: Names of the node's branches.
@@ -351,6 +352,8 @@ class NodeType(ABC, Generic[P]):
             receives only `StepContext.collects`.
         sets_variables: An `Outcome` of the type may have `vars`. These nodes of an execution run one after the other,
             so that each reads the values that the previous one has set.
+        starts_executions: The node starts executions with `StepContext.flows`, which other types may not use. It has
+            no other effect outside, so tests of flows run it without a mock.
     """
 
     type: ClassVar[str]
@@ -365,6 +368,7 @@ class NodeType(ABC, Generic[P]):
     reevaluate_params: ClassVar[bool] = False
     collects: ClassVar[bool] = False
     sets_variables: ClassVar[bool] = False
+    starts_executions: ClassVar[bool] = False
 
     @abstractmethod
     async def run(self, params: P, context: StepContext) -> JSON | Outcome | Suspend | RunScopes | Collected:

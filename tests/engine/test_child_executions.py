@@ -13,9 +13,11 @@ from flowrunner.domain.events import Cancelled, Completed, NodeCompleted, NodeWa
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.engine import actor
+from flowrunner.nodes.subflow import SubflowNode
+from flowrunner.plugin import StepContext, Suspend
 from flowrunner.ports import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, REPLACED, Append, Journal, Signal
 from support.databases import change, rows_of
-from support.dependencies import FakeHttp, Machine, SteppingClock, answer, machine, never
+from support.dependencies import Acting, FakeHttp, Machine, SteppingClock, answer, machine, never
 from support.invariants import check_database
 
 from .crashes import ADMIN
@@ -233,6 +235,53 @@ async def test_a_child_that_was_being_started_when_its_parent_was_cancelled_is_c
         (child,) = children(path)
         assert await end_of(engine, child) == Cancelled(reason=PARENT_HAS_ENDED)
     assert check_database(path) == []
+
+
+async def test_a_child_that_a_node_type_of_its_own_was_starting_is_cancelled_too(path: Path) -> None:
+    class Delegate(SubflowNode):
+        type = "delegate"
+
+    async with gated(path, types=[Delegate()]) as engine:
+        engine.journal.opened.clear()
+        await engine.save(WAITS, "child")
+        await engine.save(CALLS.replace("type: flow", "type: delegate"))
+        await engine.start(input={})
+        await engine.journal.reached.wait()
+
+        await engine.dispatcher.cancel(PARENT, reason="by hand")
+
+        (child,) = children(path)
+        assert await end_of(engine, child) == Cancelled(reason=PARENT_HAS_ENDED)
+    assert check_database(path) == []
+
+
+async def test_a_child_of_a_node_type_of_its_own_is_cancelled_with_its_parent(path: Path) -> None:
+    async def delegate(value: Any, context: StepContext) -> Suspend:
+        child = await context.flows.start("child", version=None, input={}, wait=True)
+        return Suspend(key=f"flow:{child.execution_id}", details={"type": "delegate"})
+
+    async with machine(path, types=[Acting("delegate", delegate, starts_executions=True)]) as engine:
+        await engine.save(WAITS, "child")
+        await engine.save(CALLS.replace("{type: flow, params: {flow: child}", "{type: delegate"))
+        await engine.start(input={})
+        child = await until_waiting_for_child(engine)
+
+        await engine.dispatcher.cancel(PARENT, reason="by hand")
+
+        assert await end_of(engine, child) == Cancelled(reason=PARENT_HAS_GONE_ON)
+
+
+async def test_a_node_type_that_does_not_declare_it_starts_no_executions(path: Path) -> None:
+    async def delegate(value: Any, context: StepContext) -> Any:
+        return await context.flows.start("child", version=None, input={}, wait=False)
+
+    async with machine(path, types=[Acting("delegate", delegate)]) as engine:
+        await engine.save(WAITS, "child")
+        await engine.save(CALLS.replace("{type: flow, params: {flow: child}", "{type: delegate"))
+        await engine.start(input={})
+
+        assert await engine.until_ended() is Status.FAILED
+    assert rows_of(path, "SELECT count(*) FROM executions") == [(1,)]
 
 
 async def test_a_child_that_was_being_started_in_a_branch_that_lost_is_cancelled_too(path: Path) -> None:

@@ -23,8 +23,9 @@ nodes:
 """
 
 
-async def run_acting(path: Path, act: Any, *, pure: bool = False) -> list[Event]:
-    async with machine(path, types=[Acting("act", act, pure=pure)]) as engine:
+async def run_acting(path: Path, act: Any, *, pure: bool = False, starts_executions: bool = False) -> list[Event]:
+    acting = Acting("act", act, pure=pure, starts_executions=starts_executions)
+    async with machine(path, types=[acting]) as engine:
         events = await engine.run(FLOW)
     assert check_database(path) == []
     return events
@@ -198,7 +199,7 @@ async def test_a_context_has_no_public_attribute_beside_the_contract(path: Path)
         seen.update(name for name in dir(context) if not name.startswith("_"))
         seen.update(f"flows.{name}" for name in dir(context.flows) if not name.startswith("_"))
 
-    await run_acting(path, act)
+    await run_acting(path, act, starts_executions=True)
 
     contract = {name for name in dir(StepContext) if not name.startswith("_")}
     assert seen == contract | {"flows.start"}

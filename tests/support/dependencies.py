@@ -145,9 +145,17 @@ class Acting(NodeType[_AnyParams]):
     Params = _AnyParams
     errors = ("*",)
 
-    def __init__(self, name: str, act: Callable[[Any, StepContext], Awaitable[Any]], *, pure: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        act: Callable[[Any, StepContext], Awaitable[Any]],
+        *,
+        pure: bool = False,
+        starts_executions: bool = False,
+    ) -> None:
         self.type = name  # type: ignore[misc] # one class stands for many types
         self.pure = pure  # type: ignore[misc]
+        self.starts_executions = starts_executions  # type: ignore[misc]
         self._act = act
 
     async def run(self, params: _AnyParams, context: StepContext) -> Any:

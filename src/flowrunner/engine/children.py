@@ -1,21 +1,24 @@
 """Notifications between executions: an end to the waiting parent, a cancellation to orphaned children."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
-from flowrunner.domain.events import END_OF_FLOW, Cancelled, Completed, Ending, Event, Failed, Started
+from flowrunner.domain.events import END_OF_FLOW, Cancelled, Completed, Ending, Event, Failed, NodeWaiting, Started
 from flowrunner.domain.execution import Status, StepState, StepStatus
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.ports import PARENT_HAS_GONE_ON, ConcurrencySlot, Signal
 
-# The node type whose steps start executions and wait for them, and the `type` in the details of their wait.
-SUB_FLOW: Final = "flow"
-
 
 def key_of_end(id: ExecutionId) -> str:
     """Return the key of the signal that reports the end of an execution."""
     return f"{END_OF_FLOW}{id}"
+
+
+def child_of(wait: NodeWaiting) -> ExecutionId | None:
+    """Return the execution whose end a step waits for; None if it waits for something else."""
+    if wait.key is None or not wait.key.startswith(END_OF_FLOW):
+        return None
+    return ExecutionId(wait.key.removeprefix(END_OF_FLOW))
 
 
 def step_of_parent(started: Event) -> str | None:
@@ -95,11 +98,12 @@ class PendingNotifications:
 
     def leave(self, current: StepState) -> None:
         """Note the child execution of a step that stops waiting for it."""
-        if current.status is StepStatus.RUNNING and current.node_type == SUB_FLOW:
+        if current.status is StepStatus.RUNNING and self._deps.starts_executions(current.node_type):
             self._may_have_more_orphans = True
-        details = current.waiting.details if current.waiting is not None else None
-        if isinstance(details, Mapping) and details.get("type") == SUB_FLOW and current.status is StepStatus.WAITING:
-            self._orphans.append(ExecutionId(str(details["execution_id"])))
+        if current.status is StepStatus.WAITING and current.waiting is not None:
+            child = child_of(current.waiting)
+            if child is not None:
+                self._orphans.append(child)
 
     def notify(self, ending: Ending | None) -> None:
         """Cancel the orphans, and if the execution has ended, notify the waiting executions."""

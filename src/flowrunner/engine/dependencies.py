@@ -82,6 +82,11 @@ class EngineDependencies:
         assert self._flows is not None, "connected before the first execution"
         return self._flows
 
+    def starts_executions(self, node_type: str) -> bool:
+        """Return whether nodes of this type may start executions: True for a type that is no longer installed."""
+        known = self.node_types.get(node_type)
+        return known is None or known.starts_executions
+
     async def retry_until_available(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Call ``ask`` until it stops raising Unavailable; an outage must not fail the flow.
 

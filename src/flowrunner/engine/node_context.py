@@ -120,6 +120,9 @@ class NodeContext:
 
     @property
     def flows(self) -> _Flows:
+        type = self._attempt.declared.type
+        if not self._attempt.deps.node_types[type].starts_executions:
+            raise RuntimeError(f"The node type {type} uses context.flows: it has to set starts_executions = True")
         parent = self._attempt.state.parent
         before = cast("Sequence[str]", parent["flows"]) if isinstance(parent, Mapping) else ()
         return _Flows(

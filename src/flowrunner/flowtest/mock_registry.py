@@ -24,9 +24,6 @@ from flowrunner.plugin import (
     Suspend,
 )
 
-# It only starts other flows, whose nodes are mocked as well.
-_SUBFLOW = "flow"
-
 
 @dataclass(slots=True, kw_only=True)
 class MockRegistry:
@@ -51,7 +48,7 @@ class MockRegistry:
         mock = self.mocks.get(revision, {}).get(path)
         name = dotted_path(path)
         if mock is None:
-            if is_harmless or type == _SUBFLOW:
+            if is_harmless:
                 return None
             raise self.problem(
                 f"the node '{name}' ({type}) would reach outside, and tests run offline. "
@@ -79,6 +76,7 @@ class MockedType(NodeType[Any]):
     def __init__(self, real: NodeType[Any], registry: MockRegistry) -> None:
         self.type = real.type  # type: ignore[misc] # one class stands for many types
         self.reevaluate_params = real.reevaluate_params  # type: ignore[misc]
+        self.starts_executions = real.starts_executions  # type: ignore[misc]
         self._real = real
         self._registry = registry
 
@@ -86,7 +84,9 @@ class MockedType(NodeType[Any]):
         return self._real.read(params)
 
     async def run(self, params: Any, context: StepContext) -> JSON | Outcome | Suspend | RunScopes | Collected:
-        answer = self._registry.answer(context, self.type, is_harmless=self._real.pure)
+        # The nodes of the flows that a node starts are mocked as well.
+        is_harmless = self._real.pure or self._real.starts_executions
+        answer = self._registry.answer(context, self.type, is_harmless=is_harmless)
         if answer is None:
             return await self._real.run(params, context)
         if answer.error is not None:

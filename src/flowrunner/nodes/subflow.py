@@ -32,6 +32,7 @@ class SubflowNode(NodeType[FlowParams]):
     Params = FlowParams
     errors: ClassVar[tuple[str, ...]] = ("*",)
     timeout_seconds = None
+    starts_executions = True
 
     async def run(self, params: FlowParams, context: StepContext) -> JSON | Suspend:
         input = params.input if "input" in params.model_fields_set else context.input
