@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+import structlog
 from fastapi import FastAPI
 
 from flowrunner.api.browser import Browser
@@ -22,7 +23,7 @@ from flowrunner.domain.values import AccountId, personal_workspace
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.metrics import CountingBroadcast, Metrics
-from flowrunner.nodes import built_in
+from flowrunner.nodes import installed
 from flowrunner.ports import Advancing, OpenDispatcher
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
@@ -57,6 +58,8 @@ from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.tokens import SqlTokens
 from flowrunner.storage.usage import SqlUsage
+
+logger = structlog.get_logger()
 
 SETUP_TOKEN_FILE: Final = "setup-token"  # noqa: S105 # a file's name
 
@@ -93,7 +96,7 @@ def assemble(
     dispatch: Dispatch,
 ) -> Program:
     database, vault = stored.database, stored.vault
-    node_types = built_in()
+    node_types = installed(lambda reason: logger.error("node_type.load_failed", reason=reason))
     specs = {name: node_type.spec() for name, node_type in node_types.items()}
     journal, broadcast = SqlJournal(database), LocalBroadcast()
     flow_store, account_store, reader = SqlFlows(database), SqlAccounts(database), SqlExecutions(database)

@@ -1,14 +1,16 @@
 """Assembly of the reader of flows."""
 
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
 from flowrunner.domain.flow import NodeTypeSpec
 from flowrunner.domain.values import JSON, WorkspaceId
-from flowrunner.nodes import built_in
+from flowrunner.nodes import installed
+from flowrunner.plugin import NodeType
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.language import Language
 
@@ -55,9 +57,14 @@ class LazySandbox:
         return self._opened
 
 
+def node_types() -> Mapping[str, NodeType[Any]]:
+    """Return the node types by name; report one that cannot be used on the standard error."""
+    return installed(lambda reason: print(f"flowrunner: {reason}", file=sys.stderr))
+
+
 def node_type_specs() -> Mapping[str, NodeTypeSpec]:
-    """Return the specifications of the built-in node types by name."""
-    return {name: node_type.spec() for name, node_type in built_in().items()}
+    """Return the specifications of the node types by name."""
+    return {name: node_type.spec() for name, node_type in node_types().items()}
 
 
 @contextlib.asynccontextmanager

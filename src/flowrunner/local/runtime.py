@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable
 
 from flowrunner.flowtest.run_test import Runtime
-from flowrunner.nodes import built_in
+from flowrunner.local.language import node_types
 from flowrunner.ports import Redactor
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
@@ -15,13 +15,13 @@ from flowrunner.services.language import Language
 @contextlib.asynccontextmanager
 async def open_runtime(*, script_workers: int = 1) -> AsyncIterator[tuple[Language, Runtime]]:
     """Open the reader and the runtime. No process starts before the first JavaScript."""
-    node_types, schemas = built_in(), RustSchemas()
+    types, schemas = node_types(), RustSchemas()
     sandbox = JailedSandbox(script_workers)
-    specs = {name: node_type.spec() for name, node_type in node_types.items()}
+    specs = {name: node_type.spec() for name, node_type in types.items()}
     try:
         yield (
             Language(specs, schemas, sandbox),
-            Runtime(node_types=node_types, sandbox=sandbox, schemas=schemas, make_redactor=_redactor),
+            Runtime(node_types=types, sandbox=sandbox, schemas=schemas, make_redactor=_redactor),
         )
     finally:
         await sandbox.close()
