@@ -23,6 +23,7 @@ from bench.processes import BenchFailed
 from flowrunner.clock import SystemClock
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.account import Account
+from flowrunner.domain.causes import Requested
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED, AccountLimits
 from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
@@ -59,6 +60,7 @@ _MOST_ACTIVE: Final = 1000
 _ACCOUNT: Final = WorkspaceId("account-bench")
 _FLOW: Final = FlowId("flow-bench")
 _REVISION: Final = RevisionId("rev-bench")
+_CAUSE: Final = Requested(by=AccountId(_ACCOUNT))
 
 
 class Nothing(Params):
@@ -113,7 +115,9 @@ class Engine:
         now = self.clock.now()
         id = ExecutionId(new_id("exec", now))
         ended = self.ends.waiting[id] = asyncio.get_running_loop().create_future()
-        new = NewExecution(id=id, workspace_id=_ACCOUNT, flow_id=_FLOW, revision_id=_REVISION, started_at=now)
+        new = NewExecution(
+            id=id, workspace_id=_ACCOUNT, flow_id=_FLOW, revision_id=_REVISION, started_at=now, cause=_CAUSE
+        )
         await self.dispatcher.start(new, self.flow, {})
         await ended
         return id

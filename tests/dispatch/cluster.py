@@ -17,10 +17,11 @@ from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
 from flowrunner.dispatch.temporal.worker import TemporalWorker
 from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.account import Account, Caller
+from flowrunner.domain.causes import Requested
 from flowrunner.domain.events import Event, NodeWaiting
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import UNLIMITED, AccountLimits
-from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.engine.actor import ExecutionActor
 from flowrunner.engine.dependencies import SHORT_WAIT_SECONDS, EngineDependencies
 from flowrunner.engine.engine import FlowEngine
@@ -30,7 +31,7 @@ from flowrunner.ports import Clock, CompiledFlows, Journal, Sandbox, SavedFlow
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.vault import AesVault, MasterKeys
-from flowrunner.services.executions import Executions, Origin
+from flowrunner.services.executions import Executions, StartRequest
 from flowrunner.services.flows import CompiledFlowCache
 from flowrunner.services.reruns import Reruns
 from flowrunner.services.signals import Signals
@@ -250,7 +251,13 @@ class Front:
     async def start(
         self, flow: str = "flow-1", input: Mapping[str, JSON] | None = None, *, workspace_id: WorkspaceId = MARA
     ) -> ExecutionId:
-        return (await self.side.executions.accept(Origin(workspace_id=workspace_id), FlowId(flow), input or {})).id
+        asked = StartRequest(
+            workspace_id=workspace_id,
+            flow_id=FlowId(flow),
+            input=input or {},
+            cause=Requested(by=AccountId(workspace_id)),
+        )
+        return (await self.side.executions.accept(asked)).id
 
     async def status(self, id: ExecutionId) -> Status:
         return (await self.side.journal.stored(id)).status

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from docs.pages import DOCS, first_words, section
+from flowrunner.domain.causes import Requested
 from flowrunner.domain.events import (
     Event,
     Failure,
@@ -86,7 +87,7 @@ def followers(path: Sequence[Event], changes: Sequence[Event]) -> Iterator[StepS
 
 
 def status_after(path: Sequence[Event]) -> StepStatus:
-    start = Started(node="a", node_type="test", input={})
+    start = Started(node="a", node_type="test", input={}, cause=Requested(by=None))
     return replay([(happened, NOON) for happened in (start, *path)]).at(Step("a", 1)).status
 
 

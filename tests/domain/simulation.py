@@ -9,6 +9,7 @@ from zlib import crc32
 
 from hypothesis import strategies as st
 
+from flowrunner.domain.causes import Requested
 from flowrunner.domain.decide import (
     Collect,
     Decision,
@@ -49,6 +50,7 @@ from flowrunner.domain.retry import RetryPolicy
 from flowrunner.domain.values import JSON
 
 NOON: Final = datetime(2027, 1, 1, 12, tzinfo=UTC)
+REQUESTED: Final = Requested(by=None)
 ERRORS: Final = ("http.503", "http.404", "timeout", "connection.refused")
 Timed = tuple[Event, datetime]
 G = TypeVar("G", bound=Graph)
@@ -156,7 +158,9 @@ class Simulation:
 
     def begin(self, kept: Sequence[Timed] = ()) -> None:
         start = self.flow.nodes[self.flow.start]
-        self.record(Started(node=start.name, node_type=start.type, input={"n": 1}, is_queued=self.is_queued))
+        self.record(
+            Started(node=start.name, node_type=start.type, input={"n": 1}, cause=REQUESTED, is_queued=self.is_queued)
+        )
         for event, at in kept:
             self.state.apply(event, at)
             self.journal.append((event, at))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from domain.simulation import (
     NOON,
+    REQUESTED,
     Behaviour,
     Plan,
     ScopePlan,
@@ -321,7 +322,7 @@ def test_nothing_is_decided_before_the_execution_exists() -> None:
 
 def test_a_step_under_way_is_left_alone() -> None:
     run = simulation(node("a"))
-    run.record(Started(node="a", node_type="test", input=None))
+    run.record(Started(node="a", node_type="test", input=None, cause=REQUESTED))
     run.record(NodeStarted(node="a", node_type="test", iteration=1, attempt=1))
 
     assert decide(run.flow, run.state, running={Step("a", 1)}, now=NOON) == ()
@@ -329,7 +330,7 @@ def test_a_step_under_way_is_left_alone() -> None:
 
 def test_an_interrupted_step_runs_again() -> None:
     run = simulation(node("a"))
-    run.record(Started(node="a", node_type="test", input=None))
+    run.record(Started(node="a", node_type="test", input=None, cause=REQUESTED))
     run.record(NodeStarted(node="a", node_type="test", iteration=1, attempt=1))
 
     again = NodeStarted(node="a", node_type="test", iteration=1, attempt=2, interrupted=True)
@@ -338,7 +339,7 @@ def test_an_interrupted_step_runs_again() -> None:
 
 def test_an_interrupted_step_that_must_not_run_twice_fails_as_interrupted() -> None:
     run = simulation(node("a", {"error.interrupted": "b"}, repeatable=False), node("b"))
-    run.record(Started(node="a", node_type="test", input=None))
+    run.record(Started(node="a", node_type="test", input=None, cause=REQUESTED))
     run.record(NodeStarted(node="a", node_type="test", iteration=1, attempt=1))
 
     assert isinstance(run.run(), Completed)
@@ -348,7 +349,7 @@ def test_an_interrupted_step_that_must_not_run_twice_fails_as_interrupted() -> N
 
 def test_a_node_that_keeps_ending_the_process_fails_in_the_end() -> None:
     run = simulation(node("a"))
-    run.record(Started(node="a", node_type="test", input=None))
+    run.record(Started(node="a", node_type="test", input=None, cause=REQUESTED))
     starts = 0
     while not run.state.status.is_final:
         (decision,) = decide(run.flow, run.state, running=(), now=NOON)
@@ -434,7 +435,7 @@ def test_a_loop_gives_what_its_runs_gave_in_the_order_of_their_elements() -> Non
 
 def test_a_variable_keeps_its_value_until_it_is_set_again() -> None:
     run = simulation(node("a", {"default": "b"}), node("b"))
-    run.record(Started(node="a", node_type="test", input=None))
+    run.record(Started(node="a", node_type="test", input=None, cause=REQUESTED))
     for name, values in (("a", {"x": 1, "y": 1}), ("b", {"y": 2})):
         run.record(NodeStarted(node=name, node_type="test", iteration=1, attempt=1))
         done = NodeCompleted(
@@ -456,7 +457,7 @@ def test_a_variable_keeps_its_value_until_it_is_set_again() -> None:
 )
 def test_an_event_out_of_order_is_rejected(event: Event) -> None:
     run = simulation(node("a"))
-    run.record(Started(node="a", node_type="test", input=None))
+    run.record(Started(node="a", node_type="test", input=None, cause=REQUESTED))
     run.record(NodeStarted(node="a", node_type="test", iteration=1, attempt=1))
 
     with pytest.raises(IllegalEvent):

@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.broadcast import LocalBroadcast
+from flowrunner.domain.causes import awaiting_parent
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Cancelled, Completed, NodeCompleted, NodeWaiting, SignalReceived
 from flowrunner.domain.execution import Status
@@ -47,7 +48,7 @@ class Gate:
 
     async def append(self, append: Append) -> None:
         await self._journal.append(append)
-        if append.create is None or append.create.parent_id is None:
+        if append.create is None or awaiting_parent(append.create.cause) is None:
             return
         self.reached.set()
         await self.opened.wait()

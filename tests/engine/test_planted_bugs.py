@@ -17,6 +17,7 @@ import pytest
 
 from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain import decide as decide_module
+from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.decide import decide
 from flowrunner.domain.events import ScopeEnded
 from flowrunner.domain.execution import ExecutionState, ScopeProgress
@@ -25,7 +26,7 @@ from flowrunner.engine import actor
 from flowrunner.engine.children import PendingNotifications
 from flowrunner.engine.node_context import NodeContext
 from flowrunner.ports import Append, DuplicateRequest, Fenced, Journal
-from flowrunner.services.executions import Executions
+from flowrunner.services.executions import Executions, StartRequest
 from flowrunner.storage import journal
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
@@ -297,10 +298,10 @@ async def test_a_child_that_is_started_again_after_a_crash_is_caught(
 ) -> None:
     accept = Executions.accept
 
-    async def forgetful(self: Executions, origin: Any, *args: Any, **more: Any) -> Any:
-        if origin.started_for is not None:
-            more["idempotency_key"] = str(uuid4())
-        return await accept(self, origin, *args, **more)
+    async def forgetful(self: Executions, asked: StartRequest) -> Any:
+        if isinstance(asked.cause, ChildOf):
+            asked = replace(asked, idempotency_key=str(uuid4()))
+        return await accept(self, asked)
 
     monkeypatch.setattr(Executions, "accept", forgetful)
 

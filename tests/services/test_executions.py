@@ -7,12 +7,13 @@ from datetime import timedelta
 import pytest
 
 from flowrunner.domain.account import Caller
+from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
-from flowrunner.ports import Page, ParentStep
+from flowrunner.ports import Page
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import FlowDraft, Flows
@@ -201,15 +202,13 @@ async def test_a_step_that_asks_again_finds_the_execution_that_it_has_started(
     flows: Flows, engine: Machine, mara: Caller
 ) -> None:
     flow = await flows.create(mara, FlowDraft(definition=SMALL))
-    step = ParentStep(
-        execution_id=ExecutionId("exec-parent"), workspace_id=mara.workspace_id, step="call.1", failures=0, flows=()
-    )
+    step = ChildOf(execution_id=ExecutionId("exec-parent"), step="call.1", failures=0, flows=(), is_awaited=False)
 
     # After a crash, the input's expressions may have other values.
-    first = await engine.deps.flows.start(step, flow.id, version=None, input={"at": 1}, wait=False)
-    again = await engine.deps.flows.start(step, flow.id, version=None, input={"at": 2}, wait=False)
+    first = await engine.deps.flows.start(mara.workspace_id, step, flow.id, version=None, input={"at": 1})
+    again = await engine.deps.flows.start(mara.workspace_id, step, flow.id, version=None, input={"at": 2})
     after_a_failure = await engine.deps.flows.start(
-        replace(step, failures=1), flow.id, version=None, input={"at": 2}, wait=False
+        mara.workspace_id, replace(step, failures=1), flow.id, version=None, input={"at": 2}
     )
 
     assert again == first != after_a_failure

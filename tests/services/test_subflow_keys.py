@@ -1,8 +1,8 @@
 """The idempotency key of a step that starts an execution."""
 
 from flowrunner.domain.account import Caller
+from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import ParentStep
 from flowrunner.services.flows import FlowDraft, Flows
 from support.databases import rows_of
 from support.dependencies import Machine
@@ -15,11 +15,11 @@ async def test_a_step_however_deep_within_others_has_a_key_that_any_database_tak
 ) -> None:
     flow = await flows.create(mara, FlowDraft(definition=SMALL))
     for name in ("call", "another"):
-        step = ParentStep(
-            execution_id=ExecutionId("exec-parent"), workspace_id=mara.workspace_id, failures=0, flows=(),
+        step = ChildOf(
+            execution_id=ExecutionId("exec-parent"), failures=0, flows=(), is_awaited=False,
             step="/".join(f"{'ü' * 200}.1[{n}]" for n in range(15)) + f"/{name}.1",
         )  # fmt: skip
-        await engine.deps.flows.start(step, flow.id, version=None, input={}, wait=False)
+        await engine.deps.flows.start(mara.workspace_id, step, flow.id, version=None, input={})
 
     keys = [key for (key,) in rows_of(engine.path, "SELECT idempotency_key FROM executions")]
     assert len(set(keys)) == 2

@@ -1,10 +1,10 @@
 """Logs and results of flows may hold any text, and no query misinterprets it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
+from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.events import SignalReceived
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import LogLine, Page, UnreconciledChild
@@ -33,10 +33,10 @@ async def test_logs_with_any_text_are_listed_by_level(database: Database, journa
 @pytest.mark.parametrize("result", TEXTS)
 async def test_a_parent_counts_as_notified_whatever_its_child_returned(journal: SqlJournal, result: str) -> None:
     epoch = await journal.claim()
-    parent, child = ExecutionId("parent"), creation("child", epoch=epoch)
-    assert child.create is not None
+    parent = ExecutionId("parent")
+    child = creation("child", epoch=epoch, cause=ChildOf(execution_id=parent, step="a.1", failures=0, flows=()))
     await journal.append(creation(parent, epoch=epoch))
-    await journal.append(replace(child, create=replace(child.create, parent_id=parent)))
+    await journal.append(child)
     await journal.append(completion("child", epoch=epoch, result=result))
     unreconciled = [UnreconciledChild(child.execution_id, parent, child_has_ended=True)]
     assert await journal.unreconciled_children() == await journal.unreconciled_children(parent) == unreconciled

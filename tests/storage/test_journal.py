@@ -31,6 +31,7 @@ from support.databases import (
     MARA,
     NOON,
     OMAR,
+    REQUESTED,
     Place,
     add_flows,
     change,
@@ -515,7 +516,7 @@ async def test_nothing_waits_in_an_empty_journal(journal: SqlJournal) -> None:
 async def test_a_second_start_event_cannot_slip_in(journal: SqlJournal, path: Place) -> None:
     epoch = await journal.claim()
     await journal.append(creation("e1", epoch=epoch))
-    start = Started(node="a", node_type="log", input=None)
+    start = Started(node="a", node_type="log", input=None, cause=REQUESTED)
 
     with pytest.raises(Fenced):
         await journal.append(

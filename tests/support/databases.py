@@ -16,13 +16,14 @@ from typing import Any, Final, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 import asyncpg
-import msgspec
 
 from flowrunner.domain.account import Account, Role
+from flowrunner.domain.causes import Requested, StartCause
 from flowrunner.domain.events import Cancelled, Completed, Event, Failed, Logged, NodeCompleted, NodeStarted, Started
 from flowrunner.domain.execution import Status
-from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports import Append, NewExecution, Recorded, Summary
+from flowrunner.ports.event_codec import encode_event
 from flowrunner.storage.journal import AppendOp, append_together
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.postgres.database import PostgresDatabase
@@ -34,6 +35,7 @@ from support.postgres import PostgresServer, connected, query
 
 NOON: Final = datetime(2027, 1, 1, 12, tzinfo=UTC)
 MARA: Final = WorkspaceId("account-mara")
+REQUESTED: Final = Requested(by=AccountId(MARA))
 OMAR: Final = WorkspaceId("account-omar")
 Place: TypeAlias = Path | str
 
@@ -187,7 +189,7 @@ def account(id: str = MARA, *, email: str | None = None, role: Role = "admin") -
 
 def recorded(events: Sequence[Event], *, after: int, at: datetime = NOON) -> list[Recorded]:
     return [
-        Recorded(after + n, at + timedelta(milliseconds=after + n), event, msgspec.json.encode(event))
+        Recorded(after + n, at + timedelta(milliseconds=after + n), event, encode_event(event))
         for n, event in enumerate(events, start=1)
     ]
 
@@ -200,11 +202,12 @@ def creation(
     flow_id: str = "flow-1",
     key: str | None = None,
     digest: str | None = None,
+    cause: StartCause = REQUESTED,
     at: datetime = NOON,
 ) -> Append:
     """The first append of an execution, whose first node has started."""
     events = [
-        Started(node="a", node_type="log", input={"n": 1}),
+        Started(node="a", node_type="log", input={"n": 1}, cause=cause),
         NodeStarted(node="a", node_type="log", iteration=1, attempt=1),
     ]
     return Append(
@@ -219,6 +222,7 @@ def creation(
             flow_id=FlowId(flow_id),
             revision_id=RevisionId("rev-1"),
             started_at=at,
+            cause=cause,
             idempotency_key=key,
             request_digest=digest,
         ),

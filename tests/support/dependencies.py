@@ -35,7 +35,7 @@ from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.usage import SqlUsage
-from support.databases import MARA, NOON, Place, account, new_database_file, open_database, rows_of
+from support.databases import MARA, NOON, REQUESTED, Place, account, new_database_file, open_database, rows_of
 from support.flows import flow_of
 
 # Longer than anything here takes, shorter than a run of the tests may hang.
@@ -221,6 +221,7 @@ class Machine:
             flow_id=FlowId(flow_id),
             revision_id=revision_id,
             started_at=self.clock.now(),
+            cause=REQUESTED,
             idempotency_key=key,
         )
         await self.dispatcher.start(new, await self.library.get(MARA, revision_id), input)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias, get_args
 
+from flowrunner.domain.causes import StartCause
 from flowrunner.domain.values import JSON
 
 LogLevel: TypeAlias = Literal["debug", "info", "warn", "error"]
@@ -65,11 +66,7 @@ class Started:
     """The creation of an execution. ``node`` is its first node.
 
     Attributes:
-        by: The account that requested it; None for a sub-flow.
-        parent: The step of another execution that it runs for: `{execution_id, step, failures, flows}`, with the
-            number of failed attempts of the step, and the ids of the flows in the chain of calls.
-        rerun_of: The execution whose kept events follow: `{execution_id, from, keys_of}`. `keys_of` is present if the
-            steps send another execution's idempotency keys.
+        cause: What has started it. The kept events of a rerun follow this event.
         is_queued: The execution waits for a concurrency slot of its flow.
         flow_name: The flow's name, if it differs from the metadata of the revision.
     """
@@ -78,9 +75,7 @@ class Started:
     node: str
     node_type: str
     input: JSON
-    by: str | None = None
-    parent: JSON = None
-    rerun_of: JSON = None
+    cause: StartCause
     is_queued: bool = False
     flow_name: str = ""
 

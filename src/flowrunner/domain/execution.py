@@ -8,6 +8,7 @@ from enum import StrEnum
 from heapq import heappop, heappush
 from typing import Final, assert_never
 
+from flowrunner.domain.causes import StartCause
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import (
     HANDLERS,
@@ -252,7 +253,7 @@ class ExecutionState:
     seq: int = 0
     started_at: datetime | None = None
     input: JSON = None
-    parent: JSON = None
+    cause: StartCause | None = None
     is_queued: bool = False
     flow_name: str = ""
     frames: dict[str, Frame] = field(default_factory=dict)
@@ -362,7 +363,7 @@ class ExecutionState:
             case SignalReceived():
                 self._receive(event)
             case Started():
-                self.started_at, self.input, self.parent = at, event.input, event.parent
+                self.started_at, self.input, self.cause = at, event.input, event.cause
                 self.is_queued, self.flow_name = event.is_queued, event.flow_name
                 self.frames[ROOT] = Frame(ROOT, None, "", event.input, event.input)
                 self.ready = {ROOT: None}

@@ -5,9 +5,10 @@ around it, the events before the step; in the scopes beside it (other elements o
 ended steps.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from flowrunner.domain.causes import Requested
 from flowrunner.domain.decide import decide
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import (
@@ -31,7 +32,6 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.execution import replay
 from flowrunner.domain.flow import Flow, Graph, Node
-from flowrunner.domain.values import ExecutionId
 
 Timed = tuple[Event, datetime]
 
@@ -68,13 +68,6 @@ def kept_before(events: Sequence[Timed], start: Step) -> list[Timed]:
     return _without_open_steps(kept, around)
 
 
-def keys_of(started: Event) -> ExecutionId | None:
-    """Return the execution whose idempotency keys the steps send; None if they send their own."""
-    rerun_of = started.rerun_of if isinstance(started, Started) else None
-    found = rerun_of.get("keys_of") if isinstance(rerun_of, Mapping) else None
-    return None if found is None else ExecutionId(str(found))
-
-
 def misfit(kept: Sequence[Timed], start: Step, flow: Flow) -> str | None:
     """Return why ``flow`` cannot continue at ``start`` after the kept events; None if it can."""
     for event, _ in kept:
@@ -98,7 +91,7 @@ def _check_goes_on(kept: Sequence[Timed], flow: Flow) -> None:
     """Raises: any error of the replay or the decision if the events do not fit the flow."""
     first = flow.nodes[flow.start]
     now = max((at for _, at in kept), default=datetime.min.replace(tzinfo=UTC))
-    started = Started(node=first.name, node_type=first.type, input=None)
+    started = Started(node=first.name, node_type=first.type, input=None, cause=Requested(by=None))
     decide(flow, replay([(started, now), *kept]), running=(), now=now)
 
 

@@ -1,7 +1,8 @@
 """Notifications between executions: an end to the waiting parent, a cancellation to orphaned children."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.events import END_OF_FLOW, Cancelled, Completed, Ending, Event, Failed, NodeWaiting, Started
 from flowrunner.domain.execution import Status, StepState, StepStatus
 from flowrunner.domain.values import JSON, ExecutionId
@@ -21,24 +22,9 @@ def child_of(wait: NodeWaiting) -> ExecutionId | None:
     return ExecutionId(wait.key.removeprefix(END_OF_FLOW))
 
 
-def step_of_parent(started: Event) -> str | None:
+def parent_step(started: Event) -> ChildOf | None:
     """Return the parent step of an execution, from its first event."""
-    parent = _parent(started)
-    return None if parent is None else str(parent["step"])
-
-
-def attempt_of_parent(started: Event) -> tuple[str, JSON] | None:
-    """Return the parent step of an execution and the number of its failed attempts at that time.
-
-    Each attempt after a failed one starts another execution.
-    """
-    parent = _parent(started)
-    return None if parent is None else (str(parent["step"]), parent["failures"])
-
-
-def _parent(started: Event) -> Mapping[str, JSON] | None:
-    parent = started.parent if isinstance(started, Started) else None
-    return parent if isinstance(parent, Mapping) else None
+    return started.cause if isinstance(started, Started) and isinstance(started.cause, ChildOf) else None
 
 
 def end_signal(id: ExecutionId, started: Event, last: Event) -> Signal | None:
@@ -53,7 +39,8 @@ def end_signal(id: ExecutionId, started: Event, last: Event) -> Signal | None:
             payload = {"status": Status.CANCELLED.value}
         case _:
             return None
-    return Signal(key=key_of_end(id), payload=payload, step=step_of_parent(started))
+    parent = parent_step(started)
+    return Signal(key=key_of_end(id), payload=payload, step=None if parent is None else parent.step)
 
 
 def notify_links(

@@ -7,14 +7,14 @@ from typing import Final
 
 import structlog
 
+from flowrunner.domain.causes import awaiting_parent, keys_of
 from flowrunner.domain.errors import InvalidFlow, NotFound, Unavailable
 from flowrunner.domain.events import Cancelled, Event, Failed, Failure, Started
 from flowrunner.domain.execution import ExecutionState, Status
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.rerun import keys_of
 from flowrunner.domain.values import JSON, ExecutionId, memory_of_json
 from flowrunner.engine.actor import ExecutionActor
-from flowrunner.engine.children import PendingNotifications, attempt_of_parent, end_signal, key_of_end, notify_links
+from flowrunner.engine.children import PendingNotifications, end_signal, key_of_end, notify_links, parent_step
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.event_log import AT_A_STRETCH, EventLog, line_of_end, line_of_start, log_failed, replayed
 from flowrunner.engine.recorder import record, storable_soon
@@ -63,14 +63,14 @@ class FlowEngine:
             workspace_id=new.workspace_id,
             flow_id=new.flow_id,
             flow=flow,
-            keys_of=keys_of(started) or new.id,
+            keys_of=keys_of(new.cause) or new.id,
         )
         redactor = await self._deps.vault.redactor(new.workspace_id)
         log = EventLog(self._deps, execution, redactor, ExecutionState(), epoch=self._deps.epoch, create=new)
-        notifications = PendingNotifications(self._deps, new.id, started, new.parent_id, new.slot)
+        notifications = PendingNotifications(self._deps, new.id, started, awaiting_parent(new.cause), new.slot)
         actor = ExecutionActor(self._deps, execution, redactor, log, notifications)
         size_at_yield = memory = 0
-        for number, (event, at) in enumerate([(started, None), *new.prefix], start=1):
+        for number, (event, at) in enumerate([(started, None), *new.kept], start=1):
             stored = await storable_soon(event, redactor)
             log.record(stored, at)
             memory += memory_of_json(stored.data)
@@ -80,7 +80,7 @@ class FlowEngine:
                 await asyncio.sleep(0)
         log.record(line_of_start(started))
         stays = at_once and self._reserve_memory(actor, log.size, memory)
-        await actor.create(begins=stays and not flow.nodes[flow.start].pure and not new.prefix)
+        await actor.create(begins=stays and not flow.nodes[flow.start].pure and not new.kept)
         return actor if stays else None
 
     def _reserve_memory(self, actor: ExecutionActor, size: int, memory: int) -> bool:
@@ -146,7 +146,7 @@ class FlowEngine:
             workspace_id=stored.workspace_id,
             flow_id=stored.flow_id,
             flow=flow,
-            keys_of=keys_of(started) or stored.id,
+            keys_of=keys_of(started.cause) or stored.id,
         )
         log = EventLog.resumed(self._deps, execution, redactor, state, stored=stored, epoch=epoch)
         notifications = PendingNotifications(self._deps, stored.id, started, stored.parent_id, stored.slot)
@@ -175,7 +175,9 @@ class FlowEngine:
         left: list[ExecutionId] = []
         for child in children:
             first, *_ = await self._deps.journal.events(child, after=0, limit=1)
-            if key_of_end(child) not in waiting and attempt_of_parent(first.event) not in running:
+            step = parent_step(first.event)
+            is_running = step is not None and (step.step, step.failures) in running
+            if key_of_end(child) not in waiting and not is_running:
                 left.append(child)
         return left
 
@@ -229,22 +231,13 @@ async def _state_of(events: Sequence[tuple[Event, datetime]]) -> ExecutionState:
         raise Unreadable(f"The events of this execution do not follow from each other ({error})") from error
 
 
-def _rerun_of(new: NewExecution) -> JSON:
-    if new.rerun_of is None:
-        return None
-    rerun: dict[str, JSON] = {"execution_id": new.rerun_of, "from": new.rerun_from}
-    return rerun if new.keys_of is None else rerun | {"keys_of": new.keys_of}
-
-
 def _start_of(new: NewExecution, flow: Flow, input: JSON) -> Started:
     start = flow.nodes[flow.start]
     return Started(
         node=start.name,
         node_type=start.type,
         input=input,
-        by=new.by,
-        parent=new.started_for,
-        rerun_of=_rerun_of(new),
+        cause=new.cause,
         is_queued=new.slot is not None and new.slot.is_queued,
         flow_name=new.flow_name if new.flow_name != flow.name else "",
     )

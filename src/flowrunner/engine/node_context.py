@@ -1,18 +1,17 @@
 """The view of a step's attempt that its node type gets."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import cast
 
+from flowrunner.domain.causes import ChildOf, calling_flows
 from flowrunner.domain.events import Logged, LogLevel
 from flowrunner.domain.execution import ExecutionState, StepState
 from flowrunner.domain.flow import Node
-from flowrunner.domain.values import JSON, FlowId
+from flowrunner.domain.values import JSON, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.event_log import level_of
 from flowrunner.plugin import HttpClient, SubFlow
-from flowrunner.ports import ParentStep
 
 
 @dataclass(slots=True)
@@ -49,12 +48,14 @@ class _Flows:
     """The executions that one step starts. Implements `plugin.SubFlows`."""
 
     _deps: EngineDependencies
-    _parent: ParentStep
+    _workspace_id: WorkspaceId
+    _step: ChildOf
 
     async def start(self, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool) -> SubFlow:
         # A repeat finds the execution if the first call started it.
+        cause = replace(self._step, is_awaited=wait)
         return await self._deps.retry_until_available(
-            lambda: self._deps.flows.start(self._parent, flow, version=version, input=input, wait=wait)
+            lambda: self._deps.flows.start(self._workspace_id, cause, flow, version=version, input=input)
         )
 
 
@@ -123,18 +124,15 @@ class NodeContext:
         type = self._attempt.declared.type
         if not self._attempt.deps.node_types[type].starts_executions:
             raise RuntimeError(f"The node type {type} uses context.flows: it has to set starts_executions = True")
-        parent = self._attempt.state.parent
-        before = cast("Sequence[str]", parent["flows"]) if isinstance(parent, Mapping) else ()
-        return _Flows(
-            self._attempt.deps,
-            ParentStep(
-                execution_id=self._attempt.execution.execution_id,
-                workspace_id=self._attempt.execution.workspace_id,
-                step=self.step,
-                failures=self.failures,
-                flows=(*(FlowId(flow) for flow in before), self._attempt.execution.flow_id),
-            ),
+        execution, cause = self._attempt.execution, self._attempt.state.cause
+        assert cause is not None, "an execution with a running step has started"
+        step = ChildOf(
+            execution_id=execution.execution_id,
+            step=self.step,
+            failures=self.failures,
+            flows=(*calling_flows(cause), execution.flow_id),
         )
+        return _Flows(self._attempt.deps, execution.workspace_id, step)
 
     async def hold_long_value(self) -> None:
         if self._attempt.wait_for_slot is not None:

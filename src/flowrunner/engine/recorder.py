@@ -26,6 +26,7 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.values import JSON, memory_of
 from flowrunner.ports import LONG_BYTES, Recorded, Redactor
+from flowrunner.ports.event_codec import encode_event
 
 MAX_EVENT_BYTES: Final = 2 * 1024 * 1024
 MAX_LOG_BYTES: Final = 64 * 1024
@@ -86,10 +87,10 @@ def record(event: Event | Storable, *, seq: int, at: datetime, redactor: Redacto
 
 def _encoded(event: Event) -> tuple[Event, bytes]:
     try:
-        return event, msgspec.json.encode(event)
+        return event, encode_event(event)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         event = _encodable(event, type(error).__name__)
-        return event, msgspec.json.encode(event)
+        return event, encode_event(event)
 
 
 def _storable(event: Event, encoded: bytes, redactor: Redactor | None) -> Storable:
@@ -97,18 +98,18 @@ def _storable(event: Event, encoded: bytes, redactor: Redactor | None) -> Storab
     if len(encoded) > (_LONG_ERROR_BYTES if isinstance(event, NodeFailed | Failed) else MAX_LOG_BYTES):
         bounded = _bounded(event, len(encoded))
         if bounded is not event:
-            event, encoded = bounded, msgspec.json.encode(bounded)
+            event, encoded = bounded, encode_event(bounded)
     try:
         if redactor is not None and redactor.found_in(encoded):
             event = _redacted(event, msgspec.json.decode(encoded), redactor)
-            encoded = msgspec.json.encode(event)
+            encoded = encode_event(event)
     except RedactionLimit as error:
         event = _replacement(event, error)
-        encoded = msgspec.json.encode(event)
+        encoded = encode_event(event)
     if len(encoded) > _MESSAGE_CHARACTERS:
         shortened = _with_shorter_message(event)
         if shortened is not event:
-            event, encoded = shortened, msgspec.json.encode(shortened)
+            event, encoded = shortened, encode_event(shortened)
     return Storable(event, encoded)
 
 
@@ -128,7 +129,10 @@ def _redacted(event: Event, fields: dict[str, Any], redactor: Redactor) -> Event
         within[name] = value
     if colon:
         fields["key"] = f"{kind}:{fields['key']}"
-    return msgspec.convert(fields, type(event))
+    changed = {name: within[name] for within, name in places if within is fields}
+    if isinstance(error, dict):
+        changed["error"] = msgspec.convert(error, Failure)
+    return replace(event, **changed)
 
 
 def signal_key(key: str, redactor: Redactor) -> str:
@@ -204,7 +208,7 @@ def _bounded(event: Event, size: int) -> Event:
             return _failed(event, "node.result_too_large", message)
         case Failed() if size > MAX_LOG_BYTES:
             shorter = replace(event, input={"truncated": "what flowed in is too large to be shown here"})
-            return _bounded_error(shorter, len(msgspec.json.encode(shorter)))
+            return _bounded_error(shorter, len(encode_event(shorter)))
         case NodeFailed() | Failed():
             return _bounded_error(event, size)
         case _:

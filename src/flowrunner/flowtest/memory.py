@@ -1,10 +1,11 @@
 """Journal, flows and secrets for the engine, in memory."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from flowrunner.domain.causes import Requested, StartCause, awaiting_parent
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import Event
 from flowrunner.domain.flow import Flow
@@ -26,6 +27,7 @@ from flowrunner.ports import (
 
 # The workspace of everything that runs without a server.
 NOBODY: Final = WorkspaceId("local")
+BY_NOBODY: Final = Requested(by=None)
 
 
 @dataclass(slots=True)
@@ -96,7 +98,7 @@ class MemoryJournal:
             account_is_gone=False,
             size=run.size,
             last_seq=len(run.records),
-            parent_id=run.new.parent_id,
+            parent_id=awaiting_parent(run.new.cause),
         )
 
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
@@ -248,12 +250,15 @@ class MemoryVault:
         pass
 
 
-def new_execution(id: ExecutionId, given: GivenFlow, at: datetime) -> NewExecution:
-    return NewExecution(id=id, workspace_id=NOBODY, flow_id=given.id, revision_id=given.revision_id, started_at=at)
-
-
-def child_execution(
-    id: ExecutionId, given: GivenFlow, at: datetime, *, parent: ExecutionId | None, started_for: JSON, key: str
+def new_execution(
+    id: ExecutionId, given: GivenFlow, at: datetime, *, cause: StartCause = BY_NOBODY, key: str | None = None
 ) -> NewExecution:
-    new = new_execution(id, given, at)
-    return replace(new, parent_id=parent, started_for=started_for, idempotency_key=key)
+    return NewExecution(
+        id=id,
+        workspace_id=NOBODY,
+        flow_id=given.id,
+        revision_id=given.revision_id,
+        started_at=at,
+        cause=cause,
+        idempotency_key=key,
+    )

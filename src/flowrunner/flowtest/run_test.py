@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.events import Event, Failed, Failure, Started
 from flowrunner.domain.execution import replay
@@ -16,7 +17,15 @@ from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
-from flowrunner.flowtest.memory import NOBODY, GivenFlow, GivenFlows, MemoryJournal, MemoryVault, new_execution
+from flowrunner.flowtest.memory import (
+    BY_NOBODY,
+    NOBODY,
+    GivenFlow,
+    GivenFlows,
+    MemoryJournal,
+    MemoryVault,
+    new_execution,
+)
 from flowrunner.flowtest.mock_registry import MockedType, MockRegistry
 from flowrunner.flowtest.paths import Edge, Trace, taken, trace
 from flowrunner.flowtest.subflows import GivenSubFlows
@@ -25,7 +34,7 @@ from flowrunner.flowtest.virtual_time import ClockedSandbox, NullBroadcast, Virt
 from flowrunner.language.flow_tests import FlowTest, Mock, NodePath, read_mocks
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.plugin import HttpAnswer, HttpClient, NodeFailure, NodeType
-from flowrunner.ports import ParentStep, Redactor, Sandbox
+from flowrunner.ports import Redactor, Sandbox
 from flowrunner.services.admission import InputForms
 
 
@@ -119,9 +128,9 @@ async def run_flow_test(
     ids = (ExecutionId(f"exec_{number}") for number in itertools.count(1))
     forms = InputForms(runtime.schemas)
 
-    def missing(parent: ParentStep, flow: str) -> None:
+    def missing(cause: ChildOf, flow: str) -> None:
         registry.problem(
-            f"the step '{parent.step}' starts the flow '{flow}': give it a mock, or give that flow's file too"
+            f"the step '{cause.step}' starts the flow '{flow}': give it a mock, or give that flow's file too"
         )
 
     deps.connect(
@@ -183,6 +192,6 @@ def _rejected(flow: Flow, input: Mapping[str, JSON], error: InvalidInput) -> Seq
     """Return the events for an execution that is not created because of its input."""
     start = flow.nodes[flow.start]
     return [
-        Started(node=start.name, node_type=start.type, input=dict(input), by=NOBODY),
+        Started(node=start.name, node_type=start.type, input=dict(input), cause=BY_NOBODY),
         Failed(error=Failure(type="input.invalid", message=str(error))),
     ]

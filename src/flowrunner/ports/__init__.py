@@ -30,7 +30,6 @@ from flowrunner.ports.dispatch import (
     InboxMessage,
     OpenDispatcher,
     Ownership,
-    ParentStep,
     Signal,
     SubFlowStarter,
 )
@@ -146,7 +145,6 @@ __all__ = [
     "OpenDispatcher",
     "Ownership",
     "Page",
-    "ParentStep",
     "PasswordHasher",
     "Quota",
     "Recorded",

@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId
+from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.plugin import SubFlow
 from flowrunner.ports.journal import NewExecution
 
@@ -227,25 +228,15 @@ class Dispatcher(ExecutionLinks, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParentStep:
-    """A step that starts an execution of another flow.
-
-    Attributes:
-        flows: The flows that led to the step, its own flow last.
-        failures: Failed attempts of the step; each may start another execution.
-    """
-
-    execution_id: ExecutionId
-    workspace_id: WorkspaceId
-    step: str
-    failures: int
-    flows: Sequence[FlowId]
-
-
 class SubFlowStarter(Protocol):
     async def start(
-        self, parent: ParentStep, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool
+        self,
+        workspace_id: WorkspaceId,
+        cause: ChildOf,
+        flow: str,
+        *,
+        version: str | int | None,
+        input: Mapping[str, JSON],
     ) -> SubFlow:
         """See `plugin.SubFlows`."""
         ...

@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.causes import StartCause
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import AccountLimits
-from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.memory import Loading
 
 
@@ -71,15 +72,11 @@ class NewExecution:
     Attributes:
         idempotency_key: Key from the caller; a second request with it never creates a second execution.
         request_digest: Digest of the request with that key, to tell a repeat from a mistake.
-        by: The account that requested the execution.
-        parent_id: The execution that waits for its end.
-        started_for: Value of `Started.parent`.
+        cause: What has started it.
+        kept: Events after the first one that a rerun keeps of another execution.
         flow_name: Name of the flow; if empty, the name in the metadata of its revision.
         slot: Its concurrency slot, if executions of the flow are limited.
         limits: Limits of the account, where the journal counts its executions in memory.
-        rerun_of: The execution it repeats, from the step ``rerun_from`` on.
-        keys_of: The execution whose idempotency keys its steps send, if not its own.
-        prefix: Events after the first one that a rerun keeps of another execution.
         audit: The audit entry that names the requester.
     """
 
@@ -88,18 +85,13 @@ class NewExecution:
     flow_id: FlowId
     revision_id: RevisionId
     started_at: datetime
+    cause: StartCause
+    kept: Sequence[tuple[Event, datetime]] = ()
     idempotency_key: str | None = None
     request_digest: str | None = None
-    by: WorkspaceId | None = None
-    parent_id: ExecutionId | None = None
-    started_for: JSON = None
     flow_name: str = ""
     slot: ConcurrencySlot | None = None
     limits: AccountLimits | None = None
-    rerun_of: ExecutionId | None = None
-    rerun_from: str | None = None
-    keys_of: ExecutionId | None = None
-    prefix: Sequence[tuple[Event, datetime]] = ()
     audit: AuditEntry | None = None
 
 

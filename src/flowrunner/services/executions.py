@@ -11,6 +11,7 @@ import msgspec
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
+from flowrunner.domain.causes import Requested, Rerun, StartCause
 from flowrunner.domain.errors import (
     Conflict,
     InvalidFlow,
@@ -71,37 +72,27 @@ class StartedExecution:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """The origin of a new execution: a caller's request, or a step of another execution.
+class StartRequest:
+    """A request to start an execution, whatever the cause.
 
     Attributes:
-        by: The caller's account; None without a caller.
-        caller: The caller to name in the audit log; None for the step of another execution.
-        parent_id: The execution that waits for its end.
-        started_for: The step of another execution: `{execution_id, step, failures, flows}`.
+        caller: The caller to name in the audit log; None if no account asks at this moment.
+        revision_id: The revision to run; None for the flow's current one.
+        idempotency_key: A second request with this key returns the execution that the first one started.
+        digest: Digest of the request, to tell its repeat from another request with the same key. None if all requests
+            with the key are equal: after a crash a step repeats its request, possibly with another input.
+        kept: Events that a rerun keeps of another execution.
     """
 
     workspace_id: WorkspaceId
-    by: WorkspaceId | None = None
+    flow_id: FlowId
+    input: Mapping[str, JSON]
+    cause: StartCause
     caller: Caller | None = None
-    parent_id: ExecutionId | None = None
-    started_for: JSON = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repetition:
-    """The part of an earlier execution that a rerun keeps: see `domain.rerun`.
-
-    Attributes:
-        asked: The whole request, to distinguish its repeat from another request with the same idempotency key.
-        keys_of: The execution whose idempotency keys its steps send; None for its own.
-    """
-
-    of: ExecutionId
-    from_step: str | None
-    prefix: Sequence[tuple[Event, datetime]]
-    asked: JSON
-    keys_of: ExecutionId | None = None
+    revision_id: RevisionId | None = None
+    idempotency_key: str | None = None
+    digest: str | None = None
+    kept: Sequence[tuple[Event, datetime]] = ()
 
 
 class Executions:
@@ -141,36 +132,33 @@ class Executions:
             TooManyRequests: If the execution would be queued, and the account's queue is full.
             Unavailable.
         """
-        origin = Origin(workspace_id=caller.workspace_id, by=caller.workspace_id, caller=caller)
-        return await self.accept(origin, flow_id, input, idempotency_key=idempotency_key)
-
-    async def accept(
-        self,
-        origin: Origin,
-        flow_id: FlowId,
-        input: Mapping[str, JSON],
-        *,
-        revision_id: RevisionId | None = None,
-        idempotency_key: str | None = None,
-        repetition: Repetition | None = None,
-    ) -> StartedExecution:
-        """Start an execution of the flow's current revision, or of the given one. Raises: as `run`."""
-        digest = None
-        # A step has no digest: after a crash it repeats its request, possibly with another input.
-        if idempotency_key is not None and origin.caller is not None:
-            digest = digest_of([flow_id, input] if repetition is None else repetition.asked)
-        try:
-            current = await self._flows.current(origin.workspace_id, flow_id)
-            revision_id = current.revision_id if revision_id is None else revision_id
-            flow = await self._library.get(origin.workspace_id, revision_id)
-            checked = await self._inputs.check(origin.workspace_id, revision_id, flow, input)
-            slot = await concurrency_slot_of(
-                flow, origin.workspace_id, flow_id, checked, name=current.name, sandbox=self._sandbox
+        return await self.accept(
+            StartRequest(
+                workspace_id=caller.workspace_id,
+                flow_id=flow_id,
+                input=input,
+                cause=Requested(by=caller.account_id),
+                caller=caller,
+                idempotency_key=idempotency_key,
+                digest=None if idempotency_key is None else digest_of([flow_id, input]),
             )
-            await self._stored.check(origin.workspace_id)
+        )
+
+    async def accept(self, asked: StartRequest) -> StartedExecution:
+        """Start an execution. Raises: as `run`."""
+        workspace_id, flow_id, revision_id = asked.workspace_id, asked.flow_id, asked.revision_id
+        try:
+            current = await self._flows.current(workspace_id, flow_id)
+            revision_id = current.revision_id if revision_id is None else revision_id
+            flow = await self._library.get(workspace_id, revision_id)
+            checked = await self._inputs.check(workspace_id, revision_id, flow, asked.input)
+            slot = await concurrency_slot_of(
+                flow, workspace_id, flow_id, checked, name=current.name, sandbox=self._sandbox
+            )
+            await self._stored.check(workspace_id)
         except (NotFound, InvalidFlow, InvalidInput, LimitReached):
             # The repeat of an accepted request gets the same answer, even if the flow has changed.
-            before = await self.accepted_before(origin.workspace_id, idempotency_key, digest)
+            before = await self.accepted_before(workspace_id, asked.idempotency_key, asked.digest)
             if before is None:
                 raise
             return before
@@ -178,29 +166,24 @@ class Executions:
         id = ExecutionId(new_id("exec", now))
         new = NewExecution(
             id=id,
-            workspace_id=origin.workspace_id,
+            workspace_id=workspace_id,
             flow_id=flow_id,
             revision_id=revision_id,
             started_at=now,
-            idempotency_key=idempotency_key,
-            request_digest=digest,
-            by=origin.by,
-            parent_id=origin.parent_id,
-            started_for=origin.started_for,
+            cause=asked.cause,
+            kept=asked.kept,
+            idempotency_key=asked.idempotency_key,
+            request_digest=asked.digest,
             flow_name=current.name,
             slot=slot,
-            rerun_of=None if repetition is None else repetition.of,
-            rerun_from=None if repetition is None else repetition.from_step,
-            keys_of=None if repetition is None else repetition.keys_of,
-            prefix=() if repetition is None else repetition.prefix,
-            audit=None if origin.caller is None else _start_of(id, flow_id, origin.caller, repetition, at=now),
+            audit=None if asked.caller is None else _start_of(id, flow_id, asked.caller, asked.cause, at=now),
         )
         try:
             status = await self._start(new, flow, checked)
         except DuplicateRequest as repeat:
-            return await self._repeat(origin.workspace_id, repeat.execution_id, repeat.request_digest, asked=digest)
+            return await self._repeat(workspace_id, repeat.execution_id, repeat.request_digest, asked=asked.digest)
         except TooManyRequests:
-            before = await self.accepted_before(origin.workspace_id, idempotency_key, digest)
+            before = await self.accepted_before(workspace_id, asked.idempotency_key, asked.digest)
             if before is None:
                 raise
             return before
@@ -333,11 +316,8 @@ def digest_of(asked: JSON) -> str:
     return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 
 
-def _start_of(
-    id: ExecutionId, flow_id: FlowId, caller: Caller, repetition: Repetition | None, *, at: datetime
-) -> AuditEntry:
-    details: dict[str, JSON] = {"flow_id": flow_id}
-    if repetition is not None:
-        details["rerun_of"] = repetition.of
-    action = "execution.started" if repetition is None else "execution.rerun"
+def _start_of(id: ExecutionId, flow_id: FlowId, caller: Caller, cause: StartCause, *, at: datetime) -> AuditEntry:
+    action, details = "execution.started", {"flow_id": str(flow_id)}
+    if isinstance(cause, Rerun):
+        action, details = "execution.rerun", details | {"rerun_of": str(cause.of)}
     return act(caller, action, "execution", id, at=at, details=details)

@@ -7,13 +7,15 @@ from typing import Final
 import msgspec
 
 from flowrunner.domain.account import Caller
+from flowrunner.domain.causes import Rerun, keys_of
 from flowrunner.domain.errors import Conflict, invalid
+from flowrunner.domain.events import Started
 from flowrunner.domain.execution import IllegalEvent
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before, keys_of, misfit
+from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before, misfit
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId
 from flowrunner.ports import CompiledFlows, ExecutionDetail, ExecutionReader, FlowStore, Journal
-from flowrunner.services.executions import Executions, Origin, Repetition, StartedExecution, digest_of
+from flowrunner.services.executions import Executions, StartedExecution, StartRequest, digest_of
 from flowrunner.services.replays import Replays
 
 CURRENT: Final = "current"
@@ -62,42 +64,46 @@ class Reruns:
                 another request.
             Conflict: If the kept events do not fit the revision.
         """
-        asked: JSON = [id, from_step, input, revision, same_keys]
+        digest = None
         if idempotency_key is not None:
-            repeated = await self._executions.accepted_before(caller.workspace_id, idempotency_key, digest_of(asked))
+            digest = digest_of([id, from_step, input, revision, same_keys])
+            repeated = await self._executions.accepted_before(caller.workspace_id, idempotency_key, digest)
             if repeated is not None:
                 return await self._with_revision(caller, repeated)
         before = await self._reader.get(caller.workspace_id, id)
         revision_id = await self._revision_named(caller, before, revision)
-        prefix: Sequence[Timed] = []
+        kept: Sequence[Timed] = ()
         if from_step is not None:
             # The revision that ran needs no check.
             flow = None
             if revision_id != before.revision_id:
                 flow = await self._library.get(caller.workspace_id, revision_id)
             try:
-                prefix, misfits = await self._replays.of(
+                kept, misfits = await self._replays.of(
                     caller.workspace_id, id, lambda events: _kept(events, from_step, flow)
                 )
             except NoSuchStep as error:
                 raise invalid("from", str(error)) from None
             if misfits is not None:
                 raise _does_not_fit(revision, misfits)
-        given = msgspec.json.decode(before.input) if input is None else input
         try:
             accepted = await self._executions.accept(
-                Origin(workspace_id=caller.workspace_id, by=caller.workspace_id, caller=caller),
-                before.flow_id,
-                given,
-                revision_id=revision_id,
-                idempotency_key=idempotency_key,
-                repetition=Repetition(
-                    of=id,
-                    from_step=from_step,
-                    prefix=prefix,
-                    asked=asked,
-                    keys_of=await self._keys_of(id) if same_keys else None,
-                ),
+                StartRequest(
+                    workspace_id=caller.workspace_id,
+                    flow_id=before.flow_id,
+                    input=msgspec.json.decode(before.input) if input is None else input,
+                    cause=Rerun(
+                        by=caller.account_id,
+                        of=id,
+                        from_step=from_step,
+                        keys_of=await self._keys_of(id) if same_keys else None,
+                    ),
+                    caller=caller,
+                    revision_id=revision_id,
+                    idempotency_key=idempotency_key,
+                    digest=digest,
+                    kept=kept,
+                )
             )
         except IllegalEvent as error:
             raise _does_not_fit(revision, str(error)) from None
@@ -120,7 +126,8 @@ class Reruns:
     async def _keys_of(self, id: ExecutionId) -> ExecutionId:
         """Return the execution whose idempotency keys the steps of ``id`` sent."""
         first = await self._journal.events(id, after=0, limit=1)
-        return (keys_of(first[0].event) if first else None) or id
+        started = first[0].event if first else None
+        return (keys_of(started.cause) if isinstance(started, Started) else None) or id
 
     async def _with_revision(self, caller: Caller, accepted: StartedExecution) -> StartedExecution:
         return replace(accepted, revision=(await self._reader.get(caller.workspace_id, accepted.id)).revision)

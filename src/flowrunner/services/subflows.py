@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
+from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import (
     Conflict,
     InvalidFlow,
@@ -13,10 +14,10 @@ from flowrunner.domain.errors import (
     RedactionLimit,
     TooManyRequests,
 )
-from flowrunner.domain.values import JSON, FlowId
+from flowrunner.domain.values import JSON, FlowId, WorkspaceId
 from flowrunner.plugin import NodeFailure, SubFlow
-from flowrunner.ports import FlowStore, ParentStep
-from flowrunner.services.executions import Executions, Origin, StartedExecution
+from flowrunner.ports import FlowStore
+from flowrunner.services.executions import Executions, StartedExecution, StartRequest
 
 # The longest chain of executions that wait for each other, and how often one flow may be in it.
 MAX_DEPTH: Final = 20
@@ -31,24 +32,36 @@ class SubFlowExecutions:
         self._flows = flows
 
     async def start(
-        self, parent: ParentStep, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool
+        self,
+        workspace_id: WorkspaceId,
+        cause: ChildOf,
+        flow: str,
+        *,
+        version: str | int | None,
+        input: Mapping[str, JSON],
     ) -> SubFlow:
         try:
-            return await self._start(parent, flow, version=version, input=input, wait=wait)
+            return await self._start(workspace_id, cause, flow, version=version, input=input)
         except NodeFailure:
             # After a crash the step repeats its request; the flow may have been renamed or changed since the first.
-            before = await self._executions.accepted_before(parent.workspace_id, _key(parent), None)
+            before = await self._executions.accepted_before(workspace_id, _key(cause), None)
             if before is None:
                 raise
             return SubFlow(before.id, before.flow_id)
 
     async def _start(
-        self, parent: ParentStep, flow: str, *, version: str | int | None, input: Mapping[str, JSON], wait: bool
+        self,
+        workspace_id: WorkspaceId,
+        cause: ChildOf,
+        flow: str,
+        *,
+        version: str | int | None,
+        input: Mapping[str, JSON],
     ) -> SubFlow:
-        flow_id = await self._called(parent, flow)
-        self._check_depth(parent, flow_id)
+        flow_id = await self._called(workspace_id, flow)
+        self._check_depth(cause, flow_id)
         try:
-            accepted = await self._accept(parent, flow_id, version, input, wait=wait)
+            accepted = await self._accept(workspace_id, cause, flow_id, version, input)
         except NotFound:
             raise NodeFailure("flow.not_found", f"The flow '{flow}' has no version {version}") from None
         except InvalidFlow as error:
@@ -67,8 +80,8 @@ class SubFlowExecutions:
         # A start repeated after a crash may return the execution of the flow that had the name before.
         return SubFlow(accepted.id, accepted.flow_id)
 
-    async def _called(self, parent: ParentStep, flow: str) -> FlowId:
-        called = await self._flows.called(parent.workspace_id, flow)
+    async def _called(self, workspace_id: WorkspaceId, flow: str) -> FlowId:
+        called = await self._flows.called(workspace_id, flow)
         if not called:
             raise NodeFailure("flow.not_found", f"There is no flow '{flow}'")
         if len(called) > 1:
@@ -76,36 +89,38 @@ class SubFlowExecutions:
         return called[0]
 
     async def _accept(
-        self, parent: ParentStep, flow_id: FlowId, version: str | int | None, input: Mapping[str, JSON], *, wait: bool
+        self,
+        workspace_id: WorkspaceId,
+        cause: ChildOf,
+        flow_id: FlowId,
+        version: str | int | None,
+        input: Mapping[str, JSON],
     ) -> StartedExecution:
         revision_id = None
         if version is not None:
-            revision_id = await self._flows.revision_named(parent.workspace_id, flow_id, version)
-        origin = Origin(
-            workspace_id=parent.workspace_id,
-            parent_id=parent.execution_id if wait else None,
-            started_for={
-                "execution_id": parent.execution_id,
-                "step": parent.step,
-                "failures": parent.failures,
-                "flows": list(parent.flows),
-            },
-        )
+            revision_id = await self._flows.revision_named(workspace_id, flow_id, version)
         return await self._executions.accept(
-            origin, flow_id, dict(input), revision_id=revision_id, idempotency_key=_key(parent)
+            StartRequest(
+                workspace_id=workspace_id,
+                flow_id=flow_id,
+                input=dict(input),
+                cause=cause,
+                revision_id=revision_id,
+                idempotency_key=_key(cause),
+            )
         )
 
-    def _check_depth(self, parent: ParentStep, flow_id: FlowId) -> None:
-        if len(parent.flows) >= MAX_DEPTH:
+    def _check_depth(self, cause: ChildOf, flow_id: FlowId) -> None:
+        if len(cause.flows) >= MAX_DEPTH:
             raise NodeFailure("flow.too_deep", f"Flows call each other more than {MAX_DEPTH} deep")
-        if parent.flows.count(flow_id) >= MAX_RECURSION:
+        if cause.flows.count(flow_id) >= MAX_RECURSION:
             message = f"The flow {flow_id} calls itself more than {MAX_RECURSION} deep, by itself or through others"
             raise NodeFailure("flow.recursion", message)
 
 
-def _key(parent: ParentStep) -> str:
+def _key(cause: ChildOf) -> str:
     """Return the idempotency key of a step's sub-flow: after a crash the step finds the execution that it started."""
     # The blank separates it from the keys of clients. PostgreSQL accepts keys up to about 2,700 bytes, and the name of
     # a deeply nested step may be longer, so it is hashed.
-    step = hashlib.sha256(parent.step.encode()).hexdigest()
-    return f"{parent.execution_id} {step} {parent.failures}"
+    step = hashlib.sha256(cause.step.encode()).hexdigest()
+    return f"{cause.execution_id} {step} {cause.failures}"

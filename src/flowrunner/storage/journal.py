@@ -5,12 +5,13 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, partial
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import msgspec
 
 from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.causes import awaiting_parent, repeated
 from flowrunner.domain.errors import LimitReached, NotFound
 from flowrunner.domain.events import EVENT_TYPES, Event, Logged
 from flowrunner.domain.execution import Status
@@ -30,6 +31,7 @@ from flowrunner.ports import (
     Unreadable,
     UnreconciledChild,
 )
+from flowrunner.ports.event_codec import decode_event, encode_event
 from flowrunner.storage.active_slots import assign_active_slots
 from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.database import Database
@@ -447,8 +449,8 @@ def _creation_row(new: NewExecution) -> dict[str, Any]:
         "started_at": to_ms(new.started_at),
         "idempotency_key": new.idempotency_key,
         "request_digest": new.request_digest,
-        "parent_id": new.parent_id,
-        "rerun_of": new.rerun_of,
+        "parent_id": awaiting_parent(new.cause),
+        "rerun_of": repeated(new.cause),
         "concurrency_key": None if new.slot is None else new.slot.key,
         "concurrency_limit": None if new.slot is None else new.slot.most,
         "is_queued": new.slot is not None and new.slot.is_queued,
@@ -521,7 +523,7 @@ class SqlJournal:
         events: list[tuple[Event, datetime]] = []
         while rows and rows[0][0] == len(events) + 1:
             async for portion in _in_portions(rows):
-                events += [(decode_event(*row), from_ms(row[1])) for row in portion]
+                events += [(event_of_row(*row), from_ms(row[1])) for row in portion]
             if len(rows) < _PAGE:
                 break
             rows = await self._database.read_long(partial(_page, id=id, after=len(events), limit=_PAGE))
@@ -647,12 +649,7 @@ def _stored(id: ExecutionId, header: Sequence[Any]) -> StoredExecution:
     )
 
 
-@cache
-def _decoder(type: str) -> msgspec.json.Decoder[Event]:
-    return msgspec.json.Decoder(EVENT_TYPES[type])
-
-
-def decode_event(seq: int, at: int, type: str, data: str) -> Event:
+def event_of_row(seq: int, at: int, type: str, data: str) -> Event:
     """Return the event of a row. Raises: Unreadable."""
     if type not in EVENT_TYPES:
         raise Unreadable(
@@ -660,7 +657,7 @@ def decode_event(seq: int, at: int, type: str, data: str) -> Event:
             newer_since=from_ms(at),
         )
     try:
-        return _decoder(type).decode(data)
+        return decode_event(type, data)
     except (msgspec.MsgspecError, UnicodeError) as error:
         # The cause may quote the event, so it must appear in the log of the server only.
         raise Unreadable(f"Event {seq} of this execution ({type}) cannot be read") from error
@@ -669,8 +666,8 @@ def decode_event(seq: int, at: int, type: str, data: str) -> Event:
 def _recorded(row: Row) -> Recorded:
     seq, at, _, data = row
     try:
-        event = decode_event(*row)
+        event = event_of_row(*row)
     except Unreadable as error:
         event = Logged(level="warn", message=str(error))
-        data = msgspec.json.encode(event).decode()
+        data = encode_event(event).decode()
     return Recorded(seq, from_ms(at), event, data.encode())

@@ -12,6 +12,7 @@ from flowrunner.dispatch.child_executions import ChildExecutions
 from flowrunner.dispatch.temporal.admission import Admission
 from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.audit import AuditEntry
+from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
@@ -100,7 +101,7 @@ class TemporalDispatcher(ChildExecutions):
         try:
             await self._engine.begin(self._admission.counted(new), flow, input, at_once=False)
         except Fenced:
-            if new.started_for is not None:
+            if isinstance(new.cause, ChildOf):
                 # The parent execution is fenced, too, and leaves memory.
                 raise
             # The server is about to detect the loss of its ownership.
