@@ -74,6 +74,11 @@ def left_after(value: JSON, left: int) -> int:
 
     The result is negative if the value is larger; no more of it is visited than fits.
     """
+    kind: type = type(value)
+    if kind is str:
+        return left - _ELEMENT - len(value)  # type: ignore[arg-type] # it is a str
+    if kind is int or kind is float or kind is bool or value is None:
+        return left - _ELEMENT
     # Only containers are put on the list: most values are scalars.
     todo: list[Any] = [(value,)]
     while todo and left >= 0:

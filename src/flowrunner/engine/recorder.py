@@ -94,6 +94,9 @@ def _encoded(event: Event) -> tuple[Event, bytes]:
 
 
 def _storable(event: Event, encoded: bytes, redactor: Redactor | None) -> Storable:
+    if len(encoded) <= _LONG_ERROR_BYTES and (redactor is None or not redactor.found_in(encoded)):
+        # None of the bounds applies to a short event, and almost every event is short.
+        return Storable(event, encoded)
     # Bound the event before the search for secrets.
     if len(encoded) > (_LONG_ERROR_BYTES if isinstance(event, NodeFailed | Failed) else MAX_LOG_BYTES):
         bounded = _bounded(event, len(encoded))

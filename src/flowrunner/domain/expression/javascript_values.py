@@ -23,6 +23,9 @@ def own_property(value: JSON, key: str | int, utf16: Callable[[str], bytes]) -> 
     Args:
         utf16: Encodes a text; may cache the result.
     """
+    # Comparing the type itself is faster than isinstance, and almost every step of a path leads through a dictionary.
+    if type(value) is dict:
+        return value.get(key if type(key) is str else str(key))
     if isinstance(value, Mapping):
         return value.get(str(key))
     if isinstance(value, str):

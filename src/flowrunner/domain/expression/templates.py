@@ -1,7 +1,7 @@
 """Templates and their rendering."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from flowrunner.domain.errors import FlowRunnerError
@@ -48,10 +48,12 @@ class Rendering:
     scope: Scope
     values: "Values"
     left: int
-    _utf16: dict[str, bytes] = field(default_factory=dict)
+    _utf16: dict[str, bytes] | None = None
 
     def utf16(self, text: str) -> bytes:
         """Return the encoded text from a cache."""
+        if self._utf16 is None:
+            self._utf16 = {}
         if text not in self._utf16:
             self.spend(text)
             self._utf16[text] = text.encode("utf-16-le")

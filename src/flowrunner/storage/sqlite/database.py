@@ -10,8 +10,8 @@ import queue
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -54,22 +54,32 @@ class SqliteTransaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
 
+    # Each method has a `try` of its own: a context manager would take as long as a short statement.
+
     async def run(self, statement: Sql, values: Values = NO_VALUES) -> int:
-        with _refusals():
+        try:
             return self.connection.execute(_text(statement), values).rowcount
+        except sqlite3.IntegrityError as error:
+            raise Refused(str(error)) from error
 
     async def run_many(self, statement: Statement, values: Sequence[Values]) -> int:
-        with _refusals():
+        try:
             return self.connection.executemany(_text(statement), values).rowcount
+        except sqlite3.IntegrityError as error:
+            raise Refused(str(error)) from error
 
     async def row(self, statement: Sql, values: Values = NO_VALUES) -> Row | None:
-        with _refusals():
+        try:
             row: Row | None = self.connection.execute(_text(statement), values).fetchone()
+        except sqlite3.IntegrityError as error:
+            raise Refused(str(error)) from error
         return row
 
     async def rows(self, statement: Sql, values: Values = NO_VALUES) -> list[Row]:
-        with _refusals():
+        try:
             return self.connection.execute(_text(statement), values).fetchall()
+        except sqlite3.IntegrityError as error:
+            raise Refused(str(error)) from error
 
     @asynccontextmanager
     async def attempt(self) -> AsyncIterator[None]:
@@ -96,14 +106,6 @@ class SqliteTransaction:
 
 def _text(statement: Sql) -> str:
     return statement.sqlite if isinstance(statement, Statement) else statement
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.IntegrityError as error:
-        raise Refused(str(error)) from error
 
 
 def finish(awaitable: Awaitable[T]) -> T:
@@ -276,6 +278,7 @@ class SqliteDatabase:
                     del batch
         finally:
             connection.close()
+            files.close()
 
     def _gather(self, waiting: deque[Pending]) -> bool:
         """Collect submitted operations, waiting for one if there is none; return False once the database is closed."""
