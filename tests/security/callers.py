@@ -14,9 +14,10 @@ from flowrunner.bootstrap.program import Program
 from flowrunner.domain.account import NEVER, Caller, Role, Scope, Session
 from flowrunner.domain.values import AccountId, SessionId, TokenId
 from flowrunner.services.flows import FlowDraft
+from flowrunner.storage.tables import TABLES
 from support.asgi import program_at
 from support.client import PASSWORD
-from support.databases import NOON
+from support.databases import NOON, owner_of
 
 _OF_USERS: Final = frozenset({"session", "read", "run", "write", "account", "tokens"})
 _ALL: Final = _OF_USERS | {"admin", "create_account"}
@@ -215,15 +216,10 @@ class Callers:
 
     def rows_of(self, owner: AccountId) -> list[Any]:
         """Return all rows of an account, to detect changes."""
-        tables = {
-            name: [column[1] for column in self._sql(f"PRAGMA table_info({name})")]
-            for (name,) in self._sql("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-        }
         return [
-            (name, self._sql(f"SELECT * FROM {name} WHERE {owned_by} = ? ORDER BY 1, 2", owner))
-            for name, columns in tables.items()
-            for owned_by in ("account_id", "workspace_id")
-            if owned_by in columns
+            (table.name, self._sql(f"SELECT * FROM {table.name} WHERE {owned_by} = ? ORDER BY 1, 2", owner))
+            for table in TABLES
+            if (owned_by := owner_of(table)) is not None
         ] + [self._sql("SELECT * FROM accounts WHERE id = ?", owner)]
 
 

@@ -17,6 +17,7 @@ import pytest
 from flowrunner.domain.events import Failure, Logged, NodeCompleted, NodeFailed
 from flowrunner.engine.recorder import MAX_ERROR_BYTES, MAX_LOG_BYTES, record
 from flowrunner.security.redaction import SecretRedactor
+from flowrunner.storage.tables import TABLES
 from security.canaries import CANARIES, CRASHING, PLAIN, SPECIAL, forms, leaks, nested
 from support.client import Client
 from support.databases import NOON
@@ -400,9 +401,11 @@ def _answer(account: Client, ids: dict[str, str]) -> None:
 def _tables(database: Path) -> str:
     """Everything in the database but the flows as their authors wrote them."""
     with closing(sqlite3.connect(database)) as connection:
-        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return "\n".join(
-            str(row) for name in names if name != "revisions" for row in connection.execute(f"SELECT * FROM {name}")
+            str(row)
+            for table in TABLES
+            if table.name != "revisions"
+            for row in connection.execute(f"SELECT * FROM {table.name}")
         )
 
 

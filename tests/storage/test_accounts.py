@@ -7,14 +7,16 @@ import pytest
 
 from flowrunner.domain.account import Account
 from flowrunner.domain.errors import Conflict, Forbidden, NotFound
-from flowrunner.domain.values import AccountId, SessionId
-from flowrunner.ports import Page
+from flowrunner.domain.values import AccountId, SessionId, TokenId
+from flowrunner.ports import Page, TokenView
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
+from flowrunner.storage.tables import TABLES
+from flowrunner.storage.tokens import SqlTokens
 from flowrunner.storage.transaction import Refused
-from support.databases import MARA, NOON, OMAR, Place, account, change, rows_of
+from support.databases import MARA, NOON, OMAR, Place, account, change, owner_of, rows_of
 
 from .samples import ALL, log_in, sealing, session
 
@@ -192,14 +194,24 @@ async def test_a_deleted_account_leaves_nothing_that_opens_its_secrets(
 ) -> None:
     sessions, secrets = SqlSessions(database), SqlSecrets(database)
     await log_in(sessions, session("s1", OMAR))
+    token = TokenView(id=TokenId("t"), name="T", scopes=("read",), created_at=NOON)
+    await SqlTokens(database).create(OMAR, token, digest="d", by=SessionId("s1"), most=5)
     await secrets.save(OMAR, sealing(b"s"), at=NOON)
+    emptied = [
+        table
+        for table in TABLES
+        if isinstance(table.on_account_deletion, str) and table.on_account_deletion.startswith("DELETE")
+    ]
+
+    def counts() -> dict[str, int]:
+        return {
+            table.name: rows_of(path, f"SELECT count(*) FROM {table.name} WHERE {owner_of(table)} = ?", OMAR)[0][0]
+            for table in emptied
+        }
+
+    assert counts() == {"sessions": 1, "api_tokens": 1, "secrets": 1, "data_keys": 1}
 
     await accounts.delete(OMAR, at=NOON)
 
     assert await sessions.find(SessionId("s1")) is None
-    for table in ("sessions", "secrets", "data_keys"):
-        assert rows_of(
-            path,
-            f"SELECT count(*) FROM {table} WHERE {'account_id' if table == 'sessions' else 'workspace_id'} = ?",
-            OMAR,
-        ) == [(0,)]
+    assert set(counts().values()) == {0}

@@ -30,6 +30,7 @@ from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.location import PostgresUrl
 from flowrunner.storage.postgres.migrations import migrate_postgres
 from flowrunner.storage.sqlite.database import SqliteDatabase
+from flowrunner.storage.tables import Table
 from flowrunner.storage.transaction import Refused
 from support.postgres import PostgresServer, connected, query
 
@@ -156,6 +157,11 @@ def change(place: Place, statement: str, *values: object) -> None:
 def _numbered(statement: str) -> str:
     numbers = itertools.count(1)
     return re.sub(r"\?", lambda found: f"${next(numbers)}", statement)
+
+
+def owner_of(table: Table) -> str | None:
+    """Return the column with the workspace or the account that the rows of a table belong to."""
+    return next((column for column in ("workspace_id", "account_id") if column in table.columns), None)
 
 
 def contents_of(place: Place) -> list[str]:

@@ -42,9 +42,9 @@ class WrappedKey:
 
 # Seals a secret under the account's newest data key, or under a first one that it makes.
 Seal: TypeAlias = Callable[[WrappedKey | None], tuple[SealedSecret, WrappedKey]]
-# Makes the next data key, and seals under it what can be opened of the account's secrets.
+# Makes the next data key, and seals the account's values under it, in their order; None for one that cannot be opened.
 Reseal: TypeAlias = Callable[
-    [Sequence[tuple[SealedSecret, WrappedKey | None]]], tuple[WrappedKey, Sequence[SealedSecret]]
+    [Sequence[tuple[SealedSecret, WrappedKey | None]]], tuple[WrappedKey, Sequence[SealedSecret | None]]
 ]
 
 

@@ -207,16 +207,19 @@ class AesVault:
         return self._master_keys.wrap(workspace_id, data_key.version, opened)
 
     def reseal(self, workspace_id: WorkspaceId, version: int) -> Reseal:
-        """Return a function that moves secrets to a data key of this version. Unreadable secrets stay unchanged."""
+        """Return a function that moves secrets to a data key of this version."""
 
-        def reseal(sealed: Sequence[tuple[SealedSecret, WrappedKey | None]]) -> tuple[WrappedKey, list[SealedSecret]]:
+        def reseal(
+            sealed: Sequence[tuple[SealedSecret, WrappedKey | None]],
+        ) -> tuple[WrappedKey, list[SealedSecret | None]]:
             data_key = secrets.token_bytes(KEY_BYTES)
-            resealed = []
+            resealed: list[SealedSecret | None] = []
             for secret, before in sealed:
                 try:
                     value = self._open(workspace_id, secret, before).encode()
                 except WrongKey as error:
                     logger.error("vault.unreadable", workspace_id=workspace_id, key=secret.key, error=str(error))
+                    resealed.append(None)
                     continue
                 resealed.append(_seal_secret(workspace_id, secret.key, value, version, data_key))
             return self._master_keys.wrap(workspace_id, version, data_key), resealed

@@ -11,7 +11,8 @@ from flowrunner.ports import Audit, Credential, Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.transaction import Refused, Statement, Transaction, one_row
+from flowrunner.storage.tables import TABLES, Untouched
+from flowrunner.storage.transaction import Refused, Transaction, one_row
 
 CREATE: Final = """
 INSERT INTO accounts (id, name, email, role, password_hash, created_at, updated_at)
@@ -35,22 +36,9 @@ DELETE: Final = """
 UPDATE accounts SET deleted_at = :at, name = '', email = '', password_hash = ''
  WHERE id = :id AND deleted_at IS NULL
 """
-# Without the data key, no copy of the account's secrets can be read.
-ERASE: Final = (
-    END_SESSIONS,
-    END_TOKENS,
-    "DELETE FROM secrets WHERE workspace_id = :id",
-    "DELETE FROM data_keys WHERE workspace_id = :id",
-    "UPDATE flows SET deleted_at = :at WHERE workspace_id = :id AND deleted_at IS NULL",
-    # Due at once, so that a process cancels them, even if this one ends here. Found by the index of open executions,
-    # because very many of the account may have ended.
-    Statement(
-        sqlite="""
-UPDATE executions INDEXED BY executions_open SET wake_at = :at
- WHERE status IN ('running', 'waiting') AND is_idle = true AND workspace_id = :id
-""",
-        postgres="UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND workspace_id = :id",
-    ),
+# The rows of other tables, those that refer to others first.
+ERASE: Final = tuple(
+    table.on_account_deletion for table in reversed(TABLES) if not isinstance(table.on_account_deletion, Untouched)
 )
 GET: Final = """
 SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts

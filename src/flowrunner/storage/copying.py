@@ -11,6 +11,7 @@ from typing import Any, Final
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.storage.postgres.connections import CannotConnect, connected
 from flowrunner.storage.postgres.transaction import storable
+from flowrunner.storage.tables import TABLES, Untouched
 
 
 class NotCopied(FlowRunnerError):
@@ -18,125 +19,31 @@ class NotCopied(FlowRunnerError):
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """A table to copy.
+class ComparedRows:
+    """Rows that both databases must have, in the same order.
 
     Attributes:
-        rows: The statement that reads all rows in the order of their key, with these columns.
+        booleans: For each column, whether SQLite stores it as 0 and 1.
     """
 
-    name: str
+    table: str
     columns: Sequence[str]
-    rows: str
+    read: str
+    booleans: Sequence[bool]
 
 
-# In the order that foreign keys require. Workspaces precede accounts: the trigger on accounts then finds them there.
-# The database itself maintains the sums in `usage`.
-TABLES: Final = (
-    Table("workspaces", ("id", "created_at"), "SELECT id, created_at FROM workspaces ORDER BY id"),
-    Table(
-        "accounts",
-        ("id", "name", "email", "role", "password_hash", "created_at", "updated_at", "disabled_at", "deleted_at"),
-        """
-SELECT id, name, email, role, password_hash, created_at, updated_at, disabled_at, deleted_at FROM accounts ORDER BY id
-""",
-    ),
-    Table(
-        "sessions",
-        ("id", "family", "account_id", "expires_at", "token_expires_at", "logged_in_at", "replaced_by"),
-        """
-SELECT id, family, account_id, expires_at, token_expires_at, logged_in_at, replaced_by FROM sessions ORDER BY id
-""",
-    ),
-    Table(
-        "tickets",
-        ("digest", "session_id", "expires_at"),
-        "SELECT digest, session_id, expires_at FROM tickets ORDER BY digest",
-    ),
-    Table(
-        "api_tokens",
-        ("id", "account_id", "name", "digest", "scopes", "created_at", "expires_at", "last_used_at"),
-        """
-SELECT id, account_id, name, digest, scopes, created_at, expires_at, last_used_at FROM api_tokens ORDER BY id
-""",
-    ),
-    Table(
-        "key_rotations",
-        ("id", "kind", "replaces", "replaced_by", "switched_at", "requested_at", "needed_until", "completed_at"),
-        """
-SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until, completed_at
-  FROM key_rotations ORDER BY id
-""",
-    ),
-    Table(
-        "data_keys",
-        ("workspace_id", "version", "master_key_id", "wrapped", "rotation"),
-        "SELECT workspace_id, version, master_key_id, wrapped, rotation FROM data_keys ORDER BY workspace_id, version",
-    ),
-    Table(
-        "secrets",
-        ("workspace_id", "key", "key_version", "sealed", "created_at", "updated_at"),
-        "SELECT workspace_id, key, key_version, sealed, created_at, updated_at FROM secrets ORDER BY workspace_id, key",
-    ),
-    Table(
-        "flows",
-        (
-            "id", "workspace_id", "name", "description", "version", "tags", "revision_id", "edition", "created_at",
-            "updated_at", "deleted_at",
-        ),
-        """
-SELECT id, workspace_id, name, description, version, tags, revision_id, edition, created_at, updated_at, deleted_at
-  FROM flows ORDER BY id
-""",
-    ),
-    Table(
-        "revisions",
-        (
-            "id", "workspace_id", "flow_id", "number", "version", "size", "created_at", "deleted_at", "definition",
-        ),
-        """
-SELECT id, workspace_id, flow_id, number, version, size, created_at, deleted_at, definition FROM revisions ORDER BY id
-""",
-    ),
-    Table(
-        "executions",
-        (
-            "id", "workspace_id", "flow_id", "revision_id", "status", "started_at", "completed_at", "error", "is_idle",
-            "wake_at", "waiting_for", "epoch", "last_seq", "size", "idempotency_key", "request_digest", "parent_id",
-            "rerun_of", "concurrency_key", "concurrency_limit", "queue_position", "is_queued", "is_active", "queued_at",
-        ),
-        """
-SELECT id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error,
-       CASE WHEN is_idle THEN true ELSE false END, wake_at, waiting_for, epoch, last_seq,
-       size, idempotency_key, request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, queue_position,
-       CASE WHEN is_queued THEN true ELSE false END, CASE WHEN is_active THEN true ELSE false END, queued_at
-  FROM executions ORDER BY id
-""",
-    ),
-    Table(
-        "events",
-        ("execution_id", "seq", "at", "type", "data"),
-        "SELECT execution_id, seq, at, type, data FROM events ORDER BY execution_id, seq",
-    ),
-    Table(
-        "audit",
-        (
-            "seq", "at", "actor", "credential", "address", "action", "object_kind", "object_id", "workspace_id",
-            "outcome", "details", "previous", "hash",
-        ),
-        """
-SELECT seq, at, actor, credential, address, action, object_kind, object_id, workspace_id, outcome, details, previous,
-       hash
-  FROM audit ORDER BY seq
-""",
-    ),
-)  # fmt: skip
-USAGE: Final = Table(
+COPIED: Final = tuple(
+    ComparedRows(table.name, table.columns, table.copied, [column in table.booleans for column in table.columns])
+    for table in TABLES
+    if not isinstance(table.copied, Untouched)
+)
+# The target computes them: one sum for each workspace, in however many parts.
+USAGE: Final = ComparedRows(
     "usage",
     ("workspace_id", "stored"),
     "SELECT workspace_id, CAST(sum(stored) AS bigint) FROM usage GROUP BY workspace_id ORDER BY workspace_id",
+    (False, False),
 )
-BOOLEANS: Final = frozenset({"is_idle", "is_queued", "is_active"})
 EPOCH: Final = "SELECT epoch FROM engine"
 SET_EPOCH: Final = "UPDATE engine SET epoch = $1"
 IS_EMPTY: Final = "SELECT NOT EXISTS (SELECT 1 FROM accounts) AND NOT EXISTS (SELECT 1 FROM audit)"
@@ -188,14 +95,14 @@ async def copy_to_postgres(
                 await target.execute(disable)
                 await target.execute(update, *source.execute(ANCHOR).fetchone())
                 await target.execute(enable)
-                for table in TABLES:
+                for copied in COPIED:
                     sent = _Digest()
-                    for rows in _rows_of(source, table):
-                        await target.copy_records_to_table(table.name, records=rows, columns=table.columns)
+                    for rows in _rows_of(source, copied):
+                        await target.copy_records_to_table(copied.table, records=rows, columns=copied.columns)
                         sent.add(rows)
-                    await _compare(target, table, sent)
-                    counts[table.name] = sent.count
-                    on_table(table.name, sent.count)
+                    await _compare(target, copied, sent)
+                    counts[copied.table] = sent.count
+                    on_table(copied.table, sent.count)
                 used = _Digest()
                 for rows in _rows_of(source, USAGE):
                     used.add(rows)
@@ -246,28 +153,30 @@ class _Digest:
         return self._hash.hexdigest()
 
 
-def _rows_of(source: sqlite3.Connection, table: Table) -> Iterator[list[tuple[Any, ...]]]:
-    cursor = source.execute(table.rows)
-    booleans = [column in BOOLEANS for column in table.columns]
+def _rows_of(source: sqlite3.Connection, compared: ComparedRows) -> Iterator[list[tuple[Any, ...]]]:
+    cursor = source.execute(compared.read)
     while found := cursor.fetchmany(_ROWS_AT_ONCE):
         yield [
-            tuple(bool(value) if is_bool else storable(value) for value, is_bool in zip(row, booleans, strict=True))
+            tuple(
+                bool(value) if is_bool else storable(value)
+                for value, is_bool in zip(row, compared.booleans, strict=True)
+            )
             for row in found
         ]
 
 
-async def _compare(target: Any, table: Table, sent: _Digest) -> None:
+async def _compare(target: Any, compared: ComparedRows, sent: _Digest) -> None:
     arrived = _Digest()
-    async for rows in _copied_rows(target, table):
+    async for rows in _copied_rows(target, compared):
         arrived.add(rows)
     if (arrived.count, arrived.hash) != (sent.count, sent.hash):
         raise NotCopied(
-            f"The table {table.name} differs from the file: {sent.count} rows with the hash {sent.hash} were sent, and "
-            f"{arrived.count} rows with the hash {arrived.hash} are in the target. Nothing was copied"
+            f"The table {compared.table} differs from the file: {sent.count} rows with the hash {sent.hash} were sent, "
+            f"and {arrived.count} rows with the hash {arrived.hash} are in the target. Nothing was copied"
         )
 
 
-async def _copied_rows(target: Any, table: Table) -> AsyncIterator[list[tuple[Any, ...]]]:
-    cursor = await target.cursor(table.rows)
+async def _copied_rows(target: Any, compared: ComparedRows) -> AsyncIterator[list[tuple[Any, ...]]]:
+    cursor = await target.cursor(compared.read)
     while records := await cursor.fetch(_ROWS_AT_ONCE):
         yield [tuple(record) for record in records]

@@ -10,6 +10,7 @@ from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports import Audit, Reseal, Seal, SealedSecret, SecretView, WrappedKey
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.tables import SEALED_SECRETS, TABLES
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 
 ACCOUNT_EXISTS: Final = "SELECT 1 FROM accounts WHERE id = :workspace_id AND deleted_at IS NULL"
@@ -24,12 +25,6 @@ EXISTS: Final = "SELECT 1 FROM secrets WHERE workspace_id = :workspace_id AND ke
 COUNT: Final = "SELECT count(*) FROM secrets WHERE workspace_id = :workspace_id"
 DELETE: Final = "DELETE FROM secrets WHERE workspace_id = :workspace_id AND key = :key"
 LIST: Final = "SELECT key, created_at, updated_at FROM secrets WHERE workspace_id = :workspace_id ORDER BY key"
-# One statement, because a rotation may replace the keys between two statements.
-SEALED: Final = """
-SELECT s.key, s.key_version, s.sealed, d.version, d.master_key_id, d.wrapped
-  FROM secrets s LEFT JOIN data_keys d ON d.workspace_id = s.workspace_id AND d.version = s.key_version
- WHERE s.workspace_id = :workspace_id ORDER BY s.key
-"""
 NEWEST_DATA_KEY: Final = """
 SELECT version, master_key_id, wrapped FROM data_keys WHERE workspace_id = :workspace_id ORDER BY version DESC LIMIT 1
 """
@@ -67,16 +62,10 @@ SELECT workspace_id, max(version) FROM data_keys
                       LIMIT 1)
  GROUP BY workspace_id
 """
-RESEAL: Final = """
-UPDATE secrets SET key_version = :key_version, sealed = :sealed WHERE workspace_id = :workspace_id AND key = :key
-"""
-# A secret that cannot be opened now keeps its key: restoring a backup may make it readable.
-DELETE_UNUSED_DATA_KEYS: Final = """
-DELETE FROM data_keys
- WHERE workspace_id = :workspace_id AND version < :version
-   AND NOT EXISTS (SELECT 1 FROM secrets s
-                    WHERE s.workspace_id = data_keys.workspace_id AND s.key_version = data_keys.version)
-"""
+OLDER_DATA_KEYS: Final = "SELECT version FROM data_keys WHERE workspace_id = :workspace_id AND version < :version"
+DELETE_DATA_KEY: Final = "DELETE FROM data_keys WHERE workspace_id = :workspace_id AND version = :version"
+
+SEALED: Final = tuple(table.sealed for table in TABLES if table.sealed is not None)
 
 
 class SqlSecrets:
@@ -118,7 +107,7 @@ class SqlSecrets:
         return [SecretView(key=k, created_at=from_ms(c), updated_at=from_ms(u)) for k, c, u in rows]
 
     async def sealed(self, workspace_id: WorkspaceId) -> Sequence[tuple[SealedSecret, WrappedKey | None]]:
-        return await self._database.read(lambda tx: _sealed(tx, workspace_id))
+        return await self._database.read(lambda tx: _sealed(tx, SEALED_SECRETS, workspace_id))
 
     async def open_since(self, workspace_id: WorkspaceId) -> datetime | None:
         (at,) = await self._database.read_long(lambda tx: one_row(tx, OPEN_SINCE, {"workspace_id": workspace_id}))
@@ -156,24 +145,38 @@ class SqlSecrets:
             if row is None:
                 return None
             workspace_id, version = WorkspaceId(row[0]), row[1] + 1
-            data_key, secrets = reseal(workspace_id, version)(await _sealed(tx, workspace_id))
+            found = [
+                (of_table.replace, *value)
+                for of_table in SEALED
+                for value in await _sealed(tx, of_table.read, workspace_id)
+            ]
+            data_key, resealed = reseal(workspace_id, version)([(secret, key) for _, secret, key in found])
             await tx.run(ADD_DATA_KEY, _key_values(workspace_id, data_key))
-            for secret in secrets:
-                values = {"key": secret.key, "key_version": secret.key_version, "sealed": secret.sealed}
-                await tx.run(RESEAL, {"workspace_id": workspace_id, **values})
-            await tx.run(DELETE_UNUSED_DATA_KEYS, {"workspace_id": workspace_id, "version": version})
+            # A value that cannot be opened now keeps its key: restoring a backup may make it readable.
+            needed = set()
+            for (replace, before, _), after in zip(found, resealed, strict=True):
+                if after is None:
+                    needed.add(before.key_version)
+                    continue
+                values = {"key": after.key, "key_version": after.key_version, "sealed": after.sealed}
+                await tx.run(replace, {"workspace_id": workspace_id, **values})
+            for (older,) in await tx.rows(OLDER_DATA_KEYS, {"workspace_id": workspace_id, "version": version}):
+                if older not in needed:
+                    await tx.run(DELETE_DATA_KEY, {"workspace_id": workspace_id, "version": older})
             return workspace_id
 
         return await self._database.write(one)
 
 
-async def _sealed(tx: Transaction, workspace_id: WorkspaceId) -> list[tuple[SealedSecret, WrappedKey | None]]:
+async def _sealed(
+    tx: Transaction, read: str, workspace_id: WorkspaceId
+) -> list[tuple[SealedSecret, WrappedKey | None]]:
     return [
         (
             SealedSecret(key=key, key_version=key_version, sealed=sealed),
             None if data_key[0] is None else _wrapped_key(data_key),
         )
-        for key, key_version, sealed, *data_key in await tx.rows(SEALED, {"workspace_id": workspace_id})
+        for key, key_version, sealed, *data_key in await tx.rows(read, {"workspace_id": workspace_id})
     ]
 
 

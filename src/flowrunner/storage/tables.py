@@ -1,0 +1,229 @@
+"""Registry of the tables: their columns, their copy, and their part in the deletion of accounts and in key rotation.
+
+Each table stands after those that its foreign keys refer to. Rows are copied in this order, and removed with an account
+in the reverse one. `tests/storage/test_tables.py` compares the registry with the schema.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from flowrunner.storage.transaction import Sql, Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Untouched:
+    """The reason why an operation on all tables leaves the rows of one alone."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SealedValues:
+    """The values of a table that are sealed under the data keys of their workspaces.
+
+    Attributes:
+        read: The statement that reads them, with `:workspace_id`: the key of the value, which is part of what it is
+            sealed for, `key_version`, the sealed bytes, and version, master key id and wrapped bytes of the data key.
+        replace: The statement that stores a newly sealed value, with `:workspace_id`, `:key`, `:key_version` and
+            `:sealed`.
+    """
+
+    read: str
+    replace: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table of the schema.
+
+    Attributes:
+        columns: All columns but generated ones.
+        booleans: The columns that SQLite stores as 0 and 1.
+        copied: The statement that reads all rows, with these columns, in the order of the primary key.
+        on_account_deletion: The statement to execute when an account is deleted; `:id` is the account and its personal
+            workspace, `:at` the time.
+        sealed: The values that a rotation of data keys seals again; None if there are none.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    copied: str | Untouched
+    on_account_deletion: Sql | Untouched
+    booleans: frozenset[str] = frozenset()
+    sealed: SealedValues | None = None
+
+
+# One statement, because a rotation may replace the keys between two statements.
+SEALED_SECRETS: Final = """
+SELECT s.key, s.key_version, s.sealed, d.version, d.master_key_id, d.wrapped
+  FROM secrets s LEFT JOIN data_keys d ON d.workspace_id = s.workspace_id AND d.version = s.key_version
+ WHERE s.workspace_id = :workspace_id ORDER BY s.key
+"""
+RESEAL: Final = """
+UPDATE secrets SET key_version = :key_version, sealed = :sealed WHERE workspace_id = :workspace_id AND key = :key
+"""
+
+TABLES: Final = (
+    Table(
+        name="engine",
+        columns=("only", "epoch", "compatible_with"),
+        copied=Untouched("A migration creates its only row; `copying` sets the epoch"),
+        on_account_deletion=Untouched("It belongs to the installation"),
+    ),
+    Table(
+        # Before accounts: a trigger on accounts would create the workspaces otherwise.
+        name="workspaces",
+        columns=("id", "created_at"),
+        copied="SELECT id, created_at FROM workspaces ORDER BY id",
+        on_account_deletion=Untouched("Executions refer to it"),
+    ),
+    Table(
+        name="accounts",
+        columns=(
+            "id", "name", "email", "role", "password_hash", "created_at", "updated_at", "disabled_at", "deleted_at",
+        ),
+        copied="""
+SELECT id, name, email, role, password_hash, created_at, updated_at, disabled_at, deleted_at FROM accounts ORDER BY id
+""",
+        on_account_deletion=Untouched("`accounts.DELETE` removes the personal data first; executions refer to the row"),
+    ),
+    Table(
+        name="usage",
+        columns=("workspace_id", "part", "stored"),
+        copied=Untouched("Triggers compute it from the copied rows; `copying` compares the sums"),
+        on_account_deletion=Untouched("Triggers subtract what is deleted"),
+    ),
+    Table(
+        name="sessions",
+        columns=("id", "family", "account_id", "expires_at", "token_expires_at", "logged_in_at", "replaced_by"),
+        copied="""
+SELECT id, family, account_id, expires_at, token_expires_at, logged_in_at, replaced_by FROM sessions ORDER BY id
+""",
+        on_account_deletion="DELETE FROM sessions WHERE account_id = :id",
+    ),
+    Table(
+        name="tickets",
+        columns=("digest", "session_id", "expires_at"),
+        copied="SELECT digest, session_id, expires_at FROM tickets ORDER BY digest",
+        on_account_deletion=Untouched("A ticket is worthless without its session, and expires within seconds"),
+    ),
+    Table(
+        name="api_tokens",
+        columns=("id", "account_id", "name", "digest", "scopes", "created_at", "expires_at", "last_used_at"),
+        copied="""
+SELECT id, account_id, name, digest, scopes, created_at, expires_at, last_used_at FROM api_tokens ORDER BY id
+""",
+        on_account_deletion="DELETE FROM api_tokens WHERE account_id = :id",
+    ),
+    Table(
+        name="key_rotations",
+        columns=(
+            "id", "kind", "replaces", "replaced_by", "switched_at", "requested_at", "needed_until", "completed_at",
+        ),
+        copied="""
+SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until, completed_at
+  FROM key_rotations ORDER BY id
+""",
+        on_account_deletion=Untouched("They belong to the installation"),
+    ),
+    Table(
+        name="data_keys",
+        columns=("workspace_id", "version", "master_key_id", "wrapped", "rotation"),
+        copied="""
+SELECT workspace_id, version, master_key_id, wrapped, rotation FROM data_keys ORDER BY workspace_id, version
+""",
+        # Without the data key, no copy of the account's secrets can be read.
+        on_account_deletion="DELETE FROM data_keys WHERE workspace_id = :id",
+    ),
+    Table(
+        name="secrets",
+        columns=("workspace_id", "key", "key_version", "sealed", "created_at", "updated_at"),
+        copied="""
+SELECT workspace_id, key, key_version, sealed, created_at, updated_at FROM secrets ORDER BY workspace_id, key
+""",
+        on_account_deletion="DELETE FROM secrets WHERE workspace_id = :id",
+        sealed=SealedValues(read=SEALED_SECRETS, replace=RESEAL),
+    ),
+    Table(
+        name="flows",
+        columns=(
+            "id", "workspace_id", "name", "description", "version", "tags", "revision_id", "edition", "created_at",
+            "updated_at", "deleted_at",
+        ),
+        copied="""
+SELECT id, workspace_id, name, description, version, tags, revision_id, edition, created_at, updated_at, deleted_at
+  FROM flows ORDER BY id
+""",
+        # Retention deletes them once no execution is left.
+        on_account_deletion="UPDATE flows SET deleted_at = :at WHERE workspace_id = :id AND deleted_at IS NULL",
+    ),
+    Table(
+        name="revisions",
+        columns=(
+            "id", "workspace_id", "flow_id", "number", "version", "size", "created_at", "deleted_at", "definition",
+        ),
+        copied="""
+SELECT id, workspace_id, flow_id, number, version, size, created_at, deleted_at, definition FROM revisions ORDER BY id
+""",
+        on_account_deletion=Untouched("Retention deletes them with their flows"),
+    ),
+    Table(
+        name="executions",
+        columns=(
+            "id", "workspace_id", "flow_id", "revision_id", "status", "started_at", "completed_at", "error", "is_idle",
+            "wake_at", "waiting_for", "epoch", "last_seq", "size", "idempotency_key", "request_digest", "parent_id",
+            "rerun_of", "concurrency_key", "concurrency_limit", "queue_position", "is_queued", "is_active", "queued_at",
+        ),
+        booleans=frozenset({"is_idle", "is_queued", "is_active"}),
+        copied="""
+SELECT id, workspace_id, flow_id, revision_id, status, started_at, completed_at, error,
+       CASE WHEN is_idle THEN true ELSE false END, wake_at, waiting_for, epoch, last_seq,
+       size, idempotency_key, request_digest, parent_id, rerun_of, concurrency_key, concurrency_limit, queue_position,
+       CASE WHEN is_queued THEN true ELSE false END, CASE WHEN is_active THEN true ELSE false END, queued_at
+  FROM executions ORDER BY id
+""",
+        # Due at once, so that a process cancels them, even if this one ends here. Found by the index of open
+        # executions, because very many of the account may have ended.
+        on_account_deletion=Statement(
+            sqlite="""
+UPDATE executions INDEXED BY executions_open SET wake_at = :at
+ WHERE status IN ('running', 'waiting') AND is_idle = true AND workspace_id = :id
+""",
+            postgres="""
+UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND workspace_id = :id
+""",
+        ),
+    ),
+    Table(
+        name="events",
+        columns=("execution_id", "seq", "at", "type", "data"),
+        copied="SELECT execution_id, seq, at, type, data FROM events ORDER BY execution_id, seq",
+        on_account_deletion=Untouched("Retention deletes them with their executions"),
+    ),
+    Table(
+        name="execution_inbox",
+        columns=("number", "execution_id", "workspace_id", "sent_at", "kind", "content", "is_rejected"),
+        booleans=frozenset({"is_rejected"}),
+        copied=Untouched("A single process uses a file, and sends no messages"),
+        on_account_deletion=Untouched("Messages are deleted when they are taken, or when their executions have ended"),
+    ),
+    Table(
+        name="audit",
+        columns=(
+            "seq", "at", "actor", "credential", "address", "action", "object_kind", "object_id", "workspace_id",
+            "outcome", "details", "previous", "hash",
+        ),
+        copied="""
+SELECT seq, at, actor, credential, address, action, object_kind, object_id, workspace_id, outcome, details, previous,
+       hash
+  FROM audit ORDER BY seq
+""",
+        on_account_deletion=Untouched("The log is append-only"),
+    ),
+    Table(
+        name="audit_anchor",
+        columns=("only", "seq", "hash"),
+        copied=Untouched("A migration creates its only row; `copying` sets it"),
+        on_account_deletion=Untouched("The log is append-only"),
+    ),
+)  # fmt: skip
