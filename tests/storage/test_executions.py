@@ -64,8 +64,9 @@ async def test_logs_are_listed_by_level(executions: SqlExecutions, journal: SqlJ
     page, total = await executions.logs(MARA, ExecutionId("e1"), level="error", page=ALL)
     assert ([line.message for line in page], total) == (["1", "3", "5"], 3)
     assert page[0].node_id == "a"
-    after = await executions.logs_after(ExecutionId("e1"), level="error", after=page[0].seq, limit=1)
+    after = await executions.logs_after(MARA, ExecutionId("e1"), level="error", after=page[0].seq, limit=1)
     assert [line.message for line in after] == ["3"]
+    assert await executions.logs_after(OMAR, ExecutionId("e1"), level=None, after=0, limit=9) == []
 
 
 async def test_of_a_long_error_a_list_reads_the_beginning(executions: SqlExecutions, journal: SqlJournal) -> None:

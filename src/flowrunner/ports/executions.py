@@ -84,7 +84,9 @@ class ExecutionReader(Protocol):
         """Return a page of log lines in the order of their events, and the total. Raises: NotFound."""
         ...
 
-    async def logs_after(self, id: ExecutionId, *, level: str | None, after: int, limit: int) -> Sequence[LogLine]:
+    async def logs_after(
+        self, workspace_id: WorkspaceId, id: ExecutionId, *, level: str | None, after: int, limit: int
+    ) -> Sequence[LogLine]:
         """Return the lines after the event ``after``."""
         ...
 

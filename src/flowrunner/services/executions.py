@@ -246,10 +246,16 @@ class Executions:
         """Return the lines of a page in portions, which are read on demand, and the total. Raises: NotFound."""
         portion = replace(page, limit=min(page.limit, _LINES_AT_ONCE))
         first, total = await self._reader.logs(caller.workspace_id, id, level=level, page=portion)
-        return self._portions(first, id, level=level, limit=page.limit), total
+        return self._portions(first, caller.workspace_id, id, level=level, limit=page.limit), total
 
     async def _portions(
-        self, lines: Sequence[LogLine], id: ExecutionId, *, level: str | None, limit: int
+        self,
+        lines: Sequence[LogLine],
+        workspace_id: WorkspaceId,
+        id: ExecutionId,
+        *,
+        level: str | None,
+        limit: int,
     ) -> AsyncIterator[Sequence[LogLine]]:
         while lines:
             yield lines
@@ -257,7 +263,7 @@ class Executions:
             if limit == 0 or len(lines) < _LINES_AT_ONCE:
                 return
             lines = await self._reader.logs_after(
-                id, level=level, after=lines[-1].seq, limit=min(limit, _LINES_AT_ONCE)
+                workspace_id, id, level=level, after=lines[-1].seq, limit=min(limit, _LINES_AT_ONCE)
             )
 
     async def cancel(self, caller: Caller, id: ExecutionId, *, force: bool = False) -> None:

@@ -57,12 +57,14 @@ LOGS: Final = Statement(
     sqlite="""
 SELECT seq, at, data FROM events
  WHERE execution_id = :id AND type = 'log' AND seq > :after
+   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
    AND (CAST(:level AS text) IS NULL OR data ->> '$.level' = :level)
  ORDER BY seq LIMIT :limit OFFSET :offset
 """,
     postgres="""
 SELECT seq, at, data FROM events
  WHERE execution_id = :id AND type = 'log' AND seq > :after
+   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
    AND (CAST(:level AS text) IS NULL OR replace(data, '\\u0000', '\\ufffd')::json ->> 'level' = :level)
  ORDER BY seq LIMIT :limit OFFSET :offset
 """,
@@ -70,11 +72,14 @@ SELECT seq, at, data FROM events
 COUNT_LOGS: Final = Statement(
     sqlite="""
 SELECT count(*) FROM events
- WHERE execution_id = :id AND type = 'log' AND (CAST(:level AS text) IS NULL OR data ->> '$.level' = :level)
+ WHERE execution_id = :id AND type = 'log'
+   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
+   AND (CAST(:level AS text) IS NULL OR data ->> '$.level' = :level)
 """,
     postgres="""
 SELECT count(*) FROM events
  WHERE execution_id = :id AND type = 'log'
+   AND EXISTS (SELECT 1 FROM executions WHERE id = :id AND workspace_id = :workspace_id)
    AND (CAST(:level AS text) IS NULL OR replace(data, '\\u0000', '\\ufffd')::json ->> 'level' = :level)
 """,
 )
@@ -165,8 +170,17 @@ class SqlExecutions:
         rows, total = await self._database.read_long(logs)
         return [_log_line(*row) for row in rows], total
 
-    async def logs_after(self, id: ExecutionId, *, level: str | None, after: int, limit: int) -> Sequence[LogLine]:
-        values = {"id": id, "level": level, "after": after, "limit": limit, "offset": 0}
+    async def logs_after(
+        self, workspace_id: WorkspaceId, id: ExecutionId, *, level: str | None, after: int, limit: int
+    ) -> Sequence[LogLine]:
+        values = {
+            "workspace_id": workspace_id,
+            "id": id,
+            "level": level,
+            "after": after,
+            "limit": limit,
+            "offset": 0,
+        }
         rows = await self._database.read_long(lambda tx: tx.rows(LOGS, values))
         return [_log_line(*row) for row in rows]
 

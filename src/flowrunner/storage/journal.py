@@ -193,7 +193,9 @@ SELECT id FROM executions
 FLOW_EXISTS: Final = """
 SELECT 1 FROM flows WHERE id = :flow_id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
-REVISION_IS_DELETED: Final = "SELECT 1 FROM revisions WHERE id = :revision_id AND deleted_at IS NOT NULL"
+REVISION_IS_DELETED: Final = """
+SELECT 1 FROM revisions WHERE id = :revision_id AND workspace_id = :workspace_id AND deleted_at IS NOT NULL
+"""
 
 # Advances a summary only from the expected last event, and only for the owner of the execution: a late write finds no
 # row. An execution that was acquired before the last claim has no owner.

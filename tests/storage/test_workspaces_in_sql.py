@@ -1,0 +1,94 @@
+"""Statements on rows of a workspace: each names the workspace, or is one of a few that serve all of them."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from flowrunner import storage
+from flowrunner.storage.tables import TABLES
+
+SQL: Final = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\s")
+TABLE: Final = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(\w+)")
+# In a condition, or among the columns of a new row.
+NAMED: Final = re.compile(r"\bworkspace_id = |\bINSERT INTO \w+ \([^)]*\bworkspace_id\b")
+# Events belong to the workspace of their execution.
+OF_WORKSPACES: Final = {table.name for table in TABLES if "workspace_id" in table.columns} | {"events"}
+# Whole tables are copied to another database; migrations change them.
+NOT_SEARCHED: Final = ("copying.py", "migrations")
+
+# Names of statements. Nothing that a caller of the API names reaches them before a service has compared its workspace.
+EXCEPTIONS: Final = {
+    "the engine and the dispatchers advance executions of all workspaces, with ids from the journal": {
+        "ADMIT", "HAS_SLOT", "HOLDING_SLOT", "QUEUED_KEYS", "LAST_QUEUED", "OLDER_WITH_KEY", "UNRECONCILED",
+        "UNRECONCILED_OF", "ADVANCE", "ADD_EVENT", "TAKE_MESSAGE", "ACQUIRE", "ACQUIRE_CONCURRENTLY", "RELEASE_SLOTS",
+        "HEADER", "EVENTS", "PAGE_OF_EVENTS", "UNOWNED", "UNFINISHED", "DUE", "NEXT_WAKE",
+    },
+    "active slots are assigned to executions of all workspaces, with ids from the journal": {
+        "NEEDS_NO_SLOT", "QUEUE", "RELEASE", "IS_WAITING", "ACCOUNTS_WAITING", "WAITING", "EXPECTED", "IDLE",
+        "UNNOTIFIED",
+    },
+    "workers read messages by the execution that they have in memory, and answer them by number": {
+        "UNREAD", "REJECT", "DISCARD", "ANSWER", "CANCEL",
+    },
+    "retention and housekeeping delete rows of all workspaces by their age": {
+        "OLD", "PURGE", "PURGE_EVENTS", "PURGE_EXECUTION", "PURGE_REVISIONS", "LAST_TO_PURGE", "MOVE_ANCHOR",
+    },
+    "the audit log is one chain of all workspaces": {"LAST", "ROWS"},
+    "a rotation replaces the keys of all workspaces": {"MASTER_KEY_IDS", "DATA_KEYS"},
+    "an operator checks what is stored in all workspaces": {"OPEN", "CURRENT", "REVISION", "EVENT_TYPES"},
+}  # fmt: skip
+
+
+def statements() -> Iterator[tuple[str, str, str]]:
+    """Yield file, name and text of every statement of the stores; a name is that of a constant or a function."""
+    for directory in storage.__path__:
+        for path in sorted(Path(directory).rglob("*.py")):
+            if not {path.name, *path.relative_to(directory).parts} & {*NOT_SEARCHED}:
+                for node in ast.parse(path.read_text()).body:
+                    for inner in ast.walk(node):
+                        match inner:
+                            case ast.Constant(value=str(text)) if SQL.match(text):
+                                yield path.name, _name(node), text
+
+
+def _name(node: ast.stmt) -> str:
+    match node:
+        case ast.AnnAssign(target=ast.Name(id=name)) | ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            return name
+        case _:
+            return f"line {node.lineno}"
+
+
+def unscoped() -> list[tuple[str, str, set[str]]]:
+    """Return file, name and tables of the statements that name no workspace."""
+    return [
+        (file, name, tables)
+        for file, name, text in statements()
+        # The registry reads whole tables to copy them.
+        if (file, name) != ("tables.py", "TABLES")
+        if (tables := {*TABLE.findall(text)} & OF_WORKSPACES) and not NAMED.search(text)
+    ]
+
+
+def test_every_statement_on_rows_of_a_workspace_names_it() -> None:
+    excepted = set().union(*EXCEPTIONS.values())
+
+    assert len(list(statements())) > 130
+    assert [(file, name, sorted(tables)) for file, name, tables in unscoped() if name not in excepted] == []
+
+
+def test_no_exception_is_obsolete() -> None:
+    assert set().union(*EXCEPTIONS.values()) - {name for _, name, _ in unscoped()} == set()
+
+
+def test_nothing_that_reads_for_a_caller_is_an_exception() -> None:
+    """These stores are asked with ids that callers of the API have sent."""
+    for_callers = {"secrets.py", "flows.py", "executions.py", "usage.py", "tokens.py", "sessions.py", "accounts.py"}
+    unbounded = (
+        EXCEPTIONS["retention and housekeeping delete rows of all workspaces by their age"]
+        | EXCEPTIONS["a rotation replaces the keys of all workspaces"]
+    )
+
+    assert [name for file, name, _ in unscoped() if file in for_callers and name not in unbounded] == []
