@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import secrets
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -26,6 +25,7 @@ from flowrunner.ports import (
 )
 from flowrunner.services import tokens
 from flowrunner.services.audit import AuditLog
+from flowrunner.services.lru_cache import LruCache
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.rates import Allowance, source_of
 from flowrunner.services.tokens import TokenUses
@@ -91,7 +91,7 @@ class Authentication:
         )
         # Callers by token. Code that ends a session or an API token calls `sessions_ended` right afterwards, which
         # removes the entry.
-        self._kept: OrderedDict[str, Caller] = OrderedDict()
+        self._kept: LruCache[str, Caller] = LruCache(_KEPT_CALLERS)
         self._ends = 0
         self._on_end: Callable[[AccountId], Awaitable[None]] | None = None
 
@@ -155,12 +155,10 @@ class Authentication:
                 caller = await self._find(self._tokens.verify(token))
             # The session or token may have ended while it was looked up.
             if ends == self._ends:
-                self._kept[token] = caller
-                if len(self._kept) > _KEPT_CALLERS:
-                    self._kept.popitem(last=False)
+                self._kept.keep(token, caller)
         now = self._clock.now()
         if caller.expires_at <= now:
-            self._kept.pop(token, None)
+            self._kept.forget(token)
             raise Unauthorized("The token has expired: get a new one")
         if isinstance(caller.credential, ApiToken):
             self._uses.note(caller.credential.id, now)
@@ -260,8 +258,8 @@ class Authentication:
 
     def _forget(self, concerns: Callable[[Caller], bool]) -> None:
         self._ends += 1
-        for token in [token for token, kept in self._kept.items() if concerns(kept)]:
-            del self._kept[token]
+        for token in [token for token, kept in self._kept if concerns(kept)]:
+            self._kept.forget(token)
 
     async def issue_ticket(self, caller: Caller) -> Ticket:
         """Raises: TooManyRequests."""

@@ -1,7 +1,6 @@
 """Rate limits: by account for authenticated requests, by address for all others."""
 
 import ipaddress
-from collections import OrderedDict
 from collections.abc import Hashable
 from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar
@@ -9,6 +8,7 @@ from typing import Final, Generic, TypeVar
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.values import AccountId
 from flowrunner.ports import Clock
+from flowrunner.services.lru_cache import LruCache
 
 K = TypeVar("K", bound=Hashable)
 
@@ -16,7 +16,7 @@ _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-# Counters kept, to bound the memory that requests from many addresses take; the oldest are dropped first.
+# Counters kept, to bound the memory that requests from many addresses take; the least recently used are dropped first.
 _KEPT: Final = 100_000
 
 
@@ -122,7 +122,7 @@ class SlidingWindow(Generic[K]):
         self._limit = limit
         self._message = message
         self._length = length
-        self._times: OrderedDict[K, list[datetime]] = OrderedDict()
+        self._times: LruCache[K, list[datetime]] = LruCache(_KEPT)
 
     def check(self, key: K, *, at: datetime) -> None:
         """Raises: TooManyRequests, with the time to wait, if the window is full."""
@@ -136,10 +136,7 @@ class SlidingWindow(Generic[K]):
             )
 
     def add(self, key: K, *, at: datetime) -> None:
-        self._times[key] = [*self._recent(key, at), at]
-        self._times.move_to_end(key)
-        if len(self._times) > _KEPT:
-            self._times.popitem(last=False)
+        self._times.keep(key, [*self._recent(key, at), at])
 
     def give_back(self, key: K) -> None:
         """Undo the last `add`."""
@@ -149,10 +146,10 @@ class SlidingWindow(Generic[K]):
 
     def forget(self, key: K) -> None:
         """Undo every `add`."""
-        self._times.pop(key, None)
+        self._times.forget(key)
 
     def _recent(self, key: K, at: datetime) -> list[datetime]:
-        return [time for time in self._times.get(key, ()) if at - time < self._length]
+        return [time for time in self._times.get(key) or () if at - time < self._length]
 
 
 class Buckets(Generic[K]):
@@ -169,26 +166,25 @@ class Buckets(Generic[K]):
         self._fills_in = fills_in // _MICROSECOND * 1000
         self._cost = self._fills_in // tokens
         # The moment when each bucket is full again. A full bucket needs no entry.
-        self._full_at: OrderedDict[K, int] = OrderedDict()
+        self._full_at: LruCache[K, int] = LruCache(_KEPT)
 
     def take(self, key: K, *, now: int) -> int:
         """Take a token and return 0, or return the nanoseconds until there is one.
 
         Source: the "virtual scheduling algorithm" of ITU-T I.371, known as GCRA.
         """
-        full_at = max(self._full_at.get(key, now), now)
+        full_at = max(self._full_at.get(key) or now, now)
         if full_at > now + self._fills_in:
             # The clock was set back, so the stored moment says nothing about earlier requests.
             full_at = now
         missing = full_at + self._cost - now - self._fills_in
         if missing > 0:
             return missing
-        self._full_at[key] = full_at + self._cost
-        if len(self._full_at) > _KEPT:
-            self._full_at.popitem(last=False)
+        self._full_at.keep(key, full_at + self._cost)
         return 0
 
     def give_back(self, key: K) -> None:
         """Undo one `take` that returned 0."""
-        if key in self._full_at:
-            self._full_at[key] -= self._cost
+        full_at = self._full_at.get(key)
+        if full_at is not None:
+            self._full_at.keep(key, full_at - self._cost)

@@ -1,12 +1,12 @@
 """The check of an account's storage limit."""
 
-from collections import OrderedDict
 from datetime import datetime, timedelta
 from typing import Final
 
 from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports import Clock, UsageReader
+from flowrunner.services.lru_cache import LruCache
 
 # The age up to which a known size is used: an account stores little in a second compared with its limit.
 _FRESH: Final = timedelta(seconds=1)
@@ -20,18 +20,16 @@ class StoredBytes:
         self._usage = usage
         self._limits = limits
         self._clock = clock
-        self._known: OrderedDict[WorkspaceId, tuple[int, datetime]] = OrderedDict()
+        self._known: LruCache[WorkspaceId, tuple[int, datetime]] = LruCache(_KEPT)
 
     async def check(self, workspace_id: WorkspaceId) -> None:
         """Raises: LimitReached if the account may not store more."""
         if self._limits.stored is None:
             return
         now = self._clock.now()
-        size, at = self._known.get(workspace_id, (0, None))
+        size, at = self._known.get(workspace_id) or (0, None)
         # The absolute value: the clock may have been set back.
         if at is None or abs(now - at) >= _FRESH:
             size = await self._usage.stored(workspace_id)
-            self._known[workspace_id] = size, now
-            if len(self._known) > _KEPT:
-                self._known.popitem(last=False)
+            self._known.keep(workspace_id, (size, now))
         self._limits.check_stored(size)

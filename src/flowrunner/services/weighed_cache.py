@@ -2,11 +2,11 @@
 
 import gc
 import sys
-from collections import Counter, OrderedDict
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, Generic, TypeVar
 
 from flowrunner.domain.values import WorkspaceId
+from flowrunner.services.lru_cache import LruCache
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -30,41 +30,33 @@ class WeighedCache(Generic[K, V]):
     def __init__(self, *, most: int, share: int) -> None:
         self._most = most
         self._share = share
-        self._kept: OrderedDict[WorkspaceId, OrderedDict[K, tuple[V, int]]] = OrderedDict()
-        self._weights: Counter[WorkspaceId] = Counter()
+        # Each account has at least a byte, so no account is dropped for their number.
+        self._accounts: LruCache[WorkspaceId, LruCache[K, V]] = LruCache(most)
         self.weight = 0
 
     def get(self, workspace_id: WorkspaceId, key: K) -> V | None:
-        of_account = self._kept.get(workspace_id)
-        found = None if of_account is None else of_account.get(key)
-        if of_account is None or found is None:
-            return None
-        of_account.move_to_end(key)
-        self._kept.move_to_end(workspace_id)
-        return found[0]
+        of_account = self._accounts.get(workspace_id)
+        return None if of_account is None else of_account.get(key)
 
     def keep(self, workspace_id: WorkspaceId, key: K, value: V, weight: int) -> None:
         """Keep a value of ``weight`` bytes under the key, replacing an earlier one, if it fits."""
-        if weight > self._share:
-            return
-        of_account = self._kept.setdefault(workspace_id, OrderedDict())
-        _, before = of_account.pop(key, (None, 0))
-        of_account[key] = value, weight
-        self._kept.move_to_end(workspace_id)
-        self._weights[workspace_id] += weight - before
-        self.weight += weight - before
-        while self._weights[workspace_id] > self._share:
-            self._drop_one(workspace_id)
+        of_account = self._accounts.get(workspace_id)
+        if of_account is None:
+            of_account = LruCache(self._share)
+            self._accounts.keep(workspace_id, of_account)
+        self.weight -= of_account.weight
+        of_account.keep(key, value, weight)
+        self._add(workspace_id, of_account)
         while self.weight > self._most:
-            self._drop_one(next(iter(self._kept)))
+            oldest, values = next(iter(self._accounts))
+            self.weight -= values.weight
+            values.drop_oldest()
+            self._add(oldest, values)
 
-    def _drop_one(self, workspace_id: WorkspaceId) -> None:
-        of_account = self._kept[workspace_id]
-        _, (_, weight) = of_account.popitem(last=False)
-        self._weights[workspace_id] -= weight
-        self.weight -= weight
-        if not of_account:
-            del self._kept[workspace_id], self._weights[workspace_id]
+    def _add(self, workspace_id: WorkspaceId, of_account: LruCache[K, V]) -> None:
+        self.weight += of_account.weight
+        if len(of_account) == 0:
+            self._accounts.forget(workspace_id)
 
 
 def memory_of(value: object) -> int:
