@@ -1,22 +1,17 @@
 """Retries of work that has to be done eventually."""
 
-import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 import structlog
 
 from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.retrying import retry, rising
 
 logger = structlog.get_logger()
 
-FIRST_WAIT_SECONDS: Final = 1.0
-_LONGEST_WAIT_SECONDS: Final = 10.0
-
-
-def seconds_after(attempts: int) -> float:
-    """Return the delay after so many failed attempts; it grows so that a lasting failure does not fill the log."""
-    return min(FIRST_WAIT_SECONDS * 2.0 ** min(attempts - 1, 10), _LONGEST_WAIT_SECONDS)
+# Rising, so that a lasting failure does not fill the log.
+seconds_after = rising(1.0, 2.0, 4.0, 8.0, 10.0)
 
 
 async def until_done(
@@ -29,14 +24,16 @@ async def until_done(
         what: The subject of the work in that event.
         is_over: Return whether to give up after so many failed attempts.
     """
-    attempts = 0
-    while not is_over(attempts):
-        try:
-            await work()
-            return
-        except (Conflict, NotFound):
-            return
-        except Exception as error:
-            attempts += 1
-            logger.warning(failure, what=what, reason=str(error))
-        await asyncio.sleep(seconds_after(attempts))
+    failed = 0
+
+    async def attempt() -> None:
+        if not is_over(failed):
+            with contextlib.suppress(Conflict, NotFound):
+                await work()
+
+    def note(error: Exception, attempts: int) -> None:
+        nonlocal failed
+        failed = attempts
+        logger.warning(failure, what=what, reason=str(error))
+
+    await retry(attempt, on=Exception, delay=seconds_after, on_failure=note)

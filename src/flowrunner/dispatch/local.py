@@ -6,11 +6,12 @@ import traceback
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import structlog
 
-from flowrunner.dispatch.attempts import FIRST_WAIT_SECONDS, seconds_after, until_done
+from flowrunner.dispatch.attempts import seconds_after, until_done
 from flowrunner.dispatch.child_executions import ChildExecutions
 from flowrunner.dispatch.fair_queue import ActiveLimit, FairQueue
 from flowrunner.dispatch.timers import Timers
@@ -32,10 +33,12 @@ from flowrunner.ports import (
     NewExecution,
     Signal,
 )
+from flowrunner.retrying import retry, rising
 
 logger = structlog.get_logger()
 
 _PAGE: Final = 500
+_RECOVERY_DELAY: Final = rising(1.0)
 SURE_OF_AN_ACCOUNT: Final = 5
 # Timeout of cancellations and signals, as with Temporal: a full disk may stay full.
 _ANSWER_SECONDS: Final = 30.0
@@ -441,14 +444,18 @@ class LocalDispatcher(ChildExecutions):
         """Resume every execution that was running when the last owner ended, and repeat lost notifications."""
         after: ExecutionId | None = None
         count = 0
+
+        def failed(error: Exception, attempts: int) -> None:
+            logger.error("dispatcher.recovery_failed", error=str(error))
+
         while True:
-            try:
-                ids = await self._journal.unfinished(after=after, limit=_PAGE)
-            except Exception as error:
-                # Retry after any error: an execution that is not resumed would stay "running" indefinitely.
-                logger.error("dispatcher.recovery_failed", error=str(error))
-                await asyncio.sleep(FIRST_WAIT_SECONDS)
-                continue
+            # After any error: an execution that is not resumed would stay "running" indefinitely.
+            ids = await retry(
+                partial(self._journal.unfinished, after=after, limit=_PAGE),
+                on=Exception,
+                delay=_RECOVERY_DELAY,
+                on_failure=failed,
+            )
             for id, workspace_id in ids:
                 self._enqueue(id, workspace_id)
             count += len(ids)

@@ -1,6 +1,5 @@
 """Dependencies that all executions in memory share, and the identity of one execution."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -22,6 +21,7 @@ from flowrunner.ports import (
     SubFlowStarter,
     Vault,
 )
+from flowrunner.retrying import retry
 
 T = TypeVar("T")
 
@@ -94,13 +94,12 @@ class EngineDependencies:
             Stopped.
             Other exceptions of ``ask``.
         """
-        while True:
-            try:
-                return await ask()
-            except Unavailable:
-                if self.is_stopping:
-                    raise Stopped from None
-                await asyncio.sleep(_RETRY_SECONDS)
+
+        def failed(error: Exception, attempts: int) -> None:
+            if self.is_stopping:
+                raise Stopped from None
+
+        return await retry(ask, on=Unavailable, delay=lambda _: _RETRY_SECONDS, on_failure=failed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -47,6 +47,7 @@ from flowrunner.ports import (
     StoredExecution,
     Summary,
 )
+from flowrunner.retrying import retry, rising
 
 logger = structlog.get_logger()
 
@@ -58,7 +59,9 @@ MAX_EXECUTION_BYTES: Final = 256 * 1024 * 1024
 _BYTES_OF_HANDLERS: Final = 16 * 1024 * 1024
 # Events that are applied without yielding to other tasks.
 AT_A_STRETCH: Final = 200
-_RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 3.0)
+_RETRY_DELAY: Final = rising(0.1, 0.3, 1.0, 3.0)
+# Retries of an append even while the server stops.
+_MIN_RETRIES: Final = 4
 
 _TOO_LARGE: Final = Failure(
     type="limit.size",
@@ -272,16 +275,20 @@ class EventLog:
 
     async def _append(self, append: Append, pending: PendingAppend) -> None:
         may_be_durable = False
+
+        def failed(error: Exception, attempts: int) -> None:
+            nonlocal may_be_durable
+            may_be_durable = True
+            # The caller has no promise of a new execution yet, so an error is a valid answer.
+            if self._create is not None or (self._deps.is_stopping and attempts > _MIN_RETRIES):
+                raise error
+
+        def delay(attempts: int) -> float:
+            # Jitter: executions that failed together must not retry together.
+            return _RETRY_DELAY(attempts) * (0.5 + self._deps.draw())
+
         try:
-            for seconds in self._retry_delays():
-                try:
-                    return await self._deps.journal.append(append)
-                except Unavailable:
-                    may_be_durable = True
-                    if seconds is None:
-                        raise
-                    # Jitter: executions that failed together must not retry together.
-                    await asyncio.sleep(seconds * (0.5 + self._deps.draw()))
+            await retry(lambda: self._deps.journal.append(append), on=Unavailable, delay=delay, on_failure=failed)
         except (Fenced, Unavailable):
             if may_be_durable:
                 self._deps.broadcast.mark_stale(append.execution_id)
@@ -291,16 +298,6 @@ class EventLog:
             pending.reject(error)
             self.refused_node = pending.last_node
             raise
-
-    def _retry_delays(self) -> Iterator[float | None]:
-        """Yield the seconds to wait before each retry of an append; None raises its error."""
-        if self._create is not None:
-            # The caller has no promise of a new execution yet, so an error is a valid answer.
-            yield None
-        yield from _RETRY_SECONDS
-        while not self._deps.is_stopping:
-            yield _RETRY_SECONDS[-1]
-        yield None
 
 
 def summary_of(flow: Flow, state: ExecutionState, at: datetime) -> Summary:

@@ -1,0 +1,61 @@
+"""Retries of calls that fail while something else is unavailable."""
+
+import pytest
+
+from flowrunner.domain.errors import NotFound, Unavailable
+from flowrunner.retrying import retry, rising
+
+
+def nothing(error: Exception, attempts: int) -> None: ...
+
+
+def no_delay(attempts: int) -> float:
+    return 0.0
+
+
+class Failing:
+    """A call that raises these errors, one at a time, and then returns 7."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+
+    async def __call__(self) -> int:
+        if self.errors:
+            raise self.errors.pop(0)
+        return 7
+
+
+async def test_a_call_is_repeated_until_it_succeeds() -> None:
+    failures = []
+
+    result = await retry(
+        Failing(Unavailable("1"), Unavailable("2")),
+        on=Unavailable,
+        delay=no_delay,
+        on_failure=lambda error, attempts: failures.append((str(error), attempts)),
+    )
+
+    assert (result, failures) == (7, [("1", 1), ("2", 2)])
+
+
+async def test_an_error_of_another_kind_ends_the_retries() -> None:
+    with pytest.raises(NotFound):
+        await retry(Failing(Unavailable("1"), NotFound("flow")), on=Unavailable, delay=no_delay, on_failure=nothing)
+
+
+async def test_the_callback_gives_up_by_raising() -> None:
+    call = Failing(*(Unavailable(str(n)) for n in range(9)))
+
+    def give_up(error: Exception, attempts: int) -> None:
+        if attempts == 3:
+            raise error
+
+    with pytest.raises(Unavailable, match="2"):
+        await retry(call, on=Unavailable, delay=no_delay, on_failure=give_up)
+    assert len(call.errors) == 6
+
+
+def test_delays_rise_and_then_stay() -> None:
+    delay = rising(0.1, 0.3, 1.0)
+
+    assert [delay(attempts) for attempts in range(1, 6)] == [0.1, 0.3, 1.0, 1.0, 1.0]
