@@ -15,7 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from flowrunner.storage import migrations
-from flowrunner.storage.migrations import HEAD, UnknownSchema, migrate_sqlite
+from flowrunner.storage.migrations import HEAD, REVISIONS, UnknownSchema, migrate_sqlite
 from support.databases import contents_of, rows_of
 
 
@@ -92,6 +92,10 @@ def test_a_database_of_a_version_before_the_first_release_is_rejected_with_advic
 # Databases exist that this migration made, and no later start runs it on them again: an edit would change new databases
 # only, and the two would differ. Make a new migration instead.
 FROZEN = {"0002": ("0002_foundation.py", "e5aa598d97131576cc3de32d9d4178f46813117553083476395e9a1fb05f6210")}
+
+
+def test_the_files_of_the_migrations_are_named_by_their_revisions() -> None:
+    assert tuple(reversed([script.revision for script in scripts().walk_revisions()])) == REVISIONS
 
 
 def test_a_migration_that_was_released_never_changes() -> None:

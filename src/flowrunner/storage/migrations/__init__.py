@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from flowrunner.domain.errors import FlowRunnerError
 
-# The revisions that this version knows, in order. Revisions compare as text.
-REVISIONS: Final = ("0002",)
+# The revisions that this version knows, in order: Alembic reads the same files. Revisions compare as text.
+REVISIONS: Final = tuple(sorted(file.name[:4] for file in Path(__file__).parent.glob("versions/[0-9]*.py")))
 HEAD: Final = REVISIONS[-1]
 COMPATIBLE_WITH: Final = "SELECT compatible_with FROM engine"
 
