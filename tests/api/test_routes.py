@@ -132,11 +132,13 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
         token = (await _callers(services))["user"]
         await services.accounts.create(name="Boss", email="boss@example.com", password=PASSWORD, role="admin")
         boss = (await services.identity.login("boss@example.com", PASSWORD, address="127.0.0.1")).token
-        program.app.state.services = dataclasses.replace(
+        broken = dataclasses.replace(
             services,
             tokens=Broken(), accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),
             keys=Broken(), audit=Broken(), language=Broken(), signals=Broken(), reruns=Broken(),
         )  # fmt: skip
+        state = program.app.state.flowrunner
+        program.app.state.flowrunner = dataclasses.replace(state, services=broken)
         bodies = {
             "/api/v1/flows": {"name": "N", "definition": "x"},
             "/api/v1/accounts": {"name": "N", "email": "e@example.com", "password": PASSWORD},
@@ -168,7 +170,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             assert (line["event"], line["request_id"]) == ("request.crashed", reply.error["request_id"])
             seen += 1
         assert seen >= 30
-        program.app.state.services = services
+        program.app.state.flowrunner = state
         assert (await call(program.app, "GET", "/api/v1/flows", token=token)).status == 200, "it goes on"
 
 

@@ -1,14 +1,14 @@
 """Accounts over REST."""
 
-from typing import Annotated, Any
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
-from starlette.responses import Response
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, answer, errors, listing
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors
+from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
+from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Account, Right, Role
 from flowrunner.domain.values import AccountId, rfc3339
 
@@ -41,7 +41,7 @@ class UpdateAccount(Body):
     )
 
 
-class AccountAnswer(Answer):
+class AccountAnswer(Answer, frozen=True, kw_only=True):
     id: str
     name: str
     email: str
@@ -50,66 +50,62 @@ class AccountAnswer(Answer):
     created_at: str
     updated_at: str
 
+    @classmethod
+    def of(cls, account: Account) -> Self:
+        return cls(
+            id=account.id,
+            name=account.name,
+            email=account.email,
+            role=account.role,
+            disabled=account.is_disabled,
+            created_at=rfc3339(account.created_at),
+            updated_at=rfc3339(account.updated_at),
+        )
 
-class AccountList(Answer):
+
+class AccountList(ListAnswer, frozen=True):
     accounts: list[AccountAnswer]
-    total: int
-    limit: int
-    offset: int
 
 
-def account_json(account: Account) -> dict[str, Any]:
-    return {
-        "id": account.id,
-        "name": account.name,
-        "email": account.email,
-        "role": account.role,
-        "disabled": account.is_disabled,
-        "created_at": rfc3339(account.created_at),
-        "updated_at": rfc3339(account.updated_at),
-    }
-
-
-@admin.get("", response_model=AccountList, responses=errors(401, 403, 422))
+@admin.get("", responses=errors(401, 403, 422))
 async def list_accounts(
     request: Request,
     role: Annotated[Role | None, Query(description="Only accounts with this role.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
-) -> Response:
+) -> Reply[AccountList]:
     page = page_of(limit, offset)
     accounts, total = await services_of(request).accounts.page(role=role, page=page)
-    return listing("accounts", [account_json(account) for account in accounts], total, page)
+    listed = [AccountAnswer.of(account) for account in accounts]
+    return answer(AccountList(listed, total=total, limit=page.limit, offset=page.offset))
 
 
 @admin.post(
     "",
-    response_model=AccountAnswer,
     status_code=201,
     responses=errors(401, 403, 409, *BODY_ERRORS),
     openapi_extra=needs(Right.CREATE_ACCOUNT),
 )
-async def create_account(request: Request, body: CreateAccount) -> Response:
+async def create_account(request: Request, body: CreateAccount) -> Reply[AccountAnswer]:
     """Create an account. This requires an admin's login session; API tokens are rejected."""
     account = await services_of(request).accounts.create(
         name=body.name, email=body.email, password=body.password, role=body.role, by=caller_of(request)
     )
-    return answer(account_json(account), 201)
+    return answer(AccountAnswer.of(account), 201)
 
 
-@router.get("/{id}", response_model=AccountAnswer, responses=errors(401, 403, 404))
-async def get_account(request: Request, id: str) -> Response:
+@router.get("/{id}", responses=errors(401, 403, 404))
+async def get_account(request: Request, id: str) -> Reply[AccountAnswer]:
     """Return an account. Admins can read every account, other callers only their own."""
-    return answer(account_json(await services_of(request).accounts.get(caller_of(request), AccountId(id))))
+    return answer(AccountAnswer.of(await services_of(request).accounts.get(caller_of(request), AccountId(id))))
 
 
 @router.put(
     "/{id}",
-    response_model=AccountAnswer,
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
     openapi_extra=needs(Right.ACCOUNT),
 )
-async def update_account(request: Request, id: str, body: UpdateAccount) -> Response:
+async def update_account(request: Request, id: str, body: UpdateAccount) -> Reply[AccountAnswer]:
     """Change the given fields. Only admins can change roles, disable accounts or change other accounts.
 
     API tokens cannot change passwords, e-mail addresses or roles. Changing your own password requires
@@ -125,11 +121,11 @@ async def update_account(request: Request, id: str, body: UpdateAccount) -> Resp
         current_password=body.current_password,
         is_disabled=body.disabled,
     )
-    return answer(account_json(account))
+    return answer(AccountAnswer.of(account))
 
 
-@admin.delete("/{id}", response_model=Message, responses=errors(401, 403, 404, 409))
-async def delete_account(request: Request, id: str) -> Response:
+@admin.delete("/{id}", responses=errors(401, 403, 404, 409))
+async def delete_account(request: Request, id: str) -> Reply[Message]:
     """End the account's sessions and API tokens, erase its secrets and cancel its executions."""
     await services_of(request).accounts.delete(AccountId(id), by=caller_of(request))
-    return answer({"message": "Account deleted successfully"})
+    return answer(Message(message="Account deleted successfully"))

@@ -1,28 +1,29 @@
 """The audit log over REST, for admins."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import Response
 
-from flowrunner.api.http.answers import Answer, errors, listing
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit, Offset, page_of, services_of
+from flowrunner.api.http.answers import Answer, ListAnswer, Reply, answer, errors
+from flowrunner.api.http.requests import DEFAULT_LIMIT, Limit, Offset, page_of
 from flowrunner.api.http.routing import AdminRoute, caller_of
+from flowrunner.api.http.state import services_of
 from flowrunner.domain.audit import AuditRow, Outcome
 from flowrunner.domain.errors import invalid
-from flowrunner.domain.values import rfc3339
+from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.ports import AuditFilter
 
 admin = APIRouter(prefix="/api/v1/audit", tags=["Audit"], route_class=AdminRoute)
 
 
-class AuditObject(Answer):
+class AuditObject(Answer, frozen=True, kw_only=True):
     kind: str
     id: str
 
 
-class AuditEntryAnswer(Answer):
+class AuditEntryAnswer(Answer, frozen=True, kw_only=True):
     seq: int
     at: str
     actor: str | None
@@ -32,37 +33,35 @@ class AuditEntryAnswer(Answer):
     object: AuditObject
     account_id: str | None
     outcome: Outcome
-    details: dict[str, Any]
+    details: Mapping[str, JSON]
     previous_hash: str
     hash: str
 
+    @classmethod
+    def of(cls, row: AuditRow) -> Self:
+        entry = row.entry
+        kind, id = entry.object
+        return cls(
+            seq=row.seq,
+            at=rfc3339(entry.at),
+            actor=entry.actor,
+            credential=entry.credential,
+            address=entry.address,
+            action=entry.action,
+            object=AuditObject(kind=kind, id=id),
+            account_id=entry.workspace_id,
+            outcome=entry.outcome,
+            details=entry.details,
+            previous_hash=row.previous.hex(),
+            hash=row.hash.hex(),
+        )
 
-class AuditList(Answer):
+
+class AuditList(ListAnswer, frozen=True):
     entries: list[AuditEntryAnswer]
-    total: int
-    limit: int
-    offset: int
 
 
-def _entry_json(row: AuditRow) -> dict[str, Any]:
-    entry = row.entry
-    return {
-        "seq": row.seq,
-        "at": rfc3339(entry.at),
-        "actor": entry.actor,
-        "credential": entry.credential,
-        "address": entry.address,
-        "action": entry.action,
-        "object": {"kind": entry.object[0], "id": entry.object[1]},
-        "account_id": entry.workspace_id,
-        "outcome": entry.outcome,
-        "details": entry.details,
-        "previous_hash": row.previous.hex(),
-        "hash": row.hash.hex(),
-    }
-
-
-@admin.get("", response_model=AuditList, responses=errors(401, 403, 422))
+@admin.get("", responses=errors(401, 403, 422))
 async def list_entries(
     request: Request,
     *,
@@ -80,7 +79,7 @@ async def list_entries(
     until: Annotated[str | None, Query(max_length=40, description="Only before this moment (RFC 3339).")] = None,
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
-) -> Response:
+) -> Reply[AuditList]:
     """List audit entries, the newest first. Each contains the hash of the previous one, so tampering is detectable."""
     page = page_of(limit, offset)
     wanted = AuditFilter(
@@ -94,7 +93,8 @@ async def list_entries(
         until=_moment("until", until),
     )
     rows, total = await services_of(request).audit.page(caller_of(request), wanted, page=page)
-    return listing("entries", [_entry_json(row) for row in rows], total, page)
+    listed = [AuditEntryAnswer.of(row) for row in rows]
+    return answer(AuditList(listed, total=total, limit=page.limit, offset=page.offset))
 
 
 def _moment(name: str, text: str | None) -> datetime | None:

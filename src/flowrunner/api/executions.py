@@ -1,25 +1,29 @@
 """Executions over REST."""
 
 import re
-from typing import Annotated, Any, Final, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar, get_args
 
 import msgspec
 from fastapi import APIRouter, Query, Request
-from pydantic import ConfigDict, Field
-from starlette.responses import Response
+from msgspec import UNSET, Meta, UnsetType
+from pydantic import Field
 
 from flowrunner.api.http.answers import (
     BODY_ERRORS,
     Answer,
-    ExecutionStatus,
+    ListAnswer,
     Message,
+    Reply,
     answer,
     errors,
-    listing,
     long_listing,
+    present,
+    stored,
 )
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
+from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.events import LogLevel
@@ -48,138 +52,162 @@ class RunFlow(Body):
     input: dict[str, Any] = Field(default={}, description="The input, which the flow reads as `${flow.input}`.")
 
 
-class RunAnswer(Answer):
+ExecutionStatus: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": [status.value for status in Status]})]
+_Level: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": list(get_args(LogLevel))})]
+_STEP: Final = Meta(description="The step, such as fetch.1, or each.1[4]/push.1 in a loop.")
+
+
+class RunAnswer(Answer, frozen=True, kw_only=True):
     execution_id: str
     flow_id: str
     status: ExecutionStatus
     created_at: str
 
+    @classmethod
+    def of(cls, started: StartedExecution, **more: Any) -> Self:
+        return cls(
+            execution_id=started.id,
+            flow_id=started.flow_id,
+            status=started.status.value,
+            created_at=rfc3339(started.created_at),
+            **more,
+        )
 
-class RerunAnswer(RunAnswer):
-    revision: int | None = Field(default=None, description="The flow revision that this execution runs.")
+
+class RerunAnswer(RunAnswer, frozen=True, kw_only=True):
+    revision: Annotated[int | UnsetType, Meta(description="The flow revision that this execution runs.")] = UNSET
 
 
-class ExecutionAnswer(Answer):
+R = TypeVar("R", bound=RunAnswer)
+
+
+class ExecutionAnswer(Answer, frozen=True, kw_only=True):
     id: str
     flow_id: str
     status: ExecutionStatus
     started_at: str
-    completed_at: str | None = Field(default=None, description="Absent until the execution has ended.")
-    duration: int | None = Field(default=None, description="Milliseconds. Absent until the execution has ended.")
-    error: str | None = Field(default=None, description="The error message. Absent unless the execution failed.")
+    completed_at: Annotated[str | UnsetType, Meta(description="Absent until the execution has ended.")] = UNSET
+    duration: Annotated[int | UnsetType, Meta(description="Milliseconds. Absent until the execution has ended.")] = (
+        UNSET
+    )
+    error: Annotated[str | UnsetType, Meta(description="The error message. Absent unless the execution failed.")] = (
+        UNSET
+    )
+
+    @classmethod
+    def of(cls, execution: ExecutionView, **more: Any) -> Self:
+        started_at, ended_at = execution.started_at, execution.completed_at
+        return cls(
+            id=execution.id,
+            flow_id=execution.flow_id,
+            status=execution.status.value,
+            started_at=rfc3339(started_at),
+            completed_at=UNSET if ended_at is None else rfc3339(ended_at),
+            duration=UNSET if ended_at is None else round((ended_at - started_at).total_seconds() * 1000),
+            error=present(execution.error),
+            **more,
+        )
 
 
-class WaitingFor(Answer):
+class WaitingFor(Answer, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """The event that a step waits for. Further members depend on the type, such as `key` for a signal."""
 
-    model_config = ConfigDict(extra="allow")
+    type: Annotated[
+        str,
+        Meta(
+            description="retry, delay, signal, approval, flow, concurrency, room, or a type defined by the node type."
+        ),
+    ]
+    node: str | UnsetType | None = UNSET
+    step: Annotated[str | UnsetType | None, _STEP] = UNSET
+    until: Annotated[
+        str | UnsetType | None,
+        Meta(description="The time at which the step continues on its own; null if it never does."),
+    ] = UNSET
 
-    type: str = Field(
-        description="retry, delay, signal, approval, flow, concurrency, room, or a type defined by the node type."
-    )
-    node: str | None = None
-    step: str | None = Field(default=None, description="The step, such as fetch.1, or each.1[4]/push.1 in a loop.")
-    until: str | None = Field(
-        default=None, description="The time at which the step continues on its own; null if it never does."
-    )
 
-
-class FailureAnswer(Answer):
+class FailureAnswer(Answer, frozen=True, kw_only=True):
     """The reason and the place of an execution's failure."""
 
     type: str
     message: str
-    node: str | None = None
-    step: str | None = None
-    attempt: int | None = None
-    input: Any = Field(default=None, description="The step's input.")
-    data: Any = None
+    node: str | UnsetType = UNSET
+    step: str | UnsetType = UNSET
+    attempt: int | UnsetType = UNSET
+    input: Annotated[Any, Meta(description="The step's input.")] = UNSET
+    data: Any = UNSET
+
+    @classmethod
+    def of(cls, failed: bytes) -> Self:
+        """Return the answer for a stored `Failed` event."""
+        event = msgspec.json.decode(failed)
+        error = event["error"]
+        return cls(
+            type=error["type"],
+            message=error["message"],
+            node=present(error["node"]),
+            step=present(event.get("step")),
+            attempt=present(event.get("attempt")),
+            input=present(event.get("input")),
+            data=present(error["data"]),
+        )
 
 
-class ExecutionDetailAnswer(ExecutionAnswer):
+class ExecutionDetailAnswer(ExecutionAnswer, frozen=True, kw_only=True):
     input: Any
-    result: Any = Field(default=None, description="Absent until the execution has completed.")
-    revision: int | None = Field(default=None, description="The flow revision that this execution runs.")
-    waiting_for: list[WaitingFor] | None = Field(default=None, description="Absent unless the execution waits.")
-    failure: FailureAnswer | None = Field(default=None, description="Absent unless the execution failed.")
-    parent_id: str | None = Field(default=None, description="The parent execution, which waits for this one.")
-    rerun_of: str | None = Field(default=None, description="The execution that this one repeats.")
+    result: Annotated[Any, Meta(description="Absent until the execution has completed.")] = UNSET
+    waiting_for: Annotated[list[WaitingFor] | UnsetType, Meta(description="Absent unless the execution waits.")] = UNSET
+    failure: Annotated[FailureAnswer | UnsetType, Meta(description="Absent unless the execution failed.")] = UNSET
+    revision: Annotated[int | UnsetType, Meta(description="The flow revision that this execution runs.")] = UNSET
+    parent_id: Annotated[str | UnsetType, Meta(description="The parent execution, which waits for this one.")] = UNSET
+    rerun_of: Annotated[str | UnsetType, Meta(description="The execution that this one repeats.")] = UNSET
 
 
-class ExecutionList(Answer):
+class ExecutionList(ListAnswer, frozen=True):
     executions: list[ExecutionAnswer]
-    total: int
-    limit: int
-    offset: int
 
 
-class LogAnswer(Answer):
+class LogAnswer(Answer, frozen=True, kw_only=True):
     timestamp: str
-    level: LogLevel
+    level: _Level
     message: str
-    node_id: str | None = None
-    node_type: str | None = None
-    step: str | None = Field(default=None, description="The step, such as fetch.1, or each.1[4]/push.1 in a loop.")
-    data: Any = None
+    node_id: str | UnsetType = UNSET
+    node_type: str | UnsetType = UNSET
+    step: Annotated[str | UnsetType, _STEP] = UNSET
+    data: Any = UNSET
+
+    @classmethod
+    def of(cls, line: LogLine) -> Self:
+        return cls(
+            timestamp=rfc3339(line.timestamp),
+            level=line.level,
+            message=line.message,
+            node_id=present(line.node_id),
+            node_type=present(line.node_type),
+            step=present(line.step),
+            data=stored(line.data),
+        )
 
 
-class LogList(Answer):
+class LogList(ListAnswer, frozen=True):
     logs: list[LogAnswer]
-    total: int
-    limit: int
-    offset: int
-
-
-def _execution_json(execution: ExecutionView) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "id": execution.id,
-        "flow_id": execution.flow_id,
-        "status": execution.status.value,
-        "started_at": rfc3339(execution.started_at),
-    }
-    if execution.completed_at is not None:
-        body["completed_at"] = rfc3339(execution.completed_at)
-        body["duration"] = round((execution.completed_at - execution.started_at).total_seconds() * 1000)
-    if execution.error is not None:
-        body["error"] = execution.error
-    return body
-
-
-def _listed_json(execution: ExecutionView) -> dict[str, Any]:
-    body = _execution_json(execution)
-    if len(body.get("error", "")) > LONGEST_LISTED_ERROR:
-        body["error"] = body["error"][: LONGEST_LISTED_ERROR - 1] + "…"
-    return body
-
-
-def _log_json(line: LogLine) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "timestamp": rfc3339(line.timestamp),
-        "level": line.level,
-        "message": line.message,
-    }
-    details: dict[str, Any] = {"node_id": line.node_id, "node_type": line.node_type, "step": line.step}
-    if line.data is not None:
-        details["data"] = msgspec.Raw(line.data)
-    return body | {name: value for name, value in details.items() if value is not None}
 
 
 @router.post(
     "/flows/{id}/run",
-    response_model=RunAnswer,
     status_code=201,
     responses={
-        200: {"model": RunAnswer, "description": "Already started by the same Idempotency-Key"},
+        200: {"description": "Already started by the same Idempotency-Key"},
         **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
     openapi_extra={"parameters": [IDEMPOTENCY_KEY], **needs(Right.RUN)},
 )
-async def run_flow(request: Request, id: str, body: RunFlow | None = None) -> Response:
+async def run_flow(request: Request, id: str, body: RunFlow | None = None) -> Reply[RunAnswer]:
     """Start an execution. It is stored durably before this answers, so a crash does not lose it."""
-    accepted = await services_of(request).executions.run(
+    started = await services_of(request).executions.run(
         caller_of(request), FlowId(id), {} if body is None else body.input, idempotency_key=idempotency_key_of(request)
     )
-    return _accepted(accepted)
+    return _accepted(started, RunAnswer.of(started))
 
 
 def idempotency_key_of(request: Request) -> str | None:
@@ -189,21 +217,11 @@ def idempotency_key_of(request: Request) -> str | None:
     return key
 
 
-def _accepted(accepted: StartedExecution) -> Response:
-    body: dict[str, Any] = {
-        "execution_id": accepted.id,
-        "flow_id": accepted.flow_id,
-        "status": accepted.status.value,
-        "created_at": rfc3339(accepted.created_at),
-    }
-    return answer(
-        body if accepted.revision is None else body | {"revision": accepted.revision},
-        200 if accepted.is_repeat else 201,
-        {"Idempotent-Replayed": "true"} if accepted.is_repeat else None,
-    )
+def _accepted(started: StartedExecution, body: R) -> Reply[R]:
+    return answer(body, 200, {"Idempotent-Replayed": "true"}) if started.is_repeat else answer(body, 201)
 
 
-@router.get("/executions", response_model=ExecutionList, responses=errors(401, 403, 422))
+@router.get("/executions", responses=errors(401, 403, 422))
 async def list_executions(
     request: Request,
     flow_id: Annotated[str | None, Query(max_length=200, description="Only executions of this flow.")] = None,
@@ -212,7 +230,7 @@ async def list_executions(
     ] = None,
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
-) -> Response:
+) -> Reply[ExecutionList]:
     """List executions, the newest first."""
     page = page_of(limit, offset)
     executions, total = await services_of(request).executions.page(
@@ -221,7 +239,15 @@ async def list_executions(
         statuses=_statuses(status),
         page=page,
     )
-    return listing("executions", [_listed_json(execution) for execution in executions], total, page)
+    listed = [ExecutionAnswer.of(_shortened(execution)) for execution in executions]
+    return answer(ExecutionList(listed, total=total, limit=page.limit, offset=page.offset))
+
+
+def _shortened(execution: ExecutionView) -> ExecutionView:
+    error = execution.error
+    if error is None or len(error) <= LONGEST_LISTED_ERROR:
+        return execution
+    return replace(execution, error=error[: LONGEST_LISTED_ERROR - 1] + "…")
 
 
 def _statuses(text: str | None) -> list[Status]:
@@ -231,28 +257,21 @@ def _statuses(text: str | None) -> list[Status]:
         raise invalid("status", f"must be one of {', '.join(Status)}, or several separated by commas") from None
 
 
-@router.get("/executions/{id}", response_model=ExecutionDetailAnswer, responses=errors(401, 403, 404))
-async def get_execution(request: Request, id: str) -> Response:
+@router.get("/executions/{id}", responses=errors(401, 403, 404))
+async def get_execution(request: Request, id: str) -> Reply[ExecutionDetailAnswer]:
     execution = await services_of(request).executions.get(caller_of(request), ExecutionId(id))
-    body = _execution_json(execution)
-    body["input"] = msgspec.Raw(execution.input)
-    if execution.result is not None:
-        body["result"] = msgspec.Raw(execution.result)
-    if execution.waiting_for is not None:
-        body["waiting_for"] = msgspec.Raw(execution.waiting_for)
-    if execution.failure is not None:
-        body["failure"] = _failure_json(execution.failure)
-    more = {"revision": execution.revision, "parent_id": execution.parent_id, "rerun_of": execution.rerun_of}
-    return answer(body | {name: value for name, value in more.items() if value is not None})
-
-
-def _failure_json(failed: bytes) -> dict[str, Any]:
-    """Return the JSON of a failure from the stored event."""
-    event = msgspec.json.decode(failed)
-    error = event["error"]
-    body = {"type": error["type"], "message": error["message"], "node": error["node"], "step": event.get("step")}
-    body |= {"attempt": event.get("attempt"), "input": event.get("input"), "data": error["data"]}
-    return {name: value for name, value in body.items() if value is not None}
+    return answer(
+        ExecutionDetailAnswer.of(
+            execution,
+            input=stored(execution.input),
+            result=stored(execution.result),
+            waiting_for=stored(execution.waiting_for),
+            failure=UNSET if execution.failure is None else FailureAnswer.of(execution.failure),
+            revision=present(execution.revision),
+            parent_id=present(execution.parent_id),
+            rerun_of=present(execution.rerun_of),
+        )
+    )
 
 
 class SignalBody(Body):
@@ -287,26 +306,24 @@ class RerunBody(Body):
 # A key may contain any character, and the name of a step in a loop or a branch contains a slash.
 @router.post(
     "/executions/{id}/signals/{key:path}",
-    response_model=Message,
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
     openapi_extra={"parameters": [REPEATABLE], **needs(Right.RUN)},
 )
-async def send_signal(request: Request, id: str, key: str, body: SignalBody | None = None) -> Response:
+async def send_signal(request: Request, id: str, key: str, body: SignalBody | None = None) -> Reply[Message]:
     """Send the signal that a `wait` node waits for. A signal that arrives early is stored for the node."""
     payload = None if body is None else body.payload
     await services_of(request).signals.send(
         caller_of(request), ExecutionId(id), key, payload, idempotency_key=idempotency_key_of(request)
     )
-    return answer({"message": "Signal accepted"})
+    return answer(Message(message="Signal accepted"))
 
 
 @router.post(
     "/executions/{id}/approvals/{node:path}",
-    response_model=Message,
     responses=errors(401, 403, 404, 409, *BODY_ERRORS),
     openapi_extra={"parameters": [REPEATABLE], **needs(Right.RUN)},
 )
-async def answer_approval(request: Request, id: str, node: str, body: ApprovalBody) -> Response:
+async def answer_approval(request: Request, id: str, node: str, body: ApprovalBody) -> Reply[Message]:
     """Answer an `approval` node. The first answer counts; later ones are rejected."""
     await services_of(request).signals.answer(
         caller_of(request),
@@ -316,23 +333,22 @@ async def answer_approval(request: Request, id: str, node: str, body: ApprovalBo
         data=body.data,
         idempotency_key=idempotency_key_of(request),
     )
-    return answer({"message": "Approved" if body.approved else "Rejected"})
+    return answer(Message(message="Approved" if body.approved else "Rejected"))
 
 
 @router.post(
     "/executions/{id}/rerun",
-    response_model=RerunAnswer,
     status_code=201,
     responses={
-        200: {"model": RerunAnswer, "description": "Already started by the same Idempotency-Key"},
+        200: {"description": "Already started by the same Idempotency-Key"},
         **errors(401, 403, 404, 409, *BODY_ERRORS),
     },
     openapi_extra={"parameters": [IDEMPOTENCY_KEY], **needs(Right.RUN)},
 )
-async def rerun_execution(request: Request, id: str, body: RerunBody | None = None) -> Response:
+async def rerun_execution(request: Request, id: str, body: RerunBody | None = None) -> Reply[RerunAnswer]:
     """Start a new execution that repeats this one: completely, with another input, or from one of its steps."""
     wanted = body or RerunBody()
-    accepted = await services_of(request).reruns.rerun(
+    started = await services_of(request).reruns.rerun(
         caller_of(request),
         ExecutionId(id),
         from_step=wanted.from_,
@@ -341,12 +357,11 @@ async def rerun_execution(request: Request, id: str, body: RerunBody | None = No
         same_keys=wanted.idempotency == "same",
         idempotency_key=idempotency_key_of(request),
     )
-    return _accepted(accepted)
+    return _accepted(started, RerunAnswer.of(started, revision=present(started.revision)))
 
 
 @router.delete(
     "/executions/{id}",
-    response_model=Message,
     responses=errors(401, 403, 404, 409, 422),
     openapi_extra=needs(Right.RUN),
 )
@@ -356,25 +371,26 @@ async def cancel_execution(
     force: Annotated[
         bool, Query(description="End the execution immediately: skip `on_finish`, or interrupt handlers that run.")
     ] = False,
-) -> Response:
+) -> Reply[Message]:
     """Cancel an execution. Its flow has ended when this answers; `on_finish` may still run.
 
     A repeated request while `on_finish` runs has no effect and gets the same answer. After the end it is a 409.
     """
     await services_of(request).executions.cancel(caller_of(request), ExecutionId(id), force=force)
-    return answer({"message": "Execution cancelled successfully"})
+    return answer(Message(message="Execution cancelled successfully"))
 
 
-@router.get("/executions/{id}/logs", response_model=LogList, responses=errors(401, 403, 404, 422))
+@router.get("/executions/{id}/logs", responses=errors(401, 403, 404, 422))
 async def get_logs(
     request: Request,
     id: str,
     level: Annotated[LogLevel | None, Query(description="Only lines of this level.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
-) -> Response:
+) -> Reply[LogList]:
     page = page_of(limit, offset)
     portions, total = await services_of(request).executions.logs(
         caller_of(request), ExecutionId(id), level=level, page=page
     )
-    return await long_listing("logs", ([_log_json(line) for line in lines] async for lines in portions), total, page)
+    empty = LogList([], total=total, limit=page.limit, offset=page.offset)
+    return await long_listing(empty, ([LogAnswer.of(line) for line in lines] async for lines in portions))

@@ -1,20 +1,22 @@
 """Flows over REST."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Path, Query, Request
+from msgspec import Meta
 from pydantic import Field
-from starlette.responses import Response
 
 from flowrunner.api.http.answers import (
     BODY_ERRORS,
     Answer,
     ErrorEntry,
+    ListAnswer,
     Message,
+    Reply,
     answer,
     errors,
     in_portions,
-    listing,
     long_listing,
 )
 from flowrunner.api.http.conditions import (
@@ -26,11 +28,13 @@ from flowrunner.api.http.conditions import (
     states_to_match,
     with_etag,
 )
-from flowrunner.api.http.errors import etag, fault_json
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
+from flowrunner.api.http.errors import entry_of, etag
+from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import MAX_FLOW_BODY_BYTES, ProtectedRoute, caller_of, needs
+from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.values import FlowId, rfc3339
+from flowrunner.language.difference import ChangeSummary
 from flowrunner.ports import FlowView, RevisionView, SavedFlow
 from flowrunner.services.flows import FlowDraft
 
@@ -62,97 +66,103 @@ class ValidateFlow(Body):
     definition: str = Field(description="The flow as a YAML document of at most 1 MiB.")
 
 
-class Validation(Answer):
-    is_valid: bool = Field(description="`true` if the definition can be saved.")
-    errors: list[ErrorEntry] = Field(description="Faults that prevent saving, in document order.")
-    warnings: list[ErrorEntry] = Field(
-        description="Valid but probably unintended constructs, and dependencies that are missing at run time."
-    )
+class Validation(Answer, frozen=True, kw_only=True):
+    is_valid: Annotated[bool, Meta(description="`true` if the definition can be saved.")]
+    errors: Annotated[list[ErrorEntry], Meta(description="Faults that prevent saving, in document order.")]
+    warnings: Annotated[
+        list[ErrorEntry],
+        Meta(description="Valid but probably unintended constructs, and dependencies that are missing at run time."),
+    ]
 
 
-class FlowAnswer(Answer):
+class FlowAnswer(Answer, frozen=True, kw_only=True):
     id: str
     name: str
     description: str
     version: str
     created_at: str
     updated_at: str
-    tags: list[str]
-    revision: int = Field(description="Revision number of the definition.")
+    tags: Sequence[str]
+    revision: Annotated[int, Meta(description="Revision number of the definition.")]
+
+    @classmethod
+    def of(cls, flow: FlowView, **more: Any) -> Self:
+        return cls(
+            id=flow.id,
+            name=flow.name,
+            description=flow.description,
+            version=flow.version,
+            created_at=rfc3339(flow.created_at),
+            updated_at=rfc3339(flow.updated_at),
+            tags=flow.tags,
+            revision=flow.revision,
+            **more,
+        )
 
 
-class FlowDetail(FlowAnswer):
+class FlowDetail(FlowAnswer, frozen=True, kw_only=True):
     definition: str
 
 
-class FlowList(Answer):
+class FlowList(ListAnswer, frozen=True):
     flows: list[FlowAnswer]
-    total: int
-    limit: int
-    offset: int
 
 
-class RevisionAnswer(Answer):
-    number: int = Field(description="Counted from 1 within the flow.")
-    version: str = Field(description="The author's label: the definition's `metadata.version`.")
+class RevisionAnswer(Answer, frozen=True, kw_only=True):
+    number: Annotated[int, Meta(description="Counted from 1 within the flow.")]
+    version: Annotated[str, Meta(description="The author's label: the definition's `metadata.version`.")]
     created_at: str
-    created_by: str = Field(description="The id of the account that saved it.")
+    created_by: Annotated[str, Meta(description="The id of the account that saved it.")]
     is_current: bool
-    size: int = Field(description="Bytes of the definition.")
+    size: Annotated[int, Meta(description="Bytes of the definition.")]
+
+    @classmethod
+    def of(cls, revision: RevisionView, **more: Any) -> Self:
+        return cls(
+            number=revision.number,
+            version=revision.version,
+            created_at=rfc3339(revision.created_at),
+            created_by=revision.created_by,
+            is_current=revision.is_current,
+            size=revision.size,
+            **more,
+        )
 
 
-class RevisionDetail(RevisionAnswer):
+class RevisionDetail(RevisionAnswer, frozen=True, kw_only=True):
     definition: str
 
 
-class RevisionList(Answer):
+class RevisionList(ListAnswer, frozen=True):
     revisions: list[RevisionAnswer]
-    total: int
-    limit: int
-    offset: int
 
 
-class DifferenceSummary(Answer):
-    nodes_added: list[str]
-    nodes_removed: list[str]
-    nodes_changed: list[str]
-    keys_changed: list[str] = Field(description="Changed top-level keys of the document, such as `vars`.")
+class DifferenceSummary(Answer, frozen=True, kw_only=True):
+    nodes_added: Sequence[str]
+    nodes_removed: Sequence[str]
+    nodes_changed: Sequence[str]
+    keys_changed: Annotated[Sequence[str], Meta(description="Changed top-level keys of the document, such as `vars`.")]
+
+    @classmethod
+    def of(cls, summary: ChangeSummary) -> Self:
+        return cls(
+            nodes_added=summary.nodes_added,
+            nodes_removed=summary.nodes_removed,
+            nodes_changed=summary.nodes_changed,
+            keys_changed=summary.keys_changed,
+        )
 
 
-class DifferenceAnswer(Answer):
+class DifferenceAnswer(Answer, frozen=True, kw_only=True):
     number: int
-    against: int | None = Field(description="The revision compared against; null if there is no earlier one.")
-    diff: str = Field(description="A unified diff; empty if nothing changed.")
-    is_truncated: bool = Field(description="`true` if the difference is longer than 1 MiB and was cut off.")
-    summary: DifferenceSummary | None = Field(description="Null if one of the two is not valid YAML.")
+    against: Annotated[int | None, Meta(description="The revision compared against; null if there is no earlier one.")]
+    diff: Annotated[str, Meta(description="A unified diff; empty if nothing changed.")]
+    is_truncated: Annotated[bool, Meta(description="`true` if the difference is longer than 1 MiB and was cut off.")]
+    summary: Annotated[DifferenceSummary | None, Meta(description="Null if one of the two is not valid YAML.")]
 
 
-def _flow_json(flow: FlowView) -> dict[str, Any]:
-    return {
-        "id": flow.id,
-        "name": flow.name,
-        "description": flow.description,
-        "version": flow.version,
-        "created_at": rfc3339(flow.created_at),
-        "updated_at": rfc3339(flow.updated_at),
-        "tags": flow.tags,
-        "revision": flow.revision,
-    }
-
-
-def _revision_json(revision: RevisionView) -> dict[str, Any]:
-    return {
-        "number": revision.number,
-        "version": revision.version,
-        "created_at": rfc3339(revision.created_at),
-        "created_by": revision.created_by,
-        "is_current": revision.is_current,
-        "size": revision.size,
-    }
-
-
-def _saved(flow: SavedFlow, status: int = 200) -> Response:
-    return answer(_flow_json(flow), status, {"ETag": etag(flow.state)})
+def _saved(flow: SavedFlow, status: int = 200) -> Reply[FlowAnswer]:
+    return answer(FlowAnswer.of(flow), status, {"ETag": etag(flow.state)})
 
 
 _LARGE = {"x-max-bytes": MAX_FLOW_BODY_BYTES}
@@ -160,66 +170,63 @@ _LARGE = {"x-max-bytes": MAX_FLOW_BODY_BYTES}
 RevisionNumber = Annotated[int, Path(ge=1, le=2**53)]
 
 
-@router.get("", response_model=FlowList, responses=errors(401, 403, 422))
+@router.get("", responses=errors(401, 403, 422))
 async def list_flows(
     request: Request,
     tag: Annotated[str | None, Query(max_length=100, description="Only flows with this tag.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     offset: Offset = 0,
-) -> Response:
+) -> Reply[FlowList]:
     page = page_of(limit, offset)
     flows, total = await services_of(request).flows.page(caller_of(request), tag=tag, page=page)
-    return await long_listing("flows", in_portions([_flow_json(flow) for flow in flows]), total, page)
+    listed = [FlowAnswer.of(flow) for flow in flows]
+    empty = FlowList([], total=total, limit=page.limit, offset=page.offset)
+    return await long_listing(empty, in_portions(listed))
 
 
 @router.get(
     "/{id}",
-    response_model=FlowDetail,
     responses={**with_etag(), 304: NOT_MODIFIED, **errors(400, 401, 404)},
     openapi_extra={"parameters": [IF_NONE_MATCH]},
 )
-async def get_flow(request: Request, id: str) -> Response:
+async def get_flow(request: Request, id: str) -> Reply[FlowDetail]:
     flow = await services_of(request).flows.get(caller_of(request), FlowId(id))
     if is_known(request, flow.state):
         return not_modified(flow.state)
-    return answer({**_flow_json(flow), "definition": flow.definition}, headers={"ETag": etag(flow.state)})
+    return answer(FlowDetail.of(flow, definition=flow.definition), headers={"ETag": etag(flow.state)})
 
 
 @router.post(
     "",
-    response_model=FlowAnswer,
     status_code=201,
     responses={**with_etag(201), **errors(401, 403, 409, *BODY_ERRORS)},
     openapi_extra=_LARGE,
 )
-async def create_flow(request: Request, body: CreateFlow) -> Response:
+async def create_flow(request: Request, body: CreateFlow) -> Reply[FlowAnswer]:
     draft = FlowDraft(definition=body.definition, name=body.name, description=body.description, tags=body.tags)
     return _saved(await services_of(request).flows.create(caller_of(request), draft), 201)
 
 
 @router.post(
     "/validate",
-    response_model=Validation,
     responses=errors(401, 403, *BODY_ERRORS),
     openapi_extra={**_LARGE, **needs(Right.READ)},
 )
-async def validate_flow(request: Request, body: ValidateFlow) -> Response:
+async def validate_flow(request: Request, body: ValidateFlow) -> Reply[Validation]:
     """Report all errors and warnings of a definition without saving it."""
     faults = await services_of(request).flows.validate(caller_of(request), body.definition)
-    found = [(fault.is_warning, fault_json(fault, document="definition")) for fault in faults]
+    found = [(fault.is_warning, entry_of(fault, document="definition")) for fault in faults]
     wrong = [entry for is_warning, entry in found if not is_warning]
-    return answer(
-        {"is_valid": not wrong, "errors": wrong, "warnings": [entry for is_warning, entry in found if is_warning]}
-    )
+    warnings = [entry for is_warning, entry in found if is_warning]
+    return answer(Validation(is_valid=not wrong, errors=wrong, warnings=warnings))
 
 
 @router.put(
     "/{id}",
-    response_model=FlowAnswer,
     responses={**with_etag(), **errors(401, 403, 404, 409, 412, *BODY_ERRORS)},
     openapi_extra={**_LARGE, "parameters": [IF_MATCH]},
 )
-async def update_flow(request: Request, id: str, body: UpdateFlow) -> Response:
+async def update_flow(request: Request, id: str, body: UpdateFlow) -> Reply[FlowAnswer]:
     """Update a flow. A changed definition becomes a new revision; running executions keep theirs."""
     flow = await services_of(request).flows.update(
         caller_of(request),
@@ -235,34 +242,36 @@ async def update_flow(request: Request, id: str, body: UpdateFlow) -> Response:
 
 @router.delete(
     "/{id}",
-    response_model=Message,
     responses=errors(400, 401, 404, 412),
     openapi_extra={"parameters": [IF_MATCH]},
 )
-async def delete_flow(request: Request, id: str) -> Response:
+async def delete_flow(request: Request, id: str) -> Reply[Message]:
     """Delete a flow. Running executions continue, and the history stays readable."""
     await services_of(request).flows.delete(caller_of(request), FlowId(id), if_states=states_to_match(request))
-    return answer({"message": "Flow deleted successfully"})
+    return answer(Message(message="Flow deleted successfully"))
 
 
 # Revisions
 
 
-@router.get("/{id}/revisions", response_model=RevisionList, responses=errors(401, 403, 404, 422))
-async def list_revisions(request: Request, id: str, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Response:
+@router.get("/{id}/revisions", responses=errors(401, 403, 404, 422))
+async def list_revisions(
+    request: Request, id: str, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0
+) -> Reply[RevisionList]:
     """List the revisions of a flow, the newest first."""
     page = page_of(limit, offset)
     revisions, total = await services_of(request).flows.revisions(caller_of(request), FlowId(id), page=page)
-    return listing("revisions", [_revision_json(revision) for revision in revisions], total, page)
+    listed = [RevisionAnswer.of(revision) for revision in revisions]
+    return answer(RevisionList(listed, total=total, limit=page.limit, offset=page.offset))
 
 
-@router.get("/{id}/revisions/{number}", response_model=RevisionDetail, responses=errors(401, 403, 404, 422))
-async def get_revision(request: Request, id: str, number: RevisionNumber) -> Response:
+@router.get("/{id}/revisions/{number}", responses=errors(401, 403, 404, 422))
+async def get_revision(request: Request, id: str, number: RevisionNumber) -> Reply[RevisionDetail]:
     revision = await services_of(request).flows.revision(caller_of(request), FlowId(id), number)
-    return answer({**_revision_json(revision), "definition": revision.definition})
+    return answer(RevisionDetail.of(revision, definition=revision.definition))
 
 
-@router.get("/{id}/revisions/{number}/diff", response_model=DifferenceAnswer, responses=errors(401, 403, 404, 422))
+@router.get("/{id}/revisions/{number}/diff", responses=errors(401, 403, 404, 422))
 async def compare_revisions(
     request: Request,
     id: str,
@@ -270,37 +279,29 @@ async def compare_revisions(
     against: Annotated[
         int | None, Query(ge=1, le=2**53, description="The revision to compare against; the previous one if absent.")
     ] = None,
-) -> Response:
+) -> Reply[DifferenceAnswer]:
     """Return the differences between two revisions."""
     difference, start = await services_of(request).flows.compare(
         caller_of(request), FlowId(id), number, against=against
     )
     summary = difference.summary
     return answer(
-        {
-            "number": number,
-            "against": start,
-            "diff": difference.text,
-            "is_truncated": difference.is_truncated,
-            "summary": None
-            if summary is None
-            else {
-                "nodes_added": summary.nodes_added,
-                "nodes_removed": summary.nodes_removed,
-                "nodes_changed": summary.nodes_changed,
-                "keys_changed": summary.keys_changed,
-            },
-        }
+        DifferenceAnswer(
+            number=number,
+            against=start,
+            diff=difference.text,
+            is_truncated=difference.is_truncated,
+            summary=None if summary is None else DifferenceSummary.of(summary),
+        )
     )
 
 
 @router.post(
     "/{id}/revisions/{number}/restore",
-    response_model=FlowAnswer,
     responses={**with_etag(), **errors(400, 401, 404, 409, 412, 422)},
     openapi_extra={"parameters": [IF_MATCH]},
 )
-async def restore_revision(request: Request, id: str, number: RevisionNumber) -> Response:
+async def restore_revision(request: Request, id: str, number: RevisionNumber) -> Reply[FlowAnswer]:
     """Restore an old definition as a new revision. The history is unchanged."""
     return _saved(
         await services_of(request).flows.restore(
@@ -309,8 +310,8 @@ async def restore_revision(request: Request, id: str, number: RevisionNumber) ->
     )
 
 
-@router.delete("/{id}/revisions/{number}", response_model=Message, responses=errors(401, 403, 404, 409, 422))
-async def delete_revision(request: Request, id: str, number: RevisionNumber) -> Response:
+@router.delete("/{id}/revisions/{number}", responses=errors(401, 403, 404, 409, 422))
+async def delete_revision(request: Request, id: str, number: RevisionNumber) -> Reply[Message]:
     """Delete an old revision. Its finished executions stay readable."""
     await services_of(request).flows.delete_revision(caller_of(request), FlowId(id), number)
-    return answer({"message": "Revision deleted successfully"})
+    return answer(Message(message="Revision deleted successfully"))

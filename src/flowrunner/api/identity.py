@@ -1,24 +1,26 @@
 """Login, token refresh, logout, tickets for WebSockets, and the first account."""
 
-from fastapi import APIRouter, Request
-from pydantic import Field
-from starlette.responses import Response
+from typing import Annotated
 
-from flowrunner.api.accounts import AccountAnswer, account_json
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, answer, errors
-from flowrunner.api.http.requests import Body, services_of
+from fastapi import APIRouter, Request
+from msgspec import UNSET, Meta, UnsetType
+from pydantic import Field
+
+from flowrunner.api.accounts import AccountAnswer
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, answer, errors
+from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import (
     MAX_ANONYMOUS_BODY_BYTES,
     ProtectedRoute,
     PublicRoute,
     address_of,
-    browser_of,
     caller_of,
     is_by_cookie,
     needs,
     token_of,
     while_connected,
 )
+from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import rfc3339
@@ -49,16 +51,17 @@ class Login(Body):
     cookie: bool = Field(default=False, description="For browsers: the token is set as an HttpOnly cookie.")
 
 
-class TokenAnswer(Answer):
-    token: str | None = Field(default=None, description="Absent if the token was set as a cookie.")
+class TokenAnswer(Answer, frozen=True, kw_only=True):
+    token: Annotated[str | UnsetType, Meta(description="Absent if the token was set as a cookie.")] = UNSET
     expires_at: str
     account_id: str
 
 
-class TicketAnswer(Answer):
-    ticket: str = Field(
-        description="Send it as the WebSocket subprotocol `ticket.<ticket>`. It is valid for one connection."
-    )
+class TicketAnswer(Answer, frozen=True, kw_only=True):
+    ticket: Annotated[
+        str,
+        Meta(description="Send it as the WebSocket subprotocol `ticket.<ticket>`. It is valid for one connection."),
+    ]
     expires_at: str
 
 
@@ -72,27 +75,31 @@ class Setup(Body):
 _SMALL = {"x-max-bytes": MAX_ANONYMOUS_BODY_BYTES}
 
 
-def _token_answer(request: Request, token: AccessToken, *, as_cookie: bool) -> Response:
-    body = {"expires_at": rfc3339(token.expires_at), "account_id": token.account_id}
-    if not as_cookie:
-        return answer({"token": token.token, **body})
-    response = answer(body)
-    browser_of(request).set(response, token.token, expires_at=token.expires_at)
-    return response
+def _token_answer(request: Request, token: AccessToken, *, as_cookie: bool) -> Reply[TokenAnswer]:
+    reply = answer(
+        TokenAnswer(
+            token=UNSET if as_cookie else token.token,
+            expires_at=rfc3339(token.expires_at),
+            account_id=token.account_id,
+        )
+    )
+    if as_cookie:
+        state_of(request).browser.set(reply, token.token, expires_at=token.expires_at)
+    return reply
 
 
-@public.post("/auth/login", response_model=TokenAnswer, responses=errors(401, 403, *BODY_ERRORS), openapi_extra=_SMALL)
-async def login(request: Request, body: Login) -> Response:
+@public.post("/auth/login", responses=errors(401, 403, *BODY_ERRORS), openapi_extra=_SMALL)
+async def login(request: Request, body: Login) -> Reply[TokenAnswer]:
     """Log in and get a token."""
-    browser_of(request).check_is_not_foreign(request.headers)
+    state_of(request).browser.check_is_not_foreign(request.headers)
     identity = services_of(request).identity
     login = identity.login(body.username, body.password, address=address_of(request))
     token = await while_connected(request, login)
     return _token_answer(request, token, as_cookie=body.cookie)
 
 
-@renewing.post("/refresh", response_model=TokenAnswer, responses=errors(401, 403), openapi_extra=needs(Right.SESSION))
-async def refresh(request: Request) -> Response:
+@renewing.post("/refresh", responses=errors(401, 403), openapi_extra=needs(Right.SESSION))
+async def refresh(request: Request) -> Reply[TokenAnswer]:
     """Get a new token. The current one stays valid for at most ten seconds.
 
     Refreshing the same token again later ends the whole session, because the token must have been stolen.
@@ -101,43 +108,41 @@ async def refresh(request: Request) -> Response:
     return _token_answer(request, token, as_cookie=is_by_cookie(request))
 
 
-@router.post("/logout", response_model=Message, responses=errors(401, 403), openapi_extra=needs(Right.SESSION))
-async def logout(request: Request) -> Response:
+@router.post("/logout", responses=errors(401, 403), openapi_extra=needs(Right.SESSION))
+async def logout(request: Request) -> Reply[Message]:
     """Revoke the current token and every token of the same session."""
     await services_of(request).identity.logout(caller_of(request))
-    response = answer({"message": "Logged out successfully"})
+    reply = answer(Message(message="Logged out successfully"))
     if is_by_cookie(request):
-        browser_of(request).clear(response)
-    return response
+        state_of(request).browser.clear(reply)
+    return reply
 
 
 @router.post(
     "/ws-ticket",
-    response_model=TicketAnswer,
     status_code=201,
     responses=errors(401, 403),
     openapi_extra=needs(Right.SESSION),
 )
-async def ticket(request: Request) -> Response:
+async def ticket(request: Request) -> Reply[TicketAnswer]:
     """Get a ticket that opens one WebSocket within 30 seconds, for clients that cannot set headers."""
     made = await services_of(request).identity.issue_ticket(caller_of(request))
-    return answer({"ticket": made.ticket, "expires_at": rfc3339(made.expires_at)}, 201)
+    return answer(TicketAnswer(ticket=made.ticket, expires_at=rfc3339(made.expires_at)), 201)
 
 
 @public.post(
     "/setup",
-    response_model=AccountAnswer,
     status_code=201,
     responses=errors(401, 409, *BODY_ERRORS),
     openapi_extra=_SMALL,
 )
-async def setup(request: Request, body: Setup) -> Response:
+async def setup(request: Request, body: Setup) -> Reply[AccountAnswer]:
     """Create the first admin, with the token that the server printed at its first start."""
-    account = await request.app.state.setup.run(
+    account = await state_of(request).setup.run(
         token=body.token,
         name=body.name,
         email=body.email,
         password=body.password,
         address=address_of(request),
     )
-    return answer(account_json(account), 201)
+    return answer(AccountAnswer.of(account), 201)

@@ -1,14 +1,15 @@
 """Key rotation over REST. No answer contains a key."""
 
-from typing import Any, Literal
+from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Request
+from msgspec import Meta
 from pydantic import Field
-from starlette.responses import Response
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, answer, errors, listing
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Reply, answer, errors
+from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import AdminRoute, caller_of
+from flowrunner.api.http.state import services_of
 from flowrunner.domain.values import rfc3339
 from flowrunner.ports import KeyKind, KeyRotation
 
@@ -19,53 +20,49 @@ class RotateKeys(Body):
     kinds: list[KeyKind] = Field(min_length=1, max_length=3, description="The kinds of keys to replace.")
 
 
-class RotationAnswer(Answer):
+class RotationAnswer(Answer, frozen=True, kw_only=True):
     id: int
     kind: KeyKind
     status: Literal["running", "completed"]
     requested_at: str
-    needed_until: str | None = Field(
-        default=None, description="The time until which tokens signed by the previous key are valid."
-    )
-    completed_at: str | None = Field(
-        default=None, description="The time at which the previous keys were no longer needed."
-    )
+    needed_until: Annotated[
+        str | None, Meta(description="The time until which tokens signed by the previous key are valid.")
+    ]
+    completed_at: Annotated[str | None, Meta(description="The time at which the previous keys were no longer needed.")]
+
+    @classmethod
+    def of(cls, rotation: KeyRotation) -> Self:
+        needed_until, ended_at = rotation.needed_until, rotation.completed_at
+        return cls(
+            id=rotation.id,
+            kind=rotation.kind,
+            status="running" if ended_at is None else "completed",
+            requested_at=rfc3339(rotation.requested_at),
+            needed_until=None if needed_until is None else rfc3339(needed_until),
+            completed_at=None if ended_at is None else rfc3339(ended_at),
+        )
 
 
-class RotationList(Answer):
+class RotationList(ListAnswer, frozen=True):
     rotations: list[RotationAnswer]
-    total: int
-    limit: int
-    offset: int
 
 
-class Rotations(Answer):
+class Rotations(Answer, frozen=True, kw_only=True):
     rotations: list[RotationAnswer]
 
 
-def _rotation_json(rotation: KeyRotation) -> dict[str, Any]:
-    needed_until, ended_at = rotation.needed_until, rotation.completed_at
-    return {
-        "id": rotation.id,
-        "kind": rotation.kind,
-        "status": "running" if ended_at is None else "completed",
-        "requested_at": rfc3339(rotation.requested_at),
-        "needed_until": None if needed_until is None else rfc3339(needed_until),
-        "completed_at": None if ended_at is None else rfc3339(ended_at),
-    }
-
-
-@admin.post("", response_model=Rotations, status_code=202, responses=errors(401, 403, *BODY_ERRORS))
-async def rotate_keys(request: Request, body: RotateKeys) -> Response:
+@admin.post("", status_code=202, responses=errors(401, 403, *BODY_ERRORS))
+async def rotate_keys(request: Request, body: RotateKeys) -> Reply[Rotations]:
     """Replace keys in the background. Stored data stays readable, and sessions stay valid."""
     kinds = list(dict.fromkeys(body.kinds))
     rotations = await services_of(request).keys.request(caller_of(request), kinds)
-    return answer({"rotations": [_rotation_json(rotation) for rotation in rotations]}, 202)
+    return answer(Rotations(rotations=[RotationAnswer.of(rotation) for rotation in rotations]), 202)
 
 
-@admin.get("", response_model=RotationList, responses=errors(401, 403, 422))
-async def list_rotations(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Response:
+@admin.get("", responses=errors(401, 403, 422))
+async def list_rotations(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Reply[RotationList]:
     """List key rotations, the newest first."""
     page = page_of(limit, offset)
     rotations, total = await services_of(request).keys.page(page)
-    return listing("rotations", [_rotation_json(rotation) for rotation in rotations], total, page)
+    listed = [RotationAnswer.of(rotation) for rotation in rotations]
+    return answer(RotationList(listed, total=total, limit=page.limit, offset=page.offset))

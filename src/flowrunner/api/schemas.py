@@ -1,62 +1,49 @@
 """The JSON Schema of flow documents, for editors."""
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 from fastapi import APIRouter, Request
-from pydantic import Field
-from starlette.responses import Response
 
-from flowrunner.api.http.answers import Answer, errors
+from flowrunner.api.http.answers import Answer, Reply, encoded, errors
 from flowrunner.api.http.conditions import IF_NONE_MATCH, NOT_MODIFIED, is_known, not_modified, with_etag
 from flowrunner.api.http.errors import etag
-from flowrunner.api.http.requests import services_of
 from flowrunner.api.http.routing import ProtectedRoute
+from flowrunner.api.http.state import services_of, state_of
+from flowrunner.domain.values import JSON
+from flowrunner.services.language import Language
 
 router = APIRouter(prefix="/api/v1/schemas", tags=["Schemas"], route_class=ProtectedRoute)
 
 
-class FlowSchema(Answer):
+class FlowSchema(Answer, frozen=True, kw_only=True):
     """A JSON Schema (draft-07)."""
 
-    dialect: str = Field(alias="$schema")
+    dialect: str = msgspec.field(name="$schema")
     title: str
     description: str
     type: str
-    properties: dict[str, Any]
-    patternProperties: dict[str, Any]  # noqa: N815 # as JSON Schema spells it
-    additionalProperties: bool  # noqa: N815
-    required: list[str]
-    definitions: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    body: bytes
-    state: str
+    properties: Mapping[str, JSON]
+    pattern_properties: Mapping[str, JSON] = msgspec.field(name="patternProperties")
+    additional_properties: bool = msgspec.field(name="additionalProperties")
+    required: Sequence[str]
+    definitions: Mapping[str, JSON]
 
 
 @router.get(
     "/flow",
-    response_model=FlowSchema,
     responses={**with_etag(), 304: NOT_MODIFIED, **errors(400, 401)},
     openapi_extra={"parameters": [IF_NONE_MATCH]},
 )
-async def get_flow_schema(request: Request) -> Response:
+async def get_flow_schema(request: Request) -> Reply[FlowSchema]:
     """Return the JSON Schema of flow documents, with the parameters of this server's node types."""
-    schema = await _encoded(request)
-    if is_known(request, schema.state):
-        return not_modified(schema.state)
-    return Response(schema.body, headers={"ETag": etag(schema.state)}, media_type="application/json")
+    # Node types do not change while the server runs.
+    body, state = await state_of(request).flow_schema.get(partial(_encoded_schema, services_of(request).language))
+    return not_modified(state) if is_known(request, state) else encoded(body, headers={"ETag": etag(state)})
 
 
-async def _encoded(request: Request) -> _Encoded:
-    """Return the encoded schema. It is built once, because node types do not change while the server runs."""
-    state = request.app.state
-    if not hasattr(state, "flow_schema"):
-        body = msgspec.json.encode(await services_of(request).language.schema())
-        state.flow_schema = _Encoded(body, hashlib.sha256(body).hexdigest()[:32])
-    encoded: _Encoded = state.flow_schema
-    return encoded
+async def _encoded_schema(language: Language) -> tuple[bytes, str]:
+    body = msgspec.json.encode(msgspec.convert(await language.schema(), FlowSchema))
+    return body, hashlib.sha256(body).hexdigest()[:32]

@@ -1,15 +1,17 @@
 """The caller's API tokens over REST."""
 
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Request
+from msgspec import UNSET, Meta, UnsetType
 from pydantic import Field
-from starlette.responses import Response
 
-from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, answer, errors, listing
-from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of, services_of
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors
+from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
+from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right, Scope
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.errors import invalid
@@ -32,61 +34,56 @@ class CreateToken(Body):
     )
 
 
-class TokenInList(Answer):
+class TokenInList(Answer, frozen=True, kw_only=True):
     id: str
     name: str
-    scopes: list[Scope]
+    scopes: Sequence[Scope]
     created_at: str
-    expires_at: str | None = Field(default=None, description="Absent if the token does not expire.")
-    last_used_at: str | None = Field(default=None, description="Absent if the token was never used.")
+    expires_at: Annotated[str | UnsetType, Meta(description="Absent if the token does not expire.")] = UNSET
+    last_used_at: Annotated[str | UnsetType, Meta(description="Absent if the token was never used.")] = UNSET
+
+    @classmethod
+    def of(cls, token: TokenView, /, **more: Any) -> Self:
+        return cls(
+            id=token.id,
+            name=token.name,
+            scopes=token.scopes,
+            created_at=rfc3339(token.created_at),
+            expires_at=UNSET if token.expires_at is None else rfc3339(token.expires_at),
+            last_used_at=UNSET if token.last_used_at is None else rfc3339(token.last_used_at),
+            **more,
+        )
 
 
-class NewToken(TokenInList):
-    token: str = Field(description="The token. It is shown only once.")
+class NewToken(TokenInList, frozen=True, kw_only=True):
+    token: Annotated[str, Meta(description="The token. It is shown only once.")]
 
 
-class TokenList(Answer):
+class TokenList(ListAnswer, frozen=True):
     tokens: list[TokenInList]
-    total: int
-    limit: int
-    offset: int
 
 
-def _token_json(token: TokenView) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "id": token.id,
-        "name": token.name,
-        "scopes": token.scopes,
-        "created_at": rfc3339(token.created_at),
-    }
-    if token.expires_at is not None:
-        body["expires_at"] = rfc3339(token.expires_at)
-    if token.last_used_at is not None:
-        body["last_used_at"] = rfc3339(token.last_used_at)
-    return body
-
-
-@router.get("", response_model=TokenList, responses=errors(401, 403, 422), openapi_extra=needs(Right.SESSION))
-async def list_tokens(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Response:
+@router.get("", responses=errors(401, 403, 422), openapi_extra=needs(Right.SESSION))
+async def list_tokens(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Reply[TokenList]:
     """List the account's API tokens without their secret part."""
     page = page_of(limit, offset)
     tokens, total = await services_of(request).tokens.page(caller_of(request), page=page)
-    return listing("tokens", [_token_json(token) for token in tokens], total, page)
+    listed = [TokenInList.of(token) for token in tokens]
+    return answer(TokenList(listed, total=total, limit=page.limit, offset=page.offset))
 
 
 @router.post(
     "",
-    response_model=NewToken,
     status_code=201,
     responses=errors(401, 403, 409, *BODY_ERRORS),
     openapi_extra=needs(Right.TOKENS),
 )
-async def create_token(request: Request, body: CreateToken) -> Response:
+async def create_token(request: Request, body: CreateToken) -> Reply[NewToken]:
     """Create an API token for a program. This requires a login session; API tokens are rejected."""
     made, token = await services_of(request).tokens.create(
         caller_of(request), name=body.name, scopes=body.scopes, life=_life(body.expires_in)
     )
-    return answer({**_token_json(made), "token": token}, 201)
+    return answer(NewToken.of(made, token=token), 201)
 
 
 def _life(text: str | None) -> timedelta | None:
@@ -98,8 +95,8 @@ def _life(text: str | None) -> timedelta | None:
         raise invalid("expires_in", str(error)) from None
 
 
-@router.delete("/{id}", response_model=Message, responses=errors(401, 403, 404), openapi_extra=needs(Right.TOKENS))
-async def revoke_token(request: Request, id: str) -> Response:
+@router.delete("/{id}", responses=errors(401, 403, 404), openapi_extra=needs(Right.TOKENS))
+async def revoke_token(request: Request, id: str) -> Reply[Message]:
     """Revoke a token immediately and close the WebSockets that it opened."""
     await services_of(request).tokens.revoke(caller_of(request), TokenId(id))
-    return answer({"message": "Token revoked successfully"})
+    return answer(Message(message="Token revoked successfully"))

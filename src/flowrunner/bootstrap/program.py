@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from flowrunner.api.browser import Browser
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.proxies import Proxies
+from flowrunner.api.http.state import AppState
 from flowrunner.api.live import Live
 from flowrunner.api.server import build_app
 from flowrunner.bootstrap.data import OpenStorage
@@ -204,16 +205,18 @@ def assemble(
     )
     return Program(
         app=build_app(
-            services,
+            AppState(
+                services=services,
+                setup=setup,
+                readiness=readiness,
+                metrics=metrics.text,
+                refused=metrics.refused,
+                browser=Browser(settings.public_url),
+                body_room=FairBodies(),
+            ),
             live,
-            setup=setup,
-            readiness=readiness,
-            metrics=metrics.text,
-            refused=metrics.refused,
-            browser=Browser(settings.public_url),
             proxies=Proxies(settings.trusted_proxies),
             hosts=Hosts(settings.public_url, settings.allowed_hosts),
-            body_room=FairBodies(),
         ),
         services=services,
         setup=setup,

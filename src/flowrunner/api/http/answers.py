@@ -1,54 +1,92 @@
-"""Answer bodies: documentation models and encoding."""
+"""Answer bodies: the structs that give their bytes and their schemas."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final, Literal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import UNSET, Meta, UnsetType
 from starlette.responses import Response, StreamingResponse
 
-from flowrunner.ports import Page
+_JSON: Final = "application/json"
+
+T = TypeVar("T")
 
 
-class Answer(BaseModel):
-    """The base of documented answers."""
-
-    model_config = ConfigDict(extra="forbid")
+class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The base of answers. A field that is `UNSET` is left out, and one that is None is null."""
 
 
-class Message(Answer):
+A = TypeVar("A", bound=Answer)
+
+
+class Reply(Response, Generic[A]):
+    """A response with an encoded answer. A route's return type names the answer, which OpenAPI then describes."""
+
+
+def answer(body: A, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply[A]:
+    return encoded(msgspec.json.encode(body), status, headers)
+
+
+def encoded(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply[Any]:
+    """Return a reply with an answer that has been encoded before."""
+    return Reply(body, status, headers, _JSON)
+
+
+def answer_of(endpoint: Callable[..., Any]) -> type[Answer] | None:
+    """Return the answer that the return type of a route's function names, or None if it names none."""
+    returned = get_type_hints(endpoint).get("return")
+    return get_args(returned)[0] if get_origin(returned) is Reply else None
+
+
+def present(value: T | None) -> T | UnsetType:
+    """Return the value of a field that is left out if there is none."""
+    return UNSET if value is None else value
+
+
+def stored(text: bytes | None) -> Any:
+    """Return stored JSON for a field of any type; it is sent as it is, and left out if there is none."""
+    return UNSET if text is None else msgspec.Raw(text)
+
+
+class Message(Answer, frozen=True, kw_only=True):
     message: str
 
 
-class ErrorEntry(Answer):
-    pointer: str = Field(description="JSON pointer to the faulty value of the request.")
-    path: str = Field(description="Dotted path of the faulty value, within the flow document if the fault is there.")
+class Health(Answer, frozen=True, kw_only=True):
+    status: str
+
+
+class ErrorEntry(Answer, frozen=True, kw_only=True):
+    pointer: Annotated[str, Meta(description="JSON pointer to the faulty value of the request.")]
+    path: Annotated[
+        str, Meta(description="Dotted path of the faulty value, within the flow document if the fault is there.")
+    ]
     code: str
     message: str
-    line: int | None = Field(default=None, description="Line in the flow document, from 1.")
-    column: int | None = None
-    hint: str | None = None
+    line: Annotated[int | UnsetType, Meta(description="Line in the flow document, from 1.")] = UNSET
+    column: int | UnsetType = UNSET
+    hint: str | UnsetType = UNSET
 
 
-class ErrorDetails(Answer):
-    field: str | None = Field(default=None, description="The faulty field, if there is exactly one.")
-    reason: str | None = None
-    errors: list[ErrorEntry] = []
-    revision: int | None = Field(default=None, description="With a 412: the current revision.")
-    limit: str | None = Field(default=None, description="The setting that defines the exceeded limit.")
-    most: int | None = Field(default=None, description="The value of that limit.")
+class ErrorDetails(Answer, frozen=True, kw_only=True, omit_defaults=True):
+    field: Annotated[str | UnsetType, Meta(description="The faulty field, if there is exactly one.")] = UNSET
+    reason: str | UnsetType = UNSET
+    errors: list[ErrorEntry] = msgspec.field(default_factory=list)
+    revision: Annotated[int | UnsetType, Meta(description="With a 412: the current revision.")] = UNSET
+    limit: Annotated[str | UnsetType, Meta(description="The setting that defines the exceeded limit.")] = UNSET
+    most: Annotated[int | UnsetType, Meta(description="The value of that limit.")] = UNSET
 
 
-class ErrorBody(Answer):
+class ErrorBody(Answer, frozen=True, kw_only=True):
     code: str
     message: str
     details: ErrorDetails
     request_id: str
-    hint: str | None = None
+    hint: str | UnsetType = UNSET
 
 
-class Error(Answer):
+class Error(Answer, frozen=True, kw_only=True):
     error: ErrorBody
 
 
@@ -67,6 +105,8 @@ _DESCRIPTIONS = {
     503: "The server cannot do this at the moment",
 }
 
+REF: Final = "#/components/schemas/{name}"
+
 
 def errors(*statuses: int, is_limited: bool = True) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route for these errors and the ones that every route can have.
@@ -75,47 +115,66 @@ def errors(*statuses: int, is_limited: bool = True) -> dict[int | str, dict[str,
         is_limited: The route has a rate limit.
     """
     any_can = (429, 500, 503) if is_limited else (500, 503)
-    return {status: {"model": Error, "description": _DESCRIPTIONS[status]} for status in sorted({*statuses, *any_can})}
+    return {
+        status: {"description": _DESCRIPTIONS[status], **content_of(Error)} for status in sorted({*statuses, *any_can})
+    }
 
+
+def content_of(kind: type[Answer]) -> dict[str, Any]:
+    """Return the `content` of a response that has this answer."""
+    return {"content": {_JSON: {"schema": {"$ref": REF.format(name=kind.__name__)}}}}
+
+
+BODY_ERRORS = (400, 413, 415, 422)
 
 # Items per portion of a streamed list.
 _ITEMS_AT_ONCE: Final = 50
 
-BODY_ERRORS = (400, 413, 415, 422)
 
-ExecutionStatus = Literal["running", "waiting", "completed", "failed", "cancelled"]
+class ListAnswer(Answer, frozen=True, kw_only=True):
+    """The base of answers with a part of a list. The list itself is the only field of a subclass.
 
+    It is positional, because msgspec encodes such fields before those of the base that are not.
+    """
 
-def answer(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(body), status, headers, "application/json")
-
-
-async def long_listing(name: str, portions: AsyncIterator[list[dict[str, Any]]], total: int, page: Page) -> Response:
-    """Stream a list that may be too long to hold in memory: its portions are sent as they arrive."""
-    first: list[dict[str, Any]] = await anext(portions, [])
-    if len(first) >= min(page.limit, total - page.offset):
-        return listing(name, first, total, page)
-    return StreamingResponse(_written(name, first, portions, total, page), media_type="application/json")
+    total: int
+    limit: int
+    offset: int
 
 
-async def in_portions(items: Sequence[dict[str, Any]]) -> AsyncIterator[list[dict[str, Any]]]:
+L = TypeVar("L", bound=ListAnswer)
+
+
+class _StreamedReply(StreamingResponse, Reply[A]):
+    """A reply whose bytes are sent as they are made."""
+
+
+async def long_listing(empty: L, portions: AsyncIterator[Sequence[Answer]]) -> Reply[L]:
+    """Stream a list that may be too long to hold in memory: its portions are sent as they arrive.
+
+    Args:
+        empty: The answer without its items.
+    """
+    before, after = msgspec.json.encode(empty).split(b"[]")
+    first: Sequence[Answer] = await anext(portions, [])
+    if len(first) >= min(empty.limit, empty.total - empty.offset):
+        return encoded(before + msgspec.json.encode(first) + after)
+    return _StreamedReply(_written(before, first, portions, after), media_type=_JSON)
+
+
+async def in_portions(items: Sequence[Answer]) -> AsyncIterator[Sequence[Answer]]:
     """Yield the items of a list for `long_listing`."""
     for start in range(0, len(items), _ITEMS_AT_ONCE):
         if start:
             # A fast connection would never yield to other tasks.
             await asyncio.sleep(0)
-        yield list(items[start : start + _ITEMS_AT_ONCE])
+        yield items[start : start + _ITEMS_AT_ONCE]
 
 
 async def _written(
-    name: str, first: list[dict[str, Any]], rest: AsyncIterator[list[dict[str, Any]]], total: int, page: Page
+    before: bytes, first: Sequence[Answer], rest: AsyncIterator[Sequence[Answer]], after: bytes
 ) -> AsyncIterator[bytes]:
-    yield b'{"%b":%b' % (name.encode(), msgspec.json.encode(first)[:-1])
+    yield before + msgspec.json.encode(first)[:-1]
     async for items in rest:
         yield b",%b" % msgspec.json.encode(items)[1:-1]
-    more = msgspec.json.encode({"total": total, "limit": page.limit, "offset": page.offset})
-    yield b"],%b" % more[1:]
-
-
-def listing(name: str, items: list[dict[str, Any]], total: int, page: Page) -> Response:
-    return answer({name: items, "total": total, "limit": page.limit, "offset": page.offset})
+    yield b"]" + after

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 from fastapi import Request
-from starlette.responses import Response
 
+from flowrunner.api.http.answers import Reply
 from flowrunner.api.http.errors import InvalidRequest, etag
 
 IF_MATCH: Final = {
@@ -55,8 +55,8 @@ def is_known(request: Request, state: str) -> bool:
     return tags is not None and (tags == "*" or any(known == state for _, known in tags))
 
 
-def not_modified(state: str) -> Response:
-    return Response(status_code=304, headers={"ETag": etag(state)})
+def not_modified(state: str) -> Reply[Any]:
+    return Reply(status_code=304, headers={"ETag": etag(state)})
 
 
 def _tags(request: Request, header: str) -> Literal["*"] | list[tuple[bool, str]] | None:

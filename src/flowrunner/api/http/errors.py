@@ -4,9 +4,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,7 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from flowrunner.api.http.answers import Error, ErrorBody, ErrorDetails, ErrorEntry, Reply, answer, present
 from flowrunner.api.http.request_faults import request_faults
+from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.errors import (
     Conflict,
     Fault,
@@ -82,29 +83,31 @@ def etag(state: str) -> str:
     return f'"{state}"'
 
 
+_NO_DETAILS: Final = ErrorDetails()
+
+
 def error_answer(
     request_id: str,
     status: int,
     message: str,
     *,
-    details: Mapping[str, Any] | None = None,
+    details: ErrorDetails = _NO_DETAILS,
     hint: str | None = None,
     headers: Mapping[str, str] | None = None,
-) -> Response:
-    error: dict[str, Any] = {
-        "code": CODES.get(status, "invalid_request" if status < 500 else "internal_error"),
-        "message": message,
-        "details": details or {},
-        "request_id": request_id,
-    }
-    if hint is not None:
-        error["hint"] = hint
+) -> Reply[Error]:
+    error = ErrorBody(
+        code=CODES.get(status, "invalid_request" if status < 500 else "internal_error"),
+        message=message,
+        details=details,
+        request_id=request_id,
+        hint=present(hint),
+    )
     sent = dict(headers or {})
     if status == HTTPStatus.UNAUTHORIZED:
         sent["WWW-Authenticate"] = "Bearer"
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         sent["Retry-After"] = "1"
-    return Response(msgspec.json.encode({"error": error}), status, sent, "application/json")
+    return answer(Error(error=error), status, sent)
 
 
 def _status_of(error: Exception) -> int | None:
@@ -112,19 +115,17 @@ def _status_of(error: Exception) -> int | None:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
 
 
-def fault_json(fault: Fault, *, document: str | None = None) -> dict[str, Any]:
-    """Return the JSON of a fault. Args: document: The request field that contains the faulty document."""
-    entry: dict[str, Any] = {
-        "pointer": f"/{document}" if document else _pointer(fault.path),
-        "path": fault.path,
-        "code": fault.code,
-        "message": fault.message,
-    }
-    if fault.line is not None:
-        entry |= {"line": fault.line, "column": fault.column}
-    if fault.hint is not None:
-        entry["hint"] = fault.hint
-    return entry
+def entry_of(fault: Fault, *, document: str | None = None) -> ErrorEntry:
+    """Return the entry of a fault. Args: document: The request field that contains the faulty document."""
+    return ErrorEntry(
+        pointer=f"/{document}" if document else _pointer(fault.path),
+        path=fault.path,
+        code=fault.code,
+        message=fault.message,
+        line=present(fault.line),
+        column=present(fault.column),
+        hint=present(fault.hint),
+    )
 
 
 def _pointer(path: str) -> str:
@@ -136,12 +137,12 @@ def _pointer(path: str) -> str:
 _BETWEEN_KEYS: Final = re.compile(r"[.\[\]]")
 
 
-def details_of(faults: Sequence[Fault], *, document: str | None = None) -> dict[str, Any]:
-    """Return all faults; a single one also as the reference's `field` and `reason`. Args: as `fault_json`."""
-    details: dict[str, Any] = {"errors": [fault_json(fault, document=document) for fault in faults]}
-    if len(faults) == 1:
-        details = {"field": document or faults[0].path, "reason": faults[0].message, **details}
-    return details
+def details_of(faults: Sequence[Fault], *, document: str | None = None) -> ErrorDetails:
+    """Return all faults; a single one also as the reference's `field` and `reason`. Args: as `entry_of`."""
+    entries = [entry_of(fault, document=document) for fault in faults]
+    if len(faults) != 1:
+        return ErrorDetails(errors=entries)
+    return ErrorDetails(field=document or faults[0].path, reason=faults[0].message, errors=entries)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -160,11 +161,11 @@ async def _domain_error(request: Request, error: Exception) -> Response:
 async def record_refusal(connection: HTTPConnection, error: Exception) -> None:
     """Record a denied request in the audit log, and a request that a limit rejected in the metrics."""
     if isinstance(error, TooManyRequests | LimitReached | QueueFull):
-        connection.app.state.refused(error.limit)
+        state_of(connection).refused(error.limit)
     if isinstance(error, Forbidden):
         method, route = connection.scope.get("method", "WEBSOCKET"), connection.scope.get("route")
         try:
-            await connection.app.state.services.audit.denied(
+            await services_of(connection).audit.denied(
                 connection.scope.get("caller"),
                 method,
                 getattr(route, "path_format", ""),
@@ -175,7 +176,7 @@ async def record_refusal(connection: HTTPConnection, error: Exception) -> None:
             logger.warning("audit.denial_not_written", method=method, reason=str(problem))
 
 
-def answer_to(request_id: str, error: FlowRunnerError) -> Response:
+def answer_to(request_id: str, error: FlowRunnerError) -> Reply[Error]:
     """Return the answer to a domain error, for HTTP requests and WebSocket handshakes.
 
     Raises:
@@ -195,7 +196,7 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Response:
         case InvalidInput():
             return _faulty(request_id, error.faults)
         case PreconditionFailed():
-            details = {"revision": error.revision}
+            details = ErrorDetails(revision=error.revision)
             return error_answer(request_id, status, str(error), details=details, headers={"ETag": etag(error.state)})
         case TooManyRequests():
             seconds = max(math.ceil(error.retry_after.total_seconds()), 1)
@@ -207,8 +208,8 @@ def answer_to(request_id: str, error: FlowRunnerError) -> Response:
             return error_answer(request_id, status, str(error))
 
 
-def _limit(error: TooManyRequests | LimitReached | QueueFull) -> dict[str, Any]:
-    return {"limit": error.limit, "most": error.most}
+def _limit(error: TooManyRequests | LimitReached | QueueFull) -> ErrorDetails:
+    return ErrorDetails(limit=error.limit, most=error.most)
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
@@ -221,7 +222,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     return _faulty(request.scope["request_id"], request_faults(error.errors(), request))
 
 
-def _faulty(request_id: str, faults: Sequence[Fault]) -> Response:
+def _faulty(request_id: str, faults: Sequence[Fault]) -> Reply[Error]:
     message = _counted(faults, "The request has {}")
     if len(faults) == 1:
         fault = faults[0]

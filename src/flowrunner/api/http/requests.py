@@ -2,12 +2,11 @@
 
 from typing import Annotated, Any, Final, TypeAlias
 
-from fastapi import Query, Request
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 from flowrunner.ports import Page
-from flowrunner.services.bundle import Services
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 10
@@ -42,8 +41,3 @@ Offset: TypeAlias = Annotated[int, Query(ge=0, le=2**53, description="The number
 
 def page_of(limit: int, offset: int) -> Page:
     return Page(limit=limit, offset=offset)
-
-
-def services_of(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services

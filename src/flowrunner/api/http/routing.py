@@ -20,16 +20,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from flowrunner.api.browser import Browser
 from flowrunner.api.http import strict_json
+from flowrunner.api.http.answers import answer_of, content_of
 from flowrunner.api.http.errors import InvalidRequest
+from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Caller, Right, Session, authorise
 from flowrunner.domain.errors import Forbidden, Unauthorized
 from flowrunner.domain.values import JSON, memory_of_json
-from flowrunner.ports import BodyRoom
-from flowrunner.services.account_locks import AccountLocks
-from flowrunner.services.identity import Authentication
-from flowrunner.services.rates import Rates
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 # A definition of 1 MiB can be more than twice as long when it is escaped as JSON.
@@ -64,9 +61,8 @@ class StrictRequest(Request):
             await self._parse(self._body)
             yield self
             return
-        room: BodyRoom = self.app.state.body_room
         # Only authenticated callers can send this much.
-        async with room.hold(caller_of(self).workspace_id, memory_of_json(self._body)):
+        async with state_of(self).body_room.hold(caller_of(self).workspace_id, memory_of_json(self._body)):
             await self._parse(self._body)
             yield self
 
@@ -81,9 +77,8 @@ class StrictRequest(Request):
 
     async def _read_long(self, data: bytes) -> JSON:
         """Parse a long body on a thread, because the longest ones take a third of a second."""
-        locks: AccountLocks = self.app.state.long_bodies
         # There are few threads, so an account uses one at a time.
-        async with locks.of(caller_of(self).workspace_id):
+        async with state_of(self).long_bodies.of(caller_of(self).workspace_id):
             return await asyncio.to_thread(strict_json.loads, data)
 
     async def _read(self) -> bytes:
@@ -119,11 +114,19 @@ def _check_media_type(content_type: str | None, encoding: str | None) -> None:
         raise InvalidRequest("The request body must not be compressed", status=415)
 
 
-class _BoundedRoute(APIRoute, ABC):
+class BoundedRoute(APIRoute, ABC):
     """A route with a bounded body, which admits each request before anything of it is read."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
+        self.answer = answer_of(endpoint)
+        if self.answer is not None:
+            responses = {options.get("status_code") or 200: {}} | (options.get("responses") or {})
+            options["responses"] = {
+                status: response | content_of(self.answer) if status < 300 else response
+                for status, response in responses.items()
+            }
+        # The framework neither encodes nor validates answers.
+        super().__init__(path, endpoint, **{**options, "response_model": None})
         if self._direct() is not None:
             self.app = _answering(self.get_route_handler())
 
@@ -184,14 +187,14 @@ def _answering(handler: Handler) -> ASGIApp:
     return app
 
 
-class PublicRoute(_BoundedRoute):
+class PublicRoute(BoundedRoute):
     """A route for unauthenticated callers."""
 
     async def admit(self, request: Request) -> None:
-        rates_of(request).anonymous(address_of(request))
+        services_of(request).rates.anonymous(address_of(request))
 
 
-class ProbeRoute(_BoundedRoute):
+class ProbeRoute(BoundedRoute):
     """A public route without a rate limit, so that monitoring always gets an answer."""
 
     async def admit(self, request: Request) -> None:
@@ -230,7 +233,7 @@ _READING: Final = frozenset({"GET", "HEAD"})
 _CHANGING: Final = frozenset({Right.WRITE, Right.ACCOUNT, Right.TOKENS})
 
 
-class ProtectedRoute(_BoundedRoute):
+class ProtectedRoute(BoundedRoute):
     """A route for accounts that have a right."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
@@ -244,11 +247,11 @@ class ProtectedRoute(_BoundedRoute):
         with _counted_unless_known(request):
             caller = await authenticate(request, is_safe=request.method in _READING)
         request.scope["caller"] = caller
-        rates_of(request).known(caller.account_id)
+        services_of(request).rates.known(caller.account_id)
         authorise(caller, self.right)
         # Each change adds an audit entry, which is kept for long. Executions are limited by their stored bytes.
         if self.right in _CHANGING and request.method not in _READING:
-            rates_of(request).change(caller.account_id)
+            services_of(request).rates.change(caller.account_id)
 
 
 class AdminRoute(ProtectedRoute):
@@ -285,9 +288,8 @@ async def authenticate(connection: HTTPConnection, *, is_safe: bool) -> Caller:
     if token is None:
         raise Unauthorized("Authentication is required: send 'Authorization: Bearer <token>'")
     if is_cookie and not is_safe:
-        browser_of(connection).check_is_own(connection.headers)
-    identity: Authentication = connection.app.state.services.identity
-    caller = replace(await identity.authenticate(token), address=address_of(connection))
+        state_of(connection).browser.check_is_own(connection.headers)
+    caller = replace(await services_of(connection).identity.authenticate(token), address=address_of(connection))
     if is_cookie:
         if not isinstance(caller.credential, Session):
             raise Unauthorized("An API token is not a session: send it as 'Authorization: Bearer <token>'")
@@ -299,7 +301,7 @@ def token_of(connection: HTTPConnection) -> tuple[str | None, bool]:
     """Return the token, and True if it came as a cookie. An `Authorization` header takes precedence."""
     authorization = connection.headers.get("authorization")
     if authorization is None:
-        return browser_of(connection).token_of(connection), True
+        return state_of(connection).browser.token_of(connection), True
     scheme, _, token = authorization.partition(" ")
     return (token.strip() or None) if scheme.lower() == "bearer" else None, False
 
@@ -317,14 +319,13 @@ async def admit_socket(websocket: WebSocket, right: Right) -> tuple[Caller, str 
     protocol = PROTOCOL if PROTOCOL in offered else None
     ticket = next((p.removeprefix(_TICKET) for p in offered if p.startswith(_TICKET)), None)
     with _counted_unless_known(websocket):
-        browser_of(websocket).check_is_not_foreign(websocket.headers)
+        state_of(websocket).browser.check_is_not_foreign(websocket.headers)
         if ticket is not None:
-            identity: Authentication = websocket.app.state.services.identity
-            caller = replace(await identity.redeem_ticket(ticket), address=address_of(websocket))
+            caller = replace(await services_of(websocket).identity.redeem_ticket(ticket), address=address_of(websocket))
         else:
             caller = await authenticate(websocket, is_safe=False)
     websocket.scope["caller"] = caller
-    rates_of(websocket).known(caller.account_id)
+    services_of(websocket).rates.known(caller.account_id)
     authorise(caller, right)
     return caller, protocol
 
@@ -337,11 +338,6 @@ def is_by_cookie(request: Request) -> bool:
     return _BY_COOKIE in request.scope
 
 
-def browser_of(connection: HTTPConnection) -> Browser:
-    browser: Browser = connection.app.state.browser
-    return browser
-
-
 @contextlib.contextmanager
 def _counted_unless_known(connection: HTTPConnection) -> Iterator[None]:
     """Count the request against its address if authentication fails.
@@ -351,13 +347,8 @@ def _counted_unless_known(connection: HTTPConnection) -> Iterator[None]:
     try:
         yield
     except (Unauthorized, Forbidden):
-        rates_of(connection).anonymous(address_of(connection))
+        services_of(connection).rates.anonymous(address_of(connection))
         raise
-
-
-def rates_of(connection: HTTPConnection) -> Rates:
-    rates: Rates = connection.app.state.services.rates
-    return rates
 
 
 def address_of(connection: HTTPConnection) -> str:

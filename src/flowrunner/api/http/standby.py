@@ -1,11 +1,11 @@
 """ASGI applications of standby servers and workers."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from flowrunner.api.http.answers import answer
+from flowrunner.api.http.answers import Health, Reply, answer
 from flowrunner.api.http.edge import Edge
 from flowrunner.api.http.errors import error_answer
 from flowrunner.api.http.hosts import Hosts
@@ -44,7 +44,7 @@ class Standby:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/healthz":
-            response = answer({"status": "ok"})
+            response: Reply[Any] = answer(Health(status="ok"))
         elif scope["type"] == "http" and scope["path"] == "/readyz":
             response = error_answer(scope["request_id"], 503, _unready(self._why()))
         else:

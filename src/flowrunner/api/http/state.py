@@ -1,0 +1,71 @@
+"""The services and settings that routes find on the application."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeAlias, TypeVar
+
+from starlette.requests import HTTPConnection
+
+from flowrunner.api.browser import Browser
+from flowrunner.domain.account import Account
+from flowrunner.ports import BodyRoom
+from flowrunner.services.account_locks import AccountLocks
+from flowrunner.services.bundle import Services
+
+T = TypeVar("T")
+
+# Returns the reason why the server is not ready, or None if it is ready.
+ReadinessCheck: TypeAlias = Callable[[], Awaitable[str | None]]
+
+
+class SetUp(Protocol):
+    async def run(self, *, token: str, name: str, email: str, password: str, address: str = "") -> Account:
+        """Create the first admin. Raises: Unauthorized, Conflict, InvalidInput."""
+        ...
+
+
+class Once(Generic[T]):
+    """A value that the first request makes and later ones share."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._value: T | None = None
+
+    async def get(self, make: Callable[[], Awaitable[T]]) -> T:
+        async with self._lock:
+            if self._value is None:
+                self._value = await make()
+        return self._value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppState:
+    """The services and settings of an application.
+
+    Attributes:
+        refused: Called with the name of each limit that rejects a request.
+        long_bodies: The locks of accounts whose long bodies are being parsed.
+        openapi: The encoded OpenAPI document.
+        flow_schema: The encoded schema of flow documents, and its digest.
+    """
+
+    services: Services
+    setup: SetUp
+    readiness: ReadinessCheck
+    metrics: Callable[[], bytes]
+    refused: Callable[[str], None]
+    browser: Browser
+    body_room: BodyRoom
+    long_bodies: AccountLocks = field(default_factory=AccountLocks)
+    openapi: Once[bytes] = field(default_factory=Once)
+    flow_schema: Once[tuple[bytes, str]] = field(default_factory=Once)
+
+
+def state_of(connection: HTTPConnection) -> AppState:
+    state: AppState = connection.app.state.flowrunner
+    return state
+
+
+def services_of(connection: HTTPConnection) -> Services:
+    return state_of(connection).services
