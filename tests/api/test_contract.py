@@ -107,14 +107,14 @@ class Promise:
     def __str__(self) -> str:
         return f"{self.request} {self.status}"
 
-    def ask(self, world: FilledTable) -> Reply:
+    def ask(self, table: FilledTable) -> Reply:
         method, path = self.request.split(" ", 1)
-        client: Client = {"admin": world.admin, "account": world.account, "nobody": Client(world.admin.url)}[self.by]
+        client: Client = {"admin": table.admin, "account": table.account, "nobody": Client(table.admin.url)}[self.by]
         body: bytes | None = self.body
         if not isinstance(body, bytes | None):
-            body = json.dumps(world.fill(body)).encode()
+            body = json.dumps(table.fill(body)).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
-        return client.request(method, f"/api/v1{world.fill(path)}", body, headers)
+        return client.request(method, f"/api/v1{table.fill(path)}", body, headers)
 
 
 ACCOUNT: Final = {"id": str, "name": str, "email": str, "role": "user", "created_at": MOMENT, "updated_at": MOMENT}
@@ -248,7 +248,7 @@ MISTAKES: Final = (
 
 
 @pytest.fixture
-def world(admin: Client, receiver: Receiver) -> FilledTable:
+def table(admin: Client, receiver: Receiver) -> FilledTable:
     account = admin.new_account()
     good, bad = f"{receiver.url}/ok", f"{receiver.url}/status/500"
     flow = account.new_flow(DEFINITION.replace("{url}", good), name="My Flow", tags=["production"])
@@ -264,12 +264,12 @@ def world(admin: Client, receiver: Receiver) -> FilledTable:
     return FilledTable(admin, account, names)
 
 
-def broken(world: FilledTable, promises: Iterable[Promise]) -> list[str]:
+def broken(table: FilledTable, promises: Iterable[Promise]) -> list[str]:
     """Ask in order; gives whatever is not as promised."""
     wrong = []
     for promise in promises:
-        reply = promise.ask(world)
-        found = mismatches(world.fill(promise.answer), reply.json)
+        reply = promise.ask(table)
+        found = mismatches(table.fill(promise.answer), reply.json)
         if reply.status != promise.status:
             found = [f"is answered with {reply.status}: {reply.body!r}"]
         if reply.headers["content-type"] != "application/json":
@@ -278,12 +278,12 @@ def broken(world: FilledTable, promises: Iterable[Promise]) -> list[str]:
     return wrong
 
 
-def test_every_promise_of_the_reference_is_kept(world: FilledTable) -> None:
-    assert broken(world, PROMISES) == []
+def test_every_promise_of_the_reference_is_kept(table: FilledTable) -> None:
+    assert broken(table, PROMISES) == []
 
 
-def test_every_error_has_the_status_the_code_and_the_shape_of_the_reference(world: FilledTable) -> None:
-    assert broken(world, MISTAKES) == []
+def test_every_error_has_the_status_the_code_and_the_shape_of_the_reference(table: FilledTable) -> None:
+    assert broken(table, MISTAKES) == []
 
 
 def test_every_route_of_the_reference_is_among_the_promises() -> None:
@@ -301,8 +301,8 @@ def test_every_route_of_the_reference_is_among_the_promises() -> None:
 UPDATE: Final = {"execution_id": str, "node_id": "start", "node_type": "http.request", "timestamp": MOMENT}
 
 
-def test_the_messages_of_a_completed_execution_are_those_of_the_reference(world: FilledTable) -> None:
-    messages = world.account.messages(world.names["done"])
+def test_the_messages_of_a_completed_execution_are_those_of_the_reference(table: FilledTable) -> None:
+    messages = table.account.messages(table.names["done"])
 
     for promised in (
         {"type": "execution_update", "status": "running", **UPDATE},
@@ -313,7 +313,7 @@ def test_the_messages_of_a_completed_execution_are_those_of_the_reference(world:
         },
         {"type": "execution_completed", "execution_id": str, "status": "completed", "timestamp": MOMENT},
     ):  # fmt: skip
-        tried = [mismatches(world.fill(promised), message) for message in messages]
+        tried = [mismatches(table.fill(promised), message) for message in messages]
         assert [] in tried, (promised["type"], min(tried, key=len))
     assert messages[-1]["result"]["status_code"] == 200
     assert {message["type"] for message in messages} == {
@@ -321,8 +321,8 @@ def test_the_messages_of_a_completed_execution_are_those_of_the_reference(world:
     }  # fmt: skip
 
 
-def test_the_messages_of_a_failed_execution_are_those_of_the_reference(world: FilledTable) -> None:
-    last = world.account.messages(world.names["failed"])[-1]
+def test_the_messages_of_a_failed_execution_are_those_of_the_reference(table: FilledTable) -> None:
+    last = table.account.messages(table.names["failed"])[-1]
 
     message = "HTTP request failed with status 500"
     promised = {"type": "execution_failed", "status": "failed", "error": message, **UPDATE}

@@ -229,7 +229,7 @@ def test_a_sub_flow_tells_which_execution_it_is(account: Client) -> None:
     }
 
 
-def test_an_execution_that_waits_for_its_turn_says_so(account: Client) -> None:
+def test_an_execution_that_waits_for_a_concurrency_slot_says_so(account: Client) -> None:
     definition = "limits: {concurrency: {max: 1}}\nnodes:\n  go: {type: wait, params: {key: go}}\n"
     flow_id = account.new_flow(definition)
     first, second = account.run(flow_id), account.run(flow_id)

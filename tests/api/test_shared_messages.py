@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from api.test_untold_events import ID, Heard, Written, recorded
+from api.test_unnotified_events import ID, Heard, Written, recorded
 from flowrunner.api.live import Live
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.events import Logged

@@ -17,12 +17,12 @@ from websockets.exceptions import WebSocketException
 import flowrunner
 from chaos.checker import (
     Told,
+    attempts_of,
+    check_attempts,
     check_children,
     check_ends,
+    check_messages,
     check_requests,
-    check_stories,
-    check_tries,
-    tries_of,
     what_the_api_tells,
 )
 from chaos.faults import FAULTS, WEIGHTS, Blow, Scene
@@ -38,7 +38,7 @@ from support.invariants import check_accepted, check_database, check_effects, st
 _PAIRS: Final = 25
 # What a machine with other work takes; that it is far less, the report says.
 _FINE_SECONDS: Final = 240.0
-# Temporal asks for a try that failed again and again after at most thirty seconds.
+# Temporal asks for an attempt that failed again and again after at most thirty seconds.
 PATIENCE_SECONDS: Final = 180.0
 # As a process without its claim says what it could not write.
 _LATE_WRITE: Final = re.compile(r"execution\.interrupted .*(Another server is active|owned by another process)")
@@ -175,7 +175,7 @@ async def campaign(
 
         place, effects, ledger = installation.place, installation.receiver.effects(), load.ledger
         keys = [effect.key or "" for effect in effects]
-        tries = tries_of(place)
+        attempts = attempts_of(place)
         foreign = check_effects(place, keys)
         lost = check_accepted(place, ledger.accepted.values(), all_ended=False)
         report.violations = [
@@ -187,11 +187,15 @@ async def campaign(
             *(f"a client was answered {answer}" for answer in ledger.refused),
             *check_database(place),
             *foreign,
-            *check_tries(tries, Counter(keys)),
+            *check_attempts(attempts, Counter(keys)),
             *check_requests(place, ledger),
             *check_ends(place, ledger),
             *check_children(place),
-            *(check_stories(place, told, ledger) if told is not None else ["no server tells what there is in the end"]),
+            *(
+                check_messages(place, told, ledger)
+                if told is not None
+                else ["no server tells what there is in the end"]
+            ),
         ]
         report.faults, report.pairs = dict(nemesis.faults), nemesis.pairs
         report.accepted, report.ambiguous = len(ledger.accepted), len(ledger.unanswered)
@@ -242,7 +246,7 @@ async def _until_ended(installation: Installation, loading: "asyncio.Task[None]"
 
 
 def _seconds_until_resumed(place: Place, struck_at: Sequence[float]) -> list[float]:
-    """From the fault that cut a step off until its next try."""
+    """From the fault that cut a step off until its next attempt."""
     waits: list[float] = []
     begun_at: dict[tuple[str, str], float] = {}
     for id, at, data in rows_of(

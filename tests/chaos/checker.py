@@ -1,4 +1,4 @@
-"""Whether the database and the three ledgers tell one story: of clients, of the receiver, and of subscribers.
+"""Whether the database and the three ledgers agree: of clients, of the receiver, and of subscribers.
 
 As in `support.invariants`, a violation is a sentence; none means that all is well.
 """
@@ -80,7 +80,7 @@ def check_ends(place: Place, ledger: Ledger) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Tries:
+class Attempts:
     """How often steps were tried, by idempotency key."""
 
     begun: Counter[str]
@@ -89,7 +89,7 @@ class Tries:
     completed: frozenset[str]
 
 
-def tries_of(place: Place) -> Tries:
+def attempts_of(place: Place) -> Attempts:
     begun, interrupted, completed = Counter[str](), Counter[str](), set[str]()
     for id, type, data in rows_of(
         place, "SELECT execution_id, type, data FROM events WHERE type IN ('node.started', 'node.completed')"
@@ -101,21 +101,21 @@ def tries_of(place: Place) -> Tries:
             interrupted[key] += event["interrupted"]
         elif event["node_type"] in _SENDING:
             completed.add(key)
-    return Tries(begun, interrupted, frozenset(completed))
+    return Attempts(begun, interrupted, frozenset(completed))
 
 
-def check_tries(tries: Tries, effects: Counter[str]) -> list[str]:
+def check_attempts(attempts: Attempts, effects: Counter[str]) -> list[str]:
     """Steps that ran more often than something cut them off, and ones that are said to have sent something."""
     return [
         *(
-            f"{key}: {count} tries, of which {tries.interrupted[key]} were interrupted"
-            for key, count in tries.begun.items()
-            if count > 1 + tries.interrupted[key]
+            f"{key}: {count} attempts, of which {attempts.interrupted[key]} were interrupted"
+            for key, count in attempts.begun.items()
+            if count > 1 + attempts.interrupted[key]
         ),
         *(
-            f"{key}: {effects[key]} effects, {tries.interrupted[key]} interrupted tries"
-            for key in tries.completed
-            if not 1 <= effects[key] <= 1 + tries.interrupted[key]
+            f"{key}: {effects[key]} effects, {attempts.interrupted[key]} interrupted attempts"
+            for key in attempts.completed
+            if not 1 <= effects[key] <= 1 + attempts.interrupted[key]
         ),
     ]
 
@@ -135,7 +135,7 @@ def check_children(place: Place) -> list[str]:
             if children[id, step] != 1]  # fmt: skip
 
 
-def check_stories(place: Place, told: Told, ledger: Ledger) -> list[str]:
+def check_messages(place: Place, told: Told, ledger: Ledger) -> list[str]:
     """Where REST, WebSockets and subscribers during the faults differ from the database."""
     found: list[str] = []
     stored = dict(rows_of(place, "SELECT id, status FROM executions"))

@@ -129,7 +129,7 @@ KINDS: Final = {
         lambda number: {"paid": 7, "agreed": "yes"},
         agree,
     ),
-    "turns": Kind(
+    "concurrency": Kind(
         """
         limits: {concurrency: {max: 2}}
         nodes:

@@ -63,7 +63,7 @@ class Report:
         repeated_nodes: Starts of nodes whose results were recorded.
         effects: Requests that the receiver got.
         repeated_effects: Those of them that brought a key that it had seen.
-        foreign_keys: Those of them that brought no key, or one that is not of a recorded try.
+        foreign_keys: Those of them that brought no key, or one that is not of a recorded attempt.
         late_writes: Writes of servers that had been replaced, which were refused.
         outages: For how long no server was ready.
         resumed_after: From a fault until a step that it had cut off ran again.

@@ -94,11 +94,11 @@ async def is_cancelled_in_temporal_while_it_runs(machines: Cluster, front: Front
 
 
 async def is_left_by_a_worker_that_stops(machines: Cluster, front: Front) -> ExecutionId:
-    tries, may_end = 0, asyncio.Event()
+    attempts, may_end = 0, asyncio.Event()
 
     async def work(value: object, context: object) -> None:
-        nonlocal tries
-        tries += 1
+        nonlocal attempts
+        attempts += 1
         await may_end.wait()
 
     machines.add_type(Acting("test.work", work))
@@ -107,7 +107,7 @@ async def is_left_by_a_worker_that_stops(machines: Cluster, front: Front) -> Exe
     )
     async with machines.worker():
         id = await front.start()
-        while tries == 0:  # noqa: ASYNC110 # the worker does it
+        while attempts == 0:  # noqa: ASYNC110 # the worker does it
             await asyncio.sleep(0.01)
         asyncio.get_running_loop().call_later(0.5, may_end.set)
     async with machines.worker():

@@ -1,4 +1,4 @@
-"""Where an execution sets out: within a task of its workflow while that is short, and then on in the same process."""
+"""The first advance of an execution: within a task of its workflow while short, then in the same process."""
 
 import asyncio
 import contextlib

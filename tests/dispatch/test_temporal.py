@@ -441,8 +441,8 @@ async def test_an_end_whose_worker_died_before_its_notification_is_notified_by_t
     heard, is_listening = asyncio.Event(), asyncio.Event()
     other = open_database(machines.place)
 
-    def mark_stale(news: str) -> None:
-        if news == id:
+    def mark_stale(changed: str) -> None:
+        if changed == id:
             heard.set()
 
     listening = asyncio.create_task(

@@ -35,7 +35,7 @@ async def test_what_cannot_be_done_while_temporal_is_away_does_not_fill_the_memo
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(workflow_client, "_MAX_RETRYING", 3)
-    monkeypatch.setattr(attempts, "seconds_after", lambda tries: 0.0)
+    monkeypatch.setattr(attempts, "seconds_after", lambda failed: 0.0)
     client, nothing = Away(), cast("Any", None)
     workflows = WorkflowClient(
         cast("Any", client), "queue", journal=nothing, inbox=nothing, vault=nothing, clock=nothing

@@ -67,7 +67,7 @@ def fits(said: str, seen: str) -> bool:
     return re.fullmatch("[^\n]*".join(map(re.escape, said.split("…"))), seen) is not None
 
 
-# A page is one story of a dozen processes: a busy machine may need its time for them.
+# A page is a session of a dozen processes: a busy machine may need its time for them.
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [CLI, TESTING], ids=lambda page: page.name)
 def test_every_command_does_what_the_page_says(page: Path, tmp_path: Path) -> None:

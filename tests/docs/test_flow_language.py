@@ -64,17 +64,17 @@ async def test_every_sample_loads_as_a_flow(text: str, offline: Offline) -> None
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("text", blocks(FLOW_LANGUAGE, "yaml"), ids=lambda text: text.strip().partition("\n")[0])
 async def test_every_sample_of_the_language_does_what_its_tests_say(text: str, offline: Offline) -> None:
-    language, kit = offline
+    language, runtime = offline
     flow, flows = await language.read(text), GivenFlows()
     nodes = cast("dict[str, Any]", read_yaml(text).value)["nodes"]
     given = flows.add(flow, nodes)
 
-    verdicts = [await run_flow_test(given, test, flows, kit) for test in read_tests(flow.tests, nodes)[0].values()]
+    results = [await run_flow_test(given, test, flows, runtime) for test in read_tests(flow.tests, nodes)[0].values()]
 
-    assert [(v.test.name, v.problems, v.mismatches) for v in verdicts if not v.has_passed] == []
-    taken = frozenset().union(*(verdict.edges for verdict in verdicts))
+    assert [(v.test.name, v.problems, v.mismatches) for v in results if not v.has_passed] == []
+    taken = frozenset().union(*(verdict.edges for verdict in results))
     assert edges_of(flow).keys() <= taken, "the tests of a sample take every edge of it"
-    assert verdicts
+    assert results
 
 
 def test_there_are_samples() -> None:

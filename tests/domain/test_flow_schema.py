@@ -133,9 +133,9 @@ timeout | {type: return, timeout: P} | half of an ISO duration
 timeout | {type: return, timeout: 1w} | a unit that is not there
 retry | {type: return, retry: 3} | a number for retries
 retry | {type: return, retry: {maximum: 3}} | an unknown key of retries
-retry.max | {type: return, retry: {max: -1}} | fewer than no tries
-retry.max | {type: return, retry: {max: 1.5}} | half a try
-retry.max | {type: return, retry: {max: 1001}} | too many tries
+retry.max | {type: return, retry: {max: -1}} | fewer than no attempts
+retry.max | {type: return, retry: {max: 1.5}} | half an attempt
+retry.max | {type: return, retry: {max: 1001}} | too many attempts
 retry.backoff | {type: return, retry: {backoff: 0.5}} | waits that get shorter
 retry.jitter | {type: return, retry: {jitter: 2}} | a share above one
 retry.delay | {type: return, retry: {delay: soon}} | no duration

@@ -327,7 +327,7 @@ class CrashPlan:
         flows: Definitions by name.
         answers: What the other side answers, by URL; 200 where nothing is said.
         is_exact: It ends with the same results of the same steps whatever happens. Without that, only why its
-            executions end is the same: tries that were cut off count towards a limit.
+            executions end is the same: attempts that were cut off count towards a limit.
     """
 
     flows: Mapping[str, str]

@@ -539,12 +539,12 @@ async def test_queued_executions_get_slots_in_their_order_whatever_the_clocks_ha
 
         for id in ids:
 
-            async def has_its_turn(id: ExecutionId = id) -> bool:
+            async def has_a_slot(id: ExecutionId = id) -> bool:
                 return rows_of(path, "SELECT id FROM executions WHERE completed_at IS NULL AND NOT is_queued") == [
                     (id,)
                 ]
 
-            await engine.until(has_its_turn)
+            await engine.until(has_a_slot)
             await engine.signals.send(ADMIN, id, "go", None)
             await engine.until_ended(id)
     assert check_database(path) == []

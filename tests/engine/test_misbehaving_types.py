@@ -108,10 +108,10 @@ async def test_an_odd_log_line_does_not_stop_the_execution(path: Path, line: Any
 
 async def test_a_node_that_ignores_its_timeout_does_not_keep_its_execution(path: Path) -> None:
     released = asyncio.Event()
-    tries: list[int] = []
+    attempts: list[int] = []
 
     async def stubborn(value: Any, context: StepContext) -> Any:
-        tries.append(context.attempt)
+        attempts.append(context.attempt)
         while not released.is_set():
             try:
                 await released.wait()
@@ -127,7 +127,7 @@ async def test_a_node_that_ignores_its_timeout_does_not_keep_its_execution(path:
 
     assert isinstance(end := ending(events), Failed)
     assert end.error.type == "timeout"
-    assert tries == [1, 2]
+    assert attempts == [1, 2]
     assert check_database(path) == []
 
 

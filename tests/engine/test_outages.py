@@ -45,12 +45,12 @@ async def test_a_secret_that_cannot_be_read_at_the_moment_is_waited_for(
 async def test_one_that_is_due_and_cannot_be_loaded_is_looked_at_less_and_less_often(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tries: list[int] = []
+    attempts: list[int] = []
     looked = asyncio.Event()
     looks = dues = 0
 
     def seconds_after(count: int) -> float:
-        tries.append(count)
+        attempts.append(count)
         return 0.0 if count < 3 else 3600.0
 
     class Unreadable:
@@ -82,7 +82,7 @@ async def test_one_that_is_due_and_cannot_be_loaded_is_looked_at_less_and_less_o
     async with machine(path, clock=clock, wrap=lambda journal, _: Unreadable(journal)):  # type: ignore[arg-type,return-value]
         async with asyncio.timeout(10):
             await looked.wait()
-        assert tries == [1, 2, 3]
+        assert attempts == [1, 2, 3]
         assert looks == 3
     async with machine(path, clock=clock) as last:
         assert await last.until_ended() is Status.COMPLETED
@@ -105,7 +105,7 @@ async def test_one_that_could_not_be_loaded_once_goes_on_when_its_next_wait_is_o
         def __getattr__(self, name: str) -> Any:
             return getattr(self._journal, name)
 
-    monkeypatch.setattr(local, "seconds_after", lambda tries: 0.0)
+    monkeypatch.setattr(local, "seconds_after", lambda attempts: 0.0)
     pause = "{type: delay, params: {duration: 1h}, next: %s}"
     clock = SteppingClock()
     async with machine(path, clock=clock) as first:

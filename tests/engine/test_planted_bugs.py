@@ -290,7 +290,7 @@ async def test_a_process_that_forgets_which_elements_are_done_is_caught(tmp_path
 
     violations = await violations_of(tmp_path, "after", writes=range(4, 7), wrap=wrap, plan=CRASH_PLANS[LOOP])
 
-    assert any("has not ended" in violation or "recorded tries" in violation for violation in violations)
+    assert any("has not ended" in violation or "recorded attempts" in violation for violation in violations)
 
 
 async def test_a_child_that_is_started_again_after_a_crash_is_caught(
@@ -351,7 +351,7 @@ async def test_an_execution_that_does_not_wait_for_its_slot_is_caught(
 
     violations = await violations_of(tmp_path, "before", writes=[0], plan=CRASH_PLANS[QUEUED])
 
-    assert any("begins before its turn" in violation for violation in violations)
+    assert any("begins before it has a slot" in violation for violation in violations)
 
 
 def unqueued(state: ExecutionState) -> ExecutionState:

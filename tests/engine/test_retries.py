@@ -47,8 +47,8 @@ async def test_waits_between_tries_grow_and_are_kept(engine: Machine) -> None:
         "nodes: {a: {type: http.request, params: {url: 'http://peer/'}, retry: {max: 3, delay: 2s, backoff: 3}}}"
     )
     await engine.start()
-    for tries in (1, 2, 3):
-        await engine.until_requested("http://peer/", tries)
+    for attempts in (1, 2, 3):
+        await engine.until_requested("http://peer/", attempts)
         await engine.until_parked()
         engine.clock.advance(seconds=20)
         engine.look_at_timers()

@@ -31,8 +31,8 @@ def line_of(event: Event) -> str | None:
         case Logged():
             return None
         case NodeStarted(attempt=attempt, interrupted=interrupted):
-            tries = f" try {attempt}" if attempt > 1 else ""
-            return f"{event.type} {_step(event)}{tries}{' after a crash' if interrupted else ''}"
+            number = f" attempt {attempt}" if attempt > 1 else ""
+            return f"{event.type} {_step(event)}{number}{' after a crash' if interrupted else ''}"
         case NodeCompleted(action=action, skipped=skipped):
             what = " skipped" if skipped else "" if action == "default" else f" -> {action}"
             return f"{event.type} {_step(event)}{what}"

@@ -8,7 +8,7 @@ Those who have to find them first have to find nothing where nothing was planted
 import sys
 import time
 
-from mutants.campaign import hunt, run
+from mutants.campaign import plant_and_run, run
 from mutants.planted import BUGS, SOURCES
 
 
@@ -24,7 +24,7 @@ def main(wanted: list[str]) -> int:
     caught = 0
     for bug in bugs:
         start = time.monotonic()
-        finding = hunt(bug)
+        finding = plant_and_run(bug)
         caught += finding.found is not None
         print(
             f"{'caught' if finding.found else 'NOT CAUGHT'} in {time.monotonic() - start:.0f} s: {bug.name}", flush=True

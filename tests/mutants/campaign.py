@@ -12,20 +12,20 @@ from support.server import clean_environment
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 _CAMPAIGN: Final = {"CHAOS_ON": "postgres", "CHAOS_STRIKES": "15", "CHAOS_PATIENCE": "30"}
-_HUNT_SECONDS: Final = 900.0
+_RUN_SECONDS: Final = 900.0
 # What pytest and campaigns say where they find something, and not where they cannot run.
 _FINDS: Final = ("E  ", "  VIOLATION: ")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of a hunt: None where nothing was found."""
+    """What a run of the tests has found: None where nothing."""
 
     found: str | None
     output: str
 
 
-def hunt(bug: Bug) -> Finding:
+def plant_and_run(bug: Bug) -> Finding:
     """Plant the bug and have it looked for by those who have to find it."""
     with tempfile.TemporaryDirectory(prefix="flowrunner-mutant-") as directory:
         return run(bug, bug.plant(Path(directory)))
@@ -43,7 +43,7 @@ def run(bug: Bug, sources: Path) -> Finding:
         # The report of a campaign belongs with the program.
         cwd=sources.parent if bug.is_caught_by_a_campaign else ROOT,
         env=clean_environment(**environment), capture_output=True, text=True, check=False,
-        timeout=_HUNT_SECONDS,
+        timeout=_RUN_SECONDS,
     )  # fmt: skip
     output = ran.stdout + ran.stderr
     finds = [line for line in output.splitlines() if line.startswith(_FINDS)]

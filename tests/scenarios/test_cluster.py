@@ -133,8 +133,8 @@ def test_servers_and_workers_are_replaced_one_by_one_under_load(fleet: Fleet, ca
 
     assert check_accepted(fleet.database, accepted) == []
     assert check_database(fleet.database) == []
-    tries = [effect.key for effect in callee.effects()]
-    assert len(tries) == len(set(tries)), "a stop in good order repeats nothing"
+    keys = [effect.key for effect in callee.effects()]
+    assert len(keys) == len(set(keys)), "a stop in good order repeats nothing"
 
 
 @pytest.mark.timeout(240)

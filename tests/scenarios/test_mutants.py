@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mutants.campaign import hunt
+from mutants.campaign import plant_and_run
 from mutants.planted import BUGS, Bug
 
 QUICK = [bug for bug in BUGS if "test_late_writes" in bug.caught_by]
@@ -13,7 +13,7 @@ QUICK = [bug for bug in BUGS if "test_late_writes" in bug.caught_by]
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("bug", QUICK, ids=lambda bug: bug.name)
 def test_a_planted_bug_is_caught(bug: Bug) -> None:
-    finding = hunt(bug)
+    finding = plant_and_run(bug)
 
     assert finding.found is not None, finding.output
 

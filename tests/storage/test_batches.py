@@ -105,11 +105,11 @@ async def test_what_is_done_in_parts_is_done_in_the_order_in_which_it_was_submit
     impatient: tuple[PostgresDatabase, list[int]],
 ) -> None:
     database, _ = impatient
-    tries: list[int] = []
+    attempts: list[int] = []
 
     async def write(number: int, tx: Transaction) -> int:
-        tries.append(number)
-        if tries.count(number) == 1 and number == 9:
+        attempts.append(number)
+        if attempts.count(number) == 1 and number == 9:
             await tx.row("SELECT pg_sleep(60)")
         return number
 
@@ -117,7 +117,7 @@ async def test_what_is_done_in_parts_is_done_in_the_order_in_which_it_was_submit
         writes = [asyncio.ensure_future(database.write(partial(write, number))) for number in range(20)]
     await asyncio.gather(*writes)
 
-    assert tries == [*range(10), *range(20)]
+    assert attempts == [*range(10), *range(20)]
 
 
 @pytest.mark.only("postgres")

@@ -195,13 +195,13 @@ async def test_an_account_has_no_more_secrets_than_it_may_and_replaces_them_all_
     assert not is_new
 
 
-async def test_executions_that_wait_for_their_turn_are_counted_by_account(usage: SqlUsage, journal: SqlJournal) -> None:
+async def test_executions_that_wait_for_a_slot_are_counted_by_account(usage: SqlUsage, journal: SqlJournal) -> None:
     epoch = await journal.claim()
     for n in range(3):
         new = creation(f"e{n}", epoch=epoch)
         assert new.create is not None
-        turn = ConcurrencySlot("key", 1, is_queued=n > 0)
-        await journal.append(replace(new, create=replace(new.create, slot=turn)))
+        slot = ConcurrencySlot("key", 1, is_queued=n > 0)
+        await journal.append(replace(new, create=replace(new.create, slot=slot)))
 
     assert (await usage.queued(MARA), await usage.queued(OMAR)) == (2, 0)
     await journal.append(completion("e0", epoch=epoch))

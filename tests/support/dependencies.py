@@ -89,7 +89,7 @@ class FakeHttp:
     Attributes:
         requests: All there were, over the lives of every process that shares this.
         is_cut: Nothing gets out any more.
-        long_values: Turns for long answers; None for any number of them.
+        long_values: Slots for long answers; None for any number of them.
     """
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)
@@ -280,7 +280,7 @@ class Machine:
         await self.until(is_parked)
 
     async def until_failed(self, id: str = "exec-1") -> None:
-        """Until a try of one of its steps has failed."""
+        """Until an attempt of one of its steps has failed."""
 
         async def has_failed() -> bool:
             return any(isinstance(event, NodeFailed) for event in await self.events(id))

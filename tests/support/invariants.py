@@ -40,7 +40,7 @@ def check_database(place: Place, *, all_ended: bool = True) -> list[str]:
             violations.append(f"the file is damaged: {integrity}")
     violations += _check_tables(place)
     violations += _check_children(place)
-    violations += _check_turns(place)
+    violations += _check_concurrency(place)
     for execution in _executions(place):
         violations += [f"{execution.id}: {violation}" for violation in _check_execution(execution, all_ended)]
     return violations
@@ -65,16 +65,16 @@ def check_effects(place: Place, keys: Iterable[str]) -> list[str]:
         keys: The `Idempotency-Key` of every request it got, repeats included.
     """
     seen = Counter(keys)
-    tries: Counter[str] = Counter()
+    attempts: Counter[str] = Counter()
     for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'node.started'"):
         event = json.loads(data)
-        tries[f"{id}.{step_of(event)}"] += 1
+        attempts[f"{id}.{step_of(event)}"] += 1
     violations = []
     for key, count in seen.items():
-        if key not in tries:
+        if key not in attempts:
             violations.append(f"an effect carries the key {key!r}, which is that of no step")
-        elif count > tries[key]:
-            violations.append(f"{key}: {count} effects of {tries[key]} recorded tries")
+        elif count > attempts[key]:
+            violations.append(f"{key}: {count} effects of {attempts[key]} recorded attempts")
     return violations
 
 
@@ -202,15 +202,15 @@ def _check_end(execution: _Execution, types: Sequence[str], all_ended: bool) -> 
 
 
 def _check_begin(execution: _Execution) -> Iterator[str]:
-    """Nothing begins while an execution waits for its turn."""
+    """Nothing begins while an execution waits for a concurrency slot."""
     is_queued = bool(execution.events) and bool(execution.events[0][3].get("is_queued"))
     for seq, _, type, _ in execution.events:
         if type == "execution.admitted":
             if not is_queued:
-                yield f"event {seq}: is let in, and did not wait for its turn"
+                yield f"event {seq}: is admitted, and did not wait for a slot"
             is_queued = False
         elif type == "node.started" and is_queued:
-            yield f"event {seq}: begins before its turn"
+            yield f"event {seq}: begins before it has a slot"
 
 
 def _check_children(place: Place) -> Iterator[str]:
@@ -238,7 +238,7 @@ def _check_children(place: Place) -> Iterator[str]:
         children[origin["execution_id"], origin["step"], origin["failures"]] += 1
     for (parent, step, failures), count in children.items():
         if count > 1:
-            yield f"{parent}: try {failures + 1} of {step} has started {count} executions"
+            yield f"{parent}: attempt {failures + 1} of {step} has started {count} executions"
     told: Counter[str] = Counter()
     for id, data in rows_of(place, "SELECT execution_id, data FROM events WHERE type = 'signal.received'"):
         event = json.loads(data)
@@ -263,7 +263,7 @@ SELECT id, parent_id, status, first.data, last.data
 """
 
 
-def _check_turns(place: Place) -> Iterator[str]:
+def _check_concurrency(place: Place) -> Iterator[str]:
     """Of executions that share a limit, no more are under way at any moment than it says."""
     moments: list[tuple[str, int, int, str, int]] = []
     # An event has the time at which it was recorded, and is committed later: how much later differs by process.
@@ -325,7 +325,7 @@ class _Course:
 
     def __init__(self, execution: _Execution) -> None:
         self._execution = execution
-        self._tries: dict[str, int] = {}
+        self._attempts: dict[str, int] = {}
         self._visits: dict[tuple[str, str], int] = {}
         self._closed: dict[str, str] = {}
         self._due: dict[str, datetime] = {}
@@ -368,8 +368,8 @@ class _Course:
         if type == "node.started":
             yield from self._start(step, event, moment)
             return
-        if event["attempt"] != self._tries.get(step):
-            yield f"{type} of try {event['attempt']} of {step}, which is at {self._tries.get(step)}"
+        if event["attempt"] != self._attempts.get(step):
+            yield f"{type} of attempt {event['attempt']} of {step}, which is at {self._attempts.get(step)}"
         if event["scope"] in self._over:
             yield f"{type} of {step}, whose scope has ended"
         match type:
@@ -403,13 +403,13 @@ class _Course:
         yield from self._enter(scope, step, moment)
         if self._current.get(scope, step) != step:
             yield f"{step} starts while {self._current[scope]} is under way"
-        if event["attempt"] != self._tries.get(step, 0) + 1:
-            yield f"try {event['attempt']} of {step} after {self._tries.get(step, 0)}"
-        if step not in self._tries and event["iteration"] != self._visits.get(visit, 0) + 1:
+        if event["attempt"] != self._attempts.get(step, 0) + 1:
+            yield f"attempt {event['attempt']} of {step} after {self._attempts.get(step, 0)}"
+        if step not in self._attempts and event["iteration"] != self._visits.get(visit, 0) + 1:
             yield f"{step} after visit {self._visits.get(visit, 0)}"
         if not event.get("interrupted") and step in self._due and moment < self._due[step]:
-            yield f"another try of {step} before {self._due[step]}"
-        self._tries[step], self._visits[visit] = event["attempt"], event["iteration"]
+            yield f"another attempt of {step} before {self._due[step]}"
+        self._attempts[step], self._visits[visit] = event["attempt"], event["iteration"]
         self._current[scope] = step
         self._due.pop(step, None)
 

@@ -1,9 +1,9 @@
 """The hostile corpus: requests and flows that could occupy the event loop, or fill the memory. One module an area.
 
 To add a case, add a line to `CASES` of the module of its area, or a module with a `CASES` of its own; it is found by
-itself. `test_one_turn_of_the_loop.py` runs each against a real server and looks at the worst turn of its loop:
+itself. `test_loop_iterations.py` runs each against a real server and looks at the longest iteration of its loop:
 
-    pytest tests/security/test_one_turn_of_the_loop.py -k 'yaml'
+    pytest tests/security/test_loop_iterations.py -k 'yaml'
 
 A case whose repair is another piece of work has `known="…"` with what will repair it, and is not run. Whoever lands
 the repair deletes that argument, and sees the case pass.

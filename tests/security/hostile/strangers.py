@@ -18,9 +18,9 @@ def _node(type: str, **params: Any) -> dict[str, Any]:
     return {"nodes": {"a": {"type": type, "params": params}}}
 
 
-def _loop(node: dict[str, Any], *, items: int | str, at_once: int, **params: Any) -> dict[str, Any]:
+def _loop(node: dict[str, Any], *, items: int | str, concurrency: int, **params: Any) -> dict[str, Any]:
     given = list(range(items)) if isinstance(items, int) else items
-    params = {"items": given, "concurrency": at_once, **params}
+    params = {"items": given, "concurrency": concurrency, **params}
     return {"nodes": {"each": {"type": "foreach", "params": params, "nodes": {"n": node}}}}
 
 
@@ -55,7 +55,7 @@ def _long_bodies(attacker: Attacker) -> object:
     url = f"{attacker.receiver.url}/slow?seconds=2"
     params = {"url": url, "method": "POST", "body": "${flow.input.x}", "timeout": "3s"}
     node = {"type": "http.request", "params": params}
-    return _given(_loop(node, items=300, at_once=300, on_error="continue"), _LISTS, 8)(attacker)
+    return _given(_loop(node, items=300, concurrency=300, on_error="continue"), _LISTS, 8)(attacker)
 
 
 def _silent_sockets(attacker: Attacker) -> None:
@@ -86,8 +86,8 @@ def _going_round(attacker: Attacker) -> object:
 
 
 def _many_waits(attacker: Attacker) -> object:
-    inner = _loop({"type": "wait", "params": {"key": "k"}}, items=100, at_once=100)["nodes"]["each"]
-    document = {**_loop(inner, items=attacker.many(40, 200), at_once=200), "limits": {"max_steps": 100_000}}
+    inner = _loop({"type": "wait", "params": {"key": "k"}}, items=100, concurrency=100)["nodes"]["each"]
+    document = {**_loop(inner, items=attacker.many(40, 200), concurrency=200), "limits": {"max_steps": 100_000}}
     execution = attacker.account.run(attacker.save(document))
     time.sleep(attacker.many(4, 15))
     return attacker.account.delete(f"/api/v1/executions/{execution}?force=true")
@@ -95,7 +95,7 @@ def _many_waits(attacker: Attacker) -> object:
 
 def _long_forms(attacker: Attacker) -> object:
     node = {"type": "approval", "params": {"prompt": "p", "form": {"type": "array", "default": "${flow.input.x}"}}}
-    execution = _start(attacker, _loop(node, items=20, at_once=20), {"x": _LISTS}).json["execution_id"]
+    execution = _start(attacker, _loop(node, items=20, concurrency=20), {"x": _LISTS}).json["execution_id"]
     time.sleep(2)
     return [attacker.account.get(f"/api/v1/executions/{execution}") for _ in range(2)]
 
@@ -112,7 +112,7 @@ def _rerun_of_many_lines(attacker: Attacker) -> object:
     for number in range(50):
         attacker.account.new_secret(f"KEY_{number}", f"{number:08}" + "ab" * 2000)
     node = {"type": "log", "params": {"message": "m", "data": "${flow.input.x}"}}
-    document = _loop(node, items=250, at_once=1)
+    document = _loop(node, items=250, concurrency=1)
     document["nodes"]["each"]["next"] = "last"
     document["nodes"]["last"] = {"type": "return"}
     execution = _start(attacker, document, {"x": "ab" * 15_000}).json["execution_id"]
@@ -124,12 +124,12 @@ def _failing_together(attacker: Attacker) -> object:
     """Runs that fail at the same time, each with an error as long as may be."""
     url = f"{attacker.receiver.url}/say?status=500"
     node = {"type": "http.request", "params": {"url": url, "method": "POST", "body": "${flow.input.x}"}}
-    return _given(_loop(node, items=200, at_once=200, on_error="continue"), [[]] * 80_000, 8)(attacker)
+    return _given(_loop(node, items=200, concurrency=200, on_error="continue"), [[]] * 80_000, 8)(attacker)
 
 
 def _results_of_lists(attacker: Attacker) -> object:
     node = {"type": "transform", "params": {"value": "${flow.input.x}"}}
-    document = _loop(node, items=60, at_once=20)
+    document = _loop(node, items=60, concurrency=20)
     document["nodes"]["each"]["nodes"]["n"]["params"] = {"script": "return Array.from({length: 330000}, () => [])"}
     return _given(document, 0, 20)(attacker)
 
@@ -143,7 +143,7 @@ def _variables(attacker: Attacker) -> object:
 def _subflows(attacker: Attacker) -> object:
     child = attacker.save(RETURN)
     node = {"type": "flow", "params": {"flow": child, "input": {"x": "${flow.input.x}"}}}
-    return _given(_loop(node, items=60, at_once=60), _LISTS, 10)(attacker)
+    return _given(_loop(node, items=60, concurrency=60), _LISTS, 10)(attacker)
 
 
 def _requests_at_once(attacker: Attacker) -> object:
@@ -183,7 +183,7 @@ CASES: Final = (
     Case("a long key of a signal", _given(_node("wait", key="${flow.input.x}"), "ä" * 400_000)),
     Case("a long name of a flow", _given(_node("flow", flow="${flow.input.x}"), "x" * 900_000)),
     Case("as many elements as there may be",
-         _given(_loop({"type": "fail"}, items="${flow.input.x}", at_once=1000), [0] * 100_000)),
+         _given(_loop({"type": "fail"}, items="${flow.input.x}", concurrency=1000), [0] * 100_000)),
     Case("a signed body of lists", _given(_node("webhook", url="http://127.0.0.1:1/", secret="s"), _LISTS)),
     # Documents.
     Case("digits for a duration in a document", lambda a: a.validate(_node("delay", duration=_DIGITS))),
