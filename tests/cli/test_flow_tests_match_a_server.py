@@ -84,9 +84,9 @@ async def test_the_events_are_those_of_a_server(sample: Sample, tmp_path: Path, 
     "sample", [found for found in all_tests() if str(found.id).startswith("docs/flow-language.md")]
 )
 async def test_the_samples_of_the_language_pass_their_tests(sample: Sample, sandbox: JailedSandbox) -> None:
-    verdict = await verdict_of(sample, sandbox)
+    result = await result_of(sample, sandbox)
 
-    assert verdict.has_passed, (verdict.problems, verdict.mismatches)
+    assert result.has_passed, (result.problems, result.mismatches)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -192,12 +192,12 @@ def lines(events: list[Event]) -> list[str]:
 
 
 async def flow_test_events(sample: Sample, sandbox: JailedSandbox) -> list[Event]:
-    verdict = await verdict_of(sample, sandbox)
-    assert verdict.problems == []
-    return list(verdict.events)
+    result = await result_of(sample, sandbox)
+    assert result.problems == []
+    return list(result.events)
 
 
-async def verdict_of(sample: Sample, sandbox: JailedSandbox) -> FlowTestResult:
+async def result_of(sample: Sample, sandbox: JailedSandbox) -> FlowTestResult:
     def redactor(values: Any) -> SecretRedactor:
         made = SecretRedactor()
         made.add(values)

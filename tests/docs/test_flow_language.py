@@ -72,7 +72,7 @@ async def test_every_sample_of_the_language_does_what_its_tests_say(text: str, o
     results = [await run_flow_test(given, test, flows, runtime) for test in read_tests(flow.tests, nodes)[0].values()]
 
     assert [(v.test.name, v.problems, v.mismatches) for v in results if not v.has_passed] == []
-    taken = frozenset().union(*(verdict.edges for verdict in results))
+    taken = frozenset().union(*(result.edges for result in results))
     assert edges_of(flow).keys() <= taken, "the tests of a sample take every edge of it"
     assert results
 

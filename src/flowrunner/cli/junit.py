@@ -41,10 +41,10 @@ def _add_suite(root: ElementTree.Element, number: int, one: FlowTestReport) -> N
         name=file,
         hostname=_HOST,
         timestamp=one.began_at.strftime("%Y-%m-%dT%H:%M:%S"),
-        tests=str(max(len(one.verdicts), int(one.is_invalid))),
-        failures=str(sum(not verdict.has_passed for verdict in one.verdicts)),
+        tests=str(max(len(one.results), int(one.is_invalid))),
+        failures=str(sum(not result.has_passed for result in one.results)),
         errors=str(int(one.is_invalid)),
-        time=f"{sum(verdict.seconds for verdict in one.verdicts):.3f}",
+        time=f"{sum(result.seconds for result in one.results):.3f}",
     )
     ElementTree.SubElement(suite, "properties")
     if one.is_invalid:
@@ -52,22 +52,22 @@ def _add_suite(root: ElementTree.Element, number: int, one: FlowTestReport) -> N
         lines = [f"{one.file}:{f.line}:{f.column}: {f.code}: {f.message}" for f in one.faults]
         error = ElementTree.SubElement(case, "error", message="the flow has faults", type="flow.invalid")
         error.text = _xml("\n".join(lines))
-    for verdict in one.verdicts:
-        _add_case(suite, file, verdict)
+    for result in one.results:
+        _add_case(suite, file, result)
     ElementTree.SubElement(suite, "system-out")
     ElementTree.SubElement(suite, "system-err")
 
 
-def _add_case(suite: ElementTree.Element, file: str, verdict: FlowTestResult) -> None:
+def _add_case(suite: ElementTree.Element, file: str, result: FlowTestResult) -> None:
     case = ElementTree.SubElement(
-        suite, "testcase", name=_xml(verdict.test.name), classname=file, time=f"{verdict.seconds:.3f}"
+        suite, "testcase", name=_xml(result.test.name), classname=file, time=f"{result.seconds:.3f}"
     )
-    if verdict.has_passed:
+    if result.has_passed:
         return
-    what = verdict.problems or [f"not as expected: {mismatch.what}" for mismatch in verdict.mismatches]
-    type = "problem" if verdict.problems else "expectation"
+    what = result.problems or [f"not as expected: {mismatch.what}" for mismatch in result.mismatches]
+    type = "problem" if result.problems else "expectation"
     failure = ElementTree.SubElement(case, "failure", message=_xml("; ".join(what)), type=type)
-    failure.text = _xml("\n".join(explain(verdict)))
+    failure.text = _xml("\n".join(explain(result)))
 
 
 def _xml(text: str) -> str:

@@ -51,12 +51,12 @@ def run_tests(
     if junit is not None:
         write_junit(Path(junit), tested)
     printer.summary(tested, wanted)
-    verdicts = [verdict for one in tested for verdict in one.verdicts]
+    results = [result for one in tested for result in one.results]
     if any(one.is_invalid for one in tested):
         return INVALID
-    if not verdicts:
+    if not results:
         return NOTHING_RAN
-    return OK if all(verdict.has_passed for verdict in verdicts) else FAILED
+    return OK if all(result.has_passed for result in results) else FAILED
 
 
 async def _test_all(
@@ -98,9 +98,9 @@ async def _test(
     if chosen:
         printer.flow(one)
     for test in chosen:
-        verdict = await run_flow_test(one.given, test, flows, runtime, most_seconds=most_seconds)
-        one.verdicts.append(verdict)
-        printer.verdict(verdict)
+        result = await run_flow_test(one.given, test, flows, runtime, most_seconds=most_seconds)
+        one.results.append(result)
+        printer.result(result)
 
 
 # For people
@@ -125,11 +125,11 @@ class _Printer:
         colour = wants_colour(sys.stderr.isatty(), os.environ)
         print_text([ValidationReport(one.file, one.faults)], colour=colour, err=True)
 
-    def verdict(self, verdict: FlowTestResult) -> None:
-        mark = click.style("ok  ", fg="green") if verdict.has_passed else click.style("FAIL", fg="red")
-        skipped = f", {_span(verdict.virtual_seconds)} skipped" if verdict.virtual_seconds >= 1 else ""
-        self.line(f"  {mark}  {plain(verdict.test.name)}  ({verdict.seconds * 1000:.0f} ms{skipped})")
-        for line in explain(verdict):
+    def result(self, result: FlowTestResult) -> None:
+        mark = click.style("ok  ", fg="green") if result.has_passed else click.style("FAIL", fg="red")
+        skipped = f", {_span(result.virtual_seconds)} skipped" if result.virtual_seconds >= 1 else ""
+        self.line(f"  {mark}  {plain(result.test.name)}  ({result.seconds * 1000:.0f} ms{skipped})")
+        for line in explain(result):
             colour = {"+": "green", "-": "red"}.get(line[:1])
             self.line("          " + (click.style(plain(line), fg=colour) if colour else plain(line)))
 
@@ -143,11 +143,11 @@ class _Printer:
                 self.line(plain(f"    never: {dotted_path(path)} --{action}--> {target}"))
 
     def summary(self, tested: Sequence[FlowTestReport], wanted: str | None) -> None:
-        verdicts = [verdict for one in tested for verdict in one.verdicts]
-        failed = sum(not verdict.has_passed for verdict in verdicts)
+        results = [result for one in tested for result in one.results]
+        failed = sum(not result.has_passed for result in results)
         invalid = sum(one.is_invalid for one in tested)
-        if verdicts or invalid:
-            text = f"{len(verdicts) - failed} passed, {failed} failed"
+        if results or invalid:
+            text = f"{len(results) - failed} passed, {failed} failed"
         elif wanted is not None:
             text = f"no test has '{plain(wanted)}' in its name"
         else:
@@ -168,17 +168,17 @@ def _span(seconds: float) -> str:
 
 
 def _report(tested: Sequence[FlowTestReport], *, coverage: bool) -> JSON:
-    verdicts = [verdict for one in tested for verdict in one.verdicts]
-    failed = sum(not verdict.has_passed for verdict in verdicts)
+    results = [result for one in tested for result in one.results]
+    failed = sum(not result.has_passed for result in results)
     return {
-        "ok": bool(verdicts) and not failed and not any(one.is_invalid for one in tested),
-        "passed": len(verdicts) - failed,
+        "ok": bool(results) and not failed and not any(one.is_invalid for one in tested),
+        "passed": len(results) - failed,
         "failed": failed,
         "flows": [
             {
                 "file": one.file,
                 "faults": [as_json(fault) for fault in one.faults],
-                "tests": [_verdict_as_json(verdict) for verdict in one.verdicts],
+                "tests": [_result_as_json(result) for result in one.results],
                 **({"coverage": _coverage_as_json(one)} if coverage and one.given is not None else {}),
             }
             for one in tested
@@ -186,17 +186,17 @@ def _report(tested: Sequence[FlowTestReport], *, coverage: bool) -> JSON:
     }
 
 
-def _verdict_as_json(verdict: FlowTestResult) -> JSON:
+def _result_as_json(result: FlowTestResult) -> JSON:
     return {
-        "name": verdict.test.name,
-        "ok": verdict.has_passed,
-        "status": verdict.status,
-        "path": list(verdict.trace.path),
-        "handlers": list(verdict.trace.handlers),
-        "seconds": round(verdict.seconds, 4),
-        "virtual_seconds": verdict.virtual_seconds,
-        "problems": list(verdict.problems),
-        "mismatches": [{"what": m.what, "expected": m.expected, "actual": m.actual} for m in verdict.mismatches],
+        "name": result.test.name,
+        "ok": result.has_passed,
+        "status": result.status,
+        "path": list(result.trace.path),
+        "handlers": list(result.trace.handlers),
+        "seconds": round(result.seconds, 4),
+        "virtual_seconds": result.virtual_seconds,
+        "problems": list(result.problems),
+        "mismatches": [{"what": m.what, "expected": m.expected, "actual": m.actual} for m in result.mismatches],
     }
 
 

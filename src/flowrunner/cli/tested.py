@@ -29,7 +29,7 @@ class FlowTestReport:
     faults: Sequence[Fault]
     given: GivenFlow | None = None
     tests: Mapping[str, FlowTest] = field(default_factory=dict)
-    verdicts: list[FlowTestResult] = field(default_factory=list)
+    results: list[FlowTestResult] = field(default_factory=list)
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -41,23 +41,23 @@ class FlowTestReport:
         """Return the edges that no test has taken, with their targets."""
         if self.given is None:
             return ()
-        seen = frozenset[Edge]().union(*(verdict.edges for verdict in self.verdicts))
+        seen = frozenset[Edge]().union(*(result.edges for result in self.results))
         return [(edge, target) for edge, target in edges_of(self.given.flow).items() if edge not in seen]
 
 
-def explain(verdict: FlowTestResult) -> Sequence[str]:
+def explain(result: FlowTestResult) -> Sequence[str]:
     """Return the reasons why a test failed, as lines."""
-    if verdict.has_passed:
+    if result.has_passed:
         return ()
-    lines = list(verdict.problems)
-    for mismatch in verdict.mismatches:
+    lines = list(result.problems)
+    for mismatch in result.mismatches:
         if len(mismatch.lines) == 1:
             lines.append(f"{mismatch.what}: {mismatch.lines[0]}")
         else:
             lines += [f"{mismatch.what}:", *mismatch.lines]
-    if verdict.mismatches:
-        lines.append(f"it ran: {', '.join((*verdict.trace.path, *verdict.trace.handlers)) or 'nothing'}")
-        grave = [event for event in verdict.events if isinstance(event, Logged) and event.level in ("warn", "error")]
+    if result.mismatches:
+        lines.append(f"it ran: {', '.join((*result.trace.path, *result.trace.handlers)) or 'nothing'}")
+        grave = [event for event in result.events if isinstance(event, Logged) and event.level in ("warn", "error")]
         if grave:
             lines.append("its log:")
             lines += [f"  {line.level} {line.node or ''}: {line.message}" for line in grave[-_LOG_LINES:]]

@@ -26,10 +26,10 @@ from flowrunner.flowtest.memory import (
     MemoryVault,
     new_execution,
 )
+from flowrunner.flowtest.mismatches import Mismatch, mismatches, status_of
 from flowrunner.flowtest.mock_registry import MockedType, MockRegistry
 from flowrunner.flowtest.paths import Edge, Trace, taken, trace
 from flowrunner.flowtest.subflows import GivenSubFlows
-from flowrunner.flowtest.verdict import Mismatch, mismatches, status_of
 from flowrunner.flowtest.virtual_time import ClockedSandbox, NullBroadcast, VirtualClock, VirtualTimeDispatcher
 from flowrunner.language.flow_tests import FlowTest, Mock, NodePath, read_mocks
 from flowrunner.language.json_schema import SchemaEngine
