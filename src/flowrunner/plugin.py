@@ -73,7 +73,7 @@ class Params(BaseModel):
 
 
 class NodeFailure(Exception):
-    """Failure of a node, reported to the flow as an error.
+    """Error of a node, raised by its type and reported to the flow.
 
     Args:
         type: Dotted error type that edges and retries match: `http.503`, `node.sql.syntax`.

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from docs.pages import DOCS, first_words, section
 from flowrunner.domain.causes import Requested
 from flowrunner.domain.events import (
+    ErrorValue,
     Event,
-    Failure,
     NodeCompleted,
     NodeFailed,
     NodeStarted,
@@ -48,7 +48,7 @@ def test_every_state_is_explained() -> None:
 
 
 def test_a_step_changes_exactly_as_its_table_says() -> None:
-    started, failed = event(NodeStarted), event(NodeFailed, error=Failure(type="e", message=""))
+    started, failed = event(NodeStarted), event(NodeFailed, error=ErrorValue(type="e", message=""))
     completed = event(NodeCompleted, action="default", result=None)
     waiting = event(NodeWaiting, until=None, key="go")
     opened = event(ScopesOpened, keys=(), inputs=(), concurrency=1, needed=0)

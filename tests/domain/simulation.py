@@ -31,9 +31,9 @@ from flowrunner.domain.events import (
     Admitted,
     Completed,
     Ending,
+    ErrorValue,
     Event,
     Failed,
-    Failure,
     Logged,
     NodeCompleted,
     NodeWaiting,
@@ -197,7 +197,7 @@ class Simulation:
             case EvaluateOutputs():
                 current = self.state.root.current
                 is_wrong = crc32(f"{self.plan.seed}outputs".encode()) % 5 == 0
-                error = Failure(type="expression", message="no outputs")
+                error = ErrorValue(type="expression", message="no outputs")
                 conclusion = complete(self.flow, ["outputs"])
                 self.act(failed(self.flow, self.state, error, current) if is_wrong else conclusion)
             case Collect(scope):
@@ -311,7 +311,7 @@ class Simulation:
         return NodeCompleted(**facts, action="default", result=_shortened(current.signal["result"]))
 
     def failure(self, current: StepState, type: str) -> Event:
-        error = Failure(type=type, message=f"{current.step.node} failed", node=current.step.node)
+        error = ErrorValue(type=type, message=f"{current.step.node} failed", node=current.step.node)
         return fail_attempt(self.flow, self.state, current, error, now=self.now, draw=0.5)
 
     def open_scopes(self, current: StepState, facts: _Facts, scope_plan: ScopePlan) -> Event:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.domain import decide
-from flowrunner.domain.events import Completed, Event, Failed, Failure, Logged
+from flowrunner.domain.events import Completed, ErrorValue, Event, Failed, Logged
 from flowrunner.domain.execution import Status
 from flowrunner.plugin import NodeFailure, StepContext
 from support.dependencies import PATIENCE_SECONDS, Acting, machine
@@ -31,7 +31,7 @@ async def run_acting(path: Path, act: Any, *, pure: bool = False, starts_executi
     return events
 
 
-def failure_of(events: list[Event]) -> Failure:
+def failure_of(events: list[Event]) -> ErrorValue:
     end = ending(events)
     assert isinstance(end, Failed)
     return end.error

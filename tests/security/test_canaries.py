@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from flowrunner.domain.events import Failure, Logged, NodeCompleted, NodeFailed
+from flowrunner.domain.events import ErrorValue, Logged, NodeCompleted, NodeFailed
 from flowrunner.engine.recorder import MAX_ERROR_BYTES, MAX_LOG_BYTES, record
 from flowrunner.security.redaction import SecretRedactor
 from flowrunner.storage.tables import TABLES
@@ -451,7 +451,7 @@ def test_s27_a_secret_across_the_place_of_a_cut_is_hidden_first(border: int) -> 
         line = Logged(level="info", message=text, data="x" * MAX_LOG_BYTES)
         failure = NodeFailed(
             node="n", node_type="t", iteration=1, attempt=1,
-            error=Failure(type="x", message=text, data="x" * MAX_ERROR_BYTES),
+            error=ErrorValue(type="x", message=text, data="x" * MAX_ERROR_BYTES),
         )  # fmt: skip
         for event in (line, failure):
             recorded = record(event, seq=1, at=NOON, redactor=redactor)

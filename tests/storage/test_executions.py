@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.events import Failed, Failure
+from flowrunner.domain.events import ErrorValue, Failed
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.ports import LONGEST_LISTED_ERROR, Page
@@ -70,7 +70,7 @@ async def test_logs_are_listed_by_level(executions: SqlExecutions, journal: SqlJ
 
 
 async def test_of_a_long_error_a_list_reads_the_beginning(executions: SqlExecutions, journal: SqlJournal) -> None:
-    failed = Failed(error=Failure(type="x", message="é" * 200_000))
+    failed = Failed(error=ErrorValue(type="x", message="é" * 200_000))
     await journal.append(following("e9", failed, epoch=TOKENS_PER_EPOCH, after=2))
 
     (first, *others), _ = await executions.page(MARA, flow_id=None, statuses=(), page=ALL)

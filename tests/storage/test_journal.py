@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from flowrunner.domain.errors import NotFound
-from flowrunner.domain.events import Cancelled, Failed, Failure, NodeWaiting, SignalReceived, Started
+from flowrunner.domain.events import Cancelled, ErrorValue, Failed, NodeWaiting, SignalReceived, Started
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.ports import (
@@ -339,7 +339,7 @@ async def test_an_execution_is_created_once(journal: SqlJournal, path: Place) ->
 # Final states
 
 
-@pytest.mark.parametrize("ending", [None, Failed(error=Failure(type="x", message="m")), Cancelled(reason="r")])
+@pytest.mark.parametrize("ending", [None, Failed(error=ErrorValue(type="x", message="m")), Cancelled(reason="r")])
 async def test_nothing_follows_a_final_event(
     journal: SqlJournal, path: Place, ending: Failed | Cancelled | None
 ) -> None:

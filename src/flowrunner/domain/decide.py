@@ -17,8 +17,8 @@ from flowrunner.domain.events import (
     Cancelled,
     Completed,
     Ending,
+    ErrorValue,
     Failed,
-    Failure,
     NodeCompleted,
     NodeFailed,
     NodeStarted,
@@ -124,7 +124,7 @@ def decide(
     deadline = deadline_of(flow, state)
     if deadline is not None and now >= deadline:
         message = f"The execution did not end within {flow.limits.timeout_seconds:g} seconds"
-        return (failed(flow, state, Failure(type="timeout", message=message)),)
+        return (failed(flow, state, ErrorValue(type="timeout", message=message)),)
     for step in state.running if may_be_interrupted else ():
         if step not in running:
             return (_after_interruption(flow, state, state.at(step)),)
@@ -157,7 +157,7 @@ def node_of(flow: Flow, state: ExecutionState, step: Step) -> Node:
 
 
 def fail_attempt(
-    flow: Flow, state: ExecutionState, current: StepState, error: Failure, *, now: datetime, draw: float
+    flow: Flow, state: ExecutionState, current: StepState, error: ErrorValue, *, now: datetime, draw: float
 ) -> NodeFailed:
     """Return the event for a failed attempt of a step, with the time of the next attempt if there is one.
 
@@ -180,7 +180,7 @@ def fail_attempt(
 # The end of the flow itself, followed by its handlers if it has any.
 
 
-def failed(flow: Flow, state: ExecutionState, error: Failure, at: StepState | None = None) -> Decision:
+def failed(flow: Flow, state: ExecutionState, error: ErrorValue, at: StepState | None = None) -> Decision:
     """Return the decision that fails the flow, at the step ``at`` if there is one."""
     if flow.on_failure is not None or flow.on_finish is not None:
         return Record(ScopeEnded(scope=ROOT, outcome="failed", error=error))
@@ -217,12 +217,12 @@ def collected(state: ExecutionState, ended: ScopeEnded) -> tuple[Decision, ...]:
         return (Record(ended),)
     if ended.part_bytes > MAX_PART_BYTES:
         size = f"'collect' has {ended.part_bytes} bytes for one run; the limit is {MAX_PART_BYTES}"
-        error = Failure(type="limit.collect", node=step.node, message=f"{size}. Collect only the part that you need")
+        error = ErrorValue(type="limit.collect", node=step.node, message=f"{size}. Collect only the part that you need")
         return (Record(ScopeEnded(scope=ended.scope, outcome="failed", error=error)),)
     if owner.open.part_bytes + ended.part_bytes > MAX_COLLECTED_BYTES:
         size = f"'collect' has more than {MAX_COLLECTED_BYTES} bytes for {len(owner.open.parts) + 1} runs together"
         message = f"{size}. Collect less of each run, or process the data within the loop"
-        error = Failure(type="limit.collect", node=step.node, message=message)
+        error = ErrorValue(type="limit.collect", node=step.node, message=message)
         return (*_cancel_scopes(owner), Record(_node_failed(owner, error)))
     return (Record(ended),)
 
@@ -257,7 +257,7 @@ def _ending(state: ExecutionState, ended: ScopeEnded) -> Ending:
             assert_never(ended.outcome)
 
 
-def _failure(state: ExecutionState, error: Failure, at: StepState | None) -> Failed:
+def _failure(state: ExecutionState, error: ErrorValue, at: StepState | None) -> Failed:
     if at is None:
         return Failed(error=error)
     at = at.failed_at or at
@@ -297,7 +297,7 @@ def _with_open_scopes(flow: Flow, state: ExecutionState, current: StepState) -> 
         ended = len(scopes.results) + len(scopes.errors)
         size = f"The results of {ended} runs take more than {MAX_HELD_BYTES // 1024**2} MiB of memory together"
         message = f"{size}. Return only the part that you need from each run, or collect it with 'collect'"
-        error = Failure(type="limit.collect", node=current.step.node, message=message)
+        error = ErrorValue(type="limit.collect", node=current.step.node, message=message)
         return (*_cancel_scopes(current), Record(_node_failed(current, error)))
     if scopes.may_continue:
         return (*_cancel_scopes(current), Resume(current.step))
@@ -361,7 +361,7 @@ def _fail_over_budget(flow: Flow, state: ExecutionState, scope: str, at: StepSta
         f"{subject} has started {_most_steps(flow, budget)} steps, retries included: its edges probably form an"
         " endless loop. Raise 'limits.max_steps' if it needs more"
     )
-    error = Failure(type="limit.steps", message=message, node=None if at is None else at.step.node)
+    error = ErrorValue(type="limit.steps", message=message, node=None if at is None else at.step.node)
     if budget == ROOT:
         return failed(flow, state, error, at)
     # Only this handler fails: the other one has a budget of its own.
@@ -387,13 +387,13 @@ def _after_interruption(flow: Flow, state: ExecutionState, current: StepState) -
     if node.repeatable and current.interruptions < MAX_INTERRUPTIONS:
         return _next_attempt(current, interrupted=True)
     if node.repeatable:
-        error = Failure(
+        error = ErrorValue(
             type="worker_crashed",
             node=node.name,
             message=f"The process died {MAX_INTERRUPTIONS + 1} times while this node ran",
         )
     else:
-        error = Failure(
+        error = ErrorValue(
             type="interrupted",
             node=node.name,
             message="A crash interrupted this node, and it must not run twice (idempotent: false)",
@@ -420,8 +420,8 @@ def _due(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decisio
     return (Record(_node_completed(current, waiting.action, waiting.result)),)
 
 
-def _overdue(current: StepState) -> Failure:
-    return Failure(type="timeout", node=current.step.node, message="The node did not end within its timeout")
+def _overdue(current: StepState) -> ErrorValue:
+    return ErrorValue(type="timeout", node=current.step.node, message="The node did not end within its timeout")
 
 
 def _after_success(flow: Flow, state: ExecutionState, frame: Frame, current: StepState) -> Decision:
@@ -443,7 +443,7 @@ def _after_success(flow: Flow, state: ExecutionState, frame: Frame, current: Ste
             f"The list that '{node.name}' collected has {current.collected_bytes} bytes; the limit of an execution's"
             f" result is {_MAX_RESULT_BYTES}. Select the part to return in 'outputs'"
         )
-        return failed(flow, state, Failure(type="node.result_too_large", node=node.name, message=message), current)
+        return failed(flow, state, ErrorValue(type="node.result_too_large", node=node.name, message=message), current)
     return complete(flow, current.result)
 
 
@@ -479,7 +479,7 @@ def _node_completed(current: StepState, action: str, result: JSON) -> NodeComple
     )
 
 
-def _node_failed(current: StepState, error: Failure, retry_at: datetime | None = None) -> NodeFailed:
+def _node_failed(current: StepState, error: ErrorValue, retry_at: datetime | None = None) -> NodeFailed:
     return NodeFailed(
         node=current.step.node,
         node_type=current.node_type,

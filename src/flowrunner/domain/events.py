@@ -20,8 +20,8 @@ HANDLERS: Final = frozenset({ON_FAILURE, ON_FINISH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """The error of a node, or the failure of an execution.
+class ErrorValue:
+    """An error as flows read it: of a node, or of the execution itself.
 
     Attributes:
         type: Dotted type: `http.500`, `timeout`, `connection.refused`, `expression`.
@@ -128,14 +128,14 @@ class NodeCompleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFailed:
-    """The failure of an attempt of a step. ``retry_at``: the time of the next attempt; None if there is none."""
+    """The end of an attempt with an error. ``retry_at``: the time of the next attempt; None if there is none."""
 
     type: ClassVar[str] = "node.failed"
     node: str
     node_type: str
     iteration: int
     attempt: int
-    error: Failure
+    error: ErrorValue
     retry_at: datetime | None = None
     scope: str = ROOT
 
@@ -218,7 +218,7 @@ class ScopeEnded:
     type: ClassVar[str] = "scope.ended"
     scope: str
     outcome: ScopeOutcome
-    error: Failure | None = None
+    error: ErrorValue | None = None
     reason: str | None = None
     result: JSON = None
     part_bytes: int | None = None
@@ -268,14 +268,14 @@ class Completed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The failure of an execution.
+    """The failure of an execution: the error that ended it, and its place.
 
     Attributes:
         step: The failed step, if there is one; with its attempt and input.
     """
 
     type: ClassVar[str] = "execution.failed"
-    error: Failure
+    error: ErrorValue
     node_type: str | None = None
     step: str | None = None
     attempt: int | None = None

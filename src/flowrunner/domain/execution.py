@@ -17,9 +17,9 @@ from flowrunner.domain.events import (
     Cancelled,
     Completed,
     Ending,
+    ErrorValue,
     Event,
     Failed,
-    Failure,
     Logged,
     NodeCompleted,
     NodeFailed,
@@ -111,7 +111,7 @@ class ScopeProgress:
     inputs: dict[str, JSON]
     active: dict[str, None] = field(default_factory=dict)
     results: dict[str, JSON] = field(default_factory=dict)
-    errors: dict[str, Failure] = field(default_factory=dict)
+    errors: dict[str, ErrorValue] = field(default_factory=dict)
     failed_at: "StepState | None" = None
     parts: dict[str, JSON] = field(default_factory=dict)
     part_bytes: int = 0
@@ -131,7 +131,7 @@ class ScopeProgress:
         )
 
     @property
-    def fatal(self) -> Failure | None:
+    def fatal(self) -> ErrorValue | None:
         """Return the error after which too few scopes can still complete; None if there is none."""
         if self.opened.ignore_failures or len(self.errors) <= len(self.opened.keys) - self.opened.needed:
             return None
@@ -180,7 +180,7 @@ class StepState:
     action: str | None = None
     is_last: bool = False
     result: JSON = None
-    error: Failure | None = None
+    error: ErrorValue | None = None
     failed_at: "StepState | None" = None
     before: "StepState | None" = None
     collected_bytes: int = 0
@@ -222,7 +222,7 @@ class Frame:
     flowing: JSON
     cursor: str | None = None
     steps: dict[str, StepState] = field(default_factory=dict)
-    error: Failure | None = None
+    error: ErrorValue | None = None
     ended: ScopeEnded | None = None
 
     @property

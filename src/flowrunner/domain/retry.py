@@ -30,27 +30,29 @@ class RetryPolicy:
     errors: tuple[str, ...] = PASSING_ERRORS
     max_elapsed: float | None = None
 
-    def delay_after(self, failure: int, *, draw: float, elapsed: float = 0.0, at_least: float = 0.0) -> float | None:
-        """Return the seconds to wait after the ``failure``-th failed attempt, or None if no attempts remain.
+    def delay_after(
+        self, failed_attempts: int, *, draw: float, elapsed: float = 0.0, at_least: float = 0.0
+    ) -> float | None:
+        """Return the seconds to wait after so many failed attempts, or None if no attempts remain.
 
         Args:
-            failure: Failed attempts so far, this one included, counted from 1.
+            failed_attempts: Failed attempts of the step so far, at least 1.
             draw: A uniform sample from [0, 1). It is an argument to keep this function pure.
             elapsed: Seconds since the step's first attempt started.
             at_least: Seconds that the server asked for (`Retry-After`); replaces a shorter delay.
 
         Raises:
-            ValueError: If ``failure`` is below 1.
+            ValueError: If ``failed_attempts`` is below 1.
 
         Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015, with the
         random share of the delay set by ``jitter`` (1.0 is "full jitter").
         """
-        if failure < 1:
-            raise ValueError("failures are counted from 1")
-        if failure > self.max_retries:
+        if failed_attempts < 1:
+            raise ValueError("failed attempts are counted from 1")
+        if failed_attempts > self.max_retries:
             return None
         # The exponent is capped because a large power overflows a float.
-        growth = max(self.backoff, 1.0) ** min(failure - 1, 64)
+        growth = max(self.backoff, 1.0) ** min(failed_attempts - 1, 64)
         full = min(self.longest_delay, self.first_delay * growth)
         wait = max(full * (1.0 - self.jitter * draw), at_least)
         if self.max_elapsed is not None and elapsed + wait > self.max_elapsed:

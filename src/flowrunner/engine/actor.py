@@ -31,8 +31,8 @@ from flowrunner.domain.events import (
     ROOT,
     Completed,
     Ending,
+    ErrorValue,
     Event,
-    Failure,
     Logged,
     NodeCompleted,
     NodeFailed,
@@ -52,7 +52,7 @@ from flowrunner.engine.event_log import (
     EventLog,
     level_of,
     line_of_end,
-    line_of_failure,
+    line_of_failed_attempt,
     replayed,
 )
 from flowrunner.engine.expressions import evaluate
@@ -183,7 +183,7 @@ class ExecutionActor:
     async def _revert(self, error: LimitReached) -> None:
         """Return to the stored state, from which the execution fails."""
         deps, execution, redactor, epoch = self._deps, self._execution, self._redactor, self._events.epoch
-        refusal = Failure(type="limit.account_stored", message=str(error), node=self._events.refused_node)
+        refusal = ErrorValue(type="limit.account_stored", message=str(error), node=self._events.refused_node)
         self._steps.cancel_all()
         # They belong to steps whose events are not stored.
         self._mailbox.take_lines()
@@ -327,7 +327,7 @@ class ExecutionActor:
             case Resume(step):
                 self._steps.add(step)
             case Record(NodeFailed() as event):
-                self._record_failure(event)
+                self._record_failed_attempt(event)
             case Record(event):
                 if isinstance(event, ScopeEnded):
                     self._end_scope(event)
@@ -400,8 +400,8 @@ class ExecutionActor:
         self._steps.cancel_all()
         self._record_known(event)
 
-    def _record_failure(self, event: NodeFailed) -> None:
-        self._events.log(line_of_failure(event))
+    def _record_failed_attempt(self, event: NodeFailed) -> None:
+        self._events.log(line_of_failed_attempt(event))
         self._notifications.leave(self._state.at(Step(event.node, event.iteration, event.scope)))
         self._events.record(event)
 
@@ -456,15 +456,15 @@ class ExecutionActor:
 
     async def _record_result(self, step: Step, result: StepResult) -> None:
         match result:
-            case Failure():
+            case ErrorValue():
                 result = await hidden_soon(result, self._redactor)
                 current, now, draw = self._state.at(step), self._deps.clock.now(), self._deps.draw()
-                self._record_failure(fail_attempt(self._flow, self._state, current, result, now=now, draw=draw))
+                self._record_failed_attempt(fail_attempt(self._flow, self._state, current, result, now=now, draw=draw))
             case NodeCompleted() | NodeWaiting() | ScopesOpened():
                 recorded = self._events.record(await storable_soon(result, self._redactor))
                 if isinstance(recorded, NodeFailed):
                     # The result cannot be stored.
-                    self._events.log(line_of_failure(recorded))
+                    self._events.log(line_of_failed_attempt(recorded))
             case _:
                 assert_never(result)
         await self._yield_after_long_events()

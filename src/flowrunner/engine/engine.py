@@ -9,7 +9,7 @@ import structlog
 
 from flowrunner.domain.causes import awaiting_parent, keys_of
 from flowrunner.domain.errors import InvalidFlow, NotFound, Unavailable
-from flowrunner.domain.events import Cancelled, Event, Failed, Failure, Started
+from flowrunner.domain.events import Cancelled, ErrorValue, Event, Failed, Started
 from flowrunner.domain.execution import ExecutionState, Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId, memory_of_json
@@ -104,7 +104,7 @@ class FlowEngine:
             logger.warning("execution.unreadable", execution_id=id, reason=str(error), cause=repr(error.__cause__))
             self._leave_to_newer_version(error)
             message = f"{error}. It cannot continue and ends here, without its handlers: run it again"
-            await self._end(id, epoch, Failed(error=Failure(type="events.unreadable", message=message)))
+            await self._end(id, epoch, Failed(error=ErrorValue(type="events.unreadable", message=message)))
             return None
         finally:
             if actor is None and loading is not None:
@@ -125,7 +125,7 @@ class FlowEngine:
             flow = await self._deps.library.get(stored.workspace_id, stored.revision_id)
         except (InvalidFlow, NotFound) as error:
             message = f"The flow can no longer be read: {error}"
-            await self._end(id, epoch, Failed(error=Failure(type="flow.invalid", message=message[:2000])))
+            await self._end(id, epoch, Failed(error=ErrorValue(type="flow.invalid", message=message[:2000])))
             return None
         return await self._resume(epoch, stored, events, flow)
 
@@ -192,7 +192,7 @@ class FlowEngine:
 
     async def give_up(self, id: ExecutionId) -> None:
         message = "An internal error ended this execution: see the server's log"
-        await self._end(id, await self._acquire(id), Failed(error=Failure(type="internal", message=message)))
+        await self._end(id, await self._acquire(id), Failed(error=ErrorValue(type="internal", message=message)))
 
     async def _end(self, id: ExecutionId, epoch: int, ending: Failed | Cancelled) -> None:
         """End an execution for a reason outside its flow, without its events, and notify linked executions."""

@@ -17,9 +17,9 @@ from flowrunner.domain.events import (
     Admitted,
     Completed,
     Ending,
+    ErrorValue,
     Event,
     Failed,
-    Failure,
     Logged,
     LogLevel,
     NodeCompleted,
@@ -63,7 +63,7 @@ _RETRY_DELAY: Final = rising(0.1, 0.3, 1.0, 3.0)
 # Retries of an append even while the server stops.
 _MIN_RETRIES: Final = 4
 
-_TOO_LARGE: Final = Failure(
+_TOO_LARGE: Final = ErrorValue(
     type="limit.size",
     message=f"The events of this execution take more than {MAX_EXECUTION_BYTES // 1024**2} MiB",
 )
@@ -145,7 +145,7 @@ class EventLog:
         # Only `log_level=debug` enables a line for each step.
         self._logs_steps: bool = logger.is_enabled_for(logging.DEBUG)
         self.refused_node: str | None = None
-        self.refusal: Failure | None = None
+        self.refusal: ErrorValue | None = None
 
     @classmethod
     def resumed(
@@ -213,16 +213,16 @@ class EventLog:
     def end_if_too_large(self) -> Decision | None:
         """Return the end of an execution whose events are too large; its handlers have an allowance of their own."""
         flow, state = self._execution.flow, self.state
-        failure = self.refusal or (_TOO_LARGE if self.size > MAX_EXECUTION_BYTES else None)
-        if state.ending is not None or failure is None:
+        error = self.refusal or (_TOO_LARGE if self.size > MAX_EXECUTION_BYTES else None)
+        if state.ending is not None or error is None:
             return None
         if state.root.ended is None:
             self.exceed_quota()
-            return failed(flow, state, failure)
+            return failed(flow, state, error)
         if self.refusal is None and self.size <= MAX_EXECUTION_BYTES + _BYTES_OF_HANDLERS:
             return None
         self.exceed_quota()
-        self.log(Logged(level="warn", message=f"The handlers of the end were cut off: {failure.message}"))
+        self.log(Logged(level="warn", message=f"The handlers of the end were cut off: {error.message}"))
         return cancelled(flow, state, "", force=True)
 
     def answer_when_durable(self, answer: "asyncio.Future[bool]") -> None:
@@ -338,7 +338,7 @@ def line_of_start(started: Started) -> Logged:
     return Logged(level="info", message=message, node=started.node, node_type=started.node_type)
 
 
-def line_of_failure(event: NodeFailed) -> Logged:
+def line_of_failed_attempt(event: NodeFailed) -> Logged:
     data: dict[str, JSON] = {"type": event.error.type, "attempt": event.attempt}
     if event.retry_at is not None:
         data["retry_at"] = rfc3339(event.retry_at)
@@ -385,7 +385,7 @@ def _step_facts(event: NodeCompleted | NodeFailed, state: ExecutionState, at: da
     return {**facts, "state": status.value, "error_type": event.error.type}
 
 
-def log_failed(execution_id: ExecutionId, workspace_id: WorkspaceId, flow_id: FlowId, error: Failure) -> None:
+def log_failed(execution_id: ExecutionId, workspace_id: WorkspaceId, flow_id: FlowId, error: ErrorValue) -> None:
     """Log a failed execution, once its end is durable."""
     logger.info(
         "execution.failed",

@@ -17,7 +17,7 @@ from flowrunner.domain.decide import (
     failed,
     node_of,
 )
-from flowrunner.domain.events import ROOT, Failure, ScopeEnded
+from flowrunner.domain.events import ROOT, ErrorValue, ScopeEnded
 from flowrunner.domain.execution import ExecutionState, Frame, StepState
 from flowrunner.domain.expression import (
     NO_VALUES,
@@ -233,9 +233,9 @@ async def _outputs(
     names = ExpressionScope(deps, execution, state, None, on_console, {})
     try:
         return complete(flow, await names.resolve(outputs))
-    except ExpressionFailed as error:
-        failure = Failure(type="expression", message=f"The outputs of the flow: {error}")
-        return failed(flow, state, failure, state.root.current)
+    except ExpressionFailed as reason:
+        error = ErrorValue(type="expression", message=f"The outputs of the flow: {reason}")
+        return failed(flow, state, error, state.root.current)
 
 
 async def _collection(
@@ -251,6 +251,6 @@ async def _collection(
     )
     try:
         return ScopeEnded(scope=scope, outcome="completed", result=await names.resolve(node.collect))
-    except ExpressionFailed as error:
-        failure = Failure(type=error.type, message=f"What '{node.name}' collects: {error}", node=node.name)
-        return ScopeEnded(scope=scope, outcome="failed", error=failure)
+    except ExpressionFailed as reason:
+        error = ErrorValue(type=reason.type, message=f"What '{node.name}' collects: {reason}", node=node.name)
+        return ScopeEnded(scope=scope, outcome="failed", error=error)

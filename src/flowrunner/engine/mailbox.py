@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from flowrunner.domain.events import Failure, Logged, NodeCompleted, NodeWaiting, ScopesOpened, Step
+from flowrunner.domain.events import ErrorValue, Logged, NodeCompleted, NodeWaiting, ScopesOpened, Step
 from flowrunner.domain.execution import ExecutionState
 from flowrunner.ports import Cancel, Signal
 
@@ -16,7 +16,7 @@ SHOW_SECONDS: Final = 0.1
 MAX_EARLY_SIGNALS: Final = 1000
 MAX_EARLY_BYTES: Final = 32 * 1024 * 1024
 
-StepResult: TypeAlias = NodeCompleted | NodeWaiting | ScopesOpened | Failure
+StepResult: TypeAlias = NodeCompleted | NodeWaiting | ScopesOpened | ErrorValue
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ import msgspec
 from flowrunner.domain.errors import RedactionLimit
 from flowrunner.domain.events import (
     Completed,
+    ErrorValue,
     Event,
     Failed,
-    Failure,
     Logged,
     NodeCompleted,
     NodeFailed,
@@ -71,9 +71,9 @@ async def storable_soon(event: Event, redactor: Redactor) -> Storable:
         return await asyncio.to_thread(_storable, event, encoded, redactor)
 
 
-async def hidden_soon(failure: Failure, redactor: Redactor) -> Failure:
-    """Return the stored form of a failure."""
-    event = NodeFailed(node="", node_type="", iteration=0, attempt=0, error=failure)
+async def hidden_soon(error: ErrorValue, redactor: Redactor) -> ErrorValue:
+    """Return the stored form of an error."""
+    event = NodeFailed(node="", node_type="", iteration=0, attempt=0, error=error)
     stored = (await storable_soon(event, redactor)).event
     assert isinstance(stored, NodeFailed), "the kind of an event that failed stays"
     return stored.error
@@ -134,7 +134,7 @@ def _redacted(event: Event, fields: dict[str, Any], redactor: Redactor) -> Event
         fields["key"] = f"{kind}:{fields['key']}"
     changed = {name: within[name] for within, name in places if within is fields}
     if isinstance(error, dict):
-        changed["error"] = msgspec.convert(error, Failure)
+        changed["error"] = msgspec.convert(error, ErrorValue)
     return replace(event, **changed)
 
 
@@ -173,30 +173,30 @@ def _failed(event: NodeCompleted | NodeWaiting | ScopesOpened, type: str, messag
         iteration=event.iteration,
         attempt=event.attempt,
         scope=event.scope,
-        error=Failure(type=type, node=event.node, message=message),
+        error=ErrorValue(type=type, node=event.node, message=message),
     )
 
 
-def _replacement(event: Event, error: RedactionLimit) -> Event:
+def _replacement(event: Event, reason: RedactionLimit) -> Event:
     """Return the replacement of an event that cannot be redacted.
 
     Raises: RedactionLimit for events whose sender has to get the error.
     """
-    failure = Failure(type="limit.redaction", message=str(error))
+    error = ErrorValue(type="limit.redaction", message=str(reason))
     match event:
         case NodeCompleted() | NodeWaiting() | ScopesOpened():
-            return _failed(event, failure.type, failure.message)
+            return _failed(event, error.type, error.message)
         case NodeFailed() | Failed():
-            failure = replace(failure, node=event.error.node)
-            return replace(event, error=failure) if isinstance(event, NodeFailed) else Failed(error=failure)
+            error = replace(error, node=event.error.node)
+            return replace(event, error=error) if isinstance(event, NodeFailed) else Failed(error=error)
         case Logged():
-            return replace(event, message="This line cannot be shown", data={"omitted": str(error)})
+            return replace(event, message="This line cannot be shown", data={"omitted": str(reason)})
         case ScopeEnded():
-            return replace(event, outcome="failed", error=failure, result=None)
+            return replace(event, outcome="failed", error=error, result=None)
         case Completed():
-            return Failed(error=failure)
+            return Failed(error=error)
         case _:
-            raise error
+            raise reason
 
 
 def _bounded(event: Event, size: int) -> Event:
@@ -235,8 +235,8 @@ def _with_shorter_message(event: Event) -> Event:
         case Logged(message=message, data={"truncated": _}) if len(message) > _MESSAGE_CHARACTERS:
             return replace(event, message=message[:_MESSAGE_CHARACTERS])
         case (
-            NodeFailed(error=Failure(message=message, data={"truncated": _}) as error)
-            | Failed(error=Failure(message=message, data={"truncated": _}) as error)
+            NodeFailed(error=ErrorValue(message=message, data={"truncated": _}) as error)
+            | Failed(error=ErrorValue(message=message, data={"truncated": _}) as error)
         ) if len(message) > _MESSAGE_CHARACTERS:
             return replace(event, error=replace(error, message=message[:_MESSAGE_CHARACTERS]))
         case _:

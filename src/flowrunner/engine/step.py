@@ -14,7 +14,7 @@ import structlog
 from flowrunner.domain.decide import node_of
 from flowrunner.domain.errors import RedactionLimit
 from flowrunner.domain.events import (
-    Failure,
+    ErrorValue,
     Logged,
     NodeCompleted,
     NodeWaiting,
@@ -151,7 +151,7 @@ class StepTasks:
         except Exception as error:
             # A bug here: without an outcome the execution would wait for this step indefinitely.
             logger.exception("step.crashed", execution_id=self._execution.execution_id, step=str(step))
-            return Failure(type="node.crashed", message=f"The step failed: {type(error).__name__}", node=step.node)
+            return ErrorValue(type="node.crashed", message=f"The step failed: {type(error).__name__}", node=step.node)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -200,7 +200,7 @@ async def run_step(
     *,
     wait_for_slot: Callable[[], Awaitable[None]] | None = None,
 ) -> StepResult:
-    """Run or resume the current attempt of ``step`` and return its outcome. A failure is an outcome, not an exception.
+    """Run or resume the current attempt of ``step`` and return its outcome. An error is an outcome, not an exception.
 
     Args:
         wait_for_slot: Awaited before the step holds a long value; the caller frees the slot once the value is recorded.
@@ -213,7 +213,7 @@ async def run_step(
     try:
         return await _outcome(attempt)
     except NodeFailure as error:
-        return Failure(
+        return ErrorValue(
             type=str(error.type),
             message=str(error.message),
             node=node.name,
@@ -221,7 +221,7 @@ async def run_step(
             retry_after=error.retry_after,
         )
     except ExpressionFailed as error:
-        return Failure(type=error.type, message=str(error), node=node.name)
+        return ErrorValue(type=error.type, message=str(error), node=node.name)
     except Stopped:
         raise
     except (Exception, asyncio.CancelledError) as error:
@@ -234,7 +234,7 @@ async def run_step(
         logger.error(
             "node.crashed", execution_id=execution.execution_id, node=node.name, type=node.type, exception=trace
         )
-        return Failure(
+        return ErrorValue(
             type="node.crashed",
             message=f"The node type {node.type} failed unexpectedly ({type(error).__name__})",
             node=node.name,
@@ -250,8 +250,8 @@ async def _trace(deps: EngineDependencies, execution: ExecutionRef, error: BaseE
         return "".join([*traceback.format_tb(error.__traceback__), f"{type(error).__name__} (cannot be shown)"])
 
 
-def timed_out(node: str, seconds: float) -> Failure:
-    return Failure(type="timeout", node=node, message=f"The node did not end within {seconds:g} seconds")
+def timed_out(node: str, seconds: float) -> ErrorValue:
+    return ErrorValue(type="timeout", node=node, message=f"The node did not end within {seconds:g} seconds")
 
 
 async def _outcome(attempt: StepAttempt) -> StepResult:
@@ -277,8 +277,8 @@ async def _outcome(attempt: StepAttempt) -> StepResult:
     except TimeoutError:
         if not limit.expired() or node.timeout_seconds is None:
             raise
-        failure = timed_out(node.name, node.timeout_seconds)
-        raise NodeFailure(failure.type, failure.message) from None
+        error = timed_out(node.name, node.timeout_seconds)
+        raise NodeFailure(error.type, error.message) from None
     if outcome is _SKIPPED:
         return _completed(attempt, Outcome(current.input, SKIPPED_ACTION), current.input, skipped=True)
     if isinstance(outcome, RunScopes):

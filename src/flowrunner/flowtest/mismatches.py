@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final, cast
 
-from flowrunner.domain.events import Cancelled, Completed, Event, Failed, Failure, Logged
+from flowrunner.domain.events import Cancelled, Completed, ErrorValue, Event, Failed, Logged
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.retry import matches_error
 from flowrunner.domain.values import JSON
@@ -82,7 +82,7 @@ def _mismatches(flow: Flow, events: Sequence[Event], expect: Expectation, waits:
             yield Mismatch("tries", {name: count}, {name: actual_count}, (line,))
 
 
-def _wrong_error(error: Failure, expect: Expectation) -> Iterator[Mismatch]:
+def _wrong_error(error: ErrorValue, expect: Expectation) -> Iterator[Mismatch]:
     wanted = expect.error
     assert wanted is not None, "called only if an error is expected"
     lines = []
@@ -165,7 +165,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-def _described(error: Failure) -> str:
+def _described(error: ErrorValue) -> str:
     return f"{error.type}: {error.message}" + ("" if error.node is None else f" (at {error.node})")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.errors import InvalidInput
-from flowrunner.domain.events import Event, Failed, Failure, Started
+from flowrunner.domain.events import ErrorValue, Event, Failed, Started
 from flowrunner.domain.execution import replay
 from flowrunner.domain.explain import waiting_for
 from flowrunner.domain.flow import Flow
@@ -193,5 +193,5 @@ def _rejected(flow: Flow, input: Mapping[str, JSON], error: InvalidInput) -> Seq
     start = flow.nodes[flow.start]
     return [
         Started(node=start.name, node_type=start.type, input=dict(input), cause=BY_NOBODY),
-        Failed(error=Failure(type="input.invalid", message=str(error))),
+        Failed(error=ErrorValue(type="input.invalid", message=str(error))),
     ]
