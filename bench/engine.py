@@ -45,9 +45,13 @@ from flowrunner.services.ids import new_id
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.serving import frozen_gc
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.appends import AppendOp, append_together
+from flowrunner.storage.children import SqlChildExecutions
+from flowrunner.storage.concurrency import SqlConcurrencyLimits
+from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
-from flowrunner.storage.journal import AppendOp, SqlJournal, append_together
+from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sqlite.database import SqliteDatabase
@@ -150,7 +154,16 @@ async def open_engine(
         draw=random.SystemRandom().random,
         limits=AccountLimits(stored=10 * 2**30),
     )
-    dispatcher = LocalDispatcher(FlowEngine(deps), deps.journal, deps.clock, most_active=_MOST_ACTIVE)
+    concurrency = SqlConcurrencyLimits(database)
+    dispatcher = LocalDispatcher(
+        FlowEngine(deps),
+        clock,
+        journal=deps.journal,
+        due=SqlDueExecutions(database),
+        concurrency=concurrency,
+        children=SqlChildExecutions(database),
+        most_active=_MOST_ACTIVE,
+    )
     flows, schemas = SqlFlows(database), RustSchemas()
     executions = Executions(
         SqlExecutions(database), flows, deps.library, dispatcher, usage=SqlUsage(database), limits=UNLIMITED,

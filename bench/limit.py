@@ -22,7 +22,7 @@ from bench.processes import BenchFailed
 from flowrunner.clock import SystemClock
 from flowrunner.ports import Append, Journal
 from flowrunner.services.ids import new_id
-from flowrunner.storage.journal import AppendOp, append_together
+from flowrunner.storage.appends import AppendOp, append_together
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.sqlite.database import SqliteDatabase, finish
 from flowrunner.storage.transaction import Statement, Transaction, one_row

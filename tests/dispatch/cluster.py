@@ -27,7 +27,7 @@ from flowrunner.engine.dependencies import SHORT_WAIT_SECONDS, EngineDependencie
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType
-from flowrunner.ports import Clock, CompiledFlows, Journal, Sandbox, SavedFlow
+from flowrunner.ports import Clock, CompiledFlows, ConcurrencyLimits, DueExecutions, Journal, Sandbox, SavedFlow
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.vault import AesVault, MasterKeys
@@ -38,7 +38,10 @@ from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.active_slots import SqlActiveSlots
+from flowrunner.storage.children import SqlChildExecutions
+from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
+from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.inbox import SqlInbox
@@ -66,6 +69,7 @@ class Cluster:
     short_wait: float = SHORT_WAIT_SECONDS
     engine: Callable[[EngineDependencies], FlowEngine] = FlowEngine
     wrap: Callable[[Journal, Database], Journal] = lambda journal, database: journal
+    wrap_concurrency: Callable[[ConcurrencyLimits], ConcurrencyLimits] = lambda concurrency: concurrency
     broadcast: RecordingBroadcast = field(default_factory=RecordingBroadcast)
 
     def __post_init__(self) -> None:
@@ -147,7 +151,18 @@ class Cluster:
         engine = self.engine(deps)
         slots = SqlActiveSlots(database)
         admission = Admission(slots, workflows, self.clock, limits=self.limits)
-        dispatcher = TemporalDispatcher(engine, workflows, admission, journal=journal, inbox=inbox, clock=self.clock)
+        due, concurrency = SqlDueExecutions(database), self.wrap_concurrency(SqlConcurrencyLimits(database))
+        dispatcher = TemporalDispatcher(
+            engine,
+            workflows,
+            admission,
+            journal=journal,
+            due=due,
+            concurrency=concurrency,
+            children=SqlChildExecutions(database),
+            inbox=inbox,
+            clock=self.clock,
+        )
         reader, schemas = SqlExecutions(database), RustSchemas()
         executions = Executions(
             reader, flows, deps.library, dispatcher, usage=SqlUsage(database), limits=self.limits,
@@ -161,6 +176,8 @@ class Cluster:
                 deps=deps,
                 engine=engine,
                 journal=journal,
+                due=due,
+                concurrency=concurrency,
                 inbox=inbox,
                 flows=flows,
                 vault=vault,
@@ -187,6 +204,8 @@ class Side:
     deps: EngineDependencies
     engine: FlowEngine
     journal: Journal
+    due: DueExecutions
+    concurrency: ConcurrencyLimits
     inbox: SqlInbox
     flows: SqlFlows
     vault: AesVault

@@ -14,7 +14,7 @@ from google.protobuf.json_format import MessageToJson
 from dispatch.cluster import Cluster, Front, cluster
 from dispatch.test_clocks import WrongClock
 from engine.test_unreadable import UNREADABLE, spoil
-from flowrunner.dispatch.child_executions import ChildExecutions
+from flowrunner.dispatch.links import LinkingDispatcher
 from flowrunner.domain.errors import Conflict, InvalidInput, Unavailable
 from flowrunner.domain.events import NodeCompleted, NodeStarted, ScopeEnded, SignalReceived
 from flowrunner.domain.execution import Status
@@ -396,7 +396,7 @@ async def test_one_that_got_its_slot_from_a_process_that_died_then_is_nudged_eve
 ) -> None:
     """It was loaded while it waited for its slot, so its workflow waits for a nudge."""
     await front.save("limits: {concurrency: {max: 1}}\nnodes: {ask: {type: wait, params: {key: go}}}")
-    monkeypatch.setattr(ChildExecutions, "release_slot", lambda self, key: None)
+    monkeypatch.setattr(LinkingDispatcher, "release_slot", lambda self, key: None)
     async with machines.worker():
         holder, queued = await front.start(), await front.start()
         for id in (holder, queued):
@@ -404,7 +404,7 @@ async def test_one_that_got_its_slot_from_a_process_that_died_then_is_nudged_eve
         assert await front.until_ended(holder) == [Status.COMPLETED]
         slot = (await front.side.journal.stored(queued)).slot
         assert slot is not None
-        assert await front.side.journal.admit(slot.key) == (queued, MARA)
+        assert await front.side.concurrency.admit(slot.key) == (queued, MARA)
 
         await front.dispatcher._sweep(full=True)
 

@@ -16,6 +16,7 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports import Summary
 from flowrunner.storage.database import Database
+from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.journal import SqlJournal
 from support.databases import add_flows, creation, new_database_file, open_database
 
@@ -24,7 +25,7 @@ MANY: Final = 1200
 LONG_AGO: Final = timedelta(hours=-1)
 
 
-class CountedJournal(SqlJournal):
+class CountedDue(SqlDueExecutions):
     """Counts the looks, and holds one up if it is told to."""
 
     def __init__(self, database: Database) -> None:
@@ -48,14 +49,14 @@ class CountedJournal(SqlJournal):
 class Waits:
     """Executions that wait for a time, and timers that look after them."""
 
-    def __init__(self, journal: CountedJournal) -> None:
-        self.journal = journal
+    def __init__(self, database: Database) -> None:
+        self.journal, self.due = SqlJournal(database), CountedDue(database)
         self.in_memory: set[ExecutionId] = set()
         self.queued: set[ExecutionId] = set()
         self.put_off: set[ExecutionId] = set()
         self.taken_up: set[ExecutionId] = set()
         self.timers = Timers(
-            journal, SystemClock(), self._take_up, in_memory=self.in_memory, queued=self.queued, put_off=self.put_off
+            self.due, SystemClock(), self._take_up, in_memory=self.in_memory, queued=self.queued, put_off=self.put_off
         )
 
     def _take_up(self, id: ExecutionId, workspace_id: WorkspaceId) -> None:
@@ -66,7 +67,7 @@ class Waits:
     async def add(self, *ids: str, after: timedelta) -> datetime:
         """Make rows of executions that wait for that moment; gives it."""
         due_at = SystemClock().now() + after
-        summary = Summary(status=Status.RUNNING, rests=True, wake_at=due_at)
+        summary = Summary(status=Status.RUNNING, is_idle=True, wake_at=due_at)
         epoch = await self.journal.epoch()
         await asyncio.gather(*(self.journal.append(replace(creation(id, epoch=epoch), summary=summary)) for id in ids))
         return due_at
@@ -90,7 +91,7 @@ class Waits:
 @pytest.fixture
 async def waits(tmp_path: Path) -> AsyncIterator[Waits]:
     database = open_database(add_flows(new_database_file(tmp_path / "flowrunner.db")))
-    yield Waits(CountedJournal(database))
+    yield Waits(database)
     await database.close()
 
 
@@ -117,20 +118,20 @@ async def test_one_that_is_due_is_found_behind_any_number_that_are_known(waits: 
 
 
 async def test_a_wait_that_begins_during_a_look_is_not_left_to_the_next_one(waits: Waits) -> None:
-    waits.journal.may_answer.clear()
+    waits.due.may_answer.clear()
     async with waits.watched():
-        await waits.journal.has_looked.wait()
+        await waits.due.has_looked.wait()
         # All rows have been read by now.
         due_at = await waits.add("parked", after=timedelta(seconds=0.2))
         waits.timers.expect(due_at)
-        waits.journal.may_answer.set()
+        waits.due.may_answer.set()
 
         await waits.until_taken_up("parked")
 
 
 async def test_a_wait_that_ends_before_the_next_look_makes_it_earlier(waits: Waits) -> None:
     async with waits.watched():
-        await waits.journal.has_looked.wait()
+        await waits.due.has_looked.wait()
         await asyncio.sleep(0.05)
         due_at = await waits.add("soon", after=timedelta(seconds=0.2))
         waits.timers.expect(due_at)
@@ -140,11 +141,11 @@ async def test_a_wait_that_ends_before_the_next_look_makes_it_earlier(waits: Wai
 
 async def test_a_wait_that_ends_after_the_next_look_leaves_it_where_it_is(waits: Waits) -> None:
     async with waits.watched():
-        await waits.journal.has_looked.wait()
+        await waits.due.has_looked.wait()
         await asyncio.sleep(0.05)
-        looks = waits.journal.looks
+        looks = waits.due.looks
         for _ in range(20):
             waits.timers.expect(SystemClock().now() + timedelta(minutes=1))
             await asyncio.sleep(0.01)
 
-        assert waits.journal.looks == looks
+        assert waits.due.looks == looks

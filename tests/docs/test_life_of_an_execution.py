@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,16 +43,17 @@ def test_one_execution_is_followed_through_few_files() -> None:
 
 
 async def test_one_execution_passes_through_every_file_that_is_named(tmp_path: Path) -> None:
-    async with program_at(tmp_path / "data") as program:
-        await program.services.accounts.create_first(name="Ada", email="ada@example.com", password=PASSWORD)
-        login = await program.services.identity.login("ada@example.com", PASSWORD, address="127.0.0.1")
+    with files_that_run() as ran:
+        async with program_at(tmp_path / "data") as program:
+            await program.services.accounts.create_first(name="Ada", email="ada@example.com", password=PASSWORD)
+            login = await program.services.identity.login("ada@example.com", PASSWORD, address="127.0.0.1")
 
-        async def ask(method: str, path: str, body: Any = None) -> Any:
-            sent = b"" if body is None else json.dumps(body).encode()
-            return (await call(program.app, method, f"/api/v1/{path}", token=login.token, body=sent)).json
+            async def ask(method: str, path: str, body: Any = None) -> Any:
+                sent = b"" if body is None else json.dumps(body).encode()
+                return (await call(program.app, method, f"/api/v1/{path}", token=login.token, body=sent)).json
 
-        flow = await ask("POST", "flows", {"definition": FLOW})
-        with files_that_run() as ran:
+            flow = await ask("POST", "flows", {"definition": FLOW})
+            ran.clear()
             await ask("POST", "flows/unknown/run", {"input": {}})
             started = await ask("POST", f"flows/{flow['id']}/run", {"input": {"name": "Ada"}})
             path = f"executions/{started['execution_id']}"
@@ -66,7 +68,7 @@ async def test_one_execution_passes_through_every_file_that_is_named(tmp_path: P
 
 @contextmanager
 def files_that_run() -> Iterator[set[str]]:
-    """Collect the files of the program with a function that is called or resumed on this thread."""
+    """Collect the files of the program with a function that is called or resumed on this or a new thread."""
     found: set[str] = set()
     start = f"{SOURCE}/"
 
@@ -75,11 +77,13 @@ def files_that_run() -> Iterator[set[str]]:
             found.add(frame.f_code.co_filename.removeprefix(start))
 
     before = sys.getprofile()
+    threading.setprofile(note)
     sys.setprofile(note)
     try:
         yield found
     finally:
         sys.setprofile(before)
+        threading.setprofile(None)
 
 
 def named() -> Sequence[str]:

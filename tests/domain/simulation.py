@@ -220,7 +220,7 @@ class Simulation:
                 self.finish(step)
             return
         # No step is running, so the engine unloads the execution: there must be nothing left to do.
-        assert self.state.rests, f"parked while it is {self.state.status}"
+        assert self.state.is_idle, f"parked while it is {self.state.status}"
         assert decide(self.flow, self.state, running=(), now=self.now) == tuple(decisions)
         if self.state.is_queued:
             self.record(Admitted())

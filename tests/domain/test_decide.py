@@ -297,7 +297,7 @@ def test_an_execution_waits_only_if_it_has_nothing_to_do(plan: Plan) -> None:
     state = ExecutionState()
     for event, at in run.journal:
         state.apply(event, at)
-        if state.rests:
+        if state.is_idle:
             decisions = decide(run.flow, state, running=(), now=at)
             assert decisions == () or isinstance(decisions[0], Wait) or state.due_at == at
 

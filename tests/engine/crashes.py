@@ -17,11 +17,11 @@ from flowrunner.ports import (
     PARENT_HAS_ENDED,
     PARENT_HAS_GONE_ON,
     Append,
+    ConcurrencyLimits,
     Journal,
     Recorded,
     Sandbox,
     StoredExecution,
-    UnreconciledChild,
 )
 from flowrunner.storage.database import Database
 from services.callers import caller_of
@@ -56,6 +56,13 @@ class Fate:
     def is_last_write(self) -> bool:
         self.writes += 1
         return self.deaths < len(self.crash_at) and self.writes == self.crash_at[self.deaths]
+
+    async def point(self, moment: Moment) -> None:
+        """A place where a process may die."""
+        if self.is_dead:
+            await asyncio.Event().wait()
+        if moment == self.moment and self.is_last_write():
+            await self.die()
 
     async def die(self) -> None:
         """From here on nothing of this process happens any more."""
@@ -97,11 +104,7 @@ class CrashingJournal:
         return token
 
     async def point(self, moment: Moment) -> None:
-        """A place where a process may die."""
-        if self.fate.is_dead:
-            await asyncio.Event().wait()
-        if moment == self.fate.moment and self.fate.is_last_write():
-            await self.fate.die()
+        await self.fate.point(moment)
 
     async def load(
         self, id: ExecutionId, loading: Any = None
@@ -117,23 +120,22 @@ class CrashingJournal:
     def announce(self, id: ExecutionId) -> None:
         """There is no other process."""
 
-    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        return await self._inner.unowned(since=since, limit=limit)
 
-    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        return await self._inner.unfinished(after=after, limit=limit)
+class CrashingLimits:
+    """Limits of concurrency whose process dies at an admission. Implements `ports.ConcurrencyLimits`."""
 
-    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        return await self._inner.due(now=now, limit=limit)
-
-    async def next_wake(self) -> datetime | None:
-        return await self._inner.next_wake()
+    def __init__(self, inner: ConcurrencyLimits, fate: Fate) -> None:
+        self._inner = inner
+        self._fate = fate
 
     async def admit(self, key: str) -> tuple[ExecutionId, WorkspaceId] | None:
-        await self.point("before")
+        await self._fate.point("before")
         admitted = await self._inner.admit(key)
-        await self.point("after")
+        await self._fate.point("after")
         return admitted
+
+    async def holding_slot(self, key: str) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
+        return await self._inner.holding_slot(key)
 
     async def queued_keys(self) -> Sequence[str]:
         return await self._inner.queued_keys()
@@ -143,9 +145,6 @@ class CrashingJournal:
 
     async def older_with_key(self, id: ExecutionId) -> Sequence[ExecutionId]:
         return await self._inner.older_with_key(id)
-
-    async def unreconciled_children(self, parent: ExecutionId | None = None) -> Sequence[UnreconciledChild]:
-        return await self._inner.unreconciled_children(parent)
 
 
 class NotThere(Exception):
@@ -228,7 +227,14 @@ class Scenario:
                     await _nothing_is_open(process)
 
     def _process(self) -> contextlib.AbstractAsyncContextManager[Machine]:
-        return self.opens(self.place, clock=self.clock, http=self.http, wrap=self._journal, sandbox=self.sandbox)
+        return self.opens(
+            self.place,
+            clock=self.clock,
+            http=self.http,
+            wrap=self._journal,
+            wrap_concurrency=lambda inner: CrashingLimits(inner, self.fate),
+            sandbox=self.sandbox,
+        )
 
     def id_of(self, name: str) -> ExecutionId:
         """Raises: NotThere if the execution was refused."""
@@ -373,7 +379,7 @@ def until_waiting(name: str) -> Part:
 
         async def waits() -> bool:
             try:
-                return await process.status(id) is not None and await process.rests(id) and process.in_memory == 0
+                return await process.status(id) is not None and await process.is_idle(id) and process.in_memory == 0
             except NotFound:
                 return False
 
@@ -480,19 +486,15 @@ ORDINARY: Final = CrashPlan(
 )
 
 
-class RefusingJournal(CrashingJournal):
-    """A journal whose write at a chosen moment is answered as refused, in a process that lives on.
+class RefusingFate(Fate):
+    """A write at a chosen moment is answered as refused, in a process that lives on.
 
     Refused before, nothing was written; refused after, it was, and nobody can tell.
     """
 
-    @classmethod
-    def around(cls, inner: Journal, fate: Fate, database: Database) -> Journal:
-        return cls(inner, fate)
-
     async def point(self, moment: Moment) -> None:
-        if moment == self.fate.moment and self.fate.is_last_write():
-            self.fate.deaths += 1
+        if moment == self.moment and self.is_last_write():
+            self.deaths += 1
             raise Unavailable("The database cannot be written at the moment")
 
 

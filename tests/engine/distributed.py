@@ -11,7 +11,7 @@ from flowrunner.dispatch.temporal.address import TemporalAddress
 from flowrunner.dispatch.temporal.worker import TemporalWorker
 from flowrunner.domain.values import ExecutionId
 from flowrunner.nodes import built_in
-from flowrunner.ports import Journal, Sandbox
+from flowrunner.ports import ConcurrencyLimits, Journal, Sandbox
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from support.databases import MARA, account
@@ -46,12 +46,14 @@ def machine_on(url: str) -> Callable[..., Any]:
         clock: SteppingClock,
         http: FakeHttp,
         wrap: Callable[[Journal, Database], Journal],
+        wrap_concurrency: Callable[[ConcurrencyLimits], ConcurrencyLimits],
         sandbox: Sandbox,
     ) -> AsyncIterator[Machine]:
         types = dict(built_in())
         machines = Cluster(
-            TemporalAddress.read(url), place, http, types, sandbox, clock=clock, engine=UntimedEngine, wrap=wrap
-        )
+            TemporalAddress.read(url), place, http, types, sandbox,
+            clock=clock, engine=UntimedEngine, wrap=wrap, wrap_concurrency=wrap_concurrency,
+        )  # fmt: skip
         async with machines.life() as (side, worker):
             accounts = SqlAccounts(side.database)
             if not await accounts.any():
@@ -86,7 +88,7 @@ async def _nudge_what_is_due(side: Side, clock: SteppingClock) -> None:
     """What Temporal's timers do where the clock is its own."""
     loop, nudged = asyncio.get_running_loop(), dict[ExecutionId, float]()
     while True:
-        for id, workspace_id in await side.journal.due(now=clock.now(), limit=100):
+        for id, workspace_id in await side.due.due(now=clock.now(), limit=100):
             if loop.time() - nudged.get(id, 0.0) > _AGAIN_SECONDS:
                 nudged[id] = loop.time()
                 await side.workflows.nudge(id, workspace_id)

@@ -10,6 +10,7 @@ from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.events import Cancelled, Logged
 from flowrunner.domain.execution import Status
 from flowrunner.plugin import StepContext
+from flowrunner.storage.due_executions import SqlDueExecutions
 from support.dependencies import PATIENCE_SECONDS, Acting, Machine, answer, machine, never
 
 from .events import ending, of_type, path_of
@@ -37,7 +38,7 @@ async def test_a_waiting_execution_is_cancelled(engine: Machine) -> None:
     await engine.dispatcher.cancel(id, reason="by hand")
 
     assert await engine.status() is Status.CANCELLED
-    assert await engine.journal.next_wake() is None
+    assert await SqlDueExecutions(engine.database).next_wake() is None
 
 
 async def test_a_queued_execution_is_cancelled_without_having_run(path: Path) -> None:

@@ -16,7 +16,7 @@ from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.engine import actor
 from flowrunner.nodes.subflow import SubflowNode
 from flowrunner.plugin import StepContext, Suspend
-from flowrunner.ports import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, REPLACED, Append, Journal, Signal
+from flowrunner.ports import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, REPLACED, Append, ConcurrencyLimits, Journal, Signal
 from support.databases import change, rows_of
 from support.dependencies import Acting, FakeHttp, Machine, SteppingClock, answer, machine, never
 from support.invariants import check_database
@@ -58,6 +58,16 @@ class Gate:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)
+
+
+class Slots:
+    """The concurrency slots, for tests that change one thing about them."""
+
+    def __init__(self, concurrency: ConcurrencyLimits) -> None:
+        self._concurrency = concurrency
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._concurrency, name)
 
 
 def gated(path: Path, **more: Any) -> Any:
@@ -159,10 +169,10 @@ async def test_a_child_whose_parent_went_on_without_it_is_cancelled_at_the_next_
             return any(event.type == "node.failed" for event in await first.events())
 
         await first.until(parent_has_gone_on)
-        assert await first.rests(child)
+        assert await first.is_idle(child)
     async with machine(path, clock=clock) as second:
         assert await end_of(second, child) == Cancelled(reason=PARENT_HAS_GONE_ON)
-        assert await second.rests()
+        assert await second.is_idle()
 
 
 @pytest.mark.parametrize("wait", [True, False])
@@ -411,7 +421,7 @@ async def test_a_long_execution_that_waits_holds_up_no_stop(path: Path, monkeypa
         await engine.start(input={})
 
         async def waits() -> bool:
-            return await engine.rests()
+            return await engine.is_idle()
 
         await engine.until(waits)
         assert engine.dispatcher.active == 1
@@ -444,7 +454,7 @@ async def test_a_restart_does_not_cut_off_how_a_cancelled_child_ends(path: Path)
                 return "recovery" not in names and f"links {child}" not in names and again.dispatcher.active == 0
 
             await again.until(is_settled)
-            assert await again.rests(child)
+            assert await again.is_idle(child)
     clock.advance(hours=2)
     async with machine(path, clock=clock, http=http) as last:
         assert await end_of(last, child) == Cancelled(reason=PARENT_HAS_GONE_ON)
@@ -460,7 +470,7 @@ async def test_a_cancellation_that_is_asked_for_once_spares_the_handlers_of_the_
 
         await engine.dispatcher.cancel(PARENT, reason="by hand")
 
-        assert await engine.rests()
+        assert await engine.is_idle()
         clock.advance(hours=2)
         engine.look_at_timers()
         assert await end_of(engine, PARENT) == Cancelled(reason="by hand")
@@ -486,7 +496,7 @@ async def test_a_replaced_execution_that_tidies_up_is_not_cut_off_by_the_next_th
             return (await engine.status(ids[1])).is_final
 
         await engine.until(is_replaced)
-        assert await engine.rests(first)
+        assert await engine.is_idle(first)
         clock.advance(hours=2)
         engine.look_at_timers()
         assert isinstance(await end_of(engine, first), Cancelled)
@@ -660,7 +670,7 @@ async def test_one_execution_that_cannot_be_read_does_not_delay_notifications_of
     async with machine(path, wrap=lambda journal, _: Unreadable(journal)) as second:  # type: ignore[arg-type,return-value]
         assert await second.until_ended("parent-1") is Status.COMPLETED
         assert await second.until_ended("parent-2") is Status.COMPLETED
-        assert await second.rests("parent-0")
+        assert await second.is_idle("parent-0")
 
 
 async def test_an_execution_that_is_admitted_while_it_is_in_memory_advances(path: Path) -> None:
@@ -707,15 +717,17 @@ async def test_an_execution_that_is_admitted_while_it_is_in_memory_advances(path
 async def test_an_execution_that_was_admitted_although_that_was_said_to_have_failed_goes_on(path: Path) -> None:
     """The connection to the database was lost in the very commit."""
 
-    class Lossy(Gate):
+    class Lossy(Slots):
+        refusals = 0
+
         async def admit(self, key: str) -> Any:
-            admitted = await self._journal.admit(key)
+            admitted = await self._concurrency.admit(key)
             if admitted is not None and self.refusals:
-                self.refusals -= 1
+                Lossy.refusals -= 1
                 raise Unavailable("The database cannot be written at the moment")
             return admitted
 
-    async with machine(path, wrap=lambda journal, _: Lossy(journal)) as engine:  # type: ignore[arg-type,return-value]
+    async with machine(path, wrap_concurrency=Lossy) as engine:  # type: ignore[arg-type]
         engine.http.at("http://peer/never", never)
         await engine.save("""
             limits: {concurrency: {max: 1}}
@@ -725,7 +737,7 @@ async def test_an_execution_that_was_admitted_although_that_was_said_to_have_fai
             (await engine.executions.run(ADMIN, FlowId("flow-1"), {"to": to})).id for to in ("never", "a", "b")
         ]
         await engine.until_requested("http://peer/never")
-        engine.deps.journal.refusals = 1  # type: ignore[attr-defined]
+        Lossy.refusals = 1
         await engine.dispatcher.cancel(holder, reason="by hand")
 
         for id in queued:
@@ -745,14 +757,19 @@ async def test_an_execution_whose_start_seemed_to_fail_gets_its_slot(path: Path)
             await self._journal.append(append)
             raise Unavailable("The database cannot be written at the moment")
 
+    class Noticed(Slots):
         async def admit(self, key: str) -> Any:
-            admitted = await self._journal.admit(key)
+            admitted = await self._concurrency.admit(key)
             nobody_waits.set()
             return admitted
 
     nobody_waits = asyncio.Event()
 
-    async with machine(path, wrap=lambda journal, _: Lossy(journal)) as engine:  # type: ignore[arg-type,return-value]
+    async with machine(
+        path,
+        wrap=lambda journal, _: Lossy(journal),  # type: ignore[arg-type,return-value]
+        wrap_concurrency=Noticed,  # type: ignore[arg-type]
+    ) as engine:
         engine.http.at("http://peer/never", never)
         await engine.save("""
             limits: {concurrency: {max: 1}}

@@ -27,7 +27,7 @@ from .crashes import (
     Fate,
     Fresh,
     Moment,
-    RefusingJournal,
+    RefusingFate,
     Scenario,
     die_again_and_again,
     die_at_writes,
@@ -75,8 +75,8 @@ async def test_a_write_that_is_refused_is_made_up_for_without_a_restart(
     tmp_path: Path, sandbox: JailedSandbox, name: str, moment: Moment
 ) -> None:
     for n in range(2, MOST_WRITES):
-        fate = Fate([n], moment)
-        scenario = Scenario(tmp_path / f"{n}.db", fate, CRASH_PLANS[name], sandbox, wrap=RefusingJournal.around)
+        fate = RefusingFate([n], moment)
+        scenario = Scenario(tmp_path / f"{n}.db", fate, CRASH_PLANS[name], sandbox)
         try:
             violations = await scenario.play()
         except Unavailable:
@@ -145,8 +145,8 @@ async def test_crashes_in_the_middle_of_a_loop_of_a_thousand_elements_repeat_non
 async def test_an_execution_whose_start_was_refused_never_stands_still(tmp_path: Path, moment: Moment) -> None:
     """Refused after it was written, it exists and must end, although nobody was told of it."""
     path = tmp_path / "flowrunner.db"
-    fate = Fate([2], moment)
-    async with machine(path, wrap=lambda inner, database: RefusingJournal(inner, fate)) as process:
+    fate = RefusingFate([2], moment)
+    async with machine(path, wrap=lambda inner, database: CrashingJournal(inner, fate)) as process:
         await process.save("nodes: {a: {type: webhook, params: {url: 'http://peer/'}}}")
         with pytest.raises(Unavailable):
             await process.start()

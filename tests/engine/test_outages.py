@@ -13,7 +13,7 @@ from flowrunner.domain.events import Completed
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.engine import dependencies
-from flowrunner.ports import Journal, Signal
+from flowrunner.ports import DueExecutions, Journal, Signal
 from flowrunner.security.vault import AesVault
 from support.dependencies import Machine, SteppingClock, machine, secret
 
@@ -62,15 +62,22 @@ async def test_one_that_is_due_and_cannot_be_loaded_is_looked_at_less_and_less_o
             looks += 1
             raise OSError("planted")
 
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._journal, name)
+
+    class CountedDue:
+        def __init__(self, due: DueExecutions) -> None:
+            self._due = due
+
         async def due(self, **more: Any) -> Any:
             nonlocal dues
             dues += looks >= 3
             if dues >= 3:
                 looked.set()
-            return await self._journal.due(**more)
+            return await self._due.due(**more)
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(self._journal, name)
+            return getattr(self._due, name)
 
     clock = SteppingClock()
     async with machine(path, clock=clock) as first:
@@ -79,7 +86,12 @@ async def test_one_that_is_due_and_cannot_be_loaded_is_looked_at_less_and_less_o
         await first.until_parked()
         clock.advance(hours=2)
     monkeypatch.setattr(local, "seconds_after", seconds_after)
-    async with machine(path, clock=clock, wrap=lambda journal, _: Unreadable(journal)):  # type: ignore[arg-type,return-value]
+    async with machine(
+        path,
+        clock=clock,
+        wrap=lambda journal, _: Unreadable(journal),  # type: ignore[arg-type,return-value]
+        wrap_due=CountedDue,  # type: ignore[arg-type]
+    ):
         async with asyncio.timeout(10):
             await looked.wait()
         assert attempts == [1, 2, 3]

@@ -27,7 +27,7 @@ from flowrunner.engine.children import PendingNotifications
 from flowrunner.engine.node_context import NodeContext
 from flowrunner.ports import Append, DuplicateRequest, Fenced, Journal
 from flowrunner.services.executions import Executions, StartRequest
-from flowrunner.storage import journal
+from flowrunner.storage import appends
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rows import to_ms
@@ -94,15 +94,15 @@ class TornJournal(CrashingJournal):
         self._writing = asyncio.Lock()
 
     async def append(self, append: Append) -> None:
-        row = journal.summary_row(append)
-        statement = journal.ADVANCE if append.create is None else journal.CREATE
+        row = appends.summary_row(append)
+        statement = appends.ADVANCE if append.create is None else appends.CREATE
         events = [(append.execution_id, r.seq, to_ms(r.at), r.event.type, r.data.decode()) for r in append.records]
 
         async def summary(tx: Transaction) -> None:
             try:
                 count = await tx.run(statement, row)
             except Refused:
-                raise DuplicateRequest(*await one_row(tx, journal.REQUEST, row)) from None
+                raise DuplicateRequest(*await one_row(tx, appends.REQUEST, row)) from None
             if count != 1:
                 raise Fenced
 
@@ -110,7 +110,7 @@ class TornJournal(CrashingJournal):
         async with self._writing:
             await self._database.write(summary)
             await self.point("between")
-            await self._database.write(lambda tx: tx.run_many(journal.ADD_EVENT, events))
+            await self._database.write(lambda tx: tx.run_many(appends.ADD_EVENT, events))
         await self.point("after")
 
     async def load(self, id: ExecutionId, *_: Any) -> Any:
@@ -189,11 +189,11 @@ async def test_no_late_write_gets_through(tmp_path: Path) -> None:
 
 async def test_a_journal_without_fencing_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fence = " WHERE :epoch = (SELECT epoch FROM engine)"
-    create, advance = journal.CREATE.sqlite, journal.ADVANCE.sqlite
+    create, advance = appends.CREATE.sqlite, appends.ADVANCE.sqlite
     assert fence in create
     assert " AND :epoch >= (SELECT epoch FROM engine) AND (" in advance
-    monkeypatch.setattr(journal, "CREATE", create.replace(fence, ""))
-    monkeypatch.setattr(journal, "ADVANCE", advance[: advance.index(" AND :epoch >=")])
+    monkeypatch.setattr(appends, "CREATE", create.replace(fence, ""))
+    monkeypatch.setattr(appends, "ADVANCE", advance[: advance.index(" AND :epoch >=")])
 
     assert await late_writes(tmp_path / "flowrunner.db") == [
         "a late write of e2 was accepted",
@@ -336,8 +336,8 @@ async def test_children_that_are_left_running_are_caught(tmp_path: Path, monkeyp
 
 async def test_a_limit_that_is_not_counted_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = "OR :concurrency_limit > (SELECT count(*)"
-    assert count in journal.CREATE.sqlite
-    monkeypatch.setattr(journal, "CREATE", journal.CREATE.sqlite.replace(count, "OR 99 > (SELECT count(*)"))
+    assert count in appends.CREATE.sqlite
+    monkeypatch.setattr(appends, "CREATE", appends.CREATE.sqlite.replace(count, "OR 99 > (SELECT count(*)"))
 
     violations = await violations_of(tmp_path, "before", writes=[0], plan=CRASH_PLANS[QUEUED])
 

@@ -13,6 +13,7 @@ from flowrunner.domain.values import WorkspaceId
 from flowrunner.engine import actor
 from flowrunner.security.fair_slots import FairSlots
 from flowrunner.security.memory_room import FairMemory
+from flowrunner.storage.due_executions import SqlDueExecutions
 from support.databases import MARA, rows_of
 from support.dependencies import HttpAnswer, Machine, Request, SteppingClock, answer, machine, never
 from support.invariants import check_database
@@ -27,7 +28,7 @@ async def test_a_delay_leaves_memory_and_wakes_at_its_time(engine: Machine) -> N
     await engine.start(input={"n": 1})
     await engine.until_parked()
     assert engine.dispatcher.active == 0
-    assert await engine.journal.next_wake() is not None
+    assert await SqlDueExecutions(engine.database).next_wake() is not None
 
     engine.clock.advance(hours=1, minutes=59)
     await engine.until_timers_have_looked()

@@ -78,7 +78,7 @@ class DistributedProcess(Process):
         return int(described.workflow_execution_info.history_length)
 
     async def look_at_clock(self) -> None:
-        for id, workspace_id in await self.server.journal.due(now=self.clock.now(), limit=_AT_ONCE.limit):
+        for id, workspace_id in await self.server.due.due(now=self.clock.now(), limit=_AT_ONCE.limit):
             await self.server.workflows.nudge(id, workspace_id)
         for loaded in self.worker._loaded.values():
             loaded.execution.nudge()

@@ -47,6 +47,7 @@ class Bug:
 
 
 _JOURNAL: Final = "storage/journal.py"
+_APPENDS: Final = "storage/appends.py"
 _DATABASE: Final = "storage/postgres/database.py"
 _AT_ONCE: Final = "storage/postgres/concurrent_appends.py"
 _LOCAL: Final = "dispatch/local.py"
@@ -58,7 +59,7 @@ BUGS: Final[Sequence[Bug]] = (
         "an append counts whatever its epoch is",
         [
             Change(
-                _JOURNAL,
+                _APPENDS,
                 " AND new.epoch >= (SELECT epoch FROM engine)\n"
                 "   AND (executions.epoch = new.epoch OR executions.epoch < (SELECT epoch FROM engine))\n",
                 "\n",
@@ -69,7 +70,7 @@ BUGS: Final[Sequence[Bug]] = (
                 "       AND (executions.epoch = new.epoch OR executions.epoch < engine.epoch)\n",
                 "\n",
             ),
-            Change(_JOURNAL, " WHERE new.epoch = (SELECT epoch FROM engine)\n", " WHERE true\n"),
+            Change(_APPENDS, " WHERE new.epoch = (SELECT epoch FROM engine)\n", " WHERE true\n"),
             Change(_DATABASE, "if self._epoch is not None and not isinstance", "if False and not isinstance"),
         ],
         _REPLACED,
@@ -81,7 +82,7 @@ BUGS: Final[Sequence[Bug]] = (
     ),
     Bug(
         "whoever takes an execution over leaves no fencing token on it",
-        [Change(_JOURNAL, "UPDATE executions SET epoch = :fencing_token\n",
+        [Change(_APPENDS, "UPDATE executions SET epoch = :fencing_token\n",
                 "UPDATE executions SET epoch = CASE WHEN :fencing_token::bigint > 0 THEN epoch END\n"),
          Change(_AT_ONCE, "UPDATE executions SET epoch = new.fencing_token\n",
                 "UPDATE executions SET epoch = executions.epoch\n"),
@@ -90,7 +91,7 @@ BUGS: Final[Sequence[Bug]] = (
     ),
     Bug(
         "an append does not ask what it comes after",
-        [Change(file, " AND executions.last_seq = new.after\n", "\n") for file in (_JOURNAL, _AT_ONCE)],
+        [Change(file, " AND executions.last_seq = new.after\n", "\n") for file in (_APPENDS, _AT_ONCE)],
         "tests/storage/test_journal.py::test_an_append_goes_behind_the_last_event_or_nowhere",
     ),
     Bug(
@@ -124,7 +125,7 @@ BUGS: Final[Sequence[Bug]] = (
         "events are written outside the transaction of their summary",
         [Change(_AT_ONCE, "    done = [advancing[id] for",
                 "    import asyncio\n"
-                "    from flowrunner.storage.journal import ADD_EVENT\n"
+                "    from flowrunner.storage.appends import ADD_EVENT\n"
                 '    columns |= {name: [] for name in ("event_of", "seq", "at", "type", "data")}\n'
                 "    done = [advancing[id] for"),
          Change(_AT_ONCE, "    for work in done:\n",

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.children import SqlChildExecutions
+from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
+from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
 from support.databases import (
@@ -55,6 +58,21 @@ async def database(path: Place) -> AsyncIterator[Database]:
 def journal(database: Database, path: Place) -> SqlJournal:
     add_flows(path)
     return SqlJournal(database)
+
+
+@pytest.fixture
+def due(database: Database) -> SqlDueExecutions:
+    return SqlDueExecutions(database)
+
+
+@pytest.fixture
+def concurrency(database: Database) -> SqlConcurrencyLimits:
+    return SqlConcurrencyLimits(database)
+
+
+@pytest.fixture
+def children(database: Database) -> SqlChildExecutions:
+    return SqlChildExecutions(database)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from flowrunner.ports import Append
 from flowrunner.storage import journal as journal_module
 from flowrunner.storage.active_slots import SqlActiveSlots
 from flowrunner.storage.database import Database
+from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import SqlJournal
 from support.databases import MARA, NOON, OMAR, Place, completion, creation, open_database, rows_of
@@ -158,7 +159,7 @@ async def test_without_a_limit_every_execution_gets_a_slot(
 
 
 async def test_a_process_that_advances_all_executions_alone_releases_all_slots(
-    slots: SqlActiveSlots, journal: SqlJournal, path: Place
+    slots: SqlActiveSlots, journal: SqlJournal, due: SqlDueExecutions, path: Place
 ) -> None:
     await create(journal, "exec-1", "exec-2", "exec-3")
 
@@ -166,17 +167,17 @@ async def test_a_process_that_advances_all_executions_alone_releases_all_slots(
 
     assert holders(path) == []
     assert await slots.accounts_waiting() == []
-    assert [id for id, _ in await journal.unfinished(after=None, limit=10)] == ["exec-1", "exec-2", "exec-3"]
+    assert [id for id, _ in await due.unfinished(after=None, limit=10)] == ["exec-1", "exec-2", "exec-3"]
 
 
 async def test_an_execution_that_waits_for_a_slot_is_not_listed_as_unfinished(
-    slots: SqlActiveSlots, journal: SqlJournal, path: Place
+    slots: SqlActiveSlots, journal: SqlJournal, due: SqlDueExecutions, path: Place
 ) -> None:
     await create(journal, "exec-1", "exec-2", "exec-3")
     late = NOON + timedelta(minutes=1)
 
-    assert {id for id, _ in await journal.unowned(since=late, limit=10)} == {"exec-1", "exec-2"}
-    assert {id for id, _ in await journal.unfinished(after=None, limit=10)} == {"exec-1", "exec-2"}
+    assert {id for id, _ in await due.unowned(since=late, limit=10)} == {"exec-1", "exec-2"}
+    assert {id for id, _ in await due.unfinished(after=None, limit=10)} == {"exec-1", "exec-2"}
 
 
 async def test_slots_are_released_one_page_at_a_time(

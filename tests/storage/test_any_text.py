@@ -8,6 +8,7 @@ from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.events import SignalReceived
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import LogLine, Page, UnreconciledChild
+from flowrunner.storage.children import SqlChildExecutions
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import SqlJournal
@@ -31,7 +32,9 @@ async def test_logs_with_any_text_are_listed_by_level(database: Database, journa
 
 
 @pytest.mark.parametrize("result", TEXTS)
-async def test_a_parent_counts_as_notified_whatever_its_child_returned(journal: SqlJournal, result: str) -> None:
+async def test_a_parent_counts_as_notified_whatever_its_child_returned(
+    journal: SqlJournal, children: SqlChildExecutions, result: str
+) -> None:
     epoch = await journal.claim()
     parent = ExecutionId("parent")
     child = creation("child", epoch=epoch, cause=ChildOf(execution_id=parent, step="a.1", failures=0, flows=()))
@@ -39,8 +42,8 @@ async def test_a_parent_counts_as_notified_whatever_its_child_returned(journal: 
     await journal.append(child)
     await journal.append(completion("child", epoch=epoch, result=result))
     unreconciled = [UnreconciledChild(child.execution_id, parent, child_has_ended=True)]
-    assert await journal.unreconciled_children() == await journal.unreconciled_children(parent) == unreconciled
+    assert await children.unreconciled() == await children.unreconciled(parent) == unreconciled
 
     await journal.append(following(parent, SignalReceived(key="flow:child", payload=result), epoch=epoch, after=2))
 
-    assert await journal.unreconciled_children() == await journal.unreconciled_children(parent) == []
+    assert await children.unreconciled() == await children.unreconciled(parent) == []

@@ -22,7 +22,9 @@ from flowrunner.ports import (
     Summary,
 )
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
+from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.inbox import SqlInbox
 from flowrunner.storage.journal import TOKENS_PER_EPOCH, SqlJournal
@@ -146,11 +148,13 @@ async def test_a_failing_append_leaves_its_neighbours_in_the_batch_alone(path: P
 def limited(id: str, *, epoch: int, is_queued: bool = False) -> Append:
     append = creation(id, epoch=epoch)
     assert append.create is not None
-    summary = Summary(status=Status.RUNNING, rests=is_queued, is_queued=is_queued)
+    summary = Summary(status=Status.RUNNING, is_idle=is_queued, is_queued=is_queued)
     return replace(append, summary=summary, create=replace(append.create, slot=ConcurrencySlot("key", 1, is_queued)))
 
 
-async def test_no_new_execution_gets_the_slot_of_one_that_waits(journal: SqlJournal) -> None:
+async def test_no_new_execution_gets_the_slot_of_one_that_waits(
+    journal: SqlJournal, concurrency: SqlConcurrencyLimits
+) -> None:
     epoch = await journal.claim()
     await journal.append(limited("e1", epoch=epoch))
     await journal.append(limited("e2", epoch=epoch, is_queued=True))
@@ -160,12 +164,12 @@ async def test_no_new_execution_gets_the_slot_of_one_that_waits(journal: SqlJour
         await journal.append(limited("e3", epoch=epoch))
 
     await journal.append(limited("e3", epoch=epoch, is_queued=True))
-    assert await journal.admit("key") == ("e2", MARA)
-    assert await journal.admit("key") is None
+    assert await concurrency.admit("key") == ("e2", MARA)
+    assert await concurrency.admit("key") is None
 
 
 async def test_the_order_of_those_that_share_a_limit_is_that_of_their_creation_and_not_of_their_ids(
-    journal: SqlJournal,
+    journal: SqlJournal, concurrency: SqlConcurrencyLimits
 ) -> None:
     epoch = await journal.claim()
     await journal.append(limited("e9", epoch=epoch))
@@ -174,16 +178,16 @@ async def test_the_order_of_those_that_share_a_limit_is_that_of_their_creation_a
     await journal.append(limited("e1", epoch=epoch, is_queued=True))
     await journal.append(creation("e0", epoch=epoch))
 
-    assert await journal.last_queued("key") == "e1"
-    assert await journal.older_with_key(ExecutionId("e1")) == ["e9", "e5", "e7"]
-    assert await journal.older_with_key(ExecutionId("e9")) == []
+    assert await concurrency.last_queued("key") == "e1"
+    assert await concurrency.older_with_key(ExecutionId("e1")) == ["e9", "e5", "e7"]
+    assert await concurrency.older_with_key(ExecutionId("e9")) == []
     for without_a_limit_or_unknown in ("e0", "e2"):
-        assert await journal.older_with_key(ExecutionId(without_a_limit_or_unknown)) == []
+        assert await concurrency.older_with_key(ExecutionId(without_a_limit_or_unknown)) == []
 
     await journal.append(completion("e9", epoch=epoch))
-    assert await journal.admit("key") == ("e5", MARA)
-    assert await journal.older_with_key(ExecutionId("e9")) == []
-    assert await journal.older_with_key(ExecutionId("e1")) == ["e5", "e7"]
+    assert await concurrency.admit("key") == ("e5", MARA)
+    assert await concurrency.older_with_key(ExecutionId("e9")) == []
+    assert await concurrency.older_with_key(ExecutionId("e1")) == ["e5", "e7"]
 
 
 # One owner
@@ -453,19 +457,19 @@ async def test_nothing_is_created_of_a_deleted_flow(
 # What is to be done
 
 
-async def test_open_executions_are_listed_page_by_page(journal: SqlJournal) -> None:
+async def test_open_executions_are_listed_page_by_page(journal: SqlJournal, due: SqlDueExecutions) -> None:
     epoch = await journal.claim()
     for n in range(7):
         await journal.append(creation(f"e{n}", epoch=epoch))
     await journal.append(completion("e3", epoch=epoch))
 
-    first = ids(await journal.unfinished(after=None, limit=4))
-    second = ids(await journal.unfinished(after=first[-1], limit=4))
+    first = ids(await due.unfinished(after=None, limit=4))
+    second = ids(await due.unfinished(after=first[-1], limit=4))
 
     assert [*first, *second] == ["e0", "e1", "e2", "e4", "e5", "e6"]
 
 
-async def test_waiting_executions_are_due_at_their_time(journal: SqlJournal) -> None:
+async def test_waiting_executions_are_due_at_their_time(journal: SqlJournal, due: SqlDueExecutions) -> None:
     epoch = await journal.claim()
     for n, hours in enumerate((3, 1, 2)):
         await journal.append(creation(f"e{n}", epoch=epoch))
@@ -477,14 +481,14 @@ async def test_waiting_executions_are_due_at_their_time(journal: SqlJournal) -> 
                 epoch=epoch,
                 after=2,
                 records=recorded([timer], after=2),
-                summary=Summary(status=Status.RUNNING, rests=True, wake_at=until),
+                summary=Summary(status=Status.RUNNING, is_idle=True, wake_at=until),
             )
         )
 
-    assert await journal.next_wake() == NOON + timedelta(hours=1)
-    assert await journal.due(now=NOON + timedelta(minutes=59), limit=9) == []
-    assert ids(await journal.due(now=NOON + timedelta(hours=2), limit=9)) == ["e1", "e2"]
-    assert ids(await journal.due(now=NOON + timedelta(hours=9), limit=2)) == ["e1", "e2"]
+    assert await due.next_wake() == NOON + timedelta(hours=1)
+    assert await due.due(now=NOON + timedelta(minutes=59), limit=9) == []
+    assert ids(await due.due(now=NOON + timedelta(hours=2), limit=9)) == ["e1", "e2"]
+    assert ids(await due.due(now=NOON + timedelta(hours=9), limit=2)) == ["e1", "e2"]
 
 
 @pytest.mark.parametrize("microseconds", [1, 500, 999])
@@ -499,7 +503,7 @@ async def test_a_timer_is_never_due_early_by_the_part_of_a_millisecond(journal: 
             epoch=epoch,
             after=2,
             records=recorded([event], after=2),
-            summary=Summary(status=Status.RUNNING, rests=True, wake_at=until),
+            summary=Summary(status=Status.RUNNING, is_idle=True, wake_at=until),
         )
     )
 
@@ -508,9 +512,9 @@ async def test_a_timer_is_never_due_early_by_the_part_of_a_millisecond(journal: 
     assert events[-1][0] == event
 
 
-async def test_nothing_waits_in_an_empty_journal(journal: SqlJournal) -> None:
-    assert await journal.next_wake() is None
-    assert await journal.due(now=NOON, limit=9) == []
+async def test_nothing_waits_in_an_empty_journal(due: SqlDueExecutions) -> None:
+    assert await due.next_wake() is None
+    assert await due.due(now=NOON, limit=9) == []
 
 
 async def test_a_second_start_event_cannot_slip_in(journal: SqlJournal, path: Place) -> None:

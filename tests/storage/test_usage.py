@@ -15,6 +15,7 @@ from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports import ConcurrencySlot, Fenced, Quota
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
@@ -195,7 +196,9 @@ async def test_an_account_has_no_more_secrets_than_it_may_and_replaces_them_all_
     assert not is_new
 
 
-async def test_executions_that_wait_for_a_slot_are_counted_by_account(usage: SqlUsage, journal: SqlJournal) -> None:
+async def test_executions_that_wait_for_a_slot_are_counted_by_account(
+    usage: SqlUsage, journal: SqlJournal, concurrency: SqlConcurrencyLimits
+) -> None:
     epoch = await journal.claim()
     for n in range(3):
         new = creation(f"e{n}", epoch=epoch)
@@ -205,7 +208,7 @@ async def test_executions_that_wait_for_a_slot_are_counted_by_account(usage: Sql
 
     assert (await usage.queued(MARA), await usage.queued(OMAR)) == (2, 0)
     await journal.append(completion("e0", epoch=epoch))
-    await journal.admit("key")
+    await concurrency.admit("key")
     assert await usage.queued(MARA) == 1
 
 

@@ -24,7 +24,7 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports import Append, NewExecution, Recorded, Summary
 from flowrunner.ports.event_codec import encode_event
-from flowrunner.storage.journal import AppendOp, append_together
+from flowrunner.storage.appends import AppendOp, append_together
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.postgres.database import PostgresDatabase
 from flowrunner.storage.postgres.location import PostgresUrl

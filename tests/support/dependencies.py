@@ -18,7 +18,7 @@ from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.nodes import built_in
 from flowrunner.plugin import LONG_BODY_BYTES, HttpAnswer, NodeFailure, NodeType, Params, StepContext
-from flowrunner.ports import Journal, NewExecution, Recorded, Sandbox, SavedFlow
+from flowrunner.ports import ConcurrencyLimits, DueExecutions, Journal, NewExecution, Recorded, Sandbox, SavedFlow
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.fair_slots import FairSlots
@@ -29,7 +29,10 @@ from flowrunner.services.reruns import Reruns
 from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.children import SqlChildExecutions
+from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
+from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.journal import SqlJournal
@@ -245,7 +248,7 @@ class Machine:
         stored, _ = await self.journal.load(ExecutionId(id))
         return stored.status
 
-    async def rests(self, id: str = "exec-1") -> bool:
+    async def is_idle(self, id: str = "exec-1") -> bool:
         """Return whether the execution does nothing by itself before it is due."""
         # Read as the status is, so that the engine goes on meanwhile.
         await self.status(id)
@@ -275,7 +278,7 @@ class Machine:
 
     async def until_parked(self, id: str = "exec-1") -> None:
         async def is_parked() -> bool:
-            return await self.rests(id) and self.in_memory == 0
+            return await self.is_idle(id) and self.in_memory == 0
 
         await self.until(is_parked)
 
@@ -315,6 +318,8 @@ async def machine(
     http: FakeHttp | None = None,
     types: Sequence[NodeType[Any]] = (),
     wrap: Callable[[Journal, Database], Journal] = lambda journal, database: journal,
+    wrap_due: Callable[[DueExecutions], DueExecutions] = lambda due: due,
+    wrap_concurrency: Callable[[ConcurrencyLimits], ConcurrencyLimits] = lambda concurrency: concurrency,
     sandbox: Sandbox | None = None,
     most_active: int = 100,
     limits: AccountLimits = UNLIMITED,
@@ -347,7 +352,17 @@ async def machine(
             draw=draw,
             limits=limits,
         )
-        dispatcher = LocalDispatcher(FlowEngine(deps), journal, clock, most_active=most_active, limits=limits)
+        concurrency = wrap_concurrency(SqlConcurrencyLimits(database))
+        dispatcher = LocalDispatcher(
+            FlowEngine(deps),
+            clock,
+            journal=journal,
+            due=wrap_due(SqlDueExecutions(database)),
+            concurrency=concurrency,
+            children=SqlChildExecutions(database),
+            most_active=most_active,
+            limits=limits,
+        )
         flows, reader, schemas = SqlFlows(database), SqlExecutions(database), RustSchemas()
         executions = Executions(
             reader, flows, library, dispatcher, usage=SqlUsage(database), limits=UNLIMITED,

@@ -37,7 +37,7 @@ from flowrunner.domain.events import (
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import AccountLimits, check_all_sockets
 from flowrunner.domain.values import AccountId, ExecutionId, rfc3339
-from flowrunner.ports import PAGE_OF_EVENTS_BYTES, Clock, Journal, LiveEvents, Recorded
+from flowrunner.ports import PAGE_OF_EVENTS_BYTES, Clock, JournalReader, LiveEvents, Recorded
 from flowrunner.services.bundle import Services
 
 # Most executions fit into the first page. Few subscribers read further pages at the same time, so that many
@@ -79,7 +79,7 @@ class Live:
     def __init__(
         self,
         services: Services,
-        journal: Journal,
+        journal: JournalReader,
         events: LiveEvents,
         clock: Clock,
         *,

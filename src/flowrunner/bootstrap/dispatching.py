@@ -11,13 +11,16 @@ from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.dispatch.temporal.address import TemporalAddress
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.limits import AccountLimits
-from flowrunner.ports import Advancing, Engine, Journal, OpenDispatcher
+from flowrunner.ports import Advancing, Engine, JournalReader, OpenDispatcher
 from flowrunner.settings import Settings
 from flowrunner.storage.active_slots import SqlActiveSlots
+from flowrunner.storage.children import SqlChildExecutions
+from flowrunner.storage.concurrency import SqlConcurrencyLimits
+from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.inbox import SqlInbox
 
 # Creates the dispatcher for an engine, and the part that advances executions in this process.
-Dispatch: TypeAlias = Callable[[Engine, Journal, AccountLimits], tuple[OpenDispatcher, Advancing]]
+Dispatch: TypeAlias = Callable[[Engine, JournalReader, AccountLimits], tuple[OpenDispatcher, Advancing]]
 
 
 def check_dispatch(settings: Settings) -> None:
@@ -31,10 +34,21 @@ def check_dispatch(settings: Settings) -> None:
 
 async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemClock, *, is_worker: bool) -> Dispatch:
     """Return the factory of the dispatcher. Raises: FlowRunnerError if Temporal cannot be reached."""
+    due, children = SqlDueExecutions(stored.database), SqlChildExecutions(stored.database)
+    concurrency = SqlConcurrencyLimits(stored.database)
     if not is_shared(settings):
 
-        def local(engine: Engine, journal: Journal, limits: AccountLimits) -> tuple[OpenDispatcher, Advancing]:
-            dispatcher = LocalDispatcher(engine, journal, clock, most_active=settings.max_active, limits=limits)
+        def local(engine: Engine, journal: JournalReader, limits: AccountLimits) -> tuple[OpenDispatcher, Advancing]:
+            dispatcher = LocalDispatcher(
+                engine,
+                clock,
+                journal=journal,
+                due=due,
+                concurrency=concurrency,
+                children=children,
+                most_active=settings.max_active,
+                limits=limits,
+            )
             return dispatcher, dispatcher
 
         return local
@@ -47,11 +61,21 @@ async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemCloc
     address = TemporalAddress.read(settings.dispatch)
     client = await connect(address, api_key=settings.temporal_api_key)
 
-    def temporal(engine: Engine, journal: Journal, limits: AccountLimits) -> tuple[OpenDispatcher, Advancing]:
+    def temporal(engine: Engine, journal: JournalReader, limits: AccountLimits) -> tuple[OpenDispatcher, Advancing]:
         inbox = SqlInbox(stored.database)
         workflows = WorkflowClient(client, address.queue, journal=journal, inbox=inbox, vault=stored.vault, clock=clock)
         admission = Admission(SqlActiveSlots(stored.database), workflows, clock, limits=limits)
-        dispatcher = TemporalDispatcher(engine, workflows, admission, journal=journal, inbox=inbox, clock=clock)
+        dispatcher = TemporalDispatcher(
+            engine,
+            workflows,
+            admission,
+            journal=journal,
+            due=due,
+            concurrency=concurrency,
+            children=children,
+            inbox=inbox,
+            clock=clock,
+        )
         if not is_worker:
             return dispatcher, dispatcher
         return dispatcher, TemporalWorker(

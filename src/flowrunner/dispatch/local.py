@@ -12,8 +12,8 @@ from typing import Any, Final
 import structlog
 
 from flowrunner.dispatch.attempts import seconds_after, until_done
-from flowrunner.dispatch.child_executions import ChildExecutions
 from flowrunner.dispatch.fair_queue import ActiveLimit, FairQueue
+from flowrunner.dispatch.links import LinkingDispatcher
 from flowrunner.dispatch.timers import Timers
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
@@ -26,10 +26,13 @@ from flowrunner.ports import (
     OUTCOME_UNKNOWN,
     ActiveExecution,
     Cancel,
+    ChildExecutions,
     Clock,
+    ConcurrencyLimits,
+    DueExecutions,
     Engine,
     Fenced,
-    Journal,
+    JournalReader,
     NewExecution,
     Signal,
 )
@@ -66,7 +69,7 @@ class _Slot:
     has_left: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class LocalDispatcher(ChildExecutions):
+class LocalDispatcher(LinkingDispatcher):
     """Implements `ports.OpenDispatcher`.
 
     Args:
@@ -76,9 +79,20 @@ class LocalDispatcher(ChildExecutions):
     """
 
     def __init__(
-        self, engine: Engine, journal: Journal, clock: Clock, *, most_active: int, limits: AccountLimits = UNLIMITED
+        self,
+        engine: Engine,
+        clock: Clock,
+        *,
+        journal: JournalReader,
+        due: DueExecutions,
+        concurrency: ConcurrencyLimits,
+        children: ChildExecutions,
+        most_active: int,
+        limits: AccountLimits = UNLIMITED,
     ) -> None:
-        super().__init__(engine, journal)
+        super().__init__(engine, concurrency, children)
+        self._journal = journal
+        self._due = due
         self._limits = limits
         self._active_limit = ActiveLimit(most_active, SURE_OF_AN_ACCOUNT, most_of_one=limits.active)
         self._slots: dict[ExecutionId, _Slot] = {}
@@ -88,7 +102,7 @@ class LocalDispatcher(ChildExecutions):
         # Retries of each execution that failed to load or advance.
         self._retries: dict[ExecutionId, int] = {}
         self._timers = Timers(
-            journal, clock, self._take_up, in_memory=self._slots, queued=self._queue, put_off=self._retries
+            due, clock, self._take_up, in_memory=self._slots, queued=self._queue, put_off=self._retries
         )
         self._tasks: asyncio.TaskGroup | None = None
         self._is_empty = asyncio.Event()
@@ -451,7 +465,7 @@ class LocalDispatcher(ChildExecutions):
         while True:
             # After any error: an execution that is not resumed would stay "running" indefinitely.
             ids = await retry(
-                partial(self._journal.unfinished, after=after, limit=_PAGE),
+                partial(self._due.unfinished, after=after, limit=_PAGE),
                 on=Exception,
                 delay=_RECOVERY_DELAY,
                 on_failure=failed,

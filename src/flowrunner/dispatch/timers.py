@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports import Clock, Journal
+from flowrunner.ports import Clock, DueExecutions
 
 logger = structlog.get_logger()
 
@@ -20,7 +20,7 @@ _LONGEST_NAP_SECONDS: Final = 10.0
 
 
 class Timers:
-    """The loop that resumes executions which are due according to the journal.
+    """The loop that resumes executions which are due.
 
     Args:
         take_up: Called with each due execution and its account.
@@ -31,7 +31,7 @@ class Timers:
 
     def __init__(
         self,
-        journal: Journal,
+        due: DueExecutions,
         clock: Clock,
         take_up: Callable[[ExecutionId, WorkspaceId], None],
         *,
@@ -39,7 +39,7 @@ class Timers:
         queued: Sized,
         put_off: Sized,
     ) -> None:
-        self._journal = journal
+        self._due = due
         self._clock = clock
         self._take_up = take_up
         self._in_memory = in_memory
@@ -75,9 +75,9 @@ class Timers:
         now = self._clock.now()
         # Rows of known executions may still be due: allow for them in the page.
         known = len(self._in_memory) + len(self._queued) + len(self._put_off)
-        for id, workspace_id in await self._journal.due(now=now, limit=_PAGE + known):
+        for id, workspace_id in await self._due.due(now=now, limit=_PAGE + known):
             self._take_up(id, workspace_id)
-        at = await self._journal.next_wake()
+        at = await self._due.next_wake()
         if at is None:
             return _LONGEST_NAP_SECONDS
         # Due rows of known executions must not make this loop spin.

@@ -279,13 +279,13 @@ class ExecutionState:
             case Cancelled():
                 return Status.CANCELLED
             case None:
-                waits = self.rests and any(self.at(step).waits_externally for step in self.timed)
+                waits = self.is_idle and any(self.at(step).waits_externally for step in self.timed)
                 return Status.WAITING if waits else Status.RUNNING
             case _:
                 assert_never(self.ending)
 
     @property
-    def rests(self) -> bool:
+    def is_idle(self) -> bool:
         """Return whether the execution is idle until a moment in time or an event from outside."""
         if self.ending is not None:
             return False

@@ -22,7 +22,7 @@ def waiting_for(state: ExecutionState) -> list[JSON]:
     if state.is_queued:
         return [{"type": "concurrency", "until": None}]
     found: list[JSON] = []
-    for step in state.timed if state.rests else islice(state.timed, _MOST_LOOKED_AT):
+    for step in state.timed if state.is_idle else islice(state.timed, _MOST_LOOKED_AT):
         current = state.at(step)
         if len(found) == MOST_SHOWN:
             break

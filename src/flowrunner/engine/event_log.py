@@ -302,16 +302,16 @@ class EventLog:
 
 def summary_of(flow: Flow, state: ExecutionState, at: datetime) -> Summary:
     """Return the row of an execution for lists."""
-    status, rests = state.status, state.rests
-    due_at = state.due_at if rests else None
-    if rests and (deadline := deadline_of(flow, state)) is not None:
+    status, is_idle = state.status, state.is_idle
+    due_at = state.due_at if is_idle else None
+    if is_idle and (deadline := deadline_of(flow, state)) is not None:
         due_at = deadline if due_at is None else min(due_at, deadline)
     waits = waiting_for(state) if state.ending is None and (state.timed or state.is_queued) else None
     return Summary(
         status=status,
         completed_at=at if status.is_final else None,
         error=state.ending.error.message if isinstance(state.ending, Failed) else None,
-        rests=rests,
+        is_idle=is_idle,
         wake_at=due_at,
         waiting_for=msgspec.json.encode(waits) if waits else None,
         is_queued=state.is_queued,

@@ -154,7 +154,7 @@ class LocalRunner:
         open_ones = self.journal.open_ones
         for id in open_ones:
             summary = self.journal.summary(id)
-            if not summary.rests or summary.wake_at is not None:
+            if not summary.is_idle or summary.wake_at is not None:
                 return False
             # The end of a child execution may not have been delivered yet.
             for wait in self._waits(id):

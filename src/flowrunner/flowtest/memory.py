@@ -39,7 +39,7 @@ class _StoredRun:
 
 
 class MemoryJournal:
-    """Implements `ports.Journal` in memory."""
+    """Implements `ports.Journal` and `ports.DueExecutions` in memory."""
 
     def __init__(self) -> None:
         self._runs: dict[ExecutionId, _StoredRun] = {}
@@ -79,9 +79,6 @@ class MemoryJournal:
     def announce(self, id: ExecutionId) -> None:
         """Do nothing: there is no other process."""
 
-    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        return ()
-
     async def load(
         self, id: ExecutionId, loading: Loading | None = None
     ) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
@@ -104,8 +101,11 @@ class MemoryJournal:
     async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
         return self._of(id).records[after : after + limit]
 
+    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
+        return ()
+
     async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        ids = sorted(id for id, run in self._runs.items() if not (run.summary.rests or run.summary.status.is_final))
+        ids = sorted(id for id, run in self._runs.items() if not (run.summary.is_idle or run.summary.status.is_final))
         return [(id, NOBODY) for id in ids if after is None or id > after][:limit]
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
@@ -113,24 +113,6 @@ class MemoryJournal:
 
     async def next_wake(self) -> datetime | None:
         return min((at for _, at in self._waits()), default=None)
-
-    async def admit(self, key: str) -> tuple[ExecutionId, WorkspaceId] | None:
-        return None
-
-    async def holding_slot(self, key: str) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        return ()
-
-    async def queued_keys(self) -> Sequence[str]:
-        return ()
-
-    async def last_queued(self, key: str) -> ExecutionId | None:
-        return None
-
-    async def older_with_key(self, id: ExecutionId) -> Sequence[ExecutionId]:
-        return ()
-
-    async def unreconciled_children(self, parent: ExecutionId | None = None) -> Sequence[UnreconciledChild]:
-        return ()
 
     def summary(self, id: ExecutionId) -> Summary:
         """Return the summary of an execution. Raises: NotFound."""
@@ -153,8 +135,34 @@ class MemoryJournal:
 
     def _waits(self) -> Iterable[tuple[ExecutionId, datetime]]:
         for id, run in self._runs.items():
-            if run.summary.rests and run.summary.wake_at is not None:
+            if run.summary.is_idle and run.summary.wake_at is not None:
                 yield id, run.summary.wake_at
+
+
+class NoConcurrencyLimits:
+    """Implements `ports.ConcurrencyLimits` where no execution takes a slot."""
+
+    async def admit(self, key: str) -> tuple[ExecutionId, WorkspaceId] | None:
+        return None
+
+    async def holding_slot(self, key: str) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
+        return ()
+
+    async def queued_keys(self) -> Sequence[str]:
+        return ()
+
+    async def last_queued(self, key: str) -> ExecutionId | None:
+        return None
+
+    async def older_with_key(self, id: ExecutionId) -> Sequence[ExecutionId]:
+        return ()
+
+
+class NoUnreconciledChildren:
+    """Implements `ports.ChildExecutions` where no notification can be lost."""
+
+    async def unreconciled(self, parent: ExecutionId | None = None) -> Sequence[UnreconciledChild]:
+        return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

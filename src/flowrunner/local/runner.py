@@ -11,7 +11,13 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.flowtest.local_runner import Answers, LocalRunner, Watch, Watcher
-from flowrunner.flowtest.memory import GivenFlows, MemoryJournal, MemoryVault
+from flowrunner.flowtest.memory import (
+    GivenFlows,
+    MemoryJournal,
+    MemoryVault,
+    NoConcurrencyLimits,
+    NoUnreconciledChildren,
+)
 from flowrunner.flowtest.run_test import Runtime
 from flowrunner.flowtest.subflows import GivenSubFlows
 from flowrunner.security.egress import EgressClients
@@ -46,7 +52,15 @@ async def open_local_runner(
         clock=clock,
         draw=random.SystemRandom().random,
     )
-    dispatcher = LocalDispatcher(FlowEngine(deps), journal, clock, most_active=_MOST_ACTIVE)
+    dispatcher = LocalDispatcher(
+        FlowEngine(deps),
+        clock,
+        journal=journal,
+        due=journal,
+        concurrency=NoConcurrencyLimits(),
+        children=NoUnreconciledChildren(),
+        most_active=_MOST_ACTIVE,
+    )
     forms = InputForms(runtime.schemas)
     deps.connect(
         links=dispatcher,

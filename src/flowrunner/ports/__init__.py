@@ -12,7 +12,9 @@ from flowrunner.ports.accounts import (
     TokenView,
 )
 from flowrunner.ports.audit import Audit, AuditFilter, AuditStore
+from flowrunner.ports.children import ChildExecutions, UnreconciledChild
 from flowrunner.ports.clock import Clock
+from flowrunner.ports.concurrency import ConcurrencyLimitReached, ConcurrencyLimits, ConcurrencySlot
 from flowrunner.ports.dispatch import (
     HANDLERS_RUN,
     OUTCOME_UNKNOWN,
@@ -33,6 +35,7 @@ from flowrunner.ports.dispatch import (
     Signal,
     SubFlowStarter,
 )
+from flowrunner.ports.due_executions import DueExecutions
 from flowrunner.ports.executions import (
     LONGEST_LISTED_ERROR,
     ExecutionDetail,
@@ -54,18 +57,16 @@ from flowrunner.ports.http import HttpClients
 from flowrunner.ports.journal import (
     PAGE_OF_EVENTS_BYTES,
     Append,
-    ConcurrencyLimitReached,
-    ConcurrencySlot,
     DuplicateRequest,
     Fenced,
     Journal,
+    JournalReader,
     NewExecution,
     Quota,
     Recorded,
     StoredExecution,
     Summary,
     Unreadable,
-    UnreconciledChild,
 )
 from flowrunner.ports.live import Broadcast, LiveEvents, Subscription
 from flowrunner.ports.memory import LARGE_BYTES, BodyRoom, Loading, MemoryRoom
@@ -110,13 +111,16 @@ __all__ = [
     "BodyRoom",
     "Broadcast",
     "Cancel",
+    "ChildExecutions",
     "Clock",
     "CompiledFlows",
     "ConcurrencyLimitReached",
+    "ConcurrencyLimits",
     "ConcurrencySlot",
     "Credential",
     "CurrentFlow",
     "Dispatcher",
+    "DueExecutions",
     "DuplicateRequest",
     "Engine",
     "ExecutionDetail",
@@ -131,6 +135,7 @@ __all__ = [
     "Inbox",
     "InboxMessage",
     "Journal",
+    "JournalReader",
     "KeyHolder",
     "KeyKind",
     "KeyRotation",

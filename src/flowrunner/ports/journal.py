@@ -12,6 +12,7 @@ from flowrunner.domain.events import Event
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.memory import Loading
 
 
@@ -34,7 +35,7 @@ class Summary:
     """The row of an execution for lists, stored in the transaction of the events.
 
     Attributes:
-        rests: The execution is idle until ``wake_at``, or until a message arrives.
+        is_idle: Nothing happens until ``wake_at``, or until a message arrives.
         wake_at: Due time of an idle execution.
         waiting_for: Whatever its steps wait for, or the execution itself, as a JSON text.
         is_queued: The execution waits for a concurrency slot. If it is admitted meanwhile, the append with this
@@ -44,24 +45,9 @@ class Summary:
     status: Status
     completed_at: datetime | None = None
     error: str | None = None
-    rests: bool = False
+    is_idle: bool = False
     wake_at: datetime | None = None
     waiting_for: bytes | None = None
-    is_queued: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ConcurrencySlot:
-    """A concurrency slot among the executions of a flow.
-
-    Attributes:
-        key: The concurrency key that the executions share.
-        most: The concurrency limit.
-        is_queued: The execution waits for a free slot.
-    """
-
-    key: str
-    most: int
     is_queued: bool = False
 
 
@@ -143,10 +129,6 @@ class Unreadable(FlowRunnerError):
         self.newer_since = newer_since
 
 
-class ConcurrencyLimitReached(Exception):
-    """The rejection of a new execution because the concurrency limit is reached; nothing was written."""
-
-
 class DuplicateRequest(Exception):
     """The rejection of a second execution with the same idempotency key."""
 
@@ -180,21 +162,40 @@ class StoredExecution:
     slot: ConcurrencySlot | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UnreconciledChild:
-    """A child execution and its parent; at most one of them has ended."""
-
-    child: ExecutionId
-    parent: ExecutionId
-    child_has_ended: bool = False
-    parent_has_ended: bool = False
-
-
 # Approximate size of a page of events for readers.
 PAGE_OF_EVENTS_BYTES: Final = 256 * 1024
 
 
-class Journal(Protocol):
+class JournalReader(Protocol):
+    """The events of every execution, to read."""
+
+    async def load(
+        self, id: ExecutionId, loading: Loading | None = None
+    ) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
+        """Return an execution with all its events.
+
+        Args:
+            loading: Reserves the memory for large events.
+
+        Raises:
+            NotFound: If there is none.
+            Unreadable.
+        """
+        ...
+
+    async def stored(self, id: ExecutionId) -> StoredExecution:
+        """Return an execution without its events. Raises: NotFound."""
+        ...
+
+    async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
+        """Return a page of events: at most ``limit``, and about `PAGE_OF_EVENTS_BYTES`.
+
+        An unreadable event is replaced by a log line that reports it.
+        """
+        ...
+
+
+class Journal(JournalReader, Protocol):
     """The append-only events of every execution."""
 
     def append(self, append: Append) -> Awaitable[None]:
@@ -225,76 +226,6 @@ class Journal(Protocol):
         """
         ...
 
-    async def load(
-        self, id: ExecutionId, loading: Loading | None = None
-    ) -> tuple[StoredExecution, Sequence[tuple[Event, datetime]]]:
-        """Return an execution with all its events.
-
-        Args:
-            loading: Reserves the memory for large events.
-
-        Raises:
-            NotFound: If there is none.
-            Unreadable.
-        """
-        ...
-
-    async def stored(self, id: ExecutionId) -> StoredExecution:
-        """Return an execution without its events. Raises: NotFound."""
-        ...
-
-    async def events(self, id: ExecutionId, *, after: int, limit: int) -> Sequence[Recorded]:
-        """Return a page of events: at most ``limit``, and about `PAGE_OF_EVENTS_BYTES`.
-
-        An unreadable event is replaced by a log line that reports it.
-        """
-        ...
-
     def announce(self, id: ExecutionId) -> None:
         """Notify other processes of events that a writer may have added without a notification."""
-        ...
-
-    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Return executions, with their accounts, that are runnable since ``since`` and have never been owned."""
-        ...
-
-    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Return running executions with their accounts, by id, beyond ``after``; `due` returns the waiting ones."""
-        ...
-
-    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Return the waiting executions that are due, with their accounts."""
-        ...
-
-    async def next_wake(self) -> datetime | None: ...
-
-    async def admit(self, key: str) -> tuple[ExecutionId, WorkspaceId] | None:
-        """Give a free slot under ``key`` to the execution that has waited longest; return it with its account."""
-        ...
-
-    async def holding_slot(self, key: str) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        """Return the running executions that hold a slot under ``key``, with their accounts."""
-        ...
-
-    async def queued_keys(self) -> Sequence[str]:
-        """Return the concurrency keys with queued executions."""
-        ...
-
-    async def last_queued(self, key: str) -> ExecutionId | None:
-        """Return the newest of the executions that are queued under ``key``."""
-        ...
-
-    async def older_with_key(self, id: ExecutionId) -> Sequence[ExecutionId]:
-        """Return unfinished executions with the concurrency key of ``id`` that are older, the oldest first.
-
-        There are none if ``id`` has ended or does not exist.
-        """
-        ...
-
-    async def unreconciled_children(self, parent: ExecutionId | None = None) -> Sequence[UnreconciledChild]:
-        """Return pairs of parent and child of which one may have missed a notification of the other.
-
-        Args:
-            parent: The only parent to include; None for all.
-        """
         ...

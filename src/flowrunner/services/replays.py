@@ -10,14 +10,14 @@ from typing import TypeVar
 from flowrunner.domain.errors import Conflict
 from flowrunner.domain.rerun import Timed
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports import Journal, Unreadable
+from flowrunner.ports import JournalReader, Unreadable
 from flowrunner.services.account_locks import AccountLocks
 
 T = TypeVar("T")
 
 
 class Replays:
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: JournalReader) -> None:
         self._journal = journal
         self._locks = AccountLocks()
 

@@ -14,7 +14,7 @@ from flowrunner.domain.execution import IllegalEvent
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before, misfit
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId
-from flowrunner.ports import CompiledFlows, ExecutionDetail, ExecutionReader, FlowStore, Journal
+from flowrunner.ports import CompiledFlows, ExecutionDetail, ExecutionReader, FlowStore, JournalReader
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest, digest_of
 from flowrunner.services.replays import Replays
 
@@ -27,7 +27,7 @@ class Reruns:
         self,
         executions: Executions,
         reader: ExecutionReader,
-        journal: Journal,
+        journal: JournalReader,
         flows: FlowStore,
         library: CompiledFlows,
     ) -> None:

@@ -14,7 +14,7 @@ from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId, rfc3339
 from flowrunner.language.inputs import Form
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.language.schema_budget import SchemaBudget
-from flowrunner.ports import Clock, Dispatcher, ExecutionReader, Journal, Signal
+from flowrunner.ports import Clock, Dispatcher, ExecutionReader, JournalReader, Signal
 from flowrunner.services.executions import digest_of, key_was_reused
 from flowrunner.services.replays import Replays
 
@@ -48,7 +48,7 @@ class Signals:
     def __init__(
         self,
         reader: ExecutionReader,
-        journal: Journal,
+        journal: JournalReader,
         dispatcher: Dispatcher,
         schemas: SchemaEngine,
         clock: Clock,

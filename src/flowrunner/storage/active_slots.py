@@ -7,7 +7,7 @@ from typing import Any, Final
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports import NewExecution
 from flowrunner.storage.database import Database
-from flowrunner.storage.rows import to_ms
+from flowrunner.storage.rows import ids_with_workspaces, to_ms
 from flowrunner.storage.transaction import Transaction, one_row
 
 # Slots are counted from the executions that hold them, so that none can leak: an ended execution holds none.
@@ -129,17 +129,16 @@ class SqlActiveSlots:
         return int(row[0])
 
     async def expected(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        return await self._ids(EXPECTED, {"since": to_ms(since), "limit": limit})
+        values = {"since": to_ms(since), "limit": limit}
+        return ids_with_workspaces(await self._database.read_long(lambda tx: tx.rows(EXPECTED, values)))
 
     async def idle(self, *, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        return await self._ids(IDLE, {"limit": limit})
+        values = {"limit": limit}
+        return ids_with_workspaces(await self._database.read_long(lambda tx: tx.rows(IDLE, values)))
 
     async def unnotified(self, *, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        return await self._ids(UNNOTIFIED, {"limit": limit})
-
-    async def _ids(self, statement: str, values: dict[str, Any]) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
-        rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
-        return [(ExecutionId(row[0]), WorkspaceId(row[1])) for row in rows]
+        values = {"limit": limit}
+        return ids_with_workspaces(await self._database.read_long(lambda tx: tx.rows(UNNOTIFIED, values)))
 
 
 async def assign_active_slots(tx: Transaction, created: Sequence[tuple[NewExecution, dict[str, Any]]]) -> None:

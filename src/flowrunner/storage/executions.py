@@ -13,8 +13,8 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionView, LogLine, Page
+from flowrunner.storage.appends import REQUEST
 from flowrunner.storage.database import Database
-from flowrunner.storage.journal import REQUEST
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms
 from flowrunner.storage.transaction import Statement, Transaction

@@ -1,8 +1,12 @@
-"""Conversion between times and column values."""
+"""Conversion of column values."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
+
+from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.storage.transaction import Row
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -25,3 +29,7 @@ def from_ms(ms: int) -> datetime:
 
 def from_ms_or_none(ms: int | None) -> datetime | None:
     return None if ms is None else EPOCH + timedelta(milliseconds=ms)
+
+
+def ids_with_workspaces(rows: Sequence[Row]) -> list[tuple[ExecutionId, WorkspaceId]]:
+    return [(ExecutionId(id), WorkspaceId(workspace_id)) for id, workspace_id in rows]

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from flowrunner.dispatch.child_executions import ChildExecutions
+from flowrunner.dispatch.links import LinkingDispatcher
 from flowrunner.dispatch.temporal.admission import Admission
 from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.audit import AuditEntry
@@ -21,11 +21,14 @@ from flowrunner.ports import (
     HANDLERS_RUN,
     OUTCOME_UNKNOWN,
     Cancel,
+    ChildExecutions,
     Clock,
+    ConcurrencyLimits,
+    DueExecutions,
     Engine,
     Fenced,
     Inbox,
-    Journal,
+    JournalReader,
     NewExecution,
     Signal,
 )
@@ -45,7 +48,7 @@ _SWEEPS_TO_FULL: Final = 60
 _PAGE: Final = 500
 
 
-class TemporalDispatcher(ChildExecutions):
+class TemporalDispatcher(LinkingDispatcher):
     """Implements `ports.OpenDispatcher`."""
 
     def __init__(
@@ -54,11 +57,16 @@ class TemporalDispatcher(ChildExecutions):
         workflows: WorkflowClient,
         admission: Admission,
         *,
-        journal: Journal,
+        journal: JournalReader,
+        due: DueExecutions,
+        concurrency: ConcurrencyLimits,
+        children: ChildExecutions,
         inbox: Inbox,
         clock: Clock,
     ) -> None:
-        super().__init__(engine, journal)
+        super().__init__(engine, concurrency, children)
+        self._journal = journal
+        self._due = due
         self._workflows = workflows
         self._admission = admission
         self._inbox = inbox
@@ -200,9 +208,9 @@ class TemporalDispatcher(ChildExecutions):
         self._queued = await self._admission.waiting()
         for id in await self._inbox.waiting(since=now - _LATE, limit=_PAGE):
             await self._workflows.nudge(id, (await self._journal.stored(id)).workspace_id)
-        for id, workspace_id in await self._journal.due(now=now - _LATE_WAIT, limit=_PAGE):
+        for id, workspace_id in await self._due.due(now=now - _LATE_WAIT, limit=_PAGE):
             await self._workflows.nudge(id, workspace_id)
-        for id, workspace_id in await self._journal.unowned(since=now - _LATE, limit=_PAGE):
+        for id, workspace_id in await self._due.unowned(since=now - _LATE, limit=_PAGE):
             await self._workflows.begin(id, workspace_id)
         await self._admission.sweep(late=now - _LATE, limit=_PAGE)
         await self._inbox.purge(before=now - _FORGOTTEN)
@@ -213,7 +221,7 @@ class TemporalDispatcher(ChildExecutions):
         """Start the workflow of every running execution, in case Temporal has lost it."""
         after: ExecutionId | None = None
         while True:
-            page = await self._journal.unfinished(after=after, limit=_PAGE)
+            page = await self._due.unfinished(after=after, limit=_PAGE)
             for id, workspace_id in page:
                 await self._workflows.begin(id, workspace_id)
             if len(page) < _PAGE:

@@ -15,7 +15,7 @@ from flowrunner.dispatch.attempts import until_done
 from flowrunner.dispatch.temporal.workflow import NUDGE, TASK_TIMEOUT, WORKFLOW
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports import Cancel, Clock, Inbox, Journal, Signal, StoredExecution, Vault
+from flowrunner.ports import Cancel, Clock, Inbox, JournalReader, Signal, StoredExecution, Vault
 
 _RPC: Final = timedelta(seconds=10)
 # Longest delay of one execution by unfinished work for others.
@@ -28,7 +28,7 @@ class WorkflowClient:
     """The client of all workflows. Its background work ends with `settled`, or is repeated by the sweep."""
 
     def __init__(
-        self, client: Client, queue: str, *, journal: Journal, inbox: Inbox, vault: Vault, clock: Clock
+        self, client: Client, queue: str, *, journal: JournalReader, inbox: Inbox, vault: Vault, clock: Clock
     ) -> None:
         self._client = client
         self._queue = queue

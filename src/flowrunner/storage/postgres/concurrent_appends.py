@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.storage.journal import AcquireOp, AppendOp, event_rows, summary_row
+from flowrunner.storage.appends import AcquireOp, AppendOp, event_rows, summary_row
 from flowrunner.storage.transaction import Transaction
 
 # Appends all events of many steps. An execution that cannot be advanced gets no events, keeps its messages and is not

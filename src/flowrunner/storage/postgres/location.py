@@ -4,9 +4,9 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
+from flowrunner.storage.appends import AcquireOp, AppendOp, append_together
 from flowrunner.storage.audit_chain import ChainReport, check_chain
 from flowrunner.storage.database import Database
-from flowrunner.storage.journal import AcquireOp, AppendOp, append_together
 from flowrunner.storage.migrations import Schema, UnusableDatabase
 from flowrunner.storage.postgres.concurrent_appends import acquire_concurrently, append_concurrently
 from flowrunner.storage.postgres.connections import check_server

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowrunner.domain.errors import FlowRunnerError
+from flowrunner.storage.appends import AppendOp, append_together
 from flowrunner.storage.audit_chain import ChainReport
 from flowrunner.storage.database import Database
-from flowrunner.storage.journal import AppendOp, append_together
 from flowrunner.storage.migrations import Schema, migrate_sqlite, schema_of_sqlite
 from flowrunner.storage.sqlite.audit import check_chain_of
 from flowrunner.storage.sqlite.database import SqliteDatabase

@@ -1,4 +1,4 @@
-"""Links between executions: parents and children, and executions that share a concurrency limit."""
+"""Effects of executions on each other: parents and children, and executions that share a concurrency limit."""
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -9,17 +9,27 @@ import structlog
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, REPLACED, Engine, Journal, Signal, UnreconciledChild
+from flowrunner.ports import (
+    PARENT_HAS_ENDED,
+    PARENT_HAS_GONE_ON,
+    REPLACED,
+    ChildExecutions,
+    ConcurrencyLimits,
+    Engine,
+    Signal,
+    UnreconciledChild,
+)
 
 logger = structlog.get_logger()
 
 
-class ChildExecutions(ABC):
+class LinkingDispatcher(ABC):
     """The base of dispatchers that implements `ports.ExecutionLinks`; subclasses reach the executions."""
 
-    def __init__(self, engine: Engine, journal: Journal) -> None:
+    def __init__(self, engine: Engine, concurrency: ConcurrencyLimits, children: ChildExecutions) -> None:
         self._engine = engine
-        self._journal = journal
+        self._concurrency = concurrency
+        self._children = children
 
     @abstractmethod
     async def _send(self, id: ExecutionId, signal: Signal) -> None:
@@ -54,7 +64,7 @@ class ChildExecutions(ABC):
 
     def reconcile_children(self, parent_id: ExecutionId) -> None:
         async def reconcile() -> None:
-            await self._reconcile_children(await self._journal.unreconciled_children(parent_id))
+            await self._reconcile_children(await self._children.unreconciled(parent_id))
 
         self._keep_trying(reconcile, "children.reconcile_failed", parent_id)
 
@@ -70,9 +80,9 @@ class ChildExecutions(ABC):
     async def _reconcile_all(self) -> None:
         """Repeat notifications between executions that may have been lost."""
         by_parent: defaultdict[ExecutionId, list[UnreconciledChild]] = defaultdict(list)
-        for pair in await self._journal.unreconciled_children():
+        for pair in await self._children.unreconciled():
             by_parent[pair.parent].append(pair)
-        queued = await self._journal.queued_keys()
+        queued = await self._concurrency.queued_keys()
         for parent, pairs in by_parent.items():
             try:
                 await self._reconcile_children(pairs)
@@ -99,13 +109,13 @@ class ChildExecutions(ABC):
 
     async def _reconcile_queue(self, key: str) -> None:
         """Admit queued executions; if the newest one replaces older ones, cancel those first."""
-        last = await self._journal.last_queued(key)
+        last = await self._concurrency.last_queued(key)
         if last is not None and await self._engine.replaces(last):
             await self._replace(last)
         self.release_slot(key)
 
     async def _replace(self, by: ExecutionId) -> None:
-        for id in await self._journal.older_with_key(by):
+        for id in await self._concurrency.older_with_key(by):
             self.cancel_soon(id, reason=REPLACED)
 
     def _admit_from_queue(self, key: str) -> Callable[[], Awaitable[None]]:
@@ -114,14 +124,14 @@ class ChildExecutions(ABC):
         async def admit() -> None:
             nonlocal has_failed
             try:
-                while (admitted := await self._journal.admit(key)) is not None:
+                while (admitted := await self._concurrency.admit(key)) is not None:
                     self._resume_soon(*admitted)
             except Unavailable:
                 has_failed = True
                 raise
             if has_failed:
                 # The failed call may have admitted one, without returning it.
-                for admitted in await self._journal.holding_slot(key):
+                for admitted in await self._concurrency.holding_slot(key):
                     self._resume_soon(*admitted)
 
         return admit

@@ -1,0 +1,25 @@
+"""Executions that have to be taken up again."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from flowrunner.domain.values import ExecutionId, WorkspaceId
+
+
+class DueExecutions(Protocol):
+    """The executions that some process has to advance, because they run or their wait is over."""
+
+    async def unowned(self, *, since: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
+        """Return executions, with their accounts, that are runnable since ``since`` and have never been owned."""
+        ...
+
+    async def unfinished(self, *, after: ExecutionId | None, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
+        """Return running executions with their accounts, by id, beyond ``after``; `due` returns the waiting ones."""
+        ...
+
+    async def due(self, *, now: datetime, limit: int) -> Sequence[tuple[ExecutionId, WorkspaceId]]:
+        """Return the waiting executions that are due, with their accounts."""
+        ...
+
+    async def next_wake(self) -> datetime | None: ...
