@@ -1,7 +1,6 @@
 """Executions over REST."""
 
-import re
-from dataclasses import replace
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar, get_args
 
 import msgspec
@@ -21,6 +20,7 @@ from flowrunner.api.http.answers import (
     present,
     stored,
 )
+from flowrunner.api.http.idempotency import IDEMPOTENCY_KEY, idempotency_key_of
 from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
 from flowrunner.api.http.routing import ProtectedRoute, caller_of, needs
 from flowrunner.api.http.state import services_of
@@ -34,18 +34,6 @@ from flowrunner.services.executions import StartedExecution
 from flowrunner.services.reruns import CURRENT
 
 router = APIRouter(prefix="/api/v1", tags=["Executions"], route_class=ProtectedRoute)
-
-IDEMPOTENCY_KEY: Final = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "description": "A key starts at most one execution.",
-    "schema": {"type": "string", "maxLength": 255},
-}
-REPEATABLE: Final = IDEMPOTENCY_KEY | {
-    "description": "A repeated request with the same key has no further effect and gets the first answer."
-}
-_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class RunFlow(Body):
@@ -64,18 +52,27 @@ class RunAnswer(Answer, frozen=True, kw_only=True):
     created_at: str
 
     @classmethod
-    def of(cls, started: StartedExecution, **more: Any) -> Self:
+    def of(cls, started: StartedExecution) -> Self:
         return cls(
             execution_id=started.id,
             flow_id=started.flow_id,
             status=started.status.value,
             created_at=rfc3339(started.created_at),
-            **more,
         )
 
 
 class RerunAnswer(RunAnswer, frozen=True, kw_only=True):
     revision: Annotated[int | UnsetType, Meta(description="The flow revision that this execution runs.")] = UNSET
+
+    @classmethod
+    def of(cls, started: StartedExecution) -> Self:
+        return cls(
+            execution_id=started.id,
+            flow_id=started.flow_id,
+            status=started.status.value,
+            created_at=rfc3339(started.created_at),
+            revision=present(started.revision),
+        )
 
 
 R = TypeVar("R", bound=RunAnswer)
@@ -95,18 +92,25 @@ class ExecutionAnswer(Answer, frozen=True, kw_only=True):
     )
 
     @classmethod
-    def of(cls, execution: ExecutionView, **more: Any) -> Self:
-        started_at, ended_at = execution.started_at, execution.completed_at
+    def of(cls, execution: ExecutionView) -> Self:
+        ended_at, error = execution.completed_at, execution.error
         return cls(
             id=execution.id,
             flow_id=execution.flow_id,
             status=execution.status.value,
-            started_at=rfc3339(started_at),
+            started_at=rfc3339(execution.started_at),
             completed_at=UNSET if ended_at is None else rfc3339(ended_at),
-            duration=UNSET if ended_at is None else round((ended_at - started_at).total_seconds() * 1000),
-            error=present(execution.error),
-            **more,
+            duration=UNSET if ended_at is None else _milliseconds(ended_at - execution.started_at),
+            error=UNSET if error is None else _shortened(error),
         )
+
+
+def _shortened(error: str) -> str:
+    return error if len(error) <= LONGEST_LISTED_ERROR else error[: LONGEST_LISTED_ERROR - 1] + "…"
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1000)
 
 
 class WaitingFor(Answer, frozen=True, kw_only=True, forbid_unknown_fields=False):
@@ -210,13 +214,6 @@ async def run_flow(request: Request, id: str, body: RunFlow | None = None) -> Re
     return _accepted(started, RunAnswer.of(started))
 
 
-def idempotency_key_of(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key")
-    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
-        raise invalid("Idempotency-Key", "must be 1 to 255 visible characters")
-    return key
-
-
 def _accepted(started: StartedExecution, body: R) -> Reply[R]:
     return answer(body, 200, {"Idempotent-Replayed": "true"}) if started.is_repeat else answer(body, 201)
 
@@ -239,15 +236,8 @@ async def list_executions(
         statuses=_statuses(status),
         page=page,
     )
-    listed = [ExecutionAnswer.of(_shortened(execution)) for execution in executions]
+    listed = [ExecutionAnswer.of(execution) for execution in executions]
     return answer(ExecutionList(listed, total=total, limit=page.limit, offset=page.offset))
-
-
-def _shortened(execution: ExecutionView) -> ExecutionView:
-    error = execution.error
-    if error is None or len(error) <= LONGEST_LISTED_ERROR:
-        return execution
-    return replace(execution, error=error[: LONGEST_LISTED_ERROR - 1] + "…")
 
 
 def _statuses(text: str | None) -> list[Status]:
@@ -260,9 +250,16 @@ def _statuses(text: str | None) -> list[Status]:
 @router.get("/executions/{id}", responses=errors(401, 403, 404))
 async def get_execution(request: Request, id: str) -> Reply[ExecutionDetailAnswer]:
     execution = await services_of(request).executions.get(caller_of(request), ExecutionId(id))
+    ended_at = execution.completed_at
     return answer(
-        ExecutionDetailAnswer.of(
-            execution,
+        ExecutionDetailAnswer(
+            id=execution.id,
+            flow_id=execution.flow_id,
+            status=execution.status.value,
+            started_at=rfc3339(execution.started_at),
+            completed_at=UNSET if ended_at is None else rfc3339(ended_at),
+            duration=UNSET if ended_at is None else _milliseconds(ended_at - execution.started_at),
+            error=present(execution.error),
             input=stored(execution.input),
             result=stored(execution.result),
             waiting_for=stored(execution.waiting_for),
@@ -272,15 +269,6 @@ async def get_execution(request: Request, id: str) -> Reply[ExecutionDetailAnswe
             rerun_of=present(execution.rerun_of),
         )
     )
-
-
-class SignalBody(Body):
-    payload: Any = Field(default=None, description="The result of the step that waits for the signal.")
-
-
-class ApprovalBody(Body):
-    approved: bool
-    data: Any = Field(default=None, description="The values for the approval's form.")
 
 
 class RerunBody(Body):
@@ -301,39 +289,6 @@ class RerunBody(Body):
         default="new",
         description="`true` if its steps send new idempotency keys, `false` if they repeat those of this execution.",
     )
-
-
-# A key may contain any character, and the name of a step in a loop or a branch contains a slash.
-@router.post(
-    "/executions/{id}/signals/{key:path}",
-    responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra={"parameters": [REPEATABLE], **needs(Right.RUN)},
-)
-async def send_signal(request: Request, id: str, key: str, body: SignalBody | None = None) -> Reply[Message]:
-    """Send the signal that a `wait` node waits for. A signal that arrives early is stored for the node."""
-    payload = None if body is None else body.payload
-    await services_of(request).signals.send(
-        caller_of(request), ExecutionId(id), key, payload, idempotency_key=idempotency_key_of(request)
-    )
-    return answer(Message(message="Signal accepted"))
-
-
-@router.post(
-    "/executions/{id}/approvals/{node:path}",
-    responses=errors(401, 403, 404, 409, *BODY_ERRORS),
-    openapi_extra={"parameters": [REPEATABLE], **needs(Right.RUN)},
-)
-async def answer_approval(request: Request, id: str, node: str, body: ApprovalBody) -> Reply[Message]:
-    """Answer an `approval` node. The first answer counts; later ones are rejected."""
-    await services_of(request).signals.answer(
-        caller_of(request),
-        ExecutionId(id),
-        node,
-        approved=body.approved,
-        data=body.data,
-        idempotency_key=idempotency_key_of(request),
-    )
-    return answer(Message(message="Approved" if body.approved else "Rejected"))
 
 
 @router.post(
@@ -357,7 +312,7 @@ async def rerun_execution(request: Request, id: str, body: RerunBody | None = No
         same_keys=wanted.idempotency == "same",
         idempotency_key=idempotency_key_of(request),
     )
-    return _accepted(started, RerunAnswer.of(started, revision=present(started.revision)))
+    return _accepted(started, RerunAnswer.of(started))
 
 
 @router.delete(

@@ -1,7 +1,7 @@
 """Flows over REST."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Path, Query, Request
 from msgspec import Meta
@@ -86,7 +86,7 @@ class FlowAnswer(Answer, frozen=True, kw_only=True):
     revision: Annotated[int, Meta(description="Revision number of the definition.")]
 
     @classmethod
-    def of(cls, flow: FlowView, **more: Any) -> Self:
+    def of(cls, flow: FlowView) -> Self:
         return cls(
             id=flow.id,
             name=flow.name,
@@ -96,7 +96,6 @@ class FlowAnswer(Answer, frozen=True, kw_only=True):
             updated_at=rfc3339(flow.updated_at),
             tags=flow.tags,
             revision=flow.revision,
-            **more,
         )
 
 
@@ -117,7 +116,7 @@ class RevisionAnswer(Answer, frozen=True, kw_only=True):
     size: Annotated[int, Meta(description="Bytes of the definition.")]
 
     @classmethod
-    def of(cls, revision: RevisionView, **more: Any) -> Self:
+    def of(cls, revision: RevisionView) -> Self:
         return cls(
             number=revision.number,
             version=revision.version,
@@ -125,7 +124,6 @@ class RevisionAnswer(Answer, frozen=True, kw_only=True):
             created_by=revision.created_by,
             is_current=revision.is_current,
             size=revision.size,
-            **more,
         )
 
 
@@ -193,7 +191,18 @@ async def get_flow(request: Request, id: str) -> Reply[FlowDetail]:
     flow = await services_of(request).flows.get(caller_of(request), FlowId(id))
     if is_known(request, flow.state):
         return not_modified(flow.state)
-    return answer(FlowDetail.of(flow, definition=flow.definition), headers={"ETag": etag(flow.state)})
+    detail = FlowDetail(
+        id=flow.id,
+        name=flow.name,
+        description=flow.description,
+        version=flow.version,
+        created_at=rfc3339(flow.created_at),
+        updated_at=rfc3339(flow.updated_at),
+        tags=flow.tags,
+        revision=flow.revision,
+        definition=flow.definition,
+    )
+    return answer(detail, headers={"ETag": etag(flow.state)})
 
 
 @router.post(
@@ -268,7 +277,17 @@ async def list_revisions(
 @router.get("/{id}/revisions/{number}", responses=errors(401, 403, 404, 422))
 async def get_revision(request: Request, id: str, number: RevisionNumber) -> Reply[RevisionDetail]:
     revision = await services_of(request).flows.revision(caller_of(request), FlowId(id), number)
-    return answer(RevisionDetail.of(revision, definition=revision.definition))
+    return answer(
+        RevisionDetail(
+            number=revision.number,
+            version=revision.version,
+            created_at=rfc3339(revision.created_at),
+            created_by=revision.created_by,
+            is_current=revision.is_current,
+            size=revision.size,
+            definition=revision.definition,
+        )
+    )
 
 
 @router.get("/{id}/revisions/{number}/diff", responses=errors(401, 403, 404, 422))

@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
 from flowrunner import __version__
-from flowrunner.api import accounts, audit, executions, flows, health, identity, keys, schemas, secrets, tokens
+from flowrunner.api import accounts, audit, executions, flows, health, identity, keys, schemas, secrets, signals, tokens
 from flowrunner.api.http.edge import Edge
 from flowrunner.api.http.errors import add_error_handlers
 from flowrunner.api.http.hosts import Hosts
@@ -34,6 +34,7 @@ async def openapi(request: Request) -> Response:
 
 ROUTERS: Final = (
     executions.router,
+    signals.router,
     flows.router,
     documents,
     health.router,

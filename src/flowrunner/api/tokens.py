@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Request
 from msgspec import UNSET, Meta, UnsetType
@@ -43,7 +43,7 @@ class TokenInList(Answer, frozen=True, kw_only=True):
     last_used_at: Annotated[str | UnsetType, Meta(description="Absent if the token was never used.")] = UNSET
 
     @classmethod
-    def of(cls, token: TokenView, /, **more: Any) -> Self:
+    def of(cls, token: TokenView) -> Self:
         return cls(
             id=token.id,
             name=token.name,
@@ -51,7 +51,6 @@ class TokenInList(Answer, frozen=True, kw_only=True):
             created_at=rfc3339(token.created_at),
             expires_at=UNSET if token.expires_at is None else rfc3339(token.expires_at),
             last_used_at=UNSET if token.last_used_at is None else rfc3339(token.last_used_at),
-            **more,
         )
 
 
@@ -83,7 +82,15 @@ async def create_token(request: Request, body: CreateToken) -> Reply[NewToken]:
     made, token = await services_of(request).tokens.create(
         caller_of(request), name=body.name, scopes=body.scopes, life=_life(body.expires_in)
     )
-    return answer(NewToken.of(made, token=token), 201)
+    new = NewToken(
+        id=made.id,
+        name=made.name,
+        scopes=made.scopes,
+        created_at=rfc3339(made.created_at),
+        expires_at=UNSET if made.expires_at is None else rfc3339(made.expires_at),
+        token=token,
+    )
+    return answer(new, 201)
 
 
 def _life(text: str | None) -> timedelta | None:

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from starlette.responses import Response, StreamingResponse
 
 _JSON: Final = "application/json"
+_encode: Final = msgspec.json.Encoder().encode
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ class Reply(Response, Generic[A]):
 
 
 def answer(body: A, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply[A]:
-    return encoded(msgspec.json.encode(body), status, headers)
+    return Reply(_encode(body), status, headers, _JSON)
 
 
 def encoded(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply[Any]:
@@ -155,10 +156,10 @@ async def long_listing(empty: L, portions: AsyncIterator[Sequence[Answer]]) -> R
     Args:
         empty: The answer without its items.
     """
-    before, after = msgspec.json.encode(empty).split(b"[]")
+    before, after = _encode(empty).split(b"[]")
     first: Sequence[Answer] = await anext(portions, [])
     if len(first) >= min(empty.limit, empty.total - empty.offset):
-        return encoded(before + msgspec.json.encode(first) + after)
+        return encoded(before + _encode(first) + after)
     return _StreamedReply(_written(before, first, portions, after), media_type=_JSON)
 
 
@@ -174,7 +175,7 @@ async def in_portions(items: Sequence[Answer]) -> AsyncIterator[Sequence[Answer]
 async def _written(
     before: bytes, first: Sequence[Answer], rest: AsyncIterator[Sequence[Answer]], after: bytes
 ) -> AsyncIterator[bytes]:
-    yield before + msgspec.json.encode(first)[:-1]
+    yield before + _encode(first)[:-1]
     async for items in rest:
-        yield b",%b" % msgspec.json.encode(items)[1:-1]
+        yield b",%b" % _encode(items)[1:-1]
     yield b"]" + after
