@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast, get_args
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
-from pydantic_core import CoreSchema, ErrorDetails
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from flowrunner.domain.events import LogLevel
 from flowrunner.domain.expression import CodeKind
@@ -58,18 +58,6 @@ class Params(BaseModel):
     """Base class of node parameters. Unknown keys are faults and types are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Return the schema with the older names of parameters, which pydantic leaves out."""
-        schema = handler(core_schema)
-        properties = handler.resolve_ref_schema(schema).get("properties", {})
-        for parameter in cls.model_fields.values():
-            if isinstance(parameter.validation_alias, AliasChoices):
-                name, *older = (str(choice) for choice in parameter.validation_alias.choices)
-                for old in older:
-                    properties[old] = {**properties[name], "deprecationMessage": f"write {name}"}
-        return schema
 
 
 class NodeFailure(Exception):

@@ -1,12 +1,10 @@
 """Older forms of the language, which are read as today's."""
 
-from dataclasses import replace
-
 import pytest
 
 from flowrunner.domain.expression import render
 from flowrunner.domain.flow import Node
-from flowrunner.language import study_flow
+from flowrunner.language import read_stored_flow, study_flow
 from support.flows import flow_of, specs
 
 
@@ -82,9 +80,20 @@ def test_condition_leads_where_switch_does() -> None:
 
 def test_follow_redirect_is_taken_for_follow_redirects() -> None:
     older = node_of("{type: http.request, params: {url: 'http://x', follow_redirect: true}}")
-    newer = node_of("{type: http.request, params: {url: 'http://x', follow_redirects: true}}")
 
-    assert replace(older, params=newer.params) == newer
+    assert older == node_of("{type: http.request, params: {url: 'http://x', follow_redirects: true}}")
+
+
+def test_hooks_read_and_change_parameters_by_their_older_names() -> None:
+    hooks = node_of(
+        "{type: http.request, params: {url: 'http://x'},"
+        " hooks: {prep: 'context.follow_redirect = !context.follow_redirects; context.follow_redirect_2 = 1'}}"
+    ).hooks
+
+    assert hooks is not None
+    assert hooks.prep is not None
+    (code,) = hooks.prep.codes
+    assert code.text == "context.follow_redirects = !context.follow_redirects; context.follow_redirect_2 = 1"
 
 
 @pytest.mark.parametrize(
@@ -101,17 +110,116 @@ def test_follow_redirect_is_taken_for_follow_redirects() -> None:
 def test_batch_is_a_loop_around_its_node(batch: str, concurrency: int) -> None:
     read = node_of(f"{{type: transform, params: {{value: '${{item}}'}}, if: input.length, batch: {batch}, next: x}}")
 
-    assert (read.type, read.item, read.next, read.timeout_seconds) == ("foreach", "item", {"default": "x"}, None)
-    assert render(read.params.template, {"input": [1, 2]}) == {"items": [1, 2], "concurrency": concurrency}
-    inside = read.scope("0")
-    assert (inside.start, list(inside.nodes)) == ("a", ["a"])
     # The condition is evaluated once for all elements, and the edges belong to the loop.
-    assert read.condition is not None
-    assert (inside.nodes["a"].condition, inside.nodes["a"].next) == (None, {})
-    assert (
-        inside.nodes["a"].params.template
-        == node_of("{type: transform, params: {value: '${item}'}, batch: {}}").scope("0").nodes["a"].params.template
+    assert read == node_of(
+        f"{{type: foreach, params: {{items: '${{input}}', concurrency: {concurrency}}}, if: input.length, next: x,"
+        " nodes: {a: {type: transform, params: {value: '${item}'}}}}"
     )
+
+
+def faults_of(text: str) -> list[tuple[str, str, int | None, int | None]]:
+    return [(fault.path, fault.code, fault.line, fault.column) for fault in study_flow(text, specs()).faults]
+
+
+@pytest.mark.parametrize(
+    ("lines", "path", "code", "line"),
+    [
+        (["type: webhok", "batch: {}"], "type", "node.type", 3),
+        (["type: log", "batch: {}", "params: {mesage: x}"], "params.mesage", "unknown_key", 5),
+        (["type: log", "batch: {}", "params:", "  message: ${itm}"], "params.message", "expression.unknown_name", 6),
+        (["type: log", "batch: {}", "params: {message: x}", "tiemout: 5s"], "tiemout", "unknown_key", 6),
+        (["type: log", "batch: {}", "params: {message: x}", "timeout: x"], "timeout", "duration", 6),
+        (["type: log", "batch: {}", "params: {message: x}", "next: {default: b}"], "next.default", "edge.target", 6),
+        (
+            ["type: log", "params: {message: x}", "retry: {max: 1,", "  max_retries: 1}", "batch: {}"],
+            "retry.max_retries", "retry.twice", 6,
+        ),
+        (
+            ["type: log", "params: {message: x}", "retry: {", "  max_retries: x}", "batch: {}"],
+            "retry.max_retries", "type", 6,
+        ),
+        (
+            ["type: webhook", "params: {url: 'http://x'}", "batch: {}", "next:", "  success: b"],
+            "next.success", "edge.target", 7,
+        ),
+    ],
+)  # fmt: skip
+def test_a_fault_within_a_batch_has_the_keys_and_the_line_of_the_document(
+    lines: list[str], path: str, code: str, line: int
+) -> None:
+    text = "nodes:\n  a:\n" + "".join(f"    {one}\n" for one in lines)
+
+    assert [fault[:3] for fault in faults_of(text)] == [(f"nodes.a.{path}", code, line)]
+
+
+def test_a_node_within_a_batch_that_has_its_name_keeps_its_own_line() -> None:
+    text = (
+        "nodes:\n  a:\n    type: foreach\n    params: {items: [1]}\n    batch: {}\n"
+        "    nodes:\n      a: {type: log, params: {}}\n"
+    )
+
+    assert [fault[:3] for fault in faults_of(text)] == [("nodes.a.nodes.a.params.message", "required", 7)]
+
+
+def test_a_script_within_a_batch_is_told_of_by_the_keys_of_the_document() -> None:
+    reading = study_flow(
+        "nodes:\n  a:\n    type: transform\n    batch: {}\n    params:\n      script: return 1\n", specs()
+    )
+
+    assert [(code.place.path, code.place.line) for code in reading.codes] == [("nodes.a.params.script", 6)]
+
+
+def test_an_edge_for_an_action_of_the_node_is_accepted_though_a_batch_never_takes_it() -> None:
+    flow = flow_of(
+        "nodes:\n  a: {type: approval, params: {prompt: x}, batch: {}, next: {approved: b, rejected: c, default: d}}\n"
+        "  b: {type: return}\n  c: {type: return}\n  d: {type: return}\n"
+    )
+
+    assert flow.nodes["a"].target("default") == "d"
+    assert flow.nodes["a"].target("approved") is None
+
+
+@pytest.mark.parametrize(
+    ("edge", "message"),
+    [
+        ("sucess", "'sucess' can never fire: a node of type log has no such action"),
+        ("error.http", "'error.http' can never fire: a node of type log has no such action"),
+    ],
+)
+def test_an_edge_that_the_node_of_a_batch_does_not_have_is_a_fault(edge: str, message: str) -> None:
+    node = f"{{type: log, params: {{message: x}}, batch: {{}},\n    next: {{{edge}: b}}}}"
+    (fault,) = study_flow(f"nodes:\n  a: {node}\n  b: {{type: return}}\n", specs()).faults
+
+    assert (fault.path, fault.line, fault.message) == (f"nodes.a.next.{edge}", 3, message)
+
+
+def test_a_stored_batch_is_read_within_as_many_scopes_as_earlier_versions_accepted() -> None:
+    text = "{type: log, params: {message: '${item}'}, batch: {}}"
+    for _ in range(8):
+        text = f"{{type: foreach, params: {{items: [1]}}, nodes: {{a: {text}}}}}"
+    node = read_stored_flow(f"nodes: {{a: {text}}}", specs()).nodes["a"]
+
+    for _ in range(8):
+        node = node.scope("0").nodes["a"]
+    assert (node.type, node.scope("0").nodes["a"].type, node.unreadable) == ("foreach", "log", None)
+
+
+def test_a_batch_is_inside_the_scope_in_which_it_is_written() -> None:
+    reading = study_flow(
+        "nodes:\n  l: {type: foreach, params: {items: [1]}, nodes: {b: {type: log, params: {message: x}, batch: {}}},"
+        " next: r}\n  r: {type: return, params: {value: '${nodes.b.result}'}}\n",
+        specs(),
+    )
+
+    assert [fault.message for fault in reading.faults] == [
+        "'${nodes.b.result}': 'b' is inside 'l' and visible only there"
+    ]
+
+
+def test_a_mock_of_an_older_wait_is_compared_with_the_actions_of_delay() -> None:
+    text = "nodes: {a: {type: wait, params: {duration: 1s}}}\ntests: {t: {mocks: {a: {action: timeout}}}}"
+
+    assert [fault[:2] for fault in faults_of(text)] == [("tests.t.mocks.a.action", "mock.action")]
 
 
 def test_hooks_are_scripts_around_the_node() -> None:

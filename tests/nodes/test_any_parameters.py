@@ -24,7 +24,7 @@ from support.networks import LOOPBACK
 TAKEN: Final[dict[str, dict[str, Any]]] = {
     "http.request": {
         "url": "http://127.0.0.1:1/", "method": "PUT", "headers": {"A": "b"}, "query": {"a": [1, True]}, "body": [1],
-        "form": {"a": 1}, "auth": {"token": "t"}, "timeout": "1s", "follow_redirects": True, "follow_redirect": True,
+        "form": {"a": 1}, "auth": {"token": "t"}, "timeout": "1s", "follow_redirects": True,
         "expect_status": [200], "response": "json",
     },
     "webhook": {

@@ -11,7 +11,6 @@ from flowrunner.domain.expression import CodePlace
 from flowrunner.domain.flow import ParamFault
 from flowrunner.domain.suggestions import SLIP, Suggestions, squashed
 from flowrunner.domain.values import JSON
-from flowrunner.language.legacy import Remark
 from flowrunner.language.yaml_source import Keys, Source, dotted
 
 MAX_NAME_CHARACTERS: Final = 200
@@ -161,11 +160,6 @@ class Document:
             return False
         return fault.code != "expression.unknown_name" or fault.path in self.unread
 
-    def remark(self, remark: Remark) -> None:
-        """Record a remark from the rewriting to the current form."""
-        record = self.warn if remark.is_warning else self.fault
-        record(remark.keys, remark.code, remark.message, remark.hint, key=not remark.is_warning)
-
     def warn_at(self, place: CodePlace, code: str, message: str, hint: str, line: int | None = None) -> None:
         """Record a warning about a piece of JavaScript, or about one line of it."""
         place = place.of_line(line)
@@ -178,9 +172,8 @@ class Document:
 
     def code_place(self, keys: Keys) -> CodePlace:
         place = self.source.place(keys)
-        return CodePlace(dotted(keys), place.line, place.column, place.block_line)
+        return CodePlace(dotted(self.source.written(keys)), place.line, place.column, place.block_line)
 
     def found(self, keys: Keys, code: str, message: str, hint: str | None, *, key: bool) -> Fault:
-        place = (self.source.key_places.get(keys) if key else None) or self.source.place(keys)
-        path = dotted(self.source.older_keys.get(keys, keys))
+        place, path = self.source.place(keys, key=key), dotted(self.source.written(keys))
         return Fault(path=path, message=message, code=code, line=place.line, column=place.column, hint=hint)

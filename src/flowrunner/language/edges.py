@@ -48,7 +48,7 @@ def read_edges(
     actions = spec.actions_of(params) if spec is not None else frozenset[str]()
     if actions is None:
         # The actions are not known yet, so every edge may fire.
-        actions = frozenset(action for action in written if not _is_of_error(action))
+        actions = frozenset(action for action in written if not is_of_error(action))
     if "if" in node:
         actions |= {SKIPPED_ACTION, DEFAULT_ACTION}
     edges, has_misnamed = {}, False
@@ -56,12 +56,12 @@ def read_edges(
         if not isinstance(target, str) or target not in siblings:
             document.fault(places[action], "edge.target", *_no_target(document, action, target, siblings, elsewhere))
             document.dangling_edges += 1
-        elif spec is not None and not _can_fire(action, actions, spec):
+        elif spec is not None and not can_fire(action, actions, spec):
             has_misnamed = True
             document.fault(
                 places[action],
                 "edge.action",
-                *_never_fires(document, action, actions, spec),
+                *never_fires(document, action, actions, spec),
                 key=len(places[action]) > len(at),
             )
         else:
@@ -161,11 +161,11 @@ def only_after_errors(nodes: Mapping[str, JSON], node_types: Mapping[str, NodeTy
             after[False] |= targets_of(node)
             continue
         params = node.get("params")
-        # An older form may end with the action `error`.
+        # A type may have an action called `error`.
         actions = spec.actions_of(params if isinstance(params, dict) else {})
         for action, target in edges.items():
             is_action = action == "error" and (actions is None or action in actions)
-            after[_is_of_error(action) and not is_action].add(str(target))
+            after[is_of_error(action) and not is_action].add(str(target))
     return after[True] - after[False]
 
 
@@ -217,8 +217,8 @@ def _no_target(
             return "must be the name of a node", None
 
 
-def _never_fires(document: Document, action: str, actions: frozenset[str], spec: NodeTypeSpec) -> tuple[str, str]:
-    if not actions and not _is_of_error(action):
+def never_fires(document: Document, action: str, actions: frozenset[str], spec: NodeTypeSpec) -> tuple[str, str]:
+    if not actions and not is_of_error(action):
         message = f"a node of type {spec.name} ends its scope: nothing comes after it"
         return message, "leave 'next' out; to continue with a value, use a node of type transform"
     message = f"'{action}' can never fire: a node of type {spec.name} has no such action"
@@ -228,7 +228,7 @@ def _never_fires(document: Document, action: str, actions: frozenset[str], spec:
 def _hint_of_action(document: Document, action: str, actions: frozenset[str], spec: NodeTypeSpec) -> str:
     if action.startswith("error."):
         near = nearest_error(action.removeprefix("error."))
-        if near is not None and _can_fire(f"error.{near}", actions, spec):
+        if near is not None and can_fire(f"error.{near}", actions, spec):
             return f"did you mean 'error.{near}'?"
     some = ", ".join(sorted(actions)[:_MOST_LISTED]) or "none"
     return (
@@ -237,13 +237,13 @@ def _hint_of_action(document: Document, action: str, actions: frozenset[str], sp
     )
 
 
-def _is_of_error(action: str) -> bool:
+def is_of_error(action: str) -> bool:
     return action == "error" or action.startswith("error.")
 
 
-def _can_fire(action: str, actions: frozenset[str], spec: NodeTypeSpec) -> bool:
+def can_fire(action: str, actions: frozenset[str], spec: NodeTypeSpec) -> bool:
     if action == "error":
         return True
-    if not _is_of_error(action):
+    if not is_of_error(action):
         return action in actions
     return may_fail_with(action.removeprefix("error."), spec)

@@ -17,8 +17,6 @@ from flowrunner.language.yaml_source import Keys
 CONDITION: Final[Mapping[tuple[str, ...], CodeKind]] = {(): CodeKind.CONDITION}
 BODY: Final[Mapping[tuple[str, ...], CodeKind]] = {(): CodeKind.BODY}
 
-# In earlier versions, `result` in params was the input: the result of the previous node.
-OLDER_PARAMETER_NAMES: Final = {"result": "input"}
 _NO_NAMES: Final[Mapping[str, str]] = {}
 # Names whose keys are known when the flow is saved.
 _KNOWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {

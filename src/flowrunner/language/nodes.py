@@ -5,39 +5,25 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from flowrunner.domain.expression import (
-    OUTPUT_NAMES,
-    PARAMETER_NAMES,
-    Code,
-    Constant,
-    MapOf,
-    Path,
-    Value,
-)
+from flowrunner.domain.expression import OUTPUT_NAMES, PARAMETER_NAMES
 from flowrunner.domain.expression.javascript import GLOBALS, KEYWORDS
-from flowrunner.domain.expression.script import Script
-from flowrunner.domain.flow import (
-    ChildScopesKey,
-    Graph,
-    Hooks,
-    Node,
-    NodeTypeSpec,
-    Prepared,
-    prepared,
-)
+from flowrunner.domain.flow import ChildScopesKey, Graph, Node, NodeTypeSpec
 from flowrunner.domain.suggestions import is_suggestion, squashed
 from flowrunner.domain.values import JSON
 from flowrunner.language.context import ScopeContext
 from flowrunner.language.document import MAX_NAME_CHARACTERS, Document, is_name
 from flowrunner.language.edges import check_reach, check_start, first_nodes, only_after_errors, read_edges
-from flowrunner.language.expressions import BODY, CONDITION, OLDER_PARAMETER_NAMES, Expressions, strings_in
+from flowrunner.language.expressions import CONDITION, Expressions, strings_in
 from flowrunner.language.foreign_forms import OF_NODES, OF_TYPES, is_edge
+from flowrunner.language.legacy import NODE_KEYS as OLDER_NODE_KEYS
+from flowrunner.language.legacy import PARAMETER_NAMES as OLDER_PARAMETER_NAMES
+from flowrunner.language.legacy import read_hooks
 from flowrunner.language.raw_nodes import is_node, repeated_nodes, targets_of
 from flowrunner.language.retries import RetrySettings, policy_of, read_retry
 from flowrunner.language.yaml_source import Keys
 
 NODE_KEYS: Final = (
-    "type", "description", "if", "params", "timeout", "retry", "output", "next", "idempotent", "hooks", "batch",
+    "type", "description", "if", "params", "timeout", "retry", "output", "next", "idempotent", *OLDER_NODE_KEYS,
 )  # fmt: skip
 _ALL_INNER_KEYS: Final = ("nodes", "start", "branches")
 _INNER_KEYS: Final[Mapping[ChildScopesKey | None, tuple[str, ...]]] = {
@@ -47,14 +33,10 @@ _SAMPLES: Final[Mapping[ChildScopesKey, str]] = {
     "nodes": "nodes: {…}",
     "branches": "branches: {left: {nodes: {…}}, right: {nodes: {…}}}",
 }
-_HOOKS_KEYS: Final = ("prep", "exec", "post")
-_BATCH_KEYS: Final = ("strategy", "max_parallel")
-_BATCH_STRATEGIES: Final = ("serial", "parallel", "worker_pool")
 
 # Type of the nodes that call other flows.
 CALLING: Final = "flow"
 MAX_DEPTH_OF_SCOPES: Final = 8
-BATCH_CONCURRENCY: Final = 10
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 
 
@@ -172,14 +154,11 @@ class NodeReader:
         document.text_at(node, at, "description", limit=10_000)
         written = document.map_at(node, at, "params", "each parameter by its name: params: {…}")
         edges = read_edges(document, node, at, siblings, spec=spec, params=written, elsewhere=context.elsewhere)
-        is_batch = node.get("batch") is not None
-        inside = replace(context, names=context.names | {"item", "index"}, is_first=False) if is_batch else context
         condition = None
         if "if" in node:
             condition = template(node["if"], (*at, "if"), PARAMETER_NAMES, context, CONDITION)
-        filled = (
-            replace(inside, names=inside.names | {"index"}) if spec is not None and spec.reevaluate_params else inside
-        )
+        is_reevaluated = spec is not None and spec.reevaluate_params
+        filled = replace(context, names=context.names | {"index"}) if is_reevaluated else context
         collects = spec is not None and spec.collects and written.get("collect") is not None
         params = template(
             {k: v for k, v in written.items() if k != "collect"} if collects else written,
@@ -188,8 +167,8 @@ class NodeReader:
         )  # fmt: skip
         output = None
         if "output" in node:
-            output = template(node["output"], (*at, "output"), OUTPUT_NAMES, inside)
-        hooks = self.hooks(node, at, inside)
+            output = template(node["output"], (*at, "output"), OUTPUT_NAMES, context)
+        hooks = read_hooks(node, at, self.expressions, context)
         timeout = document.duration_at(node, at, "timeout")
         idempotent = node.get("idempotent")
         if idempotent is not None and not isinstance(idempotent, bool):
@@ -224,7 +203,7 @@ class NodeReader:
             limit = self.defaults.timeout_seconds
         may_repeat = spec.repeatable(written) if idempotent is None else bool(idempotent)
         settings = {**self.defaults.retry, **retry} if may_repeat and spec.child_scopes is None else retry
-        read = Node(
+        return Node(
             name=name,
             type=spec.name,
             params=params,
@@ -241,7 +220,6 @@ class NodeReader:
             collect=collect,
             item=item,
         )
-        return self.batch(node, at, read) if is_batch else read
 
     def check_keys(self, node: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec | None) -> frozenset[str]:
         """Report the keys that a node of this type does not have; return the keys that they probably mean."""
@@ -302,55 +280,6 @@ class NodeReader:
             if isinstance(params.get(key), dict) and not any("${" in text for _, text in strings_in(params[key], ())):
                 self.document.schema(params[key], (*at, key))
 
-    def hooks(self, node: Mapping[str, JSON], at: Keys, context: ScopeContext) -> Hooks | None:
-        if node.get("hooks") is None:
-            return None
-        at = (*at, "hooks")
-        written = self.document.map_at(node, at[:-1], "hooks")
-        self.document.known_keys(written, at, _HOOKS_KEYS)
-        names = {"prep": PARAMETER_NAMES, "exec": PARAMETER_NAMES, "post": OUTPUT_NAMES}
-        # These hooks may change the object in place instead of returning it.
-        changed = {"prep": "context", "post": "result"}
-        hooks = {}
-        for key in _HOOKS_KEYS:
-            script = written.get(key)
-            if script is None:
-                continue
-            if not isinstance(script, str):
-                self.document.fault((*at, key), "type", "must be JavaScript, as text")
-                continue
-            hooks[key] = self.expressions.template(
-                script, (*at, key), names[key] | {"context"}, context, BODY, changed=changed.get(key)
-            )
-        return Hooks(
-            **{key: _with_change(hook, changed[key]) if key in changed else hook for key, hook in hooks.items()}
-        )
-
-    def batch(self, node: Mapping[str, JSON], at: Keys, inside: Node) -> Node:
-        """Read the older form of a node that runs for each element of its input, as a loop around the node."""
-        at = (*at, "batch")
-        written = self.document.map_at(node, at[:-1], "batch")
-        self.document.known_keys(written, at, _BATCH_KEYS)
-        strategy = written.get("strategy", "serial")
-        if strategy not in _BATCH_STRATEGIES:
-            self.document.fault((*at, "strategy"), "enum", f"must be one of: {', '.join(_BATCH_STRATEGIES)}")
-        most = self.document.whole_number_at(written, at, "max_parallel", 1, 1000)
-        concurrency = 1 if strategy == "serial" else most or BATCH_CONCURRENCY
-        if "foreach" not in self.node_types:
-            self.document.fault(at, "node.type", "this server has no loops")
-        return Node(
-            name=inside.name,
-            type="foreach",
-            params=prepared(
-                MapOf((("items", Value(Path("input", "input", ()))), ("concurrency", Constant(concurrency))))
-            ),
-            condition=inside.condition,
-            next=inside.next,
-            timeout_seconds=None,
-            child_scopes={"": Graph(start=inside.name, nodes={inside.name: replace(inside, condition=None, next={})})},
-            item="item",
-        )
-
     def child_scopes(
         self, node: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec, context: ScopeContext, *, is_reported: bool
     ) -> tuple[Mapping[str, Graph], str | None]:
@@ -361,7 +290,7 @@ class NodeReader:
         """
         if spec.child_scopes is None:
             return {}, None
-        if context.depth >= MAX_DEPTH_OF_SCOPES:
+        if context.depth >= MAX_DEPTH_OF_SCOPES and not self.document.is_stored:
             self.document.fault(at, "scope.depth", f"scopes are nested more than {MAX_DEPTH_OF_SCOPES} deep", key=True)
             return {}, None
         if node.get(spec.child_scopes) is None:
@@ -429,18 +358,6 @@ def _within(context: ScopeContext, node: Mapping[str, JSON], item: str | None) -
         running=context.running - inner,
         is_first=False,
     )
-
-
-def _with_change(hook: Prepared, name: str) -> Prepared:
-    """Return the hook so that it returns the changed ``name`` if the script returns nothing."""
-    match hook.template:
-        case Value(Code(text, script, place, references)):
-            source = (
-                f"return (($given) => $given === undefined ? {name} : $given)((function () {{{script.source}\n}})())"
-            )
-            return prepared(Value(Code(text, Script(source, is_body=True), place, references)))
-        case _:
-            return hook
 
 
 def _one_of(known: Collection[str]) -> str:

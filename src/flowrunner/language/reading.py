@@ -17,7 +17,7 @@ from flowrunner.language.flow_tests import read_tests
 from flowrunner.language.foreign_forms import OF_FLOWS
 from flowrunner.language.inputs import schema_of
 from flowrunner.language.json_schema import type_meant
-from flowrunner.language.legacy import modernized
+from flowrunner.language.legacy import modernize
 from flowrunner.language.nodes import Defaults, NodeReader
 from flowrunner.language.raw_nodes import is_node, nodes_by_scope, set_by_nodes
 from flowrunner.language.retries import read_retry
@@ -79,11 +79,8 @@ def read_stored_flow(text: str, node_types: Mapping[str, NodeTypeSpec]) -> Flow:
     Raises:
         InvalidFlow: If something outside the nodes cannot be read.
     """
-    source, remarks = modernized(yaml_source.read_yaml(text), node_types)
-    document = Document(source, lambda schema: (), is_stored=True)
-    for remark in remarks:
-        document.remark(remark)
-    flow = _FlowReader(document, Expressions(document), node_types).read()
+    document = Document(yaml_source.read_yaml(text), lambda schema: (), is_stored=True)
+    flow = _flow_reader(document, node_types).read()
     lost = [
         fault
         for fault in document.take_lost(0)
@@ -105,29 +102,39 @@ def study_flow(
         source = yaml_source.read_yaml(text)
     except InvalidFlow as error:
         return Reading(flow=None, faults=error.faults)
-    source, remarks = modernized(source, node_types)
     document = Document(source, check_schema)
-    for remark in remarks:
-        document.remark(remark)
-    expressions = Expressions(document)
-    flow = _FlowReader(document, expressions, node_types).read()
+    reader = _flow_reader(document, node_types)
+    flow, expressions = reader.read(), reader.expressions
     is_faulty = any(not fault.is_warning for fault in document.faults)
     return Reading(
         flow=None if is_faulty else flow,
-        faults=sorted(document.faults, key=lambda f: (f.line or 0, f.column or 0)),
+        # A node and the loop that an older form puts around it have the same name.
+        faults=sorted(dict.fromkeys(document.faults), key=lambda f: (f.line or 0, f.column or 0)),
         codes=tuple(expressions.codes),
         secrets=expressions.secrets,
         flows=document.flows,
     )
 
 
+def _flow_reader(document: Document, node_types: Mapping[str, NodeTypeSpec]) -> "_FlowReader":
+    written = document.source.value
+    nodes = written.get("nodes") if isinstance(written, dict) else None
+    modernize(document, node_types)
+    return _FlowReader(document, Expressions(document), node_types, nodes if isinstance(nodes, dict) else {})
+
+
 @dataclass(slots=True)
 class _FlowReader:
-    """Reader of the top-level keys of one document."""
+    """Reader of the top-level keys of one document.
+
+    Attributes:
+        nodes_as_written: The nodes before they were rewritten to the current form.
+    """
 
     document: Document
     expressions: Expressions
     node_types: Mapping[str, NodeTypeSpec]
+    nodes_as_written: Mapping[str, JSON]
 
     def read(self) -> Flow | None:
         document, written = self.document, self.document.source.value
@@ -157,7 +164,7 @@ class _FlowReader:
 
         context = ScopeContext(
             visible=nodes.keys(),
-            elsewhere=dict(nodes_by_scope(nodes)),
+            elsewhere=dict(nodes_by_scope(self.nodes_as_written)),
             names=frozenset(),
             variables={*variables, *set_by_nodes(nodes)},
             inputs=None if inputs is None else inputs.keys(),
@@ -185,7 +192,7 @@ class _FlowReader:
             on_failure=handlers["on_failure"],
             on_finish=handlers["on_finish"],
             limits=self.limits(written, context),
-            tests=self.tests(written, nodes),
+            tests=self.tests(written),
         )
 
     def tags(self, metadata: Mapping[str, JSON]) -> tuple[str, ...]:
@@ -278,9 +285,9 @@ class _FlowReader:
             return None
         return Concurrency(most=most, key=key, on_limit=cast("OnLimit", on_limit))
 
-    def tests(self, written: Mapping[str, JSON], nodes: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    def tests(self, written: Mapping[str, JSON]) -> Mapping[str, JSON]:
         tests = self.document.map_at(written, (), "tests")
-        for found in read_tests(tests, nodes, self.node_types)[1]:
+        for found in read_tests(tests, self.nodes_as_written, self.node_types)[1]:
             record = self.document.warn if found.is_warning else self.document.fault
             record(("tests", *found.keys), found.code, found.message, found.hint, key=found.is_of_key)
         return tests

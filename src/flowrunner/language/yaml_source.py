@@ -54,7 +54,7 @@ class Source:
 
     Attributes:
         key_places: Position of the key of each entry; the place of the value is in `places`.
-        older_keys: Keys as written, by the current keys that they were rewritten to.
+        older_keys: Keys as written, by the current keys to which they, and all within them, were rewritten.
     """
 
     value: JSON
@@ -62,8 +62,23 @@ class Source:
     key_places: Mapping[Keys, Position]
     older_keys: Mapping[Keys, Keys] = field(default_factory=dict)
 
-    def place(self, keys: Keys) -> Position:
-        """Return the place of the value at ``keys``, or of the nearest value around it."""
+    def written(self, keys: Keys) -> Keys:
+        """Return the keys in the document as written of what is now at ``keys``."""
+        if self.older_keys:
+            for length in range(len(keys), 0, -1):
+                if (older := self.older_keys.get(keys[:length])) is not None:
+                    return (*older, *keys[length:])
+        return keys
+
+    def place(self, keys: Keys, *, key: bool = False) -> Position:
+        """Return the place of the value at ``keys``, or of the nearest value around it.
+
+        Args:
+            key: Return the place of the key, if the value has one.
+        """
+        keys = self.written(keys)
+        if key and keys in self.key_places:
+            return self.key_places[keys]
         while keys not in self.places and keys:
             keys = keys[:-1]
         return self.places.get(keys, Position(1, 1))

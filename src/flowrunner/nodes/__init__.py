@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
+from flowrunner.nodes.condition import ConditionNode
 from flowrunner.nodes.control import Fail, Return, Set
 from flowrunner.nodes.delay import Delay
 from flowrunner.nodes.http_request import HttpRequest
 from flowrunner.nodes.log import Log
 from flowrunner.nodes.loops import Foreach, Parallel, While
 from flowrunner.nodes.subflow import SubflowNode
-from flowrunner.nodes.switch import ConditionNode, SwitchNode
+from flowrunner.nodes.switch import SwitchNode
 from flowrunner.nodes.transform import Transform
 from flowrunner.nodes.wait import Approval, WaitNode
 from flowrunner.nodes.webhook import Webhook

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator
 
 from flowrunner.domain.duration import hint_for, parse_duration
 from flowrunner.plugin import NodeFailure
@@ -22,10 +22,6 @@ def _with_a_unit(value: Any) -> Any:
 
 
 Duration: TypeAlias = Annotated[str, BeforeValidator(_with_a_unit), AfterValidator(_readable)]
-
-
-# Older documents write a number of seconds, which the reader of documents converts.
-Timeout: TypeAlias = Annotated[Duration, WithJsonSchema({"type": ["string", "number"]})]
 
 
 def seconds_of(text: str) -> float:

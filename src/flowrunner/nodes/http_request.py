@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from flowrunner.domain.duration import LONGEST_SECONDS, parse_duration
-from flowrunner.nodes.durations import Timeout, seconds_of
+from flowrunner.nodes.durations import Duration, seconds_of
 from flowrunner.nodes.http import (
     ERRORS,
     REPEATABLE_METHODS,
@@ -78,10 +78,8 @@ class HttpRequestParams(Params):
     body: Any = Field(default=None, description="Text, or any value to be sent as JSON.")
     form: Fields | None = Field(default=None, description="Sent as application/x-www-form-urlencoded.")
     auth: Auth | None = None
-    timeout: Timeout | None = Field(default=None, description="How long one attempt may take.")
-    follow_redirects: Annotated[
-        bool, Field(default=False, validation_alias=AliasChoices("follow_redirects", "follow_redirect"))
-    ]
+    timeout: Duration | None = Field(default=None, description="How long one attempt may take.")
+    follow_redirects: bool = False
     expect_status: int | Annotated[list[int], Field(max_length=_MOST_STATUSES)] | None = Field(
         default=None, description="200 to 299 if absent."
     )

@@ -1,13 +1,13 @@
-"""Node type `switch`: choose the next node. `condition` is its older form."""
+"""Node type `switch`: choose the next node."""
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from flowrunner.domain.suggestions import is_suggestion
-from flowrunner.plugin import JSON, CodeKind, NodeFailure, NodeType, Outcome, ParamFault, Params, StepContext
+from flowrunner.plugin import JSON, CodeKind, NodeType, Outcome, ParamFault, Params, StepContext
 
 DEFAULT: Final = "default"
 # Keys of other systems for the value that each case is compared with.
@@ -22,24 +22,13 @@ MAX_ACTION_CHARACTERS: Final = 200
 When = Annotated[Any, WithJsonSchema({"type": ["string", "boolean"]})]
 
 
-# An action of `condition`. Errors of the node take the same edge.
-ERROR: Final = "error"
-
-
-def _no_error(action: str) -> str:
-    if action == ERROR or action.startswith("error."):
+def no_error(action: str) -> str:
+    if action == "error" or action.startswith("error."):
         raise ValueError("must not be named like an error")
     return action
 
 
-Action = Annotated[str, Field(min_length=1, max_length=MAX_ACTION_CHARACTERS), AfterValidator(_no_error)]
-
-
-OldAction = Annotated[
-    str,
-    Field(min_length=1, max_length=MAX_ACTION_CHARACTERS),
-    AfterValidator(lambda action: action if action == ERROR else _no_error(action)),
-]
+Action = Annotated[str, Field(min_length=1, max_length=MAX_ACTION_CHARACTERS), AfterValidator(no_error)]
 
 
 class Case(Params):
@@ -61,72 +50,16 @@ class SwitchNode(NodeType[SwitchParams]):
     pure = True
 
     def actions_of(self, params: Mapping[str, JSON]) -> frozenset[str] | None:
-        return _actions(params, "cases")
+        return actions_of_cases(params, "cases")
 
     def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
-        return _of_cases(super().check(params), params, "cases", "when")
+        return faults_of_cases(super().check(params), params, "cases", "when")
 
     async def run(self, params: SwitchParams, context: StepContext) -> Outcome:
         return Outcome(context.input, first_true([(c.when, c.action) for c in params.cases], params.default_action))
 
 
-class OldCase(Params):
-    condition: When
-    action: OldAction
-
-
-class ConditionParams(Params):
-    conditions: list[OldCase] | None = Field(default=None, min_length=1, max_length=1000)
-    condition_script: Any = Field(
-        default=None, description="JavaScript, the body of a function, which returns true, false or an action."
-    )
-    default_action: OldAction = DEFAULT
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if len(self.model_fields_set & {"conditions", "condition_script"}) != 1:
-            raise ValueError("give either 'conditions' or 'condition_script'")
-        return self
-
-
-class ConditionNode(NodeType[ConditionParams]):
-    """An older form of `switch`."""
-
-    type = "condition"
-    Params = ConditionParams
-    code: ClassVar = {
-        ("conditions", "*", "condition"): CodeKind.CONDITION,
-        ("condition_script",): CodeKind.BODY,
-    }
-    pure = True
-
-    def actions_of(self, params: Mapping[str, JSON]) -> frozenset[str] | None:
-        return _actions(params, "conditions")
-
-    def check(self, params: Mapping[str, JSON]) -> list[ParamFault]:
-        return _of_cases(super().check(params), params, "conditions", "condition")
-
-    async def run(self, params: ConditionParams, context: StepContext) -> Outcome:
-        if params.conditions is None:
-            return Outcome(context.input, _action_of(params.condition_script, params.default_action))
-        cases = [(c.condition, c.action) for c in params.conditions]
-        return Outcome(context.input, first_true(cases, params.default_action))
-
-
-def _action_of(returned: JSON, default: str) -> str:
-    """Return the action for the return value of a script."""
-    match returned:
-        case bool():
-            return "true" if returned else "false"
-        case None:
-            return default
-        case str() if 0 < len(returned) <= MAX_ACTION_CHARACTERS and not returned.startswith("error."):
-            return returned
-        case _:
-            raise NodeFailure("script", "The script of a condition must return true, false or the name of an action")
-
-
-def _actions(params: Mapping[str, JSON], key: str) -> frozenset[str] | None:
+def actions_of_cases(params: Mapping[str, JSON], key: str) -> frozenset[str] | None:
     cases = params.get(key)
     if not isinstance(cases, list):
         return None
@@ -138,7 +71,9 @@ def _actions(params: Mapping[str, JSON], key: str) -> frozenset[str] | None:
     return frozenset(actions) if len(actions) == len(written) else None
 
 
-def _of_cases(faults: Sequence[ParamFault], params: Mapping[str, JSON], key: str, condition: str) -> list[ParamFault]:
+def faults_of_cases(
+    faults: Sequence[ParamFault], params: Mapping[str, JSON], key: str, condition: str
+) -> list[ParamFault]:
     """Replace the faults of cases in the form of other languages by one fault with the right form."""
     cases = params.get(key)
     if isinstance(cases, Mapping):

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field, field_validator
 
-from flowrunner.nodes.durations import Timeout, seconds_of
+from flowrunner.nodes.durations import Duration, seconds_of
 from flowrunner.nodes.texts import Message
 from flowrunner.plugin import JSON, NodeType, Outcome, Params, Signalled, StepContext, Suspend
 
@@ -15,7 +15,7 @@ MAX_KEY_CHARACTERS: Final = 200
 
 class WaitParams(Params):
     key: str = Field(min_length=1, max_length=MAX_KEY_CHARACTERS, description="Name of the signal to wait for.")
-    timeout: Timeout | None = Field(default=None, description="How long to wait: 10m, 2h, 1d. Indefinitely if absent.")
+    timeout: Duration | None = Field(default=None, description="How long to wait: 10m, 2h, 1d. Indefinitely if absent.")
 
     @field_validator("key")
     @classmethod

@@ -7,6 +7,7 @@ from flowrunner.domain.flow import DEFAULT_ACTION, NodeTypeSpec
 from flowrunner.domain.values import JSON
 from flowrunner.language.error_types import is_misspelt_error, may_fail_with, nearest_error
 from flowrunner.language.flow_tests.document import FlowTestDocument, short
+from flowrunner.language.legacy import type_of
 from flowrunner.language.yaml_source import Keys
 
 # Keys in the result of nodes that send HTTP requests.
@@ -25,7 +26,7 @@ def check_mock(
         node: The node as written.
         answer: Mock of one run of the node, as written at ``at``.
     """
-    spec = node_types.get(str(node.get("type")))
+    spec = node_types.get(str(type_of(node)))
     if spec is None:
         return
     params = node.get("params")

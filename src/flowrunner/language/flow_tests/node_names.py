@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from flowrunner.domain.values import JSON
 from flowrunner.language.flow_tests.document import FlowTestDocument, short
 from flowrunner.language.flow_tests.flow_test import NodePath, dotted_path
+from flowrunner.language.legacy import runs_in_loop
 from flowrunner.language.raw_nodes import inner_nodes
 from flowrunner.language.yaml_source import Keys
 
@@ -64,8 +65,7 @@ def _paths(nodes: Mapping[str, JSON], around: NodePath) -> Iterator[tuple[NodePa
         if not isinstance(node, dict):
             yield path, path
             continue
-        # The reader of flows wraps a node with `batch`, an older form, in a loop of the same name.
-        yield path, (*path, name) if node.get("batch") is not None else path
+        yield path, (*path, name) if runs_in_loop(node) else path
         for key, inner in inner_nodes(node):
             yield from _paths(inner, (*path, *key))
 
@@ -77,7 +77,7 @@ def _node_at(nodes: Mapping[str, JSON], path: NodePath) -> Mapping[str, JSON] | 
         node = inside.get(left[0])
         if not isinstance(node, dict):
             return None
-        if len(left) == 1 or node.get("batch") is not None:
+        if len(left) == 1 or runs_in_loop(node):
             return node
         for key, inner in inner_nodes(node):
             rest = left[1:]

@@ -10,8 +10,9 @@ from flowrunner.domain.values import JSON
 from flowrunner.language.schema.json_schemas import json_schema
 from flowrunner.language.schema.node_types import DescribedNodeType
 from flowrunner.language.schema.nodes import node_schema
-from flowrunner.language.schema.params import params_definitions, params_name
-from flowrunner.language.schema.pieces import Schema, object_of, ref, text, whole
+from flowrunner.language.schema.older_forms import older_retry_keys, or_seconds
+from flowrunner.language.schema.params import params_definitions
+from flowrunner.language.schema.pieces import Schema, object_of, params_name, ref, text, whole
 from flowrunner.language.schema.tests import tests_definitions
 
 _DURATION: Final = r"^((\d+(\.\d+)?(ms|s|m|h|d))+|P(?=.)(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?)$"
@@ -93,8 +94,7 @@ def _document() -> Schema:
     }
 
 
-# Older documents write a number of seconds.
-_TIMEOUT: Final = {"if": {"type": "number"}, "then": {"exclusiveMinimum": 0}, "else": ref("duration")}
+_TIMEOUT: Final = or_seconds(ref("duration"))
 
 
 def _limits() -> Schema:
@@ -123,8 +123,41 @@ def _limits() -> Schema:
 def _parts(types: Sequence[DescribedNodeType]) -> Schema:
     families = {family for node_type in types for family in node_type.errors} | set(COMMON_ERRORS)
     errors = sorted((families | set(PASSING_ERRORS)) - {"*"})
-    delay: Schema = {"description": "The wait before the first retry.", "allOf": [ref("duration")]}
-    tries: Schema = {"description": "Retries after the first attempt.", **whole(0, 1000)}
+    retry: Schema = {
+        "max": {"description": "Retries after the first attempt.", **whole(0, 1000), "default": 3},
+        "delay": {"description": "The wait before the first retry.", "allOf": [ref("duration")]},
+        "backoff": {
+            "description": "Factor by which each wait is longer than the one before.",
+            "type": "number",
+            "minimum": 1,
+            "maximum": 100,
+            "default": 2,
+        },
+        "max_delay": {"description": "The longest wait.", "allOf": [ref("duration")]},
+        "jitter": {
+            "description": "Share of each wait that is drawn at random.",
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "default": 0.2,
+        },
+        "errors": {
+            "description": "Errors to retry after; `*` is every error.",
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "anyOf": [
+                    {"enum": ["*", *errors]},
+                    {"type": "string", "pattern": r"^\*$|^\w+([.-]\w+)*$"},
+                ]
+            },
+            "default": list(PASSING_ERRORS),
+        },
+        "max_elapsed": {
+            "description": "No attempt starts later than this after the first one.",
+            "allOf": [ref("duration")],
+        },
+    }
     return {
         "duration": {
             "description": "500ms, 10s, 5m, 2h, 1d, 1h30m, or PT10S.",
@@ -136,45 +169,7 @@ def _parts(types: Sequence[DescribedNodeType]) -> Schema:
         "timeout": {**_TIMEOUT, "description": "How long one attempt may take."},
         "retry": {
             "description": "When to try again after a failure.",
-            **object_of(
-                {
-                    "max": {**tries, "default": 3},
-                    "delay": delay,
-                    "backoff": {
-                        "description": "Factor by which each wait is longer than the one before.",
-                        "type": "number",
-                        "minimum": 1,
-                        "maximum": 100,
-                        "default": 2,
-                    },
-                    "max_delay": {"description": "The longest wait.", "allOf": [ref("duration")]},
-                    "jitter": {
-                        "description": "Share of each wait that is drawn at random.",
-                        "type": "number",
-                        "minimum": 0,
-                        "maximum": 1,
-                        "default": 0.2,
-                    },
-                    "errors": {
-                        "description": "Errors to retry after; `*` is every error.",
-                        "type": "array",
-                        "minItems": 1,
-                        "items": {
-                            "anyOf": [
-                                {"enum": ["*", *errors]},
-                                {"type": "string", "pattern": r"^\*$|^\w+([.-]\w+)*$"},
-                            ]
-                        },
-                        "default": list(PASSING_ERRORS),
-                    },
-                    "max_elapsed": {
-                        "description": "No attempt starts later than this after the first one.",
-                        "allOf": [ref("duration")],
-                    },
-                    "max_retries": {**tries, "description": "Older form of `max`.", "deprecationMessage": "write max"},
-                    "wait": {**delay, "description": "Older form of `delay`.", "deprecationMessage": "write delay"},
-                }
-            ),
+            **object_of({**retry, **older_retry_keys(retry)}),
         },
         "next": {
             "description": "Where each action leads: a node's name, or a map of actions and errors to names.",

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from flowrunner.domain.flow import COMMON_ERRORS, DEFAULT_ACTION
-from flowrunner.language.legacy import DELAY, WAIT
 from flowrunner.language.schema.node_types import DescribedNodeType
-from flowrunner.language.schema.params import params_name
-from flowrunner.language.schema.pieces import Schema, object_of, ref, text, whole
+from flowrunner.language.schema.older_forms import NODE_KEYS as OLDER_NODE_KEYS
+from flowrunner.language.schema.older_forms import params_of
+from flowrunner.language.schema.pieces import Schema, object_of, ref, text
 
 
 def node_schema(types: Sequence[DescribedNodeType]) -> Schema:
@@ -34,25 +34,7 @@ def node_schema(types: Sequence[DescribedNodeType]) -> Schema:
             ),
             "type": "boolean",
         },
-        "hooks": {
-            "description": "JavaScript around the node (older form).",
-            **object_of(
-                {
-                    "prep": text("Runs before the node, and may change its params: `context`."),
-                    "exec": text("Runs in place of the node."),
-                    "post": text("Runs after the node, and may change its `result`."),
-                }
-            ),
-        },
-        "batch": {
-            "description": "Runs the node once for each element of its input, as `item` (older form).",
-            **object_of(
-                {
-                    "strategy": {"enum": ["serial", "parallel", "worker_pool"]},
-                    "max_parallel": {"description": "Elements at a time.", **whole(1, 1000)},
-                }
-            ),
-        },
+        **OLDER_NODE_KEYS,
         "nodes": {"description": "The nodes inside, which run for each element, or as long as `when` is true."},
         "branches": {"description": "The branches by name, which run at the same time."},
         "start": {"description": "The first of the nodes inside; required only if it is not clear."},
@@ -74,7 +56,7 @@ def _of_type(node_type: DescribedNodeType) -> Schema:
     properties: Schema = {
         "params": {
             "description": node_type.summary,
-            "allOf": [_params(node_type)],
+            "allOf": [params_of(node_type.name)],
         },
         "next": _edges(node_type),
     }
@@ -98,17 +80,6 @@ def _of_type(node_type: DescribedNodeType) -> Schema:
         # The nodes inside have retries of their own.
         properties["retry"] = False
     return {"properties": properties, **({"required": required} if required else {})}
-
-
-def _params(node_type: DescribedNodeType) -> Schema:
-    written = ref(params_name(node_type.name))
-    if node_type.name != WAIT:
-        return written
-    return {
-        "if": {"required": ["duration"], "not": {"required": ["key"]}},
-        "then": ref(params_name(DELAY)),
-        "else": written,
-    }
 
 
 def _edges(node_type: DescribedNodeType) -> Schema:

@@ -5,18 +5,15 @@ from typing import Any, Final
 
 from flowrunner.domain.values import JSON
 from flowrunner.language.schema.node_types import DescribedNodeType
-from flowrunner.language.schema.pieces import Schema
+from flowrunner.language.schema.older_forms import with_older_parameters
+from flowrunner.language.schema.pieces import Schema, params_name
 
 _EXPRESSION: Final = r"\$\{"
 
 
-def params_name(type_name: str) -> str:
-    return f"params.{type_name}"
-
-
 def params_definitions(node_type: DescribedNodeType) -> Schema:
     """Return the definitions of the parameters of a type and of everything that they refer to."""
-    written = dict(node_type.params_schema())
+    written = with_older_parameters(node_type.name, node_type.params_schema())
     shared = written.pop("$defs", {})
     prefix = f"{node_type.name}."
     definitions: Schema = {

@@ -12,6 +12,10 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/definitions/{name}"}
 
 
+def params_name(type_name: str) -> str:
+    return f"params.{type_name}"
+
+
 def text(description: str, **rules: JSON) -> Schema:
     return {"description": description, "type": "string", **rules}
 
