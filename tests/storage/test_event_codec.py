@@ -32,6 +32,12 @@ def test_the_cause_of_an_execution_is_read_as_it_was_written(cause: StartCause) 
     assert decode_event(Started.type, encode_event(event)) == event
 
 
+def test_a_start_is_stored_with_the_same_fields_whatever_its_cause() -> None:
+    fields = {"node", "node_type", "input", "by", "parent", "rerun_of", "is_queued", "flow_name"}
+
+    assert all(json.loads(encode_event(started(cause))).keys() == fields for cause in CAUSES)
+
+
 def test_every_kind_of_cause_is_tried() -> None:
     assert {type(cause) for cause in CAUSES} == set(get_args(StartCause))
 

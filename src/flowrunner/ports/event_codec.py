@@ -26,13 +26,15 @@ def encode_event(event: Event) -> bytes:
     """Return the event's fields as a JSON object. Raises: the exceptions of msgspec for values that are not JSON."""
     if not isinstance(event, Started):
         return msgspec.json.encode(event)
-    fields: dict[str, Any] = {
-        "node": event.node,
-        "node_type": event.node_type,
-        "input": event.input,
+    stored = _StoredStart(
+        node=event.node,
+        node_type=event.node_type,
+        input=event.input,
+        is_queued=event.is_queued,
+        flow_name=event.flow_name,
         **stored_fields(event.cause),
-    }
-    return msgspec.json.encode(fields | {"is_queued": event.is_queued, "flow_name": event.flow_name})
+    )
+    return msgspec.json.encode(stored)
 
 
 def decode_event(type: str, data: str | bytes) -> Event:
