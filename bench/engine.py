@@ -166,8 +166,8 @@ async def open_engine(
     )
     flows, schemas = SqlFlows(database), RustSchemas()
     executions = Executions(
-        SqlExecutions(database), flows, deps.library, dispatcher, usage=SqlUsage(database), limits=UNLIMITED,
-        sandbox=sandbox, schemas=schemas, clock=clock,
+        SqlExecutions(database), flows, deps.library, dispatcher, concurrency=concurrency, usage=SqlUsage(database),
+        limits=UNLIMITED, sandbox=sandbox, schemas=schemas, clock=clock,
     )  # fmt: skip
     deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
     try:

@@ -165,8 +165,8 @@ class Cluster:
         )
         reader, schemas = SqlExecutions(database), RustSchemas()
         executions = Executions(
-            reader, flows, deps.library, dispatcher, usage=SqlUsage(database), limits=self.limits,
-            sandbox=self.sandbox, schemas=schemas, clock=self.clock,
+            reader, flows, deps.library, dispatcher, concurrency=concurrency, usage=SqlUsage(database),
+            limits=self.limits, sandbox=self.sandbox, schemas=schemas, clock=self.clock,
         )  # fmt: skip
         deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
         await dispatcher.open()

@@ -16,7 +16,9 @@ from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import Journal
 from flowrunner.storage.active_slots import SqlActiveSlots
+from flowrunner.storage.appends import AppendOp
 from flowrunner.storage.database import Database
+from flowrunner.storage.transaction import Transaction
 from support.databases import OMAR, account, rows_of
 from support.dependencies import Acting
 
@@ -110,6 +112,30 @@ async def test_no_more_of_an_account_wait_than_may_whichever_server_is_asked(
     async with machines.worker():
         assert await front.until_ended(*accepted) == [Status.COMPLETED] * 7
         await front.until_ended(await front.start(input={"name": "one more"}))
+
+
+async def test_a_queue_that_is_still_full_is_found_by_a_read(
+    front: Front, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit of a rejected start is rolled back for everything that shares it, and each append done by itself."""
+    redone: list[ExecutionId] = []
+    run = AppendOp.run
+
+    async def noted(self: AppendOp, tx: Transaction) -> None:
+        redone.append(self.execution_id)
+        await run(self, tx)
+
+    monkeypatch.setattr(AppendOp, "run", noted)
+    await front.save(WORKS)
+    *_, last = await start(front, *"abcdefg")
+    for _ in range(5):
+        with pytest.raises(TooManyRequests):
+            await start(front, "one more")
+    assert len(redone) == 1
+
+    await front.side.database.write(lambda tx: tx.run("DELETE FROM events WHERE execution_id = :id", {"id": last}))
+    await front.side.database.write(lambda tx: tx.run("DELETE FROM executions WHERE id = :id", {"id": last}))
+    await start(front, "one more")
 
 
 class LateLeaving:

@@ -18,6 +18,7 @@ from flowrunner.ports import (
     PARENT_HAS_GONE_ON,
     Append,
     ConcurrencyLimits,
+    ConcurrencySlot,
     Journal,
     Recorded,
     Sandbox,
@@ -127,6 +128,9 @@ class CrashingLimits:
     def __init__(self, inner: ConcurrencyLimits, fate: Fate) -> None:
         self._inner = inner
         self._fate = fate
+
+    async def has_free_slot(self, slot: ConcurrencySlot) -> bool:
+        return await self._inner.has_free_slot(slot)
 
     async def admit(self, key: str) -> tuple[ExecutionId, WorkspaceId] | None:
         await self._fate.point("before")

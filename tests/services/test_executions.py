@@ -18,6 +18,7 @@ from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import FlowDraft, Flows
 from flowrunner.storage.accounts import SqlAccounts
+from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
 from flowrunner.storage.usage import SqlUsage
@@ -143,8 +144,9 @@ async def test_an_execution_that_is_started_while_its_flow_is_deleted_does_not_e
     store, reader = SqlFlows(engine.database), SqlExecutions(engine.database)
 
     executions = Executions(
-        reader, store, Library(), engine.dispatcher, usage=SqlUsage(engine.database), limits=UNLIMITED,
-        sandbox=engine.deps.sandbox, schemas=RustSchemas(), clock=engine.clock,
+        reader, store, Library(), engine.dispatcher, concurrency=SqlConcurrencyLimits(engine.database),
+        usage=SqlUsage(engine.database), limits=UNLIMITED, sandbox=engine.deps.sandbox, schemas=RustSchemas(),
+        clock=engine.clock,
     )  # fmt: skip
     with pytest.raises(NotFound):
         await executions.run(mara, saved.id, {})

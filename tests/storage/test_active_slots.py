@@ -137,6 +137,19 @@ async def test_waiting_executions_are_counted_until_a_process_takes_them_over(
     assert await slots.waiting() == 2, "the admitted one is about to be taken over"
 
 
+async def test_a_full_queue_is_found_without_a_write(slots: SqlActiveSlots, journal: SqlJournal) -> None:
+    epoch = await create(journal, "exec-0")
+    for n in range(1, 5):
+        await slots.check_queue(MARA, LIMITS)
+        await journal.append(counted(f"exec-{n}", epoch=epoch))
+
+    with pytest.raises(TooManyRequests):
+        await slots.check_queue(MARA, LIMITS)
+    await slots.check_queue(MARA, AccountLimits(active=2, queued=4))
+    await slots.check_queue(MARA, AccountLimits())
+    await slots.check_queue(OMAR, AccountLimits(active=1, queued=0))
+
+
 async def test_only_the_process_that_has_an_execution_in_memory_releases_its_slot(
     slots: SqlActiveSlots, journal: SqlJournal, path: Place
 ) -> None:

@@ -190,6 +190,22 @@ async def test_the_order_of_those_that_share_a_limit_is_that_of_their_creation_a
     assert await concurrency.older_with_key(ExecutionId("e1")) == ["e5", "e7"]
 
 
+async def test_a_slot_is_free_while_fewer_hold_one_or_wait_than_the_limit_allows(
+    journal: SqlJournal, concurrency: SqlConcurrencyLimits
+) -> None:
+    epoch = await journal.claim()
+    one, two, three = (ConcurrencySlot("key", most) for most in (1, 2, 3))
+    assert await concurrency.has_free_slot(one)
+
+    await journal.append(limited("e1", epoch=epoch))
+    await journal.append(limited("e2", epoch=epoch, is_queued=True))
+    assert [await concurrency.has_free_slot(slot) for slot in (one, two, three)] == [False, False, True]
+    assert await concurrency.has_free_slot(ConcurrencySlot("another key", 1))
+
+    await journal.append(completion("e1", epoch=epoch))
+    assert [await concurrency.has_free_slot(slot) for slot in (one, two)] == [False, True]
+
+
 # One owner
 
 

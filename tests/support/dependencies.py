@@ -365,7 +365,7 @@ async def machine(
         )
         flows, reader, schemas = SqlFlows(database), SqlExecutions(database), RustSchemas()
         executions = Executions(
-            reader, flows, library, dispatcher, usage=SqlUsage(database), limits=UNLIMITED,
+            reader, flows, library, dispatcher, concurrency=concurrency, usage=SqlUsage(database), limits=UNLIMITED,
             sandbox=scripts, schemas=schemas, clock=clock,
         )  # fmt: skip
         deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))

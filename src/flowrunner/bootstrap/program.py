@@ -52,6 +52,7 @@ from flowrunner.services.tokens import Tokens, TokenUses
 from flowrunner.settings import Settings
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
+from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import SqlFlows
@@ -130,6 +131,7 @@ def assemble(
         flow_store,
         library,
         dispatcher,
+        concurrency=SqlConcurrencyLimits(database),
         usage=usage,
         limits=limits,
         clock=clock,

@@ -13,6 +13,7 @@ from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, Work
 from flowrunner.ports import (
     Append,
     Audit,
+    ConcurrencySlot,
     DuplicateRequest,
     Fenced,
     Loading,
@@ -141,6 +142,9 @@ class MemoryJournal:
 
 class NoConcurrencyLimits:
     """Implements `ports.ConcurrencyLimits` where no execution takes a slot."""
+
+    async def has_free_slot(self, slot: ConcurrencySlot) -> bool:
+        return True
 
     async def admit(self, key: str) -> tuple[ExecutionId, WorkspaceId] | None:
         return None

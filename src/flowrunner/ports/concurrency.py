@@ -29,6 +29,13 @@ class ConcurrencyLimitReached(Exception):
 class ConcurrencyLimits(Protocol):
     """The executions that hold concurrency slots or wait for one, by their concurrency key."""
 
+    async def has_free_slot(self, slot: ConcurrencySlot) -> bool:
+        """Return whether a new execution would get the slot at the moment; only its append decides.
+
+        Executions that wait count as well, so that none is overtaken.
+        """
+        ...
+
     async def admit(self, key: str) -> tuple[ExecutionId, WorkspaceId] | None:
         """Give a free slot under ``key`` to the execution that has waited longest; return it with its account."""
         ...

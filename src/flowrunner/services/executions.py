@@ -1,6 +1,7 @@
 """Executions: start, read, cancel and purge."""
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,13 +12,10 @@ import msgspec
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.causes import Requested, Rerun, StartCause
+from flowrunner.domain.causes import ChildOf, Requested, Rerun, StartCause
 from flowrunner.domain.errors import (
     Conflict,
-    InvalidFlow,
     InvalidInput,
-    LimitReached,
-    NotFound,
     TooManyRequests,
     invalid,
 )
@@ -32,6 +30,7 @@ from flowrunner.ports import (
     Clock,
     CompiledFlows,
     ConcurrencyLimitReached,
+    ConcurrencyLimits,
     Dispatcher,
     DuplicateRequest,
     ExecutionDetail,
@@ -103,6 +102,7 @@ class Executions:
         library: CompiledFlows,
         dispatcher: Dispatcher,
         *,
+        concurrency: ConcurrencyLimits,
         usage: UsageReader,
         limits: AccountLimits,
         sandbox: Sandbox,
@@ -113,6 +113,7 @@ class Executions:
         self._flows = flows
         self._library = library
         self._dispatcher = dispatcher
+        self._concurrency = concurrency
         self._sandbox = sandbox
         self._inputs = InputForms(schemas)
         self._limits = limits
@@ -147,21 +148,19 @@ class Executions:
     async def accept(self, asked: StartRequest) -> StartedExecution:
         """Start an execution. Raises: as `run`."""
         workspace_id, flow_id, revision_id = asked.workspace_id, asked.flow_id, asked.revision_id
-        try:
-            current = await self._flows.current(workspace_id, flow_id)
-            revision_id = current.revision_id if revision_id is None else revision_id
-            flow = await self._library.get(workspace_id, revision_id)
-            checked = await self._inputs.check(workspace_id, revision_id, flow, asked.input)
-            slot = await concurrency_slot_of(
-                flow, workspace_id, flow_id, checked, name=current.name, sandbox=self._sandbox
-            )
-            await self._stored.check(workspace_id)
-        except (NotFound, InvalidFlow, InvalidInput, LimitReached):
-            # The repeat of an accepted request gets the same answer, even if the flow has changed.
+        # The repeat of an accepted request gets the same answer, even if the flow has changed. A read finds it, because
+        # a commit that finds it is done again for everything that shares it. A step looks only after it has failed to
+        # start an execution: it repeats its request only after a crash.
+        if not isinstance(asked.cause, ChildOf):
             before = await self.accepted_before(workspace_id, asked.idempotency_key, asked.digest)
-            if before is None:
-                raise
-            return before
+            if before is not None:
+                return before
+        current = await self._flows.current(workspace_id, flow_id)
+        revision_id = current.revision_id if revision_id is None else revision_id
+        flow = await self._library.get(workspace_id, revision_id)
+        checked = await self._inputs.check(workspace_id, revision_id, flow, asked.input)
+        slot = await concurrency_slot_of(flow, workspace_id, flow_id, checked, name=current.name, sandbox=self._sandbox)
+        await self._stored.check(workspace_id)
         now = self._clock.now()
         id = ExecutionId(new_id("exec", now))
         new = NewExecution(
@@ -179,15 +178,16 @@ class Executions:
             audit=None if asked.caller is None else _start_of(id, flow_id, asked.caller, asked.cause, at=now),
         )
         try:
-            status = await self._start(new, flow, checked)
+            await self._start(new, flow, checked)
         except DuplicateRequest as repeat:
             return await self._repeat(workspace_id, repeat.execution_id, repeat.request_digest, asked=asked.digest)
-        except TooManyRequests:
+        except (Conflict, TooManyRequests):
+            # Another request with the key may have been accepted since, and be the one that reached the limit.
             before = await self.accepted_before(workspace_id, asked.idempotency_key, asked.digest)
             if before is None:
                 raise
             return before
-        return StartedExecution(id=new.id, flow_id=flow_id, status=status, created_at=now)
+        return StartedExecution(id=new.id, flow_id=flow_id, status=Status.RUNNING, created_at=now)
 
     async def accepted_before(
         self, workspace_id: WorkspaceId, idempotency_key: str | None, digest: str | None
@@ -198,14 +198,17 @@ class Executions:
         before = await self._reader.request(workspace_id, idempotency_key)
         return None if before is None else await self._repeat(workspace_id, *before, asked=digest)
 
-    async def _start(self, new: NewExecution, flow: Flow, input: Mapping[str, JSON]) -> Status:
-        try:
+    async def _start(self, new: NewExecution, flow: Flow, input: Mapping[str, JSON]) -> None:
+        limit, slot = flow.limits.concurrency, new.slot
+        if limit is None or slot is None:
             await self._dispatcher.start(new, flow, input)
-            return Status.RUNNING
-        except ConcurrencyLimitReached:
-            limit, slot = flow.limits.concurrency, new.slot
-            assert limit is not None, "only a flow with a limit takes slots"
-            assert slot is not None, "only a flow with a limit takes slots"
+            return
+        # As with the idempotency key, a read normally finds that the limit is reached.
+        if await self._concurrency.has_free_slot(slot):
+            # Another execution may have taken the slot since.
+            with contextlib.suppress(ConcurrencyLimitReached):
+                await self._dispatcher.start(new, flow, input)
+                return
         if limit.on_limit == "reject":
             raise Conflict(f"Concurrency limit reached: {limit.most} executions of this flow are already running")
         if self._limits.queued is not None:
@@ -217,7 +220,6 @@ class Executions:
             if limit.on_limit == "replace":
                 self._dispatcher.replace(new.id)
             self._dispatcher.release_slot(slot.key)
-        return Status.RUNNING
 
     async def _repeat(
         self, workspace_id: WorkspaceId, id: ExecutionId, digest: str | None, *, asked: str | None

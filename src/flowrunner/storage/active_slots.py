@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports import NewExecution
 from flowrunner.storage.database import Database
@@ -112,6 +113,10 @@ class SqlActiveSlots:
     async def is_waiting(self, id: ExecutionId) -> bool:
         return await self._database.read(lambda tx: tx.row(IS_WAITING, {"id": id})) is not None
 
+    async def check_queue(self, workspace_id: WorkspaceId, limits: AccountLimits) -> None:
+        active, waiting = await self._database.read(lambda tx: one_row(tx, COUNTS, {"workspace_id": workspace_id}))
+        _is_active_at_once(limits, active, waiting)
+
     async def admit_next(self, workspace_id: WorkspaceId, *, most: int | None) -> ExecutionId | None:
         values = {"workspace_id": workspace_id, "most": _or_no_limit(most)}
         # In most accounts no execution waits.
@@ -155,13 +160,20 @@ async def assign_active_slots(tx: Transaction, created: Sequence[tuple[NewExecut
             active, waiting = await one_row(tx, COUNTS, {"workspace_id": new.workspace_id})
             counts[new.workspace_id] = active, waiting
         active, waiting = counts[new.workspace_id]
-        if active < limits.active and not waiting:
+        if _is_active_at_once(limits, active, waiting):
             row["is_active"] = True
             counts[new.workspace_id] = active + 1, waiting
         else:
-            limits.check_queued(waiting)
             row["queued_at"] = row["started_at"]
             counts[new.workspace_id] = active, waiting + 1
+
+
+def _is_active_at_once(limits: AccountLimits, active: int, waiting: int) -> bool:
+    """Return whether a new execution gets an active slot; otherwise it is queued. Raises: TooManyRequests."""
+    if limits.active is None or (active < limits.active and not waiting):
+        return True
+    limits.check_queued(waiting)
+    return False
 
 
 def _or_no_limit(most: int | None) -> int:

@@ -11,7 +11,7 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.ports import Append, ConcurrencyLimitReached, DuplicateRequest, Fenced, NewExecution
 from flowrunner.storage.active_slots import assign_active_slots
 from flowrunner.storage.audit_chain import add_to_chain
-from flowrunner.storage.concurrency import HAS_SLOT
+from flowrunner.storage.concurrency import HAS_FREE_SLOT
 from flowrunner.storage.rows import to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Refused, Statement, Transaction, one_row
 from flowrunner.storage.usage import STORED
@@ -167,7 +167,7 @@ class AppendOp:
                     raise DuplicateRequest(ExecutionId(row[0]), row[1]) from None
                 if await tx.row(FLOW_EXISTS, values) is None:
                     raise NotFound("flow") from None
-                if new.slot is not None and not (await one_row(tx, HAS_SLOT, values))[0]:
+                if new.slot is not None and not (await one_row(tx, HAS_FREE_SLOT, values))[0]:
                     raise ConcurrencyLimitReached from None
                 if await tx.row(REVISION_IS_DELETED, values) is not None:
                     raise NotFound("revision") from None

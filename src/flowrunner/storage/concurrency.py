@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowrunner.domain.values import ExecutionId, WorkspaceId
+from flowrunner.ports import ConcurrencySlot
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import ids_with_workspaces
-from flowrunner.storage.transaction import Transaction
+from flowrunner.storage.transaction import Transaction, one_row
 
 # Slots are counted from the executions that hold them, so that none can leak. Executions that wait count as well, so
-# that none is overtaken.
-HAS_SLOT: Final = """
-SELECT :concurrency_limit > (SELECT count(*) FROM executions
-                              WHERE concurrency_key = :concurrency_key AND completed_at IS NULL)
+# that none is overtaken; as many are counted as there are slots, however many wait.
+HAS_FREE_SLOT: Final = """
+SELECT :concurrency_limit > (SELECT count(*)
+                               FROM (SELECT 1 FROM executions
+                                      WHERE concurrency_key = :concurrency_key AND completed_at IS NULL
+                                      LIMIT :concurrency_limit) AS first_ones)
 """
 # Admits the execution that has waited longest, under its own limit.
 ADMIT: Final = """
@@ -49,6 +52,11 @@ class SqlConcurrencyLimits:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def has_free_slot(self, slot: ConcurrencySlot) -> bool:
+        values = {"concurrency_key": slot.key, "concurrency_limit": slot.most}
+        row = await self._database.read(lambda tx: one_row(tx, HAS_FREE_SLOT, values))
+        return bool(row[0])
 
     async def admit(self, key: str) -> tuple[ExecutionId, WorkspaceId] | None:
         async def admit(tx: Transaction) -> tuple[ExecutionId, WorkspaceId] | None:

@@ -1,9 +1,12 @@
 """The limit of an account's executions in the memory of all workers together."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime
 
 from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
+from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports import ActiveExecution, ActiveSlots, Clock, NewExecution
@@ -21,10 +24,26 @@ class Admission:
         self._workflows = workflows
         self._clock = clock
         self._limits = limits
+        # Accounts whose last start was rejected.
+        self._full: set[WorkspaceId] = set()
 
-    def counted(self, new: NewExecution) -> NewExecution:
-        """Add its account's limits to a new execution, so that the journal gives it a slot, queues or rejects it."""
-        return replace(new, limits=self._limits)
+    @contextlib.asynccontextmanager
+    async def counted(self, new: NewExecution) -> AsyncIterator[NewExecution]:
+        """Add its account's limits to a new execution, so that the append within gives it a slot, queues or rejects it.
+
+        A rejected start is often repeated. A read then finds that the queue is still full, because a commit that finds
+        it is repeated for everything that shares it.
+
+        Raises: TooManyRequests.
+        """
+        if new.workspace_id in self._full:
+            await self._slots.check_queue(new.workspace_id, self._limits)
+            self._full.discard(new.workspace_id)
+        try:
+            yield replace(new, limits=self._limits)
+        except TooManyRequests:
+            self._full.add(new.workspace_id)
+            raise
 
     async def keeps_waiting(self, id: ExecutionId) -> bool:
         """Return whether a new execution is queued."""

@@ -107,7 +107,8 @@ class TemporalDispatcher(LinkingDispatcher):
         if self._engine.is_stopping or not self.is_open:
             raise Unavailable("The server is stopping: try again in a moment")
         try:
-            await self._engine.begin(self._admission.counted(new), flow, input, at_once=False)
+            async with self._admission.counted(new) as counted:
+                await self._engine.begin(counted, flow, input, at_once=False)
         except Fenced:
             if isinstance(new.cause, ChildOf):
                 # The parent execution is fenced, too, and leaves memory.
