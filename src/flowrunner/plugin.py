@@ -29,11 +29,14 @@ from flowrunner.domain.events import LogLevel
 from flowrunner.domain.expression import CodeKind
 from flowrunner.domain.flow import DEFAULT_ACTION, ChildScopesKey, NodeTypeSpec, ParamFault
 from flowrunner.domain.values import JSON
+from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor
 from flowrunner.language.parameter_faults import parameter_faults
 
 __all__ = [
     "JSON",
     "LONG_BODY_BYTES",
+    "ApprovalWait",
+    "ChildWait",
     "CodeKind",
     "Collected",
     "HttpAnswer",
@@ -46,11 +49,14 @@ __all__ = [
     "Params",
     "RunScopes",
     "ScopesEnded",
+    "SignalWait",
     "Signalled",
     "StepContext",
     "SubFlow",
     "SubFlows",
     "Suspend",
+    "TimeWait",
+    "WaitFor",
 ]
 
 
@@ -94,25 +100,23 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspend:
-    """Request to wait for a moment, for a signal, or for whichever comes first.
+    """Request to wait: `Suspend(wait_for=SignalWait("paid"))`.
 
-    The execution leaves memory while it waits, and a restart neither shortens nor repeats the wait. At ``until`` the
-    node completes with ``action`` and ``result``, or fails with `timeout`. When the signal arrives, the engine calls
-    `NodeType.on_signal`.
+    The execution leaves memory while it waits, and a restart neither shortens nor repeats the wait. When the signal,
+    the answer or the end of the child execution arrives, the engine calls `NodeType.on_signal`. At the moment of a
+    `TimeWait`, and at the deadline, the node completes with ``action`` and ``result``.
 
     Attributes:
-        until: Moment at which the wait ends; None for no limit.
-        key: Name of the signal; None to wait for no signal.
-        fail_at_deadline: The node fails with `timeout` at ``until``.
-        details: Description of the wait for people, and for `on_signal`: `{type: signal, key: paid}`.
+        wait_for: The wait. Its `describe()` is shown to people.
+        deadline: Moment after which the node no longer waits; None for no limit.
+        fail_at_deadline: The node fails with `timeout` at the deadline.
     """
 
-    until: datetime | None = None
+    wait_for: WaitFor
+    deadline: datetime | None = None
     result: JSON = None
     action: str = DEFAULT_ACTION
-    key: str | None = None
     fail_at_deadline: bool = False
-    details: JSON = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,10 +144,14 @@ class RunScopes:
 
 @dataclass(frozen=True, slots=True)
 class Signalled:
-    """Signal that a suspended node has waited for."""
+    """Signal that a suspended node has waited for.
+
+    Attributes:
+        wait_for: The wait of the node's `Suspend`.
+    """
 
     payload: JSON
-    details: JSON
+    wait_for: WaitFor
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,7 +377,8 @@ class NodeType(ABC, Generic[P]):
     async def on_signal(
         self, params: P | None, context: StepContext, event: Signalled
     ) -> JSON | Outcome | Suspend | RunScopes | Collected:
-        """Continue after the signal that the node suspended for. Required of a type that sets `Suspend.key`.
+        """Continue after the signal that the node suspended for. Required of a type whose
+        `Suspend` waits for anything but a `TimeWait`.
 
         Args:
             params: None unless the type sets `reevaluate_params`.

@@ -285,7 +285,7 @@ class Server:
             await runner.settle()
             state = replay(await self._recorded(runner))
             waiting = [current.waiting for current in map(state.at, state.timed) if current.waiting is not None]
-            keys = {wait.key.rpartition("/")[2] if wait.key else "" for wait in waiting}
+            keys = {(wait.signal_key or "").rpartition("/")[2] for wait in waiting}
             now = runner.clock.now()
             ready = next(
                 (item for item in inputs if (item[0] is None and item[1] in keys) or (item[0] or now) < now), None

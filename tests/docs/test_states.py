@@ -20,6 +20,7 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.execution import STEP_TRANSITIONS, TRANSITIONS, IllegalEvent, Status, StepStatus, replay
+from flowrunner.domain.waits import SignalWait
 
 STATES = DOCS / "states.md"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -50,10 +51,10 @@ def test_every_state_is_explained() -> None:
 def test_a_step_changes_exactly_as_its_table_says() -> None:
     started, failed = event(NodeStarted), event(NodeFailed, error=ErrorValue(type="e", message=""))
     completed = event(NodeCompleted, action="default", result=None)
-    waiting = event(NodeWaiting, until=None, key="go")
+    waiting = event(NodeWaiting, wait_for=SignalWait("go"))
     opened = event(ScopesOpened, keys=(), inputs=(), concurrency=1, needed=0)
     retrying, skipped = replace(failed, retry_at=NOON), replace(completed, skipped=True)
-    signal = SignalReceived(key="go", payload=None)
+    signal = SignalReceived(key=waiting.signal_key, payload=None)
     changes: Sequence[Event] = (
         replace(started, attempt=2), replace(started, attempt=2, interrupted=True),
         failed, completed, waiting, opened, retrying, skipped, signal,

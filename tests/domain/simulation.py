@@ -48,6 +48,7 @@ from flowrunner.domain.expression import Constant
 from flowrunner.domain.flow import Flow, FlowLimits, Graph, Node, prepared
 from flowrunner.domain.retry import RetryPolicy
 from flowrunner.domain.values import JSON
+from flowrunner.domain.waits import ChildWait, SignalWait, TimeWait, signal_key
 
 NOON: Final = datetime(2027, 1, 1, 12, tzinfo=UTC)
 REQUESTED: Final = Requested(by=None)
@@ -225,7 +226,8 @@ class Simulation:
         if self.state.is_queued:
             self.record(Admitted())
             return
-        key = next((w.key for s in self.state.timed if (w := self.state.at(s).waiting) and w.key is not None), None)
+        waits = (self.state.at(step).waiting for step in self.state.timed)
+        key = next((wait.signal_key for wait in waits if wait and wait.signal_key), None)
         if key in self.subflows:
             self.record(SignalReceived(key=key, payload=self.subflows[key].run_as_subflow()))
             return
@@ -255,7 +257,7 @@ class Simulation:
             self.record(Logged(level="info", message="here", node=step.node, scope=step.scope))
         outcome = self.plan.behaviours[step.node].outcome(step, current.failures)
         if outcome.startswith("?") and chance % 3 == 0 and current.status is StepStatus.RUNNING:
-            key = f"signal:{step}"
+            key = signal_key("signal", str(step))
             if key not in self.state.signals:
                 self.record(SignalReceived(key=key, payload=["early"]))
         self.record(self.outcome_of(current, outcome))
@@ -281,11 +283,15 @@ class Simulation:
         if outcome.startswith("!"):
             return self.failure(current, outcome[1:])
         if outcome.startswith("~"):
-            return NodeWaiting(**facts, until=self.now + timedelta(seconds=float(outcome[1:])), result=result)
+            moment = self.now + timedelta(seconds=float(outcome[1:]))
+            return NodeWaiting(**facts, wait_for=TimeWait(moment), result=result)
         if outcome.startswith("?"):
-            until = self.now + timedelta(seconds=float(outcome[1:].rstrip("!")))
             return NodeWaiting(
-                **facts, until=until, key=f"signal:{step}", fail_at_deadline=outcome.endswith("!"), action="timeout"
+                **facts,
+                wait_for=SignalWait(str(step)),
+                deadline=self.now + timedelta(seconds=float(outcome[1:].rstrip("!"))),
+                fail_at_deadline=outcome.endswith("!"),
+                action="timeout",
             )
         if scope_plan is not None and outcome == "default":
             return self.open_scopes(current, facts, scope_plan)
@@ -300,11 +306,12 @@ class Simulation:
         )
 
     def after_subflow(self, current: StepState, facts: _Facts) -> Event:
-        key = f"flow:{current.step}.{current.failures}"
+        child = f"{current.step}.{current.failures}"
+        key = signal_key("flow", child)
         if current.status is not StepStatus.RESUMING:
             if key not in self.subflows:
                 self.subflows[key] = Simulation(self.plan.subflows[current.step.node], self.crashes)
-            return NodeWaiting(**facts, until=None, key=key)
+            return NodeWaiting(**facts, wait_for=ChildWait(child, ""))
         assert isinstance(current.signal, dict), "its end is what it waited for"
         if "error" in current.signal:
             return self.failure(current, str(current.signal["error"]))

@@ -15,7 +15,7 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.engine import actor
 from flowrunner.nodes.subflow import SubflowNode
-from flowrunner.plugin import StepContext, Suspend
+from flowrunner.plugin import ChildWait, StepContext, Suspend
 from flowrunner.ports import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, REPLACED, Append, ConcurrencyLimits, Journal, Signal
 from support.databases import change, rows_of
 from support.dependencies import Acting, FakeHttp, Machine, SteppingClock, answer, machine, never
@@ -214,7 +214,7 @@ async def test_a_step_finds_the_child_that_it_has_started_before_a_crash_whateve
     assert flow_id == "child"
     link = {"execution_id": child, "flow_id": "child"}
     assert isinstance(calls[0], NodeWaiting if wait else NodeCompleted)
-    assert (calls[0].details if isinstance(calls[0], NodeWaiting) else calls[0].result) == (
+    assert (calls[0].wait_for.describe() if isinstance(calls[0], NodeWaiting) else calls[0].result) == (
         {"type": "flow", **link} if wait else link
     )
     assert check_database(path) == []
@@ -269,7 +269,7 @@ async def test_a_child_that_a_node_type_of_its_own_was_starting_is_cancelled_too
 async def test_a_child_of_a_node_type_of_its_own_is_cancelled_with_its_parent(path: Path) -> None:
     async def delegate(value: Any, context: StepContext) -> Suspend:
         child = await context.flows.start("child", version=None, input={}, wait=True)
-        return Suspend(key=f"flow:{child.execution_id}", details={"type": "delegate"})
+        return Suspend(wait_for=ChildWait(child.execution_id, child.flow_id))
 
     async with machine(path, types=[Acting("delegate", delegate, starts_executions=True)]) as engine:
         await engine.save(WAITS, "child")

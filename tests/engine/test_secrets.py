@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from flowrunner.domain.errors import RedactionLimit
 from flowrunner.domain.events import Completed
+from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import HttpAnswer
 from flowrunner.ports import Signal
@@ -57,6 +58,32 @@ async def test_secrets_are_hidden_in_every_event(engine: Machine, path: Path) ->
         for published in engine.broadcast.published.values():
             assert all(form.encode() not in r.data and form not in str(r.event) for r in published)
     assert "***" in str(rows_of(path, "SELECT error FROM executions"))
+
+
+@pytest.mark.parametrize(
+    ("node", "key", "described"),
+    [
+        ("{type: wait, params: {key: the approval}}", "signal:the approval", {"type": "signal", "key": "the ***"}),
+        (
+            "{type: approval, params: {prompt: My approval?, form: {title: approval}}}",
+            "approval:approval.1",
+            {"type": "approval", "prompt": "My ***?", "form": {"title": "***"}},
+        ),
+    ],
+)
+async def test_secrets_are_hidden_in_a_wait_but_not_its_type_and_its_step(
+    engine: Machine, path: Path, node: str, key: str, described: dict[str, object]
+) -> None:
+    await secret(engine, "KEY", "approval")
+    await engine.save(f"nodes: {{approval: {node}}}")
+    await engine.start()
+    await engine.until_parked()
+
+    (shown,) = rows_of(path, "SELECT waiting_for FROM executions")
+    assert json.loads(shown[0]) == [{"node": "approval", "step": "approval.1", "until": None, **described}]
+    answer = {"approved": True, "data": None}
+    assert await engine.dispatcher.signal(ExecutionId("exec-1"), Signal(key=key, payload=answer, if_awaited=True))
+    assert await engine.until_ended() is Status.COMPLETED
 
 
 async def test_an_unknown_secret_is_an_error_that_names_it(engine: Machine) -> None:

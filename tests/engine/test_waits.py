@@ -1,6 +1,7 @@
 """Executions that wait for a time: when they wake, and what they need until then."""
 
 import asyncio
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from flowrunner.domain.events import Completed, NodeStarted, NodeWaiting
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import WorkspaceId
 from flowrunner.engine import actor
+from flowrunner.plugin import StepContext, Suspend, TimeWait
 from flowrunner.security.fair_slots import FairSlots
 from flowrunner.security.memory_room import FairMemory
 from flowrunner.storage.due_executions import SqlDueExecutions
 from support.databases import MARA, rows_of
-from support.dependencies import HttpAnswer, Machine, Request, SteppingClock, answer, machine, never
+from support.dependencies import Acting, HttpAnswer, Machine, Request, SteppingClock, answer, machine, never
 from support.invariants import check_database
 
 from .events import ending, of_type
@@ -39,6 +41,35 @@ async def test_a_delay_leaves_memory_and_wakes_at_its_time(engine: Machine) -> N
 
     assert await engine.until_ended() is Status.COMPLETED
     assert engine.http.requests[0].body == b'{"n":1}'
+
+
+@pytest.mark.parametrize("deadline", [None, timedelta(hours=1), timedelta(hours=3)])
+async def test_a_node_type_waits_until_its_moment_or_fails_at_an_earlier_deadline(
+    path: Path, deadline: timedelta | None
+) -> None:
+    async def rest(value: Any, context: StepContext) -> Suspend:
+        return Suspend(
+            wait_for=TimeWait(context.now() + timedelta(hours=2), {"type": "rest"}),
+            deadline=None if deadline is None else context.now() + deadline,
+            fail_at_deadline=True,
+            result="rested",
+        )
+
+    async with machine(path, types=[Acting("rest", rest, pure=True)]) as engine:
+        await engine.save("nodes: {a: {type: rest, next: {error: b}}, b: {type: return, params: {value: no}}}")
+        await engine.start()
+        await engine.until_parked()
+        is_early = deadline is not None and deadline < timedelta(hours=2)
+        shown = json.loads(rows_of(path, "SELECT waiting_for FROM executions")[0][0])
+        assert [(wait["type"], wait["until"][:14]) for wait in shown] == [
+            ("rest", "2027-01-01T13:" if is_early else "2027-01-01T14:")
+        ]
+
+        engine.clock.advance(hours=1 if is_early else 2)
+        engine.look_at_timers()
+
+        assert await engine.until_ended() is Status.COMPLETED
+        assert ending(await engine.events()).result == ("no" if is_early else "rested")
 
 
 async def test_large_executions_that_are_due_together_are_loaded_within_the_memory_budget(engine: Machine) -> None:

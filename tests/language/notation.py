@@ -19,6 +19,7 @@ from flowrunner.domain.events import (
     SignalReceived,
     Step,
 )
+from flowrunner.domain.waits import TimeWait, parse_signal_key
 
 # Matches any text within a text, and alone any value.
 ANYTHING: Final = "…"
@@ -38,15 +39,15 @@ def line_of(event: Event) -> str | None:
             return f"{event.type} {_step(event)}{what}"
         case NodeFailed(error=error, retry_at=retry_at):
             return f"{event.type} {_step(event)} {error.type}{'' if retry_at is None else ', again'}"
-        case NodeWaiting(key=key):
-            kind = "" if key is None else f" for {key.partition(':')[0]}"
+        case NodeWaiting(wait_for=wait):
+            kind = "" if isinstance(wait, TimeWait) else f" for {wait.type}"
             return f"{event.type} {_step(event)}{kind}"
         case ScopesOpened(keys=keys):
             return f"{event.type} {_step(event)} {' '.join(keys)}".rstrip()
         case ScopeEnded(scope=scope, outcome=outcome):
             return f"{event.type} {scope or 'the flow'} {outcome}"
         case SignalReceived(key=key):
-            kind, _, name = key.partition(":")
+            kind, name = parse_signal_key(key)
             return f"{event.type} {name if kind == 'signal' else kind}"
         case Failed(error=error):
             return f"{event.type} {error.type}"

@@ -10,7 +10,17 @@ import pytest
 from flowrunner.domain.expression import ExpressionFailed
 from flowrunner.nodes import built_in
 from flowrunner.nodes.delay import parse_moment
-from flowrunner.plugin import NodeFailure, Outcome, RunScopes, ScopesEnded, Signalled, Suspend
+from flowrunner.plugin import (
+    ApprovalWait,
+    NodeFailure,
+    Outcome,
+    RunScopes,
+    ScopesEnded,
+    Signalled,
+    SignalWait,
+    Suspend,
+    TimeWait,
+)
 from flowrunner.security.egress import EgressClient
 from support.contexts import PlainContext
 from support.databases import NOON
@@ -86,13 +96,13 @@ def test_values_that_are_all_wrong_are_told_by_their_first_hundred(params: Any) 
 async def test_a_delay_suspends_for_its_duration_and_gives_its_input(client: EgressClient) -> None:
     result, _ = await run(client, "delay", {"duration": "90s"}, input="x")
 
-    assert result == Suspend(until=NOON + timedelta(seconds=90), result="x", details={"type": "delay"})
+    assert result == Suspend(wait_for=TimeWait(NOON + timedelta(seconds=90)), result="x")
 
 
 async def test_a_delay_suspends_until_its_moment(client: EgressClient) -> None:
     result, _ = await run(client, "delay", {"until": "2027-03-01T10:00:00+02:00"}, input="x")
 
-    assert result == Suspend(until=datetime(2027, 3, 1, 8, tzinfo=UTC), result="x", details={"type": "delay"})
+    assert result == Suspend(wait_for=TimeWait(datetime(2027, 3, 1, 8, tzinfo=UTC)), result="x")
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2027-13-01T00:00:00Z", "2027-01-01T00:00:00", "2027-01-01", "12:00Z"])
@@ -227,26 +237,24 @@ async def test_a_parallel_gives_what_its_branches_gave_by_name(client: EgressCli
 
 
 async def test_a_wait_suspends_for_its_signal_and_gives_what_it_brings(client: EgressClient) -> None:
-    details = {"type": "signal", "key": "paid"}
+    paid = SignalWait("paid")
 
-    assert (await run(client, "wait", {"key": "paid"}))[0] == Suspend(
-        action="timeout", key="signal:paid", details=details
-    )
+    assert (await run(client, "wait", {"key": "paid"}))[0] == Suspend(wait_for=paid, action="timeout")
     limited, _ = await run(client, "wait", {"key": "paid", "timeout": "5s"}, timeout_seconds=60.0)
-    assert limited.until == NOON + timedelta(seconds=5), "its own time counts before the node's"
+    assert limited.deadline == NOON + timedelta(seconds=5), "its own time counts before the node's"
     limited, _ = await run(client, "wait", {"key": "paid"}, timeout_seconds=60.0)
-    assert limited.until == NOON + timedelta(seconds=60)
-    assert await after_signal(client, "wait", Signalled({"a": 1}, details)) == {"a": 1}
+    assert limited.deadline == NOON + timedelta(seconds=60)
+    assert await after_signal(client, "wait", Signalled({"a": 1}, paid)) == {"a": 1}
 
 
 async def test_an_approval_suspends_with_what_it_asks_and_ends_with_the_answer(client: EgressClient) -> None:
     asked, _ = await run(client, "approval", {"prompt": "p", "form": {"type": "object"}, "roles": ["admin"]})
 
-    details = {"type": "approval", "prompt": "p", "form": {"type": "object"}, "roles": ["admin"]}
-    assert asked == Suspend(action="timeout", key="approval:a.1", details=details)
+    wait = ApprovalWait("p", {"type": "object"}, ["admin"])
+    assert asked == Suspend(wait_for=wait, action="timeout")
     for approved, action in ((True, "approved"), (False, "rejected")):
         answer = {"approved": approved, "by": "x", "at": "y", "data": None}
-        assert await after_signal(client, "approval", Signalled(answer, details)) == Outcome(answer, action)
+        assert await after_signal(client, "approval", Signalled(answer, wait)) == Outcome(answer, action)
 
 
 async def test_a_flow_that_there_is_not_is_an_error(client: EgressClient) -> None:

@@ -1,14 +1,20 @@
 """The stored form of events."""
 
 import json
-from typing import get_args
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, get_args
 
+import msgspec
 import pytest
 
 from flowrunner.domain.causes import ChildOf, Requested, Rerun, StartCause
-from flowrunner.domain.events import Started
+from flowrunner.domain.events import NodeWaiting, Started
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId
+from flowrunner.domain.waits import WAITS_OF_STEPS, ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor
+from flowrunner.ports import Unreadable
 from flowrunner.ports.event_codec import decode_event, encode_event
+from flowrunner.storage.journal import event_of_row
 
 BY_MARA = Requested(by=AccountId("account-mara"))
 CHILD = ChildOf(
@@ -72,3 +78,75 @@ def test_an_event_of_the_first_schema_has_its_cause(stored: dict[str, object], c
     )
 
     assert decode_event(Started.type, text) == started(cause)
+
+
+NOON = datetime(2027, 1, 1, 12, tzinfo=UTC)
+OLDER_WAITING = {
+    "node": "a", "node_type": "wait", "iteration": 1, "attempt": 1, "until": None, "result": None, "action": "timeout",
+    "key": None, "fail_at_deadline": False, "details": None, "scope": "",
+}  # fmt: skip
+LINK_TO_CHILD = {"execution_id": "exec-1", "flow_id": "flow-1"}
+
+
+def read_waiting(event: object) -> NodeWaiting:
+    found = decode_event(NodeWaiting.type, msgspec.json.encode(event))
+    assert type(found) is NodeWaiting
+    return found
+
+
+WAITS: tuple[WaitFor, ...] = (
+    SignalWait("paid"), SignalWait("paid", {"type": "payment"}), ApprovalWait("?", {"type": "object"}, ["admin"]),
+    ApprovalWait("?"), ChildWait("exec-1", "flow-1"), TimeWait(NOON), TimeWait(NOON, {"type": "poll"}),
+)  # fmt: skip
+
+
+def test_every_kind_of_wait_is_tried() -> None:
+    assert {type(wait) for wait in WAITS} == set(get_args(WaitFor)) == set(WAITS_OF_STEPS.values())
+
+
+@pytest.mark.parametrize("wait", WAITS, ids=lambda wait: type(wait).__name__)
+def test_a_wait_is_read_as_it_was_written(wait: WaitFor) -> None:
+    event = NodeWaiting(
+        node="a", node_type="t", iteration=1, attempt=1, wait_for=wait, deadline=NOON, action="timeout", scope="b.1[0]"
+    )
+
+    assert decode_event(NodeWaiting.type, encode_event(event)) == event
+
+
+@pytest.mark.parametrize(
+    ("written", "wait"),
+    [
+        ({"key": "signal:go", "details": {"type": "signal", "key": "go"}}, SignalWait("go")),
+        ({"key": "signal:go", "details": {"type": "payment"}}, SignalWait("go", {"type": "payment"})),
+        ({"key": "approval:a.1", "details": {"type": "approval", "prompt": "Well?"}}, ApprovalWait("Well?")),
+        (
+            {"key": "approval:a.1", "details": {"type": "approval", "prompt": "", "form": {"a": 1}, "roles": ["user"]}},
+            ApprovalWait("", {"a": 1}, ["user"]),
+        ),
+        ({"key": "flow:exec-1", "details": {"type": "flow", **LINK_TO_CHILD}}, ChildWait("exec-1", "flow-1")),
+        ({"until": NOON, "details": {"type": "delay"}}, TimeWait(NOON)),
+        ({"until": NOON, "details": {"type": "poll", "n": 1}}, TimeWait(NOON, {"type": "poll", "n": 1})),
+        ({"until": NOON}, TimeWait(NOON)),
+    ],
+)
+def test_the_wait_of_an_older_event_is_read(written: dict[str, Any], wait: WaitFor) -> None:
+    event = read_waiting({**OLDER_WAITING, **written})
+
+    assert event.wait_for == wait
+    assert (event.signal_key, event.due_at) == (written.get("key"), written.get("until"))
+    assert event.wait_for.describe() == written.get("details", {"type": "delay"})
+
+
+def test_an_older_wait_fails_at_its_deadline() -> None:
+    for key in ("signal:go", None):
+        assert read_waiting({**OLDER_WAITING, "until": NOON, "key": key, "fail_at_deadline": True}).fails_when_due
+
+
+@pytest.mark.parametrize(
+    "wait", [None, {}, {"type": "dance"}, {"type": ["signal"]}, {"type": "signal"}, {"type": "delay", "moment": "x"}]
+)
+def test_a_wait_of_no_known_form_is_unreadable(wait: Any) -> None:
+    event = asdict(NodeWaiting(node="a", node_type="t", iteration=1, attempt=1, wait_for=SignalWait("go")))
+
+    with pytest.raises(Unreadable, match=r"Event 4 of this execution \(node.waiting\) cannot be read"):
+        event_of_row(4, 0, "node.waiting", msgspec.json.encode({**event, "wait_for": wait}).decode())

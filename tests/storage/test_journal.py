@@ -11,6 +11,7 @@ from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import Cancelled, ErrorValue, Failed, NodeWaiting, SignalReceived, Started
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
+from flowrunner.domain.waits import TimeWait
 from flowrunner.ports import (
     PAGE_OF_EVENTS_BYTES,
     Append,
@@ -490,7 +491,7 @@ async def test_waiting_executions_are_due_at_their_time(journal: SqlJournal, due
     for n, hours in enumerate((3, 1, 2)):
         await journal.append(creation(f"e{n}", epoch=epoch))
         until = NOON + timedelta(hours=hours)
-        timer = NodeWaiting(node="a", node_type="delay", iteration=1, attempt=1, until=until, result=None)
+        timer = NodeWaiting(node="a", node_type="delay", iteration=1, attempt=1, wait_for=TimeWait(until))
         await journal.append(
             Append(
                 execution_id=ExecutionId(f"e{n}"),
@@ -511,7 +512,7 @@ async def test_waiting_executions_are_due_at_their_time(journal: SqlJournal, due
 async def test_a_timer_is_never_due_early_by_the_part_of_a_millisecond(journal: SqlJournal, microseconds: int) -> None:
     epoch = await journal.claim()
     until = NOON + timedelta(microseconds=microseconds)
-    event = NodeWaiting(node="a", node_type="delay", iteration=1, attempt=1, until=until, result=None)
+    event = NodeWaiting(node="a", node_type="delay", iteration=1, attempt=1, wait_for=TimeWait(until))
     await journal.append(creation("e1", epoch=epoch))
     await journal.append(
         Append(

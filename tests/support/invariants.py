@@ -306,6 +306,17 @@ SELECT e.id, concurrency_key, concurrency_limit,
 """
 
 
+def _wait_of(step: str, event: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Return the key of the signal that a step waits for, and the moment at which its wait ends."""
+    wait = event.get("wait_for")
+    if wait is None:
+        # The form of older databases.
+        return event["key"], event["until"]
+    names = {"signal": wait.get("key"), "approval": step, "flow": wait.get("execution_id")}
+    key = f"{wait['type']}:{names[wait['type']]}" if wait["type"] in names else None
+    return key, min(filter(None, (wait.get("moment"), event["deadline"])), default=None)
+
+
 def _is_handler(scope: str) -> bool:
     return scope.partition("/")[0] in _HANDLERS
 
@@ -378,10 +389,11 @@ class _Course:
                 self._close(step, event, "completed")
             case "node.waiting":
                 self._keys.pop(step, None)
-                if event["key"] is not None:
-                    self._keys[step] = event["key"]
-                if event["until"] is not None:
-                    self._due[step] = datetime.fromisoformat(event["until"])
+                key, due = _wait_of(step, event)
+                if key is not None:
+                    self._keys[step] = key
+                if due is not None:
+                    self._due[step] = datetime.fromisoformat(due)
             case "scopes.opened":
                 before = self._opened.get(step)
                 if before is not None and before.active:

@@ -37,6 +37,7 @@ from flowrunner.domain.events import (
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import AccountLimits, check_all_sockets
 from flowrunner.domain.values import AccountId, ExecutionId, rfc3339
+from flowrunner.domain.waits import parse_signal_key
 from flowrunner.ports import PAGE_OF_EVENTS_BYTES, Clock, JournalReader, LiveEvents, Recorded
 from flowrunner.services.bundle import Services
 
@@ -333,9 +334,9 @@ def _body(recorded: Recorded) -> dict[str, Any]:
                 }
             )
         case NodeWaiting() as event:
-            until = None if event.until is None else rfc3339(event.until)
+            until = None if event.due_at is None else rfc3339(event.due_at)
             status = Status.WAITING if event.is_external else Status.RUNNING
-            return _update(status) | _of_step(event) | {"until": until, "waiting_for": event.details}
+            return _update(status) | _of_step(event) | {"until": until, "waiting_for": event.wait_for.describe()}
         case NodeCompleted() as event:
             body = {"type": "node_completed", **_of_step(event), "action": event.action, "result": event.result}
             return body if event.collected is None else body | {"collected": True}
@@ -390,6 +391,6 @@ def _of_step(event: StepEvent) -> dict[str, Any]:
 
 def _received(event: SignalReceived) -> dict[str, Any]:
     """Return the received input: a signal with its key, the answer to an approval, or the end of a sub-flow."""
-    kind, _, name = event.key.partition(":")
+    kind, name = parse_signal_key(event.key)
     field = {"approval": "step", "flow": "execution_id"}.get(kind, "key")
     return {"type": kind, field: name} | ({} if event.by is None else {"by": event.by})

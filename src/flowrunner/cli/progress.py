@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, assert_never
 
 import click
 
@@ -23,7 +23,8 @@ from flowrunner.domain.events import (
     Started,
     Step,
 )
-from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor
 from flowrunner.ports import Recorded
 
 # Characters of a line. Readers want to see what runs, not all of its data.
@@ -80,9 +81,9 @@ class Progress:
             case NodeFailed(retry_at=retry_at) if retry_at is not None:
                 wait = (retry_at - record.at).total_seconds()
                 return plain(f"retry {_step(event)} in {wait:.3g} s")
-            case NodeWaiting(until=until):
-                limit = "" if until is None else f" until {_moment(until)}"
-                return plain(f"wait  {_step(event)} {_awaited(event.details)}{limit}"[:_MOST_SHOWN])
+            case NodeWaiting(wait_for=wait, due_at=due_at):
+                limit = "" if due_at is None else f" until {_moment(due_at)}"
+                return plain(f"wait  {_step(event)} {_awaited(wait)}{limit}"[:_MOST_SHOWN])
             case _:
                 return None
 
@@ -97,19 +98,19 @@ def _step(event: NodeStarted | NodeCompleted | NodeFailed | NodeWaiting) -> Step
     return Step(event.node, event.iteration, event.scope)
 
 
-def _awaited(details: JSON) -> str:
+def _awaited(wait: WaitFor) -> str:
     """Return a description of what a step waits for."""
-    match details:
-        case {"type": "signal", "key": key}:
+    match wait:
+        case SignalWait(key=key, details=None):
             return f"for the signal '{key}'"
-        case {"type": "approval", "prompt": prompt}:
+        case ApprovalWait(prompt=prompt):
             return f'for an approval: "{prompt}"'
-        case {"type": "flow"}:
+        case ChildWait():
             return "for the flow that it has started"
-        case {"type": str(kind)}:
-            return f"({kind})"
+        case SignalWait() | TimeWait():
+            return f"({wait.describe()['type']})"
         case _:
-            return "(delay)"
+            assert_never(wait)
 
 
 def _moment(at: datetime) -> str:

@@ -415,7 +415,7 @@ def _due(flow: Flow, state: ExecutionState, current: StepState) -> tuple[Decisio
         return (*_cancel_scopes(current), Record(_node_failed(current, _overdue(current))))
     waiting = current.waiting
     assert waiting is not None, "a step that is due and neither retries nor has scopes has waited"
-    if waiting.fail_at_deadline:
+    if waiting.fails_when_due:
         return (Record(_node_failed(current, _overdue(current))),)
     return (Record(_node_completed(current, waiting.action, waiting.result)),)
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias, get_args
+from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias, assert_never, get_args
 
 from flowrunner.domain.causes import StartCause
 from flowrunner.domain.values import JSON
+from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor, signal_key
 
 LogLevel: TypeAlias = Literal["debug", "info", "warn", "error"]
 LOG_LEVELS: Final[frozenset[LogLevel]] = frozenset(get_args(LogLevel))
@@ -14,8 +15,6 @@ LOG_LEVELS: Final[frozenset[LogLevel]] = frozenset(get_args(LogLevel))
 ROOT: Final = ""
 ON_FAILURE: Final = "on_failure"
 ON_FINISH: Final = "on_finish"
-# Prefix of the signal key for the end of a sub-flow; the execution's id follows.
-END_OF_FLOW: Final = "flow:"
 HANDLERS: Final = frozenset({ON_FAILURE, ON_FINISH})
 
 
@@ -142,13 +141,12 @@ class NodeFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeWaiting:
-    """The start of a step's wait for a signal, for a moment, or for the first of both.
+    """The start of a step's wait.
 
     Attributes:
-        until: The moment at which the step continues with ``action`` and ``result``; None for never.
-        key: Key of the signal that it waits for; None for no signal.
-        fail_at_deadline: The step fails with `timeout` at ``until`` instead of continuing.
-        details: Description of the wait by the node type: `{type: approval, prompt: …}`.
+        deadline: The moment at which the step no longer waits; None for never.
+        result: The result after a `TimeWait`, or at the deadline; ``action`` is its action.
+        fail_at_deadline: The step fails with `timeout` at the deadline instead of continuing.
     """
 
     type: ClassVar[str] = "node.waiting"
@@ -156,18 +154,44 @@ class NodeWaiting:
     node_type: str
     iteration: int
     attempt: int
-    until: datetime | None
+    wait_for: WaitFor
+    deadline: datetime | None = None
     result: JSON = None
     action: str = "default"
-    key: str | None = None
     fail_at_deadline: bool = False
-    details: JSON = None
     scope: str = ROOT
+
+    @property
+    def signal_key(self) -> str | None:
+        """Return the stored key of the signal that ends the wait; None if no signal does."""
+        match self.wait_for:
+            case SignalWait(key=key):
+                return signal_key("signal", key)
+            case ApprovalWait():
+                return signal_key("approval", str(Step(self.node, self.iteration, self.scope)))
+            case ChildWait(execution_id=execution_id):
+                return signal_key("flow", execution_id)
+            case TimeWait():
+                return None
+            case _:
+                assert_never(self.wait_for)
+
+    @property
+    def due_at(self) -> datetime | None:
+        """Return the moment at which the wait ends without a signal; None for never."""
+        if not isinstance(self.wait_for, TimeWait):
+            return self.deadline
+        return self.wait_for.moment if self.deadline is None else min(self.wait_for.moment, self.deadline)
+
+    @property
+    def fails_when_due(self) -> bool:
+        """Return whether the step fails at ``due_at``: a `TimeWait` may be over before its deadline."""
+        return self.fail_at_deadline and self.due_at == self.deadline
 
     @property
     def is_external(self) -> bool:
         """Return whether the step waits for a signal from outside, not for a sub-flow or the clock."""
-        return self.key is not None and not self.key.startswith(END_OF_FLOW)
+        return isinstance(self.wait_for, SignalWait | ApprovalWait)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +253,7 @@ class SignalReceived:
     """The receipt of a signal, for the step that waits for it, or else for the next step that will.
 
     Attributes:
+        key: A key of `signal_key`.
         request: Digests of the request's idempotency key and content, as `key:content`; None without a key.
     """
 

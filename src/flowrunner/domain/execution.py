@@ -32,6 +32,7 @@ from flowrunner.domain.events import (
     Step,
 )
 from flowrunner.domain.values import JSON, memory_of
+from flowrunner.domain.waits import WaitFor
 
 # Memory for the results and errors of all runs of a step's own scopes.
 MAX_HELD_BYTES: Final = 64 * 1024 * 1024
@@ -193,6 +194,11 @@ class StepState:
         """
         parts = {**(self.open.parts if self.open is not None else {}), **others}
         return [parts[key] for key in sorted(parts, key=int)]
+
+    @property
+    def wait_for(self) -> WaitFor | None:
+        """Return the wait of the step; None if it does not wait."""
+        return None if self.waiting is None else self.waiting.wait_for
 
     @property
     def waits_externally(self) -> bool:
@@ -495,16 +501,17 @@ class ExecutionState:
 
     def _wait(self, event: NodeWaiting) -> None:
         current = self._current(event, StepStatus.WAITING)
-        current.status, current.due_at, current.waiting = StepStatus.WAITING, event.until, event
+        current.status, current.due_at, current.waiting = StepStatus.WAITING, event.due_at, event
         self.running.pop(current.step, None)
         self.ready.pop(event.scope, None)
         self._expect(current)
-        early = self.signals.get(event.key) if event.key is not None else None
-        if early and event.key is not None:
+        key = event.signal_key
+        early = self.signals.get(key) if key is not None else None
+        if early and key is not None:
             payload = early.pop(0)
             self.signal_bytes -= memory_of(payload)
             if not early:
-                del self.signals[event.key]
+                del self.signals[key]
             self._signal(current, payload)
 
     def _receive(self, event: SignalReceived) -> None:
@@ -513,7 +520,7 @@ class ExecutionState:
             self.requests[key] = asked
         for step in self.timed:
             current = self.at(step)
-            if current.waiting is not None and current.waiting.key == event.key:
+            if current.waiting is not None and current.waiting.signal_key == event.key:
                 self._signal(current, event.payload)
                 return
         self.signals.setdefault(event.key, []).append(event.payload)

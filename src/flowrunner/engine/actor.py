@@ -57,7 +57,7 @@ from flowrunner.engine.event_log import (
 )
 from flowrunner.engine.expressions import evaluate
 from flowrunner.engine.mailbox import CancelRequest, Mailbox, Result, SignalMessage, StepResult, is_accepted, is_repeat
-from flowrunner.engine.recorder import hidden_soon, signal_key, storable_again, storable_soon
+from flowrunner.engine.recorder import hidden_soon, redacted_key, storable_again, storable_soon
 from flowrunner.engine.step import StepTasks, run_step
 from flowrunner.ports import LONG_BYTES, Cancel, Redactor, Signal
 
@@ -437,7 +437,7 @@ class ExecutionActor:
         if repeats:
             self._events.answer_when_durable(answer)
             return
-        key = signal_key(signal.key, self._redactor)
+        key = redacted_key(signal.key, self._redactor)
         if repeats is False or not is_accepted(signal, key, self._state):
             answer.set_result(False)
             return

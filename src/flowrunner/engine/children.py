@@ -3,23 +3,12 @@
 from collections.abc import Sequence
 
 from flowrunner.domain.causes import ChildOf
-from flowrunner.domain.events import END_OF_FLOW, Cancelled, Completed, Ending, Event, Failed, NodeWaiting, Started
+from flowrunner.domain.events import Cancelled, Completed, Ending, Event, Failed, Started
 from flowrunner.domain.execution import Status, StepState, StepStatus
 from flowrunner.domain.values import JSON, ExecutionId
+from flowrunner.domain.waits import ChildWait, signal_key
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.ports import PARENT_HAS_GONE_ON, ConcurrencySlot, Signal
-
-
-def key_of_end(id: ExecutionId) -> str:
-    """Return the key of the signal that reports the end of an execution."""
-    return f"{END_OF_FLOW}{id}"
-
-
-def child_of(wait: NodeWaiting) -> ExecutionId | None:
-    """Return the execution whose end a step waits for; None if it waits for something else."""
-    if wait.key is None or not wait.key.startswith(END_OF_FLOW):
-        return None
-    return ExecutionId(wait.key.removeprefix(END_OF_FLOW))
 
 
 def parent_step(started: Event) -> ChildOf | None:
@@ -40,7 +29,7 @@ def end_signal(id: ExecutionId, started: Event, last: Event) -> Signal | None:
         case _:
             return None
     parent = parent_step(started)
-    return Signal(key=key_of_end(id), payload=payload, step=None if parent is None else parent.step)
+    return Signal(key=signal_key("flow", id), payload=payload, step=None if parent is None else parent.step)
 
 
 def notify_links(
@@ -87,10 +76,8 @@ class PendingNotifications:
         """Note the child execution of a step that stops waiting for it."""
         if current.status is StepStatus.RUNNING and self._deps.starts_executions(current.node_type):
             self._may_have_more_orphans = True
-        if current.status is StepStatus.WAITING and current.waiting is not None:
-            child = child_of(current.waiting)
-            if child is not None:
-                self._orphans.append(child)
+        if current.status is StepStatus.WAITING and isinstance(current.wait_for, ChildWait):
+            self._orphans.append(ExecutionId(current.wait_for.execution_id))
 
     def notify(self, ending: Ending | None) -> None:
         """Cancel the orphans, and if the execution has ended, notify the waiting executions."""

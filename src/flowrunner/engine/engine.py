@@ -13,8 +13,9 @@ from flowrunner.domain.events import Cancelled, ErrorValue, Event, Failed, Start
 from flowrunner.domain.execution import ExecutionState, Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId, memory_of_json
+from flowrunner.domain.waits import ChildWait
 from flowrunner.engine.actor import ExecutionActor
-from flowrunner.engine.children import PendingNotifications, end_signal, key_of_end, notify_links, parent_step
+from flowrunner.engine.children import PendingNotifications, end_signal, notify_links, parent_step
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.event_log import AT_A_STRETCH, EventLog, line_of_end, line_of_start, log_failed, replayed
 from flowrunner.engine.recorder import record, storable_soon
@@ -171,13 +172,14 @@ class FlowEngine:
             return ()
         # A running step may have started a child that its events do not mention yet.
         running = {(str(step), state.at(step).failures) for step in state.running}
-        waiting = {waiting.key for step in state.timed if (waiting := state.at(step).waiting) is not None}
+        waits = (state.at(step).wait_for for step in state.timed)
+        awaited = {wait.execution_id for wait in waits if isinstance(wait, ChildWait)}
         left: list[ExecutionId] = []
         for child in children:
             first, *_ = await self._deps.journal.events(child, after=0, limit=1)
             step = parent_step(first.event)
             is_running = step is not None and (step.step, step.failures) in running
-            if key_of_end(child) not in waiting and not is_running:
+            if child not in awaited and not is_running:
                 left.append(child)
         return left
 

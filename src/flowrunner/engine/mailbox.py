@@ -152,7 +152,8 @@ def is_accepted(signal: Signal, key: str, state: ExecutionState) -> bool:
     """Return whether an execution in this state accepts a signal, by the stored form of its key."""
     if state.status.is_final:
         return False
-    is_awaited = any((waiting := state.at(step).waiting) is not None and waiting.key == key for step in state.timed)
+    waits = (state.at(step).waiting for step in state.timed)
+    is_awaited = any(wait is not None and wait.signal_key == key for wait in waits)
     if signal.step is not None:
         # A running step may be about to wait for the signal, as for a child that has ended at once. If the step has
         # continued without the signal, it is rejected. Several signals may report the same end.

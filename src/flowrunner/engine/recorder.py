@@ -5,6 +5,7 @@ recorded values, so that a replay sees the same values.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -23,8 +24,10 @@ from flowrunner.domain.events import (
     NodeWaiting,
     ScopeEnded,
     ScopesOpened,
+    SignalReceived,
 )
 from flowrunner.domain.values import JSON, memory_of
+from flowrunner.domain.waits import parse_signal_key, signal_key
 from flowrunner.ports import LONG_BYTES, Recorded, Redactor
 from flowrunner.ports.event_codec import encode_event
 
@@ -42,6 +45,8 @@ _BESIDE: Final = 10 * 8 * 1024
 _PAYLOADS: Final = (
     "input", "inputs", "result", "vars", "message", "data", "reason", "payload", "details", "action", "collected",
 )  # fmt: skip
+_PAYLOADS_OF_ERRORS: Final = ("type", "message", "data")
+_PAYLOADS_OF_WAITS: Final = ("key", "prompt", "form", "details")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,30 +123,34 @@ def _storable(event: Event, encoded: bytes, redactor: Redactor | None) -> Storab
 
 def _redacted(event: Event, fields: dict[str, Any], redactor: Redactor) -> Event:
     """Return the event without secrets, after one search for all of them."""
-    places: list[tuple[dict[str, Any], str]] = [(fields, name) for name in _PAYLOADS if name in fields]
-    kind, colon, _ = str(fields.get("key") or "").partition(":")
-    if colon:
-        places.append((fields, "key"))
-        fields["key"] = fields["key"][len(kind) + 1 :]
-    error = fields.get("error")
-    if isinstance(error, dict):
-        places += [(error, name) for name in ("type", "message", "data")]
-    values = redactor.redact([within[name] for within, name in places])
+    error = event.error if isinstance(event, NodeFailed | Failed | ScopeEnded) else None
+    wait = event.wait_for if isinstance(event, NodeWaiting) else None
+    own = _named(fields, _PAYLOADS)
+    of_error = {} if error is None else _named(fields["error"], _PAYLOADS_OF_ERRORS)
+    of_wait = {} if wait is None else _named(fields["wait_for"], _PAYLOADS_OF_WAITS)
+    parts = (own, of_error, of_wait)
+    values = redactor.redact([value for part in parts for value in part.values()])
     assert isinstance(values, list), "what is redacted keeps its shape"
-    for (within, name), value in zip(places, values, strict=True):
-        within[name] = value
-    if colon:
-        fields["key"] = f"{kind}:{fields['key']}"
-    changed = {name: within[name] for within, name in places if within is fields}
-    if isinstance(error, dict):
-        changed["error"] = msgspec.convert(error, ErrorValue)
-    return replace(event, **changed)
+    redacted = iter(values)
+    for part in parts:
+        part.update({name: next(redacted) for name in part})
+    if error is not None:
+        own["error"] = replace(error, **of_error)
+    if wait is not None:
+        own["wait_for"] = replace(wait, **of_wait)
+    if isinstance(event, SignalReceived):
+        own["key"] = redacted_key(event.key, redactor)
+    return replace(event, **own)
 
 
-def signal_key(key: str, redactor: Redactor) -> str:
-    """Return the stored form of a signal's key, in which a secret may occur."""
-    kind, colon, name = key.partition(":")
-    return f"{kind}{colon}{redactor.redact(name)}"
+def _named(fields: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: fields[name] for name in names if name in fields}
+
+
+def redacted_key(key: str, redactor: Redactor) -> str:
+    """Return the stored key of a signal without secrets, which only the name of a sent one may hold."""
+    kind, name = parse_signal_key(key)
+    return signal_key("signal", str(redactor.redact(name))) if kind == "signal" else key
 
 
 def _encodable(event: Event, reason: str) -> Event:

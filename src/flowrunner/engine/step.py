@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeGuard
 
 import msgspec
 import structlog
@@ -40,6 +40,7 @@ from flowrunner.plugin import (
     ScopesEnded,
     Signalled,
     Suspend,
+    TimeWait,
 )
 
 logger = structlog.get_logger()
@@ -283,7 +284,7 @@ async def _outcome(attempt: StepAttempt) -> StepResult:
         return _completed(attempt, Outcome(current.input, SKIPPED_ACTION), current.input, skipped=True)
     if isinstance(outcome, RunScopes):
         return _opened(attempt, outcome)
-    if isinstance(outcome, Suspend) and outcome.key is not None:
+    if _awaits_signal(outcome):
         # Its result is the payload of the signal, which is not known yet.
         return _waiting(attempt, outcome, outcome.result)
     if isinstance(outcome, Collected):
@@ -334,11 +335,7 @@ async def _run_with_hooks(node_type: NodeType[Any], attempt: StepAttempt, hooks:
 
 async def _after_post_hook(attempt: StepAttempt, hooks: Hooks, params: JSON, outcome: _NodeOutcome) -> _NodeOutcome:
     """Return the outcome of a node after its post hook; unchanged while the result is not known."""
-    if (
-        hooks.post is None
-        or isinstance(outcome, RunScopes)
-        or (isinstance(outcome, Suspend) and outcome.key is not None)
-    ):
+    if hooks.post is None or isinstance(outcome, RunScopes) or _awaits_signal(outcome):
         return outcome
     if isinstance(outcome, Collected):
         outcome = attempt.current.collected(outcome.others)
@@ -351,6 +348,10 @@ async def _after_post_hook(attempt: StepAttempt, hooks: Hooks, params: JSON, out
             return replace(outcome, result=changed)
         case _:
             return changed
+
+
+def _awaits_signal(outcome: _NodeOutcome) -> TypeGuard[Suspend]:
+    return isinstance(outcome, Suspend) and not isinstance(outcome.wait_for, TimeWait)
 
 
 async def _call(attempt: StepAttempt, hook: Prepared, extra: Mapping[str, JSON]) -> JSON:
@@ -370,8 +371,8 @@ async def _resume(node_type: NodeType[Any], params: Params | None, attempt: Step
     """Call the method of the node type for the event that the step has waited for."""
     current = attempt.current
     if current.open is None:
-        details = None if current.waiting is None else current.waiting.details
-        return await node_type.on_signal(params, NodeContext(attempt), Signalled(current.signal, details))
+        assert current.wait_for is not None, "a step that resumes has waited"
+        return await node_type.on_signal(params, NodeContext(attempt), Signalled(current.signal, current.wait_for))
     scopes = current.open
     ended = ScopesEnded(
         scopes.opened.keys,
@@ -406,12 +407,11 @@ def _waiting(attempt: StepAttempt, suspend: Suspend, result: JSON) -> NodeWaitin
         iteration=current.step.iteration,
         attempt=current.attempts,
         scope=current.step.scope,
-        until=suspend.until,
+        wait_for=suspend.wait_for,
+        deadline=suspend.deadline,
         result=result,
         action=suspend.action,
-        key=suspend.key,
         fail_at_deadline=suspend.fail_at_deadline,
-        details=suspend.details,
     )
 
 

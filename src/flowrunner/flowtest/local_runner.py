@@ -10,6 +10,7 @@ import msgspec
 from flowrunner.domain.errors import Conflict, InvalidInput, NotFound
 from flowrunner.domain.events import Event, NodeWaiting, Step
 from flowrunner.domain.values import JSON, ExecutionId, rfc3339
+from flowrunner.domain.waits import ApprovalWait, SignalWait
 from flowrunner.flowtest.memory import NOBODY, GivenFlow, MemoryJournal, new_execution
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.ports import Clock, Dispatcher, Recorded, Signal
@@ -129,23 +130,23 @@ class LocalRunner:
         self._pending.add(task)
         task.add_done_callback(on_done)
 
-    async def _answer(self, id: ExecutionId, wait: NodeWaiting) -> None:
-        kind, _, key = (wait.key or "").partition(":")
-        details: Mapping[str, JSON] = wait.details if isinstance(wait.details, dict) else {}
-        if kind == "signal" and (payloads := self._signals.get(key)):
-            payload = payloads.pop(0) if len(payloads) > 1 else payloads[0]
-        elif kind == "approval" and (answer := self.answers.approvals.get(wait.node)) is not None:
-            try:
-                data = checked_data(details.get("form"), answer.data, approved=answer.approved, schemas=self.schemas)
-            except (InvalidInput, Conflict) as error:
-                self.cancel(f"the answer to '{wait.node}' does not fit its form: {error}")
+    async def _answer(self, id: ExecutionId, event: NodeWaiting) -> None:
+        payload: JSON
+        match event.wait_for:
+            case SignalWait(key=key) if payloads := self._signals.get(key):
+                payload = payloads.pop(0) if len(payloads) > 1 else payloads[0]
+            case ApprovalWait(form=form) if (answer := self.answers.approvals.get(event.node)) is not None:
+                try:
+                    data = checked_data(form, answer.data, approved=answer.approved, schemas=self.schemas)
+                except (InvalidInput, Conflict) as error:
+                    self.cancel(f"the answer to '{event.node}' does not fit its form: {error}")
+                    return
+                at = rfc3339(self.clock.now())
+                payload = {"approved": answer.approved, "by": _BY, "at": at, "data": data}
+            case _:
                 return
-            at = rfc3339(self.clock.now())
-            payload = {"approved": answer.approved, "by": _BY, "at": at, "data": data}
-        else:
-            return
-        step = str(Step(wait.node, wait.iteration, wait.scope))
-        signal = Signal(key=wait.key or "", payload=payload, by=_BY, if_awaited=True)
+        step = str(Step(event.node, event.iteration, event.scope))
+        signal = Signal(key=event.signal_key or "", payload=payload, by=_BY, if_awaited=True)
         self._later(self.dispatcher.signal(id, signal), name=f"answer {step}")
 
     @property

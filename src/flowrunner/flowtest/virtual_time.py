@@ -12,6 +12,7 @@ from flowrunner.domain.execution import ExecutionState, StepState, replay
 from flowrunner.domain.expression.script import Script, ScriptError, ScriptOutcome
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId, rfc3339
+from flowrunner.domain.waits import ApprovalWait, signal_key
 from flowrunner.flowtest.memory import MemoryJournal
 from flowrunner.flowtest.paths import path_of
 from flowrunner.language.flow_tests import FlowTest, NodePath, dotted_path
@@ -187,7 +188,7 @@ class VirtualTimeDispatcher:
                 continue
             inputs.remove(item)
             if item.approval is not None and signal is not None:
-                signal = self._checked(item.approval, signal, waiting or [])
+                signal = self._checked(item.approval, _approval_of(signal, waiting or []), signal)
                 if signal is None:
                     return True
             if signal is None:
@@ -197,16 +198,14 @@ class VirtualTimeDispatcher:
             return True
         return False
 
-    def _checked(self, approval: NodePath, answer: Signal, waiting: Sequence[StepState]) -> Signal | None:
+    def _checked(self, node: NodePath, approval: ApprovalWait, answer: Signal) -> Signal | None:
         """Return the answer with the defaults of its form, or None if it does not match the form."""
-        details = next(c.waiting.details for c in waiting if c.waiting is not None and c.waiting.key == answer.key)
-        assert isinstance(details, dict), "an approval has details"
         assert isinstance(answer.payload, dict), "an answer is an object"
         given, is_approved = answer.payload["data"], bool(answer.payload["approved"])
         try:
-            data = checked_data(details.get("form"), given, approved=is_approved, schemas=self.schemas)
+            data = checked_data(approval.form, given, approved=is_approved, schemas=self.schemas)
         except (InvalidInput, Conflict) as error:
-            self.problem(f"the answer to '{dotted_path(approval)}' does not fit its form: {error}")
+            self.problem(f"the answer to '{dotted_path(node)}' does not fit its form: {error}")
             return None
         return replace(answer, payload={**answer.payload, "data": data})
 
@@ -219,17 +218,21 @@ class VirtualTimeDispatcher:
 def _signal(item: _ScheduledInput, flow: Flow, waiting: Sequence[StepState], now: datetime) -> Signal | None:
     """Return the signal to deliver, or None if this is a cancellation or no step waits for it."""
     if item.key is not None:
-        signal = Signal(key=f"signal:{item.key}", payload=item.payload)
-        is_awaited = any(c.waiting is not None and c.waiting.key == signal.key for c in waiting)
+        signal = Signal(key=signal_key("signal", item.key), payload=item.payload)
+        is_awaited = any(c.waiting is not None and c.waiting.signal_key == signal.key for c in waiting)
         return signal if is_awaited or item.at is not None else None
     for current in waiting:
-        key = current.waiting.key if current.waiting is not None else None
-        is_approval = key is not None and key.startswith("approval:")
-        if is_approval and key is not None and path_of(flow, str(current.step)) == item.approval:
+        if isinstance(current.wait_for, ApprovalWait) and path_of(flow, str(current.step)) == item.approval:
             assert isinstance(item.payload, dict), "an answer is an object"
             at = rfc3339(now)
-            return Signal(key=key, payload={**item.payload, "at": at})
+            return Signal(key=signal_key("approval", str(current.step)), payload={**item.payload, "at": at})
     return None
+
+
+def _approval_of(answer: Signal, waiting: Sequence[StepState]) -> ApprovalWait:
+    """Return the wait that an answer ends."""
+    waits = (c.waiting for c in waiting if c.waiting is not None and c.waiting.signal_key == answer.key)
+    return next(wait.wait_for for wait in waits if isinstance(wait.wait_for, ApprovalWait))
 
 
 def _scheduled_inputs(test: FlowTest, start: datetime) -> list[_ScheduledInput]:

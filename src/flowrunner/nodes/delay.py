@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from flowrunner.domain.errors import quoted
 from flowrunner.nodes.durations import Duration, seconds_of
-from flowrunner.plugin import NodeFailure, NodeType, Params, StepContext, Suspend
+from flowrunner.plugin import NodeFailure, NodeType, Params, StepContext, Suspend, TimeWait
 
 
 class DelayParams(Params):
@@ -62,8 +62,8 @@ class Delay(NodeType[DelayParams]):
         limit = None if context.timeout_seconds is None else context.now() + timedelta(seconds=context.timeout_seconds)
         fail_at_deadline = limit is not None and limit < until
         return Suspend(
-            until=limit if fail_at_deadline else until,
+            wait_for=TimeWait(until),
+            deadline=limit if fail_at_deadline else None,
             fail_at_deadline=fail_at_deadline,
             result=context.input,
-            details={"type": "delay"},
         )

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from flowrunner.plugin import (
     JSON,
+    ChildWait,
     NodeFailure,
     NodeType,
     Params,
@@ -39,16 +40,15 @@ class SubflowNode(NodeType[FlowParams]):
         if input is not None and not isinstance(input, dict):
             raise NodeFailure("input.invalid", "The input of a flow is an object: give 'input' as one")
         child = await context.flows.start(params.flow, version=params.version, input=input or {}, wait=params.wait)
-        link: dict[str, JSON] = {"execution_id": child.execution_id, "flow_id": child.flow_id}
         if not params.wait:
+            link: dict[str, JSON] = {"execution_id": child.execution_id, "flow_id": child.flow_id}
             context.log("info", f"Started {child.execution_id}", link)
             return link
-        until = None
+        deadline = None
         if context.timeout_seconds is not None:
-            until = context.now() + timedelta(seconds=context.timeout_seconds)
-        return Suspend(
-            until=until, fail_at_deadline=True, key=f"flow:{child.execution_id}", details={"type": "flow", **link}
-        )
+            deadline = context.now() + timedelta(seconds=context.timeout_seconds)
+        wait_for = ChildWait(child.execution_id, child.flow_id)
+        return Suspend(wait_for=wait_for, deadline=deadline, fail_at_deadline=True)
 
     async def on_signal(self, params: FlowParams | None, context: StepContext, event: Signalled) -> JSON:
         end = event.payload

@@ -7,7 +7,17 @@ from pydantic import Field, field_validator
 
 from flowrunner.nodes.durations import Duration, seconds_of
 from flowrunner.nodes.texts import Message
-from flowrunner.plugin import JSON, NodeType, Outcome, Params, Signalled, StepContext, Suspend
+from flowrunner.plugin import (
+    JSON,
+    ApprovalWait,
+    NodeType,
+    Outcome,
+    Params,
+    Signalled,
+    SignalWait,
+    StepContext,
+    Suspend,
+)
 
 TIMEOUT: Final = "timeout"
 MAX_KEY_CHARACTERS: Final = 200
@@ -40,12 +50,7 @@ class WaitNode(NodeType[WaitParams]):
     timeout_seconds = None
 
     async def run(self, params: WaitParams, context: StepContext) -> Suspend:
-        return Suspend(
-            until=_limit(context, params.timeout),
-            action=TIMEOUT,
-            key=f"signal:{params.key}",
-            details={"type": "signal", "key": params.key},
-        )
+        return Suspend(wait_for=SignalWait(params.key), deadline=_limit(context, params.timeout), action=TIMEOUT)
 
     async def on_signal(self, params: WaitParams | None, context: StepContext, event: Signalled) -> JSON:
         return event.payload
@@ -73,12 +78,8 @@ class Approval(NodeType[ApprovalParams]):
     timeout_seconds = None
 
     async def run(self, params: ApprovalParams, context: StepContext) -> Suspend:
-        details: dict[str, JSON] = {"type": "approval", "prompt": params.prompt}
-        if params.form is not None:
-            details["form"] = params.form
-        if params.roles is not None:
-            details["roles"] = list(params.roles)
-        return Suspend(until=_limit(context), action=TIMEOUT, key=f"approval:{context.step}", details=details)
+        wait_for = ApprovalWait(params.prompt, params.form, params.roles)
+        return Suspend(wait_for=wait_for, deadline=_limit(context), action=TIMEOUT)
 
     async def on_signal(self, params: ApprovalParams | None, context: StepContext, event: Signalled) -> Outcome:
         answer = event.payload

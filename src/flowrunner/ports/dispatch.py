@@ -21,6 +21,7 @@ class Signal:
     """A named value sent to an execution.
 
     Attributes:
+        key: A key of `domain.waits.signal_key`.
         if_awaited: Accept the signal only if a step waits for it now.
         step: The step the signal is addressed to. The signal is rejected unless that step waits for it or is running.
         request: Digests of the idempotency key and of the request, as `key:asked`. A repeat is accepted and changes

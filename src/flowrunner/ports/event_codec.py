@@ -1,14 +1,25 @@
 """The JSON form of events, which the journal stores and every later version reads."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from flowrunner.domain.causes import StoredCause, stored_fields
-from flowrunner.domain.events import EVENT_TYPES, Event, Started
+from flowrunner.domain.events import EVENT_TYPES, Event, NodeWaiting, Started
 from flowrunner.domain.values import JSON
+from flowrunner.domain.waits import (
+    WAITS_OF_STEPS,
+    ApprovalWait,
+    ChildWait,
+    SignalWait,
+    TimeWait,
+    WaitFor,
+    parse_signal_key,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +31,26 @@ class _StoredStart(StoredCause):
     input: JSON
     is_queued: bool = False
     flow_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredWaiting(NodeWaiting):
+    """`NodeWaiting` with a wait of any type.
+
+    Attributes:
+        wait_for: None in an event of the older form, which has the three last fields instead.
+        until: The moment of a `TimeWait`, or the deadline of another one.
+        key: The key of the signal; None for a `TimeWait`.
+        details: The description of the wait.
+    """
+
+    wait_for: dict[str, Any] | None = None  # type: ignore[assignment] # not read yet
+    until: datetime | None = None
+    key: str | None = None
+    details: JSON = None
+
+
+_FIELDS_OF_WAITING: Final = [field.name for field in fields(NodeWaiting)]
 
 
 def encode_event(event: Event) -> bytes:
@@ -40,8 +71,16 @@ def encode_event(event: Event) -> bytes:
 def decode_event(type: str, data: str | bytes) -> Event:
     """Return the event of a known type. Raises: msgspec.MsgspecError, UnicodeError."""
     event = _decoder(type).decode(data)
-    if not isinstance(event, _StoredStart):
-        return event
+    match event:
+        case _StoredStart():
+            return _start(event)
+        case _StoredWaiting():
+            return _waiting(event)
+        case _:
+            return event
+
+
+def _start(event: _StoredStart) -> Started:
     return Started(
         node=event.node,
         node_type=event.node_type,
@@ -52,7 +91,43 @@ def decode_event(type: str, data: str | bytes) -> Event:
     )
 
 
+def _waiting(stored: _StoredWaiting) -> NodeWaiting:
+    facts = {name: getattr(stored, name) for name in _FIELDS_OF_WAITING}
+    if stored.wait_for is None:
+        facts |= {"wait_for": _older_wait(stored), "deadline": stored.until}
+    else:
+        kind = WAITS_OF_STEPS.get(str(stored.wait_for.get("type")))
+        if kind is None:
+            raise msgspec.ValidationError("unknown type of wait")
+        facts["wait_for"] = msgspec.convert(stored.wait_for, kind)
+    return NodeWaiting(**facts)
+
+
+def _older_wait(stored: _StoredWaiting) -> WaitFor:
+    """Return the wait of an event that has a key with a prefix and a description."""
+    details: dict[str, Any] = stored.details if isinstance(stored.details, dict) else {}
+    if stored.key is None:
+        if stored.until is None:
+            raise msgspec.ValidationError("a wait without an end")
+        return _described(TimeWait(stored.until), details)
+    match parse_signal_key(stored.key):
+        case "approval", _:
+            return msgspec.convert({"prompt": "", **details, "type": "approval"}, ApprovalWait)
+        case "flow", execution_id:
+            link = {"flow_id": "", **details, "execution_id": execution_id, "type": "flow"}
+            return msgspec.convert(link, ChildWait)
+        case "signal", key:
+            return _described(SignalWait(key), details)
+        case _:
+            return _described(SignalWait(stored.key), details)
+
+
+def _described(wait: SignalWait | TimeWait, details: dict[str, Any]) -> WaitFor:
+    """Return the wait with its description, if that is the node type's own."""
+    return wait if details in ({}, wait.describe()) else replace(wait, details=details)
+
+
 @cache
 def _decoder(type: str) -> msgspec.json.Decoder[Event | _StoredStart]:
-    stored: Any = _StoredStart if type == Started.type else EVENT_TYPES[type]
-    return msgspec.json.Decoder(stored)
+    stored: Mapping[str, Any] = {**EVENT_TYPES, Started.type: _StoredStart, NodeWaiting.type: _StoredWaiting}
+    return msgspec.json.Decoder(stored[type])

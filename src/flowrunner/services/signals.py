@@ -1,16 +1,17 @@
 """Signals to waiting executions, and answers to approvals."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Conflict, Fault, Forbidden, InvalidInput, NotFound, invalid
-from flowrunner.domain.events import SignalReceived
-from flowrunner.domain.execution import StepState, replay
+from flowrunner.domain.events import SignalReceived, Step
+from flowrunner.domain.execution import replay
 from flowrunner.domain.rerun import Timed
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId, rfc3339
+from flowrunner.domain.waits import ApprovalWait, signal_key
 from flowrunner.language.inputs import Form
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.language.schema_budget import SchemaBudget
@@ -74,7 +75,8 @@ class Signals:
         request = _request(idempotency_key, ["signal", key, payload])
         # The entry omits the key, which may be any text.
         entry = act(caller, "execution.signalled", "execution", id, at=self._clock.now())
-        signal = Signal(key=f"signal:{key}", payload=payload, by=caller.workspace_id, request=request, audit=entry)
+        sent = signal_key("signal", key)
+        signal = Signal(key=sent, payload=payload, by=caller.workspace_id, request=request, audit=entry)
 
         async def send() -> None:
             if not await self._dispatcher.signal(id, signal):
@@ -114,23 +116,19 @@ class Signals:
     async def _answer(
         self, caller: Caller, id: ExecutionId, node: str, *, approved: bool, data: JSON, request: str | None
     ) -> None:
-        current = await self._waiting_for_approval(caller.workspace_id, id, node)
-        approval = current.waiting.details if current.waiting is not None else None
-        assert isinstance(approval, Mapping), "an approval has details"
-        roles = approval.get("roles")
-        if isinstance(roles, list) and caller.role not in roles:
-            raise Forbidden(f"This approval is for: {', '.join(map(str, roles))}")
+        step, wait = await self._waiting_for_approval(caller.workspace_id, id, node)
+        if wait.roles is not None and caller.role not in wait.roles:
+            raise Forbidden(f"This approval is for: {', '.join(wait.roles)}")
         # On a thread: resolved expressions may make the form long.
-        form = approval.get("form")
-        data = await asyncio.to_thread(checked_data, form, data, approved=approved, schemas=self._schemas)
+        data = await asyncio.to_thread(checked_data, wait.form, data, approved=approved, schemas=self._schemas)
         answer: JSON = {
             "approved": approved,
             "by": caller.workspace_id,
             "at": rfc3339(self._clock.now()),
             "data": data,
         }
-        key = f"approval:{current.step}"
-        details: dict[str, JSON] = {"node": current.step.node, "approved": approved}
+        key = signal_key("approval", str(step))
+        details: dict[str, JSON] = {"node": step.node, "approved": approved}
         entry = act(caller, "execution.approval.answered", "execution", id, at=self._clock.now(), details=details)
         signal = Signal(key=key, payload=answer, by=caller.workspace_id, if_awaited=True, request=request, audit=entry)
         if not await self._dispatcher.signal(id, signal):
@@ -160,16 +158,18 @@ class Signals:
             raise key_was_reused()
         return known is not None
 
-    async def _waiting_for_approval(self, workspace_id: WorkspaceId, id: ExecutionId, node: str) -> StepState:
+    async def _waiting_for_approval(
+        self, workspace_id: WorkspaceId, id: ExecutionId, node: str
+    ) -> tuple[Step, ApprovalWait]:
         waiting, is_known = await self._replays.of(workspace_id, id, lambda events: _approvals(events, node))
-        found = [c for c in waiting if node in (c.step.node, str(c.step))]
+        found = [(step, wait) for step, wait in waiting if node in (step.node, str(step))]
         if len(found) == 1:
             return found[0]
         if found:
-            steps = ", ".join(str(c.step) for c in found[:10])
+            steps = ", ".join(str(step) for step, _ in found[:10])
             raise Conflict(f"Several runs of '{node}' wait for approval; name one of them: {steps}")
         if is_known or waiting:
-            steps = ", ".join(str(c.step) for c in waiting[:10])
+            steps = ", ".join(str(step) for step, _ in waiting[:10])
             raise Conflict(f"'{node}' does not wait for approval" + (f"; what does: {steps}" if steps else ""))
         raise NotFound(f"approval '{node}'")
 
@@ -185,12 +185,8 @@ def _asked_with(events: Sequence[Timed], key: str) -> str | None:
     return next((request.partition(":")[2] for request in taken if request.startswith(f"{key}:")), None)
 
 
-def _approvals(events: Sequence[Timed], node: str) -> tuple[Sequence[StepState], bool]:
+def _approvals(events: Sequence[Timed], node: str) -> tuple[Sequence[tuple[Step, ApprovalWait]], bool]:
     """Return the steps that wait for approval, and whether the node has started in any scope."""
     state = replay(events)
-    waiting = [
-        current
-        for current in map(state.at, state.timed)
-        if current.waiting is not None and (current.waiting.key or "").startswith("approval:")
-    ]
+    waiting = [(step, wait) for step in state.timed if isinstance(wait := state.at(step).wait_for, ApprovalWait)]
     return waiting, any(node in frame.steps for frame in state.frames.values())

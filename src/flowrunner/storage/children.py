@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.waits import signal_key
 from flowrunner.ports import UnreconciledChild
 from flowrunner.storage.database import Database
 from flowrunner.storage.transaction import Statement
@@ -22,7 +23,7 @@ notified AS MATERIALIZED (
     SELECT execution_id, data ->> '$.key' AS key FROM events
      WHERE execution_id IN (SELECT parent_id FROM ended) AND type = 'signal.received'
 )
-SELECT id, parent_id, 1, 0 FROM ended WHERE (parent_id, 'flow:' || id) NOT IN (SELECT execution_id, key FROM notified)
+SELECT id, parent_id, 1, 0 FROM ended WHERE (parent_id, :prefix || id) NOT IN (SELECT execution_id, key FROM notified)
 UNION ALL
 SELECT child.id, child.parent_id, 0, parent.completed_at IS NOT NULL
   FROM executions child CROSS JOIN executions parent
@@ -40,7 +41,7 @@ notified AS MATERIALIZED (
 )
 SELECT id, parent_id, true, false FROM ended
  WHERE NOT EXISTS (SELECT 1 FROM notified
-                    WHERE notified.execution_id = ended.parent_id AND notified.key = 'flow:' || ended.id)
+                    WHERE notified.execution_id = ended.parent_id AND notified.key = :prefix::text || ended.id)
 UNION ALL
 SELECT child.id, child.parent_id, false, parent.completed_at IS NOT NULL
   FROM executions child JOIN executions parent ON parent.id = child.parent_id
@@ -54,7 +55,7 @@ SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.complet
  WHERE parent.id = :parent AND child.parent_id = parent.id
    AND (child.completed_at IS NULL
         OR (parent.completed_at IS NULL
-            AND 'flow:' || child.id NOT IN (SELECT data ->> '$.key' FROM events
+            AND :prefix || child.id NOT IN (SELECT data ->> '$.key' FROM events
                                              WHERE execution_id = :parent AND type = 'signal.received')))
 """,
     postgres="""
@@ -63,8 +64,9 @@ SELECT child.id, child.parent_id, child.completed_at IS NOT NULL, parent.complet
  WHERE parent.id = :parent
    AND (child.completed_at IS NULL
         OR (parent.completed_at IS NULL
-            AND 'flow:' || child.id NOT IN (SELECT replace(data, '\\u0000', '\\ufffd')::json ->> 'key' FROM events
-                                             WHERE execution_id = :parent AND type = 'signal.received')))
+            AND :prefix::text || child.id
+                NOT IN (SELECT replace(data, '\\u0000', '\\ufffd')::json ->> 'key' FROM events
+                         WHERE execution_id = :parent AND type = 'signal.received')))
 """,
 )
 
@@ -76,7 +78,8 @@ class SqlChildExecutions:
         self._database = database
 
     async def unreconciled(self, parent: ExecutionId | None = None) -> Sequence[UnreconciledChild]:
-        statement, values = (UNRECONCILED, {}) if parent is None else (UNRECONCILED_OF, {"parent": parent})
+        statement = UNRECONCILED if parent is None else UNRECONCILED_OF
+        values = {"prefix": signal_key("flow", "")} | ({} if parent is None else {"parent": parent})
         rows = await self._database.read_long(lambda tx: tx.rows(statement, values))
         return [
             UnreconciledChild(ExecutionId(child), ExecutionId(parent), bool(a), bool(b)) for child, parent, a, b in rows
