@@ -95,7 +95,7 @@ async def test_a_body_is_written_when_the_request_has_a_slot(
     send = nodes.request if kind == "request" else nodes.webhook
     sending = asyncio.create_task(send(f"{peer.url}/ok", method="POST", body=[[]] * length))
     async with asyncio.timeout(5):
-        while not queued.requested:  # noqa: ASYNC110 # it is a matter of turns of the loop
+        while not queued.requested:  # noqa: ASYNC110 # it takes a few iterations of the loop
             await asyncio.sleep(0)
 
     assert (queued.requested, written) == ([is_long], [])
