@@ -25,6 +25,12 @@ class Metrics:
         self._refused = Counter(
             "flowrunner_requests_refused", "Requests rejected by a limit.", ["limit"], registry=self._registry
         )
+        self._failed_jobs = Counter(
+            "flowrunner_background_failures",
+            "Failed runs of background jobs, by job.",
+            ["job"],
+            registry=self._registry,
+        )
         self._steps = Counter("flowrunner_steps_started", "Started attempts of steps.", registry=self._registry)
 
     def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
@@ -33,6 +39,9 @@ class Metrics:
 
     def refused(self, limit: str) -> None:
         self._refused.labels(limit).inc()
+
+    def job_failed(self, job: str) -> None:
+        self._failed_jobs.labels(job).inc()
 
     def count(self, records: Sequence[Recorded]) -> None:
         for recorded in records:

@@ -27,7 +27,7 @@ from flowrunner.api.http.standby import STANDBY, AppSwitch, OnlyHealth, Standby
 from flowrunner.api.http.websockets import FrameReading, SocketProtocol
 from flowrunner.bootstrap.dispatching import check_dispatch
 from flowrunner.bootstrap.first_admin import first_admin
-from flowrunner.bootstrap.housekeeping import forget_secrets, keep_token_uses, rotate_keys, run_retention
+from flowrunner.bootstrap.housekeeping import active_jobs, run_jobs
 from flowrunner.bootstrap.lifecycle import open_program
 from flowrunner.bootstrap.location import has_usable_schema
 from flowrunner.bootstrap.ownership import is_shared, owning
@@ -268,20 +268,12 @@ class _Serving:
             return await self._serve_until_it_ends(program, ownership)
 
     async def _serve_until_it_ends(self, program: Program, ownership: Ownership) -> Exit:
-        async with asyncio.TaskGroup() as tasks:
-            background = [
-                tasks.create_task(run_retention(self._settings, program), name="housekeeping"),
-                tasks.create_task(rotate_keys(program), name="keys"),
-                tasks.create_task(keep_token_uses(program), name="token-uses"),
-                tasks.create_task(forget_secrets(program), name="secrets"),
-            ]
+        async with run_jobs(active_jobs(self._settings, program), program):
             why = await self._first(
                 (Exit.STOP, self._stop.wait()),
                 (Exit.ENGINE_DIED, _until_nothing_advances(program)),
                 (Exit.ROLE, _until_overtaken(program, ownership)),
             )
-            for task in background:
-                task.cancel()
             if why is Exit.ENGINE_DIED:
                 self._stop.set()
                 hint = "the server stops now; executions continue after a restart"
@@ -291,13 +283,14 @@ class _Serving:
                 self._switch.app = self._fallback
                 await program.live.close()
             else:
-                await self._drain(program)
+                logger.info("server.stopping")
+                program.readiness.is_stopping = True
+        if why is not Exit.ROLE:
+            await self._drain(program)
         return why
 
     async def _drain(self, program: Program) -> None:
         """Let running nodes finish, then close the program."""
-        logger.info("server.stopping")
-        program.readiness.is_stopping = True
         await self._first(
             (Exit.STOP, program.advancing.drain(seconds=self._settings.drain_time)),
             (Exit.STOP, self._force_stop.wait()),

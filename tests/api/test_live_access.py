@@ -161,9 +161,9 @@ LOGGING_OUT: Final = (
     "-c",
     """
 import sys
-import flowrunner.bootstrap.notifications
+import flowrunner.bootstrap.housekeeping
 from flowrunner.services.identity import Authentication
-flowrunner.bootstrap.notifications.REFRESH_SECONDS = 3600.0
+flowrunner.bootstrap.housekeeping.REFRESH_SECONDS = 3600.0
 family_of = Authentication.family_of
 async def logging_out(self, caller):
     family = await family_of(self, caller)

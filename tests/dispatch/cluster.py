@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from temporalio.client import Client
 
+from flowrunner.bootstrap.background import running
+from flowrunner.bootstrap.dispatching import temporal_jobs
 from flowrunner.clock import SystemClock
 from flowrunner.dispatch.temporal.address import TemporalAddress
 from flowrunner.dispatch.temporal.admission import Admission
@@ -38,6 +40,7 @@ from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.active_slots import SqlActiveSlots
+from flowrunner.storage.background import SqlJobClaims
 from flowrunner.storage.children import SqlChildExecutions
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database
@@ -170,27 +173,29 @@ class Cluster:
         )  # fmt: skip
         deps.connect(links=dispatcher, flows=SubFlowExecutions(executions, flows))
         await dispatcher.open()
+        jobs, claims = temporal_jobs(dispatcher), SqlJobClaims(database)
         try:
-            yield Side(
-                client=client,
-                deps=deps,
-                engine=engine,
-                journal=journal,
-                due=due,
-                concurrency=concurrency,
-                inbox=inbox,
-                flows=flows,
-                vault=vault,
-                workflows=workflows,
-                slots=slots,
-                admission=admission,
-                dispatcher=dispatcher,
-                executions=executions,
-                signals=Signals(reader, journal, dispatcher, schemas, self.clock),
-                reruns=Reruns(executions, reader, journal, flows, deps.library),
-                library=deps.library,
-                database=database,
-            )
+            async with running(jobs, clock=SystemClock(), claims=claims):
+                yield Side(
+                    client=client,
+                    deps=deps,
+                    engine=engine,
+                    journal=journal,
+                    due=due,
+                    concurrency=concurrency,
+                    inbox=inbox,
+                    flows=flows,
+                    vault=vault,
+                    workflows=workflows,
+                    slots=slots,
+                    admission=admission,
+                    dispatcher=dispatcher,
+                    executions=executions,
+                    signals=Signals(reader, journal, dispatcher, schemas, self.clock),
+                    reruns=Reruns(executions, reader, journal, flows, deps.library),
+                    library=deps.library,
+                    database=database,
+                )
         finally:
             await dispatcher.close()
             await database.close()

@@ -406,7 +406,7 @@ async def test_one_that_got_its_slot_from_a_process_that_died_then_is_nudged_eve
         assert slot is not None
         assert await front.side.concurrency.admit(slot.key) == (queued, MARA)
 
-        await front.dispatcher._sweep(full=True)
+        await front.dispatcher.restart_all()
 
         assert await front.until_ended(queued) == [Status.COMPLETED]
 

@@ -1,4 +1,4 @@
-"""What the active server deletes by itself."""
+"""What servers delete by themselves."""
 
 import asyncio
 from datetime import timedelta
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flowrunner.bootstrap import housekeeping
-from flowrunner.bootstrap.housekeeping import run_retention
+from flowrunner.bootstrap.housekeeping import active_jobs, run_jobs
 from flowrunner.settings import Settings
 from support.asgi import program_at
 
@@ -15,52 +15,69 @@ from support.asgi import program_at
 async def test_what_cannot_be_deleted_keeps_nothing_else_from_being_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "_SETTLING_SECONDS", 0.0)
-    has_come_to_the_last = asyncio.Event()
+    monkeypatch.setattr(housekeeping, "SETTLING_SECONDS", 0.0)
+    has_purged = asyncio.Event()
 
     async def fail(**more: object) -> None:
         raise OSError("planted")
 
     async def purge(**more: object) -> int:
-        has_come_to_the_last.set()
+        has_purged.set()
         return 0
 
     async with program_at(tmp_path / "data") as program:
         monkeypatch.setattr(program.services.executions, "purge", fail)
         monkeypatch.setattr(program.services.audit, "purge", purge)
-        keeping = asyncio.create_task(run_retention(Settings(data_dir=tmp_path / "data"), program))
+        jobs = active_jobs(Settings(data_dir=tmp_path / "data"), program)
 
-        async with asyncio.timeout(10):
-            await has_come_to_the_last.wait()
-        assert not keeping.done()
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        async with asyncio.timeout(10), run_jobs(jobs, program):
+            await has_purged.wait()
+            failed = 'flowrunner_background_failures_total{job="retention.executions"} 1.0'
+            while failed not in program.metrics.text().decode():  # noqa: ASYNC110 # the job counts it
+                await asyncio.sleep(0.01)
 
 
 async def test_executions_and_audit_entries_are_each_kept_for_their_own_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "_SETTLING_SECONDS", 0.0)
+    monkeypatch.setattr(housekeeping, "SETTLING_SECONDS", 0.0)
     settings = Settings(data_dir=tmp_path / "data", retention=86400.0, audit_retention=3 * 86400.0)
     kept: dict[str, timedelta] = {}
-    has_come_to_the_last = asyncio.Event()
+    has_purged = {"executions": asyncio.Event(), "audit": asyncio.Event()}
 
     async def purge_executions(*, older_than: timedelta) -> int:
         kept["executions"] = older_than
+        has_purged["executions"].set()
         return 0
 
     async def purge_audit(*, older_than: timedelta) -> int:
         kept["audit"] = older_than
-        has_come_to_the_last.set()
+        has_purged["audit"].set()
         return 0
 
     async with program_at(tmp_path / "data") as program:
         monkeypatch.setattr(program.services.executions, "purge", purge_executions)
         monkeypatch.setattr(program.services.audit, "purge", purge_audit)
-        keeping = asyncio.create_task(run_retention(settings, program))
-        async with asyncio.timeout(10):
-            await has_come_to_the_last.wait()
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        async with asyncio.timeout(10), run_jobs(active_jobs(settings, program), program):
+            for event in has_purged.values():
+                await event.wait()
 
     assert kept == {"executions": timedelta(days=1), "audit": timedelta(days=3)}
+
+
+async def test_uses_of_tokens_and_counts_of_rejections_are_written_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+
+    async def write_uses() -> None:
+        written.append("uses")
+
+    async def write_counts(*, at_once: bool = False) -> None:
+        written.append(f"counts {at_once}")
+
+    async with program_at(tmp_path / "data") as program:
+        monkeypatch.setattr(program.token_uses, "write", write_uses)
+        monkeypatch.setattr(program.services.audit, "write_rejection_counts", write_counts)
+
+    assert written == ["uses", "counts True"]

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Final
 
+from flowrunner.storage.migrations import HEAD
 from support.fleet import Fleet, is_standby
 from support.invariants import check_database
-from support.newer import CONTRACT, newer
+from support.newer import CONTRACT, NEWER, newer
 from support.postgres import query
 from support.server import Server
 from support.waiting import wait_for
@@ -28,11 +29,11 @@ def test_servers_of_two_versions_take_over_from_each_other(fleet: Fleet) -> None
     for id in executions:
         account.waiting_at(id, "ask")
     wait_for(lambda: is_standby(second))
-    assert schema_of(fleet) == "0002"
+    assert schema_of(fleet) == HEAD
 
     older.stop()
     second.wait_until_ready()
-    assert schema_of(fleet) == "0003"
+    assert schema_of(fleet) == NEWER
     account = second.client(account.token)
     account.post(f"/api/v1/executions/{executions[0]}/signals/go", {"payload": 1})
     older.spawn()
@@ -59,7 +60,7 @@ def test_with_temporal_servers_and_workers_of_two_versions_share_the_work(fleet:
         account.waiting_at(id, "ask")
 
     second = fleet.add(program=newer()).start()
-    assert schema_of(fleet) == "0003"
+    assert schema_of(fleet) == NEWER
     other = second.client(account.token)
     executions += [client.run(flow) for client in (account, other) for _ in range(3)]
     fleet.add("worker", program=newer()).start()
@@ -95,4 +96,4 @@ def test_an_earlier_version_does_not_start_where_a_newer_one_has_taken_something
     older = Server(tmp_path).spawn()
 
     assert older.wait() != 0
-    assert "has the schema '0003', which this version does not know" in older.log
+    assert f"has the schema '{NEWER}', which this version does not know" in older.log

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flowrunner.bootstrap import notifications
+from flowrunner.bootstrap import housekeeping
 from flowrunner.bootstrap.notifications import watch_other_processes
 from flowrunner.clock import SystemClock
 from flowrunner.security.vault import AesVault
@@ -19,7 +19,7 @@ VALUE = "a-value-of-some-length"
 async def test_a_secret_of_another_process_is_hidden_before_a_flow_uses_it_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifications, "REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(housekeeping, "REFRESH_SECONDS", 0.01)
     async with program_at(tmp_path / "data") as program, watch_other_processes(program):
         owner = await program.services.accounts.create(
             name="Omar", email="omar@example.com", password=PASSWORD, role="user"

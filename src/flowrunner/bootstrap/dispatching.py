@@ -1,9 +1,10 @@
 """The choice of the dispatcher: this process alone, or workers that Temporal chooses."""
 
 import importlib.util
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from flowrunner.bootstrap.background import Background
 from flowrunner.bootstrap.data import OpenStorage
 from flowrunner.bootstrap.ownership import is_shared
 from flowrunner.clock import SystemClock
@@ -19,8 +20,16 @@ from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.inbox import SqlInbox
 
-# Creates the dispatcher for an engine, and the part that advances executions in this process.
-Dispatch: TypeAlias = Callable[[Engine, JournalReader, AccountLimits], tuple[OpenDispatcher, Advancing]]
+if TYPE_CHECKING:
+    # Temporal's client need not be installed.
+    from flowrunner.dispatch.temporal.dispatcher import TemporalDispatcher
+
+_SWEEP_SECONDS: Final = 5.0
+_RESTART_SECONDS: Final = 300.0
+
+# The dispatcher, the part that advances executions in this process, and the background jobs of the two.
+Dispatching: TypeAlias = tuple[OpenDispatcher, Advancing, Sequence[Background]]
+Dispatch: TypeAlias = Callable[[Engine, JournalReader, AccountLimits], Dispatching]
 
 
 def check_dispatch(settings: Settings) -> None:
@@ -38,7 +47,7 @@ async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemCloc
     concurrency = SqlConcurrencyLimits(stored.database)
     if not is_shared(settings):
 
-        def local(engine: Engine, journal: JournalReader, limits: AccountLimits) -> tuple[OpenDispatcher, Advancing]:
+        def local(engine: Engine, journal: JournalReader, limits: AccountLimits) -> Dispatching:
             dispatcher = LocalDispatcher(
                 engine,
                 clock,
@@ -49,7 +58,7 @@ async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemCloc
                 most_active=settings.max_active,
                 limits=limits,
             )
-            return dispatcher, dispatcher
+            return dispatcher, dispatcher, ()
 
         return local
     from flowrunner.dispatch.temporal.admission import Admission
@@ -61,7 +70,7 @@ async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemCloc
     address = TemporalAddress.read(settings.dispatch)
     client = await connect(address, api_key=settings.temporal_api_key)
 
-    def temporal(engine: Engine, journal: JournalReader, limits: AccountLimits) -> tuple[OpenDispatcher, Advancing]:
+    def temporal(engine: Engine, journal: JournalReader, limits: AccountLimits) -> Dispatching:
         inbox = SqlInbox(stored.database)
         workflows = WorkflowClient(client, address.queue, journal=journal, inbox=inbox, vault=stored.vault, clock=clock)
         admission = Admission(SqlActiveSlots(stored.database), workflows, clock, limits=limits)
@@ -76,9 +85,10 @@ async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemCloc
             inbox=inbox,
             clock=clock,
         )
+        jobs = temporal_jobs(dispatcher)
         if not is_worker:
-            return dispatcher, dispatcher
-        return dispatcher, TemporalWorker(
+            return dispatcher, dispatcher, jobs
+        worker = TemporalWorker(
             engine,
             workflows,
             inbox,
@@ -88,5 +98,15 @@ async def dispatch_of(settings: Settings, stored: OpenStorage, clock: SystemCloc
             queue=address.queue,
             most_active=settings.max_active,
         )
+        return dispatcher, worker, jobs
 
     return temporal
+
+
+def temporal_jobs(dispatcher: "TemporalDispatcher") -> Sequence[Background]:
+    return (
+        Background(name="temporal.sweep", every=_SWEEP_SECONDS, run=dispatcher.sweep, where="one", first_after=0.0),
+        # At the start of each process, too: Temporal may be another one than before.
+        Background(name="temporal.restart", every=_RESTART_SECONDS, run=dispatcher.restart_all, first_after=0.0),
+        Background(name="temporal.queued", every=_SWEEP_SECONDS, run=dispatcher.count_queued, first_after=0.0),
+    )

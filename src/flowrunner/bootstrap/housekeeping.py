@@ -1,30 +1,62 @@
-"""Periodic background tasks of the active server."""
+"""The background jobs of the program: the list of what runs where, and how often."""
 
-import asyncio
-import contextlib
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import structlog
 
-from flowrunner.bootstrap.notifications import REFRESH_SECONDS
+from flowrunner.bootstrap.background import Background, running
 from flowrunner.bootstrap.program import Program
-from flowrunner.domain.errors import Unavailable
 from flowrunner.settings import Settings
+from flowrunner.storage.background import SqlJobClaims
 
 logger = structlog.get_logger()
 
-_HOUSEKEEPING_SECONDS: Final = 3600.0
-_SETTLING_SECONDS: Final = 300.0
-_ROTATION_SECONDS: Final = 60.0
+_RETENTION_SECONDS: Final = 3600.0
+# Pending notifications are delivered first: a parent would never be notified of a deleted child.
+SETTLING_SECONDS: Final = 300.0
+_REJECTIONS_SECONDS: Final = 3600.0
 _TOKEN_USES_SECONDS: Final = 60.0
 SECRETS_SECONDS: Final = 60.0
+# Maximum delay after which a process sees ended sessions and new secrets of other processes.
+REFRESH_SECONDS: Final = 2.0
 
 
-async def run_retention(settings: Settings, program: Program) -> None:
-    """Delete expired executions, flows, sessions and audit entries, once an hour."""
-    # Pending notifications are delivered first: a parent would never be notified of a deleted child.
-    await asyncio.sleep(_SETTLING_SECONDS)
+def run_jobs(jobs: Sequence[Background], program: Program) -> AbstractAsyncContextManager[None]:
+    """Run the jobs until the end of the context."""
+    return running(
+        jobs,
+        clock=program.clock,
+        claims=SqlJobClaims(program.database),
+        on_failure=program.metrics.job_failed,
+    )
+
+
+def active_jobs(settings: Settings, program: Program) -> Sequence[Background]:
+    """Return the jobs of an active server or a worker."""
+    services = program.services
+    return (
+        *_retention_jobs(settings, program),
+        *program.dispatch_jobs,
+        # Each process knows only the rejections that it has counted, the uses that it has seen and its own values.
+        Background(name="audit.rejections", every=_REJECTIONS_SECONDS, run=services.audit.write_rejection_counts),
+        Background(name="tokens.uses", every=_TOKEN_USES_SECONDS, run=program.token_uses.write),
+        Background(name="secrets.forget", every=SECRETS_SECONDS, run=program.vault.forget_replaced),
+        # Each process has its own files of keys, and observes for itself that all others have followed.
+        Background(
+            name="keys.rotation",
+            every=services.keys.next_due,
+            run=services.keys.advance,
+            wake=services.keys.requested,
+        ),
+    )
+
+
+def _retention_jobs(settings: Settings, program: Program) -> Sequence[Background]:
+    """Return the jobs that delete what is kept for a limited time; a failed one does not affect the others."""
     services = program.services
 
     async def purge_executions() -> None:
@@ -33,55 +65,29 @@ async def run_retention(settings: Settings, program: Program) -> None:
             logger.info("executions.purged", count=purged)
 
     async def purge_audit() -> None:
-        await services.audit.write_rejection_counts()
         await services.audit.purge(older_than=timedelta(seconds=settings.audit_retention))
 
-    while True:
-        for part, purge in (
-            ("executions", purge_executions),
-            ("flows", services.flows.purge),
-            ("sessions", services.identity.purge),
-            ("audit", purge_audit),
-        ):
-            try:
-                await purge()
-            except Exception:
-                # Retried in the next round; the other parts continue.
-                logger.exception("retention.failed", part=part)
-        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+    job = partial(Background, every=_RETENTION_SECONDS, first_after=SETTLING_SECONDS, where="one")
+    return (
+        job(name="retention.executions", run=purge_executions),
+        job(name="retention.flows", run=services.flows.purge),
+        job(name="retention.sessions", run=services.identity.purge),
+        job(name="retention.audit", run=purge_audit),
+    )
 
 
-async def keep_token_uses(program: Program) -> None:
-    """Store the last use of API tokens, once a minute and at the end."""
-    try:
-        while True:
-            await asyncio.sleep(_TOKEN_USES_SECONDS)
-            with contextlib.suppress(Unavailable):
-                await program.token_uses.write()
-    finally:
-        with contextlib.suppress(Unavailable):
-            await program.token_uses.write()
+def following_jobs(program: Program) -> Sequence[Background]:
+    """Return the jobs by which a process learns of changes that other processes have made."""
 
+    async def revalidate_sessions() -> None:
+        program.services.identity.revalidate_sessions()
+        await program.live.revalidate_sessions()
 
-async def forget_secrets(program: Program) -> None:
-    """Forget replaced secrets once a minute. Every process does so, because each one knows different values."""
-    while True:
-        await asyncio.sleep(SECRETS_SECONDS)
-        try:
-            await program.vault.forget_replaced()
-        except Unavailable as error:
-            logger.warning("secrets.not_forgotten", reason=str(error))
-        except Exception:
-            logger.exception("secrets.forgetting_failed")
+    async def revalidate_secrets() -> None:
+        program.vault.mark_stale()
 
-
-async def rotate_keys(program: Program) -> None:
-    """Advance key rotations when one is requested, and once a minute."""
-    while True:
-        is_waiting = False
-        try:
-            is_waiting = await program.services.keys.advance()
-        except Exception:
-            # The remaining steps are derived from the stored state.
-            logger.exception("keys.rotation_failed")
-        await program.services.keys.wait(seconds=REFRESH_SECONDS if is_waiting else _ROTATION_SECONDS)
+    return (
+        Background(name="sessions.refresh", every=REFRESH_SECONDS, run=revalidate_sessions),
+        Background(name="secrets.refresh", every=REFRESH_SECONDS, run=revalidate_secrets),
+        Background(name="keys.refresh", every=REFRESH_SECONDS, run=program.rotator.follow),
+    )

@@ -70,6 +70,7 @@ async def open_program(
                     await program.dispatcher.close()
                     # A server that has lost its leadership cannot write any more.
                     with contextlib.suppress(Unavailable):
+                        await program.token_uses.write()
                         await program.services.audit.write_rejection_counts(at_once=True)
         finally:
             await sandbox.close()

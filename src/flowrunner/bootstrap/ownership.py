@@ -1,6 +1,5 @@
 """Exclusive and shared use of an installation by processes."""
 
-import asyncio
 import contextlib
 import fcntl
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -9,7 +8,9 @@ from typing import Final
 
 import structlog
 
+from flowrunner.bootstrap.background import Background, running
 from flowrunner.bootstrap.location import make_private, stored_at
+from flowrunner.clock import SystemClock
 from flowrunner.dispatch.temporal.address import InvalidAddress, TemporalAddress
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
 from flowrunner.ports import Ownership
@@ -47,37 +48,39 @@ async def owning(settings: Settings) -> AsyncIterator[Ownership]:
         FlowRunnerError: If the database server does not meet the requirements.
     """
     location = stored_at(settings)
-    warnings = await location.check()
-    for warning in warnings:
+    check = _DatabaseCheck(location)
+    for warning in await check.first():
         logger.warning("database.unsafe", warning=warning)
-    async with location.ownership(is_shared=is_shared(settings)) as ownership:
-        checking = asyncio.create_task(_keep_checking(location, warnings), name="database-check")
+    job = Background(name="database.check", every=_CHECK_SECONDS, run=check.again)
+    async with location.ownership(is_shared=is_shared(settings)) as ownership, running([job], clock=SystemClock()):
+        yield ownership
+
+
+class _DatabaseCheck:
+    """The check of the database server's settings, at the start and later."""
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._known: Sequence[str] = ()
+
+    async def first(self) -> Sequence[str]:
+        """Return the warnings of the start. Raises: FlowRunnerError."""
+        self._known = await self._location.check()
+        return self._known
+
+    async def again(self) -> None:
+        """Log settings that have changed to ones that a start would warn about or reject."""
         try:
-            yield ownership
-        finally:
-            checking.cancel()
-            await asyncio.gather(checking, return_exceptions=True)
-
-
-async def _keep_checking(location: Location, known: Sequence[str]) -> None:
-    """Log settings of the database server that have changed to ones that a start would warn about or reject.
-
-    Args:
-        known: The warnings that are already logged.
-    """
-    while True:
-        await asyncio.sleep(_CHECK_SECONDS)
-        try:
-            found = await location.check()
+            found = await self._location.check()
         except Unavailable:
             # Callers that need the database report this themselves.
-            continue
+            return
         except FlowRunnerError as error:
             found = [str(error)]
         for warning in found:
-            if warning not in known:
+            if warning not in self._known:
                 logger.error("database.unsafe", warning=warning)
-        known = found
+        self._known = found
 
 
 @contextlib.contextmanager

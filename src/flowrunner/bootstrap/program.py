@@ -1,6 +1,7 @@
 """The parts of the running program, and their assembly."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -14,6 +15,7 @@ from flowrunner.api.http.proxies import Proxies
 from flowrunner.api.http.state import AppState
 from flowrunner.api.live import Live
 from flowrunner.api.server import build_app
+from flowrunner.bootstrap.background import Background
 from flowrunner.bootstrap.data import OpenStorage
 from flowrunner.bootstrap.dispatching import Dispatch
 from flowrunner.bootstrap.readiness import Readiness
@@ -77,8 +79,10 @@ class Program:
     broadcast: LocalBroadcast
     dispatcher: OpenDispatcher
     advancing: Advancing
+    dispatch_jobs: Sequence[Background]
     deps: EngineDependencies
     database: Database
+    clock: SystemClock
     vault: AesVault
     rotator: FileKeyRotator
     token_uses: TokenUses
@@ -125,7 +129,7 @@ def assemble(
         limits=limits,
     )
     usage = SqlUsage(database)
-    dispatcher, advancing = dispatch(FlowEngine(deps), journal, limits)
+    dispatcher, advancing, dispatch_jobs = dispatch(FlowEngine(deps), journal, limits)
     executions = Executions(
         reader,
         flow_store,
@@ -226,8 +230,10 @@ def assemble(
         broadcast=broadcast,
         dispatcher=dispatcher,
         advancing=advancing,
+        dispatch_jobs=dispatch_jobs,
         deps=deps,
         database=database,
+        clock=clock,
         vault=vault,
         rotator=stored.rotator,
         token_uses=uses,

@@ -208,6 +208,14 @@ UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND w
         on_account_deletion=Untouched("Messages are deleted when they are taken, or when their executions have ended"),
     ),
     Table(
+        name="background_jobs",
+        columns=(
+            "name", "fencing_token", "claimed_until", "not_before", "last_run_at", "failures", "last_error",
+        ),
+        copied=Untouched("The servers on the new database create these rows"),
+        on_account_deletion=Untouched("The jobs belong to no account"),
+    ),
+    Table(
         name="audit",
         columns=(
             "seq", "at", "actor", "credential", "address", "action", "object_kind", "object_id", "workspace_id",

@@ -1,7 +1,6 @@
 """The dispatcher of a server: it starts executions and sends them messages; workers advance them."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Final
@@ -39,12 +38,10 @@ logger = structlog.get_logger()
 _ANSWER_SECONDS: Final = 30.0
 _SHORTEST_POLL_SECONDS: Final = 0.005
 _LONGEST_POLL_SECONDS: Final = 0.2
-# Ages at which the sweep takes a message, a timer or a rejected message for forgotten, and its interval.
+# Ages at which the sweep takes a message, a timer or a rejected message for forgotten.
 _LATE: Final = timedelta(seconds=5)
 _LATE_WAIT: Final = timedelta(seconds=30)
 _FORGOTTEN: Final = timedelta(minutes=5)
-_SWEEP_SECONDS: Final = 5.0
-_SWEEPS_TO_FULL: Final = 60
 _PAGE: Final = 500
 
 
@@ -71,13 +68,13 @@ class TemporalDispatcher(LinkingDispatcher):
         self._admission = admission
         self._inbox = inbox
         self._clock = clock
-        self._sweeping: asyncio.Task[None] | None = None
+        self._is_open = False
         self._queued = 0
 
     @property
     def is_open(self) -> bool:
         """True while executions are accepted."""
-        return self._sweeping is not None and not self._sweeping.done()
+        return self._is_open
 
     @property
     def active(self) -> int:
@@ -86,21 +83,19 @@ class TemporalDispatcher(LinkingDispatcher):
 
     @property
     def queued(self) -> int:
-        """Number of queued executions of all processes, at the last sweep."""
+        """Number of queued executions of all processes, as last counted."""
         return self._queued
 
     async def open(self) -> None:
         await self._engine.open_shared()
-        self._sweeping = asyncio.create_task(self._keep_sweeping(), name="temporal")
+        self._is_open = True
 
     async def drain(self, *, seconds: float) -> None:
         """Stop accepting executions; none runs in this process."""
         self._engine.stop()
 
     async def close(self) -> None:
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.gather(self._sweeping, return_exceptions=True)
+        self._is_open = False
         await self._workflows.close()
 
     async def start(self, new: NewExecution, flow: Flow, input: JSON) -> None:
@@ -189,24 +184,11 @@ class TemporalDispatcher(LinkingDispatcher):
     def _keep_trying(self, work: Callable[[], Awaitable[None]], failure: str, what: str) -> None:
         self._workflows.keep_trying(work, failure, what)
 
-    # Lost notifications
+    # Background jobs
 
-    async def _keep_sweeping(self) -> None:
-        count = 0
-        while True:
-            try:
-                await self._sweep(full=count % _SWEEPS_TO_FULL == 0)
-                count += 1
-            except Exception as error:
-                # Retry after any error: without the sweep, lost notifications stay lost.
-                logger.warning("temporal.sweep_failed", reason=str(error))
-            # Jitter: servers that were started together must not sweep together.
-            await asyncio.sleep(_SWEEP_SECONDS * random.SystemRandom().uniform(0.8, 1.2))
-
-    async def _sweep(self, *, full: bool) -> None:
+    async def sweep(self) -> None:
         """Repeat starts and nudges that seem lost; a needless repeat is harmless."""
         now = self._clock.now()
-        self._queued = await self._admission.waiting()
         for id in await self._inbox.waiting(since=now - _LATE, limit=_PAGE):
             await self._workflows.nudge(id, (await self._journal.stored(id)).workspace_id)
         for id, workspace_id in await self._due.due(now=now - _LATE_WAIT, limit=_PAGE):
@@ -215,10 +197,12 @@ class TemporalDispatcher(LinkingDispatcher):
             await self._workflows.begin(id, workspace_id)
         await self._admission.sweep(late=now - _LATE, limit=_PAGE)
         await self._inbox.purge(before=now - _FORGOTTEN)
-        if full:
-            await self._resume_all()
 
-    async def _resume_all(self) -> None:
+    async def count_queued(self) -> None:
+        """Count the executions that wait for an active slot or for a worker."""
+        self._queued = await self._admission.waiting()
+
+    async def restart_all(self) -> None:
         """Start the workflow of every running execution, in case Temporal has lost it."""
         after: ExecutionId | None = None
         while True:
