@@ -14,6 +14,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from flowrunner.retrying import retry
 from flowrunner.storage.postgres.connections import is_trouble, options
 
 CHANNEL: Final = "flowrunner_events"
@@ -70,20 +71,20 @@ class NotificationChannel:
 
     async def _send_all(self) -> None:
         while self._pending:
-            ids = list(self._pending)
-            self._pending = {}
-            try:
-                async with self._connection() as connection:
-                    await connection.execute(NOTIFY, CHANNEL, self._payloads(ids))
-            except Exception as error:
-                if not is_trouble(error):
-                    raise
-                logger.warning("notify.failed", error=repr(error))
-                self._pending |= dict.fromkeys(ids)
-                await asyncio.sleep(_RETRY_SECONDS)
-            else:
-                # Notifications of the meantime are sent together.
-                await asyncio.sleep(_PAUSE_SECONDS)
+            await retry(
+                self._send_once, on=Exception, delay=lambda _: _RETRY_SECONDS, on_failure=_logging("notify.failed")
+            )
+            # Notifications of the meantime are sent together.
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _send_once(self) -> None:
+        ids, self._pending = self._pending, {}
+        try:
+            async with self._connection() as connection:
+                await connection.execute(NOTIFY, CHANNEL, self._payloads(list(ids)))
+        except BaseException:
+            self._pending |= ids
+            raise
 
     def _payloads(self, ids: list[str]) -> list[str]:
         starts = range(0, len(ids), _IDS_A_NOTIFICATION)
@@ -102,22 +103,29 @@ class NotificationChannel:
                 for id in ids:
                     on_notification(id)
 
-        while True:
-            connection = None
+        async def listen_once() -> None:
+            settings = options(statement_seconds=_PING_SECONDS, application_name=name())
+            connection = await asyncpg.connect(self._url, **settings)
             try:
-                settings = options(statement_seconds=_PING_SECONDS, application_name=name())
-                connection = await asyncpg.connect(self._url, **settings)
                 await connection.fetchval(REGISTER)
                 await connection.add_listener(CHANNEL, receive)
                 on_gap()
                 while True:
                     await asyncio.sleep(_PING_SECONDS)
                     await connection.fetchval(PING, name())
-            except Exception as error:
-                if not is_trouble(error):
-                    raise
-                logger.warning("notify.listening_failed", error=repr(error))
             finally:
-                if connection is not None:
-                    connection.terminate()
-            await asyncio.sleep(_PING_SECONDS)
+                connection.terminate()
+
+        failed = _logging("notify.listening_failed")
+        await retry(listen_once, on=Exception, delay=lambda _: _PING_SECONDS, on_failure=failed)
+
+
+def _logging(event: str) -> Callable[[Exception, int], None]:
+    """Return a callback that logs trouble with the database, and raises any other error."""
+
+    def failed(error: Exception, attempts: int) -> None:
+        if not is_trouble(error):
+            raise error
+        logger.warning(event, error=repr(error))
+
+    return failed
