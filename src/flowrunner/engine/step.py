@@ -256,30 +256,23 @@ def timed_out(node: str, seconds: float) -> ErrorValue:
 
 
 async def _outcome(attempt: StepAttempt) -> StepResult:
-    node, current = attempt.declared, attempt.current
+    node = attempt.declared
     if node.unreadable is not None:
         raise NodeFailure("flow.invalid", f"This version of FlowRunner cannot read the node: {node.unreadable}")
-    scope = ExpressionScope(attempt.deps, attempt.execution, attempt.state, current, attempt.on_console, {})
-    node_type: NodeType[Any] = attempt.deps.node_types[node.type]
-    if node_type.reevaluate_params:
-        scope.extra = _names_of_next_run(current)
     try:
         async with asyncio.timeout(node.timeout_seconds) as limit:
-            if current.status is StepStatus.RUNNING:
-                outcome = await _run(node_type, attempt, scope)
-            else:
-                params = None
-                if node_type.reevaluate_params:
-                    params = node_type.read(await scope.resolve(node.params))
-                outcome = await _resume(node_type, params, attempt)
-                if node.hooks is not None:
-                    filled = await scope.resolve(node.params)
-                    outcome = await _after_post_hook(attempt, node.hooks, filled, outcome)
+            outcome = await _run_or_resume(attempt)
     except TimeoutError:
         if not limit.expired() or node.timeout_seconds is None:
             raise
         error = timed_out(node.name, node.timeout_seconds)
         raise NodeFailure(error.type, error.message) from None
+    return await _event_of(attempt, outcome)
+
+
+async def _event_of(attempt: StepAttempt, outcome: _NodeOutcome) -> StepResult:
+    """Return the event that records the outcome of a node, with its `output` evaluated."""
+    node, current = attempt.declared, attempt.current
     if outcome is _SKIPPED:
         return _completed(attempt, Outcome(current.input, SKIPPED_ACTION), current.input, skipped=True)
     if isinstance(outcome, RunScopes):
@@ -306,6 +299,25 @@ async def _outcome(attempt: StepAttempt) -> StepResult:
 
 
 _SKIPPED: Any = object()
+
+
+async def _run_or_resume(attempt: StepAttempt) -> _NodeOutcome:
+    """Call the node type: its `run`, or the method for the event that the step has waited for."""
+    node, current = attempt.declared, attempt.current
+    scope = ExpressionScope(attempt.deps, attempt.execution, attempt.state, current, attempt.on_console, {})
+    node_type: NodeType[Any] = attempt.deps.node_types[node.type]
+    if node_type.reevaluate_params:
+        scope.extra = _names_of_next_run(current)
+    if current.status is StepStatus.RUNNING:
+        return await _run(node_type, attempt, scope)
+    params = None
+    if node_type.reevaluate_params:
+        params = node_type.read(await scope.resolve(node.params))
+    outcome = await _resume(node_type, params, attempt)
+    if node.hooks is not None:
+        filled = await scope.resolve(node.params)
+        outcome = await _after_post_hook(attempt, node.hooks, filled, outcome)
+    return outcome
 
 
 async def _run(node_type: NodeType[Any], attempt: StepAttempt, scope: ExpressionScope) -> _NodeOutcome:
