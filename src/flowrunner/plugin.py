@@ -349,7 +349,8 @@ class NodeType(ABC, Generic[P]):
         sets_variables: An `Outcome` of the type may have `vars`. These nodes of an execution run one after the other,
             so that each reads the values that the previous one has set.
         starts_executions: The node starts executions with `StepContext.flows`, which other types may not use. It has
-            no other effect outside, so tests of flows run it without a mock.
+            no other effect outside, so tests of flows run it without a mock. Its parameter `flow`, if it has one, is
+            the id or name of a flow.
     """
 
     type: ClassVar[str]
@@ -464,6 +465,7 @@ class NodeType(ABC, Generic[P]):
             reevaluate_params=self.reevaluate_params,
             collects=self.collects,
             sets_variables=self.sets_variables,
+            starts_executions=self.starts_executions,
         )
 
 

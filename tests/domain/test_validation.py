@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -409,3 +410,12 @@ def test_a_name_with_a_dash_gets_a_hint_to_use_brackets(text: str, hint: str) ->
     (fault,) = study(f"nodes: {{a: {{type: return, params: {{value: '${{{text}}}'}}}}}}").faults
 
     assert fault.hint == hint
+
+
+def test_the_flows_that_a_document_calls_are_found_by_what_a_node_type_says() -> None:
+    types = {**specs(), "delegate": replace(specs()["flow"], name="delegate")}
+    node = "{type: %s, params: {flow: %s}}"
+
+    reading = study_flow(f"nodes: {{a: {node % ('flow', 'first')}, b: {node % ('delegate', 'second')}}}", types)
+
+    assert set(reading.flows) == {"first", "second"}

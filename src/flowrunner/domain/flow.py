@@ -44,6 +44,7 @@ class NodeTypeSpec:
         reevaluate_params: Its parameters are evaluated before each run of its own nodes, with the run's number as
             `index` and the previous run's result as `input`.
         sets_variables: It may set variables of the flow.
+        starts_executions: It starts executions of the flow that its parameter `flow` names.
         collects: Its parameter `collect` is evaluated after each run of its own nodes, and the values are collected.
         pure: It has no effect outside the execution, so its start need not be durable before it runs, nor its result
             before the next node starts.
@@ -60,6 +61,7 @@ class NodeTypeSpec:
     params: tuple[str, ...] = ()
     reevaluate_params: bool = False
     sets_variables: bool = False
+    starts_executions: bool = False
     collects: bool = False
     code: Mapping[tuple[str, ...], CodeKind] = field(default_factory=dict)
     schemas: tuple[str, ...] = ()

@@ -34,8 +34,6 @@ _SAMPLES: Final[Mapping[ChildScopesKey, str]] = {
     "branches": "branches: {left: {nodes: {…}}, right: {nodes: {…}}}",
 }
 
-# Type of the nodes that call other flows.
-CALLING: Final = "flow"
 MAX_DEPTH_OF_SCOPES: Final = 8
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 
@@ -264,7 +262,7 @@ class NodeReader:
 
     def check_params(self, params: Mapping[str, JSON], at: Keys, spec: NodeTypeSpec) -> None:
         faults = spec.check(params)
-        called = params.get("flow") if spec.name == CALLING else None
+        called = params.get("flow") if spec.starts_executions else None
         if isinstance(called, str) and called and "${" not in called:
             self.document.flows.setdefault(called, self.document.code_place((*at, "flow")))
         for fault in faults:
