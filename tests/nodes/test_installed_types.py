@@ -2,16 +2,19 @@
 
 import asyncio
 import json
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from structlog.testing import capture_logs
 
 from flowrunner.nodes import built_in, installed
 from support.asgi import call, program_at
 from support.client import PASSWORD
+from support.server import clean_environment
 
 GREET: Final = """
 from flowrunner.plugin import JSON, NodeType, Params, StepContext
@@ -36,11 +39,13 @@ class Packages:
     """Installed packages, each a module with entry points, in a directory on the search path."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
+        self.modules: list[str] = []
 
     def add(self, module: str, text: str, *, types: Mapping[str, str]) -> None:
-        (self._directory / f"{module}.py").write_text(text)
-        info = self._directory / f"{module}-1.0.dist-info"
+        self.modules.append(module)
+        (self.directory / f"{module}.py").write_text(text)
+        info = self.directory / f"{module}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
         lines = "".join(f"{name} = {module}:{value}\n" for name, value in types.items())
@@ -49,12 +54,12 @@ class Packages:
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packages]:
-    directory, before = tmp_path / "packages", set(sys.modules)
-    directory.mkdir()
-    monkeypatch.syspath_prepend(directory)
-    yield Packages(directory)
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    packages = Packages(tmp_path / "packages")
+    packages.directory.mkdir()
+    monkeypatch.syspath_prepend(packages.directory)
+    yield packages
+    for module in packages.modules:
+        sys.modules.pop(module, None)
 
 
 def found() -> tuple[Mapping[str, Any], list[str]]:
@@ -119,3 +124,28 @@ async def test_a_flow_runs_a_node_type_of_an_installed_package(packages: Package
                 await asyncio.sleep(0.02)
 
     assert ran["result"] == "Hello, Ada!"
+
+
+async def test_a_server_reports_a_broken_node_type_in_its_log(packages: Packages, tmp_path: Path) -> None:
+    packages.add("broken", GREET, types={"broken": "Missing"})
+
+    with capture_logs() as lines:
+        async with program_at(tmp_path / "data"):
+            pass
+
+    (line,) = [line for line in lines if line["event"] == "node_type.load_failed"]
+    assert line["reason"].startswith("The node type 'broken' (broken:Missing) cannot be used")
+
+
+def test_a_command_reports_a_broken_node_type_and_goes_on(packages: Packages, tmp_path: Path) -> None:
+    packages.add("broken", GREET, types={"broken": "Missing"})
+    packages.add("greetings", GREET, types={"greet": "Greet"})
+
+    done = subprocess.run(
+        [sys.executable, "-m", "flowrunner", "schema", "greet"],
+        env=clean_environment(PYTHONPATH=str(packages.directory)), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["properties"].keys() == {"name"}
+    assert done.stderr.startswith("flowrunner: The node type 'broken' (broken:Missing) cannot be used")
