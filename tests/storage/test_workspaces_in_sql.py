@@ -11,8 +11,8 @@ from flowrunner.storage.tables import TABLES
 
 SQL: Final = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\s")
 TABLE: Final = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(\w+)")
-# In a condition, or among the columns of a new row.
-NAMED: Final = re.compile(r"\bworkspace_id = |\bINSERT INTO \w+ \([^)]*\bworkspace_id\b")
+# In a condition, or among the columns of a new row. Rows of an account may be named by the account.
+NAMED: Final = re.compile(r"\b(workspace|account)_id (= |IN \()|\bINSERT INTO \w+ \([^)]*\bworkspace_id\b")
 # Events belong to the workspace of their execution.
 OF_WORKSPACES: Final = {table.name for table in TABLES if "workspace_id" in table.columns} | {"events"}
 # Whole tables are copied to another database; migrations change them.
@@ -21,7 +21,8 @@ NOT_SEARCHED: Final = ("copying.py", "migrations")
 # Names of statements. Nothing that a caller of the API names reaches them before a service has compared its workspace.
 EXCEPTIONS: Final = {
     "the engine and the dispatchers advance executions of all workspaces, with ids from the journal": {
-        "ADMIT", "HAS_SLOT", "HOLDING_SLOT", "QUEUED_KEYS", "LAST_QUEUED", "OLDER_WITH_KEY", "UNRECONCILED",
+        "ADMIT", "HAS_SLOT", "HAS_FREE_SLOT", "HOLDING_SLOT", "QUEUED_KEYS", "LAST_QUEUED", "OLDER_WITH_KEY",
+        "UNRECONCILED",
         "UNRECONCILED_OF", "ADVANCE", "ADD_EVENT", "TAKE_MESSAGE", "ACQUIRE", "ACQUIRE_CONCURRENTLY", "RELEASE_SLOTS",
         "HEADER", "EVENTS", "PAGE_OF_EVENTS", "UNOWNED", "UNFINISHED", "DUE", "NEXT_WAKE",
     },
