@@ -1,9 +1,12 @@
 """Older forms of the language, which are read as today's."""
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 
 from flowrunner.domain.expression import render
-from flowrunner.domain.flow import Node
+from flowrunner.domain.flow import Node, NodeTypeSpec, ParamFault
+from flowrunner.domain.values import JSON
 from flowrunner.language import read_stored_flow, study_flow
 from support.flows import flow_of, specs
 
@@ -45,6 +48,25 @@ def test_a_timeout_in_seconds_is_taken_for_the_whole_flow(older: str, newer: str
     nodes = "nodes: {a: {type: http.request, params: {url: 'http://x'}}}"
 
     assert flow_of(f"{older}\n{nodes}") == flow_of(f"{newer}\n{nodes}")
+
+
+def test_a_node_type_of_others_has_no_older_forms() -> None:
+    given: list[Mapping[str, JSON]] = []
+
+    def check(params: Mapping[str, JSON]) -> Sequence[ParamFault]:
+        given.append(params)
+        return ()
+
+    ftp = NodeTypeSpec(
+        name="ftp", params=("timeout",), errors=("http",), actions_of=lambda params: frozenset({"success"}),
+        check=check, repeatable=lambda params: False, timeout_of=lambda params: None,
+    )  # fmt: skip
+    flow = flow_of(
+        "nodes: {a: {type: ftp, params: {timeout: 3}, next: {success: b}}, b: {type: return}}", {**specs(), "ftp": ftp}
+    )
+
+    assert given == [{"timeout": 3}]
+    assert flow.nodes["a"].next == {"success": "b"}
 
 
 def test_an_alias_is_rewritten_where_it_is_an_older_form_and_nowhere_else() -> None:

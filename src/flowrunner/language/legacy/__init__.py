@@ -24,7 +24,16 @@ Tests of a flow are read as they were written, because they call nodes by their 
 
 from flowrunner.language.legacy.batch import runs_in_loop
 from flowrunner.language.legacy.hooks import read_hooks
-from flowrunner.language.legacy.names import DELAY, NODE_KEYS, PARAMETER_NAMES, PARAMETERS, RETRY, WAIT, type_of
+from flowrunner.language.legacy.names import (
+    DELAY,
+    NODE_KEYS,
+    PARAMETER_NAMES,
+    PARAMETERS,
+    RETRY,
+    WAIT,
+    WITH_TIMEOUT,
+    type_of,
+)
 from flowrunner.language.legacy.rewriting import modernize
 
 __all__ = [
@@ -34,6 +43,7 @@ __all__ = [
     "PARAMETER_NAMES",
     "RETRY",
     "WAIT",
+    "WITH_TIMEOUT",
     "modernize",
     "read_hooks",
     "runs_in_loop",

@@ -12,6 +12,10 @@ RETRY: Final[Mapping[str, str]] = {"max_retries": "max", "wait": "delay"}
 HTTP_ACTIONS: Final[Mapping[str, str]] = {
     "success": DEFAULT_ACTION, "client_error": "error.http.4xx", "server_error": "error.http.5xx",
 }  # fmt: skip
+# Node types that send requests. Other types with an action of such a name are newer.
+REQUESTS: Final = ("http.request", "webhook")
+# Node types with a parameter `timeout` that may be a number of seconds.
+WITH_TIMEOUT: Final = ("http.request", "wait")
 # Parameters by node type.
 PARAMETERS: Final[Mapping[str, Mapping[str, str]]] = {"http.request": {"follow_redirect": "follow_redirects"}}
 # Names that expressions in parameters start from.

@@ -62,41 +62,39 @@ class _Rewriter:
 
     def node(self, name: str, node: Mapping[str, JSON], at: Keys, siblings: Mapping[str, JSON]) -> Mapping[str, JSON]:
         type = names.type_of(node)
-        spec = self.node_types.get(str(type))
-        if spec is not None and "http" in spec.errors:
+        if type in names.REQUESTS:
             node = self.renamed(node, at, "next", names.HTTP_ACTIONS)
         if not runs_in_loop(node):
-            return self.without_edges(node, at, type, spec)
+            return self.without_edges(node, at, type)
         if LOOP not in self.node_types:
             self.document.fault((*at, "batch"), "node.type", "this server has no loops")
-            return self.without_edges(node, at, type, spec)
+            return self.without_edges(node, at, type)
         loop = loop_around(self.document, node, at)
         if "next" in node:
+            spec = self.node_types.get(str(type))
             loop["next"] = edges_of_loop(
                 self.document, node, (*at, "next"), siblings=siblings, spec=spec, on_moved=self.move
             )
         inside = (*at, "nodes", name)
         self.older_keys[inside] = self.document.source.written(at)
         inner = {key: value for key, value in node.items() if key not in (*KEYS_OF_LOOP, "batch")}
-        return {**loop, "nodes": {name: self.without_edges(inner, inside, type, spec)}}
+        return {**loop, "nodes": {name: self.without_edges(inner, inside, type)}}
 
-    def without_edges(
-        self, node: Mapping[str, JSON], at: Keys, type: JSON, spec: NodeTypeSpec | None
-    ) -> Mapping[str, JSON]:
+    def without_edges(self, node: Mapping[str, JSON], at: Keys, type: JSON) -> Mapping[str, JSON]:
         """Rewrite everything of a node but its edges.
 
         Args:
-            type: Its current type, and ``spec`` the specification of that; None for an unknown type.
+            type: Its current type.
         """
         node = self.renamed(self.seconds(node, at), at, "retry", names.RETRY)
         if node.get("type") != type:
             node = {**node, "type": type}
-        if spec is not None and (older := names.PARAMETERS.get(spec.name)) is not None:
+        if (older := names.PARAMETERS.get(str(type))) is not None:
             node = self.renamed(node, at, "params", older)
             if "hooks" in node:
                 node = {**node, "hooks": with_current_names(node["hooks"], older)}
         params, branches = node.get("params"), node.get("branches")
-        if spec is not None and isinstance(params, dict) and "timeout" in spec.params:
+        if type in names.WITH_TIMEOUT and isinstance(params, dict):
             node = {**node, "params": self.seconds(params, (*at, "params"))}
         if isinstance(branches, dict):
             at_branches = (*at, "branches")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from flowrunner.domain.values import JSON
-from flowrunner.language.legacy import DELAY, PARAMETERS, RETRY, WAIT
+from flowrunner.language.legacy import DELAY, PARAMETERS, RETRY, WAIT, WITH_TIMEOUT
 from flowrunner.language.schema.pieces import Schema, object_of, params_name, ref, text, whole
 
 NODE_KEYS: Final[Schema] = {
@@ -57,7 +57,8 @@ def with_older_parameters(type_name: str, params: Mapping[str, JSON]) -> dict[st
     properties = dict(schema.get("properties", {}))
     for old, name in PARAMETERS.get(type_name, {}).items():
         properties[old] = {**properties[name], "deprecationMessage": f"write {name}"}
-    if isinstance(choices := properties.get("timeout", {}).get("anyOf"), list):
+    if type_name in WITH_TIMEOUT:
+        choices = properties["timeout"]["anyOf"]
         seconds = [
             {**choice, "type": ["string", "number"]} if choice == {"type": "string"} else choice for choice in choices
         ]
