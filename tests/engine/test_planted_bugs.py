@@ -27,7 +27,7 @@ from flowrunner.engine.children import PendingNotifications
 from flowrunner.engine.node_context import NodeContext
 from flowrunner.ports import Append, DuplicateRequest, Fenced, Journal
 from flowrunner.services.executions import Executions, StartRequest
-from flowrunner.storage import appends
+from flowrunner.storage import appends, concurrency
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.rows import to_ms
@@ -338,6 +338,8 @@ async def test_a_limit_that_is_not_counted_is_caught(tmp_path: Path, monkeypatch
     count = "OR :concurrency_limit > (SELECT count(*)"
     assert count in appends.CREATE.sqlite
     monkeypatch.setattr(appends, "CREATE", appends.CREATE.sqlite.replace(count, "OR 99 > (SELECT count(*)"))
+    looked_at = concurrency.HAS_FREE_SLOT.replace("> (SELECT count(*)", "> (SELECT 0 * count(*)")
+    monkeypatch.setattr(concurrency, "HAS_FREE_SLOT", looked_at)
 
     violations = await violations_of(tmp_path, "before", writes=[0], plan=CRASH_PLANS[QUEUED])
 
