@@ -33,7 +33,8 @@ from flowrunner.language import read_flow
 from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType, Params, StepContext
-from flowrunner.ports import Journal, NewExecution, Recorded, SavedFlow
+from flowrunner.ports.flows import SavedFlow
+from flowrunner.ports.journal import Journal, NewExecution, Recorded
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.egress import EgressClients

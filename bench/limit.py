@@ -20,7 +20,7 @@ import uvloop
 from bench.engine import IN_FLIGHT, NoOp, definition, open_engine, save_flow
 from bench.processes import BenchFailed
 from flowrunner.clock import SystemClock
-from flowrunner.ports import Append, Journal
+from flowrunner.ports.journal import Append, Journal
 from flowrunner.services.ids import new_id
 from flowrunner.storage.appends import AppendOp, append_together
 from flowrunner.storage.migrations import migrate_sqlite

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import Recorded, Subscription
+from flowrunner.ports.journal import Recorded
+from flowrunner.ports.live import Subscription
 
 # A subscriber with more pending events reads the journal instead.
 MAX_PENDING: Final = 256

@@ -6,7 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from flowrunner.domain.events import Cancelled, Completed, Failed, NodeStarted, Started
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import Broadcast, Recorded
+from flowrunner.ports.journal import Recorded
+from flowrunner.ports.live import Broadcast
 
 
 class Metrics:

@@ -34,7 +34,7 @@ from flowrunner.bootstrap.ownership import is_shared, owning
 from flowrunner.bootstrap.program import Program
 from flowrunner.domain.errors import DispatchAway, FlowRunnerError, Unavailable
 from flowrunner.logs import configure_logging
-from flowrunner.ports import Ownership
+from flowrunner.ports.dispatch import Ownership
 from flowrunner.settings import InvalidSettings, Settings, without_credentials
 
 logger = structlog.get_logger()

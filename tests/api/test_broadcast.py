@@ -6,7 +6,7 @@ from flowrunner.broadcast import MAX_PENDING, LocalBroadcast
 from flowrunner.domain.events import Logged
 from flowrunner.domain.values import ExecutionId
 from flowrunner.metrics import CountingBroadcast, Metrics
-from flowrunner.ports import Recorded
+from flowrunner.ports.journal import Recorded
 from support.databases import NOON
 
 ID = ExecutionId("exec-1")

@@ -11,7 +11,7 @@ from flowrunner.api.live import Live
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.events import Logged
 from flowrunner.domain.limits import UNLIMITED
-from flowrunner.ports import Recorded
+from flowrunner.ports.journal import Recorded
 from support.databases import NOON
 
 

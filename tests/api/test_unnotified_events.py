@@ -11,7 +11,7 @@ from flowrunner.broadcast import LocalBroadcast
 from flowrunner.domain.events import Completed, Logged
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import Recorded
+from flowrunner.ports.journal import Recorded
 from support.databases import NOON
 
 ID = ExecutionId("exec-1")

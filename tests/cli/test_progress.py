@@ -7,7 +7,7 @@ import pytest
 from flowrunner.cli.progress import Progress
 from flowrunner.domain.events import Event, NodeCompleted, NodeStarted
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import Recorded
+from flowrunner.ports.journal import Recorded
 from support.databases import NOON
 
 

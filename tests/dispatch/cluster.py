@@ -29,7 +29,12 @@ from flowrunner.engine.dependencies import SHORT_WAIT_SECONDS, EngineDependencie
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType
-from flowrunner.ports import Clock, CompiledFlows, ConcurrencyLimits, DueExecutions, Journal, Sandbox, SavedFlow
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.concurrency import ConcurrencyLimits
+from flowrunner.ports.due_executions import DueExecutions
+from flowrunner.ports.flows import CompiledFlows, SavedFlow
+from flowrunner.ports.journal import Journal
+from flowrunner.ports.sandbox import Sandbox
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.vault import AesVault, MasterKeys

@@ -14,7 +14,7 @@ from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import Journal
+from flowrunner.ports.journal import Journal
 from flowrunner.storage.active_slots import SqlActiveSlots
 from flowrunner.storage.appends import AppendOp
 from flowrunner.storage.database import Database

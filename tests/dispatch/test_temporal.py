@@ -20,7 +20,8 @@ from flowrunner.domain.events import NodeCompleted, NodeStarted, ScopeEnded, Sig
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import NodeFailure
-from flowrunner.ports import Append, Fenced, Journal, Signal
+from flowrunner.ports.dispatch import Signal
+from flowrunner.ports.journal import Append, Fenced, Journal
 from support.databases import MARA, following, new_postgres_database, open_database
 from support.dependencies import Acting, answer
 from support.postgres import PostgresServer

@@ -14,7 +14,7 @@ from flowrunner.clock import SystemClock
 from flowrunner.dispatch.timers import Timers
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports import Summary
+from flowrunner.ports.journal import Summary
 from flowrunner.storage.database import Database
 from flowrunner.storage.due_executions import SqlDueExecutions
 from flowrunner.storage.journal import SqlJournal

@@ -14,7 +14,7 @@ from flowrunner.dispatch import attempts
 from flowrunner.dispatch.temporal import workflow_client
 from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
-from flowrunner.ports import Signal
+from flowrunner.ports.dispatch import Signal
 from flowrunner.security.redaction import SecretRedactor
 from support.databases import MARA
 from support.dependencies import SteppingClock

@@ -13,17 +13,10 @@ from typing import Any, Final, Literal
 from flowrunner.domain.errors import Conflict, NotFound, Unavailable
 from flowrunner.domain.events import ROOT, Event, ScopeEnded
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId
-from flowrunner.ports import (
-    PARENT_HAS_ENDED,
-    PARENT_HAS_GONE_ON,
-    Append,
-    ConcurrencyLimits,
-    ConcurrencySlot,
-    Journal,
-    Recorded,
-    Sandbox,
-    StoredExecution,
-)
+from flowrunner.ports.concurrency import ConcurrencyLimits, ConcurrencySlot
+from flowrunner.ports.dispatch import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON
+from flowrunner.ports.journal import Append, Journal, Recorded, StoredExecution
+from flowrunner.ports.sandbox import Sandbox
 from flowrunner.storage.database import Database
 from services.callers import caller_of
 from support.conformance import SEED

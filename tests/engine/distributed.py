@@ -11,7 +11,9 @@ from flowrunner.dispatch.temporal.address import TemporalAddress
 from flowrunner.dispatch.temporal.worker import TemporalWorker
 from flowrunner.domain.values import ExecutionId
 from flowrunner.nodes import built_in
-from flowrunner.ports import ConcurrencyLimits, Journal, Sandbox
+from flowrunner.ports.concurrency import ConcurrencyLimits
+from flowrunner.ports.journal import Journal
+from flowrunner.ports.sandbox import Sandbox
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from support.databases import MARA, account

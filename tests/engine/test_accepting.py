@@ -8,7 +8,7 @@ import pytest
 
 from flowrunner.domain.execution import Status
 from flowrunner.plugin import StepContext
-from flowrunner.ports import DuplicateRequest
+from flowrunner.ports.journal import DuplicateRequest
 from support.databases import rows_of
 from support.dependencies import Acting, FakeHttp, Machine, answer, machine, never
 from support.invariants import check_database

@@ -16,7 +16,9 @@ from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.engine import actor
 from flowrunner.nodes.subflow import SubflowNode
 from flowrunner.plugin import ChildWait, StepContext, Suspend
-from flowrunner.ports import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, REPLACED, Append, ConcurrencyLimits, Journal, Signal
+from flowrunner.ports.concurrency import ConcurrencyLimits
+from flowrunner.ports.dispatch import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, REPLACED, Signal
+from flowrunner.ports.journal import Append, Journal
 from support.databases import change, rows_of
 from support.dependencies import Acting, FakeHttp, Machine, SteppingClock, answer, machine, never
 from support.invariants import check_database

@@ -12,7 +12,7 @@ from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.events import Completed
 from flowrunner.domain.execution import Status
 from flowrunner.plugin import HttpAnswer
-from flowrunner.ports import Fenced
+from flowrunner.ports.journal import Fenced
 from flowrunner.sandbox.pool import JailedSandbox
 from support.conformance import WHOLE
 from support.databases import contents_of, rows_of

@@ -12,7 +12,7 @@ from flowrunner.domain import decide, execution
 from flowrunner.domain.events import Completed, Failed, Logged, NodeStarted
 from flowrunner.domain.values import ExecutionId
 from flowrunner.engine import event_log, mailbox, recorder
-from flowrunner.ports import Signal
+from flowrunner.ports.dispatch import Signal
 from support.databases import rows_of
 from support.dependencies import Machine, SteppingClock, answer, machine
 from support.invariants import check_database

@@ -13,7 +13,9 @@ from flowrunner.domain.events import Completed
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.engine import dependencies
-from flowrunner.ports import DueExecutions, Journal, Signal
+from flowrunner.ports.dispatch import Signal
+from flowrunner.ports.due_executions import DueExecutions
+from flowrunner.ports.journal import Journal
 from flowrunner.security.vault import AesVault
 from support.dependencies import Machine, SteppingClock, machine, secret
 

@@ -25,7 +25,7 @@ from flowrunner.domain.values import ExecutionId
 from flowrunner.engine import actor
 from flowrunner.engine.children import PendingNotifications
 from flowrunner.engine.node_context import NodeContext
-from flowrunner.ports import Append, DuplicateRequest, Fenced, Journal
+from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, Journal
 from flowrunner.services.executions import Executions, StartRequest
 from flowrunner.storage import appends, concurrency
 from flowrunner.storage.database import Database

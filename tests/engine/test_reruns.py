@@ -9,7 +9,7 @@ import pytest
 from flowrunner.domain.events import Completed, NodeStarted
 from flowrunner.engine import engine as engine_module
 from flowrunner.engine.recorder import storable_soon
-from flowrunner.ports import LONG_BYTES
+from flowrunner.ports.secrets import LONG_BYTES
 from support.dependencies import Machine, answer, never
 
 from .crashes import ADMIN

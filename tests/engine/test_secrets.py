@@ -13,7 +13,7 @@ from flowrunner.domain.events import Completed
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import HttpAnswer
-from flowrunner.ports import Signal
+from flowrunner.ports.dispatch import Signal
 from flowrunner.security.vault import AesVault, MasterKeys
 from flowrunner.storage.secrets import SqlSecrets
 from support.databases import MARA, rows_of

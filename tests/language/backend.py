@@ -10,7 +10,11 @@ from typing import Any, Final, Protocol
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import ExecutionId
 from flowrunner.plugin import NodeType
-from flowrunner.ports import Clock, CompiledFlows, Journal, Recorded, Sandbox, Vault
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.flows import CompiledFlows
+from flowrunner.ports.journal import Journal, Recorded
+from flowrunner.ports.sandbox import Sandbox
+from flowrunner.ports.secrets import Vault
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import Flows

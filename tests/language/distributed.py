@@ -17,7 +17,9 @@ from flowrunner.dispatch.temporal.worker import TemporalWorker
 from flowrunner.domain.values import ExecutionId
 from flowrunner.nodes import built_in
 from flowrunner.plugin import NodeType
-from flowrunner.ports import ExecutionView, Page, Sandbox
+from flowrunner.ports.executions import ExecutionView
+from flowrunner.ports.page import Page
+from flowrunner.ports.sandbox import Sandbox
 from flowrunner.storage.accounts import SqlAccounts
 from language.backend import NO_SHORT_WAIT, Backend, Process, Services, all_in, flows_on
 from services.callers import caller_of

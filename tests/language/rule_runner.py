@@ -20,7 +20,8 @@ from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import ExecutionId, FlowId
 from flowrunner.nodes import built_in
 from flowrunner.plugin import HttpAnswer, NodeFailure, NodeType, Outcome, StepContext
-from flowrunner.ports import Page, Sandbox
+from flowrunner.ports.page import Page
+from flowrunner.ports.sandbox import Sandbox
 from flowrunner.services.flows import FlowDraft
 from language.backend import Backend, Process, Services
 from language.case import Case, Expectation

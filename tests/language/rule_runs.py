@@ -9,7 +9,7 @@ from zlib import crc32
 import pytest
 from msgspec import UNSET
 
-from flowrunner.ports import Sandbox
+from flowrunner.ports.sandbox import Sandbox
 from language.backend import Backend
 from language.case import Case, all_cases
 from language.rule_runner import rule_runner

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flowrunner.ports import Sandbox
+from flowrunner.ports.sandbox import Sandbox
 from language.backend import local
 from language.rule_runs import RULE_RUNS, RuleRun, each_of, faults_of
 

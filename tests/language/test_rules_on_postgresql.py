@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowrunner.ports import Sandbox
+from flowrunner.ports.sandbox import Sandbox
 from language.backend import local
 from language.rule_runs import RULE_RUNS, RuleRun, each_of, faults_of, one_of_each_rule
 from support.conformance import WHOLE

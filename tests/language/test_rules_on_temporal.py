@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from flowrunner.ports import Sandbox
+from flowrunner.ports.sandbox import Sandbox
 from language.distributed import distributed
 from language.rule_runs import RULE_RUNS, RuleRun, each_of, faults_of, one_of_each_directory
 from support.conformance import WHOLE

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from api.shapes import SMALLEST, assert_error
-from flowrunner.ports import OUTCOME_UNKNOWN
+from flowrunner.ports.dispatch import OUTCOME_UNKNOWN
 from support.asgi import call, program_at
 from support.client import Client
 from support.databases import rows_of

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import Append, Fenced
+from flowrunner.ports.journal import Append, Fenced
 from flowrunner.storage.journal import SqlJournal
 from support.databases import (
     add_flows,

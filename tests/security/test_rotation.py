@@ -20,7 +20,8 @@ from flowrunner.bootstrap.data import open_data
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import AccountId, SessionId
 from flowrunner.metrics import Metrics
-from flowrunner.ports import NewSession, Page
+from flowrunner.ports.accounts import NewSession
+from flowrunner.ports.page import Page
 from flowrunner.security.keys import forget_key
 from flowrunner.security.vault import WrongKey, seal
 from flowrunner.settings import Settings

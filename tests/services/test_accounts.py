@@ -12,7 +12,7 @@ import pytest
 from flowrunner.domain.account import Session
 from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, TooManyRequests, Unauthorized
 from flowrunner.domain.values import SessionId
-from flowrunner.ports import Page
+from flowrunner.ports.page import Page
 from flowrunner.services.accounts import Accounts
 from flowrunner.services.setup import FirstAccount
 from flowrunner.services.throttle import FAILURES

@@ -13,7 +13,7 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId, WorkspaceId
-from flowrunner.ports import Page
+from flowrunner.ports.page import Page
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.executions import Executions
 from flowrunner.services.flows import FlowDraft, Flows

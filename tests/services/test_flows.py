@@ -9,7 +9,8 @@ import pytest
 from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import InvalidFlow, InvalidInput, NotFound, PreconditionFailed
 from flowrunner.domain.limits import UNLIMITED
-from flowrunner.ports import Page, SavedFlow
+from flowrunner.ports.flows import SavedFlow
+from flowrunner.ports.page import Page
 from flowrunner.schemas import RustSchemas
 from flowrunner.services.flows import FlowDraft, Flows
 from flowrunner.services.language import Language

@@ -14,7 +14,7 @@ from flowrunner.domain.account import Caller
 from flowrunner.domain.errors import Conflict, InvalidInput
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
-from flowrunner.ports import ConcurrencyLimits, ConcurrencySlot
+from flowrunner.ports.concurrency import ConcurrencyLimits, ConcurrencySlot
 from flowrunner.storage.appends import REQUEST, AppendOp
 from flowrunner.storage.concurrency import HAS_FREE_SLOT
 from flowrunner.storage.sqlite.database import SqliteTransaction

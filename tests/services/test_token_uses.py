@@ -6,7 +6,8 @@ from typing import Any
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import AccountId, TokenId
-from flowrunner.ports import Page, TokenView
+from flowrunner.ports.accounts import TokenView
+from flowrunner.ports.page import Page
 from flowrunner.services.tokens import Tokens, TokenUses
 from support.databases import MARA, NOON
 

@@ -8,7 +8,7 @@ import pytest
 from flowrunner.domain.account import ApiToken, Caller, Scope
 from flowrunner.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
 from flowrunner.domain.values import AccountId, TokenId
-from flowrunner.ports import Page
+from flowrunner.ports.page import Page
 from flowrunner.services.tokens import MAX_TOKENS, PREFIX
 from support.databases import MARA, contents_of, rows_of
 

@@ -8,7 +8,8 @@ import pytest
 from flowrunner.domain.account import Account
 from flowrunner.domain.errors import Conflict, Forbidden, NotFound
 from flowrunner.domain.values import AccountId, SessionId, TokenId
-from flowrunner.ports import Page, TokenView
+from flowrunner.ports.accounts import TokenView
+from flowrunner.ports.page import Page
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.secrets import SqlSecrets

@@ -10,7 +10,7 @@ import pytest
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import Append
+from flowrunner.ports.journal import Append
 from flowrunner.storage import journal as journal_module
 from flowrunner.storage.active_slots import SqlActiveSlots
 from flowrunner.storage.database import Database

@@ -7,7 +7,9 @@ import pytest
 from flowrunner.domain.causes import ChildOf
 from flowrunner.domain.events import SignalReceived
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import LogLine, Page, UnreconciledChild
+from flowrunner.ports.children import UnreconciledChild
+from flowrunner.ports.executions import LogLine
+from flowrunner.ports.page import Page
 from flowrunner.storage.children import SqlChildExecutions
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions

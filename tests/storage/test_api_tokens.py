@@ -3,7 +3,8 @@
 from datetime import timedelta
 
 from flowrunner.domain.values import SessionId, TokenId
-from flowrunner.ports import NewSession, Page, TokenView
+from flowrunner.ports.accounts import NewSession, TokenView
+from flowrunner.ports.page import Page
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.sessions import SqlSessions

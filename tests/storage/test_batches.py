@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.ports import Append
+from flowrunner.ports.journal import Append
 from flowrunner.storage.batch import MAX_BATCH_BYTES
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.postgres.database import PostgresDatabase

@@ -9,7 +9,11 @@ import pytest
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, SessionId, TokenId
-from flowrunner.ports import ConcurrencySlot, NewSession, Page, SavedFlow, SealedSecret, TokenView, WrappedKey
+from flowrunner.ports.accounts import NewSession, TokenView
+from flowrunner.ports.concurrency import ConcurrencySlot
+from flowrunner.ports.flows import SavedFlow
+from flowrunner.ports.page import Page
+from flowrunner.ports.secrets import SealedSecret, WrappedKey
 from flowrunner.storage import copying
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit

@@ -12,8 +12,8 @@ from flowrunner.domain.causes import ChildOf, Requested, Rerun, StartCause
 from flowrunner.domain.events import NodeWaiting, Started
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId
 from flowrunner.domain.waits import WAITS_OF_STEPS, ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor
-from flowrunner.ports import Unreadable
 from flowrunner.ports.event_codec import decode_event, encode_event
+from flowrunner.ports.journal import Unreadable
 from flowrunner.storage.journal import event_of_row
 
 BY_MARA = Requested(by=AccountId("account-mara"))

@@ -12,7 +12,8 @@ from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import ErrorValue, Failed
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId
-from flowrunner.ports import LONGEST_LISTED_ERROR, Page
+from flowrunner.ports.executions import LONGEST_LISTED_ERROR
+from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.journal import TOKENS_PER_EPOCH, SqlJournal

@@ -4,7 +4,8 @@ import pytest
 
 from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.values import FlowId, RevisionId
-from flowrunner.ports import Page, SavedFlow
+from flowrunner.ports.flows import SavedFlow
+from flowrunner.ports.page import Page
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.flows import SqlFlows
 from support.databases import MARA, NOON, OMAR, Place, rows_of

@@ -4,7 +4,7 @@ import pytest
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import Cancel
+from flowrunner.ports.dispatch import Cancel
 from flowrunner.storage.database import Database
 from flowrunner.storage.inbox import SqlInbox
 from flowrunner.storage.journal import SqlJournal

@@ -12,16 +12,9 @@ from flowrunner.domain.events import Cancelled, ErrorValue, Failed, NodeWaiting,
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.domain.waits import TimeWait
-from flowrunner.ports import (
-    PAGE_OF_EVENTS_BYTES,
-    Append,
-    ConcurrencyLimitReached,
-    ConcurrencySlot,
-    DuplicateRequest,
-    Fenced,
-    Signal,
-    Summary,
-)
+from flowrunner.ports.concurrency import ConcurrencyLimitReached, ConcurrencySlot
+from flowrunner.ports.dispatch import Signal
+from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, Append, DuplicateRequest, Fenced, Summary
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database

@@ -12,7 +12,7 @@ import pytest
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import Logged
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import Unreadable
+from flowrunner.ports.journal import Unreadable
 from flowrunner.storage import journal as journal_module
 from flowrunner.storage.journal import SqlJournal
 from support.databases import Place, change, completion, creation, following, log_line

@@ -10,7 +10,9 @@ import pytest
 
 from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId
-from flowrunner.ports import DuplicateRequest, Page, RevisionView
+from flowrunner.ports.flows import RevisionView
+from flowrunner.ports.journal import DuplicateRequest
+from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.flows import HAS_OPEN_EXECUTIONS, SqlFlows

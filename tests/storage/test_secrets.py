@@ -7,7 +7,7 @@ import pytest
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.ports import SealedSecret
+from flowrunner.ports.secrets import SealedSecret
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.journal import SqlJournal

@@ -8,7 +8,7 @@ import pytest
 
 from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.values import AccountId, SessionId
-from flowrunner.ports import Renewal
+from flowrunner.ports.accounts import Renewal
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.database import Database
 from flowrunner.storage.sessions import SqlSessions

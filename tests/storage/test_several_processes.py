@@ -10,7 +10,7 @@ import pytest
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import Fenced
+from flowrunner.ports.journal import Fenced
 from flowrunner.storage.database import Overtaken
 from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.postgres import notifications

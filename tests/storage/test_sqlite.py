@@ -13,7 +13,7 @@ import pytest
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.execution import Status
-from flowrunner.ports import Page
+from flowrunner.ports.page import Page
 from flowrunner.storage.executions import SqlExecutions
 from flowrunner.storage.sqlite.database import SqliteDatabase
 from flowrunner.storage.transaction import Transaction, one_row

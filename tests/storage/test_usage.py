@@ -13,7 +13,8 @@ import pytest
 from flowrunner.domain.errors import LimitReached
 from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
-from flowrunner.ports import ConcurrencySlot, Fenced, Quota
+from flowrunner.ports.concurrency import ConcurrencySlot
+from flowrunner.ports.journal import Fenced, Quota
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.concurrency import SqlConcurrencyLimits
 from flowrunner.storage.database import Database

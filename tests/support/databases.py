@@ -22,8 +22,8 @@ from flowrunner.domain.causes import Requested, StartCause
 from flowrunner.domain.events import Cancelled, Completed, Event, Failed, Logged, NodeCompleted, NodeStarted, Started
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
-from flowrunner.ports import Append, NewExecution, Recorded, Summary
 from flowrunner.ports.event_codec import encode_event
+from flowrunner.ports.journal import Append, NewExecution, Recorded, Summary
 from flowrunner.storage.appends import AppendOp, append_together
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.postgres.database import PostgresDatabase

@@ -18,7 +18,11 @@ from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.nodes import built_in
 from flowrunner.plugin import LONG_BODY_BYTES, HttpAnswer, NodeFailure, NodeType, Params, StepContext
-from flowrunner.ports import ConcurrencyLimits, DueExecutions, Journal, NewExecution, Recorded, Sandbox, SavedFlow
+from flowrunner.ports.concurrency import ConcurrencyLimits
+from flowrunner.ports.due_executions import DueExecutions
+from flowrunner.ports.flows import SavedFlow
+from flowrunner.ports.journal import Journal, NewExecution, Recorded
+from flowrunner.ports.sandbox import Sandbox
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.fair_slots import FairSlots

@@ -13,7 +13,7 @@ from flowrunner.api.http.state import services_of
 from flowrunner.domain.audit import AuditRow, Outcome
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import JSON, rfc3339
-from flowrunner.ports import AuditFilter
+from flowrunner.ports.audit import AuditFilter
 
 admin = APIRouter(prefix="/api/v1/audit", tags=["Audit"], route_class=AdminRoute)
 

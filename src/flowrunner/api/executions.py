@@ -29,7 +29,7 @@ from flowrunner.domain.errors import invalid
 from flowrunner.domain.events import LogLevel
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId, rfc3339
-from flowrunner.ports import LONGEST_LISTED_ERROR, ExecutionView, LogLine
+from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionView, LogLine
 from flowrunner.services.executions import StartedExecution
 from flowrunner.services.reruns import CURRENT
 

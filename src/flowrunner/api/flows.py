@@ -35,7 +35,7 @@ from flowrunner.api.http.state import services_of
 from flowrunner.domain.account import Right
 from flowrunner.domain.values import FlowId, rfc3339
 from flowrunner.language.difference import ChangeSummary
-from flowrunner.ports import FlowView, RevisionView, SavedFlow
+from flowrunner.ports.flows import FlowView, RevisionView, SavedFlow
 from flowrunner.services.flows import FlowDraft
 
 router = APIRouter(prefix="/api/v1/flows", tags=["Flows"], route_class=ProtectedRoute)

@@ -11,7 +11,7 @@ from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, pag
 from flowrunner.api.http.routing import AdminRoute, caller_of
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.values import rfc3339
-from flowrunner.ports import KeyKind, KeyRotation
+from flowrunner.ports.secrets import KeyKind, KeyRotation
 
 admin = APIRouter(prefix="/api/v1/keys/rotations", tags=["Keys"], route_class=AdminRoute)
 

@@ -38,7 +38,9 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import AccountLimits, check_all_sockets
 from flowrunner.domain.values import AccountId, ExecutionId, rfc3339
 from flowrunner.domain.waits import parse_signal_key
-from flowrunner.ports import PAGE_OF_EVENTS_BYTES, Clock, JournalReader, LiveEvents, Recorded
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, JournalReader, Recorded
+from flowrunner.ports.live import LiveEvents
 from flowrunner.services.bundle import Services
 
 # Most executions fit into the first page. Few subscribers read further pages at the same time, so that many

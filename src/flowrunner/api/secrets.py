@@ -10,7 +10,7 @@ from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import ProtectedRoute, caller_of
 from flowrunner.api.http.state import services_of
 from flowrunner.domain.values import WorkspaceId, rfc3339
-from flowrunner.ports import SecretView
+from flowrunner.ports.secrets import SecretView
 
 router = APIRouter(prefix="/api/v1/accounts/{account_id}/secrets", tags=["Secrets"], route_class=ProtectedRoute)
 

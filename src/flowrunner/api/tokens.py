@@ -16,7 +16,7 @@ from flowrunner.domain.account import Right, Scope
 from flowrunner.domain.duration import parse_duration
 from flowrunner.domain.errors import invalid
 from flowrunner.domain.values import TokenId, rfc3339
-from flowrunner.ports import TokenView
+from flowrunner.ports.accounts import TokenView
 
 router = APIRouter(prefix="/api/v1/tokens", tags=["API tokens"], route_class=ProtectedRoute)
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 import structlog
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.ports import Clock
+from flowrunner.ports.clock import Clock
 from flowrunner.retrying import rising
 from flowrunner.storage.background import JobClaim, SqlJobClaims
 

@@ -12,7 +12,8 @@ from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.dispatch.temporal.address import TemporalAddress
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.limits import AccountLimits
-from flowrunner.ports import Advancing, Engine, JournalReader, OpenDispatcher
+from flowrunner.ports.dispatch import Advancing, Engine, OpenDispatcher
+from flowrunner.ports.journal import JournalReader
 from flowrunner.settings import Settings
 from flowrunner.storage.active_slots import SqlActiveSlots
 from flowrunner.storage.children import SqlChildExecutions

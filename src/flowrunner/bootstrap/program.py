@@ -27,7 +27,7 @@ from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.metrics import CountingBroadcast, Metrics
 from flowrunner.nodes import installed
-from flowrunner.ports import Advancing, OpenDispatcher
+from flowrunner.ports.dispatch import Advancing, OpenDispatcher
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.credentials import Argon2Hasher

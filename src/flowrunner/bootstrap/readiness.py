@@ -6,7 +6,7 @@ from typing import Final
 
 from flowrunner.api.http.standby import STANDBY
 from flowrunner.domain.errors import Unavailable
-from flowrunner.ports import OpenDispatcher
+from flowrunner.ports.dispatch import OpenDispatcher
 from flowrunner.storage.database import Database
 
 _READY_SECONDS: Final = 1.0

@@ -25,7 +25,7 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.values import ExecutionId
 from flowrunner.domain.waits import ApprovalWait, ChildWait, SignalWait, TimeWait, WaitFor
-from flowrunner.ports import Recorded
+from flowrunner.ports.journal import Recorded
 
 # Characters of a line. Readers want to see what runs, not all of its data.
 _MOST_SHOWN: Final = 500

@@ -9,16 +9,9 @@ import structlog
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports import (
-    PARENT_HAS_ENDED,
-    PARENT_HAS_GONE_ON,
-    REPLACED,
-    ChildExecutions,
-    ConcurrencyLimits,
-    Engine,
-    Signal,
-    UnreconciledChild,
-)
+from flowrunner.ports.children import ChildExecutions, UnreconciledChild
+from flowrunner.ports.concurrency import ConcurrencyLimits
+from flowrunner.ports.dispatch import PARENT_HAS_ENDED, PARENT_HAS_GONE_ON, REPLACED, Engine, Signal
 
 logger = structlog.get_logger()
 

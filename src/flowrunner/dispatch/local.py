@@ -21,21 +21,12 @@ from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED, AccountLimits
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
-from flowrunner.ports import (
-    HANDLERS_RUN,
-    OUTCOME_UNKNOWN,
-    ActiveExecution,
-    Cancel,
-    ChildExecutions,
-    Clock,
-    ConcurrencyLimits,
-    DueExecutions,
-    Engine,
-    Fenced,
-    JournalReader,
-    NewExecution,
-    Signal,
-)
+from flowrunner.ports.children import ChildExecutions
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.concurrency import ConcurrencyLimits
+from flowrunner.ports.dispatch import HANDLERS_RUN, OUTCOME_UNKNOWN, ActiveExecution, Cancel, Engine, Signal
+from flowrunner.ports.due_executions import DueExecutions
+from flowrunner.ports.journal import Fenced, JournalReader, NewExecution
 from flowrunner.retrying import retry, rising
 
 logger = structlog.get_logger()

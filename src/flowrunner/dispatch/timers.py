@@ -9,7 +9,8 @@ from typing import Final
 import structlog
 
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports import Clock, DueExecutions
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.due_executions import DueExecutions
 
 logger = structlog.get_logger()
 

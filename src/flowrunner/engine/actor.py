@@ -59,7 +59,8 @@ from flowrunner.engine.expressions import evaluate
 from flowrunner.engine.mailbox import CancelRequest, Mailbox, Result, SignalMessage, StepResult, is_accepted, is_repeat
 from flowrunner.engine.recorder import hidden_soon, redacted_key, storable_again, storable_soon
 from flowrunner.engine.step import StepTasks, run_step
-from flowrunner.ports import LONG_BYTES, Cancel, Redactor, Signal
+from flowrunner.ports.dispatch import Cancel, Signal
+from flowrunner.ports.secrets import LONG_BYTES, Redactor
 
 # More than a crash can lose.
 _CAREFUL_EVENTS: Final = 4 * MAX_UNRECORDED_EVENTS

@@ -8,7 +8,8 @@ from flowrunner.domain.execution import Status, StepState, StepStatus
 from flowrunner.domain.values import JSON, ExecutionId
 from flowrunner.domain.waits import ChildWait, signal_key
 from flowrunner.engine.dependencies import EngineDependencies
-from flowrunner.ports import PARENT_HAS_GONE_ON, ConcurrencySlot, Signal
+from flowrunner.ports.concurrency import ConcurrencySlot
+from flowrunner.ports.dispatch import PARENT_HAS_GONE_ON, Signal
 
 
 def parent_step(started: Event) -> ChildOf | None:

@@ -9,18 +9,15 @@ from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import UNLIMITED, AccountLimits
 from flowrunner.domain.values import ExecutionId, FlowId, WorkspaceId
 from flowrunner.plugin import NodeType
-from flowrunner.ports import (
-    Broadcast,
-    Clock,
-    CompiledFlows,
-    ExecutionLinks,
-    HttpClients,
-    Journal,
-    MemoryRoom,
-    Sandbox,
-    SubFlowStarter,
-    Vault,
-)
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.dispatch import ExecutionLinks, SubFlowStarter
+from flowrunner.ports.flows import CompiledFlows
+from flowrunner.ports.http import HttpClients
+from flowrunner.ports.journal import Journal
+from flowrunner.ports.live import Broadcast
+from flowrunner.ports.memory import MemoryRoom
+from flowrunner.ports.sandbox import Sandbox
+from flowrunner.ports.secrets import Vault
 from flowrunner.retrying import retry
 
 T = TypeVar("T")

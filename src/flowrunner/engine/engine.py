@@ -19,17 +19,10 @@ from flowrunner.engine.children import PendingNotifications, end_signal, notify_
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.event_log import AT_A_STRETCH, EventLog, line_of_end, line_of_start, log_failed, replayed
 from flowrunner.engine.recorder import record, storable_soon
-from flowrunner.ports import (
-    LARGE_BYTES,
-    LONG_BYTES,
-    Append,
-    Loading,
-    NewExecution,
-    Signal,
-    StoredExecution,
-    Summary,
-    Unreadable,
-)
+from flowrunner.ports.dispatch import Signal
+from flowrunner.ports.journal import Append, NewExecution, StoredExecution, Summary, Unreadable
+from flowrunner.ports.memory import LARGE_BYTES, Loading
+from flowrunner.ports.secrets import LONG_BYTES
 
 logger = structlog.get_logger()
 

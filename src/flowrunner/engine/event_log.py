@@ -36,17 +36,9 @@ from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId, rfc3339
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.recorder import Storable, record
-from flowrunner.ports import (
-    OUTCOME_UNKNOWN,
-    Append,
-    Fenced,
-    NewExecution,
-    Quota,
-    Recorded,
-    Redactor,
-    StoredExecution,
-    Summary,
-)
+from flowrunner.ports.dispatch import OUTCOME_UNKNOWN
+from flowrunner.ports.journal import Append, Fenced, NewExecution, Quota, Recorded, StoredExecution, Summary
+from flowrunner.ports.secrets import Redactor
 from flowrunner.retrying import retry, rising
 
 logger = structlog.get_logger()

@@ -33,7 +33,7 @@ from flowrunner.domain.values import JSON, rfc3339
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
 from flowrunner.engine.recorder import storable_soon
 from flowrunner.language.json_schema import size_of
-from flowrunner.ports import Redactor
+from flowrunner.ports.secrets import Redactor
 
 # Characters and elements rendered on the event loop, which takes a few milliseconds.
 _SHORT: Final = 128 * 1024

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from flowrunner.domain.events import ErrorValue, Logged, NodeCompleted, NodeWaiting, ScopesOpened, Step
 from flowrunner.domain.execution import ExecutionState
-from flowrunner.ports import Cancel, Signal
+from flowrunner.ports.dispatch import Cancel, Signal
 
 # Events that no step depends on become durable, and visible, after this time.
 SHOW_SECONDS: Final = 0.1

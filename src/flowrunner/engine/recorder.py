@@ -28,8 +28,9 @@ from flowrunner.domain.events import (
 )
 from flowrunner.domain.values import JSON, memory_of
 from flowrunner.domain.waits import parse_signal_key, signal_key
-from flowrunner.ports import LONG_BYTES, Recorded, Redactor
 from flowrunner.ports.event_codec import encode_event
+from flowrunner.ports.journal import Recorded
+from flowrunner.ports.secrets import LONG_BYTES, Redactor
 
 MAX_EVENT_BYTES: Final = 2 * 1024 * 1024
 MAX_LOG_BYTES: Final = 64 * 1024

@@ -13,7 +13,9 @@ from flowrunner.domain.values import JSON, ExecutionId, rfc3339
 from flowrunner.domain.waits import ApprovalWait, SignalWait
 from flowrunner.flowtest.memory import NOBODY, GivenFlow, MemoryJournal, new_execution
 from flowrunner.language.json_schema import SchemaEngine
-from flowrunner.ports import Clock, Dispatcher, Recorded, Signal
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.dispatch import Dispatcher, Signal
+from flowrunner.ports.journal import Recorded
 from flowrunner.services.admission import InputForms
 from flowrunner.services.ids import new_id
 from flowrunner.services.signals import checked_data

@@ -10,21 +10,12 @@ from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import Event
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
-from flowrunner.ports import (
-    Append,
-    Audit,
-    ConcurrencySlot,
-    DuplicateRequest,
-    Fenced,
-    Loading,
-    NewExecution,
-    Recorded,
-    Redactor,
-    SecretView,
-    StoredExecution,
-    Summary,
-    UnreconciledChild,
-)
+from flowrunner.ports.audit import Audit
+from flowrunner.ports.children import UnreconciledChild
+from flowrunner.ports.concurrency import ConcurrencySlot
+from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, NewExecution, Recorded, StoredExecution, Summary
+from flowrunner.ports.memory import Loading
+from flowrunner.ports.secrets import Redactor, SecretView
 
 # The workspace of everything that runs without a server.
 NOBODY: Final = WorkspaceId("local")

@@ -34,7 +34,8 @@ from flowrunner.flowtest.virtual_time import ClockedSandbox, NullBroadcast, Virt
 from flowrunner.language.flow_tests import FlowTest, Mock, NodePath, read_mocks
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.plugin import HttpAnswer, HttpClient, NodeFailure, NodeType
-from flowrunner.ports import Redactor, Sandbox
+from flowrunner.ports.sandbox import Sandbox
+from flowrunner.ports.secrets import Redactor
 from flowrunner.services.admission import InputForms
 
 

@@ -8,7 +8,9 @@ from flowrunner.domain.errors import InvalidInput
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
 from flowrunner.flowtest.memory import GivenFlows, new_execution
 from flowrunner.plugin import NodeFailure, SubFlow
-from flowrunner.ports import Clock, Dispatcher, DuplicateRequest
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.dispatch import Dispatcher
+from flowrunner.ports.journal import DuplicateRequest
 from flowrunner.services.admission import InputForms
 from flowrunner.services.subflows import MAX_DEPTH, MAX_RECURSION
 

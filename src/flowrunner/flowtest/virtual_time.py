@@ -17,7 +17,9 @@ from flowrunner.flowtest.memory import MemoryJournal
 from flowrunner.flowtest.paths import path_of
 from flowrunner.language.flow_tests import FlowTest, NodePath, dotted_path
 from flowrunner.language.json_schema import SchemaEngine
-from flowrunner.ports import Cancel, Engine, NewExecution, Recorded, Sandbox, Signal
+from flowrunner.ports.dispatch import Cancel, Engine, Signal
+from flowrunner.ports.journal import NewExecution, Recorded
+from flowrunner.ports.sandbox import Sandbox
 from flowrunner.services.signals import checked_data
 
 

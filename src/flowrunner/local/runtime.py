@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from flowrunner.flowtest.run_test import Runtime
 from flowrunner.local.language import node_types
-from flowrunner.ports import Redactor
+from flowrunner.ports.secrets import Redactor
 from flowrunner.sandbox.pool import JailedSandbox
 from flowrunner.schemas import RustSchemas
 from flowrunner.security.redaction import SecretRedactor

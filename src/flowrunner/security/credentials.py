@@ -10,7 +10,7 @@ import jwt
 
 from flowrunner.domain.errors import Unauthorized
 from flowrunner.domain.values import SessionId
-from flowrunner.ports import NewSession
+from flowrunner.ports.accounts import NewSession
 from flowrunner.security.hashing_queue import HashingQueue
 from flowrunner.security.keys import KeyRing
 

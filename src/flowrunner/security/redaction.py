@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from flowrunner.domain.values import JSON
-from flowrunner.ports import LONG_BYTES
+from flowrunner.ports.secrets import LONG_BYTES
 from flowrunner.security.canonical import BETWEEN
 from flowrunner.security.needle_search import NeedleSearch, backwards
 from flowrunner.security.needles import needles_of

@@ -16,7 +16,8 @@ from typing import Final, TypeAlias, assert_never
 import structlog
 
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.ports import Clock, HeldKeys, KeyHolder, KeyKind, KeyRotation, KeyRotationStore, SecretStore
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.secrets import HeldKeys, KeyHolder, KeyKind, KeyRotation, KeyRotationStore, SecretStore
 from flowrunner.security.keys import (
     MASTER,
     SIGNING,

@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from flowrunner.domain.errors import FlowRunnerError
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.ports import Audit, Clock, Reseal, SealedSecret, SecretStore, SecretView, WrappedKey
+from flowrunner.ports.audit import Audit
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.secrets import Reseal, SealedSecret, SecretStore, SecretView, WrappedKey
 from flowrunner.security.hidden_values import HiddenValues
 from flowrunner.security.keys import KEY_BYTES, MASTER, KeyRing
 from flowrunner.security.redaction import SecretRedactor

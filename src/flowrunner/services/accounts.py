@@ -10,7 +10,9 @@ from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.email_address import NOT_AN_ADDRESS, normal_email
 from flowrunner.domain.errors import EmailTaken, Fault, Forbidden, InvalidInput, NotFound, Unauthorized, invalid
 from flowrunner.domain.values import JSON, AccountId, personal_workspace
-from flowrunner.ports import AccountStore, Clock, Page, PasswordHasher
+from flowrunner.ports.accounts import AccountStore, PasswordHasher
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.page import Page
 from flowrunner.services.ids import new_id
 from flowrunner.services.password_check import PasswordCheck
 from flowrunner.services.rates import Allowance, SlidingWindow

@@ -13,7 +13,8 @@ from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, FlowId, RevisionId, WorkspaceId
 from flowrunner.language.inputs import Inputs
 from flowrunner.language.json_schema import SchemaEngine
-from flowrunner.ports import ConcurrencySlot, Sandbox
+from flowrunner.ports.concurrency import ConcurrencySlot
+from flowrunner.ports.sandbox import Sandbox
 from flowrunner.services.weighed_cache import WeighedCache, memory_of
 
 # Memory for compiled input schemas: of all accounts together, and of one.

@@ -17,7 +17,9 @@ from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, AuditRow, credential_of
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import JSON, AccountId, personal_workspace
-from flowrunner.ports import AuditFilter, AuditStore, Clock, Page
+from flowrunner.ports.audit import AuditFilter, AuditStore
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.page import Page
 
 logger = structlog.get_logger()
 

@@ -26,23 +26,14 @@ from flowrunner.domain.flow import Flow
 from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.language.json_schema import SchemaEngine
-from flowrunner.ports import (
-    Clock,
-    CompiledFlows,
-    ConcurrencyLimitReached,
-    ConcurrencyLimits,
-    Dispatcher,
-    DuplicateRequest,
-    ExecutionDetail,
-    ExecutionReader,
-    ExecutionView,
-    FlowStore,
-    LogLine,
-    NewExecution,
-    Page,
-    Sandbox,
-    UsageReader,
-)
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.concurrency import ConcurrencyLimitReached, ConcurrencyLimits
+from flowrunner.ports.dispatch import Dispatcher
+from flowrunner.ports.executions import ExecutionDetail, ExecutionReader, ExecutionView, LogLine, UsageReader
+from flowrunner.ports.flows import CompiledFlows, FlowStore
+from flowrunner.ports.journal import DuplicateRequest, NewExecution
+from flowrunner.ports.page import Page
+from flowrunner.ports.sandbox import Sandbox
 from flowrunner.services.admission import InputForms, concurrency_slot_of
 from flowrunner.services.ids import new_id
 from flowrunner.services.usage import StoredBytes

@@ -13,17 +13,11 @@ from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import JSON, FlowId, RevisionId, WorkspaceId
 from flowrunner.language import read_stored_flow
 from flowrunner.language.difference import Difference, difference
-from flowrunner.ports import (
-    Clock,
-    FlowStore,
-    FlowView,
-    Page,
-    RevisionView,
-    SavedFlow,
-    SavedRevision,
-    SecretStore,
-    UsageReader,
-)
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.executions import UsageReader
+from flowrunner.ports.flows import FlowStore, FlowView, RevisionView, SavedFlow, SavedRevision
+from flowrunner.ports.page import Page
+from flowrunner.ports.secrets import SecretStore
 from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.ids import new_id
 from flowrunner.services.language import Language, secrets_missing, unclear_calls

@@ -13,9 +13,8 @@ from flowrunner.domain.audit import AuditEntry, act, credential_of, session_name
 from flowrunner.domain.email_address import normal_email
 from flowrunner.domain.errors import Forbidden, QueueFull, Unauthorized
 from flowrunner.domain.values import AccountId, SessionId, TokenId, personal_workspace
-from flowrunner.ports import (
+from flowrunner.ports.accounts import (
     AccountStore,
-    Clock,
     NewSession,
     PasswordHasher,
     Renewal,
@@ -23,6 +22,7 @@ from flowrunner.ports import (
     TokenIssuer,
     TokenStore,
 )
+from flowrunner.ports.clock import Clock
 from flowrunner.services import tokens
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.lru_cache import LruCache

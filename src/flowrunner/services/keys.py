@@ -7,7 +7,9 @@ from typing import Final
 
 from flowrunner.domain.account import Caller, Right, authorise
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.ports import Clock, KeyKind, KeyRotation, KeyRotationStore, KeyRotator, Page
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.page import Page
+from flowrunner.ports.secrets import KeyKind, KeyRotation, KeyRotationStore, KeyRotator
 
 # The delay until a rotation that waits for other processes is advanced again, and otherwise.
 _WAITING: Final = timedelta(seconds=2)

@@ -19,7 +19,7 @@ from flowrunner.language.schema_budget import SchemaBudget
 
 if TYPE_CHECKING:
     # A program that only reads flows starts faster without the other ports.
-    from flowrunner.ports import Sandbox
+    from flowrunner.ports.sandbox import Sandbox
 
 # A text up to this length is read without waiting for longer ones.
 _SHORT_CHARACTERS: Final = 4096

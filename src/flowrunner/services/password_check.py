@@ -2,7 +2,8 @@
 
 from flowrunner.domain.errors import QueueFull, TooManyRequests, Unauthorized
 from flowrunner.domain.values import AccountId
-from flowrunner.ports import AccountStore, Clock, Credential, PasswordHasher
+from flowrunner.ports.accounts import AccountStore, Credential, PasswordHasher
+from flowrunner.ports.clock import Clock
 from flowrunner.services.audit import AuditLog
 from flowrunner.services.throttle import Throttle
 

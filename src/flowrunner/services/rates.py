@@ -7,7 +7,7 @@ from typing import Final, Generic, TypeVar
 
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.values import AccountId
-from flowrunner.ports import Clock
+from flowrunner.ports.clock import Clock
 from flowrunner.services.lru_cache import LruCache
 
 K = TypeVar("K", bound=Hashable)

@@ -10,7 +10,7 @@ from typing import TypeVar
 from flowrunner.domain.errors import Conflict
 from flowrunner.domain.rerun import Timed
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports import JournalReader, Unreadable
+from flowrunner.ports.journal import JournalReader, Unreadable
 from flowrunner.services.account_locks import AccountLocks
 
 T = TypeVar("T")

@@ -14,7 +14,9 @@ from flowrunner.domain.execution import IllegalEvent
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.rerun import NoSuchStep, Timed, find_step, kept_before, misfit
 from flowrunner.domain.values import JSON, ExecutionId, RevisionId
-from flowrunner.ports import CompiledFlows, ExecutionDetail, ExecutionReader, FlowStore, JournalReader
+from flowrunner.ports.executions import ExecutionDetail, ExecutionReader
+from flowrunner.ports.flows import CompiledFlows, FlowStore
+from flowrunner.ports.journal import JournalReader
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest, digest_of
 from flowrunner.services.replays import Replays
 

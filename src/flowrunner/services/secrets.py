@@ -9,7 +9,8 @@ from flowrunner.domain.audit import AuditEntry, act
 from flowrunner.domain.errors import Fault, InvalidInput, NotFound
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.ports import Clock, SecretStore, SecretView, Vault
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.secrets import SecretStore, SecretView, Vault
 
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 # A shorter value would also be found and hidden in unrelated text.

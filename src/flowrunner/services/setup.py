@@ -9,7 +9,7 @@ from typing import Final
 
 from flowrunner.domain.account import Account
 from flowrunner.domain.errors import Conflict, Unauthorized
-from flowrunner.ports import Clock
+from flowrunner.ports.clock import Clock
 from flowrunner.services.accounts import Accounts
 
 TOKEN_LIFE: Final = timedelta(hours=24)

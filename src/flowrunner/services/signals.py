@@ -15,7 +15,10 @@ from flowrunner.domain.waits import ApprovalWait, signal_key
 from flowrunner.language.inputs import Form
 from flowrunner.language.json_schema import SchemaEngine
 from flowrunner.language.schema_budget import SchemaBudget
-from flowrunner.ports import Clock, Dispatcher, ExecutionReader, JournalReader, Signal
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.dispatch import Dispatcher, Signal
+from flowrunner.ports.executions import ExecutionReader
+from flowrunner.ports.journal import JournalReader
 from flowrunner.services.executions import digest_of, key_was_reused
 from flowrunner.services.replays import Replays
 

@@ -16,7 +16,7 @@ from flowrunner.domain.errors import (
 )
 from flowrunner.domain.values import JSON, FlowId, WorkspaceId
 from flowrunner.plugin import NodeFailure, SubFlow
-from flowrunner.ports import FlowStore
+from flowrunner.ports.flows import FlowStore
 from flowrunner.services.executions import Executions, StartedExecution, StartRequest
 
 # The longest chain of executions that wait for each other, and how often one flow may be in it.

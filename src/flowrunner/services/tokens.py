@@ -11,7 +11,9 @@ from flowrunner.domain.account import Caller, Scope, Session, check_scopes
 from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Fault, Forbidden, InvalidInput, Unavailable
 from flowrunner.domain.values import JSON, AccountId, TokenId
-from flowrunner.ports import Clock, Page, TokenStore, TokenView
+from flowrunner.ports.accounts import TokenStore, TokenView
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.page import Page
 from flowrunner.services.ids import new_id
 
 PREFIX: Final = "fr_pat_"

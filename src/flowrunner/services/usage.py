@@ -5,7 +5,8 @@ from typing import Final
 
 from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.ports import Clock, UsageReader
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.executions import UsageReader
 from flowrunner.services.lru_cache import LruCache
 
 # The age up to which a known size is used: an account stores little in a second compared with its limit.

@@ -7,7 +7,9 @@ from typing import Any, Final
 from flowrunner.domain.account import Account, Role
 from flowrunner.domain.errors import Conflict, EmailTaken, Forbidden, NotFound
 from flowrunner.domain.values import AccountId
-from flowrunner.ports import Audit, Credential, Page
+from flowrunner.ports.accounts import Credential
+from flowrunner.ports.audit import Audit
+from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms

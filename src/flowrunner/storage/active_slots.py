@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports import NewExecution
+from flowrunner.ports.journal import NewExecution
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import ids_with_workspaces, to_ms
 from flowrunner.storage.transaction import Transaction, one_row

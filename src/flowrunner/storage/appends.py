@@ -8,7 +8,8 @@ from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.causes import awaiting_parent, repeated
 from flowrunner.domain.errors import LimitReached, NotFound
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import Append, ConcurrencyLimitReached, DuplicateRequest, Fenced, NewExecution
+from flowrunner.ports.concurrency import ConcurrencyLimitReached
+from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, NewExecution
 from flowrunner.storage.active_slots import assign_active_slots
 from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.concurrency import HAS_FREE_SLOT

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from flowrunner.domain.audit import AuditEntry, AuditRow
-from flowrunner.ports import AuditFilter, Page
+from flowrunner.ports.audit import AuditFilter
+from flowrunner.ports.page import Page
 from flowrunner.storage.audit_chain import audit_row
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total

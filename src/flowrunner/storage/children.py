@@ -5,7 +5,7 @@ from typing import Final
 
 from flowrunner.domain.values import ExecutionId
 from flowrunner.domain.waits import signal_key
-from flowrunner.ports import UnreconciledChild
+from flowrunner.ports.children import UnreconciledChild
 from flowrunner.storage.database import Database
 from flowrunner.storage.transaction import Statement
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports import ConcurrencySlot
+from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import ids_with_workspaces
 from flowrunner.storage.transaction import Transaction, one_row

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import Audit, Fenced
+from flowrunner.ports.audit import Audit
+from flowrunner.ports.journal import Fenced
 from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.transaction import Transaction
 

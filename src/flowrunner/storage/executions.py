@@ -12,7 +12,8 @@ from flowrunner.domain.events import ROOT, LogLevel, Step
 from flowrunner.domain.execution import Status
 from flowrunner.domain.explain import FOR_ROOM
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId
-from flowrunner.ports import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionView, LogLine, Page
+from flowrunner.ports.executions import LONGEST_LISTED_ERROR, ExecutionDetail, ExecutionView, LogLine
+from flowrunner.ports.page import Page
 from flowrunner.storage.appends import REQUEST
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total

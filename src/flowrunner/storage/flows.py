@@ -11,7 +11,9 @@ import msgspec
 from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import FlowId, RevisionId, WorkspaceId
-from flowrunner.ports import Audit, CurrentFlow, FlowView, Page, RevisionView, SavedFlow, SavedRevision
+from flowrunner.ports.audit import Audit
+from flowrunner.ports.flows import CurrentFlow, FlowView, RevisionView, SavedFlow, SavedRevision
+from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms

@@ -8,7 +8,7 @@ import msgspec
 
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import Cancel, InboxMessage, Signal
+from flowrunner.ports.dispatch import Cancel, InboxMessage, Signal
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import to_ms
 from flowrunner.storage.transaction import Statement

@@ -13,17 +13,10 @@ from flowrunner.domain.errors import NotFound
 from flowrunner.domain.events import EVENT_TYPES, Event, Logged
 from flowrunner.domain.execution import Status
 from flowrunner.domain.values import ExecutionId, FlowId, RevisionId, WorkspaceId, memory_of_json
-from flowrunner.ports import (
-    LARGE_BYTES,
-    PAGE_OF_EVENTS_BYTES,
-    Append,
-    ConcurrencySlot,
-    Loading,
-    Recorded,
-    StoredExecution,
-    Unreadable,
-)
+from flowrunner.ports.concurrency import ConcurrencySlot
 from flowrunner.ports.event_codec import decode_event, encode_event
+from flowrunner.ports.journal import PAGE_OF_EVENTS_BYTES, Append, Recorded, StoredExecution, Unreadable
+from flowrunner.ports.memory import LARGE_BYTES, Loading
 from flowrunner.storage.appends import EPOCH, AcquireOp, AppendOp
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms

@@ -7,7 +7,8 @@ from typing import Any, Final
 from flowrunner.domain.errors import NotFound
 from flowrunner.domain.limits import check_count
 from flowrunner.domain.values import WorkspaceId
-from flowrunner.ports import Audit, Reseal, Seal, SealedSecret, SecretView, WrappedKey
+from flowrunner.ports.audit import Audit
+from flowrunner.ports.secrets import Reseal, Seal, SealedSecret, SecretView, WrappedKey
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.tables import SEALED_SECRETS, TABLES

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from flowrunner.domain.account import Caller, Session
 from flowrunner.domain.values import AccountId, SessionId
-from flowrunner.ports import Audit, NewSession, Renewal
+from flowrunner.ports.accounts import NewSession, Renewal
+from flowrunner.ports.audit import Audit
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Transaction

@@ -6,7 +6,7 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from flowrunner.ports import Page
+from flowrunner.ports.page import Page
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 10

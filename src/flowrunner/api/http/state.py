@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 
 from flowrunner.api.browser import Browser
 from flowrunner.domain.account import Account
-from flowrunner.ports import BodyRoom
+from flowrunner.ports.memory import BodyRoom
 from flowrunner.services.account_locks import AccountLocks
 from flowrunner.services.bundle import Services
 

@@ -9,7 +9,9 @@ from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.errors import TooManyRequests
 from flowrunner.domain.limits import AccountLimits
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports import ActiveExecution, ActiveSlots, Clock, NewExecution
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.dispatch import ActiveExecution, ActiveSlots
+from flowrunner.ports.journal import NewExecution
 
 
 class Admission:

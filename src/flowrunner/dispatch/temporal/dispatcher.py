@@ -16,21 +16,12 @@ from flowrunner.domain.errors import Conflict, Unavailable
 from flowrunner.domain.execution import Status
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId, WorkspaceId
-from flowrunner.ports import (
-    HANDLERS_RUN,
-    OUTCOME_UNKNOWN,
-    Cancel,
-    ChildExecutions,
-    Clock,
-    ConcurrencyLimits,
-    DueExecutions,
-    Engine,
-    Fenced,
-    Inbox,
-    JournalReader,
-    NewExecution,
-    Signal,
-)
+from flowrunner.ports.children import ChildExecutions
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.concurrency import ConcurrencyLimits
+from flowrunner.ports.dispatch import HANDLERS_RUN, OUTCOME_UNKNOWN, Cancel, Engine, Inbox, Signal
+from flowrunner.ports.due_executions import DueExecutions
+from flowrunner.ports.journal import Fenced, JournalReader, NewExecution
 
 logger = structlog.get_logger()
 

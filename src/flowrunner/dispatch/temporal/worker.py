@@ -27,7 +27,9 @@ from flowrunner.dispatch.temporal.workflow import (
 from flowrunner.dispatch.temporal.workflow_client import WorkflowClient
 from flowrunner.domain.errors import NotFound, Unavailable
 from flowrunner.domain.values import ExecutionId
-from flowrunner.ports import ActiveExecution, Cancel, Clock, Engine, Fenced, Inbox, InboxMessage, Signal
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.dispatch import ActiveExecution, Cancel, Engine, Inbox, InboxMessage, Signal
+from flowrunner.ports.journal import Fenced
 
 logger = structlog.get_logger()
 

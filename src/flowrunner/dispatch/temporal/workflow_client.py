@@ -15,7 +15,10 @@ from flowrunner.dispatch.attempts import until_done
 from flowrunner.dispatch.temporal.workflow import NUDGE, TASK_TIMEOUT, WORKFLOW
 from flowrunner.domain.errors import Unavailable
 from flowrunner.domain.values import ExecutionId, WorkspaceId
-from flowrunner.ports import Cancel, Clock, Inbox, JournalReader, Signal, StoredExecution, Vault
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.dispatch import Cancel, Inbox, Signal
+from flowrunner.ports.journal import JournalReader, StoredExecution
+from flowrunner.ports.secrets import Vault
 
 _RPC: Final = timedelta(seconds=10)
 # Longest delay of one execution by unfinished work for others.

@@ -16,7 +16,7 @@ import asyncpg
 import structlog
 
 from flowrunner.domain.errors import Unavailable
-from flowrunner.ports import Audit
+from flowrunner.ports.audit import Audit
 from flowrunner.storage.batch import MAX_BATCH_BYTES, BatchLimit, Pending, Writability, by_kind, executions_of
 from flowrunner.storage.database import Bulk, Call, ConcurrentAppends, Overtaken, WriteOp
 from flowrunner.storage.postgres.connections import (

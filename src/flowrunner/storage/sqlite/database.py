@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from flowrunner.domain.errors import FlowRunnerError, Unavailable
-from flowrunner.ports import Audit
+from flowrunner.ports.audit import Audit
 from flowrunner.storage.batch import MAX_BATCH, BatchLimit, Pending, Writability, by_kind, executions_of
 from flowrunner.storage.database import Bulk, Call, WriteOp
 from flowrunner.storage.sqlite.files import DatabaseFiles
