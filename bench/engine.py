@@ -199,6 +199,7 @@ async def save_flow(database: SqliteDatabase, text: str, clock: SystemClock) -> 
         updated_at=now,
         definition=text,
         revision_id=_REVISION,
+        saved_by=AccountId(_ACCOUNT),
     )
     await SqlFlows(database).create(_ACCOUNT, flow)
 

@@ -234,6 +234,9 @@ class Settings:
     anonymous_logins: int | None = setting(
         _limit, "Failed logins from one address within 15 minutes; 0 is no limit.", default=100
     )
+    account_workspaces: int = setting(
+        _count, "Workspaces of which an account may be an admin, beside its personal one.", default=20
+    )
     account_flows: int | None = setting(_limit, "Flows of an account; 0 is no limit.", default=10_000)
     account_stored: int | None = setting(
         _bytes, "Bytes of an account in the database, such as 500MiB; 0 is no limit.", default=10 * 2**30

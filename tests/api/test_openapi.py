@@ -129,11 +129,12 @@ def tour(admin: Client, account: Client) -> Mapping[str, list[Reply]]:
     _secrets(made.go, account)
     _accounts(made.go, admin, account)
     _tokens(made.go, account)
+    _workspaces(made.go, admin, account)
     _keys(made.go, admin, account)
     _identity(made.go, nobody, account)
     for operation in list(made.replies):
         if operation.split()[1].startswith("/api/v1/") and (*operation.split(),) not in OPEN:
-            parts = dict.fromkeys(("id", "account_id", "key", "node"), "x") | {"number": "1"}
+            parts = dict.fromkeys(("id", "account_id", "token_id", "key", "node"), "x") | {"number": "1"}
             assert made.go(nobody, operation, **parts).status == 401
     return made.replies
 
@@ -249,6 +250,59 @@ def _secrets(go: Go, account: Client) -> None:
         go(account, f"GET {path}", **target)
     for _ in range(2):
         go(account, f"DELETE {path}/{{key}}", key="K", **own)
+
+
+def _workspaces(go: Go, admin: Client, account: Client) -> None:
+    workspaces, one = "/api/v1/workspaces", "/api/v1/workspaces/{id}"
+    slug = account.account_id[-20:]
+    id = go(account, f"POST {workspaces}", {"name": "Team", "slug": slug}).json["id"]
+    for wrong in ({"name": "Team", "slug": slug}, {"name": "T", "slug": "?"}, b"{"):
+        go(account, f"POST {workspaces}", wrong)
+    for query in ("?limit=1", "?limit=x"):
+        go(account, f"GET {workspaces}", query=query)
+        go(account, f"GET {one}/members", query=query, id=id)
+        go(account, f"GET {one}/tokens", query=query, id=id)
+        for client in (admin, account):
+            go(client, "GET /api/v1/admin/workspaces", query=query)
+    go(account, f"POST {one}/members", {"account": admin.account_id, "role": "viewer"}, id=id)
+    for change in ({"account": admin.account_id, "role": "viewer"}, {"account": "x@", "role": "viewer"}, {"role": "x"}):
+        go(account, f"POST {one}/members", change, id=id)
+        for client in (admin, account):
+            go(client, "POST /api/v1/admin/workspaces/{id}/members", change, id=id)
+    for client in (admin, account):
+        for target in (id, "workspace-1"):
+            for operation in ("", "/usage", "/members", "/tokens", "/secrets"):
+                go(client, f"GET {one}{operation}", id=target)
+            for body in ({"name": "Team"}, {"slug": "?"}, {"slug": account.account_id}, b"{"):
+                go(client, f"PUT {one}", body, id=target)
+            for body in ({"role": "viewer"}, {"role": "x"}):
+                for member in (admin.account_id, account.account_id, "account-1"):
+                    go(client, f"PUT {one}/members/{{account_id}}", body, id=target, account_id=member)
+            for _ in range(2):
+                go(client, f"POST {one}/secrets", {"key": "K", "value": "a long value"}, id=target)
+            go(client, f"POST {one}/secrets", {"key": "?", "value": "x"}, id=target)
+            go(client, f"DELETE {one}/secrets/{{key}}", id=target, key="X")
+            go(client, f"DELETE {one}/tokens/{{token_id}}", id=target, token_id="x")
+    go(account, f"DELETE {one}/secrets/{{key}}", id=id, key="K")
+    token = {"name": "N", "scopes": ["read"]}
+    made = go(account, "POST /api/v1/tokens", token, headers={"Flowrunner-Workspace": id}).json
+    go(account, f"DELETE {one}/tokens/{{token_id}}", id=id, token_id=made["id"])
+    go(account, f"POST {one}/members", {"account": "nobody@example.com", "role": "viewer"}, id=id)
+    for client in (account, admin, admin):
+        for target in (id, "workspace-1"):
+            go(client, f"POST {one}/leave", id=target)
+    go(account, f"POST {one}/members", {"account": admin.account_id, "role": "viewer"}, id=id)
+    for client in (admin, account):
+        go(client, f"DELETE {one}/members/{{account_id}}", id=id, account_id=admin.account_id)
+    for member in (account.account_id, "account-1"):
+        go(account, f"DELETE {one}/members/{{account_id}}", id=id, account_id=member)
+    appointed = {"account": admin.email, "role": "viewer"}
+    for target in (id, id, "workspace-1"):
+        go(admin, "POST /api/v1/admin/workspaces/{id}/members", appointed, id=target)
+    go(admin, f"DELETE {one}", id=id)
+    for query in ("?name=x", "?name=Team", ""):
+        go(account, f"DELETE {one}", query=query, id=id)
+    go(account, f"DELETE {one}", id=account.account_id)
 
 
 def _accounts(go: Go, admin: Client, account: Client) -> None:

@@ -34,6 +34,8 @@ ADMINS_ONLY: Final = {
     ("GET", "/api/v1/audit"),
     ("GET", "/api/v1/keys/rotations"),
     ("POST", "/api/v1/keys/rotations"),
+    ("GET", "/api/v1/admin/workspaces"),
+    ("POST", "/api/v1/admin/workspaces/{id}/members"),
 }
 
 
@@ -120,7 +122,7 @@ class Broken:
     """A service of which every call fails as a bug would."""
 
     def __getattr__(self, name: str) -> Any:
-        async def fail(*args: Any, **options: Any) -> None:
+        def fail(*args: Any, **options: Any) -> None:
             raise ZeroDivisionError("SELECT password FROM /secret/place")
 
         return fail
@@ -135,7 +137,7 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
         broken = dataclasses.replace(
             services,
             tokens=Broken(), accounts=Broken(), secrets=Broken(), flows=Broken(), executions=Broken(),
-            keys=Broken(), audit=Broken(), language=Broken(), signals=Broken(), reruns=Broken(),
+            keys=Broken(), audit=Broken(), language=Broken(), signals=Broken(), reruns=Broken(), workspaces=Broken(),
         )  # fmt: skip
         state = program.app.state.flowrunner
         program.app.state.flowrunner = dataclasses.replace(state, services=broken)
@@ -152,6 +154,8 @@ async def test_s57_a_bug_is_answered_with_an_id_and_nothing_internal(tmp_path: P
             "/api/v1/accounts/{id}": {"name": "N"},
             "/api/v1/tokens": {"name": "N", "scopes": ["read"]},
             "/api/v1/keys/rotations": {"kinds": ["data"]},
+            "/api/v1/workspaces": {"name": "N"},
+            "/api/v1/admin/workspaces/{id}/members": {"account": "x", "role": "viewer"},
         }
         seen = 0
         for method, path, _ in protected(program.app):

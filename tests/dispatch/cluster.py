@@ -274,6 +274,7 @@ class Front:
             updated_at=NOON,
             definition=definition,
             revision_id=RevisionId(f"rev-{id}"),
+            saved_by=AccountId(workspace_id),
         )
         await self.side.flows.create(workspace_id, saved)
 

@@ -106,7 +106,7 @@ async def test_after_a_kill_nothing_of_a_deleted_account_goes_on(path: Path) -> 
     async with machine(path, http=http, clock=engine.clock) as engine:
         for id in ("waiting", "running-1", "running-2", "queued"):
             assert await engine.until_ended(id) is Status.CANCELLED
-            assert (await engine.events(id))[-1] == Cancelled(reason="the account was deleted")
+            assert (await engine.events(id))[-1] == Cancelled(reason="the workspace was deleted")
     assert len(http.requests) == 2
     assert check_database(path) == []
 

@@ -83,9 +83,9 @@ async def work(data_dir: Path, seed: int) -> None:
         async def one() -> None:
             key = f"KEY_{draw.randrange(20)}"
             if draw.random() < 0.6:
-                await secrets.set(caller, OWNER, key, f"a value to keep {draw.random()}")
-            elif key in {secret.key for secret in await secrets.list(caller, OWNER)}:
-                await asyncio.gather(secrets.delete(caller, OWNER, key), return_exceptions=True)
+                await secrets.set(caller, key, f"a value to keep {draw.random()}")
+            elif key in {secret.key for secret in await secrets.list(caller)}:
+                await asyncio.gather(secrets.delete(caller, key), return_exceptions=True)
 
         for _ in range(20):
             await asyncio.gather(*(one() for _ in range(draw.randrange(1, 5))))

@@ -19,8 +19,10 @@ from support.asgi import program_at
 from support.client import PASSWORD
 from support.databases import NOON, owner_of
 
-_OF_USERS: Final = frozenset({"session", "read", "run", "write", "account", "tokens"})
-_ALL: Final = _OF_USERS | {"admin", "create_account"}
+_OF_USERS: Final = frozenset({
+    "session", "read", "run", "write", "account", "tokens", "members", "create_workspace", "delete_workspace",
+})  # fmt: skip
+_ALL: Final = _OF_USERS | {"admin", "create_account", "appoint"}
 NOBODY: Final = AccountId("account-none")
 
 
@@ -57,6 +59,7 @@ class Callers:
 
     async def set_up(self) -> "Callers":
         await self._account("root", "admin")
+        await self._account("member", "user")
         self.victim, _ = await self._account("victim", "user")
         for name in ("user A", "user B"):
             await self._session(name, "user", _OF_USERS)
@@ -65,6 +68,7 @@ class Callers:
 
         scopes: tuple[tuple[Scope, frozenset[str]], ...] = (
             ("read", frozenset({"read"})), ("run", frozenset({"run"})), ("write", frozenset({"write"})),
+            ("members", frozenset({"members"})),
         )  # fmt: skip
         for scope, rights in scopes:
             await self._token(f"token: {scope}", "user", [scope], rights)
@@ -198,8 +202,20 @@ class Callers:
                 while (await self.services.executions.get(as_session(owner), id)).waiting_for is None:  # noqa: ASYNC110 # nothing tells
                     await asyncio.sleep(0.001)
                 return id
+            case "workspaces":
+                # Its personal one.
+                await self.services.secrets.set(as_session(owner), "KEY", "a value to keep")
+                return owner
+            case "members":
+                id, _ = await self._account(f"member-{self._number}", "user")
+                self._sql(
+                    "INSERT INTO members (workspace_id, account_id, role, added_at) VALUES (?, ?, 'viewer', 0)",
+                    owner,
+                    id,
+                )
+                return id
             case "accounts":
-                await self.services.secrets.set(as_session(owner), owner, "KEY", "a value to keep")
+                await self.services.secrets.set(as_session(owner), "KEY", "a value to keep")
                 return owner
             case "new account":
                 id, _ = await self._account(f"thing-{self._number}", "user")

@@ -35,6 +35,17 @@ RIGHTS: Final[Mapping[Route, str]] = {
     ("GET", "/api/v1/audit"): "admin",
     ("GET", "/api/v1/keys/rotations"): "admin",
     ("POST", "/api/v1/keys/rotations"): "admin",
+    ("POST", "/api/v1/workspaces"): "create_workspace",
+    ("PUT", "/api/v1/workspaces/{id}"): "members",
+    ("DELETE", "/api/v1/workspaces/{id}"): "delete_workspace",
+    ("POST", "/api/v1/workspaces/{id}/leave"): "session",
+    ("POST", "/api/v1/workspaces/{id}/members"): "members",
+    ("PUT", "/api/v1/workspaces/{id}/members/{account_id}"): "members",
+    ("DELETE", "/api/v1/workspaces/{id}/members/{account_id}"): "members",
+    ("GET", "/api/v1/workspaces/{id}/tokens"): "members",
+    ("DELETE", "/api/v1/workspaces/{id}/tokens/{token_id}"): "members",
+    ("GET", "/api/v1/admin/workspaces"): "admin",
+    ("POST", "/api/v1/admin/workspaces/{id}/members"): "appoint",
 }
 SOCKETS: Final[Mapping[str, str]] = {"/ws/executions/{execution_id}": "read"}
 # A body that each route accepts, given the ids in its path.
@@ -51,6 +62,12 @@ BODIES: Final[Mapping[Route, Any]] = {
     ("POST", "/api/v1/accounts/{account_id}/secrets"): {"key": "KEY", "value": "a long value"},
     ("POST", "/api/v1/tokens"): {"name": "N", "scopes": ["read"]},
     ("POST", "/api/v1/keys/rotations"): {"kinds": ["data"]},
+    ("POST", "/api/v1/workspaces"): {"name": "N", "slug": "slug-{n}"},
+    ("PUT", "/api/v1/workspaces/{id}"): {"name": "N"},
+    ("POST", "/api/v1/workspaces/{id}/members"): {"account": "member@example.com", "role": "viewer"},
+    ("PUT", "/api/v1/workspaces/{id}/members/{account_id}"): {"role": "editor"},
+    ("POST", "/api/v1/workspaces/{id}/secrets"): {"key": "KEY", "value": "a long value"},
+    ("POST", "/api/v1/admin/workspaces/{id}/members"): {"account": "member@example.com", "role": "viewer"},
 }
 # Parts of a path that only count within the thing named before them.
 WITHIN: Final[Mapping[str, str]] = {"key": "KEY", "node": "nap", "number": "1", "revision": "1"}

@@ -21,7 +21,7 @@ class OnlyRead:
         raise Unavailable("Another server is active on this database")
 
     async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[TokenView], int]:
-        return [TokenView(id=TokenId("t"), name="CI", scopes=["read"], created_at=NOON)], 1
+        return [TokenView(id=TokenId("t"), account_id=account_id, name="CI", scopes=["read"], created_at=NOON)], 1
 
 
 async def test_tokens_are_listed_even_if_their_uses_cannot_be_written() -> None:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from flowrunner.domain.values import SessionId, TokenId
+from flowrunner.domain.values import AccountId, SessionId, TokenId
 from flowrunner.ports.accounts import NewSession, TokenView
 from flowrunner.ports.page import Page
 from flowrunner.storage.accounts import SqlAccounts
@@ -18,7 +18,7 @@ async def test_of_several_uses_of_a_token_the_last_one_counts(database: Database
     session = NewSession(id=SessionId("s"), account_id=MARA, role="admin", expires_at=later)
     await SqlSessions(database).open(session, at=NOON, password_hash="hash")
     for n in range(3):
-        view = TokenView(id=TokenId(f"t{n}"), name="CI", scopes=("read",), created_at=NOON)
+        view = TokenView(id=TokenId(f"t{n}"), account_id=AccountId(MARA), name="CI", scopes=("read",), created_at=NOON)
         await tokens.create(MARA, view, digest=str(n), by=session.id, most=10)
 
     await tokens.note_uses({TokenId("t0"): NOON, TokenId("t1"): later})

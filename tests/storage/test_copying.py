@@ -26,6 +26,7 @@ from flowrunner.storage.keys import SqlKeyRotations
 from flowrunner.storage.secrets import SqlSecrets
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.tokens import SqlTokens
+from flowrunner.storage.workspaces import SqlWorkspaces
 from support.databases import (
     MARA,
     NOON,
@@ -57,7 +58,7 @@ async def source(tmp_path: Path) -> Path:
     session = NewSession(id=SessionId("s"), account_id=MARA, role="admin", expires_at=NOON + timedelta(days=9999))
     await SqlSessions(database).open(session, at=NOON, password_hash="hash")
     await SqlSessions(database).save_ticket("digest", session.id, expires_at=NOON)
-    token = TokenView(id=TokenId("t"), name="T", scopes=("read",), created_at=NOON)
+    token = TokenView(id=TokenId("t"), account_id=AccountId(MARA), name="T", scopes=("read",), created_at=NOON)
     await SqlTokens(database).create(MARA, token, digest="d", by=session.id, most=5)
     await SqlKeyRotations(database).request("data", replaces=None, at=NOON)
     for n in range(3):
@@ -66,9 +67,10 @@ async def source(tmp_path: Path) -> Path:
         await SqlSecrets(database).save(MARA, lambda newest, s=sealed, k=data_key: (s, newest or k), at=NOON)
     flow = SavedFlow(
         id=FlowId("flow-1"), name="é", description="", version="1", tags=["a"], created_at=NOON, updated_at=NOON,
-        definition="nodes: …", revision_id=RevisionId("rev-1"),
+        definition="nodes: …", revision_id=RevisionId("rev-1"), saved_by=AccountId(MARA),
     )  # fmt: skip
     await SqlFlows(database).create(MARA, flow)
+    await SqlWorkspaces(database).set_member(MARA, OMAR, "viewer", at=NOON, is_new=True, most_members=9, most_joined=9)
     journal = SqlJournal(database)
     epoch = [await journal.claim() for _ in range(3)][-1]
     for n in range(60):

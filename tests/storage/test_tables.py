@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from flowrunner.storage.tables import TABLES, Table, Untouched
-from support.databases import new_database_file, owner_of
+from flowrunner.storage.tables import TABLES, Owner, Table, Untouched, deletions
+from support.databases import new_database_file
 
 ALL_TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 # Alembic creates and reads its own table.
@@ -64,9 +64,9 @@ def test_sealed_values_are_sealed_again_with_new_data_keys() -> None:
     ]
 
 
-def test_an_account_s_deletion_touches_nothing_of_another_account() -> None:
-    for table in TABLES:
-        if not isinstance(table.on_account_deletion, Untouched):
-            statement = table.on_account_deletion
-            for text in (statement,) if isinstance(statement, str) else (statement.sqlite, statement.postgres):
-                assert f"{owner_of(table)} = :id" in text, table.name
+@pytest.mark.parametrize("owner", ["account", "workspace"])
+def test_a_deletion_touches_nothing_of_another_owner(owner: Owner) -> None:
+    assert len(deletions(owner)) >= 3
+    for statement in deletions(owner):
+        for text in (statement,) if isinstance(statement, str) else (statement.sqlite, statement.postgres):
+            assert f"{owner}_id = :id" in text

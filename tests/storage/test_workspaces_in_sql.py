@@ -11,10 +11,13 @@ from flowrunner.storage.tables import TABLES
 
 SQL: Final = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\s")
 TABLE: Final = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(\w+)")
-# In a condition, or among the columns of a new row. Rows of an account may be named by the account.
-NAMED: Final = re.compile(r"\b(workspace|account)_id (= |IN \()|\bINSERT INTO \w+ \([^)]*\bworkspace_id\b")
-# Events belong to the workspace of their execution.
-OF_WORKSPACES: Final = {table.name for table in TABLES if "workspace_id" in table.columns} | {"events"}
+# In a condition, or among the columns of a new row.
+NAMED: Final = re.compile(r"\bworkspace_id (?:= |IN \()|\bINSERT INTO \w+ \([^)]*\bworkspace_id\b")
+# Events belong to the workspace of their execution. API tokens and memberships belong to their accounts, too, which
+# read and delete them in all workspaces.
+OF_WORKSPACES: Final = {
+    table.name for table in TABLES if "workspace_id" in table.columns and "account_id" not in table.columns
+} | {"events"}
 # Whole tables are copied to another database; migrations change them.
 NOT_SEARCHED: Final = ("copying.py", "migrations")
 

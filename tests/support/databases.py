@@ -182,7 +182,9 @@ async def _contents(connection: "asyncpg.Connection[Any]") -> list[str]:
 
 async def _tables(connection: "asyncpg.Connection[Any]", schema: str = "public") -> list[str]:
     rows = await connection.fetch(
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = $1 ORDER BY 1", schema
+        "SELECT table_name FROM information_schema.tables"
+        " WHERE table_schema = $1 AND table_type = 'BASE TABLE' ORDER BY 1",
+        schema,
     )
     return [name for (name,) in rows]
 

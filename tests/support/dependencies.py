@@ -13,7 +13,7 @@ from flowrunner.dispatch.local import LocalDispatcher
 from flowrunner.domain.events import Event, NodeFailed
 from flowrunner.domain.execution import Status
 from flowrunner.domain.limits import UNLIMITED, AccountLimits
-from flowrunner.domain.values import JSON, ExecutionId, FlowId, RevisionId, WorkspaceId
+from flowrunner.domain.values import JSON, AccountId, ExecutionId, FlowId, RevisionId, WorkspaceId
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.nodes import built_in
@@ -214,6 +214,7 @@ class Machine:
             updated_at=NOON,
             definition=definition,
             revision_id=RevisionId(f"rev-{id}"),
+            saved_by=AccountId(workspace_id),
         )
         await SqlFlows(self.database).create(workspace_id, saved)
         return saved.id

@@ -241,7 +241,10 @@ class Live:
             await self.end_sessions(account_id)
 
     async def _end_unless_alive(self, socket: "_Socket") -> None:
-        if not await self._services.identity.is_alive(socket.family):
+        if not (
+            await self._services.identity.is_alive(socket.family)
+            and await self._services.workspaces.may_read(socket.caller)
+        ):
             socket.end(SESSION_ENDED)
 
     async def close(self) -> None:

@@ -1,6 +1,6 @@
 """Secrets over REST. No answer contains a value."""
 
-from typing import Self
+from typing import Final, Self
 
 from fastapi import APIRouter, Request
 from pydantic import Field
@@ -9,10 +9,11 @@ from flowrunner.api.http.answers import BODY_ERRORS, Answer, Message, Reply, ans
 from flowrunner.api.http.requests import Body
 from flowrunner.api.http.routing import ProtectedRoute, caller_of
 from flowrunner.api.http.state import services_of
-from flowrunner.domain.values import WorkspaceId, rfc3339
+from flowrunner.domain.values import rfc3339
 from flowrunner.ports.secrets import SecretView
 
 router = APIRouter(prefix="/api/v1/accounts/{account_id}/secrets", tags=["Secrets"], route_class=ProtectedRoute)
+of_workspaces = APIRouter(prefix="/api/v1/workspaces/{id}/secrets", tags=["Secrets"], route_class=ProtectedRoute)
 
 
 class CreateSecret(Body):
@@ -34,26 +35,56 @@ class SecretList(Answer, frozen=True, kw_only=True):
     secrets: list[SecretAnswer]
 
 
-@router.get("", responses=errors(401, 403, 404))
+_LIST_ERRORS: Final = errors(401, 403, 404)
+_CREATE_RESPONSES: Final = {200: {"description": "Replaced"}, **errors(401, 403, 404, 409, *BODY_ERRORS)}
+
+
+@router.get("", responses=_LIST_ERRORS)
 async def list_secrets(request: Request, account_id: str) -> Reply[SecretList]:
-    secrets = await services_of(request).secrets.list(caller_of(request), WorkspaceId(account_id))
+    """List the secrets of the account's personal workspace, without their values."""
+    return await _list(request)
+
+
+@of_workspaces.get("", responses=_LIST_ERRORS)
+async def list_workspace_secrets(request: Request, id: str) -> Reply[SecretList]:
+    """List the secrets of a workspace, without their values."""
+    return await _list(request)
+
+
+async def _list(request: Request) -> Reply[SecretList]:
+    secrets = await services_of(request).secrets.list(caller_of(request))
     return answer(SecretList(secrets=[SecretAnswer.of(secret) for secret in secrets]))
 
 
-@router.post(
-    "",
-    status_code=201,
-    responses={200: {"description": "Replaced"}, **errors(401, 403, 404, 409, *BODY_ERRORS)},
-)
+@router.post("", status_code=201, responses=_CREATE_RESPONSES)
 async def create_secret(request: Request, account_id: str, body: CreateSecret) -> Reply[SecretAnswer]:
     """Create a secret (201), or replace the value of an existing one (200)."""
-    secret, is_new = await services_of(request).secrets.set(
-        caller_of(request), WorkspaceId(account_id), body.key, body.value
-    )
+    return await _create(request, body)
+
+
+@of_workspaces.post("", status_code=201, responses=_CREATE_RESPONSES)
+async def create_workspace_secret(request: Request, id: str, body: CreateSecret) -> Reply[SecretAnswer]:
+    """Create a secret of a workspace (201), or replace the value of an existing one (200)."""
+    return await _create(request, body)
+
+
+async def _create(request: Request, body: CreateSecret) -> Reply[SecretAnswer]:
+    secret, is_new = await services_of(request).secrets.set(caller_of(request), body.key, body.value)
     return answer(SecretAnswer.of(secret), 201 if is_new else 200)
 
 
-@router.delete("/{key}", responses=errors(401, 403, 404))
+@router.delete("/{key}", responses=_LIST_ERRORS)
 async def delete_secret(request: Request, account_id: str, key: str) -> Reply[Message]:
-    await services_of(request).secrets.delete(caller_of(request), WorkspaceId(account_id), key)
+    """Delete a secret."""
+    return await _delete(request, key)
+
+
+@of_workspaces.delete("/{key}", responses=_LIST_ERRORS)
+async def delete_workspace_secret(request: Request, id: str, key: str) -> Reply[Message]:
+    """Delete a secret of a workspace."""
+    return await _delete(request, key)
+
+
+async def _delete(request: Request, key: str) -> Reply[Message]:
+    await services_of(request).secrets.delete(caller_of(request), key)
     return answer(Message(message="Secret deleted successfully"))

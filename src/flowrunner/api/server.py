@@ -8,7 +8,20 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
 from flowrunner import __version__
-from flowrunner.api import accounts, audit, executions, flows, health, identity, keys, schemas, secrets, signals, tokens
+from flowrunner.api import (
+    accounts,
+    audit,
+    executions,
+    flows,
+    health,
+    identity,
+    keys,
+    schemas,
+    secrets,
+    signals,
+    tokens,
+    workspaces,
+)
 from flowrunner.api.http.edge import Edge
 from flowrunner.api.http.errors import add_error_handlers
 from flowrunner.api.http.hosts import Hosts
@@ -42,9 +55,12 @@ ROUTERS: Final = (
     identity.router,
     identity.renewing,
     tokens.router,
+    workspaces.router,
+    workspaces.admin,
     accounts.admin,
     accounts.router,
     secrets.router,
+    secrets.of_workspaces,
     keys.admin,
     audit.admin,
     schemas.router,

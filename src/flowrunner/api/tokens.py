@@ -26,8 +26,9 @@ class CreateToken(Body):
     scopes: list[Scope] = Field(
         min_length=1,
         max_length=10,
-        description="Allowed actions: `read`, `run` (start and cancel executions), `write` (flows, secrets), `admin`"
-        " (accounts, but not their credentials). No scope implies another or exceeds the account's current role.",
+        description="Allowed actions: `read`, `run` (start and cancel executions), `write` (flows, secrets),"
+        " `members` (of the workspace), `admin` (accounts, but not their credentials). No scope implies another,"
+        " or exceeds the account's current role.",
     )
     expires_in: str | None = Field(
         default=None, max_length=20, description="For example `90d`. Without it, the token does not expire."
@@ -36,6 +37,8 @@ class CreateToken(Body):
 
 class TokenInList(Answer, frozen=True, kw_only=True):
     id: str
+    account_id: str
+    workspace_id: Annotated[str, Meta(description="The workspace that the token reaches.")]
     name: str
     scopes: Sequence[Scope]
     created_at: str
@@ -46,6 +49,8 @@ class TokenInList(Answer, frozen=True, kw_only=True):
     def of(cls, token: TokenView) -> Self:
         return cls(
             id=token.id,
+            account_id=token.account_id,
+            workspace_id=token.workspace_id or token.account_id,
             name=token.name,
             scopes=token.scopes,
             created_at=rfc3339(token.created_at),
@@ -78,12 +83,17 @@ async def list_tokens(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Of
     openapi_extra=needs(Right.TOKENS),
 )
 async def create_token(request: Request, body: CreateToken) -> Reply[NewToken]:
-    """Create an API token for a program. This requires a login session; API tokens are rejected."""
+    """Create an API token for a program. This requires a login session; API tokens are rejected.
+
+    The token reaches the workspace that the request acts in, and no other.
+    """
     made, token = await services_of(request).tokens.create(
         caller_of(request), name=body.name, scopes=body.scopes, life=_life(body.expires_in)
     )
     new = NewToken(
         id=made.id,
+        account_id=made.account_id,
+        workspace_id=made.workspace_id or made.account_id,
         name=made.name,
         scopes=made.scopes,
         created_at=rfc3339(made.created_at),

@@ -22,7 +22,7 @@ from flowrunner.bootstrap.readiness import Readiness
 from flowrunner.broadcast import LocalBroadcast
 from flowrunner.clock import SystemClock
 from flowrunner.domain.limits import AccountLimits
-from flowrunner.domain.values import AccountId, personal_workspace
+from flowrunner.domain.values import AccountId, WorkspaceId, personal_workspace
 from flowrunner.engine.dependencies import EngineDependencies
 from flowrunner.engine.engine import FlowEngine
 from flowrunner.metrics import CountingBroadcast, Metrics
@@ -51,6 +51,7 @@ from flowrunner.services.signals import Signals
 from flowrunner.services.subflows import SubFlowExecutions
 from flowrunner.services.throttle import Throttle
 from flowrunner.services.tokens import Tokens, TokenUses
+from flowrunner.services.workspaces import Workspaces
 from flowrunner.settings import Settings
 from flowrunner.storage.accounts import SqlAccounts
 from flowrunner.storage.audit import SqlAudit
@@ -62,6 +63,7 @@ from flowrunner.storage.journal import SqlJournal
 from flowrunner.storage.sessions import SqlSessions
 from flowrunner.storage.tokens import SqlTokens
 from flowrunner.storage.usage import SqlUsage
+from flowrunner.storage.workspaces import SqlWorkspaces
 
 logger = structlog.get_logger()
 
@@ -167,9 +169,12 @@ def assemble(
         token_life=timedelta(seconds=settings.token_life),
     )
 
+    async def on_workspace_delete(id: WorkspaceId) -> None:
+        await executions.cancel_all(id)
+        vault.forget(id)
+
     async def on_delete(account_id: AccountId) -> None:
-        await executions.cancel_all(personal_workspace(account_id))
-        vault.forget(personal_workspace(account_id))
+        await on_workspace_delete(personal_workspace(account_id))
 
     accounts = Accounts(
         account_store, passwords, hasher, clock, on_sessions_end=identity.sessions_ended, on_delete=on_delete
@@ -185,6 +190,14 @@ def assemble(
         audit=audit,
         tokens=Tokens(token_store, uses, clock, on_end=identity.sessions_ended),
         accounts=accounts,
+        workspaces=Workspaces(
+            SqlWorkspaces(database),
+            clock,
+            limits=limits,
+            most=settings.account_workspaces,
+            on_access_change=identity.sessions_ended,
+            on_delete=on_workspace_delete,
+        ),
         secrets=Secrets(stored.secrets, vault, clock),
         keys=stored.keys,
         flows=Flows(flow_store, stored.secrets, language, clock, usage=usage, limits=limits),

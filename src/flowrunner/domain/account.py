@@ -1,7 +1,7 @@
 """Accounts, their roles, and the rights of a caller."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -10,11 +10,12 @@ from typing import Final, Literal, TypeAlias
 
 from flowrunner.domain.errors import Fault, Forbidden
 from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId, personal_workspace
+from flowrunner.domain.workspace import WORKSPACE_ROLES, Membership, WorkspaceRole
 
 Role: TypeAlias = Literal["admin", "user", "viewer"]
 # Scopes of an API token, chosen when it is created. No scope implies another.
-Scope: TypeAlias = Literal["read", "run", "write", "admin"]
-SCOPES: Final[tuple[Scope, ...]] = ("read", "run", "write", "admin")
+Scope: TypeAlias = Literal["read", "run", "write", "members", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = ("read", "run", "write", "members", "admin")
 
 MIN_PASSWORD_CHARACTERS: Final = 12
 MAX_PASSWORD_CHARACTERS: Final = 1024
@@ -40,6 +41,10 @@ class Right(StrEnum):
     # Start executions, and act on running ones.
     RUN = "run"
     WRITE = "write"
+    # Manage a workspace: its name, members and API tokens; read its part of the audit log.
+    MEMBERS = "members"
+    CREATE_WORKSPACE = "create_workspace"
+    DELETE_WORKSPACE = "delete_workspace"
     # Change an account's profile, such as its name.
     ACCOUNT = "account"
     # Change an account's password, e-mail address or role.
@@ -47,43 +52,58 @@ class Right(StrEnum):
     CREATE_ACCOUNT = "create_account"
     # Create and revoke the account's API tokens.
     TOKENS = "tokens"
+    # Give an account a role in any workspace.
+    APPOINT = "appoint"
     ADMIN = "admin"
 
 
-_OF_ADMINS: Final = frozenset({Right.ADMIN, Right.CREATE_ACCOUNT})
+_OF_ADMINS: Final = frozenset({Right.ADMIN, Right.CREATE_ACCOUNT, Right.APPOINT})
 _RIGHTS_OF_ROLE: Final[Mapping[Role, frozenset[Right]]] = {
     "viewer": frozenset({Right.SESSION, Right.READ}),
     "user": frozenset(Right) - _OF_ADMINS,
     "admin": frozenset(Right),
 }
+# The rights that a role in a workspace gives there. An account has its other rights wherever a request acts.
+_RIGHTS_OF_WORKSPACE_ROLE: Final[Mapping[WorkspaceRole, frozenset[Right]]] = {
+    "viewer": frozenset({Right.READ}),
+    "operator": frozenset({Right.READ, Right.RUN}),
+    "editor": frozenset({Right.READ, Right.RUN, Right.WRITE}),
+    "admin": frozenset({Right.READ, Right.RUN, Right.WRITE, Right.MEMBERS, Right.DELETE_WORKSPACE}),
+}
+_OF_WORKSPACES: Final = _RIGHTS_OF_WORKSPACE_ROLE["admin"]
 # The scopes that an account may give a token. A token that is older than a change of role keeps its scopes, but the
 # ones beyond the current role have no effect.
 SCOPES_OF_ROLE: Final[Mapping[Role, frozenset[Scope]]] = {
     "viewer": frozenset({"read"}),
-    "user": frozenset({"read", "run", "write"}),
+    "user": frozenset({"read", "run", "write", "members"}),
     "admin": frozenset(SCOPES),
 }
-# No scope grants SESSION, TOKENS, CREDENTIALS or CREATE_ACCOUNT: a leaked token must not be able to create other
-# credentials.
+# No scope grants SESSION, TOKENS, CREDENTIALS, CREATE_ACCOUNT or APPOINT: a leaked token must not be able to create
+# other credentials. Nor does one grant the creation or deletion of workspaces.
 _RIGHTS_OF_SCOPE: Final[Mapping[Scope, frozenset[Right]]] = {
     "read": frozenset({Right.READ}),
     "run": frozenset({Right.RUN}),
     "write": frozenset({Right.WRITE}),
+    "members": frozenset({Right.MEMBERS}),
     "admin": frozenset({Right.ACCOUNT, Right.ADMIN}),
 }
 
 
-@lru_cache(maxsize=128)
-def rights_of(role: Role, scopes: frozenset[Scope] | None) -> frozenset[Right]:
-    """Return the rights of a role, restricted to the scopes of an API token.
+@lru_cache(maxsize=512)
+def rights_of(
+    role: Role, scopes: frozenset[Scope] | None = None, workspace_role: WorkspaceRole = "admin"
+) -> frozenset[Right]:
+    """Return the rights of an account's role, restricted to the scopes of an API token and the role in a workspace.
 
     Args:
         scopes: Scopes of the API token; None for a session, which has all rights of the role.
+        workspace_role: The account's role in the workspace that the request acts in.
     """
+    rights = _RIGHTS_OF_ROLE[role] - (_OF_WORKSPACES - _RIGHTS_OF_WORKSPACE_ROLE[workspace_role])
     if scopes is None:
-        return _RIGHTS_OF_ROLE[role]
+        return rights
     given = [_RIGHTS_OF_SCOPE[scope] for scope in scopes & SCOPES_OF_ROLE[role]]
-    return _RIGHTS_OF_ROLE[role].intersection(frozenset[Right]().union(*given))
+    return rights.intersection(frozenset[Right]().union(*given))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +120,15 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """An API token, with which a program authenticates."""
+    """An API token, with which a program authenticates.
+
+    Attributes:
+        workspace_id: The only workspace that it reaches; None for the account's personal one.
+    """
 
     id: TokenId
     scopes: frozenset[Scope]
+    workspace_id: WorkspaceId | None = None
 
 
 # The expiry of a token that does not expire.
@@ -112,24 +137,59 @@ NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The account that makes a request, its current role, and the credential that it used."""
+    """The account that makes a request, its current role, the credential that it used, and where the request acts.
+
+    Attributes:
+        memberships: The workspaces of others in which the account has a role.
+        acts_in: The workspace that the request acts in; None for the one that the credential implies.
+        address: The client's address.
+    """
 
     account_id: AccountId
     role: Role
     credential: Session | ApiToken
     expires_at: datetime
-    # The client's address.
+    memberships: tuple[Membership, ...] = ()
+    acts_in: WorkspaceId | None = None
     address: str = ""
 
     @property
     def workspace_id(self) -> WorkspaceId:
-        """Return the workspace that the request acts in: the account's personal one, which has its id."""
+        """Return the workspace that the request acts in."""
+        return self.acts_in or self._implied_workspace
+
+    @property
+    def _implied_workspace(self) -> WorkspaceId:
+        credential = self.credential
+        if isinstance(credential, ApiToken) and credential.workspace_id is not None:
+            return credential.workspace_id
         return personal_workspace(self.account_id)
+
+    def role_in(self, workspace_id: WorkspaceId) -> WorkspaceRole | None:
+        """Return the account's role in a workspace; None if the credential does not reach it."""
+        if isinstance(self.credential, ApiToken) and workspace_id != self._implied_workspace:
+            return None
+        if workspace_id == personal_workspace(self.account_id):
+            return "admin"
+        return next((joined.role for joined in self.memberships if joined.workspace_id == workspace_id), None)
+
+    @property
+    def reach(self) -> tuple[WorkspaceId, ...]:
+        """Return the workspaces that the credential reaches, the one that it implies first."""
+        implied = self._implied_workspace
+        if isinstance(self.credential, ApiToken):
+            return (implied,)
+        return (implied, *(joined.workspace_id for joined in self.memberships))
+
+    def acting_in(self, workspace_id: WorkspaceId) -> "Caller":
+        """Return the caller of a request that acts in a workspace which the credential reaches."""
+        return self if workspace_id == self.workspace_id else replace(self, acts_in=workspace_id)
 
     @property
     def rights(self) -> frozenset[Right]:
-        credential = self.credential
-        return rights_of(self.role, credential.scopes if isinstance(credential, ApiToken) else None)
+        credential, role = self.credential, self.role_in(self.workspace_id)
+        assert role is not None, "a request acts only where its account has a role"
+        return rights_of(self.role, credential.scopes if isinstance(credential, ApiToken) else None, role)
 
     @property
     def is_admin(self) -> bool:
@@ -144,8 +204,12 @@ def authorise(caller: Caller, right: Right) -> None:
     """
     if right in caller.rights:
         return
-    if right not in rights_of(caller.role, None):
+    if right not in rights_of(caller.role):
         raise Forbidden("Only an admin can do this" if right in _OF_ADMINS else "A viewer can only read")
+    role = caller.role_in(caller.workspace_id)
+    if role is not None and right in _OF_WORKSPACES - _RIGHTS_OF_WORKSPACE_ROLE[role]:
+        needed = next(role for role in WORKSPACE_ROLES if right in _RIGHTS_OF_WORKSPACE_ROLE[role])
+        raise Forbidden(f"Your role in this workspace is '{role}', and this needs '{needed}'")
     scope = next((scope for scope in SCOPES if right in _RIGHTS_OF_SCOPE[scope]), None)
     if scope is None:
         raise Forbidden("An API token cannot do this: log in with a password")

@@ -112,8 +112,8 @@ class FlowEngine:
         if stored.status.is_final:
             notify_links(self._deps, stored.id, stored.parent_id, stored.slot, [event for event, _ in events])
             return None
-        if stored.account_is_gone:
-            await self._end(id, epoch, Cancelled(reason="the account was deleted"))
+        if stored.workspace_is_gone:
+            await self._end(id, epoch, Cancelled(reason="the workspace was deleted"))
             return None
         try:
             flow = await self._deps.library.get(stored.workspace_id, stored.revision_id)

@@ -84,7 +84,7 @@ class MemoryJournal:
             flow_id=run.new.flow_id,
             revision_id=run.new.revision_id,
             status=run.summary.status,
-            account_is_gone=False,
+            workspace_is_gone=False,
             size=run.size,
             last_seq=len(run.records),
             parent_id=awaiting_parent(run.new.cause),

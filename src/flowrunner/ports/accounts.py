@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from flowrunner.domain.account import Account, Caller, Role, Scope
-from flowrunner.domain.values import AccountId, SessionId, TokenId
+from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
@@ -148,14 +148,17 @@ class TokenView:
 
     Attributes:
         last_used_at: The last use, to about a minute; None if it was never used.
+        workspace_id: The only workspace that it reaches; None for the account's personal one.
     """
 
     id: TokenId
+    account_id: AccountId
     name: str
     scopes: Sequence[Scope]
     created_at: datetime
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
+    workspace_id: WorkspaceId | None = None
 
 
 class TokenStore(Protocol):
@@ -177,6 +180,14 @@ class TokenStore(Protocol):
 
     async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[TokenView], int]:
         """Return a page of tokens, the oldest first, and the total."""
+        ...
+
+    async def page_of_workspace(self, id: WorkspaceId, *, page: Page) -> tuple[Sequence[TokenView], int]:
+        """Return a page of the tokens of all members that reach the workspace, the oldest first, and the total."""
+        ...
+
+    async def delete_of_workspace(self, workspace_id: WorkspaceId, id: TokenId, *, audit: Audit = None) -> AccountId:
+        """Delete a token that reaches the workspace; return its account. Raises: NotFound."""
         ...
 
     async def note_uses(self, uses: Mapping[TokenId, datetime]) -> None: ...

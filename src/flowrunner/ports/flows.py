@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from flowrunner.domain.flow import Flow
-from flowrunner.domain.values import FlowId, RevisionId, WorkspaceId
+from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
 
@@ -29,11 +29,13 @@ class SavedFlow(FlowView):
 
     Attributes:
         revision: Number of the definition's revision, set by the store.
+        saved_by: The account that saved that revision.
         edition: Number of changes of any kind, the creation included, set by the store.
     """
 
     definition: str
     revision_id: RevisionId
+    saved_by: AccountId
     edition: int = 1
 
     @property
@@ -56,7 +58,7 @@ class RevisionView:
     version: str
     size: int
     created_at: datetime
-    created_by: WorkspaceId
+    created_by: AccountId
     is_current: bool
 
 
@@ -76,7 +78,7 @@ class FlowStore(Protocol):
     async def create(
         self, workspace_id: WorkspaceId, flow: SavedFlow, *, most: int | None = None, audit: Audit = None
     ) -> None:
-        """Raises: NotFound for no such account; LimitReached if it has ``most`` flows already."""
+        """Raises: NotFound for no such workspace; LimitReached if it has ``most`` flows already."""
         ...
 
     async def update(

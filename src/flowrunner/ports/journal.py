@@ -143,7 +143,7 @@ class StoredExecution:
     """A stored execution without its events.
 
     Attributes:
-        account_is_gone: Its account was deleted, so it must not advance.
+        workspace_is_gone: Its workspace was deleted, so it must not advance.
         size: Bytes of its events.
         last_seq: Number of its last event.
         parent_id: The execution that waits for its end.
@@ -155,7 +155,7 @@ class StoredExecution:
     flow_id: FlowId
     revision_id: RevisionId
     status: Status
-    account_is_gone: bool
+    workspace_is_gone: bool
     size: int
     last_seq: int
     parent_id: ExecutionId | None = None

@@ -14,6 +14,7 @@ from flowrunner.services.reruns import Reruns
 from flowrunner.services.secrets import Secrets
 from flowrunner.services.signals import Signals
 from flowrunner.services.tokens import Tokens
+from flowrunner.services.workspaces import Workspaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class Services:
     audit: AuditLog
     tokens: Tokens
     accounts: Accounts
+    workspaces: Workspaces
     secrets: Secrets
     keys: KeyRotations
     flows: Flows

@@ -286,7 +286,7 @@ class Executions:
             for execution in open_ones:
                 try:
                     # Nothing may start for a deleted account, handlers included.
-                    await self._dispatcher.cancel(execution.id, reason="the account was deleted", force=True)
+                    await self._dispatcher.cancel(execution.id, reason="the workspace was deleted", force=True)
                 except Conflict:
                     continue
 

@@ -79,6 +79,7 @@ class Flows:
             updated_at=now,
             definition=draft.definition,
             revision_id=RevisionId(new_id("rev", now)),
+            saved_by=caller.account_id,
         )
         entry = act(caller, "flow.created", "flow", saved.id, at=now)
         await self._store.create(caller.workspace_id, saved, most=self._limits.flows, audit=entry)
@@ -149,6 +150,7 @@ class Flows:
                 updated_at=now,
                 definition=definition if definition is not None else before.definition,
                 revision_id=revision_id if is_new_revision else before.revision_id,
+                saved_by=caller.account_id if is_new_revision else before.saved_by,
             )
 
         def audit(after: SavedFlow) -> AuditEntry:

@@ -6,9 +6,8 @@ from typing import Final
 
 from flowrunner.domain.account import Caller
 from flowrunner.domain.audit import AuditEntry, act
-from flowrunner.domain.errors import Fault, InvalidInput, NotFound
+from flowrunner.domain.errors import Fault, InvalidInput
 from flowrunner.domain.limits import check_count
-from flowrunner.domain.values import WorkspaceId
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.secrets import SecretStore, SecretView, Vault
 
@@ -25,10 +24,9 @@ class Secrets:
         self._vault = vault
         self._clock = clock
 
-    async def set(self, caller: Caller, workspace_id: WorkspaceId, key: str, value: str) -> tuple[SecretView, bool]:
+    async def set(self, caller: Caller, key: str, value: str) -> tuple[SecretView, bool]:
         """Write or replace a secret; return it and whether it is new. Raises: NotFound, InvalidInput, Conflict."""
-        _own(caller, workspace_id)
-        faults = []
+        workspace_id, faults = caller.workspace_id, []
         if not _KEY.fullmatch(key):
             message = "must be 1 to 128 letters, digits and underscores, and not start with a digit"
             faults.append(Fault(path="key", code="key", message=message))
@@ -53,20 +51,12 @@ class Secrets:
         redactor = await self._vault.redactor(workspace_id)
         return await self._vault.set(workspace_id, key, value, at=now, most=MAX_SECRETS, audit=audit)
 
-    async def list(self, caller: Caller, workspace_id: WorkspaceId) -> Sequence[SecretView]:
-        """Raises: NotFound."""
-        _own(caller, workspace_id)
-        return await self._store.list(workspace_id)
+    async def list(self, caller: Caller) -> Sequence[SecretView]:
+        return await self._store.list(caller.workspace_id)
 
-    async def delete(self, caller: Caller, workspace_id: WorkspaceId, key: str) -> None:
+    async def delete(self, caller: Caller, key: str) -> None:
         """Raises: NotFound."""
-        _own(caller, workspace_id)
+        workspace_id = caller.workspace_id
         shown = str((await self._vault.redactor(workspace_id)).redact(key))
         entry = act(caller, "secret.deleted", "secret", shown, at=self._clock.now())
         await self._vault.delete(workspace_id, key, audit=entry)
-
-
-def _own(caller: Caller, workspace_id: WorkspaceId) -> None:
-    # Admins manage accounts, but may not see or change the secrets of others.
-    if caller.workspace_id != workspace_id:
-        raise NotFound("account")

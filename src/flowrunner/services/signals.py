@@ -79,7 +79,7 @@ class Signals:
         # The entry omits the key, which may be any text.
         entry = act(caller, "execution.signalled", "execution", id, at=self._clock.now())
         sent = signal_key("signal", key)
-        signal = Signal(key=sent, payload=payload, by=caller.workspace_id, request=request, audit=entry)
+        signal = Signal(key=sent, payload=payload, by=caller.account_id, request=request, audit=entry)
 
         async def send() -> None:
             if not await self._dispatcher.signal(id, signal):
@@ -126,14 +126,14 @@ class Signals:
         data = await asyncio.to_thread(checked_data, wait.form, data, approved=approved, schemas=self._schemas)
         answer: JSON = {
             "approved": approved,
-            "by": caller.workspace_id,
+            "by": caller.account_id,
             "at": rfc3339(self._clock.now()),
             "data": data,
         }
         key = signal_key("approval", str(step))
         details: dict[str, JSON] = {"node": step.node, "approved": approved}
         entry = act(caller, "execution.approval.answered", "execution", id, at=self._clock.now(), details=details)
-        signal = Signal(key=key, payload=answer, by=caller.workspace_id, if_awaited=True, request=request, audit=entry)
+        signal = Signal(key=key, payload=answer, by=caller.account_id, if_awaited=True, request=request, audit=entry)
         if not await self._dispatcher.signal(id, signal):
             raise Conflict("This approval has been answered already")
 

@@ -10,7 +10,7 @@ from typing import Final
 from flowrunner.domain.account import Caller, Scope, Session, check_scopes
 from flowrunner.domain.audit import act
 from flowrunner.domain.errors import Fault, Forbidden, InvalidInput, Unavailable
-from flowrunner.domain.values import JSON, AccountId, TokenId
+from flowrunner.domain.values import JSON, AccountId, TokenId, personal_workspace
 from flowrunner.ports.accounts import TokenStore, TokenView
 from flowrunner.ports.clock import Clock
 from flowrunner.ports.page import Page
@@ -64,7 +64,9 @@ class Tokens:
     async def create(
         self, caller: Caller, *, name: str, scopes: Sequence[Scope], life: timedelta | None
     ) -> tuple[TokenView, str]:
-        """Create a token; return its view and the token itself, which is not stored and cannot be read again.
+        """Create a token for the workspace that the request acts in.
+
+        Return its view and the token itself, which is not stored and cannot be read again.
 
         Args:
             life: Time until the token expires; None for a token that does not expire.
@@ -83,10 +85,13 @@ class Tokens:
         if faults:
             raise InvalidInput(faults)
         check_scopes(caller, scopes)
+        is_personal = caller.workspace_id == personal_workspace(caller.account_id)
         now = self._clock.now()
         token = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
         view = TokenView(
             id=TokenId(new_id("token", now)),
+            account_id=caller.account_id,
+            workspace_id=None if is_personal else caller.workspace_id,
             name=name,
             scopes=tuple(sorted(set(scopes))),
             created_at=now,
@@ -111,6 +116,16 @@ class Tokens:
         entry = act(caller, "token.revoked", "token", id, at=self._clock.now())
         await self._store.delete(caller.account_id, id, audit=entry)
         await self._on_end(caller.account_id)
+
+    async def page_of_workspace(self, caller: Caller, *, page: Page) -> tuple[Sequence[TokenView], int]:
+        """Return a page of the tokens that reach the workspace, of all its members, and the total."""
+        return await self._store.page_of_workspace(caller.workspace_id, page=page)
+
+    async def revoke_of_workspace(self, caller: Caller, id: TokenId) -> None:
+        """Revoke a token that reaches the workspace, of any member, and close its sockets. Raises: NotFound."""
+        entry = act(caller, "token.revoked", "token", id, at=self._clock.now())
+        account_id = await self._store.delete_of_workspace(caller.workspace_id, id, audit=entry)
+        await self._on_end(account_id)
 
 
 def is_api_token(text: str) -> bool:

@@ -13,7 +13,7 @@ from flowrunner.ports.page import Page
 from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
-from flowrunner.storage.tables import TABLES, Untouched
+from flowrunner.storage.tables import deletions
 from flowrunner.storage.transaction import Refused, Transaction, one_row
 
 CREATE: Final = """
@@ -38,10 +38,7 @@ DELETE: Final = """
 UPDATE accounts SET deleted_at = :at, name = '', email = '', password_hash = ''
  WHERE id = :id AND deleted_at IS NULL
 """
-# The rows of other tables, those that refer to others first.
-ERASE: Final = tuple(
-    table.on_account_deletion for table in reversed(TABLES) if not isinstance(table.on_account_deletion, Untouched)
-)
+ERASE: Final = (*deletions("account"), *deletions("workspace"))
 GET: Final = """
 SELECT id, name, email, role, created_at, updated_at, disabled_at FROM accounts
  WHERE id = :id AND deleted_at IS NULL
@@ -138,11 +135,12 @@ class SqlAccounts:
     async def delete(self, id: AccountId, *, at: datetime, audit: Audit = None) -> None:
         async def delete(tx: Transaction) -> None:
             values = {"id": id, "at": to_ms(at)}
+            # Before the account: its personal workspace ends with it only if it has no members.
+            for statement in ERASE:
+                await tx.run(statement, values)
             with _rules():
                 if await tx.run(DELETE, values) == 0:
                     raise NotFound("account")
-            for statement in ERASE:
-                await tx.run(statement, values)
 
         await self._database.write(delete, audit=audit)
 

@@ -10,7 +10,7 @@ import msgspec
 
 from flowrunner.domain.errors import Conflict, NotFound
 from flowrunner.domain.limits import check_count
-from flowrunner.domain.values import FlowId, RevisionId, WorkspaceId
+from flowrunner.domain.values import AccountId, FlowId, RevisionId, WorkspaceId
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.flows import CurrentFlow, FlowView, RevisionView, SavedFlow, SavedRevision
 from flowrunner.ports.page import Page
@@ -19,11 +19,11 @@ from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 
-# Only for an account that exists: deleting an account deletes its flows, and none may be created after that.
+# Only in a workspace that exists: deleting one deletes its flows, and none may be created after that.
 CREATE: Final = """
 INSERT INTO flows (id, workspace_id, name, description, version, tags, revision_id, created_at, updated_at)
 SELECT :id, :workspace_id, :name, :description, :version, :tags, :revision_id, :created_at, :updated_at
- WHERE EXISTS (SELECT 1 FROM accounts WHERE id = :workspace_id AND deleted_at IS NULL)
+ WHERE EXISTS (SELECT 1 FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL)
 """
 COUNT: Final = "SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL"
 UPDATE: Final = """
@@ -33,8 +33,8 @@ UPDATE flows
  WHERE id = :id AND workspace_id = :workspace_id AND deleted_at IS NULL
 """
 ADD_REVISION: Final = """
-INSERT INTO revisions (id, workspace_id, flow_id, number, version, size, definition, created_at)
-VALUES (:revision_id, :workspace_id, :id, :revision, :version, :size, :definition, :updated_at)
+INSERT INTO revisions (id, workspace_id, flow_id, number, version, size, definition, created_at, created_by)
+VALUES (:revision_id, :workspace_id, :id, :revision, :version, :size, :definition, :updated_at, :saved_by)
 """
 # Revisions stay: open executions continue with theirs, and the history stays readable.
 DELETE: Final = """
@@ -42,7 +42,7 @@ UPDATE flows SET deleted_at = :at WHERE id = :id AND workspace_id = :workspace_i
 """
 GET: Final = """
 SELECT f.id, f.name, f.description, f.version, f.tags, f.created_at, f.updated_at, r.definition, r.id,
-       r.number, f.edition
+       r.number, f.edition, coalesce(r.created_by, r.workspace_id)
   FROM flows f JOIN revisions r ON r.id = f.revision_id
  WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL
 """
@@ -66,7 +66,7 @@ SELECT definition FROM revisions WHERE id = :id AND workspace_id = :workspace_id
 """
 
 REVISIONS: Final = """
-SELECT r.number, r.version, r.size, r.created_at, r.workspace_id, r.id = f.revision_id
+SELECT r.number, r.version, r.size, r.created_at, coalesce(r.created_by, r.workspace_id), r.id = f.revision_id
   FROM flows f JOIN revisions r ON r.flow_id = f.id
  WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
  ORDER BY r.number DESC LIMIT :limit OFFSET :offset
@@ -77,7 +77,8 @@ SELECT count(*) FROM flows f JOIN revisions r ON r.flow_id = f.id
 """
 # The newest revision in a range of numbers.
 REVISION: Final = """
-SELECT r.number, r.version, r.size, r.created_at, r.workspace_id, r.id = f.revision_id, r.definition
+SELECT r.number, r.version, r.size, r.created_at, coalesce(r.created_by, r.workspace_id), r.id = f.revision_id,
+       r.definition
   FROM flows f JOIN revisions r ON r.flow_id = f.id
  WHERE f.id = :id AND f.workspace_id = :workspace_id AND f.deleted_at IS NULL AND r.deleted_at IS NULL
    AND r.number BETWEEN :first AND :last
@@ -151,7 +152,7 @@ class SqlFlows:
             if most is not None:
                 check_count("flows", (await one_row(tx, COUNT, values))[0], most, limit="account_flows")
             if await tx.run(CREATE, values) == 0:
-                raise NotFound("account")
+                raise NotFound("workspace")
             await tx.run(ADD_REVISION, values)
 
         await self._database.write(create, audit=audit)
@@ -320,6 +321,7 @@ def _saved_flow(row: tuple[Any, ...]) -> SavedFlow:
         revision_id=RevisionId(row[8]),
         revision=row[9],
         edition=row[10],
+        saved_by=AccountId(row[11]),
     )
 
 
@@ -329,8 +331,7 @@ def _revision(row: tuple[Any, ...]) -> dict[str, Any]:
         "version": row[1],
         "size": row[2],
         "created_at": from_ms(row[3]),
-        # Only the owner of a flow can change it.
-        "created_by": WorkspaceId(row[4]),
+        "created_by": AccountId(row[4]),
         "is_current": bool(row[5]),
     }
 
@@ -373,6 +374,7 @@ def _values(workspace_id: WorkspaceId, flow: SavedFlow) -> dict[str, Any]:
         "tags": msgspec.json.encode(flow.tags).decode(),
         "revision_id": flow.revision_id,
         "revision": flow.revision,
+        "saved_by": flow.saved_by,
         "edition": flow.edition,
         "definition": flow.definition,
         "size": len(flow.definition.encode()),

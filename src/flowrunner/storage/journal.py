@@ -38,7 +38,7 @@ UPDATE executions SET is_active = false, queued_at = NULL
 
 HEADER: Final = """
 SELECT workspace_id, flow_id, revision_id, status,
-       EXISTS (SELECT 1 FROM accounts WHERE id = workspace_id AND deleted_at IS NOT NULL),
+       EXISTS (SELECT 1 FROM workspaces WHERE id = workspace_id AND deleted_at IS NOT NULL),
        parent_id, concurrency_key, concurrency_limit, is_queued, size, last_seq
   FROM executions WHERE id = :id
 """
@@ -196,7 +196,7 @@ def _stored(id: ExecutionId, header: Sequence[Any]) -> StoredExecution:
         flow_id=FlowId(flow_id),
         revision_id=RevisionId(revision_id),
         status=Status(status),
-        account_is_gone=bool(is_gone),
+        workspace_is_gone=bool(is_gone),
         size=size,
         last_seq=last_seq,
         parent_id=None if parent_id is None else ExecutionId(parent_id),

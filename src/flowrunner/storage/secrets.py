@@ -14,7 +14,7 @@ from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.tables import SEALED_SECRETS, TABLES
 from flowrunner.storage.transaction import Statement, Transaction, one_row
 
-ACCOUNT_EXISTS: Final = "SELECT 1 FROM accounts WHERE id = :workspace_id AND deleted_at IS NULL"
+WORKSPACE_EXISTS: Final = "SELECT 1 FROM workspaces WHERE id = :workspace_id AND deleted_at IS NULL"
 SAVE: Final = """
 INSERT INTO secrets (workspace_id, key, key_version, sealed, created_at, updated_at)
 VALUES (:workspace_id, :key, :key_version, :sealed, :at, :at)
@@ -80,7 +80,7 @@ class SqlSecrets:
     ) -> tuple[SecretView, bool]:
         async def save(tx: Transaction) -> tuple[SecretView, bool]:
             values: dict[str, Any] = {"workspace_id": workspace_id, "at": to_ms(at)}
-            if await tx.row(ACCOUNT_EXISTS, values) is None:
+            if await tx.row(WORKSPACE_EXISTS, values) is None:
                 raise NotFound("account")
             row = await tx.row(NEWEST_DATA_KEY, values)
             before = None if row is None else _wrapped_key(row)

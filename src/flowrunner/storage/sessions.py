@@ -10,6 +10,7 @@ from flowrunner.ports.audit import Audit
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms, to_ms
 from flowrunner.storage.transaction import Transaction
+from flowrunner.storage.workspaces import memberships
 
 # Only if the account is unchanged since the password was checked: a login that races with a new password, a new role or
 # the deletion of the account opens no session.
@@ -72,11 +73,20 @@ class SqlSessions:
         return await self._database.write(open, audit=audit)
 
     async def find(self, id: SessionId) -> Caller | None:
-        row = await self._database.read(lambda tx: tx.row(FIND, {"id": id}))
-        if row is None:
-            return None
-        credential = Session(id, logged_in_at=from_ms(row[3]))
-        return Caller(account_id=AccountId(row[0]), role=row[1], credential=credential, expires_at=from_ms(row[2]))
+        async def find(tx: Transaction) -> Caller | None:
+            row = await tx.row(FIND, {"id": id})
+            if row is None:
+                return None
+            account_id = AccountId(row[0])
+            return Caller(
+                account_id=account_id,
+                role=row[1],
+                credential=Session(id, logged_in_at=from_ms(row[3])),
+                expires_at=from_ms(row[2]),
+                memberships=await memberships(tx, account_id),
+            )
+
+        return await self._database.read(find)
 
     async def family(self, id: SessionId) -> str | None:
         row = await self._database.read(lambda tx: tx.row(FAMILY, {"id": id}))

@@ -15,8 +15,8 @@ CURRENT: Final = """
 SELECT revision_id FROM flows WHERE deleted_at IS NULL
 """
 REVISION: Final = """
-SELECT f.id, f.name, a.email, r.number, r.definition
-  FROM revisions r JOIN flows f ON f.id = r.flow_id JOIN accounts a ON a.id = r.workspace_id
+SELECT f.id, f.name, coalesce(a.email, r.workspace_id), r.number, r.definition
+  FROM revisions r JOIN flows f ON f.id = r.flow_id LEFT JOIN accounts a ON a.id = r.workspace_id
  WHERE r.id = :id AND r.deleted_at IS NULL
 """
 EVENT_TYPES: Final = """

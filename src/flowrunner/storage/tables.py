@@ -1,13 +1,16 @@
-"""Registry of the tables: their columns, their copy, and their part in the deletion of accounts and in key rotation.
+"""Registry of the tables: their columns, their copy, and their part in deletions and in key rotation.
 
 Each table stands after those that its foreign keys refer to. Rows are copied in this order, and removed with an account
-in the reverse one. `tests/storage/test_tables.py` compares the registry with the schema.
+or a workspace in the reverse one. `tests/storage/test_tables.py` compares the registry with the schema.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from flowrunner.storage.transaction import Sql, Statement
+
+Owner: TypeAlias = Literal["account", "workspace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +43,15 @@ class Table:
         columns: All columns but generated ones.
         booleans: The columns that SQLite stores as 0 and 1.
         copied: The statement that reads all rows, with these columns, in the order of the primary key.
-        on_account_deletion: The statement to execute when an account is deleted; `:id` is the account and its personal
-            workspace, `:at` the time.
+        on_deletion: The statements to execute when an account or a workspace is deleted; `:id` is its id, `:at` the
+            time. An account takes its personal workspace with it.
         sealed: The values that a rotation of data keys seals again; None if there are none.
     """
 
     name: str
     columns: tuple[str, ...]
     copied: str | Untouched
-    on_account_deletion: Sql | Untouched
+    on_deletion: Mapping[Owner, Sql] | Untouched
     booleans: frozenset[str] = frozenset()
     sealed: SealedValues | None = None
 
@@ -68,14 +71,14 @@ TABLES: Final = (
         name="engine",
         columns=("only", "epoch", "compatible_with"),
         copied=Untouched("A migration creates its only row; `copying` sets the epoch"),
-        on_account_deletion=Untouched("It belongs to the installation"),
+        on_deletion=Untouched("It belongs to the installation"),
     ),
     Table(
         # Before accounts: a trigger on accounts would create the workspaces otherwise.
         name="workspaces",
-        columns=("id", "created_at"),
-        copied="SELECT id, created_at FROM workspaces ORDER BY id",
-        on_account_deletion=Untouched("Executions refer to it"),
+        columns=("id", "created_at", "name", "slug", "deleted_at"),
+        copied="SELECT id, created_at, name, slug, deleted_at FROM workspaces ORDER BY id",
+        on_deletion=Untouched("Executions refer to it"),
     ),
     Table(
         name="accounts",
@@ -85,13 +88,22 @@ TABLES: Final = (
         copied="""
 SELECT id, name, email, role, password_hash, created_at, updated_at, disabled_at, deleted_at FROM accounts ORDER BY id
 """,
-        on_account_deletion=Untouched("`accounts.DELETE` removes the personal data first; executions refer to the row"),
+        on_deletion=Untouched("`accounts.DELETE` removes the personal data first; executions refer to the row"),
+    ),
+    Table(
+        name="members",
+        columns=("workspace_id", "account_id", "role", "added_at"),
+        copied="SELECT workspace_id, account_id, role, added_at FROM members ORDER BY workspace_id, account_id",
+        on_deletion={
+            "account": "DELETE FROM members WHERE account_id = :id",
+            "workspace": "DELETE FROM members WHERE workspace_id = :id",
+        },
     ),
     Table(
         name="usage",
         columns=("workspace_id", "part", "stored"),
         copied=Untouched("Triggers compute it from the copied rows; `copying` compares the sums"),
-        on_account_deletion=Untouched("Triggers subtract what is deleted"),
+        on_deletion=Untouched("Triggers subtract what is deleted"),
     ),
     Table(
         name="sessions",
@@ -99,21 +111,27 @@ SELECT id, name, email, role, password_hash, created_at, updated_at, disabled_at
         copied="""
 SELECT id, family, account_id, expires_at, token_expires_at, logged_in_at, replaced_by FROM sessions ORDER BY id
 """,
-        on_account_deletion="DELETE FROM sessions WHERE account_id = :id",
+        on_deletion={"account": "DELETE FROM sessions WHERE account_id = :id"},
     ),
     Table(
         name="tickets",
         columns=("digest", "session_id", "expires_at"),
         copied="SELECT digest, session_id, expires_at FROM tickets ORDER BY digest",
-        on_account_deletion=Untouched("A ticket is worthless without its session, and expires within seconds"),
+        on_deletion=Untouched("A ticket is worthless without its session, and expires within seconds"),
     ),
     Table(
         name="api_tokens",
-        columns=("id", "account_id", "name", "digest", "scopes", "created_at", "expires_at", "last_used_at"),
+        columns=(
+            "id", "account_id", "name", "digest", "scopes", "created_at", "expires_at", "last_used_at", "workspace_id",
+        ),
         copied="""
-SELECT id, account_id, name, digest, scopes, created_at, expires_at, last_used_at FROM api_tokens ORDER BY id
+SELECT id, account_id, name, digest, scopes, created_at, expires_at, last_used_at, workspace_id
+  FROM api_tokens ORDER BY id
 """,
-        on_account_deletion="DELETE FROM api_tokens WHERE account_id = :id",
+        on_deletion={
+            "account": "DELETE FROM api_tokens WHERE account_id = :id",
+            "workspace": "DELETE FROM api_tokens WHERE workspace_id = :id",
+        },
     ),
     Table(
         name="key_rotations",
@@ -124,7 +142,7 @@ SELECT id, account_id, name, digest, scopes, created_at, expires_at, last_used_a
 SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until, completed_at
   FROM key_rotations ORDER BY id
 """,
-        on_account_deletion=Untouched("They belong to the installation"),
+        on_deletion=Untouched("They belong to the installation"),
     ),
     Table(
         name="data_keys",
@@ -132,8 +150,8 @@ SELECT id, kind, replaces, replaced_by, switched_at, requested_at, needed_until,
         copied="""
 SELECT workspace_id, version, master_key_id, wrapped, rotation FROM data_keys ORDER BY workspace_id, version
 """,
-        # Without the data key, no copy of the account's secrets can be read.
-        on_account_deletion="DELETE FROM data_keys WHERE workspace_id = :id",
+        # Without the data key, no copy of the workspace's secrets can be read.
+        on_deletion={"workspace": "DELETE FROM data_keys WHERE workspace_id = :id"},
     ),
     Table(
         name="secrets",
@@ -141,7 +159,7 @@ SELECT workspace_id, version, master_key_id, wrapped, rotation FROM data_keys OR
         copied="""
 SELECT workspace_id, key, key_version, sealed, created_at, updated_at FROM secrets ORDER BY workspace_id, key
 """,
-        on_account_deletion="DELETE FROM secrets WHERE workspace_id = :id",
+        on_deletion={"workspace": "DELETE FROM secrets WHERE workspace_id = :id"},
         sealed=SealedValues(read=SEALED_SECRETS, replace=RESEAL),
     ),
     Table(
@@ -155,17 +173,19 @@ SELECT id, workspace_id, name, description, version, tags, revision_id, edition,
   FROM flows ORDER BY id
 """,
         # Retention deletes them once no execution is left.
-        on_account_deletion="UPDATE flows SET deleted_at = :at WHERE workspace_id = :id AND deleted_at IS NULL",
+        on_deletion={"workspace": "UPDATE flows SET deleted_at = :at WHERE workspace_id = :id AND deleted_at IS NULL"},
     ),
     Table(
         name="revisions",
         columns=(
             "id", "workspace_id", "flow_id", "number", "version", "size", "created_at", "deleted_at", "definition",
+            "created_by",
         ),
         copied="""
-SELECT id, workspace_id, flow_id, number, version, size, created_at, deleted_at, definition FROM revisions ORDER BY id
+SELECT id, workspace_id, flow_id, number, version, size, created_at, deleted_at, definition, created_by
+  FROM revisions ORDER BY id
 """,
-        on_account_deletion=Untouched("Retention deletes them with their flows"),
+        on_deletion=Untouched("Retention deletes them with their flows"),
     ),
     Table(
         name="executions",
@@ -183,8 +203,8 @@ SELECT id, workspace_id, flow_id, revision_id, status, started_at, completed_at,
   FROM executions ORDER BY id
 """,
         # Due at once, so that a process cancels them, even if this one ends here. Found by the index of open
-        # executions, because very many of the account may have ended.
-        on_account_deletion=Statement(
+        # executions, because very many of the workspace may have ended.
+        on_deletion={"workspace": Statement(
             sqlite="""
 UPDATE executions INDEXED BY executions_open SET wake_at = :at
  WHERE status IN ('running', 'waiting') AND is_idle = true AND workspace_id = :id
@@ -192,20 +212,20 @@ UPDATE executions INDEXED BY executions_open SET wake_at = :at
             postgres="""
 UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND workspace_id = :id
 """,
-        ),
+        )},
     ),
     Table(
         name="events",
         columns=("execution_id", "seq", "at", "type", "data"),
         copied="SELECT execution_id, seq, at, type, data FROM events ORDER BY execution_id, seq",
-        on_account_deletion=Untouched("Retention deletes them with their executions"),
+        on_deletion=Untouched("Retention deletes them with their executions"),
     ),
     Table(
         name="execution_inbox",
         columns=("number", "execution_id", "workspace_id", "sent_at", "kind", "content", "is_rejected"),
         booleans=frozenset({"is_rejected"}),
         copied=Untouched("A single process uses a file, and sends no messages"),
-        on_account_deletion=Untouched("Messages are deleted when they are taken, or when their executions have ended"),
+        on_deletion=Untouched("Messages are deleted when they are taken, or when their executions have ended"),
     ),
     Table(
         name="background_jobs",
@@ -213,7 +233,7 @@ UPDATE executions SET wake_at = :at WHERE completed_at IS NULL AND is_idle AND w
             "name", "fencing_token", "claimed_until", "not_before", "last_run_at", "failures", "last_error",
         ),
         copied=Untouched("The servers on the new database create these rows"),
-        on_account_deletion=Untouched("The jobs belong to no account"),
+        on_deletion=Untouched("The jobs belong to no account"),
     ),
     Table(
         name="audit",
@@ -226,12 +246,21 @@ SELECT seq, at, actor, credential, address, action, object_kind, object_id, work
        hash
   FROM audit ORDER BY seq
 """,
-        on_account_deletion=Untouched("The log is append-only"),
+        on_deletion=Untouched("The log is append-only"),
     ),
     Table(
         name="audit_anchor",
         columns=("only", "seq", "hash"),
         copied=Untouched("A migration creates its only row; `copying` sets it"),
-        on_account_deletion=Untouched("The log is append-only"),
+        on_deletion=Untouched("The log is append-only"),
     ),
 )  # fmt: skip
+
+
+def deletions(owner: Owner) -> tuple[Sql, ...]:
+    """Return the statements that delete the rows of an account or a workspace, of all tables."""
+    return tuple(
+        table.on_deletion[owner]
+        for table in reversed(TABLES)
+        if not isinstance(table.on_deletion, Untouched) and owner in table.on_deletion
+    )

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from flowrunner.domain.account import NEVER, ApiToken, Caller
 from flowrunner.domain.errors import Conflict, NotFound, Unauthorized
-from flowrunner.domain.values import AccountId, SessionId, TokenId
+from flowrunner.domain.values import AccountId, SessionId, TokenId, WorkspaceId
 from flowrunner.ports.accounts import TokenView
 from flowrunner.ports.audit import Audit
 from flowrunner.ports.page import Page
@@ -15,18 +15,21 @@ from flowrunner.storage.database import Database
 from flowrunner.storage.paging import page_and_total
 from flowrunner.storage.rows import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Statement, Transaction, one_row
+from flowrunner.storage.workspaces import memberships
 
 # Only while the login that requests it exists: a new password, for example, ends the login and all tokens of the
 # account in one commit, and no token may be created after that.
 CREATE: Final = """
-INSERT INTO api_tokens (id, account_id, name, digest, scopes, created_at, expires_at)
-SELECT :id, :account_id, :name, :digest, :scopes, :created_at, :expires_at
+INSERT INTO api_tokens (id, account_id, name, digest, scopes, created_at, expires_at, workspace_id)
+SELECT :id, :account_id, :name, :digest, :scopes, :created_at, :expires_at, :workspace_id
  WHERE EXISTS (SELECT 1 FROM sessions s JOIN accounts a ON a.id = s.account_id
                 WHERE s.id = :session_id AND s.account_id = :account_id
                   AND a.disabled_at IS NULL AND a.deleted_at IS NULL)
+   AND (CAST(:workspace_id AS text) IS NULL
+        OR EXISTS (SELECT 1 FROM members m WHERE m.workspace_id = :workspace_id AND m.account_id = :account_id))
 """
 FIND: Final = """
-SELECT t.id, t.account_id, a.role, t.scopes, t.expires_at
+SELECT t.id, t.account_id, a.role, t.scopes, t.expires_at, t.workspace_id
   FROM api_tokens t JOIN accounts a
     ON a.id = t.account_id AND a.disabled_at IS NULL AND a.deleted_at IS NULL
  WHERE t.digest = :digest
@@ -37,11 +40,19 @@ SELECT 1 FROM api_tokens t JOIN accounts a
  WHERE t.id = :id AND coalesce(t.expires_at > :now, true)
 """
 DELETE: Final = "DELETE FROM api_tokens WHERE account_id = :account_id AND id = :id"
+DELETE_OF_WORKSPACE: Final = """
+DELETE FROM api_tokens WHERE coalesce(workspace_id, account_id) = :workspace_id AND id = :id RETURNING account_id
+"""
 PAGE: Final = """
-SELECT id, name, scopes, created_at, expires_at, last_used_at FROM api_tokens
+SELECT id, name, scopes, created_at, expires_at, last_used_at, workspace_id, account_id FROM api_tokens
  WHERE account_id = :account_id ORDER BY id LIMIT :limit OFFSET :offset
 """
 COUNT: Final = "SELECT count(*) FROM api_tokens WHERE account_id = :account_id"
+PAGE_OF_WORKSPACE: Final = """
+SELECT id, name, scopes, created_at, expires_at, last_used_at, workspace_id, account_id FROM api_tokens
+ WHERE coalesce(workspace_id, account_id) = :workspace_id ORDER BY id LIMIT :limit OFFSET :offset
+"""
+COUNT_OF_WORKSPACE: Final = "SELECT count(*) FROM api_tokens WHERE coalesce(workspace_id, account_id) = :workspace_id"
 NOTE_USE: Final = Statement(
     sqlite="""
 UPDATE api_tokens SET last_used_at = max(coalesce(last_used_at, 0), :at) WHERE id = :id
@@ -72,6 +83,7 @@ class SqlTokens:
             "created_at": to_ms(token.created_at),
             "expires_at": to_ms_or_none(token.expires_at),
             "session_id": by,
+            "workspace_id": token.workspace_id,
         }
 
         async def create(tx: Transaction) -> None:
@@ -83,15 +95,22 @@ class SqlTokens:
         await self._database.write(create, audit=audit)
 
     async def find(self, digest: str) -> Caller | None:
-        row = await self._database.read(lambda tx: tx.row(FIND, {"digest": digest}))
-        if row is None:
-            return None
-        return Caller(
-            account_id=AccountId(row[1]),
-            role=row[2],
-            credential=ApiToken(TokenId(row[0]), frozenset(json.loads(row[3]))),
-            expires_at=NEVER if row[4] is None else from_ms(row[4]),
-        )
+        async def find(tx: Transaction) -> Caller | None:
+            row = await tx.row(FIND, {"digest": digest})
+            if row is None:
+                return None
+            workspace_id = None if row[5] is None else WorkspaceId(row[5])
+            caller = Caller(
+                account_id=AccountId(row[1]),
+                role=row[2],
+                credential=ApiToken(TokenId(row[0]), frozenset(json.loads(row[3])), workspace_id),
+                expires_at=NEVER if row[4] is None else from_ms(row[4]),
+                memberships=() if workspace_id is None else await memberships(tx, AccountId(row[1])),
+            )
+            # A member that is removed loses its tokens for the workspace, so this is the last check.
+            return None if caller.role_in(caller.workspace_id) is None else caller
+
+        return await self._database.read(find)
 
     async def is_alive(self, id: TokenId, *, now: datetime) -> bool:
         values = {"id": id, "now": to_ms(now)}
@@ -110,6 +129,22 @@ class SqlTokens:
         rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
         return [_view(row) for row in rows], total
 
+    async def page_of_workspace(self, id: WorkspaceId, *, page: Page) -> tuple[Sequence[TokenView], int]:
+        values = {"workspace_id": id, "limit": page.limit, "offset": page.offset}
+        rows, total = await self._database.read(
+            lambda tx: page_and_total(tx, PAGE_OF_WORKSPACE, COUNT_OF_WORKSPACE, values)
+        )
+        return [_view(row) for row in rows], total
+
+    async def delete_of_workspace(self, workspace_id: WorkspaceId, id: TokenId, *, audit: Audit = None) -> AccountId:
+        async def delete(tx: Transaction) -> AccountId:
+            row = await tx.row(DELETE_OF_WORKSPACE, {"workspace_id": workspace_id, "id": id})
+            if row is None:
+                raise NotFound("token")
+            return AccountId(row[0])
+
+        return await self._database.write(delete, audit=audit)
+
     async def note_uses(self, uses: Mapping[TokenId, datetime]) -> None:
         values = [{"id": id, "at": to_ms(at)} for id, at in uses.items()]
         await self._database.write(lambda tx: tx.run_many(NOTE_USE, values))
@@ -127,4 +162,6 @@ def _view(row: tuple[Any, ...]) -> TokenView:
         created_at=from_ms(row[3]),
         expires_at=from_ms_or_none(row[4]),
         last_used_at=from_ms_or_none(row[5]),
+        workspace_id=None if row[6] is None else WorkspaceId(row[6]),
+        account_id=AccountId(row[7]),
     )

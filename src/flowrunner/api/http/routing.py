@@ -7,9 +7,9 @@ leaves the route closed. Only `domain.account.authorise` decides which rights a 
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from fastapi import Request
 from fastapi._compat import ModelField
@@ -25,8 +25,9 @@ from flowrunner.api.http.answers import answer_of, content_of
 from flowrunner.api.http.errors import InvalidRequest
 from flowrunner.api.http.state import services_of, state_of
 from flowrunner.domain.account import Caller, Right, Session, authorise
-from flowrunner.domain.errors import Forbidden, Unauthorized
+from flowrunner.domain.errors import Forbidden, NotFound, Unauthorized
 from flowrunner.domain.values import JSON, memory_of_json
+from flowrunner.ports.workspaces import ObjectKind
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 # A definition of 1 MiB can be more than twice as long when it is escaped as JSON.
@@ -228,13 +229,50 @@ def needs(right: Right) -> dict[str, Any]:
     return {_RIGHT: right.value}
 
 
+WORKSPACE_HEADER: Final = "Flowrunner-Workspace"
+# Where the routes below a path act: in the workspace of the object that the path names, or in the one it names itself.
+_PLACES: Final[Mapping[str, ObjectKind | Literal["workspace", "account"]]] = {
+    "/api/v1/flows/{id}": "flow",
+    "/api/v1/executions/{id}": "execution",
+    "/api/v1/workspaces/{id}": "workspace",
+    "/api/v1/accounts/{account_id}/secrets": "account",
+}
+
+
+async def place(connection: HTTPConnection, caller: Caller, path: str) -> Caller:
+    """Return the caller acting in the workspace that the path names, or else the header, or else the credential.
+
+    Args:
+        path: The route's path, with the names of its parameters.
+
+    Raises:
+        NotFound: The credential does not reach the workspace that the header or the path names.
+    """
+    workspaces = services_of(connection).workspaces
+    named = connection.headers.get(WORKSPACE_HEADER)
+    if named is not None:
+        caller = workspaces.at(caller, named)
+    kind = next((kind for prefix, kind in _PLACES.items() if path.startswith(prefix)), None)
+    if kind is None:
+        return caller
+    id = next(iter(connection.path_params.values()))
+    if kind in ("flow", "execution"):
+        return caller if named is not None else await workspaces.at_object(caller, kind, id)
+    found = workspaces.at(caller, id, what=kind)
+    if named is not None and found.workspace_id != caller.workspace_id:
+        raise NotFound(kind)
+    return found
+
+
 _RIGHT: Final = "x-right"
 _READING: Final = frozenset({"GET", "HEAD"})
 _CHANGING: Final = frozenset({Right.WRITE, Right.ACCOUNT, Right.TOKENS})
 
 
 class ProtectedRoute(BoundedRoute):
-    """A route for accounts that have a right."""
+    """A route for accounts that have a right where the request acts."""
+
+    acts_in_workspace = True
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         extra = dict(options.pop("openapi_extra", None) or {})
@@ -248,14 +286,23 @@ class ProtectedRoute(BoundedRoute):
             caller = await authenticate(request, is_safe=request.method in _READING)
         request.scope["caller"] = caller
         services_of(request).rates.known(caller.account_id)
+        # Who may do this nowhere does not learn what exists.
         authorise(caller, self.right)
+        if self.acts_in_workspace:
+            caller = request.scope["caller"] = await place(request, caller, self.path_format)
+            authorise(caller, self.right)
         # Each change adds an audit entry, which is kept for long. Executions are limited by their stored bytes.
         if self.right in _CHANGING and request.method not in _READING:
             services_of(request).rates.change(caller.account_id)
 
 
 class AdminRoute(ProtectedRoute):
-    """A route for admins. It requires `Right.ADMIN` unless it names another right that only admins have."""
+    """A route for admins of the installation.
+
+    It requires `Right.ADMIN` unless it names another right that only admins have, and acts in no workspace.
+    """
+
+    acts_in_workspace = False
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         extra = {**needs(Right.ADMIN), **(options.pop("openapi_extra", None) or {})}
@@ -326,6 +373,8 @@ async def admit_socket(websocket: WebSocket, right: Right) -> tuple[Caller, str 
             caller = await authenticate(websocket, is_safe=False)
     websocket.scope["caller"] = caller
     services_of(websocket).rates.known(caller.account_id)
+    authorise(caller, right)
+    caller = websocket.scope["caller"] = await place(websocket, caller, "/api/v1/executions/{id}")
     authorise(caller, right)
     return caller, protocol
 

@@ -1,0 +1,320 @@
+"""Workspaces, their members and API tokens over REST."""
+
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Query, Request
+from msgspec import Meta
+from pydantic import Field
+
+from flowrunner.api.http.answers import BODY_ERRORS, Answer, ListAnswer, Message, Reply, answer, errors
+from flowrunner.api.http.requests import DEFAULT_LIMIT, Body, Limit, Offset, page_of
+from flowrunner.api.http.routing import AdminRoute, ProtectedRoute, caller_of, needs
+from flowrunner.api.http.state import services_of
+from flowrunner.api.tokens import TokenInList, TokenList
+from flowrunner.domain.account import Right
+from flowrunner.domain.values import AccountId, TokenId, WorkspaceId, rfc3339
+from flowrunner.domain.workspace import (
+    MAX_NAME_CHARACTERS,
+    MAX_SLUG_CHARACTERS,
+    Member,
+    SharedWorkspace,
+    Workspace,
+    WorkspaceRole,
+)
+
+router = APIRouter(prefix="/api/v1/workspaces", tags=["Workspaces"], route_class=ProtectedRoute)
+admin = APIRouter(prefix="/api/v1/admin/workspaces", tags=["Workspaces"], route_class=AdminRoute)
+
+
+class CreateWorkspace(Body):
+    name: str = Field(min_length=1, max_length=MAX_NAME_CHARACTERS)
+    slug: str | None = Field(
+        default=None,
+        max_length=MAX_SLUG_CHARACTERS,
+        description="A unique name for URLs and headers, such as `data-team`; derived from the name if absent.",
+    )
+
+
+class UpdateWorkspace(Body):
+    name: str | None = Field(default=None, min_length=1, max_length=MAX_NAME_CHARACTERS)
+    slug: str | None = Field(default=None, max_length=MAX_SLUG_CHARACTERS)
+
+
+class AddMember(Body):
+    account: str = Field(max_length=320, description="The id or e-mail address of an account.")
+    role: WorkspaceRole
+
+
+class ChangeMember(Body):
+    role: WorkspaceRole
+
+
+class WorkspaceAnswer(Answer, frozen=True, kw_only=True):
+    id: str
+    name: str
+    slug: Annotated[str, Meta(description="A unique name, which the header `Flowrunner-Workspace` and paths accept.")]
+    role: Annotated[WorkspaceRole, Meta(description="The caller's role.")]
+    created_at: str
+
+    @classmethod
+    def of(cls, workspace: Workspace) -> Self:
+        return cls(
+            id=workspace.id,
+            name=workspace.name,
+            slug=workspace.slug,
+            role=workspace.role,
+            created_at=rfc3339(workspace.created_at),
+        )
+
+
+class WorkspaceList(ListAnswer, frozen=True):
+    workspaces: list[WorkspaceAnswer]
+
+
+class LimitsAnswer(Answer, frozen=True, kw_only=True):
+    """The limits of a workspace; null is no limit."""
+
+    active: int | None
+    queued: int | None
+    flows: int | None
+    stored: Annotated[int | None, Meta(description="Bytes.")]
+    sockets: int | None
+
+
+class UsageAnswer(Answer, frozen=True, kw_only=True):
+    flows: int
+    secrets: int
+    open_executions: int
+    members: int
+    stored: Annotated[int, Meta(description="Bytes of its flows, secrets and executions.")]
+    limits: LimitsAnswer
+
+
+class MemberAnswer(Answer, frozen=True, kw_only=True):
+    account_id: str
+    name: str
+    email: str
+    role: WorkspaceRole
+    owner: Annotated[bool, Meta(description="The workspace is the personal one of this account.")]
+    added_at: str
+
+    @classmethod
+    def of(cls, member: Member) -> Self:
+        return cls(
+            account_id=member.account_id,
+            name=member.name,
+            email=member.email,
+            role=member.role,
+            owner=member.is_owner,
+            added_at=rfc3339(member.added_at),
+        )
+
+
+class MemberList(ListAnswer, frozen=True):
+    members: list[MemberAnswer]
+
+
+class SharedWorkspaceAnswer(Answer, frozen=True, kw_only=True):
+    id: str
+    name: str
+    slug: str
+    created_at: str
+    members: int
+    admins: int
+
+    @classmethod
+    def of(cls, workspace: SharedWorkspace) -> Self:
+        return cls(
+            id=workspace.id,
+            name=workspace.name,
+            slug=workspace.slug,
+            created_at=rfc3339(workspace.created_at),
+            members=workspace.members,
+            admins=workspace.admins,
+        )
+
+
+class SharedWorkspaceList(ListAnswer, frozen=True):
+    workspaces: list[SharedWorkspaceAnswer]
+
+
+@router.get("", responses=errors(401, 403, 422))
+async def list_workspaces(request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0) -> Reply[WorkspaceList]:
+    """List the caller's workspaces, the personal one first."""
+    page = page_of(limit, offset)
+    workspaces, total = await services_of(request).workspaces.page(caller_of(request), page=page)
+    listed = [WorkspaceAnswer.of(workspace) for workspace in workspaces]
+    return answer(WorkspaceList(listed, total=total, limit=page.limit, offset=page.offset))
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=errors(401, 403, 409, *BODY_ERRORS),
+    openapi_extra=needs(Right.CREATE_WORKSPACE),
+)
+async def create_workspace(request: Request, body: CreateWorkspace) -> Reply[WorkspaceAnswer]:
+    """Create a workspace, with the caller as its admin. This requires a login session; API tokens are rejected."""
+    workspace = await services_of(request).workspaces.create(caller_of(request), name=body.name, slug=body.slug)
+    return answer(WorkspaceAnswer.of(workspace), 201)
+
+
+@router.get("/{id}", responses=errors(401, 403, 404))
+async def get_workspace(request: Request, id: str) -> Reply[WorkspaceAnswer]:
+    """Return a workspace, by its id or slug."""
+    return answer(WorkspaceAnswer.of(await services_of(request).workspaces.get(caller_of(request))))
+
+
+@router.put(
+    "/{id}",
+    responses=errors(401, 403, 404, 409, *BODY_ERRORS),
+    openapi_extra=needs(Right.MEMBERS),
+)
+async def update_workspace(request: Request, id: str, body: UpdateWorkspace) -> Reply[WorkspaceAnswer]:
+    """Change the given fields. A personal workspace is called after its account."""
+    workspace = await services_of(request).workspaces.update(caller_of(request), name=body.name, slug=body.slug)
+    return answer(WorkspaceAnswer.of(workspace))
+
+
+@router.delete(
+    "/{id}",
+    responses=errors(401, 403, 404, 409, 422),
+    openapi_extra=needs(Right.DELETE_WORKSPACE),
+)
+async def delete_workspace(
+    request: Request,
+    id: str,
+    name: Annotated[
+        str | None, Query(max_length=MAX_NAME_CHARACTERS, description="The workspace's name, unless it is empty.")
+    ] = None,
+) -> Reply[Message]:
+    """Delete a workspace: its flows, secrets, members and tokens; its open executions are cancelled."""
+    await services_of(request).workspaces.delete(caller_of(request), name=name)
+    return answer(Message(message="Workspace deleted successfully"))
+
+
+@router.get("/{id}/usage", responses=errors(401, 403, 404))
+async def get_usage(request: Request, id: str) -> Reply[UsageAnswer]:
+    """Return what a workspace holds, beside its limits."""
+    usage = await services_of(request).workspaces.usage(caller_of(request))
+    limits = usage.limits
+    return answer(
+        UsageAnswer(
+            flows=usage.flows,
+            secrets=usage.secrets,
+            open_executions=usage.open_executions,
+            members=usage.members,
+            stored=usage.stored,
+            limits=LimitsAnswer(
+                active=limits.active,
+                queued=limits.queued,
+                flows=limits.flows,
+                stored=limits.stored,
+                sockets=limits.sockets,
+            ),
+        )
+    )
+
+
+@router.get("/{id}/members", responses=errors(401, 403, 404, 422))
+async def list_members(
+    request: Request, id: str, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0
+) -> Reply[MemberList]:
+    """List the members, the owner of a personal workspace first."""
+    page = page_of(limit, offset)
+    members, total = await services_of(request).workspaces.members(caller_of(request), page=page)
+    listed = [MemberAnswer.of(member) for member in members]
+    return answer(MemberList(listed, total=total, limit=page.limit, offset=page.offset))
+
+
+@router.post(
+    "/{id}/members",
+    status_code=201,
+    responses=errors(401, 403, 404, 409, *BODY_ERRORS),
+    openapi_extra=needs(Right.MEMBERS),
+)
+async def add_member(request: Request, id: str, body: AddMember) -> Reply[MemberAnswer]:
+    """Add an account as a member."""
+    member = await services_of(request).workspaces.add(caller_of(request), body.account, body.role)
+    return answer(MemberAnswer.of(member), 201)
+
+
+@router.put(
+    "/{id}/members/{account_id}",
+    responses=errors(401, 403, 404, 409, *BODY_ERRORS),
+    openapi_extra=needs(Right.MEMBERS),
+)
+async def change_member(request: Request, id: str, account_id: str, body: ChangeMember) -> Reply[MemberAnswer]:
+    """Change the role of a member."""
+    member = await services_of(request).workspaces.change(caller_of(request), AccountId(account_id), body.role)
+    return answer(MemberAnswer.of(member))
+
+
+@router.delete(
+    "/{id}/members/{account_id}",
+    responses=errors(401, 403, 404, 409),
+    openapi_extra=needs(Right.MEMBERS),
+)
+async def remove_member(request: Request, id: str, account_id: str) -> Reply[Message]:
+    """Remove a member. Its tokens and sockets for the workspace end at once."""
+    await services_of(request).workspaces.remove(caller_of(request), AccountId(account_id))
+    return answer(Message(message="Member removed successfully"))
+
+
+@router.post("/{id}/leave", responses=errors(401, 403, 404, 409), openapi_extra=needs(Right.SESSION))
+async def leave_workspace(request: Request, id: str) -> Reply[Message]:
+    """End the caller's own membership. This requires a login session; API tokens are rejected."""
+    await services_of(request).workspaces.leave(caller_of(request))
+    return answer(Message(message="You have left the workspace"))
+
+
+@router.get(
+    "/{id}/tokens",
+    responses=errors(401, 403, 404, 422),
+    openapi_extra=needs(Right.MEMBERS),
+)
+async def list_workspace_tokens(
+    request: Request, id: str, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0
+) -> Reply[TokenList]:
+    """List the API tokens of all members that reach the workspace."""
+    page = page_of(limit, offset)
+    tokens, total = await services_of(request).tokens.page_of_workspace(caller_of(request), page=page)
+    listed = [TokenInList.of(token) for token in tokens]
+    return answer(TokenList(listed, total=total, limit=page.limit, offset=page.offset))
+
+
+@router.delete(
+    "/{id}/tokens/{token_id}",
+    responses=errors(401, 403, 404),
+    openapi_extra=needs(Right.MEMBERS),
+)
+async def revoke_workspace_token(request: Request, id: str, token_id: str) -> Reply[Message]:
+    """Revoke an API token that reaches the workspace, of any member."""
+    await services_of(request).tokens.revoke_of_workspace(caller_of(request), TokenId(token_id))
+    return answer(Message(message="Token revoked successfully"))
+
+
+@admin.get("", responses=errors(401, 403, 422))
+async def list_all_workspaces(
+    request: Request, limit: Limit = DEFAULT_LIMIT, offset: Offset = 0
+) -> Reply[SharedWorkspaceList]:
+    """List all workspaces of the installation but the personal ones, without anything that they hold."""
+    page = page_of(limit, offset)
+    found, total = await services_of(request).workspaces.all(caller_of(request), page=page)
+    listed = [SharedWorkspaceAnswer.of(workspace) for workspace in found]
+    return answer(SharedWorkspaceList(listed, total=total, limit=page.limit, offset=page.offset))
+
+
+@admin.post(
+    "/{id}/members",
+    status_code=201,
+    responses=errors(401, 403, 404, 409, *BODY_ERRORS),
+    openapi_extra=needs(Right.APPOINT),
+)
+async def appoint_member(request: Request, id: str, body: AddMember) -> Reply[MemberAnswer]:
+    """Add an account, such as the caller's own, to any workspace. This requires a login session of an admin.
+
+    An admin of the installation sees nothing of a workspace without a role in it; this is recorded in the audit log.
+    """
+    member = await services_of(request).workspaces.appoint(caller_of(request), WorkspaceId(id), body.account, body.role)
+    return answer(MemberAnswer.of(member), 201)

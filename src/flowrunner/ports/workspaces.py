@@ -1,0 +1,108 @@
+"""The store of workspaces and their members."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Literal, Protocol, TypeAlias
+
+from flowrunner.domain.values import AccountId, WorkspaceId
+from flowrunner.domain.workspace import Member, SharedWorkspace, Workspace, WorkspaceRole
+from flowrunner.ports.audit import Audit
+from flowrunner.ports.page import Page
+
+# Objects whose workspace is found by their id.
+ObjectKind: TypeAlias = Literal["flow", "execution"]
+
+
+class WorkspaceStore(Protocol):
+    async def create(self, workspace: Workspace, *, admin: AccountId, most: int, audit: Audit = None) -> None:
+        """Create a workspace with its first admin.
+
+        Raises:
+            Conflict: If the slug is taken, or the account has ``most`` workspaces already.
+        """
+        ...
+
+    async def get(self, account_id: AccountId, id: WorkspaceId) -> Workspace:
+        """Return a workspace as a member sees it. Raises: NotFound, also if the account is no member."""
+        ...
+
+    async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[Workspace], int]:
+        """Return a page of the workspaces of a member, the personal one first, and the total."""
+        ...
+
+    async def all(self, *, page: Page) -> tuple[Sequence[SharedWorkspace], int]:
+        """Return a page of all workspaces but the personal ones, by id, and the total."""
+        ...
+
+    async def update(
+        self, id: WorkspaceId, *, name: str | None = None, slug: str | None = None, audit: Audit = None
+    ) -> None:
+        """Change the given fields. Raises: NotFound; Conflict if the slug is taken, or the workspace is personal."""
+        ...
+
+    async def delete(self, id: WorkspaceId, *, at: datetime, only_if_empty: bool, audit: Audit = None) -> None:
+        """Delete a workspace: remove its members, tokens, secrets and flows; its open executions are due to end.
+
+        Raises:
+            NotFound.
+            Conflict: If it is personal, or not empty although ``only_if_empty``.
+        """
+        ...
+
+    async def workspace_of(self, kind: ObjectKind, id: str, among: Sequence[WorkspaceId]) -> WorkspaceId | None:
+        """Return the workspace of an object if it is one of these; otherwise None."""
+        ...
+
+    async def member(self, id: WorkspaceId, account_id: AccountId) -> Member | None:
+        """Return a member, or the owner of a personal workspace; None if the account is neither."""
+        ...
+
+    async def members(self, id: WorkspaceId, *, page: Page) -> tuple[Sequence[Member], int]:
+        """Return a page of members, the owner first and then in the order of their accounts' ids, and the total."""
+        ...
+
+    async def account_named(self, name: str) -> AccountId | None:
+        """Return the account with this id or normalised e-mail address; None if there is none."""
+        ...
+
+    async def set_member(
+        self,
+        id: WorkspaceId,
+        account_id: AccountId,
+        role: WorkspaceRole,
+        *,
+        at: datetime,
+        is_new: bool,
+        most_members: int,
+        most_joined: int,
+        audit: Audit = None,
+    ) -> None:
+        """Add a member, or change the role of one.
+
+        Args:
+            is_new: Add the account; otherwise change its role.
+
+        Raises:
+            NotFound: If the workspace, the account or the member whose role is to change does not exist.
+            Conflict: If the account is a member already, is the owner, or no admin would remain; or the workspace
+                has ``most_members``, or the account is a member of ``most_joined`` workspaces.
+        """
+        ...
+
+    async def remove_member(self, id: WorkspaceId, account_id: AccountId, *, audit: Audit = None) -> None:
+        """Remove a member and its API tokens for the workspace.
+
+        Raises: NotFound; Conflict if it is the owner, or no admin would remain.
+        """
+        ...
+
+    async def has_role(self, id: WorkspaceId, account_id: AccountId) -> bool:
+        """Return whether the account is a member of the workspace, or its owner."""
+        ...
+
+    async def contents(self, id: WorkspaceId) -> Mapping[str, int]:
+        """Return the number of flows, secrets, open executions and members of a workspace, and its stored bytes.
+
+        The keys are ``flows``, ``secrets``, ``open_executions``, ``members`` and ``stored``.
+        """
+        ...

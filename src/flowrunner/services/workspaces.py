@@ -1,0 +1,262 @@
+"""Workspaces: where a request acts, who shares one, and in which role."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from flowrunner.domain.account import Caller, Right, authorise
+from flowrunner.domain.audit import AuditEntry, act
+from flowrunner.domain.email_address import normal_email
+from flowrunner.domain.errors import InvalidInput, NotFound, invalid
+from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.values import JSON, AccountId, WorkspaceId
+from flowrunner.domain.workspace import (
+    Member,
+    SharedWorkspace,
+    Workspace,
+    WorkspaceRole,
+    slug_of,
+    workspace_faults,
+)
+from flowrunner.ports.clock import Clock
+from flowrunner.ports.page import Page
+from flowrunner.ports.workspaces import ObjectKind, WorkspaceStore
+from flowrunner.services.ids import new_id
+from flowrunner.services.rates import SlidingWindow
+
+MAX_MEMBERS: Final = 1_000
+# Workspaces of others in which an account has a role: they are read with each new token.
+MAX_JOINED: Final = 200
+# Names without an account that an account may ask for in an hour: an answer says which addresses have an account.
+MOST_UNKNOWN_NAMES: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceUsage:
+    """What a workspace holds, beside its limits.
+
+    Attributes:
+        stored: Bytes of its flows, secrets and executions.
+    """
+
+    flows: int
+    secrets: int
+    open_executions: int
+    members: int
+    stored: int
+    limits: AccountLimits
+
+
+class Workspaces:
+    """Use cases of workspaces.
+
+    Args:
+        most: Workspaces of which an account may be an admin, its personal one excepted.
+        on_access_change: Called with an account after its role in a workspace has changed or ended.
+        on_delete: Called with a workspace that was deleted.
+    """
+
+    def __init__(
+        self,
+        store: WorkspaceStore,
+        clock: Clock,
+        *,
+        limits: AccountLimits,
+        most: int,
+        on_access_change: Callable[[AccountId], Awaitable[None]],
+        on_delete: Callable[[WorkspaceId], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+        self._most = most
+        self._on_access_change = on_access_change
+        self._on_delete = on_delete
+        self._unknown_names: SlidingWindow[AccountId] = SlidingWindow(
+            MOST_UNKNOWN_NAMES,
+            limit="account_unknown_names",
+            message="An account may ask for {most} unknown accounts an hour: check the address, or ask for an id",
+            length=timedelta(hours=1),
+        )
+
+    def at(self, caller: Caller, named: str, *, what: str = "workspace") -> Caller:
+        """Return the caller acting in the workspace with this id or slug.
+
+        Raises:
+            NotFound: There is no such ``what``, or the credential does not reach it.
+        """
+        id = WorkspaceId(named)
+        if caller.role_in(id) is None:
+            id = next((joined.workspace_id for joined in caller.memberships if joined.slug == named), id)
+        if caller.role_in(id) is None:
+            raise NotFound(what)
+        return caller.acting_in(id)
+
+    async def at_object(self, caller: Caller, kind: ObjectKind, id: str) -> Caller:
+        """Return the caller acting in the workspace of an object.
+
+        If the object is in none that the credential reaches, the caller acts in the implied workspace, where the
+        object is not found.
+        """
+        if len(caller.reach) == 1:
+            return caller
+        found = await self._store.workspace_of(kind, id, caller.reach)
+        return caller if found is None else caller.acting_in(found)
+
+    async def create(self, caller: Caller, *, name: str, slug: str | None) -> Workspace:
+        """Create a workspace with the caller as its admin. Raises: InvalidInput, Conflict."""
+        _check(name=name, slug=slug)
+        now = self._clock.now()
+        id = WorkspaceId(new_id("workspace", now))
+        suggested = slug or slug_of(name)
+        if workspace_faults(name=None, slug=suggested):
+            raise invalid("slug", "is required: no slug can be made of this name", code="required")
+        workspace = Workspace(id=id, name=name, slug=suggested, role="admin", created_at=now)
+        entry = act(caller, "workspace.created", "workspace", id, at=now, workspace_id=id)
+        await self._store.create(workspace, admin=caller.account_id, most=self._most, audit=entry)
+        await self._on_access_change(caller.account_id)
+        return workspace
+
+    async def get(self, caller: Caller) -> Workspace:
+        """Return the workspace that the request acts in. Raises: NotFound."""
+        return await self._store.get(caller.account_id, caller.workspace_id)
+
+    async def page(self, caller: Caller, *, page: Page) -> tuple[Sequence[Workspace], int]:
+        """Return a page of the caller's workspaces, the personal one first, and the total."""
+        return await self._store.page(caller.account_id, page=page)
+
+    async def update(self, caller: Caller, *, name: str | None, slug: str | None) -> Workspace:
+        """Change the given fields. Raises: InvalidInput, Conflict, NotFound."""
+        _check(name=name, slug=slug)
+        id = caller.workspace_id
+        given: list[JSON] = [field for field, value in (("name", name), ("slug", slug)) if value is not None]
+        entry = self._entry(caller, "workspace.updated", {"given": given})
+        await self._store.update(id, name=name, slug=slug, audit=entry)
+        return await self._store.get(caller.account_id, id)
+
+    async def delete(self, caller: Caller, *, name: str | None) -> None:
+        """Delete the workspace, with all that it holds if its name is given.
+
+        Raises:
+            NotFound.
+            Conflict: If it is personal, or not empty although no name is given.
+            InvalidInput: If the name is another.
+        """
+        id = caller.workspace_id
+        found = await self._store.get(caller.account_id, id)
+        if name is not None and name != found.name:
+            raise invalid("name", "is not the name of this workspace", code="wrong")
+        members, _ = await self._store.members(id, page=Page(limit=MAX_MEMBERS, offset=0))
+        entry = self._entry(caller, "workspace.deleted", {})
+        await self._store.delete(id, at=self._clock.now(), only_if_empty=name is None, audit=entry)
+        for member in members:
+            await self._on_access_change(member.account_id)
+        await self._on_delete(id)
+
+    async def usage(self, caller: Caller) -> WorkspaceUsage:
+        return WorkspaceUsage(**await self._store.contents(caller.workspace_id), limits=self._limits)
+
+    # Members
+
+    async def members(self, caller: Caller, *, page: Page) -> tuple[Sequence[Member], int]:
+        return await self._store.members(caller.workspace_id, page=page)
+
+    async def add(self, caller: Caller, account: str, role: WorkspaceRole) -> Member:
+        """Add a member.
+
+        Args:
+            account: The id or e-mail address of an account.
+
+        Raises: NotFound if there is no such account; Conflict; TooManyRequests.
+        """
+        account_id = await self._account_named(caller, account)
+        await self._set(caller, caller.workspace_id, account_id, role, is_new=True)
+        return await self._member(caller.workspace_id, account_id)
+
+    async def change(self, caller: Caller, account_id: AccountId, role: WorkspaceRole) -> Member:
+        """Change the role of a member. Raises: NotFound, Conflict."""
+        await self._set(caller, caller.workspace_id, account_id, role, is_new=False)
+        return await self._member(caller.workspace_id, account_id)
+
+    async def remove(self, caller: Caller, account_id: AccountId) -> None:
+        """Remove a member; its API tokens and sockets for the workspace end. Raises: NotFound, Conflict."""
+        entry = self._entry(caller, "member.removed", {}, of=account_id)
+        await self._store.remove_member(caller.workspace_id, account_id, audit=entry)
+        await self._on_access_change(account_id)
+
+    async def leave(self, caller: Caller) -> None:
+        """Remove the caller's own account. Raises: Conflict for the owner and the last admin."""
+        await self.remove(caller, caller.account_id)
+
+    async def appoint(self, caller: Caller, id: WorkspaceId, account: str, role: WorkspaceRole) -> Member:
+        """Add a member to any workspace, on behalf of the installation.
+
+        Raises: Forbidden, NotFound, Conflict.
+        """
+        authorise(caller, Right.APPOINT)
+        account_id = await self._account_named(caller, account)
+        await self._set(caller, id, account_id, role, is_new=True)
+        return await self._member(id, account_id)
+
+    async def all(self, caller: Caller, *, page: Page) -> tuple[Sequence[SharedWorkspace], int]:
+        """Return a page of all workspaces but the personal ones, and the total. Raises: Forbidden."""
+        authorise(caller, Right.ADMIN)
+        return await self._store.all(page=page)
+
+    async def _account_named(self, caller: Caller, name: str) -> AccountId:
+        now = self._clock.now()
+        self._unknown_names.check(caller.account_id, at=now)
+        try:
+            known = await self._store.account_named(normal_email(name) if "@" in name else name)
+        except ValueError:
+            raise invalid("account", "is neither the id nor the e-mail address of an account") from None
+        if known is None:
+            self._unknown_names.add(caller.account_id, at=now)
+            raise NotFound("account")
+        return known
+
+    async def _set(
+        self, caller: Caller, id: WorkspaceId, account_id: AccountId, role: WorkspaceRole, *, is_new: bool
+    ) -> None:
+        action = "member.added" if is_new else "member.changed"
+        entry = self._entry(caller, action, {"role": role}, of=account_id, workspace_id=id)
+        await self._store.set_member(
+            id,
+            account_id,
+            role,
+            at=self._clock.now(),
+            is_new=is_new,
+            most_members=MAX_MEMBERS,
+            most_joined=MAX_JOINED,
+            audit=entry,
+        )
+        await self._on_access_change(account_id)
+
+    async def _member(self, id: WorkspaceId, account_id: AccountId) -> Member:
+        found = await self._store.member(id, account_id)
+        if found is None:
+            raise NotFound("member")
+        return found
+
+    def _entry(
+        self,
+        caller: Caller,
+        action: str,
+        details: dict[str, JSON],
+        *,
+        of: AccountId | None = None,
+        workspace_id: WorkspaceId | None = None,
+    ) -> AuditEntry:
+        kind, id = ("workspace", caller.workspace_id) if of is None else ("account", of)
+        return act(caller, action, kind, id, at=self._clock.now(), workspace_id=workspace_id, details=details)
+
+    async def may_read(self, caller: Caller) -> bool:
+        """Return whether the account still has a role in the workspace that the caller acts in."""
+        return await self._store.has_role(caller.workspace_id, caller.account_id)
+
+
+def _check(*, name: str | None, slug: str | None) -> None:
+    faults = workspace_faults(name=name, slug=slug)
+    if faults:
+        raise InvalidInput(faults)

@@ -1,0 +1,338 @@
+"""Workspaces, and the roles of their members."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from flowrunner.domain.errors import Conflict, NotFound
+from flowrunner.domain.values import AccountId, WorkspaceId
+from flowrunner.domain.workspace import Member, Membership, SharedWorkspace, Workspace, WorkspaceRole
+from flowrunner.ports.audit import Audit
+from flowrunner.ports.page import Page
+from flowrunner.ports.workspaces import ObjectKind
+from flowrunner.storage.database import Database
+from flowrunner.storage.paging import page_and_total
+from flowrunner.storage.rows import from_ms, to_ms
+from flowrunner.storage.tables import deletions
+from flowrunner.storage.transaction import Refused, Row, Statement, Transaction, one_row
+
+CREATE: Final = """
+INSERT INTO workspaces (id, name, slug, created_at) VALUES (:id, :name, :slug, :created_at)
+"""
+# A personal workspace is called after its account, and its slug is its id.
+GET: Final = """
+SELECT w.id, coalesce(w.name, a.name, ''), coalesce(w.slug, w.id), m.role, w.created_at
+  FROM memberships m JOIN workspaces w ON w.id = m.workspace_id LEFT JOIN accounts a ON a.id = w.id
+ WHERE m.account_id = :account_id AND m.workspace_id = :workspace_id
+"""
+PAGE: Final = """
+SELECT w.id, coalesce(w.name, a.name, ''), coalesce(w.slug, w.id), m.role, w.created_at
+  FROM memberships m JOIN workspaces w ON w.id = m.workspace_id LEFT JOIN accounts a ON a.id = w.id
+ WHERE m.account_id = :account_id
+ ORDER BY m.is_owner DESC, w.id LIMIT :limit OFFSET :offset
+"""
+COUNT: Final = "SELECT count(*) FROM memberships WHERE account_id = :account_id"
+ALL: Final = """
+SELECT w.id, coalesce(w.name, ''), coalesce(w.slug, w.id), w.created_at,
+       (SELECT count(*) FROM memberships m WHERE m.workspace_id = w.id),
+       (SELECT count(*) FROM memberships m WHERE m.workspace_id = w.id AND m.role = 'admin')
+  FROM workspaces w
+ WHERE w.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM accounts a WHERE a.id = w.id AND a.deleted_at IS NULL)
+ ORDER BY w.id LIMIT :limit OFFSET :offset
+"""
+COUNT_ALL: Final = """
+SELECT count(*) FROM workspaces w
+ WHERE w.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM accounts a WHERE a.id = w.id AND a.deleted_at IS NULL)
+"""
+COUNT_ADMINISTERED: Final = """
+SELECT count(*) FROM memberships WHERE account_id = :account_id AND role = 'admin' AND NOT is_owner
+"""
+MEMBERSHIPS: Final = """
+SELECT m.workspace_id, coalesce(w.slug, w.id), m.role
+  FROM memberships m JOIN workspaces w ON w.id = m.workspace_id
+ WHERE m.account_id = :account_id AND NOT m.is_owner ORDER BY m.workspace_id
+"""
+IS_PERSONAL: Final = """
+SELECT a.id IS NOT NULL FROM workspaces w LEFT JOIN accounts a ON a.id = w.id AND a.deleted_at IS NULL
+ WHERE w.id = :workspace_id AND w.deleted_at IS NULL
+"""
+UPDATE: Final = """
+UPDATE workspaces SET name = coalesce(:name, name), slug = coalesce(:slug, slug)
+ WHERE id = :workspace_id AND deleted_at IS NULL
+"""
+DELETE: Final = "UPDATE workspaces SET deleted_at = :at WHERE id = :id AND deleted_at IS NULL"
+ERASE: Final = deletions("workspace")
+WORKSPACE_OF: Final[Mapping[ObjectKind, Statement]] = {
+    "flow": Statement(
+        sqlite="""
+SELECT workspace_id FROM flows WHERE id = :id AND workspace_id IN (SELECT value FROM json_each(:among))
+""",
+        postgres="""
+SELECT workspace_id FROM flows
+ WHERE id = :id AND workspace_id IN (SELECT json_array_elements_text(CAST(:among AS json)))
+""",
+    ),
+    "execution": Statement(
+        sqlite="""
+SELECT workspace_id FROM executions WHERE id = :id AND workspace_id IN (SELECT value FROM json_each(:among))
+""",
+        postgres="""
+SELECT workspace_id FROM executions
+ WHERE id = :id AND workspace_id IN (SELECT json_array_elements_text(CAST(:among AS json)))
+""",
+    ),
+}
+MEMBER: Final = """
+SELECT a.id, a.name, a.email, m.role, m.added_at, m.is_owner
+  FROM memberships m JOIN accounts a ON a.id = m.account_id
+ WHERE m.workspace_id = :workspace_id AND m.account_id = :account_id
+"""
+MEMBERS: Final = """
+SELECT a.id, a.name, a.email, m.role, m.added_at, m.is_owner
+  FROM memberships m JOIN accounts a ON a.id = m.account_id
+ WHERE m.workspace_id = :workspace_id
+ ORDER BY m.is_owner DESC, a.id LIMIT :limit OFFSET :offset
+"""
+COUNT_MEMBERS: Final = "SELECT count(*) FROM memberships WHERE workspace_id = :workspace_id"
+COUNT_JOINED: Final = "SELECT count(*) FROM memberships WHERE account_id = :account_id AND NOT is_owner"
+ACCOUNT_NAMED: Final = "SELECT id FROM accounts WHERE (id = :name OR email = :name) AND deleted_at IS NULL"
+IS_ACCOUNT: Final = "SELECT 1 FROM accounts WHERE id = :account_id AND deleted_at IS NULL"
+ROLE: Final = "SELECT role FROM members WHERE workspace_id = :workspace_id AND account_id = :account_id"
+ADD_MEMBER: Final = """
+INSERT INTO members (workspace_id, account_id, role, added_at) VALUES (:workspace_id, :account_id, :role, :at)
+"""
+CHANGE_ROLE: Final = "UPDATE members SET role = :role WHERE workspace_id = :workspace_id AND account_id = :account_id"
+REMOVE: Final = "DELETE FROM members WHERE workspace_id = :workspace_id AND account_id = :account_id"
+REMOVE_TOKENS: Final = "DELETE FROM api_tokens WHERE workspace_id = :workspace_id AND account_id = :account_id"
+OTHER_ADMIN: Final = """
+SELECT 1 FROM memberships
+ WHERE workspace_id = :workspace_id AND role = 'admin' AND account_id <> :account_id LIMIT 1
+"""
+# Open executions are found by their index, because very many of the workspace may have ended.
+OPEN: Final = Statement(
+    sqlite="""
+SELECT count(*) FROM executions INDEXED BY executions_open
+ WHERE status IN ('running', 'waiting') AND workspace_id = :workspace_id
+""",
+    postgres="""
+SELECT count(*) FROM executions WHERE status IN ('running', 'waiting') AND workspace_id = :workspace_id
+""",
+)
+CONTENTS: Final = """
+SELECT (SELECT count(*) FROM flows WHERE workspace_id = :workspace_id AND deleted_at IS NULL),
+       (SELECT count(*) FROM secrets WHERE workspace_id = :workspace_id),
+       (SELECT count(*) FROM memberships WHERE workspace_id = :workspace_id),
+       (SELECT CAST(coalesce(sum(stored), 0) AS bigint) FROM usage WHERE workspace_id = :workspace_id)
+"""
+_CONTENTS: Final = ("flows", "secrets", "members", "stored")
+
+
+class SqlWorkspaces:
+    """Implements `ports.WorkspaceStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, workspace: Workspace, *, admin: AccountId, most: int, audit: Audit = None) -> None:
+        values = {
+            "id": workspace.id,
+            "name": workspace.name,
+            "slug": workspace.slug,
+            "created_at": to_ms(workspace.created_at),
+        }
+
+        async def create(tx: Transaction) -> None:
+            if (await one_row(tx, COUNT_ADMINISTERED, {"account_id": admin}))[0] >= most:
+                raise Conflict(f"An account is an admin of at most {most} workspaces: leave or delete one first")
+            with _slug_taken(workspace.slug):
+                await tx.run(CREATE, values)
+            member = {"workspace_id": workspace.id, "account_id": admin, "role": "admin", "at": values["created_at"]}
+            await tx.run(ADD_MEMBER, member)
+
+        await self._database.write(create, audit=audit)
+
+    async def get(self, account_id: AccountId, id: WorkspaceId) -> Workspace:
+        values = {"account_id": account_id, "workspace_id": id}
+        row = await self._database.read(lambda tx: tx.row(GET, values))
+        if row is None:
+            raise NotFound("workspace")
+        return _workspace(row)
+
+    async def page(self, account_id: AccountId, *, page: Page) -> tuple[Sequence[Workspace], int]:
+        values = {"account_id": account_id, "limit": page.limit, "offset": page.offset}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, PAGE, COUNT, values))
+        return [_workspace(row) for row in rows], total
+
+    async def all(self, *, page: Page) -> tuple[Sequence[SharedWorkspace], int]:
+        values = {"limit": page.limit, "offset": page.offset}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, ALL, COUNT_ALL, values))
+        return [
+            SharedWorkspace(
+                id=WorkspaceId(id), name=name, slug=slug, created_at=from_ms(at), members=members, admins=admins
+            )
+            for id, name, slug, at, members, admins in rows
+        ], total
+
+    async def update(
+        self, id: WorkspaceId, *, name: str | None = None, slug: str | None = None, audit: Audit = None
+    ) -> None:
+        async def update(tx: Transaction) -> None:
+            await _check_is_shared(tx, id, "is called after its account: rename the account instead")
+            with _slug_taken(slug):
+                await tx.run(UPDATE, {"workspace_id": id, "name": name, "slug": slug})
+
+        await self._database.write(update, audit=audit)
+
+    async def delete(self, id: WorkspaceId, *, at: datetime, only_if_empty: bool, audit: Audit = None) -> None:
+        async def delete(tx: Transaction) -> None:
+            await _check_is_shared(tx, id, "is deleted with its account")
+            found = await _contents(tx, id)
+            if only_if_empty and (found["flows"] or found["secrets"] or found["open_executions"]):
+                raise Conflict(
+                    f"The workspace has {found['flows']} flows, {found['secrets']} secrets and "
+                    f"{found['open_executions']} open executions: send its name to delete it with all of them"
+                )
+            values = {"id": id, "at": to_ms(at)}
+            await tx.run(DELETE, values)
+            for statement in ERASE:
+                await tx.run(statement, values)
+
+        await self._database.write(delete, audit=audit)
+
+    async def workspace_of(self, kind: ObjectKind, id: str, among: Sequence[WorkspaceId]) -> WorkspaceId | None:
+        values = {"id": id, "among": json.dumps(among)}
+        row = await self._database.read(lambda tx: tx.row(WORKSPACE_OF[kind], values))
+        return None if row is None else WorkspaceId(row[0])
+
+    async def member(self, id: WorkspaceId, account_id: AccountId) -> Member | None:
+        values = {"workspace_id": id, "account_id": account_id}
+        row = await self._database.read(lambda tx: tx.row(MEMBER, values))
+        return None if row is None else _member(row)
+
+    async def members(self, id: WorkspaceId, *, page: Page) -> tuple[Sequence[Member], int]:
+        values = {"workspace_id": id, "limit": page.limit, "offset": page.offset}
+        rows, total = await self._database.read(lambda tx: page_and_total(tx, MEMBERS, COUNT_MEMBERS, values))
+        return [_member(row) for row in rows], total
+
+    async def account_named(self, name: str) -> AccountId | None:
+        row = await self._database.read(lambda tx: tx.row(ACCOUNT_NAMED, {"name": name}))
+        return None if row is None else AccountId(row[0])
+
+    async def set_member(
+        self,
+        id: WorkspaceId,
+        account_id: AccountId,
+        role: WorkspaceRole,
+        *,
+        at: datetime,
+        is_new: bool,
+        most_members: int,
+        most_joined: int,
+        audit: Audit = None,
+    ) -> None:
+        values = {"workspace_id": id, "account_id": account_id, "role": role, "at": to_ms(at)}
+
+        async def add(tx: Transaction) -> None:
+            await _check_is_not_owner(tx, id, account_id, "is an admin of it already")
+            if await tx.row(IS_ACCOUNT, values) is None:
+                raise NotFound("account")
+            if await tx.row(ROLE, values) is not None:
+                raise Conflict("This account is a member already: change its role instead")
+            if (await one_row(tx, COUNT_MEMBERS, values))[0] >= most_members:
+                raise Conflict(f"A workspace has at most {most_members} members")
+            if (await one_row(tx, COUNT_JOINED, values))[0] >= most_joined:
+                raise Conflict(f"This account is a member of {most_joined} workspaces, and cannot join another")
+            await tx.run(ADD_MEMBER, values)
+
+        async def change(tx: Transaction) -> None:
+            await _check_is_not_owner(tx, id, account_id, "remains an admin of it")
+            if await tx.row(ROLE, values) is None:
+                raise NotFound("member")
+            if role != "admin":
+                await _check_admin_remains(tx, values)
+            await tx.run(CHANGE_ROLE, values)
+
+        await self._database.write(add if is_new else change, audit=audit)
+
+    async def remove_member(self, id: WorkspaceId, account_id: AccountId, *, audit: Audit = None) -> None:
+        values = {"workspace_id": id, "account_id": account_id}
+
+        async def remove(tx: Transaction) -> None:
+            await _check_is_not_owner(tx, id, account_id, "cannot leave it")
+            if await tx.row(ROLE, values) is None:
+                raise NotFound("member")
+            await _check_admin_remains(tx, values)
+            await tx.run(REMOVE, values)
+            await tx.run(REMOVE_TOKENS, values)
+
+        await self._database.write(remove, audit=audit)
+
+    async def has_role(self, id: WorkspaceId, account_id: AccountId) -> bool:
+        return await self.member(id, account_id) is not None
+
+    async def contents(self, id: WorkspaceId) -> Mapping[str, int]:
+        return await self._database.read(lambda tx: _contents(tx, id))
+
+
+async def memberships(tx: Transaction, account_id: AccountId) -> tuple[Membership, ...]:
+    """Return the workspaces of others in which an account has a role."""
+    rows = await tx.rows(MEMBERSHIPS, {"account_id": account_id})
+    return tuple(Membership(WorkspaceId(id), slug, role) for id, slug, role in rows)
+
+
+class _slug_taken:  # noqa: N801 # reads as a statement at its uses
+    """Conversion of a rejection by the schema into the error for the caller."""
+
+    def __init__(self, slug: str | None) -> None:
+        self._slug = slug
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Refused) and "slug" in str(error):
+            raise Conflict(f"The slug '{self._slug}' is taken: choose another")
+
+
+async def _contents(tx: Transaction, id: WorkspaceId) -> dict[str, int]:
+    values = {"workspace_id": id}
+    counts = dict(zip(_CONTENTS, await one_row(tx, CONTENTS, values), strict=True))
+    return counts | {"open_executions": (await one_row(tx, OPEN, values))[0]}
+
+
+async def _check_is_shared(tx: Transaction, id: WorkspaceId, rule: str) -> None:
+    """Raises: NotFound; Conflict if the workspace is personal."""
+    row = await tx.row(IS_PERSONAL, {"workspace_id": id})
+    if row is None:
+        raise NotFound("workspace")
+    if row[0]:
+        raise Conflict(f"A personal workspace {rule}")
+
+
+async def _check_is_not_owner(tx: Transaction, id: WorkspaceId, account_id: AccountId, rule: str) -> None:
+    """Raises: NotFound if there is no such workspace; Conflict."""
+    row = await tx.row(IS_PERSONAL, {"workspace_id": id})
+    if row is None:
+        raise NotFound("workspace")
+    if row[0] and account_id == AccountId(id):
+        raise Conflict(f"The owner of a personal workspace {rule}")
+
+
+async def _check_admin_remains(tx: Transaction, values: Mapping[str, Any]) -> None:
+    if await tx.row(OTHER_ADMIN, values) is None and await tx.row(ROLE, values) == ("admin",):
+        raise Conflict("The last admin of a workspace cannot leave or be demoted: make another member admin first")
+
+
+def _workspace(row: Row) -> Workspace:
+    return Workspace(id=WorkspaceId(row[0]), name=row[1], slug=row[2], role=row[3], created_at=from_ms(row[4]))
+
+
+def _member(row: Row) -> Member:
+    return Member(
+        account_id=AccountId(row[0]),
+        name=row[1],
+        email=row[2],
+        role=row[3],
+        added_at=from_ms(row[4]),
+        is_owner=bool(row[5]),
+    )

@@ -1,0 +1,255 @@
+"""Workspaces over REST: what members share, and what their roles allow."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrunner.domain.workspace import WORKSPACE_ROLES
+from security.two_accounts import RETURN, ApiClient, TwoAccounts, two_accounts_at
+from support.asgi import connect
+
+HEADER = "Flowrunner_Workspace"
+
+
+@dataclass
+class Team:
+    """Two accounts and a workspace; Mara is its admin."""
+
+    accounts: TwoAccounts
+    id: str
+
+    @property
+    def mara(self) -> ApiClient:
+        return self.accounts.mara
+
+    @property
+    def omar(self) -> ApiClient:
+        return self.accounts.omar
+
+    @property
+    def path(self) -> str:
+        return f"/api/v1/workspaces/{self.id}"
+
+    async def omars_id(self) -> str:
+        (personal, *_) = (await self.omar.request("GET", "/api/v1/workspaces")).json["workspaces"]
+        return str(personal["id"])
+
+    async def join(self, role: str) -> str:
+        """Make Omar a member; return his id."""
+        added = await self.mara.request("POST", f"{self.path}/members", {"account": "omar@example.com", "role": role})
+        assert added.status == 201, added
+        return str(added.json["account_id"])
+
+    async def flow(self, definition: str = RETURN) -> str:
+        made = await self.mara.request(
+            "POST", "/api/v1/flows", {"name": "F", "definition": definition}, **{HEADER: self.id}
+        )
+        assert made.status == 201, made
+        return str(made.json["id"])
+
+
+@asynccontextmanager
+async def team_at(path: Path, **settings: Any) -> AsyncIterator[Team]:
+    async with two_accounts_at(path, **settings) as accounts:
+        made = await accounts.mara.request("POST", "/api/v1/workspaces", {"name": "Data team"})
+        assert made.status == 201, made
+        yield Team(accounts, made.json["id"])
+
+
+async def test_a_new_account_has_its_personal_workspace_alone(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        found = (await accounts.omar.request("GET", "/api/v1/workspaces")).json
+
+    (personal,) = found["workspaces"]
+    assert found["total"] == 1
+    assert personal["slug"] == personal["id"]
+    assert (personal["name"], personal["role"]) == ("omar", "admin")
+
+
+async def test_a_member_sees_runs_and_changes_what_its_role_allows(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        flow = await team.flow()
+        id = await team.join("viewer")
+        seen: dict[str, list[int]] = {}
+        for role in WORKSPACE_ROLES:
+            changed = await team.mara.request("PUT", f"{team.path}/members/{id}", {"role": role})
+            assert changed.json["role"] == role
+            seen[role] = [
+                (await team.omar.request(method, path, body)).status
+                for method, path, body in (
+                    ("GET", f"/api/v1/flows/{flow}", None),
+                    ("POST", f"/api/v1/flows/{flow}/run", None),
+                    ("PUT", f"/api/v1/flows/{flow}", {"name": "G"}),
+                    ("POST", f"{team.path}/secrets", {"key": "K", "value": f"a value of {role}"}),
+                    ("PUT", team.path, {"name": "Data"}),
+                )
+            ]
+
+    assert seen == {
+        "viewer": [200, 403, 403, 403, 403],
+        "operator": [200, 201, 403, 403, 403],
+        "editor": [200, 201, 200, 201, 403],
+        "admin": [200, 201, 200, 200, 200],
+    }
+
+
+async def test_lists_and_creations_act_where_the_header_says(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        await team.join("editor")
+        shared = await team.flow()
+        own = await team.omar.flow(RETURN)
+        flows = [
+            [flow["id"] for flow in (await team.omar.request("GET", "/api/v1/flows", **headers)).json["flows"]]
+            for headers in ({}, {HEADER: team.id}, {HEADER: "data-team"})
+        ]
+        unknown = await team.omar.request("GET", "/api/v1/flows", **{HEADER: "no-team"})
+        elsewhere = await team.omar.request("GET", f"/api/v1/flows/{shared}", **{HEADER: await team.omars_id()})
+
+    assert flows == [[own], [shared], [shared]]
+    assert unknown.status == 404
+    assert elsewhere.status == 404
+
+
+async def test_to_anybody_else_a_workspace_does_not_exist(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        flow = await team.flow()
+        execution = (await team.mara.run(flow)).json["execution_id"]
+        paths = [
+            team.path, f"{team.path}/members", f"{team.path}/usage", f"{team.path}/secrets", f"{team.path}/tokens",
+            f"/api/v1/flows/{flow}", f"/api/v1/executions/{execution}", f"/api/v1/executions/{execution}/logs",
+        ]  # fmt: skip
+        hidden = [await team.omar.request("GET", path) for path in paths]
+        absent = [
+            await team.omar.request("GET", path.replace(team.id, "x").replace(flow, "x").replace(execution, "x"))
+            for path in paths
+        ]
+        socket = await connect(team.accounts.app, f"/ws/executions/{execution}", token=team.omar.token)
+
+    for one, other in zip(hidden, absent, strict=True):
+        assert one.status == other.status == 404
+        assert one.error["message"] == other.error["message"]
+    assert socket.status == 404
+
+
+async def test_a_member_that_is_removed_sees_nothing_from_then_on(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        flow = await team.flow()
+        id = await team.join("editor")
+        token = await team.omar.request(
+            "POST", "/api/v1/tokens", {"name": "t", "scopes": ["read"]}, **{HEADER: team.id}
+        )
+        program = ApiClient(team.accounts.app, token.json["token"])
+        before = [(await client.request("GET", f"/api/v1/flows/{flow}")).status for client in (team.omar, program)]
+        assert (await team.mara.request("DELETE", f"{team.path}/members/{id}")).status == 200
+        after = [(await client.request("GET", f"/api/v1/flows/{flow}")).status for client in (team.omar, program)]
+
+    assert before == [200, 200]
+    assert after == [404, 401]
+
+
+async def test_an_api_token_reaches_the_workspace_that_it_was_made_for(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        await team.join("editor")
+        shared, own = await team.flow(), await team.omar.flow(RETURN)
+        reached: dict[str, list[int]] = {}
+        for name, headers in (("own", {}), ("team", {HEADER: team.id})):
+            made = await team.omar.request("POST", "/api/v1/tokens", {"name": "t", "scopes": ["read"]}, **headers)
+            program = ApiClient(team.accounts.app, made.json["token"])
+            reached[name] = [
+                (await program.request("GET", f"/api/v1/flows/{own}")).status,
+                (await program.request("GET", f"/api/v1/flows/{shared}")).status,
+                (await program.request("GET", "/api/v1/flows", **{HEADER: team.id})).status,
+            ]
+        listed = (await team.mara.request("GET", f"{team.path}/tokens")).json["tokens"]
+
+    assert reached == {"own": [200, 404, 404], "team": [404, 200, 200]}
+    assert [token["workspace_id"] for token in listed] == [team.id]
+
+
+async def test_a_workspace_always_has_an_admin(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        (me, *_) = (await team.mara.request("GET", f"{team.path}/members")).json["members"]
+        id = await team.join("editor")
+        refused = [
+            await team.mara.request("DELETE", f"{team.path}/members/{me['account_id']}"),
+            await team.mara.request("PUT", f"{team.path}/members/{me['account_id']}", {"role": "viewer"}),
+        ]
+        await team.mara.request("PUT", f"{team.path}/members/{id}", {"role": "admin"})
+        left = await team.mara.request("POST", f"{team.path}/leave")
+        gone = await team.mara.request("GET", team.path)
+
+    assert [reply.status for reply in refused] == [409, 409]
+    assert (left.status, gone.status) == (200, 404)
+
+
+async def test_a_workspace_that_is_not_empty_is_deleted_by_its_name(tmp_path: Path) -> None:
+    async with team_at(tmp_path) as team:
+        flow = await team.flow()
+        replies = [
+            await team.mara.request("DELETE", team.path),
+            await team.mara.request("DELETE", f"{team.path}?name=Another"),
+            await team.mara.request("DELETE", f"{team.path}?name=Data%20team"),
+        ]
+        after = [await team.mara.request("GET", path) for path in (team.path, f"/api/v1/flows/{flow}")]
+        again = await team.mara.request("POST", "/api/v1/workspaces", {"name": "Data team"})
+
+    assert [reply.status for reply in replies] == [409, 422, 200]
+    assert [reply.status for reply in after] == [404, 404]
+    assert again.status == 201
+
+
+async def test_a_personal_workspace_is_shared_but_neither_renamed_nor_deleted(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        (own,) = (await accounts.mara.request("GET", "/api/v1/workspaces")).json["workspaces"]
+        flow, path = await accounts.mara.flow(RETURN), f"/api/v1/workspaces/{own['id']}"
+        added = await accounts.mara.request(
+            "POST", f"{path}/members", {"account": "omar@example.com", "role": "viewer"}
+        )
+        seen = await accounts.omar.request("GET", f"/api/v1/flows/{flow}")
+        refused = [
+            await accounts.mara.request("PUT", path, {"name": "Mine"}),
+            await accounts.mara.request("DELETE", f"{path}?name=mara"),
+            await accounts.mara.request("DELETE", f"{path}/members/{own['id']}"),
+        ]
+
+    assert (added.status, seen.status) == (201, 200)
+    assert [reply.status for reply in refused] == [409, 409, 409]
+
+
+async def test_an_admin_of_the_installation_sees_a_workspace_once_it_has_a_role(tmp_path: Path) -> None:
+    async with two_accounts_at(tmp_path) as accounts:
+        made = (await accounts.omar.request("POST", "/api/v1/workspaces", {"name": "Quiet"})).json
+        path = f"/api/v1/workspaces/{made['id']}"
+        before = await accounts.mara.request("GET", path)
+        (listed,) = (await accounts.mara.request("GET", "/api/v1/admin/workspaces")).json["workspaces"]
+        not_admin = await accounts.omar.request("GET", "/api/v1/admin/workspaces")
+        given = await accounts.mara.request(
+            "POST", f"/api/v1/admin/workspaces/{made['id']}/members", {"account": "mara@example.com", "role": "viewer"}
+        )
+        after = await accounts.mara.request("GET", path)
+        entries = (await accounts.mara.request("GET", "/api/v1/audit?action=member.added")).json["entries"]
+
+    assert (before.status, not_admin.status, given.status, after.status) == (404, 403, 201, 200)
+    assert (listed["name"], listed["members"], listed["admins"]) == ("Quiet", 1, 1)
+    assert [entry["account_id"] for entry in entries] == [made["id"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"name": "A team", "slug": "Not A Slug"}, 422),
+        ({"name": "A team", "slug": "ab"}, 422),
+        ({"name": "日本"}, 422),
+        ({"name": " "}, 422),
+        ({"name": "A team", "slug": "account-01jdhq6v3k8n3w01jdhq6v3k8n3w01jdhq6v"}, 422),
+        ({"name": "A team", "slug": "data-team"}, 409),
+        ({"name": "日本", "slug": "nippon"}, 201),
+    ],
+)
+async def test_names_and_slugs_are_checked(tmp_path: Path, body: Any, status: int) -> None:
+    async with team_at(tmp_path) as team:
+        assert (await team.mara.request("POST", "/api/v1/workspaces", body)).status == status
