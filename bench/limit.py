@@ -26,6 +26,7 @@ from flowrunner.storage.appends import AppendOp, append_together
 from flowrunner.storage.migrations import migrate_sqlite
 from flowrunner.storage.sqlite.database import SqliteDatabase, finish
 from flowrunner.storage.transaction import Statement, Transaction, one_row
+from flowrunner.storage.usage import FreeStorage
 
 _WARM_UP_SECONDS: Final = 0.5
 _PRAGMAS: Final = ("synchronous", "cache_size", "foreign_keys", "wal_autocheckpoint", "temp_store", "mmap_size")
@@ -88,8 +89,8 @@ async def _prepare(path: Path) -> None:
 
 
 def _statements(appends: Sequence[Append]) -> list[tuple[str, list[Row]]]:
-    listening = _Listening()
-    finish(append_together(listening, [AppendOp(append) for append in appends]))  # type: ignore[arg-type]
+    listening, free = _Listening(), FreeStorage()
+    finish(append_together(listening, [AppendOp(append, free) for append in appends]))  # type: ignore[arg-type]
     return listening.calls
 
 

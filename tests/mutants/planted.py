@@ -112,9 +112,9 @@ BUGS: Final[Sequence[Bug]] = (
     ),
     Bug(
         "a run is answered before it is committed",
-        [Change(_JOURNAL, "        return self._database.submit(AppendOp(append))\n",
+        [Change(_JOURNAL, "        return self._database.submit(AppendOp(append, self._free_storage))\n",
                 "        import asyncio\n"
-                "        appending = self._database.submit(AppendOp(append))\n"
+                "        appending = self._database.submit(AppendOp(append, self._free_storage))\n"
                 "        if append.create is None:\n"
                 "            return appending\n"
                 "        appending.add_done_callback(lambda done: done.cancelled() or done.exception())\n"

@@ -101,6 +101,22 @@ async def test_of_appends_that_share_a_commit_those_are_refused_that_exceed_the_
     assert check_database(path, all_ended=False) == []
 
 
+async def test_many_small_appends_fill_the_storage_of_an_account_to_the_last_byte(
+    usage: SqlUsage, journal: SqlJournal
+) -> None:
+    epoch, line = await journal.claim(), log_line("x" * 1000)
+    await journal.append(creation("e", epoch=epoch))
+    size = len(following("e", line, epoch=epoch, after=2).records[0].data)
+    quota = Quota(MARA, AccountLimits(stored=await usage.stored(MARA) + 200 * size))
+
+    for after in range(2, 202):
+        await journal.append(replace(following("e", line, epoch=epoch, after=after), quota=quota))
+
+    with pytest.raises(LimitReached):
+        await journal.append(replace(following("e", line, epoch=epoch, after=202), quota=quota))
+    assert await usage.stored(MARA) == quota.limits.stored
+
+
 async def test_flows_count_with_every_definition(usage: SqlUsage, journal: SqlJournal, database: Database) -> None:
     flows, before = SqlFlows(database), await usage.stored(MARA)
     new = flow("f", revision="r1", definition="é" * 10)

@@ -1,13 +1,14 @@
 """Appends to the journal and acquisitions of executions, as write operations that share a transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from flowrunner.domain.audit import AuditEntry
 from flowrunner.domain.causes import awaiting_parent, repeated
 from flowrunner.domain.errors import LimitReached, NotFound
-from flowrunner.domain.values import ExecutionId
+from flowrunner.domain.limits import AccountLimits
+from flowrunner.domain.values import ExecutionId, WorkspaceId
 from flowrunner.ports.concurrency import ConcurrencyLimitReached
 from flowrunner.ports.journal import Append, DuplicateRequest, Fenced, NewExecution
 from flowrunner.storage.active_slots import assign_active_slots
@@ -15,7 +16,7 @@ from flowrunner.storage.audit_chain import add_to_chain
 from flowrunner.storage.concurrency import HAS_FREE_SLOT
 from flowrunner.storage.rows import to_ms, to_ms_or_none
 from flowrunner.storage.transaction import Refused, Statement, Transaction, one_row
-from flowrunner.storage.usage import STORED
+from flowrunner.storage.usage import STORED, FreeStorage
 
 # Creates nothing for a process whose claim was taken over, and nothing of a deleted flow or revision: without the
 # definition the execution could not continue after a crash. (Deleting an account deletes its flows.) The last queue
@@ -138,9 +139,14 @@ RETURNING 1
 
 @dataclass(frozen=True, slots=True)
 class AppendOp:
-    """An append as a write operation."""
+    """An append as a write operation.
+
+    Attributes:
+        free: The known free storage of accounts.
+    """
 
     append: Append
+    free: FreeStorage
 
     @property
     def allows_concurrent_writers(self) -> bool:
@@ -190,6 +196,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
     events: list[tuple[str, int, int, str, str]] = []
     audit: list[AuditEntry] = []
     messages: list[dict[str, Any]] = []
+    grown: dict[WorkspaceId, tuple[AccountLimits, int]] = {}
     for work in works:
         append = work.append
         if append.create is not None and append.create.audit is not None:
@@ -197,6 +204,9 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
         audit += append.audit
         messages += [{"number": number, "id": append.execution_id} for number in append.messages]
         row = summary_row(append)
+        if (quota := append.quota) is not None:
+            _, size = grown.get(quota.workspace_id, (quota.limits, 0))
+            grown[quota.workspace_id] = quota.limits, size + row["size"]
         if append.create is None:
             advanced.append(row)
         else:
@@ -209,7 +219,7 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
     for statement, rows in ((CREATE, unlimited), *((CREATE, each) for each in limited), (ADVANCE, advanced)):
         if rows and await tx.run_many(statement, rows) != len(rows):
             raise Fenced("the execution is owned by another process, or has moved on")
-    await _check_quotas(tx, works)
+    await _check_quotas(tx, grown, works[0].free)
     await tx.run_many(ADD_EVENT, events)
     if messages and await tx.run_many(TAKE_MESSAGE, messages) != len(messages):
         # The sender has cancelled it and reported that it was not done, or it was taken before.
@@ -220,12 +230,16 @@ async def append_together(tx: Transaction, works: Sequence[AppendOp]) -> None:
         await add_to_chain(tx, audit)
 
 
-async def _check_quotas(tx: Transaction, works: Sequence[AppendOp]) -> None:
-    """Compare the storage of accounts, including these writes, with their quotas. Raises: LimitReached."""
-    quotas = {quota.workspace_id: quota.limits for work in works if (quota := work.append.quota) is not None}
-    for workspace_id, limits in quotas.items():
-        if limits.stored is not None:
-            limits.check_grown(int((await one_row(tx, STORED, {"workspace_id": workspace_id}))[0]))
+async def _check_quotas(
+    tx: Transaction, grown: Mapping[WorkspaceId, tuple[AccountLimits, int]], free: FreeStorage
+) -> None:
+    """Compare the storage of accounts, including the bytes of these writes, with their quotas. Raises: LimitReached."""
+    for workspace_id, (limits, size) in grown.items():
+        if limits.stored is None or free.covers(workspace_id, size):
+            continue
+        stored = int((await one_row(tx, STORED, {"workspace_id": workspace_id}))[0])
+        limits.check_grown(stored)
+        free.note(workspace_id, limits.stored - stored)
 
 
 def event_rows(append: Append) -> list[tuple[str, int, int, str, str]]:

@@ -21,6 +21,7 @@ from flowrunner.storage.appends import EPOCH, AcquireOp, AppendOp
 from flowrunner.storage.database import Database
 from flowrunner.storage.rows import from_ms
 from flowrunner.storage.transaction import Row, Transaction, one_row
+from flowrunner.storage.usage import FreeStorage
 
 # The fencing tokens of single executions lie between the epoch of a claim and the next epoch. So a token identifies the
 # claim under which it was made, and changing one row takes over all executions.
@@ -65,9 +66,10 @@ class SqlJournal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._free_storage = FreeStorage()
 
     def append(self, append: Append) -> Awaitable[None]:
-        return self._database.submit(AppendOp(append))
+        return self._database.submit(AppendOp(append, self._free_storage))
 
     async def claim(self) -> int:
         released = 0
