@@ -24,13 +24,13 @@ class Result:
     """The outcome of an attempt of a step; ignored if the step was abandoned.
 
     Attributes:
-        is_done: Set when the outcome is recorded or dropped.
+        is_done: Set when the outcome is recorded or dropped, if the step waits for that.
     """
 
     step: Step
     attempt: int
     outcome: StepResult
-    is_done: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
+    is_done: asyncio.Event | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class Mailbox:
 
 
 def _end(message: Message) -> None:
-    if isinstance(message, Result):
+    if isinstance(message, Result) and message.is_done is not None:
         message.is_done.set()
 
 

@@ -1,9 +1,10 @@
 """The steps that an execution runs, and one attempt of a step: resolve the parameters, call the node type."""
 
 import asyncio
+import sys
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, TypeAlias, TypeGuard
@@ -49,6 +50,13 @@ logger = structlog.get_logger()
 CANCEL_GRACE_SECONDS: Final = 0.5
 
 _NodeOutcome: TypeAlias = JSON | Outcome | Suspend | RunScopes | Collected
+
+
+def _begin(run: Coroutine[Any, Any, None], *, name: str) -> "asyncio.Task[None]":
+    """Create a task that runs at once until it waits, and never waits for its turn if it does not."""
+    if sys.version_info >= (3, 12):
+        return asyncio.eager_task_factory(asyncio.get_running_loop(), run, name=name)
+    return asyncio.create_task(run, name=name)
 
 
 class StepTasks:
@@ -104,58 +112,63 @@ class StepTasks:
     @property
     def are_pure(self) -> bool:
         """True if there are steps to start, and none of them has an effect outside."""
-        flow, state = self._execution.flow, self._state
-        return bool(self._to_start) and all(node_of(flow, state, step).pure for step in self._to_start)
+        return bool(self._to_start) and all(map(self._is_pure, self._to_start))
 
     def launch(self) -> None:
-        for step in self._to_start:
-            self._running[step] = asyncio.create_task(self._run(step), name=f"step {step}")
-        self._to_start.clear()
+        to_start, self._to_start = self._to_start, {}
+        # The event loop has had a turn since the last step, if the start of this one had to be durable first.
+        start = _begin if len(to_start) == 1 and not self._is_pure(next(iter(to_start))) else asyncio.create_task
+        for step in to_start:
+            task = start(self._run(step), name=f"step {step}")
+            if step in self._running:
+                self._running[step] = task
+
+    def _is_pure(self, step: Step) -> bool:
+        return node_of(self._execution.flow, self._state, step).pure
 
     async def _run(self, step: Step) -> None:
         attempt = self._state.at(step).attempts
-        async with AsyncExitStack() as held:
-            is_held = False
-
-            async def wait_for_slot() -> None:
-                nonlocal is_held
-                if not is_held:
-                    await held.enter_async_context(self._deps.http.hold_long_value(self._execution.workspace_id))
-                    is_held = True
-
-            outcome = await self._outcome(step, attempt, wait_for_slot)
-            if outcome is None:
-                return
-            result = Result(step, attempt, outcome)
-            self._mailbox.put(result)
-            if is_held:
-                del outcome
-                await result.is_done.wait()
-
-    async def _outcome(
-        self, step: Step, attempt: int, wait_for_slot: Callable[[], Awaitable[None]]
-    ) -> StepResult | None:
-        """Run one attempt of a step; return None if the server stops before it could."""
         seconds = node_of(self._execution.flow, self._state, step).timeout_seconds
         # A step times out by itself, unless its node type suppresses the cancellation: then it is abandoned.
         timer = None
         if seconds is not None:
-            late = Result(step, attempt, timed_out(step.node, seconds))
-            timer = asyncio.get_running_loop().call_later(seconds + CANCEL_GRACE_SECONDS, self._mailbox.put, late)
+            late = seconds + CANCEL_GRACE_SECONDS
+            timer = asyncio.get_running_loop().call_later(late, self._put_timeout, step, attempt, seconds)
+        held: list[AbstractAsyncContextManager[None]] = []
+
+        async def wait_for_slot() -> None:
+            if not held:
+                slot = self._deps.http.hold_long_value(self._execution.workspace_id)
+                await slot.__aenter__()
+                held.append(slot)
+
         try:
             report = self._mailbox.put_line
-            return await run_step(self._deps, self._execution, self._state, step, report, wait_for_slot=wait_for_slot)
+            outcome = await run_step(
+                self._deps, self._execution, self._state, step, report, wait_for_slot=wait_for_slot
+            )
+            is_done = asyncio.Event() if held else None
+            self._mailbox.put(Result(step, attempt, outcome, is_done))
+            if is_done is not None:
+                del outcome
+                await is_done.wait()
         except Stopped:
             self._forget(step)
             self._mailbox.wake()
-            return None
         except Exception as error:
             # A bug here: without an outcome the execution would wait for this step indefinitely.
             logger.exception("step.crashed", execution_id=self._execution.execution_id, step=str(step))
-            return ErrorValue(type="node.crashed", message=f"The step failed: {type(error).__name__}", node=step.node)
+            message = f"The step failed: {type(error).__name__}"
+            crash = ErrorValue(type="node.crashed", message=message, node=step.node)
+            self._mailbox.put(Result(step, attempt, crash))
         finally:
             if timer is not None:
                 timer.cancel()
+            for slot in held:
+                await slot.__aexit__(None, None, None)
+
+    def _put_timeout(self, step: Step, attempt: int, seconds: float) -> None:
+        self._mailbox.put(Result(step, attempt, timed_out(step.node, seconds)))
 
     def is_awaited(self, result: Result) -> bool:
         return result.step in self._running and self._state.at(result.step).attempts == result.attempt
