@@ -347,7 +347,7 @@ def _step_budget_exceeded(flow: Flow, state: ExecutionState, scope: str, *, beyo
         beyond: Attempts that are about to start and not recorded yet.
     """
     budget = budget_of(scope)
-    return state.started_attempts[budget] + beyond >= _most_steps(flow, budget)
+    return state.started_attempts.get(budget, 0) + beyond >= _most_steps(flow, budget)
 
 
 def _most_steps(flow: Flow, budget: str) -> int:

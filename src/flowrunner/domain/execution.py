@@ -1,6 +1,5 @@
 """The state of an execution, derived from its events."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -271,7 +270,7 @@ class ExecutionState:
     requests: dict[str, str] = field(default_factory=dict)
     vars: dict[str, JSON] = field(default_factory=dict)
     dues: list[tuple[datetime, Step]] = field(default_factory=list, compare=False)
-    started_attempts: Counter[str] = field(default_factory=Counter)
+    started_attempts: dict[str, int] = field(default_factory=dict)
     log_lines: int = 0
     ending: Ending | None = None
 
@@ -412,7 +411,8 @@ class ExecutionState:
                 step, event.node_type, StepStatus.RUNNING, at, frame.flowing, before=before
             )
             frame.cursor = event.node
-        self.started_attempts[budget_of(event.scope)] += 1
+        budget = budget_of(event.scope)
+        self.started_attempts[budget] = self.started_attempts.get(budget, 0) + 1
         self.running[step] = None
         self.ready.pop(event.scope, None)
 
@@ -611,6 +611,8 @@ class ExecutionState:
 
 def budget_of(scope: str) -> str:
     """Return the step budget of a scope: the handler that it belongs to, or `ROOT` for the flow itself."""
+    if not scope:
+        return ROOT
     outermost = scope.partition("/")[0]
     return outermost if outermost in HANDLERS else ROOT
 

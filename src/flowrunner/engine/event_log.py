@@ -35,11 +35,11 @@ from flowrunner.domain.explain import waiting_for
 from flowrunner.domain.flow import Flow
 from flowrunner.domain.values import JSON, ExecutionId, FlowId, WorkspaceId, rfc3339
 from flowrunner.engine.dependencies import EngineDependencies, ExecutionRef
-from flowrunner.engine.recorder import Storable, record
+from flowrunner.engine.recorder import Storable, storable
 from flowrunner.ports.dispatch import OUTCOME_UNKNOWN
 from flowrunner.ports.journal import Append, Fenced, NewExecution, Quota, Recorded, StoredExecution, Summary
 from flowrunner.ports.secrets import Redactor
-from flowrunner.retrying import retry, rising
+from flowrunner.retrying import rising
 
 logger = structlog.get_logger()
 
@@ -133,6 +133,7 @@ class EventLog:
         self._execution = execution
         self._redactor = redactor
         self._create = create
+        self._quota = None if deps.limits.stored is None else Quota(execution.workspace_id, deps.limits)
         self._pending = PendingAppend()
         # Only `log_level=debug` enables a line for each step.
         self._logs_steps: bool = logger.is_enabled_for(logging.DEBUG)
@@ -168,16 +169,17 @@ class EventLog:
     def record(self, event: Event | Storable, at: datetime | None = None) -> Event:
         """Apply an event and return its stored form, which may be another event. Raises: See `storable`."""
         state, pending = self.state, self._pending
-        recorded = record(event, seq=state.seq + 1, at=at or self._deps.clock.now(), redactor=self._redactor)
+        stored, data = event if isinstance(event, Storable) else storable(event, self._redactor)
+        recorded = Recorded(state.seq + 1, at or self._deps.clock.now(), stored, data)
         # Events with a time of their own come from another execution, which has logged them.
-        if self._logs_steps and at is None and isinstance(recorded.event, NodeCompleted | NodeFailed):
-            pending.steps.append(_step_facts(recorded.event, state, recorded.at))
-        state.apply(recorded.event, recorded.at)
-        size = len(recorded.data)
+        if self._logs_steps and at is None and isinstance(stored, NodeCompleted | NodeFailed):
+            pending.steps.append(_step_facts(stored, state, recorded.at))
+        state.apply(stored, recorded.at)
+        size = len(data)
         pending.records.append(recorded)
         pending.size += size
         self.size += size
-        return recorded.event
+        return stored
 
     @property
     def accepts_lines(self) -> bool:
@@ -260,29 +262,22 @@ class EventLog:
         if isinstance(ending, Failed):
             log_failed(id, workspace_id, self._execution.flow_id, ending.error)
 
-    @property
-    def _quota(self) -> Quota | None:
-        limits = self._deps.limits
-        return None if limits.stored is None else Quota(self._execution.workspace_id, limits)
-
     async def _append(self, append: Append, pending: PendingAppend) -> None:
-        may_be_durable = False
-
-        def failed(error: Exception, attempts: int) -> None:
-            nonlocal may_be_durable
-            may_be_durable = True
-            # The caller has no promise of a new execution yet, so an error is a valid answer.
-            if self._create is not None or (self._deps.is_stopping and attempts > _MIN_RETRIES):
-                raise error
-
-        def delay(attempts: int) -> float:
-            # Jitter: executions that failed together must not retry together.
-            return _RETRY_DELAY(attempts) * (0.5 + self._deps.draw())
-
+        attempts = 0
         try:
-            await retry(lambda: self._deps.journal.append(append), on=Unavailable, delay=delay, on_failure=failed)
+            while True:
+                try:
+                    return await self._deps.journal.append(append)
+                except Unavailable:
+                    attempts += 1
+                    # The caller has no promise of a new execution yet, so an error is a valid answer.
+                    if self._create is not None or (self._deps.is_stopping and attempts > _MIN_RETRIES):
+                        raise
+                # Jitter: executions that failed together must not retry together.
+                await asyncio.sleep(_RETRY_DELAY(attempts) * (0.5 + self._deps.draw()))
         except (Fenced, Unavailable):
-            if may_be_durable:
+            if attempts:
+                # An append that failed may be durable.
                 self._deps.broadcast.mark_stale(append.execution_id)
                 pending.report_unknown_outcome()
             raise

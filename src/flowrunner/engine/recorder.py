@@ -6,9 +6,9 @@ recorded values, so that a replay sees the same values.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -50,8 +50,7 @@ _PAYLOADS_OF_ERRORS: Final = ("type", "message", "data")
 _PAYLOADS_OF_WAITS: Final = ("key", "prompt", "form", "details")
 
 
-@dataclass(frozen=True, slots=True)
-class Storable:
+class Storable(NamedTuple):
     """The stored form of an event. Secrets are redacted, and an event that is too large is replaced by an error."""
 
     event: Event
@@ -85,10 +84,9 @@ async def hidden_soon(error: ErrorValue, redactor: Redactor) -> ErrorValue:
     return stored.error
 
 
-def record(event: Event | Storable, *, seq: int, at: datetime, redactor: Redactor) -> Recorded:
+def record(event: Event, *, seq: int, at: datetime, redactor: Redactor) -> Recorded:
     """Return an event as a record of the journal. Raises: See `storable`."""
-    stored = event if isinstance(event, Storable) else storable(event, redactor)
-    return Recorded(seq, at, stored.event, stored.data)
+    return Recorded(seq, at, *storable(event, redactor))
 
 
 def _encoded(event: Event) -> tuple[Event, bytes]:
