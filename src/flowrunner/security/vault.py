@@ -146,7 +146,9 @@ class AesVault:
         return (await self._hidden_values(workspace_id)).redactor
 
     async def _hidden_values(self, workspace_id: WorkspaceId) -> HiddenValues:
-        hidden = self._hidden.setdefault(workspace_id, HiddenValues())
+        hidden = self._hidden.get(workspace_id)
+        if hidden is None:
+            hidden = self._hidden[workspace_id] = HiddenValues()
         if workspace_id not in self._complete:
             stored = await self._readable(workspace_id)
             await hidden.compare(stored, at=self._clock.now())

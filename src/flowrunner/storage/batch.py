@@ -52,6 +52,8 @@ class BatchLimit:
     def take(self, waiting: deque[Pending]) -> list[Pending]:
         """Take the next batch of at least one operation, in the order of submission."""
         batch = [waiting.popleft()]
+        if not waiting:
+            return batch
         size = batch[0].work.size
         while waiting and len(batch) < self._count:
             size += waiting[0].work.size

@@ -282,12 +282,12 @@ class SqliteDatabase:
 
     def _gather(self, waiting: deque[Pending]) -> bool:
         """Collect submitted operations, waiting for one if there is none; return False once the database is closed."""
-        with contextlib.suppress(queue.Empty):
-            while len(waiting) < MAX_BATCH:
-                pending = self._writes.get(block=not waiting)
-                if pending is None:
-                    return False
-                waiting.append(pending)
+        # Nothing else takes from the queue, so that `get` waits only while there is nothing to do.
+        while not waiting or (len(waiting) < MAX_BATCH and not self._writes.empty()):
+            pending = self._writes.get()
+            if pending is None:
+                return False
+            waiting.append(pending)
         return True
 
     def _commit(self, connection: sqlite3.Connection, files: DatabaseFiles, batch: list[Pending]) -> None:
