@@ -63,7 +63,7 @@ def _rank(directory: str) -> int:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that do not stop it: each makes accounts of its own."""
     # They all come from one address, many mean to fail, and one admin makes all accounts.
-    running = Server(tmp_path_factory.mktemp("server"), {"ANONYMOUS_LOGINS": "0", "ACCOUNT_CHANGES": "0"})
+    running = Server(tmp_path_factory.mktemp("server"), {"ANONYMOUS_LOGINS": "0", "ACCOUNT_CHANGES": "0"}, is_cold=True)
     try:
         yield running.start()
     finally:

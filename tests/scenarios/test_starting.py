@@ -38,7 +38,7 @@ def command(tmp_path: Path) -> Command:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    found = Server(tmp_path)
+    found = Server(tmp_path, is_cold=True)
     try:
         yield found
     finally:

@@ -1,0 +1,69 @@
+"""Programs that tests fork instead of starting them: they must not see the difference."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.preloaded import ForkedProcess
+from support.server import clean_environment
+
+_FACTS = """
+import atexit, json, os, sys
+print(json.dumps([sys.argv, os.getcwd(), sorted(os.environ.items()), __name__, sorted(os.listdir("/proc/self/fd"))]))
+print("an error", file=sys.stderr)
+atexit.register(print, "at exit")
+"""
+
+
+def forked(*program: str, at: Path) -> tuple[ForkedProcess, Callable[[], str]]:
+    """Start the program; return it, and a function that reads what it has written."""
+    output = at / "output"
+    with Path(os.devnull).open("rb") as nothing, output.open("wb") as file:
+        files = (nothing.fileno(), file.fileno(), file.fileno())
+        return ForkedProcess(program, cwd=at, env=clean_environment(LANGUAGE="x"), files=files), output.read_text
+
+
+@pytest.mark.parametrize("end", ["pass", "sys.exit(3)", "sys.exit('told')", "1 / 0"])
+def test_a_forked_program_finds_and_leaves_what_a_started_one_does(end: str, tmp_path: Path) -> None:
+    program = ("-c", _FACTS + end, "an argument", "--flag")
+    # The descriptor with which it lists them is one more.
+    started = subprocess.run(
+        [sys.executable, *program], cwd=tmp_path, env=clean_environment(LANGUAGE="x"),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+
+    process, read = forked(*program, at=tmp_path)
+
+    assert process.wait(30) == started.returncode
+    assert "at exit" in started.stdout
+    assert _without_paths(read()) == _without_paths(started.stdout)
+
+
+def _without_paths(output: str) -> list[str]:
+    return [line for line in output.splitlines() if not line.startswith((" ", "Traceback"))]
+
+
+def test_a_forked_command_is_the_command(tmp_path: Path) -> None:
+    process, read = forked("-m", "flowrunner", "--version", at=tmp_path)
+
+    assert process.wait(30) == 0
+    assert read().startswith("flowrunner ")
+
+
+def test_a_forked_program_is_waited_for_and_killed_like_any_other(tmp_path: Path) -> None:
+    process, _ = forked("-c", "import time; time.sleep(60)", at=tmp_path)
+
+    assert process.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.01)
+
+    process.send_signal(signal.SIGKILL)
+
+    assert process.wait(30) == -signal.SIGKILL
+    assert process.poll() == -signal.SIGKILL
+    process.send_signal(signal.SIGKILL)  # nothing is left to get it

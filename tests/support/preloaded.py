@@ -1,0 +1,173 @@
+"""Programs in processes that have the modules of a server from the start.
+
+Most of a server's start is the import of its modules. One process of the tests imports them once, and forks itself for
+each program. From there on, the program runs as if an interpreter had been started for it: it has arguments,
+environment, directory and files of its own, and nothing but imports has happened before.
+"""
+
+import atexit
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import types
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+# What a server or a worker has imported once it is ready.
+_MODULES: Final = (
+    "uvloop", "asyncpg", "alembic.command", "sqlalchemy.dialects.sqlite", "temporalio.worker",
+    "flowrunner.cli.main", "flowrunner.serving", "flowrunner.storage.postgres.location",
+    "flowrunner.dispatch.temporal.dispatcher", "flowrunner.dispatch.temporal.worker",
+)  # fmt: skip
+_TESTS: Final = Path(__file__).parents[1]
+_LARGEST_REQUEST: Final = 2**17
+
+
+class ForkedProcess:
+    """A program in a fork of the process that has the modules, as `subprocess.Popen` shows one.
+
+    Args:
+        program: What an interpreter would be given: `-m` and a module or `-c` and code, and its arguments.
+        files: The descriptors of its standard input, output and error.
+    """
+
+    def __init__(self, program: Sequence[str], *, cwd: Path, env: Mapping[str, str], files: Sequence[int]) -> None:
+        self.returncode: int | None = None
+        self._told, telling = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with telling:
+            request = json.dumps([list(program), str(cwd), dict(env)]).encode()
+            socket.send_fds(_parent(), [request], [telling.fileno(), *files])
+        self.pid = int(self._told.recv(32))
+
+    def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._told], [], [], 0)[0]:
+            self._take_status()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._told], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("flowrunner", timeout or 0.0)
+            self._take_status()
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def _take_status(self) -> None:
+        self.returncode = os.waitstatus_to_exitcode(int(self._told.recv(32)))
+        self._told.close()
+
+
+@cache
+def _parent() -> socket.socket:
+    """Start the process that has the modules; return the socket on which it takes requests."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "support.preloaded", str(theirs.fileno())],
+            stdin=subprocess.DEVNULL, cwd=_TESTS, pass_fds=[theirs.fileno()],
+        )  # fmt: skip
+
+    def end() -> None:
+        ours.close()
+        process.wait()
+
+    atexit.register(end)
+    return ours
+
+
+def _fork_for_requests(control: socket.socket) -> Any:
+    """Take requests until the tests have ended. It returns in each fork, with the request, and then never with one."""
+    running: dict[int, tuple[int, int]] = {}
+    # Unlike a selector it has no descriptor, which a fork would have to close.
+    ready = select.poll()
+    ready.register(control, select.POLLIN)
+    while True:
+        for descriptor, _ in ready.poll():
+            if descriptor in running:
+                pid, telling = running.pop(descriptor)
+                with contextlib.suppress(OSError):  # nobody waits for it any more
+                    os.write(telling, str(os.waitpid(pid, 0)[1]).encode())
+                ready.unregister(descriptor)
+                os.close(descriptor)
+                os.close(telling)
+                continue
+            request, descriptors, _, _ = socket.recv_fds(control, _LARGEST_REQUEST, 4)
+            if not request:
+                return None
+            telling, *files = descriptors
+            pid = os.fork()
+            if pid == 0:
+                for number, file in enumerate(files):
+                    os.dup2(file, number)
+                control.close()
+                os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+                return json.loads(request)
+            for file in files:
+                os.close(file)
+            os.write(telling, str(pid).encode())
+            watched = os.pidfd_open(pid)
+            running[watched] = (pid, telling)
+            ready.register(watched, select.POLLIN)
+
+
+def _run(program: Sequence[str], directory: str, environment: Mapping[str, str]) -> None:
+    """Run the program as an interpreter would."""
+    kind, code, *arguments = program
+    os.chdir(directory)
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    sys.argv = [kind, *arguments]
+    if kind == "-m":
+        sys.path[0] = directory
+        runpy.run_module(code, run_name="__main__", alter_sys=True)
+    else:
+        sys.path[0] = ""
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(code, "<string>", "exec"), vars(main))
+
+
+if __name__ == "__main__":
+    # Ctrl-C is for the tests, which then end this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for module in _MODULES:
+        importlib.import_module(module)
+    # Objects that the collector leaves alone stay in pages that all processes share.
+    gc.collect()
+    gc.freeze()
+    requested = _fork_for_requests(socket.socket(fileno=int(sys.argv[1])))
+    if requested is not None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        status = 0
+        try:
+            _run(*requested)
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+            if isinstance(end.code, str):
+                print(end.code, file=sys.stderr)
+        except BaseException:
+            traceback.print_exc()
+            status = 1
+        # To take all modules apart would copy every page, and take longer than the start.
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        os._exit(status)
