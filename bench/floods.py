@@ -23,6 +23,9 @@ _UNTIL_THROTTLED_SECONDS: Final = 6.0
 _REFUSED: Final = 500
 # The flood comes from HOST, and nobody logs in from there meanwhile.
 _ELSEWHERE: Final = "127.0.0.2"
+# From here one name fails until it is throttled: the address of the flood is let in again every few seconds.
+_THROTTLED: Final = "127.0.0.3"
+_FAILURES: Final = 20
 
 
 def measure(server: Server, seconds: float) -> dict[str, Any]:
@@ -34,6 +37,7 @@ def measure(server: Server, seconds: float) -> dict[str, Any]:
     alone = _lists(server, seconds)
     control, _ = _beside(server, "no_token.lua", seconds, until=1.0)
     logins, per_second = _beside(server, "failing_logins.lua", seconds, until=_UNTIL_THROTTLED_SECONDS)
+    _cpu_each(server, _FAILURES, "a-wrong-guess", source=_THROTTLED, status=401)
     return {
         "p99_ms": alone,
         "control_p99_ms": control,
@@ -41,7 +45,7 @@ def measure(server: Server, seconds: float) -> dict[str, Any]:
         "ratio": logins / alone,
         "flood_per_second": per_second,
         "login_cpu_ms": _cpu_each(server, _LOGINS, server.password, source=_ELSEWHERE, status=200),
-        "throttled_cpu_ms": _cpu_each(server, _REFUSED, server.password, source=HOST, status=429),
+        "throttled_cpu_ms": _cpu_each(server, _REFUSED, server.password, source=_THROTTLED, status=429),
     }
 
 
