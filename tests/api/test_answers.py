@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from jsonschema import Draft202012Validator
 from msgspec import UNSET, Meta, UnsetType
 
-from flowrunner.api.http.answers import Answer, ListAnswer, Reply, answer, in_portions, long_listing, present, stored
+from flowrunner.api.http.answers import Answer, ListAnswer, Reply, answer, listing, long_listing, present, stored
 from flowrunner.api.http.openapi import openapi_document
 from flowrunner.api.http.routing import ProbeRoute
 from flowrunner.api.http.state import Once
@@ -107,7 +107,7 @@ async def bytes_of(reply: Reply[Any]) -> bytes:
 
 @pytest.mark.parametrize(("length", "is_streamed"), [(0, False), (1, False), (50, False), (51, True), (120, True)])
 async def test_a_long_list_has_the_bytes_of_its_struct(length: int, is_streamed: bool) -> None:
-    reply = await long_listing(Forest([], total=length, limit=200, offset=0), in_portions(TREES[:length]))
+    reply = listing(Forest([], total=length, limit=200, offset=0), TREES[:length])
 
     assert hasattr(reply, "body_iterator") == is_streamed
     assert reply.media_type == "application/json"

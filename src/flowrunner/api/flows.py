@@ -16,8 +16,7 @@ from flowrunner.api.http.answers import (
     Reply,
     answer,
     errors,
-    in_portions,
-    long_listing,
+    listing,
 )
 from flowrunner.api.http.conditions import (
     IF_MATCH,
@@ -179,7 +178,7 @@ async def list_flows(
     flows, total = await services_of(request).flows.page(caller_of(request), tag=tag, page=page)
     listed = [FlowAnswer.of(flow) for flow in flows]
     empty = FlowList([], total=total, limit=page.limit, offset=page.offset)
-    return await long_listing(empty, in_portions(listed))
+    return listing(empty, listed)
 
 
 @router.get(

@@ -163,12 +163,20 @@ async def long_listing(empty: L, portions: AsyncIterator[Sequence[Answer]]) -> R
     return _StreamedReply(_written(before, first, portions, after), media_type=_JSON)
 
 
-async def in_portions(items: Sequence[Answer]) -> AsyncIterator[Sequence[Answer]]:
-    """Yield the items of a list for `long_listing`."""
-    for start in range(0, len(items), _ITEMS_AT_ONCE):
-        if start:
-            # A fast connection would never yield to other tasks.
-            await asyncio.sleep(0)
+def listing(empty: L, items: Sequence[Answer]) -> Reply[L]:
+    """Answer with a list in memory, which is encoded in portions if it is long."""
+    before, after = _encode(empty).split(b"[]")
+    first = items[:_ITEMS_AT_ONCE]
+    # A generator that is not run to its end costs the event loop another task: a short list needs none.
+    if len(first) == len(items):
+        return encoded(before + _encode(first) + after)
+    return _StreamedReply(_written(before, first, _rest(items), after), media_type=_JSON)
+
+
+async def _rest(items: Sequence[Answer]) -> AsyncIterator[Sequence[Answer]]:
+    for start in range(_ITEMS_AT_ONCE, len(items), _ITEMS_AT_ONCE):
+        # A fast connection would never yield to other tasks.
+        await asyncio.sleep(0)
         yield items[start : start + _ITEMS_AT_ONCE]
 
 
