@@ -1,7 +1,7 @@
 """The request log: one event per answered request, without anything that the client sent."""
 
 import logging
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from starlette.types import Scope
@@ -12,15 +12,24 @@ logger = structlog.get_logger()
 ANSWERED: Final = "answered"
 
 
-def log_request(scope: Scope, *, seconds: float) -> None:
-    """Log a finished request if it was rejected; with `log_level=debug`, log every request.
+def logs_every_request() -> bool:
+    """Return whether the server logs at `debug`."""
+    return bool(logger.is_enabled_for(logging.DEBUG))
+
+
+def log_request(scope: Scope, *, seconds: float, even_if_served: bool) -> None:
+    """Log a finished request if it was rejected.
 
     Args:
         seconds: The duration.
+        even_if_served: Log it also if it was not rejected.
     """
     status = scope.get(ANSWERED)
-    log = _logger_for(status)
-    if log is None:
+    if status is not None and 400 <= status < 500:
+        log = logger.info
+    elif even_if_served:
+        log = logger.debug
+    else:
         return
     route, caller = scope.get("route"), scope.get("caller")
     log(
@@ -38,10 +47,3 @@ def log_request(scope: Scope, *, seconds: float) -> None:
 def log_unreadable(request_id: str, status: int) -> None:
     """Log the answer to input that could not be parsed as a request."""
     logger.info("request.finished", request_id=request_id, status=status)
-
-
-def _logger_for(status: int | None) -> Any:
-    """Return the logger method for this status, or None if such requests are not logged."""
-    if status is not None and 400 <= status < 500:
-        return logger.info
-    return logger.debug if logger.is_enabled_for(logging.DEBUG) else None

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flowrunner.api.http.errors import NOTHING_HERE, error_answer
 from flowrunner.api.http.hosts import Hosts
 from flowrunner.api.http.proxies import Proxies
-from flowrunner.api.request_log import ANSWERED, log_request
+from flowrunner.api.request_log import ANSWERED, log_request, logs_every_request
 
 logger = structlog.get_logger()
 
@@ -43,6 +43,7 @@ class Edge:
         self._app = app
         self._proxies = proxies
         self._hosts = hosts
+        self._logs_every_request = logs_every_request()
         self._headers = (*SECURITY_HEADERS, _TLS_ONLY) if is_behind_tls else SECURITY_HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,7 +57,7 @@ class Edge:
         try:
             await serve(scope, receive, send)
         finally:
-            log_request(scope, seconds=time.perf_counter() - began)
+            log_request(scope, seconds=time.perf_counter() - began, even_if_served=self._logs_every_request)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = scope["request_id"]

@@ -9,7 +9,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 
 from fastapi import Request
 from fastapi._compat import ModelField
@@ -230,8 +230,9 @@ def needs(right: Right) -> dict[str, Any]:
 
 
 WORKSPACE_HEADER: Final = "Flowrunner-Workspace"
+_PlaceKind: TypeAlias = ObjectKind | Literal["workspace", "account"]
 # Where the routes below a path act: in the workspace of the object that the path names, or in the one it names itself.
-_PLACES: Final[Mapping[str, ObjectKind | Literal["workspace", "account"]]] = {
+_PLACES: Final[Mapping[str, _PlaceKind]] = {
     "/api/v1/flows/{id}": "flow",
     "/api/v1/executions/{id}": "execution",
     "/api/v1/workspaces/{id}": "workspace",
@@ -239,20 +240,26 @@ _PLACES: Final[Mapping[str, ObjectKind | Literal["workspace", "account"]]] = {
 }
 
 
-async def place(connection: HTTPConnection, caller: Caller, path: str) -> Caller:
+def kind_of_place(path: str) -> _PlaceKind | None:
+    """Return what decides where a route with this path acts; None if its path does not."""
+    return next((kind for prefix, kind in _PLACES.items() if path.startswith(prefix)), None)
+
+
+async def place(connection: HTTPConnection, caller: Caller, kind: _PlaceKind | None) -> Caller:
     """Return the caller acting in the workspace that the path names, or else the header, or else the credential.
 
     Args:
-        path: The route's path, with the names of its parameters.
+        kind: What the path names: see `kind_of_place`.
 
     Raises:
         NotFound: The credential does not reach the workspace that the header or the path names.
     """
-    workspaces = services_of(connection).workspaces
     named = connection.headers.get(WORKSPACE_HEADER)
+    if named is None and kind is None:
+        return caller
+    workspaces = services_of(connection).workspaces
     if named is not None:
         caller = workspaces.at(caller, named)
-    kind = next((kind for prefix, kind in _PLACES.items() if path.startswith(prefix)), None)
     if kind is None:
         return caller
     id = next(iter(connection.path_params.values()))
@@ -280,6 +287,7 @@ class ProtectedRoute(BoundedRoute):
         self.right = Right(extra.get(_RIGHT, by_method))
         extra |= {_RIGHT: self.right.value, "security": [{SECURITY_SCHEME: []}]}
         super().__init__(path, endpoint, openapi_extra=extra, **options)
+        self._kind_of_place = kind_of_place(self.path_format)
 
     async def admit(self, request: Request) -> None:
         with _counted_unless_known(request):
@@ -289,8 +297,10 @@ class ProtectedRoute(BoundedRoute):
         # Who may do this nowhere does not learn what exists.
         authorise(caller, self.right)
         if self.acts_in_workspace:
-            caller = request.scope["caller"] = await place(request, caller, self.path_format)
-            authorise(caller, self.right)
+            placed = await place(request, caller, self._kind_of_place)
+            if placed is not caller:
+                caller = request.scope["caller"] = placed
+                authorise(caller, self.right)
         # Each change adds an audit entry, which is kept for long. Executions are limited by their stored bytes.
         if self.right in _CHANGING and request.method not in _READING:
             services_of(request).rates.change(caller.account_id)
@@ -374,7 +384,7 @@ async def admit_socket(websocket: WebSocket, right: Right) -> tuple[Caller, str 
     websocket.scope["caller"] = caller
     services_of(websocket).rates.known(caller.account_id)
     authorise(caller, right)
-    caller = websocket.scope["caller"] = await place(websocket, caller, "/api/v1/executions/{id}")
+    caller = websocket.scope["caller"] = await place(websocket, caller, "execution")
     authorise(caller, right)
     return caller, protocol
 
